@@ -1,0 +1,54 @@
+# Everything a developer or a newcomer needs. Each target sets up what it uses; a second run starts at once.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-fast check format docs lock bench clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+# Two stamps, so that the demo need not wait for the developers' tools.
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.12 or so")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.runtime  ## a simulated world: watch tokens run out (SECONDS=30 ends by itself)
+	@$(BIN)/python -m monitor demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: $(VENV)/.dev  ## the whole suite, PostgreSQL included
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-fast: $(VENV)/.dev  ## what needs no subprocess and no database server
+	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contract tests/test_architecture.py tests/test_docs.py $(ARGS)
+
+check: $(VENV)/.dev  ## lint, types and import floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## let ruff tidy up
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev  ## write those parts of the documents that repeat what the code says
+	$(BIN)/python -m docs.generate
+
+lock: $(VENV)/.dev  ## make the hashed requirement files anew
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
+
+bench: $(VENV)/.dev  ## the figures of docs/performance.md
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
