@@ -1,0 +1,141 @@
+"""Reading the dates and time spans that providers write. Pure; nothing here raises, whatever it is given.
+
+Facts: PROVIDERS 2b (grammar, sanity bounds), FAILURES N23 to N25.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+NAIVE = "naive_date"
+"""Flag: no time zone was written; UTC was assumed."""
+EPOCH = "epoch_date"
+"""Flag: a number was written instead of ISO 8601."""
+UNPARSED = "unparsed_date"
+"""Flag: something was written that is no date."""
+ANCIENT = "ancient_date"
+"""Flag: the date lies before 2015, when none of these services existed; it counts as none."""
+FAR = "far_date"
+"""Flag: the date lies more than five years ahead, which services store for "does not expire"; it counts as none."""
+
+Flags = frozenset[str]
+
+_NONE: Flags = frozenset()
+_EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+_FAR_AHEAD = timedelta(days=5 * 365 + 2)
+_MILLISECONDS_FROM = 1e11
+_LARGEST_NUMBER = 1e15
+
+_ISO = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d{2}:?\d{2})?)?",
+    re.ASCII,
+)
+_DIGITS = re.compile(r"\d{9,14}(?:\.\d{1,9})?", re.ASCII)
+
+
+def parse_instant(value: object) -> tuple[datetime | None, Flags]:
+    """The instant that a JSON value states, aware and in UTC, and the flags that say how it was read.
+
+    Takes ISO 8601 (with Z, an offset, or naive: then UTC is assumed and flagged; a date alone is its first
+    instant) and Unix seconds or milliseconds. None for null, for what is no date, and for dates before 2015.
+    """
+    if value is None or value == "":
+        return None, _NONE
+    if isinstance(value, str):
+        return _parse_text(value.strip())
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _parse_number(value)
+    return None, frozenset({UNPARSED})
+
+
+def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flags]:
+    """Like parse_instant, for an expiry: more than five years after `now` means "does not expire" (None, far_date)."""
+    instant, flags = parse_instant(value)
+    if instant is not None and instant - now > _FAR_AHEAD:
+        return None, flags | {FAR}
+    return instant, flags
+
+
+def _parse_text(text: str) -> tuple[datetime | None, Flags]:
+    if _ISO.fullmatch(text) is None:
+        if _DIGITS.fullmatch(text) is None:
+            return None, frozenset({UNPARSED})
+        return _parse_number(float(text))
+    try:
+        written = datetime.fromisoformat(text.upper().replace(",", "."))
+    except ValueError:  # 30 February, a leap second, 24:00, +99:00
+        return None, frozenset({UNPARSED})
+    if written.tzinfo is None:
+        return _bounded(written.replace(tzinfo=UTC), frozenset({NAIVE}))
+    try:
+        return _bounded(written.astimezone(UTC), _NONE)
+    except OverflowError:  # year 1 or 9999, and an offset that leads out of the calendar
+        return None, frozenset({FAR if written.year > _EARLIEST.year else ANCIENT})
+
+
+def _parse_number(number: float) -> tuple[datetime | None, Flags]:
+    # Compared as it is: an int of thousands of digits does not fit a float.
+    if not -_LARGEST_NUMBER < number < _LARGEST_NUMBER or math.isnan(number):
+        return None, frozenset({UNPARSED})
+    seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
+    try:
+        return _bounded(datetime.fromtimestamp(seconds, UTC), frozenset({EPOCH}))
+    except (ValueError, OverflowError, OSError):
+        return None, frozenset({UNPARSED})
+
+
+def _bounded(instant: datetime, flags: Flags) -> tuple[datetime | None, Flags]:
+    if instant < _EARLIEST:
+        return None, flags | {ANCIENT}
+    return instant, flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remaining:
+    """A span such as "82d 4h", which was rounded down: the time left is at least `at_least` and less than `below`."""
+
+    at_least: timedelta
+    below: timedelta
+
+    @property
+    def expired(self) -> bool:
+        """Whether nothing is left."""
+        return self.below <= timedelta(0)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the span is wider than an hour ("29 days"), too wide to follow a date by it."""
+        return self.below - self.at_least > timedelta(hours=1)
+
+
+_HOUR = timedelta(hours=1)
+_EXPIRED = Remaining(at_least=timedelta.min, below=timedelta(0))
+_UNDER_AN_HOUR = Remaining(at_least=timedelta(0), below=_HOUR)
+_SPAN = re.compile(
+    r"(?:(?P<days>\d{1,6}) ?(?:d|days?))?(?: ?(?P<hours>\d{1,6}) ?(?:h|hours?))?(?: ?(?P<minutes>\d{1,6}) ?(?:m|min|minutes?))?",
+    re.ASCII,
+)
+
+
+def parse_remaining(text: object) -> Remaining | None:
+    """The span that a provider's `tokenExpiresIn` states, None for null and for what is no such span.
+
+    Grammar, in any case: expired; < 1h; 5h; 82d 4h; 82d; 29 days; 40m.
+    """
+    if not isinstance(text, str):
+        return None
+    words = " ".join(text[:64].lower().split())
+    if words == "expired":
+        return _EXPIRED
+    if words.replace(" ", "") == "<1h":
+        return _UNDER_AN_HOUR
+    match = _SPAN.fullmatch(words)
+    if match is None or not words:
+        return None
+    days, hours, minutes = match.group("days", "hours", "minutes")
+    at_least = timedelta(days=int(days or 0), hours=int(hours or 0), minutes=int(minutes or 0))
+    grain = timedelta(minutes=1) if minutes else _HOUR if hours else timedelta(days=1)
+    return Remaining(at_least=at_least, below=at_least + grain)

@@ -1,0 +1,85 @@
+"""Texts from strangers, made harmless: names of accounts, and what platforms and APIs answer.
+
+Two steps. `clean` removes what could break a line or lie about its order, whatever the format. `defuse` keeps the words
+but takes their powers in chats and mail readers: no mention, no link, no formatting. Both give one line, never raise, and
+doing either twice is the same as once.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+BREAK = "\u200b"
+"""A zero-width space: invisible, and enough to keep a chat from recognising what it splits."""
+
+NAME_LENGTH = 80
+"""The most characters of a name that a message shows."""
+
+_ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x1b")
+_SPACE = re.compile(r"\s+")
+_STACKED_MARKS = 3
+_JOINERS = "\u200c\u200d"
+_BLANK = re.compile("[\\s\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0f\u200c\u200d]*")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:~+=|-]|/(?!/))*")
+
+# Each pair is a place and what goes there. Applied in order; none creates a match for another.
+_MENTION = re.compile(r"([@\uff20\ufe6b])(?=[^\s\u200b])")
+_ANGLE = re.compile(r"<(?=[^\s\u200b])")
+_SCHEME = re.compile(r":(?=//)|(?:(?<=mailto)|(?<=javascript)|(?<=data)):(?=[^\s\u200b])", re.IGNORECASE)
+_DOMAIN = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
+_LINK_JOINT = re.compile(r"\](?=[(\[])")
+_DOUBLED = re.compile(r"([*_~|])(?=\1)")
+
+
+def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") -> str:
+    """One line of at most `limit` characters without control, bidi or invisible ones; `otherwise` where nothing is left."""
+    kept: list[str] = []
+    marks = 0
+    for character in _ANSI.sub("", text or ""):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks > _STACKED_MARKS:
+            continue
+        if category in ("Zl", "Zp", "Zs") or character in "\t\n\r\v\f\x85":
+            kept.append(" ")
+        elif category == "Cs":
+            kept.append("\ufffd")
+        elif character in _JOINERS and kept and ord(kept[-1]) > 0x2FF:
+            kept.append(character)  # emoji families and Persian words are made with these
+        elif category not in ("Cc", "Cf", "Cn", "Co"):
+            kept.append(character)
+    line = _SPACE.sub(" ", "".join(kept)).strip()
+    if _BLANK.fullmatch(line):
+        return otherwise
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "\u2026"
+
+
+def defuse(line: str, *, domains: bool = True) -> str:
+    """The same words without powers: mentions, links and formatting are broken by invisible spaces.
+
+    `domains` also splits bare names such as example.com, which many chats turn into links.
+    """
+    line = line.replace("`", "'").replace("\\", "\uff3c")
+    line = _MENTION.sub(r"\1" + BREAK, line)
+    line = _ANGLE.sub("<" + BREAK, line)
+    line = _SCHEME.sub(":" + BREAK, line)
+    line = _LINK_JOINT.sub("]" + BREAK, line)
+    line = _DOUBLED.sub(r"\1" + BREAK, line)
+    return _DOMAIN.sub("." + BREAK, line) if domains else line
+
+
+def name(text: str | None, *, otherwise: str) -> str:
+    """A stranger's name, ready for a message."""
+    return defuse(clean(text, otherwise=otherwise))
+
+
+def sentence(text: str | None) -> str:
+    """What an API or platform answered, ready for a message and ending in a full stop; empty for nothing."""
+    line = defuse(clean(text, limit=256))
+    return line if not line or line[-1] in ".!?\u2026" else line + "."
+
+
+def clean_id(text: str, *, limit: int = 256) -> str:
+    """An id, exactly as it is where it is harmless (so that people can search for it), else cleaned and defused."""
+    return text if _PLAIN_ID.fullmatch(text) and len(text) <= limit else defuse(clean(text, limit=limit, otherwise="?"))

@@ -1,0 +1,47 @@
+"""Instants and spans as people read them, in English whatever the machine's locale."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def zone(timezone: str) -> ZoneInfo | None:
+    """The named time zone, None (read as UTC) where this machine does not know it."""
+    try:
+        return ZoneInfo(timezone)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        return None
+
+
+def moment(instant: datetime, where: ZoneInfo | None) -> str:
+    """An absolute time with its zone: Sat 21 Nov 2026 22:30 CET."""
+    try:
+        local = instant.astimezone(where or UTC)
+    except OverflowError:  # the first and last hours of the calendar have no neighbours
+        local = instant
+    shown = local.tzname() or "UTC"
+    if shown[0] in "+-":
+        shown = f"UTC{shown}"
+    return f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]} {local.year} {local:%H:%M} {shown}"
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its two largest units, rounded down: 6 days 23 hours. The sign is not shown."""
+    seconds = int(abs(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} seconds" if seconds != 1 else "1 second"
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes = rest // 60
+    units = [(days, "day"), (hours, "hour"), (minutes, "minute")]
+    first = next(index for index, (count, _) in enumerate(units) if count)
+    return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in units[first : first + 2] if count)
+
+
+def relative(instant: datetime, now: datetime) -> str:
+    """How far away an instant is: "in 6 days 23 hours" or "2 hours ago"."""
+    return f"in {span(instant - now)}" if instant > now else f"{span(now - instant)} ago"

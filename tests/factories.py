@@ -1,0 +1,81 @@
+"""Plain values for tests: everything has a default, a test names only what it is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from monitor.model import (
+    Alert,
+    ConnectionState,
+    Event,
+    ProbeState,
+    ProviderKind,
+    Said,
+    Severity,
+    Snapshot,
+    Status,
+    TokenState,
+    Verdict,
+    Word,
+)
+
+NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+
+def make_snapshot(**over: Any) -> Snapshot:
+    """A healthy PostPost row that expires in 60 days."""
+    values: dict[str, Any] = {
+        "external_id": "linkedin-123",
+        "platform": "linkedin",
+        "word": Word.VALID,
+        "raw_word": "valid",
+        "expires_at": NOW + timedelta(days=60),
+        "username": "acme",
+        "display_name": "Acme Ltd",
+        "profile_url": "https://linkedin.example/acme",
+    }
+    return Snapshot(**{**values, **over})
+
+
+def make_state(**over: Any) -> ConnectionState:
+    """The state after one healthy poll.
+
+    `status` moves token and verdict together; names that are no fields of ConnectionState go to the snapshot.
+    """
+    status = over.pop("status", Status.VALID)
+    own = {name: over.pop(name) for name in list(over) if name in ConnectionState.__dataclass_fields__}
+    snapshot = own.pop("snapshot", None) or make_snapshot(**over)
+    values: dict[str, Any] = {
+        "snapshot": snapshot,
+        "token": TokenState(status=status, reason="stated", message="As the provider says.", expires_at=snapshot.expires_at),
+        "probe": ProbeState(),
+        "verdict": Verdict(status=status, reason="stated", message="As the provider says.", since=NOW),
+    }
+    return ConnectionState(**{**values, **own})
+
+
+def make_said(**over: Any) -> Said:
+    """What an incident said just now about an expired token."""
+    values: dict[str, Any] = {"status": Status.EXPIRED, "at": NOW}
+    return Said(**{**values, **over})
+
+
+def make_alert(**over: Any) -> Alert:
+    """An alert about an expired connection."""
+    values: dict[str, Any] = {
+        "id": "alert-1",
+        "incident": "incident-1",
+        "event": Event.EXPIRED,
+        "reason": "first_notice",
+        "severity": Severity.CRITICAL,
+        "at": NOW,
+        "source": "agency",
+        "provider": ProviderKind.POSTPOST,
+        "connection": "agency/linkedin-123",
+        "external_id": "linkedin-123",
+        "platform": "linkedin",
+        "label": "Acme Ltd",
+        "status": "expired",
+    }
+    return Alert(**{**values, **over})

@@ -1,0 +1,178 @@
+"""Whatever a server sends as a list: a report of rows or a clear error, never another exception, never a better word."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.errors import ProviderPayloadInvalid
+from monitor.model import ScopeReport, Snapshot, Unreadable, Word
+from monitor.providers import bodies, payload, postbreeze, postpeer, postpost_rows
+from monitor.providers.scopes import scope_report
+from monitor.providers.text import clean, web_address
+
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+WORDS = ["valid", "expiring_soon", "expired", "unknown", "brand_new"]
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
+IDS = st.sampled_from(["threads-1", "threads-2", "X-1", "telegram--1", "nodash", ""])
+DATES = st.sampled_from(["2027-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "soon", None])
+
+
+def mutated(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Rows as documented, in which any field may be missing or hold anything."""
+    return st.fixed_dictionaries({}, optional={name: good | JSON for name, good in fields.items()})
+
+
+POSTPOST_ROW = mutated(
+    {
+        "platformId": IDS,
+        "username": st.text(),
+        "displayName": st.text(),
+        "profileUrl": st.text(),
+        "accessTokenExpiresAt": DATES,
+        "tokenStatus": st.sampled_from(WORDS),
+        "tokenExpiresIn": st.sampled_from(["82d 4h", "< 1h", "expired", "29 days", None]),
+        "lastSuccessfulPost": DATES,
+        "lastError": st.text() | st.fixed_dictionaries({}, optional={"message": st.text(), "occurredAt": DATES}),
+    }
+)
+POSTBREEZE_ROW = mutated(
+    {
+        "id": st.sampled_from(["soc_1", "soc_2"]),
+        "workspaceId": st.sampled_from(["ws_1", "ws_2"]),
+        "platform": st.sampled_from(["X", "THREADS"]),
+        "status": st.sampled_from(["ACTIVE", "TOKEN_EXPIRED", "REVOKED"]),
+        "scopes": st.lists(st.text(), max_size=3),
+        "tokenExpiresAt": DATES,
+        "connectedAt": DATES,
+        "lastRefreshError": st.text(),
+        "lastRefreshErrorStatus": st.integers(400, 599),
+    }
+)
+POSTPEER_ROW = mutated({"id": st.sampled_from(["a", "b"]), "platform": st.sampled_from(["twitter"]), "displayName": st.text()})
+
+
+def read_postpost(body: bytes) -> ScopeReport:
+    listing = payload.read_list(
+        body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=100_000
+    )
+    reader = payload.RowReader(postpost_rows.Row, id_field="platformId")
+    read = [reader.read(row) for row in listing.rows]
+    rows = [row for row in read if isinstance(row, postpost_rows.Row)]
+    dialect = postpost_rows.dialect_of(rows, default=Word.NON_EXPIRING)
+    seen = [postpost_rows.to_snapshot(row, scope=None, at=AT, dialect=dialect) for row in rows]
+    lost = [row for row in [*read, *seen] if isinstance(row, Unreadable)]
+    return scope_report(None, [row for row in seen if isinstance(row, Snapshot)], lost)
+
+
+def fit(report: ScopeReport) -> None:
+    """What every report must be, so that any store and any channel can hold it."""
+    ids = [row.external_id for row in report.snapshots]
+    assert len(set(ids)) == len(ids)
+    for row in report.snapshots:
+        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_word):
+            assert text is None or (0 < len(text) <= 256 and "\x00" not in text)
+            (text or "").encode()
+        for instant in (row.expires_at, row.expires_before, row.last_successful_post_at):
+            assert instant is None or instant.tzinfo is UTC
+
+
+@given(st.lists(POSTPOST_ROW | JSON, max_size=6))
+def test_N21_any_postpost_rows_give_a_fit_report(rows: list[Any]) -> None:
+    body = json.dumps({"connections": rows}).encode()
+    report = read_postpost(body)
+    fit(report)
+    assert len(report.snapshots) + len(report.unreadable) <= len(rows)
+
+
+@given(st.lists(POSTBREEZE_ROW | JSON, max_size=6))
+def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
+    listing = payload.read_list(json.dumps(rows).encode(), content_type=None, key=None, bare=True, guarded=("id",), most=100_000)
+    reader = payload.RowReader(postbreeze.Row, id_field="id")
+    for row in map(reader.read, listing.rows):
+        read = row if isinstance(row, Unreadable) else postbreeze.to_snapshot(row, workspace=None, at=AT)
+        if isinstance(read, Snapshot):
+            fit(ScopeReport(scope=None, complete=True, snapshots=(read,)))
+            assert read.refresh is not None
+
+
+@given(st.lists(POSTPEER_ROW | JSON, max_size=6))
+def test_N21_any_postpeer_rows_give_fit_snapshots(rows: list[Any]) -> None:
+    body = json.dumps({"success": True, "integrations": rows}).encode()
+    listing = payload.read_list(body, content_type=None, key="integrations", bare=False, guarded=("id",), most=100_000)
+    reader = payload.RowReader(postpeer.Row, id_field="id")
+    for row in map(reader.read, listing.rows):
+        read = row if isinstance(row, Unreadable) else postpeer.to_snapshot(row)
+        if isinstance(read, Snapshot):
+            fit(ScopeReport(scope=None, complete=True, snapshots=(read,)))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_a_list_or_a_clear_error(body: bytes) -> None:
+    said = "read"
+    try:
+        fit(read_postpost(body))
+    except ProviderPayloadInvalid as exc:
+        said = str(exc)
+    assert 0 < len(said) < 400
+    payload.error_fields(body)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["tokenStatus", "token\\u0053tatus"]), st.sampled_from(WORDS)), min_size=1, max_size=4))
+def test_N18_a_key_stated_twice_never_turns_expired_into_anything_better(stated: list[tuple[str, str]]) -> None:
+    fields = ", ".join(f'"{name}": "{word}"' for name, word in stated)
+    report = read_postpost(f'[{{"platformId": "threads-1", {fields}}}]'.encode())
+    if any(word == "expired" for _, word in stated):
+        assert all(row.word is Word.EXPIRED for row in report.snapshots)
+
+
+@given(st.permutations(["valid", "expired", "unknown", "expiring_soon"]), st.integers(1, 4))
+def test_N28_duplicate_ids_never_better_than_their_worst(words: list[str], count: int) -> None:
+    rows = [{"platformId": "threads-1", "tokenStatus": word} for word in words[:count]]
+    (row,) = read_postpost(json.dumps(rows).encode()).snapshots
+    if "expired" in words[:count]:
+        assert row.word is Word.EXPIRED
+    assert ("duplicate_id" in row.flags) is (count > 1)
+
+
+@given(st.text())
+def test_S04_cleaned_text_is_one_short_line(text: str) -> None:
+    cleaned = clean(text)
+    assert len(cleaned) <= 256
+    assert not set(cleaned) & set("\x00\x1b\n\r\t\x85\u2028\u202e\u2066")
+    assert clean(cleaned) == cleaned
+    cleaned.encode()
+
+
+def test_S08_only_web_addresses_are_links() -> None:
+    assert web_address("https://x.com/a?b=c#d") == "https://x.com/a?b=c#d"
+    for text in (
+        None,
+        "",
+        "javascript:alert(1)",
+        "https://",
+        "https:///x",
+        "//x.com",
+        "https://x.com@evil.test/",
+        "https://x.com/\n",
+        "https://x.com\\@evil.test",
+        "https://x .com",
+        "https://x.com/" + "a" * 256,
+    ):
+        assert web_address(text) is None
+
+
+@given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "identity", "br", "gzip, gzip", None]))
+def test_N14_any_body_decodes_within_its_cap_or_is_refused(raw: bytes, encoding: str | None) -> None:
+    try:
+        assert len(bodies.decode(raw, encoding, cap=10_000, inflation=100)) <= max(len(raw) * 100, len(raw))
+    except ProviderPayloadInvalid:
+        assert encoding not in ("identity", None)

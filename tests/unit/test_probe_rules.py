@@ -1,0 +1,257 @@
+"""The probe axis, row by row of the decision table (PROVIDERS 2a, the rows of the test-connection call)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from monitor.model import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.rules import probes
+from tests.factories import NOW
+
+OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
+UNSUPPORTED, AMBIGUOUS, TRANSIENT = ProbeFinding.UNSUPPORTED, ProbeFinding.AMBIGUOUS, ProbeFinding.TRANSIENT
+MISSING, BAD_ID = ProbeFinding.MISSING, ProbeFinding.BAD_ID
+
+
+def ok(**over: Any) -> ProbeAnswer:
+    return ProbeAnswer(**{"http_status": 200, "status": "ok", **over})
+
+
+def error(message: str | None, **over: Any) -> ProbeAnswer:
+    return ProbeAnswer(**{"http_status": 200, "status": "error", "message": message, **over})
+
+
+def classify(answer: ProbeAnswer, platform: str = "facebook", *, ever_ok: bool = False) -> ProbeFinding:
+    return probes.classify(answer, platform=platform, ever_ok=ever_ok)
+
+
+# platform, message of a refusal, finding
+REFUSALS = [
+    # --- no validator for the platform: any platform, and only at the start of the text
+    ("pinterest", "Unknown platform: pinterest", UNSUPPORTED),
+    ("facebook", "  unknown platform: x", UNSUPPORTED),
+    ("facebook", "The app runs on an unknown platform", FAILING),
+    ("facebook", "Unknown platforms", FAILING),
+    # --- Telegram MTProto: publishes normally
+    ("telegram", "Invalid bot connection", UNSUPPORTED),
+    ("facebook", "Invalid bot connection", FAILING),
+    # --- Telegram: MTProto or a revoked bot, nobody can tell
+    ("telegram", "Invalid bot token", AMBIGUOUS),
+    ("facebook", "Invalid bot token", FAILING),
+    # --- Telegram: no token problem, to be mended in Telegram
+    ("telegram", "Bot needs channel administrator posting rights", FAILING),
+    ("telegram", "Channel is unavailable", FAILING),
+    ("telegram", "Request failed with status code 403", FAILING),
+    ("telegram", "Request failed with status code 400", FAILING),
+    # --- Telegram: its tokens never expire, so a refused one was revoked
+    ("telegram", "Request failed with status code 401", REVOKED),
+    # --- expiry is named
+    ("linkedin", "Request failed with status code 401", EXPIRED),
+    ("linkedin", "Access token expired", EXPIRED),
+    ("facebook", "Error validating access token: Session has expired on Saturday", EXPIRED),
+    ("youtube", "invalid_grant", EXPIRED),
+    ("youtube", "Error: INVALID_GRANT (Bad Request)", EXPIRED),
+    # --- revocation is named
+    ("linkedin", "The token was revoked by the member", REVOKED),
+    ("twitter", "The app is not authorized to act for this user", REVOKED),
+    ("instagram", "The user has not authorized application 1", REVOKED),
+    ("instagram", "The user deauthorized the app", REVOKED),
+    ("facebook", "App not installed", REVOKED),
+    # --- both are named: expiry stands first in the table
+    ("youtube", "Token has been expired or revoked.", EXPIRED),
+    # --- passing trouble says nothing
+    ("twitter", "Rate limit exceeded", TRANSIENT),
+    ("twitter", "You are rate-limited", TRANSIENT),
+    ("twitter", "Request failed with status code 429", TRANSIENT),
+    ("twitter", "timeout of 10000ms exceeded", TRANSIENT),
+    ("twitter", "connect ETIMEDOUT 192.0.2.1:443", TRANSIENT),
+    ("twitter", "The request timed out", TRANSIENT),
+    ("twitter", "connect ECONNREFUSED 192.0.2.1:443", TRANSIENT),
+    ("twitter", "read ECONNRESET", TRANSIENT),
+    ("twitter", "Request failed with status code 500", TRANSIENT),
+    ("twitter", "Request failed with status code 503", TRANSIENT),
+    ("twitter", "Temporarily unavailable", TRANSIENT),
+    ("telegram", "Request failed with status code 502", TRANSIENT),
+    # --- anything else
+    ("mastodon", "The account is suspended", FAILING),
+    ("facebook", "Request failed with status code 403", FAILING),
+    ("facebook", "", FAILING),
+    ("facebook", None, FAILING),
+    # --- numbers count as whole words only
+    ("facebook", "Object 14290 does not exist", FAILING),
+    ("facebook", "Image is 1500 pixels wide", FAILING),
+    ("facebook", "Request failed with status code 4010", FAILING),
+    ("facebook", "Page 50012 is unpublished", FAILING),
+]
+
+
+@pytest.mark.parametrize(("platform", "message", "finding"), REFUSALS)
+def test_what_a_refusal_means(platform: str, message: str | None, finding: ProbeFinding) -> None:
+    assert classify(error(message), platform) is finding
+
+
+# answer, finding: what is decided by more than the message
+ANSWERS = [
+    ("ok", ok(), OK),
+    ("ok, whatever the message", ok(message="Your token expired? No."), OK),
+    ("ok, even where the span says expired: the platform takes it", ok(token_expires_in="expired"), OK),
+    ("the span says expired", error("Nope", token_expires_in="expired"), EXPIRED),
+    ("the span says expired, loosely written", error(None, token_expires_in=" Expired "), EXPIRED),
+    ("the span says expired, revocation is named: the span stands first", error("revoked", token_expires_in="expired"), EXPIRED),
+    ("another span decides nothing", error("Nope", token_expires_in="3d 4h"), FAILING),
+    ("404: the list decides", error("Connection not found", http_status=404), MISSING),
+    ("404 beats any body", ok(http_status=404), MISSING),
+    ("400: the provider does not take the id", error("token expired", http_status=400), BAD_ID),
+    ("no status word says nothing", ProbeAnswer(http_status=200), TRANSIENT),
+    ("a status word nobody knows says nothing", ProbeAnswer(http_status=200, status="maybe", message="expired"), TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("answer", "finding"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
+def test_what_an_answer_means(answer: ProbeAnswer, finding: ProbeFinding) -> None:
+    assert classify(answer) is finding
+
+
+def test_an_invalid_bot_token_after_a_bot_that_worked_means_revoked() -> None:
+    assert classify(error("Invalid bot token"), "telegram", ever_ok=True) is REVOKED
+
+
+def test_every_row_of_the_table_speaks_in_some_case() -> None:
+    spoken = set()
+    cases = [(error(message), platform, False) for platform, message, _ in REFUSALS]
+    cases += [(answer, "facebook", False) for _, answer, _ in ANSWERS]
+    cases += [(error("Invalid bot token"), "telegram", True)]
+    for answer, platform, ever_ok in cases:
+        probe = probes.Probe(answer, platform, ever_ok)
+        spoken.add(next(index for index, row in enumerate(probes.PROBE_RULES) if row.applies(probe)))
+    assert spoken == set(range(len(probes.PROBE_RULES)))
+
+
+# --- advance: what is remembered of one answer after another
+
+
+def advance(state: ProbeState, *answers: ProbeAnswer, platform: str = "facebook", confirm: int = 2) -> ProbeState:
+    for number, answer in enumerate(answers, start=1):
+        state = probes.advance(state, answer, platform=platform, now=NOW + timedelta(minutes=number), confirm=confirm)
+    return state
+
+
+NEW = ProbeState()
+WORKS = advance(NEW, ok())
+REFUSED = advance(NEW, error("Refused."))
+
+
+def test_an_ok_is_remembered() -> None:
+    state = advance(NEW, ok(message="@acme"))
+    assert state == ProbeState(status=ProbeStatus.OK, finding=OK, message="@acme", at=NOW + timedelta(minutes=1), ever_ok=True)
+
+
+def test_refusals_are_counted_up_to_the_confirmation() -> None:
+    seen = [advance(NEW, *[error("Refused.")] * times, confirm=3).refusals for times in range(1, 6)]
+    assert seen == [1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("confirm", [1, 0, -1])
+def test_a_confirmation_of_one_or_less_counts_one(confirm: int) -> None:
+    assert advance(NEW, error("Refused."), error("Refused."), confirm=confirm).refusals == 1
+
+
+def test_an_ok_ends_all_refusals() -> None:
+    state = advance(NEW, error("Refused."), error("Refused."), ok())
+    assert (state.status, state.refusals, state.finding) == (ProbeStatus.OK, 0, OK)
+
+
+def test_an_ok_between_two_refusals_starts_the_count_again() -> None:
+    assert advance(NEW, error("Refused."), ok(), error("Refused.")).refusals == 1
+
+
+@pytest.mark.parametrize("state", [NEW, WORKS, REFUSED], ids=["unprobed", "ok", "refused"])
+@pytest.mark.parametrize("answer", [error("Rate limit"), error("status code 503"), ProbeAnswer(http_status=200)])
+def test_a_transient_answer_changes_nothing_at_all(state: ProbeState, answer: ProbeAnswer) -> None:
+    assert advance(state, answer) is state
+
+
+def test_a_transient_answer_between_two_refusals_does_not_break_the_row() -> None:
+    assert advance(NEW, error("Refused."), error("timeout"), error("Refused.")).refusals == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("Refused.", "expired", EXPIRED),  # worse: taken
+        ("expired", "revoked", REVOKED),
+        ("revoked", "expired", REVOKED),  # milder: the worst stays
+        ("expired", "Refused.", EXPIRED),
+        ("Refused.", "Refused again.", FAILING),
+    ],
+)
+def test_the_worst_that_was_named_in_a_row_of_refusals_is_kept(first: str, second: str, kept: ProbeFinding) -> None:
+    assert advance(NEW, error(first), error(second)).finding is kept
+
+
+def test_the_worst_is_kept_with_its_own_words() -> None:
+    assert advance(NEW, error("It was revoked."), error("Refused.")).message == "It was revoked."
+
+
+def test_the_worst_is_forgotten_after_an_ok() -> None:
+    assert advance(NEW, error("revoked"), ok(), error("Refused.")).finding is FAILING
+
+
+def test_having_worked_once_is_never_forgotten() -> None:
+    state = WORKS
+    for answer in (error("Refused."), error("Unknown platform: x"), error("x", http_status=404), error("timeout")):
+        state = advance(state, answer)
+        assert state.ever_ok
+
+
+def test_a_bot_that_worked_and_then_has_an_invalid_token_is_refused() -> None:
+    state = advance(WORKS, error("Invalid bot token"), platform="telegram")
+    assert (state.status, state.finding, state.refusals) == (ProbeStatus.FAILING, REVOKED, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "finding"),
+    [
+        (NEW, "Unknown platform: x", UNSUPPORTED),
+        (WORKS, "Unknown platform: x", UNSUPPORTED),
+        (NEW, "Invalid bot connection", UNSUPPORTED),
+        (WORKS, "Invalid bot connection", UNSUPPORTED),
+        (NEW, "Invalid bot token", AMBIGUOUS),
+    ],
+)
+def test_a_platform_without_a_validator_is_unsupported(state: ProbeState, message: str, finding: ProbeFinding) -> None:
+    after = advance(state, error(message), platform="telegram")
+    assert (after.status, after.finding, after.refusals) == (ProbeStatus.UNSUPPORTED, finding, 0)
+
+
+@pytest.mark.parametrize("http_status", [404, 400])
+def test_a_missing_or_refused_id_is_noted_and_keeps_the_axis(http_status: int) -> None:
+    after = advance(WORKS, error("x", http_status=http_status))
+    assert (after.status, after.ever_ok, after.refusals) == (ProbeStatus.OK, True, 0)
+    assert after.finding is (MISSING if http_status == 404 else BAD_ID)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [error("x", http_status=404), error("x", http_status=400), error("Unknown platform: x"), error("Invalid bot token")],
+    ids=["404", "400", "unknown platform", "ambiguous"],
+)
+def test_what_says_nothing_about_the_token_takes_no_refusal_back(answer: ProbeAnswer) -> None:
+    before = advance(NEW, error("Bot needs administrator posting rights"), error("Channel is unavailable"), platform="telegram")
+    after = advance(before, answer, platform="telegram")
+    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, FAILING, 2)
+
+
+def test_the_same_answer_twice_differs_in_its_time_only() -> None:
+    for answer in (ok(), error("Unknown platform: x"), error("x", http_status=404)):
+        once = advance(NEW, answer)
+        twice = advance(once, answer)
+        assert (once.status, once.finding, once.refusals, once.message) == (
+            twice.status,
+            twice.finding,
+            twice.refusals,
+            twice.message,
+        )

@@ -1,0 +1,150 @@
+"""One verdict from presence, token and probe: the table of both axes (INTERFACE: Statuses)."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.model import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
+from monitor.rules import verdict
+from monitor.rules.token import Finding
+from monitor.rules.verdict import Axes, merge
+
+VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING
+EXPIRED, REVOKED, DISCONNECTED = Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED
+
+UNPROBED = ProbeState()
+OK = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True)
+UNSUPPORTED = ProbeState(status=ProbeStatus.UNSUPPORTED, finding=ProbeFinding.UNSUPPORTED)
+AMBIGUOUS = ProbeState(status=ProbeStatus.UNSUPPORTED, finding=ProbeFinding.AMBIGUOUS)
+OK_THEN_404 = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.MISSING, ever_ok=True)
+OK_THEN_400 = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.BAD_ID, ever_ok=True)
+
+
+def refused(finding: ProbeFinding, times: int, *, message: str | None = None, ever_ok: bool = False) -> ProbeState:
+    return ProbeState(status=ProbeStatus.FAILING, finding=finding, refusals=times, message=message, ever_ok=ever_ok)
+
+
+def once(finding: ProbeFinding) -> ProbeState:
+    return refused(finding, 1)
+
+
+def twice(finding: ProbeFinding) -> ProbeState:
+    return refused(finding, 2)
+
+
+def judge(token: Status, probe: ProbeState, missing: int = 0, **confirm: int) -> Finding:
+    state = TokenState(status=token, reason="listed", message="As listed.")
+    values = {"confirm_missing": 2, "confirm_failures": 2, **confirm}
+    return merge(Axes(token=state, probe=probe, missing=missing, **values))
+
+
+P = ProbeFinding
+
+# token, probe, times absent, status, reason
+TABLE = [
+    # --- the list alone: the token axis, in every status
+    *[(f"{status}, unprobed", status, UNPROBED, 0, status, "listed") for status in Status],
+    *[(f"{status}, not yet confirmed missing", status, UNPROBED, 1, status, "listed") for status in Status],
+    # --- absent from enough complete lists: disconnected, whatever else is known
+    *[(f"{status}, missing", status, UNPROBED, 2, DISCONNECTED, "missing_from_list") for status in Status],
+    ("missing, though the probe is ok", VALID, OK, 2, DISCONNECTED, "missing_from_list"),
+    ("missing, and refused", VALID, twice(P.REVOKED), 2, DISCONNECTED, "missing_from_list"),
+    ("missing for longer", VALID, UNPROBED, 3, DISCONNECTED, "missing_from_list"),
+    # --- a probe that is ok vouches for what the list cannot tell, and clears nothing
+    ("unknown, probe ok", UNKNOWN, OK, 0, VALID, "probe_ok"),
+    ("valid, probe ok", VALID, OK, 0, VALID, "listed"),
+    ("expiring soon, probe ok", SOON, OK, 0, SOON, "listed"),
+    ("expired by the list, probe ok", EXPIRED, OK, 0, EXPIRED, "listed"),
+    ("revoked by the list, probe ok", REVOKED, OK, 0, REVOKED, "listed"),
+    ("disconnected by the list, probe ok", DISCONNECTED, OK, 0, DISCONNECTED, "listed"),
+    # --- what says nothing about the token changes nothing: neither does it unsay an ok
+    ("unknown, no validator", UNKNOWN, UNSUPPORTED, 0, UNKNOWN, "listed"),
+    ("valid, no validator", VALID, UNSUPPORTED, 0, VALID, "listed"),
+    ("valid, MTProto or a revoked bot", VALID, AMBIGUOUS, 0, VALID, "listed"),
+    ("unknown, ok once, 404 now", UNKNOWN, OK_THEN_404, 0, VALID, "probe_ok"),
+    ("unknown, ok once, id refused now", UNKNOWN, OK_THEN_400, 0, VALID, "probe_ok"),
+    (
+        "unknown, ok once, no validator now",
+        UNKNOWN,
+        ProbeState(status=ProbeStatus.UNSUPPORTED, finding=P.UNSUPPORTED, ever_ok=True),
+        0,
+        VALID,
+        "probe_ok",
+    ),
+    ("unknown, ok once, refused once", UNKNOWN, refused(P.FAILING, 1, ever_ok=True), 0, VALID, "probe_ok"),
+    # --- a first refusal waits for the second
+    ("valid, refused once", VALID, once(P.FAILING), 0, VALID, "listed"),
+    ("valid, expiry named once", VALID, once(P.EXPIRED), 0, VALID, "listed"),
+    ("valid, revocation named once", VALID, once(P.REVOKED), 0, VALID, "listed"),
+    ("expiring soon, refused once", SOON, once(P.EXPIRED), 0, SOON, "listed"),
+    # --- confirmed: by what was named
+    ("valid, refused twice", VALID, twice(P.FAILING), 0, FAILING, "probe_failing"),
+    ("valid, expiry named", VALID, twice(P.EXPIRED), 0, EXPIRED, "probe_expired"),
+    ("valid, revocation named", VALID, twice(P.REVOKED), 0, REVOKED, "probe_revoked"),
+    ("unknown, refused twice", UNKNOWN, twice(P.FAILING), 0, FAILING, "probe_failing"),
+    ("unknown, ok once, refused twice", UNKNOWN, refused(P.FAILING, 2, ever_ok=True), 0, FAILING, "probe_failing"),
+    ("expiring soon, refused twice", SOON, twice(P.FAILING), 0, FAILING, "probe_failing"),
+    ("expiring soon, expiry named", SOON, twice(P.EXPIRED), 0, EXPIRED, "probe_expired"),
+    # --- the list agrees: at once; it never gets milder by a probe
+    ("expired by the list, revocation named once", EXPIRED, once(P.REVOKED), 0, REVOKED, "probe_revoked"),
+    ("expired by the list, expiry named once", EXPIRED, once(P.EXPIRED), 0, EXPIRED, "listed"),
+    ("expired by the list, refused twice", EXPIRED, twice(P.FAILING), 0, EXPIRED, "listed"),
+    ("revoked by the list, expiry named", REVOKED, twice(P.EXPIRED), 0, REVOKED, "listed"),
+    ("disconnected by the list, revocation named", DISCONNECTED, twice(P.REVOKED), 0, DISCONNECTED, "listed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "probe", "missing", "status", "reason"), [case[1:] for case in TABLE], ids=[case[0] for case in TABLE]
+)
+def test_the_table(token: Status, probe: ProbeState, missing: int, status: Status, reason: str) -> None:
+    finding = judge(token, probe, missing)
+    assert (finding.status, finding.reason) == (status, reason)
+    assert finding.message.endswith(".")
+
+
+# token, probe, flags beside the verdict
+FLAGS = [
+    ("nothing to add", VALID, OK, set()),
+    ("the list says expired, the platform takes it", EXPIRED, OK, {"conflict"}),
+    ("the list says revoked, the platform takes it", REVOKED, OK, {"conflict"}),
+    ("the list says disconnected, the platform takes it", DISCONNECTED, OK, {"conflict"}),
+    ("the conflict outlives a 404", EXPIRED, OK_THEN_404, {"conflict", "probe_missing"}),
+    ("no validator", VALID, UNSUPPORTED, {"probe_unsupported"}),
+    ("MTProto or a revoked bot", UNKNOWN, AMBIGUOUS, {"mtproto_or_revoked_bot"}),
+    ("404", VALID, OK_THEN_404, {"probe_missing"}),
+    ("the id is refused", VALID, OK_THEN_400, {"probe_bad_id"}),
+    ("one refusal, to be confirmed", VALID, once(P.FAILING), {"probe_refused"}),
+    ("confirmed", VALID, twice(P.FAILING), set()),
+    ("the list agrees", EXPIRED, once(P.REVOKED), {"probe_refused"}),
+]
+
+
+@pytest.mark.parametrize(("token", "probe", "flags"), [case[1:] for case in FLAGS], ids=[case[0] for case in FLAGS])
+def test_flags_beside_the_verdict(token: Status, probe: ProbeState, flags: set[str]) -> None:
+    assert set(judge(token, probe).flags) == flags
+
+
+def test_the_platforms_own_words_are_kept() -> None:
+    finding = judge(VALID, refused(P.FAILING, 2, message="Bot needs administrator posting rights"))
+    assert finding.message == "The platform refuses the connection (Bot needs administrator posting rights)."
+
+
+@pytest.mark.parametrize("confirm", [1, 0, -3])
+def test_confirmations_of_one_or_less_mean_at_once(confirm: int) -> None:
+    assert judge(VALID, once(P.FAILING), confirm_failures=confirm).status is FAILING
+    assert judge(VALID, UNPROBED, 1, confirm_missing=confirm).status is DISCONNECTED
+
+
+@pytest.mark.parametrize("confirm", [0, -3])
+def test_without_any_evidence_no_confirmation_is_reached(confirm: int) -> None:
+    assert judge(VALID, UNPROBED, 0, confirm_missing=confirm, confirm_failures=confirm).status is VALID
+
+
+def test_every_rule_speaks_in_some_row() -> None:
+    spoken = set()
+    for _, token, probe, missing, _, _ in TABLE:
+        state = TokenState(status=token, reason="listed", message="As listed.")
+        axes = Axes(token=state, probe=probe, missing=missing, confirm_missing=2, confirm_failures=2)
+        spoken.add(next((rule for rule in verdict.VERDICT_RULES if rule(axes) is not None), None))
+    assert spoken == {*verdict.VERDICT_RULES, None}

@@ -1,0 +1,359 @@
+"""What messages say, in which order, and how they are divided."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from monitor.model import Alert, Event, ProviderKind, Severity
+from monitor.rules.alerting import AlertReason
+from monitor.rules.wording import Dispatch, Limits, Part, Tone, clean, clean_id, compose, compose_test, defuse, fit, render
+from tests.factories import NOW, make_alert
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def expiring(number: int = 1, **over: Any) -> Alert:
+    values: dict[str, Any] = {
+        "id": f"alert-{number}",
+        "event": Event.EXPIRING_SOON,
+        "status": "expiring_soon",
+        "severity": Severity.WARNING,
+        "reason": AlertReason.FIRST,
+        "expires_at": NOW + 7 * DAY - HOUR,
+        "external_id": f"linkedin-{number}",
+        "message": "PostPost says that the token expires soon",
+        "link": "https://app.postpost.dev",
+    }
+    return make_alert(**{**values, **over})
+
+
+def expired(number: int = 2, **over: Any) -> Alert:
+    values = {"event": Event.EXPIRED, "status": "expired", "severity": Severity.CRITICAL, "expires_at": NOW - 2 * HOUR}
+    return expiring(number, **{**values, **over})
+
+
+def source_down(number: int = 9, **over: Any) -> Alert:
+    values: dict[str, Any] = {
+        "event": Event.SOURCE_FAILING,
+        "severity": Severity.CRITICAL,
+        "status": "failing",
+        "external_id": None,
+        "connection": None,
+        "platform": None,
+        "label": None,
+        "expires_at": None,
+        "message": "api.postpost.dev answered 503",
+    }
+    return expiring(number, **{**values, **over})
+
+
+def recovered(number: int = 5, **over: Any) -> Alert:
+    values: dict[str, Any] = {
+        "event": Event.RECOVERED,
+        "status": "valid",
+        "severity": Severity.CRITICAL,
+        "reason": AlertReason.RECOVERED,
+        "previous": "expired",
+        "opened_at": NOW - 4 * HOUR,
+        "expires_at": NOW + 60 * DAY,
+        "message": "",
+    }
+    return expiring(number, **{**values, **over})
+
+
+def say(*alerts: Alert, now: datetime = NOW, timezone: str = "UTC", **dispatch: Any) -> Part:
+    return render(compose([Dispatch(alert=alert, **dispatch) for alert in alerts], timezone=timezone, now=now))
+
+
+def test_one_alert_reads_as_a_short_letter() -> None:
+    part = say(expiring(labels={"client": "acme"}), timezone="Europe/Berlin")
+    assert part.title == "[EXPIRING SOON] Acme Ltd (linkedin) at agency, 6 days 23 hours left"
+    assert part.tone is Tone.WARNING
+    assert part.body == (
+        "Acme Ltd on LinkedIn is expiring_soon. It expires Tue 17 Mar 2026 12:00 CET, in 6 days 23 hours.\n"
+        "\n"
+        "Why: PostPost says that the token expires soon. First notice.\n"
+        "\n"
+        "What to do: Before it runs out: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
+        "Link: https://app.postpost.dev\n"
+        "\n"
+        "Connection: linkedin-1\n"
+        "Platform: linkedin\n"
+        "Source: agency (PostPost)\n"
+        "Labels: client=acme\n"
+        "Alert: alert-1"
+    )
+
+
+def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platform() -> None:
+    part = say(
+        recovered(5),
+        expiring(1),
+        expired(2, label="Beta"),
+        expired(3, label="Alpha"),
+        expired(4, platform="tiktok", external_id="tiktok-4"),
+        source_down(9, source="studio", provider=ProviderKind.POSTBREEZE),
+    )
+    assert part.title == "4 connections need you: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
+    headings = [line for line in part.body.splitlines() if line and line[0] not in " -" and not line.startswith(("What", "Link"))]
+    assert headings == [
+        "source_failing: studio (Postbreeze)",
+        "expired: linkedin at agency (PostPost), 2 connections",
+        "expired: tiktok at agency (PostPost)",
+        "expiring_soon: linkedin at agency (PostPost)",
+        "recovered: linkedin at agency (PostPost)",
+    ]
+    assert part.body.index("- Alpha (linkedin-3)") < part.body.index("- Beta (linkedin-2)")
+    assert part.alert_ids == ("alert-9", "alert-3", "alert-2", "alert-4", "alert-1", "alert-5")
+    assert part.tone is Tone.FAILURE
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("make", [expiring, expired, recovered])
+def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, alone: bool) -> None:
+    alert = make(7, scope="66f000000000000000000001")
+    text = say(alert).body if alone else say(alert, source_down()).body
+    word = "recovered" if alert.event is Event.RECOVERED else alert.status
+    for promised in (
+        "linkedin-7",
+        "Acme Ltd",
+        "linkedin",
+        "agency",
+        word,
+        " UTC, ",
+        "Link: https://app.postpost.dev",
+        "What to do: ",
+        "managed user 66f000000000000000000001",
+        "Alert: alert-7",
+    ):
+        assert promised in text
+
+
+@pytest.mark.parametrize(
+    ("alert", "sentence"),
+    [
+        (expired(), "It expired Tue 10 Mar 2026 10:00 UTC, 2 hours ago."),
+        # The provider's word stands above its date.
+        (expired(expires_at=NOW + DAY), "Its stated expiry, Wed 11 Mar 2026 12:00 UTC, in 1 day, no longer counts."),
+        (expired(expires_at=None), "No expiry date is known."),
+        # A healthy connection with a stale past date does not read as a contradiction.
+        (recovered(expires_at=NOW - DAY), "Its stated expiry, Mon 9 Mar 2026 12:00 UTC, 1 day ago, is not relied upon."),
+        (
+            expired(event=Event.DISCONNECTED, status="disconnected", expires_at=NOW + DAY),
+            "Last known expiry: Wed 11 Mar 2026 12:00 UTC, in 1 day.",
+        ),
+    ],
+)
+def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence: str) -> None:
+    assert sentence in say(alert).body
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"reason": AlertReason.FIRST}, "First notice."),
+        ({"reason": AlertReason.WORSE, "previous": "expiring_soon"}, "Worse than before: it was expiring_soon."),
+        ({"reason": AlertReason.CHANGED, "previous": "revoked"}, "Changed, and still needs you: it was revoked."),
+        ({"reason": AlertReason.STAGE, "stage": 3 * DAY}, "Further warning (stage 3d)."),
+        ({"reason": AlertReason.STAGE, "stage": 36 * HOUR}, "Further warning (stage 36h)."),
+        ({"reason": AlertReason.REMINDER, "opened_at": NOW - DAY}, "Reminder: still so after 1 day."),
+        ({"reason": "something_new"}, "Reason: something new."),
+    ],
+)
+def test_a_message_says_why_it_was_sent(over: dict[str, Any], sentence: str) -> None:
+    assert sentence in say(expiring(**over)).body
+
+
+def test_a_recovery_says_how_long_it_took_and_what_ended() -> None:
+    part = say(recovered())
+    assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
+    assert "Acme Ltd on LinkedIn has recovered." in part.body
+    assert "Why: Recovered after 4 hours: it was expired." in part.body
+    assert part.tone is Tone.SUCCESS
+    assert "Renewed after 4 hours" in say(recovered(reason=AlertReason.RENEWED)).body
+
+
+def test_a_late_message_says_how_late_and_a_possible_repeat_says_so() -> None:
+    body = say(expired(), uncertain=True, late_by=3 * HOUR).body
+    assert "Late by 3 hours" in body
+    assert "may be a repeat" in body
+    assert "may be a repeat" not in say(expired()).body
+
+
+def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
+    part = say(source_down(status="unauthorized", message="Invalid API key"))
+    assert part.title == "[SOURCE FAILING] agency (PostPost)"
+    assert "refuses the API key of the source agency (unauthorized)" in part.body
+    assert "Create a new API key in PostPost" in part.body
+
+
+@pytest.mark.parametrize(
+    ("instant", "timezone", "shown"),
+    [
+        # One minute before and after the autumn change: the same wall clock, told apart by its zone.
+        (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "Europe/Berlin", "Sun 25 Oct 2026 02:30 CEST"),
+        (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "Europe/Berlin", "Sun 25 Oct 2026 02:30 CET"),
+        (datetime(2026, 3, 29, 1, 0, tzinfo=UTC), "Europe/Berlin", "Sun 29 Mar 2026 03:00 CEST"),
+        (datetime(2026, 11, 21, 21, 30, tzinfo=UTC), "Asia/Kathmandu", "Sun 22 Nov 2026 03:15 UTC+0545"),
+        (datetime(9999, 12, 31, 23, 59, tzinfo=UTC), "Asia/Kathmandu", "Fri 31 Dec 9999 23:59 UTC"),
+        (datetime(2026, 11, 21, 21, 30, tzinfo=UTC), "Mars/Olympus", "Sat 21 Nov 2026 21:30 UTC"),
+    ],
+)
+def test_P25_absolute_times_carry_the_zone_they_are_in(instant: datetime, timezone: str, shown: str) -> None:
+    assert shown in say(expiring(expires_at=instant), timezone=timezone).body
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"),
+    [
+        (timedelta(seconds=1), "in 1 second."),
+        (timedelta(seconds=59), "in 59 seconds."),
+        (timedelta(seconds=60), "in 1 minute."),
+        (timedelta(hours=1, minutes=1, seconds=59), "in 1 hour 1 minute."),
+        (timedelta(days=1), "in 1 day."),
+        (timedelta(days=6, hours=23, minutes=59), "in 6 days 23 hours."),
+        (timedelta(days=400, minutes=5), "in 400 days."),
+        (timedelta(0), "0 seconds ago."),
+    ],
+)
+def test_the_time_left_is_told_in_two_units_rounded_down(left: timedelta, shown: str) -> None:
+    assert shown in say(expiring(expires_at=NOW + left)).body
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "javascript:alert(1)",
+        "http://app.postpost.dev",
+        "https://app.postpost.dev@evil.example/",
+        "https://a.example/\nBcc: x",
+        "https://a b",
+        "//x",
+        "",
+    ],
+)
+def test_S08_only_a_plain_https_link_is_shown(link: str) -> None:
+    assert "Link:" not in say(expired(link=link)).body
+
+
+@pytest.mark.parametrize(
+    "mention",
+    ["@everyone", "@here", "@channel", "@room", "<!channel>", "<!here|here>", "<@U123>", "<#C1>", "<@&99>", "\uff20everyone"],
+)
+def test_S05_mentions_in_names_lose_their_power_but_stay_readable(mention: str) -> None:
+    part = say(expired(label=f"Acme {mention}", message=f"Bot can post to {mention}"))
+    for text in (part.title, part.body):
+        assert mention not in text
+    assert mention in part.body.replace("\u200b", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("https://evil.example/x", "https:\u200b//evil.\u200bexample/x"),
+        ("www.evil.example", "www.\u200bevil.\u200bexample"),
+        ("[click](x)", "[click]\u200b(x)"),
+        ("<https://evil|Bank>", "<\u200bhttps:\u200b//evil|Bank>"),
+        ("```code", "'''code"),
+        ("||spoiler|| **bold**", "|\u200b|spoiler|\u200b| *\u200b*bold*\u200b*"),
+        ("javascript:alert(1)", "javascript:\u200balert(1)"),
+        ("a@b", "a@\u200bb"),
+        ("Dr. No, est. 1962", "Dr. No, est. 1962"),
+        ("5 < 6 @ home", "5 < 6 @ home"),
+    ],
+)
+def test_S05_links_and_formatting_in_names_lose_their_power(text: str, harmless: str) -> None:
+    assert defuse(text) == harmless
+    assert defuse(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("two\r\nlines", "two lines"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x9b1mbold", "bold"),
+        ("abc\u202edcba\u2066", "abcdcba"),
+        ("nul\x00l", "null"),
+        ("\ud800", "\ufffd"),
+        ("a\u0301\u0301\u0301\u0301\u0301\u0301", "a\u0301\u0301\u0301"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
+        ("a\u200db", "ab"),
+        ("  \u3164\u2800 ", "nobody"),
+        ("", "nobody"),
+        (None, "nobody"),
+        ("x" * 100, "x" * 79 + "\u2026"),
+        ("Zo\u00eb & S\u00f6hne \u682a\u5f0f\u4f1a\u793e", "Zo\u00eb & S\u00f6hne \u682a\u5f0f\u4f1a\u793e"),
+    ],
+    ids=ascii,
+)
+def test_S04_names_become_one_clean_line(text: str | None, cleaned: str) -> None:
+    assert clean(text, otherwise="nobody") == cleaned
+
+
+@pytest.mark.parametrize(
+    "plain", ["linkedin-Tz9W5i6ZYG", "telegram--1001234", "bluesky-acme.bsky.social", "soc_01HZX", "urn:li:person:a_b~c"]
+)
+def test_a_plain_id_is_shown_exactly_as_it_is(plain: str) -> None:
+    assert clean_id(plain) == plain
+
+
+def test_a_hostile_id_is_not() -> None:
+    assert clean_id("x-@everyone\n<!here>") == "x-@\u200beveryone <\u200b!here>"
+    assert "https://" not in clean_id("https://evil.example")
+
+
+@pytest.mark.parametrize("limits", [Limits(body=2000, shared=True), Limits(body=4096, title=0), Limits(body=700, title=250)])
+def test_A09_what_does_not_fit_is_divided_by_whole_alerts_with_everybody_named_once(limits: Limits) -> None:
+    alerts = [expired(number, label=f"Customer {number}") for number in range(200)]
+    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), limits)
+    assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == sorted(alert.id for alert in alerts)
+    for number, part in enumerate(parts, start=1):
+        assert part.title.endswith(f"({number}/{len(parts)})")
+        on_top = limits.shared or limits.title == 0
+        assert len(part.body) + (len(part.title) + 2 if on_top else 0) <= limits.body
+        for alert_id in part.alert_ids:
+            assert f"(linkedin-{alert_id.removeprefix('alert-')})" in part.body
+
+
+def test_parts_are_as_few_as_the_limit_allows() -> None:
+    alerts = [expired(number) for number in range(40)]
+    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Limits(body=2000))
+    assert all(len(first.body) > 1600 for first in parts[:-1])
+
+
+def test_a_short_message_channel_gets_untitled_single_lines_with_name_id_and_date() -> None:
+    message = compose([Dispatch(alert=expired(1)), Dispatch(alert=expiring(2))], timezone="UTC", now=NOW)
+    first, second = fit(message, Limits(body=160, title=0))
+    assert (first.title, second.title) == ("", "")
+    assert first.body.startswith(
+        "(1/2) expired: Acme Ltd (linkedin-1), linkedin at agency. It expired Tue 10 Mar 2026 10:00 UTC, 2 hours ago."
+    )
+    assert max(len(first.body), len(second.body)) <= 160
+    assert "\n" not in first.body
+
+
+def test_a_channel_with_few_lines_gets_one_line_for_each_alert() -> None:
+    alerts = [Dispatch(alert=expired(number)) for number in range(5)]
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), Limits(body=10_000, lines=2))
+    assert [part.body.count("\n") + 1 for part in parts] == [2, 2, 1]
+
+
+def test_a_long_title_leaves_room_for_the_number() -> None:
+    alerts = [Dispatch(alert=expired(number)) for number in range(50)]
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), Limits(body=700, title=30))
+    assert max(len(part.title) for part in parts) <= 30
+
+
+def test_the_same_alerts_make_the_same_message_in_any_order() -> None:
+    alerts = [expired(1), expiring(2), recovered(3), source_down(4)]
+    assert say(*alerts) == say(*reversed(alerts))
+
+
+def test_a_test_message_says_that_it_is_no_more_than_that() -> None:
+    part = render(compose_test("ops", timezone="UTC", now=NOW))
+    assert part.title == "[TEST] Token monitor reaches channel ops"
+    assert "This is a test of the channel ops, sent Tue 10 Mar 2026 12:00 UTC." in part.body
