@@ -1,0 +1,43 @@
+"""The configuration: one TOML file, the environment, and secrets by reference; checked whole before anything starts."""
+
+from __future__ import annotations
+
+from monitor.config.document import find_config, starter
+from monitor.config.durations import format_duration, parse_duration
+from monitor.config.loading import Loaded, load
+from monitor.config.reference import KeyDoc, reference
+from monitor.config.secret import Secret
+from monitor.config.settings import (
+    ChannelConfig,
+    Config,
+    DatabaseConfig,
+    HeartbeatConfig,
+    LoggingConfig,
+    RetentionConfig,
+    ScheduleConfig,
+    SourceConfig,
+    WebConfig,
+)
+from monitor.config.show import show
+
+__all__ = [
+    "ChannelConfig",
+    "Config",
+    "DatabaseConfig",
+    "HeartbeatConfig",
+    "KeyDoc",
+    "Loaded",
+    "LoggingConfig",
+    "RetentionConfig",
+    "ScheduleConfig",
+    "Secret",
+    "SourceConfig",
+    "WebConfig",
+    "find_config",
+    "format_duration",
+    "load",
+    "parse_duration",
+    "reference",
+    "show",
+    "starter",
+]

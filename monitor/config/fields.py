@@ -1,0 +1,248 @@
+"""The kinds of values that keys can have: each accepts exactly what the interface says, and says what it wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+from monitor.config.durations import LONGEST, parse_duration
+from monitor.config.lookup import REFERENCES, SecretSource
+from monitor.config.wording import found, kind_of, suggestion
+from monitor.model import Event, ProviderKind, Severity
+
+OURS = "ours"
+"""The type of errors whose text is already the end of our sentence."""
+
+_NAME = re.compile(r"[a-z0-9_-]+")
+_ID = re.compile(r"[\x21-\x7e]{1,256}")
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%", re.ASCII)
+_ONE_SECOND = timedelta(seconds=1)
+_REFERENCE_WANTED = 'text in quotes or one of { env = "…" }, { file = "…" }, { credential = "…" }'
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What people are told about a key's type, and how its value is written in an environment variable."""
+
+    name: str
+    json: Literal["never", "always", "braces"] = "never"
+    """Whether an environment variable holds the value as JSON and not as bare text; braces: only where it begins with {."""
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """What happens without a key, where that is no plain value."""
+
+    said: str
+    required: bool = False
+
+
+def refuse(said: str) -> NoReturn:
+    """Refuse a value: `said` goes on after the key path."""
+    raise PydanticCustomError(OURS, "{said}", {"said": said})
+
+
+def text(value: Any) -> str:
+    """Any text that is not empty."""
+    if not isinstance(value, str):
+        refuse(f"is {found(value)}, but text in quotes is needed.")
+    if not value.strip():
+        refuse("is empty.")
+    return value
+
+
+def truth(value: Any) -> bool:
+    """A truth value: true or false, without quotes."""
+    if not isinstance(value, bool):
+        refuse(f"is {found(value)}, but true or false (without quotes) is needed.")
+    return value
+
+
+def whole_number(value: Any) -> int:
+    """A whole number of at least one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        refuse(f"is {found(value)}, but a whole number is needed.")
+    if not 1 <= value <= 1_000_000:
+        refuse(f"is {value}, but it must be at least 1." if value < 1 else f"is {value}, but it must be at most 1000000.")
+    return value
+
+
+def share(value: Any) -> float:
+    """A percentage from 0 to 50, as a share; "off" is 0."""
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if value == "off":
+        return 0.0
+    if match is None:
+        refuse(f'is {found(value)}, but a percentage in quotes is needed, such as "10%".')
+    if float(match.group(1)) > 50:
+        refuse(f"is {found(value)}, but it must be at most 50%.")
+    return round(float(match.group(1)) / 100, 6)
+
+
+def name(value: Any) -> str:
+    """A unique name."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        refuse(f"is {found(value)}, but only small letters, digits, _ and - may stand in a name.")
+    return value
+
+
+def _duration(value: Any) -> timedelta:
+    duration = parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
+        refuse(f'is {found(value)}, but a duration is needed, such as "90s", "15m", "6h", "7d" or "1d 12h".')
+    if duration > LONGEST:
+        refuse(f"is {found(value)}, but it must be at most 100 years (36525d).")
+    return duration
+
+
+def _duration_from(least: timedelta, said: str) -> Callable[[Any], timedelta]:
+    def parse(value: Any) -> timedelta:
+        if value == "off":
+            instead = f"give a duration of at least {said}" if least else f'write "{said}"'
+            refuse(f'is "off", but it cannot be turned off: {instead}.')
+        duration = _duration(value)
+        if duration < least:
+            refuse(f"is {found(value)}, but it must be at least {said}.")
+        return duration
+
+    return parse
+
+
+def _or_off(parse: Callable[[Any], timedelta]) -> Callable[[Any], timedelta | None]:
+    def parse_or_off(value: Any) -> timedelta | None:
+        return None if value == "off" else parse(value)
+
+    return parse_or_off
+
+
+def _stages(value: Any) -> tuple[timedelta, ...]:
+    if not isinstance(value, list):
+        refuse(f'is {found(value)}, but a list of durations is needed, such as ["7d", "3d", "1d"].')
+    found_bad = [item for item in value if not isinstance(item, str) or not parse_duration(item)]
+    if found_bad:
+        refuse(f'holds {found(found_bad[0])}, but each stage must be a duration such as "3d".')
+    return tuple(sorted({_duration(item) for item in value}, reverse=True))
+
+
+def one_of(words: Sequence[str], noun: str) -> Callable[[Any], str]:
+    """One word of a few."""
+
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        end = suggestion(value, words, otherwise="use one of") if isinstance(value, str) else f"; use one of {', '.join(words)}."
+        refuse(f"is {found(value)}, which is no {noun}{end}")
+
+    return parse
+
+
+def _member(enum: type[StrEnum], noun: str) -> Callable[[Any], Any]:
+    parse = one_of([member.value for member in enum], noun)
+    return lambda value: enum(parse(value))
+
+
+def _texts(value: Any, *, noun: str) -> list[str]:
+    if not isinstance(value, list):
+        refuse(f"is {found(value)}, but a list of {noun} is needed.")
+    if not value:
+        refuse("is an empty list, which would take nothing: leave the key out to take everything.")
+    for item in value:
+        if not isinstance(item, str) or not item.strip():
+            refuse(f"holds {found(item)}, but each entry must be text in quotes.")
+    return value
+
+
+def _events(value: Any) -> frozenset[Event]:
+    words = [event.value for event in Event]
+    for item in _texts(value, noun="events"):
+        if item not in words:
+            refuse(f"holds {found(item)}, which is no event{suggestion(item, words, otherwise='use')}")
+    return frozenset(Event(item) for item in value)
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    for item in _texts(value, noun="ids"):
+        if not _ID.fullmatch(item):
+            refuse(f"holds {found(item)}, but an id is printable ASCII without blanks.")
+    return tuple(dict.fromkeys(value))
+
+
+def _users(value: Any) -> str | tuple[str, ...]:
+    if value in ("none", "all"):
+        return str(value)
+    if not isinstance(value, list):
+        refuse(f'is {found(value)}, but "none", "all" or a list of ids is needed.')
+    if not value:
+        refuse('is an empty list: write "none" for the owner\'s own connections only.')
+    return _ids(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_texts(value, noun="names")))
+
+
+def _labels(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        refuse(f'is {found(value)}, but a table of texts is needed, such as {{ client = "acme" }}.')
+    for key, item in value.items():
+        if not isinstance(item, str):
+            refuse(f"holds {found(item)} for {found(key)}, but each label is text in quotes.")
+        if not key.isprintable() or not key.strip() or not item.isprintable():
+            refuse("holds a label that is empty or has a control character.")
+    return dict(value)
+
+
+def _secret(value: Any) -> SecretSource:
+    if isinstance(value, str):
+        return SecretSource("literal", value)
+    if not isinstance(value, Mapping):
+        refuse(f"is {kind_of(value)}, but it must be {_REFERENCE_WANTED}.")
+    for key in value:
+        if key not in REFERENCES:
+            refuse(f"has the unknown key {found(key)}{suggestion(str(key), REFERENCES, otherwise='known are')}")
+    if len(value) != 1:
+        refuse(f"must name exactly one of env, file and credential, and names {len(value)}.")
+    [(kind, target)] = value.items()
+    if not isinstance(target, str) or not target.strip():
+        refuse(f"has {kind_of(target) if not isinstance(target, str) else 'nothing'} for {kind}, but a name in quotes is needed.")
+    return SecretSource(kind, target)
+
+
+_EVERY = _duration_from(_ONE_SECOND, "1s")
+
+Text = Annotated[str, PlainValidator(text), Kind("text")]
+Truth = Annotated[bool, PlainValidator(truth), Kind("true or false", json="always")]
+WholeNumber = Annotated[int, PlainValidator(whole_number), Kind("whole number", json="always")]
+Share = Annotated[float, PlainValidator(share), Kind("percentage")]
+Name = Annotated[str, PlainValidator(name), Kind("name")]
+Every = Annotated[timedelta, PlainValidator(_EVERY), Kind("duration, at least 1s")]
+EveryOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('duration, at least 1s, or "off"')]
+KeptOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('duration, at least 1s, or "off" (kept for ever)')]
+Within = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s")), Kind("duration")]
+Stages = Annotated[tuple[timedelta, ...], PlainValidator(_stages), Kind("list of durations", json="always")]
+Events = Annotated[frozenset[Event], PlainValidator(_events), Kind("list of events", json="always")]
+Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
+Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
+Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
+Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
+SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
+Provider = Annotated[ProviderKind, PlainValidator(_member(ProviderKind, "provider")), Kind(", ".join(ProviderKind))]
+Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
+Switch = Annotated[
+    Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "setting")), Kind('"on", "off" or "auto"')
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    PlainValidator(one_of(("debug", "info", "warning", "error"), "log level")),
+    Kind("debug, info, warning or error"),
+]
+LogFormat = Annotated[
+    Literal["console", "json"], PlainValidator(one_of(("console", "json"), "log format")), Kind("console or json")
+]

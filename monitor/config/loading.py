@@ -1,0 +1,157 @@
+"""From a file and an environment to the effective configuration, or to every mistake at once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.config import urls
+from monitor.config.channels import resolve_channels
+from monitor.config.checking import read_shape
+from monitor.config.document import File, find_config
+from monitor.config.environment import Environment
+from monitor.config.lookup import SecretSource, Surroundings, UnusableError, readable_by_others
+from monitor.config.policies import global_policies
+from monitor.config.reading import Findings, Reading
+from monitor.config.schema import Document
+from monitor.config.secret import Secret
+from monitor.config.settings import (
+    Config,
+    DatabaseConfig,
+    HeartbeatConfig,
+    LoggingConfig,
+    RetentionConfig,
+    ScheduleConfig,
+    WebConfig,
+)
+from monitor.config.sources import resolve_sources
+from monitor.config.wording import found, nearest
+from monitor.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used."""
+
+    config: Config
+    path: Path
+    """The file, absolute."""
+    warnings: tuple[str, ...]
+    """What is allowed but probably not meant, one sentence each."""
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Loaded:
+    """Read, override, resolve and judge the configuration; secrets are read anew each time.
+
+    Raises ConfigError with every problem found, one sentence each, none of which shows a secret.
+    """
+    file = find_config(path, env)
+    # with PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets as well
+    logging.getLogger("pydantic_settings").disabled = True
+    content = File(file)
+    environment = Environment(env, over=content())
+    findings = Findings(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
+    document, broken = read_shape(findings, environment=environment, file=content)
+    reading = Reading(findings, Surroundings(env, file.absolute().parent), broken)
+    config = _resolve(reading, document, file.absolute())
+    if findings.errors:
+        raise ConfigError(findings.errors)
+    return Loaded(config, config.path, (*environment.near_misses(reading.variables), *findings.warnings))
+
+
+def _resolve(reading: Reading, document: Document, file: Path) -> Config:
+    """The configuration; where a mistake was noted it holds stand-ins and must not be used."""
+    policies = global_policies(reading, document.policy)
+    config = Config(
+        path=file,
+        timezone=_timezone(reading, document.timezone),
+        database=_database(reading, document),
+        schedule=ScheduleConfig(**dict(document.schedule)),
+        policy=policies.base,
+        policies=policies.platforms,
+        sources=resolve_sources(reading, document),
+        channels=resolve_channels(reading, document),
+        web=_web(reading, document),
+        logging=LoggingConfig(**dict(document.logging)),
+        heartbeat=_heartbeat(reading, document),
+        retention=RetentionConfig(**dict(document.retention)),
+    )
+    if reading.literals and readable_by_others(file):
+        places = ", ".join(reading.findings.place(loc) for loc in reading.literals)
+        reading.findings.warning((), f"others on this machine can read this file, and it holds secrets ({places}): chmod 600 it.")
+    return config
+
+
+def _timezone(reading: Reading, name: str) -> str:
+    try:
+        if name != "UTC":  # always known, even where the system has no time zone data
+            zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        near = nearest(name, zoneinfo.available_timezones())
+        end = f"; did you mean {near}?" if near else ', such as "Europe/Berlin" or "UTC".'
+        reading.findings.error(("timezone",), f"is {found(name)}, which is no IANA time zone{end}")
+    return name
+
+
+def _database(reading: Reading, document: Document) -> DatabaseConfig:
+    loc = ("database", "url")
+    source = document.database.url or _default_database(reading)
+    url = reading.secret(
+        loc,
+        source,
+        strict=False,
+        shape=lambda text: urls.database_url(text, reading.around),
+        hides=urls.holds_password,
+    )
+    return DatabaseConfig(url=url or Secret(""))
+
+
+def _default_database(reading: Reading) -> SecretSource | None:
+    """SQLite under $STATE_DIRECTORY (systemd; the first of several), else under the XDG state folder."""
+    env = reading.around.env
+    state = env.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        folder = Path(state)
+    elif Path(env.get("XDG_STATE_HOME", "")).is_absolute():
+        folder = Path(env["XDG_STATE_HOME"]) / "token-monitor"
+    elif env.get("HOME"):
+        folder = Path(env["HOME"]) / ".local" / "state" / "token-monitor"
+    else:
+        if ("database", "url") not in reading.broken:
+            reading.findings.error(
+                ("database", "url"), "has no default here, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set: set it."
+            )
+        return None
+    return SecretSource("literal", f"sqlite:///{folder.absolute() / 'monitor.db'}")
+
+
+def _web(reading: Reading, document: Document) -> WebConfig:
+    raw = document.web
+    token = reading.secret(("web", "token"), raw.token)
+    listen: str | None = None
+    if raw.listen != "off":
+        try:
+            host, port = urls.listen_address(raw.listen)
+        except UnusableError as exc:
+            reading.findings.error(("web", "listen"), str(exc))
+        else:
+            listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if raw.token is None and ("web", "token") not in reading.broken and not urls.is_loopback(host):
+                reading.findings.error(
+                    ("web", "listen"), f"is {found(listen)}, which others can reach: set web.token, or listen on 127.0.0.1."
+                )
+    return WebConfig(listen=listen, token=token, connection_metrics=raw.connection_metrics)
+
+
+def _heartbeat(reading: Reading, document: Document) -> HeartbeatConfig | None:
+    raw = document.heartbeat
+    if raw is None or not reading.needed(
+        ("heartbeat", "url"), raw.url, hint="give it the address to call, or remove [heartbeat]."
+    ):
+        return None
+    url = reading.secret(("heartbeat", "url"), raw.url, strict=False, shape=urls.web_url)
+    return HeartbeatConfig(url=url or Secret(""), every=raw.every)

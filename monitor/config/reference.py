@@ -1,0 +1,66 @@
+"""All keys of the configuration as data, for the documentation and its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from monitor.config.fields import Without
+from monitor.config.schema import Document, Level, Levels, kind_in, table_at
+from monitor.config.tomltext import plain
+
+_TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDoc:
+    """One key: where it stands, what it takes, what happens without it, and what it means."""
+
+    path: str
+    """`schedule.poll_every`; `sources[].name` in a list; `policy.platforms.<platform>.stages` per platform."""
+    type: str
+    default: str
+    """A value as TOML, or words where there is none."""
+    meaning: str
+
+    @property
+    def required(self) -> bool:
+        """Whether its table cannot do without it."""
+        return self.default.startswith("required")
+
+
+def reference() -> list[KeyDoc]:
+    """Every key in the order of the file."""
+    return list(_keys_of(Document, (), "", inherited=None))
+
+
+def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inherited: str | None) -> Iterator[KeyDoc]:
+    for key, field in table.model_fields.items():
+        path = f"{prefix}{key}"
+        kind = kind_in(field)
+        if kind is not None:
+            type_text = _TEXT_OR_REFERENCE if kind.name == "secret" else kind.name
+            yield KeyDoc(path, type_text, inherited or _default(field, kind.name), field.description or "")
+        elif key == "platforms" and table is Levels:
+            yield from _keys_of(Level, (), f"{path}.<platform>.", inherited=_level_above(loc))
+        else:
+            inner = (*loc, key)
+            many = "[]" if key in ("sources", "channels") and not loc else ""
+            below = "as in [policy]" if inner == ("sources", "policy") else None
+            yield from _keys_of(table_at(inner) or Document, inner, f"{path}{many}.", inherited=below)
+
+
+def _level_above(loc: tuple[str, ...]) -> str:
+    return "as in [policy]" if loc == ("policy",) else "as in [sources.policy]"
+
+
+def _default(field: FieldInfo, kind: str) -> str:
+    for note in field.metadata:
+        if isinstance(note, Without):
+            return note.said
+    value: Any = field.get_default(call_default_factory=True)
+    return "none" if isinstance(value, Mapping) else plain(value, percentage=kind == "percentage")

@@ -1,0 +1,199 @@
+"""The addresses of a configuration: what is allowed in each, and how each is shown without what it may hide."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
+
+from monitor.config.lookup import Surroundings, UnusableError
+from monitor.config.secret import HIDDEN
+from monitor.config.wording import found
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
+_POSTGRES = ("postgresql", "postgresql+psycopg")
+_NO_WORDS = ("no", "false", "0", "off", "n", "f", "none", "deny", "never", "disable")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(text: str, *, list_path: str) -> str:
+    """A source's base URL without slashes at its end. Raises UnusableError."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("https", "http") or not parts.hostname:
+        raise UnusableError("is no usable address: an https:// URL with a host is needed.")
+    if parts.username is not None or parts.password is not None:
+        raise UnusableError("holds a user name or password: the key belongs into api_key only.")
+    if parts.query or parts.fragment:
+        raise UnusableError("must not hold a query or fragment (? or #): give everything up to the resource's own path.")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise UnusableError(
+            f"uses http to {parts.hostname}, which would send the key unencrypted: use https (http only on loopback)."
+        )
+    plain = text.strip().rstrip("/")
+    if plain.endswith(list_path):
+        raise UnusableError(f"must end before the resource's own path: remove {list_path}.")
+    return plain
+
+
+def is_private(url: str) -> bool:
+    """Whether a base URL names a private or link-local address, which no public service has."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (address.is_private or address.is_link_local) and not address.is_loopback
+
+
+def database_url(text: str, around: Surroundings) -> str:
+    """A database URL whose SQLite path is absolute. Raises UnusableError, which never shows the URL."""
+    match = _SCHEME.match(text)
+    scheme = match.group(1).lower() if match else ""
+    if scheme in _POSTGRES:
+        if _split(text) is None:
+            raise UnusableError("is no usable postgresql:// URL: write postgresql://user@host/database.")
+        return text
+    if scheme == "postgres":
+        raise UnusableError("starts with postgres://, but must start with postgresql://.")
+    if scheme != "sqlite":
+        raise UnusableError("must start with sqlite:/// or postgresql://.")
+    return _sqlite_url(text, around)
+
+
+def _sqlite_url(text: str, around: Surroundings) -> str:
+    location, mark, query = text[len("sqlite://") :].partition("?")
+    if location and not location.startswith("/"):
+        raise UnusableError("needs three slashes for a relative and four for an absolute path: sqlite:///monitor.db.")
+    file = location[1:]
+    if file in ("", ":memory:") or "mode=memory" in query:
+        raise UnusableError(
+            "names a database in memory, which would forget everything: name a file, such as sqlite:///monitor.db."
+        )
+    return f"sqlite:///{around.path(file)}{mark}{query}"
+
+
+def proxy_url(text: str) -> str:
+    """A proxy's URL. Raises UnusableError, which never shows it."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UnusableError("must be an http:// or https:// URL of a proxy.")
+    return text
+
+
+def environment_proxy(url: str, env: Mapping[str, str]) -> str | None:
+    """The proxy that HTTPS_PROXY names for an https URL, None where there is none or NO_PROXY spares the host.
+
+    Raises UnusableError where the variable holds no usable proxy.
+    """
+    parts = urlsplit(url)
+    named = (env.get("https_proxy") or env.get("HTTPS_PROXY") or "").strip()
+    if parts.scheme != "https" or not named:
+        return None
+    spared = env.get("no_proxy") or env.get("NO_PROXY") or ""
+    if spared and proxy_bypass_environment(parts.netloc, {"no": spared}):
+        return None
+    return proxy_url(named if "://" in named else f"http://{named}")
+
+
+def web_url(text: str) -> str:
+    """An http or https URL with a host. Raises UnusableError, which never shows it."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UnusableError("must be an http:// or https:// URL.")
+    return text
+
+
+def channel_url(text: str) -> str:
+    """An Apprise URL, as far as that can be told without asking Apprise. Raises UnusableError, which never shows it."""
+    if not _SCHEME.match(text):
+        raise UnusableError("must be an Apprise URL, such as slack://…, mailto://… or json://….")
+    if _SECOND_URL.search(text):
+        raise UnusableError("holds more than one URL: write one [[channels]] entry for each.")
+    return text
+
+
+def channel_doubts(text: str) -> list[str]:
+    """What an Apprise URL turns off that is better left on, as ends of sentences."""
+    query = urlsplit(text).query if _split(text) else ""
+    options = {key.lower(): value.strip().lower() for key, value in parse_qsl(query)}
+    doubts = []
+    if options.get("verify") in _NO_WORDS:
+        doubts.append("turns off the verification of TLS certificates (verify=no): anybody on the way can read the messages.")
+    if "optional" in options and options["optional"] not in _NO_WORDS:
+        doubts.append("has optional=yes, which makes a message that failed look delivered: remove it.")
+    return doubts
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Host and port of host:port, IPv6 in brackets. Raises UnusableError."""
+    wanted = UnusableError(f'is {found(text)}, but an address with a port is needed, such as "127.0.0.1:8321", or "off".')
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host) != bracketed or not re.fullmatch(r"[A-Za-z0-9.:%_-]+", host):
+        raise wanted
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise wanted
+    return host, int(port)
+
+
+def shown(url: str) -> str:
+    """A URL as `config show` prints it: without password, path and query, which may all hold tokens."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return HIDDEN
+    user = f"{parts.username}@" if parts.username and parts.password else ""
+    rest = f"/{HIDDEN}" if parts.path.strip("/") or parts.query else ""
+    return f"{parts.scheme}://{user}{_host_and_port(parts)}{rest}"
+
+
+def shown_database(url: str) -> str:
+    """A database URL without password and query."""
+    if url.startswith("sqlite"):
+        return url.partition("?")[0]
+    parts = _split(url)
+    if parts is None:
+        return HIDDEN
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{_host_and_port(parts)}{parts.path}"
+
+
+def shown_channel(url: str) -> str:
+    """Only the scheme of an Apprise URL: every other part of it may be a token."""
+    match = _SCHEME.match(url)
+    return f"{match.group(1)}://{HIDDEN}" if match else HIDDEN
+
+
+def holds_password(url: str) -> bool:
+    """Whether a database URL holds a password, in its user part or its query."""
+    parts = _split(url)
+    return parts is not None and (parts.password is not None or "password" in parts.query)
+
+
+def _host_and_port(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{parts.port}" if parts.port is not None else host
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of a URL, None where it is malformed, has blanks inside, or a port that is none."""
+    try:
+        parts = urlsplit(text.strip())
+        _ = parts.port
+    except ValueError:
+        return None
+    return None if re.search(r"\s", text.strip()) else parts
