@@ -1,0 +1,33 @@
+"""The four APIs behind one protocol (monitor.provider). httpx, aiohttp, msgspec and stamina live here and nowhere else."""
+
+from __future__ import annotations
+
+from monitor.clock import Clock
+from monitor.model import ProviderKind
+from monitor.provider import Provider
+from monitor.providers.api import Api
+from monitor.providers.budget import Budget
+from monitor.providers.http import HttpSessions
+from monitor.providers.postbreeze import KEY_HEADER as POSTBREEZE_KEY
+from monitor.providers.postbreeze import REQUESTS_PER_MINUTE as POSTBREEZE_REQUESTS
+from monitor.providers.postbreeze import Postbreeze
+from monitor.providers.postpeer import KEY_HEADER as POSTPEER_KEY
+from monitor.providers.postpeer import PostPeer
+from monitor.providers.postpost import PROFILES, PostPost
+from monitor.providers.settings import Limits, SourceSettings
+
+__all__ = ["Budget", "HttpSessions", "Limits", "SourceSettings", "build_provider"]
+
+
+def build_provider(source: SourceSettings, *, sessions: HttpSessions, clock: Clock, budget: Budget | None = None) -> Provider:
+    """The adapter for one source. Sends nothing yet, and needs `sessions` open when it is asked.
+
+    `budget` replaces the allowance that the source's requests_per_minute gives.
+    """
+    if source.provider is ProviderKind.POSTBREEZE:
+        limited = budget or Budget(min(source.requests_per_minute, POSTBREEZE_REQUESTS))
+        return Postbreeze(source, api=Api(source, key_header=POSTBREEZE_KEY, sessions=sessions, clock=clock, budget=limited))
+    if source.provider is ProviderKind.POSTPEER:
+        return PostPeer(api=Api(source, key_header=POSTPEER_KEY, sessions=sessions, clock=clock, budget=budget))
+    key_header = PROFILES[source.provider].key_header
+    return PostPost(source, api=Api(source, key_header=key_header, sessions=sessions, clock=clock, budget=budget))

@@ -1,0 +1,74 @@
+"""Reading an answer's body raw, under a cap, and decoding it under another (FAILURES N12 to N15)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterable
+
+from monitor.errors import ProviderPayloadInvalid
+
+_GZIP = 31
+_ZLIB = 15
+_BARE_DEFLATE = -15
+_MAX_MEMBERS = 16
+"""A gzip file may hold several members; more than a few are somebody's joke."""
+
+
+async def read_capped(chunks: AsyncIterable[bytes], *, cap: int, announced: str | None) -> bytes:
+    """The raw body. Raises ProviderPayloadInvalid as soon as it is, or says that it will be, larger than `cap`."""
+    if announced is not None and announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > cap):
+        raise too_large(cap)
+    body = bytearray()
+    async for chunk in chunks:
+        if len(body) + len(chunk) > cap:
+            raise too_large(cap)
+        body += chunk
+    return bytes(body)
+
+
+def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> bytes:
+    """The body behind its Content-Encoding, never larger than `cap` nor than `inflation` times the raw bytes.
+
+    Raises ProviderPayloadInvalid for what is larger, cut off, damaged, or in an encoding that was not asked for.
+    """
+    name = (encoding or "identity").strip().lower()
+    if name in ("identity", "none", "") or not raw:
+        return raw
+    if name in ("gzip", "x-gzip"):
+        return _inflate(raw, _GZIP, cap=cap, inflation=inflation)
+    if name == "deflate":
+        # Some servers mean the bare stream, most the one with zlib's header; its first byte tells.
+        wbits = _ZLIB if raw[0] & 0x0F == 8 and len(raw) > 1 and (raw[0] << 8 | raw[1]) % 31 == 0 else _BARE_DEFLATE
+        return _inflate(raw, wbits, cap=cap, inflation=inflation)
+    raise ProviderPayloadInvalid("The API's answer is encoded in a way that was not asked for.")
+
+
+def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
+    allowed = min(cap, len(raw) * inflation)
+    out = bytearray()
+    rest = raw
+    try:
+        for _ in range(_MAX_MEMBERS):
+            member = zlib.decompressobj(wbits)
+            # One byte more than allowed is enough to know, and all that is ever held.
+            out += member.decompress(rest, allowed - len(out) + 1)
+            if len(out) > allowed:
+                raise too_large(cap) if allowed == cap else _bomb(inflation)
+            if not member.eof:
+                raise ProviderPayloadInvalid("The API's answer is cut off: its compressed body has no end.")
+            rest = member.unused_data
+            if not rest or wbits != _GZIP:
+                return bytes(out)
+    except zlib.error as exc:
+        raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body cannot be decoded.") from exc
+    raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body has too many parts.")
+
+
+def too_large(cap: int) -> ProviderPayloadInvalid:
+    """The error for a body beyond its cap."""
+    size = f"{cap // (1024 * 1024)} MiB" if cap >= 1024 * 1024 else f"{cap} bytes"
+    return ProviderPayloadInvalid(f"The API's answer is larger than {size} and was not read.")
+
+
+def _bomb(inflation: int) -> ProviderPayloadInvalid:
+    return ProviderPayloadInvalid(f"The API's answer inflates to more than {inflation} times its size and was not decoded.")

@@ -1,0 +1,209 @@
+"""THE HTTP adapter: httpx's types over aiohttp's connections, with our own bounds.
+
+The transport is called without httpx's client: that client's pool is poisoned by cancelled requests, and its
+decoders unpack bombs (FAILURES N14). What is left to do here is what it did well: one deadline for the whole
+exchange, caps on raw and decoded bytes, no redirect, no cookie, verified TLS, and the key in one header only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import httpx
+import stamina.instrumentation
+from httpx_aiohttp import AiohttpTransport
+from yarl import URL
+
+from monitor import __version__
+from monitor.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.providers import bodies, faults
+from monitor.providers.settings import Limits
+
+USER_AGENT = f"token-expiry-monitor/{__version__}"
+
+GOOD = frozenset({200, 201})
+"""Statuses whose body is what was asked for. 201 because some frameworks answer every POST so."""
+
+_DECODED_AGAIN = re.compile(r"[^A-Za-z0-9._:~/%-]", re.ASCII)
+
+_KEEP_ALIVE = 4.0
+"""Seconds. Node closes idle connections after five; a probe sent into that moment would fail and may not be repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer, decoded. `fault` says why the body of an error answer could not be read (then it is empty)."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    fault: str | None = None
+
+
+class HttpSessions:
+    """The process's HTTP connections: one session and one TLS context per (ca_file, proxy). An async context manager."""
+
+    def __init__(self, *, limits: Limits | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.limits = limits or Limits()
+        """Times and sizes of every exchange."""
+        self._env = os.environ if env is None else env
+        self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
+
+    async def __aenter__(self) -> Self:
+        # Its default hooks log the arguments and the exception of what is retried; ours are logged by the poller.
+        stamina.instrumentation.set_on_retry_hooks([])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. May be called more than once."""
+        transports, self._transports = list(self._transports.values()), {}
+        for transport in transports:
+            await transport.aclose()
+
+    def transport(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> AiohttpTransport:
+        """The transport to use for a base URL. Must be called inside the event loop. Raises ConfigError for a bad ca_file."""
+        proxy = proxy or self._proxy_from_env(base_url)
+        key = (ca_file, proxy)
+        if key not in self._transports:
+            self._transports[key] = _build_transport(ca_file, proxy)
+        return self._transports[key]
+
+    def _proxy_from_env(self, base_url: str) -> str | None:
+        """HTTPS_PROXY where NO_PROXY does not except the host. Plain http is loopback, which no proxy reaches."""
+        parts = urlsplit(base_url)
+        if parts.scheme != "https":
+            return None
+        proxy = self._env.get("https_proxy") or self._env.get("HTTPS_PROXY")
+        excepted = self._env.get("no_proxy") or self._env.get("NO_PROXY") or ""
+        if not proxy or _is_excepted(parts.hostname or "", excepted):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_excepted(host: str, no_proxy: str) -> bool:
+    """Whether NO_PROXY names the host, a domain above it, or everything."""
+    names = [name.strip().lower().lstrip(".") for name in no_proxy.split(",")]
+    return any(name == "*" or (name and (host == name or host.endswith("." + name))) for name in names)
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Verified TLS on the system's trust store, and on ca_file beside it. Raises ConfigError where that cannot be read."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(ca_file))
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError(f"ca_file: {ca_file} cannot be read as PEM certificates.") from exc
+    return context
+
+
+def _build_transport(ca_file: Path | None, proxy: str | None) -> AiohttpTransport:
+    context = tls_context(ca_file)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=context,
+            resolver=aiohttp.ThreadedResolver(),
+            limit=0,  # each source's budget bounds it
+            keepalive_timeout=_KEEP_ALIVE,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        middlewares=(_keep_encoded,),
+    )
+    return AiohttpTransport(verify=context, client=session, proxy=None if proxy is None else _proxy(proxy))
+
+
+async def _keep_encoded(
+    request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    """Encode again what aiohttp took the encoding off (& ' ( ) and their like): a path segment stays as we wrote it."""
+    path = request.url.raw_path
+    kept = _DECODED_AGAIN.sub(lambda match: f"%{ord(match.group()):02X}", path)
+    if kept != path:
+        url = request.url
+        request.url = URL.build(
+            scheme=url.scheme, authority=url.raw_authority, path=kept, query_string=url.raw_query_string, encoded=True
+        )
+    return await handler(request)
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """The proxy with its user and password in a header: aiohttp is giving up its own argument for them."""
+    parts = urlsplit(url)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.username is None:
+        return httpx.Proxy(address)
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    token = base64.b64encode(pair.encode()).decode("ascii")
+    return httpx.Proxy(address, headers={"Proxy-Authorization": f"Basic {token}"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one exchange may take: seconds in all, and bytes where the answer is a 200 and where it is not."""
+
+    timeout: float
+    body_bytes: int
+    error_bytes: int
+    inflation: int
+
+
+async def exchange(
+    transport: AiohttpTransport,
+    request: httpx.Request,
+    *,
+    bounds: Bounds,
+    on_headers: Callable[[httpx.Headers], None],
+) -> Answer:
+    """Send one request and read its whole answer within `bounds`. `on_headers` is told as soon as headers arrive.
+
+    Any HTTP status is an answer. Raises ProviderUnreachable (connect, TLS, timeout, cut off) or
+    ProviderPayloadInvalid (no valid HTTP, too large, damaged); cancellation passes through.
+    """
+    host = request.url.netloc.decode("ascii", "replace")
+    try:
+        async with asyncio.timeout(bounds.timeout):
+            response = await transport.handle_async_request(request)
+            try:
+                on_headers(response.headers)
+                return await _read(response, bounds)
+            finally:
+                await response.aclose()
+    except ProviderError:
+        raise
+    except TimeoutError as exc:
+        raise ProviderUnreachable(f"The API at {host} did not answer in time (timeout).") from exc
+    except faults.TRANSPORT_FAULTS as exc:
+        raise faults.in_our_words(exc, host=host) from exc
+
+
+async def _read(response: httpx.Response, bounds: Bounds) -> Answer:
+    headers = response.headers
+    good = response.status_code in GOOD
+    cap = bounds.body_bytes if good else bounds.error_bytes
+    try:
+        raw = await bodies.read_capped(response.aiter_raw(), cap=cap, announced=headers.get("content-length"))
+        body = bodies.decode(raw, headers.get("content-encoding"), cap=cap, inflation=bounds.inflation)
+    except (ProviderPayloadInvalid, *faults.TRANSPORT_FAULTS) as exc:
+        # The status of an error answer says enough, even where its text is lost.
+        if good or isinstance(exc, TimeoutError):
+            raise
+        return Answer(status=response.status_code, headers=headers, body=b"", fault=str(exc)[:100])
+    return Answer(status=response.status_code, headers=headers, body=body)

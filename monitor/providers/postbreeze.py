@@ -1,0 +1,218 @@
+"""Postbreeze: a bare array of channels, over all workspaces or one by one; its own refreshes are told. PROVIDERS 1.3, 2b."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
+from monitor.model import PollReport, ProbeAnswer, ProviderKind, Refresh, ScopeReport, Snapshot, Unreadable, Word
+from monitor.providers import payload
+from monitor.providers.api import Api, KeyHeader, RequestRefused
+from monitor.providers.payload import Date
+from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
+from monitor.providers.settings import SourceSettings
+from monitor.providers.text import clean, clean_or_none
+from monitor.rules import dates
+from monitor.rules.platforms import canonical, is_usable_id
+
+KEY_HEADER = KeyHeader(name="Authorization", prefix="Bearer ")
+REQUESTS_PER_MINUTE = 60
+"""The service's own limit per key, which no configuration exceeds."""
+
+_GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
+_MOST_SCOPES = 200
+_WORDS = {
+    "ACTIVE": Word.VALID,
+    "TOKEN_EXPIRED": Word.EXPIRED,
+    "REVOKED": Word.REVOKED,
+    "DISCONNECTED": Word.DISCONNECTED,
+}
+
+
+class Row(msgspec.Struct, rename="camel"):
+    """One channel as listed. The documented example lacks platform and status, so both may be missing."""
+
+    id: str
+    workspace_id: str | None = None
+    platform: str | None = None
+    external_id: str | None = None
+    handle: str | None = None
+    display_name: str | None = None
+    status: str | None = None
+    scopes: list[str] | None = None
+    connected_at: Date = None
+    last_refreshed_at: Date = None
+    token_expires_at: Date = None
+    last_refresh_attempt_at: Date = None
+    last_refresh_error: str | None = None
+    last_refresh_error_status: int | None = None
+
+
+_ROWS = payload.RowReader(Row, id_field="id")
+
+
+class _Place(msgspec.Struct, rename="camel"):
+    """As much of an unreadable row as tells its workspace."""
+
+    workspace_id: str | None = None
+
+
+_PLACES = payload.RowReader(_Place, id_field="id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """One answer's rows, unreadable ones with their workspace where that can be told."""
+
+    snapshots: list[Snapshot]
+    unreadable: list[tuple[str | None, Unreadable]]
+    problem: str | None
+
+
+class Postbreeze:
+    """One source at Postbreeze."""
+
+    kind = ProviderKind.POSTBREEZE
+    probes = False
+
+    def __init__(self, source: SourceSettings, *, api: Api) -> None:
+        self._workspaces = source.workspaces
+        self._api = api
+        self._walk: ScopeWalk[_Rows] = ScopeWalk()
+
+    async def poll(self) -> PollReport:
+        """Read all channels that the key reaches, or those of the named workspaces. A failure is a report."""
+        before = self._api.list_requests
+        if self._workspaces is not None:
+            return await self._poll_named(list(self._workspaces), before)
+        try:
+            found = await self._read(None)
+        except ProviderError as exc:
+            return report_of(self._api, (), [exc], requests=self._api.list_requests - before)
+        scopes = _by_workspace(found)
+        covers_all = found.problem is None and all(place is not None for place, _ in found.unreadable)
+        return report_of(self._api, scopes, (), requests=self._api.list_requests - before, covers_all=covers_all)
+
+    async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
+        """Always raises ProviderPayloadInvalid: there is no test-connection call."""
+        raise ProviderPayloadInvalid(f"Postbreeze has no call that tests a connection ({external_id}, {scope}).")
+
+    async def _poll_named(self, workspaces: Sequence[str], before: int) -> PollReport:
+        results = await self._walk.read_all(workspaces, self._read)
+        errors = [result for result in results.values() if isinstance(result, ProviderError)]
+        scopes = [
+            failed_scope(name, result) if isinstance(result, ProviderError) else _of_workspace(name, result)
+            for name, result in results.items()
+        ]
+        return report_of(self._api, scopes, errors, requests=self._api.list_requests - before)
+
+    async def _read(self, workspace: str | None) -> _Rows:
+        query = None if workspace is None else {"workspaceId": workspace}
+        try:
+            reply = await self._api.get("/social-accounts", query=query)
+        except RequestRefused as exc:
+            if workspace is not None and exc.status == 404 and exc.spoken_by_api:
+                raise ProviderScopeRefused(f"The workspace {clean(workspace)!r} is not ours (HTTP 404: {exc.said}).") from exc
+            raise (exc.unauthorized() or exc) from exc
+
+        def decode() -> _Rows:
+            return _decode(reply.body, reply.content_type, workspace=workspace, at=reply.at, most=self._api.limits.rows)
+
+        return await payload.off_loop(decode, size=len(reply.body))
+
+
+def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at: datetime, most: int) -> _Rows:
+    listing = payload.read_list(body, content_type=content_type, key=None, bare=True, guarded=_GUARDED, most=most)
+    snapshots: list[Snapshot] = []
+    unreadable: list[tuple[str | None, Unreadable]] = []
+    for raw in listing.rows:
+        row = _ROWS.read(raw)
+        read = row if isinstance(row, Unreadable) else to_snapshot(row, workspace=workspace, at=at)
+        if isinstance(read, Snapshot):
+            snapshots.append(read)
+            continue
+        place = _PLACES.read(raw)
+        unreadable.append((workspace if isinstance(place, Unreadable) else place.workspace_id or workspace, read))
+    problem = f"The list has more than {most:,} rows; the rest was left out." if listing.cut else None
+    return _Rows(snapshots=snapshots, unreadable=unreadable, problem=problem)
+
+
+def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | Unreadable:
+    """The row as a snapshot; `workspace` is the one that was asked for, where the row names none."""
+    scope = row.workspace_id or workspace
+    if not is_usable_id(row.id) or (scope is not None and not is_usable_id(scope)):
+        return Unreadable(external_id=clean_or_none(row.id), why="bad_id: the id is malformed.")
+    expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
+    refresh, more = _refresh(row)
+    platform = clean(row.platform).lower() if row.platform else ""
+    if not platform:
+        more |= {"platform_missing"}
+    if flags & {dates.UNPARSED, dates.ANCIENT} and row.status == "ACTIVE":
+        # Without its date an active token would read as one that does not expire.
+        return Unreadable(external_id=row.id, why="The row's tokenExpiresAt is no date.")
+    return Snapshot(
+        external_id=row.id,
+        scope=scope,
+        platform=canonical(platform) if platform else "unknown",
+        word=Word.UNSTATED if not row.status else _WORDS.get(row.status.strip().upper(), Word.UNRECOGNISED),
+        raw_word=clean_or_none(row.status),
+        expires_at=expires_at,
+        refresh=refresh,
+        account=f"{platform}:{clean(row.external_id)}" if row.external_id and platform else None,
+        username=clean_or_none(row.handle),
+        display_name=clean_or_none(row.display_name),
+        scopes=None if row.scopes is None else tuple(clean(text) for text in row.scopes[:_MOST_SCOPES]),
+        flags=flags | more,
+    )
+
+
+def _refresh(row: Row) -> tuple[Refresh, frozenset[str]]:
+    """The service's own refreshes, and the flags of their dates: a naive one moves the lifetime that follows from it."""
+    connected_at, of_connected = dates.parse_instant(row.connected_at)
+    last_refreshed_at, of_refreshed = dates.parse_instant(row.last_refreshed_at)
+    last_attempt_at, of_attempt = dates.parse_instant(row.last_refresh_attempt_at)
+    refresh = Refresh(
+        connected_at=connected_at,
+        last_refreshed_at=last_refreshed_at,
+        last_attempt_at=last_attempt_at,
+        error=clean_or_none(row.last_refresh_error),
+        error_status=row.last_refresh_error_status,
+    )
+    return refresh, (of_connected | of_refreshed | of_attempt) & {dates.NAIVE}
+
+
+def _by_workspace(found: _Rows) -> list[ScopeReport]:
+    """One report per workspace that was seen. A row that names none makes all of them incomplete."""
+    places = dict.fromkeys([row.scope for row in found.snapshots] + [place for place, _ in found.unreadable])
+    lost = any(place is None for place, _ in found.unreadable)
+    problem = found.problem or ("A row names no workspace." if lost else None)
+    return [
+        scope_report(
+            place,
+            rows,
+            [row for where, row in found.unreadable if where == place],
+            problem=problem,
+        )
+        for place, rows in _grouped(found.snapshots, list(places)).items()
+    ]
+
+
+def _grouped(snapshots: Sequence[Snapshot], places: Sequence[str | None]) -> dict[str | None, list[Snapshot]]:
+    groups: dict[str | None, list[Snapshot]] = {place: [] for place in places}
+    for row in snapshots:
+        groups[row.scope].append(row)
+    return groups
+
+
+def _of_workspace(workspace: str | None, found: _Rows) -> ScopeReport:
+    """The named workspace's rows; those of others, which a server that ignores the filter sends, are not ours to report."""
+    return scope_report(
+        workspace,
+        [row for row in found.snapshots if row.scope == workspace],
+        [row for place, row in found.unreadable if place == workspace],
+        problem=found.problem,
+    )

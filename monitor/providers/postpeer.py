@@ -1,0 +1,165 @@
+"""PostPeer: pages of integrations by offset, and no word about their health. PROVIDERS 1.4, 2d (paging)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from monitor.errors import ProviderError, ProviderPayloadInvalid
+from monitor.model import PollReport, ProbeAnswer, ProviderKind, Snapshot, Unreadable, Word
+from monitor.providers import payload
+from monitor.providers.api import Api, KeyHeader, Reply, RequestRefused
+from monitor.providers.payload import Date
+from monitor.providers.scopes import report_of, scope_report
+from monitor.providers.text import clean, clean_or_none, web_address
+from monitor.rules.platforms import canonical, is_usable_id
+
+KEY_HEADER = KeyHeader(name="x-access-key")
+
+_PAGE = 100
+_SPARE_PAGES = 10
+_GUARDED = ("id", "platform")
+
+
+class Row(msgspec.Struct, rename="camel"):
+    """One integration as listed."""
+
+    id: str
+    platform: str
+    platform_user_id: str | None = None
+    username: str | None = None
+    display_name: str | None = None
+    profile_url: str | None = None
+    created_at: Date = None
+
+
+_ROWS = payload.RowReader(Row, id_field="id")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """What one walk over the pages has gathered."""
+
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    unreadable: dict[str | int, Unreadable] = field(default_factory=dict)
+    total: int | None = None
+    problem: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows seen, each id once."""
+        return len(self.snapshots) + len(self.unreadable)
+
+
+class PostPeer:
+    """One source at PostPeer."""
+
+    kind = ProviderKind.POSTPEER
+    probes = False
+
+    def __init__(self, *, api: Api) -> None:
+        self._api = api
+
+    async def poll(self) -> PollReport:
+        """Read all integrations of the project. A failure is a report."""
+        before = self._api.list_requests
+        try:
+            walk = await self._walk_pages()
+            if walk.problem is not None:
+                walk = await self._walk_pages()
+            if walk.rows == 0 and walk.problem is None:
+                await self._confirm_key()
+        except ProviderError as exc:
+            return report_of(self._api, (), [exc], requests=self._api.list_requests - before)
+        scope = scope_report(None, walk.snapshots.values(), walk.unreadable.values(), problem=walk.problem)
+        return report_of(self._api, (scope,), (), requests=self._api.list_requests - before)
+
+    async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
+        """Always raises ProviderPayloadInvalid: there is no test-connection call."""
+        raise ProviderPayloadInvalid(f"PostPeer has no call that tests a connection ({external_id}, {scope}).")
+
+    async def _walk_pages(self) -> _Walk:
+        """All pages, oldest rows first: what is added meanwhile comes last. `problem` says why the walk proves nothing."""
+        walk = _Walk()
+        offset = 0
+        most = self._api.limits.rows
+        for _ in range(most // _PAGE + _SPARE_PAGES):
+            reply = await self._get("/connect/integrations", query={"sort": "asc", "limit": str(_PAGE), "offset": str(offset)})
+            rows, total = await payload.off_loop(partial(_decode, reply, most), size=len(reply.body))
+            if walk.total not in (None, total):
+                walk.problem = "The list changed while it was read."
+            walk.total = total
+            before = walk.rows
+            _take(walk, rows)
+            offset += len(rows)
+            if walk.rows > most:
+                walk.problem = f"The source has more than {most:,} rows; the rest was left out."
+                return walk
+            if not rows or (total is not None and offset >= total and len(rows) < _PAGE):
+                return _settled(walk)
+            if walk.rows == before:
+                walk.problem = "The list repeats a page."
+                return walk
+        walk.problem = "The list has no end."
+        return walk
+
+    async def _confirm_key(self) -> None:
+        """An empty list is believed only from a key that the API calls good (PROVIDERS 1.4)."""
+        reply = await self._get("/health/auth")
+        if payload.read_object(reply.body, content_type=reply.content_type).get("ok") is not True:
+            raise ProviderPayloadInvalid("The list is empty, and the API does not confirm the key.")
+
+    async def _get(self, path: str, *, query: dict[str, str] | None = None) -> Reply:
+        try:
+            return await self._api.get(path, query=query)
+        except RequestRefused as exc:
+            raise (exc.unauthorized() or exc) from exc
+
+
+def _decode(reply: Reply, most: int) -> tuple[list[Snapshot | Unreadable], int | None]:
+    listing = payload.read_list(
+        reply.body, content_type=reply.content_type, key="integrations", bare=False, guarded=_GUARDED, most=most + 1
+    )
+    total = listing.fields.get("total")
+    if total is not None and (isinstance(total, bool) or not isinstance(total, int) or total < 0):
+        raise ProviderPayloadInvalid("The list's total is no count.")
+    return [_read(raw) for raw in listing.rows], total
+
+
+def _read(raw: Any) -> Snapshot | Unreadable:
+    row = _ROWS.read(raw)
+    return row if isinstance(row, Unreadable) else to_snapshot(row)
+
+
+def to_snapshot(row: Row) -> Snapshot | Unreadable:
+    """The row as a snapshot. That it is listed is all that it says."""
+    if not is_usable_id(row.id):
+        return Unreadable(external_id=clean_or_none(row.id), why="bad_id: the id is malformed.")
+    platform = canonical(clean(row.platform)) or "unknown"
+    return Snapshot(
+        external_id=row.id,
+        platform=platform,
+        word=Word.NO_HEALTH,
+        account=f"{platform}:{clean(row.platform_user_id)}" if row.platform_user_id else None,
+        username=clean_or_none(row.username),
+        display_name=clean_or_none(row.display_name),
+        profile_url=web_address(row.profile_url),
+    )
+
+
+def _take(walk: _Walk, rows: list[Snapshot | Unreadable]) -> None:
+    """Add a page's rows; one that was on an earlier page too counts once."""
+    for row in rows:
+        if isinstance(row, Snapshot):
+            walk.snapshots.setdefault(row.external_id, row)
+        else:
+            walk.unreadable.setdefault(row.external_id or len(walk.unreadable), row)
+
+
+def _settled(walk: _Walk) -> _Walk:
+    if walk.problem is None and walk.total is not None and walk.rows != walk.total:
+        walk.problem = f"The list announced {walk.total} rows and held {walk.rows}."
+    return walk

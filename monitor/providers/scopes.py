@@ -1,0 +1,152 @@
+"""From scopes to one report: reading them one by one, and saying how the poll ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from monitor.errors import ProviderError, ProviderRateLimited, ProviderScopeRefused, ProviderUnauthorized, ProviderUnreachable
+from monitor.model import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable, Word
+from monitor.providers.api import Api
+
+T = TypeVar("T")
+
+_WORKERS = 2
+_UNREACHABLE_IN_A_ROW = 3
+"""Scopes in a row that cannot be reached (each with its repetitions) before the rest is left for the next poll."""
+
+_BADNESS = {
+    word: rank
+    for rank, word in enumerate(
+        (
+            Word.NON_EXPIRING,
+            Word.VALID,
+            Word.NO_HEALTH,
+            Word.UNSTATED,
+            Word.UNKNOWN,
+            Word.UNRECOGNISED,
+            Word.EXPIRING_SOON,
+            Word.EXPIRED,
+            Word.REVOKED,
+            Word.DISCONNECTED,
+        )
+    )
+}
+_NO_DATE = datetime.max.replace(tzinfo=UTC)
+
+
+class ScopeWalk(Generic[T]):
+    """Reads many scopes, two at a time. One that fails leaves the others alone; the next walk starts where one stopped."""
+
+    def __init__(self) -> None:
+        self._left_over: set[str | None] = set()
+
+    async def read_all(
+        self, scopes: Sequence[str | None], read: Callable[[str | None], Awaitable[T]]
+    ) -> dict[str | None, T | ProviderError]:
+        """Each scope's result, or the error that reading it ended in. Stops asking where that cannot help any more."""
+        queue = sorted(dict.fromkeys(scopes), key=lambda scope: scope not in self._left_over)
+        results: dict[str | None, T | ProviderError] = {}
+        unreachable = 0
+        stopped: ProviderError | None = None
+
+        async def work() -> None:
+            nonlocal unreachable, stopped
+            while queue and stopped is None:
+                scope = queue.pop(0)
+                try:
+                    results[scope] = await read(scope)
+                    unreachable = 0
+                except ProviderError as exc:
+                    results[scope] = exc
+                    unreachable = unreachable + 1 if isinstance(exc, ProviderUnreachable) else 0
+                    if isinstance(exc, (ProviderUnauthorized, ProviderRateLimited)) or unreachable >= _UNREACHABLE_IN_A_ROW:
+                        stopped = exc
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_WORKERS, len(queue))):
+                group.create_task(work())
+        self._left_over = set(queue)
+        if stopped is not None:
+            results.update(
+                dict.fromkeys(queue, type(stopped)(f"Not read in this poll: {stopped}", retry_after=stopped.retry_after))
+            )
+        return {scope: results[scope] for scope in dict.fromkeys(scopes)}
+
+
+def failed_scope(scope: str | None, error: ProviderError) -> ScopeReport:
+    """The report of a scope that could not be read: no evidence."""
+    return ScopeReport(scope=scope, complete=False, problem=str(error), gone=isinstance(error, ProviderScopeRefused))
+
+
+def report_of(
+    api: Api, scopes: Sequence[ScopeReport], errors: Sequence[ProviderError], *, requests: int, covers_all: bool = False
+) -> PollReport:
+    """How the poll ended: OK; PARTIAL where something was read, or a scope is gone; else what the first error means."""
+    refused = next((error for error in errors if isinstance(error, ProviderUnauthorized)), None)
+    complete = all(scope.complete for scope in scopes)
+    first = refused or next(iter(errors), None)
+    if refused is not None:
+        outcome = PollOutcome.UNAUTHORIZED
+    elif first is None:
+        outcome = PollOutcome.OK if complete else PollOutcome.PARTIAL
+    elif any(scope.complete or scope.snapshots or scope.unreadable or scope.gone for scope in scopes):
+        outcome = PollOutcome.PARTIAL
+    else:
+        outcome = outcome_of(first)
+    problem = str(first) if first else next((scope.problem for scope in scopes if not scope.complete and scope.problem), None)
+    return PollReport(
+        outcome=outcome,
+        scopes=tuple(scopes),
+        problem=problem,
+        retry_after=max((error.retry_after for error in errors if error.retry_after is not None), default=None),
+        clock_skew=api.clock_skew,
+        requests=requests,
+        covers_all=covers_all,
+    )
+
+
+def outcome_of(error: ProviderError) -> PollOutcome:
+    """What an error that ended a whole poll is reported as."""
+    if isinstance(error, ProviderUnauthorized):
+        return PollOutcome.UNAUTHORIZED
+    if isinstance(error, ProviderRateLimited):
+        return PollOutcome.RATE_LIMITED
+    return PollOutcome.UNREACHABLE if isinstance(error, ProviderUnreachable) else PollOutcome.INVALID
+
+
+def scope_report(
+    scope: str | None, snapshots: Iterable[Snapshot], unreadable: Iterable[Unreadable], *, problem: str | None = None
+) -> ScopeReport:
+    """A scope that was read. A row without a readable id may be any connection's, so then absence is no evidence."""
+    lost = tuple(unreadable)
+    kept = without_duplicates(snapshots, lost)
+    nameless = sum(row.external_id is None for row in lost)
+    if problem is None and nameless:
+        problem = f"{nameless} of {nameless + len(kept)} rows have no readable id."
+    return ScopeReport(scope=scope, complete=problem is None, snapshots=kept, unreadable=lost, problem=problem)
+
+
+def without_duplicates(snapshots: Iterable[Snapshot], unreadable: Sequence[Unreadable]) -> tuple[Snapshot, ...]:
+    """One snapshot per id, whatever their order: the worst word wins, then the earliest date (FAILURES N28).
+
+    An id that has an unreadable row too is left out: what that row said may have been worse.
+    """
+    rows = list(snapshots)
+    lost = {row.external_id for row in unreadable}
+    if not lost and len({row.external_id for row in rows}) == len(rows):
+        return tuple(rows)
+    by_id: defaultdict[str, list[Snapshot]] = defaultdict(list)
+    for row in rows:
+        if row.external_id not in lost:
+            by_id[row.external_id].append(row)
+    return tuple(same[0] if len(same) == 1 else _worst(same) for same in by_id.values())
+
+
+def _worst(same: list[Snapshot]) -> Snapshot:
+    ordered = sorted(same, key=lambda row: (-_BADNESS[row.word], row.expires_at or _NO_DATE, row.raw_word or "", row.label))
+    return replace(ordered[0], flags=ordered[0].flags | {"duplicate_id"})
