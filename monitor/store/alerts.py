@@ -1,0 +1,109 @@
+"""Alerts: what was to be said, once, kept whole, with the reason where nothing was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from monitor.errors import StoreError
+from monitor.model import Alert, Event
+from monitor.store.bulk import insert_many
+from monitor.store.codec import decode_alert, encode_alert
+from monitor.store.schema import alerts, incidents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """A stored alert."""
+
+    alert: Alert
+    connection_id: int | None
+    """The connection's row id."""
+    note: str | None
+    """Why there is no delivery."""
+
+
+def add_alerts(conn: Connection, rows: Sequence[tuple[Alert, int | None, str | None]]) -> None:
+    """Store alerts given as (alert, connection's row id, note), in one statement.
+
+    An alert whose incident is not in the store (a test message, the monitor's own trouble) is kept without one.
+    """
+    known = _known_incidents(conn, {alert.incident for alert, _, _ in rows})
+    values = [
+        {
+            "id": alert.id,
+            "incident_id": alert.incident if alert.incident in known else None,
+            "event": alert.event,
+            "reason": alert.reason,
+            "severity": alert.severity,
+            "at": alert.at,
+            "source": alert.source,
+            "platform": alert.platform,
+            "connection_id": connection_id,
+            "payload": encode_alert(alert),
+            "note": note,
+        }
+        for alert, connection_id, note in rows
+    ]
+    insert_many(conn, alerts, values)
+
+
+def _known_incidents(conn: Connection, ids: Collection[str]) -> set[str]:
+    wanted = list(ids)
+    found: set[str] = set()
+    for start in range(0, len(wanted), 1000):
+        found.update(conn.scalars(select(incidents.c.id).where(incidents.c.id.in_(wanted[start : start + 1000]))))
+    return found
+
+
+def _row(row: Row[*tuple[Any, ...]]) -> AlertRow:
+    return AlertRow(alert=decode_alert(row.payload), connection_id=row.connection_id, note=row.note)
+
+
+def list_alerts(
+    conn: Connection,
+    *,
+    source: str | Collection[str] | None = None,
+    platform: str | Collection[str] | None = None,
+    event: Event | Collection[Event] | None = None,
+    connection_id: int | None = None,
+    since: datetime | None = None,
+    limit: int | None = None,
+) -> list[AlertRow]:
+    """Alerts, newest first."""
+    table = alerts.c
+    query = select(table.payload, table.connection_id, table.note).order_by(table.at.desc(), table.id.desc()).limit(limit)
+    for column, wanted in ((table.source, source), (table.platform, platform), (table.event, event)):
+        if wanted is not None:
+            query = query.where(column.in_([wanted] if isinstance(wanted, str) else list(wanted)))
+    if connection_id is not None:
+        query = query.where(table.connection_id == connection_id)
+    if since is not None:
+        query = query.where(table.at >= since)
+    return [_row(row) for row in conn.execute(query)]
+
+
+def find_alert(conn: Connection, text: str) -> AlertRow | None:
+    """The alert of this id, else the only one whose id begins so; None when there is none.
+
+    Raises StoreError when several begin so.
+    """
+    table = alerts.c
+    query = select(table.payload, table.connection_id, table.note)
+    row = conn.execute(query.where(table.id == text)).one_or_none()
+    if row is not None or not text:
+        return None if row is None else _row(row)
+    rows = conn.execute(query.where(table.id.startswith(text, autoescape=True)).limit(2)).all()
+    if len(rows) > 1:
+        raise StoreError(f"More than one alert has an id that begins with {text}: give more of it.")
+    return _row(rows[0]) if rows else None
+
+
+def count_alerts(conn: Connection) -> dict[Event, int]:
+    """How many alerts of each event are stored; events without any are left out."""
+    rows = conn.execute(select(alerts.c.event, func.count()).group_by(alerts.c.event)).all()
+    return {Event(event): count for event, count in rows}

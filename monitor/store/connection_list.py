@@ -1,0 +1,134 @@
+"""Connections as people look at them: filtered, worst first, found by a part of their id, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, case, func, or_, select
+
+from monitor.model import ConnectionState, ProbeStatus, ProviderKind, Status, connection_id
+from monitor.store.connection_rows import decode_state
+from monitor.store.schema import cohorts, connections, scopes, sources
+
+_c = connections.c
+_SCOPED = (ProviderKind.POSTPOST.value, ProviderKind.PUBLORA.value)
+_PROBED = (ProbeStatus.OK, ProbeStatus.FAILING)
+_RANK = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRow:
+    """One connection with what the store knows around its state."""
+
+    id: int
+    source: str
+    provider: ProviderKind
+    state: ConnectionState
+    added_at: datetime
+    last_seen_at: datetime | None
+    """The last complete list that named it."""
+    probe_at: datetime | None
+    """The last probe of it, also one that changed nothing; None while unprobed or unsupported."""
+    retired_at: datetime | None
+    fingerprint: str
+
+    @property
+    def public_id(self) -> str:
+        """The id that people use: source/external_id or source/scope/external_id."""
+        return connection_id(self.source, self.provider, self.state.snapshot.scope, self.state.snapshot.external_id)
+
+
+def _query() -> Select[Any]:
+    joined = (
+        connections.join(sources, sources.c.name == _c.source)
+        .outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope))
+        .outerjoin(cohorts, and_(cohorts.c.source == _c.source, cohorts.c.cohort == _c.cohort))
+    )
+    return select(connections, scopes.c.last_complete_at, cohorts.c.probed_at).select_from(joined)
+
+
+def _narrow(
+    query: Select[Any], *, source: str | Collection[str] | None, platform: str | Collection[str] | None, status: Any
+) -> Select[Any]:
+    query = query.where(_c.retired_at.is_(None), sources.c.removed_at.is_(None))
+    for column, wanted in ((_c.source, source), (_c.platform, platform), (_c.status, status)):
+        if wanted is not None:
+            query = query.where(column.in_([wanted] if isinstance(wanted, str) else list(wanted)))
+    return query
+
+
+def _row(row: Any) -> ConnectionRow:
+    state = decode_state(row)
+    seen, probed = row.last_seen_at, None
+    if state.missing == 0 and row.last_complete_at is not None:
+        # An unchanged connection is not written at every poll: its scope remembers for all of them.
+        seen = row.last_complete_at
+    if state.probe.status in _PROBED:
+        probed = max((at for at in (state.probe.at, row.probed_at) if at is not None), default=None)
+    return ConnectionRow(
+        id=row.id,
+        source=row.source,
+        provider=ProviderKind(row.provider),
+        state=state,
+        added_at=row.added_at,
+        last_seen_at=seen,
+        probe_at=probed,
+        retired_at=row.retired_at,
+        fingerprint=row.fingerprint,
+    )
+
+
+def list_connections(
+    conn: Connection,
+    *,
+    source: str | Collection[str] | None = None,
+    platform: str | Collection[str] | None = None,
+    status: Status | Collection[Status] | None = None,
+    limit: int | None = None,
+    worst_first: bool = True,
+) -> Iterator[ConnectionRow]:
+    """Connections that are not retired, of sources that are configured; rows are fetched as they are taken.
+
+    Worst first means by status, then by the nearest expiry; otherwise by source and id.
+    """
+    query = _narrow(_query(), source=source, platform=platform, status=status)
+    if worst_first:
+        query = query.order_by(_RANK.desc(), _c.token_expires_at.asc().nulls_last())
+    query = query.order_by(_c.source, _c.scope, _c.external_id).limit(limit)
+    return (_row(row) for row in conn.execute(query, execution_options={"yield_per": 1000}))
+
+
+def get_connection(conn: Connection, key: int) -> ConnectionRow | None:
+    """One connection by its row id, retired or not; None when there is none."""
+    row = conn.execute(_query().where(_c.id == key)).one_or_none()
+    return None if row is None else _row(row)
+
+
+def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
+    """Connections whose public id is `text`, else those whose public id contains it (letter case does not matter).
+
+    Also retired ones and those of removed sources, which come last: their history can still be read.
+    """
+    in_scope = and_(_c.provider.in_(_SCOPED), _c.scope != "")
+    public = _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
+    order = (or_(_c.retired_at.is_not(None), sources.c.removed_at.is_not(None)), _c.source, _c.scope, _c.external_id, _c.id)
+    exact = [_row(row) for row in conn.execute(_query().where(public == text).order_by(*order))]
+    if exact or not text:
+        return exact
+    return [_row(row) for row in conn.execute(_query().where(public.icontains(text, autoescape=True)).order_by(*order))]
+
+
+def count_by_status(
+    conn: Connection,
+    *,
+    source: str | Collection[str] | None = None,
+    platform: str | Collection[str] | None = None,
+) -> dict[Status, int]:
+    """How many connections that are not retired have each status; every status is in the answer."""
+    joined = connections.join(sources, sources.c.name == _c.source)
+    query = _narrow(select(_c.status, func.count()).select_from(joined), source=source, platform=platform, status=None)
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query.group_by(_c.status))}
+    return {status: found.get(status.value, 0) for status in Status}

@@ -1,0 +1,207 @@
+"""Connections: their present state, what a poll compares against, and what falls due by time alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, select
+from sqlalchemy import update as sql_update
+
+from monitor.model import ConnectionState, ProviderKind
+from monitor.store.bulk import insert_many, update_many
+from monitor.store.connection_list import ConnectionRow, count_by_status, find_connections, get_connection, list_connections
+from monitor.store.connection_rows import cohort_of, decode_state, encode_state
+from monitor.store.schema import connections, sources
+from monitor.store.sql import chunked, next_ids
+from monitor.store.types import instant_reader
+
+__all__ = [
+    "KEEP",
+    "ChangedConnection",
+    "ConnectionRow",
+    "Keep",
+    "Known",
+    "NewConnection",
+    "cohort_of",
+    "count_by_status",
+    "due_changes",
+    "find_by_account",
+    "find_connections",
+    "get_connection",
+    "index",
+    "insert",
+    "list_connections",
+    "load",
+    "next_change_due",
+    "retire",
+    "update",
+]
+
+
+class Keep(Enum):
+    """Leave a column as it is, where None is a value of its own."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+_c = connections.c
+
+
+class Known(NamedTuple):
+    """What a poll needs of a connection to see that nothing changed."""
+
+    id: int
+    fingerprint: str
+    missing: int
+    recheck_at: datetime | None
+    flagged: bool
+    """The verdict carries `unreadable` or `scope_gone`: a readable row ends that."""
+    expires_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewConnection:
+    """A connection seen for the first time."""
+
+    state: ConnectionState
+    fingerprint: str
+    next_probe_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedConnection:
+    """A known connection whose state changed. Its external_id may change too: a reconnect that got a new one."""
+
+    id: int
+    state: ConnectionState
+    fingerprint: str | None = None
+    """None leaves it: what changed was not what a poll compares."""
+    next_probe_at: datetime | Keep | None = KEEP
+    last_seen_at: datetime | None = None
+    """None leaves it."""
+
+
+def index(conn: Connection, source: str) -> dict[tuple[str | None, str], Known]:
+    """Every connection of a source that is not retired, by (scope, external_id): raw columns, quick at 100,000 rows."""
+    columns = (_c.scope, _c.external_id, _c.id, _c.fingerprint, _c.missing, _c.recheck_at, _c.flags, _c.expires_before)
+    query = select(*columns).where(_c.source == source, _c.retired_at.is_(None))
+    instant = instant_reader(conn.dialect)
+    cursor: Any = conn.execute(query).cursor
+    return {
+        (scope or None, external_id): Known._make(
+            (
+                row_id,
+                mark,
+                missing,
+                recheck and instant(recheck),
+                flags != "[]" and ('"unreadable"' in flags or '"scope_gone"' in flags),
+                before and instant(before),
+            )
+        )
+        for scope, external_id, row_id, mark, missing, recheck, flags, before in cursor
+    }
+
+
+def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
+    """The whole state of these connections by id; ids that do not exist are left out."""
+    found: dict[int, ConnectionState] = {}
+    for chunk in chunked(ids):
+        for row in conn.execute(select(connections).where(_c.id.in_(chunk))):
+            found[row.id] = decode_state(row)
+    return found
+
+
+def find_by_account(conn: Connection, source: str, scope: str | None, platform: str, account: str) -> list[int]:
+    """Live connections of a scope with this stable account on this platform, to recognise a reconnect with a new id."""
+    query = select(_c.id).where(
+        _c.source == source,
+        _c.account == account,
+        _c.scope == (scope or ""),
+        _c.platform == platform,
+        _c.retired_at.is_(None),
+    )
+    return list(conn.scalars(query.order_by(_c.id)))
+
+
+def insert(conn: Connection, *, source: str, provider: ProviderKind, rows: Sequence[NewConnection], now: datetime) -> list[int]:
+    """Add connections and return their ids in the order of the rows.
+
+    One that was retired earlier under the same scope and external_id comes back under its old id, with its history.
+    """
+    retired = _retired(conn, source)
+    values = [_new_values(row, source=source, provider=provider, now=now) for row in rows]
+    old = [retired.get((each["scope"], each["external_id"])) for each in values]
+    fresh = iter(next_ids(conn, connections, old.count(None)))
+    ids = [next(fresh) if before is None else before for before in old]
+    added = [{**each, "id": key} for each, key, before in zip(values, ids, old, strict=True) if before is None]
+    insert_many(conn, connections, added)
+    for each, key, before in zip(values, ids, old, strict=True):
+        if before is not None:
+            revived = {name: value for name, value in each.items() if name != "added_at"}
+            conn.execute(sql_update(connections).where(_c.id == key).values(**revived, retired_at=None))
+    return ids
+
+
+def _retired(conn: Connection, source: str) -> dict[tuple[str, str], int]:
+    query = select(_c.scope, _c.external_id, _c.id).where(_c.source == source, _c.retired_at.is_not(None))
+    return {(row.scope, row.external_id): row.id for row in conn.execute(query.order_by(_c.id))}
+
+
+def _new_values(row: NewConnection, *, source: str, provider: ProviderKind, now: datetime) -> dict[str, Any]:
+    return {
+        **encode_state(row.state),
+        "source": source,
+        "provider": provider,
+        "fingerprint": row.fingerprint,
+        "next_probe_at": row.next_probe_at,
+        "added_at": now,
+        "last_seen_at": now,
+    }
+
+
+def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
+    """Write the whole state of connections that changed, in one statement per set of columns."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        values = {**encode_state(row.state), "id": row.id}
+        if row.fingerprint is not None:
+            values["fingerprint"] = row.fingerprint
+        if row.next_probe_at is not KEEP:
+            values["next_probe_at"] = row.next_probe_at
+        if row.last_seen_at is not None:
+            values["last_seen_at"] = row.last_seen_at
+        groups.setdefault(tuple(values), []).append(values)
+    for group in groups.values():
+        update_many(conn, connections, group)
+
+
+def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:
+    """Connections whose verdict or stage time alone moves by now, as (id, source, state), the earliest first."""
+    query = select(connections).join(sources, sources.c.name == _c.source)
+    query = query.where(_c.next_change_at <= now, _c.retired_at.is_(None), sources.c.removed_at.is_(None))
+    rows = conn.execute(query.order_by(_c.next_change_at).limit(limit))
+    return [(row.id, row.source, decode_state(row)) for row in rows]
+
+
+def next_change_due(conn: Connection) -> datetime | None:
+    """The earliest instant at which time alone moves some connection; None when there is none."""
+    query = select(_c.next_change_at).join(sources, sources.c.name == _c.source)
+    query = query.where(_c.next_change_at.is_not(None), _c.retired_at.is_(None), sources.c.removed_at.is_(None))
+    return conn.scalars(query.order_by(_c.next_change_at).limit(1)).first()
+
+
+def retire(conn: Connection, connection_id: int, now: datetime) -> bool:
+    """Take a connection out of everything but its history; False when it is not there or already retired."""
+    statement = sql_update(connections).where(_c.id == connection_id, _c.retired_at.is_(None))
+    return conn.execute(statement.values(retired_at=now, next_change_at=None, next_probe_at=None)).rowcount == 1
+
+
+def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) -> None:
+    """Plan the own, earlier probe of connections that did not change otherwise; None leaves them to their cohort."""
+    for chunk in chunked(ids):
+        conn.execute(sql_update(connections).where(_c.id.in_(chunk)).values(next_probe_at=at))

@@ -1,0 +1,197 @@
+"""The store: one database, one transaction per write, and the threads in which the async shell calls it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from monitor.errors import SchemaOutOfDate, StoreError, StoreUnavailable
+from monitor.store import engines, failures, revisions, sqlite_file
+
+P = ParamSpec("P")
+T = TypeVar("T")
+READERS = 4
+log = structlog.get_logger(__name__)
+
+
+class Store:
+    """One SQLite file or one PostgreSQL database. Making one opens nothing."""
+
+    def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=30)) -> None:
+        """Raises StoreError where the URL names no database of the two kinds."""
+        self.url = engines.parse_url(url)
+        self.path: Path | None = None
+        """The file of a SQLite database."""
+        self._opened: tuple[int, int] | None = None
+        if self.url.drivername == "sqlite":
+            self.path = Path(self.url.database or "").absolute()
+            self._writer = engines.sqlite_engine(self.path, busy_timeout=busy_timeout)
+            self._readers = engines.sqlite_engine(self.path, busy_timeout=busy_timeout, readers=READERS)
+        else:
+            self._writer = engines.postgres_engine(self.url, pool_timeout=busy_timeout)
+            self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+
+    def __repr__(self) -> str:
+        return f"<Store {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """How messages call the database: its file, or its server and name, never a password."""
+        if self.path is not None:
+            return f"The database {self.path}"
+        host = self.url.host or self.url.query.get("host") or "the local socket"
+        return f"The PostgreSQL database {self.url.database} on {host}"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection in one transaction: committed when the block ends, rolled back when it raises.
+
+        Raises StoreUnavailable where the database cannot be used for now, StoreError where it cannot be at all.
+        An error at the very end leaves open whether the change was made: read it back.
+        """
+        with self._connected(self._writer) as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state and cannot write. Errors as with write()."""
+        with self._connected(self._readers) as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        self._require_same_file()
+        # The caller's own work inside the block may fail with an OSError too, which is none of the database's.
+        with self._translated(system=True):
+            opened = engine.connect()
+        with self._translated(), opened as conn:
+            self._remember_file()
+            try:
+                yield conn
+            except DBAPIError as error:
+                if failures.is_poisoned(error):
+                    conn.invalidate(error)
+                raise
+
+    def _translated(self, *, system: bool = False) -> AbstractContextManager[None]:
+        path = self.path
+        hint = lambda: "" if path is None else sqlite_file.described(path)  # noqa: E731 - looked up only when needed
+        return failures.translated(where=self.name, hint=hint, system=system)
+
+    def _remember_file(self) -> None:
+        if self.path is not None and self._opened is None:
+            self._opened = sqlite_file.identity(self.path)
+
+    def _require_same_file(self) -> None:
+        """An open file that was moved away would take our writes along without anybody seeing them again."""
+        if self.path is None:
+            return
+        found = sqlite_file.identity(self.path)
+        if self._opened is not None and found != self._opened:
+            self._opened = None
+            self._writer.dispose()
+            self._readers.dispose()
+            raise StoreUnavailable(f"{self.name} was moved, replaced or deleted while it was in use.")
+        if found is None and sqlite_file.is_missing(self.path):
+            raise StoreUnavailable(f"{self.name} does not exist: run `token-monitor db upgrade` to make it.")
+
+    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function in the store's one writer thread and await its result: writes queue up in order.
+
+        Cancelling the wait does not stop the function: it ends its transaction on its own.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writing, partial(fn, *args, **kwargs))
+
+    async def run_read(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that only reads in one of the store's reader threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, partial(fn, *args, **kwargs))
+
+    def close(self) -> None:
+        """Finish what the threads are doing and close every connection. May be called twice."""
+        self._writing.shutdown(wait=True)
+        self._reading.shutdown(wait=True)
+        self._readers.dispose()
+        self._writer.dispose()
+
+    def current(self) -> str | None:
+        """The schema's revision in the database, None where there is no schema yet."""
+        if self.path is not None and sqlite_file.is_missing(self.path):
+            return None
+        with self.read() as conn:
+            return revisions.stored(conn)
+
+    def require_current(self) -> None:
+        """Raises SchemaOutOfDate, saying what to do, unless the schema is the one of this version."""
+        found = self.current()
+        if found == revisions.HEAD:
+            return
+        if found is None:
+            raise SchemaOutOfDate(f"{self.name} has no tables yet: run `token-monitor db upgrade`.")
+        if found not in revisions.KNOWN:
+            raise SchemaOutOfDate(revisions.unknown(found))
+        raise SchemaOutOfDate(
+            f"The database is at revision {found}, this version needs {revisions.HEAD}: run `token-monitor db upgrade`."
+        )
+
+    def upgrade(self) -> bool:
+        """Bring the schema to this version's; True when there was something to do. Costs one small read when not.
+
+        Makes the SQLite file where there is none. Two processes at once: one waits for the other. Raises
+        SchemaOutOfDate where a newer version has been at the database.
+        """
+        if self.path is not None and sqlite_file.is_missing(self.path):
+            with self._translated(system=True):
+                sqlite_file.create(self.path)
+        found = self.current()
+        if found == revisions.HEAD:
+            return False
+        if found is not None and found not in revisions.KNOWN:
+            raise SchemaOutOfDate(revisions.unknown(found))
+        self._warn_of_network()
+        from monitor.store import migrate
+
+        with self._translated(system=True):
+            return migrate.upgrade(self.url, self.path)
+
+    def _warn_of_network(self) -> None:
+        kind = sqlite_file.network_filesystem(self.path) if self.path else None
+        if kind is not None:
+            log.warning(
+                "store.network_filesystem",
+                path=str(self.path),
+                filesystem=kind,
+                advice="SQLite may lose data on a network filesystem: keep the database on a local disk or use PostgreSQL.",
+            )
+
+
+def open_store(url: str, *, upgrade: bool = True) -> Store:
+    """A store whose schema is this version's: brought there where `upgrade`, else required. Errors as with Store."""
+    store = Store(url)
+    try:
+        if upgrade:
+            store.upgrade()
+        else:
+            store.require_current()
+    except StoreError:
+        store.close()
+        raise
+    return store

@@ -1,0 +1,86 @@
+"""What a database says went wrong, as the two kinds that the rest of the program knows: for now, or for good."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from monitor.errors import StoreError, StoreUnavailable
+
+# SQLite's primary result codes: busy, locked, no memory, read-only, interrupted, I/O error, full, cannot open.
+_PASSING_SQLITE = frozenset({5, 6, 7, 8, 9, 10, 13, 14})
+_CORRUPT_SQLITE = frozenset({11, 26})
+# After these the open connection is not to be trusted any more: I/O error (an fsync may have lied), corrupt, not a database.
+_POISONED_SQLITE = frozenset({10, 11, 26})
+# PostgreSQL's SQLSTATE classes: connection, transaction rollback, resources, object in use, intervention, system.
+_PASSING_POSTGRES = ("08", "40", "53", "55", "57", "58", "XX")
+_READ_ONLY_POSTGRES = "25006"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:200].rstrip(". ")
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def is_poisoned(error: exc.DBAPIError) -> bool:
+    """Whether the connection that met this must be thrown away."""
+    return _sqlite_code(error.orig) in _POISONED_SQLITE
+
+
+def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
+    """The StoreError for what a database or its driver raised.
+
+    `where` names the database without secrets; `hint` tells more about a file that cannot be used.
+    """
+    if isinstance(error, exc.TimeoutError):
+        return StoreUnavailable(f"{where} is busy: every connection to it is in use.")
+    if isinstance(error, OSError):
+        return StoreUnavailable(f"{where} cannot be reached: {_first_line(error)}.")
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_error(cause, where=where, hint=hint)
+    return _server_error(error, cause, where=where)
+
+
+def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
+    code, said = _sqlite_code(cause), _first_line(cause)
+    if code in _CORRUPT_SQLITE:
+        return StoreError(f"{where} is damaged ({said}): stop the monitor and put a backup of that file in its place.")
+    if code in (5, 6):
+        return StoreUnavailable(f"{where} is locked by another process: {said}.")
+    if code in _PASSING_SQLITE:
+        return StoreUnavailable(f"{where} cannot be used for now: {said}{hint}.")
+    return StoreError(f"{where} refused a statement: {said}.")
+
+
+def _server_error(error: Exception, cause: BaseException | None, *, where: str) -> StoreError:
+    said = _first_line(cause or error)
+    state = getattr(cause, "sqlstate", None)
+    if state == _READ_ONLY_POSTGRES:
+        return StoreUnavailable(f"{where} is read-only for now: {said}.")
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    unreached = state is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
+    if lost or unreached or (state or "").startswith(_PASSING_POSTGRES):
+        return StoreUnavailable(f"{where} cannot be used for now: {said}.")
+    return StoreError(f"{where} refused a statement: {said}.")
+
+
+@contextmanager
+def translated(*, where: str, hint: Callable[[], str], system: bool = False) -> Iterator[None]:
+    """Turn every error of the database or its driver into a StoreError; let everything else through.
+
+    With `system` the operating system's errors too: for blocks that do nothing but reach the database.
+    """
+    kinds = (exc.SQLAlchemyError, sqlite3.Error, OSError) if system else (exc.SQLAlchemyError, sqlite3.Error)
+    try:
+        yield
+    except kinds as error:
+        raise store_error(error, where=where, hint=hint()) from error

@@ -1,0 +1,232 @@
+"""One daemon per database: a lock that the operating system or the server gives back when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from sqlalchemy import URL
+
+from monitor.errors import StoreError, StoreHeld, StoreUnavailable
+from monitor.model import utc_text
+from monitor.store import engines
+
+if TYPE_CHECKING:
+    import psycopg
+
+_KEY = 0x746F6B656E6D6F6E  # one advisory lock per PostgreSQL database
+_HOLDER = """
+    SELECT a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (l.classid::bigint << 32) + l.objid::bigint = %s
+"""
+_NAME_BYTES = 63  # PostgreSQL cuts application_name here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a database."""
+
+    pid: int | None
+    host: str | None
+    since: datetime | None
+
+    def __str__(self) -> str:
+        who = f"process {self.pid or 'unknown'} on {self.host or 'an unknown host'}"
+        return f"{who}, since {utc_text(self.since)}" if self.since else who
+
+
+class _Lock(Protocol):
+    name: str
+
+    def try_acquire(self, me: Holder) -> bool: ...
+    def is_alive(self) -> bool: ...
+    def release(self) -> None: ...
+    def holder(self) -> Holder | None: ...
+
+
+class DaemonLock:
+    """The right to be the one daemon on a database. It dies with the process, also by kill -9."""
+
+    def __init__(self, url: str, *, pid: int | None = None, host: str | None = None) -> None:
+        """Opens nothing. Raises StoreError where the URL names no database of the two kinds."""
+        parsed = engines.parse_url(url)
+        self._pid = os.getpid() if pid is None else pid
+        self._host = socket.gethostname() if host is None else host
+        self._lock: _Lock = _FileLock(Path(parsed.database or "")) if parsed.drivername == "sqlite" else _ServerLock(parsed)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.release()
+
+    def acquire(self, now: datetime | None = None) -> None:
+        """Take the lock, with `now` as the instant that others are told. Does nothing when it is held by us already.
+
+        Raises StoreHeld naming the holder, StoreUnavailable where nobody can tell.
+        """
+        if self._lock.is_alive():
+            return
+        if self._lock.try_acquire(Holder(pid=self._pid, host=self._host, since=now or datetime.now(UTC))):
+            return
+        holder = self._lock.holder()
+        told = f" ({holder})" if holder else ""
+        raise StoreHeld(f"Another token-monitor{told} holds {self._lock.name}: only one daemon may use it at a time.")
+
+    def keep(self, now: datetime | None = None) -> None:
+        """Make sure that the lock is still ours, taking it again where the server dropped it. Errors as with acquire()."""
+        if not self._lock.is_alive():
+            self._lock.release()
+            self.acquire(now)
+
+    def release(self) -> None:
+        """Give the lock back; does nothing when it is not held."""
+        self._lock.release()
+
+    def holder(self) -> Holder | None:
+        """Who holds the database now, None when nobody does. Raises StoreUnavailable where nobody can tell."""
+        return self._lock.holder()
+
+
+class _FileLock:
+    """flock on a file beside the database. The file stays when the lock goes: removing it would let two in."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.absolute().with_name(database.name + ".lock")
+        self.name = f"the database {database.absolute()}"
+        self._file: int | None = None
+
+    def try_acquire(self, me: Holder) -> bool:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"The lock file {self.path} cannot be opened: {error.strerror}.") from error
+        if not _locked(file):
+            os.close(file)
+            return False
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{me.pid} {me.host} {utc_text(me.since)}\n".encode(), 0)
+        self._file = file
+        return True
+
+    def is_alive(self) -> bool:
+        return self._file is not None
+
+    def release(self) -> None:
+        if self._file is None:
+            return
+        with suppress(OSError):  # a full disk must not keep the lock
+            os.ftruncate(self._file, 0)
+        os.close(self._file)
+        self._file = None
+
+    def holder(self) -> Holder | None:
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"The lock file {self.path} cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return _parse_holder(os.pread(file, 500, 0).decode("utf-8", "replace"))
+        else:
+            return None
+        finally:
+            os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Whether the lock could be had. Somebody who asks for the holder takes it for an instant, so a refusal is tried again."""
+    for pause in (0.02, 0.05, None):
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if pause is not None:
+            time.sleep(pause)
+    return False
+
+
+def _parse_holder(text: str) -> Holder:
+    pid, _, rest = text.strip().partition(" ")
+    host, _, since = rest.partition(" ")
+    instant = None
+    with suppress(ValueError):
+        instant = datetime.fromisoformat(since)
+    return Holder(pid=int(pid) if pid.isdecimal() else None, host=host or None, since=instant)
+
+
+class _ServerLock:
+    """An advisory lock on a connection of its own, whose application_name says who we are.
+
+    The server drops it together with the connection, so it is as alive as its holder.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.name = f"the PostgreSQL database {url.database}"
+        self._conn: psycopg.Connection[Any] | None = None
+
+    def _connect(self, application: str) -> psycopg.Connection[Any]:
+        try:
+            import psycopg
+        except ModuleNotFoundError:
+            raise StoreError("PostgreSQL needs one more package: pip install 'token-expiry-monitor[postgres]'.") from None
+        plain = self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False)
+        given = {name: value for name, value in self._url.query.items() if name != "options"}
+        arguments = {**given, **engines.connect_arguments(self._url, application=application)}
+        try:
+            return psycopg.connect(plain, autocommit=True, **arguments)
+        except (psycopg.Error, OSError) as error:
+            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} cannot be reached for its lock.") from error
+
+    def try_acquire(self, me: Holder) -> bool:
+        prefix = f"token-monitor {me.pid} ".encode()
+        host = (me.host or "").encode()[: _NAME_BYTES - len(prefix)]
+        conn = self._connect((prefix + host).decode("utf-8", "ignore"))
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
+        if row is None or not row[0]:
+            conn.close()
+            return False
+        self._conn = conn
+        return True
+
+    def is_alive(self) -> bool:
+        if self._conn is None:
+            return False
+        import psycopg
+
+        try:
+            self._conn.execute("SELECT 1")
+        except (psycopg.Error, OSError):
+            return False
+        return True
+
+    def release(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def holder(self) -> Holder | None:
+        with self._connect(engines.APPLICATION) as conn:
+            row = conn.execute(_HOLDER, (_KEY,)).fetchone()
+        if row is None:
+            return None
+        found = re.fullmatch(r"token-monitor (\d+) (.*)", row[0] or "")
+        return Holder(
+            pid=int(found[1]) if found else None, host=(found[2] or None) if found else None, since=row[1].astimezone(UTC)
+        )

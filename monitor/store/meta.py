@@ -1,0 +1,18 @@
+"""Single facts about the database, by key."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from monitor.store.schema import meta
+from monitor.store.sql import upsert
+
+
+def get(conn: Connection, key: str) -> str | None:
+    """The value of a key, None when it was never set."""
+    return conn.scalars(select(meta.c.value).where(meta.c.key == key)).one_or_none()
+
+
+def set(conn: Connection, key: str, value: str) -> None:  # noqa: A001 - it is called as meta.set
+    """Set a key, whatever it was."""
+    conn.execute(upsert(conn, meta, ["key"], {"value": "value"}), {"key": key, "value": value})

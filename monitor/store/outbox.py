@@ -1,0 +1,212 @@
+"""The outbox: one alert to one channel is a delivery, claimed with a lease, sent, then marked.
+
+pending → sending → sent | pending again | dead. Two workers never hold the same delivery. What was being sent
+when its lease ran out, or when the process died, is sent again and says that it may be a repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select, update
+
+from monitor.model import Alert, DeliveryState
+from monitor.store.bulk import insert_many
+from monitor.store.codec import decode_alert
+from monitor.store.delivery_list import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
+from monitor.store.schema import alerts, attempts, deliveries
+from monitor.store.sql import chunked
+
+__all__ = [
+    "AttemptRow",
+    "Claimed",
+    "DeliveryRow",
+    "add_deliveries",
+    "channels_due",
+    "claim",
+    "deliveries_of",
+    "deliveries_of_many",
+    "mark_failed",
+    "mark_sent",
+    "next_delivery_due",
+    "oldest_pending",
+    "pending_counts",
+    "release_uncertain",
+    "retry",
+    "state_counts",
+]
+_d = deliveries.c
+_LEASE_ENDED = "It is unknown whether this attempt arrived: it was not finished when its lease ended."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A delivery that this worker alone may send until its lease ends."""
+
+    delivery_id: int
+    alert: Alert
+    attempt: int
+    """1 for the first."""
+    uncertain: bool
+    """An earlier attempt may have arrived: the message says that it may be a repeat."""
+    created_at: datetime
+    """The backoff counts from here; a retry by hand begins anew."""
+
+
+def add_deliveries(conn: Connection, rows: Sequence[tuple[str, str, datetime]], now: datetime) -> None:
+    """Queue deliveries given as (alert id, channel, not before), in one statement."""
+    values = [
+        {"alert_id": alert, "channel": channel, "state": DeliveryState.PENDING, "created_at": now, "next_attempt_at": at}
+        for alert, channel, at in rows
+    ]
+    insert_many(conn, deliveries, values)
+
+
+def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
+    """Take up to `limit` due deliveries of a channel, the oldest first, and open an attempt for each.
+
+    Also takes back what another worker was sending when its lease ended.
+    """
+    due = (
+        select(_d.id)
+        .where(_d.channel == channel, _d.next_attempt_at <= now)
+        .order_by(_d.id)
+        .limit(limit)
+        # SQLite has one writer at a time and ignores this; on PostgreSQL it keeps two workers from waiting for each other.
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    statement = (
+        update(deliveries)
+        .where(_d.id.in_(select(due.c.id)))
+        .values(
+            uncertain=or_(_d.uncertain, _d.state == DeliveryState.SENDING),
+            state=DeliveryState.SENDING,
+            attempts=_d.attempts + 1,
+            lease_owner=owner,
+            lease_until=now + lease,
+            next_attempt_at=now + lease,
+        )
+        .returning(_d.id, _d.alert_id, _d.attempts, _d.uncertain, _d.created_at)
+    )
+    rows = sorted(conn.execute(statement).all(), key=lambda row: row.id)
+    if not rows:
+        return []
+    _finish_attempts(conn, [row.id for row in rows if row.uncertain], now, outcome="unknown", detail=_LEASE_ENDED)
+    insert_many(conn, attempts, [{"delivery_id": row.id, "number": row.attempts, "started_at": now} for row in rows])
+    texts = _payloads(conn, {row.alert_id for row in rows})
+    return [
+        Claimed(
+            delivery_id=row.id,
+            alert=decode_alert(texts[row.alert_id]),
+            attempt=row.attempts,
+            uncertain=row.uncertain,
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def _payloads(conn: Connection, ids: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for chunk in chunked(ids):
+        query = select(alerts.c.id, alerts.c.payload).where(alerts.c.id.in_(chunk))
+        found.update((row.id, row.payload) for row in conn.execute(query))
+    return found
+
+
+def _finish_attempts(conn: Connection, ids: Iterable[int], now: datetime, *, outcome: str, detail: str | None) -> None:
+    for chunk in chunked(ids):
+        where = attempts.c.delivery_id.in_(chunk), attempts.c.finished_at.is_(None)
+        conn.execute(update(attempts).where(*where).values(finished_at=now, outcome=outcome, detail=detail))
+
+
+def _mark(conn: Connection, ids: Iterable[int], owner: str, values: dict[str, Any]) -> list[int]:
+    """Change deliveries that this owner still holds; whose lease was lost to another is left out."""
+    marked: list[int] = []
+    for chunk in chunked(ids):
+        held = _d.id.in_(chunk), _d.state == DeliveryState.SENDING, _d.lease_owner == owner
+        statement = update(deliveries).where(*held).values(**values, lease_owner=None, lease_until=None)
+        marked += conn.scalars(statement.returning(_d.id)).all()
+    return sorted(marked)
+
+
+def mark_sent(conn: Connection, ids: Iterable[int], owner: str, now: datetime, *, detail: str | None = None) -> list[int]:
+    """Deliveries arrived. Returns the ids that were still held by this owner and are now sent."""
+    values = {"state": DeliveryState.SENT, "sent_at": now, "next_attempt_at": None, "last_error": None}
+    marked = _mark(conn, ids, owner, values)
+    _finish_attempts(conn, marked, now, outcome="sent", detail=detail)
+    return marked
+
+
+def mark_failed(
+    conn: Connection,
+    ids: Iterable[int],
+    owner: str,
+    now: datetime,
+    *,
+    next_attempt_at: datetime | None,
+    detail: str,
+    permanent: bool = False,
+) -> list[int]:
+    """Deliveries did not arrive: again at next_attempt_at, or dead where that is None or the refusal is permanent.
+
+    Returns the ids that were still held by this owner.
+    """
+    again = None if permanent else next_attempt_at
+    state = DeliveryState.DEAD if again is None else DeliveryState.PENDING
+    marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail})
+    _finish_attempts(conn, marked, now, outcome="rejected" if permanent else "failed", detail=detail)
+    return marked
+
+
+def release_uncertain(conn: Connection, now: datetime) -> int:
+    """At start, when no worker can be alive: what was being sent is due at once and may be a repeat. How many."""
+    values = {"state": DeliveryState.PENDING, "uncertain": True, "next_attempt_at": now}
+    statement = update(deliveries).where(_d.state == DeliveryState.SENDING, _d.next_attempt_at.is_not(None))
+    released = conn.scalars(statement.values(**values, lease_owner=None, lease_until=None).returning(_d.id)).all()
+    _finish_attempts(conn, released, now, outcome="unknown", detail=_LEASE_ENDED)
+    return len(released)
+
+
+def retry(conn: Connection, alert_id: str, now: datetime) -> int:
+    """Make an alert's dead or waiting deliveries due at once, with a fresh time allowance. How many."""
+    states = (DeliveryState.DEAD.value, DeliveryState.PENDING.value)
+    statement = update(deliveries).where(_d.alert_id == alert_id, _d.state.in_(states))
+    values = {"state": DeliveryState.PENDING, "next_attempt_at": now, "created_at": now}
+    return conn.execute(statement.values(**values)).rowcount
+
+
+def channels_due(conn: Connection, now: datetime) -> list[str]:
+    """The channels that have something due."""
+    return list(conn.scalars(select(_d.channel).where(_d.next_attempt_at <= now).distinct().order_by(_d.channel)))
+
+
+def next_delivery_due(conn: Connection, *, channel: str | None = None) -> datetime | None:
+    """The earliest instant at which a delivery (of this channel) is due or its lease ends; None when nothing waits."""
+    query = select(func.min(_d.next_attempt_at)).where(_d.next_attempt_at.is_not(None))
+    if channel is not None:
+        query = query.where(_d.channel == channel)
+    due: datetime | None = conn.scalars(query).one()
+    return due
+
+
+def pending_counts(conn: Connection) -> dict[str, int]:
+    """Per channel, how many deliveries are waiting or being sent."""
+    query = select(_d.channel, func.count()).where(_d.next_attempt_at.is_not(None)).group_by(_d.channel)
+    return dict(conn.execute(query).all())
+
+
+def oldest_pending(conn: Connection) -> datetime | None:
+    """When the oldest unfinished delivery was queued; None when nothing waits."""
+    oldest: datetime | None = conn.scalars(select(func.min(_d.created_at)).where(_d.next_attempt_at.is_not(None))).one()
+    return oldest
+
+
+def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:
+    """Per (channel, state), how many deliveries there are."""
+    rows = conn.execute(select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state))
+    return {(channel, DeliveryState(state)): count for channel, state, count in rows}

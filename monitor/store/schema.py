@@ -1,0 +1,303 @@
+"""The tables, once, for SQLite and PostgreSQL. migrations/ builds exactly these; a test compares them.
+
+Texts rather than enum types hold the words of monitor.model, so that a new word needs no migration.
+A scope of None (the key's owner) is stored as the empty text, because uniqueness ignores NULL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy import UniqueConstraint as Unique
+
+from monitor.store.types import CleanText, Seconds, UtcDateTime, WordList, WordSet
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str, *rest: Any, null: bool = False, default: str | None = None) -> Column[Any]:
+    return Column(name, CleanText, *rest, nullable=null, server_default=None if default is None else text(default))
+
+
+def _at(name: str, *, null: bool = True) -> Column[Any]:
+    return Column(name, UtcDateTime, nullable=null)
+
+
+def _count(name: str) -> Column[Any]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _yes_no(name: str) -> Column[Any]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+def _ref(name: str, target: str, kind: Any, *, null: bool) -> Column[Any]:
+    return Column(name, kind, ForeignKey(target), nullable=null)
+
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", CleanText, primary_key=True),
+    _text("provider"),
+    _text("host"),
+    _text("status"),
+    _text("reason"),
+    _text("message"),
+    _at("since", null=False),
+    _count("failures"),
+    _at("last_poll_at"),
+    _at("last_success_at"),
+    _at("next_poll_at"),
+    _count("connections"),
+    Column("clock_skew", Float),
+    _at("added_at", null=False),
+    _at("removed_at"),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _ref("source", "sources.name", CleanText, null=False),
+    _text("scope", default="''"),
+    _text("external_id"),
+    _text("fingerprint"),
+    _count("missing"),
+    Column("flags", WordSet, nullable=False, server_default=text("'[]'")),
+    _at("recheck_at"),
+    _at("expires_before"),
+    _at("retired_at"),
+    _at("next_change_at"),
+    _at("next_probe_at"),
+    Column("cohort", Integer, nullable=False),
+    _text("provider"),
+    _text("platform"),
+    _text("status"),
+    _text("reason"),
+    _text("message"),
+    _at("since", null=False),
+    Column("stage", Seconds),
+    _text("word"),
+    _text("raw_word", null=True),
+    _at("expires_at"),
+    _yes_no("refresh_reported"),
+    _at("refresh_connected_at"),
+    _at("refresh_last_at"),
+    _at("refresh_attempt_at"),
+    _text("refresh_error", null=True),
+    Column("refresh_error_status", Integer),
+    _text("account", null=True),
+    _text("username", null=True),
+    _text("display_name", null=True),
+    _text("profile_url", null=True),
+    Column("scopes", WordList),
+    _at("last_successful_post_at"),
+    _text("last_error_message", null=True),
+    _at("last_error_at"),
+    Column("snapshot_flags", WordSet, nullable=False, server_default=text("'[]'")),
+    _text("token_status"),
+    _text("token_reason"),
+    _text("token_message"),
+    _at("token_expires_at"),
+    _at("token_crossed_at"),
+    _at("token_issued_at"),
+    _count("token_refresh_failures"),
+    Column("token_flags", WordSet, nullable=False, server_default=text("'[]'")),
+    _text("probe_status"),
+    _text("probe_finding", null=True),
+    _count("probe_refusals"),
+    _text("probe_message", null=True),
+    _at("probe_at"),
+    _yes_no("probe_ever_ok"),
+    _at("added_at", null=False),
+    _at("last_seen_at"),
+)
+_live: dict[str, Any] = {"sqlite_where": text("retired_at IS NULL"), "postgresql_where": text("retired_at IS NULL")}
+# A retired connection may share its id with a live one: it went away on purpose and came back.
+Index("uq_connections_live", connections.c.source, connections.c.scope, connections.c.external_id, unique=True, **_live)
+Index("ix_connections_cohort", connections.c.source, connections.c.cohort, **_live)
+# These two cover what a poll compares and what is counted: 100,000 connections cost 10 MB to read, not the table. Both hold
+# retired_at, which is always NULL here, because SQLite looks the row up for a condition on a column it does not hold.
+_known = "source", "scope", "external_id", "id", "fingerprint", "missing", "flags", "recheck_at", "expires_before", "retired_at"
+_counted = "source", "status", "platform", "retired_at"
+Index("ix_connections_status", *(connections.c[name] for name in _counted), **_live)
+Index("ix_connections_known", *(connections.c[name] for name in _known), **_live)
+Index(
+    "ix_connections_account",
+    *(connections.c[name] for name in ("source", "account")),
+    sqlite_where=text("account IS NOT NULL"),
+    postgresql_where=text("account IS NOT NULL"),
+)
+Index(
+    "ix_connections_next_change_at",
+    connections.c.next_change_at,
+    sqlite_where=text("next_change_at IS NOT NULL"),
+    postgresql_where=text("next_change_at IS NOT NULL"),
+)
+Index(
+    "ix_connections_next_probe_at",
+    connections.c.next_probe_at,
+    sqlite_where=text("next_probe_at IS NOT NULL"),
+    postgresql_where=text("next_probe_at IS NOT NULL"),
+)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    _ref("source", "sources.name", CleanText, null=False),
+    _text("scope"),
+    _at("last_complete_at"),
+    _text("problem", null=True),
+    _count("connections"),
+    PrimaryKeyConstraint("source", "scope"),
+)
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    _ref("source", "sources.name", CleanText, null=False),
+    Column("cohort", Integer, nullable=False, autoincrement=False),
+    _at("next_probe_at"),
+    _at("probed_at"),
+    PrimaryKeyConstraint("source", "cohort"),
+    Index("ix_cohorts_next_probe_at", "next_probe_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _ref("connection_id", "connections.id", Integer, null=True),
+    _text("source"),
+    _at("at", null=False),
+    _text("kind"),
+    _text("old", null=True),
+    _text("new", null=True),
+    _text("reason", null=True),
+    _text("message", null=True),
+    Index("ix_events_connection_id", "connection_id"),
+    Index("ix_events_at", "at"),
+)
+
+polls = Table(
+    "polls",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("source"),
+    _at("at", null=False),
+    _count("duration_ms"),
+    _text("outcome"),
+    _text("problem", null=True),
+    _count("requests"),
+    _count("connections"),
+    _count("changed"),
+    Index("ix_polls_source_at", "source", "at"),
+    Index("ix_polls_at", "at"),
+)
+
+probe_rollups = Table(
+    "probe_rollups",
+    metadata,
+    _text("source"),
+    _at("hour", null=False),
+    _text("finding"),
+    _count("count"),
+    _count("total_ms"),
+    PrimaryKeyConstraint("source", "hour", "finding"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    _text("source"),
+    _ref("connection_id", "connections.id", Integer, null=True),
+    _at("opened_at", null=False),
+    _at("closed_at"),
+    _text("status"),
+    Column("stage", Seconds),
+    _at("said_at", null=False),
+    _count("reminders"),
+    Index("ix_incidents_connection_id", "connection_id"),
+)
+_open_connection = text("closed_at IS NULL AND connection_id IS NOT NULL")
+_open_source = text("closed_at IS NULL AND connection_id IS NULL")
+Index(
+    "uq_incidents_open_connection",
+    incidents.c.connection_id,
+    unique=True,
+    sqlite_where=_open_connection,
+    postgresql_where=_open_connection,
+)
+Index("uq_incidents_open_source", incidents.c.source, unique=True, sqlite_where=_open_source, postgresql_where=_open_source)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    _ref("incident_id", "incidents.id", CleanText, null=True),
+    _text("event"),
+    _text("reason"),
+    _text("severity"),
+    _at("at", null=False),
+    _text("source"),
+    _text("platform", null=True),
+    _ref("connection_id", "connections.id", Integer, null=True),
+    _text("payload"),
+    _text("note", null=True),
+    Index("ix_alerts_at", "at"),
+    Index("ix_alerts_incident_id", "incident_id"),
+    Index("ix_alerts_connection_id", "connection_id"),
+)
+
+# next_attempt_at is the next instant at which a worker must look: when it is due, or the end of the lease while
+# it is being sent. It is NULL once the delivery is over, so one partial index finds all work.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _ref("alert_id", "alerts.id", CleanText, null=False),
+    _text("channel"),
+    _text("state"),
+    _count("attempts"),
+    _at("created_at", null=False),
+    _at("next_attempt_at"),
+    _text("lease_owner", null=True),
+    _at("lease_until"),
+    _yes_no("uncertain"),
+    _at("sent_at"),
+    _text("last_error", null=True),
+    Unique("alert_id", "channel"),
+)
+_unfinished = text("next_attempt_at IS NOT NULL")
+Index(
+    "ix_deliveries_due",
+    deliveries.c.channel,
+    deliveries.c.next_attempt_at,
+    sqlite_where=_unfinished,
+    postgresql_where=_unfinished,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _ref("delivery_id", "deliveries.id", Integer, null=False),
+    Column("number", Integer, nullable=False),
+    _at("started_at", null=False),
+    _at("finished_at"),
+    _text("outcome", null=True),
+    _text("detail", null=True),
+    Index("ix_attempts_delivery_id", "delivery_id"),
+)
+
+meta = Table("meta", metadata, Column("key", CleanText, primary_key=True), _text("value"))

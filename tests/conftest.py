@@ -1,0 +1,119 @@
+"""Fixtures for every test: one fixed now, a clean environment, and real databases of both kinds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from monitor.store import Store
+from tests import factories, postgres
+from tests.fakes import ManualClock
+
+NOW = factories.NOW
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The instant at which the tests play."""
+    return NOW
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at `now`."""
+    return ManualClock(NOW)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer has set must not reach the tests."""
+    for name in list(os.environ):
+        if name.startswith("TOKEN_MONITOR_") or name.lower() in {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}:
+            monkeypatch.delenv(name)
+    for name in (
+        "NOTIFY_SOCKET",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "WATCHDOG_USEC",
+        "XDG_STATE_HOME",
+        "XDG_CONFIG_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server, one per test process; its role may create databases."""
+    with postgres.server_url() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_url: str) -> Iterator[str]:
+    """A database at the newest revision to copy from; nobody may be connected to it while it is copied."""
+    url = postgres.create_database(postgres_url)
+    with Store(url) as template:
+        template.upgrade()
+    yield postgres.name_of(url)
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file at the newest revision to copy from."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    with Store(f"sqlite:///{path}") as template:
+        template.upgrade()
+    return path
+
+
+@pytest.fixture
+def new_postgres(postgres_url: str) -> Iterator[Callable[..., str]]:
+    """Makes databases that are gone after the test: new_postgres() an empty one, new_postgres(template=...) a copy."""
+    made: list[str] = []
+
+    def make(*, template: str | None = None) -> str:
+        made.append(postgres.create_database(postgres_url, template=template))
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Both kinds of database, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_database(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of a database without tables, of either kind."""
+    if backend == "sqlite":
+        return f"sqlite:///{tmp_path / 'monitor.db'}"
+    return str(request.getfixturevalue("new_postgres")())
+
+
+@pytest.fixture
+def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of a database with the newest schema and nothing in it, of either kind."""
+    if backend == "sqlite":
+        template: Path = request.getfixturevalue("_sqlite_template")
+        path = tmp_path / "monitor.db"
+        path.touch(mode=0o600)
+        path.write_bytes(template.read_bytes())
+        return f"sqlite:///{path}"
+    name = request.getfixturevalue("_postgres_template")
+    return str(request.getfixturevalue("new_postgres")(template=name))
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store of either kind with the newest schema and nothing in it."""
+    with Store(database_url) as opened:
+        yield opened

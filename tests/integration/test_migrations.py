@@ -1,0 +1,230 @@
+"""The schema: built by the migrations, equal to the tables of the code, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command, op
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from monitor.errors import SchemaOutOfDate
+from monitor.store import Store, migrate, open_store, revisions
+from monitor.store.schema import metadata
+
+WITHOUT_TABLES: set[str] = set()
+
+
+def tables(store: Store) -> set[str]:
+    with store.read() as conn:
+        return set(inspect(conn).get_table_names())
+
+
+def differences(conn: Connection) -> list[Any]:
+    options = {"compare_type": True, "compare_server_default": True}
+    return list(compare_metadata(MigrationContext.configure(conn, opts=options), metadata))
+
+
+def test_migrated_schema_is_the_schema_of_the_code(empty_database: str) -> None:
+    with open_store(empty_database) as store, store.write() as conn:
+        assert differences(conn) == []
+
+
+def test_partial_indexes_are_the_same_in_the_database_and_in_the_code(empty_database: str) -> None:
+    """Alembic's comparison does not look at an index's condition, which our uniqueness rests on."""
+    with open_store(empty_database) as store, store.read() as conn:
+        found = {}
+        for table in metadata.tables:
+            for index in inspect(conn).get_indexes(table):
+                condition = str(index.get("dialect_options", {}).get(f"{conn.dialect.name}_where", ""))
+                found[index["name"]] = (bool(index["unique"]), _plain(condition), index["column_names"])
+    expected = {
+        index.name: (bool(index.unique), _plain(str(index.dialect_options["sqlite"]["where"])), [c.name for c in index.columns])
+        for table in metadata.tables.values()
+        for index in table.indexes
+    }
+    unique_constraints = {"uq_deliveries_alert_id_channel"}
+    assert {name: value for name, value in found.items() if name not in unique_constraints} == expected
+
+
+def _plain(condition: str) -> str:
+    return "" if condition == "None" else condition.replace("(", "").replace(")", "").lower()
+
+
+def test_known_revisions_are_those_of_the_scripts() -> None:
+    """The constants let a store that is current open without loading Alembic."""
+    directory = ScriptDirectory.from_config(migrate.configuration())
+    assert tuple(script.revision for script in reversed(list(directory.walk_revisions()))) == revisions.KNOWN
+    assert directory.get_current_head() == revisions.HEAD
+
+
+def test_upgrade_is_done_once_and_current_tells_the_revision(empty_database: str) -> None:
+    with Store(empty_database) as store:
+        assert store.current() is None
+        assert store.upgrade() is True
+        assert store.upgrade() is False
+        assert store.current() == revisions.HEAD
+        store.require_current()
+
+
+def test_store_that_is_current_opens_without_alembic(database_url: str) -> None:
+    """Loading Alembic costs a command line a tenth of a second."""
+    code = f"""
+        import sys
+        from monitor.store import open_store
+        open_store({database_url!r}).close()
+        assert not any(name.split(".")[0] == "alembic" for name in sys.modules), "alembic was loaded"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_database_without_tables_is_told_what_to_do(empty_database: str) -> None:
+    with pytest.raises(SchemaOutOfDate, match=r"has no tables yet: run `token-monitor db upgrade`"):
+        open_store(empty_database, upgrade=False)
+
+
+def test_P29_newer_schema_is_refused_in_words(store: Store) -> None:
+    with store.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    sentence = (
+        f"The database is at revision 0999, which this version does not know (it knows up to {revisions.HEAD}): "
+        "upgrade the program, or restore a backup."
+    )
+    for refused in (store.upgrade, store.require_current):
+        with pytest.raises(SchemaOutOfDate) as caught:
+            refused()
+        assert str(caught.value) == sentence
+
+
+def test_P29_newer_schema_is_refused_also_when_it_became_newer_while_we_waited(store: Store) -> None:
+    """Two versions start at once: the older one sees the newer revision only after it has the migration's lock."""
+    with store.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    with pytest.raises(SchemaOutOfDate, match="revision 0999"):
+        migrate.upgrade(store.url, store.path)
+
+
+def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(store: Store) -> None:
+    migrate.downgrade(store.url, store.path, to="base")
+    assert tables(store) <= {"alembic_version"}
+    assert store.upgrade() is True
+    with store.write() as conn:
+        assert differences(conn) == []
+
+
+def test_P28_migration_that_fails_half_way_never_happened(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both databases take their DDL back, so the second try starts from nothing."""
+    create = op.create_table
+    made: list[str] = []
+
+    def fail_at_the_fifth(name: str, *columns: Any, **options: Any) -> Any:
+        made.append(name)
+        if len(made) == 5:
+            raise RuntimeError("the machine went down")
+        return create(name, *columns, **options)
+
+    with Store(empty_database) as store:
+        monkeypatch.setattr(op, "create_table", fail_at_the_fifth)
+        with pytest.raises(RuntimeError, match="went down"):
+            store.upgrade()
+        monkeypatch.undo()
+        assert tables(store) == WITHOUT_TABLES
+        assert store.current() is None
+        assert store.upgrade() is True
+        with store.write() as conn:
+            assert differences(conn) == []
+
+
+KILLED = """
+    import os, signal
+    from alembic import op
+    from monitor.store import Store
+
+    create = op.create_table
+
+    def die(name, *columns, **options):
+        if name == "polls":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return create(name, *columns, **options)
+
+    op.create_table = die
+    Store({url!r}).upgrade()
+"""
+
+
+def test_P28_migration_killed_half_way_runs_again_cleanly(empty_database: str) -> None:
+    code = textwrap.dedent(KILLED).format(url=empty_database)
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    with Store(empty_database) as store:
+        assert store.current() is None
+        assert tables(store) == WITHOUT_TABLES
+        assert store.upgrade() is True
+        with store.write() as conn:
+            assert differences(conn) == []
+
+
+def test_P30_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:
+    """Exactly one of them does the work, the others find it done; none fails."""
+    code = f"import sys; from monitor.store import Store; print(Store({empty_database!r}).upgrade())"
+    folder = Path(__file__).parents[2]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+        for _ in range(3)
+    ]
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in started]
+    assert [(error, code) for _, error, code in ended] == [("", 0)] * 3
+    assert sorted(out.strip() for out, _, _ in ended) == ["False", "False", "True"]
+
+
+def test_upgrade_of_a_current_store_is_quick(store: Store) -> None:
+    store.upgrade()
+    before = time.process_time()
+    store.upgrade()
+    assert time.process_time() - before < 0.05
+
+
+def test_sqlite_migration_that_orphans_rows_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Foreign keys are off while tables are rebuilt, so they are looked at before the commit."""
+    from monitor.errors import StoreError
+
+    upgrade = command.upgrade
+
+    def orphan(config: Any, to: str) -> None:
+        upgrade(config, to)
+        conn = config.attributes["connection"]
+        conn.execute(text("INSERT INTO scopes (source, scope) VALUES ('nobody', '')"))
+
+    with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        monkeypatch.setattr(command, "upgrade", orphan)
+        with pytest.raises(StoreError, match="would leave rows of scopes without what they belong to"):
+            store.upgrade()
+        monkeypatch.undo()
+        assert store.upgrade() is True
+
+
+def test_alembic_command_line_reaches_a_database_by_url(tmp_path: Path) -> None:
+    """Developers make a new revision with `alembic -x url=... revision --autogenerate`."""
+    path = tmp_path / "dev.db"
+    path.touch()
+    folder = Path(__file__).parents[2]
+    program = (
+        f"from alembic.config import main; main(['-x', 'url=sqlite:///{path}', '-c', '{tmp_path}/a.ini', 'upgrade', 'head'])"
+    )
+    (tmp_path / "a.ini").write_text(f"[alembic]\nscript_location = {folder / 'migrations'}\n")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=folder, env=environment, capture_output=True)
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (revisions.HEAD,)
+    raw.close()

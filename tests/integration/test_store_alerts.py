@@ -1,0 +1,240 @@
+"""History, incidents and alerts, and what is forgotten of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from monitor.errors import StoreError
+from monitor.model import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
+from monitor.store import Store, alerts, connections, history, incidents, outbox, polls, probes, retention
+from monitor.store.codec import decode_alert, encode_alert
+from monitor.store.connections import NewConnection
+from monitor.store.incidents import NewIncident
+from monitor.store.sources import sync_sources
+from tests.factories import NOW, make_alert, make_said, make_state
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def key(store: Store) -> int:
+    """A connection of the source agency."""
+    with store.write() as conn:
+        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test")], NOW)
+        return connect(conn, "linkedin-123")
+
+
+def connect(conn: Connection, external_id: str) -> int:
+    row = NewConnection(state=make_state(external_id=external_id), fingerprint="m")
+    return connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=[row], now=NOW)[0]
+
+
+def entry(days: int, kind: HistoryKind = HistoryKind.STATUS_CHANGED, **over: Any) -> HistoryEntry:
+    return HistoryEntry(kind=kind, at=NOW + days * DAY, **over)
+
+
+def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
+    first = entry(0, HistoryKind.APPEARED)
+    second = entry(1, old="valid", new="expired", reason="stated", message="It ran out.")
+    with store.write() as conn:
+        history.append(conn, "agency", key, [second])
+        history.append(conn, "agency", key, [first, replace(first, kind=HistoryKind.RENAMED)])
+        history.append(conn, "agency", None, [entry(2)])
+        history.append(conn, "agency", key, [])
+        found = history.history_of(conn, key)
+        assert history.history_of(conn, key, limit=1) == [second]
+        everything = history.recent(conn, source="agency")
+        lately = history.recent(conn, since=NOW + DAY, limit=5)
+    assert found == [first, replace(first, kind=HistoryKind.RENAMED), second]
+    assert [(each.connection_id, each.entry.at) for each in everything[:2]] == [(None, NOW + 2 * DAY), (key, NOW + DAY)]
+    assert len(lately) == 2
+
+
+def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
+    said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
+    later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
+    with store.write() as conn:
+        opened = incidents.open_incident(conn, source="agency", connection_id=key, said=said, now=NOW)
+        assert incidents.find_open(conn, [key, 999]) == {
+            key: incidents.Incident(id=opened, source="agency", connection_id=key, opened_at=NOW, said=said)
+        }
+        incidents.note_said(conn, opened, later)
+        assert incidents.find_open(conn, [key])[key].said == later
+        assert [each.id for each in incidents.all_open(conn)] == [opened]
+
+
+def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: Store, key: int) -> None:
+    with store.write() as conn:
+        first = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+        incidents.close(conn, first, NOW + DAY)
+        incidents.close(conn, first, NOW + 2 * DAY)
+        assert incidents.find_open(conn, [key]) == {}
+        second = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW + DAY)
+        assert second != first
+        closed = incidents.find_incident(conn, first)
+        assert closed is not None
+        assert closed.closed_at == NOW + DAY
+
+
+def test_connection_has_one_open_incident_at_most(store: Store, key: int) -> None:
+    """The database itself refuses a second one, should two daemons ever run."""
+    rows = [NewIncident(source="agency", connection_id=key, said=make_said())] * 2
+    with pytest.raises(StoreError), store.write() as conn:
+        incidents.open_incidents(conn, rows, NOW)
+
+
+def test_source_has_one_open_incident_at_most_beside_those_of_its_connections(store: Store, key: int) -> None:
+    with store.write() as conn:
+        incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+        assert incidents.find_open_source(conn, "agency") is None
+        opened = incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
+        found = incidents.find_open_source(conn, "agency")
+        assert found is not None
+        assert found.id == opened
+    with pytest.raises(StoreError), store.write() as conn:
+        incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
+
+
+def put(conn: Connection, *given: Alert, key: int | None = None, note: str | None = None) -> None:
+    alerts.add_alerts(conn, [(alert, key, note) for alert in given])
+
+
+def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> None:
+    with store.write() as conn:
+        put(conn, make_alert(id="a1"), key=key, note="No channel takes it.")
+        put(conn, make_alert(id="a2", at=NOW + DAY, event=Event.RECOVERED, platform="tiktok", source="studio"))
+        put(conn)
+        rows = alerts.list_alerts(conn)
+        assert [(row.alert.id, row.connection_id, row.note) for row in rows] == [
+            ("a2", None, None),
+            ("a1", key, "No channel takes it."),
+        ]
+
+        def ids(**filters: Any) -> list[str]:
+            return [row.alert.id for row in alerts.list_alerts(conn, **filters)]
+
+        assert ids(source="agency") == ids(platform=["linkedin"]) == ids(event=Event.EXPIRED) == ids(connection_id=key) == ["a1"]
+        assert ids(since=NOW + DAY) == ids(limit=1) == ["a2"]
+        assert alerts.count_alerts(conn) == {Event.EXPIRED: 1, Event.RECOVERED: 1}
+
+
+def test_alert_is_found_by_the_beginning_of_its_id(store: Store) -> None:
+    with store.write() as conn:
+        put(conn, make_alert(id="abc1"), make_alert(id="abc2"), make_alert(id="ab"), make_alert(id="a%"))
+
+        def found(text: str) -> str | None:
+            row = alerts.find_alert(conn, text)
+            return row.alert.id if row else None
+
+        assert [found(text) for text in ("abc1", "ab", "a%", "zz", "")] == ["abc1", "ab", "a%", None, None]
+        with pytest.raises(StoreError, match="More than one alert has an id that begins with abc"):
+            found("abc")
+
+
+TEXTS = st.text(max_size=20)
+INSTANTS = st.datetimes(timezones=st.just(UTC))
+ALERTS = st.builds(
+    Alert,
+    id=TEXTS,
+    incident=TEXTS,
+    event=st.sampled_from(Event),
+    reason=TEXTS,
+    severity=st.sampled_from(Severity),
+    at=INSTANTS,
+    source=TEXTS,
+    provider=st.sampled_from(ProviderKind),
+    scope=st.none() | TEXTS,
+    connection=st.none() | TEXTS,
+    external_id=st.none() | TEXTS,
+    platform=st.none() | TEXTS,
+    label=st.none() | TEXTS,
+    status=TEXTS,
+    verdict_reason=TEXTS,
+    message=TEXTS,
+    since=st.none() | INSTANTS,
+    opened_at=st.none() | INSTANTS,
+    expires_at=st.none() | INSTANTS,
+    previous=st.none() | TEXTS,
+    stage=st.none() | st.timedeltas(),
+    link=st.none() | TEXTS,
+    labels=st.dictionaries(TEXTS, TEXTS, max_size=3),
+)
+
+
+@given(ALERTS)
+def test_any_alert_comes_back_from_its_text_as_it_was(alert: Alert) -> None:
+    text = encode_alert(alert)
+    assert decode_alert(text) == alert
+    assert text.isascii()
+    assert "\x00" not in text
+
+
+def test_alert_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    """After a downgrade the queue must still go out."""
+    text = encode_alert(make_alert()).replace("{", '{"invented_later":1,', 1)
+    assert decode_alert(text) == make_alert()
+
+
+def fill(conn: Connection, key: int, *, sent: bool, closed: bool) -> None:
+    """One old incident with its alert and delivery."""
+    opened = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+    put(conn, make_alert(id=f"alert-{key}", incident=opened), key=key)
+    outbox.add_deliveries(conn, [(f"alert-{key}", "ops", NOW)], NOW)
+    history.append(conn, "agency", key, [entry(0)])
+    if sent:
+        claimed = outbox.claim(conn, channel="ops", owner="w", now=NOW, lease=DAY, limit=9)
+        outbox.mark_sent(conn, [each.delivery_id for each in claimed], "w", NOW)
+    if closed:
+        incidents.close(conn, opened, NOW)
+
+
+def test_prune_forgets_what_is_old_and_over(store: Store, key: int) -> None:
+    with store.write() as conn:
+        fill(conn, key, sent=True, closed=True)
+        history.append(conn, "agency", key, [entry(100)])
+        polls.record_poll(conn, source="agency", at=NOW, duration_ms=1, outcome=PollOutcome.OK)
+        probes.add_rollup(conn, "agency", NOW, "ok", count=1, total_ms=1)
+        gone = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
+        assert gone == retention.Pruned(events=1, alerts=1, incidents=1, connections=0, polls=1, rollups=1)
+        assert history.history_of(conn, key) == [entry(100)]
+        assert connections.get_connection(conn, key) is not None
+        nothing = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
+        assert nothing == retention.Pruned(events=0, alerts=0, incidents=0, connections=0, polls=0, rollups=0)
+
+
+def test_prune_keeps_open_incidents_and_unsent_deliveries(store: Store, key: int) -> None:
+    with store.write() as conn:
+        other = connect(conn, "linkedin-456")
+        fill(conn, key, sent=True, closed=False)
+        fill(conn, other, sent=False, closed=True)
+        gone = retention.prune(conn, NOW + 1000 * DAY, history=DAY, polls_kept=DAY)
+        assert (gone.alerts, gone.incidents) == (0, 0)
+        assert incidents.find_open(conn, [key]).keys() == {key}
+        assert outbox.pending_counts(conn) == {"ops": 1}
+        assert {row.alert.id for row in alerts.list_alerts(conn)} == {f"alert-{key}", f"alert-{other}"}
+
+
+def test_prune_takes_a_retired_connection_with_the_last_of_its_history(store: Store, key: int) -> None:
+    with store.write() as conn:
+        fill(conn, key, sent=True, closed=True)
+        connections.retire(conn, key, NOW)
+        history.append(conn, "agency", key, [entry(50, HistoryKind.RETIRED)])
+        kept = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=DAY)
+        assert kept.connections == 0
+        gone = retention.prune(conn, NOW + 200 * DAY, history=90 * DAY, polls_kept=DAY)
+        assert gone.connections == 1
+        assert connections.get_connection(conn, key) is None
+
+
+def test_early_instants_are_as_good_as_any(store: Store, key: int) -> None:
+    """Providers state nonsense dates; they must not cost the transaction."""
+    with store.write() as conn:
+        history.append(conn, "agency", key, [HistoryEntry(kind=HistoryKind.RENEWED, at=datetime(1, 1, 2, tzinfo=UTC))])
+        assert history.history_of(conn, key)[0].at == datetime(1, 1, 2, tzinfo=UTC)

