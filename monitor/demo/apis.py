@@ -1,0 +1,283 @@
+"""The four simulated APIs: who asks, what for, and the answer that the documents promise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote
+
+from monitor.demo import shapes
+from monitor.demo.answers import PREFIXES, Answer, Call, encoded, in_trouble, rate_limited, refusal
+from monitor.demo.connection import SimConnection
+from monitor.demo.source import EVERYWHERE, SimSource
+from monitor.demo.world import Seen, World
+from monitor.model import ProviderKind
+
+_KINDS = {prefix.split("/")[1]: kind for kind, prefix in PREFIXES.items()}
+_KEY_HEADER = {
+    ProviderKind.POSTPOST: "x-api-key",
+    ProviderKind.PUBLORA: "x-publora-key",
+    ProviderKind.POSTBREEZE: "Authorization",
+    ProviderKind.POSTPEER: "x-access-key",
+}
+_BRAND = {ProviderKind.POSTPOST: "x-postpost", ProviderKind.PUBLORA: "x-publora"}
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+_PLATFORM_ID = {
+    # PostPost only splits at a dash; Publora wants a lower-case prefix and an id without whitespace / ? #.
+    ProviderKind.POSTPOST: re.compile(r"[^-]+-.+", re.DOTALL),
+    ProviderKind.PUBLORA: re.compile(r"[a-z0-9_]+-[^\s/?#]+"),
+}
+
+
+class _Visit(NamedTuple):
+    """One request that got past the key."""
+
+    world: World
+    source: SimSource
+    call: Call
+    rest: str
+    """The path below the API's prefix."""
+    now: datetime
+
+
+def answer(world: World, call: Call) -> tuple[Answer, SimSource | None]:
+    """The world's answer to one request, and the source whose key it carried (None: no valid key)."""
+    with world.lock:
+        now = world.clock.now()
+        world.requests[f"{call.method} {call.path}"] += 1
+        world.seen.append(Seen(now, call.method, call.path, call.headers))
+        kind = _KINDS.get(call.path.split("/", 2)[1])
+        if kind is None or not call.path.startswith(PREFIXES[kind]):
+            return encoded({"error": "Not found"}, status=404), None
+        rest = call.path[len(PREFIXES[kind]) :]
+        source = world.by_key(kind, _key(kind, call))
+        if source is None:
+            return refusal(kind, 401, _no_key(kind, call, rest), serial=world.serial()), None
+        source.pass_time(now)
+        return _past_the_key(_Visit(world, source, call, rest, now)), source
+
+
+def _key(kind: ProviderKind, call: Call) -> str:
+    key = call.headers.get(_KEY_HEADER[kind], "")
+    return key.removeprefix("Bearer ") if kind is ProviderKind.POSTBREEZE else key
+
+
+def _no_key(kind: ProviderKind, call: Call, rest: str) -> str:
+    """The list's document knows one text, test-connection's tells a missing key from a wrong one."""
+    if not call.headers.get(_KEY_HEADER[kind]) and rest.startswith("/test-connection"):
+        return "API key is required"
+    return "Invalid API key"
+
+
+def _past_the_key(visit: _Visit) -> Answer:
+    source, rest = visit.source, visit.rest
+    named, serve = _route(source.kind, visit.call.method, rest)
+    source.calls[named] += 1
+    if source.outage is not None:
+        return in_trouble(source, source.outage, serial=visit.world.serial())
+    for budget in source.budgets:
+        wait = budget.spend(visit.now)
+        if wait is not None:
+            seconds = str(max(1, -(-wait // timedelta(seconds=1))))
+            return rate_limited(source.kind, retry_after=seconds, wait=wait, serial=visit.world.serial())
+    return serve(visit)
+
+
+def _route(kind: ProviderKind, method: str, rest: str) -> tuple[str, Callable[[_Visit], Answer]]:
+    """What is asked for, and who serves it."""
+    if kind in _BRAND and method == "POST" and rest.startswith("/test-connection/"):
+        return "probe", _test_connection
+    for prefix, named, serve in _GETS[kind] if method == "GET" else ():
+        if rest == prefix or (prefix.endswith("/") and rest.startswith(prefix)):
+            return named, serve
+    return "other", _nothing_here
+
+
+def _refuse(visit: _Visit, status: int, message: str) -> Answer:
+    return refusal(visit.source.kind, status, message, serial=visit.world.serial(), field_name=visit.source.error_field)
+
+
+def _nothing_here(visit: _Visit) -> Answer:
+    return _refuse(visit, 404, "Not found")
+
+
+# --- PostPost and Publora ------------------------------------------------------------------------------------
+
+
+def _scope(visit: _Visit) -> str | Answer | None:
+    """The managed user whom the request is for, None for the owner, or why it is refused."""
+    headers, brand = visit.call.headers, _BRAND[visit.source.kind]
+    if headers.get(f"{brand}-client") == "mcp":
+        return _refuse(visit, 403, "MCP access is not enabled for this account")
+    user = headers.get(f"{brand}-user-id")
+    if user is None:
+        return None
+    if not _OBJECT_ID.fullmatch(user):
+        return _refuse(visit, 400, f"Invalid {brand}-user-id")
+    if not visit.source.workspace_access:
+        return _refuse(visit, 403, "Workspace access is not enabled for this key")
+    return user if user in visit.source.users else _refuse(visit, 403, "User is not managed by key")
+
+
+def _platform_connections(visit: _Visit) -> Answer:
+    scope = _scope(visit)
+    if isinstance(scope, Answer):
+        return scope
+    return Answer(visit.source.view(scope, "list", partial(_envelope, visit.source, scope, visit.now)))
+
+
+def _envelope(source: SimSource, scope: str | None, now: datetime) -> bytes:
+    rows = source.rows(source.scopes.get(scope, {}).values(), now)
+    return b'{"success":true,"connections":[' + rows + b"]}"
+
+
+def _test_connection(visit: _Visit) -> Answer:
+    scope = _scope(visit)
+    if isinstance(scope, Answer):
+        return scope
+    source = visit.source
+    platform_id = unquote(visit.rest.removeprefix("/test-connection/"))
+    if not _PLATFORM_ID[source.kind].fullmatch(platform_id):
+        return _refuse(visit, 400, "Invalid platformId format")
+    platform = platform_id.partition("-")[0]
+    if not shapes.can_be_tested(platform):
+        return encoded(shapes.unknown_platform(platform, platform_id))
+    connection = source.scopes.get(scope, {}).get(platform_id)
+    if connection is None:
+        return _refuse(visit, 404, "Connection not found")
+    if connection.probe is not None and connection.probe.http_status != 200:
+        return _refuse(visit, connection.probe.http_status, connection.probe.message)
+    return Answer(source.probe(connection, visit.now))
+
+
+def _workspace_users(visit: _Visit) -> Answer:
+    source = visit.source
+    if not source.workspace_access:
+        return _refuse(visit, 403, "Workspace access is not enabled for this key")
+    if source.shape is shapes.Shape.LEGACY:
+        return encoded(
+            [{"id": each.id, "email": each.username, "displayName": each.display_name} for each in source.users.values()]
+        )
+    page_until = shapes.iso(visit.now + timedelta(days=90))
+    users = [
+        {
+            "_id": each.id,
+            "username": each.username,
+            "displayName": each.display_name,
+            "role": "managed",
+            "dailyPostsLeft": 100,
+            "connectionsPageUrl": f"https://app.example/connections?token=secret-{each.id}",
+            "connectionsPageTokenExpiresAt": page_until,
+        }
+        for each in source.users.values()
+    ]
+    return encoded({"users": users})
+
+
+# --- Postbreeze ----------------------------------------------------------------------------------------------
+
+
+def _social_accounts(visit: _Visit) -> Answer:
+    source = visit.source
+    workspace = parse_qs(visit.call.query).get("workspaceId", [EVERYWHERE])[0]
+    if workspace not in (EVERYWHERE, *source.workspaces):
+        return _refuse(visit, 404, "Workspace not found")
+    return Answer(source.view(workspace, "list", partial(_bare_array, source, workspace, visit.now)))
+
+
+def _bare_array(source: SimSource, workspace: str, now: datetime) -> bytes:
+    """Newest-connected first; what is DISCONNECTED is excluded."""
+    listed = [each for each in source.newest_first(workspace) if (each.overrides or {}).get("status") != "DISCONNECTED"]
+    return b"[" + source.rows(listed, now) + b"]"
+
+
+def _one_social_account(visit: _Visit) -> Answer:
+    try:
+        connection = visit.source.find(unquote(visit.rest.removeprefix("/social-accounts/")))
+    except KeyError:
+        return _refuse(visit, 404, "Social account not found")
+    return Answer(visit.source.view(connection.scope, connection.external_id, partial(visit.source.row, connection, visit.now)))
+
+
+def _workspaces(visit: _Visit) -> Answer:
+    return encoded([{"id": workspace, "name": name} for workspace, name in visit.source.workspaces.items()])
+
+
+# --- PostPeer ------------------------------------------------------------------------------------------------
+
+
+class _Page(NamedTuple):
+    platform: str | None
+    profile: str | None
+    search: str | None
+    limit: int
+    offset: int
+    oldest_first: bool
+
+    def selects(self, connection: SimConnection) -> bool:
+        if self.platform is not None and connection.platform != self.platform:
+            return False
+        if self.profile is not None and connection.scope != (None if self.profile == "null" else self.profile):
+            return False
+        return self.search is None or self.search in f"{connection.display_name or ''}\n{connection.account}".casefold()
+
+    def cut(self, newest_first: Sequence[SimConnection]) -> Sequence[SimConnection]:
+        """The page's own part. From the other end where the oldest come first: turning all round for each page costs more."""
+        last = self.offset + self.limit
+        if self.oldest_first:
+            count = len(newest_first)
+            return newest_first[max(0, count - last) : max(0, count - self.offset)][::-1]
+        return newest_first[self.offset : last]
+
+
+def _page(query: str) -> _Page:
+    """Raises ValueError where a parameter is not what the document allows."""
+    asked = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
+    limit, offset, sort = int(asked.get("limit", "20")), int(asked.get("offset", "0")), asked.get("sort", "desc")
+    if not 1 <= limit <= 100 or offset < 0 or sort not in ("asc", "desc"):
+        raise ValueError(query)
+    search = asked["q"].casefold() if "q" in asked else None
+    return _Page(asked.get("platform"), asked.get("profileId"), search, limit, offset, sort == "asc")
+
+
+def _integrations(visit: _Visit) -> Answer:
+    try:
+        page = _page(visit.call.query)
+    except ValueError:
+        return _refuse(visit, 400, "Invalid query parameters")
+    return Answer(visit.source.view(EVERYWHERE, page, partial(_integrations_page, visit.source, page, visit.now)))
+
+
+def _integrations_page(source: SimSource, page: _Page, now: datetime) -> bytes:
+    order = source.newest_first()
+    if (page.platform, page.profile, page.search) != (None, None, None):
+        order = [each for each in order if page.selects(each)]
+    rows = source.rows(page.cut(order), now)
+    return b'{"success":true,"total":%d,"integrations":[' % len(order) + rows + b"]}"
+
+
+def _health_auth(_visit: _Visit) -> Answer:
+    return encoded({"ok": True})
+
+
+_Gets = tuple[tuple[str, str, Callable[[_Visit], Answer]], ...]
+_ONE_BACKEND: _Gets = (
+    ("/platform-connections", "list", _platform_connections),
+    ("/workspace/users", "users", _workspace_users),
+)
+_GETS: dict[ProviderKind, _Gets] = {
+    ProviderKind.POSTPOST: _ONE_BACKEND,
+    ProviderKind.PUBLORA: _ONE_BACKEND,
+    ProviderKind.POSTBREEZE: (
+        ("/social-accounts", "list", _social_accounts),
+        ("/social-accounts/", "one", _one_social_account),
+        ("/workspaces", "workspaces", _workspaces),
+    ),
+    ProviderKind.POSTPEER: (
+        ("/connect/integrations", "list", _integrations),
+        ("/health/auth", "health", _health_auth),
+    ),
+}

@@ -1,0 +1,190 @@
+"""Where alerts may arrive: a webhook and a mail server on loopback, which keep what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import SMTP, Envelope, Session
+
+_PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One webhook call: when it arrived (wall and monotonic clock), where to, and what it brought."""
+
+    at: datetime
+    monotonic: float
+    path: str
+    headers: dict[str, str]
+    """Lower-case names."""
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The body as a JSON object; raises msgspec.DecodeError where it is none."""
+        return msgspec.json.decode(self.body, type=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail that was accepted, for the recipients that were accepted."""
+
+    at: datetime
+    sender: str
+    recipients: tuple[str, ...]
+    message: EmailMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """How the webhook answers one call."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    after: float = 0.0
+    """Seconds to wait before answering."""
+    cut: bool = False
+    """Take the call, then reset the connection: the sender cannot know that it arrived."""
+
+
+class WebhookReceiver:
+    """Takes POSTs on 127.0.0.1 until its context ends. Its Apprise address is `json://127.0.0.1:PORT/…`.
+
+    It answers by `reply`, or by the replies queued in `script` first. `on_post` is told of each call at once.
+    """
+
+    def __init__(self, *, port: int = 0, on_post: Callable[[Post], None] | None = None) -> None:
+        self.port = port
+        self.on_post = on_post
+        self.posts: list[Post] = []
+        self.reply = Reply()
+        self.script: deque[Reply] = deque()
+        self._http: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._arrived = asyncio.Condition()
+
+    @property
+    def url(self) -> str:
+        """The plain HTTP address."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def apprise_url(self) -> str:
+        """The same for a channel's configuration."""
+        return f"json://127.0.0.1:{self.port}/"
+
+    async def __aenter__(self) -> Self:
+        self._http = web.Server(self._take, access_log=None)
+        self._listener = await asyncio.get_running_loop().create_server(self._http, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._listener is not None and self._http is not None:
+            self._listener.close()
+            await self._http.shutdown(timeout=0.5)
+            await self._listener.wait_closed()
+
+    async def wait_for(self, count: int, *, timeout: float = _PATIENCE) -> list[Post]:
+        """All posts, once there are at least `count`. Raises TimeoutError. Only inside the receiver's own loop."""
+        async with asyncio.timeout(timeout), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.posts) >= count)
+        return list(self.posts)
+
+    async def _take(self, request: web.BaseRequest) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        arrived, instant = loop.time(), datetime.now(UTC)
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        post = Post(instant, arrived, request.raw_path, headers, body)
+        self.posts.append(post)
+        if self.on_post is not None:
+            self.on_post(post)
+        async with self._arrived:
+            self._arrived.notify_all()
+        reply = self.script.popleft() if self.script else self.reply
+        if reply.after:
+            await asyncio.sleep(reply.after)
+        if reply.cut and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=reply.status, headers=reply.headers)
+
+
+class SmtpReceiver:
+    """A mail server on 127.0.0.1 until its context ends, where aiosmtpd is installed (a dependency of development only).
+
+    Recipients in `refused` get 550, and every mail gets 451 while `busy`.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
+        self.port = port
+        self.mails: list[Mail] = []
+        self.refused: set[str] = set()
+        self.busy = False
+        self._listener: asyncio.Server | None = None
+        self._sessions: list[SMTP] = []
+
+    @staticmethod
+    def available() -> bool:
+        """Whether aiosmtpd is installed."""
+        return importlib.util.find_spec("aiosmtpd") is not None
+
+    @property
+    def apprise_url(self) -> str:
+        """A channel's configuration that mails here, without login or TLS."""
+        return f"mailto://127.0.0.1:{self.port}?from=monitor@example.org&to=ops@example.org&mode=insecure"
+
+    async def __aenter__(self) -> Self:
+        from aiosmtpd.smtp import SMTP
+
+        loop = asyncio.get_running_loop()
+
+        def session() -> SMTP:
+            opened = SMTP(self, hostname="demo", loop=loop)
+            self._sessions.append(opened)
+            return opened
+
+        self._listener = await loop.create_server(session, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            for session in self._sessions:
+                if session.transport is not None:
+                    session.transport.close()
+            await asyncio.sleep(0)
+            await self._listener.wait_closed()
+
+    async def handle_RCPT(  # noqa: N802  (aiosmtpd finds its hooks by these names)
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """Take or refuse one recipient."""
+        if address in self.refused:
+            return "550 No such user here"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  (see above)
+        """Keep one mail."""
+        if self.busy:
+            return "451 Try again later"
+        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
+        message = message_from_bytes(content, policy=policy.default)
+        self.mails.append(Mail(datetime.now(UTC), envelope.mail_from or "", tuple(envelope.rcpt_tos), message))
+        return "250 Message accepted"

@@ -1,0 +1,211 @@
+"""The simulated world on a loopback port, as a real HTTP server.
+
+`async with WorldServer(world) as server` inside an event loop, `with ThreadedWorld(world) as server` beside
+synchronous code, `python -m monitor.demo.server` as a process of its own (for benchmarks).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import ssl
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from email.utils import format_datetime
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from aiohttp import web
+
+from monitor.demo import populate
+from monitor.demo.answers import PREFIXES, Answer, Call, encoded
+from monitor.demo.apis import answer
+from monitor.demo.deeds import Deed, perform
+from monitor.demo.source import SimSource
+from monitor.demo.threads import in_thread
+from monitor.demo.world import World
+from monitor.model import ProviderKind
+
+_WORTH_COMPRESSING = 1_024
+
+
+class WorldServer:
+    """Plays one world's four APIs on 127.0.0.1, until the context ends.
+
+    `port=0` takes a free one. With `tls` it speaks HTTPS. With `control`, POST /world/do performs a Deed
+    (JSON) and GET /world/requests tells the counts of requests: for benchmarks in another process.
+    """
+
+    def __init__(self, world: World, *, port: int = 0, tls: ssl.SSLContext | None = None, control: bool = False) -> None:
+        self.world = world
+        self.port = port
+        self._tls = tls
+        self._control = control
+        self._http: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._dates: dict[int, str] = {}
+
+    @property
+    def address(self) -> str:
+        """Scheme, host and port."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def base_url(self, kind: ProviderKind) -> str:
+        """What a source of this kind is configured with: everything up to the resource's own path."""
+        return self.address + PREFIXES[kind]
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.refuse()
+
+    async def listen(self) -> None:
+        """Take connections, on the same port as before where there was one."""
+        loop = asyncio.get_running_loop()
+        self._http = web.Server(self._serve, access_log=None)
+        self._listener = await loop.create_server(self._http, "127.0.0.1", self.port, ssl=self._tls, backlog=4096)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Close the door: open connections end, new ones are refused, until `listen`."""
+        if self._listener is None or self._http is None:
+            return
+        self._listener.close()
+        await self._http.shutdown(timeout=0.5)
+        await self._listener.wait_closed()
+        self._listener = self._http = None
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        if not path.startswith("/"):
+            return web.Response(status=400)
+        if self._control and path.startswith("/world/"):
+            reply, source = await self._obey(request, path), None
+        else:
+            reply, source = answer(self.world, Call(request.method, path, query, request.headers))
+        if source is not None and source.latency:
+            await asyncio.sleep(source.latency.total_seconds())
+        return await self._give(request, reply, source)
+
+    async def _obey(self, request: web.BaseRequest, path: str) -> Answer:
+        if path == "/world/requests":
+            return encoded({name: source.calls for name, source in self.world.sources.items()})
+        try:
+            deed = msgspec.json.decode(await request.read(), type=Deed)
+            perform(self.world, deed)
+        except (KeyError, ValueError) as exc:
+            return encoded({"error": str(exc)}, status=400)
+        return encoded({"done": deed.verb, "at": self.world.clock.now()})
+
+    async def _give(self, request: web.BaseRequest, reply: Answer, source: SimSource | None) -> web.StreamResponse:
+        headers = {"Date": self._date(source), "Server": "demo", "Content-Type": reply.content_type}
+        if source is not None:
+            headers.update(source.extra_headers)
+        headers.update(reply.headers)
+        if reply.cut or reply.truncated:
+            return await _spoilt(request, reply, headers)
+        body = reply.body.plain
+        if len(body) >= _WORTH_COMPRESSING and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = reply.body.zipped()
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(status=reply.status, body=body, headers=headers)
+
+    def _date(self, source: SimSource | None) -> str:
+        """The Date header by the world's clock and the source's skew, written once per second."""
+        now = self.world.clock.now()
+        if source is not None:
+            now += source.clock_skew
+        second = int(now.timestamp())
+        written = self._dates.get(second)
+        if written is None:
+            if len(self._dates) > 100:
+                self._dates.clear()
+            written = self._dates[second] = format_datetime(now, usegmt=True)
+        return written
+
+
+async def _spoilt(request: web.BaseRequest, reply: Answer, headers: dict[str, str]) -> web.StreamResponse:
+    """Half an answer, or none, and a connection that is reset."""
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    if reply.truncated:
+        response.content_length = 2 * len(reply.body.plain)
+        await response.prepare(request)
+        await response.write(reply.body.plain)
+    if request.transport is not None:
+        request.transport.abort() if reply.cut else request.transport.close()
+    return response
+
+
+class ThreadedWorld:
+    """A WorldServer with an event loop of its own in a thread, for synchronous code."""
+
+    def __init__(self, world: World, *, port: int = 0) -> None:
+        self.world = world
+        self._server = WorldServer(world, port=port)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> WorldServer:
+        return self._stack.enter_context(in_thread(self._server))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m monitor.demo.server", description="The simulated APIs, for benchmarks.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--connections", type=int, default=1_000, help="per source")
+    parser.add_argument("--sources", type=int, default=1)
+    parser.add_argument("--kind", type=ProviderKind, choices=list(ProviderKind), default=ProviderKind.POSTPOST)
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="every answer comes this much later")
+    parser.add_argument("--certificate", help="PEM file with certificate and key: speak HTTPS")
+    return parser.parse_args(argv)
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    world = World(remember=0)
+    populate.many_sources(world, arguments.sources, arguments.connections, kind=arguments.kind, latency_ms=arguments.latency_ms)
+    gc.freeze()  # a large crowd would be walked by every full collection
+    tls = None
+    if arguments.certificate:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(arguments.certificate)
+    async with WorldServer(world, port=arguments.port, tls=tls, control=True) as server:
+        names = list(world.sources)
+        told = {
+            "address": server.address,
+            "urls": {kind.value: server.base_url(kind) for kind in ProviderKind},
+            "kind": arguments.kind,
+            "sources": len(names),
+            "keys": {name: world.sources[name].key for name in names[:1]},
+            "control": f"{server.address}/world/do",
+        }
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # there is none on Windows or PyPy
+        return None
+    return uvloop.new_event_loop
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until interrupted, after one line of JSON with the addresses on standard output."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(_run(_arguments(argv)))
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()

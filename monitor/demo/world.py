@@ -1,0 +1,316 @@
+"""The simulated world: accounts at four providers, whose tokens run out, are renewed, revoked or vanish.
+
+Nothing here listens: `monitor.demo.server` plays the APIs, and several servers may play one world. What
+the APIs state is derived from the world's clock, or frozen where a test overrides it. Every method may be
+called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from monitor.clock import Clock, SystemClock
+from monitor.demo import shapes
+from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
+from monitor.demo.source import EVERYWHERE, Budget, ManagedUser, Outage, SimSource, Trouble
+from monitor.model import ProviderKind
+
+DEFAULT_WORKSPACE = "ws_1"
+RENEWED_FOR = timedelta(days=60)
+"""The lifetime that a renewal gives where none is named: LinkedIn's and Meta's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request that arrived: when, what, and with which headers (lower-case names)."""
+
+    at: datetime
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class World:
+    """Every simulated source, under one clock."""
+
+    def __init__(self, *, clock: Clock | None = None, expiring_within: timedelta | None = None, remember: int = 1_000) -> None:
+        """`expiring_within` is every provider's own window of expiring_soon, None the documented 7 days (Publora's TikTok: 30).
+
+        The last `remember` requests are kept in `seen`.
+        """
+        self.clock: Clock = clock or SystemClock()
+        self.expiring_within = expiring_within
+        self.lock = threading.RLock()
+        self.sources: dict[str, SimSource] = {}
+        self.requests: Counter[str] = Counter()
+        """Requests by "METHOD /path", without the query."""
+        self.seen: deque[Seen] = deque(maxlen=remember)
+        self._keys: dict[tuple[ProviderKind, str], SimSource] = {}
+        self._serial = 0
+
+    def add_source(
+        self,
+        name: str,
+        kind: ProviderKind,
+        *,
+        key: str | None = None,
+        shape: shapes.Shape = shapes.Shape.CURRENT,
+        limits: tuple[tuple[int, timedelta], ...] = (),
+    ) -> SimSource:
+        """A new API key. `limits` are requests per span; none are enforced by default (POSTBREEZE_LIMITS are the real ones)."""
+        source = SimSource(
+            name=name,
+            kind=kind,
+            key=key or f"demo-key-{name}",
+            shape=shape,
+            expiring_within=self.expiring_within,
+            budgets=[Budget(limit, per) for limit, per in limits],
+        )
+        if kind is ProviderKind.POSTBREEZE:
+            source.workspaces[DEFAULT_WORKSPACE] = "Main"
+        with self.lock:
+            if name in self.sources or (kind, source.key) in self._keys:
+                raise ValueError(f"There is a source named {name} already, or one with its key.")
+            self.sources[name] = source
+            self._keys[kind, source.key] = source
+        return source
+
+    def by_key(self, kind: ProviderKind, key: str) -> SimSource | None:
+        """The source that a key opens at a provider."""
+        return self._keys.get((kind, key))
+
+    def serial(self) -> int:
+        """A number that was never given before."""
+        with self.lock:
+            self._serial += 1
+            return self._serial
+
+    def add_user(self, source: str, *, user: str | None = None, display_name: str = "Client") -> ManagedUser:
+        """A managed user of a workspace key (PostPost, Publora)."""
+        identity = user or f"{self.serial():024x}"
+        managed = ManagedUser(id=identity, username=f"{identity[-6:]}@clients.example", display_name=display_name)
+        with self.lock:
+            self.sources[source].users[identity] = managed
+        return managed
+
+    def detach_user(self, source: str, user: str) -> None:
+        """From now on the provider answers "User is not managed by key" for this user."""
+        with self.lock:
+            del self.sources[source].users[user]
+
+    def add_workspace(self, source: str, workspace: str, *, name: str = "Workspace") -> None:
+        """A further Postbreeze workspace that the key reaches."""
+        with self.lock:
+            self.sources[source].workspaces[workspace] = name
+
+    # --- connections -------------------------------------------------------------------------------------
+
+    def add(self, source: str, connection: SimConnection) -> SimConnection:
+        """List a connection exactly as it is given."""
+        with self.lock:
+            self.sources[source].put(connection)
+        return connection
+
+    def connect(
+        self,
+        source: str,
+        platform: str,
+        *,
+        account: str | None = None,
+        external_id: str | None = None,
+        scope: str | None = None,
+        username: str | None = None,
+        display_name: str | None = None,
+        lifetime: timedelta | None = None,
+    ) -> SimConnection:
+        """A new healthy connection, with ids and addresses in the provider's own forms.
+
+        `platform` is a common slug or the provider's spelling; without a `lifetime` the token has no date.
+        """
+        kind, now, number = self.sources[source].kind, self.clock.now(), self.serial()
+        account = account or str(100_000_000 + number)
+        slug, spelt = platform.lower(), platform
+        if kind is ProviderKind.POSTBREEZE:
+            spelt, scope = POSTBREEZE_PLATFORMS.get(slug, platform), scope or DEFAULT_WORKSPACE
+        handle = username or f"account{number}"
+        connection = SimConnection(
+            external_id=external_id or new_id(kind, platform, account=account, number=number),
+            platform=spelt,
+            account=account,
+            scope=scope,
+            username=handle,
+            display_name=display_name or handle.lstrip("@"),
+            profile_url=f"https://{slug}.example/{handle.lstrip('@').replace(' ', '')}",
+            image_url=f"https://images.example/{number}.jpg",
+            connected_at=now - timedelta(days=30) + timedelta(milliseconds=number),
+            expires_at=None if lifetime is None else now + lifetime,
+            permissions=SCOPES.get(slug, ()),
+            refreshed_at=None if lifetime is None else now,
+            refresh_attempt_at=None if lifetime is None else now,
+            last_post_at=now - timedelta(hours=5),
+        )
+        return self.add(source, connection)
+
+    def find(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> SimConnection:
+        """The listed connection; raises KeyError where there is none. Without `scope` every scope is searched."""
+        with self.lock:
+            return self.sources[source].find(external_id, scope)
+
+    def change(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, **fields: object) -> SimConnection:
+        """Replace fields of a connection by the names that SimConnection has, but its id and scope."""
+        with self.lock:
+            changed = replace(self.find(source, external_id, scope=scope), **fields)  # type: ignore[arg-type]  # fields by name
+            self.sources[source].put(changed)
+        return changed
+
+    def expire(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, noticed: bool = True) -> None:
+        """The token ends now: its date is now if it has one. `noticed=False`: only a probe tells, the date stays."""
+        now = self.clock.now()
+        ends = self.find(source, external_id, scope=scope).expires_at
+        if noticed and ends is not None:
+            ends = min(ends, now)
+        error = PostError(message="Session has expired", occurred_at=now)
+        self.change(
+            source,
+            external_id,
+            scope=scope,
+            health=Health.EXPIRED,
+            noticed=noticed,
+            expires_at=ends,
+            last_error=error,
+            detail=None,
+        )
+
+    def revoke(
+        self,
+        source: str,
+        external_id: str,
+        *,
+        scope: str | None = EVERYWHERE,
+        noticed: bool | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """A person takes the permission back. By default only Postbreeze's list knows; elsewhere the probe tells.
+
+        `noticed=True` at PostPost and Publora lists it as `expired`: their word cannot tell the two apart.
+        """
+        known = self.sources[source].kind is ProviderKind.POSTBREEZE if noticed is None else noticed
+        self.change(source, external_id, scope=scope, health=Health.REVOKED, noticed=known, detail=detail)
+
+    def refuse(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, detail: str | None = None) -> None:
+        """The platform refuses the probe for a reason that is neither expiry nor revocation."""
+        self.change(source, external_id, scope=scope, health=Health.REFUSED, detail=detail)
+
+    def fail_refresh(
+        self,
+        source: str,
+        external_id: str,
+        *,
+        scope: str | None = EVERYWHERE,
+        status: int | None = 401,
+        error: str = "invalid_grant",
+    ) -> None:
+        """Postbreeze's own attempt to refresh the token fails now."""
+        now = self.clock.now()
+        self.change(source, external_id, scope=scope, refresh_attempt_at=now, refresh_error=error, refresh_error_status=status)
+
+    def renew(
+        self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, lifetime: timedelta | None = None
+    ) -> SimConnection:
+        """All is well again: a new date if it had one (60 days unless told), and nothing overridden any more."""
+        now = self.clock.now()
+        dated = self.find(source, external_id, scope=scope).expires_at is not None or lifetime is not None
+        return self.change(
+            source,
+            external_id,
+            scope=scope,
+            health=Health.FINE,
+            noticed=True,
+            detail=None,
+            expires_at=now + (lifetime or RENEWED_FOR) if dated else None,
+            refreshed_at=now if dated else None,
+            refresh_attempt_at=now if dated else None,
+            refresh_error=None,
+            refresh_error_status=None,
+            last_error=None,
+            probe=None,
+            overrides=None,
+            omitted=frozenset(),
+        )
+
+    def reconnect(self, source: str, external_id: str, *, new_id: str, scope: str | None = EVERYWHERE) -> SimConnection:
+        """The same account comes back under another id, renewed (Postbreeze, PostPeer)."""
+        with self.lock:
+            renewed = self.renew(source, external_id, scope=scope)
+            self.sources[source].take(renewed)
+            return self.add(source, replace(renewed, external_id=new_id, connected_at=self.clock.now()))
+
+    def vanish(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> None:
+        """The list no longer holds it, and a probe answers 404. `restore` brings it back."""
+        with self.lock:
+            gone = self.find(source, external_id, scope=scope)
+            self.sources[source].take(gone)
+            self.sources[source].attic[gone.scope, external_id] = gone
+
+    def restore(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> SimConnection:
+        """What vanished is listed again, as it was. Raises KeyError where nothing of that id vanished."""
+        with self.lock:
+            attic = self.sources[source].attic
+            for key in list(attic):
+                if key[1] == external_id and scope in (EVERYWHERE, key[0]):
+                    return self.add(source, attic.pop(key))
+        raise KeyError(f"Nothing with the id {external_id} has vanished from {source}.")
+
+    def remove(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> None:
+        """Gone for good."""
+        with self.lock:
+            self.sources[source].take(self.find(source, external_id, scope=scope))
+
+    def rename(self, source: str, external_id: str, *, username: str, display_name: str, scope: str | None = EVERYWHERE) -> None:
+        """The account calls itself something else."""
+        self.change(source, external_id, scope=scope, username=username, display_name=display_name)
+
+    def state(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, **fields: object) -> None:
+        """Freeze fields of the listed row, by the API's own field names, whatever is true. `renew` thaws them."""
+        with self.lock:
+            stated = dict(self.find(source, external_id, scope=scope).overrides or {})
+            self.change(source, external_id, scope=scope, overrides=stated | fields)
+
+    def state_word(self, source: str, external_id: str, word: object, *, scope: str | None = EVERYWHERE) -> None:
+        """Freeze the provider's word about the token (tokenStatus or status)."""
+        self.state(source, external_id, scope=scope, **{shapes.WORD_FIELD[self.sources[source].kind]: word})
+
+    def state_date(self, source: str, external_id: str, date: object, *, scope: str | None = EVERYWHERE) -> None:
+        """Freeze the stated expiry: a datetime in the API's form, anything else as it is."""
+        value = shapes.iso(date) if isinstance(date, datetime) else date
+        self.state(source, external_id, scope=scope, **{shapes.DATE_FIELD[self.sources[source].kind]: value})
+
+    # --- whole sources -----------------------------------------------------------------------------------
+
+    def break_source(
+        self, source: str, trouble: Trouble, *, status: int = 500, retry_after: str | None = None, location: str = ""
+    ) -> None:
+        """From now on every request with this key meets the trouble, until `recover_source`."""
+        self.sources[source].outage = Outage(trouble=trouble, status=status, retry_after=retry_after, location=location)
+
+    def slow_source(self, source: str, latency: timedelta) -> None:
+        """Every answer comes this much later."""
+        self.sources[source].latency = latency
+
+    def recover_source(self, source: str) -> None:
+        """The source answers again, at once."""
+        self.sources[source].outage = None
+        self.sources[source].latency = timedelta(0)
+
+
+def new_id(kind: ProviderKind, platform: str, *, account: str, number: int) -> str:
+    """An external id in a provider's form: platform-account, soc_… or int_…."""
+    if kind is ProviderKind.POSTBREEZE:
+        return f"soc_01HZ{number:08X}"
+    if kind is ProviderKind.POSTPEER:
+        return f"int_{number:08x}"
+    return f"{platform}-{account}"
