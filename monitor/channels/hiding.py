@@ -1,0 +1,51 @@
+"""Keeps a channel's URL out of every text: its hosts, users, tokens, paths and query values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote, urlsplit
+
+HIDDEN = "<hidden>"
+_SHORTEST = 3
+_LONGEST_TEXT = 200
+_SEPARATORS = re.compile(r"[/?&=:@,;+#\s]+")
+_WORDS = frozenset(
+    {"post", "get", "put", "text", "html", "yes", "no", "markdown", "localhost", "com", "org", "net", "and", "the"}
+)
+
+
+class UrlHider:
+    """Removes from texts whatever could give away one Apprise URL."""
+
+    def __init__(self, url: str, values: Iterable[object] = ()) -> None:
+        """`values` are what a plugin made of the URL: normalised tokens, targets, headers."""
+        schema, _, rest = url.partition("://")
+        pieces = {url, rest, unquote(rest), urlsplit(f"//{rest}").netloc if rest else ""}
+        pieces |= {piece for text in (rest, unquote(rest)) for piece in _SEPARATORS.split(text)}
+        folded = unquote(url).casefold()
+        pieces |= {text for value in values for text in _texts(value) if text.casefold() in folded}
+        harmless = _WORDS | {schema.casefold()}
+        kept = sorted(
+            (piece for piece in pieces if len(piece) >= _SHORTEST and piece.casefold() not in harmless), key=len, reverse=True
+        )
+        self._pattern = re.compile("|".join(re.escape(piece) for piece in kept), re.IGNORECASE) if kept else None
+
+    def hide(self, text: str) -> str:
+        """The text on one line of at most 200 characters, without any piece of the URL."""
+        line = " ".join(text.split())
+        if self._pattern is not None:
+            line = self._pattern.sub(HIDDEN, line)
+        return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "\u2026"
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from _texts(inner)

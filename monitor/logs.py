@@ -1,0 +1,163 @@
+"""The log: one pipeline for our own events and for what libraries say, on stderr, in UTC, without secrets.
+
+What goes out is either one JSON object per line or a line for people. No value can start a new line or colour a terminal,
+and whatever was registered as a secret is replaced wherever it stands, in tracebacks too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+REDACTED = "<secret>"
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["console", "json"]
+
+_SHORTEST = 4  # shorter texts occur everywhere: replacing them would only make the log unreadable
+_QUIET = (
+    "apprise",
+    "urllib3",
+    "requests",
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "asyncio",
+    "apscheduler",
+    "sqlalchemy",
+    "alembic",
+    "tzlocal",
+)
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_BREAKS = re.compile("[\t\n]")
+
+
+class _Secrets:
+    """The texts that must not be seen. Only grows: an old secret is still one."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self._changing = threading.Lock()
+
+    def add(self, texts: Iterable[str]) -> None:
+        with self._changing:
+            self._known |= {form for text in texts for form in _forms(text) if len(form) >= _SHORTEST}
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def hide(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(REDACTED, text)
+
+
+_secrets = _Secrets()
+
+
+def register_secret(*texts: str) -> None:
+    """From now on these texts, also as they look in a URL, in JSON or in a Python literal, are replaced in every line."""
+    _secrets.add(texts)
+
+
+def redact(text: str) -> str:
+    """The text without any registered secret."""
+    return _secrets.hide(text)
+
+
+def configure(level: Level = "info", format: Format = "console", *, stream: TextIO | None = None) -> None:  # noqa: A002 - the configuration's own word
+    """Sets the log up; may be called again, as a reload does. `stream` is stderr by default."""
+    out = stream if stream is not None else sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _make_safe,
+    ]
+    handler = _Handler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format, out)],
+        )
+    )
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        # Below WARNING these print URLs, headers and bodies.
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines. A log target that is full or gone costs the line, never the process (FAILURES P34)."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Drops the line silently: there is nowhere left to complain."""
+
+
+def _rendering(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - as above
+    if format == "json":
+        return [_in_order, structlog.processors.JSONRenderer(serializer=_json)]
+    colours = out.isatty()
+    return [structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=34, sort_keys=False)]
+
+
+def _json(value: object, **_: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Time, level and event first: so a person finds them in JSON, too."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event", "logger") if key in event}
+    return {**first, **event}
+
+
+def _make_safe(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    traceback = event.pop("exception", None)
+    safe: MutableMapping[str, Any] = {
+        key: _safe(value) for key, value in event.items() if key not in ("_record", "_from_structlog")
+    }
+    if traceback is not None:
+        # The one value that has lines of its own; each of them is as harmless as any other value.
+        safe["exception"] = _UNSAFE.sub(_escaped, redact(str(traceback)))
+    return {**safe, **{key: event[key] for key in ("_record", "_from_structlog") if key in event}}
+
+
+def _safe(value: object) -> object:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(_safe(key)): _safe(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_safe(inner) for inner in value]
+    text = redact(value if isinstance(value, str) else str(value))
+    return _BREAKS.sub(_escaped, _UNSAFE.sub(_escaped, text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _forms(text: str) -> set[str]:
+    """How a secret may look once something has quoted it. Its pieces are not hidden: a password may be an ordinary word."""
+    text = text.strip()
+    return {text, quote(text), quote(text, safe=""), json.dumps(text)[1:-1], repr(text)[1:-1]}

@@ -1,0 +1,164 @@
+"""All channels' workers together: started, woken, reconfigured and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.config import ChannelConfig
+from monitor.errors import ConfigError
+from monitor.notifier.transactions import Transactions
+from monitor.notifier.worker import ChannelHealth, DeliverySettings, Worker
+from monitor.store import Store, backlog, outbox
+
+log = structlog.get_logger(__name__)
+
+_TICK = 0.05  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of the deliveries that waited."""
+
+    sent: int
+    left: int
+    """Still queued, for whatever reason."""
+
+
+class Notifier:
+    """Delivers alerts at least once per channel, each channel on its own: a slow or broken one delays no other."""
+
+    def __init__(
+        self, *, store: Store, channels: Sequence[ChannelConfig], clock: Clock, settings: DeliverySettings | None = None
+    ) -> None:
+        self._store, self._clock = Transactions(store), clock
+        self._settings = settings or DeliverySettings()
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._workers = self._build(channels)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reported: set[str] = set()
+
+    async def start(self) -> None:
+        """Starts the workers. What a former process was sending when it died is due at once and may be a repeat.
+
+        Only for the one process that holds the database. Raises StoreError.
+        """
+        await self._take_over()
+        self._launch()
+
+    async def stop(self, timeout: timedelta = timedelta(seconds=8)) -> None:
+        """Takes nothing more, waits for what is being sent, and returns after `timeout` at the latest. Idempotent.
+
+        What has not ended by then stays recorded as being sent, and is repeated by the next start.
+        """
+        tasks, self._tasks = self._tasks, {}
+        for name in tasks:
+            self._workers[name].stop()
+        await _finish([*tasks.values(), *self._retiring], timeout)
+
+    async def reconfigure(self, channels: Sequence[ChannelConfig], *, settings: DeliverySettings | None = None) -> None:
+        """Swaps the channels. Holds on broken ones are forgotten, and what waits for them is tried at once. Raises StoreError."""
+        running = bool(self._tasks)
+        for name, task in self._tasks.items():
+            # What it is sending it ends and marks on its own; those rows stay claimed meanwhile.
+            self._workers[name].stop()
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        self._settings = settings or self._settings
+        self._workers, self._tasks = self._build(channels), {}
+        now = self._clock.now()
+        await self._store.write(
+            lambda conn: [backlog.bring_forward(conn, channel=name, now=now, until=now) for name in self._workers]
+        )
+        await self._report_orphans()
+        if running:
+            self._launch()
+
+    def wake(self, channel: str | None = None) -> None:
+        """Something was queued (for this channel, or for any): it goes out when it is due, without waiting for a look."""
+        for name, worker in self._workers.items():
+            if channel in (None, name):
+                worker.wake()
+
+    def health(self) -> tuple[ChannelHealth, ...]:
+        """How each configured channel has been doing since the start."""
+        return tuple(worker.health for worker in self._workers.values())
+
+    async def drain(self, timeout: timedelta = timedelta(seconds=30)) -> Drained:
+        """Delivers whatever waits for the configured channels now, without any group_wait, for at most `timeout`.
+
+        For a process that does not run the workers. A channel that fails is tried again while time is left; what it did
+        not take stays queued. Raises StoreError.
+        """
+        await self._take_over()
+        before = await self._pending()
+        tasks = [asyncio.create_task(self._empty(worker, timeout)) for worker in self._workers.values()]
+        await _finish(tasks, timeout)
+        for failed in (task.exception() for task in tasks if not task.cancelled()):
+            if failed is not None:
+                raise failed
+        left = await self._pending()
+        return Drained(sent=max(before - left, 0), left=left)
+
+    async def send_test(self, channel: str | None = None) -> dict[str, str | None]:
+        """Sends a test message to this channel, or to all at once: per channel None, or a sentence that says what failed.
+
+        Raises ConfigError for a channel that is not configured.
+        """
+        if channel is not None and channel not in self._workers:
+            raise ConfigError(f"There is no channel {channel}; configured are: {', '.join(self._workers) or 'none'}.")
+        chosen = [name for name in self._workers if channel in (None, name)]
+        results = await asyncio.gather(*(self._workers[name].send_test() for name in chosen))
+        return dict(zip(chosen, results, strict=True))
+
+    def _build(self, channels: Sequence[ChannelConfig]) -> dict[str, Worker]:
+        build = partial(Worker, store=self._store, clock=self._clock, owner=self._owner, settings=self._settings)
+        return {channel.name: build(channel) for channel in channels}
+
+    def _launch(self) -> None:
+        self._tasks = {name: asyncio.create_task(worker.run(), name=f"notifier-{name}") for name, worker in self._workers.items()}
+
+    async def _take_over(self) -> None:
+        now = self._clock.now()
+        released = await self._store.write(lambda conn: outbox.release_uncertain(conn, now))
+        if released:
+            log.warning("notifier.uncertain_deliveries", count=released)
+        await self._report_orphans()
+
+    async def _report_orphans(self) -> None:
+        counts = await self._store.read(outbox.pending_counts)
+        for name in counts.keys() - self._workers.keys() - self._reported:
+            self._reported.add(name)
+            log.warning("notifier.channel_not_configured", channel=name, waiting=counts[name])
+
+    async def _pending(self) -> int:
+        counts = await self._store.read(outbox.pending_counts)
+        return sum(count for name, count in counts.items() if name in self._workers)
+
+    async def _empty(self, worker: Worker, timeout: timedelta) -> None:
+        deadline = self._clock.now() + timeout
+        await worker.deliver_due(everything=True)
+        while (due := await worker.next_try()) is not None and due < deadline and not worker.health.rejected:
+            await asyncio.sleep(max((due - self._clock.now()).total_seconds(), _TICK))
+            await worker.deliver_due(everything=True)
+
+
+async def _finish(tasks: Iterable[asyncio.Task[None]], timeout: timedelta) -> None:
+    """Waits for all of them, for at most `timeout`, and cancels the rest."""
+    waiting = set(tasks)
+    if not waiting:
+        return
+    _, late = await asyncio.wait(waiting, timeout=timeout.total_seconds())
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)

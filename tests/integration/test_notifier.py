@@ -1,0 +1,455 @@
+"""The notifier over both databases and real receivers: at least once, each channel on its own, nothing forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from monitor.config import ChannelConfig, Secret
+from monitor.errors import ConfigError
+from monitor.model import Alert, DeliveryState, Event, Severity
+from monitor.notifier import DeliverySettings, Notifier
+from monitor.store import Store, alerts, outbox
+from monitor.store.schema import attempts, deliveries
+from tests.factories import NOW, make_alert
+from tests.fakes import ManualClock
+from tests.receivers import Received, Reply, WebhookReceiver
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+QUICK = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=50))
+
+
+@pytest.fixture
+def webhook() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def other() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+def channel(url: str, name: str = "ops", *, group_wait: timedelta = timedelta(0)) -> ChannelConfig:
+    return ChannelConfig(
+        name=name,
+        url=Secret(url),
+        events=None,
+        severity=Severity.INFO,
+        sources=None,
+        platforms=None,
+        labels={},
+        group_wait=group_wait,
+    )
+
+
+def numbered(count: int, *, first: int = 1, **over: Any) -> list[Alert]:
+    return [
+        make_alert(id=f"alert-{number:05}", external_id=f"linkedin-{number:05}", label=f"Customer {number}", **over)
+        for number in range(first, first + count)
+    ]
+
+
+def queue(store: Store, made: Sequence[Alert], *channels: str, wait: timedelta = timedelta(0)) -> None:
+    """What the recorder does: alerts and deliveries in one transaction."""
+    with store.write() as conn:
+        alerts.add_alerts(conn, [(alert, None, None) for alert in made])
+        rows = [(alert.id, name, alert.at + wait) for alert in made for name in channels or ("ops",)]
+        outbox.add_deliveries(conn, rows, made[0].at)
+
+
+def states(store: Store) -> dict[str, int]:
+    with store.read() as conn:
+        found = list(conn.scalars(select(deliveries.c.state)))
+    return {state: found.count(state) for state in sorted(set(found))}
+
+
+def outcomes(store: Store) -> list[tuple[str | None, str | None]]:
+    with store.read() as conn:
+        return [(row.outcome, row.detail) for row in conn.execute(select(attempts).order_by(attempts.c.id))]
+
+
+async def until(condition: Callable[[], bool], *, within: float = 10) -> None:
+    """Polls for something that happens in another thread or task."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(
+    store: Store, clock: ManualClock, *channels: ChannelConfig, settings: DeliverySettings = QUICK
+) -> AsyncIterator[Notifier]:
+    notifier = Notifier(store=store, channels=channels, clock=clock, settings=settings)
+    await notifier.start()
+    try:
+        yield notifier
+    finally:
+        await notifier.stop(timedelta(seconds=5))
+
+
+def named(received: Sequence[Received]) -> list[str]:
+    """The connections named in these messages, in order."""
+    return [each for request in received for each in re.findall(r"linkedin-\d{5}", request.text)]
+
+
+async def test_what_is_due_goes_out_as_one_message_and_is_marked_sent(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    queue(store, numbered(3))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: states(store) == {"sent": 3})
+        (message,) = webhook.received
+        assert message.title == "3 connections need you: 3 expired at agency"
+        assert named([message]) == ["linkedin-00001", "linkedin-00002", "linkedin-00003"]
+        assert notifier.health()[0].last_sent_at == NOW
+    assert outcomes(store) == [("sent", "JSON accepted it.")] * 3
+
+
+async def test_a_wake_delivers_within_a_second(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    settings = DeliverySettings(poll_every=timedelta(minutes=5))
+    async with running(store, clock, channel(webhook.apprise_url()), settings=settings) as notifier:
+        await asyncio.sleep(0.1)
+        queue(store, numbered(1))
+        notifier.wake("ops")
+        await until(lambda: len(webhook.received) == 1, within=1)
+
+
+async def test_what_another_process_queues_is_found_without_a_wake(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    async with running(store, clock, channel(webhook.apprise_url())):
+        await asyncio.sleep(0.1)
+        queue(store, numbered(1))
+        await until(lambda: len(webhook.received) == 1)
+
+
+async def test_group_wait_collects_what_happens_together_into_one_message(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    wait = 10 * SECOND
+    queue(store, numbered(2), wait=wait)
+    async with running(store, clock, channel(webhook.apprise_url(), group_wait=wait)) as notifier:
+        await asyncio.sleep(0.2)
+        assert webhook.received == []
+        # Another one 9 seconds later: it has not waited for long itself, yet it belongs to the same message.
+        queue(store, numbered(2, first=3, at=clock.advance(9 * SECOND)), wait=wait)
+        clock.advance(SECOND)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 4})
+    assert len(webhook.received) == 1
+
+
+async def test_A03_one_broken_channel_delays_no_other_and_is_retried_alone(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
+) -> None:
+    webhook.reply = Reply(status=500)
+    queue(store, numbered(2), "broken", "works")
+    channels = channel(webhook.apprise_url(), "broken"), channel(other.apprise_url(), "works")
+    async with running(store, clock, *channels) as notifier:
+        await until(lambda: states(store) == {"pending": 2, "sent": 2})
+        broken, works = notifier.health()
+        assert broken.problem is not None
+        assert "500" in broken.problem
+        assert works.problem is None
+        webhook.reply = Reply()
+        clock.advance(12 * SECOND)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 4})
+        assert notifier.health()[0].problem is None
+    assert len(other.received) == 1
+    assert named(webhook.received) == ["linkedin-00001", "linkedin-00002"] * 2
+
+
+async def test_A06_a_slow_channel_delays_no_other(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
+) -> None:
+    release = threading.Event()
+    webhook.reply = Reply(until=release)
+    queue(store, numbered(1), "slow", "quick")
+    async with running(store, clock, channel(webhook.apprise_url(), "slow"), channel(other.apprise_url(), "quick")):
+        await until(lambda: len(webhook.received) == len(other.received) == 1)
+        await until(lambda: states(store) == {"sending": 1, "sent": 1})
+        release.set()
+        await until(lambda: states(store) == {"sent": 2})
+
+
+async def test_A01_after_six_hours_of_errors_everything_arrives_once_in_order_marked_late(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    webhook.reply = Reply(status=503)
+    queue(store, numbered(3))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        for hour in range(6):
+            tried = len(webhook.received)
+            notifier.wake()
+            await until(lambda tried=tried: len(webhook.received) > tried)  # type: ignore[misc]  # bound at once
+            await until(lambda hour=hour: states(store) == {"pending": 3 + hour})  # type: ignore[misc]  # bound at once
+            clock.advance(HOUR)
+            queue(store, numbered(1, first=100 + hour, at=clock.now()))
+        webhook.reply = Reply()
+        before = len(webhook.received)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 9})
+    delivered = webhook.received[before:]
+    assert len(delivered) == 1
+    assert sorted(named(delivered)) == [f"linkedin-{number:05}" for number in (1, 2, 3, *range(100, 106))]
+    assert "Late by 6 hours" in delivered[0].text
+    assert "Late by 5 hours" in delivered[0].text
+    assert delivered[0].text.count("Late by") == 8  # the newest is in time
+    assert "may be a repeat" not in delivered[0].text
+
+
+async def test_A02_after_three_days_a_delivery_is_dead_and_an_error_says_so(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    webhook.reply = Reply(status=500)
+    queue(store, numbered(1))
+    clock.advance(timedelta(hours=73))
+    with capture_logs() as logs:
+        async with running(store, clock, channel(webhook.apprise_url())):
+            await until(lambda: states(store) == {"dead": 1})
+    assert [entry["alert"] for entry in logs if entry["event"] == "delivery.dead"] == ["alert-00001"]
+
+
+async def test_A04_a_rejected_channel_keeps_its_deliveries_and_is_tried_hourly_and_on_reload(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    webhook.reply = Reply(status=410)
+    queue(store, numbered(1))
+    with capture_logs() as logs:
+        async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+            await until(lambda: notifier.health()[0].rejected)
+            # New alerts do not knock on a door that is known to be closed.
+            queue(store, numbered(1, first=2))
+            clock.advance(50 * MINUTE)
+            notifier.wake()
+            await asyncio.sleep(0.2)
+            assert len(webhook.received) == 1
+            clock.advance(11 * MINUTE)
+            notifier.wake()
+            await until(lambda: len(webhook.received) == 2)
+            await until(lambda: states(store) == {"pending": 2})
+            webhook.reply = Reply()
+            await notifier.reconfigure([channel(webhook.apprise_url())])
+            await until(lambda: states(store) == {"sent": 2})
+    assert len([entry for entry in logs if entry["log_level"] == "error"]) == 1
+
+
+async def test_A05_retry_after_holds_the_whole_channel(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    webhook.script(Reply(status=429, headers={"Retry-After": "300"}))
+    queue(store, numbered(1))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
+        queue(store, numbered(1, first=2, at=clock.now()))
+        clock.advance(299 * SECOND)
+        notifier.wake()
+        await asyncio.sleep(0.2)
+        assert len(webhook.received) == 1
+        clock.advance(SECOND)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 2})
+    assert len(webhook.received) == 2
+
+
+async def test_A08_an_accepted_message_whose_answer_is_lost_is_sent_again_with_the_same_id(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    webhook.script(Reply(reset=True))
+    queue(store, numbered(1))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
+        clock.advance(12 * SECOND)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    assert all("Alert: alert-00001" in request.text for request in webhook.received)
+
+
+async def test_a_message_without_an_answer_in_time_is_repeated_and_says_that_it_may_be_one(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    release = threading.Event()
+    webhook.script(Reply(until=release))
+    queue(store, numbered(1))
+    settings = DeliverySettings(send_timeout=timedelta(milliseconds=500), poll_every=timedelta(milliseconds=50))
+    async with running(store, clock, channel(webhook.apprise_url()), settings=settings) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
+        clock.advance(12 * SECOND)
+        notifier.wake()
+        await asyncio.sleep(0.2)
+        assert len(webhook.received) == 1, "a channel that is still busy gets nothing more"
+        release.set()
+        await until(lambda: states(store) == {"sent": 1})
+    assert "may be a repeat" not in webhook.received[0].text
+    assert "may be a repeat" in webhook.received[1].text
+
+
+async def test_P05_a_stop_in_the_middle_of_a_delivery_lets_it_end(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    release = threading.Event()
+    webhook.reply = Reply(until=release)
+    queue(store, numbered(1))
+    notifier = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    await notifier.start()
+    await until(lambda: len(webhook.received) == 1)
+    stopping = asyncio.create_task(notifier.stop(timedelta(seconds=5)))
+    await asyncio.sleep(0.05)
+    release.set()
+    await stopping
+    assert states(store) == {"sent": 1}
+    await notifier.stop()
+
+
+async def test_P01_what_was_in_flight_at_the_end_is_sent_again_once_and_says_so(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    release = threading.Event()
+    webhook.script(Reply(until=release))
+    queue(store, numbered(2))
+    first = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    await first.start()
+    await until(lambda: len(webhook.received) == 1)
+    began = time.monotonic()
+    await first.stop(timedelta(milliseconds=200))
+    assert time.monotonic() - began < 5
+    assert states(store) == {"sending": 2}
+    queue(store, numbered(1, first=3))
+    async with running(store, clock, channel(webhook.apprise_url())):
+        await until(lambda: states(store) == {"sent": 3})
+    release.set()
+    assert len(webhook.received) == 2
+    again = webhook.received[1].text
+    assert again.count("may be a repeat") == 2
+    assert outcomes(store)[0][0] == "unknown"
+
+
+async def test_ten_restarts_repeat_nothing(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    for number in range(1, 11):
+        queue(store, numbered(1, first=number))
+        async with running(store, clock, channel(webhook.apprise_url())):
+            await until(lambda number=number: states(store) == {"sent": number})  # type: ignore[misc]  # bound at once
+    assert named(webhook.received) == [f"linkedin-{number:05}" for number in range(1, 11)]
+
+
+async def test_A09_a_thousand_at_once_are_few_messages_with_everybody_named_once(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    queue(store, numbered(1000))
+    async with running(store, clock, channel(webhook.apprise_url())):
+        await until(lambda: states(store) == {"sent": 1000}, within=30)
+    assert len(webhook.received) < 10
+    assert sorted(named(webhook.received)) == [f"linkedin-{number:05}" for number in range(1, 1001)]
+    assert webhook.received[0].title.endswith(f"(1/{len(webhook.received)})")
+
+
+async def test_parts_before_a_failing_one_are_not_repeated(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    webhook.script(Reply(), Reply(status=500))
+    queue(store, numbered(400))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: len(webhook.received) == 2 and "sending" not in states(store))
+        clock.advance(12 * SECOND)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 400}, within=30)
+    first, _, *again = webhook.received
+    assert not set(named([first])) & set(named(again))
+    assert set(named([first])) | set(named(again)) == {f"linkedin-{number:05}" for number in range(1, 401)}
+
+
+async def test_a_channel_that_is_no_longer_configured_keeps_its_deliveries_and_is_reported_once(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    queue(store, numbered(2), "gone", "ops")
+    with capture_logs() as logs:
+        async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+            await until(lambda: len(webhook.received) == 1)
+            await notifier.reconfigure([channel(webhook.apprise_url())])
+    assert states(store) == {"pending": 2, "sent": 2}
+    warned = [entry for entry in logs if entry["event"] == "notifier.channel_not_configured"]
+    assert [(entry["channel"], entry["waiting"]) for entry in warned] == [("gone", 2)]
+
+
+async def test_an_unusable_url_is_a_rejection_and_loses_nothing(store: Store, clock: ManualClock) -> None:
+    queue(store, numbered(1))
+    async with running(store, clock, channel("nosuch://SECRETPATH")) as notifier:
+        await until(lambda: notifier.health()[0].rejected)
+        assert "SECRETPATH" not in str(notifier.health())
+    assert states(store) == {"pending": 1}
+    assert "SECRETPATH" not in str(outcomes(store))
+
+
+async def test_drain_ignores_group_wait_and_leaves_what_fails(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
+) -> None:
+    other.reply = Reply(status=404)
+    queue(store, numbered(2), "ops", "broken", wait=10 * MINUTE)
+    channels = [channel(webhook.apprise_url()), channel(other.apprise_url(), "broken")]
+    notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+    drained = await notifier.drain(timedelta(seconds=5))
+    assert (drained.sent, drained.left) == (2, 2)
+    assert states(store) == {"pending": 2, "sent": 2}
+
+
+async def test_drain_is_bounded(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    release = threading.Event()
+    webhook.reply = Reply(until=release)
+    queue(store, numbered(1))
+    notifier = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    began = time.monotonic()
+    drained = await notifier.drain(timedelta(milliseconds=300))
+    assert time.monotonic() - began < 4
+    assert (drained.sent, drained.left) == (0, 1)
+    release.set()
+
+
+async def test_a_test_message_goes_the_real_way_and_names_what_failed(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
+) -> None:
+    other.reply = Reply(status=403)
+    channels = [channel(webhook.apprise_url()), channel(other.apprise_url(), "broken")]
+    notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+    results = await notifier.send_test()
+    assert results["ops"] is None
+    assert results["broken"] is not None
+    assert "403" in results["broken"]
+    assert webhook.received[0].title == "[TEST] Token monitor reaches channel ops"
+    assert await notifier.send_test("ops") == {"ops": None}
+    with pytest.raises(ConfigError, match="There is no channel nope; configured are: ops, broken"):
+        await notifier.send_test("nope")
+    assert states(store) == {}
+
+
+async def test_P18_a_store_that_is_away_for_a_while_stops_no_worker(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await asyncio.sleep(0.1)
+        if store.path is not None:
+            hidden = store.path.with_suffix(".away")
+            store.path.rename(hidden)
+            await asyncio.sleep(0.3)
+            hidden.rename(store.path)
+        queue(store, numbered(1))
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+
+
+async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    recovery = make_alert(event=Event.RECOVERED, reason="recovered", status="valid", opened_at=NOW - 4 * HOUR, previous="expired")
+    queue(store, [recovery])
+    async with running(store, clock, channel(webhook.apprise_url())):
+        await until(lambda: states(store) == {DeliveryState.SENT: 1})
+    assert webhook.received[0].json["type"] == "success"
+    assert "Recovered after 4 hours: it was expired." in webhook.received[0].text
