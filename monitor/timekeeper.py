@@ -1,0 +1,82 @@
+"""Time moves verdicts too: a trusted date that crosses a line is said at that instant, even while its API is down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection
+
+from monitor.clock import Clock
+from monitor.config import SourceConfig
+from monitor.model import ConnectionState
+from monitor.recorder import Change, ChannelSettings, Recorded, record_changes
+from monitor.rules import lifecycle
+from monitor.rules.context import Context
+from monitor.store import Store, connections, sources
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1000
+"""Connections moved in one transaction."""
+
+
+class Timekeeper:
+    """Moves what time alone moves."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, configured: Mapping[str, SourceConfig], channels: Sequence[ChannelSettings]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._configured = configured
+        self._channels = channels
+
+    async def advance(self) -> Recorded:
+        """Apply every change by time that is due now."""
+        recorded = Recorded()
+        while True:
+            part, more = await self._store.run(self._record)
+            recorded.add(part)
+            if not more:
+                break
+        if recorded.alerts:
+            log.info("time.crossed", changed=recorded.changed, alerts=len(recorded.alerts))
+        return recorded
+
+    def _record(self) -> tuple[Recorded, bool]:
+        with self._store.write() as conn:
+            return advance(conn, self._configured, channels=self._channels, now=self._clock.now())
+
+
+def advance(
+    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelSettings], now: datetime
+) -> tuple[Recorded, bool]:
+    """Apply up to BATCH due changes in the caller's transaction; the second value says whether more may be due."""
+    due = connections.due_changes(conn, now, limit=BATCH)
+    recorded = Recorded()
+    by_source: dict[str, list[tuple[int, ConnectionState]]] = {}
+    for row, owner, state in due:
+        by_source.setdefault(owner, []).append((row, state))
+    for name, states in by_source.items():
+        source = configured.get(name)
+        if source is None:
+            continue  # a source that is not configured here is not ours to judge
+        skew = _skew(conn, name)
+        changes = [_elapsed(source, row, state, clock_skew=skew, now=now) for row, state in states]
+        recorded.add(
+            record_changes(conn, source, [change for change in changes if change is not None], channels=channels, now=now)
+        )
+    return recorded, len(due) == BATCH and recorded.changed > 0
+
+
+def _skew(conn: Connection, name: str) -> float | None:
+    row = sources.find_source(conn, name)
+    return row.clock_skew if row else None
+
+
+def _elapsed(source: SourceConfig, row: int, state: ConnectionState, *, clock_skew: float | None, now: datetime) -> Change | None:
+    context = Context(now=now, provider=source.provider, policy=source.policy_for(state.snapshot.platform), clock_skew=clock_skew)
+    after = lifecycle.elapse(state, context)
+    return None if after == state else Change(row=row, before=state, after=after)

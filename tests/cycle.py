@@ -1,0 +1,159 @@
+"""What the tests of whole cycles share: the simulated world, the real adapters and the real store under one hand-moved clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from monitor.app import build_work
+from monitor.config import Config, load
+from monitor.demo.server import WorldServer
+from monitor.demo.world import World
+from monitor.model import Alert, ConnectionState, HistoryEntry, connection_id
+from monitor.poller import Poller
+from monitor.prober import Prober
+from monitor.providers import HttpSessions
+from monitor.recorder import Recorded
+from monitor.scheduler import Work
+from monitor.store import Store, alerts, connections, history, sources
+from monitor.timekeeper import Timekeeper
+from tests.fakes import ManualClock
+
+CHANNEL = """
+[[channels]]
+name = "ops"
+url = "json://127.0.0.1:9/"
+group_wait = "0s"
+"""
+
+
+@dataclass(kw_only=True)
+class Cycle:
+    """One monitor without its scheduler: the test says when something happens."""
+
+    store: Store
+    clock: ManualClock
+    world: World
+    server: WorldServer
+    config: Config
+    work: dict[str, Work]
+    said: list[Alert] = field(default_factory=list)
+
+    async def poll(self, source: str | None = None, *, after: timedelta = timedelta(0)) -> Recorded:
+        """Poll one source, or all, after some time."""
+        self.clock.advance(after)
+        poller = Poller(store=self.store, clock=self.clock, channels=self.config.channels)
+        recorded = Recorded()
+        for name, work in self.work.items():
+            if source in (None, name):
+                recorded.add(await poller.poll(work.source, work.provider))
+        self.said += recorded.alerts
+        return recorded
+
+    async def probe(self, *, after: timedelta = timedelta(0), due: bool = False) -> Recorded:
+        """Probe every connection, or those that are due."""
+        self.clock.advance(after)
+        prober = Prober(store=self.store, clock=self.clock, channels=self.config.channels)
+        recorded = Recorded()
+        for work in self.work.values():
+            if work.provider.probes:
+                step = prober.probe_due if due else prober.probe_all
+                recorded.add(await step(work.source, work.provider))
+        self.said += recorded.alerts
+        return recorded
+
+    async def pass_time(self, by: timedelta) -> Recorded:
+        """Only time passes."""
+        self.clock.advance(by)
+        configured = {name: work.source for name, work in self.work.items()}
+        keeper = Timekeeper(store=self.store, clock=self.clock, configured=configured, channels=self.config.channels)
+        recorded = await keeper.advance()
+        self.said += recorded.alerts
+        return recorded
+
+    def states(self) -> dict[str, ConnectionState]:
+        """Every live connection by its public id."""
+        with self.store.read() as conn:
+            rows = list(connections.list_connections(conn))
+            return {
+                connection_id(row.source, row.provider, row.state.snapshot.scope, row.state.snapshot.external_id): row.state
+                for row in rows
+            }
+
+    def statuses(self) -> dict[str, str]:
+        """Every live connection's status by its public id."""
+        return {name: state.verdict.status.value for name, state in self.states().items()}
+
+    def source(self, name: str) -> sources.SourceRow:
+        """The stored row of a source."""
+        with self.store.read() as conn:
+            row = sources.find_source(conn, name)
+        assert row is not None
+        return row
+
+    def history(self, external_id: str) -> list[HistoryEntry]:
+        """One connection's history."""
+        with self.store.read() as conn:
+            rows = list(connections.list_connections(conn))
+            row = next(row for row in rows if row.state.snapshot.external_id == external_id)
+            return history.history_of(conn, row.id)
+
+    def stored_alerts(self) -> int:
+        """How many alerts the store holds."""
+        with self.store.read() as conn:
+            return len(alerts.list_alerts(conn))
+
+    def words(self) -> list[tuple[str, str, str]]:
+        """What was said so far, as (event, reason, connection or source)."""
+        return [(alert.event.value, alert.reason, alert.connection or alert.source) for alert in self.said]
+
+
+def config_text(world: World, server: WorldServer, *, extra: str = "", per_source: dict[str, str] | None = None) -> str:
+    """A configuration of all of a world's sources."""
+    text = extra
+    for name, source in world.sources.items():
+        text += f"""
+[[sources]]
+name = {json.dumps(name)}
+provider = "{source.kind.value}"
+api_key = "{source.key}"
+base_url = "{server.base_url(source.kind)}"
+{(per_source or {}).get(name, "")}
+"""
+    return text
+
+
+@asynccontextmanager
+async def running(
+    store: Store,
+    clock: ManualClock,
+    world: World,
+    folder: Path,
+    *,
+    extra: str = CHANNEL,
+    per_source: dict[str, str] | None = None,
+) -> AsyncIterator[Cycle]:
+    """The world answering on loopback, and a monitor configured for all of it."""
+    async with WorldServer(world) as server, HttpSessions() as sessions:
+        path = folder / "config.toml"
+        path.touch(mode=0o600)
+        path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")
+        config = load(path, {"HOME": str(folder)}).config
+        with store.write() as conn:
+            sources.sync_sources(conn, [(each.name, each.provider, "127.0.0.1") for each in config.sources], clock.now())
+        work = build_work(config, sessions=sessions, clock=clock)
+        yield Cycle(store=store, clock=clock, world=world, server=server, config=config, work=work)
+
+
+def count_rows(store: Store) -> int:
+    """Rows in all tables together."""
+    from sqlalchemy import func, select
+
+    from monitor.store.schema import metadata
+
+    with store.read() as conn:
+        return sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
