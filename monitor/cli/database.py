@@ -1,0 +1,91 @@
+"""forget, and the care of the store: db upgrade, current, prune, backup."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli import session
+from monitor.cli.finding import one_connection
+from monitor.cli.output import say
+from monitor.errors import MonitorError
+from monitor.model import HistoryEntry, HistoryKind
+from monitor.rules.wording.names import clean
+from monitor.store import Store, connections, history, incidents, retention, revisions
+
+_FOR_EVER = timedelta(days=36500)
+"""What a retention of "off" means."""
+
+
+def forget(
+    ctx: typer.Context,
+    connection: Annotated[str, typer.Argument(metavar="CONNECTION", help="A connection's id, or any unique part of it.")],
+) -> None:
+    """Retire a connection that was removed on purpose. Nothing more is said about it, and its history stays."""
+    config = session.loaded(ctx).config
+    now = session.now()
+    with session.opened(config) as store, store.write() as conn:
+        row = one_connection(conn, config, connection, retired=False)
+        if not connections.retire(conn, row.id, now):
+            raise MonitorError(f"{clean(row.public_id, limit=400)} is retired already.")
+        incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
+        entry = HistoryEntry(
+            kind=HistoryKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."
+        )
+        history.append(conn, row.source, row.id, [entry])
+    say(f"{clean(row.public_id, limit=400)} is retired. Its history stays; it comes back if its source lists it again.")
+
+
+def upgrade(ctx: typer.Context) -> None:
+    """Make the database, or bring its schema to this version's."""
+    with Store(session.loaded(ctx).config.database.url.reveal()) as store:
+        changed = store.upgrade()
+        say(f"{store.name} {'was brought to' if changed else 'is at'} revision {revisions.HEAD}.")
+
+
+def current(ctx: typer.Context) -> int:
+    """Show the schema's revision. Exit status 2 where this version cannot use it."""
+    with Store(session.loaded(ctx).config.database.url.reveal()) as store:
+        found = store.current()
+        if found == revisions.HEAD:
+            say(f"{store.name} is at revision {found}, which is this version's.")
+            return 0
+        store.require_current()
+    return 2
+
+
+def prune(ctx: typer.Context) -> None:
+    """Forget what is older than [retention] allows: never an open incident, never an unsent delivery."""
+    config = session.loaded(ctx).config
+    keep = config.retention
+    with session.opened(config) as store, store.write() as conn:
+        gone = retention.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
+    say(
+        f"Forgotten: {gone.events:,} events, {gone.alerts:,} alerts, {gone.incidents:,} incidents, "
+        f"{gone.connections:,} retired connections, {gone.polls:,} polls, {gone.rollups:,} hourly probe counts."
+    )
+
+
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.")],
+) -> None:
+    """Copy the database to a file, also while the daemon runs."""
+    config = session.loaded(ctx).config
+    from monitor.store.backup import backup as copy
+
+    with session.opened(config) as store:
+        copy(store, file)
+    say(f"Wrote {file}, which only you can read.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(forget)
+    group = typer.Typer(help="The database's schema and care.", no_args_is_help=True, rich_markup_mode=None)
+    for command in (upgrade, current, prune, backup):
+        group.command()(command)
+    app.add_typer(group, name="db")

@@ -1,0 +1,90 @@
+"""The text of `alerts explain`: rule, reason, route, and every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from monitor.cli.output import console, say, show
+from monitor.cli.times import Times
+from monitor.model import Alert, DeliveryState
+from monitor.rules.alerting import AlertReason
+from monitor.rules.wording.names import clean
+from monitor.rules.wording.times import span
+from monitor.store.delivery_list import AttemptRow, DeliveryRow
+from monitor.views.alerts import Explanation, Route
+
+_WHY: dict[str, str] = {
+    AlertReason.FIRST: "the first notice of an incident",
+    AlertReason.WORSE: "a more severe status than the one said before",
+    AlertReason.CHANGED: "a less severe status than the one said before, which still needs a person",
+    AlertReason.STAGE: "still expiring_soon, and a tighter stage was crossed",
+    AlertReason.REMINDER: "still broken, and remind_every has passed since the last word",
+    AlertReason.RECOVERED: "good again",
+    AlertReason.RENEWED: "good again, because the token was renewed",
+}
+
+
+def tell_explanation(found: Explanation, *, about: str, times: Times) -> None:
+    """Write everything that decided about an alert and its deliveries."""
+    from monitor.cli.tables import blocks, coloured, facts
+
+    alert = found.view.alert
+    on = console()
+    say(f"Alert {alert.id}: {alert.event} ({alert.severity}), {about}.")
+    say("")
+    show(facts(_facts(alert, times)), on=on)
+    say("")
+    if found.routes:
+        say("Channels, by the configuration of now:")
+        show(facts((clean(route.channel), _route(route)) for route in found.routes), on=on)
+    else:
+        say("No channel is configured.")
+    say("")
+    if found.view.note:
+        say(f"Not delivered: {clean(found.view.note, limit=300)}")
+    elif not found.view.deliveries:
+        say("Not delivered: no channel took it when it was said.")
+    else:
+        say("Deliveries:")
+        show(blocks(((coloured(row.state), list(_delivery(row, times))) for row in found.view.deliveries), width=8), on=on)
+
+
+def _facts(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
+    yield "said", times.both(alert.at)
+    yield "rule", _said(alert.verdict_reason, alert.message)
+    yield "why", _said(alert.reason, _WHY.get(alert.reason, ""))
+    yield "status", f"{alert.previous} → {alert.status}" if alert.previous else alert.status or "none"
+    if alert.connection is not None:
+        yield "stage", f"{span(alert.stage)} before the expiry" if alert.stage else "none"
+        yield "expiry", times.both(alert.expires_at) if alert.expires_at else "no date"
+    yield "incident", clean(alert.incident) + (f", open since {times.both(alert.opened_at)}" if alert.opened_at else "")
+
+
+def _said(word: str, sentence: str) -> str:
+    shown = clean(sentence, limit=300)
+    return f"{clean(word) or 'none'}: {shown}" if shown else clean(word) or "none"
+
+
+def _route(route: Route) -> str:
+    if route.refused_by is not None:
+        return f"does not take it: its filter `{route.refused_by}` refuses"
+    if not route.group_wait:
+        return "takes it at once (group_wait is 0s)"
+    return f"takes it, after collecting for {span(route.group_wait)} what belongs into one message (group_wait)"
+
+
+def _delivery(row: DeliveryRow, times: Times) -> Iterator[str]:
+    yield clean(row.channel) + (" (may be a repeat)" if row.uncertain else "")
+    if not row.attempts:
+        yield "not tried yet"
+    for attempt in row.attempts:
+        yield _attempt(attempt, times)
+    if row.state is DeliveryState.PENDING:
+        yield f"next attempt {times.both(row.next_attempt_at)}"
+    elif row.state is DeliveryState.DEAD:
+        yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"
+
+
+def _attempt(attempt: AttemptRow, times: Times) -> str:
+    answer = f": {clean(attempt.detail, limit=300)}" if attempt.detail else ""
+    return f"attempt {attempt.number}, {times.exact(attempt.started_at)}, {attempt.outcome or 'being sent'}{answer}"

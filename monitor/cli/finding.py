@@ -1,0 +1,50 @@
+"""CONNECTION: a connection's id, or any part of it that only one has."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from monitor.config import Config
+from monitor.errors import MonitorError
+from monitor.rules.wording.names import clean
+from monitor.store import connections
+from monitor.store.connections import ConnectionRow
+from monitor.views.selection import Selection
+
+_LISTED = 20
+
+
+class NotOneConnectionError(MonitorError):
+    """No connection, or more than one, has this in its id."""
+
+
+def one_connection(
+    conn: Connection, config: Config, text: str, *, selection: Selection | None = None, retired: bool = True
+) -> ConnectionRow:
+    """The connection that is meant. Raises NotOneConnectionError, which lists the candidates where there are several.
+
+    A live one wins over retired ones of the same id; without `retired` those are not looked at.
+    """
+    rows = connections.find_connections(conn, text)
+    if selection is not None:
+        rows = [row for row in rows if _selected(row, config, selection)]
+    live = [row for row in rows if row.retired_at is None]
+    candidates = rows if retired and not live else live
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise NotOneConnectionError(f"No connection has {clean(text)} in its id: `token-monitor status --all` shows every id.")
+    lines = [f"{len(candidates)} connections have {clean(text)} in their ids: give more of the one you mean."]
+    lines += [f"{clean(row.public_id, limit=400)} ({clean(row.state.snapshot.label)})" for row in candidates[:_LISTED]]
+    if len(candidates) > _LISTED:
+        lines.append(f"and {len(candidates) - _LISTED:,} more")
+    raise NotOneConnectionError("\n".join(lines))
+
+
+def _selected(row: ConnectionRow, config: Config, selection: Selection) -> bool:
+    names = selection.source_names(config)
+    if names is not None and row.source not in names:
+        return False
+    if selection.platforms is not None and row.state.snapshot.platform not in selection.platforms:
+        return False
+    return selection.takes_status(row.state.verdict.status)

@@ -1,0 +1,83 @@
+"""What commands begin with: the configuration, the log, and a store that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import typer
+from sqlalchemy import Connection
+
+from monitor import logs
+from monitor.clock import SystemClock
+from monitor.config import Config, Loaded, load
+from monitor.errors import StoreError
+from monitor.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options before the command."""
+
+    config: Path | None = None
+
+
+def options(ctx: typer.Context) -> Options:
+    """The options before the command."""
+    found = ctx.find_object(Options)
+    return found or Options()
+
+
+def loaded(ctx: typer.Context, *, quiet: bool = True) -> Loaded:
+    """The configuration, read anew; its secrets will be in no line of the log. Raises ConfigError.
+
+    `quiet` keeps the log, which goes to stderr, to warnings: cron mails whatever a command says there.
+    """
+    found = load(options(ctx).config, os.environ)
+    logs.register_secret(*_secrets(found.config))
+    level = found.config.logging.level
+    logs.configure(level="warning" if quiet and level == "info" else level, format=found.config.logging.format)
+    return found
+
+
+def now() -> datetime:
+    """The one instant of a command."""
+    return SystemClock().now()
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Store]:
+    """The store, as it is: never made and never upgraded here. Raises StoreError where there is nothing in it yet."""
+    with Store(config.database.url.reveal()) as store:
+        if store.current() is None:
+            raise StoreError(
+                f"{store.name} holds nothing yet: run `token-monitor check` once, or `token-monitor run` to keep watch."
+            )
+        store.require_current()
+        yield store
+
+
+@contextmanager
+def reading(config: Config) -> Iterator[Connection]:
+    """One consistent look at the store, which cannot write. Errors as with opened()."""
+    with opened(config) as store, store.read() as conn:
+        yield conn
+
+
+def _secrets(config: Config) -> Iterator[str]:
+    database = config.database.url.reveal()
+    if not database.startswith("sqlite"):
+        yield database
+    for secret in (config.web.token, config.heartbeat.url if config.heartbeat else None):
+        if secret is not None:
+            yield secret.reveal()
+    for source in config.sources:
+        yield source.api_key.reveal()
+        if source.proxy is not None:
+            yield source.proxy.reveal()
+    for channel in config.channels:
+        yield channel.url.reveal()

@@ -1,0 +1,118 @@
+"""sources: whether each API key can be read, how often, and what its request budget allows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from monitor.cli import session
+from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
+from monitor.cli.output import console, say, say_json, show
+from monitor.cli.times import Times
+from monitor.rules.wording.names import clean
+from monitor.rules.wording.times import span
+from monitor.store import sources as stored_sources
+from monitor.views.shapes import listing
+from monitor.views.sources import SourceView, source_views
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def sources(
+    ctx: typer.Context,
+    *,
+    source: SourceFilter = None,
+    platform: PlatformFilter = None,
+    status: SourceStatusFilter = None,
+    label: LabelFilter = None,
+    as_json: AsJson = False,
+) -> None:
+    """Each source's health, last poll and request budget. --platform: those with a connection there."""
+    config = session.loaded(ctx).config
+    now = session.now()
+    with session.reading(config) as conn:
+        known = [row.name for row in stored_sources.all_sources(conn)]
+        selection = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
+        views = source_views(conn, config, now=now, selection=selection)
+    if as_json:
+        say_json(listing("sources", views, now=now))
+        return
+    say(_headline(views))
+    if views:
+        say("")
+        _show_sources(views, Times(config.timezone, now))
+
+
+def _headline(views: list[SourceView]) -> str:
+    troubled = [clean(view.name) for view in views if any(view.problems())]
+    if not views:
+        return "No source is selected."
+    counted = f"{len(views)} source{'' if len(views) == 1 else 's'}"
+    if not troubled:
+        return f"Nothing to do: {counted} can be read."
+    return f"{len(troubled)} of {counted} need{'s' if len(troubled) == 1 else ''} a look: {', '.join(troubled)}."
+
+
+def _show_sources(views: list[SourceView], times: Times) -> None:
+    from monitor.cli.tables import blocks, coloured, fits, table
+
+    on = console()
+    headings = ("SOURCE", "PROVIDER", "STATUS", "LAST POLL", "NEXT POLL", "CONNECTIONS", "BUDGET", "PROBLEMS")
+    rows = [_row(view, times) for view in views]
+    if fits(headings, rows, on=on):
+        show(table(headings, rows, on=on), on=on)
+    else:
+        show(blocks(((coloured(view.status), _lines(view, times)) for view in views), width=12), on=on)
+
+
+def _row(view: SourceView, times: Times) -> tuple[str | Text, ...]:
+    from monitor.cli.tables import coloured
+
+    problems = " ".join(f"! {problem}" for problem in view.problems())
+    return (
+        clean(view.name),
+        view.provider,
+        coloured(view.status),
+        times.near(view.last_poll_at),
+        _next(view, times),
+        f"{view.connections:,}",
+        _budget(view),
+        clean(problems, limit=600),
+    )
+
+
+def _lines(view: SourceView, times: Times) -> list[str]:
+    counted = f"{view.connections:,} connection{'' if view.connections == 1 else 's'}"
+    return [
+        f"{clean(view.name)} · {view.provider} · {counted}",
+        *(f"! {clean(problem, limit=300)}" for problem in view.problems()),
+        f"last poll {times.near(view.last_poll_at)}, next {_next(view, times)}",
+        _budget(view),
+    ]
+
+
+def _next(view: SourceView, times: Times) -> str:
+    if view.next_poll_at is None:
+        return "at the next start"
+    return times.near(view.next_poll_at) if view.next_poll_at > view.now else "due"
+
+
+def _budget(view: SourceView) -> str:
+    """600/min, all probed in 17 minutes, every 6 hours."""
+    if view.settings is None:
+        return ""
+    budget = f"{view.settings.requests_per_minute}/min"
+    if view.probe_round is None:
+        return f"{budget}, no probes"
+    if view.settings.probe_every is None:
+        return f"{budget}, probes are off"
+    lasts = span(max(view.probe_round, timedelta(seconds=1)))
+    return f"{budget}, all probed in {lasts}, every {span(view.settings.probe_every)}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(sources)

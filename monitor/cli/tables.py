@@ -1,0 +1,83 @@
+"""Tables that fit: columns where there is room, a block of lines for each row where there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+LEAST = 32
+"""Columns that the last column of a table needs, or else it is no pleasure to read."""
+_GAP = 2
+
+_STYLES = {
+    "valid": "green",
+    "ok": "green",
+    "sent": "green",
+    "recovered": "green",
+    "source_recovered": "green",
+    "expiring_soon": "yellow",
+    "pending": "yellow",
+    "sending": "yellow",
+    "unknown": "dim",
+    "failing": "bold red",
+    "source_failing": "bold red",
+    "unauthorized": "bold red",
+    "expired": "bold red",
+    "revoked": "bold red",
+    "disconnected": "bold red",
+    "dead": "bold red",
+}
+
+
+def coloured(word: str, *, more: str = "") -> Text:
+    """A status word in its colour, with what follows it."""
+    return Text.assemble((word, _STYLES.get(word, "")), more)
+
+
+def fits(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, on: Console) -> bool:
+    """Whether a table leaves its last column enough room; without a terminal it always does."""
+    if not on.is_terminal:
+        return True
+    cells = [headings, *rows]
+    taken = sum(max(cell_len(str(row[number])) for row in cells) + _GAP for number in range(len(headings) - 1))
+    last = max(cell_len(str(row[-1])) for row in cells)
+    return on.width - taken >= min(last, LEAST)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, on: Console) -> RenderableType:
+    """Rows under headings. The last column may wrap on a terminal; elsewhere every row is one line.
+
+    Cells are plain or styled text: nothing in them is read as markup.
+    """
+    body = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for number, heading in enumerate(headings):
+        last = number == len(headings) - 1
+        body.add_column(Text(heading), no_wrap=not (last and on.is_terminal), overflow="fold" if last else "ellipsis")
+    for row in rows:
+        body.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return body
+
+
+def blocks(rows: Iterable[tuple[Text, Sequence[str]]], *, width: int) -> RenderableType:
+    """A word at the left and lines beside it for each row; long lines wrap between words."""
+    body = Table.grid(padding=(0, 2, 0, 0))
+    body.add_column(no_wrap=True, min_width=width)
+    body.add_column(overflow="fold")
+    for word, lines in rows:
+        first, *more = [line for line in lines if line] or [""]
+        body.add_row(word, Text.assemble(first, *((f"\n{line}", "dim") for line in more)))
+    return body
+
+
+def facts(pairs: Iterable[tuple[str, str | Text]]) -> RenderableType:
+    """Names and what is known under each, one below the other."""
+    body = Table.grid(padding=(0, 2, 0, 0))
+    body.add_column(no_wrap=True, style="bold")
+    body.add_column(overflow="fold")
+    for name, fact in pairs:
+        body.add_row(Text(name), fact if isinstance(fact, Text) else Text(fact))
+    return body

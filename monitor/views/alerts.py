@@ -1,0 +1,161 @@
+"""Alerts as people look back at them: what was said, to whom, how often it was tried, and why not elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from monitor.config import ChannelConfig, Config
+from monitor.model import Alert, Event, Severity, utc_text
+from monitor.rules import routing
+from monitor.store import alerts, outbox
+from monitor.store.alerts import AlertRow
+from monitor.store.delivery_list import DeliveryRow
+from monitor.views.selection import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertView:
+    """An alert with its deliveries."""
+
+    alert: Alert
+    note: str | None
+    """Why there is no delivery."""
+    deliveries: tuple[DeliveryRow, ...]
+
+    def json(self) -> dict[str, Any]:
+        """The shape of an alert, with its deliveries and their attempts."""
+        alert = self.alert
+        return {
+            "id": alert.id,
+            "incident": alert.incident,
+            "event": alert.event,
+            "reason": alert.reason,
+            "severity": alert.severity,
+            "at": utc_text(alert.at),
+            "source": alert.source,
+            "provider": alert.provider,
+            "scope": alert.scope,
+            "connection": alert.connection,
+            "external_id": alert.external_id,
+            "platform": alert.platform,
+            "label": alert.label,
+            "status": alert.status or None,
+            "previous": alert.previous,
+            "rule": alert.verdict_reason or None,
+            "message": alert.message or None,
+            "since": utc_text(alert.since),
+            "expires_at": utc_text(alert.expires_at),
+            "stage_seconds": None if alert.stage is None else int(alert.stage.total_seconds()),
+            "labels": dict(alert.labels),
+            "note": self.note,
+            "deliveries": [_delivery(row) for row in self.deliveries],
+        }
+
+
+def _delivery(row: DeliveryRow) -> dict[str, Any]:
+    return {
+        "channel": row.channel,
+        "state": row.state,
+        "created_at": utc_text(row.created_at),
+        "next_attempt_at": utc_text(row.next_attempt_at),
+        "sent_at": utc_text(row.sent_at),
+        "last_error": row.last_error,
+        "may_repeat": row.uncertain,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "started_at": utc_text(attempt.started_at),
+                "finished_at": utc_text(attempt.finished_at),
+                "outcome": attempt.outcome,
+                "detail": attempt.detail,
+            }
+            for attempt in row.attempts
+        ],
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What one configured channel makes of an alert."""
+
+    channel: str
+    group_wait: timedelta
+    refused_by: str | None
+    """The filter that refuses it, as the configuration calls it; None where the channel takes the alert."""
+
+    def json(self) -> dict[str, Any]:
+        """The shape of a route."""
+        seconds = int(self.group_wait.total_seconds())
+        return {"channel": self.channel, "takes": self.refused_by is None, "refused_by": self.refused_by, "group_wait": seconds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an alert was or was not sent."""
+
+    view: AlertView
+    routes: tuple[Route, ...]
+    """Every configured channel, judged by the configuration of now."""
+
+    def json(self) -> dict[str, Any]:
+        """The alert's shape with `routes`."""
+        return {**self.view.json(), "routes": [route.json() for route in self.routes]}
+
+
+def alert_views(
+    conn: Connection, config: Config, *, selection: Selection | None = None, limit: int | None = None
+) -> list[AlertView]:
+    """The selected alerts, newest first. A status filter takes the alert's event and the connection's status."""
+    chosen = selection or Selection()
+    # Only the database's own filters may be cut short by it.
+    early = limit if chosen.statuses is None else None
+    rows = alerts.list_alerts(conn, source=chosen.source_names(config), platform=chosen.platforms, limit=early)
+    rows = [row for row in rows if chosen.takes_status(row.alert.event, row.alert.status)][:limit]
+    deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
+    return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]
+
+
+def explain(conn: Connection, config: Config, text: str) -> Explanation | None:
+    """The alert of this id, or of the only id that begins so; None when there is none. Raises StoreError for several."""
+    row = alerts.find_alert(conn, text)
+    if row is None:
+        return None
+    view = _view(row, outbox.deliveries_of(conn, row.alert.id))
+    routes = (
+        Route(channel=channel.name, group_wait=channel.group_wait, refused_by=_refused_by(row.alert, channel))
+        for channel in config.channels
+    )
+    return Explanation(view=view, routes=tuple(routes))
+
+
+def _view(row: AlertRow, deliveries: Sequence[DeliveryRow]) -> AlertView:
+    return AlertView(alert=row.alert, note=row.note, deliveries=tuple(deliveries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Filter:
+    """One filter of a channel alone: routing itself says whether that one refuses."""
+
+    name: str
+    events: AbstractSet[Event] | None = None
+    severity: Severity = Severity.INFO
+    sources: AbstractSet[str] | None = None
+    platforms: AbstractSet[str] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def _refused_by(alert: Alert, channel: ChannelConfig) -> str | None:
+    alone = (
+        _Filter(name="events", events=channel.events),
+        _Filter(name="severity", severity=channel.severity),
+        _Filter(name="sources", sources=channel.sources),
+        _Filter(name="platforms", platforms=channel.platforms),
+        _Filter(name="labels", labels=channel.labels),
+    )
+    return next((single.name for single in alone if not routing.route(alert, [single])), None)

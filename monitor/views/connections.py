@@ -1,0 +1,130 @@
+"""One connection as people and programs see it: the stored state with the clock applied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitor.config import Config, SourceConfig
+from monitor.model import ConnectionState, Snapshot, Status, utc_text
+from monitor.rules import lifecycle, lifetimes
+from monitor.rules.context import Context
+from monitor.store.connections import ConnectionRow
+from monitor.store.sources import SourceRow
+
+STALE_AFTER = 3
+"""Poll intervals after which what was read last counts as old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionView:
+    """A connection at one instant."""
+
+    row: ConnectionRow
+    """The clock is applied to its state; nothing of that is stored."""
+    now: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stale: bool = False
+    """Its source's lists have not told about it for three poll intervals."""
+
+    @property
+    def id(self) -> str:
+        """The id that people use."""
+        return self.row.public_id
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What its source said of it last."""
+        return self.row.state.snapshot
+
+    @property
+    def status(self) -> Status:
+        """The verdict's word."""
+        return self.row.state.verdict.status
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The expiry that the verdict rests on, None without one."""
+        return self.row.state.token.expires_at or lifetimes.effective_expiry(self.snapshot)
+
+    @property
+    def seconds_left(self) -> int | None:
+        """Whole seconds until the expiry, negative after it, None without one."""
+        expires_at = self.expires_at
+        return None if expires_at is None else math.floor((expires_at - self.now).total_seconds())
+
+    def json(self) -> dict[str, Any]:
+        """The shape of a connection (INTERFACE: JSON)."""
+        snapshot, verdict, probe = self.snapshot, self.row.state.verdict, self.row.state.probe
+        error = snapshot.last_error
+        return {
+            "id": self.id,
+            "source": self.row.source,
+            "provider": self.row.provider,
+            "scope": snapshot.scope,
+            "platform": snapshot.platform,
+            "external_id": snapshot.external_id,
+            "username": snapshot.username,
+            "display_name": snapshot.display_name,
+            "profile_url": snapshot.profile_url,
+            "status": verdict.status,
+            "reason": verdict.reason,
+            "message": verdict.message,
+            "since": utc_text(verdict.since),
+            "expires_at": utc_text(self.expires_at),
+            "seconds_left": self.seconds_left,
+            "probe": {"status": probe.status, "message": probe.message, "at": utc_text(self.row.probe_at)},
+            "last_seen_at": utc_text(self.row.last_seen_at),
+            "last_successful_post_at": utc_text(snapshot.last_successful_post_at),
+            "last_error": None if error is None else {"message": error.message, "occurred_at": utc_text(error.occurred_at)},
+            "scopes": None if snapshot.scopes is None else list(snapshot.scopes),
+            "labels": dict(self.labels),
+            "flags": sorted(verdict.flags),
+            "acked": False,
+            "silenced_until": None,
+            "stale": self.stale,
+        }
+
+
+class Reader:
+    """Turns stored rows into views; knows each source's settings, and the defaults where a source has left the file."""
+
+    def __init__(self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime) -> None:
+        self._config = config
+        self._settings: dict[str, SourceConfig] = {source.name: source for source in config.sources}
+        self._sources = sources
+        self._now = now
+
+    def view(self, row: ConnectionRow) -> ConnectionView:
+        """The connection now."""
+        settings = self._settings.get(row.source)
+        return ConnectionView(
+            row=self._elapsed(row, settings),
+            now=self._now,
+            labels=settings.labels if settings else {},
+            stale=self._is_stale(row, settings.poll_every if settings else self._config.schedule.poll_every),
+        )
+
+    def _elapsed(self, row: ConnectionRow, settings: SourceConfig | None) -> ConnectionRow:
+        """Apply what time alone has moved since the last write; rows that are not due stay as they are."""
+        state: ConnectionState = row.state
+        if state.next_change_at is None or state.next_change_at > self._now:
+            return row
+        source = self._sources.get(row.source)
+        context = Context(
+            now=self._now,
+            provider=row.provider,
+            policy=settings.policy_for(state.snapshot.platform) if settings else self._config.policy,
+            clock_skew=source.clock_skew if source else None,
+        )
+        return replace(row, state=lifecycle.elapse(state, context))
+
+    def _is_stale(self, row: ConnectionRow, every: timedelta) -> bool:
+        told_at = row.last_seen_at
+        source = self._sources.get(row.source)
+        if row.state.missing and source is not None:
+            told_at = source.last_success_at  # it cannot be seen: each list that lacks it tells so again
+        return told_at is None or self._now - told_at > STALE_AFTER * every

@@ -1,0 +1,112 @@
+"""Everything at one instant, worst first: what `status`, `check` and the API's list of connections show."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import Connection
+
+from monitor.config import Config
+from monitor.model import Severity, Status, utc_text
+from monitor.store import connections, sources
+from monitor.views.connections import ConnectionView, Reader
+from monitor.views.selection import Selection
+from monitor.views.sources import SourceView, source_views
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Standing(IntEnum):
+    """The answer in the words and numbers of the monitoring-plugin convention."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The selected connections and their sources."""
+
+    now: datetime
+    summary: dict[Status, int]
+    """How many of the selected connections have each status; every status is there."""
+    sources: list[SourceView]
+    connections: list[ConnectionView]
+    """Worst first: by status, then by the nearest expiry; no more than were asked for."""
+    stale: int
+    """How many of the selected connections are shown from old data."""
+
+    @property
+    def total(self) -> int:
+        """How many connections are selected."""
+        return sum(self.summary.values())
+
+    def count(self, severity: Severity) -> int:
+        """How many selected connections have a status of this severity."""
+        return sum(number for status, number in self.summary.items() if status.severity is severity)
+
+    def standing(self, *, unread: Collection[str] = ()) -> Standing:
+        """CRITICAL before UNKNOWN before WARNING (INTERFACE: Exit status); `unread` names sources that just failed."""
+        if self.count(Severity.CRITICAL):
+            return Standing.CRITICAL
+        if unread or self.stale or any(source.unread or source.stale for source in self.sources):
+            return Standing.UNKNOWN
+        return Standing.WARNING if self.count(Severity.WARNING) else Standing.OK
+
+    def json(self) -> dict[str, Any]:
+        """The shape of `status --json`."""
+        return {
+            "generated_at": utc_text(self.now),
+            "summary": {status.value: self.summary[status] for status in Status},
+            "sources": [source.json() for source in self.sources],
+            "connections": [connection.json() for connection in self.connections],
+        }
+
+
+def overview(
+    conn: Connection, config: Config, *, now: datetime, selection: Selection | None = None, limit: int | None = None
+) -> Overview:
+    """What the store knows, with the clock applied: a trusted date that has passed shows, also if nobody wrote it down.
+
+    With a limit only that many connections are kept, the worst; the counts are of all.
+    """
+    chosen = selection or Selection()
+    names = chosen.source_names(config)
+    reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
+    rows = connections.list_connections(conn, source=names, platform=chosen.platforms, worst_first=False)
+    counts = _Counts()
+    views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
+    kept = sorted(views, key=_worst_first) if limit is None else heapq.nsmallest(limit, views, key=_worst_first)
+    return Overview(
+        now=now,
+        connections=kept,
+        sources=source_views(conn, config, now=now, selection=chosen, by_status=False),
+        summary=counts.summary,
+        stale=counts.stale,
+    )
+
+
+class _Counts:
+    """Counts views as they pass by, so that a hundred thousand need not be held to be counted."""
+
+    def __init__(self) -> None:
+        self.summary = dict.fromkeys(Status, 0)
+        self.stale = 0
+
+    def counted(self, views: Iterable[ConnectionView]) -> Iterator[ConnectionView]:
+        """The same views."""
+        for view in views:
+            self.summary[view.status] += 1
+            self.stale += view.stale
+            yield view
+
+
+def _worst_first(view: ConnectionView) -> tuple[int, datetime]:
+    return -view.status.rank, view.expires_at or _NEVER

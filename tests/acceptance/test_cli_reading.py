@@ -1,0 +1,313 @@
+"""status, history, sources and alerts as processes of their own, looking at a database that is there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.model import SourceStatus, Status
+from monitor.store import Store, alerts, open_store, outbox
+from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
+from tests.factories import make_alert, make_state
+
+HOSTILE = "Ev\x1b[31mil\u202e[bold]\nName\x9b2J"
+
+
+@pytest.fixture
+def at() -> datetime:
+    """When everything was polled: just now by the real clock."""
+    return real_now()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Store]:
+    """A SQLite database beside a configuration of the sources agency and studio."""
+    write_config(tmp_path)
+    with open_store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        yield store
+
+
+def test_status_answers_first_whether_there_is_something_to_do(small: Store, tmp_path: Path, at: datetime) -> None:
+    make_world(small, at)
+    done = token_monitor("status", folder=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "2 of 5 connections need you now (1 revoked, 1 expired), and 1 soon (expiring_soon)."
+    assert lines[-1] == "2 valid, 1 expiring_soon, 1 expired, 1 revoked"
+    assert [line.split()[0] for line in lines[2:8]] == ["STATUS", "revoked", "expired", "expiring_soon", "valid", "valid"]
+    assert "expired 1 day ago" in lines[4]
+    assert (at - timedelta(days=1)).strftime("%H:%M UTC") in lines[4]
+
+
+def test_status_says_the_same_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
+    make_world(store, at)
+    done = token_monitor("status", "--json", "--status", "expired", config=write_config(tmp_path, url=database_url))
+    assert done.status == 0, done.err
+    assert [row["id"] for row in done.json["connections"]] == ["agency/linkedin-expired"]
+
+
+def test_status_of_healthy_connections_says_that_there_is_nothing_to_do(small: Store, tmp_path: Path, at: datetime) -> None:
+    for name in ("agency", "studio"):
+        add_source(small, name, [make_state(external_id="1", expires_at=at + timedelta(days=60))], now=at)
+    done = token_monitor("status", "--exit-code", folder=tmp_path)
+    assert (done.status, done.out.splitlines()[0]) == (0, "OK: Nothing to do: 2 connections are fine.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "word"),
+    [
+        (["--source", "studio"], 0, "OK"),
+        (["--status", "expiring_soon"], 1, "WARNING"),
+        ([], 2, "CRITICAL"),
+        (["--platform", "linkedin", "--label", "client=acme"], 2, "CRITICAL"),
+    ],
+)
+def test_status_exit_code_answers_monitoring_programs(
+    *, small: Store, tmp_path: Path, at: datetime, arguments: list[str], status: int, word: str
+) -> None:
+    make_world(small, at)
+    done = token_monitor("status", "--exit-code", *arguments, folder=tmp_path)
+    assert (done.status, done.out.split(":")[0]) == (status, word)
+
+
+def test_status_exit_code_is_unknown_where_a_source_cannot_be_read(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state()], now=at)
+    add_source(small, "studio", now=at, status=SourceStatus.UNAUTHORIZED)
+    done = token_monitor("status", "--exit-code", folder=tmp_path)
+    assert done.status == 3
+    assert done.out.startswith("UNKNOWN: As far as is known, 1 connection is fine. 1 of 2 sources is not being read: studio")
+    assert token_monitor("status", folder=tmp_path).status == 0
+
+
+def test_old_data_is_marked_stale(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state()], now=at, polled_at=at - timedelta(hours=1))
+    done = token_monitor("status", "--source", "agency", folder=tmp_path)
+    assert "1 is shown from old data (marked stale)." in done.out
+    assert "valid stale" in done.out
+
+
+@pytest.mark.parametrize("command", ["status", "sources", "alerts", "history x", "forget x", "db prune"])
+def test_commands_that_read_make_no_database(tmp_path: Path, command: str) -> None:
+    write_config(tmp_path)
+    done = token_monitor(*command.split(), folder=tmp_path)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.count("\n") == 1
+    assert "run `token-monitor check` once, or `token-monitor run` to keep watch" in done.err
+    assert not (tmp_path / "monitor.db").exists()
+
+
+def test_status_writes_nothing(small: Store, tmp_path: Path, at: datetime) -> None:
+    """What time alone moved is shown, and left to the daemon to write."""
+    ends = at - timedelta(minutes=1)
+    state = make_state(status=Status.EXPIRING_SOON, expires_at=ends, next_change_at=ends)
+    add_source(small, "agency", [state], now=at)
+    before = dump(small)
+    assert token_monitor("status", "--json", folder=tmp_path).json["summary"]["expired"] == 1
+    assert dump(small) == before
+
+
+def dump(store: Store) -> list[str]:
+    with store.read() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        return list(raw.iterdump())
+
+
+def test_S04_a_name_from_a_stranger_can_neither_steer_a_terminal_nor_break_a_line(
+    small: Store, tmp_path: Path, at: datetime
+) -> None:
+    state = make_state(display_name=HOSTILE, external_id="linkedin-9\u202e", username=None)
+    [row] = add_source(small, "agency", [state], now=at)
+    with small.write() as conn:
+        alert = make_alert(id="a1", at=at, label=HOSTILE, connection="agency/linkedin-9\u202e", message=HOSTILE)
+        alerts.add_alerts(conn, [(alert, row, HOSTILE)])
+    for command in ("status", "history linkedin", "alerts", "alerts explain a1", "status --json", "alerts --json"):
+        done = token_monitor(*command.split(), folder=tmp_path)
+        assert done.status == 0, done.err
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", done.out), command
+        assert "Evil[bold] Name" in done.out or "--json" in command or "explain" in command
+    shown = token_monitor("status", "--json", folder=tmp_path).json["connections"][0]
+    assert shown["display_name"] == small_name(small), "JSON gives the very text, escaped"
+    on_terminal = in_terminal(tmp_path, "status", width=80)
+    assert not re.search("[\x9b\u202e]", on_terminal)
+    assert "\x1b[31mil" not in on_terminal
+
+
+def small_name(store: Store) -> str | None:
+    from monitor.store import connections
+
+    with store.read() as conn:
+        [row] = connections.find_connections(conn, "linkedin-9")
+        return row.state.snapshot.display_name
+
+
+def in_terminal(folder: Path, *arguments: str, width: int, env: dict[str, str] | None = None) -> str:
+    """What a terminal of this width receives."""
+    mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-m", "monitor", *arguments],
+        cwd=folder,
+        env=environment({"TERM": "xterm-256color", **(env or {})}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        received = b""
+        while part := _read(mine):
+            received += part
+        assert process.wait(30) == 0, received
+    os.close(mine)
+    return received.decode()
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 65536)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def test_colour_is_for_terminals_only(small: Store, tmp_path: Path, at: datetime) -> None:
+    make_world(small, at)
+    assert "\x1b[1;31mrevoked" in in_terminal(tmp_path, "status", width=100)
+    assert "\x1b[31m" not in in_terminal(tmp_path, "status", width=100, env={"NO_COLOR": "1"})
+    assert "\x1b" not in token_monitor("status", folder=tmp_path, env={"FORCE_COLOR": "1", "TERM": "xterm"}).out
+
+
+@pytest.mark.parametrize("command", ["status", "sources", "alerts", "history linkedin-valid", "alerts explain a1"])
+def test_tables_fit_a_narrow_terminal(small: Store, tmp_path: Path, at: datetime, command: str) -> None:
+    make_world(small, at)
+    with small.write() as conn:
+        alerts.add_alerts(conn, [(make_alert(id="a1", at=at), None, "No channel takes this alert.")])
+        outbox.add_deliveries(conn, [("a1", "ops", at)], at)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", in_terminal(tmp_path, *command.split(), width=60))
+    table = text.replace("\r", "").split("\n\n", 1)[1]
+    assert max(len(line) for line in table.splitlines()) <= 60
+
+
+def test_a_terminal_shows_the_hundred_worst_unless_asked_for_all(small: Store, tmp_path: Path, at: datetime) -> None:
+    states = [make_state(external_id=f"linkedin-{number:03}") for number in range(120)]
+    add_source(small, "agency", [*states, make_state(external_id="worst", status=Status.REVOKED)], now=at)
+    short = in_terminal(tmp_path, "status", width=80)
+    assert "The 100 worst of 121 are shown: --all shows every one." in short
+    assert short.count("agency/") == 100
+    assert "agency/worst" in short
+    assert in_terminal(tmp_path, "status", "--all", width=80).count("agency/") == 121
+    assert token_monitor("status", folder=tmp_path).out.count("agency/") == 121
+
+
+def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: Store, tmp_path: Path, at: datetime) -> None:
+    make_world(small, at)
+    done = token_monitor("history", "EXPIRED", folder=tmp_path)
+    assert done.out.splitlines()[0] == "Person 2 (linkedin), agency/linkedin-expired: expired"
+    assert "appeared: expired" in done.out
+    vague = token_monitor("history", "linkedin", folder=tmp_path)
+    assert (vague.status, vague.out) == (1, "")
+    assert "4 connections have linkedin in their ids: give more of the one you mean." in vague.err
+    assert "agency/linkedin-revoked (Person 3)" in vague.err
+    narrowed = token_monitor("history", "linkedin", "--status", "revoked", "--json", folder=tmp_path)
+    assert [event["new"] for event in narrowed.json["events"]] == ["revoked"]
+    nobody = token_monitor("history", "nobody", folder=tmp_path)
+    assert (nobody.status, nobody.err.count("\n")) == (1, 1)
+
+
+def test_sources_shows_health_pace_and_budget(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state()], now=at)
+    add_source(small, "studio", now=at, status=SourceStatus.FAILING)
+    done = token_monitor("sources", folder=tmp_path)
+    assert done.out.splitlines()[0] == "1 of 2 sources needs a look: studio."
+    assert "600/min, all probed in 1 second, every 6 hours" in done.out
+    assert "! It is failing." in done.out
+    only = token_monitor("sources", "--json", "--status", "ok", folder=tmp_path).json
+    assert [source["name"] for source in only["sources"]] == ["agency"]
+
+
+def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) -> None:
+    with small.write() as conn:
+        alert = make_alert(
+            id="65aa1", at=at, reason="first", verdict_reason="date_passed", message="The expiry date passed.", expires_at=at
+        )
+        alerts.add_alerts(conn, [(alert, None, None), (make_alert(id="65bb2", at=at), None, "No channel takes it.")])
+        outbox.add_deliveries(conn, [("65aa1", "ops", at)], at)
+        [claimed] = outbox.claim(conn, channel="ops", owner="me", now=at, lease=timedelta(minutes=1), limit=1)
+        outbox.mark_failed(conn, [claimed.delivery_id], "me", at, next_attempt_at=None, detail="It answered 404.", permanent=True)
+    listed = token_monitor("alerts", folder=tmp_path)
+    assert listed.out.splitlines()[0] == "2 alerts: 1 given up (see `token-monitor alerts explain ID`), 1 for no channel."
+    assert "ops: dead" in listed.out
+    why = token_monitor("alerts", "explain", "65aa", folder=tmp_path).out
+    for said in (
+        "date_passed: The expiry date passed.",
+        "first: the first notice of an incident",
+        "takes it, after collecting for 10 seconds",
+        "its filter `sources` refuses",
+        "rejected: It answered 404.",
+        "given up",
+    ):
+        assert said in why
+    assert "1 delivery is due now" in token_monitor("alerts", "retry", "65aa1", folder=tmp_path).out
+    assert token_monitor("alerts", "--json", folder=tmp_path).json["alerts"][1]["deliveries"][0]["state"] == "pending"
+    assert token_monitor("alerts", "retry", "65bb2", folder=tmp_path).status == 1
+    vague = token_monitor("alerts", "explain", "65", folder=tmp_path)
+    assert (vague.status, vague.err.count("\n")) == (1, 1)
+
+
+def test_a_reader_that_leaves_early_is_no_error(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state(external_id=f"linkedin-{number}") for number in range(2000)], now=at)
+    with subprocess.Popen(
+        [sys.executable, "-m", "monitor", "status", "--json"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+def test_a_full_disk_behind_stdout_is_one_sentence(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state()], now=at)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "monitor", "status"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "token-monitor: The answer could not be written: No space left on device.\n"
+
+
+def test_a_terminal_that_knows_only_ascii_gets_an_answer(small: Store, tmp_path: Path, at: datetime) -> None:
+    add_source(small, "agency", [make_state(display_name="Zoë 表")], now=at)
+    plain = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    assert "Zo? ?" in token_monitor("status", folder=tmp_path, env=plain).out
+    answer = token_monitor("status", "--json", folder=tmp_path, env=plain)
+    assert answer.json["connections"][0]["display_name"] == "Zoë 表"
+
+
+def test_status_loads_nothing_heavy() -> None:
+    """Apprise, Alembic, HTTP clients and the scheduler are for commands that need them."""
+    script = "import sys, monitor.cli.commands; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    heavy = {"apprise", "alembic", "aiohttp", "httpx", "apscheduler", "uvloop", "psycopg", "msgspec", "requests"}
+    assert not heavy & set(done.stdout.split())

@@ -1,0 +1,92 @@
+"""What happens around the commands: the arguments as typed, and tables at every width."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from monitor.cli.arguments import follows_plugin_convention, with_options_first
+from monitor.cli.tables import blocks, coloured, facts, fits, table
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ([], []),
+        (["status"], ["status"]),
+        (["--config", "a.toml", "status"], ["--config", "a.toml", "status"]),
+        (["status", "--config", "a.toml", "--json"], ["--config", "a.toml", "status", "--json"]),
+        (["status", "--config=a.toml"], ["--config=a.toml", "status"]),
+        (["status", "-c", "a.toml"], ["-c", "a.toml", "status"]),
+        (["history", "--", "--config", "x"], ["history", "--", "--config", "x"]),
+        (["status", "--config"], ["status", "--config"]),
+    ],
+)
+def test_the_configuration_may_be_named_behind_the_command(typed: list[str], meant: list[str]) -> None:
+    assert with_options_first(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "follows"),
+    [
+        (["check"], True),
+        (["--config", "check", "status"], False),
+        (["--config=a", "check", "--json"], True),
+        (["-c", "a", "status", "--exit-code"], True),
+        (["status"], False),
+        (["config", "check"], False),
+        (["history", "check"], False),
+        (["--version"], False),
+        ([], False),
+    ],
+)
+def test_only_check_and_status_exit_code_follow_the_plugin_convention(arguments: list[str], follows: bool) -> None:
+    assert follows_plugin_convention(arguments) is follows
+
+
+def drawn(item: RenderableType, *, width: int, terminal: bool = True) -> list[str]:
+    out = io.StringIO()
+    screen(out, width=width, terminal=terminal).print(item)
+    return out.getvalue().splitlines()
+
+
+def screen(out: io.StringIO | None = None, *, width: int, terminal: bool = True) -> Console:
+    return Console(
+        file=out or io.StringIO(), force_terminal=terminal, width=width, markup=False, color_system="standard", highlight=False
+    )
+
+
+HEADINGS = ("STATUS", "NAME", "WHY")
+ROWS = [(coloured("expired"), "[bold red]Acme[/] :boom:", "The expiry date passed a while ago, says its provider.")]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    lines = drawn(blocks([(coloured("expired"), ["Acme " * 20, "x" * 300])], width=8), width=width)
+    assert max(len(ESCAPE.sub("", line)) for line in lines) <= width
+    assert sum(line.count("x") for line in lines) >= 300 if width > 30 else True
+
+
+def test_S04_markup_in_a_name_stays_text() -> None:
+    for item in (table(HEADINGS, ROWS, on=screen(width=120)), blocks([(Text("a"), [ROWS[0][1]])], width=3)):
+        assert "[bold red]Acme[/] :boom:" in "\n".join(drawn(item, width=120))
+    assert "[bold red]" in drawn(facts([("name", "[bold red]x[/]")]), width=80)[0]
+
+
+def test_a_table_is_chosen_only_where_its_last_column_has_room() -> None:
+    assert fits(HEADINGS, ROWS, on=screen(width=120))
+    assert not fits(HEADINGS, ROWS, on=screen(width=60))
+    assert fits(HEADINGS, ROWS, on=screen(width=60, terminal=False)), "without a terminal every row is one line"
+    assert fits(("A", "B"), [("x", "y")], on=screen(width=10)), "a short last column needs no more than it has"
+
+
+def test_wide_characters_count_as_two_columns() -> None:
+    rows = [("表" * 20, "y" * 40)]
+    assert fits(("A", "B"), rows, on=screen(width=74))
+    assert not fits(("A", "B"), rows, on=screen(width=73))
