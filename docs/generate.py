@@ -1,0 +1,240 @@
+"""Writes those parts of the documentation that repeat what the code says. Run it with: python -m docs.generate
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. tests/test_docs.py compares what is written there
+with what the code says now.
+"""
+# ruff: noqa: INP001 - a folder of documents is no package
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from typer.main import get_command
+
+from monitor.cli.commands import app
+from monitor.config import KeyDoc, reference
+from monitor.model import Alert, Event, Policy, ProviderKind, Severity, Snapshot, Status, Word, connection_id
+from monitor.rules import lifecycle, token, verdict
+from monitor.rules.advice import PLATFORM_NAMES, advice
+from monitor.rules.alerting import AlertReason
+from monitor.rules.context import Context
+from monitor.rules.probes import PROBE_RULES
+from monitor.rules.wording import Dispatch, compose, render
+
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """Every document that people read, the README first."""
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def regenerated(text: str) -> str:
+    """The document with every generated part written anew. Raises KeyError for a part that nobody generates."""
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{PARTS[block[2]]()}\n\n{block[3]}", text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+# --- the configuration
+
+
+def configuration() -> str:
+    """Every key, one table of Markdown for each table of the file, in the order of the file."""
+    return "\n\n".join(_section(name, list(keys)) for name, keys in groupby(reference(), key=lambda key: _split(key.path)[0]))
+
+
+def _split(path: str) -> tuple[str, str]:
+    """`sources[].policy.stages` is the key `stages` in the table `sources[].policy`."""
+    above, _, key = path.rpartition(".")
+    return above, key
+
+
+def heading(above: str) -> str:
+    """How a table is written in the file: `[[sources]]`, `[sources.policy]`, or "At the top"."""
+    if not above:
+        return "At the top of the file"
+    plain = above.replace("[]", "").replace("<platform>", "PLATFORM")
+    return f"`[[{plain}]]`" if above.endswith("[]") else f"`[{plain}]`"
+
+
+def _section(above: str, keys: list[KeyDoc]) -> str:
+    rows = [(f"`{_split(key.path)[1]}`", _code(key.type), _default(key.default), key.meaning) for key in keys]
+    return f"### {heading(above)}\n\n{table(('key', 'takes', 'without it', 'meaning'), rows)}"
+
+
+def _code(kind: str) -> str:
+    """References to secrets as code, other kinds in words."""
+    return "text or a reference to a secret" if "{ env" in kind else kind
+
+
+def _default(text: str) -> str:
+    return f"`{text}`" if (text[0] in '"[' and "as in" not in text) or text.isdigit() else text
+
+
+# --- how a status is decided
+
+
+def rule_rows(module: ModuleType, name: str) -> Iterator[tuple[str, str, str]]:
+    """Of a tuple of rules, in order: the rule's name, the first line of its docstring, and what its comment says it does."""
+    comments = dict(re.findall(r"^    (\w+),  # (.+)$", inspect.getsource(module), flags=re.MULTILINE))
+    for rule in getattr(module, name):
+        yield rule.__name__, first_line(rule), comments[rule.__name__].replace("->", "→")
+
+
+def first_line(documented: Any) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(documented) or "").splitlines()[0]
+
+
+def _rules(module: ModuleType, name: str) -> str:
+    rows = ((str(number), f"`{rule}`", what, says) for number, (rule, says, what) in enumerate(rule_rows(module, name), start=1))
+    return table(("", "rule", "what it decides", "why"), rows)
+
+
+def token_rules() -> str:
+    """The token axis."""
+    return _rules(token, "TOKEN_RULES")
+
+
+def probe_rules() -> str:
+    """What an answer of the test-connection call means."""
+    rows = ((str(number), row.meaning, f"`{row.finding}`") for number, row in enumerate(PROBE_RULES, start=1))
+    return table(("", "answer", "finding"), rows)
+
+
+def verdict_rules() -> str:
+    """How the axes are merged; what is left is the token axis."""
+    left = ("", f"`{verdict.as_listed.__name__}`", "anything else → the token's status", first_line(verdict.as_listed))
+    return f"{_rules(verdict, 'VERDICT_RULES')}\n| {' | '.join(left)} |"
+
+
+# --- alerts
+
+
+def advised() -> str:
+    """What a message tells people to do about an expired connection, by platform."""
+    rows = ((name, advice(slug, Status.EXPIRED, ProviderKind.POSTPOST)) for slug, name in PLATFORM_NAMES.items())
+    return table(("platform", "what to do"), rows)
+
+
+def sample_alert() -> str:
+    """A message as a channel gets it: judged, worded and laid out by the code."""
+    part = render(compose([Dispatch(alert=_sample())], timezone="Europe/Berlin", now=_SAMPLE_NOW))
+    return f"```text\n{part.title}\n\n{part.body}\n```"
+
+
+_SAMPLE_NOW = datetime(2026, 3, 10, 8, 0, tzinfo=UTC)
+
+
+def _sample() -> Alert:
+    snapshot = Snapshot(
+        external_id="linkedin-Tz9W5i6ZYG",
+        platform="linkedin",
+        word=Word.EXPIRING_SOON,
+        expires_at=_SAMPLE_NOW + timedelta(days=6, hours=23),
+        display_name="Northwind Coffee Roasters",
+    )
+    context = Context(now=_SAMPLE_NOW, provider=ProviderKind.POSTPOST, policy=Policy(), polled=True)
+    state = lifecycle.observe(None, snapshot, context)
+    return Alert(
+        id="69afd2801f0c5be2a377",
+        incident="sample",
+        event=Event.EXPIRING_SOON,
+        reason=AlertReason.FIRST,
+        severity=Severity.WARNING,
+        at=_SAMPLE_NOW,
+        source="agency",
+        provider=ProviderKind.POSTPOST,
+        connection=connection_id("agency", ProviderKind.POSTPOST, None, snapshot.external_id),
+        external_id=snapshot.external_id,
+        platform=snapshot.platform,
+        label=snapshot.label,
+        status=state.verdict.status,
+        verdict_reason=state.verdict.reason,
+        message=state.verdict.message,
+        since=state.verdict.since,
+        expires_at=state.token.expires_at,
+        link="https://app.postpost.dev",
+        labels={"client": "northwind"},
+    )
+
+
+# --- the command line
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its full name ("db backup"), in the order of --help."""
+    return dict(_leaves(get_command(app), ""))
+
+
+def _leaves(group: Any, above: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        subcommands = hasattr(command, "commands")
+        if not subcommands or command.invoke_without_command:
+            yield above + name, command
+        if subcommands:
+            yield from _leaves(command, f"{above}{name} ")
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    return "\n\n".join(_command(name, command) for name, command in commands().items())
+
+
+def _command(name: str, command: Any) -> str:
+    usage = " ".join(["token-monitor", name, *(_metavar(each) for each in command.params if _is_argument(each))])
+    rows = [(f"`{typed(each)}`", each.help) for each in command.params if each.help]
+    parts = [f"### `{usage}`", " ".join(inspect.cleandoc(command.help or "").split())]
+    return "\n\n".join([*parts, table(("", "means"), rows)] if rows else parts)
+
+
+def typed(each: Any) -> str:
+    """An argument or option as it is typed: `CONNECTION`, `--json`, `--source NAME`."""
+    if _is_argument(each):
+        return _metavar(each)
+    return ", ".join(each.opts) + ("" if each.is_flag else f" {_metavar(each)}")
+
+
+def _is_argument(each: Any) -> bool:
+    return str(each.param_type_name) == "argument"
+
+
+def _metavar(each: Any) -> str:
+    return str(each.metavar or str(each.name).upper().rstrip("_"))
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": command_line,
+    "configuration": configuration,
+    "token-rules": token_rules,
+    "probe-rules": probe_rules,
+    "verdict-rules": verdict_rules,
+    "advice": advised,
+    "sample-alert": sample_alert,
+}
+
+
+def main() -> None:
+    """Write every document anew whose generated parts changed."""
+    for path in documents():
+        text = path.read_text("utf-8")
+        anew = regenerated(text)
+        if anew != text:
+            path.write_text(anew, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The shape that DESIGN promises: small modules, short functions, and nothing that happens at import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "monitor").rglob("*.py"))
+MODULE_CEILING = 450
+FUNCTION_CEILING = 60
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_functions_stay_small(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= MODULE_CEILING
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= FUNCTION_CEILING, f"{node.name} has {length} lines"
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    names = {path.stem for path in MODULES} | {path.name for path in (ROOT / "monitor").rglob("*") if path.is_dir()}
+    assert not names & BANNED_NAMES
+
+
+def test_the_import_floors_hold() -> None:
+    """import-linter reads its contracts from pyproject.toml; make check runs the same."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_importing_the_package_starts_nothing_and_loads_nothing_heavy() -> None:
+    """The command line stays quick: the heavy libraries load where they are used."""
+    heavy = ("apprise", "alembic", "aiohttp", "apscheduler", "psycopg")
+    code = f"""
+import sys, threading
+import monitor.cli
+assert threading.active_count() == 1
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_names_a_package_index() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", ".ci/run"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "index-url" not in text.replace("--no-emit-index-url", "")
+        assert "pypi.org" not in text
