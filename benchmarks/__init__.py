@@ -1,0 +1,1 @@
+"""The figures that docs/performance.md shows. Run all with `make bench`."""
