@@ -255,7 +255,7 @@ def judge_source(
         status = SourceStatus.OK
     refused = report.outcome is PollOutcome.UNAUTHORIZED  # asking a refusing API more often helps nobody
     next_poll_at = (
-        schedule.next_poll(now, source.poll_every, key=source.name)
+        schedule.next_poll(now, source.poll_every, key=source.name, jitter=source.jitter)
         if good or refused
         else schedule.next_poll_after_failure(now, source.poll_every, failures=failures, retry_after=report.retry_after)
     )

@@ -41,9 +41,10 @@ def next_on_grid(now: datetime, every: timedelta, *, phase: float) -> datetime:
     return _later(_EPOCH, (turns + phase) * seconds)
 
 
-def next_poll(now: datetime, every: timedelta, *, key: str) -> datetime:
-    """When a source is polled next after a poll that went well."""
-    return next_on_grid(now, every, phase=unit(key))
+def next_poll(now: datetime, every: timedelta, *, key: str, jitter: float) -> datetime:
+    """When a source is polled next after a poll that went well: its own place in the interval, moved by up to `jitter` of it."""
+    wobble = (unit(f"{key}/jitter") * 2 - 1) * jitter
+    return next_on_grid(now, every, phase=(unit(key) + wobble) % 1.0)
 
 
 def next_poll_after_failure(now: datetime, every: timedelta, *, failures: int, retry_after: float | None) -> datetime:

@@ -106,7 +106,7 @@ def test_due_instants_lie_ahead_whatever_the_clock_says(
 ) -> None:
     assume(now < some.LAST_DAY)
     cohort = schedule.cohort_of(None, key)
-    assert schedule.next_poll(now, every, key=key) > now
+    assert schedule.next_poll(now, every, key=key, jitter=0.1) > now
     assert schedule.next_cohort_probe(now, every, source=key, cohort=cohort, jitter=0.1) > now
     assert schedule.next_poll_after_failure(now, every, failures=failures, retry_after=wait) > now
     assert all(schedule.next_failing_probe(now, every, confirmed=confirmed) > now for confirmed in (True, False))

@@ -23,6 +23,13 @@ FULL = make_snapshot(
     flags=frozenset({"naive_date"}),
 )
 
+REFRESH_CHANGES: list[dict[str, Any]] = [
+    {"connected_at": NOW + HOUR},
+    {"last_refreshed_at": NOW + HOUR},
+    {"last_attempt_at": None},
+    {"error": None},
+    {"error_status": 500},
+]
 CHANGES: dict[str, list[Any]] = {
     "platform": ["facebook"],
     "word": [Word.EXPIRED, Word.UNSTATED],
@@ -31,16 +38,7 @@ CHANGES: dict[str, list[Any]] = {
     "refresh": [
         None,
         Refresh(),
-        *(
-            replace(FULL.refresh or Refresh(), **{name: value})
-            for name, value in {
-                "connected_at": NOW + HOUR,
-                "last_refreshed_at": NOW + HOUR,
-                "last_attempt_at": None,
-                "error": None,
-                "error_status": 500,
-            }.items()
-        ),
+        *(replace(FULL.refresh or Refresh(), **change) for change in REFRESH_CHANGES),
     ],
     "account": [None, "li-2"],
     "username": [None, "", "Acme"],

@@ -440,7 +440,7 @@ def test_an_unreadable_row_is_present() -> None:
     life.missed(MINUTE)
     life.missed(2 * MINUTE)
     state = life.unreadable(3 * MINUTE)
-    assert (state.verdict.status, state.missing, state.verdict.flags) == (VALID, 0, {"unreadable"})
+    assert (state.verdict.status, state.missing, state.verdict.flags) == (VALID, 0, frozenset({"unreadable"}))
 
 
 def test_only_a_list_ends_unreadable() -> None:
@@ -459,9 +459,9 @@ def test_a_refusal_counts_when_it_is_confirmed_and_ends_with_an_ok() -> None:
     life = Life()
     life.listed(row())
     first = life.probed(REFUSED, MINUTE)
-    assert (first.verdict.status, first.verdict.flags) == (VALID, {"probe_refused"})
+    assert (first.verdict.status, first.verdict.flags) == (VALID, frozenset({"probe_refused"}))
     second = life.probed(REFUSED, 2 * MINUTE)
-    assert (second.verdict.status, second.verdict.since, second.verdict.flags) == (FAILING, NOW + 2 * MINUTE, set())
+    assert (second.verdict.status, second.verdict.since, second.verdict.flags) == (FAILING, NOW + 2 * MINUTE, frozenset())
     assert life.probed(REFUSED, HOUR) is second
     assert life.probed(OK, 2 * HOUR).verdict.status is VALID
 
@@ -492,7 +492,11 @@ def test_a_404_leaves_it_to_the_list() -> None:
     life.listed(row())
     life.probed(OK)
     state = life.probed(NOT_FOUND, MINUTE)
-    assert (state.verdict.status, state.verdict.flags, state.probe.status) == (VALID, {"probe_missing"}, ProbeStatus.OK)
+    assert (state.verdict.status, state.verdict.flags, state.probe.status) == (
+        VALID,
+        frozenset({"probe_missing"}),
+        ProbeStatus.OK,
+    )
 
 
 def test_unknown_with_a_probe_that_was_ok_stays_valid_through_answers_that_say_nothing() -> None:
@@ -506,7 +510,7 @@ def test_an_ok_probe_does_not_clear_what_the_list_calls_expired() -> None:
     life = Life()
     life.listed(row(word=Word.EXPIRED))
     state = life.probed(OK)
-    assert (state.verdict.status, state.verdict.flags) == (EXPIRED, {"conflict"})
+    assert (state.verdict.status, state.verdict.flags) == (EXPIRED, frozenset({"conflict"}))
     assert life.listed(row(), MINUTE).verdict.flags == set()
     assert life.status is VALID
 
@@ -611,7 +615,7 @@ def test_losing_trust_in_the_clock_takes_nothing_back() -> None:
 
 def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_date() -> None:
     life = Life()
-    span = {"left": None, "platform": "facebook", "word": Word.EXPIRING_SOON}
+    span: dict[str, Any] = {"left": None, "platform": "facebook", "word": Word.EXPIRING_SOON}
     state = life.listed(row(**span, expires_before=NOW + 2 * DAY))
     for minutes in (10, 59, 30, 1):
         later = life.listed(row(**span, expires_before=NOW + 2 * DAY + minutes * MINUTE), minutes * MINUTE)
@@ -620,7 +624,7 @@ def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_
 
 def test_a_coarse_span_that_moves_later_by_more_than_an_hour_is_a_new_date() -> None:
     life = Life()
-    span = {"left": None, "platform": "facebook"}
+    span: dict[str, Any] = {"left": None, "platform": "facebook"}
     life.listed(row(**span, word=Word.EXPIRING_SOON, expires_before=NOW + 2 * DAY))
     state = life.listed(row(**span, word=Word.VALID, expires_before=NOW + 60 * DAY), MINUTE)
     assert (state.verdict.status, state.token.expires_at) == (VALID, NOW + 60 * DAY)
@@ -663,3 +667,28 @@ def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: W
     moved = life.elapsed(timedelta(0))
     assert moved.verdict.status is once.verdict.status
     assert life.elapsed(timedelta(0)) == moved
+
+
+def test_a_kept_warning_beside_a_stale_date_settles_at_once() -> None:
+    """The date proves nothing there, so it must not be taken for the one whose line was crossed."""
+    life = Life()
+    life.listed(row(None, platform="tiktok", word=Word.EXPIRING_SOON))
+    once = life.listed(row(-HOUR, platform="tiktok", word=Word.UNSTATED), MINUTE)
+    assert (once.verdict.status, "provider_unknown" in once.verdict.flags) == (SOON, True)
+    assert life.listed(once.snapshot, MINUTE) == once
+
+
+def test_an_overdue_renewal_settles_at_once() -> None:
+    life = Life(POSTBREEZE)
+    once = life.listed(breeze(-2 * HOUR))
+    assert (once.verdict.status, once.verdict.reason) == (EXPIRED, "refresh_overdue")
+    assert life.listed(once.snapshot) == once
+
+
+# --- dates that contradict each other
+
+
+def test_a_short_token_with_nonsense_refresh_dates_does_not_get_months_of_grace() -> None:
+    """TikTok's 180 days are its refresh token's; the access token that is listed here lives for hours."""
+    life = Life(POSTBREEZE)
+    assert life.listed(breeze(-5 * DAY, -DAY, platform="tiktok")).verdict.status is EXPIRED

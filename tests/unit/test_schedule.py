@@ -24,18 +24,18 @@ KEYS = [f"source-{number}" for number in range(200)]
 
 @pytest.mark.parametrize("key", KEYS[:20])
 def test_polls_follow_each_other_by_whole_intervals_whatever_their_delay(key: str) -> None:
-    due = schedule.next_poll(NOW, EVERY, key=key)
+    due = schedule.next_poll(NOW, EVERY, key=key, jitter=0.1)
     for number in range(1, 50):
         late_by = number * timedelta(seconds=7)  # up to nearly six minutes, never adding up
-        following = schedule.next_poll(due + late_by, EVERY, key=key)
+        following = schedule.next_poll(due + late_by, EVERY, key=key, jitter=0.1)
         assert following - due == EVERY
         due = following
 
 
 @pytest.mark.parametrize("key", KEYS[:20])
 def test_a_restart_neither_skips_nor_stampedes(key: str) -> None:
-    due = schedule.next_poll(NOW, EVERY, key=key)
-    seconds = [(schedule.next_poll(NOW + n * SECOND, EVERY, key=key) - due) / EVERY for n in range(0, 900, 30)]
+    due = schedule.next_poll(NOW, EVERY, key=key, jitter=0.1)
+    seconds = [(schedule.next_poll(NOW + n * SECOND, EVERY, key=key, jitter=0.1) - due) / EVERY for n in range(0, 900, 30)]
     assert set(seconds) <= {0.0, 1.0}
 
 
@@ -46,13 +46,13 @@ def test_a_restart_neither_skips_nor_stampedes(key: str) -> None:
 def test_the_next_turn_is_half_to_one_and_a_half_intervals_away(now: datetime, every: timedelta) -> None:
     slack = timedelta(milliseconds=1)
     for key in KEYS:
-        wait = schedule.next_poll(now, every, key=key) - now
+        wait = schedule.next_poll(now, every, key=key, jitter=0.1) - now
         assert wait >= every / 2 - slack
-        assert wait <= every * 1.5 + slack or schedule.next_poll(now, every, key=key) == LAST
+        assert wait <= every * 1.5 + slack or schedule.next_poll(now, every, key=key, jitter=0.1) == LAST
 
 
 def test_sources_are_spread_over_the_interval() -> None:
-    quarters = [int((schedule.next_poll(NOW, EVERY, key=key) - NOW - EVERY / 2) / (EVERY / 4)) for key in KEYS]
+    quarters = [int((schedule.next_poll(NOW, EVERY, key=key, jitter=0.1) - NOW - EVERY / 2) / (EVERY / 4)) for key in KEYS]
     assert all(quarters.count(quarter) > 25 for quarter in range(4))
 
 
@@ -150,7 +150,7 @@ def test_a_confirmed_refusal_is_probed_again_hourly_at_most() -> None:
 
 
 def test_N24_the_last_day_of_the_calendar_is_no_obstacle() -> None:
-    assert schedule.next_poll(LAST, EVERY, key="agency") == LAST
+    assert schedule.next_poll(LAST, EVERY, key="agency", jitter=0.1) == LAST
     assert schedule.next_poll_after_failure(LAST, EVERY, failures=1, retry_after=None) == LAST
     assert schedule.next_cohort_probe(LAST, EVERY, source="agency", cohort=1, jitter=0.1) == LAST
     assert schedule.next_failing_probe(LAST, EVERY, confirmed=True) == LAST
