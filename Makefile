@@ -44,8 +44,8 @@ docs: $(VENV)/.dev  ## write those parts of the documents that repeat what the c
 	$(BIN)/python -m docs.generate
 
 lock: $(VENV)/.dev  ## make the hashed requirement files anew
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
 
 bench: $(VENV)/.dev  ## the figures of docs/performance.md
 	$(BIN)/python -m benchmarks

@@ -70,6 +70,8 @@ _TABLES = (
     "sources",
     "probe_rollups",
     "polls",
+    "silences",
+    "channels",
     "meta",
 )  # children before their parents
 
@@ -101,6 +103,7 @@ def _create_sources() -> None:
         _at("last_complete_at", null=True),
         _text("problem", null=True),
         _count("connections"),
+        _count("suspect_polls"),
         sa.PrimaryKeyConstraint("source", "scope", name="pk_scopes"),
         sa.ForeignKeyConstraint(["source"], ["sources.name"], name="fk_scopes_source"),
     )
@@ -234,13 +237,20 @@ def _create_alerts() -> None:
         "incidents",
         _text("id"),
         _text("source"),
+        _text("subject", default="''"),
         _number("connection_id", null=True),
         _at("opened_at"),
         _at("closed_at", null=True),
-        _text("status"),
+        _text("status", null=True),
         _number("stage", null=True),
-        _at("said_at"),
+        _at("said_at", null=True),
         _count("reminders"),
+        _at("look_at", null=True),
+        _text("ack_status", null=True),
+        _number("ack_stage", null=True),
+        _at("ack_until", null=True),
+        _at("acked_at", null=True),
+        _text("ack_comment", null=True),
         sa.PrimaryKeyConstraint("id", name="pk_incidents"),
         sa.ForeignKeyConstraint(["connection_id"], ["connections.id"], name="fk_incidents_connection_id"),
     )
@@ -252,7 +262,14 @@ def _create_alerts() -> None:
         where="closed_at IS NULL AND connection_id IS NOT NULL",
         unique=True,
     )
-    _index("uq_incidents_open_source", "incidents", ["source"], where="closed_at IS NULL AND connection_id IS NULL", unique=True)
+    _index(
+        "uq_incidents_open_source",
+        "incidents",
+        ["source", "subject"],
+        where="closed_at IS NULL AND connection_id IS NULL",
+        unique=True,
+    )
+    _index("ix_incidents_look_at", "incidents", ["look_at"], where="look_at IS NOT NULL AND closed_at IS NULL")
     op.create_table(
         "alerts",
         _text("id"),
@@ -288,6 +305,7 @@ def _create_outbox() -> None:
         _text("lease_owner", null=True),
         _at("lease_until", null=True),
         _yes_no("uncertain"),
+        _yes_no("escalation"),
         _at("sent_at", null=True),
         _text("last_error", null=True),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
@@ -308,6 +326,31 @@ def _create_outbox() -> None:
         sa.ForeignKeyConstraint(["delivery_id"], ["deliveries.id"], name="fk_attempts_delivery_id"),
     )
     _index("ix_attempts_delivery_id", "attempts", ["delivery_id"])
+    op.create_table(
+        "silences",
+        _id(),
+        _text("matchers"),
+        _text("comment"),
+        _at("created_at"),
+        _at("starts_at"),
+        _at("ends_at", null=True),
+        _text("rrule", null=True),
+        _number("lasts", null=True),
+        _text("timezone", default="'UTC'"),
+        _at("removed_at", null=True),
+        sa.PrimaryKeyConstraint("id", name="pk_silences"),
+    )
+    op.create_table(
+        "channels",
+        _text("name"),
+        _text("problem", null=True),
+        _at("failing_since", null=True),
+        _yes_no("broken"),
+        _at("last_success_at", null=True),
+        _at("next_drill_at", null=True),
+        _at("next_report_at", null=True),
+        sa.PrimaryKeyConstraint("name", name="pk_channels"),
+    )
     op.create_table(
         "meta",
         _text("key"),

@@ -158,6 +158,7 @@ scopes = Table(
     _at("last_complete_at"),
     _text("problem", null=True),
     _count("connections"),
+    _count("suspect_polls"),
     PrimaryKeyConstraint("source", "scope"),
 )
 
@@ -220,13 +221,20 @@ incidents = Table(
     metadata,
     Column("id", CleanText, primary_key=True),
     _text("source"),
+    _text("subject", default="''"),
     _ref("connection_id", "connections.id", Integer, null=True),
     _at("opened_at", null=False),
     _at("closed_at"),
-    _text("status"),
+    _text("status", null=True),
     Column("stage", Seconds),
-    _at("said_at", null=False),
+    _at("said_at"),
     _count("reminders"),
+    _at("look_at"),
+    _text("ack_status", null=True),
+    Column("ack_stage", Seconds),
+    _at("ack_until"),
+    _at("acked_at"),
+    _text("ack_comment", null=True),
     Index("ix_incidents_connection_id", "connection_id"),
 )
 _open_connection = text("closed_at IS NULL AND connection_id IS NOT NULL")
@@ -238,7 +246,16 @@ Index(
     sqlite_where=_open_connection,
     postgresql_where=_open_connection,
 )
-Index("uq_incidents_open_source", incidents.c.source, unique=True, sqlite_where=_open_source, postgresql_where=_open_source)
+Index(
+    "uq_incidents_open_source",
+    incidents.c.source,
+    incidents.c.subject,
+    unique=True,
+    sqlite_where=_open_source,
+    postgresql_where=_open_source,
+)
+_to_look_at = text("look_at IS NOT NULL AND closed_at IS NULL")
+Index("ix_incidents_look_at", incidents.c.look_at, sqlite_where=_to_look_at, postgresql_where=_to_look_at)
 
 alerts = Table(
     "alerts",
@@ -274,6 +291,7 @@ deliveries = Table(
     _text("lease_owner", null=True),
     _at("lease_until"),
     _yes_no("uncertain"),
+    _yes_no("escalation"),
     _at("sent_at"),
     _text("last_error", null=True),
     Unique("alert_id", "channel"),
@@ -298,6 +316,34 @@ attempts = Table(
     _text("outcome", null=True),
     _text("detail", null=True),
     Index("ix_attempts_delivery_id", "delivery_id"),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("matchers"),
+    _text("comment"),
+    _at("created_at", null=False),
+    _at("starts_at", null=False),
+    _at("ends_at"),
+    _text("rrule", null=True),
+    Column("lasts", Seconds),
+    _text("timezone", default="'UTC'"),
+    _at("removed_at"),
+)
+
+# What is known of a channel beyond its deliveries. A row appears with the first thing worth remembering.
+channels = Table(
+    "channels",
+    metadata,
+    Column("name", CleanText, primary_key=True),
+    _text("problem", null=True),
+    _at("failing_since"),
+    _yes_no("broken"),
+    _at("last_success_at"),
+    _at("next_drill_at"),
+    _at("next_report_at"),
 )
 
 meta = Table("meta", metadata, Column("key", CleanText, primary_key=True), _text("value"))
