@@ -48,7 +48,7 @@ lock: $(VENV)/.dev  ## make the hashed requirement files anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
 
 bench: $(VENV)/.dev  ## the figures of docs/performance.md
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

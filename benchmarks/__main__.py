@@ -11,11 +11,13 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks import latency
 from benchmarks.setting import ROOT, apis, pinned, write_config
 
 RESULTS = ROOT / "benchmarks" / "results.json"
+PAGE = ROOT / "docs" / "performance.md"
 
 
 def main() -> None:
@@ -37,6 +39,45 @@ def main() -> None:
     print(json.dumps(results, indent=2))
     if arguments.write:
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        PAGE.write_text(page(json.loads(json.dumps(results))), encoding="utf-8")
+
+
+def page(results: dict[str, Any]) -> str:
+    """docs/performance.md."""
+    kinds = [kind for kind in ("sqlite", "postgres") if kind in results]
+    lines = [
+        "# Performance",
+        "",
+        f"Measured {results['at'][:10]} on {results['machine']}, Python {results['python']}, by `make bench ARGS=--write` on an",
+        "otherwise idle machine: the monitor on one core, the simulated APIs on the other. CPU is that of the whole process.",
+        "Each figure is a median, with the range where it says so.",
+        "",
+        "A poll of unchanged connections in one list:",
+        "",
+        "| database | connections | CPU s (range) | rows written | peak memory above rest, MB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in kinds:
+        for size, found in results[kind]["unchanged_poll"].items():
+            cpu = found["cpu_s"]
+            spent = f"{cpu['median']:.3f} ({cpu['min']:.3f} to {cpu['max']:.3f})"
+            lines.append(f"| {kind} | {int(size):,} | {spent} | {found['rows_added']:.0f} | {found['peak_above_rest_mb']} |")
+    lines += [
+        "",
+        "How soon, in seconds:",
+        "",
+        "| database | start to first poll | changed answer to webhook | passed date to webhook, API down |",
+    ]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for kind in kinds:
+        found = results[kind]
+        told, dated = found["transition_to_webhook"]["seconds"], found["date_to_webhook"]["seconds"]
+        lines.append(
+            f"| {kind} | {found['start']['then_s']} | {told['median']} ({told['min']} to {told['max']}) "
+            f"| {dated['median']} ({dated['min']} to {dated['max']}) |"
+        )
+    lines += ["", 'The webhook takes each alert at once here (`group_wait = "0s"`).', ""]
+    return "\n".join(lines)
 
 
 class databases:  # noqa: N801 - reads as a context
