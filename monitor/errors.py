@@ -83,14 +83,21 @@ class StoreHeld(StoreError):
 class DeliveryError(MonitorError):
     """A channel did not take a message."""
 
+    def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.reached = reached
+        """The keys of the channel's recipients that have the message all the same."""
+
 
 class ChannelUnreachable(DeliveryError):
     """The channel could not be reached or answered with a passing error."""
 
     transient = True
 
-    def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str | None = None, *, retry_after: float | None = None, reached: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(message, reached=reached)
         self.retry_after = retry_after
         """Seconds the service asked us to wait, None when it did not say."""
 

@@ -113,25 +113,20 @@ class Snapshot:
 
     external_id: str
     """The provider's id. PostPost and Publora: the whole platformId; the others: id."""
-    scope: str | None = None
-    """Managed user or workspace id, None for the key's owner."""
-    platform: str
-    """Common slug, lower case (x becomes twitter, facebook_page becomes facebook)."""
+    scope: str | None = None  # managed user or workspace id, None for the key's owner
+    platform: str  # common slug, lower case (x becomes twitter, facebook_page becomes facebook)
     word: Word
-    raw_word: str | None = None
-    """The provider's own spelling of its word, where it has one."""
+    raw_word: str | None = None  # the provider's own spelling of its word, where it has one
     expires_at: datetime | None = None
     """The stated expiry, aware UTC; None when none is stated or it means "does not expire"."""
     expires_before: datetime | None = None
     """Only a coarse span was stated ("82d 4h"): the expiry lies in the hour before this instant. Then expires_at is None."""
     refresh: Refresh | None = None
-    account: str | None = None
-    """Stable id of the account on its platform, to recognise a reconnect that got a new external_id."""
+    account: str | None = None  # stable id on its platform, to recognise a reconnect that got a new external_id
     username: str | None = None
     display_name: str | None = None
     profile_url: str | None = None
-    scopes: tuple[str, ...] | None = None
-    """Granted OAuth scopes in the provider's order, None when not reported."""
+    scopes: tuple[str, ...] | None = None  # granted OAuth scopes in the provider's order, None when not reported
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
     flags: frozenset[str] = frozenset()
@@ -192,6 +187,11 @@ class PollReport:
     covers_all: bool = False
     """True when the list spans every scope of the key, so that a scope not named in it is known to be empty."""
 
+    @property
+    def listed(self) -> int:
+        """How many rows were listed, readable or not."""
+        return sum(len(scope.snapshots) + len(scope.unreadable) for scope in self.scopes)
+
 
 class ProbeStatus(StrEnum):
     """The probe axis of a connection, as users see it."""
@@ -207,8 +207,7 @@ class ProbeAnswer:
     """What a test-connection call answered, before any judgement."""
 
     http_status: int
-    status: str | None = None
-    """The body's own status word ("ok" or "error")."""
+    status: str | None = None  # the body's own status word ("ok" or "error")
     message: str | None = None
     token_expires_in: str | None = None
     username: str | None = None
@@ -252,12 +251,13 @@ class Event(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """A delivery's life: pending, sending, then sent, pending again, or dead."""
+    """A delivery's life: pending, sending, then sent, pending again, or dead; skipped where it was no longer wanted."""
 
     PENDING = "pending"
     SENDING = "sending"
     SENT = "sent"
     DEAD = "dead"
+    SKIPPED = "skipped"  # no longer wanted when its time came: an escalation of what was settled meanwhile
 
 
 class HistoryKind(StrEnum):
@@ -313,12 +313,9 @@ class Verdict:
     """What we hold to be true of a connection, and why."""
 
     status: Status
-    reason: str
-    """A stable machine word."""
-    message: str
-    """One sentence for a person."""
-    since: datetime
-    """The instant of the change; the expiry date itself where a trusted date passed."""
+    reason: str  # a stable machine word
+    message: str  # one sentence for a person
+    since: datetime  # the instant of the change; the expiry date itself where a trusted date passed
     flags: frozenset[str] = frozenset()
 
 
@@ -363,6 +360,21 @@ class Policy:
     confirm_failures: int = 2
     confirm_missing: int = 2
     remind_every: timedelta | None = timedelta(hours=24)
+    flap_changes: int = 4
+    """More status changes than this within flap_window are damped to one message an hour."""
+    flap_window: timedelta | None = timedelta(hours=6)
+    """None: nothing is damped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Somebody knows. Quietens an incident until it gets worse than this, recovers, or the date passes."""
+
+    status: Status  # what was acknowledged
+    stage: timedelta | None = None
+    at: datetime
+    until: datetime | None = None
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,8 +391,7 @@ class Said:
 class Alert:
     """What is to be said, once: everything that routing and wording need, so that a message can be written later.
 
-    Exactly one of connection facts (external_id set) or source facts (external_id None) is described. `facts`
-    holds only texts, and no secret.
+    Either a connection is described (external_id set), or a source, or the monitor itself (source empty). Holds no secret.
     """
 
     id: str
@@ -391,8 +402,12 @@ class Alert:
     """Why it is said: an AlertReason word."""
     severity: Severity
     at: datetime
-    source: str
-    provider: ProviderKind
+    source: str  # empty for an alert about the monitor itself
+    provider: ProviderKind | None = None  # None for an alert about the monitor itself
+    subject: str = ""
+    """What a source's or the monitor's own alert is about, where it is not the source as a whole (channel:ops, network, ...)."""
+    count: int = 1
+    """How many connections an alert about a source speaks of."""
     scope: str | None = None
     connection: str | None = None
     """The connection's public id (source/external_id), None for a source's alert."""
@@ -409,6 +424,10 @@ class Alert:
     previous: str | None = None
     stage: timedelta | None = None
     link: str | None = None
+    reminder: int = 0
+    """Which reminder this is, 1 for the first; 0 where it is none."""
+    chart: str | None = None
+    """A picture that belongs to it, as SVG without any text element; channels that carry files show it."""
     labels: dict[str, str] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.model import ConnectionState, Event, Policy, Said, Severity, SourceStatus, Status
+from monitor.model import ConnectionState, Event, Policy, ProbeStatus, Said, Severity, SourceStatus, Status
 
 
 class AlertReason(StrEnum):
@@ -47,7 +47,7 @@ def decide_alert(said: Said | None, state: ConnectionState, *, policy: Policy, n
     if status.rank > said.status.rank:
         return AlertReason.WORSE
     if status.rank < said.status.rank:
-        return AlertReason.CHANGED
+        return AlertReason.NOTHING if _list_lags_behind(said, state) else AlertReason.CHANGED
     if status is Status.EXPIRING_SOON:
         return AlertReason.STAGE if _tighter(state.stage, said.stage) else AlertReason.NOTHING
     if policy.remind_every is not None and timedelta(0) < policy.remind_every <= now - said.at:
@@ -61,6 +61,11 @@ def _ending(said: Said, status: Status, *, renewed: bool) -> AlertReason:
         return AlertReason.NOTHING
     date_was_the_trouble = said.status in (Status.EXPIRING_SOON, Status.EXPIRED)
     return AlertReason.RENEWED if renewed and date_was_the_trouble else AlertReason.RECOVERED
+
+
+def _list_lags_behind(said: Said, state: ConnectionState) -> bool:
+    """The platform takes the token again that it had refused, and the list still says lost: its next answer settles it."""
+    return said.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and "conflict" in state.verdict.flags
 
 
 def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:

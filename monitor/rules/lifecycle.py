@@ -31,9 +31,10 @@ def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context)
     )
 
 
-def miss(state: ConnectionState, context: Context) -> ConnectionState:
-    """A complete list of its scope lacks the connection."""
-    missing = min(state.missing + 1, max(context.policy.confirm_missing, 1))
+def miss(state: ConnectionState, context: Context, *, confirmed: bool = False) -> ConnectionState:
+    """A complete list of its scope lacks the connection; `confirmed` where enough further lists have said so already."""
+    enough = max(context.policy.confirm_missing, 1)
+    missing = enough if confirmed else min(state.missing + 1, enough)
     return _rejudge(state, context, probe=state.probe, missing=missing)
 
 

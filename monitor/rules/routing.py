@@ -55,8 +55,13 @@ def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
     return [channel.name for channel in channels if _takes(channel, alert)]
 
 
+def wants(channel: ChannelFilter, event: Event) -> bool:
+    """Whether a channel takes this kind of event at all: what decides about the end of something that it heard of."""
+    return channel.events is None or event in channel.events
+
+
 def _takes(channel: ChannelFilter, alert: Alert) -> bool:
-    if channel.events is not None and alert.event not in channel.events:
+    if not wants(channel, alert.event):
         return False
     if alert.severity.rank < channel.severity.rank:
         return False

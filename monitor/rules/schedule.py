@@ -16,6 +16,9 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 COHORTS = 256
 """Into so many groups a source's connections are spread over the probe interval."""
 
+MARGIN = 0.1
+"""No turn comes sooner than this part of an interval after the one before."""
+
 RETRY_CAP = timedelta(minutes=15)
 """A source that fails is tried again at least this often."""
 
@@ -34,10 +37,10 @@ def cohort_of(scope: str | None, external_id: str) -> int:
 
 
 def next_on_grid(now: datetime, every: timedelta, *, phase: float) -> datetime:
-    """The grid instant that is nearest to one interval from now: between half an interval and one and a half."""
+    """The next grid instant that is at least a tenth of an interval away: never later than an interval and a tenth."""
     seconds = every.total_seconds()
     elapsed = (now - _EPOCH).total_seconds() / seconds - phase
-    turns = floor(elapsed + 0.5) + 1
+    turns = floor(elapsed + MARGIN) + 1
     return _later(_EPOCH, (turns + phase) * seconds)
 
 
@@ -70,6 +73,11 @@ def next_failing_probe(now: datetime, every: timedelta, *, confirmed: bool) -> d
     """When a refused connection is probed again: within 60 s to confirm, then hourly at most, to see it recover."""
     wait = min(every, timedelta(hours=1)) if confirmed else min(every, CONFIRM_WITHIN / 2)
     return _later(now, wait.total_seconds())
+
+
+def latest(now: datetime, every: timedelta) -> datetime:
+    """The latest instant at which something with this interval can rightly be due next."""
+    return now + every * (1 + 2 * MARGIN)
 
 
 def postponed(now: datetime, seconds: float) -> datetime:

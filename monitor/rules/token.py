@@ -70,11 +70,6 @@ class Evidence:
             crossed is not None and self.expires_at is not None and not lifetimes.moved_later(crossed, self.expires_at, LATER_BY)
         )
 
-    @property
-    def until(self) -> str:
-        """The date in words, for a sentence."""
-        return f"{self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else "no date"
-
 
 Rule = Callable[[Evidence], Finding | None]
 
@@ -96,7 +91,7 @@ def gather(snapshot: Snapshot, previous: TokenState | None, context: Context) ->
         lifetime=lifetime,
         window=lifetimes.window_of(context.policy, lifetime),
         refresh_fails=fails,
-        refresh_failures=_counted(previous, context) if passing else 0,
+        refresh_failures=_counted(previous, expires_at, context) if passing else 0,
     )
 
 
@@ -108,8 +103,10 @@ def _held_date(snapshot: Snapshot, previous: TokenState | None) -> datetime | No
     return min(stated, previous.expires_at) if abs(stated - previous.expires_at) <= LATER_BY else stated
 
 
-def _counted(previous: TokenState | None, context: Context) -> int:
-    before = previous.refresh_failures if previous else 0
+def _counted(previous: TokenState | None, expires_at: datetime | None, context: Context) -> int:
+    """A date that moved on in between means that a refresh succeeded: counting begins anew."""
+    renewed = previous is not None and lifetimes.moved_later(previous.expires_at, expires_at, timedelta(0))
+    before = previous.refresh_failures if previous is not None and not renewed else 0
     return min(before + context.polled, REFRESH_FAILURES_BEFORE_WARNING)
 
 
@@ -149,7 +146,7 @@ def provider_expired(e: Evidence) -> Finding | None:
     if e.word is not Word.EXPIRED:
         return None
     if e.past:
-        return Finding(Status.EXPIRED, "expiry_passed", f"The provider says that the token expired (its date: {e.until}).")
+        return Finding(Status.EXPIRED, "expiry_passed", "The provider says that the token expired.")
     return Finding(
         Status.EXPIRED, "rejected_by_platform", "The provider says expired before the date: the platform rejected the token."
     )
@@ -169,7 +166,7 @@ def trusted_date_passed(e: Evidence) -> Finding | None:
     told = e.context.polled or (e.previous is not None and "conflict" in e.previous.flags)
     disagrees = told and e.word in (Word.VALID, Word.EXPIRING_SOON)
     flags = frozenset({"conflict"}) if disagrees else frozenset()
-    return Finding(Status.EXPIRED, "date_passed", f"The token ran out on {e.until}.", flags)
+    return Finding(Status.EXPIRED, "date_passed", "The token reached its expiry date.", flags)
 
 
 def expired_until_date_moves(e: Evidence) -> Finding | None:
@@ -188,8 +185,8 @@ def refresh_rejected(e: Evidence) -> Finding | None:
         return None
     why = f"The provider could not renew the token (HTTP {refresh.error_status}: {refresh.error})"
     if e.past and e.context.clock_trusted:
-        return Finding(Status.EXPIRED, "refresh_rejected", f"{why} and it ran out on {e.until}.")
-    return Finding(Status.EXPIRING_SOON, "refresh_rejected", f"{why}; it will run out ({e.until}).")
+        return Finding(Status.EXPIRED, "refresh_rejected", f"{why} and it ran out.")
+    return Finding(Status.EXPIRING_SOON, "refresh_rejected", f"{why}.")
 
 
 def overdue_beyond_grace(e: Evidence) -> Finding | None:
@@ -198,7 +195,7 @@ def overdue_beyond_grace(e: Evidence) -> Finding | None:
         return None
     if -e.left <= lifetimes.grace_of(e.snapshot, e.lifetime):
         return None
-    text = f"The token ran out on {e.until} and was not renewed; the provider still says active."
+    text = "The token ran out and was not renewed; the provider still says active."
     return Finding(Status.EXPIRED, "refresh_overdue", text)
 
 
@@ -206,7 +203,7 @@ def refresh_keeps_failing(e: Evidence) -> Finding | None:
     """The refresh fails for a passing reason: worth a warning near the expiry or after three polls."""
     if e.word is not Word.VALID or not e.refresh_fails or e.snapshot.refresh is None:
         return None
-    near = e.left is not None and e.left <= e.window and not lifetimes.is_short_lived(e.snapshot)
+    near = e.context.clock_trusted and e.left is not None and e.left <= e.window and not lifetimes.is_short_lived(e.snapshot)
     text = f"The provider's attempts to renew the token fail ({e.snapshot.refresh.error})."
     if near or e.refresh_failures >= REFRESH_FAILURES_BEFORE_WARNING:
         return Finding(Status.EXPIRING_SOON, "refresh_failing", text, frozenset({"refresh_failing"}))
@@ -227,7 +224,7 @@ def renewal_overdue(e: Evidence) -> Finding | None:
         return None
     if e.left > e.window or not e.context.clock_trusted:
         return None
-    text = f"The token runs out on {e.until}; the service normally renews it by itself and has not."
+    text = "The token runs out soon; the service normally renews it by itself and has not."
     return Finding(Status.EXPIRING_SOON, "renewal_overdue", text)
 
 
@@ -246,15 +243,15 @@ def provider_expiring_soon(e: Evidence) -> Finding | None:
         return _expiring_until_date_moves(e) or Finding(
             Status.VALID,
             "outside_window",
-            f"The token runs out on {e.until}, later than the set window; the provider warns already.",
+            "The provider warns already; the token runs out later than the set window.",
         )
-    return Finding(Status.EXPIRING_SOON, "provider_expiring_soon", f"The provider says that the token expires soon ({e.until}).")
+    return Finding(Status.EXPIRING_SOON, "provider_expiring_soon", "The provider says that the token expires soon.")
 
 
 def trusted_date_near(e: Evidence) -> Finding | None:
     """A date that can be trusted lies within the window."""
     if e.clock_may_raise and e.left is not None and e.left <= e.window:
-        return Finding(Status.EXPIRING_SOON, "expires_within", f"The token runs out on {e.until}.")
+        return Finding(Status.EXPIRING_SOON, "expires_within", "The token runs out soon.")
     return None
 
 
@@ -279,7 +276,7 @@ def provider_valid(e: Evidence) -> Finding | None:
     if e.expires_at is None:
         return Finding(Status.VALID, "non_expiring", "Valid; no expiry date.")
     flags = frozenset({"stale_date"}) if e.past else frozenset()
-    return Finding(Status.VALID, "provider_valid", f"Valid (date: {e.until}).", flags)
+    return Finding(Status.VALID, "provider_valid", "Valid.", flags)
 
 
 def does_not_expire(e: Evidence) -> Finding | None:
@@ -296,10 +293,10 @@ def by_date_alone(e: Evidence) -> Finding | None:
     if e.expires_at is None:
         return Finding(Status.VALID, "no_expiry_date", "Listed, without an expiry date.", frozenset({"low_confidence"}))
     if not e.past:
-        return Finding(Status.VALID, "date_ahead", f"The stated date is {e.until}.", frozenset({"low_confidence"}))
+        return Finding(Status.VALID, "date_ahead", "The provider states a date and no more.", frozenset({"low_confidence"}))
     if e.snapshot.platform in lifetimes.RENEWED_BY_PROVIDER or not e.context.clock_trusted:
-        return Finding(Status.UNKNOWN, "stale_date", f"The stated date {e.until} is past, which proves nothing on this platform.")
-    return Finding(Status.EXPIRED, "date_past", f"The stated date {e.until} is past.")
+        return Finding(Status.UNKNOWN, "stale_date", "The stated date is past, which proves nothing on this platform.")
+    return Finding(Status.EXPIRED, "date_past", "The stated date is past.")
 
 
 def provider_cannot_tell(e: Evidence) -> Finding:

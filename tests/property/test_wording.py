@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.model import Event, ProviderKind, Severity
-from monitor.rules.wording import Dispatch, Limits, clean, clean_id, compose, defuse, fit, render
+from monitor.rules.wording import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render
 from tests.factories import NOW, make_alert
 
 NASTY = st.sampled_from(
@@ -91,25 +91,31 @@ def test_an_id_is_either_plain_or_harmless(text: str) -> None:
         shared=st.booleans(),
         lines=st.sampled_from([0, 0, 2, 10]),
     ),
-    copies=st.integers(1, 4),
+    markup=st.sampled_from(list(Markup)),
+    files=st.booleans(),
+    copies=st.integers(1, 5),
     about_source=st.booleans(),
 )
-def test_any_alert_can_be_said_on_any_channel(*, limits: Limits, copies: int, about_source: bool, **facts: object) -> None:
+def test_any_alert_can_be_said_on_any_channel(
+    *, limits: Limits, markup: Markup, files: bool, copies: int, about_source: bool, **facts: object
+) -> None:
     if about_source:
         facts["external_id"] = None
     elif facts["external_id"] == "":
         facts["external_id"] = "x"
-    alerts = [make_alert(id=f"alert-{number}", **facts) for number in range(copies)]
+    alerts = [make_alert(id=f"alert-{number}", incident=f"inc-{number % 3}", **facts) for number in range(copies)]
     message = compose([Dispatch(alert=alert) for alert in alerts], timezone="Europe/Berlin", now=NOW)
-    parts = fit(message, limits)
+    on_top = limits.shared or limits.title == 0
+    parts = fit(message, Profile(limits=limits, markup=markup, marked_title=on_top and markup is not Markup.TEXT, files=files))
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == [alert.id for alert in alerts]
+    assert len(parts) <= 3
     for part in (*parts, render(message)):
         part.body.encode()
         assert part.body.strip()
         assert "\n" not in part.title
         assert "@everyone" not in part.title + part.body
         assert "<!channel>" not in part.title + part.body
-    assert all(len(part.body) <= max(limits.body, 60) for part in parts)
+    assert markup is Markup.MAIL or all(len(part.body) <= max(limits.body, 60) for part in parts)
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001 - zones are added

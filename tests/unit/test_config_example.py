@@ -22,6 +22,8 @@ ENV = {
     "POSTPEER_API_KEY": "c",
     "OPS_APPRISE_URL": "json://localhost/ops",
     "ACME_APPRISE_URL": "json://localhost/acme",
+    "BOSS_APPRISE_URL": "json://localhost/boss",
+    "LAST_APPRISE_URL": "json://localhost/last",
     "HEARTBEAT_URL": "https://hc-ping.com/abc",
     "A_KEY": "sk_one",
     "B_KEY": "sk_two",
@@ -44,7 +46,7 @@ def paths_in(value: Any, prefix: str = "") -> set[str]:
     for key, item in value.items():
         step = "<platform>" if prefix.endswith("platforms") else key
         path = f"{prefix}.{step}" if prefix else step
-        if isinstance(item, list) and item and isinstance(item[0], dict):
+        if key in ("sources", "channels") and item and isinstance(item[0], dict):
             found = found.union(*(paths_in(entry, f"{path}[]") for entry in item))
         elif isinstance(item, dict) and (key in TABLES or prefix.endswith("platforms")):
             found |= paths_in(item, path)

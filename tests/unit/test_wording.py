@@ -9,7 +9,20 @@ import pytest
 
 from monitor.model import Alert, Event, ProviderKind, Severity
 from monitor.rules.alerting import AlertReason
-from monitor.rules.wording import Dispatch, Limits, Part, Tone, clean, clean_id, compose, compose_test, defuse, fit, render
+from monitor.rules.wording import (
+    Dispatch,
+    Limits,
+    Part,
+    Profile,
+    Tone,
+    clean,
+    clean_id,
+    compose,
+    compose_test,
+    defuse,
+    fit,
+    render,
+)
 from tests.factories import NOW, make_alert
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -306,11 +319,12 @@ def test_a_hostile_id_is_not() -> None:
     assert "https://" not in clean_id("https://evil.example")
 
 
-@pytest.mark.parametrize("limits", [Limits(body=2000, shared=True), Limits(body=4096, title=0), Limits(body=700, title=250)])
-def test_A09_what_does_not_fit_is_divided_by_whole_alerts_with_everybody_named_once(limits: Limits) -> None:
-    alerts = [expired(number, label=f"Customer {number}") for number in range(200)]
-    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), limits)
+@pytest.mark.parametrize("limits", [Limits(body=2000, shared=True), Limits(body=4096, title=0), Limits(body=1500, title=250)])
+def test_what_does_not_fit_whole_is_divided_by_whole_alerts_with_everybody_named_once(limits: Limits) -> None:
+    alerts = [expired(number, label=f"Customer {number}") for number in range(30)]
+    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Profile(limits=limits))
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == sorted(alert.id for alert in alerts)
+    assert 1 < len(parts) <= 3
     for number, part in enumerate(parts, start=1):
         assert part.title.endswith(f"({number}/{len(parts)})")
         on_top = limits.shared or limits.title == 0
@@ -320,14 +334,15 @@ def test_A09_what_does_not_fit_is_divided_by_whole_alerts_with_everybody_named_o
 
 
 def test_parts_are_as_few_as_the_limit_allows() -> None:
-    alerts = [expired(number) for number in range(40)]
-    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Limits(body=2000))
+    alerts = [expired(number) for number in range(20)]
+    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Profile(limits=Limits(body=2000)))
+    assert len(parts) > 1
     assert all(len(first.body) > 1600 for first in parts[:-1])
 
 
 def test_a_short_message_channel_gets_untitled_single_lines_with_name_id_and_date() -> None:
     message = compose([Dispatch(alert=expired(1)), Dispatch(alert=expiring(2))], timezone="UTC", now=NOW)
-    first, second = fit(message, Limits(body=160, title=0))
+    first, second = fit(message, Profile(limits=Limits(body=160, title=0)))
     assert (first.title, second.title) == ("", "")
     assert first.body.startswith(
         "(1/2) expired: Acme Ltd (linkedin-1), linkedin at agency. It expired Tue 10 Mar 2026 10:00 UTC, 2 hours ago."
@@ -338,13 +353,13 @@ def test_a_short_message_channel_gets_untitled_single_lines_with_name_id_and_dat
 
 def test_a_channel_with_few_lines_gets_one_line_for_each_alert() -> None:
     alerts = [Dispatch(alert=expired(number)) for number in range(5)]
-    parts = fit(compose(alerts, timezone="UTC", now=NOW), Limits(body=10_000, lines=2))
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), Profile(limits=Limits(body=10_000, lines=2)))
     assert [part.body.count("\n") + 1 for part in parts] == [2, 2, 1]
 
 
 def test_a_long_title_leaves_room_for_the_number() -> None:
     alerts = [Dispatch(alert=expired(number)) for number in range(50)]
-    parts = fit(compose(alerts, timezone="UTC", now=NOW), Limits(body=700, title=30))
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), Profile(limits=Limits(body=700, title=30)))
     assert max(len(part.title) for part in parts) <= 30
 
 
@@ -357,3 +372,12 @@ def test_a_test_message_says_that_it_is_no_more_than_that() -> None:
     part = render(compose_test("ops", timezone="UTC", now=NOW))
     assert part.title == "[TEST] Token monitor reaches channel ops"
     assert "This is a test of the channel ops, sent Tue 10 Mar 2026 12:00 UTC." in part.body
+
+
+def test_a_report_is_told_line_by_line_under_its_first_one() -> None:
+    first = "2 connections need a person in the next 30 days, in 1 sitting."
+    lines = f"{first}\nNow: 2 on LinkedIn at agency: @everyone, Beta.\nChannels: ops."
+    about = {"external_id": None, "connection": None, "platform": None, "label": None, "source": "", "provider": None}
+    part = say(make_alert(event=Event.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about))
+    assert part.title == "[REPORT] 2 connections need a person in the next 30 days, in 1 sitting"
+    assert part.body == f"{first}\n\n- Now: 2 on LinkedIn at agency: @\u200beveryone, Beta.\n- Channels: ops.\n\nAlert: alert-1"

@@ -1,0 +1,103 @@
+"""Windows that recur: an RRULE of the calendar, wall-clock times of one time zone, right on the nights when clocks change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dateutil.rrule import rrule, rrulestr
+
+FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+"""Finer ones make no window that anybody wants, and can take for ever to search."""
+
+_PARTS = frozenset(
+    {
+        "FREQ", "INTERVAL", "COUNT", "WKST", "BYDAY", "BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS", "BYHOUR",
+        "BYMINUTE",
+    }
+)  # fmt: skip
+_CYCLE = range(9932, 9960)
+"""Twenty-eight years hold every calendar there is. Begun here, a search that finds nothing ends soon: with the year 9999."""
+_DAY = timedelta(days=1)
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError)
+"""What dateutil raises on a text that is no rule."""
+
+
+def rule_problem(text: str) -> str | None:
+    """Why this is no RRULE that can be used, as the end of a sentence; None where it can."""
+    parts = [part.partition("=") for part in text.strip().split(";")]
+    names = [name.strip().upper() for name, _, _ in parts]
+    if any(not mark or not value.strip() for _, mark, value in parts):
+        return "is no RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."
+    if "UNTIL" in names:
+        return "holds UNTIL: say when it all ends with --until instead."
+    unknown = [name for name in names if name not in _PARTS]
+    if unknown or len(set(names)) < len(names):
+        return f"holds {unknown[0]}, which is not used here." if unknown else "names a part twice."
+    values = {name: value.strip().upper() for name, (_, _, value) in zip(names, parts, strict=True)}
+    if values.get("FREQ") not in FREQUENCIES:
+        return f"must have FREQ={', '.join(FREQUENCIES[:-1])} or {FREQUENCIES[-1]}."
+    for name in ("INTERVAL", "COUNT"):
+        digits = values.get(name, "1")
+        if not (digits.isascii() and digits.isdigit() and int(digits[:6]) >= 1 and len(digits) <= 6):
+            return f"has {name}={values[name][:20]}, but a whole number of at least 1 is needed."
+    return None
+
+
+def recurs(text: str, local_start: datetime) -> bool:
+    """Whether a rule that has no problem ever comes due, counted from a naive local time."""
+    return _rule(text, local_start) is not None
+
+
+def windows(text: str, start: datetime, lasts: timedelta, *, zone: ZoneInfo | None, after: datetime) -> Iterator[tuple[Any, Any]]:
+    """The windows that end after an instant, as (begin, end) in UTC, in order; none for a rule that cannot be used.
+
+    A window goes from wall-clock time to wall-clock time: one of 24 hours is the whole day, also the day of 23 or 25. In an
+    hour that comes twice it begins with the first and ends with the second; a time that the clocks jump over is read as if
+    they had not jumped yet, and no window is lost to that.
+    """
+    try:
+        rule = _rule(text, _local(start, zone))
+        if rule is None or lasts <= timedelta(0):
+            return
+        for local in rule.xafter(_local(after, zone) - lasts - 2 * _DAY, inc=True):
+            begin, end = _instant(local, zone, last=False), _instant(local + lasts, zone, last=True)
+            end = end if end > begin else begin + lasts
+            if end > after:
+                yield begin, end
+    except _BROKEN:
+        return
+
+
+@lru_cache(maxsize=256)
+def _rule(text: str, local_start: datetime) -> Any:
+    """The rule, None where it cannot be used or never comes due. It remembers what it has worked out."""
+    if rule_problem(text) is not None:
+        return None
+    try:
+        rule = rrulestr(text, dtstart=local_start, cache=True)
+        if not isinstance(rule, rrule):
+            return None
+        begin = local_start.replace(year=_same_calendar(local_start.year))
+        return rule if next(iter(rule.replace(dtstart=begin, count=None)), None) is not None else None
+    except _BROKEN:
+        return None
+
+
+def _same_calendar(year: int) -> int:
+    """A late year whose days fall on the same weekdays, as do those of the decades after it."""
+    wanted = datetime(year, 1, 1).weekday(), year % 4  # noqa: DTZ001 - a calendar, no instant
+    return next(late for late in _CYCLE if (datetime(late, 1, 1).weekday(), late % 4) == wanted)  # noqa: DTZ001 - as above
+
+
+def _local(instant: datetime, zone: ZoneInfo | None) -> datetime:
+    return instant.astimezone(zone or UTC).replace(tzinfo=None, fold=0)
+
+
+def _instant(local: datetime, zone: ZoneInfo | None, *, last: bool) -> datetime:
+    """The first or last instant at which the clocks show this time."""
+    first, second = (local.replace(tzinfo=zone or UTC, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return second if last and second > first else first

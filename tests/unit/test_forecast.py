@@ -1,0 +1,118 @@
+"""What will need a person, grouped into sittings, and the weekly hour at which that is told."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from monitor.model import ProviderKind, Status, Verdict, Word
+from monitor.reporter import lettering
+from monitor.reporter.chart import LANES, timeline
+from monitor.rules.forecast import Need, need_of, sittings_of
+from monitor.rules.weekly import next_weekly
+from tests.factories import NOW, make_state
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+MONTH = 30 * DAY
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def need(days: float, **over: Any) -> Need:
+    values: dict[str, Any] = {
+        "connection": f"agency/linkedin-{days}",
+        "source": "agency",
+        "platform": "linkedin",
+        "label": "Acme",
+        "status": Status.VALID,
+        "by": NOW + days * DAY,
+    }
+    return Need(**{**values, **over})
+
+
+def found(**over: Any) -> Need | None:
+    verdict = over.pop("verdict", None)
+    state = make_state(**over, **({"verdict": verdict} if verdict else {}))
+    return need_of(state, connection="agency/x", source="agency", provider=ProviderKind.POSTPOST, now=NOW, within=MONTH)
+
+
+@pytest.mark.parametrize(
+    ("over", "needed"),
+    [
+        ({"expires_at": NOW + MONTH}, True),  # exactly at the horizon
+        ({"expires_at": NOW + MONTH + SECOND}, False),
+        ({"expires_at": None}, False),
+        ({"expires_at": NOW + DAY, "platform": "facebook"}, False),  # a date that cannot be trusted
+        ({"expires_at": NOW + DAY, "platform": "facebook", "status": Status.EXPIRING_SOON}, True),  # the provider warns of it
+        ({"expires_at": NOW + DAY, "status": Status.UNKNOWN}, True),
+        ({"expires_at": NOW + 300 * DAY, "status": Status.REVOKED}, True),  # what is broken needs a person now
+        ({"expires_at": None, "status": Status.FAILING, "word": Word.NO_HEALTH}, True),
+    ],
+)
+def test_what_is_broken_and_what_runs_out_for_sure_needs_a_person(over: dict[str, Any], needed: bool) -> None:
+    assert (found(**over) is not None) is needed
+
+
+def test_what_is_broken_is_due_since_it_broke() -> None:
+    verdict = Verdict(status=Status.EXPIRED, reason="stated", message="", since=NOW - 3 * DAY)
+    broken = found(verdict=verdict)
+    assert broken is not None
+    assert broken.overdue
+    assert broken.by == NOW - 3 * DAY
+
+
+def test_sittings_hold_what_lies_within_three_days_worst_first() -> None:
+    needs = [need(20), need(9), need(12), need(12.1), need(1, platform="threads")]
+    needs += [need(-2, status=Status.EXPIRED), need(-1, status=Status.REVOKED), need(-9, status=Status.FAILING, source="studio")]
+    told = [(each.source, each.platform, [round((one.by - NOW) / DAY, 1) for one in each.needs]) for each in sittings_of(needs)]
+    assert told == [
+        ("agency", "linkedin", [-1.0, -2.0]),  # revoked before expired, in one sitting
+        ("studio", "linkedin", [-9.0]),  # failing is less severe, however long
+        ("agency", "threads", [1.0]),
+        ("agency", "linkedin", [9.0, 12.0]),  # exactly three days apart
+        ("agency", "linkedin", [12.1]),
+        ("agency", "linkedin", [20.0]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-03-23 07:59:59", "2026-03-23T07:00Z"),
+        ("2026-03-23 08:00", "2026-03-30T06:00Z"),  # exactly at it: the next one, which is after the change of the clock
+        ("2026-03-24 00:00", "2026-03-30T06:00Z"),
+        ("2026-10-19 09:00", "2026-10-26T07:00Z"),  # and back
+    ],
+)
+def test_the_weekly_hour_is_that_of_the_wall_clock(now: str, expected: str) -> None:
+    instant = datetime.fromisoformat(now).replace(tzinfo=BERLIN).astimezone(UTC)
+    assert next_weekly(instant, weekday=0, at=time(8), zone=BERLIN) == datetime.fromisoformat(expected)
+
+
+def test_a_weekly_hour_that_the_clock_skips_comes_once_all_the_same() -> None:
+    before = datetime(2026, 3, 29, 0, tzinfo=UTC)
+    first = next_weekly(before, weekday=6, at=time(2, 30), zone=BERLIN)
+    assert first == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert next_weekly(first, weekday=6, at=time(2, 30), zone=BERLIN) == datetime(2026, 4, 5, 0, 30, tzinfo=UTC)
+
+
+def test_the_picture_is_well_formed_bounded_and_needs_no_font() -> None:
+    sittings = sittings_of(need(number, source=f"<&{number}>") for number in range(1, 40))
+    drawn = timeline(sittings, now=NOW, ahead=MONTH)
+    tree = ET.fromstring(drawn)  # noqa: S314 - our own drawing
+    assert {child.tag.rpartition("}")[2] for child in tree} <= {"path", "rect", "circle"}
+    assert len(drawn) < 200_000
+    assert drawn.count("<circle") == LANES
+    assert timeline((), now=NOW, ahead=MONTH).startswith("<svg")
+
+
+def test_letters_have_strokes_and_strangers_become_question_marks() -> None:
+    plain = lettering.path("ABC 123", 0, 0, size=12)
+    assert plain
+    assert lettering.path("a\u0301bc 123", 0, 0, size=12) == plain
+    assert lettering.path("\u4e16", 0, 0, size=12) == lettering.path("?", 0, 0, size=12)
+    assert lettering.width("", size=12) == 0
+    assert lettering.width("AB", size=6) == 10
