@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from monitor.model import Alert, Event
 from monitor.store.bulk import insert_many
 from monitor.store.codec import decode_alert, encode_alert
 from monitor.store.schema import alerts, incidents
+from monitor.store.sql import chunked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +108,12 @@ def count_alerts(conn: Connection) -> dict[Event, int]:
     """How many alerts of each event are stored; events without any are left out."""
     rows = conn.execute(select(alerts.c.event, func.count()).group_by(alerts.c.event)).all()
     return {Event(event): count for event, count in rows}
+
+
+def last_spoken(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
+    """When each of these connections was last spoken of; those that never were are left out."""
+    found: dict[int, datetime] = {}
+    for chunk in chunked(connection_ids):
+        query = select(alerts.c.connection_id, func.max(alerts.c.at)).where(alerts.c.connection_id.in_(chunk))
+        found.update((row, at) for row, at in conn.execute(query.group_by(alerts.c.connection_id)))
+    return found

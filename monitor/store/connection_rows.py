@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 from monitor.model import (
@@ -18,20 +17,13 @@ from monitor.model import (
     Verdict,
     Word,
 )
-
-COHORTS = 256
-"""Connections are probed in this many groups per source, so that a probe that changed nothing costs one row per group."""
+from monitor.rules.schedule import cohort_of
 
 # A dict lookup costs a tenth of calling the Enum class, and every row needs four.
 _STATUS = {each.value: each for each in Status}
 _WORD = {each.value: each for each in Word}
 _PROBE = {each.value: each for each in ProbeStatus}
 _FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
-
-
-def cohort_of(scope: str | None, external_id: str) -> int:
-    """The group in which a connection is probed: stable over restarts and machines."""
-    return zlib.crc32(f"{scope or ''}/{external_id}".encode("utf-8", "replace")) % COHORTS
 
 
 def encode_state(state: ConnectionState) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
-from monitor.model import ConnectionState, ProviderKind
+from monitor.model import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
 from monitor.store.bulk import insert_many, update_many
 from monitor.store.connection_list import ConnectionRow, count_by_status, find_connections, get_connection, list_connections
-from monitor.store.connection_rows import cohort_of, decode_state, encode_state
+from monitor.store.connection_rows import decode_state, encode_state
 from monitor.store.schema import connections, sources
 from monitor.store.sql import chunked, next_ids
 from monitor.store.types import instant_reader
@@ -26,18 +26,20 @@ __all__ = [
     "Keep",
     "Known",
     "NewConnection",
-    "cohort_of",
     "count_by_status",
+    "count_refused",
     "due_changes",
     "find_by_account",
     "find_connections",
     "get_connection",
     "index",
     "insert",
+    "judge_again",
     "list_connections",
     "load",
     "next_change_due",
     "retire",
+    "retire_scope",
     "update",
 ]
 
@@ -108,10 +110,10 @@ def index(conn: Connection, source: str) -> dict[tuple[str | None, str], Known]:
 
 
 def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
-    """The whole state of these connections by id; ids that do not exist are left out."""
+    """The whole state of these connections by id; those that do not exist or are retired are left out."""
     found: dict[int, ConnectionState] = {}
     for chunk in chunked(ids):
-        for row in conn.execute(select(connections).where(_c.id.in_(chunk))):
+        for row in conn.execute(select(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None))):
             found[row.id] = decode_state(row)
     return found
 
@@ -201,7 +203,31 @@ def retire(conn: Connection, connection_id: int, now: datetime) -> bool:
     return conn.execute(statement.values(retired_at=now, next_change_at=None, next_probe_at=None)).rowcount == 1
 
 
+def retire_scope(conn: Connection, source: str, scope: str | None, now: datetime) -> list[int]:
+    """Retire every connection of a scope that is no longer watched; their ids."""
+    theirs = _c.source == source, _c.scope == (scope or ""), _c.retired_at.is_(None)
+    ids = list(conn.scalars(select(_c.id).where(*theirs).order_by(_c.id)))
+    conn.execute(sql_update(connections).where(*theirs).values(retired_at=now, next_change_at=None, next_probe_at=None))
+    return ids
+
+
+def judge_again(conn: Connection, source: str, now: datetime) -> None:
+    """Have every connection of a source judged anew, by the clock and by the next poll: the settings changed."""
+    theirs = _c.source == source, _c.retired_at.is_(None)
+    conn.execute(sql_update(connections).where(*theirs).values(recheck_at=now))
+    dated = sql_update(connections).where(*theirs, _c.token_expires_at.is_not(None))
+    conn.execute(dated.values(next_change_at=now))
+
+
 def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) -> None:
     """Plan the own, earlier probe of connections that did not change otherwise; None leaves them to their cohort."""
     for chunk in chunked(ids):
-        conn.execute(sql_update(connections).where(_c.id.in_(chunk)).values(next_probe_at=at))
+        conn.execute(sql_update(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None)).values(next_probe_at=at))
+
+
+def count_refused(conn: Connection, source: str) -> dict[str, tuple[int, int]]:
+    """Per platform of a source: how many connections are refused by the platform, and how many are probed at all."""
+    refused = func.sum(case(((_c.status == Status.FAILING) & (_c.probe_finding == ProbeFinding.FAILING), 1), else_=0))
+    probed = _c.probe_status.in_([ProbeStatus.OK, ProbeStatus.FAILING])
+    query = select(_c.platform, refused, func.count()).where(_c.source == source, _c.retired_at.is_(None), probed)
+    return {platform: (int(bad), total) for platform, bad, total in conn.execute(query.group_by(_c.platform))}

@@ -21,8 +21,12 @@ class AttemptRow:
     started_at: datetime
     finished_at: datetime | None
     outcome: str | None
-    """sent, failed, rejected (for good) or unknown (in flight at a crash); None while it is being sent."""
+    """sent, failed, rejected (for good) or unknown (in flight at a crash); None while it is being sent.
+
+    `reached` is a line of its own beside a failed one: a recipient of the channel that has the message all the same.
+    """
     detail: str | None
+    """What the service answered; for `reached` the recipient's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from monitor.errors import StoreError
 
+NO_DRIVER = "PostgreSQL needs its driver: pip install 'psycopg[binary]' where token-monitor is installed."
 APPLICATION = "token-monitor"
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STATEMENT_TIMEOUT = timedelta(seconds=30)
@@ -91,7 +92,7 @@ def postgres_engine(url: URL, *, pool: type[Pool] = QueuePool, pool_timeout: tim
             **sized,
         )
     except ModuleNotFoundError:
-        raise StoreError("PostgreSQL needs one more package: pip install 'token-expiry-monitor[postgres]'.") from None
+        raise StoreError(NO_DRIVER) from None
 
 
 def connect_arguments(url: URL, *, application: str, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> dict[str, Any]:

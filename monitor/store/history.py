@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from monitor.model import HistoryEntry, HistoryKind
 from monitor.store.bulk import insert_many
 from monitor.store.schema import events
+from monitor.store.sql import chunked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,17 @@ def recent(
     return [
         EventRow(id=row.id, source=row.source, connection_id=row.connection_id, entry=_entry(row)) for row in conn.execute(query)
     ]
+
+
+def status_changes_since(conn: Connection, connection_ids: Iterable[int], since: datetime) -> dict[int, int]:
+    """How often each of these connections changed its status since an instant; those that did not are left out."""
+    found: dict[int, int] = {}
+    for chunk in chunked(connection_ids):
+        query = select(events.c.connection_id, func.count()).where(
+            events.c.connection_id.in_(chunk), events.c.kind == HistoryKind.STATUS_CHANGED, events.c.at >= since
+        )
+        found.update((row, count) for row, count in conn.execute(query.group_by(events.c.connection_id)))
+    return found
 
 
 def _entry(row: Row[Any]) -> HistoryEntry:

@@ -8,24 +8,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
-from monitor.model import Said, Status
-from monitor.store.bulk import insert_many, update_many
-from monitor.store.schema import incidents
+from monitor.model import Ack, DeliveryState, Said, Status
+from monitor.store.bulk import insert_many
+from monitor.store.schema import alerts, deliveries, incidents
 from monitor.store.sql import chunked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One incident of a connection, or of a source where connection_id is None."""
+    """One incident of a connection, or where connection_id is None of a source (or of the monitor: source empty)."""
 
     id: str
     source: str
     connection_id: int | None
     opened_at: datetime
-    said: Said
+    said: Said | None
+    """None while nothing was said: it was held back from the start."""
     closed_at: datetime | None = None
+    subject: str = ""
+    """What a source's incident is about, where it is not that the source cannot be read."""
+    look_at: datetime | None = None
+    """When it must be judged again although nothing changed: a reminder, the end of a hold."""
+    ack: Ack | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +40,22 @@ class NewIncident:
 
     source: str
     connection_id: int | None
-    said: Said
+    said: Said | None
     id: str | None = None
     """None lets the store choose one."""
+    subject: str = ""
+    look_at: datetime | None = None
 
 
 def _row(row: Row[Any]) -> Incident:
-    said = Said(status=Status(row.status), stage=row.stage, at=row.said_at, reminders=row.reminders)
+    said = None
+    if row.status is not None:
+        said = Said(status=Status(row.status), stage=row.stage, at=row.said_at, reminders=row.reminders)
+    ack = None
+    if row.acked_at is not None:
+        ack = Ack(
+            status=Status(row.ack_status), stage=row.ack_stage, at=row.acked_at, until=row.ack_until, comment=row.ack_comment
+        )
     return Incident(
         id=row.id,
         source=row.source,
@@ -48,10 +63,15 @@ def _row(row: Row[Any]) -> Incident:
         opened_at=row.opened_at,
         said=said,
         closed_at=row.closed_at,
+        subject=row.subject,
+        look_at=row.look_at,
+        ack=ack,
     )
 
 
-def _said_values(said: Said) -> dict[str, Any]:
+def _said_values(said: Said | None) -> dict[str, Any]:
+    if said is None:
+        return {"status": None, "stage": None, "said_at": None, "reminders": 0}
     return {"status": said.status, "stage": said.stage, "said_at": said.at, "reminders": said.reminders}
 
 
@@ -60,9 +80,11 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def open_incident(conn: Connection, *, source: str, connection_id: int | None, said: Said, now: datetime) -> str:
-    """Open one incident and return its id. A second open one for the same connection or source is refused."""
-    return open_incidents(conn, [NewIncident(source=source, connection_id=connection_id, said=said)], now)[0]
+def open_incident(
+    conn: Connection, *, source: str, connection_id: int | None, said: Said | None, now: datetime, subject: str = ""
+) -> str:
+    """Open one incident and return its id. A second open one for the same connection, or source and subject, is refused."""
+    return open_incidents(conn, [NewIncident(source=source, connection_id=connection_id, said=said, subject=subject)], now)[0]
 
 
 def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime) -> list[str]:
@@ -71,8 +93,10 @@ def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime)
         {
             "id": row.id or new_id(),
             "source": row.source,
+            "subject": row.subject,
             "connection_id": row.connection_id,
             "opened_at": now,
+            "look_at": row.look_at,
             **_said_values(row.said),
         }
         for row in rows
@@ -90,13 +114,24 @@ def find_open(conn: Connection, connection_ids: Iterable[int]) -> dict[int, Inci
     return found
 
 
-def find_open_source(conn: Connection, source: str) -> Incident | None:
-    """The open incident about a source itself, if there is one."""
+def find_open_source(conn: Connection, source: str, *, subject: str = "") -> Incident | None:
+    """The open incident about a source itself (or about this subject of it), if there is one."""
     query = select(incidents).where(
-        incidents.c.source == source, incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None)
+        incidents.c.source == source,
+        incidents.c.subject == subject,
+        incidents.c.connection_id.is_(None),
+        incidents.c.closed_at.is_(None),
     )
     row = conn.execute(query).one_or_none()
     return None if row is None else _row(row)
+
+
+def open_subjects(conn: Connection, source: str) -> list[str]:
+    """What the open incidents about a source itself are about; the empty text means that it cannot be read."""
+    query = select(incidents.c.subject).where(
+        incidents.c.source == source, incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None)
+    )
+    return list(conn.scalars(query.order_by(incidents.c.subject)))
 
 
 def all_open(conn: Connection, *, source: str | None = None) -> list[Incident]:
@@ -113,14 +148,93 @@ def find_incident(conn: Connection, incident_id: str) -> Incident | None:
     return None if row is None else _row(row)
 
 
-def note_said(conn: Connection, incident_id: str, said: Said) -> None:
-    """Remember what an incident said last."""
-    note_said_many(conn, [(incident_id, said)])
+def note_said(conn: Connection, incident_id: str, said: Said, *, look_at: datetime | None = None) -> None:
+    """Remember what an incident said last, and when to look at it again."""
+    note_said_many(conn, [(incident_id, said, look_at)])
 
 
-def note_said_many(conn: Connection, rows: Sequence[tuple[str, Said]]) -> None:
-    """Remember what many incidents said last, in one statement."""
-    update_many(conn, incidents, [{"id": key, **_said_values(said)} for key, said in rows])
+def note_said_many(conn: Connection, rows: Sequence[tuple[str, Said, datetime | None]]) -> None:
+    """Remember what many incidents said last and when to look at each again, in one statement."""
+    if not rows:
+        return
+    names: dict[str, Any] = {name: bindparam(name) for name in ("status", "stage", "said_at", "reminders", "look_at")}
+    statement = update(incidents).where(incidents.c.id == bindparam("key")).values(names)
+    conn.execute(statement, [{"key": key, "look_at": at, **_said_values(said)} for key, said, at in rows])
+
+
+def plan_looks(conn: Connection, rows: Sequence[tuple[str, datetime | None]]) -> None:
+    """Set when incidents are to be judged again although nothing changed; None: only when something changes."""
+    if rows:
+        statement = update(incidents).where(incidents.c.id == bindparam("key")).values(look_at=bindparam("at"))
+        conn.execute(statement, [{"key": key, "at": at} for key, at in rows])
+
+
+def look_at_all(conn: Connection, now: datetime, *, source: str | None = None) -> int:
+    """Have every open incident of a connection judged again now: a silence came or went. How many."""
+    statement = update(incidents).where(incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
+    if source is not None:
+        statement = statement.where(incidents.c.source == source)
+    return conn.execute(statement.values(look_at=now)).rowcount
+
+
+def look_at_unsaid(conn: Connection, at: datetime, *, source: str) -> int:
+    """Have what was held back from the start judged again at an instant. How many."""
+    statement = update(incidents).where(incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
+    statement = statement.where(incidents.c.source == source, incidents.c.status.is_(None))
+    return conn.execute(statement.values(look_at=at)).rowcount
+
+
+def due_looks(conn: Connection, now: datetime, *, limit: int) -> list[Incident]:
+    """Open incidents of connections that are to be judged again by now, the longest waiting first."""
+    query = select(incidents).where(
+        incidents.c.look_at <= now, incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None)
+    )
+    return [_row(row) for row in conn.execute(query.order_by(incidents.c.look_at, incidents.c.id).limit(limit))]
+
+
+def next_look_due(conn: Connection) -> datetime | None:
+    """The earliest instant at which an incident is to be judged again; None when none is planned."""
+    query = select(incidents.c.look_at).where(
+        incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None)
+    )
+    return conn.scalars(query.order_by(incidents.c.look_at).limit(1)).first()
+
+
+def acknowledge(conn: Connection, incident_id: str, ack: Ack) -> None:
+    """Record that somebody knows. The incident is judged again when the acknowledgement ends by its date."""
+    values = {
+        "ack_status": ack.status,
+        "ack_stage": ack.stage,
+        "ack_until": ack.until,
+        "acked_at": ack.at,
+        "ack_comment": ack.comment,
+        "look_at": ack.until,
+    }
+    conn.execute(update(incidents).where(incidents.c.id == incident_id).values(values))
+
+
+def unacknowledge(conn: Connection, incident_ids: Iterable[str], *, look_at: datetime | None = None) -> None:
+    """Take acknowledgements back; with `look_at` the incidents are judged again then."""
+    values: dict[str, Any] = dict.fromkeys(("ack_status", "ack_stage", "ack_until", "acked_at", "ack_comment"))
+    if look_at is not None:
+        values["look_at"] = look_at
+    for chunk in chunked(incident_ids):
+        conn.execute(update(incidents).where(incidents.c.id.in_(chunk)).values(values))
+
+
+def heard(conn: Connection, incident_ids: Iterable[str]) -> dict[str, dict[str, datetime]]:
+    """Which channels were given word of each incident, and the instant of the last alert for each of them."""
+    found: dict[str, dict[str, datetime]] = {}
+    for chunk in chunked(incident_ids):
+        query = (
+            select(alerts.c.incident_id, deliveries.c.channel, func.max(alerts.c.at))
+            .join(deliveries, deliveries.c.alert_id == alerts.c.id)
+            .where(alerts.c.incident_id.in_(chunk), deliveries.c.state != DeliveryState.SKIPPED)
+            .group_by(alerts.c.incident_id, deliveries.c.channel)
+        )
+        for incident_id, channel, at in conn.execute(query):
+            found.setdefault(incident_id, {})[channel] = at
+    return found
 
 
 def close(conn: Connection, incident_id: str, now: datetime) -> None:

@@ -113,7 +113,7 @@ class _FileLock:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnavailable(f"The lock file {self.path} cannot be opened: {error.strerror}.") from error
+            raise StoreUnavailable(_unusable(self.path, error)) from error
         if not _locked(file):
             os.close(file)
             return False
@@ -161,6 +161,17 @@ def _locked(file: int) -> bool:
     return False
 
 
+def _unusable(path: Path, error: OSError) -> str:
+    """Why there can be no lock file, whose folder it is, and what to do."""
+    owner = ""
+    with suppress(OSError, KeyError):
+        owner = f", which belongs to {path.parent.owner()}"
+    return (
+        f"The lock file {path} cannot be opened ({error.strerror}) in {path.parent}{owner}: run token-monitor as the user "
+        "that owns the database's folder, or name a folder that it may write to in database.url."
+    )
+
+
 def _parse_holder(text: str) -> Holder:
     pid, _, rest = text.strip().partition(" ")
     host, _, since = rest.partition(" ")
@@ -185,7 +196,7 @@ class _ServerLock:
         try:
             import psycopg
         except ModuleNotFoundError:
-            raise StoreError("PostgreSQL needs one more package: pip install 'token-expiry-monitor[postgres]'.") from None
+            raise StoreError(engines.NO_DRIVER) from None
         plain = self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False)
         given = {name: value for name, value in self._url.query.items() if name != "options"}
         arguments = {**given, **engines.connect_arguments(self._url, application=application)}

@@ -1,12 +1,12 @@
 """The outbox: one alert to one channel is a delivery, claimed with a lease, sent, then marked.
 
-pending → sending → sent | pending again | dead. Two workers never hold the same delivery. What was being sent
-when its lease ran out, or when the process died, is sent again and says that it may be a repeat.
+pending → sending → sent | pending again | dead; or skipped (see backlog). Two workers never hold the same delivery. What
+was being sent when its lease ran out, or when the process died, is sent again and says that it may be a repeat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +39,8 @@ __all__ = [
     "state_counts",
 ]
 _d = deliveries.c
+REACHED = "reached"
+"""The outcome of an attempt's own row for one recipient that has the message although others of its channel do not."""
 _LEASE_ENDED = "It is unknown whether this attempt arrived: it was not finished when its lease ended."
 
 
@@ -54,14 +56,20 @@ class Claimed:
     """An earlier attempt may have arrived: the message says that it may be a repeat."""
     created_at: datetime
     """The backoff counts from here; a retry by hand begins anew."""
+    escalation: bool = False
+    reached: frozenset[str] = frozenset()
+    """The keys of the channel's recipients that have it already."""
 
 
-def add_deliveries(conn: Connection, rows: Sequence[tuple[str, str, datetime]], now: datetime) -> None:
-    """Queue deliveries given as (alert id, channel, not before), in one statement."""
-    values = [
-        {"alert_id": alert, "channel": channel, "state": DeliveryState.PENDING, "created_at": now, "next_attempt_at": at}
-        for alert, channel, at in rows
-    ]
+def add_deliveries(
+    conn: Connection, rows: Sequence[tuple[str, str, datetime]], now: datetime, *, escalation: bool = False
+) -> None:
+    """Queue deliveries given as (alert id, channel, not before), in one statement.
+
+    An escalation goes out only where its incident is still open and nobody acknowledged it when its time comes.
+    """
+    fixed = {"state": DeliveryState.PENDING, "created_at": now, "escalation": escalation}
+    values = [{"alert_id": alert, "channel": channel, "next_attempt_at": at, **fixed} for alert, channel, at in rows]
     insert_many(conn, deliveries, values)
 
 
@@ -90,7 +98,7 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
             lease_until=now + lease,
             next_attempt_at=now + lease,
         )
-        .returning(_d.id, _d.alert_id, _d.attempts, _d.uncertain, _d.created_at)
+        .returning(_d.id, _d.alert_id, _d.attempts, _d.uncertain, _d.created_at, _d.escalation)
     )
     rows = sorted(conn.execute(statement).all(), key=lambda row: row.id)
     if not rows:
@@ -98,6 +106,7 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
     _finish_attempts(conn, [row.id for row in rows if row.uncertain], now, outcome="unknown", detail=_LEASE_ENDED)
     insert_many(conn, attempts, [{"delivery_id": row.id, "number": row.attempts, "started_at": now} for row in rows])
     texts = _payloads(conn, {row.alert_id for row in rows})
+    reached = _reached(conn, [row.id for row in rows if row.attempts > 1])
     return [
         Claimed(
             delivery_id=row.id,
@@ -105,9 +114,21 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
             attempt=row.attempts,
             uncertain=row.uncertain,
             created_at=row.created_at,
+            escalation=row.escalation,
+            reached=frozenset(reached.get(row.id, ())),
         )
         for row in rows
     ]
+
+
+def _reached(conn: Connection, ids: Iterable[int]) -> dict[int, set[str]]:
+    """The recipients that have each of these deliveries, where some of its channel's have it and some do not."""
+    found: dict[int, set[str]] = {}
+    for chunk in chunked(ids):
+        query = select(attempts.c.delivery_id, attempts.c.detail)
+        for delivery_id, key in conn.execute(query.where(attempts.c.delivery_id.in_(chunk), attempts.c.outcome == REACHED)):
+            found.setdefault(delivery_id, set()).add(key)
+    return found
 
 
 def _payloads(conn: Connection, ids: Iterable[str]) -> dict[str, str]:
@@ -151,16 +172,34 @@ def mark_failed(
     next_attempt_at: datetime | None,
     detail: str,
     permanent: bool = False,
+    reached: Collection[str] = (),
 ) -> list[int]:
     """Deliveries did not arrive: again at next_attempt_at, or dead where that is None or the refusal is permanent.
 
-    Returns the ids that were still held by this owner.
+    `reached` names recipients of the channel that have the message all the same: they are remembered and not sent to
+    again. Returns the ids that were still held by this owner.
     """
     again = None if permanent else next_attempt_at
     state = DeliveryState.DEAD if again is None else DeliveryState.PENDING
     marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail})
     _finish_attempts(conn, marked, now, outcome="rejected" if permanent else "failed", detail=detail)
+    _note_reached(conn, marked, reached, now)
     return marked
+
+
+def _note_reached(conn: Connection, ids: Sequence[int], keys: Collection[str], now: datetime) -> None:
+    if not keys:
+        return
+    known = _reached(conn, ids)
+    numbers: dict[int, int] = {}
+    for chunk in chunked(ids):
+        numbers.update(conn.execute(select(_d.id, _d.attempts).where(_d.id.in_(chunk))).all())
+    rows = [
+        {"delivery_id": each, "number": numbers[each], "started_at": now, "finished_at": now, "outcome": REACHED, "detail": key}
+        for each in ids
+        for key in sorted(set(keys) - known.get(each, set()))
+    ]
+    insert_many(conn, attempts, rows)
 
 
 def release_uncertain(conn: Connection, now: datetime) -> int:
@@ -210,3 +249,14 @@ def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:
     """Per (channel, state), how many deliveries there are."""
     rows = conn.execute(select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state))
     return {(channel, DeliveryState(state)): count for channel, state, count in rows}
+
+
+def skip_escalations(conn: Connection, incident_ids: Iterable[str], now: datetime) -> int:
+    """Call off the escalations of incidents that ended before their time came. How many."""
+    called_off = 0
+    for chunk in chunked(incident_ids):
+        theirs = select(alerts.c.id).where(alerts.c.incident_id.in_(chunk))
+        statement = update(deliveries).where(_d.escalation, _d.alert_id.in_(theirs), _d.state == DeliveryState.PENDING)
+        statement = statement.where(_d.attempts == 0, _d.next_attempt_at > now)
+        called_off += conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None)).rowcount
+    return called_off

@@ -10,17 +10,15 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select, update
 
 from monitor.model import ProbeFinding, ProbeStatus
-from monitor.store.connection_rows import COHORTS, cohort_of
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
 
 __all__ = [
-    "COHORTS",
     "DueProbe",
     "Member",
     "Rollup",
     "add_rollup",
-    "cohort_of",
+    "cap_next_probes",
     "drop_cohorts",
     "due_cohorts",
     "ensure_cohorts",
@@ -84,6 +82,13 @@ def drop_cohorts(conn: Connection, source: str) -> None:
     """Plan no more probes for a source, neither by cohort nor individually."""
     conn.execute(delete(cohorts).where(cohorts.c.source == source))
     conn.execute(update(connections).where(_c.source == source, _c.next_probe_at.is_not(None)).values(next_probe_at=None))
+
+
+def cap_next_probes(conn: Connection, source: str, now: datetime, *, latest: datetime) -> None:
+    """Probes that were planned for later than `latest` are due now."""
+    conn.execute(update(cohorts).where(cohorts.c.source == source, cohorts.c.next_probe_at > latest).values(next_probe_at=now))
+    late = _c.source == source, _c.next_probe_at > latest, _c.retired_at.is_(None)
+    conn.execute(update(connections).where(*late).values(next_probe_at=now))
 
 
 def due_cohorts(conn: Connection, now: datetime, limit: int, *, source: str | None = None) -> list[tuple[str, int]]:
@@ -165,5 +170,7 @@ def sources_with_probes_due(conn: Connection, now: datetime) -> list[str]:
     for table in (cohorts, connections):
         query = select(table.c.source).join(sources, sources.c.name == table.c.source)
         query = query.where(table.c.next_probe_at <= now, sources.c.removed_at.is_(None))
+        if table is connections:
+            query = query.where(_c.retired_at.is_(None))
         found.update(conn.scalars(query.distinct()))
     return sorted(found)

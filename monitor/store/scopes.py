@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from monitor.store.schema import scopes
 from monitor.store.sql import upsert
@@ -21,6 +21,8 @@ class ScopeRow:
     last_complete_at: datetime | None
     problem: str | None
     connections: int
+    suspect_polls: int = 0
+    """Complete lists in a row from which most connections were missing at once."""
 
 
 def save_scopes(conn: Connection, source: str, reports: Sequence[tuple[str | None, datetime | None, str | None, int]]) -> None:
@@ -39,6 +41,19 @@ def save_scopes(conn: Connection, source: str, reports: Sequence[tuple[str | Non
     conn.execute(statement, rows)
 
 
+def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, int]) -> None:
+    """Record in how many complete lists in a row each of these scopes lacked most of its connections."""
+    if suspects:
+        statement = upsert(conn, scopes, ["source", "scope"], {"suspect_polls": "suspect_polls"})
+        rows = [{"source": source, "scope": scope or "", "suspect_polls": count} for scope, count in suspects.items()]
+        conn.execute(statement, rows)
+
+
+def forget(conn: Connection, source: str, scope: str | None) -> None:
+    """A scope is no longer watched."""
+    conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")))
+
+
 def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
     """Every scope, or those of one source, by source and scope; the owner comes first."""
     query = select(scopes).order_by(scopes.c.source, scopes.c.scope)
@@ -51,6 +66,7 @@ def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
             last_complete_at=row.last_complete_at,
             problem=row.problem,
             connections=row.connections,
+            suspect_polls=row.suspect_polls,
         )
         for row in conn.execute(query)
     ]

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, or_, select, update
 
 from monitor.model import ProviderKind, SourceStatus
-from monitor.store.schema import sources
+from monitor.store.schema import connections, meta, sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,10 @@ def sync_sources(conn: Connection, configured: Sequence[tuple[str, ProviderKind,
     names = {entry[0] for entry in configured}
     for gone in (row.name for row in known.values() if row.name not in names and row.removed_at is None):
         conn.execute(update(sources).where(sources.c.name == gone).values(removed_at=now))
+        # Nothing of a removed source falls due; should it come back, everything is judged again.
+        theirs = update(connections).where(connections.c.source == gone)
+        conn.execute(theirs.values(next_change_at=None, next_probe_at=None))
+        conn.execute(delete(meta).where(meta.c.key == f"settings:{gone}"))
 
 
 def _pending(name: str, provider: ProviderKind, host: str, now: datetime) -> dict[str, Any]:
@@ -105,6 +109,23 @@ def due_sources(conn: Connection, now: datetime) -> list[str]:
     """The names of the sources whose next poll is due, the longest waiting first."""
     query = select(sources.c.name).where(sources.c.removed_at.is_(None), sources.c.next_poll_at <= now)
     return list(conn.scalars(query.order_by(sources.c.next_poll_at, sources.c.name)))
+
+
+def poll_now(conn: Connection, name: str, now: datetime) -> None:
+    """Make a source's next poll due at once."""
+    conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > now).values(next_poll_at=now))
+
+
+def cap_next_poll(conn: Connection, name: str, now: datetime, *, latest: datetime) -> None:
+    """A poll that was planned for later than `latest` is due now."""
+    conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > latest).values(next_poll_at=now))
+
+
+def poll_others_now(conn: Connection, now: datetime, *, but: str, not_since: datetime) -> None:
+    """Make the other sources' polls due at once, to learn whether the trouble is ours; those polled since then have told."""
+    statement = update(sources).where(sources.c.name != but, sources.c.removed_at.is_(None))
+    statement = statement.where(or_(sources.c.last_poll_at.is_(None), sources.c.last_poll_at < not_since))
+    conn.execute(statement.where(sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
 def next_poll_due(conn: Connection) -> datetime | None:

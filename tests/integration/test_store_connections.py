@@ -25,6 +25,7 @@ from monitor.model import (
     Verdict,
     Word,
 )
+from monitor.rules import schedule
 from monitor.store import Store, connections, probes, scopes
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
@@ -197,7 +198,7 @@ def test_reconnect_may_change_the_external_id(store: Store) -> None:
         changed = make_state(external_id="new", account="42", platform="facebook")
         connections.update(conn, [ChangedConnection(id=key, state=changed, fingerprint="m")])
         assert list(connections.index(conn, "agency")) == [(None, "new")]
-        cohort = connections.cohort_of(None, "new")
+        cohort = schedule.cohort_of(None, "new")
         assert [member.id for member in probes.members(conn, "agency", cohort)] == [key]
 
 
@@ -315,7 +316,7 @@ def test_unchanged_probe_is_remembered_by_its_cohort(store: Store) -> None:
     add(store, make_state(external_id="a", probe=ok), make_state(external_id="b", probe=never), make_state(external_id="c"))
     with store.write() as conn:
         for name in "abc":
-            cohort = probes.cohort_of(None, name)
+            cohort = schedule.cohort_of(None, name)
             probes.mark_cohort(conn, "agency", cohort, probed_at=NOW + DAY, next_probe_at=NOW + 2 * DAY)
         at = {row.state.snapshot.external_id: row.probe_at for row in connections.list_connections(conn)}
     assert at == {"a": NOW + DAY, "b": None, "c": None}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from monitor.model import PollOutcome, ProbeFinding, ProbeStatus, ProviderKind, SourceStatus
+from monitor.rules import schedule
 from monitor.store import Store, connections, meta, polls, probes, scopes, sources
 from monitor.store.connections import NewConnection
 from tests.factories import NOW, make_state
@@ -167,9 +168,9 @@ def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
             ("agency", first, "x-1", "u1", "linkedin", ProbeStatus.UNPROBED),
         ]
         assert probes.next_probe_due(conn) == NOW
-        cohort = probes.cohort_of(None, "x-3")
+        cohort = schedule.cohort_of(None, "x-3")
         assert (third, "x-3", None, "linkedin", ProbeStatus.UNPROBED) in probes.members(conn, "agency", cohort)
-        expected = sorted({probes.cohort_of("u1", "x-1"), probes.cohort_of(None, "x-2"), cohort})
+        expected = sorted({schedule.cohort_of("u1", "x-1"), schedule.cohort_of(None, "x-2"), cohort})
         assert probes.live_cohorts(conn, "agency") == expected
 
 
@@ -190,9 +191,9 @@ def test_probes_are_counted_by_hour(store: Store) -> None:
 
 def test_cohort_of_a_connection_never_changes(store: Store) -> None:
     """It is stored in every row: another function would move connections between groups."""
-    assert probes.cohort_of(None, "linkedin-123") == 120
-    assert probes.cohort_of("u1", "linkedin-123") == 248
-    assert 0 <= probes.cohort_of("ü", "\ud800") < probes.COHORTS
+    assert schedule.cohort_of(None, "linkedin-123") == 120
+    assert schedule.cohort_of("u1", "linkedin-123") == 248
+    assert 0 <= schedule.cohort_of("ü", "\ud800") < schedule.COHORTS
 
 
 def test_meta_keeps_single_facts(store: Store) -> None:

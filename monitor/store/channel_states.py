@@ -1,0 +1,93 @@
+"""What is remembered of each channel beyond its deliveries: whether it works, since when not, and what is planned for it.
+
+A channel without a row has nothing worth remembering yet. All functions join the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from monitor.store.schema import channels
+from monitor.store.sql import upsert
+
+_c = channels.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """How one channel has been doing, across restarts."""
+
+    name: str
+    problem: str | None = None
+    """The last failure as a sentence, None while it works."""
+    failing_since: datetime | None = None
+    """When the problem began."""
+    broken: bool = False
+    """The service refused for good: a person must act, and the other channels were told."""
+    last_success_at: datetime | None = None
+    next_drill_at: datetime | None = None
+    next_report_at: datetime | None = None
+
+
+def find_state(conn: Connection, name: str) -> ChannelState:
+    """One channel's state; an empty one where nothing is known."""
+    row = conn.execute(select(channels).where(_c.name == name)).one_or_none()
+    return ChannelState(name=name) if row is None else _state(row)
+
+
+def all_states(conn: Connection) -> dict[str, ChannelState]:
+    """Every channel that something is known of, by name."""
+    return {row.name: _state(row) for row in conn.execute(select(channels).order_by(_c.name))}
+
+
+def note_failure(conn: Connection, name: str, now: datetime, *, problem: str, broken: bool) -> ChannelState:
+    """Remember that a channel failed; the instant at which that began stays. Once broken it stays so until it works.
+
+    Returns what was known before.
+    """
+    before = find_state(conn, name)
+    values = {
+        "problem": problem,
+        "failing_since": before.failing_since if before.problem is not None else now,
+        "broken": broken or before.broken,
+    }
+    _set(conn, name, values)
+    return before
+
+
+def note_success(conn: Connection, name: str, now: datetime) -> ChannelState:
+    """Remember that a channel took a message. Returns what was known before."""
+    before = find_state(conn, name)
+    _set(conn, name, {"problem": None, "failing_since": None, "broken": False, "last_success_at": now})
+    return before
+
+
+def plan_drill(conn: Connection, name: str, at: datetime | None) -> None:
+    """Set when the next test alert is due; None: never."""
+    _set(conn, name, {"next_drill_at": at})
+
+
+def plan_report(conn: Connection, name: str, at: datetime | None) -> None:
+    """Set when the next report is due; None: never."""
+    _set(conn, name, {"next_report_at": at})
+
+
+def _set(conn: Connection, name: str, values: dict[str, Any]) -> None:
+    statement = upsert(conn, channels, ["name"], {key: key for key in values})
+    conn.execute(statement, {"name": name, **values})
+
+
+def _state(row: Row[Any]) -> ChannelState:
+    return ChannelState(
+        name=row.name,
+        problem=row.problem,
+        failing_since=row.failing_since,
+        broken=row.broken,
+        last_success_at=row.last_success_at,
+        next_drill_at=row.next_drill_at,
+        next_report_at=row.next_report_at,
+    )

@@ -1,0 +1,106 @@
+"""Silences as they are kept: made and removed by people, read whenever something is about to be said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from monitor.rules.silences import Silence
+from monitor.store.schema import silences
+
+log = structlog.get_logger(__name__)
+
+_LISTS = ("sources", "platforms", "connections")
+
+
+def add(conn: Connection, silence: Silence, now: datetime) -> int:
+    """Keep a new silence; the id it got."""
+    values = {
+        "matchers": _matchers_text(silence),
+        "comment": silence.comment,
+        "created_at": now,
+        "starts_at": silence.starts_at,
+        "ends_at": silence.ends_at,
+        "rrule": silence.rrule,
+        "lasts": silence.lasts,
+        "timezone": silence.timezone,
+    }
+    return int(conn.execute(insert(silences).values(values).returning(silences.c.id)).scalar_one())
+
+
+def remove(conn: Connection, silence_id: int, now: datetime) -> bool:
+    """End a silence for good; False where there is none of this id, or it was removed before."""
+    where = silences.c.id == silence_id, silences.c.removed_at.is_(None)
+    return conn.execute(update(silences).where(*where).values(removed_at=now)).rowcount == 1
+
+
+def all_current(conn: Connection, now: datetime) -> list[Silence]:
+    """Silences that are in force or will be: neither removed nor over. The oldest first."""
+    query = select(silences).where(silences.c.removed_at.is_(None), or_(silences.c.ends_at.is_(None), silences.c.ends_at > now))
+    return _readable(conn.execute(query.order_by(silences.c.id)).all())
+
+
+def list_silences(conn: Connection, *, include_removed: bool = False) -> list[Silence]:
+    """Every silence, the oldest first: those that are over too, and with `include_removed` those that were taken back."""
+    query = select(silences).order_by(silences.c.id)
+    if not include_removed:
+        query = query.where(silences.c.removed_at.is_(None))
+    return _readable(conn.execute(query).all())
+
+
+def find_silence(conn: Connection, silence_id: int) -> Silence | None:
+    """One silence, removed or not; None where there is none of this id, or it cannot be read."""
+    return next(iter(_readable(conn.execute(select(silences).where(silences.c.id == silence_id)).all())), None)
+
+
+def _matchers_text(silence: Silence) -> str:
+    found: dict[str, Any] = {name: list(getattr(silence, name)) for name in _LISTS if getattr(silence, name)}
+    if silence.labels:
+        found["labels"] = dict(silence.labels)
+    return json.dumps(found, sort_keys=True, separators=(",", ":"))
+
+
+def _readable(rows: Any) -> list[Silence]:
+    return [silence for silence in map(_silence, rows) if silence is not None]
+
+
+def _silence(row: Row[Any]) -> Silence | None:
+    matchers = _matchers(row.matchers)
+    if matchers is None:
+        # A silence that is half understood would keep back more than was meant: it keeps back nothing.
+        log.warning("silences.unreadable", silence=row.id)
+        return None
+    return Silence(
+        id=row.id,
+        comment=row.comment,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        rrule=row.rrule,
+        lasts=row.lasts,
+        timezone=row.timezone,
+        created_at=row.created_at,
+        removed_at=row.removed_at,
+        **matchers,
+    )
+
+
+def _matchers(text: str) -> dict[str, Any] | None:
+    """The matchers, None where another version wrote them or somebody's hand."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not set(found) <= {*_LISTS, "labels"}:
+        return None
+    labels = found.pop("labels", {})
+    if not isinstance(labels, Mapping) or not all(isinstance(item, list) for item in found.values()):
+        return None
+    words = [*labels.values(), *(word for item in found.values() for word in item)]
+    if not all(isinstance(word, str) for word in words):
+        return None
+    return {**{name: tuple(item) for name, item in found.items()}, "labels": dict(labels)}
