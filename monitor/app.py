@@ -9,21 +9,21 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import structlog
 
-from monitor import __version__, logs
+from monitor import __version__, alignment, logs
 from monitor.channels import Channel
 from monitor.clock import Clock, SystemClock
-from monitor.config import ChannelConfig, Config, Loaded, SourceConfig
-from monitor.errors import ConfigError, MonitorError
-from monitor.model import PollOutcome
+from monitor.config import ChannelConfig, Config, Loaded
+from monitor.errors import ConfigError, MonitorError, StoreError, StoreHeld
+from monitor.model import Event, PollOutcome
 from monitor.notifier import DeliverySettings, Notifier
 from monitor.poller import Poller
 from monitor.prober import Prober
 from monitor.providers import HttpSessions, build_provider
-from monitor.scheduler import Keep, Scheduler, Work
+from monitor.reporter import Reporter
+from monitor.scheduler import Keep, Scheduler, Work, tell_unrouted
 from monitor.store import Store, open_store, sources
 from monitor.store.lock import DaemonLock
 from monitor.timekeeper import Timekeeper
@@ -34,6 +34,12 @@ T = TypeVar("T")
 
 FOR_EVER = timedelta(days=36500)
 """What a retention of "off" means."""
+
+GUARD_EVERY = 5.0
+"""Seconds between looks at whether the lock is still ours."""
+
+SWAP_WITHIN = timedelta(seconds=3)
+"""So long a reload lets polls and probes under way finish."""
 
 STOP_WITHIN = timedelta(seconds=9)
 """A stop ends within 10 s: what is under way gets this long, shared by the parts."""
@@ -74,23 +80,27 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     Raises StoreHeld where another daemon holds the database, SchemaOutOfDate and StoreError where it cannot be used.
     """
     config = loaded.config
-    keep_secrets(config)
     logs.configure(level=config.logging.level, format=config.logging.format)
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
     wishes = _Wishes()
     async with AsyncExitStack() as stack:
-        store = _held_store(stack, config)
+        lock = _held(stack, config)
+        store = _opened(stack, config)
         sessions = await stack.enter_async_context(HttpSessions())
         daemon = Daemon(store=store, sessions=sessions, clock=SystemClock())
         wishes.listen(asyncio.get_running_loop())
         stack.callback(wishes.deafen, asyncio.get_running_loop())
+        guard = asyncio.create_task(_guard(lock, wishes), name="lock")
+        stack.callback(guard.cancel)
         stack.push_async_callback(daemon.stop)
         await daemon.start(config)
         log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
-        while await wishes.next() == "reload":
+        while (wish := await wishes.next()) == "reload":
             config = await _reload(daemon, config, reload)
         log.info("daemon.stopping")
+        if wish == "lost":
+            raise StoreHeld("Another token-monitor took over the database while this one could not reach it; this one stops.")
     log.info("daemon.stopped")
 
 
@@ -113,6 +123,10 @@ class _Wishes:
     async def next(self) -> str:
         return await self._queue.get()
 
+    def lose(self) -> None:
+        """The database is somebody else's now."""
+        self._queue.put_nowait("lost")
+
     def _stop(self) -> None:
         if self._stopping:
             raise SystemExit(1)
@@ -120,13 +134,30 @@ class _Wishes:
         self._queue.put_nowait("stop")
 
 
-def _held_store(stack: AsyncExitStack, config: Config) -> Store:
-    """The database, held by this process alone, with its schema up to date. The lock comes first: two may start at once."""
-    url = config.database.url.reveal()
-    lock = DaemonLock(url)
+def _held(stack: AsyncExitStack, config: Config) -> DaemonLock:
+    """The right to be the one daemon on this database. It comes before the schema: two may start at once."""
+    lock = DaemonLock(config.database.url.reveal())
     lock.acquire()
     stack.callback(lock.release)
-    store = open_store(url)
+    return lock
+
+
+async def _guard(lock: DaemonLock, wishes: _Wishes) -> None:
+    """A server that restarts drops the lock: take it again, or stop where somebody else was faster."""
+    while True:
+        await asyncio.sleep(GUARD_EVERY)
+        try:
+            await asyncio.to_thread(lock.keep)
+        except StoreHeld:
+            wishes.lose()
+            return
+        except StoreError as error:
+            log.debug("lock.unreachable", problem=str(error))
+
+
+def _opened(stack: AsyncExitStack, config: Config) -> Store:
+    """The database with its schema up to date."""
+    store = open_store(config.database.url.reveal())
     stack.callback(store.close)
     return store
 
@@ -142,21 +173,24 @@ class Daemon:
     async def start(self, config: Config) -> None:
         """Start everything. Raises where it cannot; nothing is left running then."""
         work = build_work(config, sessions=self._sessions, clock=self._clock)
-        await _sync(self._store, config, self._clock)
+        await _align(self._store, config, self._clock)
         self._notifier = build_notifier(config, store=self._store, clock=self._clock)
         await self._notifier.start()
         self._scheduler = self._build_scheduler(config, work, self._notifier)
         self._scheduler.start()
 
     async def swap(self, config: Config) -> None:
-        """Go over to another configuration: built whole first, then swapped. What is under way finishes under the old one."""
+        """Go over to another configuration: built and written whole first, then swapped.
+
+        What is under way gets a moment to finish under the old one. Raises StoreError, and then goes on as before.
+        """
         if self._notifier is None or self._scheduler is None:
             return
         work = build_work(config, sessions=self._sessions, clock=self._clock)
         scheduler = self._build_scheduler(config, work, self._notifier)
-        await self._scheduler.stop(STOP_WITHIN)
-        await _sync(self._store, config, self._clock)
+        await _align(self._store, config, self._clock)
         await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
+        await self._scheduler.stop(SWAP_WITHIN)
         self._scheduler = scheduler
         self._scheduler.start()
 
@@ -178,6 +212,7 @@ class Daemon:
             prober=Prober(store=store, clock=clock, channels=channels),
             timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=channels),
             notifier=notifier,
+            reporter=Reporter(store=store, clock=clock, channels=channels, sources=config.sources, timezone=config.timezone),
             keep=Keep(history=config.retention.history or FOR_EVER, polls=config.retention.polls or FOR_EVER),
         )
 
@@ -193,36 +228,20 @@ def build_notifier(config: Config, *, store: Store, clock: Clock) -> Notifier:
     return Notifier(store=store, channels=config.channels, clock=clock, settings=DeliverySettings(timezone=config.timezone))
 
 
-def keep_secrets(config: Config) -> None:
-    """Make sure that no secret of this configuration ever reaches a log."""
-    database = config.database.url.reveal()
-    secrets = [each.api_key for each in config.sources] + [each.url for each in config.channels]
-    secrets += [each.proxy for each in config.sources if each.proxy is not None]
-    secrets += [secret for secret in (config.web.token, config.heartbeat.url if config.heartbeat else None) if secret is not None]
-    passwords = [urlsplit(text).password for text in [database, *(secret.reveal() for secret in secrets)]]
-    logs.register_secret(*(secret.reveal() for secret in secrets), *(password for password in passwords if password))
-
-
-async def _sync(store: Store, config: Config, clock: Clock) -> None:
-    """Make the store's list of sources follow the configuration."""
+async def _align(store: Store, config: Config, clock: Clock) -> None:
+    """Make the store follow the configuration."""
 
     def write() -> None:
         with store.write() as conn:
-            sources.sync_sources(conn, [(each.name, each.provider, _host(each)) for each in config.sources], clock.now())
+            alignment.align(conn, config, clock.now())
 
     await store.run(write)
-
-
-def _host(source: SourceConfig) -> str:
-    parts = urlsplit(source.base_url)
-    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
 
 
 async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded]) -> Config:
     """Read everything anew; a file that cannot be used changes nothing."""
     try:
         loaded = reload()
-        keep_secrets(loaded.config)
         if loaded.config.database != config.database:
             raise ConfigError("database.url changed: that takes a restart, so nothing was reloaded.")
         await daemon.swap(loaded.config)
@@ -242,24 +261,24 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
     `only` names one source. Raises StoreHeld while a daemon holds the database, StoreError where it cannot be used.
     """
     clock = SystemClock()
-    keep_secrets(config)
     async with AsyncExitStack() as stack:
-        store = _held_store(stack, config)
+        _held(stack, config)
+        store = _opened(stack, config)
         sessions = await stack.enter_async_context(HttpSessions())
-        await _sync(store, config, clock)
+        await _align(store, config, clock)
         work = build_work(config, sessions=sessions, clock=clock)
         chosen = [item for name, item in work.items() if only in (None, name)]
         poller = Poller(store=store, clock=clock, channels=config.channels)
         prober = Prober(store=store, clock=clock, channels=config.channels)
 
         async def cycle(item: Work) -> None:
-            await poller.poll(item.source, item.provider)
+            tell_unrouted(await poller.poll(item.source, item.provider))
             if probe and item.provider.probes:
-                await prober.probe_all(item.source, item.provider)
+                tell_unrouted(await prober.probe_all(item.source, item.provider))
 
         await asyncio.gather(*(cycle(item) for item in chosen))
         configured = {name: item.source for name, item in work.items()}
-        await Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels).advance()
+        tell_unrouted(await Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels).advance())
         drained = await build_notifier(config, store=store, clock=clock).drain(timedelta(seconds=30))
         unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
         return CheckOutcome(unread=unread, undelivered=drained.left)
@@ -272,7 +291,6 @@ def _unread(store: Store, names: set[str]) -> dict[str, str]:
 
 async def verify_live(config: Config) -> list[LiveFinding]:
     """Call every source once and verify every channel; nothing is stored and no message is sent."""
-    keep_secrets(config)
     async with HttpSessions() as sessions:
         work = build_work(config, sessions=sessions, clock=SystemClock())
         found = await asyncio.gather(*(_verify_source(item) for item in work.values()))
@@ -296,11 +314,10 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
     return LiveFinding(kind="channel", name=settings.name, ok=True, text="has a URL that Apprise understands")
 
 
-async def send_test(config: Config, channel: str | None) -> list[LiveFinding]:
+async def send_test(config: Config, channel: str | None, *, event: Event | None = None) -> list[LiveFinding]:
     """Send a test message through the real path, to one channel or to all. Raises ConfigError for an unknown channel."""
-    keep_secrets(config)
     with Store(config.database.url.reveal()) as store:
-        results = await build_notifier(config, store=store, clock=SystemClock()).send_test(channel)
+        results = await build_notifier(config, store=store, clock=SystemClock()).send_test(channel, event=event)
     return [
         LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "took the message")
         for name, problem in results.items()

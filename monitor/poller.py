@@ -5,8 +5,9 @@ Follow one connection from here: `Poller.poll` gathers, `reconcile` decides (thr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,25 +21,23 @@ from monitor.model import (
     HistoryKind,
     PollOutcome,
     PollReport,
+    ProbeState,
     ScopeReport,
     Snapshot,
-    SourceStatus,
 )
 from monitor.provider import Provider
-from monitor.recorder import Change, ChannelSettings, Recorded, record_changes, record_source_status
-from monitor.rules import alerting, lifecycle, schedule
+from monitor.reach import judge_source, record_reach
+from monitor.recorder import Change, ChannelSettings, Recorded, close_quietly, record_changes, record_source_incident
+from monitor.rules import inhibition, lifecycle, schedule
 from monitor.rules.context import Context
 from monitor.rules.fingerprint import fingerprint, span_moved
-from monitor.store import Store, connections, polls, probes, scopes, sources
+from monitor.store import Store, connections, incidents, polls, probes, scopes, sources
 from monitor.store.connections import KEEP, Keep, Known
-from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
 
 Key = tuple[str | None, str]
 """A connection within its source: scope and external id."""
-
-_READ = (PollOutcome.OK, PollOutcome.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,12 @@ class Poller:
     async def poll(self, source: SourceConfig, provider: Provider) -> Recorded:
         """Read the source's lists now and record them. Raises StoreError where that cannot be written."""
         started_at = self._clock.now()
-        report = await provider.poll()
+        try:
+            report = await provider.poll()
+        except Exception as error:
+            log.exception("poll.fault", source=source.name)
+            problem = f"The answer could not be handled ({type(error).__name__}): see the log."
+            report = PollReport(outcome=PollOutcome.INVALID, problem=problem)
         poll = Poll(report=report, started_at=started_at, now=self._clock.now())
         recorded = await self._store.run(self._record, source, poll)
         _tell(source, poll, recorded)
@@ -80,14 +84,15 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         return Recorded()  # the source left the configuration while it was being read
     report, now = poll.report, poll.now
     skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
-    changes = reconcile(conn, source, report, now=now, clock_skew=skew) if report.outcome in _READ else []
-    recorded = record_changes(conn, source, changes, channels=channels, now=now)
-    if source.probe and any(change.row is None for change in changes):
-        _plan_probes(conn, source, changes, now)
+    seen = reconcile(conn, source, report, now=now, clock_skew=skew) if report.scopes else Reconciled()
+    recorded = _record_disappearances(conn, source, seen, channels=channels, now=now)
+    recorded.add(record_changes(conn, source, seen.changes, channels=channels, now=now))
+    if source.probes_on_schedule and any(change.row is None for change in seen.changes):
+        _plan_probes(conn, source, seen.changes, now)
     scopes.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes])
+    scopes.save_suspects(conn, source.name, seen.suspects)
     after = judge_source(before, source, report, clock_skew=skew, now=now)
-    sources.save_source(conn, after)
-    recorded.add(record_source_status(conn, source, before, after, channels=channels, now=now))
+    recorded.add(record_reach(conn, source, before, after, poll, channels=channels))
     polls.record_poll(
         conn,
         source=source.name,
@@ -96,27 +101,92 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         outcome=report.outcome,
         problem=report.problem,
         requests=report.requests,
-        connections=_listed(report),
-        changed=len(changes),
+        connections=report.listed,
+        changed=len(seen.changes),
     )
     return recorded
 
 
+@dataclass(slots=True)
+class Reconciled:
+    """What a report changes."""
+
+    changes: list[Change] = field(default_factory=list)
+    suspects: dict[str | None, int] = field(default_factory=dict)
+    """Scopes whose count of suspicious lists changes, with the new count."""
+    lost: dict[str | None, tuple[int, int]] = field(default_factory=dict)
+    """Scopes that lost most of their connections at once: how many of how many."""
+
+
 def reconcile(
     conn: Connection, source: SourceConfig, report: PollReport, *, now: datetime, clock_skew: float | None
-) -> list[Change]:
+) -> Reconciled:
     """What the report changes, scope by scope. An incomplete scope is evidence of what it shows, never of absence."""
     known = connections.index(conn, source.name)
     absent = _absent(known, report)
     touched, fresh = _touched(known, report, now)
     states = connections.load(conn, [*touched, *absent.values()])
     judge = _Judge(source=source, now=now, clock_skew=clock_skew)
-    changes = [judge.seen(row, states[row], seen) for row, seen in touched.items()]
+    changes = [judge.seen(row, states[row], snapshot) for row, snapshot in touched.items()]
     for snapshot in fresh:
         row = _reconnected(conn, source, snapshot, absent) if snapshot.account else None
         changes.append(judge.appeared(snapshot) if row is None else judge.reconnected(row, states[row], snapshot))
-    changes += [judge.missed(row, states[row]) for row in absent.values()]
-    return [change for change in changes if change is not None]
+    seen = Reconciled()
+    _suspect(conn, source, known, absent, seen)
+    listed_at = {row.scope: row.last_complete_at for row in scopes.all_scopes(conn, source.name)} if absent else {}
+    for key, row in absent.items():
+        agreed = seen.suspects.get(key[0], 0) >= inhibition.AGREEING_POLLS
+        if key[0] not in seen.lost or agreed:
+            changes.append(judge.missed(row, states[row], confirmed=agreed, seen_at=listed_at.get(key[0])))
+    seen.changes = [change for change in changes if change is not None]
+    return seen
+
+
+def _suspect(
+    conn: Connection, source: SourceConfig, known: Mapping[Key, Known], absent: Mapping[Key, int], seen: Reconciled
+) -> None:
+    """Scopes from which most connections are missing at once are held until further lists agree."""
+    present = Counter(key[0] for key, row in known.items() if row.missing == 0)
+    gone = Counter(key[0] for key in absent if known[key].missing == 0)
+    seen.lost = {scope: (count, present[scope]) for scope, count in gone.items() if inhibition.is_mass(count, present[scope])}
+    before: dict[str | None, int] = {}
+    if seen.lost or incidents.open_subjects(conn, source.name):
+        before = {row.scope: row.suspect_polls for row in scopes.all_scopes(conn, source.name)}
+    seen.suspects = {scope: 0 for scope, count in before.items() if count and scope not in seen.lost}
+    seen.suspects |= {scope: before.get(scope, 0) + 1 for scope in seen.lost}
+
+
+def _record_disappearances(
+    conn: Connection, source: SourceConfig, seen: Reconciled, *, channels: Sequence[ChannelSettings], now: datetime
+) -> Recorded:
+    """One alert where most of a scope is missing at once; it ends by itself, or in one message that says who is gone."""
+    recorded = Recorded()
+    for scope, count in seen.suspects.items():
+        subject = f"missing:{scope or ''}"
+        if count >= inhibition.AGREEING_POLLS:
+            close_quietly(conn, source.name, subject, now)
+            seen.suspects[scope] = 0
+            continue
+        if count > 1:
+            continue
+        gone, of = seen.lost.get(scope, (0, 0))
+        where = f" of {scope}" if scope else ""
+        lost = f"{gone} of {of} connections{where} are missing at once; they keep their status until two more lists agree."
+        recorded.add(
+            record_source_incident(
+                conn,
+                source,
+                subject=subject,
+                problem=count == 1,
+                reason="suspicious_list",
+                status="suspicious_list" if count else "ok",
+                message=lost if count else f"The connections{where} are listed again.",
+                channels=channels,
+                now=now,
+                count=max(gone, 1),
+            )
+        )
+    return recorded
 
 
 def _touched(known: Mapping[Key, Known], report: PollReport, now: datetime) -> tuple[dict[int, Snapshot | None], list[Snapshot]]:
@@ -184,24 +254,27 @@ class _Judge:
         context = self._context(state.snapshot.platform if snapshot is None else snapshot.platform)
         if snapshot is None:
             return self._change(row, state, lifecycle.unreadable(state, context), mark=None)
-        return self._change(row, state, lifecycle.observe(state, snapshot, context), mark=fingerprint(snapshot))
+        # What a probe found once must not outlive probing: nothing could ever take it back.
+        known = state if self.source.probe else replace(state, probe=ProbeState())
+        return self._change(row, state, lifecycle.observe(known, snapshot, context), mark=fingerprint(snapshot))
 
-    def missed(self, row: int, state: ConnectionState) -> Change | None:
-        """A known connection is absent."""
-        after = lifecycle.miss(state, self._context(state.snapshot.platform))
-        return self._change(row, state, after, mark=None)
+    def missed(self, row: int, state: ConnectionState, *, confirmed: bool, seen_at: datetime | None) -> Change | None:
+        """A known connection is absent; `seen_at` tells when its scope was last listed completely before this."""
+        after = lifecycle.miss(state, self._context(state.snapshot.platform), confirmed=confirmed)
+        change = self._change(row, state, after, mark=None)
+        return change if change is None or state.missing else replace(change, last_seen_at=seen_at)
 
     def appeared(self, snapshot: Snapshot) -> Change:
         """A connection is listed for the first time."""
         after = lifecycle.observe(None, snapshot, self._context(snapshot.platform))
-        probe_at = self.now if self.source.probe else KEEP
+        probe_at = self.now if self.source.probes_on_schedule else KEEP
         return Change(after=after, fingerprint=fingerprint(snapshot), next_probe_at=probe_at)
 
     def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot) -> Change:
         """The same account is listed under a new id: its history goes on, and it is probed anew."""
         after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
         entry = HistoryEntry(kind=HistoryKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
-        probe_at = self.now if self.source.probe else KEEP
+        probe_at = self.now if self.source.probes_on_schedule else KEEP
         return Change(
             row=row, before=state, after=after, fingerprint=fingerprint(snapshot), next_probe_at=probe_at, extra=(entry,)
         )
@@ -218,7 +291,9 @@ class _Judge:
     def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, mark: str | None) -> Change | None:
         if after == before:
             return None
-        probe_at: datetime | Keep = self.now if self.source.probe and lifecycle.probe_after_change(before, after) else KEEP
+        probe_at: datetime | Keep = (
+            self.now if self.source.probes_on_schedule and lifecycle.probe_after_change(before, after) else KEEP
+        )
         return Change(row=row, before=before, after=after, fingerprint=mark, next_probe_at=probe_at)
 
 
@@ -238,46 +313,6 @@ def _plan_probes(conn: Connection, source: SourceConfig, changes: Iterable[Chang
     probes.ensure_cohorts(conn, source.name, due)
 
 
-def judge_source(
-    before: SourceRow, source: SourceConfig, report: PollReport, *, clock_skew: float | None, now: datetime
-) -> SourceRow:
-    """The source's row after this poll. A poll that read only a part of it counts as a failed one, and says which part."""
-    good = report.outcome is PollOutcome.OK
-    failures = 0 if good else before.failures + 1
-    status = alerting.judge_source(
-        outcome_ok=good,
-        unauthorized=report.outcome is PollOutcome.UNAUTHORIZED,
-        failures=failures,
-        confirm=source.policy_for("").confirm_failures,
-        before=before.status,
-    )
-    if status is SourceStatus.PENDING and report.outcome is PollOutcome.PARTIAL:
-        status = SourceStatus.OK
-    refused = report.outcome is PollOutcome.UNAUTHORIZED  # asking a refusing API more often helps nobody
-    next_poll_at = (
-        schedule.next_poll(now, source.poll_every, key=source.name, jitter=source.jitter)
-        if good or refused
-        else schedule.next_poll_after_failure(now, source.poll_every, failures=failures, retry_after=report.retry_after)
-    )
-    return replace(
-        before,
-        status=status,
-        reason=report.outcome,
-        message=report.problem or "",
-        since=before.since if status is before.status else now,
-        failures=failures,
-        last_poll_at=now,
-        last_success_at=now if report.outcome in _READ else before.last_success_at,
-        next_poll_at=next_poll_at,
-        connections=_listed(report) if report.outcome in _READ else before.connections,
-        clock_skew=clock_skew,
-    )
-
-
-def _listed(report: PollReport) -> int:
-    return sum(len(scope.snapshots) + len(scope.unreadable) for scope in report.scopes)
-
-
 def _scope_row(scope: ScopeReport, now: datetime) -> tuple[str | None, datetime | None, str | None, int]:
     return scope.scope, now if scope.complete else None, scope.problem, len(scope.snapshots) + len(scope.unreadable)
 
@@ -285,7 +320,7 @@ def _scope_row(scope: ScopeReport, now: datetime) -> tuple[str | None, datetime 
 def _tell(source: SourceConfig, poll: Poll, recorded: Recorded) -> None:
     """One log line a poll: quiet where all is well."""
     report = poll.report
-    facts = {"source": source.name, "outcome": report.outcome.value, "connections": _listed(report), "changed": recorded.changed}
+    facts = {"source": source.name, "outcome": report.outcome.value, "connections": report.listed, "changed": recorded.changed}
     if report.outcome is PollOutcome.OK:
         log.info("poll.done", **facts, alerts=len(recorded.alerts))
     else:

@@ -20,8 +20,9 @@ from monitor.clock import Clock
 from monitor.config import SourceConfig
 from monitor.errors import ProviderError, ProviderRateLimited, ProviderUnauthorized
 from monitor.model import ConnectionState, ProbeAnswer, ProbeFinding, ProbeStatus
+from monitor.outages import record_with_outages
 from monitor.provider import Provider
-from monitor.recorder import Change, ChannelSettings, Recorded, record_changes
+from monitor.recorder import Change, ChannelSettings, Recorded
 from monitor.rules import lifecycle, schedule
 from monitor.rules import probes as probe_rules
 from monitor.rules.context import Context
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500
 """Answers are written together, at most so many in one transaction."""
+
+UNANSWERED = "unanswered"
+"""What a probe came to that the API did not answer."""
 
 LANE_WIDTH = 4
 """Probes of one source under way at once; the source's request budget paces them further."""
@@ -159,18 +163,26 @@ class Prober:
 
 
 def due_batch(conn: Connection, source: SourceConfig, now: datetime) -> Batch:
-    """The next batch of a source: single connections first (confirmations, newcomers), then whole cohorts."""
-    single = probes.individually_due(conn, now, BATCH, source=source.name)
-    batch = Batch(targets=_targets(single, individual=True))
-    if batch.targets:
-        return batch
-    for _, cohort in probes.due_cohorts(conn, now, probes.COHORTS, source=source.name):
-        members = _targets(probes.members(conn, source.name, cohort), individual=False)
-        if batch.targets and len(batch.targets) + len(members) > BATCH:
+    """The next batch of a source: single connections (confirmations, newcomers) in up to half of it, then whole cohorts."""
+    size = batch_size(source)
+    single = probes.individually_due(conn, now, size, source=source.name)
+    whole = probes.due_cohorts(conn, now, schedule.COHORTS, source=source.name)
+    batch = Batch(targets=_targets(single[: size // 2] if whole else single, individual=True))
+    taken = {target.row for target in batch.targets}
+    for _, cohort in whole:
+        members = [
+            each for each in _targets(probes.members(conn, source.name, cohort), individual=False) if each.row not in taken
+        ]
+        if batch.cohorts and len(batch.targets) + len(members) > size:
             break
         batch.targets += members
         batch.cohorts.append(cohort)
     return batch
+
+
+def batch_size(source: SourceConfig) -> int:
+    """As many probes as the request budget allows in some twenty seconds: what they say is not kept back for longer."""
+    return max(10, min(BATCH, source.requests_per_minute // 3))
 
 
 def _targets(members: Iterable[probes.Member | probes.DueProbe], *, individual: bool) -> list[Target]:
@@ -195,46 +207,63 @@ def record_probes(
     """Everything that follows from these answers, in the caller's transaction."""
     row = sources.find_source(conn, source.name)
     states = connections.load(conn, [result.target.row for result in results])
-    outcomes: Counter[str] = Counter()
-    spent: Counter[str] = Counter()
-    changes: list[Change] = []
-    rested: dict[datetime | None, list[int]] = {}
+    tally = _Tally()
     for result in results:
         state = states.get(result.target.row)
-        if state is None:
-            continue
-        finding = _finding(result, state)
-        outcomes[finding] += 1
-        spent[finding] += round(result.took * 1000)
-        context = Context(
-            now=now,
-            provider=source.provider,
-            policy=source.policy_for(state.snapshot.platform),
-            clock_skew=row.clock_skew if row else None,
+        if state is not None:  # else it was retired while it was being asked
+            tally.take(source, result, state, clock_skew=row.clock_skew if row else None, now=now)
+    recorded = record_with_outages(conn, source, tally.changes, channels=channels, now=now)
+    asked = {result.target.row for result in results}
+    again = now if pause is None else schedule.postponed(now, pause)
+    tally.next_at.setdefault(again, []).extend(target.row for target in batch.targets if target.row not in asked)
+    for next_at, rows in tally.next_at.items():
+        connections.set_next_probe(conn, rows, next_at)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for outcome, count in tally.outcomes.items():
+        probes.add_rollup(conn, source.name, hour, outcome, count=count, total_ms=tally.spent[outcome])
+    answered = any(result.answer is not None for result in results)
+    every = source.probe_every
+    for cohort in batch.cohorts:
+        due = (
+            None
+            if every is None
+            else schedule.next_cohort_probe(now, every, source=source.name, cohort=cohort, jitter=source.jitter)
         )
+        probes.mark_cohort(conn, source.name, cohort, probed_at=now if answered else None, next_probe_at=due)
+    return recorded
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a batch of answers comes to."""
+
+    changes: list[Change] = field(default_factory=list)
+    next_at: dict[datetime | None, list[int]] = field(default_factory=dict)
+    """Connections that did not change, by their own next probe (None: with their cohort)."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    spent: Counter[str] = field(default_factory=Counter)
+    """Milliseconds by outcome."""
+
+    def take(
+        self, source: SourceConfig, result: Probed, state: ConnectionState, *, clock_skew: float | None, now: datetime
+    ) -> None:
+        """One more answer."""
+        finding = _finding(result, state)
+        self.outcomes[finding] += 1
+        self.spent[finding] += round(result.took * 1000)
+        policy = source.policy_for(state.snapshot.platform)
+        context = Context(now=now, provider=source.provider, policy=policy, clock_skew=clock_skew)
         after = state if result.answer is None else lifecycle.probed(state, result.answer, context)
         next_at = _next_individual(source, after, context, finding=finding)
         if after != state:
-            changes.append(Change(row=result.target.row, before=state, after=after, next_probe_at=next_at))
+            self.changes.append(Change(row=result.target.row, before=state, after=after, next_probe_at=next_at))
         elif result.target.individual or next_at is not None:
-            rested.setdefault(next_at, []).append(result.target.row)
-    recorded = record_changes(conn, source, changes, channels=channels, now=now)
-    if pause is not None:
-        asked = {result.target.row for result in results}
-        left = [target.row for target in batch.targets if target.individual and target.row not in asked]
-        rested.setdefault(schedule.postponed(now, pause), []).extend(left)
-    for next_at, rows in rested.items():
-        connections.set_next_probe(conn, rows, next_at)
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    for outcome, count in outcomes.items():
-        probes.add_rollup(conn, source.name, hour, outcome, count=count, total_ms=spent[outcome])
-    _plan_cohorts(conn, source, batch, pause=pause, now=now)
-    return recorded
+            self.next_at.setdefault(next_at, []).append(result.target.row)
 
 
 def _finding(result: Probed, state: ConnectionState) -> str:
     if result.answer is None:
-        return "unanswered"
+        return UNANSWERED
     return probe_rules.classify(result.answer, platform=state.snapshot.platform, ever_ok=state.probe.ever_ok)
 
 
@@ -245,17 +274,7 @@ def _next_individual(source: SourceConfig, after: ConnectionState, context: Cont
     if after.probe.status is ProbeStatus.FAILING:
         confirmed = after.probe.refusals >= context.policy.confirm_failures
         return schedule.next_failing_probe(context.now, source.probe_every, confirmed=confirmed)
-    if finding in ("unanswered", ProbeFinding.TRANSIENT) and after.probe.status is ProbeStatus.UNPROBED:
-        return schedule.next_failing_probe(context.now, source.probe_every, confirmed=False)
+    untold = finding == ProbeFinding.TRANSIENT and after.probe.status is ProbeStatus.UNPROBED
+    if untold or finding == UNANSWERED:
+        return schedule.next_failing_probe(context.now, source.probe_every, confirmed=True)
     return None
-
-
-def _plan_cohorts(conn: Connection, source: SourceConfig, batch: Batch, *, pause: float | None, now: datetime) -> None:
-    """The cohorts' next turn: on their grid; after a pause the same cohorts again, as soon as the API allows."""
-    for cohort in batch.cohorts:
-        if pause is not None:
-            again = schedule.postponed(now, pause)
-            probes.mark_cohort(conn, source.name, cohort, probed_at=None, next_probe_at=again)
-        elif source.probe_every is not None:
-            due = schedule.next_cohort_probe(now, source.probe_every, source=source.name, cohort=cohort, jitter=source.jitter)
-            probes.mark_cohort(conn, source.name, cohort, probed_at=now, next_probe_at=due)

@@ -1,4 +1,4 @@
-"""Time moves verdicts too: a trusted date that crosses a line is said at that instant, even while its API is down."""
+"""Time moves things too: dates cross their lines, reminders fall due, holds end, even while an API is down."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from monitor.clock import Clock
 from monitor.config import SourceConfig
 from monitor.model import ConnectionState
-from monitor.recorder import Change, ChannelSettings, Recorded, record_changes
+from monitor.recorder import Change, ChannelSettings, Recorded, record_changes, review
 from monitor.rules import lifecycle
 from monitor.rules.context import Context
-from monitor.store import Store, connections, sources
+from monitor.store import Store, connections, incidents, sources
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,18 @@ class Timekeeper:
         self._clock = clock
         self._configured = configured
         self._channels = channels
+        self._unconfirmed: set[str] = set()
+
+    def distrust(self) -> None:
+        """The clock may be wrong (a start, a jump): time alone raises nothing for a source until its next poll ended.
+
+        That poll tells how far the clocks differ, or that nobody can tell.
+        """
+        self._unconfirmed = set(self._configured)
+
+    def trust(self, source: str) -> None:
+        """A poll of this source ended, well or not."""
+        self._unconfirmed.discard(source)
 
     async def advance(self) -> Recorded:
         """Apply every change by time that is due now."""
@@ -47,7 +59,12 @@ class Timekeeper:
 
     def _record(self) -> tuple[Recorded, bool]:
         with self._store.write() as conn:
-            return advance(conn, self._configured, channels=self._channels, now=self._clock.now())
+            now = self._clock.now()
+            trusted = {name: source for name, source in self._configured.items() if name not in self._unconfirmed}
+            recorded, more = advance(conn, trusted, channels=self._channels, now=now)
+            looked, more_looks = look_again(conn, self._configured, channels=self._channels, now=now)
+            recorded.add(looked)
+            return recorded, more or more_looks
 
 
 def advance(
@@ -62,13 +79,31 @@ def advance(
     for name, states in by_source.items():
         source = configured.get(name)
         if source is None:
-            continue  # a source that is not configured here is not ours to judge
+            continue  # not configured, or the clock is not trusted yet
         skew = _skew(conn, name)
         changes = [_elapsed(source, row, state, clock_skew=skew, now=now) for row, state in states]
         recorded.add(
             record_changes(conn, source, [change for change in changes if change is not None], channels=channels, now=now)
         )
     return recorded, len(due) == BATCH and recorded.changed > 0
+
+
+def look_again(
+    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelSettings], now: datetime
+) -> tuple[Recorded, bool]:
+    """Judge again the incidents whose reminder is due or whose hold ended; the second value says whether more may be due."""
+    due = incidents.due_looks(conn, now, limit=BATCH)
+    incidents.plan_looks(conn, [(incident.id, None) for incident in due])
+    recorded = Recorded()
+    by_source: dict[str, list[int]] = {}
+    for incident in due:
+        if incident.connection_id is not None:
+            by_source.setdefault(incident.source, []).append(incident.connection_id)
+    for name, rows in by_source.items():
+        owner = configured.get(name)
+        if owner is not None:
+            recorded.add(review(conn, owner, rows, channels=channels, now=now))
+    return recorded, len(due) == BATCH
 
 
 def _skew(conn: Connection, name: str) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from monitor import alignment
 from monitor.app import build_work
 from monitor.config import Config, load
 from monitor.demo.server import WorldServer
@@ -16,7 +17,7 @@ from monitor.demo.world import World
 from monitor.model import Alert, ConnectionState, HistoryEntry, connection_id
 from monitor.poller import Poller
 from monitor.prober import Prober
-from monitor.providers import HttpSessions
+from monitor.providers import HttpSessions, Limits
 from monitor.recorder import Recorded
 from monitor.scheduler import Work
 from monitor.store import Store, alerts, connections, history, sources
@@ -138,13 +139,13 @@ async def running(
     per_source: dict[str, str] | None = None,
 ) -> AsyncIterator[Cycle]:
     """The world answering on loopback, and a monitor configured for all of it."""
-    async with WorldServer(world) as server, HttpSessions() as sessions:
+    async with WorldServer(world) as server, HttpSessions(limits=Limits(retry_wait=0.01)) as sessions:
         path = folder / "config.toml"
         path.touch(mode=0o600)
         path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")
         config = load(path, {"HOME": str(folder)}).config
         with store.write() as conn:
-            sources.sync_sources(conn, [(each.name, each.provider, "127.0.0.1") for each in config.sources], clock.now())
+            alignment.align(conn, config, clock.now())
         work = build_work(config, sessions=sessions, clock=clock)
         yield Cycle(store=store, clock=clock, world=world, server=server, config=config, work=work)
 

@@ -1,0 +1,91 @@
+"""At a start and a reload the store follows the configuration: sources, scopes, policies, probing and pace.
+
+What was decided under other settings is judged again; what is no longer watched leaves quietly; a due instant that lies
+too far ahead (a clock that was wrong, a longer interval) is pulled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
+
+from monitor.config import Config, SourceConfig
+from monitor.rules import schedule
+from monitor.store import connections, incidents, meta, probes, scopes, sources
+
+
+def align(conn: Connection, config: Config, now: datetime) -> None:
+    """Make the store follow the configuration, in the caller's transaction."""
+    sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
+    for source in config.sources:
+        _retire_unwatched_scopes(conn, source, now)
+        _plan_probing(conn, source, now)
+        if _settings_changed(conn, source):
+            connections.judge_again(conn, source.name, now)
+            sources.poll_now(conn, source.name, now)
+    pull_back(conn, config.sources, now)
+
+
+def pull_back(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
+    """No poll and no probe waits longer than its interval allows: a clock may have been ahead when it was planned."""
+    for source in configured:
+        sources.cap_next_poll(conn, source.name, now, latest=schedule.latest(now, source.poll_every))
+        if source.probes_on_schedule and source.probe_every is not None:
+            probes.cap_next_probes(conn, source.name, now, latest=schedule.latest(now, source.probe_every))
+
+
+def host_of(source: SourceConfig) -> str:
+    """Host and port of a source's API, to tell one API's outage from our own network's."""
+    parts = urlsplit(source.base_url)
+    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+
+
+def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: datetime) -> None:
+    """Connections of managed users or workspaces that the configuration no longer names leave without an alert."""
+    if source.users == "all" and source.workspaces is None:
+        return
+    if source.workspaces is not None:
+        watched: set[str | None] = set(source.workspaces)
+    elif source.has_users:
+        watched = {None} if isinstance(source.users, str) else {None, *source.users}
+    else:
+        return
+    for row in scopes.all_scopes(conn, source.name):
+        if row.scope not in watched:
+            retired = connections.retire_scope(conn, source.name, row.scope, now)
+            incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
+            scopes.forget(conn, source.name, row.scope)
+
+
+def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None:
+    """Every cohort has its place where probing is on, and none where it is off."""
+    if not source.probes_on_schedule or source.probe_every is None:
+        probes.drop_cohorts(conn, source.name)
+        return
+    due = {
+        cohort: schedule.next_cohort_probe(now, source.probe_every, source=source.name, cohort=cohort, jitter=source.jitter)
+        for cohort in probes.live_cohorts(conn, source.name)
+    }
+    probes.ensure_cohorts(conn, source.name, due)
+
+
+def _settings_changed(conn: Connection, source: SourceConfig) -> bool:
+    """Whether what judges this source's connections is not what judged them last."""
+    told = (
+        sorted((name, repr(policy)) for name, policy in source.policies.items()),
+        repr(source.policy),
+        source.probes_on_schedule,
+        source.poll_every,
+        source.base_url,
+        blake2b(source.api_key.reveal().encode(), digest_size=8).hexdigest(),
+    )
+    digest = blake2b(repr(told).encode(), digest_size=12).hexdigest()
+    key = f"settings:{source.name}"
+    if meta.get(conn, key) == digest:
+        return False
+    meta.set(conn, key, digest)
+    return True

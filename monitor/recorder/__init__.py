@@ -1,0 +1,26 @@
+"""Decide what to say about what changed, and write both down in the caller's one transaction.
+
+State, history, incidents, alerts and deliveries commit together or not at all: an alert can be neither lost nor said
+about a change that was rolled back. `changes` writes what changed, `speaking` decides about each connection, `sources`
+about a source as a whole or the monitor itself, `outgoing` queues what is said for the channels.
+"""
+
+from __future__ import annotations
+
+from monitor.recorder.changes import Change, record_changes, review
+from monitor.recorder.outgoing import ChannelSettings, Recorded
+from monitor.recorder.sources import close_quietly, record_monitor_alert, record_source_incident, record_source_status
+from monitor.recorder.speaking import OUTAGE
+
+__all__ = [
+    "OUTAGE",
+    "Change",
+    "ChannelSettings",
+    "Recorded",
+    "close_quietly",
+    "record_changes",
+    "record_monitor_alert",
+    "record_source_incident",
+    "record_source_status",
+    "review",
+]

@@ -1,0 +1,243 @@
+"""Decide about each connection that may want to speak; open, note, look after and close the incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from monitor.config import SourceConfig
+from monitor.model import Alert, ConnectionState, Policy, Said, Severity, connection_id
+from monitor.recorder.outgoing import ChannelSettings, Spoken, new_alert_id
+from monitor.rules import alerting, holds, reminders, silences, transitions
+from monitor.rules.alerting import AlertReason
+from monitor.rules.silences import Silence
+from monitor.store import alerts, history, incidents, outbox
+from monitor.store import silences as stored_silences
+from monitor.store.incidents import Incident, NewIncident
+
+OUTAGE = "outage:"
+"""Subject of a source's incident about one platform: many of its connections are refused at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A connection that may want to speak, before and after what happened (the same twice where only time passed)."""
+
+    row: int
+    before: ConnectionState | None
+    after: ConnectionState
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is to be written about incidents, in bulk at the end."""
+
+    spoken: list[Spoken] = field(default_factory=list)
+    opened: list[NewIncident] = field(default_factory=list)
+    noted: list[tuple[str, Said, datetime | None]] = field(default_factory=list)
+    looks: list[tuple[str, datetime | None]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    unacknowledged: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Around:
+    """What is known around all of them, read once."""
+
+    source: SourceConfig
+    channels: Sequence[ChannelSettings]
+    now: datetime
+    known: Mapping[int, Incident]
+    heard: Mapping[str, Mapping[str, datetime]]
+    silences: Sequence[Silence]
+    outages: frozenset[str]
+    changes: Mapping[int, int]
+    spoken_at: Mapping[int, datetime]
+
+
+def speak(
+    conn: Connection, source: SourceConfig, subjects: Sequence[Subject], *, channels: Sequence[ChannelSettings], now: datetime
+) -> list[Spoken]:
+    """What is to be said about these connections now; the incidents are written, the alerts are the caller's to queue."""
+    if not subjects:
+        return []
+    around = _look_around(conn, source, subjects, channels=channels, now=now)
+    outcome = _Outcome()
+    for subject in subjects:
+        _decide(subject, around, outcome)
+    outbox.skip_escalations(conn, [each.alert.incident for each in outcome.spoken if each.heard is not None], now)
+    incidents.open_incidents(conn, outcome.opened, now)
+    incidents.unacknowledge(conn, outcome.unacknowledged)
+    incidents.note_said_many(conn, outcome.noted)
+    incidents.plan_looks(conn, outcome.looks)
+    incidents.close_many(conn, outcome.closed, now)
+    heard = incidents.heard(conn, [each.alert.incident for each in outcome.spoken if each.heard is not None])
+    return [
+        each if each.heard is None else replace(each, heard=frozenset(heard.get(each.alert.incident, {})))
+        for each in outcome.spoken
+    ]
+
+
+def _look_around(
+    conn: Connection, source: SourceConfig, subjects: Sequence[Subject], *, channels: Sequence[ChannelSettings], now: datetime
+) -> _Around:
+    rows = [subject.row for subject in subjects]
+    known = incidents.find_open(conn, rows)
+    open_subjects = incidents.open_subjects(conn, source.name)
+    windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
+    changes = history.status_changes_since(conn, rows, now - max(windows)) if windows else {}
+    restless = [row for row, count in changes.items() if count > 1]
+    return _Around(
+        source=source,
+        channels=channels,
+        now=now,
+        known=known,
+        heard=incidents.heard(conn, [incident.id for incident in known.values() if incident.said is not None]),
+        silences=stored_silences.all_current(conn, now),
+        outages=frozenset(subject.removeprefix(OUTAGE) for subject in open_subjects if subject.startswith(OUTAGE)),
+        changes=changes,
+        spoken_at=alerts.last_spoken(conn, restless),
+    )
+
+
+def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
+    """One connection: what to say, what holds it back, and when to look again."""
+    incident = around.known.get(subject.row)
+    said = incident.said if incident else None
+    after = subject.after
+    policy = around.source.policy_for(after.snapshot.platform)
+    renewed = transitions.is_renewal(subject.before, after)
+    reason = alerting.decide_alert(said, after, policy=policy, now=around.now, renewed=renewed)
+    if incident and incident.ack and not holds.ack_covers(incident.ack, after, around.now):
+        outcome.unacknowledged.append(incident.id)
+    if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and said is not None:
+        _remind(subject, incident, said, policy=policy, around=around, outcome=outcome)
+        if renewed and after.verdict.status is said.status:
+            outcome.noted.append((incident.id, replace(said, stage=after.stage), incident.look_at))
+        return
+    if reason is AlertReason.NOTHING:
+        if incident is not None and not after.verdict.status.needs_attention:
+            outcome.closed.append(incident.id)  # nothing was ever said: it ends as quietly as it began
+        elif incident is not None:
+            outcome.looks.append((incident.id, None))
+        return
+    hold = holds.hold_for(reason, after, _circumstances(subject, incident, policy, around))
+    if hold is not None:
+        _held(subject, incident, hold, around, outcome)
+        return
+    _say(subject, incident, reason, around, outcome)
+
+
+def _circumstances(subject: Subject, incident: Incident | None, policy: Policy, around: _Around) -> holds.Circumstances:
+    snapshot = subject.after.snapshot
+    public = connection_id(around.source.name, around.source.provider, snapshot.scope, snapshot.external_id)
+    return holds.Circumstances(
+        now=around.now,
+        policy=policy,
+        ack=incident.ack if incident else None,
+        silenced_until=silences.silenced_until(
+            around.silences,
+            source=around.source.name,
+            platform=snapshot.platform,
+            connection=public,
+            external_id=snapshot.external_id,
+            labels=around.source.labels,
+            now=around.now,
+        ),
+        outage=snapshot.platform in around.outages,
+        recent_changes=around.changes.get(subject.row, 0),
+        last_spoken_at=around.spoken_at.get(subject.row),
+    )
+
+
+def _held(subject: Subject, incident: Incident | None, hold: holds.Hold, around: _Around, outcome: _Outcome) -> None:
+    """Keep it back: the incident is there, and is judged again when the hold ends."""
+    if incident is None:
+        outcome.opened.append(NewIncident(source=around.source.name, connection_id=subject.row, said=None, look_at=hold.until))
+    else:
+        outcome.looks.append((incident.id, hold.until))
+
+
+def _say(subject: Subject, incident: Incident | None, reason: AlertReason, around: _Around, outcome: _Outcome) -> None:
+    incident_id = incident.id if incident else incidents.new_id()
+    opened_at = incident.opened_at if incident else around.now
+    said = incident.said if incident else None
+    alert = _alert(subject, reason, said, around, incident_id=incident_id, opened_at=opened_at)
+    outcome.spoken.append(Spoken(alert=alert, row=subject.row, heard=() if reason.ends_incident else None))
+    if incident is not None and reason.ends_incident:
+        outcome.closed.append(incident_id)
+        return
+    after = alerting.next_said(reason, said, subject.after, around.now)
+    look_at = _next_reminder(subject, around)
+    if incident is None:
+        outcome.opened.append(
+            NewIncident(id=incident_id, source=around.source.name, connection_id=subject.row, said=after, look_at=look_at)
+        )
+    else:
+        outcome.noted.append((incident_id, after, look_at))
+
+
+def _next_reminder(subject: Subject, around: _Around) -> datetime | None:
+    """When a reminder may be due if nothing changes until then: only while it is broken."""
+    if subject.after.verdict.status.severity is not Severity.CRITICAL:
+        return None
+    told_now = {channel.name: around.now for channel in around.channels}
+    policy = around.source.policy_for(subject.after.snapshot.platform)
+    return reminders.due_channels(told_now, around.channels, policy, around.now)[1]
+
+
+def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy, around: _Around, outcome: _Outcome) -> None:
+    """Remind the channels whose time has come; plan the next look."""
+    if subject.after.verdict.status.severity is not Severity.CRITICAL:
+        if incident.look_at is not None and incident.look_at <= around.now:
+            outcome.looks.append((incident.id, None))
+        return
+    heard = around.heard.get(incident.id, {})
+    due, coming = reminders.due_channels(heard, around.channels, policy, around.now)
+    if due:
+        hold = holds.hold_for(AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around))
+        if hold is not None:
+            outcome.looks.append((incident.id, hold.until))
+            return
+        alert = _alert(subject, AlertReason.REMINDER, said, around, incident_id=incident.id, opened_at=incident.opened_at)
+        outcome.spoken.append(Spoken(alert=alert, row=subject.row, only=due))
+        outcome.noted.append((incident.id, replace(said, at=around.now, reminders=said.reminders + 1), coming))
+    elif incident.look_at is None or incident.look_at <= around.now:
+        outcome.looks.append((incident.id, coming))
+
+
+def _alert(
+    subject: Subject, reason: AlertReason, said: Said | None, around: _Around, *, incident_id: str, opened_at: datetime
+) -> Alert:
+    """Everything that routing and wording need, so that the message can be written at any later time."""
+    state, source = subject.after, around.source
+    snapshot, verdict = state.snapshot, state.verdict
+    return Alert(
+        id=new_alert_id(around.now),
+        incident=incident_id,
+        event=alerting.event_of(reason, verdict.status),
+        reason=reason,
+        severity=alerting.severity_of(reason, verdict.status, said),
+        at=around.now,
+        source=source.name,
+        provider=source.provider,
+        scope=snapshot.scope,
+        connection=connection_id(source.name, source.provider, snapshot.scope, snapshot.external_id),
+        external_id=snapshot.external_id,
+        platform=snapshot.platform,
+        label=snapshot.label,
+        status=verdict.status,
+        verdict_reason=verdict.reason,
+        message=verdict.message,
+        since=verdict.since,
+        opened_at=opened_at,
+        expires_at=state.token.expires_at,
+        previous=said.status if said else None,
+        stage=state.stage,
+        reminder=said.reminders + 1 if reason is AlertReason.REMINDER and said else 0,
+        link=source.dashboard_url,
+        labels=dict(source.labels),
+    )

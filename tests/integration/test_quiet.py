@@ -1,0 +1,23 @@
+"""Days of a simulated world, problems and noise of every sort: every real problem is said, and nothing else.
+
+The whole of it is `python -m benchmarks.quiet`; this is a short one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from benchmarks.quiet.__main__ import play
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_real_problem_is_said_and_nothing_else(seed: int, tmp_path: Path) -> None:
+    with capture_logs():  # thousands of lines of no interest
+        judgement, _ = await play(days=6, accounts=40, seed=seed, poll_every="2h", probe_every="1d", folder=tmp_path)
+    assert judgement.false_alarms == []
+    assert judgement.misses == []
+    assert judgement.problems > 10
+    assert len(judgement.messages) > judgement.problems
