@@ -52,6 +52,7 @@ class Reply:
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
     until: threading.Event | None = None
     """Answer only once this is set (20 seconds at most)."""
     reset: bool = False
@@ -145,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
+        self.wfile.write(reply.body)
 
     do_POST = do_PUT = do_GET = _take  # noqa: N815 - http.server's own names
 

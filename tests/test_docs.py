@@ -24,13 +24,27 @@ from monitor.cli.commands import app
 from monitor.config import Config, load, reference
 from monitor.config.services import SERVICES
 from monitor.demo.story import CAST
-from monitor.model import DeliveryState, Event, HistoryEntry, HistoryKind, LastError, ProviderKind, Severity, SourceStatus, Status
+from monitor.model import (
+    ConnectionState,
+    DeliveryState,
+    Event,
+    HistoryEntry,
+    HistoryKind,
+    LastError,
+    ProviderKind,
+    Severity,
+    SourceStatus,
+    Status,
+)
 from monitor.providers import postbreeze, postpost_rows, scopes
 from monitor.rules import dates, lifecycle, token, verdict
+from monitor.rules.forecast import Need, Sitting
+from monitor.rules.silences import Silence
 from monitor.store.connection_list import ConnectionRow
 from monitor.store.delivery_list import AttemptRow, DeliveryRow
-from monitor.views import AlertView, EventView, Explanation, Route, SourceView
+from monitor.views import AlertView, ChannelView, EventView, Explanation, Route, SilenceView, SourceView
 from monitor.views.connections import ConnectionView
+from monitor.views.forecast import SittingView
 from tests.factories import NOW, make_alert, make_state
 
 ROOT = Path(__file__).parent.parent
@@ -304,8 +318,7 @@ def told_keys(heading: str) -> set[str]:
     return set(spans([row[0] for row in rows_under("docs/commands.md", heading)]))
 
 
-def test_every_key_of_a_connection_is_told() -> None:
-    state = make_state(last_error=LastError(message="no"))
+def view_of(state: ConnectionState) -> ConnectionView:
     row = ConnectionRow(
         id=1,
         source="agency",
@@ -317,7 +330,11 @@ def test_every_key_of_a_connection_is_told() -> None:
         retired_at=None,
         fingerprint="",
     )
-    assert told_keys("A connection") == keys_of(ConnectionView(row=row, now=NOW).json())
+    return ConnectionView(row=row, now=NOW)
+
+
+def test_every_key_of_a_connection_is_told() -> None:
+    assert told_keys("A connection") == keys_of(view_of(make_state(last_error=LastError(message="no"))).json())
 
 
 def test_every_key_of_a_source_is_told() -> None:
@@ -366,9 +383,30 @@ def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
     words = {state.value for state in DeliveryState}
     assert set(spans([rows["`deliveries`"]])) - words == set(shape["deliveries"][0])
     assert set(spans([rows["`deliveries[].attempts`"]])) == set(shape["deliveries"][0]["attempts"][0])
+
+
+def test_every_key_of_an_explanation_is_told_down_to_its_routes() -> None:
     route = Route(channel="ops", group_wait=timedelta(0), refused_by=None)
-    told = set(SPAN.findall(text_of("docs/commands.md").rpartition("adds `routes`")[2]))
-    assert told == set(Explanation(view=view, routes=(route,)).json()["routes"][0])
+    view = AlertView(alert=make_alert(), note=None, deliveries=())
+    shape = Explanation(view=view, routes=(route,)).json()
+    assert told_keys("An explanation") == keys_of(shape) - keys_of(view.json())
+    routes = text_of("docs/commands.md").split("| key of a route |")[1].split("\n\n")[0]
+    assert set(spans([line.split("|")[1] for line in routes.splitlines()[2:]])) == set(shape["routes"][0])
+
+
+def test_every_key_of_a_channel_a_silence_and_a_sitting_is_told() -> None:
+    channel = ChannelView(name="ops", problem=None, failing_since=None, broken=False, last_success_at=None)
+    assert told_keys("A channel") == keys_of(channel.json())
+    silence = SilenceView(silence=Silence(starts_at=NOW), now=NOW)
+    assert told_keys("A silence") == keys_of(silence.json())
+    need = Need(connection="c", source="s", platform="p", label="l", status=Status.EXPIRED, by=NOW)
+    sitting = SittingView(
+        sitting=Sitting(source="s", platform="p", needs=(need,)), provider="p", link=None, connections=(view_of(make_state()),)
+    )
+    shape = sitting.json()
+    assert told_keys("A sitting of the forecast") == set(shape)
+    rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "A sitting of the forecast")}
+    assert set(spans([rows["`connections`"]])) == set(shape["connections"][0])
 
 
 # --- links, pictures, the unit, the log

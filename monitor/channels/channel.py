@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.channels.answers import Answer, watch_answers
 from monitor.channels.hiding import UrlHider
+from monitor.channels.recipients import Recipient, send_each, split
+from monitor.channels.speech import Speech, attachments, notify_type
 from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError
-from monitor.rules.wording import Limits, Part, Tone
+from monitor.rules.wording import Part, Profile
 
 if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult
@@ -22,7 +27,6 @@ APP_NAME = "Token expiry monitor"
 
 _GONE = frozenset({401, 403, 404, 410})  # nothing but a person changes these answers
 _DEFAULT_WAIT = 60.0  # seconds, for a 429 that names none
-_MARGIN = 0.95  # some services count bytes, or escape characters, after Apprise counted them
 _LONGEST_PACE = 1.0
 _building = threading.Lock()  # the first channel makes Apprise load its plugins, into one registry for all
 
@@ -60,51 +64,62 @@ class Channel:
     _target: Apprise | None = field(default=None, init=False, repr=False)
     _hider: UrlHider | None = field(default=None, init=False, repr=False)
     _pace: float = field(default=0.0, init=False, repr=False)
+    _speech: Speech | None = field(default=None, init=False, repr=False)
 
     def verify(self) -> None:
         """Raises ConfigError with one sentence where the URL is none that Apprise can use. Sends nothing."""
         self._built()
 
     @property
-    def limits(self) -> Limits:
-        """What one message on this channel can hold. Raises ConfigError as `verify` does."""
+    def profile(self) -> Profile:
+        """What this channel understands and can carry. Raises ConfigError as `verify` does."""
         self._built()
-        service = self._service
-        return Limits(
-            body=max(int(service.body_maxlen * _MARGIN), 40),
-            title=max(service.title_maxlen, 0),
-            shared=bool(service.overflow_amalgamate_title),
-            lines=service.body_max_line_count,
-        )
+        return self._spoken().profile
 
     @property
     def pace(self) -> float:
         """Seconds to leave between two messages, so that the service is not flooded; 0 before the first."""
         return self._pace
 
-    def send(self, part: Part) -> Sent:
-        """Hands over one message; returns once the service accepted it.
+    def send(self, part: Part, *, done: AbstractSet[str] = frozenset()) -> Sent:
+        """Hands over one message to every recipient that is not `done`; returns once the service accepted it for each.
 
         Raises ChannelUnreachable for what may pass (with `retry_after` in seconds where the service said when) and
-        ChannelRejected where only a person can help: 401, 403, 404, 410, or a URL that is no use.
+        ChannelRejected where only a person can help: 401, 403, 404, 410, or a URL that is no use. Either names those who
+        have the message all the same.
         """
         try:
-            target = self._built()
+            self._built()
         except ConfigError as error:
             raise ChannelRejected(str(error)) from None
-        from apprise import NotifyFormat
+        speech = self._spoken()
+        speech.tell(part)
+        send_each(split(self._service), partial(self._send_to, speech, part), done=done)
+        return Sent(service=self._service_name, url_id=self._service.url_id() or "", detail=f"{self._service_name} accepted it.")
 
+    def _send_to(self, speech: Speech, part: Part, recipient: Recipient) -> None:
+        from apprise import Apprise
+
+        target = Apprise(asset=recipient.service.asset)
+        target.add(recipient.service)
         with watch_answers() as answers:
             result = target.notify(
-                body=part.body, title=part.title, notify_type=_notify_type(part.tone), body_format=NotifyFormat.TEXT.value
+                body=part.body,
+                title=part.title,
+                notify_type=notify_type(part),
+                body_format=speech.body_format(part),
+                attach=attachments(part.files),
             )
         if not result or not result.results:
             raise self._failure(result, answers)
-        return Sent(service=self._service_name, url_id=self._service.url_id() or "", detail=f"{self._service_name} accepted it.")
 
     @property
     def _service_name(self) -> str:
         return str(self._service.service_name)
+
+    def _spoken(self) -> Speech:
+        assert self._speech is not None  # noqa: S101 - made together with the service
+        return self._speech
 
     def _built(self) -> Apprise:
         with _building:
@@ -129,11 +144,19 @@ class Channel:
         with _captured_reasons() as reasons:
             service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
-            because = f": {UrlHider(url).hide(reasons[-1]).rstrip('.')}" if reasons else ""
-            raise ConfigError(f"The URL of channel {self.name} is none that Apprise can use{because}.")
+            # What Apprise says about it quotes the URL, password and all.
+            plain = reasons and "://" not in reasons[-1] and "URL" not in reasons[-1]
+            because = f": {UrlHider(url).hide(reasons[-1]).rstrip('.')}" if plain else ""
+            schema = url.partition("://")[0] if "://" in url else ""
+            shown = f" ({schema}://...)" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+]{0,20}", schema) else ""
+            raise ConfigError(
+                f"The URL of channel {self.name}{shown} is none that Apprise can use{because}: see Apprise's own "
+                "page of that service for what it must hold."
+            )
         self._service, self._hider = service, UrlHider(url, _plugin_values(service))
         self._pace = min(float(service.request_rate_per_sec), _LONGEST_PACE)
         service.request_rate_per_sec = 0  # its throttle sleeps; the pace is kept outside
+        self._speech = Speech(service, url)
         service.overflow_mode = apprise.OverflowMode.SPLIT  # parts are made to fit; should one not, nothing is cut off
         target = apprise.Apprise(asset=asset)
         target.add(service)
@@ -160,10 +183,6 @@ class Channel:
         if not messages or self._hider is None:
             return ""
         return f" ({self._hider.hide(messages[-1]).rstrip('.')})"
-
-
-def _notify_type(tone: Tone) -> str:
-    return tone.value  # Apprise's own words: info, success, warning, failure
 
 
 def _status_text(status: int) -> str:

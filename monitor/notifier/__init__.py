@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.notifier.notifier import Drained, Notifier
-from monitor.notifier.worker import ChannelHealth, DeliverySettings
+from monitor.notifier.settings import DeliverySettings
+from monitor.notifier.standing import ChannelHealth
 
 __all__ = ["ChannelHealth", "DeliverySettings", "Drained", "Notifier"]

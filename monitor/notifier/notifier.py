@@ -16,9 +16,13 @@ import structlog
 from monitor.clock import Clock
 from monitor.config import ChannelConfig
 from monitor.errors import ConfigError
+from monitor.model import Event
+from monitor.notifier.settings import DeliverySettings
+from monitor.notifier.standing import ChannelHealth
 from monitor.notifier.transactions import Transactions
-from monitor.notifier.worker import ChannelHealth, DeliverySettings, Worker
-from monitor.store import Store, backlog, outbox
+from monitor.notifier.worker import Worker
+from monitor.recorder import Recorded
+from monitor.store import Store, backlog, channel_states, outbox
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +51,8 @@ class Notifier:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._reported: set[str] = set()
+        self._news: set[str] = set()
+        self._started = False
 
     async def start(self) -> None:
         """Starts the workers. What a former process was sending when it died is due at once and may be a repeat.
@@ -54,6 +60,7 @@ class Notifier:
         Only for the one process that holds the database. Raises StoreError.
         """
         await self._take_over()
+        self._started = True
         self._launch()
 
     async def stop(self, timeout: timedelta = timedelta(seconds=8)) -> None:
@@ -61,14 +68,19 @@ class Notifier:
 
         What has not ended by then stays recorded as being sent, and is repeated by the next start.
         """
+        self._started = False
         tasks, self._tasks = self._tasks, {}
         for name in tasks:
             self._workers[name].stop()
         await _finish([*tasks.values(), *self._retiring], timeout)
 
     async def reconfigure(self, channels: Sequence[ChannelConfig], *, settings: DeliverySettings | None = None) -> None:
-        """Swaps the channels. Holds on broken ones are forgotten, and what waits for them is tried at once. Raises StoreError."""
-        running = bool(self._tasks)
+        """Swaps the channels. Holds on broken ones are forgotten, and what waits for them is tried at once.
+
+        Raises StoreError, and then goes on with the old channels.
+        """
+        now, names = self._clock.now(), [channel.name for channel in channels]
+        await self._store.write(lambda conn: [backlog.bring_forward(conn, channel=name, now=now, until=now) for name in names])
         for name, task in self._tasks.items():
             # What it is sending it ends and marks on its own; those rows stay claimed meanwhile.
             self._workers[name].stop()
@@ -76,13 +88,10 @@ class Notifier:
             task.add_done_callback(self._retiring.discard)
         self._settings = settings or self._settings
         self._workers, self._tasks = self._build(channels), {}
-        now = self._clock.now()
-        await self._store.write(
-            lambda conn: [backlog.bring_forward(conn, channel=name, now=now, until=now) for name in self._workers]
-        )
-        await self._report_orphans()
-        if running:
+        if self._started:
             self._launch()
+        await self._recall()
+        await self._report_orphans()
 
     def wake(self, channel: str | None = None) -> None:
         """Something was queued (for this channel, or for any): it goes out when it is due, without waiting for a look."""
@@ -91,7 +100,7 @@ class Notifier:
                 worker.wake()
 
     def health(self) -> tuple[ChannelHealth, ...]:
-        """How each configured channel has been doing since the start."""
+        """How each configured channel has been doing."""
         return tuple(worker.health for worker in self._workers.values())
 
     async def drain(self, timeout: timedelta = timedelta(seconds=30)) -> Drained:
@@ -101,29 +110,52 @@ class Notifier:
         not take stays queued. Raises StoreError.
         """
         await self._take_over()
-        before = await self._pending()
-        tasks = [asyncio.create_task(self._empty(worker, timeout)) for worker in self._workers.values()]
-        await _finish(tasks, timeout)
-        for failed in (task.exception() for task in tasks if not task.cancelled()):
-            if failed is not None:
-                raise failed
-        left = await self._pending()
-        return Drained(sent=max(before - left, 0), left=left)
+        before = sum(worker.delivered for worker in self._workers.values())
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout.total_seconds()
+        self._news.clear()
+        await self._empty_all(timeout)
+        if self._news:  # one channel's trouble was told to others that had finished
+            await self._empty_all(timedelta(seconds=max(end - loop.time(), 0)))
+        sent = sum(worker.delivered for worker in self._workers.values()) - before
+        return Drained(sent=sent, left=await self._pending())
 
-    async def send_test(self, channel: str | None = None) -> dict[str, str | None]:
+    async def send_test(self, channel: str | None = None, *, event: Event | None = None) -> dict[str, str | None]:
         """Sends a test message to this channel, or to all at once: per channel None, or a sentence that says what failed.
 
-        Raises ConfigError for a channel that is not configured.
+        With `event`, what such an event looks like, about a clearly marked sample connection. Raises ConfigError for a
+        channel that is not configured.
         """
         if channel is not None and channel not in self._workers:
             raise ConfigError(f"There is no channel {channel}; configured are: {', '.join(self._workers) or 'none'}.")
         chosen = [name for name in self._workers if channel in (None, name)]
-        results = await asyncio.gather(*(self._workers[name].send_test() for name in chosen))
+        results = await asyncio.gather(*(self._workers[name].send_test(event) for name in chosen))
         return dict(zip(chosen, results, strict=True))
 
     def _build(self, channels: Sequence[ChannelConfig]) -> dict[str, Worker]:
-        build = partial(Worker, store=self._store, clock=self._clock, owner=self._owner, settings=self._settings)
+        build = partial(
+            Worker,
+            channels=channels,
+            announce=self._wake_for,
+            store=self._store,
+            clock=self._clock,
+            owner=self._owner,
+            settings=self._settings,
+        )
         return {channel.name: build(channel) for channel in channels}
+
+    def _wake_for(self, told: Recorded) -> None:
+        self._news |= told.channels
+        for name in told.channels:
+            self.wake(name)
+        for alert in told.unrouted:
+            log.error("alert.unroutable", alert=alert.id, alert_event=alert.event.value, about=alert.subject)
+
+    async def _recall(self) -> None:
+        states = await self._store.read(channel_states.all_states)
+        for name, worker in self._workers.items():
+            if name in states:
+                worker.recall(states[name])
 
     def _launch(self) -> None:
         self._tasks = {name: asyncio.create_task(worker.run(), name=f"notifier-{name}") for name, worker in self._workers.items()}
@@ -133,6 +165,7 @@ class Notifier:
         released = await self._store.write(lambda conn: outbox.release_uncertain(conn, now))
         if released:
             log.warning("notifier.uncertain_deliveries", count=released)
+        await self._recall()
         await self._report_orphans()
 
     async def _report_orphans(self) -> None:
@@ -144,6 +177,13 @@ class Notifier:
     async def _pending(self) -> int:
         counts = await self._store.read(outbox.pending_counts)
         return sum(count for name, count in counts.items() if name in self._workers)
+
+    async def _empty_all(self, timeout: timedelta) -> None:
+        tasks = [asyncio.create_task(self._empty(worker, timeout)) for worker in self._workers.values()]
+        await _finish(tasks, timeout)
+        for failed in (task.exception() for task in tasks if not task.cancelled()):
+            if failed is not None:
+                raise failed
 
     async def _empty(self, worker: Worker, timeout: timedelta) -> None:
         deadline = self._clock.now() + timeout

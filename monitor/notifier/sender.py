@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from monitor.channels import Channel, Sent
-from monitor.rules.wording import Limits, Part
+from monitor.rules.wording import Part, Profile
 
 T = TypeVar("T")
 
@@ -46,16 +46,19 @@ class Sender:
         if self._running is not None:
             await asyncio.wait([self._running])
 
-    async def limits(self, *, within: float) -> Limits:
-        """What one message can hold. Raises ConfigError where the URL is no use, TimeoutError after `within` seconds."""
-        return await self._call(lambda: self._channel.limits, within=within)
+    async def profile(self, *, within: float) -> Profile:
+        """What the channel can carry. Raises ConfigError where the URL is no use, TimeoutError after `within` seconds."""
+        return await self._call(lambda: self._channel.profile, within=within)
 
-    async def send(self, part: Part, *, within: float) -> Sent:
-        """Sends one message at the channel's pace. Raises DeliveryError, or TimeoutError after `within` seconds."""
+    async def send(self, part: Part, *, within: float, done: frozenset[str] = frozenset()) -> Sent:
+        """Sends one message at the channel's pace, to every recipient of the channel that is not `done`.
+
+        Raises DeliveryError, which names those who have it all the same, or TimeoutError after `within` seconds.
+        """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(self._free_at - loop.time(), 0))
         try:
-            return await self._call(lambda: self._channel.send(part), within=within)
+            return await self._call(lambda: self._channel.send(part, done=done), within=within)
         finally:
             self._free_at = loop.time() + self._channel.pace
 

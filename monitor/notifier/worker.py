@@ -1,16 +1,17 @@
 """The worker of one channel: claim what is due, say it in as few messages as possible, mark each delivery.
 
 The store holds the truth about what is due, so a worker may die at any instant: what it was sending when it did is sent
-again and says that it may be a repeat. Only holds (a service asked for patience) live in memory.
+again and says that it may be a repeat. How a channel stands is in the store too; only holds (a service asked for patience)
+live in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,11 +21,18 @@ from monitor.channels import Channel
 from monitor.clock import Clock
 from monitor.config import ChannelConfig
 from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
+from monitor.model import Event, Severity
+from monitor.notifier import messages, pictures, standing
 from monitor.notifier.sender import Sender
+from monitor.notifier.settings import DeliverySettings
+from monitor.notifier.standing import ChannelHealth
 from monitor.notifier.transactions import Transactions
+from monitor.recorder import Recorded
 from monitor.rules.backoff import LONGEST_WAIT, next_attempt
-from monitor.rules.wording import Dispatch, Part, compose, compose_test, fit
+from monitor.rules.quiet import quiet_until
+from monitor.rules.wording import Dispatch, Part
 from monitor.store import backlog, outbox
+from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
 
 log = structlog.get_logger(__name__)
@@ -36,51 +44,42 @@ _BREATHER = timedelta(seconds=10)
 _EVERYTHING = timedelta(days=3650)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings:
-    """The bounds of delivery."""
-
-    timezone: str = "UTC"
-    """For the instants in messages."""
-    send_timeout: timedelta = timedelta(seconds=60)
-    """The longest wait for one message; past it the outcome is unknown and it is sent again."""
-    lease: timedelta = timedelta(minutes=10)
-    """How long a claim lasts. Longer than any batch takes, so that nobody else sends it meanwhile."""
-    poll_every: timedelta = timedelta(seconds=5)
-    """How often the store is asked unprompted, for what other processes put there."""
-    batch: int = 5000
-    """The most deliveries in one go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelHealth:
-    """How a channel has been doing since this process started."""
-
-    name: str
-    problem: str | None = None
-    """The last failure, None while it works."""
-    since: datetime | None = None
-    """When the problem began."""
-    rejected: bool = False
-    """The service refused for good: a person must act."""
-    last_sent_at: datetime | None = None
-
-
 class Worker:
     """Delivers to one channel. Its methods are called from one event loop."""
 
     def __init__(
-        self, config: ChannelConfig, *, store: Transactions, clock: Clock, owner: str, settings: DeliverySettings
+        self,
+        config: ChannelConfig,
+        *,
+        channels: Sequence[ChannelConfig],
+        announce: Callable[[Recorded], None],
+        store: Transactions,
+        clock: Clock,
+        owner: str,
+        settings: DeliverySettings,
     ) -> None:
+        """`channels` are all of them, told of this one's troubles; `announce` wakes those that were given something to say."""
         self.name = config.name
         self.health = ChannelHealth(name=config.name)
-        self._group_wait = config.group_wait
+        self.delivered = 0
+        self._config = config
+        self._channels, self._announce = channels, announce
         self._store, self._clock, self._owner, self._settings = store, clock, owner, settings
         self._sender = Sender(Channel(config.name, config.url))
         self._woken = asyncio.Event()
         self._held_until: datetime | None = None
         self._doubtful: set[int] = set()
         self._stopping = False
+
+    def recall(self, state: ChannelState) -> None:
+        """Take up what the store remembers of this channel."""
+        self.health = ChannelHealth(
+            name=self.name,
+            problem=state.problem,
+            since=state.failing_since,
+            rejected=state.broken,
+            last_sent_at=state.last_success_at,
+        )
 
     def wake(self) -> None:
         """Something may be due."""
@@ -113,7 +112,7 @@ class Worker:
         now = self._clock.now()
         if self._sender.busy or (self._held_until is not None and now < self._held_until):
             return 0
-        reach = now + (_EVERYTHING if everything else self._group_wait)
+        reach = now + (_EVERYTHING if everything else self._config.group_wait)
         first_due = await self._store.read(lambda conn: outbox.next_delivery_due(conn, channel=self.name))
         if first_due is None or first_due > (reach if everything else now):
             return 0
@@ -127,12 +126,16 @@ class Worker:
         due = await self._store.read(lambda conn: outbox.next_delivery_due(conn, channel=self.name))
         return max(due, self._held_until) if due is not None and self._held_until is not None else due
 
-    async def send_test(self) -> str | None:
-        """Sends a test message; None when the channel accepted it, else a sentence that says what went wrong."""
-        message = compose_test(self.name, timezone=self._settings.timezone, now=self._clock.now())
+    async def send_test(self, event: Event | None = None) -> str | None:
+        """Sends a test message, or with `event` a sample of what that looks like.
+
+        None when the channel accepted it, else a sentence that says what went wrong.
+        """
         within = self._settings.send_timeout.total_seconds()
         try:
-            for part in fit(message, await self._sender.limits(within=within)):
+            profile = await self._sender.profile(within=within)
+            now, timezone = self._clock.now(), self._settings.timezone
+            for part in messages.build_test(event, channel=self._config, profile=profile, timezone=timezone, now=now):
                 await self._sender.send(part, within=within)
         except (DeliveryError, ConfigError) as error:
             return str(error)
@@ -143,29 +146,36 @@ class Worker:
     # --- one batch
 
     def _claim(self, conn: Connection, *, now: datetime, until: datetime) -> list[Claimed]:
+        settings, quiet_hours = self._settings, self._config.quiet_hours
         backlog.bring_forward(conn, channel=self.name, now=now, until=until)
-        settings = self._settings
+        backlog.call_off_settled(conn, channel=self.name, now=now)
+        if quiet_hours:
+            backlog.put_off(conn, channel=self.name, now=now, quiet_until=partial(self._quiet_until, now))
         return outbox.claim(conn, channel=self.name, owner=self._owner, now=now, lease=settings.lease, limit=settings.batch)
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:
-        by_alert = {each.alert.id: each for each in claimed}
-        try:
-            parts = await self._parts(claimed)
-        except (ConfigError, TimeoutError) as error:
-            await self._failed(claimed, ChannelRejected(str(error) or "The channel could not be prepared in time."))
-            return
-        for position, part in enumerate(parts):
-            mine = [by_alert[alert_id] for alert_id in part.alert_ids]
-            rest = [by_alert[alert_id] for later in parts[position:] for alert_id in later.alert_ids]
-            if self._stopping:
-                await self._put_back(rest)
-                return
+        waiting = list(claimed)
+        # What some recipients have already goes to the others alone, as messages of its own.
+        for reached in dict.fromkeys(each.reached for each in claimed):
+            mine = [each for each in waiting if each.reached == reached]
             try:
-                detail = await self._send(part, mine)
-            except DeliveryError as error:
-                await self._failed(rest, error)
+                parts = await self._parts(mine)
+            except (ConfigError, TimeoutError) as error:
+                await self._failed(waiting, ChannelRejected(str(error) or "The channel could not be prepared in time."))
                 return
-            await self._sent(mine, detail)
+            for part in parts:
+                said = [each for each in mine if each.alert.id in part.alert_ids]
+                if self._stopping:
+                    await self._put_back(waiting)
+                    return
+                try:
+                    detail = await self._send(part, said)
+                except DeliveryError as error:
+                    if not await self._failed_for_some(said, waiting, error):
+                        return
+                else:
+                    await self._sent(said, detail)
+                waiting = [each for each in waiting if each not in said]
 
     async def _parts(self, claimed: Sequence[Claimed]) -> tuple[Part, ...]:
         now = self._clock.now()
@@ -177,17 +187,30 @@ class Worker:
             )
             for each in claimed
         ]
-        limits = await self._sender.limits(within=self._settings.send_timeout.total_seconds())
-        return fit(compose(dispatches, timezone=self._settings.timezone, now=now), limits)
+        profile = await self._sender.profile(within=self._settings.send_timeout.total_seconds())
+        parts = messages.build(dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now)
+        alerts = [each.alert for each in claimed if each.alert.chart]
+        if alerts and profile.files and self._config.attachments:
+            parts = await asyncio.to_thread(pictures.attach, parts, alerts)
+        return parts
+
+    def _quiet_until(self, now: datetime, severity: Severity) -> datetime | None:
+        return quiet_until(self._config.quiet_hours, now, severity=severity, timezone=self._settings.timezone)
+
+    def _planned(self, claimed: Claimed) -> datetime:
+        """When it was to go out: after its group_wait or its time as an escalation, and not in quiet hours."""
+        wait = (self._config.after or timedelta(0)) if claimed.escalation else timedelta(0)
+        at = claimed.alert.at + max(wait, self._config.group_wait)
+        return self._quiet_until(at, claimed.alert.severity) or at
 
     def _lateness(self, claimed: Claimed, *, now: datetime) -> timedelta | None:
-        late = now - (claimed.alert.at + self._group_wait)
+        late = now - self._planned(claimed)
         return late if late > LATE_AFTER else None
 
     async def _send(self, part: Part, claimed: Sequence[Claimed]) -> str:
         within = self._settings.send_timeout
         try:
-            return (await self._sender.send(part, within=within.total_seconds())).detail
+            return (await self._sender.send(part, within=within.total_seconds(), done=claimed[0].reached)).detail
         except TimeoutError:
             self._doubtful.update(each.delivery_id for each in claimed)
             raise ChannelUnreachable(f"No answer within {within.total_seconds():.0f} seconds; it may have arrived.") from None
@@ -199,28 +222,54 @@ class Worker:
         self.health = ChannelHealth(name=self.name, last_sent_at=now)
         self._held_until = None
         ids = [each.delivery_id for each in claimed]
-        marked = await self._store.persist(lambda conn: outbox.mark_sent(conn, ids, self._owner, now, detail=detail))
+
+        def mark(conn: Connection) -> tuple[list[int], Recorded]:
+            marked = outbox.mark_sent(conn, ids, self._owner, now, detail=detail)
+            return marked, standing.works(conn, self.name, channels=self._channels, now=now)
+
+        marked, told = await self._store.persist(mark)
+        self._announce(told)
+        self.delivered += len(marked)
         self._doubtful.difference_update(ids)
         log.info("delivery.sent", channel=self.name, alerts=len(ids), lost_leases=len(ids) - len(marked))
 
-    async def _failed(self, claimed: Sequence[Claimed], error: DeliveryError) -> None:
+    async def _failed_for_some(self, said: Sequence[Claimed], waiting: Sequence[Claimed], error: DeliveryError) -> bool:
+        """Marks what failed. Returns whether to go on: it failed for some recipients only, and nobody asked for patience."""
+        if not error.reached:
+            await self._failed(waiting, error)
+            return False
+        await self._failed(said, error, reached=error.reached)
+        if getattr(error, "retry_after", None) is None:
+            return True
+        if rest := [each for each in waiting if each not in said]:
+            await self._failed(rest, error)
+        return False
+
+    async def _failed(self, claimed: Sequence[Claimed], error: DeliveryError, *, reached: frozenset[str] = frozenset()) -> None:
         now, rejected = self._clock.now(), not error.transient
         wait = getattr(error, "retry_after", None)
         again: dict[datetime | None, list[Claimed]] = defaultdict(list)
         for each in claimed:
             # Spread by channel, not by alert: what failed together goes out together.
-            at = next_attempt(each.attempt, each.created_at, now=now, key=self.name, retry_after=wait, permanent=rejected)
+            since = max(each.created_at, self._planned(each))
+            at = next_attempt(each.attempt, since, now=now, key=self.name, retry_after=wait, permanent=rejected)
             again[at].append(each)
-        self._hold(now, retry_after=wait, rejected=rejected)
+        if not reached or wait is not None:
+            self._hold(now, retry_after=wait, rejected=rejected)
         self._note_problem(str(error), now=now, rejected=rejected)
+        dead = again.get(None, [])
 
-        def mark(conn: Connection) -> None:
+        def mark(conn: Connection) -> Recorded:
             for at, those in again.items():
                 ids = [each.delivery_id for each in those]
-                outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=at, detail=str(error))
+                outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=at, detail=str(error), reached=reached)
+            told = standing.fails(conn, self.name, problem=str(error), broken=rejected, channels=self._channels, now=now)
+            if dead:
+                told.add(standing.gave_up(conn, self.name, dead, channels=self._channels, now=now))
+            return told
 
-        await self._store.persist(mark)
-        for each in again.get(None, ()):
+        self._announce(await self._store.persist(mark))
+        for each in dead:
             self._doubtful.discard(each.delivery_id)
             log.error("delivery.dead", channel=self.name, alert=each.alert.id, problem=str(error))
 
@@ -251,7 +300,8 @@ class Worker:
 
     async def _until_due(self) -> None:
         if self._sender.busy:
-            await self._either(self._sender.idle())
+            # Not for ever: a call that never ends is abandoned one day, and somebody must look.
+            await self._either(self._sender.idle(), within=self._settings.poll_every.total_seconds())
             return
         due, now = await self.next_try(), self._clock.now()
         longest = self._settings.poll_every.total_seconds()
@@ -261,11 +311,11 @@ class Worker:
     async def _sleep(self, seconds: float) -> None:
         await self._either(asyncio.sleep(seconds))
 
-    async def _either(self, waiting: Any) -> None:
-        """Until that is over, or until woken."""
+    async def _either(self, waiting: Any, *, within: float | None = None) -> None:
+        """Until that is over, or until woken, or for so many seconds."""
         tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._woken.wait())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()

@@ -14,7 +14,8 @@ from monitor.demo.world import World
 from monitor.model import ProviderKind
 from monitor.store import connections, open_store
 from monitor.store.lock import DaemonLock
-from tests.command_line import make_world, real_now, token_monitor, write_config
+from tests.command_line import CONFIG, make_world, real_now, token_monitor, write_config
+from tests.receivers import WebhookReceiver
 
 COMMANDS = (
     "init", "config", "run", "check", "status", "history", "forecast", "sources", "alerts", "test-alert", "ack", "silence",
@@ -85,14 +86,6 @@ def test_a_newer_schema_exits_2(tmp_path: Path) -> None:
     assert token_monitor("status", "--exit-code", folder=tmp_path).status == 3
     done = token_monitor("db", "current", folder=tmp_path)
     assert (done.status, "9999" in done.err) == (2, True)
-
-
-@pytest.mark.parametrize("command", ["forecast --days 7", "ack x", "silence add x --until tomorrow", "silence list"])
-def test_what_comes_later_says_so_in_one_sentence(tmp_path: Path, command: str) -> None:
-    done = token_monitor(*command.split(), folder=tmp_path)
-    assert (done.status, done.out) == (1, "")
-    assert "comes in a later version" in done.err
-    assert done.err.count("\n") == 1
 
 
 def test_init_writes_a_private_file_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -172,6 +165,18 @@ def test_test_alert_names_the_channel_that_failed(tmp_path: Path) -> None:
     assert done.status == 1
     assert done.out.startswith("FAILED  channel ops: ")
     assert token_monitor("test-alert", "nobody", config=config).status == 2
+
+
+def test_test_alert_shows_what_an_event_looks_like_about_a_marked_sample(tmp_path: Path) -> None:
+    with WebhookReceiver() as webhook:
+        text = CONFIG.replace("json://user:canary_channel_password@127.0.0.1:9/hook", webhook.apprise_url())
+        config = write_config(tmp_path, text=text)
+        done = token_monitor("test-alert", "ops", "--event", "expired", config=config)
+        assert (done.status, done.out) == (0, "ok      channel ops: took the message\n")
+        (request,) = webhook.received
+    assert request.title == "[EXPIRED] SAMPLE connection (a test, not real) (linkedin) at sample"
+    assert "Nothing has happened." in request.text
+    assert token_monitor("test-alert", "ops", "--event", "expierd", config=config).status == 2
 
 
 def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> None:

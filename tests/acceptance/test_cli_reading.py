@@ -97,7 +97,9 @@ def test_old_data_is_marked_stale(small: Store, tmp_path: Path, at: datetime) ->
     assert "valid stale" in done.out
 
 
-@pytest.mark.parametrize("command", ["status", "sources", "alerts", "history x", "forget x", "db prune"])
+@pytest.mark.parametrize(
+    "command", ["status", "sources", "alerts", "history x", "forget x", "db prune", "ack x", "silence list", "forecast"]
+)
 def test_commands_that_read_make_no_database(tmp_path: Path, command: str) -> None:
     write_config(tmp_path)
     done = token_monitor(*command.split(), folder=tmp_path)

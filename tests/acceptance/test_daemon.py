@@ -154,7 +154,7 @@ def test_a_trusted_date_that_passes_is_told_while_the_api_is_down(tmp_path: Path
         eventually(lambda: made.status() if (made.folder / "monitor.db").exists() or "postgres" in empty_database else None)
         made.world.break_source("agency", Trouble.SERVER_ERROR)
         eventually(lambda: made.heard("linkedin-li", "expiring_soon"))
-        eventually(lambda: made.heard("linkedin-li", "ran out"))
+        eventually(lambda: made.heard("linkedin-li", "[EXPIRED]"))
         assert made.stop(process) == 0
 
 

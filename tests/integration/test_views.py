@@ -24,6 +24,7 @@ from monitor.model import (
     TokenState,
     Verdict,
 )
+from monitor.rules import schedule
 from monitor.store import Store, alerts, connections, outbox, probes, sources
 from monitor.views import Overview, Selection, Standing, alert_views, event_views, explain, listing, overview, source_views
 from tests.command_line import add_source, make_world, write_config
@@ -190,7 +191,7 @@ def test_a_disconnected_one_is_not_stale_while_lists_go_on_lacking_it(store: Sto
 def test_an_unchanged_probe_shows_the_time_of_its_cohort(store: Store, look: Look, now: datetime) -> None:
     state = make_state(probe=ProbeState(status=ProbeStatus.OK, at=now - timedelta(days=3)))
     add_source(store, "agency", [state], now=now)
-    cohort = probes.cohort_of(None, "linkedin-123")
+    cohort = schedule.cohort_of(None, "linkedin-123")
     with store.write() as conn:
         probes.mark_cohort(conn, "agency", cohort, probed_at=now, next_probe_at=None)
     assert lone_connection(look())["probe"]["at"] == "2026-03-10T12:00:00Z"
@@ -385,11 +386,13 @@ def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Conf
     """The second channel takes critical alerts of the source `studio` only."""
     add_alerts(store, now)
     with store.read() as conn:
-        found = explain(conn, config, "aa")
-        assert explain(conn, config, "nothing") is None
+        found = explain(conn, config, "aa", now=now)
+        assert explain(conn, config, "nothing", now=now) is None
     assert found is not None
     assert [(route.channel, route.refused_by) for route in found.routes] == [("ops", None), ("night", "sources")]
-    assert found.json()["routes"][1] == {"channel": "night", "takes": False, "refused_by": "sources", "group_wait": 0}
+    assert found.json()["routes"][1] == {
+        "channel": "night", "takes": False, "refused_by": "sources", "group_wait": 0, "after": None, "quiet_until": None
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -408,7 +411,7 @@ def test_each_filter_of_a_channel_can_be_the_one_that_refuses(
     add_alerts(store, now)
     channels = (replace(config.channels[0], **change),)
     with store.read() as conn:
-        found = explain(conn, replace(config, channels=channels), "aaa1")
+        found = explain(conn, replace(config, channels=channels), "aaa1", now=now)
     assert found is not None
     assert found.routes[0].refused_by == refused_by
 

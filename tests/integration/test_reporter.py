@@ -1,0 +1,211 @@
+"""Drills and reports through the real outbox: planned in the store, so that restarts neither skip nor repeat one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import ChannelConfig, Secret, SourceConfig
+from monitor.config.weekly import WeeklyTime
+from monitor.model import Event, Policy, ProviderKind, Status, Verdict
+from monitor.reporter import Reporter
+from monitor.store import Store, alerts, channel_states, connections, sources
+from monitor.store.connections import NewConnection
+from tests.delivering import HOUR, SECOND, channel, running, states, until
+from tests.factories import NOW, make_state
+from tests.fakes import ManualClock
+from tests.receivers import Reply, WebhookReceiver
+
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+MONDAY_EIGHT = WeeklyTime(weekday=0, time=time(8))  # NOW is a Tuesday
+
+
+@pytest.fixture
+def webhook() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+def source(name: str = "agency", **labels: str) -> SourceConfig:
+    return SourceConfig(
+        name=name,
+        provider=ProviderKind.POSTPOST,
+        api_key=Secret("key"),
+        base_url="http://127.0.0.1",
+        users="none",
+        workspaces=None,
+        probe=True,
+        labels=labels,
+        poll_every=HOUR,
+        probe_every=HOUR,
+        jitter=0.1,
+        requests_per_minute=60,
+        proxy=None,
+        ca_file=None,
+        policy=Policy(),
+    )
+
+
+def reporter(store: Store, clock: ManualClock, *channels: ChannelConfig, timezone: str = "UTC") -> Reporter:
+    return Reporter(store=store, clock=clock, channels=channels, sources=[source(client="acme")], timezone=timezone)
+
+
+def said(store: Store, event: Event) -> list[str]:
+    with store.read() as conn:
+        return [row.alert.message for row in reversed(alerts.list_alerts(conn, event=event))]
+
+
+def fill(store: Store) -> None:
+    """Five expire in nine days, two are expired, one is fine for long."""
+    made: list[Any] = [make_state(external_id=f"linkedin-{number}", expires_at=NOW + 9 * DAY) for number in range(5)]
+    for number in range(2):
+        verdict = Verdict(status=Status.EXPIRED, reason="stated", message="Expired.", since=NOW - DAY)
+        made.append(make_state(external_id=f"tiktok-{number}", platform="tiktok", display_name="Evil @everyone", verdict=verdict))
+    made.append(make_state(external_id="linkedin-99"))
+    with store.write() as conn:
+        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "api")], NOW)
+        rows = [NewConnection(state=state, fingerprint="", next_probe_at=None) for state in made]
+        connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
+
+
+async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_last_success(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    ops = channel(webhook.apprise_url(), drill_every=WEEK, events=frozenset({Event.EXPIRED}), sources=frozenset({"other"}))
+    drills = reporter(store, clock, ops)
+    assert await drills.run_due() == set(), "the first comes after a whole interval, not at every first start"
+    clock.advance(WEEK - SECOND)
+    assert await drills.run_due() == set()
+    clock.advance(SECOND)
+    async with running(store, clock, ops) as notifier:
+        for name in await drills.run_due():
+            notifier.wake(name)
+        await until(lambda: states(store) == {"sent": 1})
+        assert await drills.run_due() == set()
+        clock.advance(WEEK)
+        assert await drills.run_due() == {"ops"}
+        notifier.wake("ops")
+        await until(lambda: states(store) == {"sent": 2})
+    assert "drill" in webhook.received[0].text.lower()
+    first, second = said(store, Event.DRILL)
+    assert "took no message before" in first
+    assert "took its last message 7 days ago" in second
+
+
+async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    ops = channel(webhook.apprise_url(), drill_every=WEEK)
+    for _ in range(20):
+        clock.advance(12 * HOUR)
+        await reporter(store, clock, ops).run_due()
+    assert len(said(store, Event.DRILL)) == 1
+    clock.advance(30 * DAY)  # four more are missed: one says enough
+    assert await reporter(store, clock, ops).run_due() == {"ops"}
+    assert await reporter(store, clock, ops).run_due() == set()
+    with store.read() as conn:
+        planned = channel_states.find_state(conn, "ops").next_drill_at
+    assert planned == NOW + 12 * HOUR + 6 * WEEK, "the grid stays where it was"
+
+
+async def test_a_shorter_interval_counts_at_once_and_off_forgets_the_plan(store: Store, clock: ManualClock) -> None:
+    await reporter(store, clock, channel("json://127.0.0.1", drill_every=WEEK)).run_due()
+    await reporter(store, clock, channel("json://127.0.0.1", drill_every=DAY)).run_due()
+    with store.read() as conn:
+        assert channel_states.find_state(conn, "ops").next_drill_at == NOW + DAY
+    await reporter(store, clock, channel("json://127.0.0.1", drill_every=None)).run_due()
+    with store.read() as conn:
+        assert channel_states.find_state(conn, "ops").next_drill_at is None
+
+
+async def test_a_report_comes_once_a_week_by_the_local_clock_across_its_change(store: Store, clock: ManualClock) -> None:
+    ops = channel("json://127.0.0.1", report=MONDAY_EIGHT)
+    clock.set(datetime(2026, 3, 20, 12, tzinfo=UTC))
+    came: list[datetime] = []
+    for _ in range(30 * 24):
+        if await reporter(store, clock, ops, timezone="Europe/Berlin").run_due():
+            came.append(clock.now())
+        clock.advance(HOUR)
+    assert came == [
+        datetime(2026, 3, 23, 7, tzinfo=UTC),  # 08:00 CET
+        datetime(2026, 3, 30, 6, tzinfo=UTC),  # 08:00 CEST
+        datetime(2026, 4, 6, 6, tzinfo=UTC),
+        datetime(2026, 4, 13, 6, tzinfo=UTC),
+    ]
+
+
+async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    fill(store)
+    ops = channel(webhook.apprise_url(), report=MONDAY_EIGHT)
+    await reporter(store, clock, ops).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    async with running(store, clock, ops) as notifier:
+        assert await reporter(store, clock, ops).run_due() == {"ops"}
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    (message,) = webhook.received
+    lines = said(store, Event.REPORT)[0].splitlines()
+    assert lines[0] == "7 connections need a person in the next 30 days, in 2 sittings. 2 of them do not work any more."
+    assert lines[1] == "All connections: 2 expired, 6 valid."
+    assert lines[2].startswith("Now (2 expired): 2 on TikTok at agency: Evil @everyone")
+    assert lines[3].startswith("Before Thu 19 Mar 2026 12:00 UTC: 5 on LinkedIn at agency")
+    assert message.title == "[REPORT] 7 connections need a person in the next 30 days, in 2 sittings"
+    assert lines[0] in message.text
+    assert message.text.index("TikTok") < message.text.index("LinkedIn")
+    assert "@everyone" not in message.text, "names from strangers are defused"
+    (picture,) = message.json["attachments"]
+    assert picture["filename"] == "report.png"
+    assert base64.b64decode(picture["base64"]).startswith(b"\x89PNG")
+
+
+async def test_without_the_extra_or_where_attachments_are_off_the_words_stand_for_themselves(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(store)
+    (tmp_path / "resvg_py.py").write_text("raise ImportError('not installed')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "resvg_py", raising=False)
+    ops = channel(webhook.apprise_url(), report=MONDAY_EIGHT)
+    await reporter(store, clock, ops).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    await reporter(store, clock, ops).run_due()
+    async with running(store, clock, ops):
+        await until(lambda: states(store) == {"sent": 1})
+    assert webhook.received[0].json["attachments"] == []
+    assert "7 connections need a person" in webhook.received[0].text
+
+
+async def test_a_report_keeps_to_the_channels_filters(store: Store, clock: ManualClock) -> None:
+    fill(store)
+    tiktok = channel("json://127.0.0.1", "tiktok", report=MONDAY_EIGHT, platforms=frozenset({"tiktok"}))
+    nobody = channel("json://127.0.0.1", "nobody", report=MONDAY_EIGHT, labels={"client": "other"})
+    mine = channel("json://127.0.0.1", "mine", report=MONDAY_EIGHT, labels={"client": "acme"})
+    await reporter(store, clock, tiktok, nobody, mine).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    assert await reporter(store, clock, tiktok, nobody, mine).run_due() == {"tiktok", "nobody", "mine"}
+    firsts = sorted(message.splitlines()[0] for message in said(store, Event.REPORT))
+    assert [line.split(" connection")[0] for line in firsts] == ["2", "7", "No"]
+
+
+async def test_a_report_that_cannot_be_delivered_waits_like_any_alert(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    webhook.script(Reply(status=503))
+    ops = channel(webhook.apprise_url(), report=MONDAY_EIGHT)
+    await reporter(store, clock, ops).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    await reporter(store, clock, ops).run_due()
+    async with running(store, clock, ops) as notifier:
+        await until(lambda: states(store) == {"pending": 1} and len(webhook.received) == 1)
+        clock.advance(HOUR)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    assert "No connection will need a person" in webhook.received[1].text
+    assert "Late by 1 hour" in webhook.received[1].text
