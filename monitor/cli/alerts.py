@@ -120,7 +120,7 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
     config = session.loaded(ctx).config
     now = session.now()
     with session.reading(config) as conn:
-        found = explain(conn, config, id)
+        found = explain(conn, config, id, now=now)
     if found is None:
         raise MonitorError(_unknown(id))
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.cli import alerts, configuration, database, later, running, sources, status
+from monitor.cli import ack, alerts, configuration, database, forecast, running, silences, sources, status
 from monitor.cli.output import say
 from monitor.cli.session import Options
 
@@ -46,5 +46,5 @@ def begin(
     ctx.obj = Options(config=config)
 
 
-for _part in (configuration, running, status, sources, alerts, database, later):
+for _part in (configuration, running, status, forecast, sources, alerts, ack, silences, database):
     _part.register(app)

@@ -10,9 +10,13 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.output import say
-from monitor.config import show, starter
-from monitor.errors import MonitorError
+from monitor.cli.sources import channel_problem
+from monitor.cli.times import Times
+from monitor.config import Config, show, starter
+from monitor.errors import ConfigError, MonitorError, StoreError
+from monitor.model import Event
 from monitor.rules.wording.names import clean
+from monitor.views.channels import channel_views
 
 if TYPE_CHECKING:
     from monitor.app import LiveFinding
@@ -53,12 +57,45 @@ def check(
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     config = loaded.config
+    _require_templates(config)
     say(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
     if not live:
         return 0
     from monitor import app
 
-    return tell_findings(app.run_async(app.verify_live(config)))
+    status = tell_findings(app.run_async(app.verify_live(config)))
+    broken = _broken_channels(config)
+    for name, problem in broken.items():
+        say(f"FAILED  channel {name}: {problem}")
+    return 1 if broken else status
+
+
+def _require_templates(config: Config) -> None:
+    """Raise ConfigError with one sentence for each template that cannot be rendered over sample data."""
+    from monitor import templates
+
+    problems = []
+    for channel in config.channels:
+        for event, pair in channel.templates.items():
+            place = "template" if event == templates.ANY_EVENT else f"templates.{event}"
+            for tried in Event if event == templates.ANY_EVENT else [Event(event)]:
+                try:
+                    templates.render_sample(pair, tried)
+                except templates.TemplateProblem as problem:
+                    problems.append(f"channels ({channel.name}).{place} cannot be rendered for {tried}: {problem}")
+                    break
+    if problems:
+        raise ConfigError(problems)
+
+
+def _broken_channels(config: Config) -> dict[str, str]:
+    """Channels whose service refused what the daemon wanted to send, as the store remembers; none where there is no store."""
+    times = Times(config.timezone, session.now())
+    try:
+        with session.reading(config) as conn:
+            return {clean(each.name): channel_problem(each, times) for each in channel_views(conn, config) if each.broken}
+    except StoreError:
+        return {}  # `config check` is about the configuration, and may well come first
 
 
 def tell_findings(findings: list[LiveFinding]) -> int:

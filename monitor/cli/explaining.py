@@ -32,11 +32,11 @@ def tell_explanation(found: Explanation, *, about: str, times: Times) -> None:
     on = console()
     say(f"Alert {alert.id}: {alert.event} ({alert.severity}), {about}.")
     say("")
-    show(facts(_facts(alert, times)), on=on)
+    show(facts([*_facts(alert, times), *_quiet(found, times)]), on=on)
     say("")
     if found.routes:
         say("Channels, by the configuration of now:")
-        show(facts((clean(route.channel), _route(route)) for route in found.routes), on=on)
+        show(facts((clean(route.channel), _route(route, times)) for route in found.routes), on=on)
     else:
         say("No channel is configured.")
     say("")
@@ -60,17 +60,35 @@ def _facts(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
     yield "incident", clean(alert.incident) + (f", open since {times.both(alert.opened_at)}" if alert.opened_at else "")
 
 
+def _quiet(found: Explanation, times: Times) -> Iterator[tuple[str, str]]:
+    """What keeps further alerts about the same thing back now."""
+    if found.ack is not None:
+        until = f", until {times.exact(found.ack.until)}" if found.ack.until else ""
+        why = f": {clean(found.ack.comment, limit=200)}" if found.ack.comment else ""
+        yield "acknowledged", f"{times.both(found.ack.at)} while {found.ack.status}{until}{why}"
+    for view in found.silences:
+        end = view.active_until
+        until = "until it is removed" if end is None or view.is_endless(end) else f"until {times.exact(end)}"
+        yield "silenced", f"by silence {view.silence.id} {until}: {clean(view.silence.comment, limit=200)}"
+
+
 def _said(word: str, sentence: str) -> str:
     shown = clean(sentence, limit=300)
     return f"{clean(word) or 'none'}: {shown}" if shown else clean(word) or "none"
 
 
-def _route(route: Route) -> str:
+def _route(route: Route, times: Times) -> str:
+    if route.refused_by == "fallback":
+        return "does not take it: it is a fallback, and another channel takes it"
     if route.refused_by is not None:
         return f"does not take it: its filter `{route.refused_by}` refuses"
-    if not route.group_wait:
-        return "takes it at once (group_wait is 0s)"
-    return f"takes it, after collecting for {span(route.group_wait)} what belongs into one message (group_wait)"
+    if route.after is not None:
+        how = f"takes it only if it is still open and unacknowledged after {span(route.after)} (after)"
+    elif not route.group_wait:
+        how = "takes it at once (group_wait is 0s)"
+    else:
+        how = f"takes it, after collecting for {span(route.group_wait)} what belongs into one message (group_wait)"
+    return how + (f"; it had quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
 
 
 def _delivery(row: DeliveryRow, times: Times) -> Iterator[str]:

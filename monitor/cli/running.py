@@ -11,6 +11,7 @@ from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, StatusFilte
 from monitor.cli.output import say, say_json
 from monitor.config import Config
 from monitor.errors import ConfigError
+from monitor.model import Event
 from monitor.rules.wording.names import clean
 from monitor.views.overview import overview
 
@@ -65,6 +66,9 @@ def _require_source(config: Config, name: str | None) -> None:
 def send_test_alert(
     ctx: typer.Context,
     channel: Annotated[str | None, typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.")] = None,
+    event: Annotated[
+        Event | None, typer.Option("--event", metavar="EVENT", help="Show what this looks like, such as expired, about a sample.")
+    ] = None,
 ) -> int:
     """Send a test message through the real path. Exit status 1 where a channel did not take it."""
     config = session.loaded(ctx).config
@@ -72,7 +76,7 @@ def send_test_alert(
         raise ConfigError("No channel is configured: add a [[channels]] table.")
     from monitor import app
 
-    return configuration.tell_findings(app.run_async(app.send_test(config, channel)))
+    return configuration.tell_findings(app.run_async(app.send_test(config, channel, event=event)))
 
 
 def demo(

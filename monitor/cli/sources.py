@@ -14,6 +14,7 @@ from monitor.cli.times import Times
 from monitor.rules.wording.names import clean
 from monitor.rules.wording.times import span
 from monitor.store import sources as stored_sources
+from monitor.views.channels import ChannelView, channel_views
 from monitor.views.shapes import listing
 from monitor.views.sources import SourceView, source_views
 
@@ -30,20 +31,35 @@ def sources(
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Each source's health, last poll and request budget. --platform: those with a connection there."""
+    """Each source's health, last poll and request budget, and channels that cannot deliver."""
     config = session.loaded(ctx).config
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in stored_sources.all_sources(conn)]
         selection = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
         views = source_views(conn, config, now=now, selection=selection)
+        channels = channel_views(conn, config)
     if as_json:
-        say_json(listing("sources", views, now=now))
+        say_json({**listing("sources", views, now=now), "channels": [channel.json() for channel in channels]})
         return
+    times = Times(config.timezone, now)
     say(_headline(views))
     if views:
         say("")
-        _show_sources(views, Times(config.timezone, now))
+        _show_sources(views, times)
+    troubled = [channel for channel in channels if channel.problem]
+    if troubled:
+        say("")
+        say(f"{len(troubled)} of {len(channels)} channel{'' if len(channels) == 1 else 's'} cannot deliver:")
+        for channel in troubled:
+            say(f"! {clean(channel.name)}: {channel_problem(channel, times)}")
+
+
+def channel_problem(channel: ChannelView, times: Times) -> str:
+    """Why a channel cannot deliver, since when, and when it last could."""
+    word = "broken" if channel.broken else "failing"
+    last = f"last success {times.near(channel.last_success_at)}"
+    return f"{word} since {times.both(channel.failing_since)}, {last}: {clean(channel.problem, limit=300)}"
 
 
 def _headline(views: list[SourceView]) -> str:

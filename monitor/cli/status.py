@@ -80,7 +80,7 @@ def tell(
 def headline(found: Overview, *, unread: Collection[str] = ()) -> str:
     """One line that answers: do I have to do something?"""
     doubts = [sentence for sentence in (_unread(found, unread), _old(found)) if sentence]
-    return " ".join([_need(found, certain=not doubts), *doubts])
+    return " ".join([_need(found, certain=not doubts), *_quiet(found), *doubts])
 
 
 def _need(found: Overview, *, certain: bool) -> str:
@@ -99,6 +99,14 @@ def _need(found: Overview, *, certain: bool) -> str:
     if soon:
         return f"{soon:,} {of} need{'s' if soon == 1 else ''} you soon (expiring_soon)."
     return f"Nothing to do: {_all_fine(found)}." if certain else f"As far as is known, {_all_fine(found)}."
+
+
+def _quiet(found: Overview) -> Iterator[str]:
+    """What nothing is said about, although it needs somebody."""
+    counted = [(found.acked, "acknowledged"), (found.silenced, "silenced")]
+    words = [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in counted if number]
+    if words:
+        yield f"{' and '.join(words)}."
 
 
 def _all_fine(found: Overview) -> str:
@@ -155,7 +163,8 @@ def _lines(view: ConnectionView, times: Times) -> Iterator[str]:
 def _word(view: ConnectionView) -> Text:
     from monitor.cli.tables import coloured
 
-    return coloured(view.status, more=" stale" if view.stale else "")
+    marks = [("stale", view.stale), ("acked", view.acked), ("silenced", view.silenced_until is not None)]
+    return coloured(view.status, more="".join(f" {mark}" for mark, there in marks if there))
 
 
 def _name(view: ConnectionView) -> str:

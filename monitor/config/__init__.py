@@ -19,6 +19,8 @@ from monitor.config.settings import (
     WebConfig,
 )
 from monitor.config.show import show
+from monitor.config.templates import TemplatePair
+from monitor.config.weekly import QuietHours, WeeklyTime
 
 __all__ = [
     "ChannelConfig",
@@ -28,11 +30,14 @@ __all__ = [
     "KeyDoc",
     "Loaded",
     "LoggingConfig",
+    "QuietHours",
     "RetentionConfig",
     "ScheduleConfig",
     "Secret",
     "SourceConfig",
+    "TemplatePair",
     "WebConfig",
+    "WeeklyTime",
     "find_config",
     "format_duration",
     "load",

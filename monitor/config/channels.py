@@ -11,6 +11,8 @@ from monitor.config.schema import Channel, Document
 from monitor.config.secret import Secret
 from monitor.config.settings import ChannelConfig
 from monitor.config.sources import note_repeated_names
+from monitor.config.templates import resolve_templates
+from monitor.config.timezones import checked_timezone
 from monitor.config.wording import found, suggestion
 
 
@@ -20,6 +22,8 @@ def resolve_channels(reading: Reading, document: Document) -> tuple[ChannelConfi
         reading.findings.warning((), "there is no [[channels]] table, so nobody will be told anything.")
     resolved = [_resolve(reading, document, number) for number in range(len(document.channels))]
     note_repeated_names(reading, "channels", [channel.name for channel in document.channels])
+    if document.channels and all(channel.after is not None or channel.fallback for channel in document.channels):
+        reading.findings.warning((), "every channel has after or fallback, so nothing is said at once: leave one without them.")
     return tuple(channel for channel in resolved if channel is not None)
 
 
@@ -36,6 +40,9 @@ def _resolve(reading: Reading, document: Document, number: int) -> ChannelConfig
     _note_unknown_sources(reading, loc, raw, [source.name for source in document.sources if source.name])
     _note_idle_labels(reading, loc, raw, document)
     platforms = platform_filter(reading, (*loc, "platforms"), raw.platforms)
+    templates = resolve_templates(reading, loc, every=raw.template, by_event=raw.templates)
+    for place, window in enumerate(raw.quiet_hours):
+        checked_timezone(reading, (*loc, "quiet_hours", place, "timezone"), window.timezone or "UTC")
     if raw.name is None:
         return None
     return ChannelConfig(
@@ -47,6 +54,14 @@ def _resolve(reading: Reading, document: Document, number: int) -> ChannelConfig
         platforms=platforms,
         labels=raw.labels,
         group_wait=raw.group_wait,
+        after=raw.after,
+        fallback=raw.fallback,
+        remind_every=raw.remind_every if "remind_every" in raw.model_fields_set else "inherit",
+        quiet_hours=raw.quiet_hours,
+        templates=templates,
+        attachments=raw.attachments,
+        drill_every=raw.drill_every,
+        report=raw.report,
     )
 
 

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 
 from monitor.config.document import File
 from monitor.config.environment import Environment
-from monitor.config.fields import OURS
 from monitor.config.reading import Findings, Loc
+from monitor.config.refusing import OURS
 from monitor.config.schema import Document, known_keys, table_at
 from monitor.config.wording import kind_of, looks_like_secret, nearest, value_at
 

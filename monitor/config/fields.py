@@ -7,18 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
-from pydantic_core import PydanticCustomError
 
+from monitor.config import templates, weekly
 from monitor.config.durations import LONGEST, parse_duration
 from monitor.config.lookup import REFERENCES, SecretSource
+from monitor.config.refusing import refuse
 from monitor.config.wording import found, kind_of, suggestion
 from monitor.model import Event, ProviderKind, Severity
-
-OURS = "ours"
-"""The type of errors whose text is already the end of our sentence."""
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -42,11 +40,6 @@ class Without:
 
     said: str
     required: bool = False
-
-
-def refuse(said: str) -> NoReturn:
-    """Refuse a value: `said` goes on after the key path."""
-    raise PydanticCustomError(OURS, "{said}", {"said": said})
 
 
 def text(value: Any) -> str:
@@ -135,10 +128,11 @@ def one_of(words: Sequence[str], noun: str) -> Callable[[Any], str]:
     """One word of a few."""
 
     def parse(value: Any) -> str:
-        if isinstance(value, str) and value in words:
-            return value
-        end = suggestion(value, words, otherwise="use one of") if isinstance(value, str) else f"; use one of {', '.join(words)}."
-        refuse(f"is {found(value)}, which is no {noun}{end}")
+        if not isinstance(value, str):
+            refuse(f"is {found(value)}, which is no {noun}; use one of {', '.join(words)}.")
+        if value not in words:
+            refuse(f"is {found(value)}, which is no {noun}{suggestion(value, words, otherwise='use one of')}")
+        return value
 
     return parse
 
@@ -235,6 +229,20 @@ Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts
 SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
 Provider = Annotated[ProviderKind, PlainValidator(_member(ProviderKind, "provider")), Kind(", ".join(ProviderKind))]
 Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
+QuietHoursList = Annotated[
+    tuple[weekly.QuietHours, ...],
+    PlainValidator(weekly.quiet_hours),
+    Kind("list of windows, each with from and to, and days, except and timezone where wanted", json="always"),
+]
+WeeklyOrOff = Annotated[weekly.WeeklyTime | None, PlainValidator(weekly.weekly_time), Kind('day and time, or "off"')]
+Template = Annotated[
+    templates.RawTemplate,
+    PlainValidator(templates.template),
+    Kind("table of title, body or both", json="always"),
+]
+Templates = Annotated[
+    Mapping[str, templates.RawTemplate], PlainValidator(templates.templates), Kind("such a table by event", json="always")
+]
 Switch = Annotated[
     Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "setting")), Kind('"on", "off" or "auto"')
 ]

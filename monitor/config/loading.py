@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ from monitor.config.settings import (
     WebConfig,
 )
 from monitor.config.sources import resolve_sources
-from monitor.config.wording import found, nearest
+from monitor.config.timezones import checked_timezone
+from monitor.config.wording import found
 from monitor.errors import ConfigError
 
 
@@ -68,7 +68,7 @@ def _resolve(reading: Reading, document: Document, file: Path) -> Config:
     policies = global_policies(reading, document.policy)
     config = Config(
         path=file,
-        timezone=_timezone(reading, document.timezone),
+        timezone=checked_timezone(reading, ("timezone",), document.timezone),
         database=_database(reading, document),
         schedule=ScheduleConfig(**dict(document.schedule)),
         policy=policies.base,
@@ -84,17 +84,6 @@ def _resolve(reading: Reading, document: Document, file: Path) -> Config:
         places = ", ".join(reading.findings.place(loc) for loc in reading.literals)
         reading.findings.warning((), f"others on this machine can read this file, and it holds secrets ({places}): chmod 600 it.")
     return config
-
-
-def _timezone(reading: Reading, name: str) -> str:
-    try:
-        if name != "UTC":  # always known, even where the system has no time zone data
-            zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        near = nearest(name, zoneinfo.available_timezones())
-        end = f"; did you mean {near}?" if near else ', such as "Europe/Berlin" or "UTC".'
-        reading.findings.error(("timezone",), f"is {found(name)}, which is no IANA time zone{end}")
-    return name
 
 
 def _database(reading: Reading, document: Document) -> DatabaseConfig:

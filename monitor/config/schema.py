@@ -85,6 +85,13 @@ class Level(Table):
         default=_POLICY.remind_every,
         description="How often to say it again while `expired`, `revoked`, `failing` or `disconnected`; `off` says it once.",
     )
+    flap_changes: kinds.WholeNumber = Field(
+        default=_POLICY.flap_changes,
+        description="A connection whose status changed more often than this within `flap_window` tells once an hour.",
+    )
+    flap_window: kinds.EveryOrOff = Field(
+        default=_POLICY.flap_window, description="The time in which changes are counted; `off` damps nothing."
+    )
 
 
 class Levels(Level):
@@ -151,6 +158,37 @@ class Channel(Table):
     labels: kinds.Labels = Field(default_factory=dict, description="Only what concerns sources that carry all of these labels.")
     group_wait: kinds.Within = Field(
         default=timedelta(seconds=10), description="What happens within this time goes out as one message; `0s` sends at once."
+    )
+    after: kinds.EveryOrOff = Field(
+        default=None,
+        description="Escalation: only what is still open and unacknowledged after this long is said here; `off` says it at once.",
+    )
+    fallback: kinds.Truth = Field(
+        default=False, description="Takes what no other channel takes, or could deliver, and only that; its filters hold."
+    )
+    remind_every: Annotated[kinds.EveryOrOff, Without("as in the policy")] = Field(
+        default=None, description="How often this channel is reminded; `off` says it once."
+    )
+    quiet_hours: Annotated[kinds.QuietHoursList, Without("none")] = Field(
+        default=(),
+        description="When this channel keeps still: what is due waits for the end, save what is as severe as `except`. `days` "
+        "are those on which a window begins; `timezone` is the configured one where it is not given.",
+    )
+    template: Annotated[kinds.Template | None, Without("the built-in texts")] = Field(
+        default=None, description="The message's `title`, `body` or both, in Jinja2; a file's path is relative to this file."
+    )
+    templates: Annotated[kinds.Templates, Without("as in `template`")] = Field(
+        default_factory=dict, description="The same for single events, such as `[channels.templates.expired]`."
+    )
+    attachments: kinds.Truth = Field(
+        default=True, description="Whether files may be attached where the channel can carry them: long lists, charts."
+    )
+    drill_every: kinds.EveryOrOff = Field(
+        default=None, description="How often a test alert proves that this channel still works; `off` sends none."
+    )
+    report: kinds.WeeklyOrOff = Field(
+        default=None,
+        description='When the weekly report is sent, such as `"mon 08:00"`, by the configured time zone; `off`: never.',
     )
 
 

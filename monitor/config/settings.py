@@ -10,6 +10,8 @@ from typing import Literal
 
 from monitor.config.secret import Secret
 from monitor.config.services import SERVICES
+from monitor.config.templates import TemplatePair
+from monitor.config.weekly import QuietHours, WeeklyTime
 from monitor.model import Event, Policy, ProviderKind, Severity
 from monitor.rules.platforms import canonical
 
@@ -74,6 +76,20 @@ class SourceConfig:
         """The thresholds for a platform: source and platform, source, platform, policy; key by key."""
         return self.policies.get(canonical(platform), self.policy)
 
+    @property
+    def has_users(self) -> bool:
+        """Whether the service knows managed users."""
+        return SERVICES[self.provider].has_users
+
+    @property
+    def probes_on_schedule(self) -> bool:
+        """Whether connections are tested by themselves: probing is neither turned off nor impossible."""
+        return self.probe and self.probe_every is not None
+
+    def all_policies(self) -> tuple[Policy, ...]:
+        """Every policy that some connection of this source can be under."""
+        return (self.policy, *self.policies.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelConfig:
@@ -89,6 +105,19 @@ class ChannelConfig:
     """Common platform slugs."""
     labels: dict[str, str]
     group_wait: timedelta
+    after: timedelta | None = None
+    """Escalation: only what is open and unacknowledged for this long; None: at once."""
+    fallback: bool = False
+    """Takes what no other channel takes or could deliver."""
+    remind_every: timedelta | Literal["inherit"] | None = "inherit"
+    """None: never; "inherit": as the policy says."""
+    quiet_hours: tuple[QuietHours, ...] = ()
+    templates: dict[str, TemplatePair] = field(default_factory=dict)
+    """By event; "*" is for the events without one of their own."""
+    attachments: bool = True
+    drill_every: timedelta | None = None
+    report: WeeklyTime | None = None
+    """In the configured time zone; None: no report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

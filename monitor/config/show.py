@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from monitor.config import urls
 from monitor.config.secret import HIDDEN
 from monitor.config.services import SERVICES
 from monitor.config.settings import ChannelConfig, Config, SourceConfig
+from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.tomltext import plain, toml_key, toml_value
+from monitor.config.weekly import DAYS, QuietHours, WeeklyTime
 from monitor.model import Policy
 
 
@@ -75,6 +78,34 @@ def _channel(channel: ChannelConfig) -> Iterator[str]:
     yield f"severity = {toml_value(str(channel.severity))}"
     yield f"labels = {toml_value(channel.labels)}"
     yield f"group_wait = {plain(channel.group_wait)}"
+    yield f"after = {plain(channel.after)}"
+    yield f"fallback = {plain(channel.fallback)}"
+    inherits = channel.remind_every == "inherit"
+    yield "# remind_every: as in the policy" if inherits else f"remind_every = {plain(channel.remind_every)}"
+    yield f"quiet_hours = {toml_value([_window(hours) for hours in channel.quiet_hours])}"
+    yield f"attachments = {plain(channel.attachments)}"
+    yield f"drill_every = {plain(channel.drill_every)}"
+    yield f"report = {plain(channel.report and _weekly(channel.report))}"
+    for event, pair in channel.templates.items():
+        yield f"{'template' if event == EVERY_EVENT else f'templates.{event}'} = {toml_value(_texts(pair))}"
+
+
+def _window(hours: QuietHours) -> dict[str, Any]:
+    """Quiet hours as they are written."""
+    written: dict[str, Any] = {"from": f"{hours.from_time:%H:%M}", "to": f"{hours.to_time:%H:%M}"}
+    if hours.days is not None:
+        written["days"] = [DAYS[day] for day in sorted(hours.days)]
+    if hours.except_severity is not None:
+        written["except"] = str(hours.except_severity)
+    return written | ({"timezone": hours.timezone} if hours.timezone is not None else {})
+
+
+def _weekly(at: WeeklyTime) -> str:
+    return f"{DAYS[at.weekday]} {at.time:%H:%M}"
+
+
+def _texts(pair: TemplatePair) -> dict[str, str]:
+    return {key: text for key, text in (("title", pair.title), ("body", pair.body)) if text is not None}
 
 
 def _policy(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:
@@ -82,7 +113,7 @@ def _policy(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> It
     for name, policy in tables.items():
         note = "" if policy.expiring_within_explicit else "# "  # as a key it would overrule a provider's own word
         yield from ("", f"[{name}]", f"{note}expiring_within = {plain(policy.expiring_within)}")
-        for key in ("stages", "confirm_failures", "confirm_missing", "remind_every"):
+        for key in ("stages", "confirm_failures", "confirm_missing", "remind_every", "flap_changes", "flap_window"):
             yield f"{key} = {plain(getattr(policy, key))}"
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, Config
-from monitor.model import Alert, Event, Severity, utc_text
+from monitor.model import Ack, Alert, Event, Severity, utc_text
 from monitor.rules import routing
-from monitor.store import alerts, outbox
+from monitor.rules.quiet import quiet_until
+from monitor.store import alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.delivery_list import DeliveryRow
 from monitor.views.selection import Selection
+from monitor.views.silences import SilenceView, is_about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,23 @@ class Route:
     channel: str
     group_wait: timedelta
     refused_by: str | None
-    """The filter that refuses it, as the configuration calls it; None where the channel takes the alert."""
+    """The filter that refuses it, as the configuration calls it, or `fallback`; None where the channel takes the alert."""
+    after: timedelta | None = None
+    """It is said there only if it is still open and unacknowledged after this long."""
+    quiet_until: datetime | None = None
+    """The end of the channel's quiet hours that held when the alert was decided; None where there were none for it."""
 
     def json(self) -> dict[str, Any]:
         """The shape of a route."""
         seconds = int(self.group_wait.total_seconds())
-        return {"channel": self.channel, "takes": self.refused_by is None, "refused_by": self.refused_by, "group_wait": seconds}
+        return {
+            "channel": self.channel,
+            "takes": self.refused_by is None,
+            "refused_by": self.refused_by,
+            "group_wait": seconds,
+            "after": None if self.after is None else int(self.after.total_seconds()),
+            "quiet_until": utc_text(self.quiet_until),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +115,19 @@ class Explanation:
     view: AlertView
     routes: tuple[Route, ...]
     """Every configured channel, judged by the configuration of now."""
+    ack: Ack | None = None
+    """The acknowledgement of its incident, while that is open."""
+    silences: tuple[SilenceView, ...] = ()
+    """Those that keep quiet about it now."""
 
     def json(self) -> dict[str, Any]:
-        """The alert's shape with `routes`."""
-        return {**self.view.json(), "routes": [route.json() for route in self.routes]}
+        """The alert's shape with `routes`, `acked_at` and `silences`."""
+        return {
+            **self.view.json(),
+            "routes": [route.json() for route in self.routes],
+            "acked_at": utc_text(self.ack.at if self.ack else None),
+            "silences": [silence.json() for silence in self.silences],
+        }
 
 
 def alert_views(
@@ -121,17 +143,36 @@ def alert_views(
     return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]
 
 
-def explain(conn: Connection, config: Config, text: str) -> Explanation | None:
+def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Explanation | None:
     """The alert of this id, or of the only id that begins so; None when there is none. Raises StoreError for several."""
     row = alerts.find_alert(conn, text)
     if row is None:
         return None
     view = _view(row, outbox.deliveries_of(conn, row.alert.id))
-    routes = (
-        Route(channel=channel.name, group_wait=channel.group_wait, refused_by=_refused_by(row.alert, channel))
-        for channel in config.channels
+    incident = incidents.find_incident(conn, row.alert.incident)
+    quiet = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if is_about(each, row.alert))
+    return Explanation(
+        view=view,
+        routes=tuple(_routes(row.alert, config)),
+        ack=incident.ack if incident is not None and incident.closed_at is None else None,
+        silences=tuple(each for each in quiet if each.active_until is not None),
     )
-    return Explanation(view=view, routes=tuple(routes))
+
+
+def _routes(alert: Alert, config: Config) -> Iterator[Route]:
+    """What each channel makes of an alert: a fallback takes only what no other one does."""
+    refusals = {channel.name: _refused_by(alert, channel) for channel in config.channels}
+    taken = any(refusals[channel.name] is None and not channel.fallback for channel in config.channels)
+    for channel in config.channels:
+        refused = refusals[channel.name]
+        quiet = quiet_until(channel.quiet_hours, alert.at, severity=alert.severity, timezone=config.timezone)
+        yield Route(
+            channel=channel.name,
+            group_wait=channel.group_wait,
+            refused_by="fallback" if refused is None and channel.fallback and taken else refused,
+            after=channel.after,
+            quiet_until=quiet,
+        )
 
 
 def _view(row: AlertRow, deliveries: Sequence[DeliveryRow]) -> AlertView:

@@ -14,6 +14,7 @@ from monitor.rules import lifecycle, lifetimes
 from monitor.rules.context import Context
 from monitor.store.connections import ConnectionRow
 from monitor.store.sources import SourceRow
+from monitor.views.quieted import Quieted
 
 STALE_AFTER = 3
 """Poll intervals after which what was read last counts as old."""
@@ -29,6 +30,10 @@ class ConnectionView:
     labels: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
     """Its source's lists have not told about it for three poll intervals."""
+    acked: bool = False
+    """Somebody said that they know, and it has not got worse since."""
+    silenced_until: datetime | None = None
+    """The end of the silences that match it now; the year 9999 is no end."""
 
     @property
     def id(self) -> str:
@@ -83,8 +88,8 @@ class ConnectionView:
             "scopes": None if snapshot.scopes is None else list(snapshot.scopes),
             "labels": dict(self.labels),
             "flags": sorted(verdict.flags),
-            "acked": False,
-            "silenced_until": None,
+            "acked": self.acked,
+            "silenced_until": utc_text(self.silenced_until),
             "stale": self.stale,
         }
 
@@ -92,8 +97,11 @@ class ConnectionView:
 class Reader:
     """Turns stored rows into views; knows each source's settings, and the defaults where a source has left the file."""
 
-    def __init__(self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime) -> None:
+    def __init__(
+        self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, quieted: Quieted | None = None
+    ) -> None:
         self._config = config
+        self._quieted = quieted or Quieted(now)
         self._settings: dict[str, SourceConfig] = {source.name: source for source in config.sources}
         self._sources = sources
         self._now = now
@@ -101,11 +109,15 @@ class Reader:
     def view(self, row: ConnectionRow) -> ConnectionView:
         """The connection now."""
         settings = self._settings.get(row.source)
+        labels = settings.labels if settings else {}
+        elapsed = self._elapsed(row, settings)
         return ConnectionView(
-            row=self._elapsed(row, settings),
+            row=elapsed,
             now=self._now,
-            labels=settings.labels if settings else {},
+            labels=labels,
             stale=self._is_stale(row, settings.poll_every if settings else self._config.schedule.poll_every),
+            acked=self._quieted.acked(elapsed),
+            silenced_until=self._quieted.silenced_until(elapsed, labels),
         )
 
     def _elapsed(self, row: ConnectionRow, settings: SourceConfig | None) -> ConnectionRow:

@@ -15,6 +15,7 @@ from monitor.config import Config
 from monitor.model import Severity, Status, utc_text
 from monitor.store import connections, sources
 from monitor.views.connections import ConnectionView, Reader
+from monitor.views.quieted import Quieted
 from monitor.views.selection import Selection
 from monitor.views.sources import SourceView, source_views
 
@@ -42,6 +43,10 @@ class Overview:
     """Worst first: by status, then by the nearest expiry; no more than were asked for."""
     stale: int
     """How many of the selected connections are shown from old data."""
+    acked: int = 0
+    """How many of them are acknowledged."""
+    silenced: int = 0
+    """How many of those that need attention are silenced now."""
 
     @property
     def total(self) -> int:
@@ -79,7 +84,8 @@ def overview(
     """
     chosen = selection or Selection()
     names = chosen.source_names(config)
-    reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
+    known = {row.name: row for row in sources.all_sources(conn)}
+    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
     rows = connections.list_connections(conn, source=names, platform=chosen.platforms, worst_first=False)
     counts = _Counts()
     views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
@@ -90,6 +96,8 @@ def overview(
         sources=source_views(conn, config, now=now, selection=chosen, by_status=False),
         summary=counts.summary,
         stale=counts.stale,
+        acked=counts.acked,
+        silenced=counts.silenced,
     )
 
 
@@ -98,13 +106,15 @@ class _Counts:
 
     def __init__(self) -> None:
         self.summary = dict.fromkeys(Status, 0)
-        self.stale = 0
+        self.stale = self.acked = self.silenced = 0
 
     def counted(self, views: Iterable[ConnectionView]) -> Iterator[ConnectionView]:
         """The same views."""
         for view in views:
             self.summary[view.status] += 1
             self.stale += view.stale
+            self.acked += view.acked
+            self.silenced += view.silenced_until is not None and view.status.needs_attention
             yield view
 
 

@@ -1,0 +1,105 @@
+"""Silences as people look at them: whether they are in force, and what they match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from monitor.config import Config
+from monitor.model import Alert, utc_text
+from monitor.rules import silences as rules
+from monitor.rules.silences import Silence
+from monitor.store import connections, silences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceView:
+    """A silence at one instant."""
+
+    silence: Silence
+    now: datetime
+
+    @property
+    def active_until(self) -> datetime | None:
+        """The end of the present window, None outside of one."""
+        return rules.active_until(self.silence, self.now)
+
+    @property
+    def window(self) -> tuple[datetime, datetime] | None:
+        """The open window (from now on), else the next one; None where none will come."""
+        return rules.next_window(self.silence, self.now)
+
+    @property
+    def state(self) -> str:
+        """active, coming, over or removed."""
+        if self.silence.removed_at is not None:
+            return "removed"
+        if self.active_until is not None:
+            return "active"
+        return "over" if self.window is None else "coming"
+
+    def is_endless(self, end: datetime) -> bool:
+        """Whether a window's end means: until it is removed."""
+        return end >= rules.FOR_EVER
+
+    def json(self) -> dict[str, Any]:
+        """The shape of a silence."""
+        silence, window = self.silence, self.window
+        return {
+            "id": silence.id,
+            "state": self.state,
+            "sources": list(silence.sources),
+            "platforms": list(silence.platforms),
+            "connections": list(silence.connections),
+            "labels": dict(silence.labels),
+            "comment": silence.comment,
+            "created_at": utc_text(silence.created_at),
+            "starts_at": utc_text(silence.starts_at),
+            "ends_at": utc_text(silence.ends_at),
+            "rrule": silence.rrule,
+            "window_seconds": None if silence.lasts is None else int(silence.lasts.total_seconds()),
+            "timezone": silence.timezone,
+            "removed_at": utc_text(silence.removed_at),
+            "active_until": utc_text(self.active_until),
+            "next_starts_at": None if window is None or self.active_until is not None else utc_text(window[0]),
+        }
+
+
+def silence_views(conn: Connection, *, now: datetime, everything: bool = False) -> list[SilenceView]:
+    """Silences that are in force or will be, with `everything` those that are over or were removed too; the oldest first."""
+    found = [SilenceView(silence=silence, now=now) for silence in silences.list_silences(conn, include_removed=everything)]
+    return found if everything else [view for view in found if view.state in ("active", "coming")]
+
+
+def is_about(silence: Silence, alert: Alert) -> bool:
+    """Whether a silence matches what an alert is about, whether or not it is in force."""
+    return rules.matches(
+        silence,
+        source=alert.source,
+        platform=alert.platform,
+        connection=alert.connection,
+        external_id=alert.external_id,
+        labels=alert.labels,
+    )
+
+
+def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
+    """How many of the connections that are known now a silence matches, whether or not it is in force."""
+    labels = {source.name: source.labels for source in config.sources}
+    rows = connections.list_connections(
+        conn, source=silence.sources or None, platform=silence.platforms or None, worst_first=False
+    )
+    return sum(
+        rules.matches(
+            silence,
+            source=row.source,
+            platform=row.state.snapshot.platform,
+            connection=row.public_id,
+            external_id=row.state.snapshot.external_id,
+            labels=labels.get(row.source, {}),
+        )
+        for row in rows
+    )
