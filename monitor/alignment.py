@@ -11,15 +11,20 @@ from datetime import datetime
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
+import structlog
 from sqlalchemy import Connection
 
+from monitor import applied
 from monitor.config import Config, SourceConfig
 from monitor.rules import schedule
-from monitor.store import connections, incidents, meta, probes, scopes, sources
+from monitor.store import connections, incidents, mending, meta, probes, renaming, scopes, sources
+
+log = structlog.get_logger(__name__)
 
 
 def align(conn: Connection, config: Config, now: datetime) -> None:
     """Make the store follow the configuration, in the caller's transaction."""
+    _follow_names(conn, config, now)
     sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
     for source in config.sources:
         _retire_unwatched_scopes(conn, source, now)
@@ -28,6 +33,22 @@ def align(conn: Connection, config: Config, now: datetime) -> None:
             connections.judge_again(conn, source.name, now)
             sources.poll_now(conn, source.name, now)
     pull_back(conn, config.sources, now)
+    mending.not_ahead(conn, now)
+    applied.remember(conn, config, now)
+
+
+def _follow_names(conn: Connection, config: Config, now: datetime) -> None:
+    """What only has another name keeps its history, its incidents and what waits for it."""
+    before = applied.recall(conn)
+    if before is None:
+        return
+    renamed = applied.find_renamed(conn, before, config)
+    for old, new in renamed.sources.items():
+        if renaming.rename_source(conn, old, new, now):
+            log.info("source.renamed", source=new, before=old)
+    for old, new in renamed.channels.items():
+        if renaming.rename_channel(conn, old, new):
+            log.info("channel.renamed", channel=new, before=old)
 
 
 def pull_back(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:

@@ -45,11 +45,16 @@ class Timekeeper:
         """A poll of this source ended, well or not."""
         self._unconfirmed.discard(source)
 
-    async def advance(self) -> Recorded:
-        """Apply every change by time that is due now."""
+    @property
+    def trusts_clock(self) -> bool:
+        """Whether every source was polled since the clock was last in doubt."""
+        return not self._unconfirmed
+
+    async def advance(self, *, now: datetime | None = None) -> Recorded:
+        """Apply every change by time that is due now. `now` is an instant that is known to be none of a clock that jumped."""
         recorded = Recorded()
         while True:
-            part, more = await self._store.run(self._record)
+            part, more = await self._store.run(self._record, now or self._clock.now())
             recorded.add(part)
             if not more:
                 break
@@ -57,9 +62,8 @@ class Timekeeper:
             log.info("time.crossed", changed=recorded.changed, alerts=len(recorded.alerts))
         return recorded
 
-    def _record(self) -> tuple[Recorded, bool]:
+    def _record(self, now: datetime) -> tuple[Recorded, bool]:
         with self._store.write() as conn:
-            now = self._clock.now()
             trusted = {name: source for name, source in self._configured.items() if name not in self._unconfirmed}
             recorded, more = advance(conn, trusted, channels=self._channels, now=now)
             looked, more_looks = look_again(conn, self._configured, channels=self._channels, now=now)

@@ -6,11 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from urllib.parse import quote, urlencode
 
 import httpx
 import stamina
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
+from yarl import URL
 
 from monitor.clock import Clock
 from monitor.errors import (
@@ -23,13 +26,15 @@ from monitor.errors import (
 )
 from monitor.providers import payload
 from monitor.providers.budget import WITHOUT_HINT, Budget
-from monitor.providers.http import GOOD, USER_AGENT, Answer, Bounds, HttpSessions, exchange
+from monitor.providers.http import GOOD, USER_AGENT, Answer, Bounds, HttpSessions, exchange, post
 from monitor.providers.retry_after import http_date, retry_after
 from monitor.providers.settings import SourceSettings
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
 """A shorter key is left alone: taking it out would cut ordinary words, and no service gives out such keys."""
+
+_NO_ADDRESS = "base_url is no address that can be asked."
 
 _PASSING = frozenset({408, 425})
 _WORTH_WAITING = 5.0
@@ -71,6 +76,8 @@ class Api:
         """Server Date minus our clock in seconds, by the latest answer that had a Date."""
         self.list_requests = 0
         """List requests sent so far, repetitions included."""
+        self._key = source.api_key.reveal().encode("utf-8", "surrogatepass")
+        self._probe_bounds = self._bounds(self.limits.probe_timeout, self.limits.other_bytes)
 
     async def get(self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         """GET base_url + path. Repeats what may help (no connection, timeout, 5xx), within one overall bound.
@@ -106,10 +113,24 @@ class Api:
         return await caller(may_help, once)
 
     async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
-        """POST base_url + path with an empty body, once: never repeated here. Returns and raises like get."""
-        request = self._request("POST", path, headers)
+        """POST base_url + path with an empty body, once: never repeated here. Returns and raises like get.
+
+        The path's every byte is sent as it is. What all probes share is made once: this is what the monitor does most.
+        """
+        base, shared = self._probing
+        sent = CIMultiDict(shared, **headers) if headers else shared
         async with self.budget.request("POST"):
-            return self._judge(await self._exchange(request, self._bounds(self.limits.probe_timeout, self.limits.other_bytes)))
+            url = URL(base + path, encoded=True)
+            return self._judge(await post(self._transport(), url, sent, bounds=self._probe_bounds))
+
+    @cached_property
+    def _probing(self) -> tuple[str, CIMultiDict[str]]:
+        """Where probes go and the headers of all of them. Raises what _headers raises, again each time."""
+        headers = CIMultiDict(self._headers(None))
+        try:
+            return str(URL(self._source.base_url)), headers
+        except ValueError as exc:
+            raise ProviderPayloadInvalid(_NO_ADDRESS) from exc
 
     def _bounds(self, timeout: float, body_bytes: int) -> Bounds:
         limits = self.limits
@@ -133,21 +154,24 @@ class Api:
             raise ProviderUnreachable(str(exc)) from exc
 
     def _request(self, method: str, path: str, headers: Mapping[str, str] | None) -> httpx.Request:
+        try:
+            return httpx.Request(method, self._source.base_url + path, headers=self._headers(headers))
+        except httpx.InvalidURL as exc:
+            raise ProviderPayloadInvalid(_NO_ADDRESS) from exc
+
+    def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        """All headers of a request. Raises ProviderUnauthorized for a key that no header can carry."""
         key = self._source.api_key.reveal()
         if not key or not _is_header_safe(key):
             # The library's own error would show the key.
             raise ProviderUnauthorized("The API key is empty or holds a character that cannot be sent in a header.")
-        all_headers = {
+        return {
             "User-Agent": USER_AGENT,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             self._key_header.name: self._key_header.prefix + key,
-            **(headers or {}),
+            **(more or {}),
         }
-        try:
-            return httpx.Request(method, self._source.base_url + path, headers=all_headers)
-        except httpx.InvalidURL as exc:
-            raise ProviderPayloadInvalid("base_url is no address that can be asked.") from exc
 
     def _same_host_redirect(self, request: httpx.Request, answer: Answer) -> httpx.Request | None:
         """The request to send once more where a GET is redirected within its own https host (a trailing slash, say)."""
@@ -163,7 +187,7 @@ class Api:
             return None
         return httpx.Request("GET", target, headers=request.headers)
 
-    def _note_date(self, headers: httpx.Headers) -> None:
+    def _note_date(self, headers: Mapping[str, str]) -> None:
         date = http_date(headers.get("date"))
         if date is not None:
             self.clock_skew = (date - self._clock.now()).total_seconds()
@@ -197,7 +221,7 @@ class Api:
 
     def _without_key(self, body: bytes) -> bytes:
         # Here once for all that is read from it: errors, names, messages (some services echo credentials).
-        key = self._source.api_key.reveal().encode()
+        key = self._key
         return body.replace(key, _REDACTED) if len(key) >= _SHORTEST_REDACTED and key in body else body
 
 

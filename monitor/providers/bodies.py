@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable
+from typing import Protocol
 
 from monitor.errors import ProviderPayloadInvalid
 
@@ -14,16 +15,48 @@ _MAX_MEMBERS = 16
 """A gzip file may hold several members; more than a few are somebody's joke."""
 
 
+class Chunks(Protocol):
+    """A body as it comes in."""
+
+    async def readany(self) -> bytes:
+        """What is there, waiting for something where nothing is; empty at the end."""
+        ...
+
+    def at_eof(self) -> bool:
+        """Whether all of it was read."""
+        ...
+
+
+async def read_whole(chunks: Chunks, *, cap: int, announced: str | None) -> bytes:
+    """Like read_capped. A body that came in one piece, as short ones do, is not copied."""
+    refuse_announced(announced, cap=cap)
+    first = await chunks.readany()
+    if chunks.at_eof() and len(first) <= cap:
+        return first
+    body = bytearray(first)
+    while len(body) <= cap:
+        chunk = await chunks.readany()
+        if not chunk:
+            return bytes(body)
+        body += chunk
+    raise too_large(cap)
+
+
 async def read_capped(chunks: AsyncIterable[bytes], *, cap: int, announced: str | None) -> bytes:
     """The raw body. Raises ProviderPayloadInvalid as soon as it is, or says that it will be, larger than `cap`."""
-    if announced is not None and announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > cap):
-        raise too_large(cap)
+    refuse_announced(announced, cap=cap)
     body = bytearray()
     async for chunk in chunks:
         if len(body) + len(chunk) > cap:
             raise too_large(cap)
         body += chunk
     return bytes(body)
+
+
+def refuse_announced(announced: str | None, *, cap: int) -> None:
+    """Raises ProviderPayloadInvalid where a Content-Length is larger than `cap`."""
+    if announced is not None and announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > cap):
+        raise too_large(cap)
 
 
 def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> bytes:
@@ -45,12 +78,12 @@ def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> byt
 
 def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
     allowed = min(cap, len(raw) * inflation)
-    out = bytearray()
+    out = b""
     rest = raw
     try:
         for _ in range(_MAX_MEMBERS):
             member = zlib.decompressobj(wbits)
-            # One byte more than allowed is enough to know, and all that is ever held.
+            # One byte more than allowed is enough to know, and all that is ever held. Added to nothing it is not copied.
             out += member.decompress(rest, allowed - len(out) + 1)
             if len(out) > allowed:
                 raise too_large(cap) if allowed == cap else _bomb(inflation)
@@ -58,7 +91,7 @@ def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
                 raise ProviderPayloadInvalid("The API's answer is cut off: its compressed body has no end.")
             rest = member.unused_data
             if not rest or wbits != _GZIP:
-                return bytes(out)
+                return out
     except zlib.error as exc:
         raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body cannot be decoded.") from exc
     raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body has too many parts.")

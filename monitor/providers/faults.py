@@ -14,7 +14,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.providers.text import clean
 
-TRANSPORT_FAULTS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError, ValueError)
+TRANSPORT_FAULTS = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    aiohttp.ClientError,
+    http_exceptions.HttpProcessingError,
+    OSError,
+    ValueError,
+)
 """Everything an exchange raises. OSError holds TimeoutError and EMFILE; ValueError what the library refuses to send."""
 
 _UNREACHABLE_BY_ERRNO = {

@@ -3,6 +3,9 @@
 The transport is called without httpx's client: that client's pool is poisoned by cancelled requests, and its
 decoders unpack bombs (FAILURES N14). What is left to do here is what it did well: one deadline for the whole
 exchange, caps on raw and decoded bytes, no redirect, no cookie, verified TLS, and the key in one header only.
+
+Two doors lead to the same connections: `exchange` for whatever is asked once in a while, and `post`, without httpx's
+objects around it, for probes, of which there are thousands (docs/adr/0008). Behind both, an answer is read the same way.
 """
 
 from __future__ import annotations
@@ -14,20 +17,23 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import httpx
 import stamina.instrumentation
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
 from yarl import URL
 
 from monitor import __version__
 from monitor.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.providers import bodies, faults
+from monitor.providers.payload import off_loop
 from monitor.providers.settings import Limits
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
@@ -36,6 +42,12 @@ GOOD = frozenset({200, 201})
 """Statuses whose body is what was asked for. 201 because some frameworks answer every POST so."""
 
 _DECODED_AGAIN = re.compile(r"[^A-Za-z0-9._:~/%-]", re.ASCII)
+
+_USUAL_INFLATION = 10
+"""So much larger than its gzip is a list."""
+
+_USUAL_INFLATION = 8
+"""A list's bytes for each byte that was sent of it: from some size on it is unpacked in a thread."""
 
 _KEEP_ALIVE = 4.0
 """Seconds. Node closes idle connections after five; a probe sent into that moment would fail and may not be repeated."""
@@ -46,7 +58,8 @@ class Answer:
     """One answer, decoded. `fault` says why the body of an error answer could not be read (then it is empty)."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
+    """By name, whatever its case."""
     body: bytes
     fault: str | None = None
 
@@ -59,6 +72,8 @@ class HttpSessions:
         """Times and sizes of every exchange."""
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
+        self._known: dict[tuple[str, Path | None, str | None], AiohttpTransport] = {}
+        """The same by what was asked for: a probe does not look into the environment."""
 
     async def __aenter__(self) -> Self:
         # Its default hooks log the arguments and the exception of what is retried; ours are logged by the poller.
@@ -73,15 +88,21 @@ class HttpSessions:
     async def aclose(self) -> None:
         """Close every connection. May be called more than once."""
         transports, self._transports = list(self._transports.values()), {}
+        self._known.clear()
         for transport in transports:
             await transport.aclose()
 
     def transport(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> AiohttpTransport:
         """The transport to use for a base URL. Must be called inside the event loop. Raises ConfigError for a bad ca_file."""
+        asked = (base_url, ca_file, proxy)
+        known = self._known.get(asked)
+        if known is not None:
+            return known
         proxy = proxy or self._proxy_from_env(base_url)
         key = (ca_file, proxy)
         if key not in self._transports:
             self._transports[key] = _build_transport(ca_file, proxy)
+        self._known[asked] = self._transports[key]
         return self._transports[key]
 
     def _proxy_from_env(self, base_url: str) -> str | None:
@@ -125,6 +146,7 @@ def _build_transport(ca_file: Path | None, proxy: str | None) -> AiohttpTranspor
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None),  # each exchange has its own deadline
         middlewares=(_keep_encoded,),
     )
     return AiohttpTransport(verify=context, client=session, proxy=None if proxy is None else _proxy(proxy))
@@ -181,9 +203,11 @@ async def exchange(
     try:
         async with asyncio.timeout(bounds.timeout):
             response = await transport.handle_async_request(request)
+            headers = response.headers
             try:
-                on_headers(response.headers)
-                return await _read(response, bounds)
+                on_headers(headers)
+                body = partial(bodies.read_capped, response.aiter_raw(), announced=headers.get("content-length"))
+                return await _read(response.status_code, headers, body, bounds)
             finally:
                 await response.aclose()
     except ProviderError:
@@ -194,16 +218,54 @@ async def exchange(
         raise faults.in_our_words(exc, host=host) from exc
 
 
-async def _read(response: httpx.Response, bounds: Bounds) -> Answer:
-    headers = response.headers
-    good = response.status_code in GOOD
+async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> Answer:
+    """POST with an empty body to a URL whose every byte is meant (encoded already). Answers and raises as exchange does."""
+    host = url.raw_authority
+    try:
+        async with asyncio.timeout(bounds.timeout):
+            response = await _session(transport).request("POST", url, headers=headers, **_LEAN, **_through(transport.proxy))
+            said = response.headers
+            try:
+                body = partial(bodies.read_whole, response.content, announced=said.get("content-length"))
+                return await _read(response.status, said, body, bounds)
+            finally:
+                response.release()
+    except ProviderError:
+        raise
+    except TimeoutError as exc:
+        raise ProviderUnreachable(f"The API at {host} did not answer in time (timeout).") from exc
+    except faults.TRANSPORT_FAULTS as exc:
+        raise faults.in_our_words(exc, host=host) from exc
+
+
+_LEAN: dict[str, Any] = {"allow_redirects": False, "middlewares": ()}
+"""No redirect is followed, and nothing mends the path: it comes encoded."""
+
+
+def _session(transport: AiohttpTransport) -> aiohttp.ClientSession:
+    session = transport.client
+    if not isinstance(session, aiohttp.ClientSession):
+        raise TypeError("The transport was built with a session.")
+    return session
+
+
+def _through(proxy: httpx.Proxy | None) -> dict[str, Any]:
+    return {} if proxy is None else {"proxy": str(proxy.url), "proxy_headers": dict(proxy.headers)}
+
+
+async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds) -> Answer:
+    """The answer, whose raw body `body(cap=...)` reads."""
+    good = status in GOOD
     cap = bounds.body_bytes if good else bounds.error_bytes
     try:
-        raw = await bodies.read_capped(response.aiter_raw(), cap=cap, announced=headers.get("content-length"))
-        body = bodies.decode(raw, headers.get("content-encoding"), cap=cap, inflation=bounds.inflation)
+        raw = text = await body(cap=cap)
+        encoding = headers.get("content-encoding")
+        if encoding is not None:
+            unpack = partial(bodies.decode, raw, encoding, cap=cap, inflation=bounds.inflation)
+            text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
     except (ProviderPayloadInvalid, *faults.TRANSPORT_FAULTS) as exc:
         # The status of an error answer says enough, even where its text is lost.
         if good or isinstance(exc, TimeoutError):
             raise
-        return Answer(status=response.status_code, headers=headers, body=b"", fault=str(exc)[:100])
-    return Answer(status=response.status_code, headers=headers, body=body)
+        return Answer(status=status, headers=headers, body=b"", fault=str(exc)[:100])
+    return Answer(status=status, headers=headers, body=text)

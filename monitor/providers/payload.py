@@ -70,18 +70,29 @@ def read_list(
     is no JSON, for an error object ({"success": false}, {"error": ...}) and for a list that is missing or null:
     none of these is an empty list.
     """
+    found, fields = find_array(body, content_type=content_type, key=key, bare=bare)
+    rows = found if isinstance(found, list) else rows_of(bytes(found), guarded)
+    return Listing(rows=rows[:most], fields=fields, cut=len(rows) > most)
+
+
+def find_array(
+    body: bytes, *, content_type: str | None, key: str | None, bare: bool
+) -> tuple[memoryview | list[Any], Mapping[str, Any]]:
+    """Where the array of a list answer is, as text, or decoded where that is the only way; and the fields around it.
+
+    Raises as read_list does.
+    """
     body = json_text(body, content_type)
     if body[:1] == b"[":
         if not bare:
             raise ProviderPayloadInvalid("The API answered with a bare array, where an object is documented.")
-        return _listing(_array(body, guarded), {}, most)
+        return memoryview(body), {}
     fields = _object(body, key)
     refuse_error_object(fields)
     if key is None or not isinstance(fields.get(key), (list, msgspec.Raw)):
         raise ProviderPayloadInvalid(f"The API's answer holds no list{f' {key!r}' if key else ''}.")
     found = fields.pop(key)
-    rows = found if isinstance(found, list) else _array(bytes(found), guarded)
-    return _listing(rows, fields, most)
+    return found if isinstance(found, list) else memoryview(found), fields
 
 
 def read_object(body: bytes, *, content_type: str | None) -> Mapping[str, Any]:
@@ -181,17 +192,19 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _listing(rows: list[Any], fields: Mapping[str, Any], most: int) -> Listing:
-    return Listing(rows=rows[:most], fields=fields, cut=len(rows) > most)
+def raw_rows(array: bytes) -> list[Any]:
+    """The rows of an array as texts. Raises what msgspec raises where it refuses the array as a whole."""
+    return _ROWS.decode(array)
 
 
-def _array(body: bytes, guarded: tuple[str, ...]) -> list[Any]:
+def rows_of(array: bytes, guarded: tuple[str, ...]) -> list[Any]:
+    """The rows of an array, as texts or decoded. Raises ProviderPayloadInvalid for what is no array."""
     try:
-        rows = _ROWS.decode(body)
+        rows = raw_rows(array)
     except (msgspec.DecodeError, ValueError, RecursionError):
         rows = None
-    if rows is None or _may_contradict(body, guarded, len(rows)):
-        found = _lenient(body)
+    if rows is None or may_contradict(array, guarded, len(rows)):
+        found = _lenient(array)
         if not isinstance(found, list):
             raise ProviderPayloadInvalid("The API's answer holds something else where a list is documented.")
         return found
@@ -201,11 +214,13 @@ def _array(body: bytes, guarded: tuple[str, ...]) -> list[Any]:
 def _object(body: bytes, key: str | None) -> dict[str, Any]:
     """An object's fields: those but `key` decoded, the array under `key` raw, or decoded where that is not possible."""
     try:
+        if key is None and isinstance(fields := _ANY.decode(body), dict):
+            return fields  # a probe's answer, mostly: read in one go
         raw = _OBJECT.decode(body)
         fields = {name: value if name == key else _ANY.decode(value) for name, value in raw.items()}
     except (msgspec.DecodeError, ValueError, RecursionError):
         return _lenient_object(body)
-    if key is not None and _may_contradict(body, (key, "success"), 1):
+    if key is not None and not _states_each_once(body, raw) and may_contradict(body, (key, "success"), 1):
         return _lenient_object(body)
     if key in fields and bytes(memoryview(fields[key])[:1]) != b"[":
         fields[key] = None
@@ -221,7 +236,12 @@ def _lenient_object(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _may_contradict(body: bytes, keys: tuple[str, ...], objects: int) -> bool:
+def _states_each_once(body: bytes, raw: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the body is just as long as these fields, written without white space: then nothing else is in it."""
+    return len(body) == 1 + sum(len(name.encode()) + len(memoryview(value)) + 4 for name, value in raw.items())
+
+
+def may_contradict(body: bytes, keys: tuple[str, ...], objects: int) -> bool:
     """Whether one of `keys` may occur twice in one object. A count and one search: it runs over every list."""
     return any(body.count(b'"%b"' % key.encode()) > objects for key in keys) or _ESCAPED_KEY.search(body) is not None
 

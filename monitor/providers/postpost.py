@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
-from monitor.model import PollReport, ProbeAnswer, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
-from monitor.providers import payload, postpost_rows
+from monitor.model import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Unreadable, Word
+from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, RequestRefused, header_value, segment
-from monitor.providers.postpost_rows import Dialect, Row
-from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
+from monitor.providers.postpost_links import UserRow, links_of
+from monitor.providers.postpost_scopes import ScopeRows, Sound, read_rows, understand
+from monitor.providers.scopes import ScopeWalk, report_of
 from monitor.providers.settings import SourceSettings
 from monitor.providers.text import clean_or_none
 from monitor.rules.platforms import is_usable_id
 
-_ROWS = payload.RowReader(Row, id_field="platformId")
 _MOST_PERMISSIONS = 200
+_ROW_BYTES = 256
+"""About so long is a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +43,7 @@ PROFILES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ScopeRows:
-    """One scope's rows as decoded, before their words are understood."""
-
-    rows: list[Row]
-    unreadable: list[Unreadable]
-    at: datetime
-    problem: str | None
-
-
-class _UserRow(msgspec.Struct):
-    """One managed user in any documented shape. Its links and address stay where they are."""
-
-    id_new: str | None = msgspec.field(default=None, name="_id")
-    id_old: str | None = msgspec.field(default=None, name="id")
-
-
-_USERS = payload.RowReader(_UserRow, id_field="_id")
+_USERS = payload.RowReader(UserRow, id_field="_id")
 
 
 class PostPost:
@@ -70,9 +53,11 @@ class PostPost:
         self._kind = source.provider
         self._profile = PROFILES[source.provider]
         self._users = source.users
+        self._wants_links = source.connection_links and source.users != "none"
         self._probes = source.probe
         self._api = api
-        self._walk: ScopeWalk[_ScopeRows] = ScopeWalk()
+        self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
+        self._sound = Sound()
 
     @property
     def kind(self) -> ProviderKind:
@@ -88,12 +73,16 @@ class PostPost:
         """Read the owner's connections, and those of the managed users. A failure is a report."""
         before = self._api.list_requests
         users: Sequence[str] = ()
+        links: Mapping[str, ConnectionLink] | None = None
         users_error: ProviderError | None = None
         try:
-            users = await self._managed_users()
+            users, links = await self._managed_users()
         except ProviderError as exc:
             users_error = exc
         results = await self._walk.read_all((None, *users), self._read_scope)
+        if self._wants_links and self._users != "all" and not isinstance(results[None], ProviderError):
+            with suppress(ProviderError):  # the users are named in the configuration: only their pages are missing then
+                _, links = await self._list_users()
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
         scopes = await self._understand(results)
         if users_error is not None and not isinstance(results[None], ProviderError):
@@ -103,7 +92,8 @@ class PostPost:
             errors.append(users_error)
         # An empty list of users may be a plan that lapsed: no proof that their connections are gone.
         covers_all = self._users == "all" and users_error is None and bool(users)
-        return report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
+        report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
+        return replace(report, links=links)
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Test one connection with a live call to its platform. An id that cannot be sent is answered with a 400 of our own."""
@@ -140,11 +130,15 @@ class PostPost:
             return ProbeAnswer(http_status=refused.status, message=refused.said or None)
         raise _meaning(refused, scope) from refused
 
-    async def _managed_users(self) -> Sequence[str]:
+    async def _managed_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
         if self._users == "none":
-            return ()
+            return (), None
         if self._users != "all":
-            return list(self._users)
+            return list(self._users), None
+        return await self._list_users()
+
+    async def _list_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
+        """Every managed user, and their connection pages where those are wanted."""
         try:
             reply = await self._api.get("/workspace/users")
         except RequestRefused as exc:
@@ -153,76 +147,27 @@ class PostPost:
             reply.body, content_type=reply.content_type, key="users", bare=True, guarded=(), most=self._api.limits.rows
         )
         read = [_USERS.read(row) for row in listing.rows]
-        ids = [row.id_new or row.id_old for row in read if not isinstance(row, Unreadable)]
+        known = [row for row in read if not isinstance(row, Unreadable)]
+        ids = [row.user for row in known]
         if listing.cut or len(ids) != len(read) or None in ids or "" in ids:
             raise ProviderPayloadInvalid("Some managed users in the list have no readable id.")
-        return [name for name in dict.fromkeys(ids) if name]
+        return [name for name in dict.fromkeys(ids) if name], links_of(known, now=reply.at) if self._wants_links else None
 
-    async def _read_scope(self, scope: str | None) -> _ScopeRows:
+    async def _read_scope(self, scope: str | None) -> ScopeRows:
         try:
             reply = await self._api.get("/platform-connections", headers=self._user_header(scope))
         except RequestRefused as exc:
             raise _meaning(exc, scope) from exc
+        most = self._api.limits.rows
+        return await payload.off_loop(lambda: read_rows(reply, most=most), size=len(reply.body))
 
-        def decode() -> _ScopeRows:
-            most = self._api.limits.rows
-            listing = payload.read_list(
-                reply.body,
-                content_type=reply.content_type,
-                key="connections",
-                bare=True,
-                guarded=postpost_rows.GUARDED,
-                most=most,
-            )
-            rows: list[Row] = []
-            unreadable: list[Unreadable] = []
-            for raw in listing.rows:
-                row = _ROWS.read(raw)
-                if isinstance(row, Unreadable):
-                    unreadable.append(row)
-                else:
-                    rows.append(row)
-            problem = f"The list has more than {most:,} rows; the rest was left out." if listing.cut else None
-            return _ScopeRows(rows=rows, unreadable=unreadable, at=reply.at, problem=problem)
-
-        return await payload.off_loop(decode, size=len(reply.body))
-
-    async def _understand(self, results: dict[str | None, _ScopeRows | ProviderError]) -> list[ScopeReport]:
-        """Snapshots of all scopes. Only all rows together tell which dialect the service speaks."""
-        count = sum(len(result.rows) for result in results.values() if isinstance(result, _ScopeRows))
-
-        def understand() -> list[ScopeReport]:
-            read = [result for result in results.values() if isinstance(result, _ScopeRows)]
-            dialect = postpost_rows.dialect_of((row for part in read for row in part.rows), default=self._profile.unknown)
-            return self._reports(results, dialect)
-
-        return await payload.off_loop(understand, size=count * 256)
-
-    def _reports(self, results: dict[str | None, _ScopeRows | ProviderError], dialect: Dialect) -> list[ScopeReport]:
-        reports: list[ScopeReport] = []
-        room = self._api.limits.rows
-        for scope, result in results.items():
-            if isinstance(result, ProviderError):
-                reports.append(failed_scope(scope, result))
-                continue
-            problem = result.problem
-            if len(result.rows) > room:
-                problem = f"The source has more than {self._api.limits.rows:,} rows; the rest was left out."
-            reports.append(_report(scope, result, dialect, room=room, problem=problem))
-            room -= min(room, len(result.rows))
-        return reports
-
-
-def _report(scope: str | None, part: _ScopeRows, dialect: Dialect, *, room: int, problem: str | None) -> ScopeReport:
-    snapshots: list[Snapshot] = []
-    unreadable = list(part.unreadable)
-    for row in part.rows[:room]:
-        read = postpost_rows.to_snapshot(row, scope=scope, at=part.at, dialect=dialect)
-        if isinstance(read, Unreadable):
-            unreadable.append(read)
-        else:
-            snapshots.append(read)
-    return scope_report(scope, snapshots, unreadable, problem=problem)
+    async def _understand(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
+        """The report of every scope that was asked for."""
+        count = sum(result.count for result in results.values() if isinstance(result, ScopeRows))
+        default, most = self._profile.unknown, self._api.limits.rows
+        return await payload.off_loop(
+            lambda: understand(results, default=default, most=most, sound=self._sound), size=count * _ROW_BYTES
+        )
 
 
 def _meaning(refused: RequestRefused, scope: str | None) -> ProviderError:

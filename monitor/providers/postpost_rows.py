@@ -31,15 +31,15 @@ _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
 _DOUBTFUL_DATE = frozenset({dates.UNPARSED, dates.ANCIENT})
 
 
-class LastErrorRow(msgspec.Struct, rename="camel"):
+class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
     """`lastError` as an object."""
 
     message: str | None = None
     occurred_at: Date = None
 
 
-class Row(msgspec.Struct, rename="camel"):
-    """One connection as listed, in the old shape (five fields) or the new one."""
+class Row(msgspec.Struct, rename="camel", gc=False):
+    """One connection as listed, in the old shape (five fields) or the new one. Only what is kept of it."""
 
     platform_id: str
     username: str | None = None
@@ -62,35 +62,62 @@ class Dialect:
     """What "unknown" means: the platform's tokens do not expire, or the service cannot tell."""
 
 
-def dialect_of(rows: Iterable[Row], *, default: Word) -> Dialect:
-    """The dialect of all rows of a source.
+@dataclass(slots=True)
+class Votes:
+    """What the rows looked at so far tell about the dialect.
 
     Since 2026-08 X, Facebook, Mastodon and YouTube are `valid` without a date and `unknown` means: cannot tell.
-    Before, those were `unknown`. Where no such row is listed, `default` (by brand) holds.
+    Before, those were `unknown`. Where no such row is listed, the default (by brand) holds.
     """
-    states_status = False
-    unknown = default
-    for row in rows:
+
+    states_status: bool = False
+    undated_valid: bool = False
+    undated_unknown: bool = False
+
+    def note(self, row: Row) -> None:
+        """Look at one more row."""
         status = row.token_status
         if status is None:
-            continue
-        states_status = True
-        if status not in ("valid", "unknown") or row.access_token_expires_at is not None:
-            continue
-        named = split_platform_id(row.platform_id)
-        if named is None or named[0] not in _NEVER_EXPIRING:
-            continue
-        if status == "valid":
+            return
+        self.states_status = True
+        if row.access_token_expires_at is not None:
+            return
+        if status == "valid" and not self.undated_valid:
+            self.undated_valid = _never_expires(row)
+        elif status == "unknown" and not self.undated_unknown:
+            self.undated_unknown = _never_expires(row)
+
+    def add(self, other: Votes) -> None:
+        """Take in what other rows of the same source tell."""
+        self.states_status |= other.states_status
+        self.undated_valid |= other.undated_valid
+        self.undated_unknown |= other.undated_unknown
+
+    def dialect(self, default: Word) -> Dialect:
+        """The dialect of all these rows."""
+        if self.undated_valid:
             return Dialect(states_status=True, unknown=Word.UNKNOWN)
-        unknown = Word.NON_EXPIRING
-    return Dialect(states_status=states_status, unknown=unknown)
+        return Dialect(states_status=self.states_status, unknown=Word.NON_EXPIRING if self.undated_unknown else default)
+
+
+def dialect_of(rows: Iterable[Row], *, default: Word) -> Dialect:
+    """The dialect of all rows of a source."""
+    votes = Votes()
+    for row in rows:
+        votes.note(row)
+    return votes.dialect(default)
+
+
+def _never_expires(row: Row) -> bool:
+    named = split_platform_id(row.platform_id)
+    return named is not None and named[0] in _NEVER_EXPIRING
 
 
 def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) -> Snapshot | Unreadable:
     """The row as a snapshot. `at` is the server's time of the answer: it anchors "82d 4h"."""
     named = split_platform_id(row.platform_id)
     if named is None:
-        return Unreadable(external_id=clean_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
+        return bad_id(row)
     expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
     word = _word(row, dialect)
     expires_before = None
@@ -117,6 +144,11 @@ def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) 
         last_error=None if row.last_error is None else last_error(row.last_error),
         flags=flags,
     )
+
+
+def bad_id(row: Row) -> Unreadable:
+    """What stands for a row whose id cannot be used."""
+    return Unreadable(external_id=clean_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
 
 
 def last_error(value: LastErrorRow | str) -> LastError | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 SHORTEST = 1.0
 LONGEST = 3600.0
@@ -40,8 +41,12 @@ def retry_after(headers: Mapping[str, str], body: object, *, now: datetime) -> f
     return None
 
 
+@lru_cache(maxsize=64)
 def http_date(text: str | None) -> datetime | None:
-    """The instant of an HTTP date in one of its three forms, aware UTC; None for anything else."""
+    """The instant of an HTTP date in one of its three forms, aware UTC; None for anything else.
+
+    Remembers: all answers of one second carry the same text, and reading it costs as much as sending a request.
+    """
     if text is None or _HTTP_DATE.fullmatch(text.strip()) is None:
         return None
     try:

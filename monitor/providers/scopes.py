@@ -124,11 +124,30 @@ def scope_report(
 ) -> ScopeReport:
     """A scope that was read. A row without a readable id may be any connection's, so then absence is no evidence."""
     lost = tuple(unreadable)
-    kept = without_duplicates(snapshots, lost)
-    nameless = sum(row.external_id is None for row in lost)
+    return listed_report(scope, without_duplicates(snapshots, lost), lost, problem=problem)
+
+
+def listed_report(
+    scope: str | None,
+    snapshots: Sequence[Snapshot],
+    unreadable: Sequence[Unreadable],
+    *,
+    problem: str | None = None,
+    digest: str | None = None,
+) -> ScopeReport:
+    """Like scope_report, for snapshots of which no two have one id, nor one that an unreadable row has."""
+    nameless = sum(row.external_id is None for row in unreadable)
     if problem is None and nameless:
-        problem = f"{nameless} of {nameless + len(kept)} rows have no readable id."
-    return ScopeReport(scope=scope, complete=problem is None, snapshots=kept, unreadable=lost, problem=problem)
+        problem = f"{nameless} of {nameless + len(snapshots)} rows have no readable id."
+    complete = problem is None
+    return ScopeReport(
+        scope=scope,
+        complete=complete,
+        snapshots=snapshots,
+        unreadable=tuple(unreadable),
+        problem=problem,
+        digest=digest if complete and not unreadable else None,
+    )
 
 
 def without_duplicates(snapshots: Iterable[Snapshot], unreadable: Sequence[Unreadable]) -> tuple[Snapshot, ...]:

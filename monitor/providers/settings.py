@@ -47,6 +47,11 @@ class SourceSettings(Protocol):
         ...
 
     @property
+    def connection_links(self) -> bool:
+        """Whether the connection pages of managed users are to be read as well (PostPost, Publora)."""
+        ...
+
+    @property
     def workspaces(self) -> Sequence[str] | None:
         """Workspaces to read, None for all that the key can reach (Postbreeze)."""
         ...

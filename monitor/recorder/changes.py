@@ -77,6 +77,7 @@ def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Chan
             fingerprint=change.fingerprint,
             next_probe_at=change.next_probe_at,
             last_seen_at=change.last_seen_at,
+            before=change.before,
         )
         for change in changes
         if change.row is not None

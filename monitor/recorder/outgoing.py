@@ -84,7 +84,7 @@ def new_alert_id(now: datetime) -> str:
 def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
     """Store the alerts and one delivery for each channel that takes them."""
     by_name = {channel.name: channel for channel in channels}
-    routed = [(each, _targets(each, channels)) for each in spoken]
+    routed = _routed(spoken, channels)
     alerts.add_alerts(conn, [(each.alert, each.row, None if names else _note(each, channels)) for each, names in routed])
     at_once: list[tuple[str, str, datetime]] = []
     later: list[tuple[str, str, datetime]] = []
@@ -99,6 +99,22 @@ def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[Chan
     outbox.add_deliveries(conn, later, now, escalation=True)
     unrouted = [each.alert for each, names in routed if channels and not names and each.heard is None and each.only is None]
     return Recorded(alerts=[each.alert for each in spoken], channels={name for _, name, _ in at_once + later}, unrouted=unrouted)
+
+
+def _routed(spoken: Sequence[Spoken], channels: Sequence[ChannelSettings]) -> list[tuple[Spoken, list[str]]]:
+    """Each with the channels that take it. What filters look at is alike in most of many that are said at once."""
+    known: dict[tuple[object, ...], list[str]] = {}
+    routed: list[tuple[Spoken, list[str]]] = []
+    for each in spoken:
+        if each.heard is not None or each.only is not None:
+            routed.append((each, _targets(each, channels)))
+            continue
+        alert = each.alert
+        key = (alert.event, alert.severity, alert.source, alert.platform, tuple(alert.labels.items()))
+        if key not in known:
+            known[key] = _targets(each, channels)
+        routed.append((each, known[key]))
+    return routed
 
 
 def _targets(spoken: Spoken, channels: Sequence[ChannelSettings]) -> list[str]:

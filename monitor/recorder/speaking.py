@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.model import Alert, ConnectionState, Policy, Said, Severity, connection_id
+from monitor.model import Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
 from monitor.recorder.outgoing import ChannelSettings, Spoken, new_alert_id
 from monitor.rules import alerting, holds, reminders, silences, transitions
 from monitor.rules.alerting import AlertReason
@@ -41,6 +41,8 @@ class _Outcome:
     looks: list[tuple[str, datetime | None]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     unacknowledged: list[str] = field(default_factory=list)
+    noticed: list[tuple[str, int | None, HistoryEntry]] = field(default_factory=list)
+    """For the history of connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class _Around:
     outages: frozenset[str]
     changes: Mapping[int, int]
     spoken_at: Mapping[int, datetime]
+    reminded_at: dict[str, datetime | None] = field(default_factory=dict)
+    """By platform, when a reminder of what is said now may be due."""
 
 
 def speak(
@@ -71,6 +75,7 @@ def speak(
     outbox.skip_escalations(conn, [each.alert.incident for each in outcome.spoken if each.heard is not None], now)
     incidents.open_incidents(conn, outcome.opened, now)
     incidents.unacknowledge(conn, outcome.unacknowledged)
+    history.append_many(conn, outcome.noticed)
     incidents.note_said_many(conn, outcome.noted)
     incidents.plan_looks(conn, outcome.looks)
     incidents.close_many(conn, outcome.closed, now)
@@ -88,8 +93,8 @@ def _look_around(
     known = incidents.find_open(conn, rows)
     open_subjects = incidents.open_subjects(conn, source.name)
     windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
-    changes = history.status_changes_since(conn, rows, now - max(windows)) if windows else {}
-    restless = [row for row, count in changes.items() if count > 1]
+    # Once is no flapping, and nothing was spoken of it before.
+    changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
     return _Around(
         source=source,
         channels=channels,
@@ -99,7 +104,7 @@ def _look_around(
         silences=stored_silences.all_current(conn, now),
         outages=frozenset(subject.removeprefix(OUTAGE) for subject in open_subjects if subject.startswith(OUTAGE)),
         changes=changes,
-        spoken_at=alerts.last_spoken(conn, restless),
+        spoken_at=alerts.last_spoken(conn, changes),
     )
 
 
@@ -113,6 +118,11 @@ def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
     reason = alerting.decide_alert(said, after, policy=policy, now=around.now, renewed=renewed)
     if incident and incident.ack and not holds.ack_covers(incident.ack, after, around.now):
         outcome.unacknowledged.append(incident.id)
+        if after.verdict.status.needs_attention:
+            dated = incident.ack.until is not None and incident.ack.until <= around.now
+            why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
+            entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
+            outcome.noticed.append((around.source.name, subject.row, entry))
     if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and said is not None:
         _remind(subject, incident, said, policy=policy, around=around, outcome=outcome)
         if renewed and after.verdict.status is said.status:
@@ -133,23 +143,28 @@ def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
 
 def _circumstances(subject: Subject, incident: Incident | None, policy: Policy, around: _Around) -> holds.Circumstances:
     snapshot = subject.after.snapshot
-    public = connection_id(around.source.name, around.source.provider, snapshot.scope, snapshot.external_id)
+    silenced_until = _silenced_until(snapshot, around) if around.silences else None
     return holds.Circumstances(
         now=around.now,
         policy=policy,
         ack=incident.ack if incident else None,
-        silenced_until=silences.silenced_until(
-            around.silences,
-            source=around.source.name,
-            platform=snapshot.platform,
-            connection=public,
-            external_id=snapshot.external_id,
-            labels=around.source.labels,
-            now=around.now,
-        ),
+        silenced_until=silenced_until,
         outage=snapshot.platform in around.outages,
         recent_changes=around.changes.get(subject.row, 0),
         last_spoken_at=around.spoken_at.get(subject.row),
+    )
+
+
+def _silenced_until(snapshot: Snapshot, around: _Around) -> datetime | None:
+    public = connection_id(around.source.name, around.source.provider, snapshot.scope, snapshot.external_id)
+    return silences.silenced_until(
+        around.silences,
+        source=around.source.name,
+        platform=snapshot.platform,
+        connection=public,
+        external_id=snapshot.external_id,
+        labels=around.source.labels,
+        now=around.now,
     )
 
 
@@ -184,9 +199,12 @@ def _next_reminder(subject: Subject, around: _Around) -> datetime | None:
     """When a reminder may be due if nothing changes until then: only while it is broken."""
     if subject.after.verdict.status.severity is not Severity.CRITICAL:
         return None
-    told_now = {channel.name: around.now for channel in around.channels}
-    policy = around.source.policy_for(subject.after.snapshot.platform)
-    return reminders.due_channels(told_now, around.channels, policy, around.now)[1]
+    platform = subject.after.snapshot.platform
+    if platform not in around.reminded_at:
+        told_now = {channel.name: around.now for channel in around.channels}
+        policy = around.source.policy_for(platform)
+        around.reminded_at[platform] = reminders.due_channels(told_now, around.channels, policy, around.now)[1]
+    return around.reminded_at[platform]
 
 
 def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy, around: _Around, outcome: _Outcome) -> None:

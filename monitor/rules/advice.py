@@ -110,7 +110,7 @@ def advice(platform: str | None, status: Status, provider: ProviderKind) -> str:
                 "If all is well there: " + _lower(reconnect),
             ]
         case Status.DISCONNECTED:
-            on_purpose = "{p} no longer lists it. If that was on purpose, retire it with: token-monitor forget."
+            on_purpose = "{p} no longer lists it. If that was on purpose, retire it with: token-monitor forget CONNECTION."
             parts = [on_purpose, "Otherwise: " + _lower(reconnect)]
         case _:
             parts = []
@@ -130,7 +130,29 @@ def source_advice(status: str, provider: ProviderKind) -> str:
             "Nothing yet: the monitor keeps trying, and its connections keep their last known status. "
             f"If it lasts, see {service}'s status page and whether this machine reaches it."
         )
+    if status == "platform_outage":
+        return f"Nothing yet: what is still refused when it is over is said one by one. If it lasts, see {service}'s status page."
+    if status == "suspicious_list":
+        return (
+            f"See in {service} whether they are really gone, or whether the key's plan, workspaces or users changed. "
+            "Those that stay away are said to be disconnected after two more lists."
+        )
     return ""
+
+
+def monitor_advice(kind: str, which: str) -> str:
+    """What a person should do about trouble of the monitor itself; empty where its message says all there is."""
+    match kind:
+        case "channel":
+            return f"Put its service or its url right and reload the monitor. `token-monitor test-alert {which}` proves it."
+        case "deliveries":
+            return f"See `token-monitor alerts` for what was lost, and whether `token-monitor test-alert {which}` arrives."
+        case "network":
+            return "See whether this machine reaches the internet: its network, its name servers, its proxy."
+        case "database":
+            return "See whether the database runs, whether this machine reaches it, and whether its disk has room."
+        case _:
+            return ""
 
 
 def _in_time(reconnect: str) -> str:

@@ -59,6 +59,11 @@ def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flag
     return instant, flags
 
 
+def plain_until(now: datetime) -> tuple[datetime, datetime]:
+    """Between these two instants an expiry counts as the date that it is, neither ancient nor far ahead of `now`."""
+    return _EARLIEST, now + _FAR_AHEAD
+
+
 def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     if _ISO.fullmatch(text) is None:
         if _DIGITS.fullmatch(text) is None:

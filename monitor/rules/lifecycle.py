@@ -57,7 +57,8 @@ def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> Con
 def elapse(state: ConnectionState, context: Context) -> ConnectionState:
     """Only time passed: trusted dates may cross their lines, nothing else moves. What a poll has to judge stays due."""
     if not lifetimes.is_trusted(state.snapshot, context.provider) or not context.clock_trusted:
-        return replace(state, next_change_at=_next_line(state.snapshot, state.token, context, trusted_only=True))
+        trusted = lifetimes.is_trusted(state.snapshot, context.provider)
+        return replace(state, next_change_at=_next_line(state.snapshot, state.token, context) if trusted else None)
     evidence = token.gather(state.snapshot, state.token, context)
     finding = token.judge(evidence)
     after = _settle(
@@ -128,6 +129,7 @@ def _settle(
         since=_since(previous, merged, snapshot, context),
         flags=frozenset(flags),
     )
+    line = _next_line(snapshot, token_state, context)
     return ConnectionState(
         snapshot=snapshot,
         token=token_state,
@@ -135,8 +137,8 @@ def _settle(
         verdict=verdict,
         stage=_stage(state, verdict.status, snapshot, token_state, context),
         missing=missing,
-        next_change_at=_next_line(snapshot, token_state, context, trusted_only=True),
-        recheck_at=_recheck(state, snapshot, token_state, context),
+        next_change_at=line if lifetimes.is_trusted(snapshot, context.provider) else None,
+        recheck_at=_recheck(state, token_state, context, line=line),
     )
 
 
@@ -180,14 +182,14 @@ def _lines(snapshot: Snapshot, token_state: TokenState, context: Context) -> tup
     return lines if over is None else (*lines, over)
 
 
-def _next_line(snapshot: Snapshot, token_state: TokenState, context: Context, *, trusted_only: bool) -> datetime | None:
-    """The next line ahead; with `trusted_only` None where the date may not move a verdict by itself."""
-    if trusted_only and not lifetimes.is_trusted(snapshot, context.provider):
-        return None
+def _next_line(snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
+    """The next line ahead, whether or not the date may move a verdict by itself."""
     return next((line for line in _lines(snapshot, token_state, context) if line > context.now), None)
 
 
-def _recheck(state: ConnectionState | None, snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
+def _recheck(
+    state: ConnectionState | None, token_state: TokenState, context: Context, *, line: datetime | None
+) -> datetime | None:
     """From when on a poll must judge again although the row did not change. What is due stays so until a poll has judged.
 
     "At every poll" is an instant that has passed; the same one as before, so that judging again writes nothing.
@@ -198,7 +200,7 @@ def _recheck(state: ConnectionState | None, snapshot: Snapshot, token_state: Tok
         return due or context.now
     if due is not None and not context.polled:
         return due
-    return _next_line(snapshot, token_state, context, trusted_only=False)
+    return line
 
 
 def probe_after_change(before: ConnectionState | None, after: ConnectionState) -> bool:

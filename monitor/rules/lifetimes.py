@@ -112,8 +112,12 @@ def tightest_stage(left: timedelta, stages: tuple[timedelta, ...]) -> timedelta 
 
 def lines_of(expires_at: datetime, window: timedelta, stages: tuple[timedelta, ...]) -> tuple[datetime, ...]:
     """The instants at which the clock crosses a line, earliest first: the window, each stage, the expiry itself."""
-    spans = (window, *stages, timedelta(0))
-    return tuple(sorted(instant for instant in (before(expires_at, span) for span in spans) if instant is not None))
+    spans = (window, *stages)
+    try:
+        lines = [expires_at - span for span in spans]
+    except OverflowError:
+        lines = [instant for span in spans if (instant := before(expires_at, span)) is not None]
+    return tuple(sorted([*lines, expires_at]))
 
 
 def before(instant: datetime, span: timedelta) -> datetime | None:

@@ -39,6 +39,14 @@ def split_platform_id(text: object) -> tuple[str, str] | None:
     return canonical(match.group(1)), match.group(2)
 
 
+_PLAIN_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}-[!-~]{1,200}", re.ASCII)
+
+
+def is_plain_platform_id(text: str) -> bool:
+    """Whether split_platform_id surely takes it: the quick look at what nearly every id is."""
+    return _PLAIN_ID.fullmatch(text) is not None
+
+
 def is_usable_id(text: object) -> bool:
     """Whether an id can be stored, shown and put into a path: not empty, not only dots, nothing unprintable, not too long."""
     return (

@@ -88,20 +88,32 @@ def advance(state: ProbeState, answer: ProbeAnswer, *, platform: str, now: datet
     refusal back.
     """
     finding = classify(answer, platform=platform, ever_ok=state.ever_ok)
+    return _after(state, finding, answer.message, now=now, confirm=confirm)
+
+
+def is_news(state: ProbeState, finding: ProbeFinding, *, confirm: int) -> bool:
+    """Whether an answer of this finding moves the probe axis by more than its time and words; of `state` neither is read."""
+    if finding is ProbeFinding.OK:  # nearly all answers, nearly always after one like it
+        return state.finding is not ProbeFinding.OK or state.status is not ProbeStatus.OK or state.refusals > 0
+    after = _after(state, finding, None, now=state.at, confirm=confirm)
+    return (after.status, after.finding, after.refusals) != (state.status, state.finding, state.refusals)
+
+
+def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime | None, confirm: int) -> ProbeState:
     if finding is ProbeFinding.TRANSIENT:
         return state
     if finding is ProbeFinding.OK:
-        return ProbeState(status=ProbeStatus.OK, finding=finding, message=answer.message, at=now, ever_ok=True)
+        return ProbeState(status=ProbeStatus.OK, finding=finding, message=message, at=now, ever_ok=True)
     if finding.is_refusal:
-        return _refused(state, finding, answer.message, now=now, confirm=confirm)
+        return _refused(state, finding, message, now=now, confirm=confirm)
     if state.refusals:
         return replace(state, at=now)
     if finding in (ProbeFinding.UNSUPPORTED, ProbeFinding.AMBIGUOUS):
-        return ProbeState(status=ProbeStatus.UNSUPPORTED, finding=finding, message=answer.message, at=now, ever_ok=state.ever_ok)
+        return ProbeState(status=ProbeStatus.UNSUPPORTED, finding=finding, message=message, at=now, ever_ok=state.ever_ok)
     return replace(state, finding=finding, at=now)
 
 
-def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime, confirm: int) -> ProbeState:
+def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime | None, confirm: int) -> ProbeState:
     """One refusal more."""
     if state.refusals and state.finding is not None and _SEVERITY.get(state.finding, 0) > _SEVERITY[finding]:
         finding, message = state.finding, state.message

@@ -19,6 +19,9 @@ COHORTS = 256
 MARGIN = 0.1
 """No turn comes sooner than this part of an interval after the one before."""
 
+LEAD = 1 / 16
+"""Cohorts due within this part of the interval are probed along with one that is due. Less than MARGIN, or they came twice."""
+
 RETRY_CAP = timedelta(minutes=15)
 """A source that fails is tried again at least this often."""
 
@@ -67,6 +70,11 @@ def next_cohort_probe(now: datetime, every: timedelta, *, source: str, cohort: i
     wobble = (unit(f"{source}/{cohort}") * 2 - 1) * jitter
     phase = (unit(source) + (cohort + wobble) / COHORTS) % 1.0
     return next_on_grid(now, every, phase=phase)
+
+
+def lead(every: timedelta | None) -> timedelta:
+    """How much earlier than due a cohort may be probed, in the company of others."""
+    return timedelta(0) if every is None else every * LEAD
 
 
 def next_failing_probe(now: datetime, every: timedelta, *, confirmed: bool) -> datetime:

@@ -334,8 +334,11 @@ TOKEN_RULES: tuple[Rule, ...] = (
 
 def judge(evidence: Evidence) -> Finding:
     """The first rule that speaks. Knowledge is kept where it can only say unknown."""
-    spoken = (finding for rule in TOKEN_RULES if (finding := rule(evidence)) is not None)
-    return _keep_knowledge(evidence, next(spoken, None) or provider_cannot_tell(evidence))
+    for rule in TOKEN_RULES:
+        finding = rule(evidence)
+        if finding is not None:
+            return _keep_knowledge(evidence, finding)
+    return _keep_knowledge(evidence, provider_cannot_tell(evidence))
 
 
 def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:

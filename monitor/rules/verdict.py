@@ -102,11 +102,18 @@ _PROBE_FLAGS = {
 
 def merge(axes: Axes) -> Finding:
     """The first rule that speaks, else the token axis; with the flags that the probe adds."""
-    spoken = (finding for rule in VERDICT_RULES if (finding := rule(axes)) is not None)
-    finding = next(spoken, None) or as_listed(axes)
+    finding = _first(axes)
     extra: set[str] = set()
     if axes.probe.finding in _PROBE_FLAGS:
         extra.add(_PROBE_FLAGS[axes.probe.finding])
     if 0 < axes.probe.refusals < axes.confirm_failures:
         extra.add("probe_refused")
-    return Finding(finding.status, finding.reason, finding.message, finding.flags | extra)
+    return Finding(finding.status, finding.reason, finding.message, finding.flags | extra) if extra else finding
+
+
+def _first(axes: Axes) -> Finding:
+    for rule in VERDICT_RULES:
+        finding = rule(axes)
+        if finding is not None:
+            return finding
+    return as_listed(axes)

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Row, func, select
 
 from monitor.errors import StoreError
 from monitor.model import Alert, Event
-from monitor.store.bulk import insert_many
+from monitor.store.bulk import insert_columns
 from monitor.store.codec import decode_alert, encode_alert
-from monitor.store.schema import alerts, incidents
-from monitor.store.sql import chunked
+from monitor.store.schema import alerts
+from monitor.store.sql import chunked, rows_by_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,31 +34,18 @@ def add_alerts(conn: Connection, rows: Sequence[tuple[Alert, int | None, str | N
     An alert whose incident is not in the store (a test message, the monitor's own trouble) is kept without one.
     """
     known = _known_incidents(conn, {alert.incident for alert, _, _ in rows})
-    values = [
-        {
-            "id": alert.id,
-            "incident_id": alert.incident if alert.incident in known else None,
-            "event": alert.event,
-            "reason": alert.reason,
-            "severity": alert.severity,
-            "at": alert.at,
-            "source": alert.source,
-            "platform": alert.platform,
-            "connection_id": connection_id,
-            "payload": encode_alert(alert),
-            "note": note,
-        }
-        for alert, connection_id, note in rows
-    ]
-    insert_many(conn, alerts, values)
+    said = [alert for alert, _, _ in rows]
+    plain = ("id", "event", "reason", "severity", "at", "source", "platform")
+    columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert in said] for name in plain}
+    columns["incident_id"] = [alert.incident if alert.incident in known else None for alert in said]
+    columns["connection_id"] = [connection_id for _, connection_id, _ in rows]
+    columns["payload"] = [encode_alert(alert) for alert in said]
+    columns["note"] = [note for _, _, note in rows]
+    insert_columns(conn, alerts, columns)
 
 
 def _known_incidents(conn: Connection, ids: Collection[str]) -> set[str]:
-    wanted = list(ids)
-    found: set[str] = set()
-    for start in range(0, len(wanted), 1000):
-        found.update(conn.scalars(select(incidents.c.id).where(incidents.c.id.in_(wanted[start : start + 1000]))))
-    return found
+    return {key for chunk in chunked(ids) for (key,) in rows_by_key(conn, "SELECT id FROM incidents WHERE id IN ({0})", chunk)}
 
 
 def _row(row: Row[*tuple[Any, ...]]) -> AlertRow:
@@ -102,6 +89,14 @@ def find_alert(conn: Connection, text: str) -> AlertRow | None:
     if len(rows) > 1:
         raise StoreError(f"More than one alert has an id that begins with {text}: give more of it.")
     return _row(rows[0]) if rows else None
+
+
+def load_many(conn: Connection, ids: Iterable[str]) -> list[Alert]:
+    """These alerts, whole; those that are not there are left out."""
+    found: list[Alert] = []
+    for chunk in chunked(ids):
+        found += [decode_alert(text) for text in conn.scalars(select(alerts.c.payload).where(alerts.c.id.in_(chunk)))]
+    return found
 
 
 def count_alerts(conn: Connection) -> dict[Event, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, and_, exists, or_, select, update
@@ -79,6 +80,26 @@ def hand_over(conn: Connection, *, alert_ids: Iterable[str], to: Iterable[str], 
         for name in fallbacks
         if name not in known
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that nobody is sending now."""
+
+    delivery_id: int
+    alert_id: str
+    channel: str
+
+
+def waiting(conn: Connection) -> list[Waiting]:
+    """Everything that waits, for whichever channel, the oldest first."""
+    query = select(_d.id, _d.alert_id, _d.channel).where(_d.next_attempt_at.is_not(None), _d.state.in_(_WAITING))
+    return [Waiting(*row) for row in conn.execute(query.order_by(_d.id))]
+
+
+def call_off(conn: Connection, delivery_ids: Iterable[int], *, why: str) -> int:
+    """End deliveries that are no longer wanted; `why` is shown with them. How many."""
+    return _close(conn, delivery_ids, state=DeliveryState.SKIPPED, why=why)
 
 
 def _close(conn: Connection, ids: Iterable[int], *, state: DeliveryState, why: str) -> int:

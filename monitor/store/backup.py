@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from monitor.errors import StoreError
 from monitor.store import failures, sqlite_file
-from monitor.store.database import Store
+
+if TYPE_CHECKING:
+    from monitor.store.database import Store
+
+
+KEPT = 3
+"""Copies made before migrations that stay; older ones go."""
 
 
 def backup(store: Store, file: Path) -> int:
@@ -23,13 +32,40 @@ def backup(store: Store, file: Path) -> int:
         raise StoreError("A PostgreSQL database is backed up with its own tool: run pg_dump.")
     if file.exists():
         raise StoreError(f"The file {file} exists already: name another one.")
+    with store.read() as conn:
+        source: Any = conn.connection.driver_connection
+        _copy(source, file)
+    return file.stat().st_size
+
+
+def before_migration(path: Path, revision: str, now: datetime) -> Path:
+    """Copy a SQLite database that is about to be migrated, as it is at this revision, beside itself; the copy.
+
+    The newest KEPT of these copies stay. Raises StoreError where it cannot be made.
+    """
+    file = path.with_name(f"{path.name}.{revision}-{now:%Y%m%dT%H%M%SZ}.backup")
+    if not file.exists():
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source:
+            _copy(source, file)
+    for old in made_before_migrations(path)[KEPT:]:
+        with suppress(OSError):
+            old.unlink()
+    return file
+
+
+def made_before_migrations(path: Path) -> list[Path]:
+    """The copies that before_migration() made of this database, the newest first."""
+    ours = re.compile(re.escape(path.name) + r"\.\w+-(\d{8}T\d{6}Z)\.backup")
+    found = [(match[1], each) for each in path.parent.glob("*.backup") if (match := ours.fullmatch(each.name))]
+    return [each for _, each in sorted(found, reverse=True)]
+
+
+def _copy(source: sqlite3.Connection, file: Path) -> None:
     part = file.with_name(f".{file.name}.part")
-    target = f"The backup {file}"
     try:
-        with failures.translated(where=target, hint=lambda: sqlite_file.described(file), system=True):
+        with failures.translated(where=f"The backup {file}", hint=lambda: sqlite_file.described(file), system=True):
             sqlite_file.create(part)
-            with store.read() as conn, closing(sqlite3.connect(part, isolation_level=None)) as copy:
-                source: Any = conn.connection.driver_connection
+            with closing(sqlite3.connect(part, isolation_level=None)) as copy:
                 source.backup(copy)
                 # One file that can be moved about, rather than one with a log beside it.
                 copy.execute("PRAGMA journal_mode=DELETE")
@@ -40,7 +76,6 @@ def backup(store: Store, file: Path) -> int:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    return file.stat().st_size
 
 
 def _flush(path: Path) -> None:

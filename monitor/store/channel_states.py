@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, select, update
 
 from monitor.store.schema import channels
 from monitor.store.sql import upsert
@@ -64,6 +64,11 @@ def note_success(conn: Connection, name: str, now: datetime) -> ChannelState:
     before = find_state(conn, name)
     _set(conn, name, {"problem": None, "failing_since": None, "broken": False, "last_success_at": now})
     return before
+
+
+def forget_trouble(conn: Connection, name: str) -> None:
+    """A channel that left the configuration has no trouble any more; should it come back, it begins anew."""
+    conn.execute(update(channels).where(_c.name == name).values(problem=None, failing_since=None, broken=False))
 
 
 def plan_drill(conn: Connection, name: str, at: datetime | None) -> None:

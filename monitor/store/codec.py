@@ -1,8 +1,12 @@
-"""Alerts as JSON text and back, losing nothing: a message can be written long after the change that caused it."""
+"""Alerts as JSON text and back, losing nothing: a message can be written long after the change that caused it.
+
+Durations are ISO 8601; earlier versions wrote them as whole microseconds, which is still read.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -10,13 +14,19 @@ from enum import Enum
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+import msgspec
+
 from monitor.model import Alert
 
 _MICROSECOND = timedelta(microseconds=1)
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
 
 
-def _duration(value: int) -> timedelta:
-    return value * _MICROSECOND
+_encode = msgspec.json.Encoder().encode
+
+
+def _duration(value: int | str) -> timedelta:
+    return value * _MICROSECOND if isinstance(value, int) else msgspec.convert(value, timedelta)
 
 
 _FIELDS = frozenset(each.name for each in fields(Alert))
@@ -50,6 +60,14 @@ def _plain(value: object) -> object:
 
 def encode_alert(alert: Alert) -> str:
     """The whole alert as JSON in ASCII."""
+    try:
+        text = _encode(alert).decode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return _encode_slowly(alert)
+    return text if text.isascii() else _BEYOND_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)
+
+
+def _encode_slowly(alert: Alert) -> str:
     return json.dumps({each: _plain(getattr(alert, each)) for each in sorted(_FIELDS)}, separators=(",", ":"))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from monitor.model import ConnectionState, ProbeStatus, ProviderKind, Status, connection_id
 from monitor.store.connection_rows import decode_state
 from monitor.store.schema import cohorts, connections, scopes, sources
+from monitor.store.sql import chunked
 
 _c = connections.c
 _SCOPED = (ProviderKind.POSTPOST.value, ProviderKind.PUBLORA.value)
@@ -81,6 +82,11 @@ def _row(row: Any) -> ConnectionRow:
     )
 
 
+def expiry() -> ColumnElement[Any]:
+    """The expiry that people are shown: what the verdict rests on, else the stated one."""
+    return func.coalesce(_c.token_expires_at, _c.expires_at, _c.expires_before, type_=_c.token_expires_at.type)
+
+
 def list_connections(
     conn: Connection,
     *,
@@ -89,16 +95,31 @@ def list_connections(
     status: Status | Collection[Status] | None = None,
     limit: int | None = None,
     worst_first: bool = True,
+    only: ColumnElement[bool] | None = None,
 ) -> Iterator[ConnectionRow]:
     """Connections that are not retired, of sources that are configured; rows are fetched as they are taken.
 
-    Worst first means by status, then by the nearest expiry; otherwise by source and id.
+    Worst first means by status, then by the nearest expiry; otherwise by source and id. `only` is a further condition,
+    such as moved_by() or needing_by().
     """
     query = _narrow(_query(), source=source, platform=platform, status=status)
+    if only is not None:
+        query = query.where(only)
     if worst_first:
         query = query.order_by(_RANK.desc(), _c.token_expires_at.asc().nulls_last())
     query = query.order_by(_c.source, _c.scope, _c.external_id).limit(limit)
     return (_row(row) for row in conn.execute(query, execution_options={"yield_per": 1000}))
+
+
+def moved_by(now: datetime) -> ColumnElement[bool]:
+    """What time alone has moved, which nobody has written down yet."""
+    return _c.next_change_at <= now
+
+
+def needing_by(now: datetime, until: datetime) -> ColumnElement[bool]:
+    """All that may need a person by then: what does already, what has a date by then, and what time has moved."""
+    bad = [status.value for status in Status if status.needs_attention]
+    return or_(_c.status.in_(bad), expiry() <= until, moved_by(now))
 
 
 def get_connection(conn: Connection, key: int) -> ConnectionRow | None:
@@ -107,13 +128,33 @@ def get_connection(conn: Connection, key: int) -> ConnectionRow | None:
     return None if row is None else _row(row)
 
 
+def get_connections(conn: Connection, keys: Iterable[int]) -> list[ConnectionRow]:
+    """Several connections by their row ids, retired or not, in the order of the ids."""
+    found: list[ConnectionRow] = []
+    for chunk in chunked(sorted(keys)):
+        found += [_row(row) for row in conn.execute(_query().where(_c.id.in_(chunk)).order_by(_c.id))]
+    return found
+
+
+def public_id() -> ColumnElement[Any]:
+    """model.connection_id, in the database."""
+    in_scope = and_(_c.provider.in_(_SCOPED), _c.scope != "")
+    return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
+
+
+def public_ids(conn: Connection, beginning: str, *, limit: int) -> list[str]:
+    """Ids of connections that are not retired and begin so, in order."""
+    public = public_id()
+    begins = public.startswith(beginning, autoescape=True)
+    return list(conn.scalars(select(public).where(_c.retired_at.is_(None), begins).order_by(public).limit(limit)))
+
+
 def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
     """Connections whose public id is `text`, else those whose public id contains it (letter case does not matter).
 
     Also retired ones and those of removed sources, which come last: their history can still be read.
     """
-    in_scope = and_(_c.provider.in_(_SCOPED), _c.scope != "")
-    public = _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
+    public = public_id()
     order = (or_(_c.retired_at.is_not(None), sources.c.removed_at.is_not(None)), _c.source, _c.scope, _c.external_id, _c.id)
     exact = [_row(row) for row in conn.execute(_query().where(public == text).order_by(*order))]
     if exact or not text:
@@ -132,3 +173,64 @@ def count_by_status(
     query = _narrow(select(_c.status, func.count()).select_from(joined), source=source, platform=platform, status=None)
     found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query.group_by(_c.status))}
     return {status: found.get(status.value, 0) for status in Status}
+
+
+class Told(NamedTuple):
+    """Connections of one source that its lists told about at the same instant."""
+
+    source: str
+    missing: bool
+    """Their lists came without them last: they are told about by being absent."""
+    at: datetime | None
+    """When a list named them last; None where they are missing, or where no list ever did."""
+    number: int
+
+
+def count_told(
+    conn: Connection,
+    *,
+    source: str | Collection[str] | None = None,
+    platform: str | Collection[str] | None = None,
+    status: Status | Collection[Status] | None = None,
+) -> list[Told]:
+    """How many connections that are not retired were told about when. Few groups: a list tells about a whole scope."""
+    joined = connections.join(sources, sources.c.name == _c.source)
+    groups = _c.source, _c.scope, case((_c.missing > 0, 1), else_=0)
+    query = _narrow(select(*groups, func.count()).select_from(joined), source=source, platform=platform, status=status)
+    listed = select(scopes.c.source, scopes.c.scope, scopes.c.last_complete_at)
+    complete = {(row.source, row.scope): row.last_complete_at for row in conn.execute(listed)}
+    found: list[Told] = []
+    never_complete = False
+    for name, scope, missing, number in conn.execute(query.group_by(*groups)):
+        at = complete.get((name, scope))
+        if missing or at is not None:
+            found.append(Told(name, bool(missing), None if missing else at, number))
+        else:
+            never_complete = True
+    if never_complete:
+        found += _told_one_by_one(conn, source=source, platform=platform, status=status)
+    return found
+
+
+def _told_one_by_one(conn: Connection, **filters: Any) -> Iterator[Told]:
+    """Those of scopes that never had a complete list: each remembers itself when it was seen."""
+    joined = connections.join(sources, sources.c.name == _c.source).outerjoin(
+        scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope)
+    )
+    groups = _c.source, _c.last_seen_at
+    query = _narrow(select(*groups, func.count()).select_from(joined), **filters)
+    query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None))
+    for name, at, number in conn.execute(query.group_by(*groups)):
+        yield Told(name, missing=False, at=at, number=number)
+
+
+def sources_with(conn: Connection, platform: Collection[str]) -> set[str]:
+    """The sources that list a connection on one of these platforms."""
+    joined = connections.join(sources, sources.c.name == _c.source)
+    query = _narrow(select(_c.source).select_from(joined), source=None, platform=platform, status=None)
+    return set(conn.scalars(query.distinct()))
+
+
+def platforms(conn: Connection) -> set[str]:
+    """Every platform that a connection is on."""
+    return set(conn.scalars(select(_c.platform).where(_c.retired_at.is_(None)).distinct()))

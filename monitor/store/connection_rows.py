@@ -20,28 +20,70 @@ from monitor.model import (
 from monitor.rules.schedule import cohort_of
 
 # A dict lookup costs a tenth of calling the Enum class, and every row needs four.
-_STATUS = {each.value: each for each in Status}
-_WORD = {each.value: each for each in Word}
-_PROBE = {each.value: each for each in ProbeStatus}
-_FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
+STATUS = {each.value: each for each in Status}
+WORD = {each.value: each for each in Word}
+PROBE = {each.value: each for each in ProbeStatus}
+FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
 
 
 def encode_state(state: ConnectionState) -> dict[str, Any]:
     """Every column that a state decides. The column types do the rest."""
-    snapshot, token, probe, verdict = state.snapshot, state.token, state.probe, state.verdict
     return {
-        "scope": snapshot.scope or "",
-        "external_id": snapshot.external_id,
-        "cohort": cohort_of(snapshot.scope, snapshot.external_id),
+        **_encode_key(state.snapshot),
+        **_encode_rest(state),
+        **_encode_verdict(state.verdict),
+        **_encode_token(state.token),
+        **_encode_probe(state.probe),
+        **_encode_snapshot(state.snapshot),
+    }
+
+
+def encode_change(before: ConnectionState, after: ConnectionState) -> dict[str, Any]:
+    """The columns in which two states of a connection differ: an index over the others is then left alone."""
+    changed = _differing(_encode_rest(before), _encode_rest(after))
+    if after.verdict != before.verdict:
+        changed |= _differing(_encode_verdict(before.verdict), _encode_verdict(after.verdict))
+    if after.token != before.token:
+        changed |= _differing(_encode_token(before.token), _encode_token(after.token))
+    if after.probe != before.probe:
+        changed |= _differing(_encode_probe(before.probe), _encode_probe(after.probe))
+    if after.snapshot != before.snapshot:
+        changed |= _differing(_encode_snapshot(before.snapshot), _encode_snapshot(after.snapshot))
+        if (after.snapshot.scope, after.snapshot.external_id) != (before.snapshot.scope, before.snapshot.external_id):
+            changed |= _encode_key(after.snapshot)
+    return changed
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def _encode_key(snapshot: Snapshot) -> dict[str, Any]:
+    cohort = cohort_of(snapshot.scope, snapshot.external_id)
+    return {"scope": snapshot.scope or "", "external_id": snapshot.external_id, "cohort": cohort}
+
+
+def _encode_rest(state: ConnectionState) -> dict[str, Any]:
+    return {
         "missing": state.missing,
-        "flags": verdict.flags,
         "recheck_at": state.recheck_at,
         "next_change_at": state.next_change_at,
         "stage": state.stage,
+    }
+
+
+def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
         "status": verdict.status,
         "reason": verdict.reason,
         "message": verdict.message,
         "since": verdict.since,
+        "flags": verdict.flags,
+    }
+
+
+def _encode_token(token: TokenState) -> dict[str, Any]:
+    return {
         "token_status": token.status,
         "token_reason": token.reason,
         "token_message": token.message,
@@ -50,13 +92,17 @@ def encode_state(state: ConnectionState) -> dict[str, Any]:
         "token_issued_at": token.issued_at,
         "token_refresh_failures": token.refresh_failures,
         "token_flags": token.flags,
+    }
+
+
+def _encode_probe(probe: ProbeState) -> dict[str, Any]:
+    return {
         "probe_status": probe.status,
         "probe_finding": probe.finding,
         "probe_refusals": probe.refusals,
         "probe_message": probe.message,
         "probe_at": probe.at,
         "probe_ever_ok": probe.ever_ok,
-        **_encode_snapshot(snapshot),
     }
 
 
@@ -92,7 +138,7 @@ _NO_REFRESH = Refresh()
 def decode_state(row: Any) -> ConnectionState:
     """The state in a row that has every column of the table."""
     token = TokenState(
-        status=_STATUS[row.token_status],
+        status=STATUS[row.token_status],
         reason=row.token_reason,
         message=row.token_message,
         expires_at=row.token_expires_at,
@@ -102,8 +148,8 @@ def decode_state(row: Any) -> ConnectionState:
         flags=row.token_flags,
     )
     probe = ProbeState(
-        status=_PROBE[row.probe_status],
-        finding=_FINDING[row.probe_finding],
+        status=PROBE[row.probe_status],
+        finding=FINDING[row.probe_finding],
         refusals=row.probe_refusals,
         message=row.probe_message,
         at=row.probe_at,
@@ -113,7 +159,7 @@ def decode_state(row: Any) -> ConnectionState:
         snapshot=_decode_snapshot(row),
         token=token,
         probe=probe,
-        verdict=Verdict(status=_STATUS[row.status], reason=row.reason, message=row.message, since=row.since, flags=row.flags),
+        verdict=Verdict(status=STATUS[row.status], reason=row.reason, message=row.message, since=row.since, flags=row.flags),
         stage=row.stage,
         missing=row.missing,
         next_change_at=row.next_change_at,
@@ -137,7 +183,7 @@ def _decode_snapshot(row: Any) -> Snapshot:
         external_id=row.external_id,
         scope=row.scope or None,
         platform=row.platform,
-        word=_WORD[row.word],
+        word=WORD[row.word],
         raw_word=row.raw_word,
         expires_at=row.expires_at,
         expires_before=row.expires_before,

@@ -6,25 +6,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
 from monitor.model import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
 from monitor.store.bulk import insert_many, update_many
-from monitor.store.connection_list import ConnectionRow, count_by_status, find_connections, get_connection, list_connections
-from monitor.store.connection_rows import decode_state, encode_state
+from monitor.store.connection_list import (
+    ConnectionRow,
+    count_by_status,
+    find_connections,
+    get_connection,
+    get_connections,
+    list_connections,
+)
+from monitor.store.connection_rows import decode_state, encode_change, encode_state
 from monitor.store.schema import connections, sources
 from monitor.store.sql import chunked, next_ids
-from monitor.store.types import instant_reader
+from monitor.store.state_reader import load
 
 __all__ = [
     "KEEP",
     "ChangedConnection",
     "ConnectionRow",
     "Keep",
-    "Known",
     "NewConnection",
     "count_by_status",
     "count_refused",
@@ -32,7 +38,7 @@ __all__ = [
     "find_by_account",
     "find_connections",
     "get_connection",
-    "index",
+    "get_connections",
     "insert",
     "judge_again",
     "list_connections",
@@ -40,6 +46,8 @@ __all__ = [
     "next_change_due",
     "retire",
     "retire_scope",
+    "set_marks",
+    "set_next_probe",
     "update",
 ]
 
@@ -52,18 +60,6 @@ class Keep(Enum):
 
 KEEP: Final = Keep.KEEP
 _c = connections.c
-
-
-class Known(NamedTuple):
-    """What a poll needs of a connection to see that nothing changed."""
-
-    id: int
-    fingerprint: str
-    missing: int
-    recheck_at: datetime | None
-    flagged: bool
-    """The verdict carries `unreadable` or `scope_gone`: a readable row ends that."""
-    expires_before: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,36 +82,8 @@ class ChangedConnection:
     next_probe_at: datetime | Keep | None = KEEP
     last_seen_at: datetime | None = None
     """None leaves it."""
-
-
-def index(conn: Connection, source: str) -> dict[tuple[str | None, str], Known]:
-    """Every connection of a source that is not retired, by (scope, external_id): raw columns, quick at 100,000 rows."""
-    columns = (_c.scope, _c.external_id, _c.id, _c.fingerprint, _c.missing, _c.recheck_at, _c.flags, _c.expires_before)
-    query = select(*columns).where(_c.source == source, _c.retired_at.is_(None))
-    instant = instant_reader(conn.dialect)
-    cursor: Any = conn.execute(query).cursor
-    return {
-        (scope or None, external_id): Known._make(
-            (
-                row_id,
-                mark,
-                missing,
-                recheck and instant(recheck),
-                flags != "[]" and ('"unreadable"' in flags or '"scope_gone"' in flags),
-                before and instant(before),
-            )
-        )
-        for scope, external_id, row_id, mark, missing, recheck, flags, before in cursor
-    }
-
-
-def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
-    """The whole state of these connections by id; those that do not exist or are retired are left out."""
-    found: dict[int, ConnectionState] = {}
-    for chunk in chunked(ids):
-        for row in conn.execute(select(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None))):
-            found[row.id] = decode_state(row)
-    return found
+    before: ConnectionState | None = None
+    """What is stored now, where that was read in the same transaction: then only what differs is written."""
 
 
 def find_by_account(conn: Connection, source: str, scope: str | None, platform: str, account: str) -> list[int]:
@@ -167,19 +135,26 @@ def _new_values(row: NewConnection, *, source: str, provider: ProviderKind, now:
 
 
 def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
-    """Write the whole state of connections that changed, in one statement per set of columns."""
+    """Write the states of connections that changed, in one statement per set of columns."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        values = {**encode_state(row.state), "id": row.id}
+        values = encode_state(row.state) if row.before is None else encode_change(row.before, row.state)
+        values["id"] = row.id
         if row.fingerprint is not None:
             values["fingerprint"] = row.fingerprint
         if row.next_probe_at is not KEEP:
             values["next_probe_at"] = row.next_probe_at
         if row.last_seen_at is not None:
             values["last_seen_at"] = row.last_seen_at
-        groups.setdefault(tuple(values), []).append(values)
+        if len(values) > 1:
+            groups.setdefault(tuple(values), []).append(values)
     for group in groups.values():
         update_many(conn, connections, group)
+
+
+def set_marks(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
+    """Write down what marks the row that a connection follows from, where the row is only written in another way."""
+    update_many(conn, connections, [{"id": key, "fingerprint": text} for key, text in rows])
 
 
 def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:
@@ -190,11 +165,18 @@ def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[in
     return [(row.id, row.source, decode_state(row)) for row in rows]
 
 
+_NEXT_CHANGE = (
+    select(_c.next_change_at)
+    .join(sources, sources.c.name == _c.source)
+    .where(_c.next_change_at.is_not(None), _c.retired_at.is_(None), sources.c.removed_at.is_(None))
+    .order_by(_c.next_change_at)
+    .limit(1)
+)
+
+
 def next_change_due(conn: Connection) -> datetime | None:
     """The earliest instant at which time alone moves some connection; None when there is none."""
-    query = select(_c.next_change_at).join(sources, sources.c.name == _c.source)
-    query = query.where(_c.next_change_at.is_not(None), _c.retired_at.is_(None), sources.c.removed_at.is_(None))
-    return conn.scalars(query.order_by(_c.next_change_at).limit(1)).first()
+    return conn.scalars(_NEXT_CHANGE).first()  # asked at every tick, so built once
 
 
 def retire(conn: Connection, connection_id: int, now: datetime) -> bool:
@@ -222,7 +204,10 @@ def judge_again(conn: Connection, source: str, now: datetime) -> None:
 def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) -> None:
     """Plan the own, earlier probe of connections that did not change otherwise; None leaves them to their cohort."""
     for chunk in chunked(ids):
-        conn.execute(sql_update(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None)).values(next_probe_at=at))
+        statement = sql_update(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None))
+        if at is None:
+            statement = statement.where(_c.next_probe_at.is_not(None))  # most have none: setting it again would write them all
+        conn.execute(statement.values(next_probe_at=at))
 
 
 def count_refused(conn: Connection, source: str) -> dict[str, tuple[int, int]]:

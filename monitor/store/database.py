@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,8 @@ from monitor.store import engines, failures, revisions, sqlite_file
 P = ParamSpec("P")
 T = TypeVar("T")
 READERS = 4
+_ONE_WRITER = 0x746F6B656D77
+"""The advisory lock of whoever writes, for the length of a transaction."""
 log = structlog.get_logger(__name__)
 
 
@@ -66,9 +68,12 @@ class Store:
         """A connection in one transaction: committed when the block ends, rolled back when it raises.
 
         Raises StoreUnavailable where the database cannot be used for now, StoreError where it cannot be at all.
-        An error at the very end leaves open whether the change was made: read it back.
+        An error at the very end leaves open whether the change was made: read it back. Writers wait for each other, on
+        PostgreSQL as on SQLite: who decides by what it reads here decides by what the one before it wrote.
         """
         with self._connected(self._writer) as conn, conn.begin():
+            if self.path is None:
+                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_ONE_WRITER,))
             yield conn
 
     @contextmanager
@@ -152,15 +157,17 @@ class Store:
             f"The database is at revision {found}, this version needs {revisions.HEAD}: run `token-monitor db upgrade`."
         )
 
-    def upgrade(self) -> bool:
+    def upgrade(self, *, backup: bool = True) -> bool:
         """Bring the schema to this version's; True when there was something to do. Costs one small read when not.
 
-        Makes the SQLite file where there is none. Two processes at once: one waits for the other. Raises
-        SchemaOutOfDate where a newer version has been at the database.
+        Makes the SQLite file where there is none, and copies it first where it is there (`backup`): without a copy there is
+        no migration. Two processes at once: one waits for the other. Raises SchemaOutOfDate where a newer version has been
+        at the database, StoreError where it cannot be copied.
         """
         if self.path is not None and sqlite_file.is_missing(self.path):
             with self._translated(system=True):
                 sqlite_file.create(self.path)
+        self._protect()
         found = self.current()
         if found == revisions.HEAD:
             return False
@@ -170,7 +177,34 @@ class Store:
         from monitor.store import migrate
 
         with self._translated(system=True):
-            return migrate.upgrade(self.url, self.path)
+            return migrate.upgrade(self.url, self.path, first=self._back_up if backup and self.path is not None else None)
+
+    def _back_up(self, revision: str) -> None:
+        from monitor.store.backup import before_migration
+
+        assert self.path is not None  # noqa: S101 - only then is it called
+        try:
+            file = before_migration(self.path, revision, datetime.now(UTC))
+        except StoreError as error:
+            way = "Make room, or back it up yourself and run `token-monitor db upgrade --no-backup`."
+            raise StoreError(f"Nothing was migrated, because no copy could be made first: {error} {way}") from error
+        log.info("store.backed_up", file=str(file), revision=revision)
+
+    def _protect(self) -> None:
+        for path, mode in (sqlite_file.protect(self.path) if self.path is not None else {}).items():
+            left = sqlite_file.is_open_to_others(path)
+            advice = "It belongs to somebody else: have them chmod 600 it." if left else "Now its owner alone may read it."
+            log.warning("store.open_to_others", path=str(path), mode=f"{mode:04o}", advice=advice)
+
+    def shrink(self) -> None:
+        """Give the room of what was deleted back to the disk (SQLite; PostgreSQL does so by itself). Errors as with write()."""
+        if self.path is None:
+            return
+        with self._translated(system=True), self._writer.connect() as conn:
+            raw = conn.connection.driver_connection
+            assert raw is not None  # noqa: S101 - it is connected
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                raw.execute(statement)
 
     def _warn_of_network(self) -> None:
         kind = sqlite_file.network_filesystem(self.path) if self.path else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from monitor.model import DeliveryState
 from monitor.store.schema import attempts, deliveries
@@ -49,6 +49,16 @@ class DeliveryRow:
 def deliveries_of(conn: Connection, alert_id: str) -> list[DeliveryRow]:
     """An alert's deliveries by channel, each with its attempts in order."""
     return deliveries_of_many(conn, [alert_id]).get(alert_id, [])
+
+
+def said_together(conn: Connection, rows: Iterable[DeliveryRow]) -> dict[str, int]:
+    """By channel, how many alerts the message that carried each of these held, this one included. One message, one instant."""
+    found: dict[str, int] = {}
+    for row in rows:
+        if row.sent_at is not None:
+            same = deliveries.c.channel == row.channel, deliveries.c.sent_at == row.sent_at
+            found[row.channel] = conn.scalars(select(func.count()).select_from(deliveries).where(*same)).one()
+    return found
 
 
 def deliveries_of_many(conn: Connection, alert_ids: Iterable[str]) -> dict[str, list[DeliveryRow]]:

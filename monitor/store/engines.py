@@ -18,6 +18,8 @@ NO_DRIVER = "PostgreSQL needs its driver: pip install 'psycopg[binary]' where to
 APPLICATION = "token-monitor"
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STATEMENT_TIMEOUT = timedelta(seconds=30)
+DEAD_CLIENT = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 4, "tcp_user_timeout": 17_000}
+"""Asked of the server: a machine of ours that vanished without a word holds no lock for longer than 17 seconds."""
 
 
 def parse_url(text: str) -> URL:
@@ -110,4 +112,6 @@ def connect_arguments(url: URL, *, application: str, statement_timeout: timedelt
         "tcp_user_timeout": milliseconds,
     }
     arguments = {name: value for name, value in wanted.items() if name not in url.query}
-    return {**arguments, "options": f"-c timezone=UTC -c statement_timeout={milliseconds} {options}".strip()}
+    ours = {"timezone": "UTC", "statement_timeout": milliseconds, **DEAD_CLIENT}
+    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
+    return {**arguments, "options": f"{settings} {options}".strip()}

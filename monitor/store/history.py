@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from monitor.model import HistoryEntry, HistoryKind
-from monitor.store.bulk import insert_many
+from monitor.store.bulk import insert_columns
 from monitor.store.schema import events
-from monitor.store.sql import chunked
+from monitor.store.sql import chunked, raw_instant, rows_by_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +32,14 @@ def append(conn: Connection, source: str, connection_id: int | None, entries: Se
 
 def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, HistoryEntry]]) -> None:
     """Add entries given as (source, connection_id, entry), in one statement."""
-    rows = [
-        {
-            "source": source,
-            "connection_id": connection_id,
-            "at": entry.at,
-            "kind": entry.kind,
-            "old": entry.old,
-            "new": entry.new,
-            "reason": entry.reason,
-            "message": entry.message,
-        }
-        for source, connection_id, entry in entries
-    ]
-    insert_many(conn, events, rows)
+    rows = list(entries)
+    told = [entry for _, _, entry in rows]
+    columns: dict[str, list[Any]] = {
+        "source": [source for source, _, _ in rows],
+        "connection_id": [connection_id for _, connection_id, _ in rows],
+        **{name: [getattr(entry, name) for entry in told] for name in ("at", "kind", "old", "new", "reason", "message")},
+    }
+    insert_columns(conn, events, columns)
 
 
 def history_of(conn: Connection, connection_id: int, *, limit: int | None = None) -> list[HistoryEntry]:
@@ -53,6 +47,13 @@ def history_of(conn: Connection, connection_id: int, *, limit: int | None = None
     query = select(events).where(events.c.connection_id == connection_id)
     rows = conn.execute(query.order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)).all()
     return [_entry(row) for row in reversed(rows)]
+
+
+def of_source(conn: Connection, source: str, *, kind: HistoryKind) -> list[HistoryEntry]:
+    """Entries of one kind in the history of a source itself, oldest first."""
+    e = events.c
+    query = select(events).where(e.connection_id.is_(None), e.source == source, e.kind == kind)
+    return [_entry(row) for row in conn.execute(query.order_by(e.at, e.id))]
 
 
 def recent(
@@ -73,15 +74,25 @@ def recent(
     ]
 
 
-def status_changes_since(conn: Connection, connection_ids: Iterable[int], since: datetime) -> dict[int, int]:
-    """How often each of these connections changed its status since an instant; those that did not are left out."""
-    found: dict[int, int] = {}
-    for chunk in chunked(connection_ids):
-        query = select(events.c.connection_id, func.count()).where(
-            events.c.connection_id.in_(chunk), events.c.kind == HistoryKind.STATUS_CHANGED, events.c.at >= since
-        )
-        found.update((row, count) for row, count in conn.execute(query.group_by(events.c.connection_id)))
-    return found
+def silencing(conn: Connection) -> list[HistoryEntry]:
+    """What was noted of silences, oldest first: one entry for each that came or went; `new` is the silence's number."""
+    kinds = (HistoryKind.SILENCED, HistoryKind.UNSILENCED)
+    query = select(events).where(events.c.connection_id.is_(None), events.c.kind.in_(kinds))
+    return [_entry(row) for row in conn.execute(query.order_by(events.c.at, events.c.id))]
+
+
+_CHANGES = """
+SELECT connection_id, COUNT(*) FROM events WHERE connection_id IN ({0}) AND kind = {1} AND at >= {1}
+GROUP BY connection_id HAVING COUNT(*) > {1}
+"""
+
+
+def status_changes_since(
+    conn: Connection, connection_ids: Iterable[int], since: datetime, *, more_than: int = 0
+) -> dict[int, int]:
+    """How often each of these connections changed its status since an instant; those that did so less often are left out."""
+    values = HistoryKind.STATUS_CHANGED.value, raw_instant(conn, since), more_than
+    return {row: count for chunk in chunked(connection_ids) for row, count in rows_by_key(conn, _CHANGES, chunk, *values)}
 
 
 def _entry(row: Row[Any]) -> HistoryEntry:

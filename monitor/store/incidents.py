@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from monitor.model import Ack, DeliveryState, Said, Status
-from monitor.store.bulk import insert_many
+from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.schema import alerts, deliveries, incidents
-from monitor.store.sql import chunked
+from monitor.store.sql import chunked, rows_by_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,41 +89,54 @@ def open_incident(
 
 def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime) -> list[str]:
     """Open many in one statement; their ids in the order of the rows."""
-    values = [
-        {
-            "id": row.id or new_id(),
-            "source": row.source,
-            "subject": row.subject,
-            "connection_id": row.connection_id,
-            "opened_at": now,
-            "look_at": row.look_at,
-            **_said_values(row.said),
-        }
-        for row in rows
-    ]
-    insert_many(conn, incidents, values)
-    return [str(each["id"]) for each in values]
+    ids = [row.id or new_id() for row in rows]
+    said = [row.said for row in rows]
+    columns: dict[str, list[Any] | Same] = {
+        "id": ids,
+        "source": [row.source for row in rows],
+        "subject": [row.subject for row in rows],
+        "connection_id": [row.connection_id for row in rows],
+        "opened_at": Same(now),
+        "look_at": [row.look_at for row in rows],
+        "status": [each and each.status for each in said],
+        "stage": [each and each.stage for each in said],
+        "said_at": [each and each.at for each in said],
+        "reminders": [each.reminders if each else 0 for each in said],
+    }
+    insert_columns(conn, incidents, columns)
+    return ids
 
 
 def find_open(conn: Connection, connection_ids: Iterable[int]) -> dict[int, Incident]:
     """The open incident of each of these connections that has one."""
+    open_ones = "SELECT id FROM incidents WHERE closed_at IS NULL AND connection_id IN ({0})"
+    ids = [key for chunk in chunked(connection_ids) for (key,) in rows_by_key(conn, open_ones, chunk)]
     found: dict[int, Incident] = {}
-    for chunk in chunked(connection_ids):
-        query = select(incidents).where(incidents.c.connection_id.in_(chunk), incidents.c.closed_at.is_(None))
-        found.update((row.connection_id, _row(row)) for row in conn.execute(query))
+    for keys in chunked(ids):
+        found.update((row.connection_id, _row(row)) for row in conn.execute(select(incidents).where(incidents.c.id.in_(keys))))
     return found
+
+
+_OPEN_SOURCE = select(incidents).where(
+    incidents.c.source == bindparam("about"),
+    incidents.c.subject == bindparam("subject"),
+    incidents.c.connection_id.is_(None),
+    incidents.c.closed_at.is_(None),
+)
 
 
 def find_open_source(conn: Connection, source: str, *, subject: str = "") -> Incident | None:
     """The open incident about a source itself (or about this subject of it), if there is one."""
-    query = select(incidents).where(
-        incidents.c.source == source,
-        incidents.c.subject == subject,
-        incidents.c.connection_id.is_(None),
-        incidents.c.closed_at.is_(None),
-    )
-    row = conn.execute(query).one_or_none()
+    row = conn.execute(_OPEN_SOURCE, {"about": source, "subject": subject}).one_or_none()  # at every poll, so built once
     return None if row is None else _row(row)
+
+
+def sources_with_open(conn: Connection, *, subject: str) -> set[str]:
+    """The sources that have an open incident about this subject."""
+    query = select(incidents.c.source).where(
+        incidents.c.subject == subject, incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None)
+    )
+    return set(conn.scalars(query))
 
 
 def open_subjects(conn: Connection, source: str) -> list[str]:
@@ -157,16 +170,12 @@ def note_said_many(conn: Connection, rows: Sequence[tuple[str, Said, datetime | 
     """Remember what many incidents said last and when to look at each again, in one statement."""
     if not rows:
         return
-    names: dict[str, Any] = {name: bindparam(name) for name in ("status", "stage", "said_at", "reminders", "look_at")}
-    statement = update(incidents).where(incidents.c.id == bindparam("key")).values(names)
-    conn.execute(statement, [{"key": key, "look_at": at, **_said_values(said)} for key, said, at in rows])
+    update_many(conn, incidents, [{"id": key, "look_at": at, **_said_values(said)} for key, said, at in rows])
 
 
 def plan_looks(conn: Connection, rows: Sequence[tuple[str, datetime | None]]) -> None:
     """Set when incidents are to be judged again although nothing changed; None: only when something changes."""
-    if rows:
-        statement = update(incidents).where(incidents.c.id == bindparam("key")).values(look_at=bindparam("at"))
-        conn.execute(statement, [{"key": key, "at": at} for key, at in rows])
+    update_many(conn, incidents, [{"id": key, "look_at": at} for key, at in rows])
 
 
 def look_at_all(conn: Connection, now: datetime, *, source: str | None = None) -> int:
@@ -192,12 +201,17 @@ def due_looks(conn: Connection, now: datetime, *, limit: int) -> list[Incident]:
     return [_row(row) for row in conn.execute(query.order_by(incidents.c.look_at, incidents.c.id).limit(limit))]
 
 
+_NEXT_LOOK = (
+    select(incidents.c.look_at)
+    .where(incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
+    .order_by(incidents.c.look_at)
+    .limit(1)
+)
+
+
 def next_look_due(conn: Connection) -> datetime | None:
     """The earliest instant at which an incident is to be judged again; None when none is planned."""
-    query = select(incidents.c.look_at).where(
-        incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None)
-    )
-    return conn.scalars(query.order_by(incidents.c.look_at).limit(1)).first()
+    return conn.scalars(_NEXT_LOOK).first()  # asked at every tick, so built once
 
 
 def acknowledge(conn: Connection, incident_id: str, ack: Ack) -> None:

@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -31,6 +31,8 @@ _HOLDER = """
       AND (l.classid::bigint << 32) + l.objid::bigint = %s
 """
 _NAME_BYTES = 63  # PostgreSQL cuts application_name here
+_PATIENCE = timedelta(seconds=10)
+"""No statement about the lock takes longer: who waits for it must notice soon that its server is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class _Lock(Protocol):
     def is_alive(self) -> bool: ...
     def release(self) -> None: ...
     def holder(self) -> Holder | None: ...
+    def look(self, me: Holder) -> Holder | None: ...
 
 
 class DaemonLock:
@@ -64,6 +67,8 @@ class DaemonLock:
         self._pid = os.getpid() if pid is None else pid
         self._host = socket.gethostname() if host is None else host
         self._lock: _Lock = _FileLock(Path(parsed.database or "")) if parsed.drivername == "sqlite" else _ServerLock(parsed)
+        self.can_wait = isinstance(self._lock, _ServerLock)
+        """Whether several daemons may share the database, one at work and the others standing by."""
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -92,8 +97,12 @@ class DaemonLock:
             self.acquire(now)
 
     def release(self) -> None:
-        """Give the lock back; does nothing when it is not held."""
+        """Give the lock back, and the connection that looked at it; does nothing when there is none."""
         self._lock.release()
+
+    def look(self) -> Holder | None:
+        """Who holds the database now, as holder(), for who asks again and again: a connection is kept until release()."""
+        return self._lock.look(Holder(pid=self._pid, host=self._host, since=None))
 
     def holder(self) -> Holder | None:
         """Who holds the database now, None when nobody does. Raises StoreUnavailable where nobody can tell."""
@@ -149,6 +158,9 @@ class _FileLock:
         finally:
             os.close(file)
 
+    def look(self, me: Holder) -> Holder | None:  # noqa: ARG002 - a file has nobody to introduce oneself to
+        return self.holder()
+
 
 def _locked(file: int) -> bool:
     """Whether the lock could be had. Somebody who asks for the holder takes it for an instant, so a refusal is tried again."""
@@ -191,6 +203,7 @@ class _ServerLock:
         self._url = url
         self.name = f"the PostgreSQL database {url.database}"
         self._conn: psycopg.Connection[Any] | None = None
+        self._watching: psycopg.Connection[Any] | None = None
 
     def _connect(self, application: str) -> psycopg.Connection[Any]:
         try:
@@ -199,16 +212,14 @@ class _ServerLock:
             raise StoreError(engines.NO_DRIVER) from None
         plain = self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False)
         given = {name: value for name, value in self._url.query.items() if name != "options"}
-        arguments = {**given, **engines.connect_arguments(self._url, application=application)}
+        arguments = {**given, **engines.connect_arguments(self._url, application=application, statement_timeout=_PATIENCE)}
         try:
             return psycopg.connect(plain, autocommit=True, **arguments)
         except (psycopg.Error, OSError) as error:
             raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} cannot be reached for its lock.") from error
 
     def try_acquire(self, me: Holder) -> bool:
-        prefix = f"token-monitor {me.pid} ".encode()
-        host = (me.host or "").encode()[: _NAME_BYTES - len(prefix)]
-        conn = self._connect((prefix + host).decode("utf-8", "ignore"))
+        conn = self._connect(_introduced("token-monitor", me))
         row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
         if row is None or not row[0]:
             conn.close()
@@ -231,13 +242,38 @@ class _ServerLock:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
+        self._look_away()
 
     def holder(self) -> Holder | None:
         with self._connect(engines.APPLICATION) as conn:
-            row = conn.execute(_HOLDER, (_KEY,)).fetchone()
-        if row is None:
-            return None
-        found = re.fullmatch(r"token-monitor (\d+) (.*)", row[0] or "")
-        return Holder(
-            pid=int(found[1]) if found else None, host=(found[2] or None) if found else None, since=row[1].astimezone(UTC)
-        )
+            return _read_holder(conn)
+
+    def look(self, me: Holder) -> Holder | None:
+        import psycopg
+
+        if self._watching is None:
+            self._watching = self._connect(_introduced("token-monitor standby", me))
+        try:
+            return _read_holder(self._watching)
+        except (psycopg.Error, OSError) as error:
+            self._look_away()
+            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} does not tell who holds its lock.") from error
+
+    def _look_away(self) -> None:
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
+
+
+def _introduced(name: str, me: Holder) -> str:
+    """What pg_stat_activity shows of us."""
+    prefix = f"{name} {me.pid} ".encode()
+    return (prefix + (me.host or "").encode()[: _NAME_BYTES - len(prefix)]).decode("utf-8", "ignore")
+
+
+def _read_holder(conn: psycopg.Connection[Any]) -> Holder | None:
+    row = conn.execute(_HOLDER, (_KEY,)).fetchone()
+    if row is None:
+        return None
+    found = re.fullmatch(r"token-monitor (\d+) (.*)", row[0] or "")
+    return Holder(pid=int(found[1]) if found else None, host=(found[2] or None) if found else None, since=row[1].astimezone(UTC))

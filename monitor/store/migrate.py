@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -37,14 +37,20 @@ def configuration(conn: Connection | None = None) -> Config:
     return config
 
 
-def upgrade(url: URL, path: Path | None, *, to: str = "head") -> bool:
-    """Bring the schema to a revision; False when another process had done it meanwhile. Raises the driver's own errors."""
+def upgrade(url: URL, path: Path | None, *, to: str = "head", first: Callable[[str], object] | None = None) -> bool:
+    """Bring the schema to a revision; False when another process had done it meanwhile. Raises the driver's own errors.
+
+    `first` is called with the revision that the database is at, where it has one, before anything changes: nobody else
+    writes or migrates meanwhile, and what it raises leaves everything as it is.
+    """
     with _migrating(url, path) as conn:
         found = revisions.stored(conn)
         if found == revisions.HEAD:
             return False
         if found is not None and found not in revisions.KNOWN:
             raise SchemaOutOfDate(revisions.unknown(found))
+        if found is not None and first is not None:
+            first(found)
         command.upgrade(configuration(conn), to)
         if path is not None:
             _require_references(conn)

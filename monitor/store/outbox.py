@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from monitor.model import Alert, DeliveryState
-from monitor.store.bulk import insert_many
+from monitor.store.bulk import Same, insert_columns, insert_many
 from monitor.store.codec import decode_alert
 from monitor.store.delivery_list import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
@@ -33,6 +33,7 @@ __all__ = [
     "mark_sent",
     "next_delivery_due",
     "oldest_pending",
+    "overdue",
     "pending_counts",
     "release_uncertain",
     "retry",
@@ -68,9 +69,15 @@ def add_deliveries(
 
     An escalation goes out only where its incident is still open and nobody acknowledged it when its time comes.
     """
-    fixed = {"state": DeliveryState.PENDING, "created_at": now, "escalation": escalation}
-    values = [{"alert_id": alert, "channel": channel, "next_attempt_at": at, **fixed} for alert, channel, at in rows]
-    insert_many(conn, deliveries, values)
+    columns: dict[str, list[Any] | Same] = {
+        "alert_id": [alert for alert, _, _ in rows],
+        "channel": [channel for _, channel, _ in rows],
+        "next_attempt_at": [at for _, _, at in rows],
+        "state": Same(DeliveryState.PENDING),
+        "created_at": Same(now),
+        "escalation": Same(escalation),
+    }
+    insert_columns(conn, deliveries, columns)
 
 
 def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
@@ -243,6 +250,13 @@ def oldest_pending(conn: Connection) -> datetime | None:
     """When the oldest unfinished delivery was queued; None when nothing waits."""
     oldest: datetime | None = conn.scalars(select(func.min(_d.created_at)).where(_d.next_attempt_at.is_not(None))).one()
     return oldest
+
+
+def overdue(conn: Connection, before: datetime) -> list[tuple[str, int, datetime]]:
+    """(channel, deliveries, when the oldest was queued) of what was tried in vain, or should have been before an instant."""
+    late = or_(and_(_d.attempts > 0, _d.state == DeliveryState.PENDING), _d.next_attempt_at <= before)
+    query = select(_d.channel, func.count(), func.min(_d.created_at)).where(_d.next_attempt_at.is_not(None), late)
+    return [(channel, count, at) for channel, count, at in conn.execute(query.group_by(_d.channel).order_by(_d.channel))]
 
 
 def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:

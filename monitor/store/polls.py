@@ -25,6 +25,9 @@ class PollRow:
     changed: int
 
 
+_INSERT = polls.insert()
+
+
 def record_poll(
     conn: Connection,
     *,
@@ -39,7 +42,7 @@ def record_poll(
 ) -> None:
     """Write down a poll that ended."""
     values = {"source": source, "at": at, "duration_ms": duration_ms, "outcome": outcome, "problem": problem}
-    conn.execute(polls.insert().values(**values, requests=requests, connections=connections, changed=changed))
+    conn.execute(_INSERT, {**values, "requests": requests, "connections": connections, "changed": changed})
 
 
 def _row(row: RowMapping) -> PollRow:

@@ -2,56 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
 
-from monitor.model import ProbeFinding, ProbeStatus
+from monitor.model import ProbeFinding, ProbeState, ProbeStatus
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
 
 __all__ = [
-    "DueProbe",
-    "Member",
     "Rollup",
+    "Target",
     "add_rollup",
+    "add_rollups",
     "cap_next_probes",
+    "cohort_targets",
     "drop_cohorts",
     "due_cohorts",
     "ensure_cohorts",
     "individually_due",
     "live_cohorts",
     "mark_cohort",
-    "members",
-    "next_probe_due",
+    "mark_cohorts",
+    "next_probes",
     "rollups",
-    "sources_with_probes_due",
 ]
 _c = connections.c
+_NO_TIME = timedelta(0)
 
 
-class Member(NamedTuple):
-    """A connection to probe."""
+class Target(NamedTuple):
+    """A connection to probe, with just enough of it to tell whether an answer is news."""
 
     id: int
     external_id: str
     scope: str | None
     platform: str
-    probe_status: ProbeStatus
+    known: ProbeState
+    """The probe axis without its message and time."""
+    individual: bool = False
+    """Whether its own next_probe_at makes it due, rather than its cohort."""
 
 
-class DueProbe(NamedTuple):
-    """A connection whose own, earlier probe is due."""
+_TARGET = (
+    _c.id,
+    _c.external_id,
+    _c.scope,
+    _c.platform,
+    _c.probe_status,
+    _c.probe_finding,
+    _c.probe_refusals,
+    _c.probe_ever_ok,
+)
 
-    source: str
-    id: int
-    external_id: str
-    scope: str | None
-    platform: str
-    probe_status: ProbeStatus
+
+@lru_cache(maxsize=256)
+def _known(status: str, finding: str | None, refusals: int, ever_ok: bool) -> ProbeState:  # noqa: FBT001 - the columns in order
+    """One object for all of the many connections that stand alike."""
+    return ProbeState(
+        status=ProbeStatus(status),
+        finding=None if finding is None else ProbeFinding(finding),
+        refusals=refusals,
+        ever_ok=ever_ok,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,67 +108,109 @@ def cap_next_probes(conn: Connection, source: str, now: datetime, *, latest: dat
     conn.execute(update(connections).where(*late).values(next_probe_at=now))
 
 
-def due_cohorts(conn: Connection, now: datetime, limit: int, *, source: str | None = None) -> list[tuple[str, int]]:
-    """Due cohorts as (source, cohort), the longest waiting first."""
-    query = select(cohorts.c.source, cohorts.c.cohort).join(sources, sources.c.name == cohorts.c.source)
-    query = query.where(cohorts.c.next_probe_at <= now, sources.c.removed_at.is_(None))
-    if source is not None:
-        query = query.where(cohorts.c.source == source)
-    rows = conn.execute(query.order_by(cohorts.c.next_probe_at, cohorts.c.source, cohorts.c.cohort).limit(limit))
-    return [(row.source, row.cohort) for row in rows]
+# Built once: building a statement costs more than running it on a few rows, and these run at every burst.
+_DUE_COHORTS = (
+    select(cohorts.c.cohort, cohorts.c.next_probe_at)
+    .join(sources, sources.c.name == cohorts.c.source)
+    .where(cohorts.c.source == bindparam("source"), cohorts.c.next_probe_at <= bindparam("until"), sources.c.removed_at.is_(None))
+    .order_by(cohorts.c.next_probe_at, cohorts.c.cohort)
+)
+_COHORT_TARGETS = (
+    select(_c.cohort, *_TARGET)
+    .where(_c.source == bindparam("source"), _c.cohort.in_(bindparam("wanted", expanding=True)), _c.retired_at.is_(None))
+    .order_by(_c.id)
+)
+_SUPPORTED_TARGETS = _COHORT_TARGETS.where(_c.probe_status != ProbeStatus.UNSUPPORTED)
+_PROBED: dict[str, Any] = {
+    "next_probe_at": "next_probe_at",
+    "probed_at": literal_column("coalesce(excluded.probed_at, cohorts.probed_at)"),
+}
+_MORE: dict[str, Any] = {name: literal_column(f"probe_rollups.{name} + excluded.{name}") for name in ("count", "total_ms")}
+_INDIVIDUALLY_DUE = (
+    select(*_TARGET)
+    .join(sources, sources.c.name == _c.source)
+    .where(_c.source == bindparam("source"), _c.next_probe_at <= bindparam("now"))
+    .where(_c.retired_at.is_(None), sources.c.removed_at.is_(None))
+    .order_by(_c.next_probe_at, _c.id)
+    .limit(bindparam("most"))
+)
 
 
-def members(conn: Connection, source: str, cohort: int) -> list[Member]:
-    """The live connections of a cohort, also those that cannot be probed: their probe_status says so."""
-    query = select(_c.id, _c.external_id, _c.scope, _c.platform, _c.probe_status)
-    query = query.where(_c.source == source, _c.cohort == cohort, _c.retired_at.is_(None)).order_by(_c.id)
+def due_cohorts(conn: Connection, source: str, now: datetime, *, lead: timedelta = _NO_TIME) -> list[int]:
+    """Once a cohort of a source is due, those due within `lead` too, the longest waiting first; else none."""
+    rows = conn.execute(_DUE_COHORTS, {"source": source, "until": now + lead}).all()
+    return [row.cohort for row in rows] if rows and rows[0].next_probe_at <= now else []
+
+
+def cohort_targets(
+    conn: Connection, source: str, wanted: Collection[int], *, unsupported: bool = False
+) -> dict[int, list[Target]]:
+    """The live connections of these cohorts by cohort; those whose platform has no validator only where asked for."""
+    found: dict[int, list[Target]] = {}
+    query = _COHORT_TARGETS if unsupported else _SUPPORTED_TARGETS
+    # The driver's own rows: hundreds at every burst, and none of these columns needs converting.
+    cursor: Any = conn.execute(query, {"source": source, "wanted": list(wanted)}).cursor
+    for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok in cursor.fetchall():
+        known = _known(status, finding, refusals, bool(ever_ok))
+        found.setdefault(cohort, []).append(Target(key, external_id, scope or None, platform, known))
+    return found
+
+
+def individually_due(conn: Connection, source: str, now: datetime, limit: int) -> list[Target]:
+    """A source's connections whose own next_probe_at is due, the longest waiting first."""
+    rows = conn.execute(_INDIVIDUALLY_DUE, {"source": source, "now": now, "most": limit})
     return [
-        Member(row.id, row.external_id, row.scope or None, row.platform, ProbeStatus(row.probe_status))
-        for row in conn.execute(query)
-    ]
-
-
-def individually_due(conn: Connection, now: datetime, limit: int, *, source: str | None = None) -> list[DueProbe]:
-    """Connections whose own next_probe_at is due, the longest waiting first."""
-    query = select(_c.source, _c.id, _c.external_id, _c.scope, _c.platform, _c.probe_status)
-    query = query.join(sources, sources.c.name == _c.source)
-    query = query.where(_c.next_probe_at <= now, _c.retired_at.is_(None), sources.c.removed_at.is_(None))
-    if source is not None:
-        query = query.where(_c.source == source)
-    return [
-        DueProbe(row.source, row.id, row.external_id, row.scope or None, row.platform, ProbeStatus(row.probe_status))
-        for row in conn.execute(query.order_by(_c.next_probe_at, _c.id).limit(limit))
+        Target(key, external_id, scope or None, platform, _known(*axis), individual=True)
+        for key, external_id, scope, platform, *axis in rows
     ]
 
 
 def mark_cohort(
     conn: Connection, source: str, cohort: int, *, probed_at: datetime | None, next_probe_at: datetime | None
 ) -> None:
-    """Record that a cohort was probed and when it is next; a probed_at of None (postponed) leaves the stored one."""
-    change: dict[str, datetime | str | None] = {"next_probe_at": "next_probe_at"}
-    if probed_at is not None:
-        change["probed_at"] = "probed_at"
-    statement = upsert(conn, cohorts, ["source", "cohort"], change)
-    conn.execute(statement, {"source": source, "cohort": cohort, "probed_at": probed_at, "next_probe_at": next_probe_at})
+    """Record that one cohort was probed and when it is next."""
+    mark_cohorts(conn, source, {cohort: next_probe_at}, probed_at=probed_at)
 
 
-def next_probe_due(conn: Connection) -> datetime | None:
-    """The earliest planned probe of any cohort or connection; None when none is planned."""
-    found: list[datetime] = []
+def mark_cohorts(conn: Connection, source: str, due: Mapping[int, datetime | None], *, probed_at: datetime | None) -> None:
+    """Record that cohorts were probed and when each is next; a probed_at of None (postponed) leaves the stored one."""
+    if not due:
+        return
+    statement = upsert(conn, cohorts, ["source", "cohort"], _PROBED)
+    rows = [{"source": source, "cohort": cohort, "probed_at": probed_at, "next_probe_at": at} for cohort, at in due.items()]
+    conn.execute(statement, rows)
+
+
+def next_probes(conn: Connection, source: str | None = None) -> dict[str, datetime]:
+    """The earliest planned probe by source, of all sources or of one; those without one are left out."""
+    found: dict[str, datetime] = {}
+    watched = select(sources.c.name).where(sources.c.removed_at.is_(None))
     for table in (cohorts, connections):
         column = table.c.next_probe_at
-        query = select(column).join(sources, sources.c.name == table.c.source)
-        query = query.where(column.is_not(None), sources.c.removed_at.is_(None)).order_by(column).limit(1)
-        found += conn.scalars(query).all()
-    return min(found, default=None)
+        query = select(table.c.source, func.min(column, type_=column.type)).where(column.is_not(None))
+        query = query.where(table.c.source.in_(watched)).group_by(table.c.source)
+        if source is not None:
+            query = query.where(table.c.source == source)
+        for name, at in conn.execute(query):
+            found[name] = min(at, found.get(name, at))
+    return found
 
 
 def add_rollup(conn: Connection, source: str, hour: datetime, finding: ProbeFinding | str, *, count: int, total_ms: int) -> None:
-    """Count probes into their hour; `hour` is the instant at which the hour begins."""
-    table = probe_rollups.c
-    more = {"count": table.count + count, "total_ms": table.total_ms + total_ms}
-    statement = upsert(conn, probe_rollups, ["source", "hour", "finding"], more)
-    conn.execute(statement, {"source": source, "hour": hour, "finding": finding, "count": count, "total_ms": total_ms})
+    """Count probes of one finding into their hour."""
+    add_rollups(conn, source, hour, {finding: (count, total_ms)})
+
+
+def add_rollups(conn: Connection, source: str, hour: datetime, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Count probes into their hour, as finding: (count, milliseconds); `hour` is the instant at which the hour begins."""
+    if not counts:
+        return
+    statement = upsert(conn, probe_rollups, ["source", "hour", "finding"], _MORE)
+    rows = [
+        {"source": source, "hour": hour, "finding": finding, "count": count, "total_ms": total_ms}
+        for finding, (count, total_ms) in counts.items()
+    ]
+    conn.execute(statement, rows)
 
 
 def rollups(conn: Connection, *, since: datetime | None = None, source: str | None = None) -> list[Rollup]:
@@ -162,15 +221,3 @@ def rollups(conn: Connection, *, since: datetime | None = None, source: str | No
     if source is not None:
         query = query.where(probe_rollups.c.source == source)
     return [Rollup(**row) for row in conn.execute(query).mappings()]
-
-
-def sources_with_probes_due(conn: Connection, now: datetime) -> list[str]:
-    """The names of the sources that have a cohort or a single connection due."""
-    found: set[str] = set()
-    for table in (cohorts, connections):
-        query = select(table.c.source).join(sources, sources.c.name == table.c.source)
-        query = query.where(table.c.next_probe_at <= now, sources.c.removed_at.is_(None))
-        if table is connections:
-            query = query.where(_c.retired_at.is_(None))
-        found.update(conn.scalars(query.distinct()))
-    return sorted(found)

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-KNOWN: Final = ("0001",)
+KNOWN: Final = ("0001", "0002")
 """Every revision that this version knows, in order."""
 HEAD: Final = KNOWN[-1]
 

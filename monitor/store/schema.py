@@ -2,6 +2,8 @@
 
 Texts rather than enum types hold the words of monitor.model, so that a new word needs no migration.
 A scope of None (the key's owner) is stored as the empty text, because uniqueness ignores NULL.
+The conditions of partial indexes are the same on both; they are named for SQLite only, because naming them for the other
+one too loads every PostgreSQL driver that SQLAlchemy knows, in every command.
 """
 
 from __future__ import annotations
@@ -121,9 +123,14 @@ connections = Table(
     _at("added_at", null=False),
     _at("last_seen_at"),
 )
-_live: dict[str, Any] = {"sqlite_where": text("retired_at IS NULL"), "postgresql_where": text("retired_at IS NULL")}
+_live: dict[str, Any] = {"sqlite_where": text("retired_at IS NULL")}  # on PostgreSQL too: see the top
 # A retired connection may share its id with a live one: it went away on purpose and came back.
 Index("uq_connections_live", connections.c.source, connections.c.scope, connections.c.external_id, unique=True, **_live)
+Index(
+    "ix_connections_retired",
+    *(connections.c[name] for name in ("source", "scope", "external_id")),
+    sqlite_where=text("retired_at IS NOT NULL"),
+)
 Index("ix_connections_cohort", connections.c.source, connections.c.cohort, **_live)
 # These two cover what a poll compares and what is counted: 100,000 connections cost 10 MB to read, not the table. Both hold
 # retired_at, which is always NULL here, because SQLite looks the row up for a condition on a column it does not hold.
@@ -135,19 +142,17 @@ Index(
     "ix_connections_account",
     *(connections.c[name] for name in ("source", "account")),
     sqlite_where=text("account IS NOT NULL"),
-    postgresql_where=text("account IS NOT NULL"),
 )
 Index(
     "ix_connections_next_change_at",
     connections.c.next_change_at,
     sqlite_where=text("next_change_at IS NOT NULL"),
-    postgresql_where=text("next_change_at IS NOT NULL"),
 )
 Index(
     "ix_connections_next_probe_at",
+    connections.c.source,
     connections.c.next_probe_at,
     sqlite_where=text("next_probe_at IS NOT NULL"),
-    postgresql_where=text("next_probe_at IS NOT NULL"),
 )
 
 scopes = Table(
@@ -159,6 +164,7 @@ scopes = Table(
     _text("problem", null=True),
     _count("connections"),
     _count("suspect_polls"),
+    _text("digest", null=True),
     PrimaryKeyConstraint("source", "scope"),
 )
 
@@ -170,7 +176,6 @@ cohorts = Table(
     _at("next_probe_at"),
     _at("probed_at"),
     PrimaryKeyConstraint("source", "cohort"),
-    Index("ix_cohorts_next_probe_at", "next_probe_at"),
 )
 
 events = Table(
@@ -244,7 +249,6 @@ Index(
     incidents.c.connection_id,
     unique=True,
     sqlite_where=_open_connection,
-    postgresql_where=_open_connection,
 )
 Index(
     "uq_incidents_open_source",
@@ -252,10 +256,9 @@ Index(
     incidents.c.subject,
     unique=True,
     sqlite_where=_open_source,
-    postgresql_where=_open_source,
 )
 _to_look_at = text("look_at IS NOT NULL AND closed_at IS NULL")
-Index("ix_incidents_look_at", incidents.c.look_at, sqlite_where=_to_look_at, postgresql_where=_to_look_at)
+Index("ix_incidents_look_at", incidents.c.look_at, sqlite_where=_to_look_at)
 
 alerts = Table(
     "alerts",
@@ -302,7 +305,6 @@ Index(
     deliveries.c.channel,
     deliveries.c.next_attempt_at,
     sqlite_where=_unfinished,
-    postgresql_where=_unfinished,
 )
 
 attempts = Table(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, literal_column, select
 
 from monitor.store.schema import scopes
 from monitor.store.sql import upsert
@@ -25,17 +26,38 @@ class ScopeRow:
     """Complete lists in a row from which most connections were missing at once."""
 
 
-def save_scopes(conn: Connection, source: str, reports: Sequence[tuple[str | None, datetime | None, str | None, int]]) -> None:
-    """Record (scope, last_complete_at, problem, connections) per scope; a last_complete_at of None leaves the stored one."""
+_TOLD: dict[str, Any] = {
+    "last_complete_at": literal_column("coalesce(excluded.last_complete_at, scopes.last_complete_at)"),
+    "problem": "problem",
+    "connections": "connections",
+    "digest": "digest",
+}
+
+
+def save_scopes(
+    conn: Connection,
+    source: str,
+    reports: Sequence[tuple[str | None, datetime | None, str | None, int]],
+    *,
+    digests: Mapping[str | None, str | None] | None = None,
+) -> None:
+    """Record (scope, last_complete_at, problem, connections) per scope; a last_complete_at of None leaves the stored one.
+
+    `digests` tell of which list the scope's stored connections follow from; without one no list stands for them.
+    """
     if not reports:
         return
-    statement = upsert(conn, scopes, ["source", "scope"])
-    newer = func.coalesce(statement.excluded.last_complete_at, scopes.c.last_complete_at)
-    statement = upsert(
-        conn, scopes, ["source", "scope"], {"last_complete_at": newer, "problem": "problem", "connections": "connections"}
-    )
+    statement = upsert(conn, scopes, ["source", "scope"], _TOLD)
+    known = digests or {}
     rows = [
-        {"source": source, "scope": scope or "", "last_complete_at": at, "problem": problem, "connections": count}
+        {
+            "source": source,
+            "scope": scope or "",
+            "last_complete_at": at,
+            "problem": problem,
+            "connections": count,
+            "digest": known.get(scope),
+        }
         for scope, at, problem, count in reports
     ]
     conn.execute(statement, rows)
@@ -70,3 +92,9 @@ def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
         )
         for row in conn.execute(query)
     ]
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """How many scopes each source has, the key's owner included; only of sources that were listed."""
+    query = select(scopes.c.source, func.count()).group_by(scopes.c.source)
+    return {row[0]: row[1] for row in conn.execute(query)}

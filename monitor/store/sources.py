@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, update
 
 from monitor.model import ProviderKind, SourceStatus
 from monitor.store.schema import connections, meta, sources
@@ -92,23 +92,44 @@ def all_sources(conn: Connection, *, include_removed: bool = False) -> list[Sour
     return [_row(row) for row in conn.execute(query).mappings()]
 
 
+def totals(conn: Connection) -> tuple[int, int]:
+    """How many sources are watched, and how many connections they listed."""
+    query = select(func.count(), func.coalesce(func.sum(sources.c.connections), 0)).where(sources.c.removed_at.is_(None))
+    watched, listed = conn.execute(query).one()
+    return int(watched), int(listed)
+
+
+# Both run at every poll, so they are built once: building a statement costs more than running it.
+_ONE = select(sources).where(sources.c.name == bindparam("key"))
+_SAVE = (
+    update(sources)
+    .where(sources.c.name == bindparam("key"))
+    .values({column.name: bindparam(column.name) for column in sources.c if column.name != "name"})
+)
+
+
 def find_source(conn: Connection, name: str) -> SourceRow | None:
     """One source, removed or not; None when there never was one of that name."""
-    row = conn.execute(select(sources).where(sources.c.name == name)).mappings().one_or_none()
+    row = conn.execute(_ONE, {"key": name}).mappings().one_or_none()
     return None if row is None else _row(row)
 
 
 def save_source(conn: Connection, row: SourceRow) -> None:
     """Write every column of a source that exists."""
-    values = asdict(row)
-    name = values.pop("name")
-    conn.execute(update(sources).where(sources.c.name == bindparam("key", name)).values(values))
+    values = {each.name: getattr(row, each.name) for each in fields(row) if each.name != "name"}
+    conn.execute(_SAVE, {**values, "key": row.name})
+
+
+_DUE = (
+    select(sources.c.name)
+    .where(sources.c.removed_at.is_(None), sources.c.next_poll_at <= bindparam("now"))
+    .order_by(sources.c.next_poll_at, sources.c.name)
+)
 
 
 def due_sources(conn: Connection, now: datetime) -> list[str]:
     """The names of the sources whose next poll is due, the longest waiting first."""
-    query = select(sources.c.name).where(sources.c.removed_at.is_(None), sources.c.next_poll_at <= now)
-    return list(conn.scalars(query.order_by(sources.c.next_poll_at, sources.c.name)))
+    return list(conn.scalars(_DUE, {"now": now}))  # asked at every tick, so built once
 
 
 def poll_now(conn: Connection, name: str, now: datetime) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+
+from monitor.store.types import instant_text
 
 T = TypeVar("T")
 CHUNK = 1000
@@ -21,15 +25,52 @@ def chunked(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
+def mark(conn: Connection) -> str:
+    """The placeholder of a value in plain SQL."""
+    return "?" if conn.dialect.paramstyle == "qmark" else "%s"
+
+
+def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) -> list[tuple[Any, ...]]:
+    """Raw rows of a plain query with the keys, at most CHUNK of them, in place of {0}; for what runs over many rows.
+
+    The other values stand for the {1} that come behind it.
+
+    A round number of marks, so that the statement is prepared once: the last key again does no harm.
+    """
+    if not keys:
+        return []
+    count = next(size for size in (1, 10, 100, CHUNK) if size >= len(keys))
+    marks = ", ".join([mark(conn)] * count)
+    padded = (*keys, *[keys[-1]] * (count - len(keys)), *values)
+    cursor: Any = conn.exec_driver_sql(query.format(marks, mark(conn)), padded).cursor
+    found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
+def raw_instant(conn: Connection, instant: datetime) -> object:
+    """An instant as a value for plain SQL."""
+    return instant_text(instant) if conn.dialect.name == "sqlite" else instant
+
+
 def upsert(conn: Connection, table: Table, keys: Sequence[str], change: Mapping[str, Any] | None = None) -> Any:
     """An INSERT that leaves an existing row alone, or sets `change` on it.
 
-    In `change` a column may refer to `excluded(table)` values by naming itself: {"n": "n"} takes the new n.
+    In `change` a column may refer to `excluded(table)` values by naming itself: {"n": "n"} takes the new n. Statements
+    are kept: building one costs more than running it, so an expression in `change` should be the same object each time.
     """
-    insert: Any = postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+    return _upsert(conn.dialect.name, table, tuple(keys), None if change is None else tuple(change.items()))
+
+
+@lru_cache(maxsize=64)
+def _upsert(dialect: str, table: Table, keys: tuple[str, ...], change: tuple[tuple[str, Any], ...] | None) -> Any:
+    insert: Any = sqlite.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(table)
     if change is None:
         return insert.on_conflict_do_nothing(index_elements=list(keys))
-    values = {name: insert.excluded[value] if isinstance(value, str) else value for name, value in change.items()}
+    values = {name: insert.excluded[value] if isinstance(value, str) else value for name, value in change}
     return insert.on_conflict_do_update(index_elements=list(keys), set_=values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"})
@@ -15,6 +16,29 @@ def create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite gives its -wal and -shm files the modes of the database.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def protect(path: Path) -> dict[Path, int]:
+    """Take the rights of group and others away from the database, its log, its lock and its copies.
+
+    Returns the files that had such rights with their modes, also those whose owner we are not, which keep them.
+    """
+    beside = (path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".lock"))
+    open_to_others: dict[Path, int] = {}
+    for each in (*beside, *path.parent.glob(f"{path.name}.*.backup")):
+        if is_open_to_others(each):
+            mode = open_to_others[each] = stat.S_IMODE(each.stat().st_mode)
+            with suppress(OSError):
+                each.chmod(mode & 0o700)
+    return open_to_others
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether group or others have any right to the file; False where there is none."""
+    try:
+        return bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -24,7 +24,9 @@ def clean(text: str) -> str:
 
 def instant_text(instant: datetime) -> str:
     """An aware instant as SQLite keeps it: UTC, ISO 8601 with microseconds and Z, so that texts sort as time does."""
-    return _aware_utc(instant).isoformat(timespec="microseconds")[:26] + "Z"
+    # Nearly all are UTC already, and there are a dozen in every row.
+    utc = instant if instant.tzinfo is UTC else _aware_utc(instant)
+    return utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def instant_reader(dialect: Dialect) -> Callable[[Any], datetime | None]:
@@ -43,7 +45,7 @@ def _to_text(value: datetime | None) -> str | None:
 
 
 def _to_driver(value: datetime | None) -> datetime | None:
-    return None if value is None else _aware_utc(value)
+    return value if value is None or value.tzinfo is UTC else _aware_utc(value)
 
 
 def _from_text(value: str | None) -> datetime | None:
@@ -51,7 +53,7 @@ def _from_text(value: str | None) -> datetime | None:
 
 
 def _from_driver(value: datetime | None) -> datetime | None:
-    return None if value is None else value.astimezone(UTC)
+    return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
 
 
 # The types below give SQLAlchemy their converters directly: the usual way of TypeDecorator costs two more calls per

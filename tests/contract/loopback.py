@@ -51,6 +51,7 @@ class Source:
     name: str = "agency"
     api_key: Secret = Secret(KEY)
     users: str | tuple[str, ...] = "none"
+    connection_links: bool = False
     workspaces: tuple[str, ...] | None = None
     probe: bool = True
     requests_per_minute: int = 60_000

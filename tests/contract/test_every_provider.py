@@ -404,8 +404,8 @@ async def test_the_budget_spreads_requests_in_small_bursts(
     """Looks inside: waiting for it would take minutes. Postbreeze never gets more than the 60 it allows."""
     settings = Source(provider=kind, base_url="https://api.example/v1", requests_per_minute=per_minute)
     provider: Any = build_provider(settings, sessions=HttpSessions(env={}), clock=clock)
-    limiter = provider._api.budget._limiter
-    assert (limiter.max_rate, limiter.time_period) == (burst, pytest.approx(period))
+    budget = provider._api.budget
+    assert (budget.burst, budget.period) == (burst, pytest.approx(period))
 
 
 def test_the_budget_stays_closed_until_its_instant() -> None:

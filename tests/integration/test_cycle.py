@@ -76,7 +76,7 @@ async def test_a_token_runs_its_course_and_each_line_is_said_once_at_its_instant
     assert (state.verdict.reason, state.verdict.since) == ("date_passed", expiry)
 
 
-async def test_a_stage_crossed_while_the_monitor_was_off_is_said_late_once_and_only_the_tightest(agency: Cycle) -> None:
+async def test_A11_a_stage_crossed_while_the_monitor_was_off_is_said_late_once_and_only_the_tightest(agency: Cycle) -> None:
     await agency.poll()
     agency.clock.advance(19 * DAY + 12 * HOUR)
     recorded = await agency.pass_time(timedelta(0))

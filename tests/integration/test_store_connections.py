@@ -26,7 +26,7 @@ from monitor.model import (
     Word,
 )
 from monitor.rules import schedule
-from monitor.store import Store, connections, probes, scopes
+from monitor.store import Store, connections, listings, probes, scopes
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
@@ -154,22 +154,6 @@ def test_insert_of_nothing_does_nothing(store: Store) -> None:
     assert add(store) == []
 
 
-def test_index_tells_what_a_poll_compares(store: Store) -> None:
-    flagged = make_state(external_id="x-2", scope="u1", missing=2, recheck_at=NOW, expires_before=NOW + DAY)
-    flagged = replace(flagged, verdict=replace(flagged.verdict, flags=frozenset({"a", "unreadable"})))
-    gone = make_state(external_id="x-3")
-    gone = replace(gone, verdict=replace(gone.verdict, flags=frozenset({"scope_gone"})))
-    first, second, third = add(store, make_state(external_id="x-1"), flagged, gone)
-    add(store, make_state(external_id="y-1"), source="studio")
-    with store.read() as conn:
-        found = connections.index(conn, "agency")
-    assert found == {
-        (None, "x-1"): connections.Known(first, "mark-x-1", 0, None, False, None),
-        ("u1", "x-2"): connections.Known(second, "mark-x-2", 2, NOW, True, NOW + DAY),
-        (None, "x-3"): connections.Known(third, "mark-x-3", 0, None, True, None),
-    }
-
-
 def test_update_leaves_what_it_is_not_given(store: Store) -> None:
     (key,) = add(store, make_state(), next_probe_at=NOW + DAY)
     with store.write() as conn:
@@ -177,7 +161,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
         row = connections.get_connection(conn, key)
         assert row is not None
         assert (row.fingerprint, row.last_seen_at, row.state.missing) == ("mark-linkedin-123", NOW, 1)
-        assert probes.next_probe_due(conn) == NOW + DAY
+        assert probes.next_probes(conn) == {"agency": NOW + DAY}
         changed = ChangedConnection(
             id=key, state=make_state(missing=2), fingerprint="new", next_probe_at=None, last_seen_at=NOW + DAY
         )
@@ -185,7 +169,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
         row = connections.get_connection(conn, key)
         assert row is not None
         assert (row.fingerprint, row.last_seen_at, row.state.missing) == ("new", NOW + DAY, 2)
-        assert probes.next_probe_due(conn) is None
+        assert probes.next_probes(conn) == {}
     assert KEEP is connections.Keep.KEEP
 
 
@@ -197,9 +181,9 @@ def test_reconnect_may_change_the_external_id(store: Store) -> None:
         assert connections.find_by_account(conn, "agency", None, "instagram", "42") == []
         changed = make_state(external_id="new", account="42", platform="facebook")
         connections.update(conn, [ChangedConnection(id=key, state=changed, fingerprint="m")])
-        assert list(connections.index(conn, "agency")) == [(None, "new")]
+        assert list(listings.marks(conn, "agency", None)) == ["new"]
         cohort = schedule.cohort_of(None, "new")
-        assert [member.id for member in probes.members(conn, "agency", cohort)] == [key]
+        assert [target.id for target in probes.cohort_targets(conn, "agency", [cohort])[cohort]] == [key]
 
 
 def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
@@ -207,12 +191,12 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
     with store.write() as conn:
         assert connections.retire(conn, key, NOW) is True
         assert connections.retire(conn, key, NOW) is False
-        assert connections.index(conn, "agency") == {}
+        assert listings.marks(conn, "agency", None) == {}
         assert list(connections.list_connections(conn)) == []
         assert connections.count_by_status(conn)[Status.VALID] == 0
         assert connections.due_changes(conn, NOW, limit=10) == []
         assert connections.next_change_due(conn) is None
-        assert probes.individually_due(conn, NOW, 10) == []
+        assert probes.individually_due(conn, "agency", NOW, 10) == []
         assert connections.find_by_account(conn, "agency", None, "linkedin", "42") == []
         (row,) = connections.find_connections(conn, "linkedin-123")
         assert (row.id, row.retired_at) == (key, NOW)
@@ -257,9 +241,9 @@ def test_source_that_was_removed_has_nothing_due_and_nothing_listed(store: Store
         sync_sources(conn, [("studio", ProviderKind.POSTBREEZE, "b.test")], NOW)
         assert connections.due_changes(conn, NOW, limit=10) == []
         assert connections.next_change_due(conn) is None
-        assert probes.due_cohorts(conn, NOW, 10) == []
-        assert probes.individually_due(conn, NOW, 10) == []
-        assert probes.next_probe_due(conn) is None
+        assert probes.due_cohorts(conn, "agency", NOW) == []
+        assert probes.individually_due(conn, "agency", NOW, 10) == []
+        assert probes.next_probes(conn) == {}
         assert list(connections.list_connections(conn)) == []
         assert len(connections.find_connections(conn, "agency")) == 1
 
@@ -365,7 +349,7 @@ def test_20000_connections_are_inserted_and_compared_in_seconds(store: Store) ->
     ids = add(store, *states)
     inserted = time.process_time()
     with store.read() as conn:
-        known = connections.index(conn, "agency")
+        known = [key for number in range(50) for key in listings.marks(conn, "agency", f"u{number}")]
     compared = time.process_time()
     assert len(ids) == len(known) == 20_000
     assert inserted - before < 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from monitor.model import PollOutcome, ProbeFinding, ProbeStatus, ProviderKind, SourceStatus
+from monitor.model import PollOutcome, ProbeFinding, ProbeState, ProviderKind, SourceStatus
 from monitor.rules import schedule
 from monitor.store import Store, connections, meta, polls, probes, scopes, sources
 from monitor.store.connections import NewConnection
@@ -135,12 +135,32 @@ def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:
         sources.sync_sources(conn, [AGENCY], NOW)
         probes.ensure_cohorts(conn, "agency", {1: NOW + HOUR, 2: NOW})
         probes.ensure_cohorts(conn, "agency", {1: NOW, 3: NOW + 2 * HOUR})
-        assert probes.due_cohorts(conn, NOW + HOUR, 10) == [("agency", 2), ("agency", 1)]
-        assert probes.due_cohorts(conn, NOW + HOUR, 1) == [("agency", 2)]
+        assert probes.due_cohorts(conn, "agency", NOW) == [2]
+        assert probes.due_cohorts(conn, "agency", NOW + HOUR) == [2, 1]
+        assert probes.due_cohorts(conn, "studio", NOW + HOUR) == []
         probes.mark_cohort(conn, "agency", 2, probed_at=NOW, next_probe_at=NOW + 6 * HOUR)
-        assert probes.next_probe_due(conn) == NOW + HOUR
+        assert probes.next_probes(conn) == {"agency": NOW + HOUR}
         probes.drop_cohorts(conn, "agency")
-        assert probes.next_probe_due(conn) is None
+        assert probes.next_probes(conn) == {}
+
+
+def test_cohorts_due_soon_come_along_with_one_that_is_due(store: Store) -> None:
+    """Many small bursts would cost a connection, a transaction and a wake-up each."""
+    with store.write() as conn:
+        sources.sync_sources(conn, [AGENCY], NOW)
+        probes.ensure_cohorts(conn, "agency", {1: NOW + HOUR, 2: NOW + 2 * HOUR, 3: NOW + 4 * HOUR})
+        assert probes.due_cohorts(conn, "agency", NOW, lead=2 * HOUR) == []
+        assert probes.due_cohorts(conn, "agency", NOW + HOUR, lead=2 * HOUR) == [1, 2]
+
+
+def test_many_cohorts_are_marked_at_once(store: Store) -> None:
+    with store.write() as conn:
+        sources.sync_sources(conn, [AGENCY], NOW)
+        probes.mark_cohorts(conn, "agency", {}, probed_at=NOW)
+        probes.mark_cohorts(conn, "agency", {1: NOW + HOUR, 2: None}, probed_at=NOW)
+        probes.mark_cohorts(conn, "agency", {2: NOW + 2 * HOUR}, probed_at=None)
+        assert probes.due_cohorts(conn, "agency", NOW + 3 * HOUR) == [1, 2]
+        assert conn.exec_driver_sql("SELECT count(*) FROM cohorts WHERE probed_at IS NOT NULL").scalar_one() == 2
 
 
 def test_postponed_cohort_keeps_when_it_was_probed(store: Store) -> None:
@@ -149,7 +169,7 @@ def test_postponed_cohort_keeps_when_it_was_probed(store: Store) -> None:
         probes.mark_cohort(conn, "agency", 2, probed_at=NOW, next_probe_at=NOW)
         probes.mark_cohort(conn, "agency", 2, probed_at=None, next_probe_at=NOW + HOUR)
         assert conn.exec_driver_sql("SELECT count(*) FROM cohorts WHERE probed_at IS NOT NULL").scalar_one() == 1
-        assert probes.next_probe_due(conn) == NOW + HOUR
+        assert probes.next_probes(conn) == {"agency": NOW + HOUR}
 
 
 def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
@@ -162,14 +182,16 @@ def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
             NewConnection(state=make_state(external_id="x-3"), fingerprint="m"),
         ]
         first, second, third = connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
-        due = probes.individually_due(conn, NOW + HOUR, 10)
-        assert [tuple(each) for each in due] == [
-            ("agency", second, "x-2", None, "linkedin", ProbeStatus.UNPROBED),
-            ("agency", first, "x-1", "u1", "linkedin", ProbeStatus.UNPROBED),
+        due = probes.individually_due(conn, "agency", NOW + HOUR, 10)
+        assert due == [
+            probes.Target(second, "x-2", None, "linkedin", ProbeState(), individual=True),
+            probes.Target(first, "x-1", "u1", "linkedin", ProbeState(), individual=True),
         ]
-        assert probes.next_probe_due(conn) == NOW
+        assert probes.next_probes(conn) == {"agency": NOW}
         cohort = schedule.cohort_of(None, "x-3")
-        assert (third, "x-3", None, "linkedin", ProbeStatus.UNPROBED) in probes.members(conn, "agency", cohort)
+        assert (
+            probes.Target(third, "x-3", None, "linkedin", ProbeState()) in probes.cohort_targets(conn, "agency", [cohort])[cohort]
+        )
         expected = sorted({schedule.cohort_of("u1", "x-1"), schedule.cohort_of(None, "x-2"), cohort})
         assert probes.live_cohorts(conn, "agency") == expected
 

@@ -266,7 +266,7 @@ def test_a_due_line_is_never_passed_over(
 
 @FEW
 @given(life=lives(), snapshot=some.snapshots, word=st.sampled_from([Word.UNKNOWN, Word.UNRECOGNISED]))
-def test_unknown_never_overwrites_knowledge(life: tuple[ConnectionState, Context], snapshot: Snapshot, word: Word) -> None:
+def test_N22_unknown_never_overwrites_knowledge(life: tuple[ConnectionState, Context], snapshot: Snapshot, word: Word) -> None:
     state, context = life
     assume(state.verdict.status not in (Status.UNKNOWN, Status.DISCONNECTED))
     assume(state.missing == 0)

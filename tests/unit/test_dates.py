@@ -57,7 +57,7 @@ D, H, M = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
         ("9999-12-31T23:59:59-14:00", None, {"far_date"}),
     ],
 )
-def test_instants(value: Any, instant: datetime | None, flags: set[str]) -> None:
+def test_N23_N24_N25_instants(value: Any, instant: datetime | None, flags: set[str]) -> None:
     assert parse_instant(value) == (instant, frozenset(flags))
 
 
@@ -182,7 +182,7 @@ ISO_LIKE = st.from_regex(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?
 
 
 @given(value=JSON | ISO_LIKE)
-def test_a_date_is_aware_utc_or_none_and_never_an_exception(value: Any) -> None:
+def test_N23_N24_N25_a_date_is_aware_utc_or_none_and_never_an_exception(value: Any) -> None:
     instant, flags = parse_expiry(value, now=NOW)
     assert instant is None or (instant.tzinfo is UTC and datetime(2015, 1, 1, tzinfo=UTC) <= instant < NOW + 1828 * D)
     assert all(isinstance(flag, str) for flag in flags)

@@ -163,7 +163,7 @@ def test_lines_that_were_crossed_while_nobody_looked_are_crossed_late_once_and_o
     assert life.elapsed(59 * DAY + 12 * HOUR) == late
 
 
-def test_a_stage_is_not_taken_back_by_a_date_that_moves_a_little() -> None:
+def test_N26_a_stage_is_not_taken_back_by_a_date_that_moves_a_little() -> None:
     life = Life()
     life.listed(row(3 * DAY))
     assert life.listed(row(3 * DAY + MINUTE)).stage == 3 * DAY
@@ -640,7 +640,7 @@ def test_a_coarse_span_is_never_trusted_to_move_anything_by_time() -> None:
 # --- what was corrected late in a token's life is no short token
 
 
-def test_a_date_corrected_by_two_hours_does_not_end_the_warning() -> None:
+def test_N26_a_date_corrected_by_two_hours_does_not_end_the_warning() -> None:
     """LinkedIn's tokens live 60 days: five days seen since the correction are not its lifetime."""
     life = Life()
     life.listed(row(5 * DAY))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.model import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
-from monitor.rules import probes
+from monitor.rules import lifecycle, probes
 from tests.factories import NOW
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
@@ -255,3 +255,21 @@ def test_the_same_answer_twice_differs_in_its_time_only() -> None:
             twice.refusals,
             twice.message,
         )
+
+
+@pytest.mark.parametrize("confirm", [1, 2, 3])
+@pytest.mark.parametrize("known", [None, *ProbeFinding], ids=str)
+@pytest.mark.parametrize("status", list(ProbeStatus), ids=str)
+def test_news_is_what_the_next_state_would_show(status: ProbeStatus, known: ProbeFinding | None, confirm: int) -> None:
+    """The quick look at a row's summary must never call that unchanged which the rules would have written."""
+    answers = [ok(), *(error(message) for _, message, _ in REFUSALS), ProbeAnswer(http_status=404), ProbeAnswer(http_status=400)]
+    for refusals in range(confirm + 1):
+        for ever_ok in (False, True):
+            whole = ProbeState(
+                status=status, finding=known, refusals=refusals, message="before", at=NOW, ever_ok=ever_ok or status == "ok"
+            )
+            summary = ProbeState(status=status, finding=known, refusals=refusals, ever_ok=whole.ever_ok)
+            for answer in answers:
+                finding = classify(answer, "telegram", ever_ok=whole.ever_ok)
+                after = probes.advance(whole, answer, platform="telegram", now=NOW + timedelta(hours=1), confirm=confirm)
+                assert probes.is_news(summary, finding, confirm=confirm) is not lifecycle.same_but_for_time(whole, after)

@@ -155,3 +155,18 @@ def test_N24_the_last_day_of_the_calendar_is_no_obstacle() -> None:
     assert schedule.next_cohort_probe(LAST, EVERY, source="agency", cohort=1, jitter=0.1) == LAST
     assert schedule.next_failing_probe(LAST, EVERY, confirmed=True) == LAST
     assert schedule.postponed(LAST, 60.0) == LAST
+
+
+@pytest.mark.parametrize("every", [timedelta(seconds=60), timedelta(hours=6), timedelta(days=30)])
+def test_a_cohort_that_came_along_early_is_next_an_interval_after_its_own_time(every: timedelta) -> None:
+    """Or those at the edge of a burst would be probed twice in a row."""
+    assert schedule.LEAD < schedule.MARGIN
+    for cohort in range(0, schedule.COHORTS, 7):
+        due = schedule.next_cohort_probe(NOW, every, source="agency", cohort=cohort, jitter=0.1)
+        for early in (timedelta(0), schedule.lead(every) / 2, schedule.lead(every)):
+            again = schedule.next_cohort_probe(due - early, every, source="agency", cohort=cohort, jitter=0.1)
+            assert abs(again - due - every) < timedelta(milliseconds=1)
+
+
+def test_nobody_comes_early_where_probes_are_off() -> None:
+    assert schedule.lead(None) == timedelta(0)

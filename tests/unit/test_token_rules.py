@@ -317,7 +317,7 @@ def test_what_was_known_before_counts(snapshot: Snapshot, previous: TokenState, 
     assert judge(snapshot, at(PUBLORA), previous).status is status
 
 
-def test_unknown_after_knowledge_is_flagged() -> None:
+def test_N22_unknown_after_knowledge_is_flagged() -> None:
     assert "provider_unknown" in judge(row("facebook", Word.UNKNOWN), at(PUBLORA), before(Status.VALID)).flags
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from monitor.model import Status
 from monitor.rules.wording import mail, text
 from monitor.rules.wording.items import RECOVERIES, Item
-from monitor.rules.wording.message import Message, Section, counts_by_platform
+from monitor.rules.wording.message import Message, Section, counts_by_platform, names_of
 from monitor.rules.wording.parts import File, Limits, Markup, Part, Profile
 from monitor.rules.wording.styles import Style, style_of
 from monitor.rules.wording.table import csv_of
@@ -26,15 +26,24 @@ _MAIL_ROWS = 100  # a letter with more rows than this is read by nobody: they go
 _MAIL_ROWS_SHOWN = 50
 _LINES_BESIDE_FILE = 20
 _THREAD_ROOM = 880  # a header's line ends at 998 characters, and Apprise folds none
+_LONGEST_WITH_NAMES = 160  # a title longer than this is cut off wherever titles are listed
+_ROOM_FOR_NAMES = 1000  # where the title costs room in a body shorter than this, names there have none
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _STATUSES = frozenset(Status)
 
 _Render = Callable[[Item, Section, Style], str]
 
 
+def _titled(message: Message, room: int) -> str:
+    """The title with the names of those affected, where they fit."""
+    names = names_of(message.items)
+    whole = f"{message.title} ({names})" if names else message.title
+    return whole if len(whole) <= min(room, _LONGEST_WITH_NAMES) else text.clip(message.title, room)
+
+
 def render(message: Message, markup: Markup = Markup.TEXT) -> Part:
     """The whole message as one text, however long: a letter for one alert, a list for several."""
-    return _part(message, message.title, _whole(message, markup), message.items, markup)
+    return _part(message, _titled(message, 250), _whole(message, markup), message.items, markup)
 
 
 def body_of(item: Item, markup: Markup) -> str:
@@ -70,6 +79,7 @@ def _part(
         alert_ids=tuple(alert_id for item in items for alert_id in item.alert_ids),
         markup=markup,
         files=files,
+        secrets=tuple({item.link for item in items if item.link and item.link_until}),
         headers=thread_headers(items),
     )
 
@@ -79,7 +89,10 @@ def _whole(message: Message, markup: Markup) -> str:
     if markup is Markup.MAIL:
         return mail.letter(items[0], message.title) if len(items) == 1 else mail.listing(message.sections, message.title)
     style = style_of(markup)
-    return text.letter(items[0], style) if len(items) == 1 else text.listing(message.sections, style)
+    if len(items) == 1:
+        return text.letter(items[0], style)
+    pieces = (text.listing(message.sections, style), text.footer(message.sections, style))
+    return style.gap.join(piece for piece in pieces if piece)
 
 
 def _only(sections: Sequence[Section], items: Sequence[Item]) -> list[Section]:
@@ -115,7 +128,7 @@ class _Fitting:
         return self.profile.limits
 
     def parts(self) -> tuple[Part, ...]:
-        title = text.clip(self.message.title, (self.limits.title or 250) - _COUNTER_ROOM)
+        title = self._title((self.limits.title or 250) - _COUNTER_ROOM)
         budget = self.limits.body - (len(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.on_top else 0)
         whole = _whole(self.message, self.profile.markup)
         if len(whole) <= budget and self._few_lines(whole):
@@ -129,6 +142,11 @@ class _Fitting:
             self._part(self._headline(head), body, items, files=files)
             for head, (body, items, files) in zip(heads, bodies, strict=True)
         )
+
+    def _title(self, room: int) -> str:
+        if self.limits.on_top and self.limits.body < _ROOM_FOR_NAMES:
+            return text.clip(self.message.title, room)
+        return _titled(self.message, room)
 
     def _headline(self, title: str) -> str:
         """The title, in markup where the channel reads it as such."""
@@ -266,9 +284,10 @@ class _Fitting:
 def _mails(message: Message, profile: Profile) -> tuple[Part, ...]:
     """Letters: one, with a file beside it where there is too much to read; without files up to three."""
     items, title = message.items, text.clip(message.title, profile.limits.title or 250)
+    subject = _titled(message, profile.limits.title or 250)
     many = len(items) > _MAIL_ROWS and profile.files
     if not many and len(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
-        return (_part(message, title, whole, items, Markup.MAIL),)
+        return (_part(message, subject, whole, items, Markup.MAIL),)
     lead = f"In all: {counts_by_platform(items)}."
     if profile.files:
         shown = items[:_MAIL_ROWS_SHOWN]

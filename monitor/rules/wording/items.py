@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from monitor.model import Alert, Event, ProviderKind, Severity, SourceStatus, Status
-from monitor.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, source_advice
+from monitor.model import Alert, ConnectionLink, Event, ProviderKind, Severity, SourceStatus, Status
+from monitor.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, monitor_advice, source_advice
 from monitor.rules.alerting import AlertReason
 from monitor.rules.wording import times
-from monitor.rules.wording.names import clean, clean_id, defuse, name, sentence
+from monitor.rules.wording.names import clean, clean_id, defuse, is_plain_id, name, sentence
 from monitor.rules.wording.parts import Tone
 
 RECOVERIES = frozenset({Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED})
@@ -28,6 +29,8 @@ class Dispatch:
     """An earlier try may have arrived: the message says that it may be a repeat."""
     late_by: timedelta | None = None
     """How much later than promised it goes out; None when it is in time."""
+    page: ConnectionLink | None = None
+    """The managed user's own connection page, while it is good: it stands where the dashboard's link would."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,17 @@ class Item:
     said_because: str = ""
     notes: tuple[str, ...] = ()
     advice: str = ""
-    link: str | None = None
+    link: str | None = field(default=None, repr=False)
+    """Where to do it. May be a secret: see `link_until`."""
+    link_until: str = ""
+    """For a connection page, which opens for whoever has its address: until when it is good. Empty for an ordinary link."""
     external_id: str | None = None
+    public_id: str = ""
+    """What the commands take as CONNECTION; empty for what is not about a connection."""
+    ack: str = ""
+    """The command that acknowledges it; empty where there is nothing to acknowledge."""
+    topic: str = ""
+    """What an alert about a source is about, where that is not the source as a whole: "LinkedIn outage"."""
     scope: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     own_title: str = ""
@@ -90,6 +102,15 @@ _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:[/?#][!#-;=?-Z\[\]_a-z~]*
 _STATUSES = frozenset(status.value for status in Status)
 _PLATFORM_LENGTH = 40
 _OVER = frozenset({Event.EXPIRED, Event.REVOKED})
+_NEWS = {
+    Event.EXPIRING_SOON: "expires soon",
+    Event.FAILING: "is failing",
+    Event.EXPIRED: "has expired",
+    Event.REVOKED: "was revoked",
+    Event.DISCONNECTED: "is disconnected",
+    Event.RECOVERED: "has recovered",
+}
+"""The statuses as a sentence says them; the status word itself stands beside it."""
 
 
 def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) -> Item:
@@ -100,6 +121,8 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
     subject = _subject(alert)
     service = PROVIDER_NAMES[alert.provider] if alert.provider else ""
     lasted = _lasted(story)
+    link, link_until = _link(story[-1], zone=zone)
+    public_id = _public_id(alert) if about_connection else ""
     return Item(
         alert=alert,
         alert_ids=tuple(dispatch.alert.id for dispatch in story),
@@ -120,8 +143,12 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         said_because=_said_because(story),
         notes=_notes(story),
         advice=_advice(alert),
-        link=alert.link if alert.link and _LINK.fullmatch(alert.link) else None,
+        link=link,
+        link_until=link_until,
         external_id=clean_id(alert.external_id or "") if about_connection else None,
+        public_id=public_id,
+        ack=_ack(alert, public_id),
+        topic="" if about_connection else _topic(alert),
         scope=_scope(alert),
         labels=alert.labels,
     )
@@ -177,22 +204,20 @@ def _lasted(story: Sequence[Dispatch]) -> str:
     was = _word(problems[-1])
     if not is_about_connection(last):
         was = "unreadable" if last.event is Event.SOURCE_RECOVERED and not last.subject else "in trouble"
-    return f"was {was} for {times.span(last.at - began)}"
+    return f"was {spoken(was)} for {times.span(last.at - began)}"
 
 
 def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str) -> str:
     if is_about_connection(alert):
         platform = PLATFORM_NAMES.get(_platform(alert), _platform(alert))
-        if lasted:
-            return f"{subject} on {platform} {lasted} and has {word}."
-        return f"{subject} on {platform} {'has' if alert.event in RECOVERIES else 'is'} {word}."
+        news = f"{lasted} and has {word}" if lasted else _NEWS.get(alert.event, f"is {spoken(word)}")
+        return f"{subject} on {platform} {news}."
     after = f" It {lasted}." if lasted else ""
     match alert.event:
         case Event.SOURCE_FAILING if alert.subject:
-            about = f"{alert.count} connections" if alert.count > 1 else "Connections"
-            return f"{about} of the source {alert.source} ({service}) changed all at once ({clean_id(spoken(alert.subject))})."
+            return _about_part(alert, service)
         case Event.SOURCE_RECOVERED if alert.subject:
-            return f"The source {alert.source} ({service}) is well again ({clean_id(spoken(alert.subject))}).{after}"
+            return f"{_about_part_over(alert, service)}{after}"
         case Event.SOURCE_FAILING if alert.status == SourceStatus.UNAUTHORIZED:
             return f"{service} refuses the API key of the source {subject} (unauthorized)."
         case Event.SOURCE_FAILING:
@@ -209,6 +234,47 @@ def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str
             return "This is a drill: a test of this channel, as it was planned."
         case _:
             return f"{spoken(alert.event.value).capitalize()}."
+
+
+def _subject_parts(alert: Alert) -> tuple[str, str]:
+    """What an alert's subject is about, and which: outage and twitter, channel and ops."""
+    kind, _, which = alert.subject.partition(":")
+    return kind, clean_id(which) if which else ""
+
+
+def _topic(alert: Alert) -> str:
+    kind, which = _subject_parts(alert)
+    match kind:
+        case "outage":
+            return f"{PLATFORM_NAMES.get(which, which)} outage"
+        case "missing":
+            return f"connections missing at {which}" if which else "connections missing"
+        case "unpolled":
+            return "not being watched"
+        case _:
+            return clean_id(spoken(alert.subject)) if alert.subject and alert.source else ""
+
+
+def _about_part(alert: Alert, service: str) -> str:
+    """Trouble with a part of a source."""
+    kind, which = _subject_parts(alert)
+    some, at = str(alert.count) if alert.count > 1 else "Some", f"of the source {alert.source} ({service})"
+    match kind:
+        case "outage":
+            return f"{some} {PLATFORM_NAMES.get(which, which)} connections {at} are refused at once."
+        case "missing":
+            return f"{some} connections {at} are missing from its list all at once."
+        case "unpolled":
+            return f"The source {alert.source} ({service}) is not being watched."
+        case _:
+            return f"The source {alert.source} ({service}) has trouble: {_topic(alert)}."
+
+
+def _about_part_over(alert: Alert, service: str) -> str:
+    where = f"The source {alert.source} ({service})"
+    if _subject_parts(alert)[0] == "unpolled":
+        return f"{where} is being watched again."
+    return f"{where} is well again: the trouble is over ({_topic(alert)})."
 
 
 def _report_lines(alert: Alert) -> list[str]:
@@ -244,7 +310,7 @@ def _said_because(story: Sequence[Dispatch]) -> str:
     lasted = f" after {times.span(alert.at - alert.opened_at)}" if alert.opened_at and alert.at > alert.opened_at else ""
     previous = first.previous or (_word(first) if first.event not in RECOVERIES and _word(first) != _word(alert) else None)
     previous = previous if len(story) > 1 and alert.event not in RECOVERIES else alert.previous
-    before = f": it was {clean_id(previous)}" if previous else ""
+    before = f": it was {spoken(clean_id(previous))}" if previous else ""
     if first.reason == AlertReason.FIRST and alert.event not in RECOVERIES:
         return f"First notice{before}."
     match alert.reason:
@@ -262,8 +328,8 @@ def _said_because(story: Sequence[Dispatch]) -> str:
         case AlertReason.RECOVERED:
             return f"Recovered{lasted}{before}."
         case _:
-            planned = alert.event in (Event.REPORT, Event.DRILL)
-            return f"Reason: {spoken(clean_id(alert.reason))}." if alert.reason and not planned else ""
+            # What is sent as planned, or about the monitor itself, has said why.
+            return f"Reason: {spoken(clean_id(alert.reason))}." if alert.reason and alert.source else ""
 
 
 def _stage(stage: timedelta) -> str:
@@ -282,7 +348,7 @@ def _notes(story: Sequence[Dispatch]) -> tuple[str, ...]:
     words = [_word(dispatch.alert) for dispatch in story]
     changes = [word for position, word in enumerate(words) if position == 0 or word != words[position - 1]]
     if len(changes) > 2:
-        notes.append(f"What happened since the last message: {', '.join(changes)}.")
+        notes.append(f"What happened since the last message: {', '.join(map(spoken, changes))}.")
     if any(dispatch.uncertain for dispatch in story):
         notes.append("This may be a repeat: an earlier try was cut off before its outcome was known.")
     return tuple(notes)
@@ -292,10 +358,29 @@ def _advice(alert: Alert) -> str:
     if alert.event in RECOVERIES:
         return "Nothing, it is well again."
     if alert.provider is None:
-        return ""
+        return monitor_advice(*_subject_parts(alert)) if alert.event is Event.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
         return advice(_platform(alert), Status(alert.event.value), alert.provider)
     return source_advice(alert.status, alert.provider) if alert.event is Event.SOURCE_FAILING else ""
+
+
+def _link(dispatch: Dispatch, *, zone: ZoneInfo | None) -> tuple[str | None, str]:
+    """Where to make it good, and for a connection page until when that opens."""
+    alert, page = dispatch.alert, dispatch.page
+    if page is not None and alert.event not in RECOVERIES and _LINK.fullmatch(page.url):
+        return page.url, times.moment(page.good_until, zone)
+    return alert.link if alert.link and _LINK.fullmatch(alert.link) else None, ""
+
+
+def _public_id(alert: Alert) -> str:
+    """The id that people see everywhere; where it cannot be shown as it is, the service's own."""
+    whole, own = alert.connection or "", clean_id(alert.external_id or "")
+    return whole if whole.endswith(f"/{own}") and is_plain_id(whole) else own
+
+
+def _ack(alert: Alert, public_id: str) -> str:
+    problem = alert.event in _STATUSES and alert.event not in RECOVERIES
+    return f"token-monitor ack {shlex.quote(public_id)}" if problem and is_plain_id(public_id) else ""
 
 
 def _scope(alert: Alert) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from monitor.rules.wording.items import Item
+from monitor.rules.wording.items import Item, spoken
 from monitor.rules.wording.message import Section
 from monitor.rules.wording.parts import Tone
+from monitor.rules.wording.text import page_note
 
 _COLOURS = {Tone.INFO: "#5f6368", Tone.SUCCESS: "#188038", Tone.WARNING: "#b06000", Tone.FAILURE: "#c5221f"}
 
@@ -42,13 +43,15 @@ def inside(item: Item) -> str:
     """What a letter about one alert says, without the page around it."""
     facts = "".join(f'<tr><td style="{_FACT}">{row}</td></tr>' for row in _particulars(item))
     why = " ".join(text for text in (item.cause, item.said_because) if text)
+    word = item.word if item.platform else spoken(item.word)
     blocks = [
-        f'<div>{_chip(item.word, item.tone)}</div><h1 style="{_HEADING};margin:10px 0">{escape(item.opening)}</h1>',
+        f'<div>{_chip(word, item.tone)}</div><h1 style="{_HEADING};margin:10px 0">{escape(item.opening)}</h1>',
         _paragraph(item.expiry, strong=True),
         *(_paragraph(line) for line in item.told),
         *(_paragraph(note) for note in item.notes),
         _paragraph(f"Why: {why}" if why else ""),
-        *_to_do(item.advice, item.link, item.service, urgent=item.rank > 0),
+        *_to_do(item.advice, item.link, item.link_until, item.service, urgent=item.rank > 0),
+        _acknowledge(item.ack),
         f"<table {_TABLE}>{facts}</table>" if facts else "",
         _alerts_of(item),
     ]
@@ -58,8 +61,10 @@ def inside(item: Item) -> str:
 def listing(sections: Sequence[Section], title: str, *, lead: str = "", more: str = "") -> str:
     """A table for each section. `lead` stands above them, `more` below."""
     tables = (_section(section) for section in sections)
+    open_ones = any(item.ack for section in sections for item in section.items)
+    foot = _acknowledge("token-monitor ack CONNECTION", one=True) if open_ones else ""
     head = f'<h1 style="{_HEADING};margin:0 0 8px">{escape(title)}</h1>'
-    return _page(title, [head, _paragraph(lead), *tables, _paragraph(more, strong=True)])
+    return _page(title, [head, _paragraph(lead), *tables, _paragraph(more, strong=True), foot])
 
 
 def _page(title: str, blocks: Iterable[str]) -> str:
@@ -80,18 +85,26 @@ def _paragraph(text: str, *, strong: bool = False) -> str:
     return f'<p style="margin:8px 0{weight}">{escape(text)}</p>' if text else ""
 
 
-def _to_do(advice: str, link: str | None, service: str, *, urgent: bool) -> Iterator[str]:
+def _to_do(advice: str, link: str | None, link_until: str, service: str, *, urgent: bool) -> Iterator[str]:
     yield _paragraph(f"What to do: {advice}" if advice else "")
     if link:
-        address, name = escape(link), escape(service or "it")
+        address, name = escape(link), "the connection page" if link_until else escape(service or "it")
         if urgent:
             yield f'<p style="margin:12px 0 2px"><a href="{address}" style="{_BUTTON}">Open {name}</a></p>'
-        yield f'<p style="margin:0 0 12px;{_QUIET}">Link: <a href="{address}" style="color:inherit">{address}</a></p>'
+        note = f"<br>{escape(page_note(link_until))}" if link_until else ""
+        yield f'<p style="margin:0 0 12px;{_QUIET}">Link: <a href="{address}" style="color:inherit">{address}</a>{note}</p>'
+
+
+def _acknowledge(command: str, *, one: bool = False) -> str:
+    if not command:
+        return ""
+    which = "Acknowledge one" if one else "Acknowledge"
+    return f'<p style="margin:8px 0;{_QUIET}">{which}: <span style="{_MONO}">{escape(command)}</span></p>'
 
 
 def _particulars(item: Item) -> Iterator[str]:
     if item.external_id is not None:
-        yield f'Connection: <span style="{_MONO}">{escape(item.external_id)}</span>'
+        yield f'Connection: <span style="{_MONO}">{escape(item.public_id)}</span>'
         yield escape(f"Platform: {item.platform}")
     if item.source:
         place = f"{item.source} ({item.service})" if item.service else item.source
@@ -104,8 +117,10 @@ def _section(section: Section) -> str:
     rows = "".join(f'<tr><td style="{_ROW}">{_row(item, section)}</td></tr>' for item in section.items)
     return (
         '<div style="font-size:12px"><br></div><h2 style="font-size:16px;margin:6px 0 4px">'
-        f"{_chip(section.word, section.items[0].tone)} {escape(section.headline)}</h2><table {_TABLE}>{rows}</table>"
-        + "".join(_to_do(section.advice or "", section.link, section.service, urgent=section.items[0].rank > 0))
+        f"{_chip(section.label, section.items[0].tone)} {escape(section.headline)}</h2><table {_TABLE}>{rows}</table>"
+        + "".join(
+            _to_do(section.advice or "", section.link, section.link_until, section.service, urgent=section.items[0].rank > 0)
+        )
     )
 
 
@@ -125,7 +140,8 @@ def _row(item: Item, section: Section) -> str:
     told = [lasted, item.expiry, *item.told, *item.notes, f"Why: {why}" if why else "", f"What to do: {own}" if own else ""]
     rest = "".join(f"<br>{escape(text)}" for text in told if text)
     if item.link and section.link is None:
-        rest += f'<br><a href="{escape(item.link)}" style="color:inherit">{escape(item.link)}</a>'
+        note = f" (good until {escape(item.link_until)})" if item.link_until else ""
+        rest += f'<br><a href="{escape(item.link)}" style="color:inherit">{escape(item.link)}</a>{note}'
     return f"{first}{rest}"
 
 

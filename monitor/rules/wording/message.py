@@ -31,8 +31,15 @@ class Section:
     """What to do about all of them; None where that differs from item to item."""
     link: str | None = None
     """Where to do it, where it is the same for all."""
+    link_until: str = ""
+    """For a connection page: until when it is good."""
     total: int = 1
     """How many items there are in all, where a part shows only some."""
+
+    @property
+    def label(self) -> str:
+        """The status word, exactly as users know a connection's; what is none is said in plain words."""
+        return self.word if self.platform is not None else spoken(self.word)
 
     @property
     def headline(self) -> str:
@@ -59,6 +66,9 @@ class Message:
         return tuple(item for section in self.sections for item in section.items)
 
 
+_MOST_NAMED = 12
+"""Of more than these a few names in the title say nothing."""
+_NAMES_SHOWN = 3
 _TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
 
 
@@ -123,11 +133,22 @@ def title_of(items: Sequence[Item]) -> str:
     if total := sum(problems.values()):
         words = ", ".join(f"{count} {spoken(word)}" for word, count in problems.items())
         parts.append(f"{total} connection{' needs' if total == 1 else 's need'} you: {words}")
-    others = Counter(item.event for item in items if item.platform is None or item.event in RECOVERIES)
-    parts += [_counted(event, count) for event, count in others.items()]
+    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERIES)
+    parts += [_counted(event, count, in_part=in_part) for (event, in_part), count in others.items()]
     sources = {item.source for item in items}
     where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources else ""
     return "; ".join(parts) + where
+
+
+def names_of(items: Sequence[Item]) -> str:
+    """Who is affected, for the end of a title: Acme, Beta and 3 more. Empty where that says nothing, or nobody could read it."""
+    kinds = {(item.platform is not None, item.event in RECOVERIES) for item in items}
+    if not 1 < len(items) <= _MOST_NAMED or kinds not in ({(True, False)}, {(True, True)}):
+        return ""
+    names = list(dict.fromkeys(item.subject for item in items))
+    if len(names) <= _NAMES_SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[: _NAMES_SHOWN - 1])} and {len(names) - _NAMES_SHOWN + 1} more"
 
 
 def counts_by_platform(items: Sequence[Item]) -> str:
@@ -156,6 +177,7 @@ def _incident_key(alert: Alert) -> tuple[object, ...]:
 
 def _section_of(items: tuple[Item, ...]) -> Section:
     first = items[0]
+    one_link = all(item.link == first.link for item in items)
     return Section(
         word=first.word,
         platform=first.platform,
@@ -164,13 +186,18 @@ def _section_of(items: tuple[Item, ...]) -> Section:
         items=items,
         total=len(items),
         advice=first.advice if all(item.advice == first.advice for item in items) else None,
-        link=first.link if all(item.link == first.link for item in items) else None,
+        link=first.link if one_link else None,
+        link_until=first.link_until if one_link else "",
     )
 
 
-def _counted(event: Event, count: int) -> str:
+def _counted(event: Event, count: int, *, in_part: bool) -> str:
     plural = "" if count == 1 else "s"
     match event:
+        case Event.SOURCE_FAILING if in_part:
+            return f"{count} source{plural} {'has' if count == 1 else 'have'} trouble"
+        case Event.SOURCE_RECOVERED if in_part:
+            return f"{count} source{plural} {'is' if count == 1 else 'are'} well again"
         case Event.RECOVERED:
             return f"{count} connection{plural} recovered"
         case Event.SOURCE_FAILING:
@@ -186,7 +213,7 @@ def _single_title(item: Item) -> str:
         return item.own_title
     head = f"[{spoken(item.word).upper()}] "
     if item.platform is None:
-        return head + item.subject + (f" ({item.service})" if item.service else "")
+        return head + item.subject + (f" ({item.service})" if item.service else "") + (f": {item.topic}" if item.topic else "")
     more = f", {item.left} left" if item.left else f", {item.lasted}" if item.lasted else ""
     return f"{head}{item.subject} ({item.platform}) at {item.source}{more}"
 

@@ -19,6 +19,7 @@ NAME_LENGTH = 80
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x1b")
 _SPACE = re.compile(r"\s+")
 _STACKED_MARKS = 3
+_LONGEST_ID = 512  # source, managed user and the service's own id
 _JOINERS = "\u200c\u200d"
 _BLANK = re.compile("[\\s\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0f\u200c\u200d]*")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:~+=|-]|/(?!/))*")
@@ -34,6 +35,8 @@ _DOUBLED = re.compile(r"([*_~|])(?=\1)")
 
 def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") -> str:
     """One line of at most `limit` characters without control, bidi or invisible ones; `otherwise` where nothing is left."""
+    if text and text.isascii() and text.isprintable() and "  " not in text and text[0] != " " != text[-1]:
+        return text if len(text) <= limit else _cut(text, limit)  # what nearly every text is, in a twentieth of the time
     kept: list[str] = []
     marks = 0
     for character in _ANSI.sub("", text or ""):
@@ -52,7 +55,11 @@ def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") ->
     line = _SPACE.sub(" ", "".join(kept)).strip()
     if _BLANK.fullmatch(line):
         return otherwise
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "\u2026"
+    return line if len(line) <= limit else _cut(line, limit)
+
+
+def _cut(line: str, limit: int) -> str:
+    return line[: limit - 1].rstrip() + "\u2026"
 
 
 def defuse(line: str, *, domains: bool = True) -> str:
@@ -78,6 +85,11 @@ def sentence(text: str | None) -> str:
     """What an API or platform answered, ready for a message and ending in a full stop; empty for nothing."""
     line = defuse(clean(text, limit=256))
     return line if not line or line[-1] in ".!?\u2026" else line + "."
+
+
+def is_plain_id(text: str) -> bool:
+    """Whether an id is harmless as it is, in any message and (quoted) on a command line."""
+    return _PLAIN_ID.fullmatch(text) is not None and len(text) <= _LONGEST_ID
 
 
 def clean_id(text: str, *, limit: int = 256) -> str:

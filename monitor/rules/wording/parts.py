@@ -89,5 +89,7 @@ class Part:
     """Where the channel keeps incidents of its own: the stable id of ours."""
     resolves: bool = False
     """Where `incident` is set: whether that is over with this."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Addresses within it that open a connection page: of no use in any record of what a service answered."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Mail headers that keep an incident's messages in one thread. Other channels ignore them."""

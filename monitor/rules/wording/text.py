@@ -22,7 +22,7 @@ def letter(item: Item, style: Style) -> str:
         [f"- {style.escape(line)}" for line in item.told],
         [style.escape(note) for note in item.notes],
         [style.escape(line) for line in _reasons(item)],
-        list(_to_do(item.advice, item.link, style)),
+        [*_to_do(item.advice, item.link, item.link_until, style), *_acknowledge(item.ack, style)],
         list(_particulars(item, style)),
     ]
     blocks = [style.newline.join(line for line in lines if line) for lines in paragraphs]
@@ -43,16 +43,29 @@ def _reasons(item: Item) -> Iterator[str]:
         yield f"Why: {why}"
 
 
-def _to_do(advice: str, link: str | None, style: Style) -> Iterator[str]:
+def _to_do(advice: str, link: str | None, link_until: str, style: Style) -> Iterator[str]:
     if advice:
         yield style.escape(f"What to do: {advice}")
     if link:
-        yield f"Link: {style.link(link)}"
+        yield f"{'Connection page' if link_until else 'Link'}: {style.link(link)}"
+    if link and link_until:
+        yield style.escape(page_note(link_until))
+
+
+def _acknowledge(command: str, style: Style) -> Iterator[str]:
+    if command:
+        yield f"Acknowledge: {style.code(command)}"
+
+
+def page_note(until: str) -> str:
+    """What to know of a connection page."""
+    return f"It is good until {until}, for whoever has its address: pass it on to the one who reconnects, and to nobody else."
 
 
 def _particulars(item: Item, style: Style) -> Iterator[str]:
     if item.external_id is not None:
-        yield f"Connection: {style.code(item.external_id)}"
+        yield style.escape(f"Status: {item.word}")
+        yield f"Connection: {style.code(item.public_id)}"
         yield style.escape(f"Platform: {item.platform}")
     if item.source:
         place = f"{item.source} ({item.service})" if item.service else item.source
@@ -86,19 +99,26 @@ def _paragraph(section: Section, one: Callable[[Item, Section, Style], str], sty
 
 def to_do(section: Section, style: Style) -> Iterator[str]:
     """What is to be done about a whole section."""
-    return _to_do(section.advice or "", section.link, style)
+    return _to_do(section.advice or "", section.link, section.link_until, style)
+
+
+def footer(sections: Sequence[Section], style: Style) -> str:
+    """How to say that somebody cares for one of them; empty where there is nothing to acknowledge."""
+    open_ones = any(item.ack for section in sections for item in section.items)
+    return f"Acknowledge one: {style.code('token-monitor ack CONNECTION')}" if open_ones else ""
 
 
 def heading(section: Section, style: Style) -> str:
     """What a section is about."""
-    return style.strong(_joined(": ", section.word, section.headline))
+    return style.strong(_joined(": ", section.label, section.headline))
 
 
 def entry(item: Item, section: Section, style: Style) -> str:
     """One alert of several, in a few lines."""
     if item.own_body:
         return item.own_body
-    own = _to_do("" if section.advice == item.advice else item.advice, None if section.link == item.link else item.link, style)
+    advice, link = "" if section.advice == item.advice else item.advice, None if section.link == item.link else item.link
+    own = _to_do(advice, link, item.link_until, style)
     first = style.escape(item.opening) if item.external_id is None else named(item, style)
     opening = style.escape(item.opening) if item.lasted and item.external_id is not None else ""
     said = [

@@ -1,0 +1,264 @@
+"""The probe's own way through the HTTP adapter, without httpx's objects: the same bounds and the same words as for lists."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderRateLimited, ProviderUnauthorized, ProviderUnreachable
+from monitor.model import ProbeAnswer, ProviderKind
+from monitor.providers.settings import Limits
+from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire
+from tests.contract.test_connections import context_of, proxying
+from tests.fakes import ManualClock
+
+KIND = ProviderKind.POSTPOST
+OK = {"status": "ok", "message": "Connection is valid"}
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+async def probe(response: Response, clock: ManualClock, *, limits: Limits = QUICK, **over: Any) -> ProbeAnswer:
+    async with running(lambda _: response) as server, connected(source(KIND, server, **over), clock, limits=limits) as provider:
+        return await provider.probe("linkedin-1", scope=None)
+
+
+@contextmanager
+def refused(kind: type[ProviderError]) -> Iterator[pytest.ExceptionInfo[ProviderError]]:
+    """The block raises this, and shows the key nowhere."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert len(str(caught.value)) < 400
+
+
+async def test_a_probe_is_one_post_with_an_empty_body_and_the_key_in_one_header(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server, connected(source(KIND, server), clock) as provider:
+        assert (await provider.probe("linkedin-1", scope=None)).status == "ok"
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("POST", "/test-connection/linkedin-1", b"")
+    assert {name: text for name, text in request.headers.items() if KEY in text} == {"x-api-key": KEY}
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("external_id", "path"),
+    [
+        ("telegram--100/..", "/test-connection/telegram--100%2F.."),
+        ("x-../../admin", "/test-connection/x-..%2F..%2Fadmin"),
+        ("x-a&b'(c)=d+e f", "/test-connection/x-a%26b%27%28c%29%3Dd%2Be%20f"),
+        ("x-?q=1#f", "/test-connection/x-%3Fq%3D1%23f"),
+        ("x-100%25", "/test-connection/x-100%2525"),
+        ("bluesky-did:plc:ü~", "/test-connection/bluesky-did:plc:%C3%BC~"),
+    ],
+)
+async def test_S09_an_id_stays_one_segment_byte_for_byte(external_id: str, path: str, clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server, connected(source(KIND, server), clock) as provider:
+        await provider.probe(external_id, scope=None)
+    assert server.paths == [path]
+
+
+async def test_a_managed_users_probe_carries_the_users_header_and_the_owners_does_not(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server, connected(source(KIND, server), clock) as provider:
+        await provider.probe("x-1", scope="65f0c0ffee0000000000a11c")
+        await provider.probe("x-1", scope=None)
+    first, second = server.requests
+    assert first.headers["x-postpost-user-id"] == "65f0c0ffee0000000000a11c"
+    assert "x-postpost-user-id" not in second.headers
+
+
+async def test_probes_reuse_their_connection(clock: ManualClock) -> None:
+    ports: set[int] = set()
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ports.add(writer.get_extra_info("peername")[1])
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(HEAD + b'content-length: 15\r\n\r\n{"status":"ok"}')
+            await writer.drain()
+
+    listener = await asyncio.start_server(on_connection, "127.0.0.1", 0)
+    async with running(lambda _: as_json(OK)) as server:
+        server.port = listener.sockets[0].getsockname()[1]
+        async with connected(source(KIND, server), clock) as provider:
+            for number in range(20):
+                assert (await provider.probe(f"x-{number}", scope=None)).status == "ok"
+    listener.close()
+    assert len(ports) == 1
+
+
+async def test_N02_refused(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server:
+        settings = source(KIND, server)
+    async with connected(settings, clock) as provider:
+        with refused(ProviderUnreachable) as caught:
+            await provider.probe("x-1", scope=None)
+    assert "refused" in str(caught.value)
+
+
+async def test_N04_reset_in_the_body(clock: ManualClock) -> None:
+    with refused(ProviderUnreachable):
+        await probe(wire(HEAD + b'content-length: 500\r\n\r\n{"sta', then_reset=True), clock)
+
+
+async def test_N05_slow_loris_meets_the_deadline_of_the_whole_exchange(clock: ManualClock) -> None:
+    slow = wire(HEAD + b"content-length: 500\r\n\r\n" + b"{" * 400, pause=0.02)
+    with refused(ProviderUnreachable) as caught:
+        await probe(slow, clock, limits=replace(QUICK, probe_timeout=0.3))
+    assert "timeout" in str(caught.value)
+
+
+async def test_N08_N10_refusals_of_the_key_and_of_the_pace_are_told_apart(clock: ManualClock) -> None:
+    with refused(ProviderUnauthorized):
+        await probe(as_json({"error": f"Invalid API key {KEY}"}, status=401), clock)
+    with refused(ProviderRateLimited) as caught:
+        await probe(as_json({"error": "slow down"}, status=429, Retry_After="45"), clock)
+    assert isinstance(caught.value, ProviderRateLimited)
+    assert caught.value.retry_after == 45.0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HEAD + b'content-length: 500\r\n\r\n{"status":"ok"}',
+        HEAD + b'transfer-encoding: chunked\r\n\r\n5\r\n{"sta\r\n',
+        b'HTTP/1.0 200 OK\r\n\r\n{"status":"o',
+        b"",
+        b"HTTP/1.1 200 OK\r\nx-big: " + b"a" * 200_000 + b"\r\n\r\n{}",
+        b"what is this\r\n\r\n",
+        HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        HEAD + b"content-length: 20\r\n\r\n<html>sign in</html>",
+    ],
+    ids=["length", "chunked", "closed", "nothing", "header", "status line", "two lengths", "bad chunk", "204", "html"],
+)
+async def test_N11_N12_N15_what_is_no_answer_is_raised_in_our_words(raw: bytes, clock: ManualClock) -> None:
+    with refused(ProviderError) as caught:
+        await probe(wire(raw), clock)
+    assert isinstance(caught.value, (ProviderUnreachable, ProviderPayloadInvalid))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_N13_a_huge_body_is_given_up_early(announced: bool, clock: ManualClock) -> None:
+    head = HEAD + (b"content-length: 99999999999999999" if announced else b"connection: close") + b"\r\n\r\n"
+    with refused(ProviderPayloadInvalid) as caught:
+        await probe(wire(head + b" " * 100_000), clock, limits=replace(QUICK, other_bytes=4096))
+    assert "larger than" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(gzip.compress(b"{}")), gzip.compress(b"{" + b" " * 500_000 + b"}"), b"no gzip at all"],
+    ids=["twice", "inflates", "bad"],
+)
+async def test_N14_compressed_nonsense_is_invalid(packed: bytes, clock: ManualClock) -> None:
+    with refused(ProviderPayloadInvalid):
+        await probe(Response(body=packed, headers={"content-encoding": "gzip"}), clock)
+
+
+async def test_gzip_and_deflate_are_decoded(clock: ManualClock) -> None:
+    body = b'{"status": "ok"}'
+    for encoding, packed in [("gzip", gzip.compress(body)), ("deflate", zlib.compress(body)), ("identity", body)]:
+        answer = await probe(Response(body=packed, headers={"content-encoding": encoding}), clock)
+        assert (encoding, answer.status) == (encoding, "ok")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_N07_no_redirect_is_followed(status: int, clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as other:
+        with refused(ProviderPayloadInvalid) as caught:
+            await probe(Response(status=status, headers={"location": f"http://127.0.0.1:{other.port}/"}), clock)
+    assert other.requests == []
+    assert "redirect" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk_canary\n", " sk_canary", "sk_canäry", "", "sk_\x00"])
+async def test_S01_a_key_that_no_header_takes_is_not_sent_and_not_shown(key: str, clock: ManualClock) -> None:
+    async with (
+        running(lambda _: as_json(OK)) as server,
+        connected(source(KIND, server, api_key=Secret(key)), clock) as provider,
+    ):
+        for _ in range(2):
+            with pytest.raises(ProviderUnauthorized) as caught:
+                await provider.probe("x-1", scope=None)
+            assert "canary" not in "".join(traceback.format_exception(caught.value))
+        assert server.requests == []
+
+
+async def test_S01_an_echoed_key_is_taken_out(clock: ManualClock) -> None:
+    assert (await probe(as_json({"status": "error", "message": f"no {KEY}"}), clock)).message == "no <secret>"
+
+
+async def test_cookies_are_never_kept(clock: ManualClock) -> None:
+    """Through a name, because aiohttp's own jar would refuse an address anyway."""
+    async with (
+        running(lambda _: as_json(OK, Set_Cookie="session=1; Path=/")) as server,
+        connected(source(KIND, server, host="localhost"), clock) as provider,
+    ):
+        for _ in range(2):
+            await provider.probe("x-1", scope=None)
+        assert not any("cookie" in request.headers for request in server.requests)
+
+
+async def test_cancelled_probes_leave_the_connections_usable(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server, connected(source(KIND, server), clock) as provider:
+        server.delay = 5
+        for _ in range(30):
+            task = asyncio.create_task(provider.probe("x-1", scope=None))
+            await server.asked.wait()
+            server.asked.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        server.delay = 0
+        assert (await provider.probe("x-1", scope=None)).status == "ok"
+
+
+async def test_a_probe_goes_over_tls_and_through_the_sources_proxy(clock: ManualClock, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    async with (
+        running(lambda _: as_json(OK), context=context_of(authority.issue_cert("localhost"))) as server,
+        proxying() as proxy,
+    ):
+        secret = Secret(f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        settings = source(KIND, server, scheme="https", host="localhost", ca_file=ca_file, proxy=secret)
+        async with connected(settings, clock) as provider:
+            assert (await provider.probe("x-1", scope=None)).status == "ok"
+    (head,) = proxy.heads
+    assert head.startswith(f"CONNECT localhost:{server.port} ")
+    assert "proxy-authorization: basic " in head.lower()
+    assert KEY not in head
+    assert "proxy-authorization" not in server.requests[0].headers
+
+
+async def test_N06_a_probe_to_a_doubtful_server_is_not_sent(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK), context=context_of(trustme.CA().issue_cert("localhost"))) as server:
+        async with connected(source(KIND, server, scheme="https", host="localhost"), clock) as provider:
+            with refused(ProviderUnreachable) as caught:
+                await provider.probe("x-1", scope=None)
+        assert server.requests == []
+    assert "TLS" in str(caught.value)
+
+
+async def test_what_the_probes_of_one_source_share_is_not_changed_by_any_of_them(clock: ManualClock) -> None:
+    """The headers are made once: a managed user's must not stay in them."""
+
+    def answer(request: Request) -> Response:
+        return as_json({"status": "ok", "message": request.headers.get("x-postpost-user-id", "owner")})
+
+    users = [None, "65f0c0ffee0000000000a11c", None, "65f0c0ffee0000000000a11d"]
+    async with running(answer) as server, connected(source(KIND, server), clock) as provider:
+        answers = await asyncio.gather(*(provider.probe("x-1", scope=user) for user in users))
+    assert [each.message for each in answers] == [user or "owner" for user in users]

@@ -1,0 +1,117 @@
+"""What a poll compares a list against: counts, the restless, marks and spans, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from monitor.model import ConnectionState, ProviderKind
+from monitor.store import Store, connections, listings, scopes
+from monitor.store.connections import NewConnection
+from monitor.store.listings import Restless, Standing
+from monitor.store.sources import sync_sources
+from tests.factories import NOW, make_state
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _sources(store: Store) -> None:
+    with store.write() as conn:
+        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test"), ("studio", ProviderKind.POSTPEER, "b.test")], NOW)
+
+
+def flagged(external_id: str, flag: str, **over: Any) -> ConnectionState:
+    state = make_state(external_id=external_id, **over)
+    return replace(state, verdict=replace(state.verdict, flags=frozenset({"a", flag})))
+
+
+def add(store: Store, *states: ConnectionState, source: str = "agency") -> list[int]:
+    rows = [NewConnection(state=state, fingerprint=f"mark-{state.snapshot.external_id}") for state in states]
+    with store.write() as conn:
+        return connections.insert(conn, source=source, provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
+
+
+def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) -> None:
+    add(
+        store,
+        make_state(external_id="x-1"),
+        make_state(external_id="x-2", missing=1),
+        make_state(external_id="x-3", recheck_at=NOW),
+        make_state(external_id="x-4", recheck_at=NOW + timedelta(microseconds=1)),
+        flagged("x-5", "unreadable"),
+        flagged("x-6", "scope_gone"),
+        flagged("x-7", "conflict"),
+        make_state(external_id="x-1", scope="u1"),
+    )
+    add(store, make_state(external_id="y-1"), source="studio")
+    with store.write() as conn:
+        scopes.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
+        scopes.save_suspects(conn, "agency", {"u2": 2})
+    with store.read() as conn:
+        assert listings.standings(conn, "agency", NOW) == {
+            None: Standing(digest="d1", present=6, restless=4),
+            "u1": Standing(digest=None, present=1, restless=0),
+            "u2": Standing(digest=None, present=0, restless=0, suspect_polls=2),
+        }
+        found = listings.restless(conn, "agency", NOW)
+    assert set(found) == {None}
+    assert sorted(found[None]) == [
+        Restless("x-2", missing=True),
+        Restless("x-3", missing=False),
+        Restless("x-5", missing=False),
+        Restless("x-6", missing=False),
+    ]
+
+
+def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: Store) -> None:
+    first, _, _ = add(
+        store,
+        make_state(external_id="x-1"),
+        make_state(external_id="x-2", expires_at=None, expires_before=NOW + HOUR),
+        make_state(external_id="x-3", scope="u1", expires_at=None, expires_before=NOW),
+    )
+    with store.write() as conn:
+        assert listings.marks(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
+        assert listings.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
+        assert listings.spans(conn, "agency", "u1") == {"x-3": NOW}
+        connections.retire(conn, first, NOW)
+        connections.set_marks(conn, [(first + 1, "other")])
+        assert listings.marks(conn, "agency", None) == {"x-2": "other"}
+        assert listings.standings(conn, "agency", NOW)[None].present == 1
+
+
+def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None:
+    """Writing down a scope without one takes it away: nothing stands for what was not read whole."""
+    with store.write() as conn:
+        scopes.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
+        scopes.save_suspects(conn, "agency", {None: 1})
+        assert listings.standings(conn, "agency", NOW)[None] == Standing(digest="d1", present=0, restless=0, suspect_polls=1)
+        scopes.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
+        assert listings.standings(conn, "agency", NOW)[None].digest is None
+
+
+@pytest.mark.parametrize("count", [3, 500])
+def test_row_ids_are_found_by_what_a_list_calls_the_connections(store: Store, count: int) -> None:
+    """Few by their ids, many by one walk."""
+    made = add(store, *(make_state(external_id=f"x-{number}", scope="u1" if number % 2 else None) for number in range(count)))
+    wanted = {f"x-{number}" for number in range(count + 9)}
+    with store.read() as conn:
+        assert listings.ids(conn, "agency", "u1", wanted) == {f"x-{number}": made[number] for number in range(1, count, 2)}
+        assert listings.ids(conn, "studio", "u1", wanted) == listings.ids(conn, "agency", None, set()) == {}
+
+
+def test_only_what_differs_is_written(store: Store) -> None:
+    """What is stored beside it and was changed by somebody else stays."""
+    state = make_state()
+    (key,) = add(store, state)
+    after = replace(state, missing=1, verdict=replace(state.verdict, message="New."))
+    with store.write() as conn:
+        conn.exec_driver_sql("UPDATE connections SET username = 'other'")
+        connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=state)])
+        connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=after)])
+        found = connections.load(conn, [key])[key]
+    assert found == replace(after, snapshot=replace(state.snapshot, username="other"))

@@ -1,0 +1,196 @@
+"""Pages of connections and alerts, filtered and sorted by either database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from monitor.model import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
+from monitor.rules.forecast import need_of
+from monitor.store import Store, alert_pages, connection_pages, connections
+from monitor.store.alert_pages import WantedAlerts
+from monitor.store.connection_pages import Order, Wanted
+from monitor.store.connections import ConnectionRow
+from tests.command_line import add_source
+from tests.factories import NOW, make_snapshot, make_state
+from tests.web_world import KINDS, fill
+
+SOURCES = sorted(KINDS)
+
+
+def page(store: Store, wanted: Wanted, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
+    with store.read() as conn:
+        return [row.public_id for row in connection_pages.list_page(conn, wanted, order=order, limit=limit, offset=offset)]
+
+
+def rows_of(store: Store) -> list[ConnectionRow]:
+    with store.read() as conn:
+        return list(connections.list_connections(conn))
+
+
+def test_filters_are_anded_on_either_database(store: Store) -> None:
+    fill(store, NOW)
+    rows = rows_of(store)
+    cases: list[tuple[Wanted, Callable[[ConnectionRow], bool]]] = [
+        (Wanted(sources=SOURCES), lambda _: True),
+        (Wanted(sources=["agency", "nobody"]), lambda row: row.source == "agency"),
+        (Wanted(sources=[]), lambda _: False),
+        (Wanted(sources=SOURCES, statuses=[]), lambda _: False),
+        (
+            Wanted(sources=SOURCES, platforms=["linkedin", "threads"]),
+            lambda row: row.state.snapshot.platform in ("linkedin", "threads"),
+        ),
+        (
+            Wanted(sources=SOURCES, statuses=[Status.EXPIRED, Status.REVOKED]),
+            lambda row: row.state.verdict.status in ("expired", "revoked"),
+        ),
+        (Wanted(sources=SOURCES, text="nOrDlIcHt"), lambda row: "Nordlicht" in row.state.snapshot.label),
+        (Wanted(sources=SOURCES, text="agency/linkedin"), lambda row: row.public_id.startswith("agency/linkedin")),
+        (Wanted(sources=SOURCES, text="%"), lambda _: False),
+        (Wanted(sources=SOURCES, text="\\"), lambda _: False),
+        (
+            Wanted(sources=["south"], platforms=["bluesky"], statuses=[Status.UNKNOWN], text="sky"),
+            lambda row: row.source == "south" and row.state.snapshot.platform == "bluesky",
+        ),
+    ]
+    for wanted, expected in cases:
+        found = [row.public_id for row in rows if expected(row)]
+        for order in Order:
+            assert sorted(page(store, wanted, order=order)) == sorted(found), (wanted, order)
+        with store.read() as conn:
+            assert sum(connection_pages.count_matching(conn, wanted).values()) == len(found)
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> None:
+    states = [make_state(external_id=f"c{number:03}", expires_at=NOW + timedelta(days=number % 7 + 10)) for number in range(70)]
+    states += [make_state(external_id=f"n{number:03}", expires_at=None, status=Status.UNKNOWN) for number in range(20)]
+    states += [make_state(external_id=f"e{number:03}", status=Status.EXPIRED) for number in range(30)]
+    add_source(store, "agency", states, now=NOW)
+    wanted = Wanted(sources=["agency"])
+    whole = page(store, wanted, order=order)
+    parts = [each for offset in range(0, 140, 17) for each in page(store, wanted, order=order, limit=17, offset=offset)]
+    assert parts == whole
+    assert len(set(whole)) == 120
+    ranks = {row.public_id: row for row in rows_of(store)}
+    far = NOW + timedelta(days=9999)
+    keys: dict[Order, Callable[[str], object]] = {
+        Order.WORST: lambda name: (-ranks[name].state.verdict.status.rank, ranks[name].state.token.expires_at or far),
+        Order.EXPIRY: lambda name: ranks[name].state.token.expires_at or far,
+        Order.SINCE: lambda name: -ranks[name].state.verdict.since.timestamp(),
+        Order.NAME: lambda name: ranks[name].state.snapshot.label,
+    }
+    assert [keys[order](name) for name in whole] == sorted(keys[order](name) for name in whole)  # type: ignore[type-var]
+
+
+def test_counts_are_of_every_combination(store: Store) -> None:
+    fill(store, NOW)
+    with store.read() as conn:
+        counted = connection_pages.count_all(conn, ["agency", "south"])
+    expected: dict[tuple[str, str, str], int] = {}
+    for row in rows_of(store):
+        if row.source in ("agency", "south"):
+            key = row.source, row.state.snapshot.platform, row.state.verdict.status.value
+            expected[key] = expected.get(key, 0) + 1
+    assert {(each.source, each.platform, each.status.value): each.number for each in counted} == expected
+
+
+def test_retired_connections_are_on_no_page_and_in_no_count(store: Store) -> None:
+    keys = add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b")], now=NOW)
+    with store.write() as conn:
+        connections.retire(conn, keys[0], NOW)
+    wanted = Wanted(sources=["agency"])
+    assert page(store, wanted) == ["agency/b"]
+    with store.read() as conn:
+        assert [each.number for each in connection_pages.count_all(conn, ["agency"])] == [1]
+        assert sum(each.number for each in connection_pages.coming(conn, wanted, now=NOW, until=NOW + timedelta(days=90))) == 1
+        found = connection_pages.find_one(conn, "agency/a")
+    assert found is not None
+    assert found.retired_at == NOW
+
+
+def refreshed(hours: float) -> Refresh:
+    return Refresh(connected_at=NOW - timedelta(days=9), last_refreshed_at=NOW - timedelta(hours=hours))
+
+
+def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
+    """The database's condition and the rule say the same of every combination."""
+    until = NOW + timedelta(days=90)
+    dates: list[datetime | None] = [
+        None,
+        NOW - timedelta(hours=1),
+        NOW + timedelta(hours=30),
+        NOW + timedelta(days=20, hours=5),
+        until + timedelta(hours=1),
+    ]
+    refreshes = [None, Refresh(), refreshed(1), Refresh(connected_at=NOW - timedelta(days=30))]
+    for provider in (ProviderKind.POSTPOST, ProviderKind.PUBLORA, ProviderKind.POSTBREEZE):
+        states: list[ConnectionState] = []
+        for platform in ("linkedin", "tiktok", "facebook", "twitter"):
+            for instant in dates:
+                for refresh in refreshes:
+                    for status in (Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.EXPIRED):
+                        name = f"{platform}{len(states)}"
+                        states.append(
+                            make_state(external_id=name, platform=platform, expires_at=instant, refresh=refresh, status=status)
+                        )
+        add_source(store, provider.value, states, now=NOW, provider=provider)
+        expected: dict[tuple[str, date], int] = {}
+        for state in states:
+            need = need_of(state, connection="x", source=provider.value, provider=provider, now=NOW, within=until - NOW)
+            # A date that has passed while nobody was told moves the verdict first: the timeline shows what is to come.
+            if need is None or need.overdue or (need.by <= NOW and state.verdict.status is not Status.EXPIRING_SOON):
+                continue
+            key = state.snapshot.platform, need.by.date()
+            expected[key] = expected.get(key, 0) + 1
+        with store.read() as conn:
+            found = connection_pages.coming(conn, Wanted(sources=[provider.value]), now=NOW, until=until)
+        assert {(each.platform, each.first.date()): each.number for each in found} == expected
+        assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
+
+
+def test_a_connection_is_found_by_its_whole_id_alone(store: Store) -> None:
+    names = ("same", "a/b", "user1/same", "%", "Same")
+    states = [make_state(external_id=name) for name in names]
+    states.append(make_state(snapshot=make_snapshot(external_id="same", scope="user1")))
+    add_source(store, "agency", states, now=NOW)
+    add_source(
+        store,
+        "south",
+        [make_state(snapshot=make_snapshot(external_id="same", scope="ws_1"))],
+        now=NOW,
+        provider=ProviderKind.POSTBREEZE,
+    )
+    with store.read() as conn:
+        found = {
+            name: connection_pages.find_one(conn, name)
+            for name in ("agency/same", "agency/a/b", "agency/%", "agency/Same", "south/same")
+        }
+        assert {name: row and row.public_id for name, row in found.items()} == {name: name for name in found}
+        for name in ("", "agency", "agency/", "/same", "agency/sam", "south/ws_1/same", "nobody/same", "agency/user2/same"):
+            assert connection_pages.find_one(conn, name) is None, name
+
+
+def test_alerts_are_paged_and_filtered(store: Store) -> None:
+    fill(store, NOW)
+    with store.read() as conn:
+        everything = alert_pages.list_page(conn, WantedAlerts(), limit=100)
+        assert [row.alert.at for row in everything] == sorted((row.alert.at for row in everything), reverse=True)
+        parts = [
+            row.alert.id
+            for offset in range(0, 15, 4)
+            for row in alert_pages.list_page(conn, WantedAlerts(), limit=4, offset=offset)
+        ]
+        assert parts == [row.alert.id for row in everything]
+        for wanted, expected in (
+            (WantedAlerts(), 11),
+            (WantedAlerts(events=["expired"]), 2),
+            (WantedAlerts(events=[]), 0),
+            (WantedAlerts(states=[DeliveryState.DEAD]), 2),
+            (WantedAlerts(sources=["agency"], platforms=["linkedin"]), 1),
+        ):
+            assert alert_pages.count_matching(conn, wanted) == expected
+            assert len(alert_pages.list_page(conn, wanted, limit=100)) == expected
+        assert "linkedin" in alert_pages.known_platforms(conn)

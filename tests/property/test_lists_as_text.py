@@ -1,0 +1,265 @@
+"""A list that is kept as text says what the same list says row by row, and no digest and no mark hides a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from monitor.errors import ProviderError, ProviderPayloadInvalid
+from monitor.model import ScopeReport, Snapshot, Word
+from monitor.providers import pieces, postpost_list, postpost_scopes
+from monitor.providers.api import Reply
+from monitor.providers.postpost_list import Listed
+from monitor.providers.postpost_scopes import Sound
+from monitor.rules import dates
+from monitor.rules.fingerprint import fingerprint
+from monitor.rules.listing import digest_of, marked
+from tests.property.test_payloads import AT, JSON, POSTPOST_ROW
+
+FULL = {
+    "platformId": "linkedin-1",
+    "username": "acme",
+    "displayName": "Acme",
+    "profileUrl": "https://linkedin.example/acme",
+    "accessTokenExpiresAt": "2027-01-01T00:00:00.000Z",
+    "tokenStatus": "valid",
+    "tokenExpiresIn": "41d 0h",
+    "lastSuccessfulPost": "2026-11-01T00:00:00.000Z",
+    "lastError": {"message": "Upload failed", "occurredAt": "2026-11-02T00:00:00.000Z"},
+}
+UNDATED = {"platformId": "twitter-2", "tokenStatus": "unknown"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """So that lists of a few rows are cut, too."""
+    usual, pieces.PIECE = pieces.PIECE, 48
+    yield
+    pieces.PIECE = usual
+
+
+def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> Reply:
+    body = rows if isinstance(rows, bytes) else json.dumps(rows if bare else {"success": True, "connections": rows}).encode()
+    return Reply(status=200, body=body, content_type="application/json", at=at)
+
+
+def report(answer: Reply, *, as_text: bool = True, most: int = 1000, sound: Sound | None = None) -> ScopeReport:
+    read = postpost_scopes.read_rows if as_text else postpost_scopes.read_one_by_one
+    results: dict[str | None, postpost_scopes.ScopeRows | ProviderError] = {"u1": read(answer, most=most)}
+    (found,) = postpost_scopes.understand(results, default=Word.NON_EXPIRING, most=most, sound=sound or Sound())
+    return found
+
+
+def seen(found: ScopeReport) -> list[Snapshot]:
+    return list(found.snapshots)
+
+
+ROWS = st.lists(POSTPOST_ROW | POSTPOST_ROW | JSON, max_size=6)
+TIMES = st.sampled_from([AT, AT + timedelta(minutes=15), AT + timedelta(days=400)])
+
+GOOD_ROW = st.fixed_dictionaries(
+    {"platformId": st.sampled_from(["threads-1", "X-1", "linkedin-2"])},
+    optional={
+        "username": st.sampled_from(["a", "b", "\ud800", None]),
+        "accessTokenExpiresAt": st.sampled_from(
+            [None, "", "2027-01-01T00:00:00Z", "2027-01-01", "2031-12-01T00:00:00Z", "1999-01-01T00:00:00Z", "soon", 1830000000]
+        ),
+        "tokenStatus": st.sampled_from(["valid", "unknown", "expired", "odd", "", None]),
+        "tokenExpiresIn": st.sampled_from(["3d 4h", "expired", "29 days", None]),
+        "lastError": st.sampled_from(["no", {"message": "no"}, None]),
+    },
+)
+FEW = st.lists(GOOD_ROW, max_size=3)
+"""Rows of which two draws are often the same, or nearly so."""
+
+
+@given(ROWS, TIMES, st.booleans())
+def test_any_list_as_text_is_the_list_row_by_row(rows: list[Any], at: datetime, bare: bool) -> None:
+    answer = reply(rows, at=at, bare=bare)
+    as_text, plain = report(answer), report(answer, as_text=False)
+    assert seen(as_text) == seen(plain)
+    assert (as_text.complete, as_text.unreadable, as_text.problem) == (plain.complete, plain.unreadable, plain.problem)
+    assert len(as_text.snapshots) == len(plain.snapshots)
+
+
+@given(
+    st.binary(max_size=80)
+    | st.text(max_size=60).map(lambda text: f'[{{"platformId": "x-1"{text}'.encode("utf-8", "surrogatepass"))
+)
+@example(b'[{"platformId":"x-1","username":"},{\\"platformId"},{"platformId":"x-2"}]')
+@example(b'[{"platformId":"x-1","more":[{"a":1},{"b":2}],"username":"' + b"n" * 90 + b'"},{"platformId":"x-2"}]')
+@example(
+    b'[{"platformId":"x-1","username":"},{"},{"platformId":"x-2","displayName":"' + b"n" * 90 + b'},{"},{"platformId":"x-3"}]'
+)
+@example(b'[{"platformId":"x-1","tokenStatus":"expired","tokenStatus":"valid"},{"platformId":"x-2","username":NaN}]')
+@example(b'{"connections":[{"platformId":"x-1"}],"connections":[]}')
+@example(b'{"connections" : [ {"platformId":"x-1"} , {"platformId":"x-2"} ], "success":true}')
+@example(b"[{]")
+def test_any_bytes_as_text_are_what_they_are_row_by_row(body: bytes) -> None:
+    told: list[object] = []
+    for as_text in (True, False):
+        try:
+            found = report(reply(body), as_text=as_text)
+            told.append((seen(found), found.unreadable, found.complete))
+        except ProviderPayloadInvalid as error:
+            told.append(str(error))
+    assert told[0] == told[1]
+
+
+@given(FEW, FEW, TIMES, TIMES)
+def test_equal_digests_are_of_lists_that_say_the_same(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
+    first, second = report(reply(one, at=at)), report(reply(other, at=later))
+    if first.digest is not None and first.digest == second.digest:
+        assert seen(first) == seen(second)
+        assert not first.unreadable
+        assert not second.unreadable
+    if (one, at) == (other, later):
+        assert first.digest == second.digest
+
+
+@given(FEW, FEW, TIMES, TIMES)
+def test_equal_marks_are_of_rows_that_say_the_same(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
+    """But for the end of a coarse span, which is compared by itself."""
+    first, second = (marked(report(reply(rows, at=when)).snapshots) for rows, when in ((one, at), (other, later)))
+    before, after = ({row.external_id: row for row in rows.pick(rows.marks())} for rows in (first, second))
+    for key, mark in first.marks().items():
+        if second.marks().get(key) == mark:
+            assert fingerprint(before[key]) == fingerprint(after[key])
+            assert before[key].expires_before is None or key in first.spans()
+    assert first.spans() == {key: row.expires_before for key, row in before.items() if row.expires_before is not None}
+
+
+@given(FEW, st.data())
+def test_a_list_known_to_be_sound_is_not_looked_through_and_says_the_same(rows: list[Any], data: st.DataObject) -> None:
+    sound = Sound()
+    first, again = (report(reply(rows), sound=sound) for _ in range(2))
+    assert (again.digest, len(again.snapshots), again.complete) == (first.digest, len(first.snapshots), first.complete)
+    wanted = set(data.draw(st.lists(st.sampled_from(["threads-1", "X-1", "linkedin-2"]))))
+    assert list(marked(again.snapshots).pick(wanted)) == [row for row in seen(first) if row.external_id in wanted]
+    assert seen(again) == seen(first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"platformId": "linkedin-3"},
+        {"username": "other"},
+        {"username": None},
+        {"displayName": "Other"},
+        {"profileUrl": "https://linkedin.example/other"},
+        {"accessTokenExpiresAt": "2027-01-01T00:00:00.001Z"},
+        {"accessTokenExpiresAt": None},
+        {"accessTokenExpiresAt": "2027-01-01"},
+        {"tokenStatus": "expired"},
+        {"tokenStatus": None},
+        {"lastSuccessfulPost": "2026-11-01T00:00:00.001Z"},
+        {"lastError": None},
+        {"lastError": {"message": "Upload failed"}},
+        {"lastError": {"message": "Other", "occurredAt": "2026-11-02T00:00:00.000Z"}},
+    ],
+    ids="-".join,
+)
+def test_every_field_that_matters_counts(change: dict[str, Any]) -> None:
+    before, after = report(reply([FULL, UNDATED])), report(reply([FULL | change, UNDATED]))
+    assert before.digest is not None
+    assert after.digest != before.digest
+    assert marked(after.snapshots).marks().items() != marked(before.snapshots).marks().items()
+    assert marked(after.snapshots).marks()["twitter-2"] == marked(before.snapshots).marks()["twitter-2"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"tokenExpiresIn": "40d 23h"}, {"profileImageUrl": "https://images.example/a.jpg?signed=2"}, {"brandNew": 1}]
+)
+def test_what_is_not_kept_of_a_row_does_not_count(change: dict[str, Any]) -> None:
+    """Spans beside a date count hours down, signed addresses are others in every answer: an unchanged list stays one."""
+    before, after = report(reply([FULL])), report(reply([FULL | change]))
+    assert after.digest == before.digest is not None
+
+
+def test_where_a_list_is_cut_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span that is a digit longer moves every cut behind it."""
+    strange = [{"platformId": "x-1", "accessTokenExpiresAt": "1999-01-01"}, {"platformId": "x-2", "username": "\ud800"}]
+    rows = [FULL, *strange, UNDATED, *({**row, "platformId": f"{row['platformId']}9"} for row in strange)]
+    answer = reply(rows, bare=True)
+    before = report(answer)
+    monkeypatch.setattr(pieces, "PIECE", 1_000_000)
+    after = report(answer)
+    assert after.digest == before.digest is not None
+    assert marked(after.snapshots).marks() == marked(before.snapshots).marks()
+
+
+def test_rows_that_come_or_go_count_and_their_order_only_for_the_digest() -> None:
+    lists = [[FULL, UNDATED], [UNDATED, FULL], [FULL], [FULL, UNDATED, FULL | {"platformId": "x-9"}]]
+    reports = [report(reply(rows)) for rows in lists]
+    assert len({found.digest for found in reports}) == len(lists)
+    assert marked(reports[0].snapshots).marks() == marked(reports[1].snapshots).marks()
+
+
+def test_what_a_word_means_counts_where_other_rows_decide_it() -> None:
+    """The one row that is `valid` without a date says what `unknown` means in all others."""
+    spoken = {"platformId": "facebook-1", "tokenStatus": "valid"}
+    before, after = report(reply([UNDATED])), report(reply([UNDATED, spoken]))
+    assert [row.word for row in seen(before)[:1] + seen(after)[:1]] == [Word.NON_EXPIRING, Word.UNKNOWN]
+    assert marked(before.snapshots).marks()["twitter-2"] != marked(after.snapshots).marks()["twitter-2"]
+
+
+def test_a_date_far_ahead_counts_as_what_it_means_at_that_time() -> None:
+    """Five years ahead it means: does not expire. As time passes, the same text becomes a date."""
+    rows = [FULL | {"accessTokenExpiresAt": "2031-12-01T00:00:00Z"}]
+    now, later = report(reply(rows)), report(reply(rows, at=AT + timedelta(days=400)))
+    assert (seen(now)[0].flags, seen(later)[0].flags) == (frozenset({"far_date"}), frozenset())
+    assert now.digest not in (None, later.digest)
+    assert marked(now.snapshots).marks() != marked(later.snapshots).marks()
+
+
+def test_a_list_whose_dates_are_spans_has_no_digest() -> None:
+    """The same text means a later date in the next answer."""
+    found = report(reply([UNDATED | {"tokenExpiresIn": "3d 4h"}]))
+    assert found.digest is None
+    assert digest_of(found, marked(found.snapshots)) is None
+
+
+def test_another_reading_of_the_same_text_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = report(reply([FULL, UNDATED]))
+    marks = dict(marked(before.snapshots).marks())
+    monkeypatch.setattr(postpost_list, "READING", postpost_list.READING + 1)
+    after = report(reply([FULL, UNDATED]))
+    assert after.digest not in (None, before.digest)
+    assert not marks.items() & marked(after.snapshots).marks().items()
+
+
+def test_digest_and_marks_are_the_same_in_every_process() -> None:
+    """Pinned. A change here must come with a new READING, else an upgrade would take a row for unchanged that it reads anew."""
+    found = report(reply([FULL, UNDATED]))
+    assert isinstance(found.snapshots, Listed)
+    assert (postpost_list.READING, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
+    assert list(found.snapshots.marks().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
+
+
+@given(
+    st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2060, 1, 1)).map(datetime.isoformat),  # noqa: DTZ001 - text
+    st.sampled_from(["", "Z", "z", "+00:00", "-05:30", "+2359", "+24:00", ",5Z", ".1234567891Z", " Z"]),
+    st.sampled_from(["T", " ", "t"]),
+)
+@example("2027-02-30T00:00:00", "Z", "T")
+@example("2027-01-01T24:00:00", "Z", "T")
+@example("2027-01-01T00:00:60", "Z", "T")
+def test_a_plain_date_is_one_that_reads_as_it_is_written(text: str, zone: str, between: str) -> None:
+    stated = text.replace("T", between) + zone
+    if postpost_list.are_plain([stated], AT):
+        instant, flags = dates.parse_expiry(stated, now=AT)
+        assert flags == frozenset()
+        assert instant is not None
+
+
+def test_more_rows_than_are_allowed_are_cut_off_as_ever() -> None:
+    rows = [FULL | {"platformId": f"linkedin-{number}"} for number in range(5)]
+    as_text, plain = report(reply(rows), most=3), report(reply(rows), most=3, as_text=False)
+    assert seen(as_text) == seen(plain)
+    assert (as_text.complete, as_text.problem, as_text.digest) == (False, plain.problem, None)

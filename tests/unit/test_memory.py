@@ -1,0 +1,56 @@
+"""What a process gives back after large work. The C library does it, so a process of its own is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from monitor import memory
+from tests.command_line import ROOT, environment
+
+SCRIPT = """
+from monitor import memory
+memory.prepare()
+kept = []
+for _ in range(3):
+    crowd = [bytearray(700) for _ in range(120_000)]
+    kept += crowd[::5_000]  # what stays pins the heap that the others leave behind
+    before = memory.resident_bytes()
+    del crowd
+memory.settle()
+print(before, memory.resident_bytes())
+"""
+
+
+@pytest.mark.skipif(not memory.resident_bytes(), reason="this system does not tell how much memory a process holds")
+def test_freed_memory_goes_back_to_the_system_also_from_between_what_is_kept() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before > 90_000_000
+    assert after < before - 60_000_000
+
+
+async def test_memory_is_given_back_when_it_has_grown_and_not_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = 0
+
+    def give_back() -> None:
+        nonlocal given
+        given += 1
+
+    monkeypatch.setattr(memory, "give_back", give_back)  # the real one is proved above
+    megabyte = 1024 * 1024
+    held = iter([100, 101, 150, 110, 112, 113, 90, 95, 97, 92])
+    seen: list[int] = []
+
+    def resident() -> int:
+        seen.append(next(held))
+        return seen[-1] * megabyte
+
+    with pytest.raises(RuntimeError):  # there is no more to see
+        await asyncio.wait_for(memory.stay_small(every=timedelta(0), resident=resident), timeout=10)
+    assert seen == [100, 101, 150, 110, 112, 113, 90, 95, 97, 92]
+    assert given == 2, "at 150, and at 97: seven more than the least since"
