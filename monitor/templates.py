@@ -33,6 +33,41 @@ LONGEST_TITLE = 250
 LONGEST_BODY = 20_000
 ANY_EVENT = "*"
 
+MEANINGS = {
+    "title": "the built-in title",
+    "body": "the built-in text, in the channel's own format; within a body only",
+    "event": "what is said, such as `expired` or `source_failing`",
+    "status": "the connection's status; `recovered` for a recovery; the event for everything else",
+    "severity": "`info`, `warning` or `critical`",
+    "subject": "who it is about: the connection's name, or the source's, or what the monitor itself has trouble with",
+    "name": "the same",
+    "external_id": "the service's own id of the connection",
+    "connection": "its whole id, which the commands take",
+    "platform": "such as `linkedin`",
+    "source": "the source's name",
+    "provider": "the service's name, such as PostPost",
+    "scope": "the managed user or workspace, in words",
+    "news": "the first sentence",
+    "cause": "why the status is what it is",
+    "why": "why this is said now: first notice, reminder 2, recovered after 4 hours",
+    "notes": "a list: late by, may be a repeat, what happened meanwhile",
+    "advice": "what to do about it",
+    "link": "where to do it; a connection page where the source has `connection_links`",
+    "link_until": "until when that connection page is good, in words; empty for an ordinary link",
+    "ack": "the command that acknowledges it",
+    "expires": "the expiry, as a sentence",
+    "left": "the time left, while it is `expiring_soon`",
+    "expires_at": "the expiry in UTC, RFC 3339",
+    "since": "since when the status holds, likewise",
+    "at": "when this was decided, likewise",
+    "previous": "the status that was said before",
+    "stage": "the stage that was crossed, in days, such as `3d`",
+    "incident": "the incident's id, the same from the first notice to the recovery",
+    "alert": "the alert's id, which `alerts explain` takes",
+    "labels": "the source's labels as a table: `labels.client`, or a loop over `labels|dictsort`",
+}
+"""What a template can name, in the order of the documentation. What is absent is an empty text."""
+
 _LONGEST_VALUE = 2_000
 _STATUSES = frozenset(Status)
 
@@ -73,6 +108,7 @@ def render(pair: TemplatePair, item: Item, markup: Markup, *, marked_title: bool
     values = variables(item)
     # Our own link, and safe as it stands: a chat's escaping would break it.
     in_tags = markup in (Markup.SLACK, Markup.HTML, Markup.MAIL)
+    values["ack"] = _Ready(style_of(markup).escape(values["ack"]))  # to be copied as it is
     values["link"] = _Ready(escape_html(values["link"]) if in_tags else values["link"])
     title = body = None
     if pair.title is not None:
@@ -127,14 +163,7 @@ def sample_alert(event: Event, *, now: datetime) -> Alert:
 
 
 def variables(item: Item) -> dict[str, Any]:
-    """Everything that a template can name. Texts are harmless lines; what is absent is an empty text.
-
-    title, body: the built-in ones (`body` within a body only).
-    event, status, severity, subject, name, external_id, connection, platform, source, provider, scope: what it is about.
-    news, cause, why, notes (a list), advice, link: the built-in sentences.
-    expires, left: in words; expires_at, since, at: RFC 3339.
-    previous, stage, incident, alert, labels (a table): the rest.
-    """
+    """Everything that a template can name, but for `body`: see MEANINGS. Texts are harmless lines."""
     alert = item.alert
     return {
         "title": title_of([item]),
@@ -155,6 +184,8 @@ def variables(item: Item) -> dict[str, Any]:
         "notes": list(item.notes),
         "advice": item.advice,
         "link": item.link or "",
+        "link_until": item.link_until,
+        "ack": item.ack,
         "expires": item.expiry,
         "left": item.left,
         "expires_at": utc_text(alert.expires_at) or "",

@@ -90,5 +90,5 @@ async def running(
 
 
 def named(received: Sequence[Received]) -> list[str]:
-    """The connections named in these messages, in order."""
-    return [each for request in received for each in re.findall(r"linkedin-\d{5}", request.text)]
+    """The connections that each of these messages names, in order. A message may name one more than once: its commands do."""
+    return [each for request in received for each in dict.fromkeys(re.findall(r"linkedin-\d{5}", request.text))]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,15 +157,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class MailReceiver:
-    """An SMTP server in a thread of its own. Recipients in `refused` get the given answer."""
+    """An SMTP server in a thread of its own. Recipients in `refused` get the given answer.
 
-    def __init__(self) -> None:
+    With `login` (user and password) nobody mails without it.
+    """
+
+    def __init__(self, *, login: tuple[str, str] | None = None) -> None:
         self.refused: dict[str, str] = {}
+        self.login = login
         self.messages: list[EmailMessage] = []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        logins: dict[str, Any] = {}
+        if login is not None:
+            logins = {"auth_required": True, "auth_require_tls": False, "authenticator": self._authenticate}
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **logins)
 
     def __enter__(self) -> Self:
         self._controller.start()
@@ -176,7 +183,16 @@ class MailReceiver:
 
     def apprise_url(self, to: str = "ops@example.com") -> str:
         """An Apprise URL that ends here."""
-        return f"mailto://localhost:{self.port}?smtp=127.0.0.1&from=monitor@example.com&to={to}"
+        return self.apprise_url_as("", to=to)
+
+    def apprise_url_as(self, login: str, *, to: str = "ops@example.com") -> str:
+        """The same with `user:password` in it."""
+        user = f"{login}@" if login else ""
+        return f"mailto://{user}localhost:{self.port}?smtp=127.0.0.1&from=monitor@example.com&to={to}"
+
+    def _authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
+        return AuthResult(success=given == self.login, handled=False)
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]) -> str:
         """Takes a recipient or refuses it."""

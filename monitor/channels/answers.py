@@ -1,33 +1,67 @@
-"""What services answered while a message was sent: HTTP status and Retry-After.
+"""What services answered while a message was sent: HTTP status and Retry-After, or a mail server's code and words.
 
-Apprise tells success or failure and keeps the answer to itself. Its plugins all speak HTTP through `requests`, so the one
-place that every answer passes is watched; only the sending thread's own context sees its own answers, and nothing else of
-an answer is kept.
+Apprise tells success or failure and keeps the answer to itself. Its plugins all speak HTTP through `requests` and mail
+through `smtplib`, so the one place that every answer passes is watched in each; only the sending thread's own context sees
+its own answers, and nothing else of an answer is kept.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One HTTP answer. `retry_after` in seconds as the server said it, None where it said nothing usable."""
+    """One answer. `retry_after` in seconds as the server said it, None where it said nothing usable."""
 
     status: int
+    """The HTTP status, or the mail server's reply code."""
     retry_after: float | None = None
+    mail: bool = False
+    """A mail server gave it."""
+    said: str = ""
+    """The mail server's words: raw, they may name users."""
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it says no, for now or for good."""
+        return (
+            self.status >= HTTPStatus.BAD_REQUEST if self.mail else not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        )
+
+    @property
+    def for_good(self) -> bool:
+        """Whether only a person can change that: gone, forbidden, a login refused, nobody of that address."""
+        return self.status in (_MAIL_FOR_GOOD if self.mail else _HTTP_FOR_GOOD)
+
+
+_HTTP_FOR_GOOD = frozenset({401, 403, 404, 410})
+# Login needed (530), refused (535) or too weak (534, 538); no such mailbox (550, 551, 553), no mail taken here (521, 556).
+_MAIL_FOR_GOOD = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
+
+_MAIL_LOGGED_IN = 235
 
 _seen: ContextVar[list[Answer] | None] = ContextVar("monitor_channel_answers", default=None)
 _installing = threading.Lock()
+
+
+def last_refusal(answers: Sequence[Answer]) -> Answer | None:
+    """The last answer that said no, None where none did. A login that succeeded in the end takes back what was refused of it."""
+    for answer in reversed(answers):
+        if answer.refuses:
+            return answer
+        if answer.mail and answer.status == _MAIL_LOGGED_IN:
+            return None
+    return None
 
 
 @contextmanager
@@ -43,11 +77,15 @@ def watch_answers() -> Iterator[list[Answer]]:
 
 
 def _install() -> None:
+    import smtplib
+
     import requests
 
     with _installing:
         if not getattr(requests.Session.send, "watched", False):
             requests.Session.send = _watched(requests.Session.send)  # type: ignore[method-assign]  # see the module's first lines
+        if not getattr(smtplib.SMTP.getreply, "watched", False):
+            smtplib.SMTP.getreply = _watched_mail(smtplib.SMTP.getreply)  # type: ignore[method-assign]  # see the module's first lines
 
 
 def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,6 +100,19 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
 
     watched_send.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
     return watched_send
+
+
+def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, bytes]]:
+    @functools.wraps(getreply)
+    def watched_getreply(*args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        code, said = getreply(*args, **kwargs)
+        answers = _seen.get()
+        if answers is not None:
+            answers.append(Answer(status=code, mail=True, said=said.decode("utf-8", "replace")))
+        return code, said
+
+    watched_getreply.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
+    return watched_getreply
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:

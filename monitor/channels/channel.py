@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
-from monitor.channels.answers import Answer, watch_answers
+from monitor.channels import plugins
+from monitor.channels.answers import Answer, last_refusal, watch_answers
 from monitor.channels.hiding import UrlHider
 from monitor.channels.recipients import Recipient, send_each, split
 from monitor.channels.speech import Speech, attachments, notify_type
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 APP_NAME = "Token expiry monitor"
 
-_GONE = frozenset({401, 403, 404, 410})  # nothing but a person changes these answers
 _DEFAULT_WAIT = 60.0  # seconds, for a 429 that names none
 _LONGEST_PACE = 1.0
 _building = threading.Lock()  # the first channel makes Apprise load its plugins, into one registry for all
@@ -85,8 +85,8 @@ class Channel:
         """Hands over one message to every recipient that is not `done`; returns once the service accepted it for each.
 
         Raises ChannelUnreachable for what may pass (with `retry_after` in seconds where the service said when) and
-        ChannelRejected where only a person can help: 401, 403, 404, 410, or a URL that is no use. Either names those who
-        have the message all the same.
+        ChannelRejected where only a person can help: 401, 403, 404, 410, a mail login that is refused, a mailbox that does
+        not exist, or a URL that is no use. Either names those who have the message all the same.
         """
         try:
             self._built()
@@ -111,7 +111,7 @@ class Channel:
                 attach=attachments(part.files),
             )
         if not result or not result.results:
-            raise self._failure(result, answers)
+            raise self._failure(result, answers, part.secrets)
 
     @property
     def _service_name(self) -> str:
@@ -141,6 +141,7 @@ class Channel:
             http_redirects=False,  # credentials would follow
         )
         url = self.url.reveal()
+        plugins.load_for(url)
         with _captured_reasons() as reasons:
             service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
@@ -162,27 +163,34 @@ class Channel:
         target.add(service)
         return target
 
-    def _failure(self, result: AppriseResult, answers: list[Answer]) -> ChannelUnreachable | ChannelRejected:
-        refused = next(
-            (answer for answer in reversed(answers) if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES), None
-        )
-        said = self._reason(result)
+    def _failure(
+        self, result: AppriseResult, answers: list[Answer], secrets: Sequence[str]
+    ) -> ChannelUnreachable | ChannelRejected:
+        refused = last_refusal(answers)
+        words = refused.said if refused is not None and refused.mail else _last_word(result)
+        said = self._reason(words, secrets)
         if refused is None:
             how = "did not take the message" if answers else "could not be reached or did not take the message"
             return ChannelUnreachable(f"{self._service_name} {how}{said}.")
-        sentence = f"{self._service_name} answered {_status_text(refused.status)}{said}."
-        if refused.status in _GONE:
+        sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{said}."
+        if refused.for_good:
             return ChannelRejected(sentence)
         wait = refused.retry_after
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
         return ChannelUnreachable(sentence, retry_after=wait)
 
-    def _reason(self, result: AppriseResult) -> str:
-        messages = [entry.message for entry in result.logs()]
-        if not messages or self._hider is None:
-            return ""
-        return f" ({self._hider.hide(messages[-1]).rstrip('.')})"
+    def _reason(self, words: str, secrets: Sequence[str]) -> str:
+        """What a mail server or Apprise said about a failure, which may name logins, or quote the message."""
+        for secret in secrets:
+            words = UrlHider(secret).take_out(words)
+        words = self._hider.hide(words).rstrip(".") if self._hider is not None else ""
+        return f" ({words})" if words else ""
+
+
+def _last_word(result: AppriseResult) -> str:
+    messages = [entry.message for entry in result.logs()]
+    return str(messages[-1]) if messages else ""
 
 
 def _status_text(status: int) -> str:

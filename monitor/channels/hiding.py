@@ -31,11 +31,13 @@ class UrlHider:
         )
         self._pattern = re.compile("|".join(re.escape(piece) for piece in kept), re.IGNORECASE) if kept else None
 
+    def take_out(self, text: str) -> str:
+        """The text without any piece of the URL."""
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
     def hide(self, text: str) -> str:
-        """The text on one line of at most 200 characters, without any piece of the URL."""
-        line = " ".join(text.split())
-        if self._pattern is not None:
-            line = self._pattern.sub(HIDDEN, line)
+        """The same on one line of at most 200 characters."""
+        line = self.take_out(" ".join(text.split()))
         return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "\u2026"
 
 

@@ -6,21 +6,21 @@ from typing import Annotated
 
 import typer
 
+from monitor import quieting
 from monitor.cli import session
-from monitor.cli.finding import one_connection
+from monitor.cli.finding import WhichConnection, one_connection
 from monitor.cli.output import say
 from monitor.cli.times import Times
 from monitor.cli.when import HELP, later_when
-from monitor.errors import MonitorError
-from monitor.model import Ack
+from monitor.cli.who import who
 from monitor.rules.wording.names import clean
-from monitor.store import incidents, sources
+from monitor.store import sources
 from monitor.views.connections import Reader
 
 
 def ack(
     ctx: typer.Context,
-    connection: Annotated[str, typer.Argument(metavar="CONNECTION", help="A connection's id, or any unique part of it.")],
+    connection: WhichConnection,
     *,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Only until then. {HELP}")] = None,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why, or who cares for it.")] = "",
@@ -33,18 +33,11 @@ def ack(
     with session.opened(config) as store, store.write() as conn:
         row = one_connection(conn, config, connection, retired=False)
         view = Reader(config, {each.name: each for each in sources.all_sources(conn)}, now=now).view(row)
-        incident = incidents.find_open(conn, [row.id]).get(row.id)
         name = clean(row.public_id, limit=400)
-        if incident is None:
-            raise MonitorError(f"{name} has no open incident (it is {view.status}): there is nothing to acknowledge.")
         if remove:
-            if incident.ack is None:
-                raise MonitorError(f"{name} is not acknowledged.")
-            incidents.unacknowledge(conn, [incident.id], look_at=now)
+            quieting.take_back(conn, view.row, now=now, by=who())
         else:
-            state = view.row.state
-            known = Ack(status=state.verdict.status, stage=state.stage, at=now, until=ends, comment=comment or None)
-            incidents.acknowledge(conn, incident.id, known)
+            quieting.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=who())
     if remove:
         say(f"{name} is no longer acknowledged: it is said again when there is something to say.")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -9,7 +10,8 @@ import typer
 from monitor.cli import session
 from monitor.cli.explaining import tell_explanation
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.layout import Block, Word, show_rows
+from monitor.cli.output import on_terminal, say, say_json
 from monitor.cli.times import Times
 from monitor.errors import MonitorError
 from monitor.model import DeliveryState
@@ -55,29 +57,22 @@ def alerts(
 
 
 def _tell(views: list[AlertView], times: Times) -> None:
-    from monitor.cli.tables import blocks, coloured, fits, table
-
     say(_headline(views))
     if not views:
         return
     say("")
-    on = console()
     headings = ("WHEN", "EVENT", "ABOUT", "CHANNELS", "ID", "NOTE")
     rows = [
-        (times.exact(view.alert.at), coloured(view.alert.event), about(view), _channels(view), view.alert.id, _note(view))
+        (times.exact(view.alert.at), Word.of(view.alert.event), about(view), _channels(view), view.alert.id, _note(view))
         for view in views
     ]
-    if fits(headings, rows, on=on):
-        show(table(headings, rows, on=on), on=on)
-        return
-    lines = (
-        (
-            coloured(view.alert.event),
-            (f"{about(view)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id),
-        )
-        for view in views
-    )
-    show(blocks(lines, width=16), on=on)
+
+    def lines() -> Iterator[Block]:
+        for view in views:
+            told = (f"{about(view)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
+            yield Word.of(view.alert.event), told
+
+    show_rows(headings, rows, lines, width=16)
 
 
 def _headline(views: list[AlertView]) -> str:

@@ -46,7 +46,12 @@ def tell_explanation(found: Explanation, *, about: str, times: Times) -> None:
         say("Not delivered: no channel took it when it was said.")
     else:
         say("Deliveries:")
-        show(blocks(((coloured(row.state), list(_delivery(row, times))) for row in found.view.deliveries), width=8), on=on)
+        together = found.together
+        told = (
+            (coloured(row.state), list(_delivery(row, times, together=together.get(row.channel, 1))))
+            for row in found.view.deliveries
+        )
+        show(blocks(told, width=8), on=on)
 
 
 def _facts(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
@@ -91,8 +96,10 @@ def _route(route: Route, times: Times) -> str:
     return how + (f"; it had quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
 
 
-def _delivery(row: DeliveryRow, times: Times) -> Iterator[str]:
+def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]:
     yield clean(row.channel) + (" (may be a repeat)" if row.uncertain else "")
+    if together > 1:
+        yield f"in one message with {together - 1:,} other alert{'' if together == 2 else 's'}"
     if not row.attempts:
         yield "not tried yet"
     for attempt in row.attempts:
@@ -101,6 +108,8 @@ def _delivery(row: DeliveryRow, times: Times) -> Iterator[str]:
         yield f"next attempt {times.both(row.next_attempt_at)}"
     elif row.state is DeliveryState.DEAD:
         yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"
+    elif row.state is DeliveryState.SKIPPED and row.last_error:
+        yield clean(row.last_error, limit=300)
 
 
 def _attempt(attempt: AttemptRow, times: Times) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from monitor import quieting
 from monitor.cli import session
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, select
 from monitor.cli.output import console, say, say_json, show
 from monitor.cli.times import Times
 from monitor.cli.when import HELP, later_when, parse_length, parse_when
+from monitor.cli.who import who
 from monitor.config import Config
 from monitor.config.timezones import timezone_problem
 from monitor.errors import MonitorError
@@ -20,7 +22,7 @@ from monitor.rules import recurrence
 from monitor.rules.silences import Silence
 from monitor.rules.wording.names import clean
 from monitor.rules.wording.times import span, zone
-from monitor.store import incidents, silences, sources
+from monitor.store import sources
 from monitor.views.shapes import listing
 from monitor.views.silences import SilenceView, count_silenced, silence_views
 
@@ -77,8 +79,7 @@ def add(
             comment=_comment(comment),
             **hours,
         )
-        number = silences.add(conn, silence, now)
-        incidents.look_at_all(conn, now)
+        number = quieting.add_silence(conn, silence, now=now, by=who())
         matching = count_silenced(conn, config, silence)
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
@@ -202,14 +203,9 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the comma
     now = session.now()
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 10 else 0
     with session.opened(config) as store, store.write() as conn:
-        if not silences.remove(conn, number, now):
-            known = silences.find_silence(conn, number)
-            raise MonitorError(
-                f"There is no silence {clean(id)}: `token-monitor silence list` shows them."
-                if known is None
-                else f"Silence {number} was removed already."
-            )
-        incidents.look_at_all(conn, now)
+        if not number:
+            raise MonitorError(f"There is no silence {clean(id)}: `token-monitor silence list` shows them.")
+        quieting.remove_silence(conn, number, now=now, by=who())
     say(f"Silence {number} is removed: what changed meanwhile is said now.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitor.config.document import find_config, starter
 from monitor.config.durations import format_duration, parse_duration
-from monitor.config.loading import Loaded, load
+from monitor.config.loading import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
 from monitor.config.secret import Secret
 from monitor.config.settings import (
@@ -12,6 +12,7 @@ from monitor.config.settings import (
     Config,
     DatabaseConfig,
     HeartbeatConfig,
+    LogFormat,
     LoggingConfig,
     RetentionConfig,
     ScheduleConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "HeartbeatConfig",
     "KeyDoc",
     "Loaded",
+    "LogFormat",
     "LoggingConfig",
     "QuietHours",
     "RetentionConfig",
@@ -41,6 +43,7 @@ __all__ = [
     "find_config",
     "format_duration",
     "load",
+    "load_channels",
     "parse_duration",
     "reference",
     "show",

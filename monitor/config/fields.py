@@ -252,5 +252,7 @@ LogLevel = Annotated[
     Kind("debug, info, warning or error"),
 ]
 LogFormat = Annotated[
-    Literal["console", "json"], PlainValidator(one_of(("console", "json"), "log format")), Kind("console or json")
+    Literal["console", "json", "journal"],
+    PlainValidator(one_of(("console", "json", "journal"), "log format")),
+    Kind("console, json or journal"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monitor.config import urls
@@ -44,11 +44,31 @@ class Loaded:
     """What is allowed but probably not meant, one sentence each."""
 
 
-def load(path: Path | None, env: Mapping[str, str]) -> Loaded:
+def load(path: Path | None, env: Mapping[str, str], *, credentials: bool = True) -> Loaded:
     """Read, override, resolve and judge the configuration; secrets are read anew each time.
+
+    Without `credentials` those of systemd are taken to be there, and the result is for judging only.
 
     Raises ConfigError with every problem found, one sentence each, none of which shows a secret.
     """
+    config, findings, warnings = _read(path, env, credentials=credentials)
+    if findings.errors:
+        raise ConfigError(findings.errors)
+    return Loaded(config, config.path, (*warnings, *findings.warnings))
+
+
+def load_channels(path: Path | None, env: Mapping[str, str]) -> Config:
+    """What can be saved of a configuration with mistakes, to tell people of them: its channels that are whole, its database,
+    its time zone. Nothing else of it may be used.
+
+    Raises ConfigError where there is no such file, or it is no TOML.
+    """
+    config, _, _ = _read(path, env)
+    return replace(config, channels=tuple(channel for channel in config.channels if channel.url.reveal()))
+
+
+def _read(path: Path | None, env: Mapping[str, str], *, credentials: bool = True) -> tuple[Config, Findings, tuple[str, ...]]:
+    """The configuration, usable only where no mistake was found, what was found, and near misses among the variables."""
     file = find_config(path, env)
     # with PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets as well
     logging.getLogger("pydantic_settings").disabled = True
@@ -56,11 +76,8 @@ def load(path: Path | None, env: Mapping[str, str]) -> Loaded:
     environment = Environment(env, over=content())
     findings = Findings(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
     document, broken = read_shape(findings, environment=environment, file=content)
-    reading = Reading(findings, Surroundings(env, file.absolute().parent), broken)
-    config = _resolve(reading, document, file.absolute())
-    if findings.errors:
-        raise ConfigError(findings.errors)
-    return Loaded(config, config.path, (*environment.near_misses(reading.variables), *findings.warnings))
+    reading = Reading(findings, Surroundings(env, file.absolute().parent, credentials), broken)
+    return _resolve(reading, document, file.absolute()), findings, tuple(environment.near_misses(reading.variables))
 
 
 def _resolve(reading: Reading, document: Document, file: Path) -> Config:
@@ -133,7 +150,7 @@ def _web(reading: Reading, document: Document) -> WebConfig:
                 reading.findings.error(
                     ("web", "listen"), f"is {found(listen)}, which others can reach: set web.token, or listen on 127.0.0.1."
                 )
-    return WebConfig(listen=listen, token=token, connection_metrics=raw.connection_metrics)
+    return WebConfig(listen=listen, token=token, connection_metrics=raw.connection_metrics, hosts=raw.hosts or ())
 
 
 def _heartbeat(reading: Reading, document: Document) -> HeartbeatConfig | None:

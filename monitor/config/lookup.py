@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from monitor.config.wording import looks_like_secret
 Reference = Literal["literal", "env", "file", "credential"]
 REFERENCES = ("env", "file", "credential")
 _LARGEST = 65536
+_FOLDER_ID = "token-monitor"
+"""The id under which our unit loads the folder of credentials."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EXPECTED_OPEN = ("/run/secrets/", "/var/run/secrets/")  # container engines mount secrets there, readable by design
 
@@ -39,6 +42,8 @@ class Surroundings:
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     """The configuration file's folder, absolute."""
+    credentials: bool = True
+    """False: systemd credentials cannot be read here, and are taken to be there."""
 
     def path(self, text: str) -> Path:
         """A path from the configuration, relative to its folder. Raises UnusableError where it cannot be one."""
@@ -114,7 +119,11 @@ def _from_credential(name: str, around: Surroundings) -> str:
         )
     if "/" in name or name in ("", ".", ".."):
         raise UnusableError("names a systemd credential by a path: give only its name.")
-    return _from_file(Path(folder) / name, f"the systemd credential {_shown(name)}")
+    path = Path(folder) / name
+    given = path.with_name(f"{_FOLDER_ID}_{name}")  # LoadCredential= of a whole folder puts its own id in front
+    if os.path.exists(given) and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where the folder is closed to us
+        path = given
+    return _from_file(path, f"the systemd credential {_shown(name)}")
 
 
 def _from_file(path: Path, called: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from monitor.config.durations import format_duration
 from monitor.config.reading import Loc, Reading
 from monitor.config.schema import Level, Levels
+from monitor.config.wording import found, suggestion
 from monitor.model import Policy
+from monitor.rules.advice import PLATFORM_NAMES
 from monitor.rules.platforms import canonical
 
 KEYS = tuple(Level.model_fields)
@@ -58,6 +60,8 @@ def platform_levels(reading: Reading, loc: Loc, levels: Levels) -> dict[str, tup
             reading.findings.error((*loc, key), f"means the same platform as {by_slug[slug][0]}: keep one of them.")
         else:
             by_slug[slug] = (key, level)
+            if slug not in PLATFORM_NAMES:
+                reading.findings.warning((*loc, key), f"is no platform that is known{_known(slug)}")
     return by_slug
 
 
@@ -69,7 +73,14 @@ def platform_filter(reading: Reading, loc: Loc, names: Sequence[str] | None) -> 
     for slug in sorted(slugs):
         if not _SLUG.fullmatch(slug):
             reading.findings.error(loc, "holds a name that is no platform: small letters, digits, _ and - make its name.")
+        elif slug not in PLATFORM_NAMES:
+            reading.findings.warning(loc, f"holds {found(slug)}, which is no platform that is known{_known(slug)}")
     return frozenset(slugs)
+
+
+def _known(slug: str) -> str:
+    """A service may list a platform that is new, so this is no mistake; but a slip of the pen would fit nothing."""
+    return suggestion(slug, sorted(PLATFORM_NAMES), otherwise="known are")
 
 
 def _settled(reading: Reading, loc: Loc, chain: Sequence[Level]) -> Policy:

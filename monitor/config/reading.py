@@ -90,6 +90,8 @@ class Reading:
             return None
         if source.kind == "env":
             self.variables.add(source.text)
+        if source.kind == "credential" and not self.around.credentials:
+            return Secret("unread")
         try:
             secret = lookup.read_secret(source, self.around, strict=strict)
             shaped = Secret(shape(secret.reveal()))

@@ -121,6 +121,11 @@ class Source(Table):
     workspaces: Annotated[kinds.Ids | None, Without("all that the key can reach")] = Field(
         default=None, description="Postbreeze: the workspaces to watch."
     )
+    connection_links: kinds.Truth = Field(
+        default=False,
+        description="PostPost and Publora: whether alerts about a managed user's connections carry that user's own connection "
+        "page while it is good. Whoever has the address can connect there, so mind who reads your channels.",
+    )
     probe: Annotated[kinds.Truth | None, Without("true where the service has probes")] = Field(
         default=None, description="Whether connections are tested, not only listed (PostPost, Publora)."
     )
@@ -202,6 +207,9 @@ class Web(Table):
     token: Annotated[kinds.SecretText | None, Without("none")] = Field(
         default=None, description="What a reader must present: `Authorization: Bearer`, or the login form."
     )
+    hosts: Annotated[kinds.Ids | None, Without("none")] = Field(
+        default=None, description="Further names under which the page may be asked for, such as the one a proxy gives it."
+    )
     connection_metrics: kinds.Switch = Field(
         default="auto", description="Metrics for each connection; `auto` gives them for up to 1,000 connections."
     )
@@ -213,7 +221,9 @@ class Logging(Table):
     level: kinds.LogLevel = Field(
         default="info", description="The least level that is logged; `debug` never shows a secret either."
     )
-    format: kinds.LogFormat = Field(default="console", description="`console` for people, `json` for machines.")
+    format: kinds.LogFormat = Field(
+        default="console", description="`console` for people, `json` for machines, `journal` for systemd's journal."
+    )
 
 
 class Heartbeat(Table):

@@ -17,7 +17,7 @@ from monitor.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["console", "json"]
+LogFormat = Literal["console", "json", "journal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,8 @@ class SourceConfig:
     """For platforms that have no policy of their own."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By common platform slug."""
+    connection_links: bool = False
+    """Whether alerts carry the connection pages of managed users: whoever reads one can open it."""
 
     @property
     def dashboard_url(self) -> str:
@@ -128,6 +130,8 @@ class WebConfig:
     """host:port, IPv6 in brackets; None: off."""
     token: Secret | None
     connection_metrics: Switch
+    hosts: tuple[str, ...] = ()
+    """Names in the Host header that are taken besides this machine's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

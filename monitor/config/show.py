@@ -51,6 +51,7 @@ def _source(source: SourceConfig, config: Config) -> Iterator[str]:
     yield f"base_url = {toml_value(source.base_url)}"
     if service.has_users:
         yield f"users = {plain(source.users)}"
+        yield f"connection_links = {plain(source.connection_links)}"
     if source.workspaces is not None:
         yield f"workspaces = {plain(source.workspaces)}"
     if service.has_probes:
@@ -121,6 +122,8 @@ def _rest(config: Config) -> Iterator[str]:
     yield from ("", "[web]", f"listen = {plain(config.web.listen)}")
     if config.web.token is not None:
         yield f"token = {toml_value(HIDDEN)}"
+    if config.web.hosts:
+        yield f"hosts = {plain(config.web.hosts)}"
     yield f"connection_metrics = {toml_value(config.web.connection_metrics)}"
     yield from ("", "[logging]", f"level = {toml_value(config.logging.level)}", f"format = {toml_value(config.logging.format)}")
     if config.heartbeat is not None:

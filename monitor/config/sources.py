@@ -60,6 +60,7 @@ def _resolve(reading: Reading, document: Document, number: int) -> SourceConfig 
         base_url=base_url,
         users=raw.users or "none",
         workspaces=raw.workspaces,
+        connection_links=service.has_users and raw.connection_links is True,
         probe=service.has_probes and raw.probe is not False,
         labels=raw.labels,
         requests_per_minute=_budget(reading, loc, document, raw, service),
@@ -120,6 +121,8 @@ def _note_what_it_lacks(reading: Reading, loc: Loc, raw: Source, service: Servic
     lacking = []
     if raw.users is not None and not service.has_users:
         lacking.append(("users", "has no managed users (PostPost and Publora have)"))
+    if raw.connection_links and not service.has_users:
+        lacking.append(("connection_links", "has no managed users (PostPost and Publora have)"))
     if raw.workspaces is not None and not service.has_workspaces:
         lacking.append(("workspaces", "has no workspaces (Postbreeze has)"))
     if raw.probe and not service.has_probes:
@@ -128,6 +131,8 @@ def _note_what_it_lacks(reading: Reading, loc: Loc, raw: Source, service: Servic
         lacking.append(("probe_every", "has no probes (PostPost and Publora have)"))
     for key, why in lacking:
         reading.findings.error((*loc, key), f"cannot be set: {service.label} {why}; remove it.")
+    if raw.connection_links and service.has_users and raw.users in (None, "none"):
+        reading.findings.warning((*loc, "connection_links"), 'has no effect, because users is "none".')
     if raw.probe is False and raw.probe_every is not None:
         reading.findings.warning((*loc, "probe_every"), "has no effect, because probe is false.")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,18 +16,24 @@ import structlog
 
 from monitor.clock import Clock
 from monitor.config import ChannelConfig
-from monitor.errors import ConfigError
-from monitor.model import Event
+from monitor.errors import ConfigError, StoreError
+from monitor.links import ConnectionLinks
+from monitor.metrics import Metrics
+from monitor.model import Alert, Event
+from monitor.notifier import removed
 from monitor.notifier.settings import DeliverySettings
 from monitor.notifier.standing import ChannelHealth
 from monitor.notifier.transactions import Transactions
 from monitor.notifier.worker import Worker
+from monitor.progress import DELIVERY, Progress
 from monitor.recorder import Recorded
+from monitor.rules import routing
 from monitor.store import Store, backlog, channel_states, outbox
 
 log = structlog.get_logger(__name__)
 
 _TICK = 0.05  # seconds
+_AFTERMATH = 5.0  # seconds: longer than a reload lets old work finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +49,26 @@ class Notifier:
     """Delivers alerts at least once per channel, each channel on its own: a slow or broken one delays no other."""
 
     def __init__(
-        self, *, store: Store, channels: Sequence[ChannelConfig], clock: Clock, settings: DeliverySettings | None = None
+        self,
+        *,
+        store: Store,
+        channels: Sequence[ChannelConfig],
+        clock: Clock,
+        settings: DeliverySettings | None = None,
+        metrics: Metrics | None = None,
+        progress: Progress | None = None,
+        links: ConnectionLinks | None = None,
     ) -> None:
+        self._links = links or ConnectionLinks()
         self._store, self._clock = Transactions(store), clock
+        self._metrics, self._progress = metrics or Metrics(), progress or Progress()
         self._settings = settings or DeliverySettings()
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._channels = tuple(channels)
         self._workers = self._build(channels)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._reported: set[str] = set()
+        self._settling: asyncio.Task[None] | None = None
         self._news: set[str] = set()
         self._started = False
 
@@ -63,12 +81,19 @@ class Notifier:
         self._started = True
         self._launch()
 
+    def halt(self) -> None:
+        """Claims nothing more, from this very instant. stop() is still to follow."""
+        for worker in self._workers.values():
+            worker.stop()
+
     async def stop(self, timeout: timedelta = timedelta(seconds=8)) -> None:
         """Takes nothing more, waits for what is being sent, and returns after `timeout` at the latest. Idempotent.
 
         What has not ended by then stays recorded as being sent, and is repeated by the next start.
         """
         self._started = False
+        if self._settling is not None:
+            self._settling.cancel()
         tasks, self._tasks = self._tasks, {}
         for name in tasks:
             self._workers[name].stop()
@@ -84,20 +109,31 @@ class Notifier:
         for name, task in self._tasks.items():
             # What it is sending it ends and marks on its own; those rows stay claimed meanwhile.
             self._workers[name].stop()
+            self._progress.forget(f"{DELIVERY}:{name}")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
         self._settings = settings or self._settings
+        left = [task for name, task in self._tasks.items() if name not in names]
+        self._channels = tuple(channels)
         self._workers, self._tasks = self._build(channels), {}
         if self._started:
             self._launch()
         await self._recall()
-        await self._report_orphans()
+        await self._settle_removed()
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = asyncio.create_task(self._settle_aftermath(left), name="notifier-settling")
 
     def wake(self, channel: str | None = None) -> None:
         """Something was queued (for this channel, or for any): it goes out when it is due, without waiting for a look."""
         for name, worker in self._workers.items():
             if channel in (None, name):
                 worker.wake()
+
+    def forget_holds(self) -> None:
+        """The wall clock was moved: until when a channel asked for patience is anybody's guess, and everything may be due."""
+        for worker in self._workers.values():
+            worker.forget_hold()
 
     def health(self) -> tuple[ChannelHealth, ...]:
         """How each configured channel has been doing."""
@@ -132,6 +168,16 @@ class Notifier:
         results = await asyncio.gather(*(self._workers[name].send_test(event) for name in chosen))
         return dict(zip(chosen, results, strict=True))
 
+    async def say_now(self, alert: Alert, *, to: Collection[str] | None = None) -> dict[str, str | None]:
+        """Sends this on every channel that takes it, or on those in `to`, past the store: nothing is kept, nothing repeated.
+
+        Only for what the store cannot hold. Per channel None, or a sentence that says what failed.
+        """
+        usual, fallback = ([each for each in self._channels if each.fallback is last] for last in (False, True))
+        names = routing.route(alert, usual) or routing.route(alert, fallback) if to is None else to
+        chosen = [name for name in names if name in self._workers]
+        return dict(zip(chosen, await asyncio.gather(*(self._workers[name].say_now(alert) for name in chosen)), strict=True))
+
     def _build(self, channels: Sequence[ChannelConfig]) -> dict[str, Worker]:
         build = partial(
             Worker,
@@ -141,6 +187,9 @@ class Notifier:
             clock=self._clock,
             owner=self._owner,
             settings=self._settings,
+            metrics=self._metrics,
+            progress=self._progress,
+            links=self._links,
         )
         return {channel.name: build(channel) for channel in channels}
 
@@ -166,13 +215,24 @@ class Notifier:
         if released:
             log.warning("notifier.uncertain_deliveries", count=released)
         await self._recall()
-        await self._report_orphans()
+        await self._settle_removed()
 
-    async def _report_orphans(self) -> None:
-        counts = await self._store.read(outbox.pending_counts)
-        for name in counts.keys() - self._workers.keys() - self._reported:
-            self._reported.add(name)
-            log.warning("notifier.channel_not_configured", channel=name, waiting=counts[name])
+    async def _settle_removed(self) -> None:
+        """End what waits for channels that are not configured any more; what nobody else has goes to others."""
+        now, channels = self._clock.now(), self._channels
+        settled = await self._store.write(lambda conn: removed.settle(conn, channels, now))
+        for name, count in settled.ended.items():
+            log.warning("notifier.channel_not_configured", channel=name, ended=count, handed_to=sorted(settled.handed_to))
+        for name in settled.handed_to:
+            self.wake(name)
+
+    async def _settle_aftermath(self, left: Sequence[asyncio.Task[None]]) -> None:
+        """Work under way at the swap still knew the old channels: what it queued, or could not send, is settled as well."""
+        await asyncio.sleep(_AFTERMATH)
+        if left:
+            await asyncio.wait(left)
+        with contextlib.suppress(StoreError):  # the next start or reload does it
+            await self._settle_removed()
 
     async def _pending(self) -> int:
         counts = await self._store.read(outbox.pending_counts)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig
-from monitor.recorder import Recorded, close_quietly, record_monitor_alert
+from monitor.recorder import MONITOR, Recorded, close_quietly, record_monitor_alert
 from monitor.rules.wording.times import span
 from monitor.store import backlog, channel_states, incidents, outbox
 from monitor.store.outbox import Claimed
@@ -17,7 +17,9 @@ from monitor.store.outbox import Claimed
 SAID_EVERY = timedelta(days=1)
 """Dead deliveries of one channel are alerted at most this often."""
 
-_MONITOR = ""  # the source of incidents about the monitor itself
+_BROKEN, _DEAD = "channel", "deliveries"
+SUBJECTS = (_BROKEN, _DEAD)
+"""What the monitor's own incidents about a channel begin with, before a colon and its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def works(conn: Connection, name: str, *, channels: Sequence[ChannelConfig], now
         exclude={name},
     )
     if told.alerts:
-        close_quietly(conn, _MONITOR, _dead(name), now)  # one word about the same end is enough
+        close_quietly(conn, MONITOR, _dead(name), now)  # one word about the same end is enough
         return told
     return record_monitor_alert(
         conn,
@@ -93,9 +95,9 @@ def gave_up(
     owed = backlog.hand_over(conn, alert_ids=[each.alert.id for each in dead], to=fallbacks, now=now)
     outbox.add_deliveries(conn, owed, now)
     recorded.channels |= {channel for _, channel, _ in owed}
-    told = incidents.find_open_source(conn, _MONITOR, subject=_dead(name))
+    told = incidents.find_open_source(conn, MONITOR, subject=_dead(name))
     if told is not None and now - told.opened_at >= SAID_EVERY:
-        close_quietly(conn, _MONITOR, _dead(name), now)
+        close_quietly(conn, MONITOR, _dead(name), now)
     recorded.add(
         record_monitor_alert(
             conn,
@@ -120,8 +122,8 @@ def _given_up(name: str, dead: Sequence[Claimed]) -> str:
 
 
 def _broken(name: str) -> str:
-    return f"channel:{name}"
+    return f"{_BROKEN}:{name}"
 
 
 def _dead(name: str) -> str:
-    return f"deliveries:{name}"
+    return f"{_DEAD}:{name}"

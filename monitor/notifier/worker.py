@@ -21,12 +21,15 @@ from monitor.channels import Channel
 from monitor.clock import Clock
 from monitor.config import ChannelConfig
 from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
-from monitor.model import Event, Severity
+from monitor.links import ConnectionLinks
+from monitor.metrics import Metrics
+from monitor.model import Alert, Event, Severity
 from monitor.notifier import messages, pictures, standing
 from monitor.notifier.sender import Sender
 from monitor.notifier.settings import DeliverySettings
 from monitor.notifier.standing import ChannelHealth
 from monitor.notifier.transactions import Transactions
+from monitor.progress import DELIVERY, Progress
 from monitor.recorder import Recorded
 from monitor.rules.backoff import LONGEST_WAIT, next_attempt
 from monitor.rules.quiet import quiet_until
@@ -57,6 +60,9 @@ class Worker:
         clock: Clock,
         owner: str,
         settings: DeliverySettings,
+        metrics: Metrics,
+        progress: Progress,
+        links: ConnectionLinks,
     ) -> None:
         """`channels` are all of them, told of this one's troubles; `announce` wakes those that were given something to say."""
         self.name = config.name
@@ -65,11 +71,13 @@ class Worker:
         self._config = config
         self._channels, self._announce = channels, announce
         self._store, self._clock, self._owner, self._settings = store, clock, owner, settings
+        self._metrics, self._progress, self._links = metrics, progress, links
         self._sender = Sender(Channel(config.name, config.url))
         self._woken = asyncio.Event()
         self._held_until: datetime | None = None
         self._doubtful: set[int] = set()
         self._stopping = False
+        self._store_is_away = False
 
     def recall(self, state: ChannelState) -> None:
         """Take up what the store remembers of this channel."""
@@ -85,6 +93,11 @@ class Worker:
         """Something may be due."""
         self._woken.set()
 
+    def forget_hold(self) -> None:
+        """Try again now, whatever was agreed on by a clock that was moved since."""
+        self._held_until = None
+        self._woken.set()
+
     def stop(self) -> None:
         """Finish what is being sent, and take nothing more."""
         self._stopping = True
@@ -94,11 +107,17 @@ class Worker:
         """Delivers until stopped. Never raises: a fault is logged and tried again."""
         while not self._stopping:
             self._woken.clear()
+            self._progress.note(f"{DELIVERY}:{self.name}")
             try:
-                if await self.deliver_due() == 0:
+                tried = await self.deliver_due()
+                self._store_is_away = False
+                if tried == 0:
                     await self._until_due()
             except StoreError as error:
-                log.warning("notifier.store_unavailable", channel=self.name, problem=str(error))
+                (log.debug if self._store_is_away else log.warning)(
+                    "notifier.store_unavailable", channel=self.name, problem=str(error)
+                )
+                self._store_is_away = True
                 await self._sleep(self._settings.poll_every.total_seconds())
             except Exception:  # a fault in one channel's message must not silence that channel for good
                 log.exception("notifier.fault", channel=self.name)
@@ -131,11 +150,20 @@ class Worker:
 
         None when the channel accepted it, else a sentence that says what went wrong.
         """
+        return await self._send_past_the_store(partial(messages.build_test, event))
+
+    async def say_now(self, alert: Alert) -> str | None:
+        """Sends this alert although the store knows nothing of it. None, or a sentence, as with send_test()."""
+        if self._sender.busy:
+            return "It is still busy with another message."
+        return await self._send_past_the_store(partial(messages.build, [Dispatch(alert=alert)]))
+
+    async def _send_past_the_store(self, build: Callable[..., tuple[Part, ...]]) -> str | None:
         within = self._settings.send_timeout.total_seconds()
         try:
             profile = await self._sender.profile(within=within)
             now, timezone = self._clock.now(), self._settings.timezone
-            for part in messages.build_test(event, channel=self._config, profile=profile, timezone=timezone, now=now):
+            for part in build(channel=self._config, profile=profile, timezone=timezone, now=now):
                 await self._sender.send(part, within=within)
         except (DeliveryError, ConfigError) as error:
             return str(error)
@@ -163,6 +191,10 @@ class Worker:
             except (ConfigError, TimeoutError) as error:
                 await self._failed(waiting, ChannelRejected(str(error) or "The channel could not be prepared in time."))
                 return
+            except Exception as error:  # nothing was sent: what was claimed must not wait for its lease to run out
+                log.exception("notifier.fault", channel=self.name)
+                await self._failed(waiting, ChannelUnreachable(f"The message could not be prepared ({type(error).__name__})."))
+                return
             for part in parts:
                 said = [each for each in mine if each.alert.id in part.alert_ids]
                 if self._stopping:
@@ -184,6 +216,7 @@ class Worker:
                 alert=each.alert,
                 uncertain=each.uncertain or each.delivery_id in self._doubtful,
                 late_by=self._lateness(each, now=now),
+                page=self._links.find(each.alert.source, each.alert.scope, now=now),
             )
             for each in claimed
         ]
@@ -228,6 +261,9 @@ class Worker:
             return marked, standing.works(conn, self.name, channels=self._channels, now=now)
 
         marked, told = await self._store.persist(mark)
+        self._metrics.delivery_done(self.name, "sent", count=len(marked))
+        if not self._stopping:  # else it may have left the configuration, and nothing is expected of it any more
+            self._progress.note(f"{DELIVERY}:{self.name}")
         self._announce(told)
         self.delivered += len(marked)
         self._doubtful.difference_update(ids)
@@ -269,6 +305,8 @@ class Worker:
             return told
 
         self._announce(await self._store.persist(mark))
+        self._metrics.delivery_done(self.name, "failed", count=len(claimed) - len(dead))
+        self._metrics.delivery_done(self.name, "dead", count=len(dead))
         for each in dead:
             self._doubtful.discard(each.delivery_id)
             log.error("delivery.dead", channel=self.name, alert=each.alert.id, problem=str(error))

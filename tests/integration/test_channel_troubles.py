@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from monitor.model import Alert, Event
 from monitor.recorder.outgoing import Spoken
 from monitor.recorder.outgoing import queue as record
-from monitor.store import Store, alerts, channel_states, outbox
+from monitor.store import Store, alerts, channel_states, incidents, outbox
 from tests.delivering import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
 from tests.factories import NOW
 from tests.fakes import ManualClock
@@ -65,6 +65,26 @@ async def test_A04_a_broken_channel_is_told_to_the_others_once_and_again_when_it
     assert "again" in other.received[1].text
     assert [alert.event for alert in about_the_monitor(store)] == [Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED]
     assert states(store, "works") == {"sent": 2}
+
+
+async def test_a_broken_channel_that_leaves_the_configuration_takes_its_trouble_along(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
+) -> None:
+    webhook.reply = Reply(status=410)
+    queue(store, numbered(1), "broken", "works")
+    broken, works = channel(webhook.apprise_url(), "broken"), channel(other.apprise_url(), "works")
+    async with running(store, clock, broken, works) as notifier:
+        await until(lambda: states(store) == {"pending": 1, "sent": 2})
+        await notifier.reconfigure([works])
+        assert states(store) == {"sent": 2, "skipped": 1}
+        with store.read() as conn:
+            assert incidents.all_open(conn, source="") == []
+            assert channel_states.find_state(conn, "broken").problem is None
+        # Back under the same name it is a new channel, of which nobody has heard anything bad.
+        webhook.reply = Reply()
+        await notifier.reconfigure([broken, works])
+        assert [each.rejected for each in notifier.health()] == [False, False]
+    assert len(about_the_monitor(store)) == 1, "nobody needs to be told that it works again"
 
 
 async def test_a_channel_that_fails_for_a_while_is_remembered_but_not_told_of(

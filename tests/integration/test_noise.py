@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from monitor.demo.populate import crowd
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import Ack, ProviderKind, Status
+from monitor.model import Ack, HistoryKind, ProviderKind, Status
 from monitor.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.cycle import CHANNEL, Cycle, running
@@ -99,6 +100,7 @@ async def test_an_acknowledgement_ends_reminders_until_it_gets_worse(agency: Cyc
     await agency.poll(after=POLL)
     assert said(agency) == [("disconnected", "worse")]
     assert incident_of(agency).ack is None
+    assert unacknowledged(agency) == ["worse"]
 
 
 async def test_an_acknowledgement_with_a_date_lets_reminders_go_on_after_it(agency: Cycle) -> None:
@@ -109,6 +111,12 @@ async def test_an_acknowledgement_with_a_date_lets_reminders_go_on_after_it(agen
     assert said(agency) == [("expired", "first")]
     await agency.pass_time(MINUTE)
     assert said(agency) == [("expired", "reminder")]
+    assert unacknowledged(agency) == ["until"]
+
+
+def unacknowledged(cycle: Cycle) -> list[str | None]:
+    """Why acknowledgements of the first connection ended, by its history."""
+    return [entry.reason for entry in cycle.history("mastodon-0") if entry.kind is HistoryKind.UNACKNOWLEDGED]
 
 
 async def test_a_recovery_is_said_although_the_problem_was_acknowledged(agency: Cycle) -> None:
@@ -118,6 +126,7 @@ async def test_a_recovery_is_said_although_the_problem_was_acknowledged(agency: 
     agency.world.renew("agency", "mastodon-0")
     await agency.poll(after=POLL)
     assert [word[0] for word in said(agency)] == ["expired", "recovered"]
+    assert unacknowledged(agency) == []
 
 
 async def test_what_lasts_beyond_a_silence_is_said_at_its_end_and_what_does_not_never(agency: Cycle) -> None:
@@ -164,7 +173,7 @@ async def test_a_silence_that_is_removed_lets_it_speak_at_once(agency: Cycle) ->
     assert said(agency) == [("expired", "first")]
 
 
-async def test_a_flapping_connection_speaks_at_most_once_an_hour_and_says_the_net_change(agency: Cycle) -> None:
+async def test_A10_a_flapping_connection_speaks_at_most_once_an_hour_and_says_the_net_change(agency: Cycle) -> None:
     for _ in range(12):
         agency.world.expire("agency", "mastodon-0")
         await agency.poll(after=5 * MINUTE)
@@ -180,7 +189,7 @@ async def test_a_flapping_connection_speaks_at_most_once_an_hour_and_says_the_ne
         assert incidents.all_open(conn) == []
 
 
-async def test_most_connections_missing_at_once_is_one_alert_and_a_hold(agency: Cycle) -> None:
+async def test_N27_most_connections_missing_at_once_is_one_alert_and_a_hold(agency: Cycle) -> None:
     for number in range(6):
         agency.world.vanish("agency", f"mastodon-{number}")
     await agency.poll(after=POLL)
@@ -196,7 +205,7 @@ async def test_most_connections_missing_at_once_is_one_alert_and_a_hold(agency: 
     assert said(agency) == [("source_recovered", "suspicious_list")]
 
 
-async def test_two_further_lists_that_agree_make_them_disconnected_together(agency: Cycle) -> None:
+async def test_N27_two_further_lists_that_agree_make_them_disconnected_together(agency: Cycle) -> None:
     for number in range(6):
         agency.world.vanish("agency", f"mastodon-{number}")
     for _ in range(2):
@@ -277,6 +286,27 @@ async def test_one_source_unreachable_is_that_source(three: Cycle) -> None:
     for _ in range(3):
         await three.poll(after=5 * MINUTE)
     assert said(three) == [("source_failing", "first")]
+
+
+async def test_a_source_of_a_thousand_down_for_an_hour_is_one_alert_down_and_one_up(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    world = World(clock=clock)
+    crowd(world, 1_000, source="agency")
+    async with running(store, clock, world, tmp_path) as cycle:
+        await cycle.poll()
+        before = cycle.statuses()
+        world.break_source("agency", Trouble.SERVER_ERROR)
+        for _ in range(5):
+            await cycle.poll(after=POLL)
+            await cycle.pass_time(timedelta(0))
+        assert cycle.words() == [("source_failing", "first", "agency")]
+        world.recover_source("agency")
+        await cycle.poll(after=POLL)
+        await cycle.poll(after=POLL)
+        assert cycle.words() == [("source_failing", "first", "agency"), ("source_recovered", "recovered", "agency")]
+        assert len(before) == 1_000
+        assert cycle.statuses() == before
 
 
 async def test_a_source_that_stays_down_when_the_network_is_back_speaks_for_itself(three: Cycle) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from monitor.errors import ConfigError
 from monitor.model import DeliveryState, Event
 from monitor.notifier import DeliverySettings, Notifier
-from monitor.store import Store
+from monitor.store import Store, outbox
 from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
 from tests.factories import NOW, make_alert
 from tests.fakes import ManualClock
@@ -40,7 +40,7 @@ async def test_what_is_due_goes_out_as_one_message_and_is_marked_sent(
     async with running(store, clock, channel(webhook.apprise_url())) as notifier:
         await until(lambda: states(store) == {"sent": 3})
         (message,) = webhook.received
-        assert message.title == "3 connections need you: 3 expired at agency"
+        assert message.title == "3 connections need you: 3 expired at agency (Customer 1, Customer 2, Customer 3)"
         assert named([message]) == ["linkedin-00001", "linkedin-00002", "linkedin-00003"]
         assert notifier.health()[0].last_sent_at == NOW
     assert outcomes(store) == [("sent", "JSON accepted it.")] * 3
@@ -296,7 +296,7 @@ async def test_parts_before_a_failing_one_are_not_repeated(store: Store, clock: 
     assert set(named([first])) | set(named(again)) == {f"linkedin-{number:05}" for number in range(1, 401)}
 
 
-async def test_a_channel_that_is_no_longer_configured_keeps_its_deliveries_and_is_reported_once(
+async def test_what_waits_for_a_channel_that_is_no_longer_configured_ends_with_a_reason(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     queue(store, numbered(2), "gone", "ops")
@@ -304,9 +304,25 @@ async def test_a_channel_that_is_no_longer_configured_keeps_its_deliveries_and_i
         async with running(store, clock, channel(webhook.apprise_url())) as notifier:
             await until(lambda: len(webhook.received) == 1)
             await notifier.reconfigure([channel(webhook.apprise_url())])
-    assert states(store) == {"pending": 2, "sent": 2}
+    assert states(store) == {"sent": 2, "skipped": 2}
+    assert len(webhook.received) == 1, "what another channel has is not said there twice"
     warned = [entry for entry in logs if entry["event"] == "notifier.channel_not_configured"]
-    assert [(entry["channel"], entry["waiting"]) for entry in warned] == [("gone", 2)]
+    assert [(entry["channel"], entry["ended"], entry["handed_to"]) for entry in warned] == [("gone", 2, [])]
+    with store.read() as conn:
+        row = next(each for each in outbox.deliveries_of(conn, "alert-00001") if each.channel == "gone")
+    assert (row.state, row.last_error) == ("skipped", "Not sent: the channel gone is no longer configured.")
+
+
+async def test_a_renamed_channel_loses_no_alert(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+    """What only the old name would have got goes to the channels that take it now; an end without its problem does not."""
+    queue(store, [*numbered(1), *numbered(1, first=2, event=Event.RECOVERED, incident="another")], "old")
+    queue(store, numbered(1, first=3, source="elsewhere"), "old")
+    with WebhookReceiver() as narrow:
+        new = channel(webhook.apprise_url(), "new"), channel(narrow.apprise_url(), "narrow", sources=frozenset({"elsewhere"}))
+        async with running(store, clock, *new):
+            await until(lambda: states(store) == {"sent": 3, "skipped": 3})
+        assert sorted(named(webhook.received)) == ["linkedin-00001", "linkedin-00003"]
+        assert named(narrow.received) == ["linkedin-00003"]
 
 
 async def test_an_unusable_url_is_a_rejection_and_loses_nothing(store: Store, clock: ManualClock) -> None:

@@ -101,7 +101,7 @@ class TopicReceiver(WebhookReceiver):
 
 
 def test_the_error_tells_who_has_it_and_a_second_send_leaves_them_out(mail: MailReceiver) -> None:
-    mail.refused[OPS] = "550 no such user"
+    mail.refused[OPS] = "451 not now"
     target = Channel("ops", Secret(mail.apprise_url(f"{OPS},{BOSS}")))
     with pytest.raises(ChannelUnreachable) as raised:
         target.send(PART)
@@ -110,6 +110,15 @@ def test_the_error_tells_who_has_it_and_a_second_send_leaves_them_out(mail: Mail
     mail.refused.clear()
     target.send(PART, done=raised.value.reached)
     assert recipients(mail) == [BOSS, OPS]
+
+
+def test_A07_a_mailbox_that_does_not_exist_is_a_refusal_for_good_of_that_recipient_alone(mail: MailReceiver) -> None:
+    mail.refused[OPS] = f"550 5.1.1 <{OPS}> no such user"
+    with pytest.raises(ChannelRejected, match=r"To recipient 1 of 2 .* answered 550 \(5\.1\.1 .* no such user\)") as raised:
+        Channel("ops", Secret(mail.apprise_url(f"{OPS},{BOSS}"))).send(PART)
+    assert OPS not in str(raised.value)
+    assert len(raised.value.reached) == 1
+    assert recipients(mail) == [BOSS]
 
 
 def test_a_copy_goes_with_the_first_recipient_only(mail: MailReceiver) -> None:

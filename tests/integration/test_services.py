@@ -235,7 +235,7 @@ def test_slack_gets_its_own_formatting(fixed_hosts: WebhookReceiver) -> None:
     send(SLACK_HOOK, expired(1, label="Zo\u00eb & S\u00f6hne"), expired(2, label="Beta"))
     (request,) = fixed_hosts.received
     (attachment,) = request.json["attachments"]
-    assert attachment["title"] == "2 connections need you: 2 expired at agency"
+    assert attachment["title"] == "2 connections need you: 2 expired at agency (Beta, Zoë &amp; Söhne)"
     assert attachment["text"].startswith(
         "*expired: linkedin at agency (PostPost), 2 connections*\n- *Beta* (`linkedin-2`)\n  It expired"
     )
@@ -296,7 +296,7 @@ def test_a_mail_is_html_with_a_text_alternative_and_nothing_from_outside(mail: M
     send(mail.apprise_url(), expired(1), expired(2, label="Beta", platform="tiktok"))
     (message,) = mail.messages
     html, plain = texts(message)
-    assert message["Subject"] == "2 connections need you: 2 expired at agency"
+    assert message["Subject"] == "2 connections need you: 2 expired at agency (Acme Ltd, Beta)"
     assert html.count("<table") == 2
     assert '<a href="https://app.postpost.dev" style="display:inline-block' in html
     assert re.findall(r"(?:src|background)=|url\(|<link|<style|<script|@import", html) == []
@@ -370,7 +370,7 @@ def test_a_mail_is_plain_where_the_url_asks_for_text(mail: MailReceiver) -> None
     assert message.get_body(("html",)) is None
     plain = message.get_body(("plain",))
     assert plain is not None
-    assert "A & B <\u200bx> on LinkedIn is expired." in plain.get_content()
+    assert "A & B <\u200bx> on LinkedIn has expired." in plain.get_content()
 
 
 PAGERDUTY = "pagerduty://A1BRTD4JDTIiajkdnlazkcOXrIdevi7F@A1BRTD4JDTIiajkdnlazkcOXrIdevi7F"
@@ -458,7 +458,7 @@ def test_a_batch_holds_each_ones_own_words(webhook: WebhookReceiver) -> None:
     url = LOOPBACK["json"].format(webhook.address)
     send(url, expired(1), expired(2, label="Beta"), templates={"*": TemplatePair(body="Call {{ name }}!")})
     assert "Call Acme Ltd!\nCall Beta!" in webhook.received[0].text
-    assert webhook.received[0].title == "2 connections need you: 2 expired at agency"
+    assert webhook.received[0].title == "2 connections need you: 2 expired at agency (Acme Ltd, Beta)"
 
 
 def test_a_template_that_fails_gives_way_to_the_built_in_text_with_a_note(webhook: WebhookReceiver) -> None:
@@ -466,7 +466,7 @@ def test_a_template_that_fails_gives_way_to_the_built_in_text_with_a_note(webhoo
     parts = send(url, expired(1), templates={"expired": TemplatePair(body="{{ nope }}")})
     assert parts[0].alert_ids == ("alert-1",)
     text = webhook.received[0].text
-    assert "Acme Ltd on LinkedIn is expired." in text
+    assert "Acme Ltd on LinkedIn has expired." in text
     assert "The template of this channel failed, so this is the built-in text." in text
 
 

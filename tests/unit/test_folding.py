@@ -37,7 +37,7 @@ def say(*alerts: Alert, **over: Any) -> Part:
     return render(compose([Dispatch(alert=each, **over) for each in alerts], timezone="UTC", now=NOW))
 
 
-def test_a_problem_and_its_recovery_are_one_item_that_says_how_long_it_lasted() -> None:
+def test_A12_a_problem_and_its_recovery_are_one_item_that_says_how_long_it_lasted() -> None:
     part = say(well("b"), alert("a", hours_ago=4))
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency, was expired for 4 hours"
     assert part.body.startswith("Acme Ltd on LinkedIn was expired for 4 hours and has recovered.")
@@ -55,7 +55,7 @@ def test_what_got_worse_while_it_waited_is_said_once_in_its_newest_state() -> No
     worse = alert("b", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon")
     part = say(soon("a", hours_ago=3), worse)
     assert part.title == "[EXPIRED] Acme Ltd (linkedin) at agency"
-    assert "First notice: it was expiring_soon." in part.body
+    assert "First notice: it was expiring soon." in part.body
     assert part.alert_ids == ("a", "b")
 
 
@@ -81,13 +81,13 @@ def test_the_title_counts_connections_and_not_alerts() -> None:
     part = say(
         soon("a", hours_ago=2), alert("b", reason=AlertReason.WORSE), alert("c", **other), alert("d", hours_ago=1, **other)
     )
-    assert part.title == "2 connections need you: 2 expired at agency"
+    assert part.title == "2 connections need you: 2 expired at agency (Acme Ltd)"
     assert sorted(part.alert_ids) == ["a", "b", "c", "d"]
 
 
 def test_the_same_id_in_two_scopes_or_sources_is_two_connections() -> None:
     part = say(alert("a"), alert("b", scope="u1"), alert("c", source="studio"))
-    assert part.title == "3 connections need you: 3 expired"
+    assert part.title == "3 connections need you: 3 expired (Acme Ltd)"
 
 
 def test_a_fold_is_a_repeat_or_late_where_one_of_its_alerts_is() -> None:

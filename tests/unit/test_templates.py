@@ -13,7 +13,7 @@ from monitor import templates
 from monitor.config.templates import TemplatePair
 from monitor.model import Event
 from monitor.rules.wording import Dispatch, Markup, compose
-from monitor.templates import TemplateProblem, render, render_sample
+from monitor.templates import MEANINGS, TemplateProblem, render, render_sample, variables
 from tests.factories import NOW, make_alert
 
 
@@ -32,10 +32,10 @@ def filled(body: str, *, markup: Markup = Markup.TEXT, **alert: Any) -> str:
         ("{% if severity == 'critical' %}Now{% else %}Soon{% endif %}", "Now"),
         ("{{ name|upper }} {{ name|truncate(4, true, '') }}", "ACME LTD Acme"),
         ("{{ stage or 'no stage' }}", "no stage"),
-        ("{{ provider }}: {{ news }}", "PostPost: Acme Ltd on LinkedIn is expired."),
+        ("{{ provider }}: {{ news }}", "PostPost: Acme Ltd on LinkedIn has expired."),
         ("{{ alert }} {{ incident }} {{ at }}", "alert-1 incident-1 2026-03-10T12:00:00Z"),
         ("{{ title }}", "[EXPIRED] Acme Ltd (linkedin) at agency"),
-        ("Dear team,\n{{ body }}", "Dear team,\nAcme Ltd on LinkedIn is expired. No expiry date is known."),
+        ("Dear team,\n{{ body }}", "Dear team,\nAcme Ltd on LinkedIn has expired. No expiry date is known."),
     ],
 )
 def test_a_template_fills_in_what_is_known(body: str, text: str) -> None:
@@ -113,7 +113,13 @@ def test_the_templates_own_text_is_the_persons_and_stays_as_it_is() -> None:
 
 def test_the_built_in_body_comes_in_the_channels_own_markup() -> None:
     assert "<div><span" in filled("{{ body }}", markup=Markup.MAIL)
-    assert "Connection: `linkedin-123`" in filled("{{ body }}", markup=Markup.SLACK)
+    assert "Connection: `agency/linkedin-123`" in filled("{{ body }}", markup=Markup.SLACK)
+
+
+def test_the_command_that_acknowledges_can_be_copied_as_it_is() -> None:
+    about: dict[str, Any] = {"external_id": "bluesky-acme.bsky.social", "connection": "agency/bluesky-acme.bsky.social"}
+    assert filled("{{ ack }}", **about) == "token-monitor ack agency/bluesky-acme.bsky.social"
+    assert filled("{{ ack }}", event=Event.RECOVERED) == ""
 
 
 def test_the_link_is_whole_in_every_markup() -> None:
@@ -150,3 +156,8 @@ def test_any_template_either_renders_or_is_a_problem(body: str) -> None:
     except TemplateProblem as problem:
         text = str(problem)
     assert len(text) <= 20_000
+
+
+def test_every_variable_has_a_meaning_and_nothing_else_has() -> None:
+    (item,) = compose([Dispatch(alert=make_alert())], timezone="UTC", now=NOW).items
+    assert list(variables(item)) == [name for name in MEANINGS if name != "body"]

@@ -82,18 +82,20 @@ def say(*alerts: Alert, now: datetime = NOW, timezone: str = "UTC", **dispatch: 
 
 
 def test_one_alert_reads_as_a_short_letter() -> None:
-    part = say(expiring(labels={"client": "acme"}), timezone="Europe/Berlin")
+    part = say(expiring(labels={"client": "acme"}, connection="agency/linkedin-1"), timezone="Europe/Berlin")
     assert part.title == "[EXPIRING SOON] Acme Ltd (linkedin) at agency, 6 days 23 hours left"
     assert part.tone is Tone.WARNING
     assert part.body == (
-        "Acme Ltd on LinkedIn is expiring_soon. It expires Tue 17 Mar 2026 12:00 CET, in 6 days 23 hours.\n"
+        "Acme Ltd on LinkedIn expires soon. It expires Tue 17 Mar 2026 12:00 CET, in 6 days 23 hours.\n"
         "\n"
         "Why: PostPost says that the token expires soon. First notice.\n"
         "\n"
         "What to do: Before it runs out: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
         "Link: https://app.postpost.dev\n"
+        "Acknowledge: token-monitor ack agency/linkedin-1\n"
         "\n"
-        "Connection: linkedin-1\n"
+        "Status: expiring_soon\n"
+        "Connection: agency/linkedin-1\n"
         "Platform: linkedin\n"
         "Source: agency (PostPost)\n"
         "Labels: client=acme\n"
@@ -111,9 +113,11 @@ def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platfor
         source_down(9, source="studio", provider=ProviderKind.POSTBREEZE),
     )
     assert part.title == "4 connections need you: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
-    headings = [line for line in part.body.splitlines() if line and line[0] not in " -" and not line.startswith(("What", "Link"))]
+    headings = [
+        line for line in part.body.splitlines() if line and line[0] not in " -" and not line.startswith(("What", "Link", "Ack"))
+    ]
     assert headings == [
-        "source_failing: studio (Postbreeze)",
+        "source failing: studio (Postbreeze)",
         "expired: linkedin at agency (PostPost), 2 connections",
         "expired: tiktok at agency (PostPost)",
         "expiring_soon: linkedin at agency (PostPost)",
@@ -168,7 +172,7 @@ def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence:
     ("over", "sentence"),
     [
         ({"reason": AlertReason.FIRST}, "First notice."),
-        ({"reason": AlertReason.WORSE, "previous": "expiring_soon"}, "Worse than before: it was expiring_soon."),
+        ({"reason": AlertReason.WORSE, "previous": "expiring_soon"}, "Worse than before: it was expiring soon."),
         ({"reason": AlertReason.CHANGED, "previous": "revoked"}, "Changed, and still needs you: it was revoked."),
         ({"reason": AlertReason.STAGE, "stage": 3 * DAY}, "Further warning (stage 3d)."),
         ({"reason": AlertReason.STAGE, "stage": 36 * HOUR}, "Further warning (stage 36h)."),

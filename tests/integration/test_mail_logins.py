@@ -1,0 +1,71 @@
+"""A mail server that wants a login: a refused one is a refusal for good, and its words are told without the login."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.channels import Channel
+from monitor.channels.answers import Answer, last_refusal
+from monitor.config import Secret
+from monitor.errors import ChannelRejected, ChannelUnreachable
+from monitor.rules.wording import Part, Tone
+from monitor.store import Store
+from tests.delivering import channel, numbered, queue, running, states, until
+from tests.fakes import ManualClock
+from tests.receivers import MailReceiver, WebhookReceiver
+
+# The receiver speaks on loopback alone and needs no certificate.
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+
+PART = Part(title="Hello", body="World", tone=Tone.INFO, alert_ids=("one",))
+PASSWORD = "hunter2-CANARY"
+
+
+def test_the_right_login_mails() -> None:
+    with MailReceiver(login=("monitor", PASSWORD)) as mail:
+        Channel("ops", Secret(mail.apprise_url_as(f"monitor:{PASSWORD}"))).send(PART)
+        assert len(mail.messages) == 1
+
+
+def test_a_login_that_succeeds_in_the_end_takes_back_its_refusals() -> None:
+    """The client tries one way of logging in after the other: only what was refused after that explains a failure."""
+    weak, entered, full = (Answer(status=status, mail=True) for status in (535, 235, 452))
+    assert last_refusal([weak, entered]) is None
+    assert last_refusal([weak, entered, full]) is full
+    assert last_refusal([weak, Answer(status=221, mail=True)]) is weak
+
+
+def test_A04_a_login_that_is_refused_is_a_refusal_for_good_in_the_servers_own_words() -> None:
+    with MailReceiver(login=("monitor", PASSWORD)) as mail:
+        said = r"^E-Mail answered 535 \(5\.7\.8 Authentication credentials invalid\)\.$"
+        with pytest.raises(ChannelRejected, match=said) as raised:
+            Channel("ops", Secret(mail.apprise_url_as("monitor:wrong-CANARY"))).send(PART)
+        assert "CANARY" not in str(raised.value)
+        assert mail.messages == []
+
+
+def test_A04_a_server_that_takes_no_mail_without_a_login_is_a_refusal_for_good() -> None:
+    with (
+        MailReceiver(login=("monitor", PASSWORD)) as mail,
+        pytest.raises(ChannelRejected, match=r"E-Mail answered 530 \(5\.7\.0 Authentication required\)"),
+    ):
+        Channel("ops", Secret(mail.apprise_url())).send(PART)
+
+
+def test_a_mail_server_that_is_busy_may_pass() -> None:
+    with MailReceiver() as mail:
+        mail.refused["ops@example.com"] = "452 4.3.1 try again later"
+        with pytest.raises(ChannelUnreachable, match=r"E-Mail answered 452 \(4\.3\.1 try again later\)"):
+            Channel("ops", Secret(mail.apprise_url())).send(PART)
+
+
+async def test_A04_a_changed_mail_password_breaks_the_channel_and_the_others_hear_of_it(store: Store, clock: ManualClock) -> None:
+    with MailReceiver(login=("monitor", PASSWORD)) as mail, WebhookReceiver() as other:
+        queue(store, numbered(1), "mail")
+        both = channel(mail.apprise_url_as("monitor:old-CANARY"), "mail"), channel(other.apprise_url(), "other")
+        async with running(store, clock, *both) as notifier:
+            await until(lambda: len(other.received) == 1)
+            assert notifier.health()[0].rejected
+        assert states(store, "mail") == {"pending": 1}
+        assert "535" in other.received[0].text
+        assert "CANARY" not in other.received[0].text
