@@ -1,7 +1,7 @@
 """The log: one pipeline for our own events and for what libraries say, on stderr, in UTC, without secrets.
 
-What goes out is either one JSON object per line or a line for people. No value can start a new line or colour a terminal,
-and whatever was registered as a secret is replaced wherever it stands, in tracebacks too.
+What goes out is either one JSON object per line or a line for people, for systemd with its priority. No value can start a
+new line or colour a terminal, and whatever was registered as a secret is replaced wherever it stands, in tracebacks too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 from urllib.parse import quote
 
 import structlog
@@ -21,7 +21,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 REDACTED = "<secret>"
 
 Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["console", "json"]
+Format = Literal["console", "json", "journal"]
+"""For people, for programs, or for people who read systemd's journal: that one knows the time and the priority itself."""
 
 _SHORTEST = 4  # shorter texts occur everywhere: replacing them would only make the log unreadable
 _QUIET = (
@@ -117,8 +118,25 @@ class _Handler(logging.StreamHandler[TextIO]):
 def _rendering(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - as above
     if format == "json":
         return [_in_order, structlog.processors.JSONRenderer(serializer=_json)]
+    if format == "journal":
+        return [_Journal()]
     colours = out.isatty()
     return [structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=34, sort_keys=False)]
+
+
+class _Journal:
+    """Lines for systemd's journal: each begins with its priority as sd-daemon(3) says, so that `journalctl -p err` finds it."""
+
+    _PRIORITIES: ClassVar = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+
+    def __init__(self) -> None:
+        self._lines = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=34, sort_keys=False)
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
+        event.pop("timestamp", None)  # the journal has its own
+        priority = self._PRIORITIES.get(str(event.get("level")), 5)
+        text = str(self._lines(logger, name, event))
+        return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
 def _json(value: object, **_: object) -> str:

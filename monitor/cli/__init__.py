@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from monitor.cli.arguments import follows_plugin_convention, with_options_first
+from monitor.cli.arguments import command_word, follows_plugin_convention, with_options_first
+from monitor.cli.loading import loading
 from monitor.errors import ConfigError, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -37,12 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, the user gets a sentence
         status = _tell(error)
         return UNKNOWN if follows_plugin_convention(arguments) else status
+    finally:
+        gc.freeze()  # what is left goes with the process: nothing of it need be looked through at the end
 
 
 def _run(arguments: list[str]) -> int:
     """A command gives None for 0, or its own exit status."""
-    from monitor.cli.commands import app
+    with loading():
+        from monitor.cli.commands import command_line
 
+        app = command_line(command_word(arguments))
     status = app(args=arguments, prog_name="token-monitor", standalone_mode=False)
     return status if isinstance(status, int) else 0
 
@@ -82,7 +88,7 @@ def _tell_usage(error: typer.TyperException) -> None:
     elif type(error).__name__ == "NoArgsIsHelpError":
         _print(message)
     else:
-        _say(f"{message.rstrip('.')}. See `{context.command_path} --help`.")
+        _say(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See `{context.command_path} --help`.")
 
 
 def _say(*sentences: str) -> None:

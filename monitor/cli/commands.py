@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from monitor import __version__
-from monitor.cli import ack, alerts, configuration, database, forecast, running, silences, sources, status
+from monitor.cli.arguments import Options
 from monitor.cli.output import say
-from monitor.cli.session import Options
 
-app = typer.Typer(
-    name="token-monitor",
-    help="Finds out first when a social account is about to lose its token, and tells you.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+PARTS: Final = {
+    "configuration": ("init", "config"),
+    "running": ("run", "check", "test-alert", "demo"),
+    "status": ("status",),
+    "history": ("history",),
+    "forecast": ("forecast",),
+    "sources": ("sources",),
+    "alerts": ("alerts",),
+    "ack": ("ack",),
+    "silences": ("silence",),
+    "database": ("forget", "db"),
+    "service": ("systemd", "report-failure"),
+}
+"""The modules of this folder with the commands that each adds. A command loads its own module and no other."""
+
+
+def command_line(word: str | None = None) -> typer.Typer:
+    """The program with its one command of this name, or with every command where there is none of this name."""
+    parts = [part for part, commands in PARTS.items() if word in commands]
+    app = typer.Typer(
+        name="token-monitor",
+        help="Finds out first when a social account is about to lose its token, and tells you.",
+        no_args_is_help=True,
+        add_completion=not parts,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        callback=begin,
+    )
+    for part in parts or PARTS:
+        import_module(f"monitor.cli.{part}").register(app)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -28,7 +51,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def begin(
     ctx: typer.Context,
     *,
@@ -44,7 +66,3 @@ def begin(
 ) -> None:
     """Finds out first when a social account is about to lose its token, and tells you."""
     ctx.obj = Options(config=config)
-
-
-for _part in (configuration, running, status, forecast, sources, alerts, ack, silences, database):
-    _part.register(app)

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.output import say
+from monitor.cli.filters import AsJson
+from monitor.cli.output import say, say_json
+from monitor.cli.rounds import say_rounds
 from monitor.cli.sources import channel_problem
 from monitor.cli.times import Times
 from monitor.config import Config, show, starter
 from monitor.errors import ConfigError, MonitorError, StoreError
-from monitor.model import Event
+from monitor.model import Event, utc_text
 from monitor.rules.wording.names import clean
 from monitor.views.channels import channel_views
+from monitor.views.keeping import keeping
 
 if TYPE_CHECKING:
     from monitor.app import LiveFinding
+    from monitor.applied import Difference
 
 
 def init(
@@ -51,14 +55,21 @@ def _write_new(file: Path, text: str) -> None:
 def check(
     ctx: typer.Context,
     live: Annotated[bool, typer.Option("--live", help="Also call every source and verify every channel.")] = False,
+    no_credentials: Annotated[
+        bool, typer.Option("--no-credentials", help="Take systemd's credentials to be there: ExecReload= is given none.")
+    ] = False,
 ) -> int:
     """Validate the configuration: every mistake with its place and what is allowed there."""
-    loaded = session.loaded(ctx)
+    if live and no_credentials:
+        raise typer.BadParameter("--live needs the secrets, so it does not go with --no-credentials.")
+    loaded = session.loaded(ctx, credentials=not no_credentials)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     config = loaded.config
     _require_templates(config)
     say(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
+    if not no_credentials:
+        say_rounds(config)
     if not live:
         return 0
     from monitor import app
@@ -111,6 +122,48 @@ def show_config(ctx: typer.Context) -> None:
     say(show(session.loaded(ctx).config).rstrip("\n"))
 
 
+def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """Show what a reload would change: the files as they are now against the configuration that is in force."""
+    from monitor import applied
+
+    config = session.loaded(ctx).config
+    with session.reading(config) as conn:
+        before = applied.recall(conn)
+        found = applied.differences(conn, before, config) if before is not None else []
+        kept = keeping(conn, config.database.url.reveal(), now=session.now())
+    if as_json:
+        since = utc_text(before.at) if before is not None else None
+        changes = [each.json() for each in found]
+        say_json({"generated_at": utc_text(session.now()), "in_force_since": since, "differences": changes})
+        return
+    if before is None:
+        say("No configuration was in force yet on this database: there is nothing to compare with.")
+        return
+    since = Times(config.timezone, session.now()).both(before.at)
+    whose = f"The daemon ({kept.holder})" if kept.holder is not None else "No daemon runs; the last cycle"
+    if not found:
+        say(f"{whose} has this very configuration, since {since}.")
+        return
+    say(f"{whose} has had another configuration since {since}. {'A reload' if kept.holder is not None else 'The next start'}:")
+    for each in found:
+        say(f"  {_difference(each)}")
+
+
+def _difference(each: Difference) -> str:
+    name = clean(each.path, limit=400)
+    match each.kind:
+        case "added" | "removed":
+            return f"{'+' if each.kind == 'added' else '-'} {name}"
+        case "renamed":
+            return f"~ {name} was {clean(each.old, limit=200)}: its history, its incidents and what waits go along"
+        case "replaced":
+            return f"~ {name} is another secret"
+        case _:
+            warning = " (takes a restart: a reload is refused)" if each.path.startswith("database.") else ""
+            old, new = (clean(text or "not set", limit=300) for text in (each.old, each.new))
+            return f"~ {name}: {old} -> {new}{warning}"
+
+
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
@@ -118,7 +171,8 @@ def _counted(number: int, thing: str) -> str:
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(init)
-    group = typer.Typer(help="Check or show the configuration.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Check, show or compare the configuration.", no_args_is_help=True, rich_markup_mode=None)
     group.command("check")(check)
     group.command("show")(show_config)
+    group.command("diff")(diff)
     app.add_typer(group, name="config")

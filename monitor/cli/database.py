@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.finding import one_connection
+from monitor.cli.finding import WhichConnection, one_connection
 from monitor.cli.output import say
 from monitor.errors import MonitorError
 from monitor.model import HistoryEntry, HistoryKind
@@ -22,7 +22,7 @@ _FOR_EVER = timedelta(days=36500)
 
 def forget(
     ctx: typer.Context,
-    connection: Annotated[str, typer.Argument(metavar="CONNECTION", help="A connection's id, or any unique part of it.")],
+    connection: WhichConnection,
 ) -> None:
     """Retire a connection that was removed on purpose. Nothing more is said about it, and its history stays."""
     config = session.loaded(ctx).config
@@ -39,10 +39,13 @@ def forget(
     say(f"{clean(row.public_id, limit=400)} is retired. Its history stays; it comes back if its source lists it again.")
 
 
-def upgrade(ctx: typer.Context) -> None:
-    """Make the database, or bring its schema to this version's."""
+def upgrade(
+    ctx: typer.Context,
+    no_backup: Annotated[bool, typer.Option("--no-backup", help="SQLite: make no copy beside the file first.")] = False,
+) -> None:
+    """Make the database, or bring its schema to this version's. SQLite: a copy of the file is made first."""
     with Store(session.loaded(ctx).config.database.url.reveal()) as store:
-        changed = store.upgrade()
+        changed = store.upgrade(backup=not no_backup)
         say(f"{store.name} {'was brought to' if changed else 'is at'} revision {revisions.HEAD}.")
 
 
@@ -57,12 +60,20 @@ def current(ctx: typer.Context) -> int:
     return 2
 
 
-def prune(ctx: typer.Context) -> None:
+def prune(
+    ctx: typer.Context,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="SQLite: also give the room back to the disk; takes as much again meanwhile.")
+    ] = False,
+) -> None:
     """Forget what is older than [retention] allows: never an open incident, never an unsent delivery."""
     config = session.loaded(ctx).config
     keep = config.retention
-    with session.opened(config) as store, store.write() as conn:
-        gone = retention.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
+    with session.opened(config) as store:
+        with store.write() as conn:
+            gone = retention.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
+        if shrink:
+            store.shrink()
     say(
         f"Forgotten: {gone.events:,} events, {gone.alerts:,} alerts, {gone.incidents:,} incidents, "
         f"{gone.connections:,} retired connections, {gone.polls:,} polls, {gone.rollups:,} hourly probe counts."

@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Annotated
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Annotated, TypeVar
 
 import typer
 
+from monitor.cli.completing import complete_label, complete_platform, complete_source
 from monitor.config import Config
+from monitor.config.wording import nearest
 from monitor.model import SourceStatus, Status
+from monitor.rules.advice import PLATFORM_NAMES
 from monitor.rules.platforms import canonical
 from monitor.views.selection import Selection
 
+_LISTED = 20
+Chosen = TypeVar("Chosen", Status, SourceStatus)
+
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 SourceFilter = Annotated[
-    list[str] | None, typer.Option("--source", metavar="NAME", help="Only this source; may be given several times.")
+    list[str] | None,
+    typer.Option(
+        "--source", metavar="NAME", help="Only this source; may be given several times.", autocompletion=complete_source
+    ),
 ]
 PlatformFilter = Annotated[
-    list[str] | None, typer.Option("--platform", metavar="NAME", help="Only this platform; may be given several times.")
+    list[str] | None,
+    typer.Option(
+        "--platform", metavar="NAME", help="Only this platform; may be given several times.", autocompletion=complete_platform
+    ),
 ]
 StatusFilter = Annotated[
     list[Status] | None,
-    typer.Option("--status", metavar="STATUS", help=f"Only this status, may be given several times: {', '.join(Status)}."),
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help=f"Only this status, may be given several times: {', '.join(Status)}.",
+        parser=lambda word: _one_of(Status, word),
+        autocompletion=lambda: list(Status),
+    ),
 ]
 SourceStatusFilter = Annotated[
     list[SourceStatus] | None,
-    typer.Option("--status", metavar="STATUS", help=f"Only this status, may be given several times: {', '.join(SourceStatus)}."),
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help=f"Only this status, may be given several times: {', '.join(SourceStatus)}.",
+        parser=lambda word: _one_of(SourceStatus, word),
+        autocompletion=lambda: list(SourceStatus),
+    ),
 ]
 LabelFilter = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only sources with this label; several must all match.")
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="KEY=VALUE",
+        help="Only sources with this label; several must all match.",
+        autocompletion=complete_label,
+    ),
 ]
 
 
@@ -40,18 +70,19 @@ def select(
     platforms: Sequence[str] | None = None,
     statuses: Sequence[Status] | Sequence[SourceStatus] | None = None,
     labels: Sequence[str] | None = None,
+    listed: Callable[[], Collection[str]] | None = None,
 ) -> Selection:
-    """The filters of one call. `known` are the names of stored sources.
+    """The filters of one call. `known` are the names of stored sources, `listed` gives the platforms of connections.
 
-    A source or label that does not exist is a usage error: a slip of the pen must not look like "all is well".
+    A source, platform or label that does not exist is a usage error: a slip of the pen must not look like "all is well".
     """
-    names = sorted({source.name for source in config.sources} | set(known))
-    for name in sources or ():
-        if name not in names:
-            raise typer.BadParameter(f"There is no source {_shown(name)}; there are: {', '.join(names) or 'none'}.")
+    require_known("source", sources or (), {source.name for source in config.sources} | set(known))
+    slugs = [canonical(name) for name in platforms or ()]
+    if listed is not None and not PLATFORM_NAMES.keys() >= set(slugs):
+        require_known("platform", slugs, PLATFORM_NAMES.keys() | set(listed()))
     selection = Selection(
         sources=frozenset(sources) if sources else None,
-        platforms=frozenset(canonical(name.strip().lower()) for name in platforms) if platforms else None,
+        platforms=frozenset(slugs) if slugs else None,
         statuses=frozenset(str(status) for status in statuses) if statuses else None,
         labels=_labels(labels or ()),
     )
@@ -59,6 +90,23 @@ def select(
         wanted = ", ".join(f"{key}={value}" for key, value in selection.labels.items())
         raise typer.BadParameter(f"No source has the label {_shown(wanted)}.")
     return selection
+
+
+def _one_of(kind: type[Chosen], word: str) -> Chosen:
+    require_known("status", [word], [each.value for each in kind])
+    return kind(word)
+
+
+def require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises a usage error that names the nearest of the known names for one that is none of them."""
+    there = sorted(known)
+    for name in names:
+        if name in there:
+            continue
+        near = nearest(name, there)
+        some = f"{', '.join(there[:_LISTED])}{f' and {len(there) - _LISTED:,} more' if len(there) > _LISTED else ''}"
+        hint = f"did you mean {near}?" if near else f"there are: {some or 'none'}."
+        raise typer.BadParameter(f"There is no {kind} {_shown(name)}; {hint}")
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from sqlalchemy import Connection
 
+from monitor.cli.completing import complete_connection
 from monitor.config import Config
 from monitor.errors import MonitorError
 from monitor.rules.wording.names import clean
@@ -11,6 +15,10 @@ from monitor.store import connections
 from monitor.store.connections import ConnectionRow
 from monitor.views.selection import Selection
 
+WhichConnection = Annotated[
+    str,
+    typer.Argument(metavar="CONNECTION", help="A connection's id, or any unique part of it.", autocompletion=complete_connection),
+]
 _LISTED = 20
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated
 
 import typer
 
 from monitor.cli import session
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import say, say_json
+from monitor.cli.layout import Row, Word, line, widths_of
+from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.cli.times import Times
+from monitor.rules.forecast import Need
 from monitor.rules.wording.names import clean
-from monitor.store import sources
+from monitor.store import connection_list, sources
+from monitor.views.connections import ConnectionView
 from monitor.views.forecast import SittingView
 from monitor.views.forecast import forecast as foreseen
 from monitor.views.shapes import listing
+
+ON_A_SCREEN = 10
+"""Connections of a sitting that a terminal shows unless asked for all."""
+SITTINGS_ON_A_SCREEN = 40
+_INDENT = "  "
 
 
 def forecast(
@@ -29,6 +38,7 @@ def forecast(
     platform: PlatformFilter = None,
     status_: StatusFilter = None,
     label: LabelFilter = None,
+    everything: Annotated[bool, typer.Option("--all", help="On a terminal too, show every connection.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What will need a person, and when. What falls due within three days at one source and platform is one sitting."""
@@ -36,17 +46,22 @@ def forecast(
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn)]
-        selection = select(config, known=known, sources=source, platforms=platform, statuses=status_, labels=label)
+        selection = select(
+            config,
+            known=known,
+            sources=source,
+            platforms=platform,
+            statuses=status_,
+            labels=label,
+            listed=lambda: connection_list.platforms(conn),
+        )
         sittings = foreseen(conn, config, now=now, within=timedelta(days=days), selection=selection)
     if as_json:
         say_json(listing("forecast", sittings, now=now))
         return
     say(_headline(sittings, days))
-    times = Times(config.timezone, now)
-    for sitting in sittings:
-        say("")
-        for line in _lines(sitting, times):
-            say(line)
+    if sittings:
+        _tell(sittings, Times(config.timezone, now), short=on_terminal() and not everything)
 
 
 def _headline(views: list[SittingView], days: int) -> str:
@@ -60,16 +75,74 @@ def _headline(views: list[SittingView], days: int) -> str:
     return f"{need}: {len(views):,} sitting{'' if len(views) == 1 else 's'}."
 
 
-def _lines(view: SittingView, times: Times) -> Iterator[str]:
+def _tell(sittings: list[SittingView], times: Times, *, short: bool) -> None:
+    shown = sittings[:SITTINGS_ON_A_SCREEN] if short else sittings
+    most = ON_A_SCREEN if short else None
+    lists = [[_row(*each, times) for each in _needs(sitting, most)] for sitting in shown]
+    show_rows = _drawn(lists) if on_terminal() else _plain(lists)
+    for sitting, rows in zip(shown, lists, strict=True):
+        say("")
+        _say_title(_title(sitting, times))
+        show_rows(rows)
+        if len(rows) < len(sitting.connections):
+            say(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more: --all shows every one")
+    if len(shown) < len(sittings):
+        say("")
+        say(f"and {len(sittings) - len(shown):,} more sittings: --all shows every one")
+
+
+def _needs(view: SittingView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
+    return islice(zip(view.connections, view.sitting.needs, strict=True), most)
+
+
+def _title(view: SittingView, times: Times) -> str:
     sitting = view.sitting
     link = f" ({clean(view.link)})" if view.link else ""
     when = "Now" if sitting.overdue else f"By {times.both(sitting.first)}"
-    yield f"{when}: {len(sitting.needs):,} on {clean(sitting.platform)} at {clean(sitting.source)}{link}"
-    for each, need in zip(view.connections, sitting.needs, strict=True):
-        name = clean(each.snapshot.label, limit=40, otherwise="(no name)")
-        known = " acked" if each.acked else ""
-        at = f"since {times.exact(need.by)}" if need.overdue else f"until {times.exact(need.by)}"
-        yield f"  {each.status}{known}, {at}: {name}, {clean(each.id, limit=400)}"
+    return f"{when}: {len(sitting.needs):,} on {clean(sitting.platform)} at {clean(sitting.source)}{link}"
+
+
+def _say_title(title: str) -> None:
+    if not on_terminal():
+        say(title)
+        return
+    from rich.text import Text
+
+    show(Text(title, style="bold"))
+
+
+def _row(view: ConnectionView, need: Need, times: Times) -> Row:
+    word = Word.of(view.status, *(["acked"] if view.acked else []))
+    name = clean(view.snapshot.label, limit=40, otherwise="(no name)")
+    if need.overdue:
+        return word, name, times.near(need.by), f"since {times.exact(need.by)}", clean(view.id, limit=400)
+    return word, name, times.near(need.by), times.exact(need.by), clean(view.id, limit=400)
+
+
+def _plain(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
+    widths = widths_of(row for rows in lists for row in rows)
+
+    def tell(rows: list[Row]) -> None:
+        say("\n".join(f"{_INDENT}{line(row, widths)}" for row in rows))
+
+    return tell
+
+
+def _drawn(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
+    from monitor.cli import tables
+
+    on = console()
+    widths = widths_of(row for rows in lists for row in rows)
+    wide = on.width >= len(_INDENT) + sum(width + 2 for width in widths)
+
+    def draw(rows: list[Row]) -> None:
+        if wide:
+            show(tables.columns(rows, widths=widths, indent=len(_INDENT)), on=on)
+        else:
+            told = ((word, (f"{name} · {near}", exact, public)) for word, name, near, exact, public in rows)
+            show(tables.blocks(told, width=13), on=on)
+
+    return draw
 
 
 def register(app: typer.Typer) -> None:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from monitor.cli import configuration, session, status
+from monitor.cli.completing import complete_channel
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, StatusFilter, select
+from monitor.cli.loading import loading
 from monitor.cli.output import say, say_json
-from monitor.config import Config
+from monitor.config import Config, LogFormat
 from monitor.errors import ConfigError
 from monitor.model import Event
 from monitor.rules.wording.names import clean
 from monitor.views.overview import overview
 
 
-def run(ctx: typer.Context) -> None:
+def run(
+    ctx: typer.Context,
+    *,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option("--log-format", metavar="FORMAT", help="console, json or journal (systemd), whatever [logging] says."),
+    ] = None,
+) -> None:
     """Keep watch until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
-    loaded = session.loaded(ctx, quiet=False)
-    from monitor import app
+    read = partial(session.loaded, ctx, quiet=False, log_format=log_format)
+    loaded = read()
+    with loading():
+        from monitor import app
 
-    app.run_async(app.run(loaded, reload=lambda: session.loaded(ctx, quiet=False)))
+    app.run_async(app.run(loaded, reload=read))
 
 
 def check(
@@ -38,7 +50,8 @@ def check(
     config = session.loaded(ctx).config
     _require_source(config, source)
     selection = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
-    from monitor import app
+    with loading():
+        from monitor import app
 
     outcome = app.run_async(app.check_once(config, only=source, probe=not no_probe))
     with session.reading(config) as conn:
@@ -65,7 +78,10 @@ def _require_source(config: Config, name: str | None) -> None:
 
 def send_test_alert(
     ctx: typer.Context,
-    channel: Annotated[str | None, typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.")] = None,
+    channel: Annotated[
+        str | None,
+        typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.", autocompletion=complete_channel),
+    ] = None,
     event: Annotated[
         Event | None, typer.Option("--event", metavar="EVENT", help="Show what this looks like, such as expired, about a sample.")
     ] = None,

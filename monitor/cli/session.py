@@ -5,25 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import typer
 from sqlalchemy import Connection
 
 from monitor import logs
+from monitor.cli.arguments import Options
 from monitor.clock import SystemClock
-from monitor.config import Config, Loaded, load
+from monitor.config import Config, Loaded, LogFormat, load
 from monitor.errors import StoreError
 from monitor.store import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options before the command."""
-
-    config: Path | None = None
 
 
 def options(ctx: typer.Context) -> Options:
@@ -32,12 +25,15 @@ def options(ctx: typer.Context) -> Options:
     return found or Options()
 
 
-def loaded(ctx: typer.Context, *, quiet: bool = True) -> Loaded:
+def loaded(ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, credentials: bool = True) -> Loaded:
     """The configuration, read anew; its secrets will be in no line of the log. Raises ConfigError.
 
     `quiet` keeps the log, which goes to stderr, to warnings: cron mails whatever a command says there.
+    `log_format` outranks what the file says; without `credentials` those of systemd are not read.
     """
-    found = load(options(ctx).config, os.environ)
+    found = load(options(ctx).config, os.environ, credentials=credentials)
+    if log_format is not None:
+        found = replace(found, config=replace(found.config, logging=replace(found.config.logging, format=log_format)))
     logs.register_secret(*_secrets(found.config))
     level = found.config.logging.level
     logs.configure(level="warning" if quiet and level == "info" else level, format=found.config.logging.format)

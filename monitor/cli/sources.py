@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import typer
 
 from monitor.cli import session
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
-from monitor.cli.output import console, say, say_json, show
+from monitor.cli.layout import Row, Word, show_rows
+from monitor.cli.output import say, say_json
 from monitor.cli.times import Times
 from monitor.rules.wording.names import clean
 from monitor.rules.wording.times import span
@@ -17,9 +17,6 @@ from monitor.store import sources as stored_sources
 from monitor.views.channels import ChannelView, channel_views
 from monitor.views.shapes import listing
 from monitor.views.sources import SourceView, source_views
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 
 def sources(
@@ -73,25 +70,17 @@ def _headline(views: list[SourceView]) -> str:
 
 
 def _show_sources(views: list[SourceView], times: Times) -> None:
-    from monitor.cli.tables import blocks, coloured, fits, table
-
-    on = console()
     headings = ("SOURCE", "PROVIDER", "STATUS", "LAST POLL", "NEXT POLL", "CONNECTIONS", "BUDGET", "PROBLEMS")
     rows = [_row(view, times) for view in views]
-    if fits(headings, rows, on=on):
-        show(table(headings, rows, on=on), on=on)
-    else:
-        show(blocks(((coloured(view.status), _lines(view, times)) for view in views), width=12), on=on)
+    show_rows(headings, rows, lambda: ((Word.of(view.status), _lines(view, times)) for view in views), width=12)
 
 
-def _row(view: SourceView, times: Times) -> tuple[str | Text, ...]:
-    from monitor.cli.tables import coloured
-
+def _row(view: SourceView, times: Times) -> Row:
     problems = " ".join(f"! {problem}" for problem in view.problems())
     return (
         clean(view.name),
         view.provider,
-        coloured(view.status),
+        Word.of(view.status),
         times.near(view.last_poll_at),
         _next(view, times),
         f"{view.connections:,}",
@@ -117,16 +106,18 @@ def _next(view: SourceView, times: Times) -> str:
 
 
 def _budget(view: SourceView) -> str:
-    """600/min, all probed in 17 minutes, every 6 hours."""
-    if view.settings is None:
+    """600/min, all probed in 17 minutes, every 6 hours. Before the first poll: how many connections there is room for."""
+    pace = view.round
+    if pace is None:
         return ""
-    budget = f"{view.settings.requests_per_minute}/min"
-    if view.probe_round is None:
+    budget = f"{pace.requests_per_minute}/min"
+    if pace.probed is None:
         return f"{budget}, no probes"
-    if view.settings.probe_every is None:
+    if pace.probe_every is None:
         return f"{budget}, probes are off"
-    lasts = span(max(view.probe_round, timedelta(seconds=1)))
-    return f"{budget}, all probed in {lasts}, every {span(view.settings.probe_every)}"
+    if view.last_success_at is None:
+        return f"{budget}, enough to probe {pace.room:,} every {span(pace.probe_every)}"
+    return f"{budget}, all probed in {span(max(pace.probed, timedelta(seconds=1)))}, every {span(pace.probe_every)}"
 
 
 def register(app: typer.Typer) -> None:

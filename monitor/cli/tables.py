@@ -9,6 +9,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from monitor.cli.layout import Word
+
 LEAST = 32
 """Columns that the last column of a table needs, or else it is no pleasure to read."""
 _GAP = 2
@@ -38,6 +40,13 @@ def coloured(word: str, *, more: str = "") -> Text:
     return Text.assemble((word, _STYLES.get(word, "")), more)
 
 
+def styled(cell: str | Text) -> Text:
+    """A cell as it is drawn: a status word in its colour, anything else as it is. Nothing in it is read as markup."""
+    if isinstance(cell, Word):
+        return coloured(cell.status, more=cell[len(cell.status) :])
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
 def fits(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, on: Console) -> bool:
     """Whether a table leaves its last column enough room; without a terminal it always does."""
     if not on.is_terminal:
@@ -58,18 +67,29 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, on: 
         last = number == len(headings) - 1
         body.add_column(Text(heading), no_wrap=not (last and on.is_terminal), overflow="fold" if last else "ellipsis")
     for row in rows:
-        body.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        body.add_row(*map(styled, row))
     return body
 
 
-def blocks(rows: Iterable[tuple[Text, Sequence[str]]], *, width: int) -> RenderableType:
+def columns(rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int], indent: int) -> RenderableType:
+    """Rows without headings, in columns of these widths, so that several lists stand below each other as one."""
+    body = Table.grid(padding=(0, _GAP, 0, 0))
+    body.add_column(width=max(indent - _GAP, 0))
+    for width in widths:
+        body.add_column(width=width, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        body.add_row("", *map(styled, row))
+    return body
+
+
+def blocks(rows: Iterable[tuple[str | Text, Sequence[str]]], *, width: int) -> RenderableType:
     """A word at the left and lines beside it for each row; long lines wrap between words."""
     body = Table.grid(padding=(0, 2, 0, 0))
     body.add_column(no_wrap=True, min_width=width)
     body.add_column(overflow="fold")
     for word, lines in rows:
         first, *more = [line for line in lines if line] or [""]
-        body.add_row(word, Text.assemble(first, *((f"\n{line}", "dim") for line in more)))
+        body.add_row(styled(word), Text.assemble(first, *((f"\n{line}", "dim") for line in more)))
     return body
 
 
@@ -79,5 +99,5 @@ def facts(pairs: Iterable[tuple[str, str | Text]]) -> RenderableType:
     body.add_column(no_wrap=True, style="bold")
     body.add_column(overflow="fold")
     for name, fact in pairs:
-        body.add_row(Text(name), fact if isinstance(fact, Text) else Text(fact))
+        body.add_row(Text(name), styled(fact))
     return body

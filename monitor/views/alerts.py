@@ -16,7 +16,7 @@ from monitor.rules import routing
 from monitor.rules.quiet import quiet_until
 from monitor.store import alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
-from monitor.store.delivery_list import DeliveryRow
+from monitor.store.delivery_list import DeliveryRow, said_together
 from monitor.views.selection import Selection
 from monitor.views.silences import SilenceView, is_about
 
@@ -119,14 +119,17 @@ class Explanation:
     """The acknowledgement of its incident, while that is open."""
     silences: tuple[SilenceView, ...] = ()
     """Those that keep quiet about it now."""
+    together: Mapping[str, int] = field(default_factory=dict)
+    """By channel that has it, how many alerts were said there in one message."""
 
     def json(self) -> dict[str, Any]:
-        """The alert's shape with `routes`, `acked_at` and `silences`."""
+        """The alert's shape with `routes`, `acked_at`, `silences` and `said_together`."""
         return {
             **self.view.json(),
             "routes": [route.json() for route in self.routes],
             "acked_at": utc_text(self.ack.at if self.ack else None),
             "silences": [silence.json() for silence in self.silences],
+            "said_together": [{"channel": channel, "alerts": count} for channel, count in self.together.items()],
         }
 
 
@@ -156,6 +159,7 @@ def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Ex
         routes=tuple(_routes(row.alert, config)),
         ack=incident.ack if incident is not None and incident.closed_at is None else None,
         silences=tuple(each for each in quiet if each.active_until is not None),
+        together=said_together(conn, view.deliveries),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from monitor.config import Config, SourceConfig
@@ -101,10 +101,10 @@ class Reader:
         self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, quieted: Quieted | None = None
     ) -> None:
         self._config = config
-        self._quieted = quieted or Quieted(now)
+        self.quieted = quieted or Quieted(now)
         self._settings: dict[str, SourceConfig] = {source.name: source for source in config.sources}
-        self._sources = sources
-        self._now = now
+        self.sources = sources
+        self.now = now
 
     def view(self, row: ConnectionRow) -> ConnectionView:
         """The connection now."""
@@ -113,30 +113,32 @@ class Reader:
         elapsed = self._elapsed(row, settings)
         return ConnectionView(
             row=elapsed,
-            now=self._now,
+            now=self.now,
             labels=labels,
-            stale=self._is_stale(row, settings.poll_every if settings else self._config.schedule.poll_every),
-            acked=self._quieted.acked(elapsed),
-            silenced_until=self._quieted.silenced_until(elapsed, labels),
+            stale=self.is_stale(row.source, missing=row.state.missing > 0, told_at=row.last_seen_at),
+            acked=self.quieted.acked(elapsed),
+            silenced_until=self.quieted.silenced_until(elapsed, labels),
         )
 
     def _elapsed(self, row: ConnectionRow, settings: SourceConfig | None) -> ConnectionRow:
         """Apply what time alone has moved since the last write; rows that are not due stay as they are."""
         state: ConnectionState = row.state
-        if state.next_change_at is None or state.next_change_at > self._now:
+        if state.next_change_at is None or state.next_change_at > self.now:
             return row
-        source = self._sources.get(row.source)
+        source = self.sources.get(row.source)
         context = Context(
-            now=self._now,
+            now=self.now,
             provider=row.provider,
             policy=settings.policy_for(state.snapshot.platform) if settings else self._config.policy,
             clock_skew=source.clock_skew if source else None,
         )
         return replace(row, state=lifecycle.elapse(state, context))
 
-    def _is_stale(self, row: ConnectionRow, every: timedelta) -> bool:
-        told_at = row.last_seen_at
-        source = self._sources.get(row.source)
-        if row.state.missing and source is not None:
-            told_at = source.last_success_at  # it cannot be seen: each list that lacks it tells so again
-        return told_at is None or self._now - told_at > STALE_AFTER * every
+    def is_stale(self, source: str, *, missing: bool, told_at: datetime | None) -> bool:
+        """Whether a source's lists have been silent for too long about what they told at this instant."""
+        known = self.sources.get(source)
+        if missing and known is not None:
+            told_at = known.last_success_at  # it cannot be seen: each list that lacks it tells so again
+        settings = self._settings.get(source)
+        every = settings.poll_every if settings else self._config.schedule.poll_every
+        return told_at is None or self.now - told_at > STALE_AFTER * every

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from monitor.config import Config
 from monitor.model import utc_text
 from monitor.rules.forecast import Sitting, need_of, sittings_of
-from monitor.store import connections, sources
+from monitor.store import connection_list, sources
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.quieted import Quieted
 from monitor.views.selection import Selection
@@ -66,7 +66,13 @@ def forecast(
     chosen = selection or Selection()
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
-    rows = connections.list_connections(conn, source=chosen.source_names(config), platform=chosen.platforms, worst_first=False)
+    rows = connection_list.list_connections(
+        conn,
+        source=chosen.source_names(config),
+        platform=chosen.platforms,
+        worst_first=False,
+        only=connection_list.needing_by(now, now + within),
+    )
     views: dict[str, ConnectionView] = {}
     needs = []
     for view in map(reader.view, rows):

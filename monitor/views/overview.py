@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 from monitor.config import Config
 from monitor.model import Severity, Status, utc_text
 from monitor.store import connections, sources
+from monitor.views import worst
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.quieted import Quieted
 from monitor.views.selection import Selection
 from monitor.views.sources import SourceView, source_views
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
+from monitor.views.worst import Counts, worst_first
 
 
 class Standing(IntEnum):
@@ -83,13 +83,10 @@ def overview(
     With a limit only that many connections are kept, the worst; the counts are of all.
     """
     chosen = selection or Selection()
-    names = chosen.source_names(config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
-    rows = connections.list_connections(conn, source=names, platform=chosen.platforms, worst_first=False)
-    counts = _Counts()
-    views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
-    kept = sorted(views, key=_worst_first) if limit is None else heapq.nsmallest(limit, views, key=_worst_first)
+    found = None if limit is None else worst.find(conn, config, reader, chosen, limit=limit)
+    kept, counts = found or _read_all(conn, reader, config, chosen, limit=limit)
     return Overview(
         now=now,
         connections=kept,
@@ -101,22 +98,11 @@ def overview(
     )
 
 
-class _Counts:
-    """Counts views as they pass by, so that a hundred thousand need not be held to be counted."""
-
-    def __init__(self) -> None:
-        self.summary = dict.fromkeys(Status, 0)
-        self.stale = self.acked = self.silenced = 0
-
-    def counted(self, views: Iterable[ConnectionView]) -> Iterator[ConnectionView]:
-        """The same views."""
-        for view in views:
-            self.summary[view.status] += 1
-            self.stale += view.stale
-            self.acked += view.acked
-            self.silenced += view.silenced_until is not None and view.status.needs_attention
-            yield view
-
-
-def _worst_first(view: ConnectionView) -> tuple[int, datetime]:
-    return -view.status.rank, view.expires_at or _NEVER
+def _read_all(
+    conn: Connection, reader: Reader, config: Config, chosen: Selection, *, limit: int | None
+) -> tuple[list[ConnectionView], Counts]:
+    rows = connections.list_connections(conn, source=chosen.source_names(config), platform=chosen.platforms, worst_first=False)
+    counts = Counts()
+    views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
+    kept = sorted(views, key=worst_first) if limit is None else heapq.nsmallest(limit, views, key=worst_first)
+    return kept, counts

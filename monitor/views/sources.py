@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 
 from monitor.config import Config, SourceConfig
 from monitor.model import ProviderKind, SourceStatus, utc_text
+from monitor.rules.context import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
+from monitor.rules.pacing import Round, full_round, poll_requests
 from monitor.rules.wording.times import span
-from monitor.store import connections, sources
+from monitor.store import connection_list, scopes, sources
 from monitor.store.sources import SourceRow
 from monitor.views.connections import STALE_AFTER
 from monitor.views.selection import Selection
@@ -38,6 +40,10 @@ class SourceView:
     poll_every: timedelta
     settings: SourceConfig | None
     """None where the configuration names it no more."""
+    clock_skew: float | None = None
+    """Its clock minus this machine's in seconds, at the last poll that told."""
+    scopes: int = 1
+    """Of how many scopes its last list was: the key's owner, managed users, workspaces."""
 
     @property
     def unread(self) -> bool:
@@ -50,11 +56,22 @@ class SourceView:
         return self.last_success_at is None or self.now - self.last_success_at > STALE_AFTER * self.poll_every
 
     @property
+    def round(self) -> Round | None:
+        """What its request budget comes to in time, by what it listed last; None where the configuration names it no more."""
+        if self.settings is None:
+            return None
+        return full_round(
+            self.connections,
+            requests_per_minute=self.settings.requests_per_minute,
+            probes=self.settings.probe,
+            probe_every=self.settings.probe_every,
+            polling=poll_requests(self.provider, connections=self.connections, scopes=self.scopes),
+        )
+
+    @property
     def probe_round(self) -> timedelta | None:
         """How long its request budget needs to probe every connection once; None where it has no probes."""
-        if self.settings is None or not self.settings.probe:
-            return None
-        return timedelta(minutes=self.connections / self.settings.requests_per_minute)
+        return self.round.probed if self.round else None
 
     def problems(self) -> Iterator[str]:
         """What a person should know, one sentence each; nothing where all is well."""
@@ -68,12 +85,22 @@ class SourceView:
             yield "The configuration does not name it any more."
         elif self.next_poll_at is not None and self.now - self.next_poll_at > OVERDUE_AFTER:
             yield f"Its poll is overdue by {span(self.now - self.next_poll_at)}: is the daemon running?"
+        yield from self._clock_problem()
         yield from self._pace_problem()
 
+    def _clock_problem(self) -> Iterator[str]:
+        skew = self.clock_skew
+        if skew is None or abs(skew) <= CLOCK_SUSPECT_ABOVE:
+            return
+        differ = f"Its clock is {span(timedelta(seconds=abs(skew)))} {'ahead of' if skew > 0 else 'behind'} this machine's"
+        untrusted = ", so dates alone move no status" if abs(skew) > CLOCK_UNTRUSTED_ABOVE else ""
+        yield f"{differ}{untrusted}: set this machine's clock by NTP."
+
     def _pace_problem(self) -> Iterator[str]:
-        every = self.settings.probe_every if self.settings else None
-        if self.probe_round is not None and every is not None and self.probe_round > every:
-            yield f"Probing all of it takes {span(self.probe_round)} at its budget, longer than probe_every ({span(every)})."
+        pace = self.round
+        if pace is not None and pace.too_slow and pace.probed is not None and pace.probe_every is not None:
+            lasts, every = span(pace.probed), span(pace.probe_every)
+            yield f"Probing all of it takes {lasts} at its budget, longer than probe_every ({every})."
 
     def json(self) -> dict[str, Any]:
         """The shape of a source (INTERFACE: JSON)."""
@@ -86,6 +113,7 @@ class SourceView:
             "last_poll_at": utc_text(self.last_poll_at),
             "last_success_at": utc_text(self.last_success_at),
             "connections": self.connections,
+            "clock_skew_seconds": None if self.clock_skew is None else round(self.clock_skew, 1),
         }
 
 
@@ -99,20 +127,17 @@ def source_views(
     """
     chosen = selection or Selection()
     names = chosen.source_names(config)
-    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now)}
+    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, scopes.counts(conn))}
     views = [found[name] for name in sorted(found) if names is None or name in names]
     if by_status:
         views = [view for view in views if chosen.takes_status(view.status)]
     if chosen.platforms is not None:
-        views = [view for view in views if _has_platform(conn, view.name, chosen.platforms)]
+        there = connection_list.sources_with(conn, chosen.platforms)
+        views = [view for view in views if view.name in there]
     return views
 
 
-def _has_platform(conn: Connection, source: str, platforms: frozenset[str]) -> bool:
-    return any(connections.count_by_status(conn, source=source, platform=platforms).values())
-
-
-def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime) -> Iterator[SourceView]:
+def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime, listed: Mapping[str, int]) -> Iterator[SourceView]:
     settings = {source.name: source for source in config.sources}
     stored = {row.name: row for row in rows}
     for row in stored.values():
@@ -130,6 +155,8 @@ def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime) -> Iter
             now=now,
             poll_every=own.poll_every if own else config.schedule.poll_every,
             settings=own,
+            scopes=listed.get(row.name, 1),
+            clock_skew=row.clock_skew,
         )
     for own in settings.values():
         if own.name not in stored:

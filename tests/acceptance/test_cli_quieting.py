@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from monitor.model import Ack, Alert, Event, Said, Severity, Status
+from monitor.notifier import removed
 from monitor.rules.silences import Silence
-from monitor.store import Store, alerts, channel_states, incidents, open_store, silences
+from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
 from monitor.store.incidents import Incident
 from tests.command_line import Done, make_world, real_now, token_monitor, write_config
 from tests.factories import make_alert
@@ -176,6 +178,34 @@ def test_commands_quieten_on_both_databases(store: Store, database_url: str, tmp
     assert seen["studio/65f0"] == (False, "9999-01-01T00:00:00Z")
 
 
+def test_the_history_of_a_connection_tells_who_quietened_it_and_when(
+    store: Store, database_url: str, tmp_path: Path, at: datetime
+) -> None:
+    fill(store, at)
+    config = write_config(tmp_path, url=database_url)
+
+    def call(*arguments: str, user: str = "ann") -> Done:
+        done = token_monitor(*arguments, config=config, env={"LOGNAME": user})
+        assert done.status == 0, done.err
+        return done
+
+    call("ack", EXPIRED, "--comment", "reconnects it on Monday", "--until", "2901-01-01 08:00")
+    call("ack", EXPIRED, "--remove", user="bob")
+    call("silence", "add", "--label", "client=acme", "--comment", "we are moving")
+    call("silence", "add", "--platform", "tiktok", "--comment", "not this one")
+    call("silence", "remove", "1", user="bob")
+    events = call("history", EXPIRED, "--json").json["events"]
+    assert [(row["kind"], row["new"], row["message"]) for row in events[1:]] == [
+        ("acknowledged", "expired", "By ann, until 2901-01-01 08:00 UTC: reconnects it on Monday"),
+        ("unacknowledged", None, "By bob."),
+        ("silenced", "1", "By ann: we are moving"),
+        ("unsilenced", "1", "By bob."),
+    ]
+    assert {row["connection"] for row in events} == {EXPIRED}
+    assert [row["kind"] for row in call("history", "studio/65f0", "--json").json["events"]] == ["appeared"]
+    assert "acknowledged: expired" in call("history", EXPIRED).out
+
+
 # --- what is told about both, and about channels
 
 
@@ -209,6 +239,33 @@ def test_an_explanation_tells_the_acknowledgement_the_silence_and_the_route(smal
     }  # fmt: skip
     assert [each["id"] for each in found["silences"]] == [1]
     assert found["acked_at"] is not None
+
+
+def test_an_explanation_tells_with_how_many_others_it_was_said(
+    store: Store, database_url: str, tmp_path: Path, at: datetime
+) -> None:
+    fill(store, at)
+    config = write_config(tmp_path, url=database_url)
+    incident = open_incidents(store)[Status.EXPIRED].id
+    with store.write() as conn:
+        alerts.add_alerts(conn, [(replace(told(incident, at), id=f"a{number}"), None, None) for number in range(3)])
+        for channel, count in (("ops", 2), ("night", 1)):
+            outbox.add_deliveries(conn, [(f"a{number}", channel, at) for number in range(3)], at)
+            claimed = outbox.claim(conn, channel=channel, owner="me", now=at, lease=timedelta(minutes=1), limit=count)
+            outbox.mark_sent(conn, [each.delivery_id for each in claimed], "me", at)
+    done = token_monitor("alerts", "explain", "a0", config=config)
+    assert "in one message with 1 other alert\n" in done.out
+    [found] = token_monitor("alerts", "explain", "a0", "--json", config=config).json["alerts"]
+    assert {row["channel"]: row["alerts"] for row in found["said_together"]} == {"ops": 2, "night": 1}
+
+
+def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, tmp_path: Path, at: datetime) -> None:
+    with small.write() as conn:
+        alerts.add_alerts(conn, [(told(open_incidents(small)[Status.EXPIRED].id, at), None, None)])
+        outbox.add_deliveries(conn, [("a1", "old", at)], at)
+        removed.settle(conn, [], at)
+    done = token_monitor("alerts", "explain", "a1", folder=tmp_path)
+    assert "Not sent: the channel old is no longer configured." in done.out
 
 
 def told(incident: str, at: datetime) -> Alert:

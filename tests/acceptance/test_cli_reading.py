@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +15,7 @@ from monitor.model import SourceStatus, Status
 from monitor.store import Store, alerts, open_store, outbox
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
 from tests.factories import make_alert, make_state
+from tests.terminal import in_terminal
 
 HOSTILE = "Ev\x1b[31mil\u202e[bold]\nName\x9b2J"
 
@@ -45,9 +41,9 @@ def test_status_answers_first_whether_there_is_something_to_do(small: Store, tmp
     lines = done.out.splitlines()
     assert lines[0] == "2 of 5 connections need you now (1 revoked, 1 expired), and 1 soon (expiring_soon)."
     assert lines[-1] == "2 valid, 1 expiring_soon, 1 expired, 1 revoked"
-    assert [line.split()[0] for line in lines[2:8]] == ["STATUS", "revoked", "expired", "expiring_soon", "valid", "valid"]
-    assert "expired 1 day ago" in lines[4]
-    assert (at - timedelta(days=1)).strftime("%H:%M UTC") in lines[4]
+    assert [line.split()[0] for line in lines[3:9]] == ["STATUS", "revoked", "expired", "expiring_soon", "valid", "valid"]
+    assert "expired 1 day ago" in lines[5]
+    assert (at - timedelta(days=1)).strftime("%H:%M UTC") in lines[5]
 
 
 def test_status_says_the_same_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
@@ -152,34 +148,6 @@ def small_name(store: Store) -> str | None:
     with store.read() as conn:
         [row] = connections.find_connections(conn, "linkedin-9")
         return row.state.snapshot.display_name
-
-
-def in_terminal(folder: Path, *arguments: str, width: int, env: dict[str, str] | None = None) -> str:
-    """What a terminal of this width receives."""
-    mine, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    with subprocess.Popen(
-        [sys.executable, "-m", "monitor", *arguments],
-        cwd=folder,
-        env=environment({"TERM": "xterm-256color", **(env or {})}),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        received = b""
-        while part := _read(mine):
-            received += part
-        assert process.wait(30) == 0, received
-    os.close(mine)
-    return received.decode()
-
-
-def _read(handle: int) -> bytes:
-    try:
-        return os.read(handle, 65536)
-    except OSError:  # the other side is closed
-        return b""
 
 
 def test_colour_is_for_terminals_only(small: Store, tmp_path: Path, at: datetime) -> None:
@@ -309,7 +277,11 @@ def test_a_terminal_that_knows_only_ascii_gets_an_answer(small: Store, tmp_path:
 
 def test_status_loads_nothing_heavy() -> None:
     """Apprise, Alembic, HTTP clients and the scheduler are for commands that need them."""
-    script = "import sys, monitor.cli.commands; print(*sorted(sys.modules))"
+    script = (
+        "import sys; from monitor.cli.loading import loading\n"
+        "with loading(): from monitor.cli.commands import command_line; command_line('status')\n"
+        "print(*sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
-    heavy = {"apprise", "alembic", "aiohttp", "httpx", "apscheduler", "uvloop", "psycopg", "msgspec", "requests"}
+    heavy = {"apprise", "alembic", "aiohttp", "httpx", "apscheduler", "uvloop", "psycopg", "requests", "rich"}
     assert not heavy & set(done.stdout.split())

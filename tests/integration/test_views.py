@@ -26,7 +26,12 @@ from monitor.model import (
 )
 from monitor.rules import schedule
 from monitor.store import Store, alerts, connections, outbox, probes, sources
-from monitor.views import Overview, Selection, Standing, alert_views, event_views, explain, listing, overview, source_views
+from monitor.views.alerts import alert_views, explain
+from monitor.views.events import event_views
+from monitor.views.overview import Overview, Standing, overview
+from monitor.views.selection import Selection
+from monitor.views.shapes import listing
+from monitor.views.sources import source_views
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_state
 
@@ -35,7 +40,9 @@ CONNECTION = {
     "message", "since", "expires_at", "seconds_left", "probe", "last_seen_at", "last_successful_post_at", "last_error", "scopes",
     "labels", "flags", "acked", "silenced_until", "stale",
 }  # fmt: skip
-SOURCE = {"name", "provider", "status", "reason", "message", "last_poll_at", "last_success_at", "connections"}
+SOURCE = {"name", "provider", "status", "reason", "message", "last_poll_at", "last_success_at", "connections"} | {
+    "clock_skew_seconds"
+}
 Look = Callable[..., Overview]
 
 
@@ -210,6 +217,7 @@ def test_a_source_that_was_never_polled_is_listed_as_pending(store: Store, look:
         "last_poll_at": None,
         "last_success_at": None,
         "connections": 0,
+        "clock_skew_seconds": None,
     }
 
 

@@ -1,0 +1,160 @@
+"""history: everything that happened to one connection, as a timeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from monitor.cli import session
+from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
+from monitor.cli.finding import WhichConnection, one_connection
+from monitor.cli.layout import say_rows
+from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.times import Times
+from monitor.rules.wording.names import clean
+from monitor.rules.wording.times import span
+from monitor.store import connection_list, sources
+from monitor.store.connections import ConnectionRow
+from monitor.views.events import EventView, event_views
+from monitor.views.shapes import listing
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+_PAUSE = timedelta(hours=1)
+"""What happened closer together stands together."""
+_WIDE = 70
+"""Columns from which the instants have a column of their own."""
+
+
+def history(
+    ctx: typer.Context,
+    connection: WhichConnection,
+    *,
+    source: SourceFilter = None,
+    platform: PlatformFilter = None,
+    status: StatusFilter = None,
+    label: LabelFilter = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything that happened to one connection. The filters narrow down which one is meant."""
+    config = session.loaded(ctx).config
+    now = session.now()
+    with session.reading(config) as conn:
+        known = [row.name for row in sources.all_sources(conn, include_removed=True)]
+        selection = select(
+            config,
+            known=known,
+            sources=source,
+            platforms=platform,
+            statuses=status,
+            labels=label,
+            listed=lambda: connection_list.platforms(conn),
+        )
+        row = one_connection(conn, config, connection, selection=selection)
+        own = next((each for each in config.sources if each.name == row.source), None)
+        events = event_views(conn, row, labels=own.labels if own else None, now=now, poll_every=own.poll_every if own else None)
+    if as_json:
+        say_json(listing("events", events, now=now))
+        return
+    _tell(row, events, Times(config.timezone, now))
+
+
+def _tell(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None:
+    snapshot = row.state.snapshot
+    retired = ", retired" if row.retired_at is not None else ""
+    public = clean(row.public_id, limit=400)
+    say(f"{clean(snapshot.label)} ({clean(snapshot.platform)}), {public}: {row.state.verdict.status}{retired}")
+    if not events:
+        say("Nothing is recorded.")
+        return
+    say("")
+    if on_terminal():
+        on = console()
+        show(_timeline(row, events, times, wide=on.width >= _WIDE), on=on)
+        return
+    say_rows(
+        ("WHEN", "AGO", "WHAT", "WHY"),
+        [
+            (times.exact(event.entry.at), times.near(event.entry.at), _what(event), clean(event.entry.message, limit=256))
+            for event in events
+        ],
+    )
+
+
+def _timeline(row: ConnectionRow, events: Sequence[EventView], times: Times, *, wide: bool) -> RenderableType:
+    """Oldest first, the time between two entries beside the line that joins them, and how it is now at its end."""
+    from rich.table import Table
+    from rich.text import Text
+
+    point, line, end = "●│◆" if (sys.stdout.encoding or "").lower().startswith("utf") else "*|*"
+    body = Table.grid(padding=(0, 1, 0, 0))
+    if wide:
+        body.add_column(no_wrap=True)
+    body.add_column(no_wrap=True)
+    body.add_column(overflow="fold")
+
+    def add(when: str, mark: str, *lines: Text) -> None:
+        shown = list(lines)
+        if when and not wide:
+            shown.insert(1, Text(when, style="dim"))
+        marks = Text("\n".join([mark, *[line] * (len(shown) - 1)]))
+        cells = (marks, Text("\n").join(shown))
+        body.add_row(*((Text(when), *cells) if wide else cells))
+
+    before = events[0].entry.at
+    for event in events:
+        at = event.entry.at
+        if at - before >= _PAUSE:
+            add("", line, Text(f"{span(at - before)} later", style="dim"))
+        why = clean(event.entry.message, limit=256)
+        add(f"{times.exact(at)}, {times.near(at)}", point, _change(event), *([Text(why, style="dim")] if why else []))
+        before = at
+    add("now" if wide else "", end, _now(row, times))
+    return body
+
+
+def _change(event: EventView) -> Text:
+    """What happened, a status in its colour."""
+    from rich.text import Text
+
+    from monitor.cli.tables import coloured
+
+    entry = event.entry
+    what = Text(entry.kind.replace("_", " "), style="bold")
+    values = [clean(value, limit=120) for value in (entry.old, entry.new) if value]
+    for number, value in enumerate(values):
+        what.append(" → " if number else ": ")
+        what.append_text(coloured(value))
+    return what
+
+
+def _now(row: ConnectionRow, times: Times) -> Text:
+    from monitor.cli.tables import coloured
+
+    verdict = row.state.verdict
+    if row.retired_at is not None:
+        return coloured(verdict.status, more=f", retired since {times.both(row.retired_at)}")
+    return coloured(verdict.status, more=f" since {times.both(verdict.since)}")
+
+
+def _what(event: EventView) -> str:
+    """The kind of entry and what changed, such as: status changed: valid → expired."""
+    return "".join(_what_parts(event))
+
+
+def _what_parts(event: EventView) -> Iterator[str]:
+    yield event.entry.kind.replace("_", " ")
+    change = " → ".join(clean(value, limit=120) for value in (event.entry.old, event.entry.new) if value)
+    if change:
+        yield f": {change}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(history)

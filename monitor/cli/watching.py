@@ -1,0 +1,45 @@
+"""A screen that is drawn anew until Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from monitor.cli.output import console
+from monitor.errors import StoreError
+from monitor.rules.wording.names import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+EVERY = 3.0
+"""Seconds between two looks."""
+SHARE = 10.0
+"""A look that takes long comes seldom: watching costs no more than a tenth of a core."""
+
+
+def keep_showing(look: Callable[[Console], RenderableType], *, every: float = EVERY) -> None:
+    """Draw what `look` gives for the screen, again and again, until Ctrl-C. A database that is away is waited for."""
+    from rich.live import Live
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    on = console()
+    with suppress(KeyboardInterrupt), Live(console=on, screen=True, auto_refresh=False) as live:
+        while True:
+            started = time.monotonic()
+            live.update(_drawn(look, on), refresh=True)
+            time.sleep(max(every, SHARE * (time.monotonic() - started)))
+
+
+def _drawn(look: Callable[[Console], RenderableType], on: Console) -> RenderableType:
+    from rich.text import Text
+
+    try:
+        return look(on)
+    except StoreError as error:
+        return Text(clean(str(error), limit=500), style="bold red")

@@ -1,0 +1,167 @@
+"""What the process did, counted for Prometheus; and the one place that knows prometheus_client.
+
+Counting is a few dictionary steps, so that it can stand beside every probe. The library is imported at the first scrape:
+a monitor without a web server never loads it.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+PREFIX = "token_monitor_"
+PROBE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the buckets of probe durations."""
+POLL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds of the buckets of poll durations: a poll of many scopes takes as long as its request budget makes it."""
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One metric by its name after the prefix, with all of its samples."""
+
+    name: str
+    help: str
+    kind: Literal["gauge", "counter"] = "gauge"
+    labels: tuple[str, ...] = ()
+    samples: Sequence[tuple[tuple[str, ...], float]] = ()
+    """The labels' values in the order of `labels`, and the number. No two have the same labels."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Durations in seconds, counted by bucket."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    """Not cumulative; the last one is for what is above every bound."""
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, seconds: float) -> None:
+        """One more duration."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+class Metrics:
+    """The counters of one process. Any thread may count and any thread may read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.config_is_current = True
+        """Whether the last reload, or else the start, took the configuration."""
+        self._polls: Counter[tuple[str, str]] = Counter()
+        self._probes: Counter[tuple[str, str]] = Counter()
+        self._deliveries: Counter[tuple[str, str]] = Counter()
+        self._poll_seconds = Histogram(POLL_SECONDS)
+        self._probe_seconds = Histogram(PROBE_SECONDS)
+
+    def poll_done(self, source: str, outcome: str, *, seconds: float | None = None) -> None:
+        """A poll of a source ended so (a PollOutcome word), after so many seconds."""
+        with self._lock:
+            self._polls[source, str(outcome)] += 1
+            if seconds is not None:
+                self._poll_seconds.add(seconds)
+
+    def probe_done(self, source: str, outcome: str, seconds: float) -> None:
+        """A probe of one of a source's connections ended so (a ProbeFinding word, or `unanswered`)."""
+        self.probes_done(source, [(outcome, seconds)])
+
+    def probes_done(self, source: str, results: Iterable[tuple[str, float]]) -> None:
+        """Many probes of a source's connections ended: how, and after how many seconds each."""
+        with self._lock:
+            for outcome, seconds in results:
+                self._probes[source, str(outcome)] += 1
+                self._probe_seconds.add(seconds)
+
+    def delivery_done(self, channel: str, outcome: str, *, count: int = 1) -> None:
+        """An attempt to deliver so many alerts to a channel ended so: sent, failed (it is tried again) or dead."""
+        if count > 0:
+            with self._lock:
+                self._deliveries[channel, str(outcome)] += count
+
+    def reload_done(self, *, ok: bool) -> None:
+        """The configuration was read again, and taken or refused."""
+        self.config_is_current = ok
+
+    def polls(self) -> dict[tuple[str, str], int]:
+        """How many polls ended, by source and outcome."""
+        with self._lock:
+            return dict(self._polls)
+
+    def probes(self) -> dict[tuple[str, str], int]:
+        """How many probes ended, by source and outcome."""
+        with self._lock:
+            return dict(self._probes)
+
+    def deliveries(self) -> dict[tuple[str, str], int]:
+        """How many deliveries were tried, by channel and outcome."""
+        with self._lock:
+            return dict(self._deliveries)
+
+    def durations(self) -> dict[str, tuple[tuple[float, ...], tuple[int, ...], float]]:
+        """Bounds, counts and sum of each histogram, by its name after the prefix."""
+        with self._lock:
+            return {
+                "poll_duration_seconds": (POLL_SECONDS, tuple(self._poll_seconds.counts), self._poll_seconds.total),
+                "probe_duration_seconds": (PROBE_SECONDS, tuple(self._probe_seconds.counts), self._probe_seconds.total),
+            }
+
+
+_DURATION_HELP = {
+    "poll_duration_seconds": "How long polls took, from the first request until the whole list was there.",
+    "probe_duration_seconds": "How long probes took until the answer, with the wait for their turn in the request budget.",
+}
+
+
+def render(metrics: Metrics, families: Iterable[Family]) -> bytes:
+    """These families, the durations and the process's own figures, in Prometheus's text format (TEXT_FORMAT)."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Given([*map(_metric, families), *_histograms(metrics)]))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Given:
+    """Metrics that somebody has collected already, as prometheus_client takes them."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _metric(family: Family) -> Metric:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(PREFIX + family.name, family.help, labels=family.labels)
+    for values, number in family.samples:
+        metric.add_metric(values, number)
+    return metric
+
+
+def _histograms(metrics: Metrics) -> Iterator[Metric]:
+    from prometheus_client.core import HistogramMetricFamily
+
+    for name, (bounds, counts, total) in metrics.durations().items():
+        reached = list(accumulate(counts))
+        marks = [*(format(bound, "g") for bound in bounds), "+Inf"]
+        metric = HistogramMetricFamily(PREFIX + name, _DURATION_HELP[name])
+        metric.add_metric([], list(zip(marks, reached, strict=True)), total)
+        yield metric

@@ -1,0 +1,207 @@
+"""Lists a page at a time, in the shapes of the command line's --json, with `next`: where the list goes on.
+
+A page may hold fewer than were asked for and still have a next one; the last page has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, unquote
+
+from sqlalchemy import Connection
+
+from monitor.config import Config
+from monitor.model import Status, utc_text
+from monitor.store import keyset, outbox, sources
+from monitor.store.keyset import Wanted
+from monitor.views.alerts import AlertView
+from monitor.views.channels import ChannelView, channel_views
+from monitor.views.connections import ConnectionView, Reader
+from monitor.views.events import EventView
+from monitor.views.forecast import SittingView, forecast
+from monitor.views.quieted import Quieted
+from monitor.views.selection import Selection
+from monitor.views.shapes import Shaped, listing
+from monitor.views.sources import SourceView, source_views
+
+MOST_TOGETHER = 1000
+"""Connections of one sitting that a page of the forecast names; `count` says how many there are."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked for: a selection, narrowed further, and how much of it."""
+
+    selection: Selection
+    text: str | None = None
+    """Part of a connection's id, display name or user name."""
+    connection: str | None = None
+    """A connection's whole id."""
+    cursor: str | None = None
+    """The `next` of the page before, of the form that the list gives; None: from the start."""
+    limit: int
+
+    def wanted(self, config: Config) -> Wanted:
+        """The same for the store."""
+        chosen = self.selection
+        return Wanted(
+            sources=chosen.source_names(config),
+            platforms=chosen.platforms,
+            words=chosen.statuses,
+            text=self.text,
+            connection=self.connection,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of a list."""
+
+    name: str
+    items: Sequence[Shaped]
+    next: str | None
+    now: datetime
+
+    def json(self) -> dict[str, Any]:
+        """The shape of the list, and `next`."""
+        return {**listing(self.name, self.items, now=self.now), "next": self.next}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPage:
+    """Some of the selected connections; the counts are of all of them."""
+
+    now: datetime
+    summary: dict[Status, int]
+    sources: Sequence[SourceView]
+    """The selected ones, on the first page only: none on the others."""
+    connections: Sequence[ConnectionView]
+    """In the order in which they appeared."""
+    next: str | None
+
+    def json(self) -> dict[str, Any]:
+        """The shape of `status --json`, and `next`."""
+        return {
+            "generated_at": utc_text(self.now),
+            "summary": {status.value: self.summary[status] for status in Status},
+            "sources": [source.json() for source in self.sources],
+            "connections": [connection.json() for connection in self.connections],
+            "next": self.next,
+        }
+
+
+def connection_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> ConnectionPage:
+    """Connections with the clock applied. The cursor is a number."""
+    known = {row.name: row for row in sources.all_sources(conn)}
+    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    wanted, chosen = query.wanted(config), query.selection
+    rows = keyset.connections_after(conn, int(query.cursor or 0), wanted=wanted, now=now, limit=query.limit)
+    views = [view for view in map(reader.view, rows) if chosen.takes_status(view.status)]
+    first = query.cursor is None
+    return ConnectionPage(
+        now=now,
+        summary=_summary(conn, reader, wanted, chosen, now),
+        sources=source_views(conn, config, now=now, selection=chosen, by_status=False) if first else (),
+        connections=views,
+        next=str(rows[-1].id) if len(rows) == query.limit else None,
+    )
+
+
+def _summary(conn: Connection, reader: Reader, wanted: Wanted, chosen: Selection, now: datetime) -> dict[Status, int]:
+    """Counted by the database, but for the few that time has moved since they were written."""
+    counted = keyset.count_connections(conn, wanted=wanted, now=now)
+    found = {status: counted.stored.get(status, 0) for status in Status}
+    for row in counted.due:
+        found[row.state.verdict.status] -= 1
+        found[reader.view(row).status] += 1
+    return {status: number if chosen.takes_status(status) else 0 for status, number in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePage:
+    """Some of the selected sources, and how every channel does."""
+
+    page: Page
+    channels: Sequence[ChannelView]
+
+    def json(self) -> dict[str, Any]:
+        """The shape of `sources --json`, and `next`."""
+        return {**self.page.json(), "channels": [channel.json() for channel in self.channels]}
+
+
+def source_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> SourcePage:
+    """Sources by name. The cursor is a name."""
+    found = source_views(conn, config, now=now, selection=query.selection)
+    if query.text is not None:
+        found = [view for view in found if query.text.casefold() in view.name.casefold()]
+    views = [view for view in found if query.cursor is None or view.name > query.cursor]
+    page = views[: query.limit]
+    following = page[-1].name if len(views) > query.limit else None
+    return SourcePage(page=Page(name="sources", items=page, next=following, now=now), channels=channel_views(conn, config))
+
+
+def event_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> Page:
+    """What happened anywhere, newest first. The cursor is a number."""
+    before = None if query.cursor is None else int(query.cursor)
+    rows = keyset.events_before(conn, before, wanted=query.wanted(config), limit=query.limit)
+    views = [EventView(connection=public, source=row.source, entry=row.entry) for row, public in rows]
+    return Page(name="events", items=views, next=str(rows[-1][0].id) if len(rows) == query.limit else None, now=now)
+
+
+def alert_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> Page:
+    """Alerts with their deliveries, newest first. The cursor is microseconds since 1970, a dot, and an alert's id."""
+    before = None
+    if query.cursor is not None:
+        at, _, last = query.cursor.partition(".")
+        before = int(at), last
+    rows = keyset.alerts_before(conn, before, wanted=query.wanted(config), limit=query.limit)
+    sent = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
+    views = [AlertView(alert=row.alert, note=row.note, deliveries=tuple(sent.get(row.alert.id, ()))) for row in rows]
+    following = "{}.{}".format(*keyset.position_of(rows[-1])) if len(rows) == query.limit else None
+    return Page(name="alerts", items=views, next=following, now=now)
+
+
+def forecast_page(conn: Connection, config: Config, query: Query, *, now: datetime, within: timedelta) -> Page:
+    """What will need a person, by sittings, the most urgent first.
+
+    The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between.
+    """
+    found = forecast(conn, config, now=now, within=within, selection=query.selection)
+    if query.text is not None or query.connection is not None:
+        found = [sitting for sitting in found if any(_is_meant(view, query) for view in sitting.connections)]
+    if query.cursor is not None:
+        behind = _parse_place(query.cursor)
+        found = [sitting for sitting in found if _place(sitting) > behind]
+    views = [replace(view, connections=view.connections[:MOST_TOGETHER]) for view in found[: query.limit]]
+    following = _place_text(_place(views[-1])) if len(found) > query.limit else None
+    return Page(name="forecast", items=views, next=following, now=now)
+
+
+Place = tuple[int, int, str, str]
+"""Where a sitting stands among the others, as sittings_of orders them."""
+
+
+def _place(view: SittingView) -> Place:
+    sitting = view.sitting
+    severity = -sitting.worst.rank if sitting.overdue else 0
+    return severity, (sitting.first - _EPOCH) // timedelta(microseconds=1), sitting.source, sitting.platform
+
+
+def _place_text(place: Place) -> str:
+    return f"{-place[0]}.{place[1]}.{place[2]}.{quote(place[3], safe='')}"
+
+
+def _parse_place(text: str) -> Place:
+    severity, at, source, platform = text.split(".", 3)
+    return -int(severity), int(at), source, unquote(platform)
+
+
+def _is_meant(view: ConnectionView, query: Query) -> bool:
+    if query.connection is not None and view.id != query.connection:
+        return False
+    texts = (view.id, view.snapshot.display_name or "", view.snapshot.username or "")
+    return query.text is None or any(query.text.casefold() in text.casefold() for text in texts)

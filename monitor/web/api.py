@@ -1,0 +1,101 @@
+"""/api/v1: the lists of the command line's --json, a page at a time, and what can be done there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitor.config import Config
+from monitor.views import pages
+from monitor.views.pages import Query
+from monitor.views.shapes import Shaped
+from monitor.views.silences import silence_views
+from monitor.web import changes, openapi, query
+from monitor.web.answers import Content, Handling, Resource, answer, json_content, nothing_here
+from monitor.web.openapi import ROOT
+from monitor.web.query import Given, Parameter
+from monitor.web.site import Site
+
+Build = Callable[[Connection, Config, Query, datetime, Given], Shaped]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One list: its parameters, and how a page of it is read."""
+
+    parameters: Sequence[Parameter]
+    build: Build
+
+
+def _forecast(conn: Connection, config: Config, asked: Query, now: datetime, given: Given) -> Shaped:
+    return pages.forecast_page(conn, config, asked, now=now, within=timedelta(days=given.number(query.DAYS)))
+
+
+LISTS = {
+    "connections": Listing(
+        query.CONNECTIONS, lambda conn, config, asked, now, _: pages.connection_page(conn, config, asked, now=now)
+    ),
+    "sources": Listing(query.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)),
+    "events": Listing(query.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
+    "alerts": Listing(query.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
+    "forecast": Listing(query.FORECAST, _forecast),
+}
+
+
+def routes(site: Site) -> list[Route]:
+    """The addresses of the API."""
+    silences = Resource(get=_silences(site), post=changes.silence(site))
+    return [
+        *(Route(f"{ROOT}/{name}", Resource(get=_lister(site, listing))) for name, listing in LISTS.items()),
+        Route(f"{ROOT}/acks", Resource(post=changes.ack(site))),
+        Route(f"{ROOT}/silences", silences),
+        Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=changes.unsilence(site))),
+        Route(f"{ROOT}/openapi.json", Resource(get=_document)),
+        Route("/api/{rest:path}", Resource(get=nothing_here, post=nothing_here)),
+    ]
+
+
+def _lister(site: Site, listing: Listing) -> Handling:
+    async def respond(request: Request) -> Response:
+        given = Given.read(request.query_params, listing.parameters)
+        return answer(request, await site.read(_page, site, listing, given, request))
+
+    return respond
+
+
+def _page(site: Site, listing: Listing, given: Given, request: Request) -> Content:
+    config, now = site.config(), site.clock.now()
+    with site.store.read() as conn:
+        asked = given.query(conn, config)
+        found = listing.build(conn, config, asked, now, given).json()
+    headers = {}
+    if found["next"] is not None:
+        others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        headers["link"] = f'<{request.url.path}?{urlencode([*others, ("cursor", found["next"])])}>; rel="next"'
+    return json_content(found, **headers)
+
+
+def _silences(site: Site) -> Handling:
+    def read(everything: bool) -> Content:  # noqa: FBT001 - an answer's own parameter
+        now = site.clock.now()
+        with site.store.read() as conn:
+            found = silence_views(conn, now=now, everything=everything)
+        return json_content(changes.silence_list(found, now))
+
+    async def respond(request: Request) -> Response:
+        given = Given.read(request.query_params, query.SILENCES)
+        return answer(request, await site.read(read, given.one(query.EVERYTHING.name) == "true"))
+
+    return respond
+
+
+async def _document(request: Request) -> Response:
+    Given.read(request.query_params, ())
+    return answer(request, json_content(openapi.document()))

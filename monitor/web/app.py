@@ -1,0 +1,37 @@
+"""All pages as one ASGI application, behind the gate."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitor.web import actions, alert_pages, api, connection_page, exposition, feeds, health, login, pages
+from monitor.web.problems import problem
+from monitor.web.security import Gate
+from monitor.web.site import Site
+
+
+def build_app(site: Site) -> ASGIApp:
+    """The whole site. Nothing is read until a request comes."""
+    found = [
+        *pages.routes(site),
+        *alert_pages.routes(site),
+        *connection_page.routes(site),
+        *actions.routes(site),
+        *login.routes(site),
+        *api.routes(site),
+        *feeds.routes(site),
+        *exposition.routes(site),
+        *health.routes(site),
+    ]
+    router = Router(found, redirect_slashes=False, default=_missing)
+    return Gate(router, site)
+
+
+async def _missing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing of ours has this address."""
+    request = Request(scope, receive)
+    response: Response = problem(request, 404, "There is no such page.")
+    await response(scope, receive, send)

@@ -1,0 +1,309 @@
+"""Pictures as plain geometry: where things stand, in percent of a width that only the browser knows, so that text keeps its size.
+
+The templates draw them; each comes with its words, for those who listen instead of looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitor.model import HistoryEntry, HistoryKind, Status
+from monitor.rules.forecast import SITTING
+from monitor.store.connection_pages import Coming
+
+TIMELINE_DAYS = 90
+MOST_LANES = 8
+_DAY = timedelta(days=1)
+_STEPS = (timedelta(hours=6), _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY)
+_STATUS_KINDS = (HistoryKind.APPEARED, HistoryKind.STATUS_CHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line across a picture, at an instant."""
+
+    x: float
+    at: datetime
+
+    @property
+    def anchor(self) -> str:
+        """Which end of its words stands at the place, so that they stay inside of the picture."""
+        return "start" if self.x < 6 else "end" if self.x > 94 else "middle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Tokens that run out within one sitting."""
+
+    source: str
+    platform: str
+    first: datetime
+    last: datetime
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A sitting in the timeline."""
+
+    x: float
+    width: float
+    group: Group
+    days: int
+    """Whole days until the first of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One platform in the timeline; empty for all that found no place of their own."""
+
+    platform: str
+    number: int
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """What runs out in the next weeks."""
+
+    lanes: tuple[Lane, ...]
+    ticks: tuple[Tick, ...]
+    sittings: tuple[Group, ...]
+    """By source and platform, the nearest first."""
+    number: int
+    days: int = TIMELINE_DAYS
+
+    @property
+    def busiest(self) -> Group | None:
+        """The largest sitting, the earliest of several."""
+        return max(self.sittings, key=lambda group: group.number, default=None)
+
+
+def timeline(coming: Sequence[Coming], *, now: datetime) -> Timeline:
+    """What runs out in the next 90 days: a lane for each platform, the fullest first."""
+    until = now + TIMELINE_DAYS * _DAY
+    numbers: dict[str, int] = {}
+    for each in coming:
+        numbers[each.platform] = numbers.get(each.platform, 0) + each.number
+    fullest = sorted(numbers, key=lambda slug: (-numbers[slug], slug))
+    alone = fullest if len(fullest) <= MOST_LANES else fullest[: MOST_LANES - 1]
+    lanes = [_lane(slug, [each for each in coming if each.platform == slug], now) for slug in alone]
+    rest = [each for each in coming if each.platform not in alone]
+    if rest:
+        lanes.append(_lane("", rest, now))
+    return Timeline(
+        lanes=tuple(lanes),
+        ticks=tuple(_ticks(now, until)),
+        sittings=tuple(groups(coming, key=lambda each: (each.source, each.platform))),
+        number=sum(numbers.values()),
+    )
+
+
+def groups(coming: Iterable[Coming], *, key: Callable[[Coming], Any]) -> list[Group]:
+    """Sittings of whole days: what runs out within three days of the first."""
+    open_: dict[Any, Group] = {}
+    found: list[Group] = []
+    for each in sorted(coming, key=lambda each: each.first):
+        group = open_.get(key(each))
+        if group is not None and each.last - group.first <= SITTING:
+            joined = Group(
+                source=group.source,
+                platform=group.platform,
+                first=group.first,
+                last=max(group.last, each.last),
+                number=group.number + each.number,
+            )
+            found[found.index(group)] = joined
+        else:
+            joined = Group(source=each.source, platform=each.platform, first=each.first, last=each.last, number=each.number)
+            found.append(joined)
+        open_[key(each)] = joined
+    return found
+
+
+def _lane(platform: str, coming: Sequence[Coming], now: datetime) -> Lane:
+    whole = TIMELINE_DAYS * _DAY
+    width = 100 * (SITTING / whole)
+    marks = tuple(
+        Mark(x=max(0.0, 100 * ((group.first - now) / whole)), width=width, group=group, days=max(0, (group.first - now).days))
+        for group in groups(coming, key=lambda _: platform)
+    )
+    return Lane(platform=platform, number=sum(each.number for each in coming), marks=marks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A time in one status; None where nothing is known of it."""
+
+    status: Status | None
+    begin: datetime
+    end: datetime
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """Something that happened, on a band."""
+
+    x: float
+    entry: HistoryEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """One connection's status over time."""
+
+    begin: datetime
+    end: datetime
+    segments: tuple[Segment, ...]
+    dots: tuple[Dot, ...]
+    ticks: tuple[Tick, ...]
+
+
+def band(entries: Sequence[HistoryEntry], *, status: Status, added_at: datetime, now: datetime, days: int = 90) -> Band:
+    """The status over time, from the first day that is known, at most `days` ago, until now."""
+    begin = max(min([added_at, *(entry.at for entry in entries)]), now - days * _DAY)
+    begin = min(begin, now - timedelta(minutes=1))
+    spots = [(entry.at, entry) for entry in entries if entry.kind in _STATUS_KINDS and entry.at <= now]
+    changes: list[tuple[datetime, Status | None]] = []
+    before = [entry for at, entry in spots if at <= begin]
+    after = [entry for at, entry in spots if at > begin]
+    if before:
+        changes.append((begin, _status(before[-1].new)))
+    elif after:
+        changes.append((begin, _status(after[0].old)))
+    else:
+        changes.append((begin, status))
+    changes += [(entry.at, _status(entry.new)) for entry in after]
+    ends = [*(at for at, _ in changes[1:]), now]
+    return Band(
+        begin=begin,
+        end=now,
+        segments=tuple(
+            Segment(status=word, begin=at, end=end, x=_x(at, begin, now), width=_x(end, begin, now) - _x(at, begin, now))
+            for (at, word), end in zip(changes, ends, strict=True)
+            if end > at
+        ),
+        dots=tuple(
+            Dot(x=_x(entry.at, begin, now), entry=entry)
+            for entry in entries
+            if entry.kind not in _STATUS_KINDS and begin <= entry.at <= now
+        )[-200:],
+        ticks=tuple(_ticks(begin, now)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A straight piece of a chart: places in percent from the left and from the top."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    jump: bool = False
+    """A renewal: upright, not a way that time took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """How long the token had to live, over time."""
+
+    begin: datetime
+    end: datetime
+    lines: tuple[Line, ...]
+    ticks: tuple[Tick, ...]
+    levels: tuple[tuple[float, int], ...]
+    """Lines across, as (from the top in percent, days left)."""
+    zero: float
+    """Where no time is left, in percent from the top."""
+    window: float | None
+    """Where expiring_soon begins, None where that is outside of the picture."""
+    renewals: int
+
+
+def time_left(
+    entries: Sequence[HistoryEntry], *, expires_at: datetime | None, window: timedelta | None, begin: datetime, now: datetime
+) -> Left | None:
+    """Days left over time: falling day by day, and up again with each renewal. None where no date was ever told."""
+    pieces = list(_pieces(entries, expires_at, begin, now))
+    if not pieces:
+        return None
+    values = [value for _, _, first, last in pieces for value in (first, last)]
+    top = max(*values, 1.0) * 1.08
+    bottom = min(*values, 0.0)
+    bottom = min(bottom * 1.08, -0.04 * top)
+    height = top - bottom
+
+    def y(days: float) -> float:
+        return 100 * (top - days) / height
+
+    lines: list[Line] = []
+    for index, (at, end, first, last) in enumerate(pieces):
+        x1, x2 = _x(at, begin, now), _x(end, begin, now)
+        if index:
+            lines.append(Line(x1=x1, y1=y(pieces[index - 1][3]), x2=x1, y2=y(first), jump=True))
+        lines.append(Line(x1=x1, y1=y(first), x2=x2, y2=y(last)))
+    soon = None if window is None else window / _DAY
+    return Left(
+        begin=begin,
+        end=now,
+        lines=tuple(lines),
+        ticks=tuple(_ticks(begin, now)),
+        levels=tuple((y(value), value) for value in _levels(top)),
+        zero=y(0),
+        window=y(soon) if soon is not None and 0 < soon < top else None,
+        renewals=len(pieces) - 1,
+    )
+
+
+def _pieces(
+    entries: Sequence[HistoryEntry], expires_at: datetime | None, begin: datetime, now: datetime
+) -> Iterator[tuple[datetime, datetime, float, float]]:
+    """From, until, days left at either end; one piece for each date that was in force."""
+    renewals = [entry for entry in entries if entry.kind is HistoryKind.RENEWED and begin < entry.at < now]
+    dates = [_instant(entry.old) for entry in renewals] + [expires_at]
+    starts = [begin, *(entry.at for entry in renewals)]
+    ends = [*(entry.at for entry in renewals), now]
+    for start, end, date in zip(starts, ends, dates, strict=True):
+        if date is not None:
+            yield start, end, (date - start) / _DAY, (date - end) / _DAY
+
+
+def _levels(top: float) -> list[int]:
+    step = next((step for step in (1, 2, 5, 7, 14, 30, 60, 90, 180, 365) if top / step <= 5), 3650)
+    return list(range(0, int(top) + 1, step))[:40]
+
+
+def _ticks(begin: datetime, end: datetime) -> Iterator[Tick]:
+    """Five to eight instants at even distances, on whole days where the picture is longer than a few."""
+    length = end - begin
+    step = next((step for step in _STEPS if length / step <= 8), 10 * _STEPS[-1])
+    if length < 2 * _STEPS[0]:
+        step = length / 4
+    at = begin + step
+    if step >= _DAY:
+        at = (begin + _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+    while at < end - step / 4:
+        yield Tick(_x(at, begin, end), at)
+        at += step
+
+
+def _x(at: datetime, begin: datetime, end: datetime) -> float:
+    return min(100.0, max(0.0, 100 * ((at - begin) / (end - begin))))
+
+
+def _status(word: str | None) -> Status | None:
+    return Status(word) if word in set(Status) else None
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None

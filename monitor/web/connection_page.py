@@ -1,0 +1,126 @@
+"""One connection's page: how it stands, how it came to that, what was said about it, and the buttons that quieten it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitor.config import Config
+from monitor.errors import MonitorError
+from monitor.model import HistoryKind
+from monitor.rules import lifetimes, silences
+from monitor.rules.advice import advice
+from monitor.store import alerts, connection_pages, incidents, outbox, sources
+from monitor.store.connections import ConnectionRow
+from monitor.views.alerts import AlertView
+from monitor.views.connections import ConnectionView, Reader
+from monitor.views.events import event_views
+from monitor.views.quieted import Quieted
+from monitor.views.silences import SilenceView, silence_views
+from monitor.web import charts
+from monitor.web.pages import LENGTHS, show
+from monitor.web.site import Site
+
+MOST_EVENTS = 200
+MOST_ALERTS = 50
+
+
+class NoSuchConnection(MonitorError):
+    """There is no connection with this id."""
+
+
+def routes(site: Site) -> list[Route]:
+    """A connection by its id."""
+
+    async def connection(request: Request) -> Response:
+        return await show_connection(site, request, id_of(request))
+
+    return [Route("/connections/{id:path}", connection, methods=["GET"])]
+
+
+def id_of(request: Request) -> str:
+    """The id that a request is about; ids that no path can hold stand in the query."""
+    return str(request.path_params["id"]) or request.query_params.get("id", "")
+
+
+async def show_connection(
+    site: Site, request: Request, public_id: str, *, status: int = 200, problem: str | None = None
+) -> Response:
+    """The page, or that there is no such connection."""
+    try:
+        return await show(
+            site,
+            request,
+            "connection.html",
+            lambda conn, config: _context(conn, config, site.clock.now(), public_id),
+            status=status,
+            problem=problem,
+        )
+    except NoSuchConnection:
+        return await show(site, request, "missing.html", lambda _conn, _config: {"public_id": public_id}, status=404)
+
+
+def read_one(conn: Connection, config: Config, now: datetime, public_id: str) -> ConnectionView:
+    """The connection now. Raises NoSuchConnection."""
+    row = connection_pages.find_one(conn, public_id)
+    if row is None:
+        raise NoSuchConnection
+    known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}
+    return Reader(config, known, now=now, quieted=Quieted.read(conn, now)).view(row)
+
+
+def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any]:
+    view = read_one(conn, config, now, public_id)
+    settings = next((source for source in config.sources if source.name == view.row.source), None)
+    events = event_views(conn, view.row, labels=view.labels)
+    entries = [event.entry for event in events]
+    drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
+    policy = settings.policy_for(view.snapshot.platform) if settings else config.policy
+    window = lifetimes.window_of(policy, lifetimes.lifetime_of(view.snapshot, view.row.state.token.issued_at))
+    incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
+    return {
+        "view": view,
+        "settings": settings,
+        "events": list(reversed(events))[:MOST_EVENTS],
+        "older": max(0, len(events) - MOST_EVENTS),
+        "band": drawn,
+        "left": charts.time_left(entries, expires_at=view.expires_at, window=window, begin=drawn.begin, now=now),
+        "window": window,
+        "advice": advice(view.snapshot.platform, view.status, view.row.provider),
+        "incident": incident,
+        "alerts": _alerts(conn, view.row),
+        "silences": _silences(conn, view, now),
+        "lengths": {key: text for key, (text, _) in LENGTHS.items()},
+        "source": sources.find_source(conn, view.row.source),
+        "recent_changes": sum(
+            entry.kind is HistoryKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
+        ),
+    }
+
+
+def _alerts(conn: Connection, row: ConnectionRow) -> list[AlertView]:
+    rows = alerts.list_alerts(conn, connection_id=row.id, limit=MOST_ALERTS)
+    deliveries: Mapping[str, Any] = outbox.deliveries_of_many(conn, [each.alert.id for each in rows])
+    return [AlertView(alert=each.alert, note=each.note, deliveries=tuple(deliveries.get(each.alert.id, ()))) for each in rows]
+
+
+def _silences(conn: Connection, view: ConnectionView, now: datetime) -> list[SilenceView]:
+    """Those that match it, in force or to come."""
+    return [
+        each
+        for each in silence_views(conn, now=now)
+        if silences.matches(
+            each.silence,
+            source=view.row.source,
+            platform=view.snapshot.platform,
+            connection=view.id,
+            external_id=view.snapshot.external_id,
+            labels=view.labels,
+        )
+    ]

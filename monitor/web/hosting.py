@@ -1,0 +1,86 @@
+"""The web side of a running daemon: its port, its server, and how both follow the configuration.
+
+Importing this loads no web framework; a monitor whose page is off never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.config import Config
+from monitor.store import Store
+from monitor.web.server import WebServer, address_of, take_port
+from monitor.web.site import Site
+
+if TYPE_CHECKING:
+    from monitor.metrics import Metrics
+    from monitor.progress import Progress
+
+log = structlog.get_logger(__name__)
+
+
+class Hosting:
+    """Serves the pages where the configuration says so. Everything but `prepare` needs a running event loop."""
+
+    def __init__(self, *, clock: Clock, metrics: Metrics, progress: Progress) -> None:
+        self._clock, self._metrics, self._progress = clock, metrics, progress
+        self._config: Config | None = None
+        self._listen: str | None = None
+        self._taken: socket.socket | None = None
+        self._server: WebServer | None = None
+
+    def prepare(self, config: Config) -> None:
+        """Take the port that this configuration names, so that a busy one is known before anything changes.
+
+        Raises PortTaken, and then everything is as before.
+        """
+        self._drop()
+        if config.web.listen is not None and config.web.listen != self._listen:
+            self._taken = take_port(config.web.listen)
+
+    async def follow(self, config: Config, store: Store) -> None:
+        """Go over to a configuration that was prepared: a server at another port, or only other settings."""
+        self._config = config
+        if config.web.listen == self._listen:
+            return
+        await self._end()
+        self._listen = config.web.listen
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        # Loading the web framework takes a few hundred milliseconds, and the first polls are on their way.
+        self._server = await asyncio.to_thread(self._build, taken, store)
+        await self._server.start()
+        log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
+
+    def _build(self, taken: socket.socket, store: Store) -> WebServer:
+        from monitor.web.app import build_app
+
+        def config() -> Config:
+            assert self._config is not None  # noqa: S101 - follow() has set it before a request can come
+            return self._config
+
+        site = Site(store=store, clock=self._clock, config=config, metrics=self._metrics, progress=self._progress)
+        return WebServer(taken, build_app(site))
+
+    async def stop(self) -> None:
+        """Answer no more; bounded. May be called twice."""
+        self._drop()
+        await self._end()
+
+    async def _end(self) -> None:
+        server, self._server = self._server, None
+        self._listen = None
+        if server is not None:
+            await server.stop()
+
+    def _drop(self) -> None:
+        """Give a port back that was taken for a configuration that never came into force."""
+        if self._taken is not None:
+            self._taken.close()
+            self._taken = None

@@ -1,0 +1,122 @@
+"""The pages that only read: status, sources, silences. Each is built and rendered in a reader thread of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from monitor.config import Config
+from monitor.model import Severity
+from monitor.rules.advice import source_advice
+from monitor.store import outbox, polls, scopes
+from monitor.views.channels import channel_views
+from monitor.views.silences import SilenceView, silence_views
+from monitor.views.sources import source_views
+from monitor.web import notices, overview
+from monitor.web.rendering import page
+from monitor.web.site import Site
+
+LENGTHS = {
+    "1h": ("1 hour", timedelta(hours=1)),
+    "4h": ("4 hours", timedelta(hours=4)),
+    "8h": ("8 hours", timedelta(hours=8)),
+    "1d": ("1 day", timedelta(days=1)),
+    "3d": ("3 days", timedelta(days=3)),
+    "7d": ("7 days", timedelta(days=7)),
+    "30d": ("30 days", timedelta(days=30)),
+}
+"""How long one may keep quiet, as the forms offer it."""
+
+_POLLS_SHOWN = 30
+
+Build = Callable[[Connection, Config], Mapping[str, Any]]
+
+
+async def show(
+    site: Site, request: Request, template: str, build: Build, *, status: int = 200, problem: str | None = None
+) -> HTMLResponse:
+    """Read with `build`, render, answer: off the event loop, in one consistent look at the store."""
+
+    def work() -> HTMLResponse:
+        config, now = site.config(), site.clock.now()
+        with site.store.read() as conn:
+            context = build(conn, config)
+        notice = notices.text_of(request.query_params.get("said"))
+        return page(request, template, config, now, {**context, "problem": problem, "notice": notice}, status=status)
+
+    return await site.read(work)
+
+
+def routes(site: Site) -> list[Route]:
+    """Status, sources, silences."""
+    kept = overview.Kept()
+
+    async def status(request: Request) -> Response:
+        now = site.clock.now()
+        return await show(
+            site, request, "status.html", lambda conn, config: overview.build(conn, config, now, request.query_params, kept)
+        )
+
+    async def sources(request: Request) -> Response:
+        return await show(site, request, "sources.html", lambda conn, config: _sources(conn, config, site))
+
+    async def silences(request: Request) -> Response:
+        everything = request.query_params.get("all") == "yes"
+        return await show(
+            site,
+            request,
+            "silences.html",
+            lambda conn, config: silences_context(conn, config, site, everything=everything, filled={}),
+        )
+
+    return [
+        Route("/", status, methods=["GET"]),
+        Route("/sources", sources, methods=["GET"]),
+        Route("/silences", silences, methods=["GET"]),
+    ]
+
+
+def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
+    now = site.clock.now()
+    views = source_views(conn, config, now=now)
+    troubled: dict[str, list[Any]] = {}
+    for row in scopes.all_scopes(conn):
+        if row.problem:
+            troubled.setdefault(row.source, []).append(row)
+    return {
+        "views": views,
+        "problems": {view.name: list(view.problems()) for view in views},
+        "advice": {view.name: source_advice(view.status, view.provider) for view in views},
+        "polls": {view.name: list(reversed(polls.last_polls(conn, view.name, limit=_POLLS_SHOWN))) for view in views[:50]},
+        "troubled": troubled,
+        "channels": channel_views(conn, config),
+        "settings": {channel.name: channel for channel in config.channels},
+        "pending": outbox.pending_counts(conn),
+        "oldest": outbox.oldest_pending(conn),
+        "info": Severity.INFO,
+    }
+
+
+def silences_context(
+    conn: Connection, config: Config, site: Site, *, everything: bool, filled: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The silences page; `filled` is what somebody typed into its form before."""
+    from monitor.store import connection_pages, sources
+
+    names = [row.name for row in sources.all_sources(conn)]
+    views: list[SilenceView] = silence_views(conn, now=site.clock.now(), everything=everything)
+    return {
+        "views": views,
+        "everything": everything,
+        "source_names": sorted({*names, *(source.name for source in config.sources)}),
+        "platforms": sorted({each.platform for each in connection_pages.count_all(conn, names)}),
+        "labels": sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()}),
+        "lengths": {key: text for key, (text, _) in LENGTHS.items()},
+        "filled": {"source": [], "platform": [], "label": [], "connection": "", "for": "", "comment": "", **filled},
+    }

@@ -1,0 +1,61 @@
+// A light enhancement: the page refreshes itself in place. Everything works without it.
+"use strict";
+(() => {
+  document.documentElement.classList.add("js");
+  const seconds = Number(document.body.dataset.refresh || 0);
+  if (!seconds) return;
+
+  const lost = document.getElementById("lost");
+  const since = document.getElementById("lost-since");
+  let shown = new Date();
+  let running = false;
+
+  // What has the focus is found again by its place among those that can have it.
+  const reachable = (region) => [...region.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
+
+  const replace = (region, fresh) => {
+    if (region.innerHTML === fresh.innerHTML) return;
+    const active = document.activeElement;
+    const inside = region.contains(active) && active !== region;
+    const place = inside ? reachable(region).indexOf(active) : -1;
+    const link = inside ? active.getAttribute("href") : null;
+    const open = new Set([...region.querySelectorAll("details[open][id]")].map((each) => each.id));
+    const scrolled = [...region.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+    region.className = fresh.className;
+    region.replaceChildren(...[...fresh.childNodes].map((node) => document.importNode(node, true)));
+    open.forEach((id) => { const each = document.getElementById(id); if (each) each.open = true; });
+    region.querySelectorAll(".scroll").forEach((each, index) => { each.scrollLeft = scrolled[index] || 0; });
+    if (place < 0) return;
+    const now = reachable(region);
+    const same = now[place] && now[place].getAttribute("href") === link ? now[place] : now.find((each) => link && each.getAttribute("href") === link);
+    (same || now[place] || document.getElementById("main")).focus({ preventScroll: true });
+  };
+
+  const selecting = () => { const range = window.getSelection(); return range && !range.isCollapsed; };
+
+  const refresh = async () => {
+    if (running || document.hidden || selecting()) return;
+    running = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual", signal: AbortSignal.timeout(20000) });
+      if (answer.type === "opaqueredirect") { location.reload(); return; }
+      if (!answer.ok) throw new Error(String(answer.status));
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.querySelectorAll("[data-live]").forEach((region) => {
+        const other = fresh.getElementById(region.id);
+        if (other) replace(region, other);
+      });
+      document.title = fresh.title;
+      shown = new Date();
+      lost.hidden = true;
+    } catch (error) {
+      since.textContent = shown.toLocaleTimeString();
+      lost.hidden = false;
+    } finally {
+      running = false;
+    }
+  };
+
+  setInterval(refresh, seconds * 1000);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && Date.now() - shown.getTime() > seconds * 1000) refresh(); });
+})();

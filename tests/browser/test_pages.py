@@ -1,0 +1,394 @@
+"""The pages in a real browser: every page, filter and button, in both themes and at every width."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from monitor.model import Status
+from monitor.store import Store, connections, incidents, silences
+from tests.browser.conftest import Visitor, violations
+from tests.command_line import add_source
+from tests.factories import NOW, make_state
+from tests.hostile import HOSTILE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+EXPIRED = "/connections/agency/linkedin-agency000"
+REVOKED = "/connections/agency/facebook-agency002"
+PAGES = (
+    "/",
+    "/?status=attention&q=acme&sort=name",
+    "/?source=nobody",
+    "/sources",
+    "/alerts",
+    "/alerts?state=dead",
+    "/alerts/alert-1",
+    "/silences",
+    "/silences?all=yes",
+    EXPIRED,
+    REVOKED,
+    "/connections/agency/tiktok-agency003",
+)
+MISSING = ("/connections/agency/nobody", "/alerts/nobody", "/nothing")
+WIDTHS = (360, 768, 1280, 1920)
+
+
+def is_wider_than_the_window(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+def rows(page: Page) -> int:
+    return page.locator("table.connections tbody tr th").count()
+
+
+# --- how they look
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_sound(visitor: Visitor, theme: str, width: int) -> None:
+    """No violation that axe-core knows, nothing wider than the window, no error, no request elsewhere."""
+    visitor.seen.expected = ("404",)
+    page = visitor.context(theme=theme, width=width).new_page()
+    for path in (*PAGES, *MISSING):
+        visitor.go(page, path)
+        for details in page.locator("details").all():
+            details.evaluate("each => each.open = true")
+        assert not is_wider_than_the_window(page), path
+        if width in (360, 1280):  # axe-core costs a second a page, and layouts between these hold nothing new for it
+            assert violations(page) == [], path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_page_is_sound_in_the_theme_that_was_chosen_against_the_system(visitor: Visitor, theme: str) -> None:
+    page = visitor.open(theme={"light": "dark", "dark": "light"}[theme])
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name=f"{theme.title()} colours").click()
+    page.wait_for_load_state()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    expect(page.get_by_role("button", name=f"{theme.title()} colours")).to_have_attribute("aria-pressed", "true")
+    for path in PAGES:
+        visitor.go(page, path)
+        assert violations(page) == [], path
+    page.get_by_role("button", name="Automatic colours").click()
+    page.wait_for_load_state()
+    visitor.go(page, "/")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_an_empty_site_is_sound(visiting: Callable[..., Any], width: int) -> None:
+    with visiting(full=False) as visitor:
+        page = visitor.context(width=width).new_page()
+        for path in ("/", "/sources", "/alerts", "/silences"):
+            visitor.go(page, path)
+            assert violations(page) == [], path
+            assert not is_wider_than_the_window(page), path
+
+
+def test_zoomed_text_stays_inside(visitor: Visitor) -> None:
+    """1,280 px at 400 % are 320 px (WCAG 1.4.10)."""
+    page = visitor.open(width=320)
+    for path in PAGES:
+        visitor.go(page, path)
+        assert not is_wider_than_the_window(page), path
+
+
+def test_pictures_for_the_documents(visitor: Visitor, picture: Callable[[Page, str], None]) -> None:
+    page = visitor.open(width=1280, height=1000)
+    picture(page, "status-page-light")
+    visitor.go(page, EXPIRED)
+    page.locator("#band").scroll_into_view_if_needed()
+    picture(page, "connection-page-light")
+    page = visitor.open(theme="dark", width=1280, height=1000)
+    picture(page, "status-page-dark")
+    page = visitor.open(theme="dark", width=390, height=844)
+    picture(page, "status-page-phone")
+    assert page.title().startswith("7 connections need you now.")
+
+
+# --- the keyboard
+
+
+def test_the_first_tab_leads_past_the_navigation(visitor: Visitor) -> None:
+    page = visitor.open()
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_everything_can_be_reached_and_the_focus_is_seen(visitor: Visitor) -> None:
+    page = visitor.open("/silences")
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        name = page.evaluate(
+            "document.activeElement.tagName + ' ' + (document.activeElement.name || document.activeElement.textContent.trim())"
+        )
+        if name.startswith("BODY"):
+            break
+        assert outline != "none", name
+        seen.add(name)
+    assert {"SELECT source", "INPUT comment", "BUTTON Add the silence"} <= seen
+
+
+# --- filters
+
+
+def test_filters_work_together_and_stay_in_the_address(visitor: Visitor) -> None:
+    page = visitor.open()
+    everything = rows(page)
+    form = page.get_by_role("search", name="Filter the connections")
+    form.get_by_label("Source", exact=True).select_option("agency")
+    form.get_by_role("button", name="Show").click()
+    page.wait_for_url(re.compile("source=agency"))
+    assert 0 < rows(page) < everything
+    form.get_by_label("Status").select_option("attention")
+    form.get_by_label("Sort by").select_option("name")
+    form.get_by_label("Name or id").fill("ACME")
+    form.get_by_label("Name or id").press("Enter")
+    page.wait_for_url(re.compile("q=ACME"))
+    assert page.locator("table.connections tbody th .name").all_inner_texts() == ["Acme Ltd", "Acme on Facebook", "Acme Stories"]
+    page.reload()
+    expect(form.get_by_label("Name or id")).to_have_value("ACME")
+    expect(form.get_by_label("Status")).to_have_value("attention")
+    form.get_by_role("link", name="Clear").click()
+    page.wait_for_url(re.compile("/#connections"))
+    assert rows(page) == everything
+
+
+@pytest.mark.parametrize("label", ["Platform", "Label", "Sort by", "Rows"])
+def test_every_choice_of_every_filter_works(visitor: Visitor, label: str) -> None:
+    page = visitor.open()
+    values = [
+        value if (value := option.get_attribute("value")) is not None else option.inner_text()
+        for option in page.get_by_label(label, exact=True).locator("option").all()
+    ]
+    for value in values:
+        page.get_by_label(label, exact=True).select_option(value)
+        page.get_by_role("button", name="Show").click()
+        page.wait_for_load_state()
+        expect(page.get_by_label(label, exact=True)).to_have_value(value)
+        assert rows(page) > 0, value
+
+
+def test_headings_sort_and_counts_and_bars_filter(visitor: Visitor) -> None:
+    page = visitor.open()
+    for name, key in (("Name", "name"), ("Expires", "expiry"), ("Status since", "since")):
+        page.get_by_role("columnheader", name=name).get_by_role("link").click()
+        page.wait_for_url(re.compile(f"sort={key}"))
+        assert page.locator("th[aria-sort]").inner_text().startswith(name)
+    page.locator(".count", has_text="expired").click()
+    page.wait_for_url(re.compile("status=expired"))
+    assert rows(page) == 2
+    page.locator("#by-platform").get_by_role("link", name="Threads").click()
+    page.wait_for_url(re.compile("platform=threads"))
+    assert rows(page) == 3
+    page.locator("#by-source").get_by_role("link", name="south").click()
+    page.wait_for_url(re.compile("source=south"))
+    assert rows(page) == 6
+
+
+def test_the_pager_turns_pages(visiting: Callable[..., Any]) -> None:
+    with visiting(full=False) as visitor:
+        add_source(visitor.store, "agency", [make_state(external_id=f"c{number:03}") for number in range(60)], now=NOW)
+        page = visitor.open("/?per=25")
+        for name, expected in (
+            ("Next", "26 to 50 of 60"),
+            ("Last", "51 to 60 of 60"),
+            ("Previous", "26 to 50 of 60"),
+            ("First", "1 to 25 of 60"),
+        ):
+            page.get_by_role("navigation", name="Pages of the list").get_by_role("link", name=name).click()
+            expect(page.get_by_text(expected)).to_be_visible()
+
+
+def test_alerts_are_filtered(visitor: Visitor) -> None:
+    page = visitor.open("/alerts")
+    page.get_by_label("Delivery").select_option("dead")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url(re.compile("state=dead"))
+    assert page.locator("tbody tr").count() == 2
+    page.locator("tbody tr").first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Why it was said")).to_be_visible()
+
+
+# --- buttons
+
+
+def acked(store: Store) -> list[str]:
+    with store.read() as conn:
+        open_ = [each for each in incidents.all_open(conn) if each.ack is not None and each.connection_id is not None]
+        found = [connections.get_connection(conn, each.connection_id) for each in open_ if each.connection_id is not None]
+    return sorted(row.public_id for row in found if row is not None)
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no-script"])
+def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None:
+    before = acked(visitor.store)
+    page = visitor.open(EXPIRED, java_script_enabled=javascript)
+    page.get_by_label("For at most").select_option("8h")
+    page.get_by_label("Comment").fill("Ann <b>calls</b> them")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("status").get_by_text("Acknowledged: quiet until it gets worse or recovers.")).to_be_visible()
+    expect(page.locator("#headline").get_by_text("acknowledged")).to_be_visible()
+    assert acked(visitor.store) == sorted([*before, "agency/linkedin-agency000"])
+    page.get_by_role("button", name="Take it back").click()
+    expect(page.get_by_text("No longer acknowledged")).to_be_visible()
+    assert acked(visitor.store) == before
+    page.get_by_label("For", exact=True).select_option("removed")
+    page.get_by_label("Why", exact=True).fill("Moving")
+    page.get_by_role("button", name="Silence").click()
+    expect(page.locator("#headline").get_by_text("silenced")).to_be_visible()
+    page.locator(".quieten").get_by_role("link", name="Silence").first.click()
+    expect(page.get_by_role("heading", name="Silences", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no-script"])
+def test_a_silence_is_added_and_removed(visitor: Visitor, javascript: bool) -> None:
+    page = visitor.open("/silences", java_script_enabled=javascript)
+    page.get_by_label("Sources").select_option(["agency", "studio"])
+    page.get_by_label("Connections").fill("agency/*")
+    page.get_by_label("or for").select_option("7d")
+    page.get_by_label("Why", exact=True).fill("Summer break")
+    page.get_by_role("button", name="Add the silence").click()
+    row = page.locator("tbody tr", has_text="Summer break")
+    expect(row).to_be_visible()
+    row.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("The silence is removed")).to_be_visible()
+    expect(row).to_have_count(0)
+    with visitor.store.read() as conn:
+        assert [each.removed_at is None for each in silences.list_silences(conn, include_removed=True)] == [True, True, False]
+
+
+def test_a_form_that_is_refused_says_why(visitor: Visitor) -> None:
+    visitor.seen.expected = ("422",)
+    page = visitor.open("/silences")
+    page.get_by_label("or for").select_option("7d")
+    page.get_by_label("Why", exact=True).fill("Everything?")
+    page.get_by_role("button", name="Add the silence").click()
+    expect(page.get_by_role("alert")).to_contain_text("Say what to silence")
+    expect(page.get_by_label("Why", exact=True)).to_have_value("Everything?")
+    assert violations(page) == []
+
+
+def test_the_login(visiting: Callable[..., Any]) -> None:
+    with visiting(token="a-canary-token") as visitor:
+        visitor.seen.expected = ("403",)
+        page = visitor.open("/alerts?event=expired")
+        assert violations(page) == []
+        page.get_by_label("The token").fill("wrong")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_contain_text("That is not the token.")
+        assert violations(page) == []
+        page.get_by_label("The token").fill("a-canary-token")
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(re.compile(r"/alerts\?event=expired"))
+        assert "a-canary-token" not in page.content()
+        for path in PAGES:
+            visitor.go(page, path)
+            assert violations(page) == [], path
+        assert not page.evaluate("document.cookie")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+# --- keeping it open
+
+
+def test_the_page_refreshes_itself_and_loses_neither_focus_nor_what_was_typed(visitor: Visitor) -> None:
+    page = visitor.context().new_page()
+    page.clock.install()
+    visitor.go(page, "/?source=agency")
+    page.locator("#sittings summary").click()
+    page.get_by_label("Name or id").fill("half a na")
+    link = page.locator("#by-source a", has_text="south")
+    link.focus()
+    add_source(visitor.store, "agency", [make_state(external_id="new", status=Status.EXPIRED)], now=NOW)
+    visitor.clock.advance(timedelta(seconds=30))
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("8 connections need you now.")
+    assert page.title().startswith("8 connections need you now.")
+    expect(page.locator("#by-source a", has_text="south")).to_be_focused()
+    expect(page.get_by_label("Name or id")).to_have_value("half a na")
+    assert page.locator("#sittings").get_attribute("open") is not None
+    assert "source=agency" in page.url
+    assert rows(page) == 7
+
+
+def test_a_page_that_cannot_refresh_says_so_loudly(visitor: Visitor) -> None:
+    visitor.seen.expected = ("503", "Failed to load")
+    page = visitor.context().new_page()
+    page.clock.install()
+    visitor.go(page, "/")
+    expect(page.locator("#lost")).to_be_hidden()
+    page.route("**/*", lambda route: route.fulfill(status=503, body="no"))
+    page.clock.fast_forward(31_000)
+    expect(page.locator("#lost")).to_contain_text("This page could not be refreshed since")
+    assert violations(page) == []
+    page.unroute("**/*")
+    page.clock.fast_forward(31_000)
+    expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_without_script_the_page_reloads_itself_unless_told_not_to(visitor: Visitor) -> None:
+    page = visitor.open("/?source=agency", java_script_enabled=False)
+    assert page.locator("meta[http-equiv=refresh]").get_attribute("content") == "60"
+    page.get_by_role("link", name="stop that").click()
+    page.wait_for_url(re.compile("source=agency&refresh=off"))
+    assert page.locator("meta[http-equiv=refresh]").count() == 0
+
+
+def test_everything_works_without_script(visitor: Visitor) -> None:
+    page = visitor.open(java_script_enabled=False)
+    for path in (*PAGES, "/login"):
+        visitor.go(page, path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.get_by_role("button", name="Dark colours").click()
+    visitor.go(page, "/")
+    page.get_by_label("Source", exact=True).select_option("agency")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url(re.compile("source=agency"))
+    assert rows(page) == 6
+
+
+# --- strangers' words
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_S07_three_hundred_hostile_names_neither_run_nor_break_the_page(visiting: Callable[..., Any], width: int) -> None:
+    with visiting(full=False) as visitor:
+        states = [
+            make_state(
+                external_id=f"n{number:03}",
+                display_name=name,
+                username=name,
+                status=Status.EXPIRED,
+                profile_url=name,
+                scopes=(name[:300],),
+            )
+            for number, name in enumerate(HOSTILE)
+        ]
+        add_source(visitor.store, "agency", states, now=NOW)
+        page = visitor.context(width=width).new_page()
+        page.add_init_script(
+            "window.addEventListener('securitypolicyviolation', (event) => console.error('policy ' + event.violatedDirective));"
+        )
+        visited = ["/?per=200", "/?per=200&page=2", *(f"/connections/agency/n{number:03}" for number in range(0, 300, 10))]
+        for path in visited:
+            visitor.go(page, path)
+            assert not is_wider_than_the_window(page), path
+            assert page.locator("script").count() == 1
+            assert page.locator("img, iframe, object, embed").count() == 0
+        visitor.go(page, "/?per=25")
+        assert violations(page) == []

@@ -1,0 +1,625 @@
+"""What the pages show and what their forms do, over a real socket."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from monitor.model import HistoryKind, Status
+from monitor.store import Store, connections, history, incidents, silences
+from monitor.web.actions import literal
+from monitor.web.rendering import connection_link
+from tests.command_line import add_source
+from tests.cycle import count_rows
+from tests.factories import NOW, make_snapshot, make_state
+from tests.fakes import ManualClock
+from tests.hostile import HOSTILE
+from tests.serving import Served, serving
+from tests.web_world import fill, web_config
+
+PAGE = {"accept": "text/html"}
+EXPIRED = "agency/linkedin-agency000"
+REVOKED = "agency/facebook-agency002"
+VALID = "agency/tiktok-agency003"
+
+
+@pytest.fixture(scope="module")
+def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database full of everything."""
+    path = tmp_path_factory.mktemp("filled") / "monitor.db"
+    path.write_bytes(_sqlite_template.read_bytes())
+    with Store(f"sqlite:///{path}") as opened:
+        fill(opened, NOW)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, _sqlite_template: Path, tmp_path: Path) -> Iterator[Store]:
+    """Full where the test asks for a full site. What only one kind of database could break is tested at the store."""
+    path = tmp_path / "monitor.db"
+    full = "full" in request.fixturenames
+    path.write_bytes(request.getfixturevalue("filled") if full else _sqlite_template.read_bytes())
+    with Store(f"sqlite:///{path}") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def site(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Served]:
+    """A site over an empty store."""
+    async with serving(store, web_config(tmp_path), clock) as served:
+        yield served
+
+
+@pytest.fixture
+def full(site: Served) -> Served:
+    """The same with a store full of everything."""
+    return site
+
+
+class Read(HTMLParser):
+    """A page as a browser takes it: its words without tags, and every tag with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        self.words = re.sub(r"\s+", " ", self.words)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def ids(self) -> list[str]:
+        """The connections in the table, by their ids."""
+        return [
+            attributes["href"].removeprefix("/connections/")
+            for name, attributes in self.tags
+            if name == "a" and attributes.get("class") == "name"
+        ]
+
+
+async def read(site: Served, path: str, *, status: int = 200) -> Read:
+    answer = await site.get(path, headers=PAGE)
+    assert answer.status_code == status, answer.text[:2000]
+    return Read(answer.text)
+
+
+async def table(site: Served, query: str = "") -> list[str]:
+    """The ids in the table of connections, in order."""
+    answer = await site.get(f"/?{query}", headers=PAGE)
+    assert answer.status_code == 200
+    return Read(answer.text[answer.text.index('<table class="connections">') :]).ids()
+
+
+async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Response:
+    """Fill in a form of the page and send it as a browser does."""
+    page = await site.get("/silences", headers=PAGE)
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert csrf is not None
+    headers = {**PAGE, "sec-fetch-site": "same-origin", "origin": site.url}
+    return await site.client.post(site.url + path, data={"csrf": csrf[1], **fields}, headers=headers)
+
+
+# --- the status page
+
+
+async def test_an_empty_store_says_so(site: Served) -> None:
+    page = await read(site, "/")
+    assert "No connection is known yet." in page.words
+    assert (await read(site, "/alerts")).words.count("Nothing was ever said.") == 1
+    assert "No silence is set." in (await read(site, "/silences")).words
+    assert (
+        "It has not been polled yet" in (await read(site, "/sources")).words
+        or "has not been polled yet" in (await read(site, "/sources")).words
+    )
+
+
+async def test_the_headline_answers_whether_there_is_something_to_do(site: Served, store: Store) -> None:
+    add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b")], now=NOW)
+    for name in ("north", "south", "studio"):
+        add_source(store, name, [], now=NOW)
+    page = await read(site, "/")
+    assert "Nothing to do. 2 connections are fine." in page.words
+    add_source(store, "studio", [make_state(external_id="c", status=Status.EXPIRING_SOON)], now=NOW)
+    assert "1 connection needs you soon." in (await read(site, "/")).words
+    add_source(store, "north", [make_state(external_id="d", status=Status.EXPIRED)], now=NOW)
+    page = await read(site, "/")
+    assert "1 connection needs you now. 1 expired. 1 more will run out soon." in page.words
+    assert "1 connection needs you now." in page.words.split("·")[0]  # the title says it too
+
+
+async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> None:
+    page = await read(full, "/")
+    assert "1 source cannot be relied on now north The API could not be reached: connection refused." in page.words
+    clock.advance(timedelta(hours=2))
+    page = await read(full, "/")
+    assert "4 sources cannot be relied on now" in page.words
+    assert "stale" in page.words
+
+
+async def test_nothing_is_called_fine_where_a_source_cannot_be_read(site: Served, store: Store, clock: ManualClock) -> None:
+    add_source(store, "agency", [make_state(external_id="a")], now=NOW)
+    clock.advance(timedelta(hours=2))
+    assert "As far as is known, nothing to do." in (await read(site, "/")).words
+
+
+async def test_what_needs_a_person_comes_with_advice_and_a_link(full: Served) -> None:
+    page = await read(full, "/")
+    assert "Reconnect LinkedIn in PostPost; for a page, sign in as one of its admins." in page.words
+    assert {"https://app.postpost.dev", "https://app.publora.com"} & {a["href"].rstrip("/") for a in page.all("a")}
+    away = [a for a in page.all("a") if a["href"].startswith("http")]
+    assert away
+    assert all({"noopener", "noreferrer"} <= set(a["rel"].split()) for a in away)
+
+
+async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) -> None:
+    page = await read(full, "/")
+    with store.read() as conn:
+        counted = connections.count_by_status(conn)
+    for status, number in counted.items():
+        assert f"{number} {status.replace('_', ' ')}" in page.words
+        assert len(await table(full, f"status={status}&per=200")) == number
+
+
+async def test_the_worst_come_first(full: Served, store: Store) -> None:
+    with store.read() as conn:
+        expected = [row.public_id for row in connections.list_connections(conn)]
+        rank = {row.public_id: row.state.verdict.status.rank for row in connections.list_connections(conn)}
+    shown = await table(full, "per=200")
+    assert sorted(shown) == sorted(expected)
+    assert [rank[each] for each in shown] == sorted((rank[each] for each in shown), reverse=True)
+
+
+@pytest.mark.parametrize("order", ["worst", "expiry", "since", "name"])
+async def test_paging_shows_everything_once(site: Served, store: Store, order: str) -> None:
+    states = [make_state(external_id=f"c{number:03}", expires_at=NOW + timedelta(days=number % 7 + 10)) for number in range(130)]
+    states += [make_state(external_id=f"e{number:03}", status=Status.EXPIRED) for number in range(30)]
+    add_source(store, "agency", states, now=NOW)
+    shown: list[str] = []
+    for number in range(1, 8):
+        shown += await table(site, f"sort={order}&per=25&page={number}")
+    assert len(shown) == 160
+    assert len(set(shown)) == 160
+    assert await table(site, f"sort={order}&per=25&page=99999") == shown[-10:]
+
+
+async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
+    with store.read() as conn:
+        rows = {row.public_id: row.state for row in connections.list_connections(conn)}
+    far = NOW + timedelta(days=10_000)
+    by_expiry = await table(full, "sort=expiry&per=200")
+    assert [rows[each].token.expires_at or far for each in by_expiry] == sorted(
+        rows[each].token.expires_at or far for each in rows
+    )
+    by_since = await table(full, "sort=since&per=200")
+    assert [rows[each].verdict.since for each in by_since] == sorted(
+        (state.verdict.since for state in rows.values()), reverse=True
+    )
+    by_name = await table(full, "sort=name&per=200")
+    names = [rows[each].snapshot.label.lower() for each in by_name]
+    assert names == sorted(names, key=lambda name: name.encode()) or names == sorted(names) or len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("source=agency", lambda row: row.source == "agency"),
+        ("platform=linkedin", lambda row: row.state.snapshot.platform == "linkedin"),
+        ("platform=x", lambda row: row.state.snapshot.platform == "twitter"),
+        ("status=revoked&status=failing", lambda row: row.state.verdict.status in ("revoked", "failing")),
+        ("status=attention", lambda row: row.state.verdict.status.needs_attention),
+        ("label=client%3Dacme", lambda row: row.source == "agency"),
+        ("q=NORDLICHT", lambda row: "nordlicht" in row.state.snapshot.label.lower()),
+        ("q=agency%2Flinkedin", lambda row: row.public_id.startswith("agency/linkedin")),
+        ("q=%25", lambda _: False),
+        ("q=_", lambda row: "_" in row.public_id),
+        ("source=agency&platform=linkedin&status=expired&q=acme", lambda row: row.public_id == EXPIRED),
+        ("status=&source=&platform=&q=", lambda _: True),
+        ("sort=nonsense&per=x&page=-1", lambda _: True),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_filters_take_what_they_say(full: Served, store: Store, query: str, expected: Any) -> None:
+    with store.read() as conn:
+        wanted = {row.public_id for row in connections.list_connections(conn) if expected(row)}
+    assert set(await table(full, f"{query}&per=200")) == wanted
+
+
+@pytest.mark.parametrize("query", ["source=agncy", "platform=fax", "status=exprd", "label=client%3Dnobody"])
+async def test_a_filter_for_what_does_not_exist_never_looks_as_if_all_were_well(full: Served, query: str) -> None:
+    page = await read(full, f"/?{query}")
+    assert "There is no" in page.words or "No source has" in page.words
+    assert await table(full, query) == []
+    assert "No connection fits." in page.words
+
+
+async def test_filters_stay_in_every_link_of_the_list(full: Served) -> None:
+    page = await read(full, "/?source=agency&q=acme&per=25")
+    sorting = [a["href"] for a in page.all("a") if "sort=" in a["href"] and a["href"].startswith("?")]
+    assert len(sorting) == 3
+    assert all("source=agency" in link and "q=acme" in link and "per=25" in link for link in sorting)
+    values = {field["name"]: field.get("value") for field in page.all("input")}
+    assert values["q"] == "acme"
+
+
+async def test_the_timeline_has_a_sitting_for_what_runs_out_together(site: Served, store: Store) -> None:
+    days = (10, 11, 12.5, 14, 80, 95)
+    states = [make_state(external_id=f"l{day}", expires_at=NOW + timedelta(days=day)) for day in days]
+    states.append(make_state(external_id="broken", status=Status.EXPIRED, expires_at=NOW - timedelta(days=1)))
+    states.append(make_state(external_id="untrusted", platform="facebook", expires_at=NOW + timedelta(days=5)))
+    add_source(store, "agency", states, now=NOW)
+    page = await read(site, "/")
+    assert "5 tokens will run out, in 3 sittings of at most three days each; the largest has 3" in page.words
+
+
+# --- a connection
+
+
+async def test_a_connection_tells_its_story(full: Served) -> None:
+    page = await read(full, f"/connections/{EXPIRED}")
+    for words in (
+        "Acme Ltd",
+        "The token ran out.",
+        "Reconnect LinkedIn in PostPost",
+        "Ran out 2 days ago",
+        "1 renewal in the time shown",
+        "renewed: 2026-02-28T12:00:00Z → 2026-04-25T12:00:00Z",
+        "renamed: old.name → acme.ltd",
+        "Image too large",
+        "w_member_social",
+        "client=acme",
+    ):
+        assert words in page.words, words
+    pictures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(pictures) == 2
+    assert all(svg.get("aria-labelledby") or svg.get("aria-label") for svg in pictures)
+
+
+async def test_times_are_near_and_exact_in_the_configured_zone(full: Served) -> None:
+    page = await read(full, f"/connections/{EXPIRED}")
+    expiry = next(each for each in page.all("time") if each["datetime"] == "2026-03-08T12:00:00Z")
+    assert {expiry["title"], "Sun 8 Mar 2026 13:00 CET"} & {"2 days ago", "Sun 8 Mar 2026 13:00 CET"}
+    assert "2 days ago" in page.words
+
+
+async def test_a_connection_that_is_not_there(full: Served) -> None:
+    page = await read(full, "/connections/agency/nobody", status=404)
+    assert "There is no connection with the id agency/nobody" in page.words
+    await read(full, "/connections/", status=404)
+    await read(full, "/connections/agency", status=404)
+    answer = await send(full, "/connections/agency/nobody", action="ack")
+    assert answer.status_code in (404, 422)
+
+
+async def test_a_retired_connection_keeps_its_page(full: Served, store: Store) -> None:
+    with store.write() as conn:
+        row = connections.find_connections(conn, VALID)[0]
+        connections.retire(conn, row.id, NOW)
+    page = await read(full, f"/connections/{VALID}")
+    assert "This connection was retired" in page.words
+    answer = await send(full, f"/connections/{VALID}", action="silence", comment="x", **{"for": "1h"})
+    assert answer.status_code == 422
+
+
+ODD = (
+    "a b",
+    "a?b=c",
+    "a#b",
+    "a%2Fb",
+    "a/b",
+    "../x",
+    "x/..",
+    "./x",
+    "a//b",
+    "é\u202e",
+    "<b>",
+    '"',
+    "&amp;",
+    "+",
+    "a;b",
+    "*",
+    "[x]",
+    "\\",
+)
+
+
+async def test_whatever_an_id_is_made_of_its_link_leads_to_it(site: Served, store: Store) -> None:
+    states = [
+        make_state(external_id=name, display_name=f"Odd {number}", status=Status.EXPIRED) for number, name in enumerate(ODD)
+    ]
+    add_source(store, "agency", states, now=NOW)
+    for number, name in enumerate(ODD):
+        page = await read(site, connection_link(f"agency/{name}"))
+        assert f"Odd {number}" in page.words, name
+
+
+async def test_scoped_ids_lead_to_their_connection(site: Served, store: Store) -> None:
+    states = [
+        make_state(
+            external_id="same",
+            scope=scope,
+            display_name=f"Of {scope}",
+            snapshot=make_snapshot(external_id="same", scope=scope, display_name=f"Of {scope}"),
+        )
+        for scope in (None, "user1", "user2")
+    ]
+    add_source(store, "agency", states, now=NOW)
+    for path, name in (("same", "Of None"), ("user1/same", "Of user1"), ("user2/same", "Of user2")):
+        assert name in (await read(site, f"/connections/agency/{path}")).words
+
+
+# --- acknowledging and silencing
+
+
+async def test_acknowledging_is_what_the_command_line_does(full: Served, store: Store) -> None:
+    answer = await send(full, f"/connections/{EXPIRED}", action="ack", comment="Ann is at it", **{"for": "8h"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/connections/{EXPIRED}?said=acknowledged")
+    page = await read(full, answer.headers["location"])
+    assert "Acknowledged: quiet until it gets worse or recovers." in page.words
+    assert "Ann is at it" in page.words
+    with store.read() as conn:
+        row = connections.find_connections(conn, EXPIRED)[0]
+        ack = incidents.find_open(conn, [row.id])[row.id].ack
+        last = history.history_of(conn, row.id)
+    assert ack is not None
+    assert (ack.status, ack.comment, ack.until) == (Status.EXPIRED, "Ann is at it", NOW + timedelta(hours=8))
+    noted = [entry for entry in last if entry.kind is HistoryKind.ACKNOWLEDGED]
+    assert len(noted) == 1
+    assert "the status page" in (noted[0].message or "")
+    assert (await full.json("/api/v1/connections", status="expired", source="agency"))["connections"][0]["acked"] is True
+
+
+async def test_an_acknowledgement_can_be_taken_back_and_the_daemon_looks_at_once(full: Served, store: Store) -> None:
+    await send(full, f"/connections/{EXPIRED}", action="ack")
+    answer = await send(full, f"/connections/{EXPIRED}", action="unack")
+    assert answer.headers["location"].endswith("?said=unacknowledged")
+    with store.read() as conn:
+        assert incidents.next_look_due(conn) == NOW
+    assert (await send(full, f"/connections/{EXPIRED}", action="unack")).status_code == 422
+
+
+async def test_what_is_fine_cannot_be_acknowledged(full: Served, store: Store) -> None:
+    before = count_rows(store)
+    answer = await send(full, f"/connections/{VALID}", action="ack")
+    assert answer.status_code == 422
+    assert "has no open incident (it is valid): there is nothing to acknowledge." in Read(answer.text).words
+    assert count_rows(store) == before
+
+
+async def test_silencing_one_connection_silences_no_other(full: Served, store: Store) -> None:
+    answer = await send(full, f"/connections/{EXPIRED}", action="silence", comment="They know", **{"for": "7d"})
+    assert answer.headers["location"].endswith("?said=silenced")
+    with store.read() as conn:
+        made = silences.list_silences(conn)[-1]
+        assert incidents.next_look_due(conn) == NOW
+    assert (made.connections, made.ends_at, made.comment) == ((EXPIRED,), NOW + timedelta(days=7), "They know")
+    quiet = [row for row in (await full.json("/api/v1/connections"))["connections"] if row["silenced_until"]]
+    assert EXPIRED in {row["id"] for row in quiet}
+    assert "silenced" in (await read(full, f"/connections/{EXPIRED}")).words
+
+
+@pytest.mark.parametrize("name", ["a*", "[x]", "?", "a[b]*c?"])
+async def test_a_silence_takes_an_id_as_it_is(site: Served, store: Store, name: str) -> None:
+    """A stranger's id must not work as a pattern."""
+    states = [make_state(external_id=each, status=Status.EXPIRED) for each in (name, "abc", "x", "a", "axbc")]
+    add_source(store, "agency", states, now=NOW)
+    await send(site, connection_link(f"agency/{name}"), action="silence", comment="x", **{"for": "1h"})
+    rows = (await site.json("/api/v1/connections"))["connections"]
+    assert [row["external_id"] for row in rows if row["silenced_until"]] == [name]
+    assert literal(name) != name or not set("*?[") & set(name)
+
+
+async def test_a_silence_is_added_and_removed(full: Served, store: Store) -> None:
+    answer = await send(
+        full, "/silences", source=["agency", "studio"], platform="x", label="client=acme", comment="Weekend", **{"for": "removed"}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/silences?said=silenced")
+    with store.read() as conn:
+        made = silences.list_silences(conn)[-1]
+    assert (made.sources, made.platforms, made.labels, made.ends_at) == (
+        ("agency", "studio"),
+        ("twitter",),
+        {"client": "acme"},
+        None,
+    )
+    assert "Weekend" in (await read(full, "/silences")).words
+    answer = await send(full, f"/silences/{made.id}/remove")
+    assert answer.headers["location"] == "/silences?said=lifted"
+    assert "Weekend" not in (await read(full, "/silences")).words
+    assert "Weekend" in (await read(full, "/silences?all=yes")).words
+    again = await send(full, f"/silences/{made.id}/remove")
+    assert again.status_code == 422
+    assert "was removed already" in Read(again.text).words
+
+
+async def test_dates_of_a_silence_are_in_the_configured_zone(full: Served, store: Store) -> None:
+    await send(
+        full,
+        "/silences",
+        connection="agency/* studio/*",
+        comment="Fair",
+        **{"from": "2026-07-01T08:00", "until": "2026-07-02T08:00"},
+    )
+    with store.read() as conn:
+        made = silences.list_silences(conn)[-1]
+    assert made.connections == ("agency/*", "studio/*")
+    assert (made.starts_at.isoformat(), made.ends_at and made.ends_at.isoformat()) == (
+        "2026-07-01T06:00:00+00:00",
+        "2026-07-02T06:00:00+00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"for": "1h", "comment": "x"}, "Say what to silence"),
+        ({"source": "agency", "for": "1h"}, "Say why"),
+        ({"source": "agency", "comment": "x"}, "Say how long."),
+        ({"source": "agency", "comment": "x", "for": "900y"}, "This length cannot be chosen."),
+        ({"source": "agncy", "comment": "x", "for": "1h"}, "There is no such source."),
+        ({"label": "a=b", "comment": "x", "for": "1h"}, "There is no such label."),
+        ({"source": "agency", "comment": "x", "until": "2020-01-01T00:00"}, "It would be over before it begins"),
+        ({"source": "agency", "comment": "x", "until": "soon"}, "This is no date with a time."),
+        ({"source": "agency", "comment": "x", "until": "2030-01-01T00:00", "for": "1h"}, "not both"),
+        ({"source": "agency", "comment": "x" * 401, "for": "1h"}, "at most 400 characters"),
+    ],
+    ids=str,
+)
+async def test_a_silence_that_makes_no_sense_is_refused_and_keeps_what_was_typed(
+    full: Served, store: Store, fields: dict[str, str], told: str
+) -> None:
+    before = count_rows(store)
+    answer = await send(full, "/silences", **fields)
+    page = Read(answer.text)
+    assert answer.status_code == 422
+    assert told in page.words
+    typed = {field["name"]: field.get("value", "") for field in page.all("input") if field.get("type") != "hidden"}
+    assert typed["comment"] == fields.get("comment", "")
+    assert count_rows(store) == before
+
+
+async def test_a_notice_is_one_of_ours(full: Served) -> None:
+    page = await read(full, "/?said=" + urlencode({"": "You have won"})[1:])
+    assert "You have won" not in page.words
+
+
+# --- alerts and sources
+
+
+async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Served) -> None:
+    page = await read(full, "/alerts")
+    assert "night dead" in page.words
+    assert "ops sent" in page.words
+    links = [a["href"] for a in page.all("a") if a["href"].startswith("/alerts/alert-")]
+    assert len(links) == 11
+    story = await read(full, links[0])
+    assert "The first notice of an incident." in story.words
+    assert "ops takes it, after collecting for 10 seconds" in story.words
+    assert "token-monitor alerts retry" in (await read(full, next(iter(await dead(full))))).words
+
+
+async def dead(site: Served) -> list[str]:
+    page = await read(site, "/alerts?state=dead")
+    return [a["href"] for a in page.all("a") if a["href"].startswith("/alerts/alert-")]
+
+
+async def test_alerts_are_filtered(full: Served) -> None:
+    assert len(await dead(full)) == 2
+    for query, words in (("event=expired", "2 of 2"), ("source=studio", "of 2"), ("platform=linkedin&event=expired", "of 2")):
+        assert words in (await read(full, f"/alerts?{query}")).words, query
+    assert "There is no event nonsense" in (await read(full, "/alerts?event=nonsense")).words
+    assert "No alert fits." in (await read(full, "/alerts?event=nonsense")).words
+
+
+async def test_an_alert_that_is_not_there(full: Served) -> None:
+    assert "There is no alert nothing" in (await read(full, "/alerts/nothing", status=404)).words
+    assert "There is no alert alert" in (await read(full, "/alerts/alert", status=404)).words
+
+
+async def test_sources_tell_their_health_and_channels_theirs(full: Served) -> None:
+    page = await read(full, "/sources")
+    for words in (
+        "north failing",
+        "The API could not be reached: connection refused.",
+        "600 a minute",
+        "night broken",
+        "404 from the webhook.",
+        "ops ok",
+    ):
+        assert words in page.words, words
+
+
+# --- strangers' words
+
+
+async def test_three_hundred_hostile_names_break_out_of_nothing(site: Served, store: Store) -> None:
+    states = [
+        make_state(
+            external_id=f"n{number:03}",
+            display_name=name[:256],
+            username=name[:256],
+            status=Status.EXPIRED,
+            profile_url=name[:256],
+        )
+        for number, name in enumerate(HOSTILE)
+    ]
+    keys = add_source(store, "agency", states, now=NOW)
+    pages = [f"/?per=200&page={number}" for number in (1, 2)] + [f"/?{urlencode({'q': name[:500]})}" for name in HOSTILE[::10]]
+    pages += [f"/connections/agency/n{number:03}" for number in range(0, len(keys), 12)]
+    plain = await read(site, "/?q=nothing-like-it")
+    for path in pages:
+        page = await read(site, path)
+        assert {tag for tag, _ in page.tags} <= {tag for tag, _ in plain.tags} | KNOWN, path
+        assert len(page.all("script")) == 1, path
+        for tag, attributes in page.tags:
+            assert not any(name.startswith("on") or name == "style" for name in attributes), (path, tag)
+            assert not re.match(r"\s*(javascript|data|vbscript):", attributes.get("href", ""), re.IGNORECASE), path
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]", page.words.replace("\n", " ")
+        ), path
+
+
+KNOWN = {
+    "article",
+    "text",
+    "bdi",
+    "small",
+    "header",
+    "h3",
+    "circle",
+    "time",
+    "code",
+    "dl",
+    "dt",
+    "dd",
+    "div",
+    "details",
+    "summary",
+    "i",
+    "q",
+    "ol",
+    "br",
+    "rect",
+    "line",
+    "g",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE[::25])
+async def test_hostile_addresses_are_answered(site: Served, name: str) -> None:
+    for path in ("/", "/alerts", "/silences", "/sources", "/login"):
+        answer = await site.client.get(
+            site.url + path, params={"q": name[:2000], "source": name[:500], "said": name[:500], "page": name[:50]}
+        )
+        assert answer.status_code in (200, 303, 400)
+    answer = await site.get(connection_link("agency/" + name[:500]), headers=PAGE)
+    assert answer.status_code in (404, 400)
+    assert "<script>alert" not in answer.text
+
+
+# --- the theme
+
+
+@pytest.mark.parametrize(("chosen", "kept"), [("dark", "dark"), ("light", "light"), ("auto", "auto"), ("<b>", "auto")])
+async def test_the_theme_is_kept(site: Served, chosen: str, kept: str) -> None:
+    answer = await send(site, "/theme", theme=chosen, next="/alerts?event=expired")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/alerts?event=expired")
+    page = await read(site, "/alerts")
+    assert page.all("html")[0]["data-theme"] == kept
+    pressed = [button for button in page.all("button") if button.get("aria-pressed") == "true"]
+    assert [button["value"] for button in pressed] == [kept]

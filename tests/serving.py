@@ -1,0 +1,85 @@
+"""The site as a browser or program meets it: the real application behind the real server, on a loopback port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import httpx
+
+from monitor.clock import Clock
+from monitor.config import Config, Secret
+from monitor.metrics import Metrics
+from monitor.progress import Progress
+from monitor.store import Store
+from monitor.web.app import build_app
+from monitor.web.server import WebServer, address_of, take_port
+from monitor.web.site import Site
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A site that answers."""
+
+    url: str
+    """Without a slash at its end."""
+    site: Site
+    client: httpx.AsyncClient
+    config: Config
+    """What a reload would swap: the site reads it anew each time."""
+
+    async def get(self, path: str, **over: Any) -> httpx.Response:
+        """What is at an address."""
+        return await self.client.get(self.url + path, **over)
+
+    async def json(self, path: str, **query: Any) -> dict[str, Any]:
+        """The object at an address, which must be there."""
+        answer = await self.client.get(self.url + path, params=query)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert isinstance(found, dict)
+        return found
+
+    async def post(self, path: str, body: object) -> httpx.Response:
+        """Send JSON."""
+        return await self.client.post(self.url + path, json=body)
+
+
+@asynccontextmanager
+async def serving(
+    store: Store,
+    config: Config,
+    clock: Clock,
+    *,
+    metrics: Metrics | None = None,
+    progress: Progress | None = None,
+    token: str | None = None,
+    connection_metrics: Literal["on", "off", "auto"] = "auto",
+) -> AsyncIterator[Served]:
+    """The whole site for this store."""
+    taken = take_port("127.0.0.1:0")
+    url = address_of(taken).rstrip("/")
+    web = replace(
+        config.web,
+        listen=url.removeprefix("http://"),
+        token=Secret(token) if token else None,
+        connection_metrics=connection_metrics,
+    )
+    served: Served
+    site = Site(
+        store=store,
+        clock=clock,
+        config=lambda: served.config,
+        metrics=metrics or Metrics(),
+        progress=progress or Progress(),
+    )
+    server = WebServer(taken, build_app(site))
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        served = Served(url=url, site=site, client=client, config=replace(config, web=web))
+        await server.start()
+        try:
+            yield served
+        finally:
+            await server.stop()

@@ -1,0 +1,163 @@
+"""Where things stand in the pages' pictures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.model import HistoryEntry, HistoryKind, Status
+from monitor.rules.forecast import SITTING, Need, sittings_of
+from monitor.store.connection_pages import Coming
+from monitor.web import charts
+from tests.factories import NOW
+
+DAY = timedelta(days=1)
+
+
+def coming(days: float, *, number: int = 1, platform: str = "linkedin", source: str = "agency") -> Coming:
+    at = NOW + days * DAY
+    return Coming(source, platform, at, at, number)
+
+
+def entry(kind: HistoryKind, days: float, old: str | None = None, new: str | None = None) -> HistoryEntry:
+    return HistoryEntry(kind=kind, at=NOW + days * DAY, old=old, new=new)
+
+
+# --- the next 90 days
+
+
+def test_what_runs_out_within_three_days_is_one_sitting() -> None:
+    drawn = charts.timeline([coming(10), coming(12.9, number=4), coming(13.1), coming(40)], now=NOW)
+    assert [(group.number, (group.first - NOW) / DAY) for group in drawn.sittings] == [(5, 10), (1, pytest.approx(13.1)), (1, 40)]
+    assert drawn.number == 7
+    assert drawn.busiest == drawn.sittings[0]
+
+
+def test_lanes_are_by_platform_the_fullest_first_and_the_rest_share_one() -> None:
+    platforms = [f"p{number}" for number in range(12)]
+    drawn = charts.timeline([coming(5, platform=name, number=20 - index) for index, name in enumerate(platforms)], now=NOW)
+    assert [lane.platform for lane in drawn.lanes] == [*platforms[:7], ""]
+    assert sum(lane.number for lane in drawn.lanes) == drawn.number
+    assert len(charts.timeline([coming(5, platform=name) for name in platforms[:8]], now=NOW).lanes) == 8
+
+
+def test_nothing_to_come_is_an_empty_picture() -> None:
+    drawn = charts.timeline([], now=NOW)
+    assert (drawn.lanes, drawn.sittings, drawn.number, drawn.busiest) == ((), (), 0, None)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=89), max_size=40))
+def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list[int]) -> None:
+    """With one instant a day the sittings are exactly those of the rules."""
+    numbers = {day: days.count(day) for day in days}
+    drawn = charts.timeline([coming(day, number=number) for day, number in numbers.items()], now=NOW)
+    for lane in drawn.lanes:
+        ends = [(mark.x, mark.x + mark.width) for mark in lane.marks]
+        assert all(first[1] <= second[0] + 1e-9 for first, second in pairwise(ends))
+    needs = [
+        Need(connection=str(index), source="agency", platform="linkedin", label="", status=Status.VALID, by=NOW + day * DAY)
+        for index, day in enumerate(days)
+    ]
+    expected = sorted((sitting.first, sitting.last, len(sitting.needs)) for sitting in sittings_of(needs))
+    assert sorted((group.first, group.last, group.number) for group in drawn.sittings) == expected
+    assert all(group.last - group.first <= SITTING for group in drawn.sittings)
+
+
+# --- status over time
+
+
+def test_a_band_tells_each_time_in_a_status() -> None:
+    entries = [
+        entry(HistoryKind.APPEARED, -40, new="valid"),
+        entry(HistoryKind.STATUS_CHANGED, -10, "valid", "expired"),
+        entry(HistoryKind.RENEWED, -5, "2026-01-01T00:00:00Z", "2026-05-01T00:00:00Z"),
+        entry(HistoryKind.STATUS_CHANGED, -5, "expired", "valid"),
+    ]
+    drawn = charts.band(entries, status=Status.VALID, added_at=NOW - 40 * DAY, now=NOW)
+    told = [(segment.status, segment.begin, segment.end) for segment in drawn.segments]
+    assert told == [
+        (Status.VALID, NOW - 40 * DAY, NOW - 10 * DAY),
+        (Status.EXPIRED, NOW - 10 * DAY, NOW - 5 * DAY),
+        (Status.VALID, NOW - 5 * DAY, NOW),
+    ]
+    assert drawn.segments[1].x == pytest.approx(75)
+    assert drawn.segments[1].width == pytest.approx(12.5)
+    assert [dot.entry.kind for dot in drawn.dots] == [HistoryKind.RENEWED]
+
+
+def test_a_band_whose_beginning_is_no_longer_kept_begins_with_what_was_before_the_first_change() -> None:
+    entries = [entry(HistoryKind.STATUS_CHANGED, -10, "expiring_soon", "expired")]
+    drawn = charts.band(entries, status=Status.EXPIRED, added_at=NOW - 500 * DAY, now=NOW)
+    assert [segment.status for segment in drawn.segments] == [Status.EXPIRING_SOON, Status.EXPIRED]
+    assert drawn.begin == NOW - 90 * DAY
+
+
+def test_a_band_without_a_past_is_what_it_is_now() -> None:
+    drawn = charts.band([], status=Status.UNKNOWN, added_at=NOW, now=NOW)
+    assert [segment.status for segment in drawn.segments] == [Status.UNKNOWN]
+    assert drawn.begin < drawn.end
+
+
+def test_a_word_of_another_version_is_a_gap() -> None:
+    entries = [
+        entry(HistoryKind.STATUS_CHANGED, -3, "valid", "haunted"),
+        entry(HistoryKind.STATUS_CHANGED, -1, "haunted", "valid"),
+    ]
+    drawn = charts.band(entries, status=Status.VALID, added_at=NOW - 9 * DAY, now=NOW)
+    assert [segment.status for segment in drawn.segments] == [Status.VALID, None, Status.VALID]
+
+
+KINDS = st.sampled_from(list(HistoryKind))
+WORDS = st.none() | st.sampled_from([*Status, "haunted", "2026-05-01T00:00:00Z", "2026-05-01", "soon", ""])
+ENTRIES = st.lists(st.builds(entry, KINDS, st.floats(min_value=-400, max_value=5), WORDS, WORDS), max_size=12)
+
+
+@given(ENTRIES, st.floats(min_value=0, max_value=500), st.none() | st.floats(min_value=-3000, max_value=3000))
+def test_pictures_of_any_past_stay_inside_of_their_frame(entries: list[HistoryEntry], age: float, days: float | None) -> None:
+    entries = sorted(entries, key=lambda each: each.at)
+    drawn = charts.band(entries, status=Status.VALID, added_at=NOW - age * DAY, now=NOW)
+    assert sum(segment.width for segment in drawn.segments) == pytest.approx(100)
+    for segment in drawn.segments:
+        assert 0 <= segment.x <= segment.x + segment.width <= 100 + 1e-6
+    assert all(0 <= x <= 100 for x in [*(dot.x for dot in drawn.dots), *(tick.x for tick in drawn.ticks)])
+    assert len(drawn.ticks) <= 9
+    left = charts.time_left(
+        entries, expires_at=None if days is None else NOW + days * DAY, window=7 * DAY, begin=drawn.begin, now=NOW
+    )
+    if left is None:
+        return
+    for line in left.lines:
+        assert all(-1e-6 <= value <= 100 + 1e-6 for value in (line.x1, line.y1, line.x2, line.y2))
+    assert all(-1e-6 <= y <= 100 + 1e-6 for y, _ in left.levels)
+    assert left.window is None or 0 <= left.window <= left.zero <= 100
+
+
+# --- the time left
+
+
+def test_time_left_falls_a_day_a_day_and_renewals_lift_it() -> None:
+    entries = [entry(HistoryKind.RENEWED, -10, f"{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}", f"{NOW + 50 * DAY:%Y-%m-%dT%H:%M:%SZ}")]
+    left = charts.time_left(entries, expires_at=NOW + 50 * DAY, window=7 * DAY, begin=NOW - 40 * DAY, now=NOW)
+    assert left is not None
+    assert [line.jump for line in left.lines] == [False, True, False]
+    before, jump, after = left.lines
+    assert (before.x2, jump.x1, jump.x2, after.x1) == pytest.approx((75, 75, 75, 75))
+    assert before.y1 < before.y2 < left.zero
+    assert after.y1 < before.y2
+    slopes = [(line.y2 - line.y1) / (line.x2 - line.x1) for line in (before, after)]
+    assert slopes[0] == pytest.approx(slopes[1])
+    assert left.renewals == 1
+
+
+def test_without_a_date_there_is_no_picture() -> None:
+    assert charts.time_left([], expires_at=None, window=None, begin=NOW - DAY, now=NOW) is None
+
+
+def test_the_far_end_of_the_calendar_is_drawn_too() -> None:
+    left = charts.time_left([], expires_at=datetime(9999, 12, 31, tzinfo=UTC), window=DAY, begin=NOW - DAY, now=NOW)
+    assert left is not None
+    assert len(left.levels) <= 40
