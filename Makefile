@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-fast check format docs lock bench clean
+.PHONY: help demo test test-fast check format docs lock bench chaos record dist deb clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -47,8 +47,21 @@ lock: $(VENV)/.dev  ## make the hashed requirement files anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
 
-bench: $(VENV)/.dev  ## the figures of docs/performance.md
+bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--quick: one)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev  ## a thousand random kills on each database, and one at every system call: about an hour
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+record: $(VENV)/.dev  ## the whole suite, and its results into docs/reliability.md
+	$(BIN)/python -m pytest -n 2 --record $(ARGS)
+	$(BIN)/python -m docs.generate
+
+dist: $(VENV)/.dev  ## the wheel and the source archive, the same bytes whoever builds them
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build -d dist
+
+deb: $(VENV)/.dev  ## the Debian package, for the release it is built on
+	TOOLS=$(BIN) packaging/debian/build dist
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,7 +18,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from monitor.cli.commands import app
+from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, reference
 from monitor.model import Alert, Event, Policy, ProviderKind, Severity, Snapshot, Status, Word, connection_id
 from monitor.rules import lifecycle, token, verdict
@@ -27,6 +27,8 @@ from monitor.rules.alerting import AlertReason
 from monitor.rules.context import Context
 from monitor.rules.probes import PROBE_RULES
 from monitor.rules.wording import Dispatch, compose, render
+from monitor.templates import MEANINGS
+from tests.failures import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -130,6 +132,32 @@ def advised() -> str:
     return table(("platform", "what to do"), rows)
 
 
+def template_variables() -> str:
+    """What a channel's own text can name."""
+    return table(("name", "stands for"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
+
+
+def failures() -> str:
+    """The catalogue of failures with the tests that prove each row, and what the last recorded run came to."""
+    results = catalogue.results()
+    head = ("row", "what goes wrong", "what happens then", "tests", "result", "date")
+    sections = []
+    for name, rows in groupby(catalogue.rows(), key=lambda row: row.section):
+        lines = [
+            (
+                row.number,
+                row.fault,
+                row.expected,
+                ", ".join(sorted({f"`{test.partition('::')[0]}`" for test in row.tests})),
+                results.get(row.number, {}).get("result", "not run"),
+                results.get(row.number, {}).get("date", ""),
+            )
+            for row in rows
+        ]
+        sections.append(f"### {name.capitalize()}\n\n{table(head, lines)}")
+    return "\n\n".join(sections)
+
+
 def sample_alert() -> str:
     """A message as a channel gets it: judged, worded and laid out by the code."""
     part = render(compose([Dispatch(alert=_sample())], timezone="Europe/Berlin", now=_SAMPLE_NOW))
@@ -177,7 +205,7 @@ def _sample() -> Alert:
 
 def commands() -> dict[str, Any]:
     """Every command by its full name ("db backup"), in the order of --help."""
-    return dict(_leaves(get_command(app), ""))
+    return dict(_leaves(get_command(build_command_line()), ""))
 
 
 def _leaves(group: Any, above: str) -> Iterator[tuple[str, Any]]:
@@ -224,6 +252,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "verdict-rules": verdict_rules,
     "advice": advised,
     "sample-alert": sample_alert,
+    "template-variables": template_variables,
+    "failures": failures,
 }
 
 
@@ -234,6 +264,9 @@ def main() -> None:
         anew = regenerated(text)
         if anew != text:
             path.write_text(anew, "utf-8")
+    from docs import shipped
+
+    shipped.write()
 
 
 if __name__ == "__main__":

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
-from monitor import __version__, alignment, logs
+from monitor import __version__, alignment, applied, failure, logs, memory, standby
+from monitor.blindness import Blindness
 from monitor.channels import Channel
 from monitor.clock import Clock, SystemClock
 from monitor.config import ChannelConfig, Config, Loaded
-from monitor.errors import ConfigError, MonitorError, StoreError, StoreHeld
+from monitor.errors import ConfigError, MonitorError, StoreError
+from monitor.links import ConnectionLinks
+from monitor.metrics import Metrics
 from monitor.model import Event, PollOutcome
 from monitor.notifier import DeliverySettings, Notifier
 from monitor.poller import Poller
 from monitor.prober import Prober
+from monitor.progress import Progress
 from monitor.providers import HttpSessions, build_provider
 from monitor.reporter import Reporter
 from monitor.scheduler import Keep, Scheduler, Work, tell_unrouted
 from monitor.store import Store, open_store, sources
 from monitor.store.lock import DaemonLock
+from monitor.systemd import Notify
 from monitor.timekeeper import Timekeeper
+from monitor.unpolled import Unpolled
+from monitor.vitals import START_WITHIN, Vitals
+from monitor.web.hosting import Hosting
+from monitor.wishes import LOST, RELOAD, STOP, Wishes
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +44,8 @@ T = TypeVar("T")
 FOR_EVER = timedelta(days=36500)
 """What a retention of "off" means."""
 
-GUARD_EVERY = 5.0
-"""Seconds between looks at whether the lock is still ours."""
+SERVICE_BACK = f"The monitor runs again (version {__version__})."
+"""Said where people were told that it had died."""
 
 SWAP_WITHIN = timedelta(seconds=3)
 """So long a reload lets polls and probes under way finish."""
@@ -77,82 +86,95 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     """The daemon, until SIGTERM or SIGINT. SIGHUP calls `reload` and swaps what changed.
 
-    Raises StoreHeld where another daemon holds the database, SchemaOutOfDate and StoreError where it cannot be used.
+    Where another daemon works on the same PostgreSQL database, this one stands by and takes over when that is gone. Raises
+    StoreHeld where another one holds a SQLite database, SchemaOutOfDate and StoreError where it cannot be used.
     """
-    config = loaded.config
-    logs.configure(level=config.logging.level, format=config.logging.format)
+    logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
-    wishes = _Wishes()
-    async with AsyncExitStack() as stack:
-        lock = _held(stack, config)
-        store = _opened(stack, config)
-        sessions = await stack.enter_async_context(HttpSessions())
-        daemon = Daemon(store=store, sessions=sessions, clock=SystemClock())
-        wishes.listen(asyncio.get_running_loop())
-        stack.callback(wishes.deafen, asyncio.get_running_loop())
-        guard = asyncio.create_task(_guard(lock, wishes), name="lock")
-        stack.callback(guard.cancel)
-        stack.push_async_callback(daemon.stop)
-        await daemon.start(config)
-        log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
-        while (wish := await wishes.next()) == "reload":
-            config = await _reload(daemon, config, reload)
-        log.info("daemon.stopping")
-        if wish == "lost":
-            raise StoreHeld("Another token-monitor took over the database while this one could not reach it; this one stops.")
+    memory.prepare()
+    run = _Run(config=loaded.config, reload=reload)
+    loop = asyncio.get_running_loop()
+    run.wishes.listen(loop)
+    try:
+        while await run.has_turn():
+            if await run.active() != LOST:
+                break
+    finally:
+        run.lock.release()
+        run.wishes.deafen(loop)
     log.info("daemon.stopped")
 
 
-class _Wishes:
-    """Signals, as words in order. A second request to stop ends the process at once."""
+class _Run:
+    """One process of the daemon: now standing by, now at work, with the configuration it read last."""
 
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._stopping = False
+    def __init__(self, *, config: Config, reload: Callable[[], Loaded]) -> None:
+        self.config, self._reload = config, reload
+        self.wishes, self._notify, self._metrics = Wishes(), Notify(), Metrics()
+        self.lock = DaemonLock(config.database.url.reveal())
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._queue.put_nowait, "reload")
+    async def has_turn(self) -> bool:
+        """Wait for the right to be the one at work. False: a stop was asked for first."""
+        url = self.config.database.url.reveal()
+        if self.lock.can_wait:
+            await asyncio.to_thread(standby.require_usable, url)
+        return await standby.await_turn(self.lock, notify=self._notify, wishes=self.wishes, reload=self._reread)
 
-    def deafen(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.remove_signal_handler(number)
+    async def active(self) -> str:
+        """Be at work until a word from Wishes ends that: which one. A lost lock ends it at once, whatever is under way."""
+        config, notify, progress, clock = self.config, self._notify, Progress(), SystemClock()
+        notify.extend_timeout(START_WITHIN, "Opening the database")
+        async with AsyncExitStack() as stack:
+            hosting = Hosting(clock=clock, metrics=self._metrics, progress=progress)
+            hosting.prepare(config)
+            stack.push_async_callback(hosting.stop)
+            async with standby.fed(notify, within=START_WITHIN):
+                store = await asyncio.to_thread(_opened, stack, config)
+                sessions = await stack.enter_async_context(HttpSessions())
+                daemon = Daemon(
+                    store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
+                )
+                vitals = Vitals(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
+                stack.push_async_callback(daemon.stop)
+                guard = asyncio.create_task(standby.guard(self.lock, lost=partial(self._lose, daemon)), name="lock")
+                stack.callback(guard.cancel)
+                await daemon.start(config)
+                await stack.enter_async_context(vitals)
+                await vitals.ready(config)
+            memory.settle()
+            small = asyncio.create_task(memory.stay_small(), name="memory")
+            stack.callback(small.cancel)
+            log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
+            while (wish := await self.wishes.next()) == RELOAD:
+                vitals.reloading()
+                self.config = await _reload(daemon, self.config, self._reload, vitals)
+                await vitals.ready(self.config)
+            if wish == LOST:
+                await daemon.lose()
+                return LOST
+            vitals.stopping()
+            log.info("daemon.stopping")
+        return STOP
 
-    async def next(self) -> str:
-        return await self._queue.get()
+    def _lose(self, daemon: Daemon) -> None:
+        """Nothing more is begun from this instant on; the rest follows when the word is heard."""
+        daemon.halt()
+        self.wishes.lose()
 
-    def lose(self) -> None:
-        """The database is somebody else's now."""
-        self._queue.put_nowait("lost")
-
-    def _stop(self) -> None:
-        if self._stopping:
-            raise SystemExit(1)
-        self._stopping = True
-        self._queue.put_nowait("stop")
+    def _reread(self) -> None:
+        """A reload while standing by: only the configuration changes hands."""
+        try:
+            self.config = _read_again(self.config, self._reload).config
+        except MonitorError as error:
+            log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
 
 
-def _held(stack: AsyncExitStack, config: Config) -> DaemonLock:
-    """The right to be the one daemon on this database. It comes before the schema: two may start at once."""
+def _held(stack: AsyncExitStack, config: Config) -> None:
+    """The right to be the one process at work on this database. It comes before the schema: two may start at once."""
     lock = DaemonLock(config.database.url.reveal())
     lock.acquire()
     stack.callback(lock.release)
-    return lock
-
-
-async def _guard(lock: DaemonLock, wishes: _Wishes) -> None:
-    """A server that restarts drops the lock: take it again, or stop where somebody else was faster."""
-    while True:
-        await asyncio.sleep(GUARD_EVERY)
-        try:
-            await asyncio.to_thread(lock.keep)
-        except StoreHeld:
-            wishes.lose()
-            return
-        except StoreError as error:
-            log.debug("lock.unreachable", problem=str(error))
 
 
 def _opened(stack: AsyncExitStack, config: Config) -> Store:
@@ -165,19 +187,32 @@ def _opened(stack: AsyncExitStack, config: Config) -> Store:
 class Daemon:
     """The running parts, which a reload swaps as one."""
 
-    def __init__(self, *, store: Store, sessions: HttpSessions, clock: Clock) -> None:
-        self._store, self._sessions, self._clock = store, sessions, clock
+    def __init__(
+        self, *, store: Store, sessions: HttpSessions, clock: Clock, progress: Progress, metrics: Metrics, hosting: Hosting
+    ) -> None:
+        self._store, self._sessions, self._clock, self._progress = store, sessions, clock, progress
+        self._metrics, self._hosting = metrics, hosting
+        self._links = ConnectionLinks()
         self._notifier: Notifier | None = None
         self._scheduler: Scheduler | None = None
+        self._blindness: Blindness | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, config: Config) -> None:
         """Start everything. Raises where it cannot; nothing is left running then."""
         work = build_work(config, sessions=self._sessions, clock=self._clock)
         await _align(self._store, config, self._clock)
-        self._notifier = build_notifier(config, store=self._store, clock=self._clock)
+        self._notifier = build_notifier(
+            config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
+        )
+        await failure.over(self._store, message=SERVICE_BACK, channels=config.channels, clock=self._clock)
         await self._notifier.start()
+        self._blindness = Blindness(store=self._store, clock=self._clock, speaker=self._notifier)
+        self._blindness.expect([source.poll_every for source in config.sources], config.channels)
+        self._watch = asyncio.create_task(self._blindness.run(), name="blindness")
         self._scheduler = self._build_scheduler(config, work, self._notifier)
         self._scheduler.start()
+        await self._hosting.follow(config, self._store)
 
     async def swap(self, config: Config) -> None:
         """Go over to another configuration: built and written whole first, then swapped.
@@ -188,28 +223,63 @@ class Daemon:
             return
         work = build_work(config, sessions=self._sessions, clock=self._clock)
         scheduler = self._build_scheduler(config, work, self._notifier)
+        self._hosting.prepare(config)
         await _align(self._store, config, self._clock)
         await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
         await self._scheduler.stop(SWAP_WITHIN)
+        if self._blindness is not None:
+            self._blindness.expect([source.poll_every for source in config.sources], config.channels)
+        self._links.keep_only({source.name for source in config.sources if source.connection_links})
         self._scheduler = scheduler
         self._scheduler.start()
+        self._metrics.reload_done(ok=True)
+        await self._hosting.follow(config, self._store)
 
-    async def stop(self) -> None:
-        """Stop intake first, then delivery. Bounded; what is under way is recorded or still due."""
+    async def stop(self, within: timedelta = STOP_WITHIN) -> None:
+        """Stop intake first, then delivery. Bounded; what is under way is recorded or still due. May be called twice."""
+        if self._watch is not None:
+            self._watch.cancel()
         if self._scheduler is not None:
-            await self._scheduler.stop(STOP_WITHIN / 2)
+            await asyncio.gather(self._scheduler.stop(within / 2), self._hosting.stop())
         if self._notifier is not None:
-            await self._notifier.stop(STOP_WITHIN / 2)
+            await self._notifier.stop(within / 2)
+
+    async def refuse(self, problem: str) -> None:
+        """A reload changes nothing, and this is why: for `status` and for Prometheus."""
+        self._metrics.reload_done(ok=False)
+
+        def write() -> None:
+            with self._store.write() as conn:
+                applied.note_reload(conn, self._clock.now(), problem=problem)
+
+        with suppress(StoreError):
+            await self._store.run(write)
+
+    def halt(self) -> None:
+        """Begin nothing more, from this very instant."""
+        if self._scheduler is not None:
+            self._scheduler.halt()
+        if self._notifier is not None:
+            self._notifier.halt()
+
+    async def lose(self) -> None:
+        """The database is another daemon's now: stop at once, whatever is under way, and leave no loose end."""
+        await self.stop(timedelta(0))
+        if self._blindness is not None:
+            await self._blindness.hand_over()
 
     def _build_scheduler(self, config: Config, work: dict[str, Work], notifier: Notifier) -> Scheduler:
         store, clock, channels = self._store, self._clock, config.channels
         configured = {name: item.source for name, item in work.items()}
         return Scheduler(
+            progress=self._progress,
+            unpolled=Unpolled(store=store, clock=clock, configured=configured, channels=channels),
+            blindness=self._blindness,
             store=store,
             clock=clock,
             work=work,
-            poller=Poller(store=store, clock=clock, channels=channels),
-            prober=Prober(store=store, clock=clock, channels=channels),
+            poller=Poller(store=store, clock=clock, channels=channels, metrics=self._metrics, links=self._links),
+            prober=Prober(store=store, clock=clock, channels=channels, metrics=self._metrics),
             timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=channels),
             notifier=notifier,
             reporter=Reporter(store=store, clock=clock, channels=channels, sources=config.sources, timezone=config.timezone),
@@ -223,9 +293,25 @@ def build_work(config: Config, *, sessions: HttpSessions, clock: Clock) -> dict[
     return {source.name: Work(source=source, provider=providers[source.name]) for source in config.sources}
 
 
-def build_notifier(config: Config, *, store: Store, clock: Clock) -> Notifier:
+def build_notifier(
+    config: Config,
+    *,
+    store: Store,
+    clock: Clock,
+    progress: Progress | None = None,
+    links: ConnectionLinks | None = None,
+    metrics: Metrics | None = None,
+) -> Notifier:
     """The delivery side, with every configured channel."""
-    return Notifier(store=store, channels=config.channels, clock=clock, settings=DeliverySettings(timezone=config.timezone))
+    return Notifier(
+        store=store,
+        channels=config.channels,
+        clock=clock,
+        settings=DeliverySettings(timezone=config.timezone),
+        progress=progress,
+        links=links,
+        metrics=metrics,
+    )
 
 
 async def _align(store: Store, config: Config, clock: Clock) -> None:
@@ -234,25 +320,34 @@ async def _align(store: Store, config: Config, clock: Clock) -> None:
     def write() -> None:
         with store.write() as conn:
             alignment.align(conn, config, clock.now())
+            applied.note_reload(conn, clock.now(), problem=None)
 
     await store.run(write)
 
 
-async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded]) -> Config:
+async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], vitals: Vitals) -> Config:
     """Read everything anew; a file that cannot be used changes nothing."""
     try:
-        loaded = reload()
-        if loaded.config.database != config.database:
-            raise ConfigError("database.url changed: that takes a restart, so nothing was reloaded.")
+        loaded = _read_again(config, reload)
         await daemon.swap(loaded.config)
     except MonitorError as error:
         log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
+        vitals.refused(str(error))
+        await daemon.refuse(str(error))
         return config
     logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
     log.info("config.reloaded", sources=len(loaded.config.sources), channels=len(loaded.config.channels))
     return loaded.config
+
+
+def _read_again(config: Config, reload: Callable[[], Loaded]) -> Loaded:
+    """What the files say now. Raises MonitorError where a running process cannot go over to that."""
+    loaded = reload()
+    if loaded.config.database != config.database:
+        raise ConfigError("database.url changed: that takes a restart, so nothing was reloaded.")
+    return loaded
 
 
 async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckOutcome:
@@ -268,7 +363,8 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
         await _align(store, config, clock)
         work = build_work(config, sessions=sessions, clock=clock)
         chosen = [item for name, item in work.items() if only in (None, name)]
-        poller = Poller(store=store, clock=clock, channels=config.channels)
+        links = ConnectionLinks()
+        poller = Poller(store=store, clock=clock, channels=config.channels, links=links)
         prober = Prober(store=store, clock=clock, channels=config.channels)
 
         async def cycle(item: Work) -> None:
@@ -279,7 +375,7 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
         await asyncio.gather(*(cycle(item) for item in chosen))
         configured = {name: item.source for name, item in work.items()}
         tell_unrouted(await Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels).advance())
-        drained = await build_notifier(config, store=store, clock=clock).drain(timedelta(seconds=30))
+        drained = await build_notifier(config, store=store, clock=clock, links=links).drain(timedelta(seconds=30))
         unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
         return CheckOutcome(unread=unread, undelivered=drained.left)
 

@@ -7,7 +7,9 @@ database in a temporary folder, and its alerts travel through Apprise to a webho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -47,7 +49,7 @@ severity   = "critical"
 group_wait = "0s"
 
 [web]
-listen = "off"
+listen = "127.0.0.1:{page}"
 """
 
 SOURCE = """
@@ -57,6 +59,8 @@ provider = "{kind}"
 api_key  = "{key}"
 base_url = "{url}"
 {more}"""
+
+PAGE = 8321
 
 FIRST_POLLS = 2
 """A source's second poll proves that its first one was recorded."""
@@ -132,8 +136,10 @@ async def _show(seconds: float | None) -> int:
         async with WorldServer(world) as server, WebhookReceiver(on_post=stage.alert) as receiver:
             config = Path(folder) / "config.toml"
             config.touch(mode=0o600)
-            config.write_text(_configuration(world, server, receiver.port), encoding="utf-8")
+            page = _free_port()
+            config.write_text(_configuration(world, server, receiver.port, page), encoding="utf-8")
             stage.say(f"A simulated PostPost, Publora, Postbreeze and PostPeer answer on {server.address}.")
+            stage.say(f"The status page is at http://127.0.0.1:{page}/ as long as this runs.")
             stage.say(f"The real daemon watches them; its configuration and database lie in {folder}.\n")
             daemon = await _start("run", config=config, log=Path(folder) / "daemon.log")
             try:
@@ -202,11 +208,21 @@ async def _end(daemon: asyncio.subprocess.Process) -> None:
         await daemon.wait()
 
 
+def _free_port() -> int:
+    """The usual port of the page, or any other where that is taken."""
+    for port in (PAGE, 0):
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(("127.0.0.1", port))
+            return int(found.getsockname()[1])
+    return PAGE
+
+
 def _command(name: str, config: Path) -> list[str]:
     return [sys.executable, "-m", "monitor", "--config", str(config), name]
 
 
-def _configuration(world: World, server: WorldServer, port: int) -> str:
+def _configuration(world: World, server: WorldServer, port: int, page: int) -> str:
     sources = [
         SOURCE.format(
             name=name,
@@ -217,4 +233,4 @@ def _configuration(world: World, server: WorldServer, port: int) -> str:
         )
         for name, source in world.sources.items()
     ]
-    return CONFIG.format(window=round(EXPIRING_WITHIN.total_seconds()), sources="".join(sources), port=port)
+    return CONFIG.format(window=round(EXPIRING_WITHIN.total_seconds()), sources="".join(sources), port=port, page=page)

@@ -274,7 +274,7 @@ def test_P27_claimers_in_processes_never_get_the_same_delivery(store: Store, dat
         assert outbox.pending_counts(conn) == {}
 
 
-def test_P1_worker_killed_between_claim_and_mark_loses_nothing(store: Store, database_url: str) -> None:
+def test_P01_worker_killed_between_claim_and_mark_loses_nothing(store: Store, database_url: str) -> None:
     """What was in flight comes back and says that it may be a repeat; the rest comes as if nothing had been."""
     queue(store, ["a", "b", "c", "d"])
     worker = start_worker(database_url, die=True)

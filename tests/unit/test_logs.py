@@ -162,3 +162,26 @@ def test_P34_a_log_target_that_is_gone_costs_the_line_only(capsys: pytest.Captur
 def test_redact_serves_texts_that_go_elsewhere() -> None:
     logs.register_secret("hunter2-hunter2")
     assert logs.redact("key=hunter2-hunter2!") == "key=<secret>!"
+
+
+def test_the_journals_lines_begin_with_their_priority_and_leave_the_time_to_it() -> None:
+    stream = written("journal", "debug")
+    log = structlog.get_logger("monitor.app")
+    for say in (log.debug, log.info, log.warning, log.error):
+        say("something.happened", source="agency")
+    lines = stream.getvalue().splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>"]
+    assert all("something.happened" in line and "source=agency" in line for line in lines)
+    assert not any(line[3:7].isdigit() for line in lines)
+
+
+def test_every_line_of_a_traceback_has_the_priority_of_its_event() -> None:
+    """The journal takes line by line: what is not marked would be told as plain information."""
+    stream = written("journal")
+    try:
+        fail_with(ValueError("broken"))
+    except ValueError:
+        structlog.get_logger("monitor.app").exception("work.failed")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("<3>") for line in lines)

@@ -1,0 +1,114 @@
+"""Writes what ships beside the program and repeats what the code says: the man page and the shells' completions.
+
+`python -m docs.generate` writes these, too. tests/unit/test_shipped.py compares them with what the code says now.
+"""
+# ruff: noqa: INP001 - a folder of documents is no package
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from typer._completion_shared import get_completion_script
+
+from docs import generate
+from monitor import __version__
+from monitor.unitfiles import CONFIG, CREDENTIALS
+
+PACKAGING = generate.ROOT / "packaging"
+PROGRAM = "token-monitor"
+_SHELLS = {"bash": "token-monitor.bash", "zsh": "_token-monitor", "fish": "token-monitor.fish"}
+
+_STATUSES = (
+    ("0", "fine; for check and status \\-\\-exit\\-code: OK"),
+    ("1", "anything else that failed; WARNING"),
+    ("2", "configuration, usage, or a schema that this version cannot use; CRITICAL"),
+    ("3", "for check and status \\-\\-exit\\-code: UNKNOWN"),
+)
+_FILES = (
+    (
+        str(CONFIG),
+        "The configuration, where neither \\-\\-config nor TOKEN_MONITOR_CONFIG names one and ./config.toml is not there.",
+    ),
+    (str(CREDENTIALS), "Secrets of the systemd service, one file each."),
+    ("/var/lib/token-monitor", "The database of the systemd service."),
+)
+_ENVIRONMENT = (
+    ("TOKEN_MONITOR_CONFIG", "The configuration file."),
+    ("TOKEN_MONITOR_TABLE__KEY", "Overrides that key of the configuration, such as TOKEN_MONITOR_DATABASE__URL."),
+    ("TOKEN_MONITOR_TRACEBACK", "Set to 1, errors show where they came from."),
+)
+
+
+def man_page() -> str:
+    """The manual page, section 1, as man(7) writes it."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield f'.TH TOKEN-MONITOR 1 "" "token-expiry-monitor {__version__}" "User Commands"'
+    yield from (".SH NAME", "token-monitor \\- tells before social accounts lose their tokens")
+    yield from (".SH SYNOPSIS", ".B token-monitor", "[\\fB\\-\\-config\\fR \\fIPATH\\fR] \\fICOMMAND\\fR ...")
+    yield from (
+        ".SH DESCRIPTION",
+        "Watches the social accounts behind PostPost, Publora, Postbreeze and PostPeer, and tells people",
+    )
+    yield from (
+        "before a token runs out. Every list command takes \\fB\\-\\-json\\fR. The answer goes to standard output, the log to",
+    )
+    yield from ("standard error.", ".SH COMMANDS")
+    for name, command in generate.commands().items():
+        yield from _command(name, command)
+    yield ".SH EXIT STATUS"
+    yield from _list(_STATUSES)
+    yield ".SH FILES"
+    yield from _list(_FILES)
+    yield ".SH ENVIRONMENT"
+    yield from _list(_ENVIRONMENT)
+    yield from (".SH SEE ALSO", ".BR systemctl (1),", ".BR journalctl (1)")
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [generate.typed(each) for each in command.params if str(each.param_type_name) == "argument"]
+    yield f'.SS "{PROGRAM} {_text(" ".join([name, *arguments]))}"'
+    yield _paragraph(" ".join(inspect.cleandoc(command.help or "").split()))
+    for each in command.params:
+        if each.help:
+            yield from (".TP", f".B {_text(generate.typed(each))}", _paragraph(each.help))
+
+
+def _list(rows: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    for term, meaning in rows:
+        yield from (".TP", f".B {term}", meaning)
+
+
+def _text(text: str) -> str:
+    """Plain text: its backslashes and hyphens mean themselves."""
+    return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
+
+
+def _paragraph(text: str) -> str:
+    """A line of running text, which must not begin like a request."""
+    return re.sub(r"^([.'])", r"\\&\1", _text(text))
+
+
+def completion(shell: str) -> str:
+    """The completion script of a shell."""
+    return get_completion_script(prog_name=PROGRAM, complete_var="_TOKEN_MONITOR_COMPLETE", shell=shell) + "\n"
+
+
+FILES: dict[Path, Callable[[], str]] = {
+    PACKAGING / f"{PROGRAM}.1": man_page,
+    **{PACKAGING / "completions" / name: (lambda shell=shell: completion(shell)) for shell, name in _SHELLS.items()},  # type: ignore[misc]  # the default binds the loop's value
+}
+
+
+def write() -> None:
+    """Write every file anew that changed."""
+    for path, text in FILES.items():
+        if not path.exists() or path.read_text("utf-8") != text():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(), "utf-8")

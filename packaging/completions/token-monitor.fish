@@ -1,0 +1,1 @@
+complete --command token-monitor --no-files --arguments "(env _TOKEN_MONITOR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) token-monitor)" --condition "env _TOKEN_MONITOR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) token-monitor"

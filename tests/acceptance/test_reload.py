@@ -1,0 +1,150 @@
+"""A reload as its users see it: what it would change, what it did, and that it was refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.demo.receivers import Reply
+from monitor.demo.world import World
+from monitor.model import ProviderKind
+from tests.acceptance.daemon import Setting, eventually, setting
+
+pytestmark = pytest.mark.slow
+
+DAY = timedelta(days=1)
+TOP = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def one(tmp_path: Path, port: int) -> Iterator[Setting]:
+    world = World()
+    world.add_source("agency", ProviderKind.POSTPOST)
+    world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
+    with setting(tmp_path, world, database=f"sqlite:///{tmp_path / 'monitor.db'}", top=TOP) as made:
+        edit(made, 'listen = "off"', f'listen = "127.0.0.1:{port}"')
+        yield made
+
+
+def edit(made: Setting, old: str, new: str) -> None:
+    text = made.config.read_text("utf-8")
+    assert old in text
+    made.config.write_text(text.replace(old, new), "utf-8")
+
+
+def gauge(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = str(answer.read(), "utf-8").splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("token_monitor_config_last_reload_successful "))
+
+
+def difference(made: Setting) -> list[tuple[str, str]]:
+    done = made.call("config", "diff", "--json")
+    assert done.returncode == 0, done.stderr
+    return [(each["path"], each["kind"]) for each in json.loads(done.stdout)["differences"]]
+
+
+def test_config_diff_tells_what_a_reload_would_change_and_the_reload_changes_it(one: Setting) -> None:
+    assert "nothing to compare with" in one.call("config", "diff").stdout or one.call("config", "diff").returncode == 1
+    process = one.start()
+    one.await_polls(1)
+    assert "has this very configuration" in one.call("config", "diff").stdout
+    edit(one, 'poll_every = "1s"', 'poll_every = "2s"')
+    edit(one, 'name = "agency"', 'name = "bureau"')
+    assert difference(one) == [
+        ("sources.bureau", "renamed"),
+        ("schedule.poll_every", "changed"),
+        ("sources.bureau.poll_every", "changed"),
+    ]
+    told = one.call("config", "diff").stdout
+    assert f"The daemon (process {process.pid} on " in told
+    assert '~ schedule.poll_every: "1s" -> "2s"' in told
+    assert "~ sources.bureau was agency: its history, its incidents and what waits go along" in told
+    assert set(one.status()) == {"agency/linkedin-li"}
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: one.log().count("config.reloaded") == 1)
+    assert difference(one) == []
+    assert set(one.status()) == {"bureau/linkedin-li"}
+    kinds = [event["kind"] for event in json.loads(one.call("history", "linkedin-li", "--json").stdout)["events"]]
+    assert kinds[0] == "appeared", "its history went along"
+    assert one.stop(process) == 0
+    assert one.messages() == []
+
+
+def test_a_refused_reload_is_seen_in_log_status_and_metrics_until_one_is_taken(one: Setting, port: int) -> None:
+    process = one.start()
+    one.await_polls(1)
+    eventually(lambda: "web.listening" in one.log())
+    assert gauge(port) == "1.0"
+    edit(one, 'poll_every = "1s"', 'poll_every = "soon"')
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reload_refused" in one.log())
+    eventually(lambda: gauge(port) == "0.0")
+    edit(one, 'poll_every = "soon"', 'poll_every = "1s"')
+    told = one.call("status").stdout
+    assert "was refused, the configuration before it is in force:" in told
+    assert 'poll_every is "soon"' in told
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reloaded" in one.log())
+    eventually(lambda: gauge(port) == "1.0")
+    assert "was refused" not in one.call("status").stdout
+    assert one.stop(process) == 0
+
+
+def test_what_waits_for_a_channel_goes_out_on_it_after_it_was_renamed(one: Setting) -> None:
+    one.receiver.reply = Reply(status=503)
+    process = one.start()
+    one.await_polls(1)
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.heard("linkedin-li"))
+    refused = len(one.messages())
+    one.receiver.reply = Reply()
+    edit(one, 'name = "hook"', 'name = "people"')
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(one.messages()) > refused)
+    eventually(lambda: "delivery.sent" in one.log())
+    assert "channel.renamed" in one.log()
+    assert one.stop(process) == 0
+
+
+def test_a_source_that_is_taken_out_leaves_without_a_word_and_returns_with_its_history(one: Setting) -> None:
+    one.world.add_source("second", ProviderKind.PUBLORA)
+    one.world.connect("second", "mastodon", account="m", username="@m", display_name="M")
+    whole = one.config.read_text("utf-8")
+    second = f"""
+[[sources]]
+name = "second"
+provider = "publora"
+api_key = "{one.world.sources["second"].key}"
+base_url = "{one.server.base_url(ProviderKind.PUBLORA)}"
+"""
+    one.config.write_text(whole + second, "utf-8")
+    process = one.start()
+    eventually(lambda: one.status().get("second/mastodon-m"))
+    one.world.expire("second", "mastodon-m")
+    eventually(lambda: one.heard("mastodon-m"))
+    said = len(one.messages())
+    one.config.write_text(whole, "utf-8")
+    assert difference(one) == [("sources.second", "removed")]
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: set(one.status()) == {"agency/linkedin-li"})
+    one.config.write_text(whole + second, "utf-8")
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: one.status().get("second/mastodon-m") == "expired")
+    one.await_polls(2, "second")
+    assert one.stop(process) == 0
+    assert len(one.messages()) == said

@@ -1,0 +1,191 @@
+"""The configuration in force: what another one changes, what only has another name, and that no secret is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from monitor import alignment, applied
+from monitor.config import Config, load
+from monitor.demo.world import World
+from monitor.model import HistoryKind, ProviderKind
+from monitor.rules.silences import Silence
+from monitor.scheduler import Work
+from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
+from monitor.store.schema import deliveries, metadata
+from tests.command_line import CONFIG
+from tests.cycle import running
+from tests.factories import make_alert
+from tests.fakes import ManualClock
+
+DAY = timedelta(days=1)
+
+
+def read(folder: Path, text: str) -> Config:
+    path = folder / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text(text.format(url="sqlite:///monitor.db"), encoding="utf-8")
+    return load(path, {"HOME": str(folder)}).config
+
+
+def changes(store: Store, folder: Path, now: datetime, new: str) -> list[tuple[str, str, str | None, str | None]]:
+    """What the new text would change, once CONFIG is in force."""
+    with store.write() as conn:
+        applied.remember(conn, read(folder, CONFIG), now)
+    with store.read() as conn:
+        before = applied.recall(conn)
+        assert before is not None
+        return [(each.path, each.kind, each.old, each.new) for each in applied.differences(conn, before, read(folder, new))]
+
+
+OPS = 'name = "ops"\nurl = "json://user:canary_channel_password@127.0.0.1:9/hook"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", []),
+        ("[database]", 'timezone = "Europe/Berlin"\n[database]', [("timezone", "changed", '"UTC"', '"Europe/Berlin"')]),
+        ('severity = "critical"', 'severity = "warning"', [("channels.night.severity", "changed", '"critical"', '"warning"')]),
+        ("sk_canary_agency_key", "sk_canary_other_key", [("sources.agency.api_key", "replaced", None, None)]),
+        ("canary_channel_password", "canary_other_password", [("channels.ops.url", "replaced", None, None)]),
+        (
+            'client = "acme"',
+            'client = "acme", team = "x"',
+            [("sources.agency.labels", "changed", '{ client = "acme" }', '{ client = "acme", team = "x" }')],
+        ),
+        ('name = "agency"', 'name = "bureau"', [("sources.bureau", "renamed", "agency", "bureau")]),
+        (OPS, OPS.replace('"ops"', '"people"'), [("channels.people", "renamed", "ops", "people")]),
+        (
+            'name = "agency"\nprovider = "postpost"\napi_key = "sk_canary_agency_key"',
+            'name = "bureau"\nprovider = "postpost"\napi_key = "sk_canary_other_key"',
+            [("sources.agency", "removed", None, None), ("sources.bureau", "added", None, None)],
+        ),
+        ('[web]\nlisten = "off"', '[web]\nlisten = "127.0.0.1:9"', [("web.listen", "changed", '"off"', '"127.0.0.1:9"')]),
+        (
+            "[web]",
+            '[heartbeat]\nurl = "https://hc.example/canary_uuid"\n[web]',
+            [("heartbeat.url", "changed", None, '"https://hc.example/<secret>"'), ("heartbeat.every", "changed", None, '"1m"')],
+        ),
+    ],
+)
+def test_what_a_reload_would_change_is_told_key_by_key(
+    *, store: Store, now: datetime, tmp_path: Path, old: str, new: str, expected: list[tuple[str, str, str | None, str | None]]
+) -> None:
+    found = changes(store, tmp_path, now, CONFIG.replace(old, new, 1) if old else CONFIG)
+    assert found == expected
+    assert not [each for each in found if "canary" in str(each)]
+
+
+def test_a_policy_of_one_platform_is_told_by_its_path(store: Store, now: datetime, tmp_path: Path) -> None:
+    more = CONFIG + '\n[policy.platforms.tiktok]\nremind_every = "2h"\n'
+    found = changes(store, tmp_path, now, more)
+    assert ("policy.platforms.tiktok.remind_every", "changed", None, '"2h"') in found
+
+
+def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> None:
+    changes(store, tmp_path, now, CONFIG)
+    with store.read() as conn:
+        kept = " ".join(str(row) for table in metadata.sorted_tables for row in conn.execute(select(table)))
+    assert "canary" not in kept
+    with store.read() as conn:
+        before = applied.recall(conn)
+    assert before is not None
+    digests = {path: len(digest) for path, digest in before.secrets.items()}
+    assert digests["channels.ops.url"] == 4, "two bytes: too few to find a password by trying"
+
+
+def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: datetime) -> None:
+    kept = []
+    for name in ("a", "b"):
+        with Store(f"sqlite:///{tmp_path / name}.db") as store:
+            store.upgrade()
+            with store.write() as conn:
+                applied.remember(conn, read(tmp_path, CONFIG), now)
+                kept.append(applied.recall(conn))
+    first, second = kept
+    assert first is not None
+    assert second is not None
+    assert first.text == second.text
+    assert first.secrets["sources.agency.api_key"] != second.secrets["sources.agency.api_key"]
+
+
+def test_how_the_last_reload_went_is_remembered(store: Store, now: datetime) -> None:
+    with store.write() as conn:
+        assert applied.last_reload(conn) is None
+        applied.note_reload(conn, now, problem="config.toml: sources[0].name is missing.")
+        assert applied.last_reload(conn) == applied.LastReload(at=now, problem="config.toml: sources[0].name is missing.")
+        applied.note_reload(conn, now + DAY, problem=None)
+        assert applied.last_reload(conn) == applied.LastReload(at=now + DAY, problem=None)
+
+
+def agency(clock: ManualClock) -> World:
+    world = World(clock=clock)
+    world.add_source("agency", ProviderKind.POSTPOST)
+    world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=50 * DAY)
+    world.connect("agency", "threads", account="th", username="L", display_name="L", lifetime=50 * DAY)
+    world.expire("agency", "threads-th")
+    return world
+
+
+async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_again(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with running(store, clock, agency(clock), tmp_path) as cycle:
+        await cycle.poll()
+        assert [event for event, _, _ in cycle.words()] == ["expired"]
+        with store.write() as conn:
+            silences.add(conn, Silence(starts_at=clock.now() + 30 * DAY, sources=("agency",), comment="moving"), clock.now())
+        text = (tmp_path / "config.toml").read_text("utf-8").replace('name = "agency"', 'name = "bureau"')
+        clock.advance(DAY)
+        config = read(tmp_path, text.replace("{", "{{").replace("}", "}}"))
+        with store.write() as conn:
+            alignment.align(conn, config, clock.now())
+        with store.read() as conn:
+            assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["bureau"]
+            rows = {row.public_id: row for row in connections.list_connections(conn)}
+            assert set(rows) == {"bureau/linkedin-li", "bureau/threads-th"}
+            assert history.history_of(conn, rows["bureau/threads-th"].id)
+            assert incidents.find_open(conn, [rows["bureau/threads-th"].id])
+            assert polls.last_polls(conn, "bureau")
+            assert [each.sources for each in silences.list_silences(conn)] == [("bureau",)]
+            (entry,) = history.of_source(conn, "bureau", kind=HistoryKind.RENAMED)
+            assert (entry.old, entry.new) == ("agency", "bureau")
+            for table in metadata.sorted_tables:
+                if "source" in table.c:
+                    assert "agency" not in set(conn.scalars(select(table.c.source)))
+        cycle.config = config
+        cycle.work = {"bureau": Work(source=config.sources[0], provider=cycle.work["agency"].provider)}
+        said = len(cycle.said)
+        await cycle.poll()
+        assert cycle.said[said:] == [], "all of it is known"
+        cycle.world.renew("agency", "threads-th")
+        await cycle.poll()
+        assert [(alert.event, alert.connection) for alert in cycle.said[said:]] == [("recovered", "bureau/threads-th")]
+
+
+def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: datetime, tmp_path: Path) -> None:
+    with store.write() as conn:
+        alignment.align(conn, read(tmp_path, CONFIG), now)
+        alerts.add_alerts(conn, [(make_alert(), None, None)])
+        outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
+        channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
+        alignment.align(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
+        assert set(conn.scalars(select(deliveries.c.channel))) == {"people"}
+        assert set(channel_states.all_states(conn)) == {"people"}
+
+
+def test_a_removed_source_leaves_every_list_without_an_alert_and_keeps_its_history(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    with store.write() as conn:
+        alignment.align(conn, read(tmp_path, CONFIG), clock.now())
+        conn.execute(text("UPDATE sources SET status = 'failing' WHERE name = 'agency'"))
+        only = CONFIG[: CONFIG.index("[[sources]]")] + CONFIG[CONFIG.index('[[sources]]\nname = "studio"') :]
+        alignment.align(conn, read(tmp_path, only), clock.now())
+        assert [row.name for row in sources.all_sources(conn)] == ["studio"]
+        assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["agency", "studio"]
+        assert outbox.pending_counts(conn) == {}

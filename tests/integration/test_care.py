@@ -1,0 +1,129 @@
+"""The care of a SQLite file: copied before a migration, readable by its owner alone, bounded, and shrunk when asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from monitor.errors import StoreError
+from monitor.store import Store, backup, meta, migrate, revisions, sqlite_file
+from monitor.store.engines import parse_url
+
+AT = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+
+
+def older(path: Path, revision: str = "0001") -> Store:
+    """A store that a version before this one left."""
+    sqlite_file.create(path)
+    migrate.upgrade(parse_url(f"sqlite:///{path}"), path, to=revision)
+    store = Store(f"sqlite:///{path}")
+    with store.write() as conn:
+        meta.set(conn, "mine", "kept")
+    return store
+
+
+def copies(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.backup"))
+
+
+def test_a_copy_is_made_before_a_migration_and_holds_what_was_there(tmp_path: Path) -> None:
+    with older(tmp_path / "monitor.db") as store:
+        assert store.upgrade() is True
+        assert store.upgrade() is False
+    (name,) = copies(tmp_path)
+    assert name.startswith("monitor.db.0001-20")
+    copy = tmp_path / name
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with Store(f"sqlite:///{copy}") as before:
+        assert before.current() == "0001"
+        with before.read() as conn:
+            assert meta.get(conn, "mine") == "kept"
+
+
+def test_a_new_database_and_one_that_is_current_are_not_copied(tmp_path: Path) -> None:
+    with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        assert store.upgrade() is True
+        assert store.upgrade() is False
+    assert copies(tmp_path) == []
+
+
+def test_without_a_copy_there_is_no_migration_unless_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with older(tmp_path / "monitor.db") as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_file, "create", full)
+            with pytest.raises(StoreError, match=r"Nothing was migrated, because no copy could be made first: .*No space left"):
+                store.upgrade()
+            assert store.current() == "0001"
+        assert store.upgrade(backup=False) is True
+        assert store.current() == revisions.HEAD
+    assert copies(tmp_path) == []
+
+
+def test_the_three_newest_copies_stay_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    (tmp_path / "other.db.0001-20200101T000000Z.backup").touch()
+    (tmp_path / "monitor.db.mine.backup").touch()
+    with older(path):
+        for days in range(5):
+            backup.before_migration(path, "0001", AT + timedelta(days=days))
+    assert copies(tmp_path) == [
+        *(f"monitor.db.0001-202603{day}T120000Z.backup" for day in (12, 13, 14)),
+        "monitor.db.mine.backup",
+        "other.db.0001-20200101T000000Z.backup",
+    ]
+
+
+def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "monitor.db"
+    with Store(f"sqlite:///{path}") as store:
+        store.upgrade()
+        with store.write() as conn:
+            meta.set(conn, "a", "b")
+        copy = backup.before_migration(path, "0001", AT)
+        files = [path, path.with_name("monitor.db-wal"), path.with_name("monitor.db-shm"), copy]
+        assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+        for each in files:
+            each.chmod(0o644)
+        store.upgrade()
+        assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+    assert capsys.readouterr().out.count("store.open_to_others") == 4
+    fresh = tmp_path / "new" / "folder" / "monitor.db"
+    with Store(f"sqlite:///{fresh}") as store:
+        store.upgrade()
+    assert fresh.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_is_used_again_where_rows_were_deleted_and_shrinks_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+
+    def fill(store: Store) -> None:
+        with store.write() as conn:
+            for number in range(2000):
+                meta.set(conn, f"key-{number}", "x" * 500)
+
+    def size() -> int:
+        with Store(f"sqlite:///{path}") as store, store.read() as conn:
+            return int(conn.exec_driver_sql("PRAGMA page_count").scalar_one())
+
+    with Store(f"sqlite:///{path}") as store:
+        store.upgrade()
+        fill(store)
+        full = size()
+        for _ in range(3):
+            with store.write() as conn:
+                conn.execute(text("DELETE FROM meta WHERE key LIKE 'key-%'"))
+            fill(store)
+        assert size() <= full * 1.05
+        with store.write() as conn:
+            conn.execute(text("DELETE FROM meta WHERE key LIKE 'key-%'"))
+        store.shrink()
+        assert size() < full / 3
+        assert path.with_name("monitor.db-wal").stat().st_size == 0
+        with store.write() as conn:
+            meta.set(conn, "still", "works")

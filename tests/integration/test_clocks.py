@@ -1,0 +1,174 @@
+"""The wall clock is set wrong and right again: nothing is said too early, nothing waits for weeks, nothing old is thrown away."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import func, select
+
+from benchmarks.soak import Plan, Soak
+from monitor.config.weekly import QuietHours
+from monitor.demo.world import World
+from monitor.model import DeliveryState, ProviderKind, Severity
+from monitor.rules.quiet import quiet_until
+from monitor.store import Store, mending, outbox
+from monitor.store.schema import connections, deliveries, incidents
+from monitor.views.sources import source_views
+from tests.cycle import running
+from tests.delivering import channel, numbered, queue, states, until
+from tests.delivering import running as delivering
+from tests.fakes import ManualClock
+from tests.receivers import Reply, WebhookReceiver
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FORTY = 40 * DAY
+
+
+def one_world(clock: ManualClock, *, lifetime: timedelta) -> World:
+    world = World(clock=clock)
+    world.add_source("agency", ProviderKind.POSTPOST)
+    world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=lifetime)
+    return world
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR, FORTY, -FORTY], ids=["+1h", "-1h", "+40d", "-40d"])
+async def test_P22_P23_a_clock_that_is_wrong_for_a_while_says_nothing_and_misses_nothing(
+    store: Store, clock: ManualClock, tmp_path: Path, by: timedelta
+) -> None:
+    """The API's clock stays right; the token runs out in truth ten days later, and that is said once, then."""
+    truth = ManualClock(clock.now())
+    async with running(store, clock, one_world(truth, lifetime=10 * DAY), tmp_path) as cycle:
+        await cycle.poll()
+        clock.advance(by)
+        for _ in range(3):
+            truth.advance(HOUR)
+            await cycle.poll(after=HOUR)
+            await cycle.pass_time(timedelta(0))
+        assert cycle.words() == []
+        clock.advance(-by)
+        with store.write() as conn:
+            mending.after_jump(conn, clock.now(), by=-by)
+        await cycle.poll()
+        assert cycle.words() == []
+        for days in (3, 4, 2, 1):
+            truth.advance(days * DAY)
+            await cycle.pass_time(days * DAY)
+            await cycle.poll()
+        told = [(event, reason) for event, reason, _ in cycle.words()]
+    assert told == [("expiring_soon", "first"), ("expiring_soon", "stage"), ("expiring_soon", "stage"), ("expired", "worse")]
+
+
+async def test_P24_how_far_the_clocks_differ_is_told_with_the_source(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    truth = ManualClock(clock.now() - 7 * timedelta(minutes=1))
+    async with running(store, clock, one_world(truth, lifetime=50 * DAY), tmp_path) as cycle:
+        await cycle.poll()
+        with store.read() as conn:
+            (view,) = source_views(conn, cycle.config, now=clock.now())
+    assert view.json()["clock_skew_seconds"] == pytest.approx(-420, abs=1)
+    assert list(view.problems()) == [
+        "Its clock is 7 minutes behind this machine's, so dates alone move no status: set this machine's clock by NTP."
+    ]
+
+
+async def test_P22_a_retry_that_was_planned_by_a_clock_forty_days_ahead_does_not_wait_for_forty_days(
+    store: Store, clock: ManualClock
+) -> None:
+    with WebhookReceiver() as receiver:
+        receiver.reply = Reply(status=503)
+        async with delivering(store, clock, channel(receiver.apprise_url())) as notifier:
+            clock.advance(FORTY)
+            queue(store, numbered(1, at=clock.now()))
+            notifier.wake()
+            await until(lambda: states(store) == {"pending": 1} and len(receiver.received) == 1)
+            receiver.reply = Reply()
+            clock.advance(-FORTY)
+            with store.write() as conn:
+                mending.after_jump(conn, clock.now(), by=-FORTY)
+            notifier.forget_holds()
+            await until(lambda: states(store) == {"sent": 1})
+
+
+async def test_P23_a_delivery_is_not_given_up_as_old_because_the_clock_went_ahead(store: Store, clock: ManualClock) -> None:
+    with WebhookReceiver() as receiver:
+        receiver.reply = Reply(status=503)
+        async with delivering(store, clock, channel(receiver.apprise_url())) as notifier:
+            queue(store, numbered(1, at=clock.now()))
+            notifier.wake()
+            await until(lambda: len(receiver.received) == 1 and states(store) == {"pending": 1})
+            clock.advance(FORTY)
+            with store.write() as conn:
+                mending.after_jump(conn, clock.now(), by=FORTY)
+            notifier.forget_holds()
+            await until(lambda: len(receiver.received) == 2)
+            await until(lambda: states(store) == {"pending": 1})
+            receiver.reply = Reply()
+            clock.advance(HOUR)
+            notifier.forget_holds()
+            await until(lambda: states(store) == {"sent": 1})
+
+
+def test_what_an_earlier_life_dated_ahead_is_taken_to_be_of_now(store: Store, clock: ManualClock) -> None:
+    """The daemon was killed while its clock was wrong, and starts with the right one."""
+    queue(store, numbered(2, at=clock.now() + FORTY))
+    with store.write() as conn:
+        mending.not_ahead(conn, clock.now())
+        rows = conn.execute(select(deliveries.c.created_at, deliveries.c.next_attempt_at)).all()
+        assert set(rows) == {(clock.now(), clock.now())}
+        assert len(outbox.claim(conn, channel="ops", owner="x", now=clock.now(), lease=HOUR, limit=9)) == 2
+
+
+async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    world = World(clock=clock)
+    world.add_source("agency", ProviderKind.POSTPOST)
+    made = world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=50 * DAY)
+    async with running(store, clock, world, tmp_path) as cycle:
+        await cycle.poll()
+        clock.advance(FORTY)
+        world.expire("agency", made.external_id)
+        await cycle.poll()
+        assert cycle.words()[-1][0] == "expired"
+        clock.advance(-FORTY)
+        with store.write() as conn:
+            mending.after_jump(conn, clock.now(), by=-FORTY)
+            assert conn.scalar(select(func.count()).where(incidents.c.said_at > clock.now())) == 0
+            assert conn.scalar(select(func.count()).where(connections.c.since > clock.now())) == 0
+            conn.execute(deliveries.update().values(state=DeliveryState.SENT, sent_at=clock.now(), next_attempt_at=None))
+        said = len(cycle.said)
+        await cycle.pass_time(25 * HOUR)
+        assert [alert.reason for alert in cycle.said[said:]] == ["reminder"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "evening", "lasts"),
+    [
+        ("Europe/Berlin", date(2026, 3, 28), 8.5 - 1),
+        ("Europe/Berlin", date(2026, 10, 24), 8.5 + 1),
+        ("Australia/Lord_Howe", date(2026, 4, 4), 8.5 + 0.5),
+    ],
+)
+def test_P25_quiet_hours_end_by_the_wall_in_both_nights_in_which_clocks_change(
+    zone: str, evening: datetime, lasts: float
+) -> None:
+    """Half past ten to seven: an hour less in the short night, an hour (or half of one) more in the long one."""
+    hours = QuietHours(from_time=time(22, 0), to_time=time(7, 0), days=None, except_severity=None, timezone=zone)
+    now = datetime.combine(evening, time(22, 30), ZoneInfo(zone)).astimezone(UTC)
+    assert quiet_until((hours,), now, severity=Severity.WARNING, timezone="UTC") == now + timedelta(hours=lasts)
+
+
+@pytest.mark.slow
+def test_P10_P22_P23_P25_P35_days_with_jumps_sleep_and_outages_miss_no_line_and_stay_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The quick version of `python -m benchmarks.soak`: four days, over the short night."""
+    plan = Plan(days=4, tick=timedelta(minutes=5), poll_every="1h")
+    soaked = Soak(plan, tmp_path).run()
+    with capsys.disabled():
+        print(f"\n{plan.days} simulated days in {soaked.seconds:.0f} s: {soaked.figures()}")  # noqa: T201
+    assert soaked.told.violations == []
+    assert soaked.told.lines > 30
+    assert soaked.troubles == []
+    assert max(soaked.figures()["descriptors"]) - min(soaked.figures()["descriptors"]) <= 4
+    assert soaked.slope < 2 * 2**20, "over so few days caches still fill; thirty are measured by the program"

@@ -1,0 +1,115 @@
+"""What is said when the service has died: through the same channels, with the store, beside a daemon, and without a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor import failure
+from monitor.cli.service import failure_message
+from monitor.config import ChannelConfig
+from monitor.model import Event
+from monitor.store import Store, alerts, outbox
+from monitor.store.lock import DaemonLock
+from tests.command_line import CONFIG, token_monitor, write_config
+from tests.delivering import channel
+from tests.fakes import ManualClock
+from tests.receivers import WebhookReceiver
+
+DIED = "token-monitor on host is down and nothing is being watched."
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as made:
+        yield made
+
+
+async def report(database: str, channels: list[ChannelConfig], clock: ManualClock) -> failure.Reported:
+    return await failure.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock)
+
+
+async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is_back(
+    store: Store, database_url: str, receiver: WebhookReceiver, clock: ManualClock
+) -> None:
+    channels = [channel(receiver.apprise_url())]
+    assert await report(database_url, channels, clock) == failure.Reported(news=True, undelivered=0)
+    assert DIED in receiver.wait_for(1)[0].text
+    assert await report(database_url, channels, clock) == failure.Reported(news=False, undelivered=0)
+    assert len(receiver.received) == 1
+    assert await failure.over(store, message="The monitor runs again.", channels=channels, clock=clock) == {"ops"}
+    assert await failure.over(store, message="The monitor runs again.", channels=channels, clock=clock) == frozenset()
+    with store.read() as conn:
+        events = [row.alert.event for row in alerts.list_alerts(conn)]
+    assert sorted(events) == [Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED]
+
+
+async def test_where_a_daemon_runs_again_already_it_delivers(
+    store: Store, database_url: str, receiver: WebhookReceiver, clock: ManualClock
+) -> None:
+    with DaemonLock(database_url):
+        reported = await report(database_url, [channel(receiver.apprise_url())], clock)
+    assert reported.news
+    assert "holds" in (reported.daemon or "")
+    assert receiver.received == []
+    with store.read() as conn:
+        assert outbox.pending_counts(conn) == {"ops": 1}
+
+
+async def test_P15_a_broken_store_does_not_keep_it_silent(tmp_path: Path, receiver: WebhookReceiver, clock: ManualClock) -> None:
+    path = tmp_path / "monitor.db"
+    path.write_bytes(b"this is no database" * 100)
+    reported = await report(f"sqlite:///{path}", [channel(receiver.apprise_url())], clock)
+    assert reported == failure.Reported(news=True, undelivered=0)
+    assert DIED in receiver.wait_for(1)[0].text
+
+
+async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database_url: str, clock: ManualClock) -> None:
+    """The clock stands still, so nothing is tried a second time here."""
+    reported = await report(database_url, [channel("json://127.0.0.1:9/")], clock)
+    assert (reported.news, reported.undelivered) == (True, 1)
+    with store.read() as conn:
+        assert outbox.pending_counts(conn) == {"ops": 1}
+
+
+@pytest.mark.slow
+def test_the_command_tells_of_a_configuration_that_cannot_be_used(tmp_path: Path, receiver: WebhookReceiver) -> None:
+    """Sources with mistakes, one channel with another: what is whole is used, and the mistake is said."""
+    text = CONFIG.replace('url = "json://user:canary_channel_password@127.0.0.1:9/hook"', f'url = "{receiver.apprise_url()}"')
+    text = text.replace('provider = "postpeer"', 'provider = "postpear"').replace(
+        'url = "json://127.0.0.1:9/night"', 'url = "nonsense"'
+    )
+    config = write_config(tmp_path, text=text)
+    env = {"MONITOR_SERVICE_RESULT": "exit-code", "MONITOR_EXIT_STATUS": "2"}
+    done = token_monitor("report-failure", "token-monitor.service", config=config, env=env)
+    assert (done.status, done.out) == (0, "Delivered.\n"), done.err
+    said = receiver.wait_for(1)[0].text
+    assert "is down and nothing is being watched: the configuration cannot be used" in said
+    assert "postpear" in said
+
+
+@pytest.mark.slow
+def test_the_command_cannot_speak_without_any_channel_and_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[[sources]\n", "utf-8")
+    done = token_monitor("report-failure", "token-monitor.service", config=config)
+    assert done.status == 2
+    assert "not valid TOML" in done.err
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ("exit-code", "is down and nothing is being watched (it ended by itself; exit status 3)"),
+        ("watchdog", "it gave no sign of life, so systemd ended it"),
+        ("oom-kill", "the machine ran out of memory"),
+        ("start-limit-hit", "it failed too often in a row, so systemd gave up"),
+        ("something-new", "result something-new"),
+    ],
+)
+def test_systemds_word_for_how_it_died_is_said_in_ours(result: str, said: str) -> None:
+    assert said in failure_message(
+        "token-monitor.service", {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": "3"}, problem=None
+    )

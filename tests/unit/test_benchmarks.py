@@ -1,0 +1,250 @@
+"""The benchmarks' own arithmetic, tables and pictures; that they run is proved in tests/acceptance."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as program
+from benchmarks import figures, machine
+from benchmarks.chart import Curve, Panel, draw, growth
+from benchmarks.crowd import Crowd
+from benchmarks.figures import Figure, Measurement, Results, figure, from_json, merged, percentile, to_json
+from benchmarks.plan import FULL, PLANS
+from benchmarks.report import BEGIN, END, block, figures_table, number, placed, targets_table
+from benchmarks.targets import TARGETS, judge, loudest_block, missed
+
+ROOT = Path(__file__).parents[2]
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MACHINE = {
+    "processor": "a chip",
+    "cores": 2,
+    "pinned": True,
+    "memory_gb": 4,
+    "system": "Linux",
+    "file_system": "ext4",
+    "python": "3.11.7",
+    "libraries": {"aiohttp": "3", "psycopg": None},
+    "load_before": 0.1,
+}
+
+
+def results(*measurements: Measurement, plan: str = "full", missing: dict[str, str] | None = None) -> Results:
+    return Results(
+        at="2026-11-22T12:00:00+00:00", plan=plan, machine=MACHINE, measurements=list(measurements), missing=missing or {}
+    )
+
+
+def poll(cpu: float, *, size: int = 100_000, database: str = "sqlite", blocked: float = 5.0) -> Measurement:
+    found = {"cpu": figure([cpu], "s"), "blocked": figure([blocked / 2, blocked], "ms"), "rows": figure([3, 3, 3], "")}
+    return Measurement(benchmark="poll-unchanged", case="", database=database, size=size, figures=found)
+
+
+# --- figures
+
+
+def test_a_figure_is_the_median_and_the_range_of_its_repeats() -> None:
+    assert figure([3, 1, 2], "s") == Figure(unit="s", median=2, low=1, high=3, repeats=3)
+
+
+def test_nothing_has_no_median() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        figure([], "s")
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)],
+)
+def test_a_percentile_is_one_of_the_values(share: float, expected: float) -> None:
+    assert percentile([float(value) for value in range(100, 0, -1)], share) == expected
+
+
+def test_results_survive_json() -> None:
+    kept = results(poll(0.5), missing={"pages": "no page"})
+    assert from_json(to_json(kept)) == kept
+
+
+def test_a_run_of_a_part_replaces_only_that_part() -> None:
+    start = Measurement(benchmark="start", case="", database="sqlite", size=0, figures={"took": figure([1], "s")})
+    before = results(poll(0.9), start, missing={"pages": "no page"})
+    after = merged(before, results(poll(0.5), missing={}))
+    assert [(each.benchmark, each.figures) for each in after.measurements] == [
+        ("start", start.figures),
+        ("poll-unchanged", poll(0.5).figures),
+    ]
+    assert after.missing == {"pages": "no page"}
+
+
+def test_results_of_another_shape_count_as_none(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"at": "then"}', "utf-8")
+    assert figures.load(tmp_path / "results.json") is None
+    assert figures.load(tmp_path / "absent.json") is None
+
+
+# --- targets
+
+
+def test_every_target_belongs_to_a_benchmark_that_exists() -> None:
+    measured_by_another = {"", "restart"}  # all of them, and probes-paced
+    assert {target.benchmark for target in TARGETS} - measured_by_another <= set(program.BENCHMARKS)
+
+
+def test_the_full_plan_has_the_sizes_that_the_targets_speak_of() -> None:
+    assert (FULL.accounts, FULL.large, FULL.sources, FULL.minute, FULL.round, FULL.settled) == (
+        10_000,
+        100_000,
+        10_000,
+        60,
+        60,
+        60,
+    )
+    assert set(FULL.databases) == {"sqlite", "postgres"}
+    assert set(FULL.sizes) == {10, 100, 1_000, 10_000, 100_000}
+
+
+def test_a_target_is_met_or_missed_on_each_database() -> None:
+    judged = judge(results(poll(0.5), poll(0.7, database="postgres")))
+    found = {each.database: each.met for each in judged if each.target.work.endswith("one list: CPU")}
+    assert found == {"sqlite": True, "postgres": False}
+    assert [each.database for each in missed(judged)] == ["postgres"]
+
+
+def test_a_poll_of_another_size_proves_nothing() -> None:
+    judged = judge(results(poll(0.5, size=10_000)))
+    assert all(each.value is None for each in judged if each.target.size == 100_000)
+
+
+def test_the_longest_block_of_all_benchmarks_counts() -> None:
+    kept = results(poll(0.5, size=10), poll(0.5, blocked=250))
+    found = next(each for each in judge(kept) if not each.target.benchmark)
+    assert (found.value, found.met) == (250, False)
+    assert loudest_block(kept) == kept.measurements[1]
+
+
+# --- tables
+
+
+def test_a_target_stands_beside_its_figure_and_a_miss_is_plain_to_see() -> None:
+    table = "\n".join(targets_table(judge(results(poll(0.5), poll(0.7, database="postgres")))))
+    assert "| a poll of 100,000 unchanged connections in one list: CPU | ≤ 0.6 s | 0.5 | **0.7** missed |" in table
+    assert "not measured" in table
+
+
+def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
+    other = Measurement(benchmark="poll-unchanged", case="", database="postgres", size=10, figures={"cpu": figure([1, 2], "s")})
+    lines = list(figures_table([poll(0.5), other]))
+    assert len({line.count("|") for line in lines}) == 1
+    assert "1.5 (1 to 2)" in lines[-1]
+
+
+def test_the_page_leaves_out_what_was_not_asked_for_and_says_what_is_missing() -> None:
+    text = block(results(poll(0.5, size=10), plan="quick", missing={"pages": "no page"}))
+    assert "status` in the terminal" not in text
+    assert "- `pages`: no page" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (0.00001234, "0.00001"), (0.5, "0.5"), (1.2345, "1.23"), (99.96, "100"), (1234.5, "1,234"), (0.0312, "0.0312")],
+)
+def test_numbers_read_well(value: float, expected: str) -> None:
+    assert number(value) == expected
+
+
+def test_figures_go_between_the_markers_and_nowhere_else() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert placed(page, "new") == f"before\n{BEGIN}\n\nnew\n{END}\nafter\n"
+    with pytest.raises(ValueError, match="lines"):
+        placed("no markers", "new")
+
+
+def test_a_run_is_kept_as_json_page_and_picture(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n", "utf-8")
+    files = {"results_file": tmp_path / "results.json", "page": page, "picture": tmp_path / "growth.svg"}
+    program.keep(results(poll(0.5), poll(0.1, size=10)), whole=True, **files)
+    program.keep(results(poll(0.4), poll(0.1, size=10)), whole=False, **files)
+    assert from_json(files["results_file"].read_text("utf-8")).find("poll-unchanged")[0].figures["cpu"].median == 0.4
+    assert "![What grows with the number of connections](growth.svg)" in page.read_text("utf-8")
+    assert ET.fromstring(files["picture"].read_text("utf-8")) is not None  # noqa: S314 - our own file
+
+
+def test_the_documented_figures_are_those_that_were_kept() -> None:
+    kept = figures.load(program.RESULTS)
+    assert kept is not None, "benchmarks/results.json is not of this version: run make bench"
+    chart = program.CHART.name if growth(kept) else None
+    text = program.PAGE.read_text("utf-8")
+    assert placed(text, block(kept, chart=chart)) == text
+
+
+# --- the picture
+
+
+def test_a_chart_is_plain_svg_with_every_curve_named() -> None:
+    curves = (Curve(name="SQLite <1>", points=((10, 0.002), (100_000, 0.5))), Curve(name="bare", points=((10, 0.001),)))
+    text = draw([Panel(title="CPU", unit="s", curves=curves)] * 4)
+    root = ET.fromstring(text)  # noqa: S314 - our own text
+    said = ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")]
+    assert "SQLite <1>" in said
+    assert "100k" in said
+    assert re.findall(r"https?://[^\"' )]+", text) == ["http://www.w3.org/2000/svg"]
+    wide, high = (float(root.attrib[name]) for name in ("width", "height"))
+    for node in root.iter():
+        if node.tag.endswith("}circle"):
+            assert 0 < float(node.attrib["cx"]) < wide
+            assert 0 < float(node.attrib["cy"]) < high
+
+
+def test_growth_is_drawn_only_where_there_are_sizes_to_compare() -> None:
+    assert growth(results(poll(0.5))) == []
+    panels = growth(results(poll(0.5), poll(0.1, size=10)))
+    assert [panel.title for panel in panels] == ["Unchanged poll, CPU"]
+
+
+# --- the simulated list and the machine
+
+
+def test_a_crowd_lists_its_rows_and_turns_them() -> None:
+    crowd = Crowd(name="crowd", first=8, size=3, at=AT)
+    rows = json.loads(crowd.body(zipped=False))["connections"]
+    assert [row["platformId"] for row in rows] == ["linkedin-1000008", "instagram-1000009", "threads-1000010"]
+    assert {row["tokenStatus"] for row in rows} == {"valid"}
+    crowd.turn("expired", 9)
+    again = json.loads(gzip.decompress(crowd.body(zipped=True)))["connections"]
+    assert [row["tokenStatus"] for row in again] == ["valid", "expired", "valid"]
+
+
+def test_the_same_instant_gives_the_same_list() -> None:
+    assert Crowd(name="a", first=0, size=20, at=AT).body(zipped=True) == Crowd(name="b", first=0, size=20, at=AT).body(
+        zipped=True
+    )
+
+
+def test_a_process_can_be_read(tmp_path: Path) -> None:
+    import os
+
+    reading = machine.read(os.getpid())
+    assert reading.cpu > 0
+    assert reading.resident > 1
+    described = machine.describe(tmp_path)
+    assert described["cores"] == os.cpu_count()
+    assert set(MACHINE) <= set(described)
+
+
+@pytest.mark.parametrize("wrong", [["--only", "no-such"], ["--quick", "--write"], ["--plan", "huge"]])
+def test_wrong_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.main(wrong)
+    assert capsys.readouterr().err
+
+
+def test_every_plan_leaves_out_only_benchmarks_that_exist() -> None:
+    for plan in PLANS.values():
+        assert set(plan.without) <= set(program.BENCHMARKS)

@@ -1,0 +1,34 @@
+"""When it is said that nobody looks at a source: a table, one comment a row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from monitor.model import SourceStatus
+from monitor.rules.overdue import overdue
+
+EVERY = timedelta(minutes=15)
+READ_ONCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+OK, PENDING = SourceStatus.OK, SourceStatus.PENDING
+
+
+@pytest.mark.parametrize(
+    ("status", "read", "unpolled", "watched", "reason"),
+    [
+        (OK, READ_ONCE, 1, 100, None),  # all is well
+        (OK, READ_ONCE, 3, 100, None),  # exactly three intervals are still patience
+        (OK, READ_ONCE, 3.01, 100, "not_polled"),  # more are not
+        (PENDING, None, 0.5, 2, None),  # new, and its first polls failed: it may be
+        (PENDING, None, 0.5, 3.01, "never_read"),  # polled all the time, and never read
+        (PENDING, None, 3.01, 3.01, "not_polled"),  # not even polled: that comes first
+        (SourceStatus.FAILING, None, 5, 5, None),  # has an alert of its own
+        (SourceStatus.UNAUTHORIZED, READ_ONCE, 5, 5, None),  # likewise
+    ],
+)
+def test_overdue(status: SourceStatus, read: datetime | None, unpolled: float, watched: float, reason: str | None) -> None:
+    found = overdue(
+        status=status, last_success_at=read, unpolled_for=unpolled * EVERY, watched_for=watched * EVERY, poll_every=EVERY
+    )
+    assert (found.reason if found else None) == reason
