@@ -1,1 +1,1 @@
-"""The figures that docs/performance.md shows. Run all with `make bench`."""
+"""The figures that docs/performance.md shows: `make bench`. `benchmarks.quiet` plays simulated days and judges what is said."""

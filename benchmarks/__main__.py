@@ -1,134 +1,117 @@
-"""Run every benchmark and print the figures: `make bench`. `--sizes` chooses the sizes, `--write` keeps the results."""
+"""Measure: `make bench`. `ARGS=--quick` takes about a minute, `ARGS="--only NAME"` runs one benchmark.
+
+A full run keeps its figures in benchmarks/results.json, docs/performance.md and docs/performance.svg.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
+import signal
 import sys
-import tempfile
-from datetime import UTC, datetime
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks import latency
-from benchmarks.setting import ROOT, apis, pinned, write_config
+from benchmarks import figures, pages, polling, probing, prometheus, resting, telling
+from benchmarks.bench import Bench
+from benchmarks.chart import draw, growth
+from benchmarks.figures import Results
+from benchmarks.machine import OTHERS, describe, pin
+from benchmarks.plan import FULL, PLANS
+from benchmarks.report import block, placed
+from benchmarks.simulated import ROOT
+from benchmarks.targets import judge, missed
 
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
+CHART = ROOT / "docs" / "performance.svg"
+
+BENCHMARKS: dict[str, Callable[[Bench], None]] = {
+    "probes-fast": probing.as_fast_as_they_go,
+    "probes-paced": probing.once_a_minute,
+    "poll-unchanged": polling.unchanged,
+    "poll-changed": polling.changed,
+    "many-sources": polling.many_sources,
+    "memory": resting.memory,
+    "start": resting.start,
+    "status": resting.status,
+    "transition-to-webhook": telling.transitions,
+    "date-to-webhook": telling.dates,
+    "pages": pages.run,
+    "prometheus": prometheus.run,
+}
 
 
-def main() -> None:
-    """Measure, print, and with --write keep."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--sizes", default="10,1000,10000", help="connections in one list")
-    parser.add_argument("--database", choices=["sqlite", "postgres", "both"], default="both")
-    parser.add_argument("--write", action="store_true", help=f"keep the results in {RESULTS.relative_to(ROOT)}")
-    arguments = parser.parse_args()
-    kinds = ["sqlite", "postgres"] if arguments.database == "both" else [arguments.database]
-    results: dict[str, object] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-    for kind in kinds:
-        with databases(kind) as new:
-            results[kind] = measure(new, [int(size) for size in arguments.sizes.split(",")])
-    print(json.dumps(results, indent=2))
-    if arguments.write:
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        PAGE.write_text(page(json.loads(json.dumps(results))), encoding="utf-8")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, print, keep. Exit status 1 where a benchmark broke; a missed target is told and is no failure."""
+    arguments = _arguments(argv)
+    plan = PLANS[arguments.plan]
+    pin(OTHERS)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))  # what was started is ended on the way out
+    results, broken = measure(plan.name, only=arguments.only, databases=arguments.database)
+    print(block(results))
+    late = missed(judge(results))
+    print(f"{len(late)} bounds missed." if late else "No bound was missed.")
+    if (plan is FULL and not arguments.only) or arguments.write:
+        keep(results, whole=not arguments.only)
+    for name, why in broken.items():
+        print(f"BROKEN {name}: {why}", file=sys.stderr)
+    return 1 if broken else 0
 
 
-def page(results: dict[str, Any]) -> str:
-    """docs/performance.md."""
-    kinds = [kind for kind in ("sqlite", "postgres") if kind in results]
-    lines = [
-        "# Performance",
-        "",
-        f"Measured {results['at'][:10]} on {results['machine']}, Python {results['python']}, by `make bench ARGS=--write` on an",
-        "otherwise idle machine: the monitor on one core, the simulated APIs on the other. CPU is that of the whole process.",
-        "Each figure is a median, with the range where it says so.",
-        "",
-        "A poll of unchanged connections in one list:",
-        "",
-        "| database | connections | CPU s (range) | rows written | peak memory above rest, MB |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for kind in kinds:
-        for size, found in results[kind]["unchanged_poll"].items():
-            cpu = found["cpu_s"]
-            spent = f"{cpu['median']:.3f} ({cpu['min']:.3f} to {cpu['max']:.3f})"
-            lines.append(f"| {kind} | {int(size):,} | {spent} | {found['rows_added']:.0f} | {found['peak_above_rest_mb']} |")
-    lines += [
-        "",
-        "How soon, in seconds:",
-        "",
-        "| database | start to first poll | changed answer to webhook | passed date to webhook, API down |",
-    ]
-    lines.append("| --- | ---: | ---: | ---: |")
-    for kind in kinds:
-        found = results[kind]
-        told, dated = found["transition_to_webhook"]["seconds"], found["date_to_webhook"]["seconds"]
-        lines.append(
-            f"| {kind} | {found['start']['then_s']} | {told['median']} ({told['min']} to {told['max']}) "
-            f"| {dated['median']} ({dated['min']} to {dated['max']}) |"
-        )
-    lines += ["", 'The webhook takes each alert at once here (`group_wait = "0s"`).', ""]
-    return "\n".join(lines)
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", dest="plan", action="store_const", const="quick", help="about a minute: smaller and fewer")
+    parser.add_argument("--plan", dest="plan", choices=list(PLANS), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--only", action="append", default=[], choices=list(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS)
+    )
+    parser.add_argument("--database", action="append", choices=["sqlite", "postgres"], help="only this one; may be repeated")
+    parser.add_argument("--write", action="store_true", help="keep the figures of --only too, beside those of the last full run")
+    parser.set_defaults(plan="full")
+    arguments = parser.parse_args(argv)
+    if arguments.write and arguments.plan != "full":
+        parser.error("only figures of the full plan are kept")
+    return arguments
 
 
-class databases:  # noqa: N801 - reads as a context
-    """Makes fresh databases of one kind: SQLite files, or databases on a PostgreSQL of the tests' own."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._folder = tempfile.TemporaryDirectory()
-        self._made = 0
-
-    def __enter__(self) -> databases:
-        if self._kind == "postgres":
-            from tests import postgres
-
-            self._server = postgres.server_url()
-            self._url = self._server.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._kind == "postgres":
-            self._server.__exit__(None, None, None)
-        self._folder.cleanup()
-
-    def __call__(self) -> str:
-        self._made += 1
-        if self._kind == "postgres":
-            from tests import postgres
-
-            return postgres.create_database(self._url)
-        return f"sqlite:///{self._folder.name}/{self._made}.db"
+def measure(
+    plan_name: str, *, only: Sequence[str] = (), databases: Sequence[str] | None = None
+) -> tuple[Results, dict[str, str]]:
+    """The figures, and the benchmarks that broke."""
+    broken: dict[str, str] = {}
+    with Bench(PLANS[plan_name], databases=databases) as bench:
+        results = Results(at=bench.at, plan=plan_name, machine=describe(bench.folder))
+        for name, benchmark in BENCHMARKS.items():
+            if name not in (only or BENCHMARKS) or (not only and name in bench.plan.without):
+                continue
+            began = time.monotonic()
+            print(f"{name} …", file=sys.stderr, flush=True)
+            try:
+                benchmark(bench)
+            except (pages.NothingServed, prometheus.NotInstalled) as reason:
+                results.missing[name] = str(reason)
+                print(f"SKIPPED {name}: {reason}", file=sys.stderr, flush=True)
+            except Exception as error:  # noqa: BLE001 - one broken benchmark must not cost the figures of the others
+                broken[name] = results.missing[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                traceback.print_exc()
+            print(f"  ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+        results.measurements = bench.measurements
+        return results, broken
 
 
-def measure(new: databases, sizes: list[int]) -> dict[str, object]:
-    """Every figure on one kind of database."""
-    found: dict[str, object] = {"unchanged_poll": {size: unchanged_poll(new(), size) for size in sizes}}
-    found["start"] = latency.start_to_poll(new())
-    found["transition_to_webhook"] = latency.transition_to_webhook(new())
-    found["date_to_webhook"] = latency.date_to_webhook(new())
-    return found
-
-
-def unchanged_poll(database: str, size: int) -> object:
-    """In a process of its own, so that memory is this poll's alone."""
-    with apis(connections=size) as api, tempfile.TemporaryDirectory() as folder:
-        config = write_config(Path(folder), api, database=database)
-        command = pinned([sys.executable, "-m", "benchmarks.unchanged_poll", str(config)], core=0)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+def keep(results: Results, *, whole: bool, results_file: Path = RESULTS, page: Path = PAGE, picture: Path = CHART) -> None:
+    """Write JSON, page and chart; a run of a part is laid over what was kept."""
+    before = None if whole else figures.load(results_file)
+    kept = results if before is None else figures.merged(before, results)
+    results_file.write_text(figures.to_json(kept), encoding="utf-8")
+    panels = growth(kept)
+    if panels:
+        picture.write_text(draw(panels), encoding="utf-8")
+    page.write_text(placed(page.read_text("utf-8"), block(kept, chart=picture.name if panels else None)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

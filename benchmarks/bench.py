@@ -1,0 +1,184 @@
+"""One run: where benchmarks find their plan, databases, simulators and the bare loop, and where their figures go."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Self
+
+from benchmarks import settings
+from benchmarks.daemon import BenchmarkFailed, Daemon, command, running
+from benchmarks.figures import Figure, Measurement, figure
+from benchmarks.machine import MEASURED, spawn
+from benchmarks.plan import Plan
+from benchmarks.settings import Settings
+from benchmarks.simulated import ROOT, Certificate, Simulated, certificate, simulator
+from benchmarks.stores import Databases, listed
+from monitor.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bare:
+    """What the bare loop needed for the same requests."""
+
+    cpu_each: float
+    """Median CPU seconds of one request."""
+    resident: float
+    """Megabytes."""
+
+
+class Bench:
+    """One run of a plan. A context: its folder, databases and servers are gone when it ends."""
+
+    def __init__(self, plan: Plan, *, databases: Sequence[str] | None = None) -> None:
+        self.plan = plan
+        self.kinds = tuple(databases or plan.databases)
+        self.measurements: list[Measurement] = []
+        # All rows of a run are reckoned from one instant, so that a copied database and a later simulator agree.
+        self.at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._stack = ExitStack()
+        self._bare: dict[tuple[str, bool, float, int], Bare] = {}
+        self._made = 0
+        self._port = lasting_port()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="token-monitor-bench-")))
+        self.databases = self._stack.enter_context(Databases(self.folder))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """For every simulator that speaks HTTPS."""
+        return certificate(self.folder)
+
+    def say(self, text: str) -> None:
+        """Progress, for a person who waits."""
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+    def add(
+        self, benchmark: str, *, figures: dict[str, Figure], case: str = "", database: str | None = None, size: int | None = None
+    ) -> None:
+        """Keep figures."""
+        self.measurements.append(Measurement(benchmark=benchmark, case=case, database=database, size=size, figures=figures))
+        shown = ", ".join(f"{name.replace('_', ' ')} {each.median:g} {each.unit}".rstrip() for name, each in figures.items())
+        named = " ".join(part for part in (database, case, "" if size is None else f"{size:,}") if part)
+        self.say(f"{benchmark} {named}: {shown}")
+
+    @contextmanager
+    def simulated(
+        self, *crowds: str, tls: bool = False, latency_ms: float = 0.0, soon: int = 0, own_port: bool = False
+    ) -> Iterator[Simulated]:
+        """A simulator on the other core.
+
+        All take the same port, one after the other: a source that moves to another address is judged anew, every
+        connection of it, which would be measured as well. `own_port` is for those that run beside each other.
+        """
+        certificate = self.certificate if tls else None
+        port = 0 if own_port else self._port
+        with simulator(crowds, at=self.at, latency_ms=latency_ms, tls=certificate, soon=soon, port=port) as made:
+            yield made
+
+    def config(self, wanted: Settings, *, database: str, simulated: Simulated) -> Path:
+        """A configuration file in a folder of its own."""
+        self._made += 1
+        return settings.write(self.folder / f"run-{self._made}", wanted, database=database, simulated=simulated)
+
+    @contextmanager
+    def daemon(self, wanted: Settings, *, database: str, simulated: Simulated, watched: bool = True) -> Iterator[Daemon]:
+        """The daemon, started, until the block ends."""
+        with running(self.config(wanted, database=database, simulated=simulated), watched=watched) as started:
+            yield started
+
+    def populated(self, kind: str, size: int) -> str:
+        """The URL of a database that knows a crowd of this size, its source due for a poll."""
+        self.populate(kind, size)
+        return self.databases.copy(kind, size)
+
+    def populate(self, kind: str, size: int) -> None:
+        """Make sure that such a database can be copied. Takes a simulator, so none may be running."""
+        if self.databases.template(kind, size) is None:
+            self.say(f"filling a {kind} database with {size:,} connections")
+            url = self.databases.empty(kind)
+            with self.simulated(f"crowd:1:{size}") as simulated:
+                line = command(self.config(Settings(), database=url, simulated=simulated), "check", "--no-probe")
+                with spawn(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as done:
+                    _, said = done.communicate(timeout=300)
+            with Store(url) as store:
+                if listed(store) != size:
+                    raise BenchmarkFailed(f"check left no crowd behind (exit {done.returncode}): {said[-1000:]}")
+            self.databases.keep(kind, size, url)
+
+    def bare(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Bare:
+        """The bare loop's cost of one request, and with it the simulator's ceiling; measured once a run.
+
+        `kind` is probes or lists; `size` is that of the list.
+        """
+        key = (kind, tls, latency_ms, size)
+        if key not in self._bare:
+            self._bare[key] = self._measure_bare(kind, tls=tls, latency_ms=latency_ms, size=size)
+        return self._bare[key]
+
+    def _measure_bare(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Bare:
+        count = self.plan.accounts if kind == "probes" else (5 if size > 1_000 else 200)
+        at_once = (50 if latency_ms == 0 else 500) if kind == "probes" else (1 if size > 1_000 else 50)
+        sources = 1 if kind == "probes" or size > 1_000 else 50
+        with self.simulated(f"crowd:{sources}:{max(size, 1)}", tls=tls, latency_ms=latency_ms) as simulated:
+            line = [sys.executable, "-m", "benchmarks.bare", kind, "--url", simulated.address, "--source", "crowd"]
+            line += ["--count", str(count), "--at-once", str(at_once), "--sources", str(sources), "--core", str(MEASURED)]
+            line += ["--repeats", str(max(self.plan.repeats, 2))]
+            if tls:
+                line += ["--ca-file", str(self.certificate.authority)]
+            before = simulated.cpu()
+            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BenchmarkFailed(f"The bare loop failed: {done.stderr[-1000:]}")
+            rounds = [json.loads(each) for each in done.stdout.splitlines()]
+            served = count * (len(rounds) + 1)  # one round warms up
+            ceiling = served / max(simulated.cpu() - before, 0.01)
+        each = "per_10000" if kind == "probes" else "per_list"
+        scale = 10_000 if kind == "probes" else 1
+        figures = {
+            f"cpu_{each}": figure((one["cpu"] / count * scale for one in rounds), "s"),
+            "a_second": figure((count / one["wall"] for one in rounds), "/s"),
+            "resident": figure((one["resident"] for one in rounds), "MB"),
+            "simulator_ceiling": figure([ceiling], "/s"),
+        }
+        case = variant(tls=tls, latency_ms=latency_ms)
+        self.add("bare", figures=figures, case=f"{kind}, {case}", size=size or None)
+        return Bare(cpu_each=median(one["cpu"] for one in rounds) / count, resident=median(one["resident"] for one in rounds))
+
+
+def variant(*, tls: bool, latency_ms: float) -> str:
+    """The case's name."""
+    return f"{'TLS' if tls else 'plain'}, {latency_ms:.0f} ms"
+
+
+def lasting_port() -> int:
+    """A free port below those that the system gives to outgoing connections: it can be taken again later."""
+    for port in range(18_000 + os.getpid() % 1_000, 32_000):
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+    raise BenchmarkFailed("No port is free.")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody holds."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port

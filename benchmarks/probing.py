@@ -1,0 +1,111 @@
+"""Probes: as fast as they go, once a minute, and after a restart."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.bench import Bench, variant
+from benchmarks.daemon import BenchmarkFailed, Window, running, watching
+from benchmarks.figures import Figure, figure
+from benchmarks.settings import Settings
+from benchmarks.simulated import Simulated
+from benchmarks.stores import size_on_disk
+
+
+def as_fast_as_they_go(bench: Bench) -> None:
+    """Every account is due every second, and no budget holds anybody back."""
+    for kind in bench.kinds:
+        _fast(bench, kind, tls=False, latency_ms=0)
+    if bench.plan.variants:
+        _fast(bench, bench.kinds[0], tls=True, latency_ms=0)
+        _fast(bench, bench.kinds[0], tls=False, latency_ms=200)
+        _fast(bench, bench.kinds[0], tls=True, latency_ms=200)
+
+
+def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
+    plan = bench.plan
+    bare = bench.bare("probes", tls=tls, latency_ms=latency_ms)
+    database = bench.databases.empty(kind)
+    with bench.simulated(f"crowd:1:{plan.backlog}", tls=tls, latency_ms=latency_ms) as simulated:
+        wanted = Settings(probe_every="1s", poll_every="1h")
+        with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
+            _await_all(simulated, plan.backlog, within=60.0)
+            time.sleep(min(plan.window / 2, 2.0))
+            windows = []
+            for _ in range(plan.repeats):
+                with watching(daemon, simulated) as found:
+                    time.sleep(plan.window)
+                windows += found
+    figures = _figures(windows) | {
+        "times_bare": figure((each.cpu / _probes(each) / bare.cpu_each for each in windows), "x"),
+        "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
+        "a_second_per_core": figure((each.probes / each.cpu for each in windows), "/s"),
+        "simulator_busy": figure((each.simulator_cpu / each.seconds * 100 for each in windows), "%"),
+    }
+    bench.add("probes-fast", figures=figures, case=variant(tls=tls, latency_ms=latency_ms), database=kind)
+
+
+def once_a_minute(bench: Bench) -> None:
+    """The usual pace of a user with many accounts, over one kept connection or few; then a restart by kill -9."""
+    for kind in bench.kinds:
+        _paced(bench, kind, tls=False)
+    if bench.plan.variants:
+        _paced(bench, bench.kinds[0], tls=True)
+
+
+def _paced(bench: Bench, kind: str, *, tls: bool) -> None:
+    plan = bench.plan
+    bare = bench.bare("probes", tls=tls)
+    database = bench.databases.empty(kind)
+    with bench.simulated(f"crowd:1:{plan.accounts}", tls=tls) as simulated:
+        config = bench.config(
+            Settings(probe_every=f"{plan.minute:.0f}s", poll_every="1h"), database=database, simulated=simulated
+        )
+        with running(config) as daemon:
+            _await_all(simulated, plan.accounts, within=plan.minute * 1.5)
+            time.sleep(min(5.0, plan.paced_window))
+            windows, grown = [], []
+            for _ in range(max(plan.repeats - 1, 1)):
+                disk = size_on_disk(database)
+                with watching(daemon, simulated) as found:
+                    time.sleep(plan.paced_window)
+                windows += found
+                grown.append((size_on_disk(database) - disk) / _probes(found[0]))
+            daemon.kill()
+        figures = _figures(windows) | {
+            "times_bare": figure((each.cpu / _probes(each) / bare.cpu_each for each in windows), "x"),
+            "grown_each": figure(grown, "B"),
+            "connections_each": figure((each.connections / _probes(each) for each in windows), ""),
+            "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
+        }
+        bench.add("probes-paced", figures=figures, case=variant(tls=tls, latency_ms=0), database=kind)
+        if not tls and plan.variants:
+            simulated.ask("reset")
+            started = time.monotonic()
+            with running(config):
+                _await_all(simulated, plan.accounts, within=plan.minute * 1.5)
+                everyone = time.monotonic() - started
+                found_count = simulated.counts()["distinct"]
+            again = {"all_probed_after": figure([everyone], "s"), "probed": figure([found_count / plan.accounts * 100], "%")}
+            bench.add("restart", figures=again, database=kind)
+
+
+def _await_all(simulated: Simulated, accounts: int, *, within: float) -> None:
+    """Until every account was probed, or so many seconds went by."""
+    deadline = time.monotonic() + within
+    while simulated.counts()["distinct"] < accounts and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _figures(windows: list[Window]) -> dict[str, Figure]:
+    return {
+        "cpu_per_10000": figure((each.cpu / _probes(each) * 10_000 for each in windows), "s"),
+        "written_each": figure((each.written / _probes(each) for each in windows), "B"),
+        "blocked": figure((each.blocked * 1000 for each in windows), "ms"),
+    }
+
+
+def _probes(window: Window) -> int:
+    if window.probes == 0:
+        raise BenchmarkFailed("No probe was seen.")
+    return window.probes

@@ -1,0 +1,131 @@
+"""Results as Markdown: the targets beside their figures, then every figure. And their place in docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.figures import Figure, Measurement, Results
+from benchmarks.targets import Judged, judge, loudest_block
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+KINDS = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+
+_TITLES = {
+    "bare": "The bare loop, and the simulator's own ceiling",
+    "probes-fast": "Probes, as fast as they go",
+    "probes-paced": "Probes, once a minute",
+    "restart": "Probes after a restart",
+    "poll-unchanged": "A poll of an unchanged list",
+    "poll-changed": "A poll in which everything changed",
+    "many-sources": "Many sources of ten connections, each polled once a minute",
+    "memory": "Memory at rest",
+    "start": "Start to first poll",
+    "status": "`status` in the terminal",
+    "transition-to-webhook": "From a changed answer to the webhook",
+    "date-to-webhook": "From a date that passes to the webhook, the API down",
+    "pages": "The status page and the API",
+    "prometheus": "Instead: Prometheus with blackbox_exporter",
+}
+
+
+def block(results: Results, *, chart: str | None = None) -> str:
+    """What stands between the markers."""
+    parts = [_origin(results), "", "### Targets", "", *targets_table(_shown(results))]
+    loudest = loudest_block(results)
+    if loudest is not None:
+        named = " ".join(part for part in (loudest.benchmark, _case(loudest), KINDS.get(loudest.database or "", "")) if part)
+        parts += ["", f"The longest block of the event loop was seen in: {named}."]
+    if chart:
+        parts += ["", f"![What grows with the number of connections]({chart})"]
+    for name, title in _TITLES.items():
+        found = [each for each in results.measurements if each.benchmark == name]
+        if found:
+            parts += ["", f"### {title}", "", *figures_table(found)]
+    if results.missing:
+        parts += ["", "### Without figures", "", *(f"- `{name}`: {why}" for name, why in results.missing.items())]
+    return "\n".join([*parts, ""])
+
+
+def _origin(results: Results) -> str:
+    about = results.machine
+    libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items() if version)
+    pinned = "the daemon on one core, everything else on another" if about["pinned"] else "nothing pinned to a core"
+    return (
+        f"Measured {results.at[:10]} (plan: {results.plan}) on {about['processor']}, {about['cores']} cores, "
+        f"{about['memory_gb']} GB, {about['system']}, {about['file_system']}; Python {about['python']}, {libraries}; {pinned}; "
+        f"load before the run {about['load_before']:g}."
+    )
+
+
+def _shown(results: Results) -> list[Judged]:
+    """Without those that this run did not set out to measure."""
+    tried = {each.benchmark for each in results.measurements} | set(results.missing)
+    asked = [each for each in judge(results) if each.target.benchmark in ("", *tried)]
+    return [each for each in asked if each.value is not None or results.plan == "full"]
+
+
+def targets_table(judged: Sequence[Judged]) -> Iterator[str]:
+    """One row a target, its databases side by side."""
+    present = [kind for kind in KINDS if any(each.database == kind for each in judged)]
+    yield f"| work | bound | {' | '.join(KINDS[kind] for kind in present)} |"
+    yield f"| --- | ---: |{' ---: |' * len(present)}"
+    for target in dict.fromkeys(each.target for each in judged):
+        rows = {each.database: each for each in judged if each.target is target}
+        cells = [_judged(rows.get(kind)) for kind in present]
+        yield f"| {target.work} | {target.bound} | {' | '.join(cells)} |"
+
+
+def _judged(found: Judged | None) -> str:
+    if found is None:
+        return ""
+    if found.value is None:
+        return "not measured"
+    return f"{number(found.value)}" if found.met else f"**{number(found.value)}** missed"
+
+
+def figures_table(found: Sequence[Measurement]) -> Iterator[str]:
+    """Every figure of one benchmark: the median, and the range where there were repeats."""
+    names = list(dict.fromkeys(name for each in found for name in each.figures))
+    units = {name: next(each.figures[name].unit for each in found if name in each.figures) for name in names}
+    heads = [f"{name.replace('_', ' ')}{f', {units[name]}' if units[name] else ''}" for name in names]
+    yield f"| case | {' | '.join(heads)} |"
+    yield f"| --- |{' ---: |' * len(names)}"
+    for each in found:
+        cells = [_cell(each.figures.get(name)) for name in names]
+        yield f"| {_named(each)} | {' | '.join(cells)} |"
+
+
+def _named(measurement: Measurement) -> str:
+    return ", ".join(part for part in (KINDS.get(measurement.database or "", ""), _case(measurement)) if part) or "all"
+
+
+def _case(measurement: Measurement) -> str:
+    size = "" if measurement.size is None else f"{measurement.size:,}"
+    return ", ".join(part for part in (measurement.case, size) if part)
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    if figure.repeats == 1 or figure.low == figure.high:
+        return number(figure.median)
+    return f"{number(figure.median)} ({number(figure.low)} to {number(figure.high)})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands apart, nothing in powers of ten."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    text = f"{value:.3g}"
+    return f"{value:.5f}".rstrip("0") if "e" in text else text
+
+
+def placed(document: str, text: str) -> str:
+    """The document with this text between its markers. Raises ValueError where it has none."""
+    before, found, rest = document.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"The document needs the lines {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"

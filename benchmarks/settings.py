@@ -1,0 +1,57 @@
+"""The daemon's configuration for a benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.rows import key_of
+from benchmarks.simulated import Simulated
+
+UNBOUNDED = 1_000_000
+"""Requests a minute that stand in nobody's way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What differs between benchmarks. Durations as in the file."""
+
+    sources: Sequence[str] = ("crowd",)
+    poll_every: str = "15m"
+    probe_every: str = "off"
+    requests_per_minute: int | None = UNBOUNDED
+    per_source: dict[str, str] | None = None
+    """A source's own poll_every."""
+    channel: str = ""
+    """The rest of the one channel's table; empty for none."""
+    policy: str = ""
+    web: int | None = None
+    """The port of the status page; None for none."""
+
+
+def write(folder: Path, settings: Settings, *, database: str, simulated: Simulated) -> Path:
+    """The configuration file."""
+    trust = "" if simulated.certificate is None else f"ca_file = {json.dumps(str(simulated.certificate.authority))}\n"
+    pace = "" if settings.requests_per_minute is None else f"requests_per_minute = {settings.requests_per_minute}\n"
+    listen = "off" if settings.web is None else f"127.0.0.1:{settings.web}"
+    parts = [
+        f"[database]\nurl = {json.dumps(database)}\n",
+        f'[schedule]\npoll_every = "{settings.poll_every}"\nprobe_every = "{settings.probe_every}"\n{pace}',
+        settings.policy,
+        f'[web]\nlisten = "{listen}"\n',
+    ]
+    if settings.channel:
+        parts.append(f'[[channels]]\nname = "hook"\nurl = {json.dumps(simulated.hook)}\n{settings.channel}\n')
+    for name in settings.sources:
+        own = (settings.per_source or {}).get(name)
+        parts.append(
+            f'[[sources]]\nname = "{name}"\nprovider = "postpost"\napi_key = "{key_of(name)}"\n'
+            f'base_url = "{simulated.base_url}"\n' + (f'poll_every = "{own}"\n' if own else "") + trust
+        )
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text("\n".join(parts), encoding="utf-8")
+    return path

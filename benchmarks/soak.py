@@ -1,0 +1,401 @@
+"""Simulated weeks of the real daemon: `python -m benchmarks.soak` plays thirty days in minutes, and judges them.
+
+Forty accounts run out and are renewed again and again. Meanwhile the clock is set wrong and right again by an hour and by
+forty days, the machine sleeps, APIs and channels are away, the daemon is restarted, and both nights come in which clocks
+change. Every line that was crossed must have been said once, none too early, and memory, descriptors and the database must
+stay level.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from benchmarks.story import Doubt, Life, Said, Told, judge
+from benchmarks.warped import Warp, run_warped
+from monitor import alignment, logs, memory
+from monitor.app import build_work
+from monitor.clock import SystemClock
+from monitor.config import Config, load
+from monitor.demo.receivers import Reply, WebhookReceiver
+from monitor.demo.server import ThreadedWorld, WorldServer
+from monitor.demo.source import Trouble
+from monitor.demo.threads import in_thread
+from monitor.demo.world import World
+from monitor.model import ProviderKind
+from monitor.notifier import DeliverySettings, Notifier
+from monitor.poller import Poller
+from monitor.prober import Prober
+from monitor.providers import HttpSessions
+from monitor.reporter import Reporter
+from monitor.scheduler import Keep, Scheduler
+from monitor.store import Store, open_store
+from monitor.store.alerts import find_alert
+from monitor.store.schema import alerts, metadata
+from monitor.timekeeper import Timekeeper
+
+START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
+"""Thirty days from here hold Berlin's short night (29 March) and Sydney's long one (5 April)."""
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CONNECTIONS = 40
+WARM_UP = 0.2
+"""The share of the days before memory is measured: caches fill first."""
+
+CONFIG = """
+timezone = "Europe/Berlin"
+[database]
+url = "sqlite:///{database}"
+[schedule]
+poll_every = "{poll_every}"
+probe_every = "6h"
+requests_per_minute = 6000
+[policy]
+expiring_within = "1d"
+stages = ["12h", "6h"]
+remind_every = "off"
+flap_window = "off"
+[web]
+listen = "off"
+[retention]
+history = "7d"
+polls = "3d"
+[[sources]]
+name = "agency"
+provider = "postpost"
+api_key = "{agency}"
+base_url = "{postpost}"
+[[sources]]
+name = "retail"
+provider = "publora"
+api_key = "{retail}"
+base_url = "{publora}"
+[[channels]]
+name = "ops"
+url = "{ops}"
+[[channels]]
+name = "night"
+url = "{night}"
+quiet_hours = [{{ from = "22:00", to = "07:00", timezone = "Australia/Sydney" }}]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long, and how closely."""
+
+    days: float
+    tick: timedelta
+    poll_every: str
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The process and its database at the end of a day."""
+
+    day: float
+    resident: int
+    descriptors: int
+    database: int
+    rows: int
+
+
+@dataclass(kw_only=True)
+class Soaked:
+    """What a run came to."""
+
+    plan: Plan
+    samples: list[Sample] = field(default_factory=list)
+    told: Told
+    troubles: list[str] = field(default_factory=list)
+    """Errors in the log that nobody planned."""
+    seconds: float = 0.0
+
+    @property
+    def settled(self) -> list[Sample]:
+        """The samples after the warm-up."""
+        return [each for each in self.samples if each.day >= self.plan.days * WARM_UP]
+
+    @property
+    def slope(self) -> float:
+        """By how many bytes a day the resident set grows: the line of least squares."""
+        points = [(each.day, each.resident) for each in self.settled]
+        mean_x, mean_y = (sum(each[axis] for each in points) / len(points) for axis in (0, 1))
+        spread = sum((x - mean_x) ** 2 for x, _ in points)
+        return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """For people and for docs."""
+        settled = self.settled
+        return {
+            "days": self.plan.days,
+            "seconds": round(self.seconds, 1),
+            "lines_crossed": self.told.lines,
+            "alerts": self.told.said,
+            "violations": self.told.violations,
+            "memory_slope_kib_per_day": round(self.slope / 1024, 1),
+            "resident_mib": [round(each.resident / 2**20, 1) for each in (settled[0], settled[-1])],
+            "descriptors": sorted({each.descriptors for each in settled}),
+            "database_kib": [each.database // 1024 for each in (settled[0], settled[-1])],
+            "rows": [each.rows for each in (settled[0], settled[-1])],
+            "unplanned_errors": self.troubles,
+        }
+
+
+class Soak:
+    """One run. The parts of the daemon are the real ones, composed as monitor.app does, but for a slower tick."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._warp, self._dice = Warp(START), random.Random(plan.seed)
+        self._world = World(clock=self._warp, expiring_within=DAY)
+        self._world.add_source("agency", ProviderKind.POSTPOST)
+        self._world.add_source("retail", ProviderKind.PUBLORA)
+        self._lives = [self._new_life(number) for number in range(CONNECTIONS)]
+        self._said: list[Said] = []
+        self._seen: set[str] = set()
+        self._samples: list[Sample] = []
+        self._story: list[Trial] = []
+
+    def run(self) -> Soaked:
+        """Play it."""
+        began, log = time.perf_counter(), self._folder / "log"
+        with (
+            log.open("w", encoding="utf-8") as stream,
+            ThreadedWorld(self._world) as server,
+            in_thread(WebhookReceiver()) as ops,
+            in_thread(WebhookReceiver()) as night,
+        ):
+            logs.configure(level="warning", format="json", stream=stream)
+            config = self._config(server, ops, night)
+            run_warped(lambda: self._play(config, ops, night), self._warp)
+        told = judge(
+            self._lives, self._said, self._doubtful(), until=self._warp.now(), late=2 * self._every() + 4 * self._plan.tick
+        )
+        soaked = Soaked(plan=self._plan, samples=self._samples, told=told, seconds=time.perf_counter() - began)
+        lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+        soaked.troubles = sorted({line["event"] for line in lines if line["level"] == "error"})
+        return soaked
+
+    def _doubtful(self) -> list[Doubt]:
+        """While the clock is wrong or the machine sleeps, what is to be said may wait for the end of that.
+
+        While an API is away only what nobody can know may: the dates of tokens that were renewed meanwhile.
+        """
+        asleep = timedelta(hours=9)
+        return [
+            Doubt(begin=each.begin - HOUR, end=each.end + (asleep if each.source is None else HOUR), source=each.source)
+            for each in self._story
+            if each.source != ""  # a channel that is down delays no decision
+        ]
+
+    def _every(self) -> timedelta:
+        return timedelta(minutes=15) if self._plan.poll_every == "15m" else HOUR
+
+    def _config(self, server: WorldServer, ops: WebhookReceiver, night: WebhookReceiver) -> Config:
+        path = self._folder / "config.toml"
+        path.touch(mode=0o600)
+        text = CONFIG.format(
+            database=self._folder / "monitor.db",
+            poll_every=self._plan.poll_every,
+            agency=self._world.sources["agency"].key,
+            retail=self._world.sources["retail"].key,
+            postpost=server.base_url(ProviderKind.POSTPOST),
+            publora=server.base_url(ProviderKind.PUBLORA),
+            ops=ops.apprise_url,
+            night=night.apprise_url,
+        )
+        path.write_text(text, encoding="utf-8")
+        return load(path, {"HOME": str(self._folder)}).config
+
+    def _new_life(self, number: int) -> Life:
+        source, platform = ("agency", "linkedin") if number % 2 else ("retail", "threads")
+        lifetime = timedelta(hours=self._dice.uniform(30, 140))
+        made = self._world.connect(
+            source,
+            platform,
+            account=f"a{number}",
+            display_name=f"Person {number}",
+            lifetime=lifetime,
+        )
+        life = Life(source=source, external_id=made.external_id)
+        life.begin(self._warp.now(), self._warp.now() + lifetime)
+        return life
+
+    async def _play(self, config: Config, ops: WebhookReceiver, night: WebhookReceiver) -> None:
+        hours = int(self._plan.days * 24)
+        story = self._story = _story(self._warp, self._world, ops, self._plan.days)
+        while self._warp.now() < START + hours * HOUR:
+            async with AsyncExitStack() as stack:  # one life of the daemon; a third of the run each
+                store = open_store(config.database.url.reveal())
+                stack.callback(store.close)
+                await self._start(stack, config, store)
+                end = min(START + hours * HOUR, self._warp.now() + self._plan.days / 3 * DAY)
+                while self._warp.now() < end:
+                    await asyncio.sleep(HOUR.total_seconds())
+                    self._turn(story)
+                    await store.run_read(self._listen, store)
+                    if (self._warp.now() - START) // HOUR % 24 < 1 and self._warp.wrong_by == timedelta(0):
+                        ops.posts.clear()
+                        night.posts.clear()
+                        self._samples.append(await store.run_read(self._sample, store))
+        with Store(config.database.url.reveal()) as store:
+            await store.run_read(self._listen, store)
+
+    async def _start(self, stack: AsyncExitStack, config: Config, store: Store) -> None:
+        clock = SystemClock()
+        sessions = await stack.enter_async_context(HttpSessions())
+        work = build_work(config, sessions=sessions, clock=clock)
+        with store.write() as conn:
+            alignment.align(conn, config, clock.now())
+        settings = DeliverySettings(timezone=config.timezone, poll_every=self._plan.tick)
+        notifier = Notifier(store=store, channels=config.channels, clock=clock, settings=settings)
+        await notifier.start()
+        stack.push_async_callback(notifier.stop, timedelta(seconds=5))
+        configured = {name: item.source for name, item in work.items()}
+        keep = config.retention.history or DAY, config.retention.polls or DAY
+        scheduler = Scheduler(
+            store=store,
+            clock=clock,
+            work=work,
+            poller=Poller(store=store, clock=clock, channels=config.channels),
+            prober=Prober(store=store, clock=clock, channels=config.channels),
+            timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels),
+            notifier=notifier,
+            reporter=Reporter(
+                store=store, clock=clock, channels=config.channels, sources=config.sources, timezone=config.timezone
+            ),
+            keep=Keep(history=keep[0], polls=keep[1]),
+            tick=self._plan.tick,
+        )
+        scheduler.start()
+        stack.push_async_callback(scheduler.stop, timedelta(seconds=5))
+
+    def _turn(self, story: list[Trial]) -> None:
+        """What happens in this hour: accounts are renewed, and what the story says."""
+        now = self._warp.now()
+        for life in self._lives:
+            if now >= life.expires_at + life.patience:
+                lifetime = timedelta(hours=self._dice.uniform(30, 140))
+                self._world.renew(life.source, life.external_id, lifetime=lifetime)
+                life.begin(now, now + lifetime)
+                life.patience = timedelta(hours=self._dice.uniform(-3, 10))
+        for trial in story:
+            trial.turn(now)
+
+    def _listen(self, store: Store) -> None:
+        """Note what was decided since the last look, with the true time."""
+        with store.read() as conn:
+            new = [each for each in conn.scalars(select(alerts.c.id)) if each not in self._seen]
+            for each in new:
+                found = find_alert(conn, each)
+                if found is not None and found.alert.external_id is not None:
+                    told = found.alert
+                    self._said.append(Said(name=told.external_id or "", event=told.event, stage=told.stage, at=self._warp.now()))
+        self._seen |= set(new)
+
+    def _sample(self, store: Store) -> Sample:
+        gc.collect()
+        memory.give_back()
+        with store.read() as conn:
+            rows = sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
+        sizes = [path.stat().st_size for path in self._folder.glob("monitor.db*")]
+        return Sample(
+            day=(self._warp.now() - START) / DAY,
+            resident=memory.resident_bytes(),
+            descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - one call, no objects
+            database=sum(sizes),
+            rows=rows,
+        )
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """Something that goes wrong for a while."""
+
+    begin: datetime
+    end: datetime
+    wrong: Callable[[], None]
+    right: Callable[[], None]
+    source: str | None = None
+    """The API that is away; None: what is said waits for the end of it, whatever it is about."""
+    _done: int = 0
+
+    def turn(self, now: datetime) -> None:
+        """Begin and end when it is time."""
+        if self._done == 0 and now >= self.begin:
+            self.wrong()
+            self._done = 1
+        elif self._done == 1 and now >= self.end:
+            self.right()
+            self._done = 2
+
+
+def _story(warp: Warp, world: World, ops: WebhookReceiver, days: float) -> list[Trial]:
+    """What goes wrong, and when."""
+
+    def nothing() -> None:
+        pass
+
+    def between(
+        begin: float, end: float, wrong: Callable[[], None], right: Callable[[], None], *, source: str | None = None
+    ) -> Trial:
+        return Trial(begin=START + begin * days * DAY, end=START + end * days * DAY, wrong=wrong, right=right, source=source)
+
+    def jump(begin: float, end: float, by: timedelta) -> Trial:
+        return between(begin, end, lambda: warp.jump(by), lambda: warp.jump(-by))
+
+    def away(begin: float, end: float, source: str) -> Trial:
+        broken = lambda: world.break_source(source, Trouble.SERVER_ERROR)  # noqa: E731 - as the others
+        return between(begin, end, broken, lambda: world.recover_source(source), source=source)
+
+    def down(begin: float, end: float) -> Trial:
+        return between(
+            begin, end, lambda: setattr(ops, "reply", Reply(status=503)), lambda: setattr(ops, "reply", Reply()), source=""
+        )
+
+    return [
+        jump(0.08, 0.11, HOUR),
+        jump(0.17, 0.20, -HOUR),
+        down(0.28, 0.34),
+        jump(0.30, 0.32, 40 * DAY),
+        jump(0.42, 0.44, -40 * DAY),
+        between(0.55, 0.55, lambda: warp.sleep_machine(8 * HOUR), nothing),
+        away(0.68, 0.72, "agency"),
+        away(0.80, 0.84, "retail"),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play, print the figures as JSON; exit status 1 where something was missed or grew."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--days", type=float, default=30.0)
+    parser.add_argument("--tick", type=float, default=300.0, help="seconds between looks at what is due; the daemon has 0.5")
+    parser.add_argument("--poll-every", choices=["15m", "1h"], default="15m")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args(argv)
+    tick = timedelta(seconds=arguments.tick)
+    plan = Plan(days=arguments.days, tick=tick, poll_every=arguments.poll_every, seed=arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        soaked = Soak(plan, Path(folder)).run()
+    print(json.dumps(soaked.figures(), indent=1))
+    return 1 if soaked.told.violations or soaked.slope > 2**20 or soaked.troubles else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

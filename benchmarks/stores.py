@@ -1,0 +1,136 @@
+"""Fresh databases of both kinds, empty or holding a crowd, and what can be read from them beside a running daemon."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import URL, create_engine, func, make_url, select, text, update
+
+from benchmarks.machine import OTHERS, pin, pin_group
+from monitor.store import Store
+from monitor.store.schema import connections, polls, sources
+from tests import postgres
+
+
+class Databases:
+    """Makes databases in a folder and on a PostgreSQL of the tests' own, which stays on the other core."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._server: str | None = None
+        self._made = 0
+        self._templates: dict[tuple[str, int], str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def empty(self, kind: str) -> str:
+        """The URL of a database that holds nothing, not even a schema."""
+        self._made += 1
+        if kind == "postgres":
+            return postgres.create_database(self._postgres())
+        return f"sqlite:///{self._folder}/{self._made}.db"
+
+    def template(self, kind: str, size: int) -> str | None:
+        """The database that was kept as a template for this size."""
+        return self._templates.get((kind, size))
+
+    def keep(self, kind: str, size: int, url: str) -> None:
+        """Copy from this one from now on. Nobody may be connected to it."""
+        self._templates[kind, size] = url
+
+    def copy(self, kind: str, size: int) -> str:
+        """The URL of a copy of a template, with every source due."""
+        template = self._templates[kind, size]
+        if kind == "postgres":
+            url = postgres.create_database(self._postgres(), template=postgres.name_of(template))
+        else:
+            url = self.empty(kind)
+            for ending in ("", "-wal"):
+                path = Path(str(make_url(template).database) + ending)
+                if path.exists():
+                    shutil.copy(path, str(make_url(url).database) + ending)
+        make_due(url)
+        return url
+
+    def drop(self, url: str) -> None:
+        """Give the room back."""
+        if make_url(url).drivername.startswith("sqlite"):
+            for path in Path(str(make_url(url).database)).parent.glob(f"{Path(str(make_url(url).database)).name}*"):
+                path.unlink(missing_ok=True)
+        else:
+            postgres.drop_database(url)
+
+    def _postgres(self) -> str:
+        if self._server is None:
+            self._server = self._stack.enter_context(postgres.server_url())
+            pin(OTHERS)
+            for pid in _postmaster(self._server):
+                pin_group(pid, OTHERS)
+        return self._server
+
+
+def _postmaster(url: str) -> list[int]:
+    """The first process of a private server; none where somebody else's server is used."""
+    folder = make_url(url).query.get("host")
+    file = Path(str(folder)) / "data" / "postmaster.pid"
+    return [int(file.read_text(encoding="ascii").split()[0])] if folder and file.exists() else []
+
+
+def make_due(url: str) -> None:
+    """Let every source be due for a poll. The store is the truth about that."""
+    with Store(url) as store, store.write() as conn:
+        conn.execute(update(sources).values(next_poll_at=datetime.now(UTC) - timedelta(seconds=1)))
+
+
+def recorded_polls(store: Store) -> int:
+    """Polls written down so far."""
+    with store.read() as conn:
+        return conn.scalar(select(func.count()).select_from(polls)) or 0
+
+
+def listed(store: Store) -> int:
+    """Connections in the store."""
+    with store.read() as conn:
+        return conn.scalar(select(func.count()).select_from(connections)) or 0
+
+
+def planned_polls(url: str) -> dict[str, float]:
+    """When each source is due next, as seconds since 1970."""
+    with Store(url) as store, store.read() as conn:
+        rows = conn.execute(select(sources.c.name, sources.c.next_poll_at))
+        return {row.name: row.next_poll_at.timestamp() for row in rows if row.next_poll_at is not None}
+
+
+def stored_alerts(url: str) -> int:
+    """Alerts in the store."""
+    with Store(url) as store, store.read() as conn:
+        return conn.scalar(text("SELECT count(*) FROM alerts")) or 0
+
+
+def rows_changed(url: str) -> int | None:
+    """Rows that PostgreSQL inserted, updated and deleted in this database so far; None for SQLite, whose connections know."""
+    parsed: URL = make_url(url)
+    if parsed.drivername.startswith("sqlite"):
+        return None
+    engine = create_engine(parsed)
+    with engine.connect() as conn:
+        found = conn.scalar(text("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"))
+    engine.dispose()
+    return int(found or 0)
+
+
+def size_on_disk(url: str) -> int:
+    """Bytes of a SQLite file and its log; 0 for PostgreSQL."""
+    path = str(make_url(url).database)
+    if not make_url(url).drivername.startswith("sqlite"):
+        return 0
+    return sum(Path(path + ending).stat().st_size for ending in ("", "-wal") if Path(path + ending).exists())

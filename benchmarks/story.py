@@ -1,0 +1,132 @@
+"""What must have been said about accounts that run out and are renewed, and what was said instead."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+LINES = (timedelta(hours=24), timedelta(hours=12), timedelta(hours=6), timedelta(0))
+"""Before the expiry, the widest first; the last one is the expiry itself."""
+SLACK = timedelta(minutes=2)
+
+
+@dataclass(kw_only=True)
+class Life:
+    """One account: the tokens that it has had, each with its beginning and its expiry."""
+
+    source: str
+    external_id: str
+    patience: timedelta = timedelta(hours=3)
+    """How long after the expiry (before it, where negative) somebody renews it."""
+    tokens: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+    def begin(self, at: datetime, expires_at: datetime) -> None:
+        """A new token."""
+        self.tokens.append((at, expires_at))
+
+    @property
+    def expires_at(self) -> datetime:
+        """Of the token it has now."""
+        return self.tokens[-1][1]
+
+    def crossings(self, until: datetime) -> Iterator[tuple[int, int, datetime]]:
+        """Token, line and instant of every line that was crossed before the token was renewed, or the story ended."""
+        for number, (begun, expires_at) in enumerate(self.tokens):
+            renewed = self.tokens[number + 1][0] if number + 1 < len(self.tokens) else until
+            for line, before in enumerate(LINES):
+                if begun < expires_at - before < renewed:
+                    yield number, line, expires_at - before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """When what was to be said may have had to wait."""
+
+    begin: datetime
+    end: datetime
+    source: str | None
+    """The API that was away, so that the tokens of that time were unknown; None: nobody knew the time."""
+
+    def excuses(self, life: Life, token: int, crossed: datetime, late: timedelta) -> bool:
+        """Whether a line that was crossed then may have been said only at the end of it."""
+        if not self.begin - late <= crossed <= self.end:
+            return False
+        return self.source is None or (self.source == life.source and life.tokens[token][0] >= self.begin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One alert about a connection, and when it was seen (the truth, not the wall)."""
+
+    name: str
+    """The connection's external id."""
+    event: str
+    stage: timedelta | None
+    at: datetime
+
+    @property
+    def line(self) -> int | None:
+        """Which line it speaks of; None for a recovery."""
+        if self.event == "expired":
+            return len(LINES) - 1
+        if self.event != "expiring_soon":
+            return None
+        stage = self.stage if self.stage is not None else LINES[0]
+        return next(number for number, before in enumerate(LINES) if before <= stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was counted, and every violation as a sentence."""
+
+    lines: int
+    said: int
+    violations: list[str]
+
+
+def judge(lives: Sequence[Life], said: Sequence[Said], doubts: Sequence[Doubt], *, until: datetime, late: timedelta) -> Told:
+    """Every crossing is said within `late` (or by the end of the doubt it falls into), once, and never too early.
+
+    Where several lines were crossed unseen, the tightest stands for all of them. A look every hour sees what was said.
+    """
+    violations: list[str] = []
+    by_name: dict[str, list[Said]] = defaultdict(list)
+    for each in said:
+        by_name[each.name].append(each)
+    lines = 0
+    for life in lives:
+        mine = by_name.pop(life.external_id, [])
+        for token, line, crossed in life.crossings(until):
+            ends = [each.end for each in doubts if each.excuses(life, token, crossed, late)]
+            deadline = max([crossed, *ends]) + late + timedelta(hours=1)
+            renewed = life.tokens[token + 1][0] if token + 1 < len(life.tokens) else until
+            if deadline < min(renewed, until):  # else it was renewed before anybody had to notice
+                lines += 1
+                if not any(
+                    each.line is not None and each.line >= line and crossed - SLACK <= each.at <= deadline for each in mine
+                ):
+                    violations.append(
+                        f"{life.external_id}: the line {LINES[line]} of {crossed:%d %H:%M} was not said by {deadline:%d %H:%M}"
+                    )
+        violations += _false(life, mine, until)
+    violations += [f"{name} is nobody's" for name in by_name]
+    return Told(lines=lines, said=len(said), violations=violations)
+
+
+def _false(life: Life, mine: Sequence[Said], until: datetime) -> Iterator[str]:
+    """Said too early, or twice for one token."""
+    crossed = list(life.crossings(until))
+    counts: Counter[tuple[int, int]] = Counter()
+    for each in mine:
+        if each.line is None:
+            continue
+        before = [(number, line) for number, line, at in crossed if line == each.line and at <= each.at + SLACK]
+        if not before:
+            yield f"{life.external_id}: {each.event} ({each.stage}) was said at {each.at:%d %H:%M}, before it was true"
+            continue
+        counts[before[-1]] += 1
+    for (number, line), times in counts.items():
+        if times > 1:
+            yield f"{life.external_id}: line {LINES[line]} of token {number} was said {times} times"

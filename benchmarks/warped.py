@@ -1,0 +1,138 @@
+"""Simulated time for the real program: an event loop whose clock leaps to the next timer whenever nothing is under way.
+
+Work takes real time and no simulated time; waiting takes simulated time and no real time. The wall clock, which time-machine
+sets for the whole process, may be moved against it, and the machine may sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from unittest import mock
+
+import time_machine
+
+T = TypeVar("T")
+
+_BREATH = 0.002
+"""Real seconds between looks at work that is under way elsewhere."""
+_QUIET_FOR = 0.25
+"""Real seconds after which work that waits for the network is taken to wait for a timer: its request budget."""
+_THREADS = "monitor-channel-"
+"""What the threads that send messages are called."""
+_ON_THE_NETWORK = ("poll:", "probe:")
+"""What the scheduler's tasks that talk to an API are called."""
+
+
+class Warp:
+    """The simulated clocks: time that passes for the process, the truth, and what the wall shows."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._traveller: Any = None
+        self.passed = 0.0
+        """Seconds by the monotonic clock."""
+        self._asleep = timedelta(0)
+        self.wrong_by = timedelta(0)
+        """How much the wall clock is ahead of the truth."""
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Everything in this process reads the simulated wall clock meanwhile."""
+        passed = mock.patch("aiohttp.connector.monotonic", self.monotonic)  # else it would keep idle connections for days
+        with passed, time_machine.travel(self.wall(), tick=False) as self._traveller:
+            yield
+
+    def now(self) -> datetime:
+        """The truth: what the APIs' clocks say (the Clock protocol)."""
+        return self._start + timedelta(seconds=self.passed) + self._asleep
+
+    def monotonic(self) -> float:
+        """Seconds that passed for the process."""
+        return self.passed
+
+    def wall(self) -> datetime:
+        """What this machine's clock says."""
+        return self.now() + self.wrong_by
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.passed += seconds
+        self._show()
+
+    def jump(self, by: timedelta) -> None:
+        """Somebody moves the wall clock."""
+        self.wrong_by += by
+        self._show()
+
+    def sleep_machine(self, by: timedelta) -> None:
+        """The machine is suspended: time passes, but no process notices."""
+        self._asleep += by
+        self._show()
+
+    def _show(self) -> None:
+        if self._traveller is not None:
+            self._traveller.move_to(self.wall())
+
+
+class _Selector(selectors.DefaultSelector):
+    """Where a real selector would wait for a timer, this one leaps to it, once nothing is under way."""
+
+    warp: Warp
+    busy: Callable[[], str]
+    _quiet_since = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return list(super().select(timeout))
+        busy = self.busy()  # before the look: who ends in between has left an event
+        events = list(super().select(0))
+        if events:
+            self._quiet_since = time.perf_counter()
+            return events
+        if busy == "thread" or (busy and time.perf_counter() - self._quiet_since < _QUIET_FOR):
+            return list(super().select(_BREATH))
+        self.warp.advance(timeout)
+        self._quiet_since = time.perf_counter()
+        return []
+
+
+class WarpedLoop(asyncio.SelectorEventLoop):
+    """An event loop in simulated time."""
+
+    def __init__(self, warp: Warp) -> None:
+        selector = _Selector()
+        selector.warp, selector.busy = warp, self._busy
+        self._warp, self._in_threads = warp, 0
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Simulated seconds."""
+        return self._warp.passed
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # whatever it calls
+        """As ever; time stands still until it is done."""
+        self._in_threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._came_back)
+        return future
+
+    def _came_back(self, _: object) -> None:
+        self._in_threads -= 1
+
+    def _busy(self) -> str:
+        if self._in_threads or any(thread.name.startswith(_THREADS) for thread in threading.enumerate()):
+            return "thread"
+        return "network" if any(task.get_name().startswith(_ON_THE_NETWORK) for task in asyncio.all_tasks(self)) else ""
+
+
+def run_warped(main: Callable[[], Coroutine[Any, Any, T]], warp: Warp) -> T:
+    """Run a coroutine function to its end in simulated time."""
+    with warp.patched(), asyncio.Runner(loop_factory=lambda: WarpedLoop(warp)) as runner:
+        return runner.run(main())

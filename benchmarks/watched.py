@@ -1,0 +1,96 @@
+"""The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite was told to write.
+
+`python -m benchmarks.watched REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR1 appends
+a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from sqlite3 import Connection, ProgrammingError
+from typing import Any, TypeVar
+
+from benchmarks.machine import pin
+
+T = TypeVar("T")
+
+EVERY = 0.02
+"""Seconds between looks at the clock. A block is seen up to this much shorter than it was."""
+
+
+class Watch:
+    """Compares when the loop was to wake it with when it did."""
+
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self._longest = 0.0
+        self._expected = 0.0
+        self.opened: list[Connection] = []
+        """Every SQLite connection so far: each knows how many rows it changed."""
+
+    def start(self) -> None:
+        """Begin, inside the loop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        self._expected = loop.time() + EVERY
+        loop.call_later(EVERY, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._longest = max(self._longest, loop.time() - self._expected)
+        self._expected = loop.time() + EVERY
+        loop.call_later(EVERY, self._look)
+
+    def _tell(self) -> None:
+        late = max(self._longest, asyncio.get_running_loop().time() - self._expected)
+        told = {"at": time.monotonic(), "cpu": time.process_time(), "blocked": max(late, 0.0), "rows": self._rows()}
+        self._longest = 0.0
+        with self._report.open("a", encoding="utf-8") as report:
+            report.write(json.dumps(told) + "\n")
+
+    def _rows(self) -> int:
+        rows = 0
+        for conn in list(self.opened):
+            try:
+                rows += conn.total_changes
+            except ProgrammingError:  # closed meanwhile
+                self.opened.remove(conn)
+        return rows
+
+
+def main() -> None:
+    """Run the command line with the watch in its loop; the exit status is its own."""
+    report, core, *arguments = sys.argv[1:]
+    pin(int(core))
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    from monitor import app, cli
+
+    watch = Watch(Path(report))
+    plain = app.run_async
+
+    def opened(conn: Any, _record: object) -> None:
+        if isinstance(conn, Connection):
+            watch.opened.append(conn)
+
+    def watched(main: Coroutine[Any, Any, T]) -> T:
+        async def both() -> T:
+            watch.start()
+            return await main
+
+        return plain(both())
+
+    event.listen(Pool, "connect", opened)
+    app.run_async = watched
+    sys.exit(cli.main(arguments))
+
+
+if __name__ == "__main__":
+    main()
