@@ -11,19 +11,26 @@ import pytest
 
 from monitor.store import Store
 from tests import factories, postgres
+from tests.failures import catalogue
 from tests.fakes import ManualClock
 
 NOW = factories.NOW
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="FOLDER", help="where the browser tests put pictures of the pages; none by default")
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run: nothing may be missing here")
+    parser.addoption("--record", action="store_true", help="write tests/failures/results.json from this run")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """With --no-skips, a test that was skipped is a hole in what the run promises."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not session.config.getoption("--no-skips"):
+    if reporter is None:
+        return
+    if session.config.getoption("--record") and not hasattr(session.config, "workerinput"):
+        catalogue.record(reporter.stats)
+    if not session.config.getoption("--no-skips"):
         return
     skipped = reporter.stats.get("skipped", [])
     if skipped and exitstatus == pytest.ExitCode.OK:

@@ -122,6 +122,15 @@ def create_database(url: str, *, template: str | None = None) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
+def replace_database(url: str, *, source: str, target: str) -> None:
+    """Make `target` a copy of `source`, whoever is connected to the old one; both are names on the URL's server."""
+    _admin(
+        make_url(url).set(database="postgres").render_as_string(hide_password=False),
+        f'DROP DATABASE IF EXISTS "{target}" WITH (FORCE)',
+        f'CREATE DATABASE "{target}" TEMPLATE "{source}" STRATEGY file_copy',
+    )
+
+
 def drop_database(url: str) -> None:
     """Remove a database made by create_database, whoever is still connected."""
     _admin(

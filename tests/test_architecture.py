@@ -53,7 +53,15 @@ print([name for name in {heavy!r} if name in sys.modules])
 
 
 def test_no_file_names_a_package_index() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", ".ci/run"):
+    for name in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "pyproject.toml",
+        "Makefile",
+        ".ci/run",
+        "Containerfile",
+        "packaging/debian/build",
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "index-url" not in text.replace("--no-emit-index-url", "")
         assert "pypi.org" not in text

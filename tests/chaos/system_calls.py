@@ -1,0 +1,136 @@
+"""Kill one poll-to-delivery cycle at its Nth write, fsync or send, for any N: strace lets the kernel do it exactly there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.demo.world import World
+from monitor.model import ProviderKind
+from monitor.store import Store
+from tests import postgres
+from tests.acceptance.daemon import ROOT, Setting, setting
+from tests.chaos.lives import SOURCE, TOP
+from tests.chaos.oracle import Findings, judge, settled
+
+CALLS = {"sqlite": ("pwrite64", "fdatasync", "ftruncate", "sendto", "write"), "postgresql": ("sendto", "write")}
+"""What changes something outside the process: the database file, or the sockets to the server and to the channels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """The Nth call of one kind that a thread of the cycle makes."""
+
+    call: str
+    number: int
+
+
+@dataclass(kw_only=True)
+class Rehearsal:
+    """A monitor at the instant before a cycle with a problem, a recovery and a newcomer in it; it can be put back there."""
+
+    made: Setting
+    database: str
+    folder: Path
+    expected: dict[str, str]
+    said_before: int
+    """Messages that had arrived by then."""
+
+    def put_back(self) -> None:
+        """The database as it was, and nothing received since."""
+        del self.made.receiver.posts[self.said_before :]
+        _copy(self.database, self.folder / "before", back=True)
+
+    def points(self) -> list[Point]:
+        """Every point of an undisturbed cycle: for each kind of call, up to the most that one thread makes."""
+        self.put_back()
+        trace = self.folder / "trace"
+        self._cycle(["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={','.join(self._calls())}"])
+        counts: dict[tuple[str, str], int] = {}
+        for line in trace.read_text(encoding="utf-8", errors="replace").splitlines():
+            if match := re.match(r"(\d+) +(\w+)\(", line):
+                counts[match[1], match[2]] = counts.get((match[1], match[2]), 0) + 1
+        most = {call: max((n for (_, each), n in counts.items() if each == call), default=0) for call in self._calls()}
+        return [Point(call=call, number=number + 1) for call in self._calls() for number in range(most[call])]
+
+    def kill_at(self, point: Point) -> Findings:
+        """Run the cycle until that call, which kills it; run it again undisturbed; and judge."""
+        self.put_back()
+        how = f"inject={point.call}:signal=SIGKILL:when={point.number}"
+        self._cycle(["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={point.call}", "-e", how])
+        done = self._cycle([])
+        assert "Traceback" not in done.stderr, done.stderr
+        # What was in flight waits for its lease before it is sent again.
+        for _ in range(3):
+            if self._settled():
+                break
+            self._cycle([])
+        with Store(self.database) as store:
+            return judge(store, self.made.receiver.posts, self.expected, kills=1)
+
+    def _calls(self) -> tuple[str, ...]:
+        return CALLS[self.database.partition(":")[0]]
+
+    def _cycle(self, prefix: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*prefix, *self.made.command("check")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.made.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=90,
+        )
+
+    def _settled(self) -> bool:
+        with Store(self.database) as store:
+            return settled(store)
+
+
+@contextmanager
+def rehearsal(folder: Path, database: str) -> Iterator[Rehearsal]:
+    """Two cycles are behind us (all well, then one problem said); the next one has something of everything to say."""
+    world = World()
+    world.add_source(SOURCE, ProviderKind.POSTPOST)
+    for platform in ("linkedin", "threads", "facebook"):
+        world.connect(SOURCE, platform, account=platform, username=f"@{platform}", display_name=platform.title())
+    with setting(folder, world, database=database, top=TOP) as made:
+        assert made.call("check").returncode == 0
+        world.expire(SOURCE, "threads-threads")
+        assert made.call("check").returncode == 2
+        _copy(database, folder / "before", back=False)
+        world.renew(SOURCE, "threads-threads")
+        world.expire(SOURCE, "linkedin-linkedin")
+        world.connect(SOURCE, "bluesky", account="b", username="@b", display_name="B")
+        yield Rehearsal(
+            made=made,
+            database=database,
+            folder=folder,
+            said_before=len(made.receiver.posts),
+            expected={
+                "linkedin-linkedin": "expired",
+                "threads-threads": "valid",
+                "facebook-facebook": "valid",
+                "bluesky-b": "valid",
+            },
+        )
+
+
+def _copy(database: str, store: Path, *, back: bool) -> None:
+    """Keep the database aside, or put it back; with PostgreSQL by its own template mechanism."""
+    if database.startswith("sqlite"):
+        path = Path(database.removeprefix("sqlite:///"))
+        if back:
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(*((store, path) if back else (path, store)))
+        return
+    name = postgres.name_of(database)
+    source, target = (f"{name}_before", name) if back else (name, f"{name}_before")
+    postgres.replace_database(database, source=source, target=target)

@@ -1,0 +1,105 @@
+"""The database goes away under a running daemon: it stays up, says on its channels that it is blind, and goes on by itself."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from monitor.demo.receivers import Reply
+from monitor.demo.world import World
+from monitor.model import ProviderKind
+from monitor.store import Store, alerts
+from tests import postgres
+from tests.acceptance.daemon import Setting, eventually, setting
+from tests.failures.conftest import DAY
+
+pytestmark = pytest.mark.slow
+
+QUICK = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
+BLIND, SEES = "The monitor is blind", "The database can be used again"
+
+
+@pytest.fixture
+def server() -> Iterator[postgres.PrivateServer]:
+    with postgres.private_server() as made:
+        yield made
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, server: postgres.PrivateServer) -> Iterator[Setting]:
+    world = World()
+    world.add_source("agency", ProviderKind.POSTPOST)
+    world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
+    url = postgres.create_database(server.url.render_as_string(hide_password=False))
+    with setting(tmp_path, world, database=url, top=QUICK) as made:
+        yield made
+
+
+def said(made: Setting, words: str) -> int:
+    return sum(words in message["message"] for message in made.messages())
+
+
+def goes_blind_and_sees_again(
+    made: Setting, process: subprocess.Popen[bytes], *, away: Callable[[], None], back: Callable[[], None]
+) -> None:
+    made.await_polls(2)
+    away()
+    eventually(lambda: said(made, BLIND), within=60)
+    asked = made.world.sources["agency"].calls["list"]
+    made.world.expire("agency", "linkedin-li")
+    time.sleep(0.9)
+    assert made.world.sources["agency"].calls["list"] == asked, "nothing is asked that could not be written down"
+    assert process.poll() is None
+    since = time.monotonic()
+    back()
+    eventually(lambda: made.heard("linkedin-li", "expired"), within=30)
+    assert time.monotonic() - since < 30
+    eventually(lambda: said(made, SEES), within=30)
+    assert made.stop(process) == 0
+    assert (said(made, BLIND), said(made, SEES), len(made.messages())) == (1, 1, 3)
+    blind = next(message for message in made.messages() if BLIND in message["message"])
+    assert "the database runs" in blind["message"]
+
+
+def test_P18_while_postgresql_is_away_it_says_that_it_is_blind_and_goes_on_when_it_is_back(
+    on_postgres: Setting, server: postgres.PrivateServer
+) -> None:
+    process = on_postgres.start()
+    goes_blind_and_sees_again(on_postgres, process, away=server.stop, back=server.start)
+    assert on_postgres.log().count("store.unavailable") == 1
+    assert on_postgres.log().count("notifier.store_unavailable") <= 2
+    assert "Traceback" not in on_postgres.log()
+
+
+def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goes_on_when_it_can(one: Setting) -> None:
+    """The limit of a file's size does to it what a full disk does; the log cannot be written either."""
+    process = one.start()
+
+    def limit(size: int) -> None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    goes_blind_and_sees_again(one, process, away=partial(limit, 4096), back=partial(limit, resource.RLIM_INFINITY))
+    with Store(f"sqlite:///{one.folder / 'monitor.db'}") as store, store.read() as conn:
+        kept = {row.alert.reason: row.note for row in alerts.list_alerts(conn) if row.alert.reason == "blind" and row.note}
+    assert kept == {"blind": "Said without the database, on hook."}
+
+
+def test_P18_a_channel_that_is_down_at_first_hears_it_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
+    """It is tried again every minute; here its end comes sooner, and nobody who did not hear of it is told of that."""
+    on_postgres.receiver.reply = Reply(status=503)
+    process = on_postgres.start()
+    on_postgres.await_polls(1)
+    server.stop()
+    eventually(lambda: "blindness.not_told" in on_postgres.log(), within=60)
+    on_postgres.receiver.reply = Reply()
+    server.start()
+    eventually(lambda: "daemon.sees_again" in on_postgres.log(), within=30)
+    on_postgres.await_polls(2)
+    assert on_postgres.stop(process) == 0
+    assert said(on_postgres, SEES) == 0

@@ -1,0 +1,267 @@
+"""The process in trouble: signals, a frozen machine, no memory, no descriptors, a disk that fails, a clock that lies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from monitor.demo.populate import crowd
+from monitor.demo.receivers import Reply, WebhookReceiver
+from monitor.demo.threads import in_thread
+from tests.acceptance.daemon import Setting, eventually
+
+pytestmark = pytest.mark.slow
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing: failing system calls are NOT tested")
+needs_faketime = pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is missing: jumps of the clock are NOT tested")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="not root: limits and namespaces are NOT tested")
+
+
+def test_P06_a_second_sigterm_ends_it_at_once_and_the_store_is_whole(one: Setting) -> None:
+    process = one.start()
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.heard("linkedin-li", "expired"))
+    one.receiver.script.append(Reply(after=10))
+    one.world.renew("agency", "linkedin-li")
+    eventually(lambda: one.heard("recovered"))  # the daemon waits for the answer to this one
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: "daemon.stopping" in one.log())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) != 0
+    process = one.start()
+    eventually(lambda: any("may be a repeat" in message["message"] for message in one.messages()))
+    assert one.stop(process, signal.SIGINT) == 0
+    assert one.status()["agency/linkedin-li"] == "valid"
+
+
+def test_P08_a_hundred_reloads_during_deliveries_lose_nothing_and_leak_nothing(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    watched = psutil.Process(process.pid)
+    one.receiver.script.extend([Reply(after=0.3)] * 4)
+    before = watched.num_fds(), watched.num_threads()
+    for turn in range(100):
+        if turn % 25 == 0:
+            one.world.expire("agency", "linkedin-li") if turn % 50 == 0 else one.world.renew("agency", "linkedin-li")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.03)
+    eventually(lambda: one.log().count("config.reloaded") > 0)
+    one.world.expire("agency", "threads-th")
+    eventually(lambda: one.heard("threads-th", "expired"))
+    assert one.status() == {"agency/linkedin-li": "valid", "agency/threads-th": "expired"}
+    eventually(lambda: watched.num_fds() <= before[0] + 4 and watched.num_threads() <= before[1] + 4)
+    assert one.stop(process) == 0
+    ids = [
+        word for message in one.messages() for word in message["message"].split() if "may be a repeat" not in message["message"]
+    ]
+    alerts = [word.strip(",") for index, word in enumerate(ids) if ids[index - 1] in {"Alert:", "Alerts:"}]
+    assert len(alerts) == len(set(alerts))
+
+
+def test_P10_P26_after_seconds_frozen_what_is_due_runs_late_once(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    process.send_signal(signal.SIGSTOP)
+    calls = one.world.sources["agency"].calls
+    frozen_at = calls["list"]
+    one.world.expire("agency", "linkedin-li")
+    time.sleep(0.9)  # of its polls, some fall into this
+    time.sleep(0.9)
+    time.sleep(0.9)
+    assert calls["list"] <= frozen_at + 1  # one may have been under way
+    resumed = time.monotonic()
+    process.send_signal(signal.SIGCONT)
+    eventually(lambda: one.heard("linkedin-li", "expired"))
+    made_up = calls["list"] - frozen_at
+    assert made_up <= 2 + (time.monotonic() - resumed)  # one late run, then the usual pace: no storm
+    assert one.stop(process) == 0
+    assert len(one.messages()) == 1
+
+
+@needs_root
+def test_P04_without_memory_it_ends_or_says_so_and_loses_nothing(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    size = psutil.Process(process.pid).memory_info().vms
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (size + 8 * 2**20, resource.RLIM_INFINITY))
+    one.world.expire("agency", "linkedin-li")
+    crowd(one.world, 30_000, source="other")
+    for made in list(one.world.sources["other"]):
+        one.world.sources["agency"].put(made)
+    eventually(lambda: process.poll() is not None or "MemoryError" in one.log() or "poll.f" in one.log())
+    if process.poll() is None:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    else:
+        process = one.start()
+    eventually(lambda: one.heard("linkedin-li", "expired"), within=40)
+    assert one.stop(process) == 0
+
+
+@needs_root
+def test_N30_without_a_descriptor_left_it_stays_up_and_recovers_by_itself(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    used = psutil.Process(process.pid).num_fds()
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used - 2, 4096))
+    one.world.expire("agency", "linkedin-li")
+    # The poll's connection is open already; the delivery needs a new one and cannot have it.
+    eventually(lambda: "Too many open files" in one.log())
+    assert one.heard("linkedin-li") is None
+    assert process.poll() is None
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    eventually(lambda: one.heard("linkedin-li", "expired"), within=60)
+    assert one.stop(process) == 0
+    assert len(one.messages()) == 1
+
+
+@needs_strace
+def test_P12_when_fsync_fails_nothing_counts_as_written_that_is_not(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    trace = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", os.devnull, "-p", str(process.pid), "-e", "inject=fdatasync:error=EIO:when=1..3"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        one.world.expire("agency", "linkedin-li")
+        eventually(lambda: "store.unavailable" in one.log() or one.heard("linkedin-li"))
+    finally:
+        trace.terminate()
+        trace.wait(timeout=10)
+    eventually(lambda: one.heard("linkedin-li", "expired"), within=60)
+    assert process.poll() is None
+    assert one.stop(process) == 0
+    assert one.status()["agency/linkedin-li"] == "expired"
+    plain = [message for message in one.messages() if "may be a repeat" not in message["message"]]
+    assert len(plain) == 1
+
+
+@contextmanager
+def _lying_clock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file whose text moves the wall clock of the processes started meanwhile; the monotonic clock stays true."""
+    file = folder / "clock"
+    file.write_text("+0", encoding="ascii")
+    monkeypatch.setenv("LD_PRELOAD", str(FAKETIME))
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(file))
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    yield file
+
+
+@needs_faketime
+def test_P22_when_the_clock_goes_back_an_hour_polls_and_alerts_go_on(
+    one: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _lying_clock(tmp_path, monkeypatch) as clock:
+        process = one.start()
+        one.await_polls(2)
+        clock.write_text("-1h", encoding="ascii")
+        eventually(lambda: "clock.jumped" in one.log())
+        one.await_polls(3)
+        one.world.expire("agency", "linkedin-li")
+        eventually(lambda: one.heard("linkedin-li", "expired"))
+        assert one.stop(process) == 0
+
+
+@needs_faketime
+def test_P23_when_the_clock_goes_ahead_by_forty_days_nothing_is_called_expired(
+    one: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _lying_clock(tmp_path, monkeypatch) as clock:
+        process = one.start()
+        one.await_polls(2)
+        clock.write_text("+40d", encoding="ascii")  # threads-th has twenty days left in truth
+        eventually(lambda: "clock.jumped" in one.log())
+        one.await_polls(4)
+        clock.write_text("+0", encoding="ascii")
+        eventually(lambda: one.log().count("clock.jumped") >= 2)
+        one.await_polls(2)
+        assert one.stop(process) == 0
+    assert not [message for message in one.messages() if "threads-th" in str(message)]
+    assert one.status() == {"agency/linkedin-li": "valid", "agency/threads-th": "valid"}
+
+
+def test_P07_a_bad_file_changes_nothing_and_the_log_says_why(one: Setting) -> None:
+    process = one.start()
+    good = one.config.read_text(encoding="utf-8")
+    one.config.write_text(good.replace('poll_every = "1s"', 'poll_every = "soon"'), encoding="utf-8")
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reload_refused" in one.log())
+    assert "poll_every" in one.log()
+    one.await_polls(2)
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.heard("linkedin-li", "expired"))
+    assert one.stop(process) == 0
+
+
+def test_A11_only_the_tightest_line_crossed_while_it_was_off_is_said(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(2)
+    assert one.stop(process) == 0
+    one.world.change("agency", "linkedin-li", expires_at=one.world.clock.now() + timedelta(hours=20))
+    process = one.start()
+    eventually(lambda: one.heard("linkedin-li", "expiring_soon"))
+    one.await_polls(2)
+    assert one.stop(process) == 0
+    assert len(one.messages()) == 1
+
+
+def test_A13_an_acknowledgement_and_a_silence_survive_a_kill(one: Setting) -> None:
+    process = one.start()
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.heard("linkedin-li", "expired"))
+    assert one.call("ack", "linkedin-li").returncode == 0
+    assert one.call("silence", "add", "--connection", "*threads-th*", "--for", "1d", "--comment", "moving house").returncode == 0
+    one.stop(process, signal.SIGKILL)
+    process = one.start()
+    one.world.expire("agency", "threads-th")
+    eventually(lambda: one.status()["agency/threads-th"] == "expired")
+    one.await_polls(2)
+    assert "yes" in one.call("status", "--all").stdout or "acknowledged" in one.call("status", "--all").stdout.lower()
+    assert one.heard("threads-th") is None
+    assert one.stop(process) == 0
+
+
+def test_A16_when_the_daemon_is_dead_its_heartbeat_stops(one: Setting) -> None:
+    with in_thread(WebhookReceiver()) as healthchecks:
+        text = one.config.read_text(encoding="utf-8")
+        one.config.write_text(f'{text}\n[heartbeat]\nurl = "{healthchecks.url}ping"\nevery = "1s"\n', encoding="utf-8")
+        process = one.start()
+        eventually(lambda: len(healthchecks.posts) >= 3)
+        one.stop(process, signal.SIGKILL)
+        last = len(healthchecks.posts)
+        time.sleep(0.9)
+        time.sleep(0.9)
+        time.sleep(0.9)  # more than two intervals
+        assert len(healthchecks.posts) <= last + 1  # one may have been on its way
+
+
+def test_A15_without_a_channel_every_place_where_one_looks_says_so(one: Setting) -> None:
+    text = one.config.read_text(encoding="utf-8")
+    head, _, rest = text.partition("[[channels]]")
+    one.config.write_text(head + "[[sources]]" + rest.partition("[[sources]]")[2], encoding="utf-8")
+    checked = one.call("config", "check")
+    assert checked.returncode == 0
+    assert "channel" in (checked.stdout + checked.stderr).lower()
+    process = one.start()
+    assert "config.warning" in one.log()
+    assert "nobody will be told" in one.log()
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.status()["agency/linkedin-li"] == "expired")
+    assert one.stop(process) == 0
+    explained = one.call("alerts", "--json").stdout
+    assert "No channel is configured." in explained
