@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 LINES = (timedelta(hours=24), timedelta(hours=12), timedelta(hours=6), timedelta(0))
 """Before the expiry, the widest first; the last one is the expiry itself."""
@@ -31,12 +32,18 @@ class Life:
         """Of the token it has now."""
         return self.tokens[-1][1]
 
-    def crossings(self, until: datetime) -> Iterator[tuple[int, int, datetime]]:
-        """Token, line and instant of every line that was crossed before the token was renewed, or the story ended."""
+    def crossings(
+        self, until: datetime, *, noticed: Callable[[datetime], datetime] | None = None
+    ) -> Iterator[tuple[int, int, datetime]]:
+        """Token, line and instant of every line that was crossed before the token was renewed, or the story ended.
+
+        With `noticed`, which tells when a renewal is noticed at the latest, also what the old date crossed until then.
+        """
         for number, (begun, expires_at) in enumerate(self.tokens):
             renewed = self.tokens[number + 1][0] if number + 1 < len(self.tokens) else until
+            last = renewed if noticed is None else noticed(renewed)
             for line, before in enumerate(LINES):
-                if begun < expires_at - before < renewed:
+                if begun < expires_at - before < last:
                     yield number, line, expires_at - before
 
 
@@ -110,14 +117,20 @@ def judge(lives: Sequence[Life], said: Sequence[Said], doubts: Sequence[Doubt], 
                     violations.append(
                         f"{life.external_id}: the line {LINES[line]} of {crossed:%d %H:%M} was not said by {deadline:%d %H:%M}"
                     )
-        violations += _false(life, mine, until)
+        violations += _false(life, mine, until, partial(_noticed, life, doubts, late))
     violations += [f"{name} is nobody's" for name in by_name]
     return Told(lines=lines, said=len(said), violations=violations)
 
 
-def _false(life: Life, mine: Sequence[Said], until: datetime) -> Iterator[str]:
+def _noticed(life: Life, doubts: Sequence[Doubt], late: timedelta, renewed: datetime) -> datetime:
+    """By when a renewal is known: at the next poll, or at the first one after the doubt."""
+    mine = (each for each in doubts if each.source in (None, life.source))
+    return max([renewed, *(each.end for each in mine if each.begin - late <= renewed <= each.end)]) + late
+
+
+def _false(life: Life, mine: Sequence[Said], until: datetime, noticed: Callable[[datetime], datetime]) -> Iterator[str]:
     """Said too early, or twice for one token."""
-    crossed = list(life.crossings(until))
+    crossed = list(life.crossings(until, noticed=noticed))
     counts: Counter[tuple[int, int]] = Counter()
     for each in mine:
         if each.line is None:

@@ -21,6 +21,12 @@ class Pruned:
     connections: int
     polls: int
     rollups: int
+    attempts: int = 0
+    """Of the many that one delivery took while its channel was down."""
+
+
+FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
+"""So many of a delivery's failed attempts are kept: a channel that is down for days is tried hundreds of times."""
 
 
 def prune(conn: Connection, now: datetime, *, history: timedelta, polls_kept: timedelta) -> Pruned:
@@ -38,7 +44,15 @@ def prune(conn: Connection, now: datetime, *, history: timedelta, polls_kept: ti
         connections=_prune_connections(conn, before),
         polls=gone,
         rollups=rollups,
+        attempts=_thin_attempts(conn),
     )
+
+
+def _thin_attempts(conn: Connection) -> int:
+    """The failed attempts between a delivery's first and last ones. What says who has a message already stays."""
+    many = exists().where(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts - LAST_ATTEMPTS > attempts.c.number)
+    failed = attempts.c.outcome == "failed", attempts.c.number > FIRST_ATTEMPTS
+    return conn.execute(delete(attempts).where(*failed, many)).rowcount
 
 
 def _prune_alerts(conn: Connection, before: datetime) -> int:

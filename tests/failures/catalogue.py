@@ -70,12 +70,14 @@ def results() -> dict[str, dict[str, str]]:
 
 
 def record(stats: Mapping[str, Sequence[Any]]) -> None:
-    """Keep what a run of the whole suite came to, row by row: one failed or skipped test spoils its row."""
+    """Keep what a run came to, row by row: one failed or skipped test spoils its row. Rows that did not run keep their record."""
     worst: dict[str, str] = {}
     for outcome in ("passed", "skipped", "failed", "error"):
         for report in stats.get(outcome, ()):
             for number in numbers_in(report.nodeid.rpartition("::")[2]):
                 worst[number] = outcome
     today = datetime.now(UTC).date().isoformat()
-    told = {number: {"result": worst[number], "date": today} for number in sorted(worst)}
+    before = results() if RESULTS.exists() else {}
+    told = before | {number: {"result": result, "date": today} for number, result in worst.items()}
+    told = {row.number: told[row.number] for row in rows() if row.number in told}
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -6,13 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from monitor.errors import StoreError
-from monitor.store import Store, backup, meta, migrate, revisions, sqlite_file
+from monitor.store import Store, backup, meta, migrate, outbox, retention, revisions, sqlite_file
 from monitor.store.engines import parse_url
+from monitor.store.schema import attempts
+from tests.delivering import numbered, queue
 
 AT = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def older(path: Path, revision: str = "0001") -> Store:
@@ -127,3 +130,18 @@ def test_a_file_is_used_again_where_rows_were_deleted_and_shrinks_when_asked(tmp
         assert path.with_name("monitor.db-wal").stat().st_size == 0
         with store.write() as conn:
             meta.set(conn, "still", "works")
+
+
+def test_of_many_failed_attempts_the_first_and_the_last_stay_and_who_has_it_already_is_not_forgotten(store: Store) -> None:
+    queue(store, numbered(1, at=AT))
+    with store.write() as conn:
+        for number in range(1, 61):
+            claimed = outbox.claim(conn, channel="ops", owner="me", now=AT, lease=HOUR, limit=9)
+            reached = ["somebody"] if number == 30 else []
+            ids = [each.delivery_id for each in claimed]
+            outbox.mark_failed(conn, ids, "me", AT, next_attempt_at=AT, detail="503", reached=reached)
+        gone = retention.prune(conn, AT, history=400 * DAY, polls_kept=30 * DAY)
+        rows = conn.execute(select(attempts.c.number, attempts.c.outcome)).all()
+    assert gone.attempts == 60 - 5 - 21
+    assert sorted(row.number for row in rows if row.outcome == "failed") == [*range(1, 6), *range(40, 61)]
+    assert [row.number for row in rows if row.outcome == outbox.REACHED] == [30]

@@ -1,0 +1,155 @@
+"""What is said without the store: when, how often, to whom, and what is written down afterwards. On a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from monitor.blindness import Blindness, patience
+from monitor.config import ChannelConfig
+from monitor.model import Event
+from monitor.notifier import Notifier
+from monitor.store import Store, alerts, outbox
+from tests.delivering import QUICK, channel
+from tests.fakes import ManualClock
+from tests.receivers import Reply, WebhookReceiver
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+PROBLEM = "The database cannot be reached."
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as made:
+        yield made
+
+
+class Watch:
+    """A blindness whose seconds are the test's."""
+
+    def __init__(self, store: Store, clock: ManualClock, *channels: ChannelConfig) -> None:
+        self.passed, self._clock = 0.0, clock
+        self.notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+        self.blindness = Blindness(store=store, clock=clock, speaker=self.notifier, monotonic=lambda: self.passed)
+        self.blindness.expect([20 * SECOND], channels)
+
+    async def dark(self, span: timedelta) -> None:
+        """The store is away for so long."""
+        for _ in range(span // SECOND):
+            self._pass(SECOND)
+            self.blindness.failed(PROBLEM)
+            await self.blindness.look()
+
+    async def light(self, span: timedelta = 3 * SECOND) -> None:
+        """The store works."""
+        for _ in range(span // SECOND):
+            self._pass(SECOND)
+            self.blindness.worked()
+            await self.blindness.look()
+
+    def _pass(self, span: timedelta) -> None:
+        self.passed += span.total_seconds()
+        self._clock.advance(span)
+
+
+def kept(store: Store) -> list[tuple[Event, str | None]]:
+    with store.read() as conn:
+        return sorted((row.alert.event, row.note) for row in alerts.list_alerts(conn))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [([15 * MINUTE], 5 * MINUTE), ([MINUTE, HOUR], 3 * MINUTE), ([SECOND], 5 * SECOND), ([], 5 * MINUTE)],
+)
+def test_patience_is_three_of_the_shortest_intervals_within_bounds(intervals: list[timedelta], expected: timedelta) -> None:
+    assert patience(intervals) == expected
+
+
+async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_the_store(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver
+) -> None:
+    watch = Watch(store, clock, channel(receiver.apprise_url()))
+    await watch.dark(59 * SECOND)
+    assert receiver.received == []
+    await watch.dark(10 * MINUTE)
+    (blind,) = receiver.received
+    assert f"The monitor is blind: its database has been away for 1 minute. {PROBLEM}" in blind.text
+    assert "database" in blind.text
+    await watch.light()
+    with store.read() as conn:
+        assert outbox.pending_counts(conn) == {"ops": 1}
+    assert kept(store) == [(Event.MONITOR_PROBLEM, "Said without the database, on ops."), (Event.MONITOR_RECOVERED, None)]
+    await watch.notifier.drain(5 * SECOND)
+    assert "goes on watching" in receiver.received[1].text
+    await watch.light(MINUTE)
+    assert len(receiver.received) == 2
+
+
+async def test_a_database_that_comes_and_goes_is_told_once_an_hour(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver
+) -> None:
+    watch = Watch(store, clock, channel(receiver.apprise_url()))
+    for _ in range(6):
+        await watch.dark(2 * MINUTE)
+        await watch.light(3 * MINUTE)
+    assert len([each for each in receiver.received if "is blind" in each.text]) == 1
+    await watch.light(31 * MINUTE)
+    await watch.dark(2 * MINUTE)
+    assert len([each for each in receiver.received if "is blind" in each.text]) == 2
+
+
+async def test_a_short_absence_and_a_process_that_was_stopped_are_not_told(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver
+) -> None:
+    watch = Watch(store, clock, channel(receiver.apprise_url()))
+    await watch.dark(30 * SECOND)
+    await watch.light()
+    watch.passed += 10 * HOUR.total_seconds()
+    await watch.dark(30 * SECOND)
+    assert receiver.received == []
+
+
+async def test_who_does_not_take_it_is_asked_again_each_minute_and_hears_no_end_of_what_it_never_heard(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver
+) -> None:
+    with WebhookReceiver() as down:
+        down.reply = Reply(status=503)
+        watch = Watch(store, clock, channel(receiver.apprise_url()), channel(down.apprise_url(), "down"))
+        await watch.dark(4 * MINUTE + SECOND)
+        assert (len(receiver.received), len(down.received)) == (1, 4)
+        await watch.light()
+    with store.read() as conn:
+        assert outbox.pending_counts(conn) == {"ops": 1}
+
+
+@pytest.mark.parametrize(
+    ("of_first", "told"),
+    [
+        ({}, ["first"]),
+        ({"events": frozenset({Event.EXPIRED})}, ["last"]),
+        ({"sources": frozenset({"elsewhere"})}, ["first"]),
+    ],
+)
+async def test_it_goes_where_the_monitors_own_troubles_go(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver, of_first: dict[str, Any], told: list[str]
+) -> None:
+    with WebhookReceiver() as last:
+        channels = channel(receiver.apprise_url(), "first", **of_first), channel(last.apprise_url(), "last", fallback=True)
+        watch = Watch(store, clock, *channels)
+        await watch.dark(2 * MINUTE)
+        assert [name for name, each in (("first", receiver), ("last", last)) if each.received] == told
+
+
+async def test_who_loses_the_database_to_another_daemon_says_that_it_is_in_good_hands(
+    store: Store, clock: ManualClock, receiver: WebhookReceiver
+) -> None:
+    watch = Watch(store, clock, channel(receiver.apprise_url()))
+    await watch.blindness.hand_over()
+    assert kept(store) == []
+    await watch.dark(2 * MINUTE)
+    await watch.blindness.hand_over()
+    await watch.notifier.drain(5 * SECOND)
+    assert "Another token-monitor is active now" in receiver.received[1].text
