@@ -173,6 +173,9 @@ def run_lives(folder: Path, database: str, *, kills: int, seed: int) -> Findings
     """So many lives on this database, then one that settles, and what the oracle says of it all."""
     turner = new_world(random.Random(seed))
     with setting(folder, turner.world, database=database, top=TOP) as made, Zygote(made) as zygote:
+        first = zygote.start()
+        made.await_polls(2)  # what vanishes before it was ever seen is nobody's loss
+        assert zygote.end(first, signal.SIGTERM) == 0, made.log()[-4000:]
         live(zygote, turner, kills=kills)
         pid = zygote.start()
         made.await_polls(4)

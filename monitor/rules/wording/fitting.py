@@ -55,7 +55,12 @@ def fit(message: Message, profile: Profile) -> tuple[Part, ...]:
     """The message in as few parts as the channel's limits allow, in order; every alert settled by exactly one. Never raises."""
     if profile.markup is Markup.MAIL:
         return _mails(message, profile)
-    return _Fitting(message, profile).parts()
+    room = profile.limits.body
+    # A word that cannot be broken may still be longer than the room: then a cut is better than a refusal.
+    return tuple(
+        part if len(part.body) <= room else replace(part, body=text.clip(part.body, room))
+        for part in _Fitting(message, profile).parts()
+    )
 
 
 def thread_headers(items: Sequence[Item]) -> dict[str, str]:
