@@ -70,8 +70,8 @@ class Sender:
         thread = threading.Thread(
             target=_settle, args=(loop, future, work), name=f"monitor-channel-{self._channel.name}", daemon=True
         )
+        thread.start()  # may fail where memory runs out: then nothing is under way
         self._running, self._started = future, loop.time()
-        thread.start()
         return await asyncio.wait_for(asyncio.shield(future), within)
 
 
