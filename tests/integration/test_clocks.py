@@ -162,13 +162,15 @@ def test_P25_quiet_hours_end_by_the_wall_in_both_nights_in_which_clocks_change(
 def test_P10_P22_P23_P25_P35_days_with_jumps_sleep_and_outages_miss_no_line_and_stay_level(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The quick version of `python -m benchmarks.soak`: three days, with a look every twenty minutes."""
-    plan = Plan(days=3, tick=timedelta(minutes=20), poll_every="1h")
+    """The quick version of `python -m benchmarks.soak`: three days, with a look every half hour."""
+    plan = Plan(days=3, tick=timedelta(minutes=30), poll_every="1h")
     soaked = Soak(plan, tmp_path).run()
     with capsys.disabled():
         print(f"\n{plan.days} simulated days in {soaked.seconds:.0f} s: {soaked.figures()}")  # noqa: T201
     assert soaked.told.violations == []
-    assert soaked.told.lines > 50
+    assert soaked.told.lines > 40
     assert soaked.troubles == []
-    assert max(soaked.figures()["descriptors"]) - min(soaked.figures()["descriptors"]) <= 8  # kept-alive connections come and go
-    assert soaked.slope < 4 * 2**20, "over so few days caches still fill; thirty are measured by the program"
+    first, last = soaked.settled[0], soaked.settled[-1]
+    assert last.descriptors <= first.descriptors + 8, "but for idle connections"
+    # Over so few days caches still fill; the program measures the slope of thirty.
+    assert last.resident - first.resident < 16 * 2**20
