@@ -10,7 +10,8 @@ import asyncio
 import ctypes
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Final
 LOOK_EVERY: Final = timedelta(seconds=10)
 GROWN: Final = 6 * 1024 * 1024
 """So many bytes more than after the last time are worth giving back."""
+
+BIG: Final = 5000
+"""Connections from which on it is worth holding collections back."""
 
 _STATM = Path("/proc/self/statm")
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # malloc.h
@@ -41,8 +45,29 @@ def settle() -> None:
 
 
 def give_back() -> None:
-    """Return what is free to the system, where the C library can: a few milliseconds, without the interpreter's lock."""
+    """Collect what is garbage, and return what is free to the system."""
     gc.collect()
+    trim()
+
+
+@contextmanager
+def uninterrupted(count: int) -> Iterator[None]:
+    """No garbage collection while so many connections are gone through.
+
+    They make no cycles, and one collection in the middle of them holds up every thread for a tenth of a second.
+    """
+    if count < BIG or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def trim() -> None:
+    """Return what is free to the system, where the C library can: a few milliseconds, without the interpreter's lock."""
     library = _library()
     if library is not None:
         library.malloc_trim(0)

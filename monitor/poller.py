@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection
 
+from monitor import memory
 from monitor.clock import Clock
 from monitor.config import SourceConfig
 from monitor.gaps import record_gap
@@ -23,7 +24,7 @@ from monitor.provider import Provider
 from monitor.reach import judge_source, record_reach
 from monitor.recorder import ChannelSettings, Listed, Recorded, record_lists
 from monitor.rules import schedule
-from monitor.store import Store, memory, polls, probes, scopes, sources
+from monitor.store import Store, polls, probes, scopes, sources
 from monitor.store.together import Together
 
 log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class Poller:
         big = report.listed >= memory.BIG
         del report, poll
         if big:
-            await self._store.run_read(memory.give_back)
+            await self._store.run_read(memory.trim)
         return recorded
 
     async def _write(self, source: SourceConfig, poll: Poll) -> Recorded:

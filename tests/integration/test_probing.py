@@ -44,7 +44,7 @@ class Platform:
         self.at_once = self.most_at_once = 0
 
     async def poll(self) -> PollReport:
-        raise NotImplementedError
+        raise AssertionError("nothing here polls")
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         assert scope is None

@@ -16,12 +16,12 @@ from sqlalchemy import event
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
+from monitor.memory import uninterrupted
 from monitor.model import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
 from monitor.poller import Poll, record_poll
 from monitor.providers import postpost_list
 from monitor.rules import listing
 from monitor.store import Store, connections, listings
-from monitor.store.memory import uninterrupted
 from tests.cycle import Cycle, count_rows, running
 from tests.factories import NOW, make_snapshot
 from tests.fakes import ManualClock

@@ -195,13 +195,13 @@ def names_the_missing_credential(base_url: str) -> None:
     call("systemctl", "stop", UNIT)
     write_config(base_url)
     key = Path("/etc/token-monitor/credentials/postpost")
-    key.rename("/root/postpost")
+    away = key.rename(CONFIG.with_name("postpost-taken-away"))
     call("systemctl", "start", UNIT)
     eventually(lambda: shown("ActiveState") == "failed", "failed without its credential")
     expect((shown("ExecMainStatus"), shown("NRestarts")), ("2", "0"), "exit status and restarts")
     assert "needs the systemd credential postpost" in journal(), "the journal does not name the credential"
     fact("a missing credential: exit status 2 with its name, not restarted")
-    Path("/root/postpost").rename(key)
+    away.rename(key)
 
 
 def ends_a_crash_loop(base_url: str) -> None:
