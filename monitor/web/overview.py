@@ -18,6 +18,7 @@ from monitor.rules.advice import advice, source_advice
 from monitor.store import acks, connection_pages, connections, sources
 from monitor.store.connection_pages import Coming, Counted, Order, Wanted
 from monitor.store.connections import ConnectionRow
+from monitor.views.channels import channel_views
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.quieted import Quieted
 from monitor.views.sources import SourceView, source_views
@@ -109,14 +110,16 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     asked, rows, total = _listed(conn, asked, counted)
     summary = _summary(counted)
     told = list(_told(views))
+    mute = [channel for channel in channel_views(conn, config) if channel.problem]
     everything = Wanted(sources=sorted(known))
     return {
-        "headline": _headline(summary, told, _acked(conn, reader), views),
+        "headline": _headline(summary, told, _acked(conn, reader), views, broken=sum(channel.broken for channel in mute)),
         "summary": summary,
         "share": _parts(Counter({status: summary[status] for status in Status})),
         "cards": _cards(conn, config, counted, reader),
         "hidden_cards": max(0, len(list(_troubles(counted))) - MOST_CARDS),
         "told": told,
+        "mute": mute,
         "timeline": charts.timeline(kept.coming(conn, everything, now=now), now=now),
         "by_source": _bars(counted, "source", views),
         "by_platform": _bars(counted, "platform"),
@@ -174,7 +177,7 @@ def _acked(conn: Connection, reader: Reader) -> int:
     return sum(reader.view(row).acked for row in rows)
 
 
-def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views: list[SourceView]) -> Headline:
+def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views: list[SourceView], *, broken: int) -> Headline:
     total = sum(summary.values())
     bad = {status: number for status, number in summary.items() if number and status.severity is Severity.CRITICAL}
     now, soon = sum(bad.values()), summary[Status.EXPIRING_SOON]
@@ -182,16 +185,21 @@ def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views
     if now:
         words = ", ".join(f"{number:,} {status}" for status, number in sorted(bad.items(), key=lambda item: -item[0].rank))
         more.append(f"{words}.".replace("_", " "))
-    if soon and now:
-        more.append(f"{soon:,} more will run out soon.")
+    if soon and (now or broken):
+        more.append(f"{soon:,} {'more ' if now else ''}will run out soon.")
     if acked:
         more.append(f"{acked:,} {'is' if acked == 1 else 'are'} acknowledged.")
+    unheard = f"{broken:,} channel{' refuses' if broken == 1 else 's refuse'} every alert."
+    if broken and now:
+        more.append(unheard)
     if not now and not soon and total:
         unknown = summary[Status.UNKNOWN]
         doubt = f", {unknown:,} of them without evidence either way" if unknown else ""
         more.append(f"{total:,} connection{' is' if total == 1 else 's are'} fine{doubt}.")
     if now:
         return Headline(tone="bad", text=f"{now:,} connection{' needs' if now == 1 else 's need'} you now.", more=tuple(more))
+    if broken:
+        return Headline(tone="bad", text=unheard, more=tuple(more))
     if soon:
         text = f"{soon:,} connection{' needs' if soon == 1 else 's need'} you soon."
         return Headline(tone="soon", text=text, more=tuple(more))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from monitor.model import HistoryKind, Status
-from monitor.store import Store, connections, history, incidents, silences
+from monitor.store import Store, channel_states, connections, history, incidents, silences
 from monitor.web.actions import literal
 from monitor.web.rendering import connection_link
 from tests.command_line import add_source
@@ -141,6 +141,23 @@ async def test_the_headline_answers_whether_there_is_something_to_do(site: Serve
     page = await read(site, "/")
     assert "1 connection needs you now. 1 expired. 1 more will run out soon." in page.words
     assert "1 connection needs you now." in page.words.split("·")[0]  # the title says it too
+
+
+async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Served, store: Store) -> None:
+    for name in ("agency", "north", "south", "studio"):
+        add_source(store, name, [make_state(external_id=name)], now=NOW)
+    with store.write() as conn:
+        channel_states.note_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
+    page = await read(site, "/")
+    assert "Nothing to do." in page.words  # it is tried again by itself
+    assert "1 channel cannot be heard now night It did not answer." in page.words
+    with store.write() as conn:
+        channel_states.note_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
+    page = await read(site, "/")
+    assert "1 channel refuses every alert." in page.words
+    assert "Nothing to do." not in page.words
+    assert "night 404 from the webhook." in page.words
+    assert "It refuses for good: put its address right and reload." in page.words
 
 
 async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> None:
