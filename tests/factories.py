@@ -44,7 +44,7 @@ def make_state(**over: Any) -> ConnectionState:
     `status` moves token and verdict together; names that are no fields of ConnectionState go to the snapshot.
     """
     status = over.pop("status", Status.VALID)
-    own = {name: over.pop(name) for name in list(over) if name in ConnectionState.__dataclass_fields__}
+    own = {name: over.pop(name) for name in list(over) if name in ConnectionState.__struct_fields__}
     snapshot = own.pop("snapshot", None) or make_snapshot(**over)
     values: dict[str, Any] = {
         "snapshot": snapshot,

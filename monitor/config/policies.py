@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.config.durations import format_duration
@@ -12,6 +12,7 @@ from monitor.config.reading import Loc, Reading
 from monitor.config.schema import Level, Levels
 from monitor.config.wording import found, suggestion
 from monitor.model import Policy
+from monitor.model.records import replace
 from monitor.rules.advice import PLATFORM_NAMES
 from monitor.rules.platforms import canonical
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.model.records import Record
 from monitor.model.seen import Snapshot
 from monitor.model.words import HistoryKind, ProbeFinding, ProbeStatus, Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenState:
+class TokenState(Record, frozen=True, kw_only=True):
     """The token axis as the rules last judged it."""
 
     status: Status
@@ -27,8 +26,7 @@ class TokenState:
     flags: frozenset[str] = frozenset()  # side notes of the rule that spoke: conflict, stale_date, low_confidence, ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeState:
+class ProbeState(Record, frozen=True, kw_only=True):
     """The probe axis: what the platform itself answers."""
 
     status: ProbeStatus = ProbeStatus.UNPROBED
@@ -39,8 +37,7 @@ class ProbeState:
     ever_ok: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Record, frozen=True, kw_only=True):
     """What we hold to be true of a connection, and why."""
 
     status: Status
@@ -50,8 +47,7 @@ class Verdict:
     flags: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionState:
+class ConnectionState(Record, frozen=True, kw_only=True):
     """All that is remembered of one connection: the last snapshot, both axes, and the verdict merged from them."""
 
     snapshot: Snapshot
@@ -66,8 +62,7 @@ class ConnectionState:
     recheck_at: datetime | None = None  # from this instant on a poll must judge again even where nothing else changed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryEntry:
+class HistoryEntry(Record, frozen=True, kw_only=True):
     """One thing that changed in a connection's history."""
 
     kind: HistoryKind
@@ -78,8 +73,7 @@ class HistoryEntry:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Record, frozen=True, kw_only=True):
     """The thresholds in force for one connection (source + platform, source, platform, policy; key by key)."""
 
     expiring_within: timedelta = timedelta(days=7)

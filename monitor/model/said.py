@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from monitor.model.records import Record, field
 from monitor.model.words import Event, ProviderKind, Severity, Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Record, frozen=True, kw_only=True):
     """Somebody knows. Quietens an incident until it gets worse than this, recovers, or the date passes."""
 
     status: Status  # what was acknowledged
@@ -19,8 +18,7 @@ class Ack:
     comment: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(Record, frozen=True, kw_only=True):
     """What an open incident has said so far: the memory that keeps a restart from repeating itself."""
 
     status: Status
@@ -29,8 +27,7 @@ class Said:
     reminders: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class Alert(Record, frozen=True, kw_only=True):
     """What is to be said, once: everything that routing and wording need, so that a message can be written later.
 
     Either a connection is described (external_id set), or a source, or the monitor itself (source empty). Holds no secret.

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from monitor.model.records import Record
 from monitor.model.words import PollOutcome, Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh:
+class Refresh(Record, frozen=True, kw_only=True):
     """What a provider tells about its own token refreshes (Postbreeze). All instants aware UTC."""
 
     connected_at: datetime | None = None
@@ -20,16 +20,14 @@ class Refresh:
     error_status: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastError:
+class LastError(Record, frozen=True, kw_only=True):
     """The last posting error that a provider reports. Not a credential verdict."""
 
     message: str
     occurred_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Record, frozen=True, kw_only=True):
     """What one poll saw of one connection. Texts are cleaned (no control characters) and capped at 256 characters."""
 
     external_id: str
@@ -59,8 +57,7 @@ class Snapshot:
         return self.display_name or self.username or self.external_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class Unreadable(Record, frozen=True, kw_only=True):
     """A row that could not be read. It costs one row: that connection keeps its last verdict."""
 
     external_id: str | None
@@ -110,8 +107,7 @@ class PollReport:
         return sum(len(scope.snapshots) + len(scope.unreadable) for scope in self.scopes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeAnswer:
+class ProbeAnswer(Record, frozen=True, kw_only=True):
     """What a test-connection call answered, before any judgement."""
 
     http_status: int

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from monitor.errors import ProviderError, ProviderRateLimited, ProviderScopeRefused, ProviderUnauthorized, ProviderUnreachable
 from monitor.model import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable, Word
+from monitor.model.records import replace
 from monitor.providers.api import Api
 
 T = TypeVar("T")

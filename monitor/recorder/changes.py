@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.model import ConnectionState, HistoryEntry, Status
+from monitor.model.records import Record
 from monitor.recorder.outgoing import ChannelSettings, Recorded, queue
 from monitor.recorder.speaking import Subject, speak
 from monitor.rules import transitions
@@ -17,8 +17,7 @@ from monitor.store import connections, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, Keep, NewConnection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Record, frozen=True, kw_only=True):
     """One connection whose state changed, or that is new (before and row None)."""
 
     row: int | None = None

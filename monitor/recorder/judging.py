@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.model import ConnectionState, HistoryEntry, HistoryKind, ProbeState, Snapshot
+from monitor.model.records import replace
 from monitor.recorder.changes import Change
 from monitor.recorder.comparing import Compared
 from monitor.rules import lifecycle

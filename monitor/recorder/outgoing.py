@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from sqlalchemy import Connection
 
 from monitor.model import Alert, Event
+from monitor.model.records import Record
 from monitor.rules import routing
 from monitor.store import alerts, outbox
 
@@ -63,8 +64,7 @@ class Recorded:
         self.unrouted += other.unrouted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
+class Spoken(Record, frozen=True, kw_only=True):
     """One alert to go out."""
 
     alert: Alert

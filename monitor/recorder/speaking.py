@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.model import Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
+from monitor.model.records import Record, replace
 from monitor.recorder.outgoing import ChannelSettings, Spoken, new_alert_id
 from monitor.rules import alerting, holds, reminders, silences, transitions
 from monitor.rules.alerting import AlertReason
@@ -22,8 +23,7 @@ OUTAGE = "outage:"
 """Subject of a source's incident about one platform: many of its connections are refused at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Record, frozen=True, kw_only=True):
     """A connection that may want to speak, before and after what happened (the same twice where only time passed)."""
 
     row: int
@@ -72,14 +72,15 @@ def speak(
     outcome = _Outcome()
     for subject in subjects:
         _decide(subject, around, outcome)
-    outbox.skip_escalations(conn, [each.alert.incident for each in outcome.spoken if each.heard is not None], now)
+    over = [each.alert.incident for each in outcome.spoken if each.heard is not None]
+    called_off = outbox.skip_escalations(conn, over, now)
     incidents.open_incidents(conn, outcome.opened, now)
     incidents.unacknowledge(conn, outcome.unacknowledged)
     history.append_many(conn, outcome.noticed)
     incidents.note_said_many(conn, outcome.noted)
     incidents.plan_looks(conn, outcome.looks)
     incidents.close_many(conn, outcome.closed, now)
-    heard = incidents.heard(conn, [each.alert.incident for each in outcome.spoken if each.heard is not None])
+    heard = incidents.heard(conn, over) if called_off else around.heard  # whose escalation was called off was not told
     return [
         each if each.heard is None else replace(each, heard=frozenset(heard.get(each.alert.incident, {})))
         for each in outcome.spoken

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.model import Policy, ProviderKind
+from monitor.model.records import Record
 
 CLOCK_SUSPECT_ABOVE = 120.0
 """Seconds between the server's Date and our clock from which on people are told."""
@@ -17,8 +17,7 @@ LATER_BY = timedelta(hours=1)
 """A date moved later only when it moved by more than this: clocks and coarse spans wobble by less."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Record, frozen=True, kw_only=True):
     """One judgement's circumstances. One `now` for the whole cycle."""
 
     now: datetime

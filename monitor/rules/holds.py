@@ -6,18 +6,17 @@ nothing is left to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.model import Ack, ConnectionState, Policy, ProbeFinding, Status
+from monitor.model.records import Record
 from monitor.rules.alerting import AlertReason
 
 SUMMARY_EVERY = timedelta(hours=1)
 """A flapping connection says its net change at most this often."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Record, frozen=True):
     """Something is kept back, and until when."""
 
     why: str
@@ -26,8 +25,7 @@ class Hold:
     """None: until something changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class Circumstances(Record, frozen=True, kw_only=True):
     """What is known around a connection when it wants to speak."""
 
     now: datetime

@@ -5,10 +5,10 @@ Each step takes the state before and gives the state after. Equal states mean th
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.model import ConnectionState, ProbeAnswer, ProbeFinding, ProbeState, Snapshot, Status, TokenState, Verdict
+from monitor.model.records import replace
 from monitor.rules import lifetimes, probes, token
 from monitor.rules.context import LATER_BY, Context
 from monitor.rules.verdict import Axes, merge

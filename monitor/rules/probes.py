@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.model import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.model.records import Record, replace
 
 _UNKNOWN_PLATFORM = re.compile(r"^\s*unknown platform\b", re.IGNORECASE)
 _MTPROTO = re.compile(r"invalid bot connection", re.IGNORECASE)
@@ -22,8 +23,7 @@ _REVOKED = re.compile(r"revoked|not authorized|has not authorized|deauthorized|a
 _TRANSIENT = re.compile(r"rate[ -]?limit|\b429\b|timed?[ -]?out|\bECONN|\b5\d\d\b|temporar", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Record, frozen=True):
     """One answer with what matters around it."""
 
     answer: ProbeAnswer

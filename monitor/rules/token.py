@@ -7,10 +7,10 @@ Read TOKEN_RULES from top to bottom: the first rule that speaks wins. The tuple 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.model import Refresh, Snapshot, Status, TokenState, Word
+from monitor.model.records import Record
 from monitor.rules import lifetimes
 from monitor.rules.context import LATER_BY, Context
 
@@ -21,8 +21,7 @@ REFRESH_FAILURES_BEFORE_WARNING = 3
 """Polls in a row with a refresh that fails for a passing reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record, frozen=True):
     """What a rule concludes, and the flags that people should see beside it."""
 
     status: Status
@@ -31,8 +30,7 @@ class Finding:
     flags: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Record, frozen=True, kw_only=True):
     """One row of a list, with what was concluded before and what follows from its dates."""
 
     snapshot: Snapshot

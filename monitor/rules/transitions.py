@@ -83,6 +83,8 @@ def _handle(name: str | None) -> str | None:
 
 def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> HistoryEntry | None:
     """User names are compared; display names only where neither answer has a user name (private channels)."""
+    if before.username == after.username and before.display_name == after.display_name:
+        return None
     old, new = before.username, after.username
     if _handle(old) is None and _handle(new) is None:
         old, new = before.display_name, after.display_name
@@ -94,7 +96,7 @@ def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> HistoryEntry |
 def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
     """Only between two healthy observations: an empty list beside an error is no loss of permissions."""
     old, new = before.snapshot.scopes, after.snapshot.scopes
-    if old is None or new is None or set(old) == set(new):
+    if old == new or old is None or new is None or set(old) == set(new):
         return None
     if before.verdict.status.needs_attention or after.verdict.status.needs_attention:
         return None

@@ -6,9 +6,9 @@ Read VERDICT_RULES from top to bottom: the first rule that speaks wins.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from monitor.model import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
+from monitor.model.records import Record
 from monitor.rules.token import Finding
 
 _BY_PROBE = {
@@ -18,8 +18,7 @@ _BY_PROBE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
+class Axes(Record, frozen=True, kw_only=True):
     """What the verdict is merged from."""
 
     token: TokenState

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +10,14 @@ from sqlalchemy import Connection, Row, func, select
 
 from monitor.errors import StoreError
 from monitor.model import Alert, Event
+from monitor.model.records import Record
 from monitor.store.bulk import insert_columns
 from monitor.store.codec import decode_alert, encode_alert
 from monitor.store.schema import alerts
 from monitor.store.sql import chunked, rows_by_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertRow:
+class AlertRow(Record, frozen=True, kw_only=True):
     """A stored alert."""
 
     alert: Alert

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
@@ -29,7 +28,7 @@ def _duration(value: int | str) -> timedelta:
     return value * _MICROSECOND if isinstance(value, int) else msgspec.convert(value, timedelta)
 
 
-_FIELDS = frozenset(each.name for each in fields(Alert))
+_FIELDS = frozenset(Alert.__struct_fields__)
 
 
 @cache

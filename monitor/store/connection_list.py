@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from monitor.model import ConnectionState, ProbeStatus, ProviderKind, Status, connection_id
+from monitor.model.records import Record
 from monitor.store.connection_rows import decode_state
 from monitor.store.schema import cohorts, connections, scopes, sources
 from monitor.store.sql import chunked
@@ -20,8 +20,7 @@ _PROBED = (ProbeStatus.OK, ProbeStatus.FAILING)
 _RANK = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionRow:
+class ConnectionRow(Record, frozen=True, kw_only=True):
     """One connection with what the store knows around its state."""
 
     id: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from monitor.model import (
@@ -17,6 +19,7 @@ from monitor.model import (
     Verdict,
     Word,
 )
+from monitor.model.records import Record
 from monitor.rules.schedule import cohort_of
 
 # A dict lookup costs a tenth of calling the Enum class, and every row needs four.
@@ -26,113 +29,125 @@ PROBE = {each.value: each for each in ProbeStatus}
 FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
 
 
+class _Columns:
+    """The columns that one record decides: each by its field."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.names = tuple(fields)
+        self._read: Callable[[Any], tuple[Any, ...]] = attrgetter(*fields.values())
+
+    def encode(self, record: object) -> dict[str, Any]:
+        """All of them. The column types do the rest."""
+        return dict(zip(self.names, self._read(record), strict=True))
+
+    def differing(self, before: object, after: object) -> dict[str, Any]:
+        """Those in which two records differ, as the second says."""
+        if before is after or before == after:
+            return {}
+        old, new = self._read(before), self._read(after)
+        return {name: now for name, was, now in zip(self.names, old, new, strict=True) if now is not was and now != was}
+
+
+_REST = _Columns({"missing": "missing", "recheck_at": "recheck_at", "next_change_at": "next_change_at", "stage": "stage"})
+_VERDICT = _Columns({"status": "status", "reason": "reason", "message": "message", "since": "since", "flags": "flags"})
+_TOKEN = _Columns(
+    {
+        "token_status": "status",
+        "token_reason": "reason",
+        "token_message": "message",
+        "token_expires_at": "expires_at",
+        "token_crossed_at": "crossed_at",
+        "token_issued_at": "issued_at",
+        "token_refresh_failures": "refresh_failures",
+        "token_flags": "flags",
+    }
+)
+_PROBE = _Columns(
+    {
+        "probe_status": "status",
+        "probe_finding": "finding",
+        "probe_refusals": "refusals",
+        "probe_message": "message",
+        "probe_at": "at",
+        "probe_ever_ok": "ever_ok",
+    }
+)
+_SNAPSHOT = _Columns(
+    {
+        "platform": "platform",
+        "word": "word",
+        "raw_word": "raw_word",
+        "expires_at": "expires_at",
+        "expires_before": "expires_before",
+        "account": "account",
+        "username": "username",
+        "display_name": "display_name",
+        "profile_url": "profile_url",
+        "scopes": "scopes",
+        "last_successful_post_at": "last_successful_post_at",
+        "snapshot_flags": "flags",
+    }
+)
+_REFRESH = _Columns(
+    {
+        "refresh_connected_at": "connected_at",
+        "refresh_last_at": "last_refreshed_at",
+        "refresh_attempt_at": "last_attempt_at",
+        "refresh_error": "error",
+        "refresh_error_status": "error_status",
+    }
+)
+_ERROR = _Columns({"last_error_message": "message", "last_error_at": "occurred_at"})
+
+
+class _NoError(Record, frozen=True):
+    """What the columns of an error hold where there is none."""
+
+    message: None = None
+    occurred_at: None = None
+
+
+_NO_REFRESH, _NO_ERROR = Refresh(), _NoError()
+
+
 def encode_state(state: ConnectionState) -> dict[str, Any]:
     """Every column that a state decides. The column types do the rest."""
+    snapshot = state.snapshot
     return {
-        **_encode_key(state.snapshot),
-        **_encode_rest(state),
-        **_encode_verdict(state.verdict),
-        **_encode_token(state.token),
-        **_encode_probe(state.probe),
-        **_encode_snapshot(state.snapshot),
+        **_encode_key(snapshot),
+        **_REST.encode(state),
+        **_VERDICT.encode(state.verdict),
+        **_TOKEN.encode(state.token),
+        **_PROBE.encode(state.probe),
+        **_SNAPSHOT.encode(snapshot),
+        "refresh_reported": snapshot.refresh is not None,
+        **_REFRESH.encode(snapshot.refresh or _NO_REFRESH),
+        **_ERROR.encode(snapshot.last_error or _NO_ERROR),
     }
 
 
 def encode_change(before: ConnectionState, after: ConnectionState) -> dict[str, Any]:
     """The columns in which two states of a connection differ: an index over the others is then left alone."""
-    changed = _differing(_encode_rest(before), _encode_rest(after))
-    if after.verdict != before.verdict:
-        changed |= _differing(_encode_verdict(before.verdict), _encode_verdict(after.verdict))
-    if after.token != before.token:
-        changed |= _differing(_encode_token(before.token), _encode_token(after.token))
-    if after.probe != before.probe:
-        changed |= _differing(_encode_probe(before.probe), _encode_probe(after.probe))
-    if after.snapshot != before.snapshot:
-        changed |= _differing(_encode_snapshot(before.snapshot), _encode_snapshot(after.snapshot))
-        if (after.snapshot.scope, after.snapshot.external_id) != (before.snapshot.scope, before.snapshot.external_id):
-            changed |= _encode_key(after.snapshot)
+    changed = _REST.differing(before, after)
+    changed |= _VERDICT.differing(before.verdict, after.verdict)
+    changed |= _TOKEN.differing(before.token, after.token)
+    changed |= _PROBE.differing(before.probe, after.probe)
+    old, new = before.snapshot, after.snapshot
+    if new == old:
+        return changed
+    changed |= _SNAPSHOT.differing(old, new)
+    if (new.refresh is None) is not (old.refresh is None):
+        changed["refresh_reported"] = new.refresh is not None
+    changed |= _REFRESH.differing(old.refresh or _NO_REFRESH, new.refresh or _NO_REFRESH)
+    changed |= _ERROR.differing(old.last_error or _NO_ERROR, new.last_error or _NO_ERROR)
+    if (new.scope, new.external_id) != (old.scope, old.external_id):
+        changed |= _encode_key(new)
     return changed
-
-
-def _differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in after.items() if value != before[name]}
 
 
 def _encode_key(snapshot: Snapshot) -> dict[str, Any]:
     cohort = cohort_of(snapshot.scope, snapshot.external_id)
     return {"scope": snapshot.scope or "", "external_id": snapshot.external_id, "cohort": cohort}
-
-
-def _encode_rest(state: ConnectionState) -> dict[str, Any]:
-    return {
-        "missing": state.missing,
-        "recheck_at": state.recheck_at,
-        "next_change_at": state.next_change_at,
-        "stage": state.stage,
-    }
-
-
-def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "status": verdict.status,
-        "reason": verdict.reason,
-        "message": verdict.message,
-        "since": verdict.since,
-        "flags": verdict.flags,
-    }
-
-
-def _encode_token(token: TokenState) -> dict[str, Any]:
-    return {
-        "token_status": token.status,
-        "token_reason": token.reason,
-        "token_message": token.message,
-        "token_expires_at": token.expires_at,
-        "token_crossed_at": token.crossed_at,
-        "token_issued_at": token.issued_at,
-        "token_refresh_failures": token.refresh_failures,
-        "token_flags": token.flags,
-    }
-
-
-def _encode_probe(probe: ProbeState) -> dict[str, Any]:
-    return {
-        "probe_status": probe.status,
-        "probe_finding": probe.finding,
-        "probe_refusals": probe.refusals,
-        "probe_message": probe.message,
-        "probe_at": probe.at,
-        "probe_ever_ok": probe.ever_ok,
-    }
-
-
-def _encode_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    refresh, error = snapshot.refresh or _NO_REFRESH, snapshot.last_error
-    return {
-        "platform": snapshot.platform,
-        "word": snapshot.word,
-        "raw_word": snapshot.raw_word,
-        "expires_at": snapshot.expires_at,
-        "expires_before": snapshot.expires_before,
-        "refresh_reported": snapshot.refresh is not None,
-        "refresh_connected_at": refresh.connected_at,
-        "refresh_last_at": refresh.last_refreshed_at,
-        "refresh_attempt_at": refresh.last_attempt_at,
-        "refresh_error": refresh.error,
-        "refresh_error_status": refresh.error_status,
-        "account": snapshot.account,
-        "username": snapshot.username,
-        "display_name": snapshot.display_name,
-        "profile_url": snapshot.profile_url,
-        "scopes": snapshot.scopes,
-        "last_successful_post_at": snapshot.last_successful_post_at,
-        "last_error_message": None if error is None else error.message,
-        "last_error_at": None if error is None else error.occurred_at,
-        "snapshot_flags": snapshot.flags,
-    }
-
-
-_NO_REFRESH = Refresh()
 
 
 def decode_state(row: Any) -> ConnectionState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
 from monitor.model import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
+from monitor.model.records import Record
 from monitor.store.bulk import insert_many, update_many
 from monitor.store.connection_list import (
     ConnectionRow,
@@ -62,8 +62,7 @@ KEEP: Final = Keep.KEEP
 _c = connections.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewConnection:
+class NewConnection(Record, frozen=True, kw_only=True):
     """A connection seen for the first time."""
 
     state: ConnectionState
@@ -71,8 +70,7 @@ class NewConnection:
     next_probe_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedConnection:
+class ChangedConnection(Record, frozen=True, kw_only=True):
     """A known connection whose state changed. Its external_id may change too: a reconnect that got a new one."""
 
     id: int

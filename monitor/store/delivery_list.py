@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
 from monitor.model import DeliveryState
+from monitor.model.records import Record
 from monitor.store.schema import attempts, deliveries
 from monitor.store.sql import chunked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
+class AttemptRow(Record, frozen=True, kw_only=True):
     """One try to send a delivery."""
 
     number: int
@@ -29,8 +28,7 @@ class AttemptRow:
     """What the service answered; for `reached` the recipient's key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryRow:
+class DeliveryRow(Record, frozen=True, kw_only=True):
     """One alert to one channel."""
 
     id: int

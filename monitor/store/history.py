@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from monitor.model import HistoryEntry, HistoryKind
+from monitor.model.records import Record
 from monitor.store.bulk import insert_columns
 from monitor.store.schema import events
 from monitor.store.sql import chunked, raw_instant, rows_by_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
+class EventRow(Record, frozen=True, kw_only=True):
     """One history entry with what it belongs to."""
 
     id: int

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from monitor.model import Ack, DeliveryState, Said, Status
+from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, update_many
-from monitor.store.schema import alerts, deliveries, incidents
-from monitor.store.sql import chunked, rows_by_key
+from monitor.store.connection_rows import STATUS
+from monitor.store.schema import incidents
+from monitor.store.sql import change_by_key, chunked, raw_instant, rows_by_key
+from monitor.store.types import Seconds, instant_reader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Record, frozen=True, kw_only=True):
     """One incident of a connection, or where connection_id is None of a source (or of the monitor: source empty)."""
 
     id: str
@@ -34,8 +35,7 @@ class Incident:
     ack: Ack | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewIncident:
+class NewIncident(Record, frozen=True, kw_only=True):
     """An incident to open."""
 
     source: str
@@ -107,14 +107,43 @@ def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime)
     return ids
 
 
+_OPEN = """
+SELECT id, source, subject, connection_id, opened_at, look_at, status, stage, said_at, reminders,
+ ack_status, ack_stage, acked_at, ack_until, ack_comment
+FROM incidents WHERE closed_at IS NULL AND connection_id IN ({0})
+"""
+
+
 def find_open(conn: Connection, connection_ids: Iterable[int]) -> dict[int, Incident]:
     """The open incident of each of these connections that has one."""
-    open_ones = "SELECT id FROM incidents WHERE closed_at IS NULL AND connection_id IN ({0})"
-    ids = [key for chunk in chunked(connection_ids) for (key,) in rows_by_key(conn, open_ones, chunk)]
-    found: dict[int, Incident] = {}
-    for keys in chunked(ids):
-        found.update((row.connection_id, _row(row)) for row in conn.execute(select(incidents).where(incidents.c.id.in_(keys))))
-    return found
+    at = instant_reader(conn.dialect)
+    rows = (row for chunk in chunked(connection_ids) for row in rows_by_key(conn, _OPEN, chunk))
+    return {incident.connection_id: incident for row in rows if (incident := _of(row, at)).connection_id is not None}
+
+
+def _of(row: tuple[Any, ...], at: Callable[[Any], Any]) -> Incident:
+    """An open incident from a raw row of _OPEN."""
+    # fmt: off
+    (key, source, subject, connection_id, opened_at, look_at, status, stage, said_at, reminders,
+     ack_status, ack_stage, acked_at, ack_until, ack_comment) = row
+    # fmt: on
+    said = ack = None
+    if status is not None:
+        said = Said(status=STATUS[status], stage=Seconds.read(stage), at=at(said_at), reminders=reminders)
+    if acked_at is not None:
+        ack = Ack(
+            status=STATUS[ack_status], stage=Seconds.read(ack_stage), at=at(acked_at), until=at(ack_until), comment=ack_comment
+        )
+    return Incident(
+        id=key,
+        source=source,
+        connection_id=connection_id,
+        opened_at=at(opened_at),
+        said=said,
+        subject=subject,
+        look_at=at(look_at),
+        ack=ack,
+    )
 
 
 _OPEN_SOURCE = select(incidents).where(
@@ -236,18 +265,19 @@ def unacknowledge(conn: Connection, incident_ids: Iterable[str], *, look_at: dat
         conn.execute(update(incidents).where(incidents.c.id.in_(chunk)).values(values))
 
 
+_HEARD = """
+SELECT a.incident_id, d.channel, MAX(a.at) FROM alerts a JOIN deliveries d ON d.alert_id = a.id
+WHERE a.incident_id IN ({0}) AND d.state <> {1} GROUP BY a.incident_id, d.channel
+"""
+
+
 def heard(conn: Connection, incident_ids: Iterable[str]) -> dict[str, dict[str, datetime]]:
     """Which channels were given word of each incident, and the instant of the last alert for each of them."""
+    instant = instant_reader(conn.dialect)
     found: dict[str, dict[str, datetime]] = {}
     for chunk in chunked(incident_ids):
-        query = (
-            select(alerts.c.incident_id, deliveries.c.channel, func.max(alerts.c.at))
-            .join(deliveries, deliveries.c.alert_id == alerts.c.id)
-            .where(alerts.c.incident_id.in_(chunk), deliveries.c.state != DeliveryState.SKIPPED)
-            .group_by(alerts.c.incident_id, deliveries.c.channel)
-        )
-        for incident_id, channel, at in conn.execute(query):
-            found.setdefault(incident_id, {})[channel] = at
+        for incident_id, channel, at in rows_by_key(conn, _HEARD, chunk, DeliveryState.SKIPPED.value):
+            found.setdefault(incident_id, {})[channel] = instant(at)
     return found
 
 
@@ -258,6 +288,6 @@ def close(conn: Connection, incident_id: str, now: datetime) -> None:
 
 def close_many(conn: Connection, incident_ids: Iterable[str], now: datetime) -> None:
     """End incidents; those that are closed already stay as they are."""
+    statement = "UPDATE incidents SET closed_at = {1} WHERE closed_at IS NULL AND id IN ({0})"
     for chunk in chunked(incident_ids):
-        where = incidents.c.id.in_(chunk), incidents.c.closed_at.is_(None)
-        conn.execute(update(incidents).where(*where).values(closed_at=now))
+        change_by_key(conn, statement, chunk, raw_instant(conn, now))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, CursorResult, Table
 from sqlalchemy.dialects import sqlite
 
 from monitor.store.types import instant_text
@@ -39,12 +39,23 @@ def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) 
     """
     if not keys:
         return []
-    count = next(size for size in (1, 10, 100, CHUNK) if size >= len(keys))
-    marks = ", ".join([mark(conn)] * count)
-    padded = (*keys, *[keys[-1]] * (count - len(keys)), *values)
-    cursor: Any = conn.exec_driver_sql(query.format(marks, mark(conn)), padded).cursor
+    cursor: Any = _by_key(conn, query, keys, (), values).cursor
     found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
+
+
+def change_by_key(conn: Connection, statement: str, keys: list[Any], *values: object) -> int:
+    """Run a plain statement that changes rows with these keys, like rows_by_key; its {1} come before the keys. How many."""
+    return _by_key(conn, statement, keys, values, ()).rowcount if keys else 0
+
+
+def _by_key(
+    conn: Connection, query: str, keys: list[Any], before: tuple[object, ...], behind: tuple[object, ...]
+) -> CursorResult[Any]:
+    count = next(size for size in (1, 10, 100, CHUNK) if size >= len(keys))
+    marks = ", ".join([mark(conn)] * count)
+    padded = (*before, *keys, *[keys[-1]] * (count - len(keys)), *behind)
+    return conn.exec_driver_sql(query.format(marks, mark(conn)), padded)
 
 
 def raw_instant(conn: Connection, instant: datetime) -> object:

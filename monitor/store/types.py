@@ -29,7 +29,7 @@ def instant_text(instant: datetime) -> str:
     return utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def instant_reader(dialect: Dialect) -> Callable[[Any], datetime | None]:
+def instant_reader(dialect: Dialect) -> Callable[[Any], Any]:
     """How a raw column value of this database becomes an aware UTC instant, also for reads that skip the column types."""
     return _from_text if dialect.name == "sqlite" else _from_driver
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from monitor.config import Config, SourceConfig
 from monitor.model import ConnectionState, Snapshot, Status, utc_text
+from monitor.model.records import replace
 from monitor.rules import lifecycle, lifetimes
 from monitor.rules.context import Context
 from monitor.store.connections import ConnectionRow

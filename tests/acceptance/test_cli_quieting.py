@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from monitor.model import Ack, Alert, Event, Said, Severity, Status
+from monitor.model.records import replace
 from monitor.notifier import removed
 from monitor.rules.silences import Silence
 from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 
 from monitor.errors import StoreError
 from monitor.model import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
+from monitor.model.records import replace
 from monitor.store import Store, alerts, connections, history, incidents, outbox, polls, probes, retention
 from monitor.store.codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from monitor.model import (
     Verdict,
     Word,
 )
+from monitor.model.records import replace
 from monitor.rules import schedule
 from monitor.store import Store, connections, listings, probes, scopes
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
@@ -138,7 +138,9 @@ def test_any_state_comes_back_as_it_was(store: Store, states: list[ConnectionSta
 
 def test_every_field_of_a_state_has_a_strategy() -> None:
     """A field that is added to the model must be stored: this test makes one think of it."""
-    counts = [len(fields(kind)) for kind in (Snapshot, TokenState, ProbeState, Verdict, ConnectionState, Refresh, LastError)]
+    counts = [
+        len(kind.__struct_fields__) for kind in (Snapshot, TokenState, ProbeState, Verdict, ConnectionState, Refresh, LastError)
+    ]
     assert counts == [16, 8, 6, 5, 8, 5, 2]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from monitor.model import ConnectionState, ProviderKind
+from monitor.model.records import replace
 from monitor.store import Store, connections, listings, scopes
 from monitor.store.connections import NewConnection
 from monitor.store.listings import Restless, Standing

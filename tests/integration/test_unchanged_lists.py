@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.memory import uninterrupted
 from monitor.model import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
+from monitor.model.records import replace
 from monitor.poller import Poll, record_poll
 from monitor.providers import postpost_list
 from monitor.rules import listing
@@ -189,7 +189,7 @@ async def test_what_an_incomplete_list_showed_is_not_forgotten_behind_the_digest
 
 
 def fresh(state: ConnectionState) -> dict[str, Any]:
-    return {name: getattr(state.snapshot, name) for name in Snapshot.__dataclass_fields__ if name != "expires_before"}
+    return {name: getattr(state.snapshot, name) for name in Snapshot.__struct_fields__ if name != "expires_before"}
 
 
 NAMES = ["a-1", "b-2", "c-3"]

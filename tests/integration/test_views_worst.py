@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sqlalchemy import delete
 
 from monitor.config import Config, load
 from monitor.model import Ack, ConnectionState, Status
+from monitor.model.records import replace
 from monitor.rules.silences import Silence
 from monitor.store import Store, connection_list, connections, incidents, scopes, silences
 from monitor.store import schema as tables

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from monitor.config import Config, load
 from monitor.metrics import Metrics
 from monitor.model import Status
+from monitor.model.records import replace
 from monitor.progress import LOOK, Progress
 from monitor.store import Store, alerts, channel_states, connections, outbox
 from monitor.store.connections import NewConnection

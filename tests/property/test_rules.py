@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hypothesis import assume, given, settings
@@ -20,6 +19,7 @@ from monitor.model import (
     Status,
     Word,
 )
+from monitor.model.records import replace
 from monitor.rules import alerting, lifecycle, probes, schedule, transitions
 from monitor.rules.alerting import AlertReason
 from monitor.rules.context import Context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from monitor.model import (
     Status,
     Word,
 )
+from monitor.model.records import replace
 from monitor.rules import lifecycle
 from monitor.rules.context import Context
 from tests.factories import NOW, make_snapshot
