@@ -39,8 +39,16 @@ class Reported:
     """The daemon that runs again already, and delivers it."""
 
 
-async def report(message: str, *, database: str, channels: Sequence[ChannelConfig], timezone: str, clock: Clock) -> Reported:
-    """Say that the service failed, on every channel that takes a monitor_problem, and wait for that.
+async def report(
+    message: str,
+    *,
+    database: str,
+    channels: Sequence[ChannelConfig],
+    timezone: str,
+    clock: Clock,
+    within: timedelta = SEND_WITHIN,
+) -> Reported:
+    """Say that the service failed, on every channel that takes a monitor_problem, and wait for that, so long at most.
 
     It is kept like any alert, so that what is not delivered now goes out when the daemon is back. Where its store cannot
     be used, which may be why it died, a store of the moment takes its place.
@@ -50,7 +58,7 @@ async def report(message: str, *, database: str, channels: Sequence[ChannelConfi
         if holder is not None:
             return Reported(news=news, undelivered=0, daemon=holder)
         notifier = Notifier(store=store, channels=channels, clock=clock, settings=DeliverySettings(timezone=timezone))
-        return Reported(news=news, undelivered=(await notifier.drain(SEND_WITHIN)).left)
+        return Reported(news=news, undelivered=(await notifier.drain(within)).left)
 
 
 async def over(store: Store, *, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from monitor.config import ChannelConfig
 from monitor.model import Event
 from monitor.store import Store, alerts, outbox
 from monitor.store.lock import DaemonLock
-from tests.command_line import CONFIG, token_monitor, write_config
+from tests.command_line import CONFIG, OPS_URL, token_monitor, write_config
 from tests.delivering import channel
 from tests.fakes import ManualClock
 from tests.receivers import WebhookReceiver
@@ -27,8 +28,10 @@ def receiver() -> Iterator[WebhookReceiver]:
         yield made
 
 
-async def report(database: str, channels: list[ChannelConfig], clock: ManualClock) -> failure.Reported:
-    return await failure.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock)
+async def report(
+    database: str, channels: list[ChannelConfig], clock: ManualClock, *, within: timedelta = failure.SEND_WITHIN
+) -> failure.Reported:
+    return await failure.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock, within=within)
 
 
 async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is_back(
@@ -68,7 +71,7 @@ async def test_P15_a_broken_store_does_not_keep_it_silent(tmp_path: Path, receiv
 
 async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database_url: str, clock: ManualClock) -> None:
     """The clock stands still, so nothing is tried a second time here."""
-    reported = await report(database_url, [channel("json://127.0.0.1:9/")], clock)
+    reported = await report(database_url, [channel("json://127.0.0.1:9/")], clock, within=timedelta(seconds=3))
     assert (reported.news, reported.undelivered) == (True, 1)
     with store.read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
@@ -77,7 +80,7 @@ async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database
 @pytest.mark.slow
 def test_the_command_tells_of_a_configuration_that_cannot_be_used(tmp_path: Path, receiver: WebhookReceiver) -> None:
     """Sources with mistakes, one channel with another: what is whole is used, and the mistake is said."""
-    text = CONFIG.replace('url = "json://user:canary_channel_password@127.0.0.1:9/hook"', f'url = "{receiver.apprise_url()}"')
+    text = CONFIG.replace(OPS_URL, receiver.apprise_url())
     text = text.replace('provider = "postpeer"', 'provider = "postpear"').replace(
         'url = "json://127.0.0.1:9/night"', 'url = "nonsense"'
     )
