@@ -90,7 +90,7 @@ def test_status_watch_follows_the_store_until_ctrl_c(small: Store, tmp_path: Pat
 
 def test_status_watch_waits_for_a_database_that_is_away(small: Store, tmp_path: Path, at: datetime) -> None:
     add_source(small, "agency", [make_state()], now=at)
-    with terminal(tmp_path, "status", "--watch", width=100) as screen:
+    with terminal(tmp_path, "status", "--watch", width=250) as screen:  # the path must not break the sentence
         screen.until("1 valid")
         path = tmp_path / "monitor.db"
         path.rename(tmp_path / "away.db")
