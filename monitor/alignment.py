@@ -29,8 +29,10 @@ def align(conn: Connection, config: Config, now: datetime) -> None:
     for source in config.sources:
         _retire_unwatched_scopes(conn, source, now)
         _plan_probing(conn, source, now)
-        if _settings_changed(conn, source):
+        judging, reading = _settings_changed(conn, source)
+        if judging:
             connections.judge_again(conn, source.name, now)
+        if judging or reading:
             sources.poll_now(conn, source.name, now)
     pull_back(conn, config.sources, now)
     mending.not_ahead(conn, now)
@@ -94,19 +96,18 @@ def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None
     probes.ensure_cohorts(conn, source.name, due)
 
 
-def _settings_changed(conn: Connection, source: SourceConfig) -> bool:
-    """Whether what judges this source's connections is not what judged them last."""
-    told = (
+def _settings_changed(conn: Connection, source: SourceConfig) -> tuple[bool, bool]:
+    """Whether what judges this source's connections is not what judged them last; whether it is read in another way."""
+    judging = (
         sorted((name, repr(policy)) for name, policy in source.policies.items()),
         repr(source.policy),
         source.probes_on_schedule,
-        source.poll_every,
-        source.base_url,
-        blake2b(source.api_key.reveal().encode(), digest_size=8).hexdigest(),
     )
-    digest = blake2b(repr(told).encode(), digest_size=12).hexdigest()
+    reading = source.poll_every, source.base_url, blake2b(source.api_key.reveal().encode(), digest_size=8).hexdigest()
+    told = [blake2b(repr(part).encode(), digest_size=12).hexdigest() for part in (judging, reading)]
     key = f"settings:{source.name}"
-    if meta.get(conn, key) == digest:
-        return False
-    meta.set(conn, key, digest)
-    return True
+    before = (meta.get(conn, key) or "").split(" ")
+    if before == told:
+        return False, False
+    meta.set(conn, key, " ".join(told))
+    return before[0] != told[0], before[-1] != told[1]
