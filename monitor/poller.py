@@ -142,6 +142,6 @@ def _tell(source: SourceConfig, poll: Poll, recorded: Recorded) -> None:
     report = poll.report
     facts = {"source": source.name, "outcome": report.outcome.value, "connections": report.listed, "changed": recorded.changed}
     if report.outcome is PollOutcome.OK:
-        log.info("poll.done", **facts, alerts=len(recorded.alerts))
+        log.info("poll.done", **facts, alerts=recorded.said)
     else:
         log.warning("poll.failed", **facts, problem=report.problem)

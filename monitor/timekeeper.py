@@ -58,8 +58,8 @@ class Timekeeper:
             recorded.add(part)
             if not more:
                 break
-        if recorded.alerts:
-            log.info("time.crossed", changed=recorded.changed, alerts=len(recorded.alerts))
+        if recorded.said:
+            log.info("time.crossed", changed=recorded.changed, alerts=recorded.said)
         return recorded
 
     def _record(self, now: datetime) -> tuple[Recorded, bool]:

@@ -107,9 +107,7 @@ class Prober:
     async def _write(self, source: SourceConfig, batch: Batch, results: Sequence[Probed], pause: float | None) -> Recorded:
         recorded = await self._store.run(self._record, source, batch, results, pause)
         if results:
-            log.info(
-                "probes.done", source=source.name, probes=len(results), changed=recorded.changed, alerts=len(recorded.alerts)
-            )
+            log.info("probes.done", source=source.name, probes=len(results), changed=recorded.changed, alerts=recorded.said)
         return recorded
 
     def _due(self, source: SourceConfig) -> Batch:

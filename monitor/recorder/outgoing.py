@@ -21,6 +21,9 @@ NO_CHANNEL = "No channel is configured."
 NOT_ROUTED = "No channel takes this alert: see events, severity and the filters."
 NOBODY_HEARD = "No channel was told of the problem, so none is told that it is over."
 
+SHOWN = 2000
+"""Alerts that are handed on by what wrote them."""
+
 
 class ChannelSettings(routing.ChannelFilter, Protocol):
     """What the recorder needs of a configured channel."""
@@ -51,7 +54,10 @@ class Recorded:
     """What a transaction wrote, for the log and to wake the workers."""
 
     changed: int = 0
+    said: int = 0
+    """How many alerts."""
     alerts: list[Alert] = field(default_factory=list)
+    """The first of them: all that are said at once by a large list would fill the memory."""
     channels: set[str] = field(default_factory=set)
     unrouted: list[Alert] = field(default_factory=list)
     """Alerts that no channel takes: an error that people must see."""
@@ -59,7 +65,8 @@ class Recorded:
     def add(self, other: Recorded) -> None:
         """Take in what another part of the same cycle wrote."""
         self.changed += other.changed
-        self.alerts += other.alerts
+        self.said += other.said
+        self.alerts += other.alerts[: max(SHOWN - len(self.alerts), 0)]
         self.channels |= other.channels
         self.unrouted += other.unrouted
 
@@ -98,7 +105,12 @@ def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[Chan
     outbox.add_deliveries(conn, at_once, now)
     outbox.add_deliveries(conn, later, now, escalation=True)
     unrouted = [each.alert for each, names in routed if channels and not names and each.heard is None and each.only is None]
-    return Recorded(alerts=[each.alert for each in spoken], channels={name for _, name, _ in at_once + later}, unrouted=unrouted)
+    return Recorded(
+        said=len(spoken),
+        alerts=[each.alert for each in spoken],
+        channels={name for _, name, _ in at_once + later},
+        unrouted=unrouted,
+    )
 
 
 def _routed(spoken: Sequence[Spoken], channels: Sequence[ChannelSettings]) -> list[tuple[Spoken, list[str]]]:
