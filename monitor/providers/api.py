@@ -36,6 +36,9 @@ _SHORTEST_REDACTED = 8
 
 _NO_ADDRESS = "base_url is no address that can be asked."
 
+_YEARS = range(2015, 2100)
+"""Between these any server's clock stands, right or wrong."""
+
 _PASSING = frozenset({408, 425})
 _WORTH_WAITING = 5.0
 """Seconds of Retry-After on a server error that a list request still waits for by itself."""
@@ -188,7 +191,7 @@ class Api:
         return httpx.Request("GET", target, headers=request.headers)
 
     def _note_date(self, headers: Mapping[str, str]) -> None:
-        date = http_date(headers.get("date"))
+        date = _server_time(headers)
         if date is not None:
             self.clock_skew = (date - self._clock.now()).total_seconds()
 
@@ -196,7 +199,7 @@ class Api:
         """The reply to a 200 or 201. Raises what any other status means."""
         body = self._without_key(answer.body)
         if answer.status in GOOD:
-            at = http_date(answer.headers.get("date")) or self._clock.now()
+            at = _server_time(answer.headers) or self._clock.now()
             return Reply(status=answer.status, body=body, content_type=answer.headers.get("content-type"), at=at)
         raise self._refusal(answer, body)
 
@@ -243,6 +246,12 @@ class RequestRefused(ProviderPayloadInvalid):
             return None
         hint = " The plan may lack API access." if self.status == 403 else ""
         return ProviderUnauthorized(f"The API refused the key (HTTP {self.status}){_after_colon(self.said)}{hint}")
+
+
+def _server_time(headers: Mapping[str, str]) -> datetime | None:
+    """The answer's own Date; None where there is none that can be meant: a box without a battery says 1970, a joker 9999."""
+    date = http_date(headers.get("date"))
+    return date if date is not None and date.year in _YEARS else None
 
 
 def _after_colon(said: str) -> str:

@@ -43,9 +43,6 @@ GOOD = frozenset({200, 201})
 
 _DECODED_AGAIN = re.compile(r"[^A-Za-z0-9._:~/%-]", re.ASCII)
 
-_USUAL_INFLATION = 10
-"""So much larger than its gzip is a list."""
-
 _USUAL_INFLATION = 8
 """A list's bytes for each byte that was sent of it: from some size on it is unpacked in a thread."""
 
@@ -163,7 +160,9 @@ async def _keep_encoded(
         request.url = URL.build(
             scheme=url.scheme, authority=url.raw_authority, path=kept, query_string=url.raw_query_string, encoded=True
         )
-    return await handler(request)
+    response = await handler(request)
+    response.reason = None  # httpx wants it in UTF-8, proxies write it in their own language, and nobody reads it
+    return response
 
 
 def _proxy(url: str) -> httpx.Proxy:

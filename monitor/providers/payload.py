@@ -10,8 +10,9 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -39,7 +40,10 @@ _ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class _Contradiction(dict[str, Any]):
-    """An object in which one key occurs twice with different values: which one holds cannot be known."""
+    """An object in which a key occurs twice with different values: which one holds cannot be known."""
+
+    names: frozenset[str] = frozenset()
+    """Those keys."""
 
 
 class _Rejected:
@@ -95,9 +99,13 @@ def find_array(
     return found if isinstance(found, list) else memoryview(found), fields
 
 
-def read_object(body: bytes, *, content_type: str | None) -> Mapping[str, Any]:
-    """The fields of an object answer. Raises ProviderPayloadInvalid for anything else, error objects included."""
-    fields = _object(json_text(body, content_type), None)
+def read_object(body: bytes, *, content_type: str | None, guarded: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """The fields of an object answer. Raises ProviderPayloadInvalid for anything else, error objects included.
+
+    `guarded` are the fields that must not be stated twice, differently.
+    """
+    text = json_text(body, content_type)
+    fields = _lenient_object(text) if may_contradict(text, guarded) else _object(text, None)
     refuse_error_object(fields)
     return fields
 
@@ -149,9 +157,11 @@ def refuse_error_object(fields: Mapping[str, Any]) -> None:
 class RowReader(Generic[T]):
     """Reads rows into a msgspec Struct. Unknown fields are ignored; null and absent are equal where a default is null."""
 
-    def __init__(self, row_type: type[T], *, id_field: str) -> None:
+    def __init__(self, row_type: type[T], *, id_field: str, guarded: Iterable[str] = ()) -> None:
+        """`guarded` are the fields that a row must not state twice, differently: such a row cannot be read."""
         self._type = row_type
         self._id_field = id_field
+        self._guarded = frozenset(guarded)
         self._decoder = msgspec.json.Decoder(row_type)
 
     def read(self, row: Any) -> T | Unreadable:
@@ -166,7 +176,7 @@ class RowReader(Generic[T]):
                     row = _lenient(bytes(row))
                 except ProviderPayloadInvalid:
                     return Unreadable(external_id=None, why="The row is damaged.")
-        if isinstance(row, _Contradiction):
+        if isinstance(row, _Contradiction) and not row.names.isdisjoint(self._guarded):
             return Unreadable(external_id=self._id_of(row), why="The row states a field twice, differently.")
         try:
             return msgspec.convert(row, self._type)
@@ -182,6 +192,8 @@ class RowReader(Generic[T]):
                 row = _lenient(bytes(row))
             except ProviderPayloadInvalid:
                 return None
+        if isinstance(row, _Contradiction) and self._id_field in row.names:
+            return None  # it may be the row of either
         found = row.get(self._id_field) if isinstance(row, dict) else None
         return found if is_usable_id(found) else None
 
@@ -203,7 +215,7 @@ def rows_of(array: bytes, guarded: tuple[str, ...]) -> list[Any]:
         rows = raw_rows(array)
     except (msgspec.DecodeError, ValueError, RecursionError):
         rows = None
-    if rows is None or may_contradict(array, guarded, len(rows)):
+    if rows is None or escapes_a_key(array) or any(states_twice(bytes(row), guarded) for row in rows):
         found = _lenient(array)
         if not isinstance(found, list):
             raise ProviderPayloadInvalid("The API's answer holds something else where a list is documented.")
@@ -220,7 +232,7 @@ def _object(body: bytes, key: str | None) -> dict[str, Any]:
         fields = {name: value if name == key else _ANY.decode(value) for name, value in raw.items()}
     except (msgspec.DecodeError, ValueError, RecursionError):
         return _lenient_object(body)
-    if key is not None and not _states_each_once(body, raw) and may_contradict(body, (key, "success"), 1):
+    if key is not None and not _states_each_once(body, raw) and may_contradict(body, (key, "success")):
         return _lenient_object(body)
     if key in fields and bytes(memoryview(fields[key])[:1]) != b"[":
         fields[key] = None
@@ -241,9 +253,25 @@ def _states_each_once(body: bytes, raw: Mapping[str, msgspec.Raw]) -> bool:
     return len(body) == 1 + sum(len(name.encode()) + len(memoryview(value)) + 4 for name, value in raw.items())
 
 
-def may_contradict(body: bytes, keys: tuple[str, ...], objects: int) -> bool:
-    """Whether one of `keys` may occur twice in one object. A count and one search: it runs over every list."""
-    return any(body.count(b'"%b"' % key.encode()) > objects for key in keys) or _ESCAPED_KEY.search(body) is not None
+def may_contradict(text: bytes, keys: tuple[str, ...]) -> bool:
+    """Whether an object, as text, may state one of `keys` twice."""
+    return states_twice(text, keys) or escapes_a_key(text)
+
+
+def states_twice(text: bytes, keys: tuple[str, ...]) -> bool:
+    """The same, of keys without escapes. Lists are counted row by row: a row that lacks one hides a row that repeats it."""
+    return any(text.count(written) > 1 for written in as_written(keys))
+
+
+def escapes_a_key(text: bytes) -> bool:
+    """Whether a key may be written with escapes, so that counting does not find it."""
+    return _ESCAPED_KEY.search(text) is not None
+
+
+@lru_cache(maxsize=16)
+def as_written(keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Keys as a document has them, in their quotes."""
+    return tuple(b'"%b"' % key.encode() for key in keys)
 
 
 def _lenient(body: bytes) -> Any:
@@ -277,6 +305,12 @@ def _int(text: str) -> int | _Rejected:
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs) and any(found[name] != value for name, value in pairs):
-        return _Contradiction(found)
-    return found
+    if len(found) == len(pairs):
+        return found
+    # null states nothing: what follows it is no contradiction
+    names = frozenset(name for name, value in pairs if value is not None and found[name] != value)
+    if not names:
+        return found
+    contradiction = _Contradiction(found)
+    contradiction.names = names
+    return contradiction

@@ -52,7 +52,7 @@ class Row(msgspec.Struct, rename="camel"):
     last_refresh_error_status: int | None = None
 
 
-_ROWS = payload.RowReader(Row, id_field="id")
+_ROWS = payload.RowReader(Row, id_field="id", guarded=_GUARDED)
 
 
 class _Place(msgspec.Struct, rename="camel"):
@@ -61,7 +61,7 @@ class _Place(msgspec.Struct, rename="camel"):
     workspace_id: str | None = None
 
 
-_PLACES = payload.RowReader(_Place, id_field="id")
+_PLACES = payload.RowReader(_Place, id_field="id", guarded=("workspaceId",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,9 @@ def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | 
     scope = row.workspace_id or workspace
     if not is_usable_id(row.id) or (scope is not None and not is_usable_id(scope)):
         return Unreadable(external_id=clean_or_none(row.id), why="bad_id: the id is malformed.")
+    if scope is None:
+        # Under no workspace it would be another connection than the one that is known by this id.
+        return Unreadable(external_id=row.id, why="The row names no workspace.")
     expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
     refresh, more = _refresh(row)
     platform = clean(row.platform).lower() if row.platform else ""

@@ -36,7 +36,7 @@ class Row(msgspec.Struct, rename="camel"):
     created_at: Date = None
 
 
-_ROWS = payload.RowReader(Row, id_field="id")
+_ROWS = payload.RowReader(Row, id_field="id", guarded=_GUARDED)
 
 
 @dataclass(slots=True, kw_only=True)

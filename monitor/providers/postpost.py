@@ -43,7 +43,9 @@ PROFILES = {
 }
 
 
-_USERS = payload.RowReader(UserRow, id_field="_id")
+_GUARDED_USER = ("_id", "id")
+_GUARDED_ANSWER = ("status", "message", "tokenExpiresIn")
+_USERS = payload.RowReader(UserRow, id_field="_id", guarded=_GUARDED_USER)
 
 
 class PostPost:
@@ -103,7 +105,7 @@ class PostPost:
             reply = await self._api.post(f"/test-connection/{segment(external_id)}", headers=self._user_header(scope))
         except RequestRefused as exc:
             return self._probe_refusal(exc, scope)
-        fields = payload.read_object(reply.body, content_type=reply.content_type)
+        fields = payload.read_object(reply.body, content_type=reply.content_type, guarded=_GUARDED_ANSWER)
         if not isinstance(fields.get("status"), str):
             raise ProviderPayloadInvalid("The probe's answer holds no status.")
         return ProbeAnswer(
@@ -144,7 +146,7 @@ class PostPost:
         except RequestRefused as exc:
             raise _meaning(exc, None) from exc
         listing = payload.read_list(
-            reply.body, content_type=reply.content_type, key="users", bare=True, guarded=(), most=self._api.limits.rows
+            reply.body, content_type=reply.content_type, key="users", bare=True, guarded=_GUARDED_USER, most=self._api.limits.rows
         )
         read = [_USERS.read(row) for row in listing.rows]
         known = [row for row in read if not isinstance(row, Unreadable)]

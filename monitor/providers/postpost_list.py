@@ -26,7 +26,7 @@ from monitor.rules.platforms import is_plain_platform_id, split_platform_id
 READING = 1
 """Raise it with every change to what is made of a row or to Row's fields: then no digest and no mark of before counts."""
 
-_READER = payload.RowReader(Row, id_field="platformId")
+_READER = payload.RowReader(Row, id_field="platformId", guarded=GUARDED)
 _PIECES = PieceReader(Row, _READER, guarded=GUARDED)
 _PLAIN_DATES = list[Annotated[datetime, msgspec.Meta(tz=True)]]
 _LONGEST_DATE = 30
@@ -98,7 +98,7 @@ def are_plain(stated: Sequence[payload.Date], at: datetime) -> bool:
         if max(map(len, texts)) > _LONGEST_DATE:
             return False
         parsed = msgspec.convert(texts, _PLAIN_DATES)
-    except (TypeError, msgspec.ValidationError):  # a number has no length
+    except (TypeError, ValueError, msgspec.ValidationError):  # a number has no length, a lone surrogate no UTF-8
         return False
     first, last = dates.plain_until(at)
     return first + _SECOND <= min(parsed) and max(parsed) <= last - _SECOND

@@ -14,7 +14,7 @@ from monitor.providers.postpost_list import Listed, Survey, Uneven
 from monitor.providers.postpost_rows import Dialect, Row, Votes
 from monitor.providers.scopes import failed_scope, listed_report, scope_report
 
-_READER = payload.RowReader(Row, id_field="platformId")
+_READER = payload.RowReader(Row, id_field="platformId", guarded=postpost_rows.GUARDED)
 
 
 @dataclass(slots=True, kw_only=True)

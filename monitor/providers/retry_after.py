@@ -12,6 +12,9 @@ from functools import lru_cache
 SHORTEST = 1.0
 LONGEST = 3600.0
 
+_BLANKS = " \t"
+"""What may stand around a header's value; Python's own idea of blanks is wider."""
+
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT"  # the preferred form
@@ -47,10 +50,10 @@ def http_date(text: str | None) -> datetime | None:
 
     Remembers: all answers of one second carry the same text, and reading it costs as much as sending a request.
     """
-    if text is None or _HTTP_DATE.fullmatch(text.strip()) is None:
+    if text is None or _HTTP_DATE.fullmatch(text.strip(_BLANKS)) is None:
         return None
     try:
-        instant = parsedate_to_datetime(text.strip())
+        instant = parsedate_to_datetime(text.strip(_BLANKS))
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
@@ -59,7 +62,7 @@ def http_date(text: str | None) -> datetime | None:
 def _from_header(text: str | None, now: datetime) -> float | None:
     if text is None:
         return None
-    seconds = _digits(text.strip())
+    seconds = _digits(text.strip(_BLANKS))
     if seconds is not None:
         return seconds
     until = http_date(text)
@@ -77,7 +80,7 @@ def _from_body(body: object) -> float | None:
 
 
 def _from_reset(text: str | None, now: datetime) -> float | None:
-    instant = None if text is None else _digits(text.strip())
+    instant = None if text is None else _digits(text.strip(_BLANKS))
     # A small number is no instant; read as one it would lie far in the past and make us hammer.
     if instant is None or instant < _UNIX_SECONDS_FROM:
         return None

@@ -20,7 +20,8 @@ from monitor.providers.postpost_scopes import Sound
 from monitor.rules import dates
 from monitor.rules.fingerprint import fingerprint
 from monitor.rules.listing import digest_of, marked
-from tests.property.test_payloads import AT, JSON, POSTPOST_ROW
+from tests.answers.shapes import JSON, POSTPOST_ROW
+from tests.property.test_payloads import AT
 
 FULL = {
     "platformId": "linkedin-1",

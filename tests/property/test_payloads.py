@@ -14,57 +14,16 @@ from monitor.model import ScopeReport, Snapshot, Unreadable, Word
 from monitor.providers import bodies, payload, postbreeze, postpeer, postpost_rows
 from monitor.providers.scopes import scope_report
 from monitor.providers.text import clean, web_address
+from tests.answers.shapes import JSON, POSTBREEZE_ROW, POSTPEER_ROW, POSTPOST_ROW, WORDS
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
-WORDS = ["valid", "expiring_soon", "expired", "unknown", "brand_new"]
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
-)
-IDS = st.sampled_from(["threads-1", "threads-2", "X-1", "telegram--1", "nodash", ""])
-DATES = st.sampled_from(["2027-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "soon", None])
-
-
-def mutated(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Rows as documented, in which any field may be missing or hold anything."""
-    return st.fixed_dictionaries({}, optional={name: good | JSON for name, good in fields.items()})
-
-
-POSTPOST_ROW = mutated(
-    {
-        "platformId": IDS,
-        "username": st.text(),
-        "displayName": st.text(),
-        "profileUrl": st.text(),
-        "accessTokenExpiresAt": DATES,
-        "tokenStatus": st.sampled_from(WORDS),
-        "tokenExpiresIn": st.sampled_from(["82d 4h", "< 1h", "expired", "29 days", None]),
-        "lastSuccessfulPost": DATES,
-        "lastError": st.text() | st.fixed_dictionaries({}, optional={"message": st.text(), "occurredAt": DATES}),
-    }
-)
-POSTBREEZE_ROW = mutated(
-    {
-        "id": st.sampled_from(["soc_1", "soc_2"]),
-        "workspaceId": st.sampled_from(["ws_1", "ws_2"]),
-        "platform": st.sampled_from(["X", "THREADS"]),
-        "status": st.sampled_from(["ACTIVE", "TOKEN_EXPIRED", "REVOKED"]),
-        "scopes": st.lists(st.text(), max_size=3),
-        "tokenExpiresAt": DATES,
-        "connectedAt": DATES,
-        "lastRefreshError": st.text(),
-        "lastRefreshErrorStatus": st.integers(400, 599),
-    }
-)
-POSTPEER_ROW = mutated({"id": st.sampled_from(["a", "b"]), "platform": st.sampled_from(["twitter"]), "displayName": st.text()})
 
 
 def read_postpost(body: bytes) -> ScopeReport:
     listing = payload.read_list(
         body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=100_000
     )
-    reader = payload.RowReader(postpost_rows.Row, id_field="platformId")
+    reader = payload.RowReader(postpost_rows.Row, id_field="platformId", guarded=postpost_rows.GUARDED)
     read = [reader.read(row) for row in listing.rows]
     rows = [row for row in read if isinstance(row, postpost_rows.Row)]
     dialect = postpost_rows.dialect_of(rows, default=Word.NON_EXPIRING)

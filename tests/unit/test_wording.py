@@ -12,6 +12,7 @@ from monitor.rules.alerting import AlertReason
 from monitor.rules.wording import (
     Dispatch,
     Limits,
+    Markup,
     Part,
     Profile,
     Tone,
@@ -285,6 +286,14 @@ def test_S05_mentions_in_names_lose_their_power_but_stay_readable(mention: str) 
 def test_S05_links_and_formatting_in_names_lose_their_power(text: str, harmless: str) -> None:
     assert defuse(text) == harmless
     assert defuse(harmless) == harmless
+
+
+@pytest.mark.parametrize("markup", [Markup.CHAT, Markup.MARKDOWN])
+def test_S05_what_could_be_formatting_is_literal_where_a_channel_reads_markdown(markup: Markup) -> None:
+    """Every single mark is escaped: a name may be snake_case, a heading, a quote, a table or half of somebody's bold."""
+    made = make_alert(label="snake_case *a ~b [c] #d >e |f")
+    (part,) = fit(compose([Dispatch(alert=made)], timezone="UTC", now=NOW), Profile(limits=Limits(body=4000), markup=markup))
+    assert r"snake\_case \*a \~b \[c\] \#d \>e \|f" in part.body
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x1b")
 _SPACE = re.compile(r"\s+")
 _STACKED_MARKS = 3
 _LONGEST_ID = 512  # source, managed user and the service's own id
+_DROPPED = ("Cc", "Cf", "Cn", "Co")
 _JOINERS = "\u200c\u200d"
 _BLANK = re.compile("[\\s\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0f\u200c\u200d]*")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:~+=|-]|/(?!/))*")
@@ -41,7 +42,10 @@ def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") ->
     marks = 0
     for character in _ANSI.sub("", text or ""):
         category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category in ("Mn", "Me"):
+            marks += 1
+        elif category not in _DROPPED:  # what is taken out separates no marks
+            marks = 0
         if marks > _STACKED_MARKS:
             continue
         if category in ("Zl", "Zp", "Zs") or character in "\t\n\r\v\f\x85":
@@ -50,7 +54,7 @@ def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") ->
             kept.append("\ufffd")
         elif character in _JOINERS and kept and ord(kept[-1]) > 0x2FF:
             kept.append(character)  # emoji families and Persian words are made with these
-        elif category not in ("Cc", "Cf", "Cn", "Co"):
+        elif category not in _DROPPED:
             kept.append(character)
     line = _SPACE.sub(" ", "".join(kept)).strip()
     if _BLANK.fullmatch(line):

@@ -1,0 +1,318 @@
+"""Where a hostile answer is told: real sockets on loopback, the real adapters, and the real record path over a stored world.
+
+Every source has fifty connections. Once they are all well, once all ill: what may not turn expired into valid must not turn
+valid into expired either. What a case changes is rolled back, so each begins in the same world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, select
+
+from monitor import alignment
+from monitor.config import SourceConfig, load
+from monitor.errors import ProviderError
+from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Status
+from monitor.poller import Poll, record_poll
+from monitor.prober.asking import Probed
+from monitor.prober.planning import Batch
+from monitor.prober.recording import record_probes
+from monitor.provider import Provider
+from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.recorder import Recorded
+from monitor.rules import probes
+from monitor.store import Store, connection_list, schema
+from monitor.store.connection_list import ConnectionRow
+from monitor.store.probes import Target
+from tests.answers.case import CAST, STATING, Case, ProbeCase, Scene
+from tests.contract import loopback
+from tests.contract.loopback import KEY, Request, Response, Server
+from tests.factories import NOW
+from tests.fakes import ManualClock
+
+LIMITS = Limits(list_timeout=20.0, probe_timeout=20.0, overall_timeout=40.0, retry_wait=0.001)
+"""As in production but for the waits: a slow machine must not look like a deadline."""
+_QUICK = replace(LIMITS, list_timeout=0.25, probe_timeout=0.25, attempts=1)
+_AT_MOST = 60.0
+"""Seconds after which a poll that has not ended never will."""
+
+
+class Held(NamedTuple):
+    """What the store holds of a connection."""
+
+    external_id: str
+    account: str | None
+    status: Status
+    reason: str
+    flags: frozenset[str]
+
+
+class _Undo(Exception):
+    """Ends a transaction of which nothing is to stay."""
+
+
+def template(store: Store, folder: Path) -> dict[tuple[ProviderKind, bool], SourceConfig]:
+    """Fill a store with the world, and say which source is which."""
+    path = folder / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text("".join(_source_text(scene) for scene in scenes()), encoding="utf-8")
+    config = load(path, {"HOME": str(folder)}).config
+    with store.write() as conn:
+        alignment.align(conn, config, NOW)
+    return {(scene.kind, scene.well): source for scene, source in zip(scenes(), config.sources, strict=True)}
+
+
+def scenes() -> list[Scene]:
+    """Every world: each API with all well, and with all ill where its rows can say so."""
+    return [Scene(kind=kind, well=well) for kind in ProviderKind for well in (True, False) if well or kind in STATING]
+
+
+def _source_text(scene: Scene) -> str:
+    name = f"{scene.kind}-{'well' if scene.well else 'ill'}"
+    return f'[[sources]]\nname = "{name}"\nprovider = "{scene.kind}"\napi_key = "{KEY}"\nbase_url = "http://127.0.0.1:9/api/v1"\n'
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One open stage."""
+
+    store: Store
+    sources: Mapping[tuple[ProviderKind, bool], SourceConfig]
+    server: Server
+    sessions: HttpSessions
+    quick: HttpSessions
+    clock: ManualClock
+    elsewhere: Server
+    """Another host, which nobody must ever ask."""
+    before: dict[Scene, dict[str, Held]] = field(default_factory=dict)
+    """What each source has when a case begins."""
+
+    def provider(self, kind: ProviderKind, case: Case | ProbeCase) -> Provider:
+        """An adapter that has seen nothing yet."""
+        settings = loopback.source(kind, self.server)
+        sessions = self.quick if case.quick else self.sessions
+        if isinstance(case, Case) and (case.cap is not None or case.rows is not None):
+            limits = replace(sessions.limits, list_bytes=case.cap or LIMITS.list_bytes, rows=case.rows or LIMITS.rows)
+            sessions = _Narrowed(sessions, limits)
+        return build_provider(settings, sessions=sessions, clock=self.clock, budget=Budget(6_000_000))
+
+    async def poll(self, case: Case, scene: Scene) -> PollReport:
+        """What the adapter makes of the case's answer."""
+        self.server.answer = lambda request: _answer(case, scene, request, self.elsewhere)
+        self.server.requests.clear()
+        async with asyncio.timeout(_AT_MOST):
+            return await self.provider(scene.kind, case).poll()
+
+    async def probe(self, case: ProbeCase, scene: Scene) -> ProbeAnswer | ProviderError:
+        """Likewise of an answer to a probe: what it says, or how it failed."""
+        self.server.answer = lambda request: _answer(case, scene, request, self.elsewhere)
+        async with asyncio.timeout(_AT_MOST):
+            try:
+                return await self.provider(scene.kind, case).probe(scene.id_of(0), scope=None)
+            except ProviderError as error:
+                return error
+
+    @contextmanager
+    def undone(self) -> Iterator[Connection]:
+        """A transaction that leaves nothing behind."""
+        try:
+            with self.store.write() as conn:
+                yield conn
+                raise _Undo  # noqa: TRY301 - this is how a transaction is left
+        except _Undo:
+            pass
+
+    def held(self, conn: Connection, scene: Scene) -> dict[str, Held]:
+        """The source's stored connections by their ids."""
+        c = schema.connections.c
+        columns = (c.external_id, c.account, c.status, c.reason, c.flags)
+        query = select(*columns).where(c.source == self.sources[scene.kind, scene.well].name, c.retired_at.is_(None))
+        return {row[0]: Held(row[0], row[1], Status(row[2]), row[3], row[4]) for row in conn.execute(query)}
+
+
+class _Narrowed(HttpSessions):
+    """The same connections under other limits."""
+
+    def __init__(self, sessions: HttpSessions, limits: Limits) -> None:
+        super().__init__(limits=limits, env={})
+        self.transport = sessions.transport  # type: ignore[method-assign] # nothing of its own is ever opened
+
+
+def _rows(conn: Connection, source: str) -> list[ConnectionRow]:
+    return list(connection_list.list_connections(conn, source=source))
+
+
+def _answer(case: Case | ProbeCase, scene: Scene, request: Request, elsewhere: Server) -> Response:
+    response = case.answer(scene, request)
+    place = response.headers.get("location")
+    if place is None:
+        return response
+    place = place.replace("other.invalid", f"localhost:{elsewhere.port}")
+    return replace(response, headers={**response.headers, "location": place})
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """A stage in a folder of its own; every source has been polled once and found what it has."""
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(Store(f"sqlite:///{folder / 'monitor.db'}"))
+        store.upgrade()
+        made = Stage(
+            store=store,
+            sources=template(store, folder),
+            server=await stack.enter_async_context(loopback.running(lambda _: Response())),
+            elsewhere=await stack.enter_async_context(loopback.running(lambda _: Response())),
+            sessions=await stack.enter_async_context(HttpSessions(limits=LIMITS, env={})),
+            quick=await stack.enter_async_context(HttpSessions(limits=_QUICK, env={})),
+            clock=ManualClock(NOW),
+        )
+        usual = Case(name="usual", row="", part="", answer=lambda scene, _: loopback.as_json(scene.envelope(scene.rows())))
+        with structlog.testing.capture_logs(), store.write() as conn:
+            for scene in scenes():
+                report = await made.poll(usual, scene)
+                assert (report.outcome, report.listed) == (PollOutcome.OK, CAST)
+                _record(conn, made, scene, report)
+                made.before[scene] = made.held(conn, scene)
+                assert {held.status for held in made.before[scene].values()} == {_expected(scene)}
+        yield made
+
+
+def _expected(scene: Scene) -> Status:
+    if scene.kind not in STATING:
+        return Status.UNKNOWN
+    return Status.VALID if scene.well else Status.EXPIRED
+
+
+def _record(conn: Connection, made: Stage, scene: Scene, report: PollReport) -> Recorded:
+    poll = Poll(report=report, started_at=NOW, now=NOW)
+    return record_poll(conn, made.sources[scene.kind, scene.well], poll, channels=())
+
+
+# --- What must hold ---
+
+
+async def play(made: Stage, case: Case, kind: ProviderKind) -> list[str]:
+    """Tell one answer to one source, in both worlds, and say what went wrong; nothing where all is as it must be."""
+    wrong: list[str] = []
+    report: PollReport | None = None
+    for scene in scenes():
+        if scene.kind is not kind or (case.only_well and not scene.well):
+            continue
+        try:
+            if report is None or report.listed:
+                report = await made.poll(case, scene)
+            wrong += [
+                f"{_place(case.name, scene)}: {text}" for text in (*_unfit(case, report), *_misjudged(made, case, scene, report))
+            ]
+        except Exception as error:  # noqa: BLE001 - whatever comes out is the finding
+            wrong.append(f"{_place(case.name, scene)}: {type(error).__name__}: {str(error)[:300]}")
+    return wrong
+
+
+async def play_probe(made: Stage, case: ProbeCase, kind: ProviderKind) -> list[str]:
+    """The same for an answer to a probe, which every connection gives three times in a row."""
+    wrong: list[str] = []
+    for scene in scenes():
+        if scene.kind is not kind:
+            continue
+        try:
+            said = await made.probe(case, scene)
+            wrong += [f"{_place(case.name, scene)}: {text}" for text in _misread(made, case, scene, said)]
+        except Exception as error:  # noqa: BLE001 - whatever comes out is the finding
+            wrong.append(f"{_place(case.name, scene)}: {type(error).__name__}: {str(error)[:300]}")
+    return wrong
+
+
+def _place(name: str, scene: Scene) -> str:
+    return f"{name} [{scene.kind}, {'well' if scene.well else 'ill'}]"
+
+
+def _unfit(case: Case, report: PollReport) -> Iterator[str]:
+    """What is wrong with the report itself."""
+    if report.outcome not in case.outcome:
+        yield f"ended as {report.outcome}, not as {'/'.join(sorted(case.outcome))}: {report.problem}"
+    if report.outcome is not PollOutcome.OK and not report.problem:
+        yield "does not say what the problem is"
+    if case.problem not in (report.problem or ""):
+        yield f"does not say {case.problem!r}: {report.problem}"
+    if len(report.problem or "") > 500 or KEY in repr(report):
+        yield "says too much"
+    if case.waits != "any" and report.retry_after != (None if case.waits == "default" else case.waits):
+        yield f"waits {report.retry_after}, not {case.waits}"
+    for scope in report.scopes:
+        yield from unfit_rows(scope)
+
+
+def unfit_rows(scope: ScopeReport) -> Iterator[str]:
+    """What no store and no channel could hold."""
+    rows = list(scope.snapshots)
+    if len({row.external_id for row in rows}) != len(rows):
+        yield "one id twice"
+    for row in rows:
+        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_word, row.account):
+            if text is not None and (not 0 < len(text) <= 600 or "\x00" in text or "\n" in text):
+                yield f"an unfit text: {text[:80]!r}"
+            (text or "").encode()
+
+
+def _misjudged(made: Stage, case: Case, scene: Scene, report: PollReport) -> Iterator[str]:
+    """What was made of the report that should not have been."""
+    before = made.before[scene]
+    with made.undone() as conn:
+        recorded = _record(conn, made, scene, report)
+        if not report.listed and not any(scope.complete for scope in report.scopes):  # no evidence stays none, however often
+            recorded.add(_record(conn, made, scene, report))
+            recorded.add(_record(conn, made, scene, report))
+        after = made.held(conn, scene)
+    first = scene.id_of(0)
+    allowed = (case.well if scene.well else case.ill) or before[first].status
+    accounts = {held.account: held for held in after.values() if held.account}
+    others: list[str] = []
+    for key, held in before.items():
+        now = after.get(key) or accounts.get(held.account or "")  # the same account under a new id goes on
+        if now is None:
+            yield f"{key} is gone"
+        elif key == first and allowed not in ("any", now.status):
+            yield f"the first became {now.status} ({now.reason}), not {allowed}"
+        elif key != first and now.status is not held.status:
+            others.append(f"{key} became {now.status} ({now.reason})")
+    if others:
+        yield f"{others[0]}, and {len(others) - 1} others"
+    if case.flag and scene.well and report.listed and first in after and case.flag not in after[first].flags:
+        yield f"the first is not flagged {case.flag} but {', '.join(sorted(after[first].flags)) or 'nothing'}"
+    spoken = {alert.external_id for alert in recorded.alerts if alert.external_id in before}
+    if spoken - {first} or (spoken and allowed == before[first].status):
+        yield f"somebody was woken about {sorted(map(str, spoken))[:5]}"
+
+
+def _misread(made: Stage, case: ProbeCase, scene: Scene, said: ProbeAnswer | ProviderError) -> Iterator[str]:
+    """What was made of an answer to a probe that should not have been."""
+    answer = said if isinstance(said, ProbeAnswer) else None
+    source = made.sources[scene.kind, scene.well]
+    finding = None if answer is None else probes.classify(answer, platform="linkedin", ever_ok=False)
+    with made.undone() as conn:
+        for _ in range(3):
+            results = [_probed(row, answer) for row in _rows(conn, source.name)]
+            record_probes(conn, source, Batch(), results, pause=None, channels=(), now=NOW)
+        after = made.held(conn, scene)
+    if finding is not case.finding:
+        yield f"means {finding}, not {case.finding} ({said})"
+    if len(str(said)) > 2000 or KEY in repr(said):
+        yield "says too much"
+    allowed = (case.well if scene.well else case.ill) or _expected(scene)
+    changed = {held.status for held in after.values()} - {allowed}
+    if changed:
+        yield f"connections became {', '.join(sorted(changed))}, not {allowed}"
+
+
+def _probed(row: ConnectionRow, answer: ProbeAnswer | None) -> Probed:
+    seen, known = row.state.snapshot, row.state.probe
+    finding = None if answer is None else probes.classify(answer, platform=seen.platform, ever_ok=known.ever_ok)
+    return Probed(Target(row.id, seen.external_id, seen.scope, seen.platform, known), answer, finding, 0.0)

@@ -1,0 +1,132 @@
+"""Generated answers, a few thousand of them; `python -m tests.answers` makes a hundred thousand. The oracle looks at each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ProviderKind, Status
+from monitor.providers import payload, pieces
+from tests.answers import bulk, generator, oracle, shapes
+from tests.answers.bulk import Tally, World
+from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS, Scene
+from tests.answers.generator import Payload
+from tests.answers.oracle import Judged
+from tests.answers.told import Raw, provider
+
+MIB = 1024 * 1024
+FINE = PollReport(outcome=PollOutcome.OK)
+
+
+async def test_N12_N17_N18_N21_N22_N23_three_thousand_generated_answers() -> None:
+    """No exception, no verdict that an answer does not justify, and no memory that grows with them."""
+    tally = await bulk.run(payloads=3000, seed=2)
+    assert tally.crashes == []
+    assert tally.wrong == []
+    assert tally.grown < 32 * MIB
+    assert tally.payloads == 3000
+    assert min(tally.outcomes[outcome] for outcome in PollOutcome) > 10
+    assert {Status.VALID, Status.EXPIRED, Status.UNKNOWN, Status.EXPIRING_SOON} <= set(tally.verdicts)
+    assert tally.rows > 1000
+    assert tally.unreadable > 100
+
+
+def test_a_number_is_always_the_same_answer() -> None:
+    assert [generator.payload(7, number) for number in (0, 41)] == [generator.payload(7, number) for number in (0, 41)]
+    assert generator.payload(7, 0) != generator.payload(8, 0)
+
+
+@given(st.sampled_from(ProviderKind).flatmap(lambda kind: st.tuples(st.just(kind), shapes.lists(kind))), shapes.heads)
+def test_N21_any_answer_to_a_poll_justifies_what_follows(told: tuple[ProviderKind, Any], head: tuple[int, Any]) -> None:
+    kind, listed = told
+    status, headers = head
+    body = listed if isinstance(listed, bytes) else json.dumps(listed).encode()
+    assert look(Payload(number=0, kind=kind, probe=False, raw=Raw(status=status, headers=headers, body=body))) == []
+
+
+@given(st.sampled_from(TWINS), shapes.probe_answers, shapes.heads)
+def test_N21_any_answer_to_a_probe_justifies_what_follows(kind: ProviderKind, said: Any, head: tuple[int, Any]) -> None:
+    status, headers = head
+    raw = Raw(status=status, headers=headers, body=json.dumps(said).encode())
+    assert look(Payload(number=0, kind=kind, probe=True, raw=raw)) == []
+
+
+def look(told: Payload) -> list[str]:
+    """What is wrong with what an answer comes to."""
+
+    async def see() -> list[str]:
+        return await bulk.look(told, await World.begin(), Tally())
+
+    return asyncio.run(see())
+
+
+# --- The oracle itself: what it must see, it sees. ---
+
+
+def listed(kind: ProviderKind, *rows: dict[str, Any] | str) -> Payload:
+    """A list of these rows, those that are texts written as they are."""
+    texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    array = f"[{','.join(texts)}]"
+    name = "integrations" if kind is POSTPEER else "connections"
+    body = array if kind is POSTBREEZE else f'{{"success":true,"{name}":{array}}}'
+    return Payload(number=0, kind=kind, probe=False, raw=Raw(body=body.encode()))
+
+
+def seen(told: Payload, external_id: str, before: Status | None, after: Status) -> list[str]:
+    judged = [Judged(external_id=external_id, before=before, after=after)]
+    return list(oracle.complaints(told, FINE, judged, []))
+
+
+def test_the_oracle_sees_a_false_recovery_and_a_false_alarm() -> None:
+    for kind in (POSTPOST, POSTBREEZE):
+        well, ill = Scene(kind=kind), Scene(kind=kind, well=False)
+        key = well.id_of(0)
+        assert seen(listed(kind, well.row(0)), key, Status.EXPIRED, Status.VALID) == []
+        assert seen(listed(kind, ill.row(0)), key, Status.VALID, Status.EXPIRED) == []
+        assert "FALSE VALID" in str(seen(listed(kind, ill.row(0)), key, Status.EXPIRED, Status.VALID))
+        assert "FALSE EXPIRED" in str(seen(listed(kind, well.row(0)), key, Status.VALID, Status.EXPIRED))
+        assert "FALSE REVOKED" in str(seen(listed(kind, well.row(0)), key, Status.VALID, Status.REVOKED))
+        assert "FALSE FAILING" in str(seen(listed(kind, well.row(0)), key, Status.VALID, Status.FAILING))
+        assert "MISSED" in str(seen(listed(kind, ill.row(0)), key, Status.VALID, Status.VALID))
+        assert "forgotten" in str(seen(listed(kind, well.row(0)), key, Status.EXPIRED, Status.UNKNOWN))
+        assert "nowhere" in str(seen(listed(kind, well.row(1)), key, None, Status.VALID))
+
+
+def test_the_oracle_sees_what_is_stated_twice() -> None:
+    text = json.dumps(Scene(kind=POSTPOST, well=False).row(0))
+    twice = listed(POSTPOST, text[:-1] + ',"tokenStatus":"valid"}')
+    assert "FALSE VALID" in str(seen(twice, "linkedin-000a", Status.EXPIRED, Status.VALID))
+
+
+def test_the_oracle_sees_an_absence_that_is_none_and_an_error_taken_for_a_list() -> None:
+    told = listed(POSTPOST, Scene(kind=POSTPOST).row(0))
+    assert "counted as missing" in str(list(oracle.complaints(told, FINE, [], ["linkedin-000a"])))
+    refused = Payload(number=0, kind=POSTPOST, probe=False, raw=Raw(status=500, body=told.raw.body))
+    assert "HTTP 500" in str(list(oracle.complaints(refused, FINE, [], [])))
+
+
+def test_the_oracle_sees_a_probe_misread() -> None:
+    told = Payload(number=0, kind=POSTPOST, probe=True, raw=Raw(body=b'{"status":"error","status":"ok"}'))
+    answer = ProbeAnswer(http_status=200, status="ok")
+    assert "FALSE OK" in str(list(oracle.probe_complaints(told, answer, ProbeFinding.OK)))
+    assert "FALSE EXPIRED" in str(list(oracle.probe_complaints(told, answer, ProbeFinding.EXPIRED)))
+
+
+async def test_without_its_guards_the_parser_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that believes the last of two contradicting words is found out by generated answers alone."""
+    monkeypatch.setattr(payload, "states_twice", lambda *_: False)
+    monkeypatch.setattr(payload, "escapes_a_key", lambda _: False)
+    monkeypatch.setattr(pieces.PieceReader, "_restates", lambda *_: False)
+    tally = await bulk.run(payloads=700, seed=2)
+    assert any("FALSE" in text for text in tally.wrong)
+
+
+async def test_the_told_adapters_read_as_the_real_ones_do() -> None:
+    for kind in ProviderKind:
+        report = await provider(kind, Raw(body=Scene(kind=kind).text())).poll()
+        assert (report.outcome, report.listed) == (PollOutcome.OK, 50)

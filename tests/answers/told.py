@@ -1,0 +1,80 @@
+"""The real adapters with their sockets taken out: each request is answered with the bytes at hand, and read as ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import httpx
+
+from monitor.model import ProviderKind
+from monitor.provider import Provider
+from monitor.providers import Budget, HttpSessions, Limits, bodies, http
+from monitor.providers.api import Api, KeyHeader, Reply
+from monitor.providers.http import Answer, Bounds
+from monitor.providers.postbreeze import Postbreeze
+from monitor.providers.postpeer import PostPeer
+from monitor.providers.postpost import PostPost
+from tests.contract.loopback import Source
+from tests.factories import NOW
+from tests.fakes import ManualClock
+
+_SESSIONS = HttpSessions(limits=Limits(attempts=1, retry_wait=0.0), env={})
+"""Never opened: only its limits are looked at. One try, because the same bytes would come again."""
+
+_PIECE = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """One answer as it would come off a socket."""
+
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+_GOOD_KEY = Raw(body=b'{"ok":true}')
+
+
+class ToldApi(Api):
+    """An API that gives one answer to everything but the question whether the key is good."""
+
+    def __init__(self, source: Source, raw: Raw, *, sessions: HttpSessions = _SESSIONS) -> None:
+        super().__init__(
+            source, key_header=KeyHeader(name="x-api-key"), sessions=sessions, clock=ManualClock(NOW), budget=Budget(10**9)
+        )
+        self._raw = raw
+
+    async def _exchange(self, request: httpx.Request, bounds: Bounds) -> Answer:
+        return await self._told(_GOOD_KEY if request.url.path.endswith("/health/auth") else self._raw, bounds)
+
+    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
+        """As the real one, of which nothing but the connection is left out."""
+        del path, headers
+        async with self.budget.request("POST"):
+            return self._judge(await self._told(self._raw, self._probe_bounds))
+
+    async def _told(self, raw: Raw, bounds: Bounds) -> Answer:
+        headers = httpx.Headers(list(raw.headers))
+        self._note_date(headers)
+        body = partial(bodies.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
+        return await http._read(raw.status, headers, body, bounds)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+
+
+def provider(kind: ProviderKind, raw: Raw, *, rows: int | None = None) -> Provider:
+    """An adapter whose API gives this answer. `rows` is a smaller cap on them."""
+    source = Source(provider=kind, base_url="http://127.0.0.1:9/api/v1")
+    sessions = _SESSIONS
+    if rows is not None:
+        sessions = HttpSessions(limits=replace(_SESSIONS.limits, rows=rows), env={})
+    api = ToldApi(source, raw, sessions=sessions)
+    if kind is ProviderKind.POSTBREEZE:
+        return Postbreeze(source, api=api)
+    return PostPeer(api=api) if kind is ProviderKind.POSTPEER else PostPost(source, api=api)

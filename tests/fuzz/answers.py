@@ -1,0 +1,149 @@
+"""What the services send: lists of each API, answers to probes, refusals, and headers. The oracle looks at every verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import gzip
+import zlib
+from collections.abc import Sequence
+from functools import partial
+
+from monitor.errors import ProviderError, ProviderPayloadInvalid
+from monitor.model import ProviderKind
+from monitor.providers import bodies, payload
+from monitor.providers.retry_after import LONGEST, SHORTEST, http_date, retry_after
+from tests.answers import bulk, corpus, generator
+from tests.answers.bulk import Tally, World
+from tests.answers.case import Scene
+from tests.answers.generator import Payload
+from tests.answers.told import Raw
+from tests.contract.loopback import Request
+from tests.factories import NOW
+from tests.fuzz.target import Target, must
+
+_LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
+_WORLD = _LOOP.run_until_complete(World.begin())
+_LONGEST_SEED = 6000
+
+
+def _told(kind: ProviderKind, octets: bytes, *, probe: bool = False) -> None:
+    """The body as one API's answer: nothing raises, and nothing follows that it does not justify."""
+    told = Payload(number=0, kind=kind, probe=probe, raw=Raw(body=octets))
+    wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
+    must(not wrong, wrong)
+
+
+def _refused(octets: bytes) -> None:
+    """The body of an error: the first byte chooses the status."""
+    statuses = (400, 401, 403, 404, 408, 418, 429, 500, 503, 302, 204, 206)
+    status = statuses[octets[0] % len(statuses)] if octets else 500
+    told = Payload(number=0, kind=ProviderKind.POSTBREEZE, probe=False, raw=Raw(status=status, body=octets[1:]))
+    wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
+    must(not wrong, wrong)
+
+
+def _list_seeds(kind: ProviderKind) -> Sequence[bytes]:
+    """The cast's own list, and what the hand-written cases send."""
+    scene = Scene(kind=kind)
+    seeds = [scene.text(generator.known(kind)), scene.text(generator.known(kind)[:1]), scene.text([])]
+    request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
+    for case in corpus.POLLS:
+        if kind in case.kinds and case.part in ("body", "row", "date"):
+            body = case.answer(scene, request).body
+            seeds.append(_shortened(scene, body))
+    return sorted({seed for seed in seeds if 0 < len(seed) <= _LONGEST_SEED}, key=len)
+
+
+def _shortened(scene: Scene, body: bytes) -> bytes:
+    """Without the forty-eight healthy rows, which are the same in every case."""
+    start, end = body.find(b"," + _row_start(scene, 2)), body.rfind(b"}]")
+    return body if start < 0 or end < 0 else body[:start] + body[end + 1 :]
+
+
+def _row_start(scene: Scene, number: int) -> bytes:
+    return f'{{"{scene.key}":"{scene.id_of(number)}"'.encode()
+
+
+def _probe_seeds() -> Sequence[bytes]:
+    request = Request(method="POST", target="/api/v1/test-connection/x", headers={}, body=b"")
+    scene = Scene(kind=ProviderKind.POSTPOST)
+    found = {case.answer(scene, request).body for case in corpus.PROBES}
+    return sorted((seed for seed in found if 0 < len(seed) <= 2000), key=len)
+
+
+def _refusal_seeds() -> Sequence[bytes]:
+    request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
+    scene = Scene(kind=ProviderKind.POSTBREEZE)
+    found = {case.answer(scene, request).body for case in corpus.POLLS if case.row in ("N08", "N09", "N10")}
+    return [bytes([number % 12]) + seed for number, seed in enumerate(sorted(found, key=len)) if len(seed) <= 2000]
+
+
+def _pause(octets: bytes) -> None:
+    """A header, a body and another header, one on each line."""
+    lines = [*octets.decode("latin-1").split("\n"), "", ""][:3]
+    headers = {"retry-after": lines[0], "x-ratelimit-reset": lines[1]}
+    seconds = retry_after(headers, payload.error_fields(lines[2].encode("utf-8")), now=NOW)
+    must(seconds is None or SHORTEST <= seconds <= LONGEST, seconds)
+    only = retry_after({"retry-after": lines[0]}, None, now=NOW)
+    must(only is None or lines[0].isascii(), lines[0])
+
+
+def _date(octets: bytes) -> None:
+    instant = http_date(octets.decode("latin-1"))
+    must(instant is None or instant.utcoffset() is not None, instant)
+
+
+def _pause_seeds() -> Sequence[bytes]:
+    request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
+    responses = [case.answer(Scene(kind=ProviderKind.POSTPOST), request) for case in corpus.POLLS if case.row == "N08"]
+    lines = [
+        (answer.headers.get("retry-after", ""), answer.headers.get("x-ratelimit-reset", ""), answer.body.decode("latin-1"))
+        for answer in responses
+    ]
+    return ["\n".join(each).encode("latin-1") for each in lines if len("".join(each)) < 500]
+
+
+def _unpacked(octets: bytes) -> None:
+    """The first byte chooses the encoding."""
+    coding = (None, "gzip", "deflate", "identity", "br", "x-gzip")[octets[0] % 6] if octets else None
+    raw, cap = octets[1:], 10_000
+    try:
+        found = bodies.decode(raw, coding, cap=cap, inflation=100)
+    except ProviderPayloadInvalid:
+        return
+    must(len(found) <= max(min(cap, len(raw) * 100), len(raw)), len(found))
+
+
+def _unpacked_seeds() -> Sequence[bytes]:
+    text = Scene(kind=ProviderKind.POSTBREEZE).text([])
+    return [b"\x01" + gzip.compress(text), b"\x02" + zlib.compress(text), b"\x02" + zlib.compress(text)[2:-4], b"\x00" + text]
+
+
+def _users(octets: bytes) -> None:
+    """The list of managed users: a row whose id is in doubt costs the list."""
+    try:
+        listing = payload.read_list(octets, content_type=None, key="users", bare=True, guarded=("_id", "id"), most=100)
+    except ProviderError:
+        return
+    must(len(listing.rows) <= 100)
+
+
+TARGETS = (
+    *(
+        Target(name=f"list-{kind}", one=partial(_told, kind), seeds=partial(_list_seeds, kind), largest=_LONGEST_SEED)
+        for kind in ProviderKind
+    ),
+    Target(name="probe", one=partial(_told, ProviderKind.POSTPOST, probe=True), seeds=_probe_seeds, largest=2000),
+    Target(name="refusal", one=_refused, seeds=_refusal_seeds, largest=2000),
+    Target(name="users", one=_users, seeds=lambda: [b'{"users":[{"_id":"a","displayName":"A"}]}', b'[{"id":"a"}]']),
+    Target(name="unpacking", one=_unpacked, seeds=_unpacked_seeds),
+    Target(name="retry-after", one=_pause, seeds=_pause_seeds, largest=600),
+    Target(
+        name="http-date",
+        one=_date,
+        seeds=lambda: [b"Tue, 10 Mar 2026 12:05:00 GMT", b"Tuesday, 10-Mar-26 12:05:00 GMT", b"Tue Mar 10 12:05:00 2026"],
+        largest=80,
+    ),
+)
