@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-fast check format docs lock bench chaos record dist deb clean
+.PHONY: help demo test test-fast check format docs lock bench chaos fuzz mutants record dist deb sbom audit clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -30,11 +30,12 @@ test: $(VENV)/.dev  ## the whole suite, PostgreSQL included
 test-fast: $(VENV)/.dev  ## what needs no subprocess and no database server
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contract tests/test_architecture.py tests/test_docs.py $(ARGS)
 
-check: $(VENV)/.dev  ## lint, types and import floors
+check: $(VENV)/.dev  ## lint, types, import floors, security lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive monitor migrations
 
 format: $(VENV)/.dev  ## let ruff tidy up
 	$(BIN)/ruff format .
@@ -53,6 +54,12 @@ bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--q
 chaos: $(VENV)/.dev  ## a thousand random kills on each database, and one at every system call: about an hour
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+fuzz: $(VENV)/.dev  ## every parser under guided fuzzing, a minute each (SECONDS=10, ARGS=list-postpost: one)
+	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+mutants: $(VENV)/.dev  ## take each guard out of a copy and see a test turn red: ten minutes (ARGS="--only web")
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 record: $(VENV)/.dev  ## the whole suite, and its results into docs/reliability.md
 	$(BIN)/python -m pytest -n 2 --record $(ARGS)
 	$(BIN)/python -m docs.generate
@@ -62,6 +69,12 @@ dist: $(VENV)/.dev  ## the wheel and the source archive, the same bytes whoever 
 
 deb: $(VENV)/.dev  ## the Debian package, for the release it is built on
 	TOOLS=$(BIN) packaging/debian/build dist
+
+sbom: $(VENV)/.dev  ## the bill of materials (CycloneDX) of what is locked for running: dist/sbom.cdx.json
+	TOOLS=$(BIN) packaging/sbom dist/sbom.cdx.json
+
+audit: $(VENV)/.dev  ## ask for known vulnerabilities in what is locked for running; takes network
+	@TOOLS=$(BIN) packaging/audit
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

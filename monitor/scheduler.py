@@ -193,7 +193,7 @@ class Scheduler:
         self._launch("look", self._look)
 
     async def _care(self) -> None:
-        self._launch("care", self._prune)
+        self._launch("care", self.prune)
 
     async def _report(self) -> None:
         self._launch("report", self._report_due)
@@ -342,7 +342,8 @@ class Scheduler:
         for channel in recorded.channels:
             self._notifier.wake(channel)
 
-    async def _prune(self) -> None:
+    async def prune(self) -> None:
+        """Forget what is older than it is kept, unless the clock may be wrong."""
         await self._store.run(self._prune_now)
 
     def _prune_now(self) -> None:

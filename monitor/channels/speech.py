@@ -108,4 +108,4 @@ def _as_slack_reads_it(body: str, body_format: Any = None, *_args: Any, **_kwarg
 
 def _memory_key(incident: str) -> str:
     """The key under which these plugins remember what they opened."""
-    return hashlib.sha1(incident.encode()).hexdigest()[:10]  # noqa: S324 - Apprise's own choice
+    return hashlib.sha1(incident.encode(), usedforsecurity=False).hexdigest()[:10]  # Apprise's own choice

@@ -3,25 +3,147 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from monitor import __version__
 from tests.acceptance.daemon import ROOT
 
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 READS_OBJECTS = frozenset({"pickle", "marshal", "shelve", "yaml", "dill"})
 """Modules that can turn bytes into objects of any kind."""
 
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise AssertionError(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+import monitor
+names = [module.name for module in pkgutil.walk_packages(monitor.__path__, "monitor.") if module.name != "monitor.__main__"]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+
+
+Lock = dict[str, dict[str, set[str]]]
+"""By the canonical name of each package its versions (more than one where they differ by Python), each with its hashes."""
+
+
+def locked(name: str) -> Lock:
+    """What a lock holds."""
+    found: Lock = {}
+    for line in (ROOT / name).read_text("utf-8").replace("\\\n", " ").splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            stated, *hashes = line.split(" --hash=sha256:")
+            package, _, version = stated.partition(";")[0].strip().partition("==")
+            found.setdefault(canonicalize_name(package.partition("[")[0]), {})[version] = {each.strip() for each in hashes}
+    return found
+
+
+def asked_for() -> dict[str, list[str]]:
+    """What the project asks for: to run, with every extra; to be worked on; to be built."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = told["project"]["optional-dependencies"].values()
+    return {
+        "run": [*told["project"]["dependencies"], *(each for extra in extras for each in extra)],
+        "dev": told["dependency-groups"]["dev"],
+        "build": told["build-system"]["requires"],
+    }
+
+
+def unmet(wanted: Iterable[str], lock: Lock) -> list[str]:
+    """The requirements that no version in a lock satisfies."""
+    asked = [Requirement(text) for text in wanted]
+    return [str(each) for each in asked if not any(map(each.specifier.contains, lock.get(canonicalize_name(each.name), {})))]
+
+
+def run(program: str, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """One of the programs beside the packages, with the tools of this environment."""
+    tools = str(Path(sys.executable).parent)
+    command = [str(ROOT / "packaging" / program), *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, "TOOLS": tools, **env}, capture_output=True, text=True, check=False)
+
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_S16_every_dependency_is_locked_to_a_version_and_its_hashes(name: str) -> None:
-    lines = (ROOT / name).read_text("utf-8").replace("\\\n", " ").splitlines()
-    locked = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    assert len(locked) > 20
-    for line in locked:
-        assert "==" in line, line
-        assert "--hash=sha256:" in line, line
+    lock = locked(name)
+    assert len(lock) > 20
+    for package, versions in lock.items():
+        for version, hashes in versions.items():
+            assert version, package
+            assert hashes, package
+            assert all(len(each) == 64 and int(each, 16) >= 0 for each in hashes), package
+
+
+def test_S16_the_locks_hold_everything_that_is_asked_for_also_to_build_it() -> None:
+    asked, run_lock, dev_lock = asked_for(), locked("requirements.txt"), locked("requirements-dev.txt")
+    assert unmet(asked["run"], run_lock) == []
+    assert unmet([*asked["dev"], *asked["build"]], dev_lock) == []
+    assert unmet(["apprise<1"], run_lock) == ["apprise<1"], "what is not satisfied would be noticed"
+    assert {name: dev_lock.get(name) for name in run_lock} == run_lock, "what is tested is what runs"
+
+
+@pytest.fixture(scope="module")
+def bill(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    file = tmp_path_factory.mktemp("bill") / "sbom.cdx.json"
+    done = run("sbom", file)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return file.read_bytes()
+
+
+def test_S16_the_bill_of_materials_is_the_lock_with_versions_and_hashes(bill: bytes) -> None:
+    told: dict[str, Any] = json.loads(bill)
+    parts: Lock = {}
+    for each in told["components"]:
+        parts.setdefault(canonicalize_name(each["name"]), {})[each["version"]] = _hashes(each)
+    assert parts == locked("requirements.txt")
+    assert sum(map(len, parts.values())) == len(told["components"])
+    about = told["metadata"]["component"]
+    assert (about["name"], about["version"], about["type"]) == ("token-expiry-monitor", __version__, "application")
+
+
+def _hashes(part: dict[str, Any]) -> set[str]:
+    return {each["content"] for place in part["externalReferences"] for each in place["hashes"] if each["alg"] == "SHA-256"}
+
+
+def test_S16_the_bill_of_materials_is_the_same_bytes_whoever_makes_it(bill: bytes, tmp_path: Path) -> None:
+    told = json.loads(bill)
+    assert "serialNumber" not in told
+    assert "timestamp" not in told["metadata"]
+    assert str(ROOT) not in bill.decode()
+    file = tmp_path / "again" / "sbom.cdx.json"
+    assert run("sbom", file, SOURCE_DATE_EPOCH="1767225600").returncode == 0
+    assert file.read_bytes() == bill
+
+
+def test_S16_an_audit_that_could_not_ask_is_no_all_clear() -> None:
+    nowhere = "http://127.0.0.1:9"
+    done = run("audit", HTTPS_PROXY=nowhere, https_proxy=nowhere, NO_PROXY="", no_proxy="")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Nothing is known about vulnerabilities, because the service could not be asked")
+
+
+def test_S16_importing_every_module_opens_no_socket_and_asks_for_no_name() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT_EVERYTHING], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 200
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "monitor").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
