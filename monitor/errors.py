@@ -95,11 +95,18 @@ class ChannelUnreachable(DeliveryError):
     transient = True
 
     def __init__(
-        self, message: str | None = None, *, retry_after: float | None = None, reached: frozenset[str] = frozenset()
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        reached: frozenset[str] = frozenset(),
+        down: bool = False,
     ) -> None:
         super().__init__(message, reached=reached)
         self.retry_after = retry_after
         """Seconds the service asked us to wait, None when it did not say."""
+        self.down = down
+        """Nobody took the message, for certain: no connection came about, or the server said that it failed."""
 
 
 class ChannelRejected(DeliveryError):

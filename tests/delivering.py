@@ -15,6 +15,7 @@ from sqlalchemy import select
 from monitor.config import ChannelConfig, Secret
 from monitor.model import Alert, Severity
 from monitor.notifier import DeliverySettings, Notifier
+from monitor.progress import Progress
 from monitor.store import Store, alerts, outbox
 from monitor.store.schema import attempts, deliveries
 from tests.factories import make_alert
@@ -78,10 +79,14 @@ async def until(condition: Callable[[], bool], *, within: float = 10) -> None:
 
 @asynccontextmanager
 async def running(
-    store: Store, clock: ManualClock, *channels: ChannelConfig, settings: DeliverySettings = QUICK
+    store: Store,
+    clock: ManualClock,
+    *channels: ChannelConfig,
+    settings: DeliverySettings = QUICK,
+    progress: Progress | None = None,
 ) -> AsyncIterator[Notifier]:
     """A notifier with these channels, stopped at the end."""
-    notifier = Notifier(store=store, channels=channels, clock=clock, settings=settings)
+    notifier = Notifier(store=store, channels=channels, clock=clock, settings=settings, progress=progress)
     await notifier.start()
     try:
         yield notifier

@@ -18,6 +18,8 @@ from typing import Any, Self
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests import canary
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -62,12 +64,12 @@ class Reply:
 class WebhookReceiver:
     """An HTTP server in threads of its own. Replies queued with `script` are used up in order, then `reply` holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: int = 0) -> None:
         self.reply = Reply()
         self._received: list[Received] = []
         self._script: deque[Reply] = deque()
         self._arrived = threading.Condition()
-        self._server = _Server(("127.0.0.1", 0), self)
+        self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -80,9 +82,14 @@ class WebhookReceiver:
         self._thread.join()
 
     @property
+    def port(self) -> int:
+        """Where it listens; another one may do so once this one has ended."""
+        return self._server.server_port
+
+    @property
     def address(self) -> str:
         """host:port."""
-        return f"127.0.0.1:{self._server.server_port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def received(self) -> list[Received]:
@@ -110,6 +117,7 @@ class WebhookReceiver:
 
     def take(self, request: Received) -> Reply:
         """Records a request and says how to answer it."""
+        canary.WATCH.look(request.body, f"a message to {request.path.partition('?')[0][:20]}")
         with self._arrived:
             self._received.append(request)
             self._arrived.notify_all()
@@ -150,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
 
-    do_POST = do_PUT = do_GET = _take  # noqa: N815 - http.server's own names
+    do_POST = do_PUT = do_GET = do_CONNECT = _take  # noqa: N815 - http.server's own names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
         """Says nothing."""
@@ -159,12 +167,12 @@ class _Handler(BaseHTTPRequestHandler):
 class MailReceiver:
     """An SMTP server in a thread of its own. Recipients in `refused` get the given answer.
 
-    With `login` (user and password) nobody mails without it.
+    With `login` (user and password) nobody mails without it; if it `quotes`, its refusal repeats what was given.
     """
 
-    def __init__(self, *, login: tuple[str, str] | None = None) -> None:
+    def __init__(self, *, login: tuple[str, str] | None = None, quotes: bool = False) -> None:
         self.refused: dict[str, str] = {}
-        self.login = login
+        self.login, self._quotes = login, quotes
         self.messages: list[EmailMessage] = []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -192,6 +200,8 @@ class MailReceiver:
 
     def _authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
+        if self._quotes and given is not None and given != self.login:
+            return AuthResult(success=False, handled=False, message=f"535 5.7.8 {given[0]} with {given[1]} is nobody here")
         return AuthResult(success=given == self.login, handled=False)
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]) -> str:
@@ -204,6 +214,7 @@ class MailReceiver:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Records a message."""
         assert isinstance(envelope.content, bytes)
+        canary.WATCH.look(envelope.content, "a mail")
         message = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)

@@ -1,4 +1,4 @@
-"""What services answered while a message was sent: HTTP status and Retry-After, or a mail server's code and words.
+"""What services answered while a message was sent: HTTP status and Retry-After, or a mail server's code and words, or nothing.
 
 Apprise tells success or failure and keeps the answer to itself. Its plugins all speak HTTP through `requests` and mail
 through `smtplib`, so the one place that every answer passes is watched in each; only the sending thread's own context sees
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -43,14 +43,40 @@ class Answer:
         """Whether only a person can change that: gone, forbidden, a login refused, nobody of that address."""
         return self.status in (_MAIL_FOR_GOOD if self.mail else _HTTP_FOR_GOOD)
 
+    @property
+    def down(self) -> bool:
+        """Whether it says that the service does not work at present, and so took nothing."""
+        if self.mail:
+            return self.status == _MAIL_NOT_AVAILABLE
+        # A gateway that gave up waiting knows nothing of what became of the message behind it.
+        return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.GATEWAY_TIMEOUT
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came of the exchanges while one message was sent."""
+
+    answers: list[Answer] = field(default_factory=list)
+    unreached: bool = False
+    """Some connection did not come about: nothing went out on it."""
+    cut_off: bool = False
+    """Something went out and no answer came: it may have been taken."""
+
+    @property
+    def down(self) -> bool:
+        """Whether the message was certainly not taken, because the service does not work at present."""
+        refused = last_refusal(self.answers)
+        return not self.cut_off and (refused.down if refused is not None else self.unreached)
+
 
 _HTTP_FOR_GOOD = frozenset({401, 403, 404, 410})
 # Login needed (530), refused (535) or too weak (534, 538); no such mailbox (550, 551, 553), no mail taken here (521, 556).
 _MAIL_FOR_GOOD = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
 
 _MAIL_LOGGED_IN = 235
+_MAIL_NOT_AVAILABLE = 421
 
-_seen: ContextVar[list[Answer] | None] = ContextVar("monitor_channel_answers", default=None)
+_seen: ContextVar[Heard | None] = ContextVar("monitor_channel_answers", default=None)
 _installing = threading.Lock()
 
 
@@ -65,13 +91,13 @@ def last_refusal(answers: Sequence[Answer]) -> Answer | None:
 
 
 @contextmanager
-def watch_answers() -> Iterator[list[Answer]]:
-    """Collects the answers to everything sent in this thread until the block ends."""
+def watch_answers() -> Iterator[Heard]:
+    """Collects what is heard of everything sent in this thread until the block ends."""
     _install()
-    answers: list[Answer] = []
-    token = _seen.set(answers)
+    heard = Heard()
+    token = _seen.set(heard)
     try:
-        yield answers
+        yield heard
     finally:
         _seen.reset(token)
 
@@ -86,16 +112,22 @@ def _install() -> None:
             requests.Session.send = _watched(requests.Session.send)  # type: ignore[method-assign]  # see the module's first lines
         if not getattr(smtplib.SMTP.getreply, "watched", False):
             smtplib.SMTP.getreply = _watched_mail(smtplib.SMTP.getreply)  # type: ignore[method-assign]  # see the module's first lines
+            smtplib.SMTP.connect = _watched_connect(smtplib.SMTP.connect)  # type: ignore[method-assign]  # see the module's first lines
 
 
 def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(send)
     def watched_send(*args: Any, **kwargs: Any) -> Any:
-        response = send(*args, **kwargs)
-        answers = _seen.get()
-        if answers is not None:
+        heard = _seen.get()
+        try:
+            response = send(*args, **kwargs)
+        except Exception as error:
+            if heard is not None:
+                _note_silence(heard, connected=not _never_connected(error))
+            raise
+        if heard is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-            answers.append(Answer(status=response.status_code, retry_after=wait))
+            heard.answers.append(Answer(status=response.status_code, retry_after=wait))
         return response
 
     watched_send.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
@@ -105,14 +137,55 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
 def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, bytes]]:
     @functools.wraps(getreply)
     def watched_getreply(*args: Any, **kwargs: Any) -> tuple[int, bytes]:
-        code, said = getreply(*args, **kwargs)
-        answers = _seen.get()
-        if answers is not None:
-            answers.append(Answer(status=code, mail=True, said=said.decode("utf-8", "replace")))
+        heard = _seen.get()
+        try:
+            code, said = getreply(*args, **kwargs)
+        except OSError:
+            if heard is not None:
+                _note_silence(heard, connected=True)
+            raise
+        if heard is not None:
+            heard.answers.append(Answer(status=code, mail=True, said=said.decode("utf-8", "replace")))
         return code, said
 
     watched_getreply.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
     return watched_getreply
+
+
+def _watched_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(connect)
+    def watched_connect(*args: Any, **kwargs: Any) -> Any:
+        heard = _seen.get()
+        before = heard is not None and heard.cut_off
+        try:
+            return connect(*args, **kwargs)
+        except OSError:
+            if heard is not None:  # also where the greeting stayed away: no word of the message had gone out
+                heard.cut_off = before
+                _note_silence(heard, connected=False)
+            raise
+
+    return watched_connect
+
+
+def _note_silence(heard: Heard, *, connected: bool) -> None:
+    if connected:
+        heard.cut_off = True
+    else:
+        heard.unreached = True
+
+
+def _never_connected(error: Exception) -> bool:
+    """Whether an HTTP request failed before there was a connection to send it on."""
+    import requests
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    cause = (
+        getattr(error.args[0], "reason", None) if isinstance(error, requests.exceptions.ConnectionError) and error.args else None
+    )
+    return isinstance(cause, NewConnectionError)
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:

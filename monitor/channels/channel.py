@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.channels import plugins
-from monitor.channels.answers import Answer, last_refusal, watch_answers
+from monitor.channels.answers import Heard, last_refusal, watch_answers
 from monitor.channels.hiding import UrlHider
 from monitor.channels.recipients import Recipient, send_each, split
 from monitor.channels.speech import Speech, attachments, notify_type
@@ -102,7 +102,7 @@ class Channel:
 
         target = Apprise(asset=recipient.service.asset)
         target.add(recipient.service)
-        with watch_answers() as answers:
+        with watch_answers() as heard:
             result = target.notify(
                 body=part.body,
                 title=part.title,
@@ -111,7 +111,7 @@ class Channel:
                 attach=attachments(part.files),
             )
         if not result or not result.results:
-            raise self._failure(result, answers, part.secrets)
+            raise self._failure(result, heard, part.secrets)
 
     @property
     def _service_name(self) -> str:
@@ -163,22 +163,20 @@ class Channel:
         target.add(service)
         return target
 
-    def _failure(
-        self, result: AppriseResult, answers: list[Answer], secrets: Sequence[str]
-    ) -> ChannelUnreachable | ChannelRejected:
-        refused = last_refusal(answers)
+    def _failure(self, result: AppriseResult, heard: Heard, secrets: Sequence[str]) -> ChannelUnreachable | ChannelRejected:
+        refused = last_refusal(heard.answers)
         words = refused.said if refused is not None and refused.mail else _last_word(result)
         said = self._reason(words, secrets)
         if refused is None:
-            how = "did not take the message" if answers else "could not be reached or did not take the message"
-            return ChannelUnreachable(f"{self._service_name} {how}{said}.")
+            how = "did not take the message" if heard.answers else "could not be reached or did not take the message"
+            return ChannelUnreachable(f"{self._service_name} {how}{said}.", down=heard.down)
         sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{said}."
         if refused.for_good:
             return ChannelRejected(sentence)
         wait = refused.retry_after
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
-        return ChannelUnreachable(sentence, retry_after=wait)
+        return ChannelUnreachable(sentence, retry_after=wait, down=heard.down)
 
     def _reason(self, words: str, secrets: Sequence[str]) -> str:
         """What a mail server or Apprise said about a failure, which may name logins, or quote the message."""

@@ -81,7 +81,8 @@ def _error(failures: Sequence[tuple[Recipient, DeliveryError]], reached: frozens
     if all(not error.transient for error in errors) or (reached and any(not error.transient for error in errors)):
         return ChannelRejected(text, reached=reached)
     waits = [error.retry_after for error in errors if isinstance(error, ChannelUnreachable) and error.retry_after is not None]
-    return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached)
+    down = not reached and all(isinstance(error, ChannelUnreachable) and error.down for error in errors)
+    return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached, down=down)
 
 
 def _list_of_targets(service: Any) -> tuple[str | None, list[Any]]:

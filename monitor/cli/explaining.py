@@ -102,9 +102,15 @@ def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]
         yield f"in one message with {together - 1:,} other alert{'' if together == 2 else 's'}"
     if not row.attempts:
         yield "not tried yet"
+    before = 0
     for attempt in row.attempts:
+        if attempt.number > before + 1:
+            yield f"{attempt.number - before - 1:,} more attempts that failed"
         yield _attempt(attempt, times)
-    if row.state is DeliveryState.PENDING:
+        before = attempt.number
+    if row.state is DeliveryState.PENDING and times.is_over(row.next_attempt_at):
+        yield "due: it goes along with the channel's next attempt"
+    elif row.state is DeliveryState.PENDING:
         yield f"next attempt {times.both(row.next_attempt_at)}"
     elif row.state is DeliveryState.DEAD:
         yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"

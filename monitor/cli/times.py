@@ -21,6 +21,10 @@ class Times:
         """The distance: in 6 days 23 hours, 2 hours ago, never."""
         return "never" if instant is None else relative(instant, self._now)
 
+    def is_over(self, instant: datetime | None) -> bool:
+        """Whether it lies in the past."""
+        return instant is not None and instant < self._now
+
     def exact(self, instant: datetime | None) -> str:
         """The date with its zone: Sat 21 Nov 2026 22:30 CET, or nothing."""
         return "" if instant is None else moment(instant, self._zone)

@@ -20,3 +20,5 @@ class DeliverySettings:
     """How often the store is asked unprompted, for what other processes put there."""
     batch: int = 5000
     """The most deliveries in one go."""
+    knock: int = 20
+    """The most in one go while the channel is down: enough to see whether it is back, whatever waits behind."""

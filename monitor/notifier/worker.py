@@ -31,7 +31,7 @@ from monitor.notifier.standing import ChannelHealth
 from monitor.notifier.transactions import Transactions
 from monitor.progress import DELIVERY, Progress
 from monitor.recorder import Recorded
-from monitor.rules.backoff import LONGEST_WAIT, next_attempt
+from monitor.rules.backoff import GIVE_UP_AFTER, LONGEST_WAIT, next_attempt
 from monitor.rules.quiet import quiet_until
 from monitor.rules.wording import Dispatch, Part
 from monitor.store import backlog, outbox
@@ -75,6 +75,7 @@ class Worker:
         self._sender = Sender(Channel(config.name, config.url))
         self._woken = asyncio.Event()
         self._held_until: datetime | None = None
+        self._down = False
         self._doubtful: set[int] = set()
         self._stopping = False
         self._store_is_away = False
@@ -179,7 +180,11 @@ class Worker:
         backlog.call_off_settled(conn, channel=self.name, now=now)
         if quiet_hours:
             backlog.put_off(conn, channel=self.name, now=now, quiet_until=partial(self._quiet_until, now))
-        return outbox.claim(conn, channel=self.name, owner=self._owner, now=now, lease=settings.lease, limit=settings.batch)
+        limit = settings.batch
+        if self._down:  # what is too old goes along, to be given up when its time has come
+            old = outbox.count_older(conn, channel=self.name, than=now - GIVE_UP_AFTER)
+            limit = min(limit, settings.knock + old)
+        return outbox.claim(conn, channel=self.name, owner=self._owner, now=now, lease=settings.lease, limit=limit)
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:
         waiting = list(claimed)
@@ -253,7 +258,7 @@ class Worker:
         if self.health.problem is not None:
             log.info("channel.recovered", channel=self.name, since=self.health.since)
         self.health = ChannelHealth(name=self.name, last_sent_at=now)
-        self._held_until = None
+        self._held_until, self._down = None, False
         ids = [each.delivery_id for each in claimed]
 
         def mark(conn: Connection) -> tuple[list[int], Recorded]:
@@ -284,14 +289,17 @@ class Worker:
     async def _failed(self, claimed: Sequence[Claimed], error: DeliveryError, *, reached: frozenset[str] = frozenset()) -> None:
         now, rejected = self._clock.now(), not error.transient
         wait = getattr(error, "retry_after", None)
+        self._down = getattr(error, "down", False)
+        tried = max(each.attempt for each in claimed)
         again: dict[datetime | None, list[Claimed]] = defaultdict(list)
         for each in claimed:
             # Spread by channel, not by alert: what failed together goes out together.
-            since = max(each.created_at, self._planned(each))
-            at = next_attempt(each.attempt, since, now=now, key=self.name, retry_after=wait, permanent=rejected)
+            since, attempt = max(each.created_at, self._planned(each)), tried if self._down else each.attempt
+            at = next_attempt(attempt, since, now=now, key=self.name, retry_after=wait, permanent=rejected, down=self._down)
             again[at].append(each)
         if not reached or wait is not None:
-            self._hold(now, retry_after=wait, rejected=rejected)
+            soonest = min((at for at in again if at is not None), default=now)
+            self._hold(now, retry_after=wait, rejected=rejected, knock_at=soonest if self._down else now)
         self._note_problem(str(error), now=now, rejected=rejected)
         dead = again.get(None, [])
 
@@ -316,10 +324,10 @@ class Worker:
         why = "Not sent: the monitor was stopping."
         await self._store.persist(lambda conn: outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=now, detail=why))
 
-    def _hold(self, now: datetime, *, retry_after: float | None, rejected: bool) -> None:
+    def _hold(self, now: datetime, *, retry_after: float | None, rejected: bool, knock_at: datetime) -> None:
         """Nothing is tried before this, new alerts included: else each of them would knock on a closed door."""
         wait = LONGEST_WAIT if rejected else max(_BREATHER, min(timedelta(seconds=retry_after or 0), LONGEST_WAIT))
-        self._held_until = now + wait
+        self._held_until = max(now + wait, knock_at)
 
     def _note_problem(self, problem: str, *, now: datetime, rejected: bool) -> None:
         news = self.health.problem is None or (rejected and not self.health.rejected)

@@ -1,15 +1,20 @@
-"""When a delivery that failed is tried again: soon at first, hourly later, for three days in all."""
+"""When a failed delivery is tried again: at once, then hourly; every minute where the service is down; for three days in all."""
 
 from __future__ import annotations
 
 import zlib
 from datetime import datetime, timedelta
 
-GIVE_UP_AFTER = timedelta(hours=72)
-"""A delivery that is older than this is dead (INTERFACE: Alerts)."""
+GIVE_UP_AFTER = timedelta(hours=72, minutes=1)
+"""A delivery that fails at this age is dead (INTERFACE: Alerts). The minute beyond three days is one more pause of a channel
+that is down: what an outage of three days held back from its first moment on is tried once after it."""
 
 LONGEST_WAIT = timedelta(hours=1)
 """No wait is longer, whatever a server asks for."""
+
+KNOCK_EVERY = timedelta(seconds=45)
+"""The longest wait for a service that is down. With its tenth and the try itself it stays under a minute, which is how soon
+everything is delivered once the service is back."""
 
 _STEPS = tuple(timedelta(seconds=seconds) for seconds in (10, 30, 60, 120, 300, 600, 1800))
 _JITTER = 0.1
@@ -23,17 +28,22 @@ def next_attempt(
     key: str,
     retry_after: float | None = None,
     permanent: bool = False,
+    down: bool = False,
 ) -> datetime | None:
     """The instant of the next try after `attempt` (counted from 1) failed at `now`; None means: give up.
 
     `key` spreads retries by a tenth, the same way each time, so that a restart moves nothing. `retry_after` (seconds) is
-    never undercut, but is bounded by an hour. A permanent refusal is tried hourly: somebody may put it right. The last
-    try falls on the end of the three days, never after it. Aware instants in, aware instant out; never raises.
+    never undercut, but is bounded by an hour. A permanent refusal is tried hourly: somebody may put it right. What is `down`
+    has certainly taken nothing, so asking often repeats nothing; where that is not certain the waits grow, because every
+    try may be one more copy. The last try falls on the end of the allowance, never after it. Aware instants in, aware
+    instant out; never raises.
     """
     deadline = created_at + GIVE_UP_AFTER
     if now >= deadline:
         return None
     wait = LONGEST_WAIT if permanent else _step(attempt)
+    if down and not permanent:
+        wait = min(wait, KNOCK_EVERY)
     if wait < LONGEST_WAIT:
         wait *= 1 + _JITTER * _spread(f"{key}/{attempt}")
     if retry_after is not None:

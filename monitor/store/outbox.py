@@ -7,18 +7,18 @@ was being sent when its lease ran out, or when the process died, is sent again a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from monitor.model import Alert, DeliveryState
+from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, insert_many
 from monitor.store.codec import decode_alert
 from monitor.store.delivery_list import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
-from monitor.store.sql import chunked
+from monitor.store.sql import chunked, raw_instant, rows_by_key
 
 __all__ = [
     "AttemptRow",
@@ -27,6 +27,7 @@ __all__ = [
     "add_deliveries",
     "channels_due",
     "claim",
+    "count_older",
     "deliveries_of",
     "deliveries_of_many",
     "mark_failed",
@@ -45,8 +46,7 @@ REACHED = "reached"
 _LEASE_ENDED = "It is unknown whether this attempt arrived: it was not finished when its lease ended."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Record, frozen=True, kw_only=True):
     """A delivery that this worker alone may send until its lease ends."""
 
     delivery_id: int
@@ -259,18 +259,30 @@ def overdue(conn: Connection, before: datetime) -> list[tuple[str, int, datetime
     return [(channel, count, at) for channel, count, at in conn.execute(query.group_by(_d.channel).order_by(_d.channel))]
 
 
+def count_older(conn: Connection, *, channel: str, than: datetime) -> int:
+    """How many of a channel's waiting deliveries were queued before an instant."""
+    old = _d.channel == channel, _d.next_attempt_at.is_not(None), _d.state == DeliveryState.PENDING, _d.created_at <= than
+    return conn.scalars(select(func.count()).select_from(deliveries).where(*old)).one()
+
+
 def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:
     """Per (channel, state), how many deliveries there are."""
     rows = conn.execute(select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state))
     return {(channel, DeliveryState(state)): count for channel, state, count in rows}
 
 
+_ESCALATIONS = """
+SELECT d.id FROM alerts a JOIN deliveries d ON d.alert_id = a.id
+WHERE a.incident_id IN ({0}) AND d.escalation AND d.state = {1} AND d.attempts = 0 AND d.next_attempt_at > {1}
+"""
+
+
 def skip_escalations(conn: Connection, incident_ids: Iterable[str], now: datetime) -> int:
     """Call off the escalations of incidents that ended before their time came. How many."""
-    called_off = 0
-    for chunk in chunked(incident_ids):
-        theirs = select(alerts.c.id).where(alerts.c.incident_id.in_(chunk))
-        statement = update(deliveries).where(_d.escalation, _d.alert_id.in_(theirs), _d.state == DeliveryState.PENDING)
-        statement = statement.where(_d.attempts == 0, _d.next_attempt_at > now)
-        called_off += conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None)).rowcount
-    return called_off
+    values = DeliveryState.PENDING.value, raw_instant(conn, now)
+    # Looked for first: hardly any incident has one.
+    found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _ESCALATIONS, chunk, *values)]
+    for chunk in chunked(found):
+        statement = update(deliveries).where(_d.id.in_(chunk), _d.state == DeliveryState.PENDING, _d.attempts == 0)
+        conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None))
+    return len(found)

@@ -26,7 +26,7 @@ class Pruned:
 
 
 FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
-"""So many of a delivery's failed attempts are kept: a channel that is down for days is tried hundreds of times."""
+"""So many of a delivery's failed attempts are kept: a channel that is down for days is tried thousands of times."""
 
 
 def prune(conn: Connection, now: datetime, *, history: timedelta, polls_kept: timedelta) -> Pruned:

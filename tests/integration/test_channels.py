@@ -6,6 +6,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from monitor.channels.answers import parse_retry_after
 from monitor.config import Secret
 from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError
 from monitor.rules.wording import Part, Tone
+from tests import canary
 from tests.factories import NOW
 from tests.receivers import MailReceiver, Reply, WebhookReceiver
 
@@ -122,6 +124,25 @@ def test_A07_a_mail_that_the_server_refuses_may_pass() -> None:
             channel_to(mail.apprise_url()).send(PART)
 
 
+def test_S02_what_a_mail_server_says_is_told_without_any_piece_of_the_address() -> None:
+    with MailReceiver() as mail:
+        mail.refused["ops@example.com"] = "451 4.2.2 the mailbox of ops@example.com is full"
+        with pytest.raises(ChannelUnreachable, match="is full") as caught:
+            channel_to(mail.apprise_url()).send(PART)
+    assert "ops" not in str(caught.value)
+    assert "example" not in str(caught.value)
+
+
+def test_S01_a_mail_server_that_quotes_a_connection_page_does_not_give_it_away() -> None:
+    page = "https://app.postpost.dev/connections?token=quoted-token"
+    with MailReceiver() as mail:
+        mail.refused["ops@example.com"] = f"451 4.7.1 looks like phishing: {page}"
+        with pytest.raises(ChannelUnreachable, match="looks like phishing") as caught:
+            channel_to(mail.apprise_url()).send(replace(PART, body=f"{PART.body} {page}", secrets=(page,)))
+    assert "quoted-token" not in str(caught.value)
+    assert "postpost.dev" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "nosuch://host/path-SECRETPATH", "slack://short-SECRETPATH", "json://", "mailto://SECRETPATH"]
 )
@@ -138,14 +159,15 @@ def test_an_unusable_url_is_one_sentence_without_the_url(url: str, logged: io.St
 def test_S02_no_piece_of_a_url_shows_anywhere(webhook: WebhookReceiver, logged: io.StringIO) -> None:
     """Apprise's own privacy mode masks passwords only: paths, headers and queries are the secrets of webhooks."""
     webhook.reply = Reply(status=500)
-    url = f"json://user1:CANARYpass@{webhook.address}/hooks/CANARYpath?+X-Api-Key=CANARYheader&:k=CANARYextra&-q=CANARYquery"
+    url = f"json://user1:{canary.CHANNEL_PASSWORD}@{webhook.address}/hooks/{canary.CHANNEL_PATH}?+X-Api-Key={canary.CHANNEL_HEADER}&:k=word-for-the-message&-q={canary.CHANNEL_QUERY}"
     channel = channel_to(url)
     with pytest.raises(ChannelUnreachable) as caught:
         channel.send(PART)
     shown = str(caught.value) + repr(caught.value) + repr(channel) + logged.getvalue()
-    assert "CANARY" not in shown
+    canary.assert_absent(shown, "what is shown of the channel")
+    assert "word-for-the-message" not in shown
     assert "127.0.0.1" not in str(caught.value)
-    assert webhook.received[0].headers["X-Api-Key"] == "CANARYheader"
+    assert webhook.received[0].headers["X-Api-Key"] == canary.CHANNEL_HEADER
 
 
 @pytest.mark.parametrize(
@@ -171,6 +193,7 @@ def test_apprises_own_throttle_is_off_and_its_pace_is_kept_for_us(webhook: Webho
     channel.send(PART)
     assert len(webhook.received) == 2
     assert channel.pace == 1
+    assert channel._service.request_rate_per_sec == 0, "a look inside: how long it took would be a claim about speed"
 
 
 def test_answers_of_other_threads_are_not_mixed_up(webhook: WebhookReceiver) -> None:

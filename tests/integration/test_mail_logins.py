@@ -10,6 +10,7 @@ from monitor.config import Secret
 from monitor.errors import ChannelRejected, ChannelUnreachable
 from monitor.rules.wording import Part, Tone
 from monitor.store import Store
+from tests import canary
 from tests.delivering import channel, numbered, queue, running, states, until
 from tests.fakes import ManualClock
 from tests.receivers import MailReceiver, WebhookReceiver
@@ -18,7 +19,7 @@ from tests.receivers import MailReceiver, WebhookReceiver
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 
 PART = Part(title="Hello", body="World", tone=Tone.INFO, alert_ids=("one",))
-PASSWORD = "hunter2-CANARY"
+PASSWORD, OLD = canary.MAIL_PASSWORD, canary.OTHER_KEY
 
 
 def test_the_right_login_mails() -> None:
@@ -39,8 +40,8 @@ def test_A04_a_login_that_is_refused_is_a_refusal_for_good_in_the_servers_own_wo
     with MailReceiver(login=("monitor", PASSWORD)) as mail:
         said = r"^E-Mail answered 535 \(5\.7\.8 Authentication credentials invalid\)\.$"
         with pytest.raises(ChannelRejected, match=said) as raised:
-            Channel("ops", Secret(mail.apprise_url_as("monitor:wrong-CANARY"))).send(PART)
-        assert "CANARY" not in str(raised.value)
+            Channel("ops", Secret(mail.apprise_url_as(f"monitor:{OLD}"))).send(PART)
+        canary.assert_absent(str(raised.value), "the error")
         assert mail.messages == []
 
 
@@ -62,10 +63,10 @@ def test_a_mail_server_that_is_busy_may_pass() -> None:
 async def test_A04_a_changed_mail_password_breaks_the_channel_and_the_others_hear_of_it(store: Store, clock: ManualClock) -> None:
     with MailReceiver(login=("monitor", PASSWORD)) as mail, WebhookReceiver() as other:
         queue(store, numbered(1), "mail")
-        both = channel(mail.apprise_url_as("monitor:old-CANARY"), "mail"), channel(other.apprise_url(), "other")
+        both = channel(mail.apprise_url_as(f"monitor:{OLD}"), "mail"), channel(other.apprise_url(), "other")
         async with running(store, clock, *both) as notifier:
             await until(lambda: len(other.received) == 1)
             assert notifier.health()[0].rejected
         assert states(store, "mail") == {"pending": 1}
         assert "535" in other.received[0].text
-        assert "CANARY" not in other.received[0].text
+        canary.assert_absent(other.received[0].text, "the message")

@@ -6,13 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from monitor.errors import ConfigError
-from monitor.model import DeliveryState, Event
+from monitor.links import ConnectionLinks
+from monitor.model import ConnectionLink, DeliveryState, Event
 from monitor.notifier import DeliverySettings, Notifier
 from monitor.store import Store, outbox
 from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
@@ -388,6 +389,59 @@ async def test_P18_a_store_that_is_away_for_a_while_stops_no_worker(
         queue(store, numbered(1))
         notifier.wake()
         await until(lambda: states(store) == {"sent": 1})
+
+
+class FaultyClock(ManualClock):
+    """A clock that fails so many times: where it is read, that is as good as any defect of ours."""
+
+    faults = 0
+
+    def now(self) -> datetime:
+        if self.faults:
+            self.faults -= 1
+            raise ArithmeticError("a defect")
+        return super().now()
+
+
+class FaultyLinks(ConnectionLinks):
+    """Pages whose first question fails: a defect of ours in the middle of preparing a message."""
+
+    asked = 0
+
+    def find(self, source: str, scope: str | None, *, now: datetime) -> ConnectionLink | None:
+        self.asked += 1
+        if self.asked == 1:
+            raise ArithmeticError("a defect")
+        return super().find(source, scope, now=now)
+
+
+async def test_A03_a_defect_of_ours_in_a_channels_work_does_not_silence_it(store: Store, webhook: WebhookReceiver) -> None:
+    clock = FaultyClock(NOW)
+    async with running(store, clock, channel(webhook.apprise_url())):
+        clock.faults = 1
+        await until(lambda: clock.faults == 0)
+        queue(store, numbered(1))
+        await until(lambda: states(store) == {"sent": 1})
+
+
+async def test_A03_a_message_that_cannot_be_prepared_is_tried_again_like_any_other(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    """Nothing was sent, so it does not wait for the end of its lease, and does not say that it may be a repeat."""
+    ops = [channel(webhook.apprise_url())]
+    notifier = Notifier(store=store, channels=ops, clock=clock, settings=QUICK, links=FaultyLinks())
+    await notifier.start()
+    try:
+        queue(store, numbered(1))
+        notifier.wake()
+        await until(lambda: outcomes(store) == [("failed", "The message could not be prepared (ArithmeticError).")])
+        assert states(store) == {"pending": 1}
+        clock.advance(MINUTE)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    finally:
+        await notifier.stop(5 * SECOND)
+    assert "may be a repeat" not in webhook.received[0].text
 
 
 async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:

@@ -12,8 +12,8 @@ from tests.factories import NOW
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
 
-def wait(attempt: int, *, retry_after: float | None = None, permanent: bool = False, key: str = "alert/ops") -> timedelta:
-    at = next_attempt(attempt, NOW, now=NOW + HOUR, key=key, retry_after=retry_after, permanent=permanent)
+def wait(attempt: int, *, retry_after: float | None = None, key: str = "alert/ops", **how: bool) -> timedelta:
+    at = next_attempt(attempt, NOW, now=NOW + HOUR, key=key, retry_after=retry_after, **how)
     assert at is not None
     return at - NOW - HOUR
 
@@ -54,8 +54,19 @@ def test_A04_a_permanent_refusal_is_tried_hourly_from_the_start() -> None:
     assert wait(1, permanent=True) == HOUR
 
 
-def test_A02_the_last_try_falls_on_the_end_of_three_days_and_then_it_gives_up() -> None:
-    end = NOW + timedelta(hours=72)
+@pytest.mark.parametrize("attempt", [3, 4, 9, 10_000])
+def test_A01_what_is_down_is_tried_every_minute(attempt: int) -> None:
+    assert 40 * SECOND <= wait(attempt, down=True) <= 50 * SECOND
+    assert wait(attempt, down=True, permanent=True) == HOUR
+    assert wait(attempt, down=True, retry_after=300) == 300 * SECOND
+
+
+def test_the_first_tries_of_what_is_down_are_as_soon_as_any() -> None:
+    assert [wait(attempt, down=True) for attempt in (1, 2)] == [wait(1), wait(2)]
+
+
+def test_A02_the_last_try_falls_just_beyond_the_end_of_three_days_and_then_it_gives_up() -> None:
+    end = NOW + timedelta(hours=72, minutes=1)
     assert next_attempt(80, NOW, now=end - MINUTE, key="k") == end
     assert next_attempt(81, NOW, now=end, key="k") is None
     assert next_attempt(1, NOW, now=end + HOUR, key="k", retry_after=5) is None
