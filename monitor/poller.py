@@ -29,6 +29,9 @@ from monitor.store.together import Together
 
 log = structlog.get_logger(__name__)
 
+SAID_EVERY = timedelta(hours=1)
+"""The same failure of a source is a warning at most this often; in between it is only for who debugs."""
+
 SMALL = 1000
 """Polls that listed no more than this share a transaction with others; a large one would keep them all waiting."""
 
@@ -59,6 +62,7 @@ class Poller:
         self._store, self._together = store, Together(store)
         self._clock = clock
         self._channels = channels
+        self._warned: dict[str, tuple[str, datetime]] = {}
 
     async def poll(self, source: SourceConfig, provider: Provider) -> Recorded:
         """Read the source's lists now and record them. Raises StoreError where that cannot be written."""
@@ -74,7 +78,7 @@ class Poller:
         poll = Poll(report=report, started_at=started_at, now=self._clock.now())
         self._metrics.poll_done(source.name, report.outcome, seconds=(poll.now - started_at).total_seconds())
         recorded = await self._write(source, poll)
-        _tell(source, poll, recorded)
+        self._tell(source, poll, recorded)
         big = report.listed >= memory.BIG
         del report, poll
         if big:
@@ -85,6 +89,26 @@ class Poller:
         if poll.report.listed > SMALL:
             return await self._store.run(self._record, source, poll)
         return await self._together.write(lambda conn: record_poll(conn, source, poll, channels=self._channels))
+
+    def _tell(self, source: SourceConfig, poll: Poll, recorded: Recorded) -> None:
+        """One log line a poll: quiet where all is well, and where the same trouble goes on."""
+        report = poll.report
+        facts = {
+            "source": source.name,
+            "outcome": report.outcome.value,
+            "connections": report.listed,
+            "changed": recorded.changed,
+        }
+        if report.outcome is PollOutcome.OK:
+            self._warned.pop(source.name, None)
+            log.info("poll.done", **facts, alerts=recorded.said)
+            return
+        problem, at = self._warned.get(source.name, ("", poll.now))
+        if problem == report.problem and timedelta(0) <= poll.now - at < SAID_EVERY:
+            log.debug("poll.still_failing", **facts, problem=report.problem)
+            return
+        self._warned[source.name] = (report.problem or "", poll.now)
+        log.warning("poll.failed", **facts, problem=report.problem)
 
     def _record(self, source: SourceConfig, poll: Poll) -> Recorded:
         with memory.uninterrupted(poll.report.listed), self._store.write() as conn:
@@ -135,13 +159,3 @@ def _plan_probes(conn: Connection, source: SourceConfig, cohorts: Iterable[int],
 
 def _scope_row(scope: ScopeReport, now: datetime) -> tuple[str | None, datetime | None, str | None, int]:
     return scope.scope, now if scope.complete else None, scope.problem, len(scope.snapshots) + len(scope.unreadable)
-
-
-def _tell(source: SourceConfig, poll: Poll, recorded: Recorded) -> None:
-    """One log line a poll: quiet where all is well."""
-    report = poll.report
-    facts = {"source": source.name, "outcome": report.outcome.value, "connections": report.listed, "changed": recorded.changed}
-    if report.outcome is PollOutcome.OK:
-        log.info("poll.done", **facts, alerts=recorded.said)
-    else:
-        log.warning("poll.failed", **facts, problem=report.problem)

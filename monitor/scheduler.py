@@ -306,8 +306,11 @@ class Scheduler:
 
     async def _poll(self, work: Work) -> None:
         async with self._polls_at_once:
+            self._steady_now()
+            doubts = self._timekeeper.doubts
             recorded = await self._poller.poll(work.source, work.provider)
-        self._timekeeper.trust(work.source.name)
+        self._steady_now()
+        self._timekeeper.trust(work.source.name, since=doubts)
         self._wake(recorded)
         if recorded.changed and work.source.probes_on_schedule:
             await self._plan(work.source.name)

@@ -33,6 +33,7 @@ class Timekeeper:
         self._configured = configured
         self._channels = channels
         self._unconfirmed: set[str] = set()
+        self._doubts = 0
 
     def distrust(self) -> None:
         """The clock may be wrong (a start, a jump): time alone raises nothing for a source until its next poll ended.
@@ -40,10 +41,20 @@ class Timekeeper:
         That poll tells how far the clocks differ, or that nobody can tell.
         """
         self._unconfirmed = set(self._configured)
+        self._doubts += 1
 
-    def trust(self, source: str) -> None:
-        """A poll of this source ended, well or not."""
-        self._unconfirmed.discard(source)
+    @property
+    def doubts(self) -> int:
+        """How often the clock has been in doubt; to be noted when a poll begins."""
+        return self._doubts
+
+    def trust(self, source: str, *, since: int) -> None:
+        """A poll of this source ended, well or not. `since`: the `doubts` when it began.
+
+        One that began before the clock was moved compared the clocks before that, perhaps, and confirms nothing.
+        """
+        if since == self._doubts:
+            self._unconfirmed.discard(source)
 
     @property
     def trusts_clock(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from monitor.model import HistoryEntry, HistoryKind, Status
@@ -180,21 +181,42 @@ def band(entries: Sequence[HistoryEntry], *, status: Status, added_at: datetime,
         changes.append((begin, status))
     changes += [(entry.at, _status(entry.new)) for entry in after]
     ends = [*(at for at, _ in changes[1:]), now]
+    times = [(at, end, word) for (at, word), end in zip(changes, ends, strict=True) if end > at]
     return Band(
         begin=begin,
         end=now,
         segments=tuple(
             Segment(status=word, begin=at, end=end, x=_x(at, begin, now), width=_x(end, begin, now) - _x(at, begin, now))
-            for (at, word), end in zip(changes, ends, strict=True)
-            if end > at
+            for at, end, word in _without(times, list(_unobserved(entries, now)))
         ),
         dots=tuple(
             Dot(x=_x(entry.at, begin, now), entry=entry)
             for entry in entries
-            if entry.kind not in _STATUS_KINDS and begin <= entry.at <= now
+            if entry.kind not in (*_STATUS_KINDS, HistoryKind.GAP) and begin <= entry.at <= now
         )[-200:],
         ticks=tuple(_ticks(begin, now)),
     )
+
+
+Time = tuple[datetime, datetime, Status | None]
+"""From, until, and the status meanwhile."""
+
+
+def _unobserved(entries: Iterable[HistoryEntry], now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """When nobody looked: of these times nothing is known, whatever was known before."""
+    for entry in entries:
+        began = _instant(entry.old) if entry.kind is HistoryKind.GAP else None
+        if began is not None:
+            yield began, now if entry.new is None else min(entry.at, now)
+
+
+def _without(times: Iterable[Time], unobserved: Sequence[tuple[datetime, datetime]]) -> Iterator[Time]:
+    """The same times, with no status where nobody looked."""
+    for begin, end, status in times:
+        edges = sorted({begin, end, *(edge for gap in unobserved for edge in gap if begin < edge < end)})
+        for at, until in pairwise(edges):
+            seen = not any(first <= at and until <= last for first, last in unobserved)
+            yield at, until, status if seen else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

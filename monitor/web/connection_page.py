@@ -78,7 +78,8 @@ def read_one(conn: Connection, config: Config, now: datetime, public_id: str) ->
 def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any]:
     view = read_one(conn, config, now, public_id)
     settings = next((source for source in config.sources if source.name == view.row.source), None)
-    events = event_views(conn, view.row, labels=view.labels)
+    every = settings.poll_every if settings else None
+    events = event_views(conn, view.row, labels=view.labels, now=now, poll_every=every)
     entries = [event.entry for event in events]
     drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
     policy = settings.policy_for(view.snapshot.platform) if settings else config.policy

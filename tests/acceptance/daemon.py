@@ -18,6 +18,7 @@ from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import ThreadedWorld, WorldServer
 from monitor.demo.threads import in_thread
 from monitor.demo.world import World
+from tests import canary
 from tests.cycle import config_text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,9 +58,11 @@ class Setting:
     def call(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-        return subprocess.run(
+        done = subprocess.run(
             self.command(*words), capture_output=True, text=True, check=False, env=env, cwd=self.folder, timeout=90
         )
+        canary.WATCH.look(done.stdout + done.stderr, f"token-monitor {' '.join(words)}")
+        return done
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the daemon and wait until it says so."""
@@ -155,3 +158,5 @@ url = {json.dumps(receiver.apprise_url)}
                 if process.poll() is None:
                     process.kill()
                     process.wait(timeout=PATIENCE)
+            for post in list(receiver.posts):
+                canary.WATCH.look(post.body, "a message")

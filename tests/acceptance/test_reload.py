@@ -85,6 +85,21 @@ def test_config_diff_tells_what_a_reload_would_change_and_the_reload_changes_it(
     assert one.messages() == []
 
 
+def test_P07_another_database_takes_a_restart_and_a_reload_that_names_one_changes_nothing(one: Setting) -> None:
+    process = one.start()
+    one.await_polls(1)
+    edit(one, "monitor.db", "other.db")
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reload" in one.log())
+    assert "config.reload_refused" in one.log()
+    assert "database.url changed: that takes a restart" in one.log()
+    edit(one, "other.db", "monitor.db")
+    one.world.expire("agency", "linkedin-li")
+    eventually(lambda: one.heard("linkedin-li", "expired"))
+    assert not (one.folder / "other.db").exists()
+    assert one.stop(process) == 0
+
+
 def test_a_refused_reload_is_seen_in_log_status_and_metrics_until_one_is_taken(one: Setting, port: int) -> None:
     process = one.start()
     one.await_polls(1)
@@ -148,3 +163,27 @@ base_url = "{one.server.base_url(ProviderKind.PUBLORA)}"
     one.await_polls(2, "second")
     assert one.stop(process) == 0
     assert len(one.messages()) == said
+
+
+def test_what_is_under_way_at_a_reload_ends_under_the_old_configuration(one: Setting) -> None:
+    """A poll that was asked is recorded, and a message that is being sent is sent, once: neither is cut off and done again."""
+    process = one.start()
+    one.await_polls(1)
+    one.world.expire("agency", "linkedin-li")
+    one.receiver.reply = Reply(after=2.0)
+    eventually(lambda: one.heard("linkedin-li"))
+    one.world.slow_source("agency", timedelta(seconds=1.5))
+    calls = one.world.sources["agency"].calls
+    asked = calls["list"]
+    eventually(lambda: calls["list"] > asked)
+    edit(one, 'poll_every = "1s"', 'poll_every = "1h"')
+    edit(one, f'url = "{one.receiver.apprise_url}"', f'url = "{one.receiver.apprise_url}elsewhere"')
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reloaded" in one.log())
+    before, after = one.log().split("config.reloaded")
+    assert before.count("poll.done") > asked, "the list that had been asked for was recorded before the swap"
+    eventually(lambda: "delivery.sent" in one.log())
+    one.receiver.reply = Reply()
+    assert "poll.failed" not in after
+    assert one.stop(process) == 0
+    assert [post.path for post in one.receiver.posts] == ["/"], "sent once, where it was being sent"

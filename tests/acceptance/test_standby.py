@@ -103,6 +103,7 @@ def test_P27_of_eight_daemons_one_works_and_ten_kills_are_taken_over_in_time_wit
         with Store(url) as store:
             with suppress(AssertionError):  # the oracle says what is amiss, better than a wait that ran out
                 eventually(lambda: settled(store) and not wrong_states(store, turner.states))
+            eventually(lambda: pids - {active} <= ears.said("standing by"))  # one that has just begun knows no signal yet
             for pid in pids - {active}:
                 assert zygote.end(pid, signal.SIGTERM) == 0
             assert zygote.end(active, signal.SIGTERM) == 0, made.log()[-4000:]

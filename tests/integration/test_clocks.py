@@ -13,11 +13,17 @@ from benchmarks.soak import Plan, Soak
 from monitor.config.weekly import QuietHours
 from monitor.demo.world import World
 from monitor.model import DeliveryState, ProviderKind, Severity
+from monitor.notifier import Notifier
+from monitor.poller import Poller
+from monitor.prober import Prober
+from monitor.reporter import Reporter
 from monitor.rules.quiet import quiet_until
+from monitor.scheduler import Keep, Scheduler
 from monitor.store import Store, mending, outbox
-from monitor.store.schema import connections, deliveries, incidents
+from monitor.store.schema import connections, deliveries, incidents, polls
+from monitor.timekeeper import Timekeeper
 from monitor.views.sources import source_views
-from tests.cycle import running
+from tests.cycle import Cycle, running
 from tests.delivering import channel, numbered, queue, states, until
 from tests.delivering import running as delivering
 from tests.fakes import ManualClock
@@ -139,6 +145,72 @@ async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock:
         said = len(cycle.said)
         await cycle.pass_time(25 * HOUR)
         assert [alert.reason for alert in cycle.said[said:]] == ["reminder"]
+
+
+def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, Timekeeper]:
+    """The scheduler of a cycle, which the test has prune; it is never started."""
+    store, clock, config = cycle.store, cycle.clock, cycle.config
+    configured = {name: item.source for name, item in cycle.work.items()}
+    keeper = Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels)
+    scheduler = Scheduler(
+        store=store,
+        clock=clock,
+        work=cycle.work,
+        poller=Poller(store=store, clock=clock, channels=config.channels),
+        prober=Prober(store=store, clock=clock, channels=config.channels),
+        timekeeper=keeper,
+        notifier=Notifier(store=store, channels=config.channels, clock=clock),
+        reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
+        keep=Keep(history=2 * DAY, polls=2 * DAY),
+    )
+    return scheduler, keeper
+
+
+async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    def kept() -> int:
+        with store.read() as conn:
+            return conn.scalar(select(func.count()).select_from(polls)) or 0
+
+    truth = ManualClock(clock.now())
+    async with running(store, clock, one_world(truth, lifetime=200 * DAY), tmp_path) as cycle:
+        scheduler, keeper = keeping_two_days(cycle)
+        await cycle.poll()
+        clock.advance(FORTY)
+        keeper.distrust()  # as after a start or a jump
+        await scheduler.prune()
+        assert kept() == 1, "nobody has told yet what time it is"
+        await cycle.poll()
+        keeper.trust("agency", since=keeper.doubts)
+        await scheduler.prune()
+        assert kept() == 2, "the API has told that the clock is wrong"
+        truth.advance(FORTY)
+        await cycle.poll()
+        await scheduler.prune()
+        assert kept() == 2, "of this clock the first poll was forty days ago"
+
+
+async def test_P23_a_poll_that_began_before_the_clock_was_moved_confirms_nothing(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Its answer compared the clocks before the jump; what it recorded says that they agree."""
+    truth = ManualClock(clock.now())
+    async with running(store, clock, one_world(truth, lifetime=20 * DAY), tmp_path) as cycle:
+        _, keeper = keeping_two_days(cycle)
+        before = keeper.doubts
+        await cycle.poll()
+        clock.advance(FORTY)
+        keeper.distrust()
+        keeper.trust("agency", since=before)
+        assert not (await keeper.advance()).alerts
+        believed, now = keeper.trusts_clock, keeper.doubts
+        assert not believed
+        await cycle.poll()
+        keeper.trust("agency", since=now)
+        assert not (await keeper.advance()).alerts, "the API has told that the clock is wrong"
+        assert keeper.trusts_clock
+    assert set(cycle.statuses().values()) == {"valid"}
 
 
 @pytest.mark.parametrize(

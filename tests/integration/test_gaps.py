@@ -16,6 +16,7 @@ from monitor.views.events import EventView, event_views
 from monitor.views.gaps import gaps_of
 from tests.cycle import Cycle, running
 from tests.fakes import ManualClock
+from tests.serving import serving
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 QUARTER = 15 * MINUTE
@@ -84,6 +85,24 @@ async def test_a_night_without_the_monitor_is_one_entry_in_the_history_of_each_c
             found = gaps_of(conn, "agency", now=clock.now(), poll_every=QUARTER)
             assert found == [Gap(began_at=stopped, ended_at=stopped + 9 * HOUR, reason=NOT_POLLED)]
             assert gaps_of(conn, "agency", now=clock.now(), poll_every=QUARTER, since=clock.now() - MINUTE) == []
+
+
+async def test_the_page_and_the_api_show_gaps_as_gaps_also_one_that_lasts(
+    store: Store, clock: ManualClock, world: World, tmp_path: Path
+) -> None:
+    async with running(store, clock, world, tmp_path) as cycle:
+        await cycle.poll()
+        await cycle.poll(after=9 * HOUR)
+        clock.advance(2 * HOUR)
+        async with serving(store, cycle.config, clock) as site:
+            page = (await site.get("/connections/agency/linkedin-li", headers={"accept": "text/html"})).text
+            (told,) = [each for each in (await site.json("/api/v1/events"))["events"] if each["kind"] == "gap"]
+    assert page.count('class="fill-nothing"') == 2, "the picture has no status where nobody looked"
+    assert page.count("not known: ") == 2
+    assert "Not observed for 9 hours: no poll was made" in page
+    assert "Not observed for 2 hours: no poll was made" in page, "it lasts"
+    assert (told["source"], told["old"], told["new"]) == ("agency", "2026-03-10T12:00:00Z", "2026-03-10T21:00:00Z")
+    assert told["connection"] is None, "one entry for the source, whatever the number of its connections"
 
 
 async def test_a_gap_that_lasts_is_shown_with_its_reason_until_it_is_written_down(

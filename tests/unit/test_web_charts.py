@@ -111,6 +111,24 @@ def test_a_word_of_another_version_is_a_gap() -> None:
     assert [segment.status for segment in drawn.segments] == [Status.VALID, None, Status.VALID]
 
 
+def test_a_time_in_which_nobody_looked_has_no_status_and_what_was_known_goes_on_after_it() -> None:
+    gap = f"{NOW - 8 * DAY:%Y-%m-%dT%H:%M:%SZ}"
+    entries = [
+        entry(HistoryKind.APPEARED, -20, new="valid"),
+        entry(HistoryKind.GAP, -6, gap, f"{NOW - 6 * DAY:%Y-%m-%dT%H:%M:%SZ}"),
+        entry(HistoryKind.STATUS_CHANGED, -6, "valid", "expired"),
+        entry(HistoryKind.GAP, 0, f"{NOW - DAY:%Y-%m-%dT%H:%M:%SZ}", None),
+    ]
+    drawn = charts.band(entries, status=Status.EXPIRED, added_at=NOW - 20 * DAY, now=NOW)
+    assert [(segment.status, (segment.begin - NOW) / DAY, (segment.end - NOW) / DAY) for segment in drawn.segments] == [
+        (Status.VALID, -20, -8),
+        (None, -8, -6),
+        (Status.EXPIRED, -6, -1),
+        (None, -1, 0),
+    ]
+    assert drawn.dots == ()
+
+
 KINDS = st.sampled_from(list(HistoryKind))
 WORDS = st.none() | st.sampled_from([*Status, "haunted", "2026-05-01T00:00:00Z", "2026-05-01", "soon", ""])
 ENTRIES = st.lists(st.builds(entry, KINDS, st.floats(min_value=-400, max_value=5), WORDS, WORDS), max_size=12)

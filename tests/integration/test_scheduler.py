@@ -1,0 +1,144 @@
+"""The scheduler at work: each source one at a time, and a defect of ours in one piece of work ends nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from monitor.demo.world import World
+from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProviderKind
+from monitor.notifier import Notifier
+from monitor.poller import Poller
+from monitor.prober import Prober
+from monitor.reporter import Reporter
+from monitor.scheduler import Keep, Scheduler, Work
+from monitor.store import Store
+from monitor.timekeeper import Timekeeper
+from tests.cycle import Cycle, running
+from tests.delivering import until
+from tests.fakes import ManualClock
+
+DAY = timedelta(days=1)
+TICK = timedelta(milliseconds=20)
+
+
+class Slow:
+    """A provider whose list takes until the test lets it come; it counts how often it was asked, and how often at once."""
+
+    kind = ProviderKind.POSTPOST
+    probes = False
+
+    def __init__(self) -> None:
+        self.asked = self.at_once = self.most_at_once = 0
+        self.come = asyncio.Event()
+
+    async def poll(self) -> PollReport:
+        self.asked += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.come.wait()
+        finally:
+            self.at_once -= 1
+        return PollReport(outcome=PollOutcome.UNREACHABLE, problem="It took its time.")
+
+    async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
+        raise AssertionError("nothing here is probed")
+
+
+class Defective:
+    """An adapter with a defect."""
+
+    kind = ProviderKind.POSTPOST
+    probes = True
+
+    def __init__(self) -> None:
+        self.probed = 0
+
+    async def poll(self) -> PollReport:
+        raise ArithmeticError("a defect")
+
+    async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
+        self.probed += 1
+        raise ArithmeticError("a defect")
+
+
+@pytest.fixture
+async def cycle(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
+    """Two sources with one connection each, both polled once."""
+    world = World(clock=clock)
+    for name in ("agency", "studio"):
+        world.add_source(name, ProviderKind.POSTPOST)
+        world.connect(name, "linkedin", account=name, username="N", display_name="N", lifetime=50 * DAY)
+    async with running(store, clock, world, tmp_path) as made:
+        await made.poll()
+        await made.probe()
+        yield made
+
+
+@asynccontextmanager
+async def ticking(cycle: Cycle) -> AsyncIterator[Scheduler]:
+    """A scheduler over the cycle's work that looks fifty times a second."""
+    store, clock, config = cycle.store, cycle.clock, cycle.config
+    configured = {name: item.source for name, item in cycle.work.items()}
+    scheduler = Scheduler(
+        store=store,
+        clock=clock,
+        work=cycle.work,
+        poller=Poller(store=store, clock=clock, channels=config.channels),
+        prober=Prober(store=store, clock=clock, channels=config.channels),
+        timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels),
+        notifier=Notifier(store=store, channels=config.channels, clock=clock),
+        reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
+        keep=Keep(history=DAY, polls=DAY),
+        tick=TICK,
+    )
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        await scheduler.stop(timedelta(seconds=5))
+
+
+async def test_a_source_that_takes_its_time_is_asked_by_one_poll_at_a_time(cycle: Cycle) -> None:
+    slow = Slow()
+    cycle.work["agency"] = Work(source=cycle.work["agency"].source, provider=slow)
+    cycle.clock.advance(DAY)
+    async with ticking(cycle):
+        await until(lambda: slow.asked == 1)
+        await until(lambda: cycle.source("studio").last_poll_at == cycle.clock.now())
+        await asyncio.sleep(10 * TICK.total_seconds())
+        slow.come.set()
+        await until(lambda: cycle.source("agency").failures == 1)
+    assert (slow.asked, slow.most_at_once) == (1, 1)
+
+
+async def test_N21_a_defect_in_reading_one_source_is_that_sources_trouble_alone(cycle: Cycle) -> None:
+    cycle.work["agency"] = Work(source=cycle.work["agency"].source, provider=Defective())
+    cycle.clock.advance(DAY)
+    with capture_logs() as told:
+        async with ticking(cycle):
+            await until(lambda: cycle.source("agency").failures == 1)
+            await until(lambda: cycle.source("studio").last_success_at == cycle.clock.now())
+    assert cycle.source("agency").message == "The answer could not be handled (ArithmeticError): see the log."
+    assert "poll.fault" in [line["event"] for line in told]
+
+
+async def test_a_defect_in_one_piece_of_work_is_told_and_rested_upon(cycle: Cycle) -> None:
+    """Without the rest it would be tried fifty times a second."""
+    defective = Defective()
+    cycle.work["agency"] = Work(source=cycle.work["agency"].source, provider=defective)
+    cycle.clock.advance(DAY)
+    with capture_logs() as told:
+        async with ticking(cycle):
+            await until(lambda: defective.probed > 0)
+            await until(lambda: any(line["event"] == "work.failed" for line in told))
+            await asyncio.sleep(10 * TICK.total_seconds())
+    assert defective.probed == 1
+    assert [line["work"] for line in told if line["event"] == "work.failed"] == ["probe:agency"]
