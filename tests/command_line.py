@@ -15,31 +15,33 @@ from typing import Any
 from monitor.model import ConnectionState, HistoryEntry, HistoryKind, ProviderKind, SourceStatus, Status
 from monitor.store import Store, connections, history, scopes, sources
 from monitor.store.connections import NewConnection
+from tests import canary
 from tests.factories import make_state
 
 ROOT = Path(__file__).resolve().parent.parent
+OPS_URL = canary.channel_url("127.0.0.1:9")
 
-CONFIG = """\
+CONFIG = f"""\
 [database]
-url = "{url}"
+url = "{{url}}"
 
 [[sources]]
 name = "agency"
 provider = "postpost"
-api_key = "sk_canary_agency_key"
+api_key = "{canary.POSTPOST_KEY}"
 base_url = "http://127.0.0.1:9/api/v1"
-labels = {{ client = "acme" }}
+labels = {{{{ client = "acme" }}}}
 
 [[sources]]
 name = "studio"
 provider = "postpeer"
-api_key = "canary_studio_key"
+api_key = "{canary.POSTPEER_KEY}"
 base_url = "http://127.0.0.1:9/v1"
-labels = {{ client = "globex" }}
+labels = {{{{ client = "globex" }}}}
 
 [[channels]]
 name = "ops"
-url = "json://user:canary_channel_password@127.0.0.1:9/hook"
+url = "{OPS_URL}"
 
 [[channels]]
 name = "night"
@@ -93,7 +95,7 @@ def token_monitor(
         timeout=60,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    assert "canary" not in done.stdout + done.stderr, "a secret was shown"
+    canary.assert_absent(done.stdout + done.stderr, f"token-monitor {' '.join(arguments)}")
     return Done(done.returncode, done.stdout, done.stderr)
 
 

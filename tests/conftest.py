@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.store import Store
-from tests import factories, postgres
+from tests import canary, factories, postgres, sweeping
 from tests.failures import catalogue
 from tests.fakes import ManualClock
 
@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="FOLDER", help="where the browser tests put pictures of the pages; none by default")
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run: nothing may be missing here")
     parser.addoption("--record", action="store_true", help="write tests/failures/results.json from this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test may leave a secret behind."""
+    config.pluginmanager.register(sweeping, "sweeping")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -104,6 +109,7 @@ def new_postgres(postgres_url: str) -> Iterator[Callable[..., str]]:
 
     yield make
     for url in made:
+        canary.WATCH.look(postgres.everything_in(url), f"database {postgres.name_of(url)}")
         postgres.drop_database(url)
 
 

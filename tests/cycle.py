@@ -22,12 +22,13 @@ from monitor.recorder import Recorded
 from monitor.scheduler import Work
 from monitor.store import Store, alerts, connections, history, sources
 from monitor.timekeeper import Timekeeper
+from tests import canary
 from tests.fakes import ManualClock
 
-CHANNEL = """
+CHANNEL = f"""
 [[channels]]
 name = "ops"
-url = "json://127.0.0.1:9/"
+url = "{canary.channel_url("127.0.0.1:9")}"
 group_wait = "0s"
 """
 

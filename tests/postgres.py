@@ -19,6 +19,8 @@ from typing import Any
 
 from sqlalchemy import URL, make_url
 
+from tests import canary
+
 _QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=60"
 
 
@@ -75,6 +77,8 @@ class PrivateServer:
         """Stop it and leave nothing behind."""
         with suppress(RuntimeError):
             self.stop()
+        with suppress(OSError):
+            canary.WATCH.look((self.folder / "log").read_bytes(), "PostgreSQL's log")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -120,6 +124,21 @@ def create_database(url: str, *, template: str | None = None) -> str:
     source = f" TEMPLATE {template} STRATEGY file_copy" if template else ""
     _admin(url, f"CREATE DATABASE {name}{source}")
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def everything_in(url: str) -> str:
+    """Every row of every table as text; nothing where the database is not there to be read."""
+    import psycopg
+
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        with psycopg.connect(plain, autocommit=True) as conn:
+            tables = conn.execute("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            each = [f"SELECT string_agg(t::text, chr(10)) FROM public.{name} t" for (name,) in tables]  # noqa: S608 - quoted
+            rows = conn.execute(" UNION ALL ".join(each).encode()).fetchall() if each else []
+    except psycopg.Error:
+        return ""
+    return "\n".join(text for (text,) in rows if text)
 
 
 def replace_database(url: str, *, source: str, target: str) -> None:

@@ -17,6 +17,7 @@ from monitor.store import Store
 from monitor.web.app import build_app
 from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site
+from tests import canary
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,12 @@ class Served:
     async def post(self, path: str, body: object) -> httpx.Response:
         """Send JSON."""
         return await self.client.post(self.url + path, json=body)
+
+
+async def _look(answer: httpx.Response) -> None:
+    """No page holds a secret, nor do its headers."""
+    await answer.aread()
+    canary.WATCH.look(answer.content + repr(answer.headers.raw).encode(), f"what {answer.request.url.path} answered")
 
 
 @asynccontextmanager
@@ -76,7 +83,7 @@ async def serving(
         progress=progress or Progress(),
     )
     server = WebServer(taken, build_app(site))
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, event_hooks={"response": [_look]}) as client:
         served = Served(url=url, site=site, client=client, config=replace(config, web=web))
         await server.start()
         try:

@@ -30,34 +30,35 @@ from monitor.model import (
 )
 from monitor.rules.silences import Silence
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, sources
+from tests import canary
 from tests.command_line import add_source
 from tests.factories import make_alert, make_state
 
-CONFIG = """\
+CONFIG = f"""\
 timezone = "Europe/Berlin"
 [database]
 url = "sqlite:///unused.db"
 [[sources]]
 name = "agency"
 provider = "postpost"
-api_key = "sk_canary_agency_key"
-labels = { client = "acme" }
+api_key = "{canary.POSTPOST_KEY}"
+labels = {{ client = "acme" }}
 [[sources]]
 name = "north"
 provider = "publora"
-api_key = "canary_north_key"
+api_key = "{canary.PUBLORA_KEY}"
 [[sources]]
 name = "south"
 provider = "postbreeze"
-api_key = "canary_south_key"
-labels = { client = "globex" }
+api_key = "{canary.POSTBREEZE_KEY}"
+labels = {{ client = "globex" }}
 [[sources]]
 name = "studio"
 provider = "postpeer"
-api_key = "canary_studio_key"
+api_key = "{canary.POSTPEER_KEY}"
 [[channels]]
 name = "ops"
-url = "json://user:canary_channel_password@127.0.0.1:9/hook"
+url = "{canary.channel_url("127.0.0.1:9")}"
 [[channels]]
 name = "night"
 url = "json://127.0.0.1:9/night"

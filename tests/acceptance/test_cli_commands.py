@@ -14,7 +14,8 @@ from monitor.demo.world import World
 from monitor.model import ProviderKind
 from monitor.store import connections, open_store
 from monitor.store.lock import DaemonLock
-from tests.command_line import CONFIG, make_world, real_now, token_monitor, write_config
+from tests import canary
+from tests.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
 from tests.receivers import WebhookReceiver
 
 COMMANDS = (
@@ -94,7 +95,7 @@ def test_init_writes_a_private_file_and_overwrites_nothing(tmp_path: Path) -> No
     assert done.status == 0
     assert "config check --live" in done.out
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    secrets = {"POSTPOST_API_KEY": "sk_canary", "OPS_APPRISE_URL": "json://127.0.0.1:9"}
+    secrets = {"POSTPOST_API_KEY": canary.POSTPOST_KEY, "OPS_APPRISE_URL": "json://127.0.0.1:9"}
     assert token_monitor("config", "check", folder=tmp_path, env=secrets).status == 0
     before = path.read_bytes()
     again = token_monitor("init", folder=tmp_path)
@@ -174,7 +175,7 @@ def test_test_alert_names_the_channel_that_failed(tmp_path: Path) -> None:
 
 def test_test_alert_shows_what_an_event_looks_like_about_a_marked_sample(tmp_path: Path) -> None:
     with WebhookReceiver() as webhook:
-        text = CONFIG.replace("json://user:canary_channel_password@127.0.0.1:9/hook", webhook.apprise_url())
+        text = CONFIG.replace(OPS_URL, webhook.apprise_url())
         config = write_config(tmp_path, text=text)
         done = token_monitor("test-alert", "ops", "--event", "expired", config=config)
         assert (done.status, done.out) == (0, "ok      channel ops: took the message\n")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.model import SourceStatus, Status
-from monitor.store import Store, alerts, open_store, outbox
+from monitor.model import HistoryEntry, HistoryKind, SourceStatus, Status, utc_text
+from monitor.store import Store, alerts, history, open_store, outbox, retention
+from monitor.store.schema import connections
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
 from tests.factories import make_alert, make_state
 from tests.terminal import in_terminal
@@ -194,6 +195,22 @@ def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: S
     assert (nobody.status, nobody.err.count("\n")) == (1, 1)
 
 
+def test_history_shows_a_gap_that_is_over_and_one_that_lasts(small: Store, tmp_path: Path, at: datetime) -> None:
+    read = at - timedelta(hours=5)
+    add_source(small, "agency", [make_state(external_id="linkedin-1")], now=at - timedelta(days=3), polled_at=read)
+    entry = HistoryEntry(
+        kind=HistoryKind.GAP, at=read, old=utc_text(read - timedelta(hours=2)), new=utc_text(read), reason="not_read"
+    )
+    with small.write() as conn:
+        history.append(conn, "agency", None, [entry])
+        conn.execute(connections.update().values(added_at=at - timedelta(days=3)))
+    events = token_monitor("history", "linkedin-1", "--json", folder=tmp_path).json["events"]
+    over, lasting = (each for each in events if each["kind"] == "gap")
+    assert (over["reason"], over["new"]) == ("not_read", utc_text(read))
+    assert (lasting["reason"], lasting["old"], lasting["new"]) == ("not_polled", utc_text(read), None)
+    assert "Not observed for 5 hours" in token_monitor("history", "linkedin-1", folder=tmp_path).out
+
+
 def test_sources_shows_health_pace_and_budget(small: Store, tmp_path: Path, at: datetime) -> None:
     add_source(small, "agency", [make_state()], now=at)
     add_source(small, "studio", now=at, status=SourceStatus.FAILING)
@@ -232,6 +249,24 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
     assert token_monitor("alerts", "retry", "65bb2", folder=tmp_path).status == 1
     vague = token_monitor("alerts", "explain", "65", folder=tmp_path)
     assert (vague.status, vague.err.count("\n")) == (1, 1)
+
+
+def test_the_middle_of_many_attempts_is_counted_and_what_waits_for_the_channel_says_so(
+    small: Store, tmp_path: Path, at: datetime
+) -> None:
+    with small.write() as conn:
+        alerts.add_alerts(conn, [(make_alert(id="65aa1", at=at), None, None)])
+        outbox.add_deliveries(conn, [("65aa1", "ops", at)], at)
+        for _ in range(60):
+            [claimed] = outbox.claim(conn, channel="ops", owner="me", now=at, lease=timedelta(minutes=1), limit=1)
+            again = at - timedelta(minutes=1)
+            outbox.mark_failed(conn, [claimed.delivery_id], "me", at, next_attempt_at=again, detail="It answered 503.")
+        thinned = retention.prune(conn, at, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
+    told = token_monitor("alerts", "explain", "65aa1", folder=tmp_path).out
+    assert told.count("failed: It answered 503.") == 60 - thinned
+    assert f"{thinned} more attempts that failed" in told
+    assert "attempt 60, " in told
+    assert "due: it goes along with the channel's next attempt" in told
 
 
 def test_a_reader_that_leaves_early_is_no_error(small: Store, tmp_path: Path, at: datetime) -> None:

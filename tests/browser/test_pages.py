@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from monitor.model import Status
 from monitor.store import Store, connections, incidents, silences
+from tests import canary
 from tests.browser.conftest import Visitor, violations
 from tests.command_line import add_source
 from tests.factories import NOW, make_state
@@ -283,7 +284,7 @@ def test_a_form_that_is_refused_says_why(visitor: Visitor) -> None:
 
 
 def test_the_login(visiting: Callable[..., Any]) -> None:
-    with visiting(token="a-canary-token") as visitor:
+    with visiting(token=canary.WEB_TOKEN) as visitor:
         visitor.seen.expected = ("403",)
         page = visitor.open("/alerts?event=expired")
         assert violations(page) == []
@@ -291,10 +292,10 @@ def test_the_login(visiting: Callable[..., Any]) -> None:
         page.get_by_role("button", name="Log in").click()
         expect(page.get_by_role("alert")).to_contain_text("That is not the token.")
         assert violations(page) == []
-        page.get_by_label("The token").fill("a-canary-token")
+        page.get_by_label("The token").fill(canary.WEB_TOKEN)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url(re.compile(r"/alerts\?event=expired"))
-        assert "a-canary-token" not in page.content()
+        assert canary.WEB_TOKEN not in page.content()
         for path in PAGES:
             visitor.go(page, path)
             assert violations(page) == [], path

@@ -17,10 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 from monitor.model import ProviderKind
 from monitor.provider import Provider
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from tests import canary
 from tests.fakes import ManualClock
 
 DATA = Path(__file__).parents[1] / "data" / "providers"
-KEY = "sk_canary.0123456789abcdef"
+KEY = canary.POSTPOST_KEY
 BASE = "/api/v1"
 QUICK = Limits(list_timeout=2.0, probe_timeout=2.0, overall_timeout=5.0, retry_wait=0.01)
 """Bounds that let a test of a fault end soon; sizes as in production."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.model import ConnectionLink, PollOutcome, PollReport, ProviderKind
+from tests import canary
 from tests.contract.loopback import Request, Response, as_json, connected, running, source
 from tests.fakes import ManualClock
 
@@ -15,7 +16,7 @@ POSTPOST, PUBLORA = ProviderKind.POSTPOST, ProviderKind.PUBLORA
 ONE, TWO = "65f000000000000000000001", "65f000000000000000000002"
 DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
-PAGE = "https://app.example/connections?token=canary"
+PAGE = f"https://app.example/connections?token={canary.LINK_TOKEN}"
 
 
 def user(identity: str, page: object = PAGE, until: object = "2026-12-01T00:00:00Z") -> dict[str, Any]:
@@ -36,7 +37,7 @@ async def poll(kind: ProviderKind, listed: Any, clock: ManualClock, *, status: i
 async def test_pages_come_with_the_users_where_they_are_wanted(kind: ProviderKind, clock: ManualClock) -> None:
     report = await poll(kind, {"users": [user(ONE), {"_id": TWO}]}, clock, users="all", connection_links=True)
     assert report.links == {ONE: ConnectionLink(url=PAGE, good_until=datetime(2026, 12, 1, tzinfo=UTC))}
-    assert "canary" not in repr(report)
+    canary.assert_absent(repr(report), "the report")
 
 
 @pytest.mark.parametrize("asked", [{"users": "all"}, {"users": "none", "connection_links": True}, {"users": "none"}])

@@ -18,6 +18,7 @@ from monitor.errors import ConfigError, ProviderError
 from monitor.model import PollOutcome, PollReport, ProviderKind
 from monitor.provider import Provider
 from monitor.providers.http import tls_context
+from tests import canary
 from tests.contract.loopback import KEY, Request, Response, Secret, Server, as_json, connected, running, source, wire
 from tests.fakes import ManualClock
 
@@ -118,6 +119,31 @@ async def test_a_redirect_from_https_to_http_is_not_followed(authority: trustme.
         assert plain.requests == []
 
 
+@pytest.mark.parametrize("place", ["https://localhost:{port}/api/v1/platform-connections", "//localhost:{port}/"])
+async def test_N07_a_redirect_to_another_https_host_is_not_followed(
+    place: str, authority: trustme.CA, ca_file: Path, clock: ManualClock
+) -> None:
+    """A host is its name and its port. The other one has a certificate that we would trust."""
+    context = context_of(authority.issue_cert("localhost"))
+    async with running(lambda _: as_json(LIST), context=context) as other:
+        there = Response(status=307, headers={"location": place.format(port=other.port)})
+        async with running(lambda _: there, context=context) as server:
+            assert (await poll(server, clock, ca_file=ca_file)).outcome is PollOutcome.INVALID
+        assert other.requests == []
+
+
+async def test_a_redirect_that_brings_credentials_along_is_not_followed(
+    authority: trustme.CA, ca_file: Path, clock: ManualClock
+) -> None:
+    def answer(request: Request) -> Response:
+        moved = Response(status=307, headers={"location": f"https://user:pw@{request.headers['host']}{request.target}/"})
+        return as_json(LIST) if request.path.endswith("/") else moved
+
+    async with running(answer, context=context_of(authority.issue_cert("localhost"))) as server:
+        assert (await poll(server, clock, ca_file=ca_file)).outcome is PollOutcome.INVALID
+        assert len(server.requests) == 1
+
+
 class Proxy:
     """A CONNECT proxy that remembers what it was asked."""
 
@@ -191,11 +217,11 @@ async def test_https_proxy_and_no_proxy_of_the_environment(
 
 async def test_a_proxy_that_refuses_is_named_without_its_password(ca_file: Path, clock: ManualClock) -> None:
     async with running(lambda _: as_json(LIST)) as server, proxying(refuse=True) as proxy:
-        env = {"https_proxy": f"http://user:canary-pw@127.0.0.1:{proxy.port}"}
+        env = {"https_proxy": f"http://user:{canary.PROXY_PASSWORD}@127.0.0.1:{proxy.port}"}
         report = await poll(server, clock, ca_file=ca_file, env=env)
         assert report.outcome is PollOutcome.UNREACHABLE
         assert "proxy" in (report.problem or "")
-        assert "canary" not in repr(report)
+        canary.assert_absent(repr(report), "the report")
 
 
 def chain(exc: BaseException | None) -> str:

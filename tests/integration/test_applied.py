@@ -16,7 +16,8 @@ from monitor.rules.silences import Silence
 from monitor.scheduler import Work
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
 from monitor.store.schema import deliveries, metadata
-from tests.command_line import CONFIG
+from tests import canary
+from tests.command_line import CONFIG, OPS_URL
 from tests.cycle import running
 from tests.factories import make_alert
 from tests.fakes import ManualClock
@@ -41,7 +42,7 @@ def changes(store: Store, folder: Path, now: datetime, new: str) -> list[tuple[s
         return [(each.path, each.kind, each.old, each.new) for each in applied.differences(conn, before, read(folder, new))]
 
 
-OPS = 'name = "ops"\nurl = "json://user:canary_channel_password@127.0.0.1:9/hook"'
+OPS = f'name = "ops"\nurl = "{OPS_URL}"'
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,8 @@ OPS = 'name = "ops"\nurl = "json://user:canary_channel_password@127.0.0.1:9/hook
         ("", "", []),
         ("[database]", 'timezone = "Europe/Berlin"\n[database]', [("timezone", "changed", '"UTC"', '"Europe/Berlin"')]),
         ('severity = "critical"', 'severity = "warning"', [("channels.night.severity", "changed", '"critical"', '"warning"')]),
-        ("sk_canary_agency_key", "sk_canary_other_key", [("sources.agency.api_key", "replaced", None, None)]),
-        ("canary_channel_password", "canary_other_password", [("channels.ops.url", "replaced", None, None)]),
+        (canary.POSTPOST_KEY, canary.OTHER_KEY, [("sources.agency.api_key", "replaced", None, None)]),
+        (canary.CHANNEL_PASSWORD, canary.MAIL_PASSWORD, [("channels.ops.url", "replaced", None, None)]),
         (
             'client = "acme"',
             'client = "acme", team = "x"',
@@ -60,14 +61,14 @@ OPS = 'name = "ops"\nurl = "json://user:canary_channel_password@127.0.0.1:9/hook
         ('name = "agency"', 'name = "bureau"', [("sources.bureau", "renamed", "agency", "bureau")]),
         (OPS, OPS.replace('"ops"', '"people"'), [("channels.people", "renamed", "ops", "people")]),
         (
-            'name = "agency"\nprovider = "postpost"\napi_key = "sk_canary_agency_key"',
-            'name = "bureau"\nprovider = "postpost"\napi_key = "sk_canary_other_key"',
+            f'name = "agency"\nprovider = "postpost"\napi_key = "{canary.POSTPOST_KEY}"',
+            f'name = "bureau"\nprovider = "postpost"\napi_key = "{canary.OTHER_KEY}"',
             [("sources.agency", "removed", None, None), ("sources.bureau", "added", None, None)],
         ),
         ('[web]\nlisten = "off"', '[web]\nlisten = "127.0.0.1:9"', [("web.listen", "changed", '"off"', '"127.0.0.1:9"')]),
         (
             "[web]",
-            '[heartbeat]\nurl = "https://hc.example/canary_uuid"\n[web]',
+            f'[heartbeat]\nurl = "https://hc.example/{canary.HEARTBEAT_PATH}"\n[web]',
             [("heartbeat.url", "changed", None, '"https://hc.example/<secret>"'), ("heartbeat.every", "changed", None, '"1m"')],
         ),
     ],
@@ -77,7 +78,7 @@ def test_what_a_reload_would_change_is_told_key_by_key(
 ) -> None:
     found = changes(store, tmp_path, now, CONFIG.replace(old, new, 1) if old else CONFIG)
     assert found == expected
-    assert not [each for each in found if "canary" in str(each)]
+    canary.assert_absent(str(found), "what a reload would change")
 
 
 def test_a_policy_of_one_platform_is_told_by_its_path(store: Store, now: datetime, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> N
     changes(store, tmp_path, now, CONFIG)
     with store.read() as conn:
         kept = " ".join(str(row) for table in metadata.sorted_tables for row in conn.execute(select(table)))
-    assert "canary" not in kept
+    canary.assert_absent(kept, "the database")
     with store.read() as conn:
         before = applied.recall(conn)
     assert before is not None

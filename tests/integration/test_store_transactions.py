@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import sqlite3
 import stat
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from structlog.testing import capture_logs
 
 from monitor.errors import StoreError, StoreUnavailable
 from monitor.store import Store, meta, open_store, sqlite_file
@@ -104,18 +106,17 @@ def test_a_refused_statement_shows_no_values(store: Store) -> None:
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
 
 
-def test_concurrent_read_modify_write_loses_no_update(store: Store) -> None:
-    """SQLite without BEGIN IMMEDIATE loses updates silently; PostgreSQL needs the row lock that callers take."""
+def test_concurrent_read_modify_write_loses_no_update(store: Store, database_url: str) -> None:
+    """Two programs at once: SQLite without BEGIN IMMEDIATE loses updates or refuses them, PostgreSQL unless writers queue up."""
     write(store, "n", "0")
+    with Store(database_url) as other:
 
-    def increment(_: int) -> None:
-        with store.write() as conn:
-            if store.path is None:
-                conn.execute(text("SELECT 1 FROM meta WHERE key = 'n' FOR UPDATE"))
-            meta.set(conn, "n", str(int(meta.get(conn, "n") or "0") + 1))
+        def increment(turn: int) -> None:
+            with (store if turn % 2 else other).write() as conn:
+                meta.set(conn, "n", str(int(meta.get(conn, "n") or "0") + 1))
 
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(increment, range(60)))
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(increment, range(60)))
     assert read(store, "n") == "60"
 
 
@@ -202,11 +203,12 @@ def test_sqlite_file_and_folder_belong_to_their_owner_alone(tmp_path: Path) -> N
     path = tmp_path / "state" / "monitor.db"
     old = os.umask(0)
     try:
-        with open_store(f"sqlite:///{path}") as store:
+        with capture_logs() as told, open_store(f"sqlite:///{path}") as store:
             write(store, "a", "1")
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
     finally:
         os.umask(old)
+    assert told == [], "nothing had to be closed to others, not even for an instant"
     assert modes == {"monitor.db": 0o600, "monitor.db-wal": 0o600, "monitor.db-shm": 0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -256,6 +258,22 @@ def test_P11_full_disk_is_unavailable_and_recovers_by_itself(local: Store) -> No
     write(local, "big", "x" * 1_000_000)
     with local.read() as conn:
         assert pragma(conn, "integrity_check") == "ok"
+
+
+def test_P12_after_an_io_error_the_connection_is_opened_anew(file: Path, local: Store) -> None:
+    """What an error of the disk left of a connection is not to be trusted. A limit on the size of files makes such an error."""
+    with local.write() as conn:
+        conn.exec_driver_sql("PRAGMA cache_size=77")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.with_name("monitor.db-wal").stat().st_size + 65_536, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match="disk I/O error"):
+            write(local, "big", "x" * 1_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with local.write() as conn:
+        assert pragma(conn, "cache_size") != 77
+    assert read(local, "big") is None
 
 
 def test_P13_file_that_cannot_be_opened_is_told_with_its_owner(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from monitor.model import HistoryKind, Status
-from monitor.store import Store, channel_states, connections, history, incidents, silences
+from monitor.store import Store, channel_states, connections, history, incidents, outbox, retention, silences
 from monitor.web.actions import literal
 from monitor.web.rendering import connection_link
 from tests.command_line import add_source
@@ -528,6 +528,21 @@ async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Serve
     assert "The first notice of an incident." in story.words
     assert "ops takes it, after collecting for 10 seconds" in story.words
     assert "token-monitor alerts retry" in (await read(full, next(iter(await dead(full))))).words
+
+
+async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> None:
+    now = full.site.clock.now()
+    with full.site.store.write() as conn:
+        outbox.add_deliveries(conn, [("alert-1", "third", now)], now)
+        for _ in range(60):
+            [one] = outbox.claim(conn, channel="third", owner="me", now=now, lease=timedelta(minutes=1), limit=1)
+            again = now - timedelta(minutes=1)
+            outbox.mark_failed(conn, [one.delivery_id], "me", now, next_attempt_at=again, detail="It answered 503.")
+        thinned = retention.prune(conn, now, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
+    words = (await read(full, "/alerts/alert-1")).words
+    assert words.count("It answered 503.") == 60 - thinned
+    assert f"{thinned} more attempts failed." in words
+    assert "Due: it goes along with the channel's next attempt." in words
 
 
 async def dead(site: Served) -> list[str]:

@@ -22,13 +22,14 @@ from monitor.store import Store, incidents, silences
 from monitor.web import access, security, server
 from monitor.web.access import Access
 from monitor.web.login import WRONG_AT_MOST, local
+from tests import canary
 from tests.cycle import count_rows
 from tests.factories import NOW
 from tests.fakes import ManualClock
 from tests.serving import Served, serving
 from tests.web_world import fill, web_config
 
-TOKEN = "canary-web-token-which-nobody-may-see"
+TOKEN = canary.WEB_TOKEN
 PAGE = {"accept": "text/html"}
 PAGES = ("/", "/sources", "/alerts", "/silences", "/connections/agency/linkedin-agency000", "/alerts/alert-1")
 EVERYTHING = (*PAGES, "/login", "/nothing", "/static/page.css", "/healthz", "/metrics", "/api/v1/connections")
@@ -167,17 +168,18 @@ async def test_a_wrong_token_is_refused_and_no_token_is_ever_logged(guarded: Ser
     written = io.StringIO()
     logs.configure("debug", "json", stream=written)
     try:
-        answer = await log_in(guarded, "canary-wrong")
-        await guarded.get("/?token=canary-in-the-query", headers=PAGE)
+        answer = await log_in(guarded, canary.OTHER_KEY)
+        await guarded.get("/?token=a-token-in-the-query", headers=PAGE)
         await log_in(guarded)
         await guarded.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     finally:
         logs.configure()
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
-    assert "canary" not in answer.text
+    canary.assert_absent(answer.text, "the page")
     assert "web.wrong_token" in written.getvalue()
-    assert "canary" not in written.getvalue()
+    canary.assert_absent(written.getvalue(), "the log")
+    assert "a-token-in-the-query" not in written.getvalue()
 
 
 async def test_guessing_is_slow(guarded: Served, clock: ManualClock) -> None:
@@ -410,6 +412,14 @@ async def test_an_oversized_body_is_refused(open_site: Served) -> None:
     assert answer.status_code == 413
 
 
+async def test_a_form_that_says_that_it_is_too_large_is_not_waited_for(
+    open_site: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "BODY_WITHIN", 0.05)
+    head = b"POST /silences HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\ncsrf="
+    assert (await raw(open_site, head)).startswith(b"HTTP/1.1 413")
+
+
 async def test_a_form_of_very_many_fields_is_refused(open_site: Served) -> None:
     body = "&".join(f"f{number}=1" for number in range(security.MOST_FIELDS + 1))
     kind = {"content-type": "application/x-www-form-urlencoded"}
@@ -466,12 +476,14 @@ async def test_what_a_page_trips_over_stays_inside(open_site: Served, monkeypatc
     from monitor.web import overview
 
     def broken(*_: object) -> None:
-        raise RuntimeError("canary of an error")
+        raise RuntimeError("a secret of the error")
 
     monkeypatch.setattr(overview, "build", broken)
     answer = await open_site.get("/", headers=PAGE)
     assert answer.status_code == 500
-    assert "canary" not in answer.text
+    assert "This page failed." in answer.text, "it is our answer, and not the server's"
+    assert answer.headers["content-security-policy"] == security.POLICY
+    assert "a secret of the error" not in answer.text
     assert (await open_site.get("/sources", headers=PAGE)).status_code == 200
 
 
@@ -508,7 +520,7 @@ async def test_pages_have_no_inline_script_or_style_and_load_nothing_from_elsewh
 
 async def test_no_page_shows_a_secret(open_site: Served) -> None:
     for path in EVERYTHING:
-        assert "canary" not in (await open_site.get(path, headers=PAGE)).text, path
+        canary.assert_absent((await open_site.get(path, headers=PAGE)).text, path)
 
 
 # --- what the tests share

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
@@ -11,6 +14,9 @@ from rich.text import Text
 
 from monitor.cli.arguments import follows_plugin_convention, with_options_first
 from monitor.cli.tables import blocks, coloured, facts, fits, table
+from tests import canary
+from tests.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
+from tests.command_line import ROOT, environment
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -90,3 +96,54 @@ def test_wide_characters_count_as_two_columns() -> None:
     rows = [("表" * 20, "y" * 40)]
     assert fits(("A", "B"), rows, on=screen(width=74))
     assert not fits(("A", "B"), rows, on=screen(width=73))
+
+
+KNOWN = """
+import sys
+from pathlib import Path
+import click
+from monitor import logs
+from monitor.cli import session
+from monitor.cli.arguments import Options
+
+context = click.Context(click.Command("status"), obj=Options(config=Path(sys.argv[1])))
+session.loaded(context)
+print(*(logs.redact(text) for text in sys.stdin.read().splitlines()), sep="\\n")
+"""
+
+
+def test_S01_every_secret_of_the_configuration_is_one_for_the_log(tmp_path: Path) -> None:
+    """In a process of its own: what the log once knew as a secret it never forgets."""
+    secrets = [
+        OTHER_KEY,
+        f"http://user:{PROXY_PASSWORD}@127.0.0.1:9",
+        canary.channel_url("127.0.0.1:9"),
+        WEB_TOKEN,
+        f"https://hc.example/{HEARTBEAT_PATH}",
+        f"postgresql://user:{DATABASE_PASSWORD}@localhost/monitor",
+    ]
+    path = tmp_path / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text(
+        f"""
+[database]
+url = "{secrets[5]}"
+[[sources]]
+name = "agency"
+provider = "postpost"
+api_key = "{secrets[0]}"
+proxy = "{secrets[1]}"
+[[channels]]
+name = "ops"
+url = "{secrets[2]}"
+[web]
+token = "{secrets[3]}"
+[heartbeat]
+url = "{secrets[4]}"
+""",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-c", KNOWN, str(path)]
+    said = "\n".join(f"It is {text}!" for text in secrets)
+    done = subprocess.run(command, cwd=ROOT, env=environment(), input=said, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["It is <secret>!"] * len(secrets)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from monitor.config import Secret, load, show
 from monitor.errors import ConfigError
+from tests import canary
 
-CANARY = "sk_c4n4ry"
+CANARY = canary.POSTPOST_KEY
 FILE = """
 [database]
 url = "postgresql://me:{0}@db.example/monitor?sslpassword={0}"

@@ -114,6 +114,7 @@ def test_a_token_that_ran_out_before_first_sight_is_expired_since_its_date() -> 
 def test_first_sight_inside_a_stage_takes_only_the_tightest() -> None:
     state = Life().listed(row(2 * DAY))
     assert (state.verdict.status, state.stage) == (SOON, 3 * DAY)
+    assert Life().listed(row(12 * HOUR)).stage == DAY
 
 
 # --- time alone: trusted dates cross their lines

@@ -56,6 +56,16 @@ PROFILES = {
 }
 
 
+@pytest.mark.parametrize("markup", [Markup.TEXT, Markup.CHAT, Markup.HTML])
+@pytest.mark.parametrize("limits", [Limits(body=40, title=0), Limits(body=40, lines=2), Limits(body=50)], ids=str)
+def test_A09_where_a_word_is_longer_than_the_room_it_is_cut_and_the_alerts_are_settled(limits: Limits, markup: Markup) -> None:
+    for count in (1, 2, 4, 30):
+        alerts = many(count)
+        parts = parts_of(alerts, Profile(limits=limits, markup=markup))
+        assert all(0 < len(part.body) <= limits.body for part in parts)
+        assert settled(parts) == [alert.id for alert in alerts]
+
+
 @pytest.mark.parametrize("name", list(PROFILES))
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 101, 1000])
 def test_A09_any_number_is_at_most_three_messages_within_the_limits_and_settles_every_alert(name: str, count: int) -> None:
