@@ -123,6 +123,7 @@ def _many(bench: Bench, kind: str, sources: int) -> None:
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
             until(lambda: simulated.counts()["arrivals"] >= sources, what="every source was polled once", within=240, step=0.2)
             _await_round_written(database, sources)
+            _await_punctual(database)
             planned = planned_polls(database)
             simulated.ask("reset")
             before, began = daemon.mark(), time.time()
@@ -148,6 +149,11 @@ def _many(bench: Bench, kind: str, sources: int) -> None:
     }
     bench.add("many-sources", figures=figures, database=kind, size=sources * EACH)
     bench.databases.drop(database)
+
+
+def _await_punctual(database: str) -> None:
+    """Until nothing is overdue: meeting so many sources for the first time takes longer than a minute."""
+    until(lambda: min(planned_polls(database).values()) > time.time() - 1, what="no poll was late", within=240, step=2.0)
 
 
 def _await_round_written(database: str, sources: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import string
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -35,6 +36,9 @@ _SHORTEST_REDACTED = 8
 """A shorter key is left alone: taking it out would cut ordinary words, and no service gives out such keys."""
 
 _NO_ADDRESS = "base_url is no address that can be asked."
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
+"""What no JSON encoder escapes."""
 
 _YEARS = range(2015, 2100)
 """Between these any server's clock stands, right or wrong."""
@@ -79,7 +83,7 @@ class Api:
         """Server Date minus our clock in seconds, by the latest answer that had a Date."""
         self.list_requests = 0
         """List requests sent so far, repetitions included."""
-        self._key = source.api_key.reveal().encode("utf-8", "surrogatepass")
+        self._keys = _as_written(source.api_key.reveal())
         self._probe_bounds = self._bounds(self.limits.probe_timeout, self.limits.other_bytes)
 
     async def get(self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Reply:
@@ -224,8 +228,21 @@ class Api:
 
     def _without_key(self, body: bytes) -> bytes:
         # Here once for all that is read from it: errors, names, messages (some services echo credentials).
-        key = self._key
-        return body.replace(key, _REDACTED) if len(key) >= _SHORTEST_REDACTED and key in body else body
+        for written in self._keys:
+            if written in body:
+                body = body.replace(written, _REDACTED)
+        return body
+
+
+def _as_written(key: str) -> Sequence[bytes]:
+    """A key in every way in which a JSON document has it; none where it is too short to be told from other text."""
+    if len(key) < _SHORTEST_REDACTED:
+        return ()
+    forms = {key, key.replace("/", "\\/")}
+    for slash in ("/", "\\/"):
+        for escape in ("\\u{:04x}", "\\u{:04X}"):
+            forms.add("".join(slash if each == "/" else each if each in _PLAIN else escape.format(ord(each)) for each in key))
+    return [form.encode("utf-8", "surrogatepass") for form in sorted(forms, key=len, reverse=True)]
 
 
 class RequestRefused(ProviderPayloadInvalid):

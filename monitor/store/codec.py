@@ -17,6 +17,8 @@ import msgspec
 
 from monitor.model import Alert
 
+DAMAGED = "What was stored about this alert is damaged: look at the connection or source itself."
+
 _MICROSECOND = timedelta(microseconds=1)
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
 
@@ -77,3 +79,11 @@ def decode_alert(text: str) -> Alert:
     return Alert(
         **{name: readers[name](value) if name in readers and value is not None else value for name, value in known.items()}
     )
+
+
+def recover_alert(text: str, **known: Any) -> Alert:
+    """The alert that `encode_alert` wrote; where its text is damaged what is `known` of it, so that it is told all the same."""
+    try:
+        return decode_alert(text)
+    except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError):
+        return Alert(**known, message=DAMAGED)

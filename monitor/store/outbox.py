@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
-from monitor.model import Alert, DeliveryState
+from monitor.model import Alert, DeliveryState, Event, Severity
 from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, insert_many
-from monitor.store.codec import decode_alert
+from monitor.store.codec import recover_alert
 from monitor.store.delivery_list import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
 from monitor.store.sql import chunked, raw_instant, rows_by_key
@@ -112,12 +112,12 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
         return []
     _finish_attempts(conn, [row.id for row in rows if row.uncertain], now, outcome="unknown", detail=_LEASE_ENDED)
     insert_many(conn, attempts, [{"delivery_id": row.id, "number": row.attempts, "started_at": now} for row in rows])
-    texts = _payloads(conn, {row.alert_id for row in rows})
+    told = _alerts(conn, {row.alert_id for row in rows})
     reached = _reached(conn, [row.id for row in rows if row.attempts > 1])
     return [
         Claimed(
             delivery_id=row.id,
-            alert=decode_alert(texts[row.alert_id]),
+            alert=told[row.alert_id],
             attempt=row.attempts,
             uncertain=row.uncertain,
             created_at=row.created_at,
@@ -138,11 +138,23 @@ def _reached(conn: Connection, ids: Iterable[int]) -> dict[int, set[str]]:
     return found
 
 
-def _payloads(conn: Connection, ids: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+_STORED = select(*(alerts.c[name] for name in ("payload", "id", "event", "reason", "severity", "at", "source", "incident_id")))
+
+
+def _alerts(conn: Connection, ids: Iterable[str]) -> dict[str, Alert]:
+    found: dict[str, Alert] = {}
     for chunk in chunked(ids):
-        query = select(alerts.c.id, alerts.c.payload).where(alerts.c.id.in_(chunk))
-        found.update((row.id, row.payload) for row in conn.execute(query))
+        for row in conn.execute(_STORED.where(alerts.c.id.in_(chunk))):
+            found[row.id] = recover_alert(
+                row.payload,
+                id=row.id,
+                incident=row.incident_id or row.id,
+                event=Event(row.event),
+                reason=row.reason,
+                severity=Severity(row.severity),
+                at=row.at,
+                source=row.source,
+            )
     return found
 
 

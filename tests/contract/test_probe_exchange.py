@@ -200,6 +200,16 @@ async def test_S01_an_echoed_key_is_taken_out(clock: ManualClock) -> None:
     assert (await probe(as_json({"status": "error", "message": f"no {KEY}"}), clock)).message == "no <secret>"
 
 
+@pytest.mark.parametrize("echoed", [r"ab/cd+ef=gh12", r"ab\/cd+ef=gh12", r"ab/cd\u002bef\u003dgh12", r"ab\/cd\u002Bef\u003Dgh12"])
+async def test_S01_an_echoed_key_is_taken_out_however_it_is_written(echoed: str, clock: ManualClock) -> None:
+    body = b'{"status": "error", "message": "no %b"}' % echoed.encode()
+    async with (
+        running(lambda _: Response(status=200, body=body, headers={"content-type": "application/json"})) as server,
+        connected(source(KIND, server, api_key=Secret("ab/cd+ef=gh12")), clock) as provider,
+    ):
+        assert (await provider.probe("x-1", scope=None)).message == "no <secret>"
+
+
 async def test_cookies_are_never_kept(clock: ManualClock) -> None:
     """Through a name, because aiohttp's own jar would refuse an address anyway."""
     async with (

@@ -12,11 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from monitor.errors import StoreError
 from monitor.model import DeliveryState, ProviderKind
-from monitor.store import Store, alerts, incidents, open_store, outbox, sources
+from monitor.store import Store, alerts, incidents, open_store, outbox, schema, sources
 from monitor.store.outbox import Claimed
 from tests.factories import NOW, make_alert, make_said
 
@@ -58,6 +59,18 @@ def test_claim_hands_out_the_oldest_first_with_the_whole_alert(store: Store) -> 
     assert [(each.attempt, each.uncertain, each.created_at) for each in first] == [(1, False, NOW), (1, False, NOW)]
     assert names(claim(store)) == ["c"]
     assert claim(store) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "a"}', '{"event": "no such event"}'])
+def test_an_alert_whose_text_is_damaged_is_told_all_the_same_and_keeps_no_other_back(store: Store, text: str) -> None:
+    queue(store, ["a", "b"])
+    with store.write() as conn:
+        conn.execute(update(schema.alerts).where(schema.alerts.c.id == "a").values(payload=text))
+    damaged, whole = (each.alert for each in claim(store))
+    assert (damaged.id, damaged.source, damaged.event, damaged.severity) == ("a", whole.source, whole.event, whole.severity)
+    assert (damaged.incident, damaged.at) == (whole.incident, whole.at)
+    assert "is damaged" in damaged.message
+    assert whole.label == "Acme Ltd"
 
 
 def test_claim_leaves_what_is_not_due_and_other_channels(store: Store) -> None:
