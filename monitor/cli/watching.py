@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from monitor.cli.output import console
@@ -29,11 +31,28 @@ def keep_showing(look: Callable[[Console], RenderableType], *, every: float = EV
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     on = console()
-    with suppress(KeyboardInterrupt), Live(console=on, screen=True, auto_refresh=False) as live:
-        while True:
+    with _until_ctrl_c() as ended, suppress(KeyboardInterrupt), Live(console=on, screen=True, auto_refresh=False) as live:
+        pause = 0.0
+        while not ended.wait(pause):
             started = time.monotonic()
             live.update(_drawn(look, on), refresh=True)
-            time.sleep(max(every, SHARE * (time.monotonic() - started)))
+            pause = max(every, SHARE * (time.monotonic() - started))
+
+
+@contextmanager
+def _until_ctrl_c() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, which otherwise may come where Python throws exceptions away, and be lost. A second one interrupts."""
+    ended = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        ended.set()
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _drawn(look: Callable[[Console], RenderableType], on: Console) -> RenderableType:
