@@ -83,6 +83,11 @@ class StoreHeld(StoreError):
 class DeliveryError(MonitorError):
     """A channel did not take a message."""
 
+    retry_after: float | None = None
+    """Seconds the service asked us to wait, None when it did not say."""
+    down = False
+    """Nobody took the message, for certain: no connection came about, or the server said that it failed."""
+
     def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.reached = reached
@@ -104,9 +109,7 @@ class ChannelUnreachable(DeliveryError):
     ) -> None:
         super().__init__(message, reached=reached)
         self.retry_after = retry_after
-        """Seconds the service asked us to wait, None when it did not say."""
         self.down = down
-        """Nobody took the message, for certain: no connection came about, or the server said that it failed."""
 
 
 class ChannelRejected(DeliveryError):

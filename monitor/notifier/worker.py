@@ -280,7 +280,7 @@ class Worker:
             await self._failed(waiting, error)
             return False
         await self._failed(said, error, reached=error.reached)
-        if getattr(error, "retry_after", None) is None:
+        if error.retry_after is None:
             return True
         if rest := [each for each in waiting if each not in said]:
             await self._failed(rest, error)
@@ -288,8 +288,8 @@ class Worker:
 
     async def _failed(self, claimed: Sequence[Claimed], error: DeliveryError, *, reached: frozenset[str] = frozenset()) -> None:
         now, rejected = self._clock.now(), not error.transient
-        wait = getattr(error, "retry_after", None)
-        self._down = getattr(error, "down", False)
+        wait = error.retry_after
+        self._down = error.down
         tried = max(each.attempt for each in claimed)
         again: dict[datetime | None, list[Claimed]] = defaultdict(list)
         for each in claimed:

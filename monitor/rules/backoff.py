@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again: at once, then hourly; every minute where the service is down; for three days in all."""
+"""When a failed delivery is tried again: soon, later hourly, within a minute where the service is down; for three days in all."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from monitor.model import Ack, DeliveryState, Said, Status
+from monitor.model import Ack, DeliveryState, Said
 from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.connection_rows import STATUS
@@ -47,24 +48,32 @@ class NewIncident(Record, frozen=True, kw_only=True):
     look_at: datetime | None = None
 
 
-def _row(row: Row[Any]) -> Incident:
-    said = None
+def _same(value: Any) -> Any:
+    return value
+
+
+def _row(row: Any, *, at: Callable[[Any], Any] = _same, stage: Callable[[Any], Any] = _same) -> Incident:
+    """An incident from a row; `at` and `stage` read the values of one that did not go through the column types."""
+    said = ack = None
     if row.status is not None:
-        said = Said(status=Status(row.status), stage=row.stage, at=row.said_at, reminders=row.reminders)
-    ack = None
+        said = Said(status=STATUS[row.status], stage=stage(row.stage), at=at(row.said_at), reminders=row.reminders)
     if row.acked_at is not None:
         ack = Ack(
-            status=Status(row.ack_status), stage=row.ack_stage, at=row.acked_at, until=row.ack_until, comment=row.ack_comment
+            status=STATUS[row.ack_status],
+            stage=stage(row.ack_stage),
+            at=at(row.acked_at),
+            until=at(row.ack_until),
+            comment=row.ack_comment,
         )
     return Incident(
         id=row.id,
         source=row.source,
         connection_id=row.connection_id,
-        opened_at=row.opened_at,
+        opened_at=at(row.opened_at),
         said=said,
-        closed_at=row.closed_at,
+        closed_at=at(row.closed_at),
         subject=row.subject,
-        look_at=row.look_at,
+        look_at=at(row.look_at),
         ack=ack,
     )
 
@@ -107,43 +116,15 @@ def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime)
     return ids
 
 
-_OPEN = """
-SELECT id, source, subject, connection_id, opened_at, look_at, status, stage, said_at, reminders,
- ack_status, ack_stage, acked_at, ack_until, ack_comment
-FROM incidents WHERE closed_at IS NULL AND connection_id IN ({0})
-"""
+_Stored = namedtuple("_Stored", incidents.c.keys())  # type: ignore[misc]  # noqa: PYI024 - the fields are the table's columns
+_OPEN = f"SELECT {', '.join(_Stored._fields)} FROM incidents WHERE closed_at IS NULL AND connection_id IN ({{0}})"  # noqa: S608 - our own names
 
 
 def find_open(conn: Connection, connection_ids: Iterable[int]) -> dict[int, Incident]:
     """The open incident of each of these connections that has one."""
     at = instant_reader(conn.dialect)
-    rows = (row for chunk in chunked(connection_ids) for row in rows_by_key(conn, _OPEN, chunk))
-    return {incident.connection_id: incident for row in rows if (incident := _of(row, at)).connection_id is not None}
-
-
-def _of(row: tuple[Any, ...], at: Callable[[Any], Any]) -> Incident:
-    """An open incident from a raw row of _OPEN."""
-    # fmt: off
-    (key, source, subject, connection_id, opened_at, look_at, status, stage, said_at, reminders,
-     ack_status, ack_stage, acked_at, ack_until, ack_comment) = row
-    # fmt: on
-    said = ack = None
-    if status is not None:
-        said = Said(status=STATUS[status], stage=Seconds.read(stage), at=at(said_at), reminders=reminders)
-    if acked_at is not None:
-        ack = Ack(
-            status=STATUS[ack_status], stage=Seconds.read(ack_stage), at=at(acked_at), until=at(ack_until), comment=ack_comment
-        )
-    return Incident(
-        id=key,
-        source=source,
-        connection_id=connection_id,
-        opened_at=at(opened_at),
-        said=said,
-        subject=subject,
-        look_at=at(look_at),
-        ack=ack,
-    )
+    rows: Iterator[Any] = (_Stored._make(row) for chunk in chunked(connection_ids) for row in rows_by_key(conn, _OPEN, chunk))
+    return {row.connection_id: _row(row, at=at, stage=Seconds.read) for row in rows}
 
 
 _OPEN_SOURCE = select(incidents).where(

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.model import Event, ProviderKind
-from monitor.store import Store, alerts
+from monitor.model import Event, PollOutcome, ProviderKind
+from monitor.store import Store, alerts, polls
 from tests.acceptance.daemon import Setting, eventually, setting
 
 DAY = timedelta(days=1)
@@ -38,6 +37,13 @@ def alerts_of(database: str) -> list[tuple[str, str, str]]:
     return [(str(each.event), each.verdict_reason or each.reason, each.external_id or "") for each in reversed(rows)]
 
 
+def failed_polls(database: str) -> int:
+    """How many polls have failed, of both sources."""
+    with Store(database) as store, store.read() as conn:
+        found = [poll for name in ("agency", "studio") for poll in polls.last_polls(conn, name, limit=1000)]
+    return sum(poll.outcome is not PollOutcome.OK for poll in found)
+
+
 def said(database: str, event: Event) -> bool:
     """Whether such an alert was decided."""
     return any(found == event for found, _, _ in alerts_of(database))
@@ -56,7 +62,8 @@ def live(made: Setting, database: str) -> dict[str, object]:
     # Dates move verdicts without any network; the alert waits for the channel, which cannot be reached either.
     eventually(lambda: said(database, Event.EXPIRED))
     heard = len(made.messages())
-    time.sleep(3)  # three intervals more: nothing new is to be said of the same thing
+    known = failed_polls(database)
+    eventually(lambda: failed_polls(database) >= known + 3, within=60)  # nothing new is to be said of the same thing
     decided = alerts_of(database)
     during = made.status()
     ip("address", "add", "127.0.0.1/8")
