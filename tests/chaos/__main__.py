@@ -49,11 +49,14 @@ def _every_call(kind: str) -> int:
     begun, bad = time.monotonic(), 0
     with _place(kind) as (folder, database), rehearsal(folder, database) as cycle:
         points = cycle.points()
-        for point in points:
+        _say(f"{kind}: {len(points)} system calls to be killed at")
+        for done, point in enumerate(points, 1):
             found = cycle.kill_at(point)
             for violation in found.violations:
                 bad += 1
                 _say(f"  {point.call} number {point.number}: {violation}")
+            if done % 100 == 0:
+                _say(f"  {done} of {len(points)} after {time.monotonic() - begun:.0f} s")
     _say(f"{kind}: killed at each of {len(points)} system calls in {time.monotonic() - begun:.0f} s: {bad} violations")
     return bad
 

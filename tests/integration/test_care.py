@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from structlog.testing import capture_logs
 
 from monitor.errors import StoreError
 from monitor.store import Store, backup, meta, migrate, outbox, retention, revisions, sqlite_file
@@ -82,7 +83,7 @@ def test_the_three_newest_copies_stay_and_nothing_else_is_touched(tmp_path: Path
     ]
 
 
-def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
     with Store(f"sqlite:///{path}") as store:
         store.upgrade()
@@ -93,9 +94,10 @@ def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Pat
         assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
         for each in files:
             each.chmod(0o644)
-        store.upgrade()
+        with capture_logs() as told:
+            store.upgrade()
         assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
-    assert capsys.readouterr().out.count("store.open_to_others") == 4
+    assert [line["event"] for line in told].count("store.open_to_others") == 4
     fresh = tmp_path / "new" / "folder" / "monitor.db"
     with Store(f"sqlite:///{fresh}") as store:
         store.upgrade()
