@@ -17,7 +17,8 @@ import structlog
 from monitor.clock import Clock
 from monitor.errors import StoreError
 from monitor.model import Alert, Event, Severity
-from monitor.recorder.outgoing import ChannelSettings, Recorded, Spoken, new_alert_id, queue
+from monitor.model.ids import fresh_id
+from monitor.recorder.outgoing import ChannelSettings, Recorded, Spoken, queue
 from monitor.rules.wording.times import span
 from monitor.store import Store, alerts
 
@@ -161,7 +162,7 @@ def _note(told: Collection[str]) -> str:
 
 
 def _alert(event: Event, *, at: datetime, opened_at: datetime | None, message: str, incident: str | None = None) -> Alert:
-    made = new_alert_id(at)
+    made = fresh_id(at)
     return Alert(
         id=made,
         incident=incident or f"blind-{made}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,11 +80,6 @@ class Spoken(Record, frozen=True, kw_only=True):
     """For a recovery: the channels that were told of the problem. None: routing alone decides."""
     only: Collection[str] | None = None
     """For a reminder: the channels that are due one."""
-
-
-def new_alert_id(now: datetime) -> str:
-    """A fresh id that sorts by time: seconds, then chance."""
-    return f"{int(now.timestamp()):08x}{secrets.token_hex(6)}"
 
 
 def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.model import Alert, Event, Said, Severity, SourceStatus, Status
-from monitor.recorder.outgoing import ChannelSettings, Recorded, Spoken, new_alert_id, queue
+from monitor.model.ids import fresh_id
+from monitor.recorder.outgoing import ChannelSettings, Recorded, Spoken, queue
 from monitor.rules import alerting
 from monitor.rules.alerting import AlertReason
 from monitor.store import incidents, outbox
@@ -70,9 +71,9 @@ def record_source_incident(
     incident = incidents.find_open_source(conn, source.name, subject=subject)
     if not problem and incident is None:
         return Recorded()
-    incident_id = incident.id if incident else incidents.new_id()
+    incident_id = incident.id if incident else fresh_id(now)
     alert = Alert(
-        id=new_alert_id(now),
+        id=fresh_id(now),
         incident=incident_id,
         event=Event.SOURCE_FAILING if problem else Event.SOURCE_RECOVERED,
         reason=reason,
@@ -114,8 +115,8 @@ def record_monitor_alert(
     if problem is (incident is not None):
         return Recorded()
     alert = Alert(
-        id=new_alert_id(now),
-        incident=incident.id if incident else incidents.new_id(),
+        id=fresh_id(now),
+        incident=incident.id if incident else fresh_id(now),
         event=Event.MONITOR_PROBLEM if problem else Event.MONITOR_RECOVERED,
         reason=reason,
         severity=Severity.CRITICAL,

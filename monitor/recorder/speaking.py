@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.model import Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
+from monitor.model.ids import fresh_id
 from monitor.model.records import Record, replace
-from monitor.recorder.outgoing import ChannelSettings, Spoken, new_alert_id
+from monitor.recorder.outgoing import ChannelSettings, Spoken
 from monitor.rules import alerting, holds, reminders, silences, transitions
 from monitor.rules.alerting import AlertReason
 from monitor.rules.silences import Silence
@@ -178,7 +179,7 @@ def _held(subject: Subject, incident: Incident | None, hold: holds.Hold, around:
 
 
 def _say(subject: Subject, incident: Incident | None, reason: AlertReason, around: _Around, outcome: _Outcome) -> None:
-    incident_id = incident.id if incident else incidents.new_id()
+    incident_id = incident.id if incident else fresh_id(around.now)
     opened_at = incident.opened_at if incident else around.now
     said = incident.said if incident else None
     alert = _alert(subject, reason, said, around, incident_id=incident_id, opened_at=opened_at)
@@ -235,7 +236,7 @@ def _alert(
     state, source = subject.after, around.source
     snapshot, verdict = state.snapshot, state.verdict
     return Alert(
-        id=new_alert_id(around.now),
+        id=fresh_id(around.now),
         incident=incident_id,
         event=alerting.event_of(reason, verdict.status),
         reason=reason,

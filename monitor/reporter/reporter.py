@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from monitor.clock import Clock
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.model import Alert, Event, Severity, Status
-from monitor.recorder.outgoing import new_alert_id
+from monitor.model.ids import fresh_id
 from monitor.reporter.chart import timeline
 from monitor.reporter.text import report_lines
 from monitor.rules import forecast, weekly
@@ -132,7 +132,7 @@ def _drill(channel: ChannelConfig, state: ChannelState, now: datetime) -> Alert:
 
 
 def _alert(event: Event, channel: ChannelConfig, now: datetime, *, message: str, chart: str | None = None) -> Alert:
-    alert_id = new_alert_id(now)
+    alert_id = fresh_id(now)
     return Alert(
         id=alert_id,
         incident=f"{event.value}-{alert_id}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from monitor.model import Ack, DeliveryState, Said
+from monitor.model.ids import fresh_id
 from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.connection_rows import STATUS
@@ -84,11 +84,6 @@ def _said_values(said: Said | None) -> dict[str, Any]:
     return {"status": said.status, "stage": said.stage, "said_at": said.at, "reminders": said.reminders}
 
 
-def new_id() -> str:
-    """A fresh incident id, stable from then on."""
-    return secrets.token_hex(8)
-
-
 def open_incident(
     conn: Connection, *, source: str, connection_id: int | None, said: Said | None, now: datetime, subject: str = ""
 ) -> str:
@@ -98,7 +93,7 @@ def open_incident(
 
 def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime) -> list[str]:
     """Open many in one statement; their ids in the order of the rows."""
-    ids = [row.id or new_id() for row in rows]
+    ids = [row.id or fresh_id(now) for row in rows]
     said = [row.said for row in rows]
     columns: dict[str, list[Any] | Same] = {
         "id": ids,
