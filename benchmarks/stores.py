@@ -46,6 +46,8 @@ class Databases:
     def keep(self, kind: str, size: int, url: str) -> None:
         """Copy from this one from now on. Nobody may be connected to it."""
         self._templates[kind, size] = url
+        if kind == "postgres":
+            postgres.settle(url)
 
     def copy(self, kind: str, size: int) -> str:
         """The URL of a copy of a template, with every source due."""

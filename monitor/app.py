@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ SWAP_WITHIN = timedelta(seconds=3)
 STOP_WITHIN = timedelta(seconds=9)
 """A stop ends within 10 s: what is under way gets this long, shared by the parts."""
 
+THREAD_TURN = timedelta(milliseconds=1)
+"""So long a thread may keep the others from Python: what is being told must not wait behind a long list that is read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
@@ -93,6 +97,7 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
     memory.prepare()
+    sys.setswitchinterval(THREAD_TURN.total_seconds())
     run = _Run(config=loaded.config, reload=reload)
     loop = asyncio.get_running_loop()
     run.wishes.listen(loop)

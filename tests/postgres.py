@@ -126,6 +126,11 @@ def create_database(url: str, *, template: str | None = None) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
+def settle(url: str) -> None:
+    """Leave a database as the server's autovacuum does within a minute: what was written looked through, and counted."""
+    _admin(url, "VACUUM (ANALYZE)")
+
+
 def everything_in(url: str) -> str:
     """Every row of every table as text; nothing where the database is not there to be read."""
     import psycopg
