@@ -92,6 +92,20 @@ def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goe
     assert kept == {"blind": "Said without the database, on hook."}
 
 
+def test_P16_while_the_file_is_elsewhere_it_says_that_it_is_blind_and_goes_on_when_it_is_back(one: Setting) -> None:
+    process = one.start()
+    elsewhere = one.folder / "elsewhere"
+    elsewhere.mkdir()
+
+    def move(source: Path, target: Path) -> None:
+        for file in sorted(source.glob("monitor.db*"), reverse=True):
+            file.rename(target / file.name)
+
+    goes_blind_and_sees_again(one, process, away=lambda: move(one.folder, elsewhere), back=lambda: move(elsewhere, one.folder))
+    assert "was moved, replaced or deleted while it was in use" in one.log()
+    assert not list(elsewhere.iterdir()), "nothing was written where nobody looks"
+
+
 def test_P18_a_channel_that_is_down_at_first_hears_it_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
     """It is tried again every minute; here its end comes sooner, and nobody who did not hear of it is told of that."""
     on_postgres.receiver.reply = Reply(status=503)
