@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from monitor.model.ids import fresh_id
 now = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 fresh_id(now)
-child = os.fork()
-print("\\n".join(fresh_id(now) for _ in range(500)), flush=True)
-if child:
+if child := os.fork():
     os.waitpid(child, 0)
+print("\\n".join(fresh_id(now) for _ in range(500)), flush=True)
 """
 
 
