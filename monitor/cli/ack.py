@@ -27,7 +27,7 @@ def ack(
     remove: Annotated[bool, typer.Option("--remove", help="Take the acknowledgement back.")] = False,
 ) -> None:
     """Say that somebody knows. Quiet until it gets worse, recovers, or WHEN."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     ends = None if until is None else later_when(until, now=now, timezone=config.timezone, option="--until")
     with session.opened(config) as store, store.write() as conn:

@@ -40,7 +40,7 @@ def alerts(
     """Every alert with its deliveries, newest first."""
     if ctx.invoked_subcommand is not None:
         return
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     short = on_terminal() and not everything and not as_json
     with session.reading(config) as conn:
@@ -112,7 +112,7 @@ def _note(view: AlertView) -> str:
 
 def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> None:  # noqa: A002 - the command line's own word
     """Why an alert was said, which channels take it, and every attempt to deliver it."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
         found = explain(conn, config, id, now=now)
@@ -126,7 +126,7 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
 
 def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
     """Try again now what was given up or is waiting."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     with session.opened(config) as store, store.write() as conn:
         row = stored_alerts.find_alert(conn, id)
         if row is None:

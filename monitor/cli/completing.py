@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from sqlalchemy import Connection
 
-from monitor.config import Config, load
+from monitor.config import REFERENCES, Config, load
 from monitor.errors import MonitorError
 from monitor.store import Store, connection_list, revisions
 
@@ -61,7 +61,7 @@ def _offered(ctx: typer.Context, names: Callable[[Config], Iterable[str]], incom
     """What begins so. A configuration or a database that cannot be read offers nothing: the prompt is no place for that."""
     given = ctx.find_root().params.get("config")
     try:
-        config = load(Path(given) if given else None, os.environ).config
+        config = load(Path(given) if given else None, os.environ, elsewhere=REFERENCES).config
         return sorted(name for name in names(config) if name.startswith(incomplete) and name.isprintable())
     except MonitorError:
         return []

@@ -25,7 +25,7 @@ def forget(
     connection: WhichConnection,
 ) -> None:
     """Retire a connection that was removed on purpose. Nothing more is said about it, and its history stays."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.opened(config) as store, store.write() as conn:
         row = one_connection(conn, config, connection, retired=False)
@@ -44,14 +44,14 @@ def upgrade(
     no_backup: Annotated[bool, typer.Option("--no-backup", help="SQLite: make no copy beside the file first.")] = False,
 ) -> None:
     """Make the database, or bring its schema to this version's. SQLite: a copy of the file is made first."""
-    with Store(session.loaded(ctx).config.database.url.reveal()) as store:
+    with Store(session.local(ctx).database.url.reveal()) as store:
         changed = store.upgrade(backup=not no_backup)
         say(f"{store.name} {'was brought to' if changed else 'is at'} revision {revisions.HEAD}.")
 
 
 def current(ctx: typer.Context) -> int:
     """Show the schema's revision. Exit status 2 where this version cannot use it."""
-    with Store(session.loaded(ctx).config.database.url.reveal()) as store:
+    with Store(session.local(ctx).database.url.reveal()) as store:
         found = store.current()
         if found == revisions.HEAD:
             say(f"{store.name} is at revision {found}, which is this version's.")
@@ -67,7 +67,7 @@ def prune(
     ] = False,
 ) -> None:
     """Forget what is older than [retention] allows: never an open incident, never an unsent delivery."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     keep = config.retention
     with session.opened(config) as store:
         with store.write() as conn:
@@ -85,7 +85,7 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.")],
 ) -> None:
     """Copy the database to a file, also while the daemon runs."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     from monitor.store.backup import backup as copy
 
     with session.opened(config) as store:

@@ -42,7 +42,7 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """What will need a person, and when. What falls due within three days at one source and platform is one sitting."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn)]

@@ -43,7 +43,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Everything that happened to one connection. The filters narrow down which one is meant."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn, include_removed=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from monitor import logs
 from monitor.cli.arguments import Options
 from monitor.clock import SystemClock
-from monitor.config import Config, Loaded, LogFormat, load
+from monitor.config import REFERENCES, UNREAD, Config, Loaded, LogFormat, Reference, Secret, load
 from monitor.errors import StoreError
 from monitor.store import Store
 
@@ -25,19 +25,26 @@ def options(ctx: typer.Context) -> Options:
     return found or Options()
 
 
-def loaded(ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, credentials: bool = True) -> Loaded:
+def loaded(
+    ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, elsewhere: Iterable[Reference] = ()
+) -> Loaded:
     """The configuration, read anew; its secrets will be in no line of the log. Raises ConfigError.
 
     `quiet` keeps the log, which goes to stderr, to warnings: cron mails whatever a command says there.
-    `log_format` outranks what the file says; without `credentials` those of systemd are not read.
+    `log_format` outranks what the file says; secrets by the references in `elsewhere` need not be readable here.
     """
-    found = load(options(ctx).config, os.environ, credentials=credentials)
+    found = load(options(ctx).config, os.environ, elsewhere=elsewhere)
     if log_format is not None:
         found = replace(found, config=replace(found.config, logging=replace(found.config.logging, format=log_format)))
     logs.register_secret(*_secrets(found.config))
     level = found.config.logging.level
     logs.configure(level="warning" if quiet and level == "info" else level, format=found.config.logging.format)
     return found
+
+
+def local(ctx: typer.Context) -> Config:
+    """The configuration for what needs the database alone: API keys and channels' URLs may be only where the daemon runs."""
+    return loaded(ctx, elsewhere=REFERENCES).config
 
 
 def now() -> datetime:
@@ -65,15 +72,19 @@ def reading(config: Config) -> Iterator[Connection]:
 
 
 def _secrets(config: Config) -> Iterator[str]:
-    database = config.database.url.reveal()
-    if not database.startswith("sqlite"):
-        yield database
+    """Every secret that was read."""
+    return (each.reveal() for each in _stated(config) if each is not UNREAD)
+
+
+def _stated(config: Config) -> Iterator[Secret]:
+    if not config.database.url.reveal().startswith("sqlite"):
+        yield config.database.url
     for secret in (config.web.token, config.heartbeat.url if config.heartbeat else None):
         if secret is not None:
-            yield secret.reveal()
+            yield secret
     for source in config.sources:
-        yield source.api_key.reveal()
+        yield source.api_key
         if source.proxy is not None:
-            yield source.proxy.reveal()
+            yield source.proxy
     for channel in config.channels:
-        yield channel.url.reveal()
+        yield channel.url

@@ -62,7 +62,7 @@ def add(
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why, for those who wonder later; needed.")] = "",
 ) -> None:
     """Keep quiet about what matches all of the filters. State is recorded; at the end the net change is said."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)
     with session.opened(config) as store, store.write() as conn:
@@ -135,7 +135,7 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """Silences that are in force or will be."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
         views = silence_views(conn, now=now, everything=everything)
@@ -199,7 +199,7 @@ def _when(view: SilenceView, config: Config) -> str:
 
 def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the command line's own word
     """End a silence now. What changed meanwhile is said."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 10 else 0
     with session.opened(config) as store, store.write() as conn:

@@ -29,7 +29,7 @@ def sources(
     as_json: AsJson = False,
 ) -> None:
     """Each source's health, last poll and request budget, and channels that cannot deliver."""
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in stored_sources.all_sources(conn)]

@@ -60,7 +60,7 @@ def status(
     """What the store knows, worst first. No network, and nothing is written."""
     if watch:
         _require_watchable(everything=everything, exit_code=exit_code, as_json=as_json)
-    config = session.loaded(ctx).config
+    config = session.local(ctx)
 
     def look(limit: int | None) -> Look:
         with session.reading(config) as conn:

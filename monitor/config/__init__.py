@@ -5,8 +5,9 @@ from __future__ import annotations
 from monitor.config.document import find_config, starter
 from monitor.config.durations import format_duration, parse_duration
 from monitor.config.loading import Loaded, load, load_channels
+from monitor.config.lookup import REFERENCES, Reference
 from monitor.config.reference import KeyDoc, reference
-from monitor.config.secret import Secret
+from monitor.config.secret import UNREAD, Secret
 from monitor.config.settings import (
     ChannelConfig,
     Config,
@@ -24,6 +25,8 @@ from monitor.config.templates import TemplatePair
 from monitor.config.weekly import QuietHours, WeeklyTime
 
 __all__ = [
+    "REFERENCES",
+    "UNREAD",
     "ChannelConfig",
     "Config",
     "DatabaseConfig",
@@ -33,6 +36,7 @@ __all__ = [
     "LogFormat",
     "LoggingConfig",
     "QuietHours",
+    "Reference",
     "RetentionConfig",
     "ScheduleConfig",
     "Secret",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from monitor.config.channels import resolve_channels
 from monitor.config.checking import read_shape
 from monitor.config.document import File, find_config
 from monitor.config.environment import Environment
-from monitor.config.lookup import SecretSource, Surroundings, UnusableError, readable_by_others
+from monitor.config.lookup import Reference, SecretSource, Surroundings, UnusableError, readable_by_others
 from monitor.config.policies import global_policies
 from monitor.config.reading import Findings, Reading
 from monitor.config.schema import Document
@@ -44,14 +44,15 @@ class Loaded:
     """What is allowed but probably not meant, one sentence each."""
 
 
-def load(path: Path | None, env: Mapping[str, str], *, credentials: bool = True) -> Loaded:
+def load(path: Path | None, env: Mapping[str, str], *, elsewhere: Iterable[Reference] = ()) -> Loaded:
     """Read, override, resolve and judge the configuration; secrets are read anew each time.
 
-    Without `credentials` those of systemd are taken to be there, and the result is for judging only.
+    Secrets by the kinds of references in `elsewhere` need not be readable: what cannot be read is taken to be there, and the
+    result is for what needs none of them. The database's own URL is always needed.
 
     Raises ConfigError with every problem found, one sentence each, none of which shows a secret.
     """
-    config, findings, warnings = _read(path, env, credentials=credentials)
+    config, findings, warnings = _read(path, env, frozenset(elsewhere))
     if findings.errors:
         raise ConfigError(findings.errors)
     return Loaded(config, config.path, (*warnings, *findings.warnings))
@@ -67,7 +68,9 @@ def load_channels(path: Path | None, env: Mapping[str, str]) -> Config:
     return replace(config, channels=tuple(channel for channel in config.channels if channel.url.reveal()))
 
 
-def _read(path: Path | None, env: Mapping[str, str], *, credentials: bool = True) -> tuple[Config, Findings, tuple[str, ...]]:
+def _read(
+    path: Path | None, env: Mapping[str, str], elsewhere: frozenset[Reference] = frozenset()
+) -> tuple[Config, Findings, tuple[str, ...]]:
     """The configuration, usable only where no mistake was found, what was found, and near misses among the variables."""
     file = find_config(path, env)
     # with PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets as well
@@ -76,7 +79,7 @@ def _read(path: Path | None, env: Mapping[str, str], *, credentials: bool = True
     environment = Environment(env, over=content())
     findings = Findings(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
     document, broken = read_shape(findings, environment=environment, file=content)
-    reading = Reading(findings, Surroundings(env, file.absolute().parent, credentials), broken)
+    reading = Reading(findings, Surroundings(env, file.absolute().parent, elsewhere), broken)
     return _resolve(reading, document, file.absolute()), findings, tuple(environment.near_misses(reading.variables))
 
 
@@ -112,6 +115,7 @@ def _database(reading: Reading, document: Document) -> DatabaseConfig:
         strict=False,
         shape=lambda text: urls.database_url(text, reading.around),
         hides=urls.holds_password,
+        here=True,
     )
     return DatabaseConfig(url=url or Secret(""))
 

@@ -14,7 +14,7 @@ from monitor.config.secret import HIDDEN, Secret
 from monitor.config.wording import looks_like_secret
 
 Reference = Literal["literal", "env", "file", "credential"]
-REFERENCES = ("env", "file", "credential")
+REFERENCES: tuple[Reference, ...] = ("env", "file", "credential")
 _LARGEST = 65536
 _FOLDER_ID = "token-monitor"
 """The id under which our unit loads the folder of credentials."""
@@ -42,8 +42,8 @@ class Surroundings:
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     """The configuration file's folder, absolute."""
-    credentials: bool = True
-    """False: systemd credentials cannot be read here, and are taken to be there."""
+    elsewhere: frozenset[Reference] = frozenset()
+    """Kinds of references that may be readable only where the daemon runs: a secret that cannot be read is taken to be there."""
 
     def path(self, text: str) -> Path:
         """A path from the configuration, relative to its folder. Raises UnusableError where it cannot be one."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from monitor.config import lookup
 from monitor.config.lookup import SecretSource, Surroundings, UnusableError
-from monitor.config.secret import Secret
+from monitor.config.secret import UNREAD, Secret
 from monitor.config.wording import found, path_text
 
 Loc = tuple[str | int, ...]
@@ -81,21 +81,23 @@ class Reading:
         strict: bool = True,
         shape: Callable[[str], str] = str,
         hides: Callable[[str], bool] = _always,
+        here: bool = False,
     ) -> Secret | None:
         """Read a secret and bring it into shape; None where there is none or it is unusable, which is then noted.
 
-        `hides` tells whether a literal text really holds something secret.
+        `hides` tells whether a literal text really holds something secret; `here`, that it is needed whatever the
+        surroundings take to be there.
         """
         if source is None:
             return None
         if source.kind == "env":
             self.variables.add(source.text)
-        if source.kind == "credential" and not self.around.credentials:
-            return Secret("unread")
         try:
             secret = lookup.read_secret(source, self.around, strict=strict)
             shaped = Secret(shape(secret.reveal()))
         except UnusableError as exc:
+            if source.kind in self.around.elsewhere and not here:
+                return UNREAD
             self.findings.error(loc, str(exc))
             return None
         if source.kind == "literal" and hides(secret.reveal()) and not self.findings.from_environment(loc):

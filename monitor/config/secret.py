@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 HIDDEN = "<secret>"
 
@@ -49,6 +49,10 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not to be written anywhere.")
+
+
+UNREAD: Final = Secret("unread")
+"""Stands for a secret that is taken to be there, where nothing is done that needs it."""
 
 
 def _octets(text: str) -> bytes:
