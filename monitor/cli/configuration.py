@@ -14,7 +14,7 @@ from monitor.cli.output import say, say_json
 from monitor.cli.rounds import say_rounds
 from monitor.cli.sources import channel_problem
 from monitor.cli.times import Times
-from monitor.config import Config, show, starter
+from monitor.config import UNREAD, Config, show, starter
 from monitor.errors import ConfigError, MonitorError, StoreError
 from monitor.model import Event, utc_text
 from monitor.rules.wording.names import clean
@@ -67,6 +67,8 @@ def check(
         say(f"warning: {warning}")
     config = loaded.config
     _require_templates(config)
+    if not live:
+        _require_channels(config)
     say(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
     if not no_credentials:
         say_rounds(config)
@@ -86,17 +88,37 @@ def _require_templates(config: Config) -> None:
     from monitor import templates
 
     problems = []
-    for channel in config.channels:
+    for number, channel in enumerate(config.channels):
         for event, pair in channel.templates.items():
-            place = "template" if event == templates.ANY_EVENT else f"templates.{event}"
+            key = "template" if event == templates.ANY_EVENT else f"templates.{event}"
             for tried in Event if event == templates.ANY_EVENT else [Event(event)]:
                 try:
                     templates.render_sample(pair, tried)
                 except templates.TemplateProblem as problem:
-                    problems.append(f"channels ({channel.name}).{place} cannot be rendered for {tried}: {problem}")
+                    problems.append(f"{_place(config, number)}.{key} cannot be rendered for {tried}: {problem}")
                     break
     if problems:
         raise ConfigError(problems)
+
+
+def _require_channels(config: Config) -> None:
+    """Raise ConfigError with one sentence for each channel whose URL Apprise cannot use; it would be silent when it is needed."""
+    from monitor.channels import Channel
+
+    problems = []
+    for number, channel in enumerate(config.channels):
+        try:
+            if channel.url is not UNREAD:
+                Channel(channel.name, channel.url).verify()
+        except ConfigError as error:
+            problems.append(f"{_place(config, number)}.url: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _place(config: Config, number: int) -> str:
+    """A channel's place in its file."""
+    return f"{config.path}: channels[{number}] ({config.channels[number].name})"
 
 
 def _broken_channels(config: Config) -> dict[str, str]:

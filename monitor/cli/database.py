@@ -28,7 +28,7 @@ def forget(
     config = session.local(ctx)
     now = session.now()
     with session.opened(config) as store, store.write() as conn:
-        row = one_connection(conn, config, connection, retired=False)
+        row = one_connection(conn, config, connection)
         if not connections.retire(conn, row.id, now):
             raise MonitorError(f"{clean(row.public_id, limit=400)} is retired already.")
         incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
@@ -36,7 +36,12 @@ def forget(
             kind=HistoryKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."
         )
         history.append(conn, row.source, row.id, [entry])
-    say(f"{clean(row.public_id, limit=400)} is retired. Its history stays; it comes back if its source lists it again.")
+    name = clean(row.public_id, limit=400)
+    if row.state.missing:
+        say(f"{name} is retired. Its history stays; it comes back if its source lists it again.")
+        return
+    say(f"{name} is retired. Its history stays. But its source listed it when it was last read, and brings it back with the next")
+    say("poll unless it is removed there. To hear nothing of one that stays: `token-monitor silence add --connection`.")
 
 
 def upgrade(

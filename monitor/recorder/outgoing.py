@@ -16,7 +16,7 @@ from monitor.store import alerts, outbox
 
 _RECOVERIES = (Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED)
 
-NO_CHANNEL = "No channel is configured."
+NO_CHANNEL = "No channel is configured that could be told."
 NOT_ROUTED = "No channel takes this alert: see events, severity and the filters."
 NOBODY_HEARD = "No channel was told of the problem, so none is told that it is over."
 

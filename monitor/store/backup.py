@@ -32,6 +32,8 @@ def backup(store: Store, file: Path) -> int:
         raise StoreError("A PostgreSQL database is backed up with its own tool: run pg_dump.")
     if file.exists():
         raise StoreError(f"The file {file} exists already: name another one.")
+    if not file.parent.is_dir():
+        raise StoreError(f"The folder {file.parent} of the backup does not exist: make it, or name another one.")
     with store.read() as conn:
         source: Any = conn.connection.driver_connection
         _copy(source, file)

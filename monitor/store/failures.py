@@ -43,7 +43,7 @@ def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
     if isinstance(error, exc.TimeoutError):
         return StoreUnavailable(f"{where} is busy: every connection to it is in use.")
     if isinstance(error, OSError):
-        return StoreUnavailable(f"{where} cannot be reached: {_first_line(error)}.")
+        return StoreUnavailable(f"{where} cannot be reached: {error.strerror or _first_line(error)}.")
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _sqlite_error(cause, where=where, hint=hint)

@@ -192,10 +192,12 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
         assert token_monitor("forget", "linkedin", folder=tmp_path).status == 1, "several are meant"
         done = token_monitor("forget", "linkedin-expired", folder=tmp_path)
         assert done.out.startswith("agency/linkedin-expired is retired.")
+        assert "brings it back with the next\npoll unless it is removed there" in done.out
         with store.read() as conn:
             [row] = connections.find_connections(conn, "linkedin-expired")
             assert row.retired_at is not None
-        assert token_monitor("forget", "linkedin-expired", folder=tmp_path).status == 1
+        again = token_monitor("forget", "linkedin-expired", folder=tmp_path)
+        assert (again.status, "agency/linkedin-expired is retired already." in again.err) == (1, True)
         past = token_monitor("history", "linkedin-expired", "--json", folder=tmp_path).json["events"]
         assert [event["kind"] for event in past] == ["appeared", "retired"]
 
@@ -231,3 +233,11 @@ def test_an_unexpected_error_is_one_sentence(tmp_path: Path) -> None:
     assert done.status == 1
     assert done.err.startswith("token-monitor: An unexpected error stopped this command (RuntimeError)")
     assert "sk_secret" not in done.err
+
+
+def test_config_check_finds_a_channel_that_apprise_cannot_use(tmp_path: Path) -> None:
+    config = write_config(tmp_path, text=CONFIG.replace("json://127.0.0.1:9/night", f"slak://{canary.CHANNEL_PATH}/x"))
+    done = token_monitor("config", "check", config=config)
+    assert done.status == 2
+    assert "channels[1] (night).url: The URL of channel night (slak://...) is none that Apprise can use" in done.err
+    assert "is valid" not in done.out

@@ -266,6 +266,7 @@ def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, t
         removed.settle(conn, [], at)
     done = token_monitor("alerts", "explain", "a1", folder=tmp_path)
     assert "Not sent: the channel old is no longer configured." in done.out
+    assert "not tried yet" not in done.out
 
 
 def told(incident: str, at: datetime) -> Alert:
@@ -279,7 +280,9 @@ def test_sources_names_channels_that_cannot_deliver(small: Store, tmp_path: Path
     with small.write() as conn:
         channel_states.note_failure(conn, "ops", at, problem="The service answered 410.", broken=True)
     done = token_monitor("sources", folder=tmp_path)
-    assert "1 of 2 channels cannot deliver:\n! ops: broken since " in done.out
+    assert done.out.splitlines()[0].endswith("1 of 2 channels cannot deliver.")
+    assert "Nothing to do" not in done.out
+    assert "Channels that cannot deliver:\n! ops: broken since " in done.out
     assert "last success never: The service answered 410." in done.out
     channels = token_monitor("sources", "--json", folder=tmp_path).json["channels"]
     assert [(row["name"], row["broken"]) for row in channels] == [("ops", True), ("night", False)]
@@ -291,7 +294,7 @@ def test_a_template_that_cannot_be_rendered_is_a_mistake_of_the_configuration(tm
     path.write_text(text, "utf-8")
     done = token_monitor("config", "check", folder=tmp_path)
     assert (done.status, done.out) == (2, "")
-    assert "channels (ops).templates.expired cannot be rendered for expired: " in done.err
+    assert "channels[0] (ops).templates.expired cannot be rendered for expired: " in done.err
 
 
 # --- forecast

@@ -346,6 +346,14 @@ def test_backup_that_cannot_be_written_leaves_nothing(file: Path, local: Store) 
         backup(local, target)
 
 
+def test_backup_makes_no_folder(file: Path, local: Store) -> None:
+    write(local, "a", "1")
+    target = file.parent / "nowhere" / "copy.db"
+    with pytest.raises(StoreError, match=r"The folder .*nowhere of the backup does not exist"):
+        backup(local, target)
+    assert not target.parent.exists()
+
+
 def test_backup_of_postgresql_names_the_right_tool() -> None:
     with Store("postgresql://u@localhost/db") as store, pytest.raises(StoreError, match="pg_dump"):
         backup(store, Path("copy.db"))
