@@ -112,8 +112,10 @@ def _texts(pair: TemplatePair) -> dict[str, str]:
 def _policy(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:
     tables = {header: base} | {f"{header}.platforms.{toml_key(slug)}": policy for slug, policy in sorted(platforms.items())}
     for name, policy in tables.items():
-        note = "" if policy.expiring_within_explicit else "# "  # as a key it would overrule a provider's own word
-        yield from ("", f"[{name}]", f"{note}expiring_within = {plain(policy.expiring_within)}")
+        window = plain(policy.expiring_within)
+        # As a key it would overrule a provider's own word.
+        stated = policy.expiring_within_explicit
+        yield from ("", f"[{name}]", f"expiring_within = {window}" if stated else f"# expiring_within: by provider, else {window}")
         for key in ("stages", "confirm_failures", "confirm_missing", "remind_every", "flap_changes", "flap_window"):
             yield f"{key} = {plain(getattr(policy, key))}"
 

@@ -34,11 +34,12 @@ def protect(path: Path) -> dict[Path, int]:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether group or others have any right to the file; False where there is none."""
+    """Whether group or others have any right to the file; False where there is none, or it is a folder."""
     try:
-        return bool(path.stat().st_mode & 0o077)
+        mode = path.stat().st_mode
     except OSError:
         return False
+    return stat.S_ISREG(mode) and bool(mode & 0o077)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -68,6 +69,8 @@ def described(path: Path) -> str:
             found = each.stat()
         except OSError:
             continue
+        if each is path and stat.S_ISDIR(found.st_mode):
+            name = "it is a folder: name a file in it; it"
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         return f" ({name} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())})"
     return " (its folder does not exist)"

@@ -104,6 +104,14 @@ def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Pat
     assert fresh.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_in_the_place_of_the_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    with Store(f"sqlite:///{folder}") as store, pytest.raises(StoreError, match="it is a folder: name a file in it"):
+        store.upgrade()
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_file_is_used_again_where_rows_were_deleted_and_shrinks_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "monitor.db"
 

@@ -280,7 +280,7 @@ def test_P13_file_that_cannot_be_opened_is_told_with_its_owner(tmp_path: Path) -
     """A folder in the file's place cannot be opened by anybody, root included."""
     (tmp_path / "monitor.db").mkdir()
     owner = pwd.getpwuid(os.geteuid()).pw_name
-    told = rf"unable to open database file \(the file belongs to {owner} and has mode 0"
+    told = rf"unable to open database file \(it is a folder: name a file in it; it belongs to {owner} and has mode 0"
     with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store, pytest.raises(StoreUnavailable, match=told):
         store.current()
 
