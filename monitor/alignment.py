@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Connection
 
 from monitor import applied
-from monitor.config import Config, SourceConfig
+from monitor.config import ChannelConfig, Config, SourceConfig
+from monitor.recorder import MISSING, OUTAGE, close_quietly, record_source_incident
 from monitor.rules import schedule
 from monitor.store import connections, incidents, mending, meta, probes, renaming, scopes, sources
 
 log = structlog.get_logger(__name__)
+
+_SCHEDULED = "scheduled"
 
 
 def align(conn: Connection, config: Config, now: datetime) -> None:
@@ -29,11 +33,7 @@ def align(conn: Connection, config: Config, now: datetime) -> None:
     for source in config.sources:
         _retire_unwatched_scopes(conn, source, now)
         _plan_probing(conn, source, now)
-        judging, reading = _settings_changed(conn, source)
-        if judging:
-            connections.judge_again(conn, source.name, now)
-        if judging or reading:
-            sources.poll_now(conn, source.name, now)
+        _judge_by(conn, source, config.channels, now)
     pull_back(conn, config.sources, now)
     mending.not_ahead(conn, now)
     applied.remember(conn, config, now)
@@ -81,6 +81,7 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
         if row.scope not in watched:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
+            close_quietly(conn, source.name, f"{MISSING}{row.scope or ''}", now)
             scopes.forget(conn, source.name, row.scope)
 
 
@@ -96,18 +97,68 @@ def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None
     probes.ensure_cohorts(conn, source.name, due)
 
 
-def _settings_changed(conn: Connection, source: SourceConfig) -> tuple[bool, bool]:
-    """Whether what judges this source's connections is not what judged them last; whether it is read in another way."""
+class _Settings(NamedTuple):
+    """What decides about a source's connections, as it is remembered from one start or reload to the next."""
+
+    judging: str = ""
+    """A digest of what judges them, as the other two that follow."""
+    reading: str = ""
+    """Of how the source is read."""
+    naming: str = ""
+    """Of what silences look at."""
+    probing: str = ""
+    """scheduled, asked (by `check` alone) or never."""
+
+
+def _judge_by(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
+    """What was decided about the source's connections under other settings is decided again."""
+    key = f"settings:{source.name}"
+    told = (meta.get(conn, key) or "").split(" ")  # fewer by an older version
+    before, after = _Settings._make([*told, "", "", ""][: len(_Settings._fields)]), _settings(source)
+    if before == after:
+        return
+    meta.set(conn, key, " ".join(after))
+    unprobed = after.probing not in (_SCHEDULED, before.probing)
+    if unprobed:
+        _forget_probes(conn, source, channels, now)
+    if unprobed or before.judging != after.judging:
+        connections.judge_again(conn, source.name, now)
+    if unprobed or before[:2] != after[:2]:
+        sources.poll_now(conn, source.name, now)
+    if (before.judging, before.naming) != (after.judging, after.naming):
+        incidents.look_at_all(conn, now, source=source.name)  # what held them back may not hold any more
+
+
+def _settings(source: SourceConfig) -> _Settings:
     judging = (
         sorted((name, repr(policy)) for name, policy in source.policies.items()),
         repr(source.policy),
         source.probes_on_schedule,
     )
     reading = source.poll_every, source.base_url, blake2b(source.api_key.reveal().encode(), digest_size=8).hexdigest()
-    told = [blake2b(repr(part).encode(), digest_size=12).hexdigest() for part in (judging, reading)]
-    key = f"settings:{source.name}"
-    before = (meta.get(conn, key) or "").split(" ")
-    if before == told:
-        return False, False
-    meta.set(conn, key, " ".join(told))
-    return before[0] != told[0], before[-1] != told[1]
+    naming = source.name, sorted(source.labels.items())
+    digests = (blake2b(repr(part).encode(), digest_size=12).hexdigest() for part in (judging, reading, naming))
+    return _Settings._make([*digests, _SCHEDULED if source.probes_on_schedule else "asked" if source.probe else "never"])
+
+
+def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
+    """What probes found must not outlive probing: nothing could ever take it back.
+
+    Only once, when it ends: what `check` finds afterwards, the next `check` takes back.
+    """
+    connections.forget_probes(conn, source.name)
+    for subject in incidents.open_subjects(conn, source.name):
+        if subject.startswith(OUTAGE):
+            platform = subject.removeprefix(OUTAGE)
+            record_source_incident(
+                conn,
+                source,
+                subject=subject,
+                problem=False,
+                reason="platform_outage",
+                status="ok",
+                message=f"Probing is off: whether {platform} connections are refused is not looked at any more.",
+                channels=channels,
+                now=now,
+                platform=platform,
+            )

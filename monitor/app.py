@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -18,7 +18,7 @@ from monitor.blindness import Blindness
 from monitor.channels import Channel
 from monitor.clock import Clock, SystemClock
 from monitor.config import ChannelConfig, Config, Loaded
-from monitor.errors import ConfigError, MonitorError, StoreError
+from monitor.errors import ConfigError, MonitorError, StoreError, StoreHeld
 from monitor.links import ConnectionLinks
 from monitor.metrics import Metrics
 from monitor.model import Event, PollOutcome
@@ -178,7 +178,10 @@ class _Run:
 def _held(stack: AsyncExitStack, config: Config) -> None:
     """The right to be the one process at work on this database. It comes before the schema: two may start at once."""
     lock = DaemonLock(config.database.url.reveal())
-    lock.acquire()
+    try:
+        lock.acquire()
+    except StoreHeld as error:
+        raise StoreHeld(f"{error} It polls by itself; `token-monitor status --exit-code` only looks.") from None
     stack.callback(lock.release)
 
 
@@ -187,6 +190,13 @@ def _opened(stack: AsyncExitStack, config: Config) -> Store:
     store = open_store(config.database.url.reveal())
     stack.callback(store.close)
     return store
+
+
+class _InForce(NamedTuple):
+    """What the running parts were built from, to build them anew where a reload fails."""
+
+    config: Config
+    work: dict[str, Work]
 
 
 class Daemon:
@@ -200,6 +210,8 @@ class Daemon:
         self._links = ConnectionLinks()
         self._notifier: Notifier | None = None
         self._scheduler: Scheduler | None = None
+        self._in_force: _InForce | None = None
+        self._halted = False
         self._blindness: Blindness | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -215,28 +227,35 @@ class Daemon:
         self._blindness = Blindness(store=self._store, clock=self._clock, speaker=self._notifier)
         self._blindness.expect([source.poll_every for source in config.sources], config.channels)
         self._watch = asyncio.create_task(self._blindness.run(), name="blindness")
-        self._scheduler = self._build_scheduler(config, work, self._notifier)
-        self._scheduler.start()
+        self._in_force = _InForce(config, work)
+        self._begin(self._build_scheduler(config, work, self._notifier))
         await self._hosting.follow(config, self._store)
 
     async def swap(self, config: Config) -> None:
-        """Go over to another configuration: built and written whole first, then swapped.
+        """Go over to another configuration: built whole first, then swapped.
 
-        What is under way gets a moment to finish under the old one. Raises StoreError, and then goes on as before.
+        What is under way gets a moment to finish under the old one, before anything is written: so nothing that was judged
+        by the old settings can come after what judges it again. Raises StoreError, and then goes on as before.
         """
-        if self._notifier is None or self._scheduler is None:
+        if self._notifier is None or self._scheduler is None or self._in_force is None:
             return
-        work = build_work(config, sessions=self._sessions, clock=self._clock)
+        before, work = self._in_force, build_work(config, sessions=self._sessions, clock=self._clock)
         scheduler = self._build_scheduler(config, work, self._notifier)
         self._hosting.prepare(config)
-        await _align(self._store, config, self._clock)
-        await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
         await self._scheduler.stop(SWAP_WITHIN)
+        try:
+            await _align(self._store, config, self._clock)
+            await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
+        except Exception:
+            with suppress(StoreError):  # what was written for the other configuration is none of this one's
+                await _align(self._store, before.config, self._clock)
+            self._begin(self._build_scheduler(before.config, before.work, self._notifier))
+            raise
+        self._in_force = _InForce(config, work)
         if self._blindness is not None:
             self._blindness.expect([source.poll_every for source in config.sources], config.channels)
         self._links.keep_only({source.name for source in config.sources if source.connection_links})
-        self._scheduler = scheduler
-        self._scheduler.start()
+        self._begin(scheduler)
         self._metrics.reload_done(ok=True)
         await self._hosting.follow(config, self._store)
 
@@ -262,6 +281,7 @@ class Daemon:
 
     def halt(self) -> None:
         """Begin nothing more, from this very instant."""
+        self._halted = True
         if self._scheduler is not None:
             self._scheduler.halt()
         if self._notifier is not None:
@@ -272,6 +292,11 @@ class Daemon:
         await self.stop(timedelta(0))
         if self._blindness is not None:
             await self._blindness.hand_over()
+
+    def _begin(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        if not self._halted:  # as where the lock is lost in the midst of a reload
+            scheduler.start()
 
     def _build_scheduler(self, config: Config, work: dict[str, Work], notifier: Notifier) -> Scheduler:
         store, clock, channels = self._store, self._clock, config.channels

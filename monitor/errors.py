@@ -88,10 +88,12 @@ class DeliveryError(MonitorError):
     down = False
     """Nobody took the message, for certain: no connection came about, or the server said that it failed."""
 
-    def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset()) -> None:
+    def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset(), uncertain: bool = False) -> None:
         super().__init__(message)
         self.reached = reached
         """The keys of the channel's recipients that have the message all the same."""
+        self.uncertain = uncertain
+        """The message went out and no answer came: it may have arrived, so the next try may be a repeat."""
 
 
 class ChannelUnreachable(DeliveryError):
@@ -106,8 +108,9 @@ class ChannelUnreachable(DeliveryError):
         retry_after: float | None = None,
         reached: frozenset[str] = frozenset(),
         down: bool = False,
+        uncertain: bool = False,
     ) -> None:
-        super().__init__(message, reached=reached)
+        super().__init__(message, reached=reached, uncertain=uncertain)
         self.retry_after = retry_after
         self.down = down
 

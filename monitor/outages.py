@@ -35,8 +35,9 @@ def record_with_outages(
             continue
         recorded.add(_say(conn, source, platform, refused, of, problem=is_outage, channels=channels, now=now))
         if not is_outage:
-            # Most of them were only not asked again yet: those that are refused after that speak for themselves.
-            incidents.look_at_unsaid(conn, now + ASKED_AGAIN_WITHIN, source=source.name)
+            # Most of them were only not asked again yet: those that are refused after that speak for themselves, whether
+            # they did before the outage or not. It held back what got worse and reminders as well as first words.
+            incidents.look_at_platform(conn, now + ASKED_AGAIN_WITHIN, source=source.name, platform=platform)
     recorded.add(record_changes(conn, source, changes, channels=channels, now=now))
     return recorded
 

@@ -118,7 +118,7 @@ class Poller:
 def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels: Sequence[ChannelSettings]) -> Recorded:
     """Everything that follows from one poll, in the caller's transaction."""
     before = sources.find_source(conn, source.name)
-    if before is None:
+    if before is None or before.removed_at is not None:
         return Recorded()  # the source left the configuration while it was being read
     report, now = poll.report, poll.now
     skew = report.clock_skew if report.clock_skew is not None else before.clock_skew

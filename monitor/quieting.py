@@ -13,7 +13,7 @@ from monitor.errors import MonitorError
 from monitor.model import Ack, HistoryEntry, HistoryKind
 from monitor.rules.silences import Silence
 from monitor.rules.wording.names import clean
-from monitor.store import history, incidents, silences
+from monitor.store import backlog, history, incidents, silences
 from monitor.store.connections import ConnectionRow
 
 _LONGEST = 400
@@ -46,6 +46,7 @@ def take_back(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -
     if incident.ack is None:
         raise MonitorError(f"{_name(row)} is not acknowledged.")
     incidents.unacknowledge(conn, [incident.id], look_at=now)
+    backlog.revive_escalations(conn, [incident.id], now)
     entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(by, ""))
     history.append(conn, row.source, row.id, [entry])
 
@@ -75,6 +76,7 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> 
             else f"Silence {number} was removed already."
         )
     incidents.look_at_all(conn, now)
+    backlog.end_silences(conn, now)
     if known is not None:
         message = _message(by, "")
         entry = HistoryEntry(kind=HistoryKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)

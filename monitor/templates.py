@@ -49,7 +49,7 @@ MEANINGS = {
     "scope": "the managed user or workspace, in words",
     "news": "the first sentence",
     "cause": "why the status is what it is",
-    "why": "why this is said now: first notice, reminder 2, recovered after 4 hours",
+    "why": "why this is said now: first notice, reminder 2, recovered after 4 hours of trouble",
     "notes": "a list: late by, may be a repeat, what happened meanwhile",
     "advice": "what to do about it",
     "link": "where to do it; a connection page where the source has `connection_links`",

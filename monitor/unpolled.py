@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 import structlog
 from sqlalchemy import Connection
@@ -14,9 +15,10 @@ from monitor.clock import Clock
 from monitor.config import SourceConfig
 from monitor.recorder import Recorded
 from monitor.recorder.outgoing import ChannelSettings
-from monitor.recorder.sources import record_source_incident
-from monitor.rules.overdue import Overdue, overdue
+from monitor.recorder.sources import close_quietly, record_source_incident
+from monitor.rules.overdue import Overdue, excused, is_told, overdue
 from monitor.store import Store, incidents, sources
+from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
@@ -26,14 +28,29 @@ SUBJECT = "unpolled"
 LOOK_EVERY = timedelta(minutes=1)
 
 
+class _End(Enum):
+    """How an incident ends."""
+
+    SAID = "said"
+    QUIET = "quiet"
+    """Something else says already that the source cannot be read."""
+
+
+_News = Overdue | _End
+
+
 @dataclass(slots=True)
 class _Seen:
     """What this process saw of a source, on the monotonic clock."""
 
     first: float
-    poll_at: datetime | None
+    """When it was seen first; later by what it asked us to wait."""
     since: float
-    """When poll_at was seen to change."""
+    """When poll_at was seen to change; likewise."""
+    read: bool
+    """Whether it was read since the incident was told."""
+    poll_at: datetime | None = None
+    success_at: datetime | None = None
 
 
 class Unpolled:
@@ -62,18 +79,21 @@ class Unpolled:
         changes = await self._store.run_read(self._changes, passed)
         return await self._store.run(self._record, changes) if changes else Recorded()
 
-    def _changes(self, passed: float) -> dict[str, Overdue | None]:
-        """What is to be said: a new problem, or None where one is over."""
+    def _changes(self, passed: float) -> dict[str, _News]:
+        """What is new of which source."""
         with self._store.read() as conn:
             rows = [row for row in sources.all_sources(conn) if row.name in self._configured]
-            told = incidents.sources_with_open(conn, subject=SUBJECT)
-        found = {row.name: self._judge(row, passed) for row in rows}
-        return {name: problem for name, problem in found.items() if (problem is not None) is not (name in told)}
+            names = incidents.sources_with_open(conn, subject=SUBJECT)
+            told = {name: incidents.find_open_source(conn, name, subject=SUBJECT) for name in names}
+        found = {row.name: self._judge(row, told.get(row.name), passed) for row in rows}
+        return {name: news for name, news in found.items() if news is not None}
 
-    def _judge(self, row: SourceRow, passed: float) -> Overdue | None:
-        seen = self._seen.setdefault(row.name, _Seen(first=passed, poll_at=row.last_poll_at, since=passed))
-        if row.last_poll_at != seen.poll_at:
-            seen.poll_at, seen.since = row.last_poll_at, passed
+    def _judge(self, row: SourceRow, told: Incident | None, passed: float) -> _News | None:
+        seen = self._look(row, told, passed)
+        if told is not None:
+            if is_told(row.status):
+                return _End.QUIET
+            return _End.SAID if seen.read else None
         return overdue(
             status=row.status,
             last_success_at=row.last_success_at,
@@ -82,11 +102,33 @@ class Unpolled:
             poll_every=self._configured[row.name].poll_every,
         )
 
-    def _record(self, changes: Mapping[str, Overdue | None]) -> Recorded:
+    def _look(self, row: SourceRow, told: Incident | None, passed: float) -> _Seen:
+        """What is known of the source, this look included."""
+        seen = self._seen.get(row.name)
+        if seen is None:
+            # What an earlier process told has ended where the source was read after it; later on, looking is surer than dates.
+            read = told is not None and row.last_success_at is not None and row.last_success_at >= told.opened_at
+            seen = self._seen[row.name] = _Seen(first=passed, since=passed, read=read)
+        else:
+            seen.read = told is not None and (seen.read or row.last_success_at != seen.success_at)
+        seen.success_at = row.last_success_at
+        if row.last_poll_at != seen.poll_at:
+            seen.poll_at, seen.since = row.last_poll_at, passed
+            if row.next_poll_at is not None:
+                # The wall clock is asked once for each poll, right after it: that it is moved later makes no difference.
+                wait = excused(row.next_poll_at - self._clock.now(), self._configured[row.name].poll_every).total_seconds()
+                seen.since += wait
+                seen.first += wait
+        return seen
+
+    def _record(self, changes: Mapping[str, _News]) -> Recorded:
         recorded = Recorded()
         with self._store.write() as conn:
-            for name, problem in changes.items():
-                recorded.add(self._say(conn, name, problem))
+            for name, news in changes.items():
+                if news is _End.QUIET:
+                    close_quietly(conn, name, SUBJECT, self._clock.now())
+                else:
+                    recorded.add(self._say(conn, name, news if isinstance(news, Overdue) else None))
         return recorded
 
     def _say(self, conn: Connection, name: str, problem: Overdue | None) -> Recorded:

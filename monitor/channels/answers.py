@@ -60,7 +60,16 @@ class Heard:
     unreached: bool = False
     """Some connection did not come about: nothing went out on it."""
     cut_off: bool = False
-    """Something went out and no answer came: it may have been taken."""
+    """A connection was there and no answer came: nobody said that the service is down."""
+    unanswered: bool = False
+    """The message itself went out and no answer to it came."""
+
+    @property
+    def maybe_taken(self) -> bool:
+        """Whether the message may have arrived although nobody said so: to send it again may repeat it."""
+        refused = last_refusal(self.answers)
+        # A gateway that gave up waiting knows nothing of what became of the message behind it.
+        return self.unanswered or (refused is not None and not refused.mail and refused.status == HTTPStatus.GATEWAY_TIMEOUT)
 
     @property
     def down(self) -> bool:
@@ -74,6 +83,7 @@ _HTTP_FOR_GOOD = frozenset({401, 403, 404, 410})
 _MAIL_FOR_GOOD = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
 
 _MAIL_LOGGED_IN = 235
+_MAIL_GO_ON = 354
 _MAIL_NOT_AVAILABLE = 421
 
 _seen: ContextVar[Heard | None] = ContextVar("monitor_channel_answers", default=None)
@@ -124,6 +134,7 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if heard is not None:
                 _note_silence(heard, connected=not _never_connected(error))
+                heard.unanswered |= _went_out(error)
             raise
         if heard is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
@@ -143,6 +154,7 @@ def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., t
         except OSError:
             if heard is not None:
                 _note_silence(heard, connected=True)
+                heard.unanswered |= _text_went_out(heard.answers)
             raise
         if heard is not None:
             heard.answers.append(Answer(status=code, mail=True, said=said.decode("utf-8", "replace")))
@@ -186,6 +198,32 @@ def _never_connected(error: Exception) -> bool:
         getattr(error.args[0], "reason", None) if isinstance(error, requests.exceptions.ConnectionError) and error.args else None
     )
     return isinstance(cause, NewConnectionError)
+
+
+def _went_out(error: Exception) -> bool:
+    """Whether an HTTP request may have left before it failed: the connection, or the tunnel to it, had come about."""
+    import ssl
+
+    from requests import exceptions as failed
+    from urllib3.exceptions import ProxyError, SSLError
+
+    if _never_connected(error) or not isinstance(
+        error, failed.ConnectionError | failed.Timeout | failed.ChunkedEncodingError | failed.ContentDecodingError
+    ):
+        return False
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    refused = isinstance(cause, SSLError) and any(isinstance(each, ssl.SSLCertVerificationError) for each in cause.args)
+    return not (refused or isinstance(cause, ProxyError))
+
+
+def _text_went_out(answers: Sequence[Answer]) -> bool:
+    """Whether a mail server had asked for the text, and refused nothing since: before that there was nothing to take."""
+    for answer in reversed(answers):
+        if not answer.mail or answer.refuses:
+            return False
+        if answer.status == _MAIL_GO_ON:
+            return True
+    return False
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:

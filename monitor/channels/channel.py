@@ -169,14 +169,14 @@ class Channel:
         said = self._reason(words, secrets)
         if refused is None:
             how = "did not take the message" if heard.answers else "could not be reached or did not take the message"
-            return ChannelUnreachable(f"{self._service_name} {how}{said}.", down=heard.down)
+            return ChannelUnreachable(f"{self._service_name} {how}{said}.", down=heard.down, uncertain=heard.maybe_taken)
         sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{said}."
         if refused.for_good:
-            return ChannelRejected(sentence)
+            return ChannelRejected(sentence, uncertain=heard.maybe_taken)
         wait = refused.retry_after
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
-        return ChannelUnreachable(sentence, retry_after=wait, down=heard.down)
+        return ChannelUnreachable(sentence, retry_after=wait, down=heard.down, uncertain=heard.maybe_taken)
 
     def _reason(self, words: str, secrets: Sequence[str]) -> str:
         """What a mail server or Apprise said about a failure, which may name logins, or quote the message."""

@@ -78,11 +78,12 @@ def _error(failures: Sequence[tuple[Recipient, DeliveryError]], reached: frozens
     alone = failures[0][0].count == 1
     text = " ".join(str(error) if alone else f"To {recipient.label}: {error}" for recipient, error in failures)
     errors = [error for _, error in failures]
+    uncertain = any(error.uncertain for error in errors)
     if all(not error.transient for error in errors) or (reached and any(not error.transient for error in errors)):
-        return ChannelRejected(text, reached=reached)
+        return ChannelRejected(text, reached=reached, uncertain=uncertain)
     waits = [error.retry_after for error in errors if isinstance(error, ChannelUnreachable) and error.retry_after is not None]
     down = not reached and all(isinstance(error, ChannelUnreachable) and error.down for error in errors)
-    return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached, down=down)
+    return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached, down=down, uncertain=uncertain)
 
 
 def _list_of_targets(service: Any) -> tuple[str | None, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from monitor.cli.layout import Block, Word, show_rows
 from monitor.cli.output import on_terminal, say, say_json
 from monitor.cli.times import Times
 from monitor.errors import MonitorError
-from monitor.model import DeliveryState
+from monitor.model import Alert, DeliveryState
 from monitor.rules.wording.names import clean
 from monitor.store import alerts as stored_alerts
 from monitor.store import outbox, sources
@@ -24,7 +25,7 @@ from monitor.views.shapes import listing
 ON_A_SCREEN = 50
 """Alerts that a terminal shows unless asked for all."""
 
-AlertId = Annotated[str, typer.Argument(metavar="ID", help="An alert's id, or its first characters.")]
+AlertId = Annotated[str, typer.Argument(metavar="ID", help="An alert's id, or any unique part of it.")]
 
 
 def alerts(
@@ -63,13 +64,13 @@ def _tell(views: list[AlertView], times: Times) -> None:
     say("")
     headings = ("WHEN", "EVENT", "ABOUT", "CHANNELS", "ID", "NOTE")
     rows = [
-        (times.exact(view.alert.at), Word.of(view.alert.event), about(view), _channels(view), view.alert.id, _note(view))
+        (times.exact(view.alert.at), Word.of(view.alert.event), about(view.alert), _channels(view), view.alert.id, _note(view))
         for view in views
     ]
 
     def lines() -> Iterator[Block]:
         for view in views:
-            told = (f"{about(view)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
+            told = (f"{about(view.alert)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
             yield Word.of(view.alert.event), told
 
     show_rows(headings, rows, lines, width=16)
@@ -91,9 +92,8 @@ def _headline(views: list[AlertView]) -> str:
     return f"{counted}: {', '.join(troubles)}." if troubles else f"{counted}, all delivered."
 
 
-def about(view: AlertView) -> str:
-    """The connection or source that an alert is about."""
-    alert = view.alert
+def about(alert: Alert) -> str:
+    """The connection or source that it is about."""
     if alert.connection is None:
         return clean(alert.source, otherwise="the monitor")
     label = clean(alert.label, limit=40)
@@ -114,21 +114,22 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
     """Why an alert was said, which channels take it, and every attempt to deliver it."""
     config = session.local(ctx)
     now = session.now()
-    with session.reading(config) as conn:
+    with session.reading(config) as conn, _listing_candidates():
         found = explain(conn, config, id, now=now)
     if found is None:
         raise MonitorError(_unknown(id))
     if as_json:
         say_json(listing("alerts", [found], now=now))
     else:
-        tell_explanation(found, about=about(found.view), times=Times(config.timezone, now))
+        tell_explanation(found, about=about(found.view.alert), times=Times(config.timezone, now))
 
 
 def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
     """Try again now what was given up or is waiting."""
     config = session.local(ctx)
     with session.opened(config) as store, store.write() as conn:
-        row = stored_alerts.find_alert(conn, id)
+        with _listing_candidates():
+            row = stored_alerts.find_alert(conn, id)
         if row is None:
             raise MonitorError(_unknown(id))
         queued = outbox.retry(conn, row.alert.id, session.now())
@@ -138,6 +139,17 @@ def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
         )
     counted = "1 delivery is" if queued == 1 else f"{queued} deliveries are"
     say(f"{counted} due now: the daemon sends at once, without one the next `check` does.")
+
+
+@contextmanager
+def _listing_candidates() -> Iterator[None]:
+    """Where several are meant: which, and what each is about."""
+    try:
+        yield
+    except stored_alerts.NotOneAlert as several:
+        lines = [str(several)]
+        lines += [f"{each.id} ({each.event}, {about(each)}, {each.at:%Y-%m-%d %H:%M} UTC)" for each in several.candidates]
+        raise MonitorError("\n".join([*lines, *(["and more"] if several.more else [])])) from None
 
 
 def _unknown(text: str) -> str:

@@ -36,9 +36,10 @@ def init(
     named = "" if file == Path("config.toml") else f" --config {file}"
     say(f"Wrote {file}, which only you can read. Next:")
     say(f"  1. Put your API keys and a channel into {file}, or set the variables that it names.")
-    say(f"  2. token-monitor{named} config check --live    asks every service and verifies every channel")
-    say(f"  3. token-monitor{named} check                  reads everything once and shows it")
-    say(f"  4. token-monitor{named} run                    keeps watch")
+    say(f"  2. token-monitor{named} config check --live    asks every service and checks every channel's URL")
+    say(f"  3. token-monitor{named} test-alert             sends a message the way real ones go")
+    say(f"  4. token-monitor{named} check                  reads everything once and shows it")
+    say(f"  5. token-monitor{named} run                    keeps watch")
 
 
 def _write_new(file: Path, text: str) -> None:
@@ -54,7 +55,7 @@ def _write_new(file: Path, text: str) -> None:
 
 def check(
     ctx: typer.Context,
-    live: Annotated[bool, typer.Option("--live", help="Also call every source and verify every channel.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also call every source and check every channel's URL.")] = False,
     no_credentials: Annotated[
         bool, typer.Option("--no-credentials", help="Take systemd's credentials to be there: ExecReload= is given none.")
     ] = False,

@@ -100,7 +100,7 @@ def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]
     yield clean(row.channel) + (" (may be a repeat)" if row.uncertain else "")
     if together > 1:
         yield f"in one message with {together - 1:,} other alert{'' if together == 2 else 's'}"
-    if not row.attempts:
+    if not row.attempts and row.state is not DeliveryState.SKIPPED:
         yield "not tried yet"
     before = 0
     for attempt in row.attempts:
@@ -114,8 +114,9 @@ def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]
         yield f"next attempt {times.both(row.next_attempt_at)}"
     elif row.state is DeliveryState.DEAD:
         yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"
-    elif row.state is DeliveryState.SKIPPED and row.last_error:
-        yield clean(row.last_error, limit=300)
+    elif row.state is DeliveryState.SKIPPED:
+        # Only an escalation whose incident ended is called off without a word of its own.
+        yield clean(row.last_error, limit=300) or "Not sent: it was over before this channel's time came."
 
 
 def _attempt(attempt: AttemptRow, times: Times) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated
 
 import typer
 
 from monitor.cli.completing import complete_label, complete_platform, complete_source
+from monitor.cli.parsing import one_of, shown
 from monitor.config import Config
 from monitor.config.wording import nearest
 from monitor.model import SourceStatus, Status
 from monitor.rules.advice import PLATFORM_NAMES
 from monitor.rules.platforms import canonical
+from monitor.rules.wording.names import clean
 from monitor.views.selection import Selection
 
 _LISTED = 20
-Chosen = TypeVar("Chosen", Status, SourceStatus)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 SourceFilter = Annotated[
@@ -37,7 +38,7 @@ StatusFilter = Annotated[
         "--status",
         metavar="STATUS",
         help=f"Only this status, may be given several times: {', '.join(Status)}.",
-        parser=lambda word: _one_of(Status, word),
+        parser=one_of("status", Status),
         autocompletion=lambda: list(Status),
     ),
 ]
@@ -47,7 +48,7 @@ SourceStatusFilter = Annotated[
         "--status",
         metavar="STATUS",
         help=f"Only this status, may be given several times: {', '.join(SourceStatus)}.",
-        parser=lambda word: _one_of(SourceStatus, word),
+        parser=one_of("status", SourceStatus),
         autocompletion=lambda: list(SourceStatus),
     ),
 ]
@@ -86,15 +87,20 @@ def select(
         statuses=frozenset(str(status) for status in statuses) if statuses else None,
         labels=_labels(labels or ()),
     )
-    if selection.labels and not any(selection.labels.items() <= source.labels.items() for source in config.sources):
-        wanted = ", ".join(f"{key}={value}" for key, value in selection.labels.items())
-        raise typer.BadParameter(f"No source has the label {_shown(wanted)}.")
+    _require_labels(config, selection.labels)
     return selection
 
 
-def _one_of(kind: type[Chosen], word: str) -> Chosen:
-    require_known("status", [word], [each.value for each in kind])
-    return kind(word)
+def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:
+    """Raises a usage error where no source has all of these labels, with the nearest of those there are."""
+    if not wanted or any(wanted.items() <= source.labels.items() for source in config.sources):
+        return
+    there = sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()})
+    pairs = [f"{key}={value}" for key, value in wanted.items()]
+    for pair in pairs:
+        if pair not in there:
+            raise typer.BadParameter(f"No source has the label {shown(pair)}; {nearest_known(pair, there)}")
+    raise typer.BadParameter(f"No source has all of the labels {shown(', '.join(pairs))}.")
 
 
 def require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -103,10 +109,14 @@ def require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None
     for name in names:
         if name in there:
             continue
-        near = nearest(name, there)
-        some = f"{', '.join(there[:_LISTED])}{f' and {len(there) - _LISTED:,} more' if len(there) > _LISTED else ''}"
-        hint = f"did you mean {near}?" if near else f"there are: {some or 'none'}."
-        raise typer.BadParameter(f"There is no {kind} {_shown(name)}; {hint}")
+        raise typer.BadParameter(f"There is no {kind} {shown(name)}; {nearest_known(name, there)}")
+
+
+def nearest_known(typed: str, there: Sequence[str]) -> str:
+    """The nearest of what there is, else what there is."""
+    near = nearest(typed, there)
+    some = f"{', '.join(there[:_LISTED])}{f' and {len(there) - _LISTED:,} more' if len(there) > _LISTED else ''}"
+    return f"did you mean {shown(near)}?" if near else f"there are: {clean(some) or 'none'}."
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:
@@ -114,10 +124,8 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, mark, value = pair.partition("=")
         if not mark or not key:
-            raise typer.BadParameter(f"A label is given as KEY=VALUE, not as {_shown(pair)}.")
+            raise typer.BadParameter(f"A label is given as KEY=VALUE, not as {shown(pair)}.")
+        if found.get(key, value) != value:
+            raise typer.BadParameter(f"The label {shown(key)} is given twice: a source has one value of it, and all must match.")
         found[key] = value
     return found
-
-
-def _shown(text: str) -> str:
-    return text if text.isprintable() and len(text) <= 80 else "that"

@@ -13,6 +13,7 @@ from monitor.cli import session
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.layout import Row, Word, line, widths_of
 from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.parsing import whole_number
 from monitor.cli.times import Times
 from monitor.rules.forecast import Need
 from monitor.rules.wording.names import clean
@@ -32,7 +33,10 @@ def forecast(
     ctx: typer.Context,
     *,
     days: Annotated[
-        int, typer.Option("--days", metavar="DAYS", min=1, max=3650, help="How far to look ahead; 30 by default.")
+        int,
+        typer.Option(
+            "--days", metavar="DAYS", parser=whole_number(1, 3650), help="How far to look ahead; 30 by default, at most 3650."
+        ),
     ] = 30,
     source: SourceFilter = None,
     platform: PlatformFilter = None,

@@ -9,6 +9,7 @@ from monitor.model import Severity, Status
 from monitor.rules.wording.names import clean
 from monitor.views.keeping import Keeping
 from monitor.views.overview import Overview
+from monitor.views.wellbeing import how_they_are, nobody_can_tell
 
 
 def headline(found: Overview, *, unread: Collection[str] = ()) -> str:
@@ -20,7 +21,7 @@ def headline(found: Overview, *, unread: Collection[str] = ()) -> str:
 def _need(found: Overview, *, certain: bool) -> str:
     now, soon = found.count(Severity.CRITICAL), found.count(Severity.WARNING)
     if not found.total:
-        return "No connection is known here."
+        return _none(found)
     of = f"of {found.total:,} connection{'' if found.total == 1 else 's'}"
     if now:
         words = ", ".join(
@@ -32,7 +33,20 @@ def _need(found: Overview, *, certain: bool) -> str:
         return f"{now:,} {of} need{'s' if now == 1 else ''} you now ({words}){later}."
     if soon:
         return f"{soon:,} {of} need{'s' if soon == 1 else ''} you soon (expiring_soon)."
-    return f"Nothing to do: {_all_fine(found)}." if certain else f"As far as is known, {_all_fine(found)}."
+    if not certain:
+        return f"As far as is known, {how_they_are(found.summary)}."
+    known = "Nothing to do that anyone knows of" if nobody_can_tell(found.summary) else "Nothing to do"
+    return f"{known}: {how_they_are(found.summary)}."
+
+
+def _none(found: Overview) -> str:
+    """Nothing is selected: because there is nothing, or because of the filters."""
+    if not found.left_out:
+        return "No connection is known here."
+    of = f"None of {found.left_out:,} connection{'' if found.left_out == 1 else 's'}"
+    statuses = [status for status in reversed(Status) if status.value in (found.asked.statuses or ())]
+    others = found.asked.sources or found.asked.platforms or found.asked.labels
+    return f"{of} is {' or '.join(statuses)}." if statuses and not others else f"{of} fits these filters."
 
 
 def _quiet(found: Overview) -> Iterator[str]:
@@ -41,12 +55,6 @@ def _quiet(found: Overview) -> Iterator[str]:
     words = [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in counted if number]
     if words:
         yield f"{' and '.join(words)}."
-
-
-def _all_fine(found: Overview) -> str:
-    unknown = found.summary[Status.UNKNOWN]
-    doubt = f", {unknown:,} of them without evidence either way" if unknown else ""
-    return f"{found.total:,} connection{' is' if found.total == 1 else 's are'} fine{doubt}"
 
 
 def _unread(found: Overview, unread: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final, get_args
 
 import typer
 
@@ -12,11 +12,14 @@ from monitor.cli.completing import complete_channel
 from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, StatusFilter, select
 from monitor.cli.loading import loading
 from monitor.cli.output import say, say_json
+from monitor.cli.parsing import number_from, one_of
 from monitor.config import Config, LogFormat
 from monitor.errors import ConfigError
 from monitor.model import Event
 from monitor.rules.wording.names import clean
 from monitor.views.overview import overview
+
+_LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
 
 def run(
@@ -24,7 +27,13 @@ def run(
     *,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option("--log-format", metavar="FORMAT", help="console, json or journal (systemd), whatever [logging] says."),
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help="console, json or journal (systemd), whatever [logging] says.",
+            parser=one_of("log format", _LOG_FORMATS),
+            autocompletion=lambda: list(_LOG_FORMATS),
+        ),
     ] = None,
 ) -> None:
     """Keep watch until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
@@ -83,7 +92,14 @@ def send_test_alert(
         typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.", autocompletion=complete_channel),
     ] = None,
     event: Annotated[
-        Event | None, typer.Option("--event", metavar="EVENT", help="Show what this looks like, such as expired, about a sample.")
+        Event | None,
+        typer.Option(
+            "--event",
+            metavar="EVENT",
+            help="Show what this looks like, such as expired, about a sample.",
+            parser=one_of("event", Event),
+            autocompletion=lambda: list(Event),
+        ),
     ] = None,
 ) -> int:
     """Send a test message through the real path. Exit status 1 where a channel did not take it."""
@@ -96,7 +112,10 @@ def send_test_alert(
 
 
 def demo(
-    seconds: Annotated[float | None, typer.Option("--seconds", min=1, help="End by itself after this long.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="End by itself after this long."),
+    ] = None,
 ) -> int:
     """Watch tokens run out in a simulated world. All four services, real alerts, and nothing to set up."""
     from monitor.demo.run import main as play

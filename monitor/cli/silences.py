@@ -10,7 +10,7 @@ import typer
 
 from monitor import quieting
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, select
+from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, nearest_known, select
 from monitor.cli.output import console, say, say_json, show
 from monitor.cli.times import Times
 from monitor.cli.when import HELP, later_when, parse_length, parse_when
@@ -19,10 +19,11 @@ from monitor.config import Config
 from monitor.config.timezones import timezone_problem
 from monitor.errors import MonitorError
 from monitor.rules import recurrence
+from monitor.rules.advice import PLATFORM_NAMES
 from monitor.rules.silences import Silence
 from monitor.rules.wording.names import clean
 from monitor.rules.wording.times import span, zone
-from monitor.store import sources
+from monitor.store import connection_list, sources
 from monitor.views.shapes import listing
 from monitor.views.silences import SilenceView, count_silenced, silence_views
 
@@ -67,6 +68,7 @@ def add(
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)
     with session.opened(config) as store, store.write() as conn:
         known = [row.name for row in sources.all_sources(conn)]
+        slugs = connection_list.platforms(conn)
         chosen = select(config, known=known, sources=source, platforms=platform, labels=label)
         globs = tuple(dict.fromkeys(connection or ()))
         if not (source or platform or label or globs):
@@ -84,6 +86,10 @@ def add(
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
     say(f"Silence {number} matches {counted} that {'is' if matching == 1 else 'are'} known now: {_when(view, config)}.")
+    for slug in silence.platforms:
+        if slug not in slugs and slug not in PLATFORM_NAMES:
+            hint = nearest_known(slug, sorted(slugs | PLATFORM_NAMES.keys()))
+            say(f"warning: No connection is on a platform {clean(slug, limit=80)}; {hint}")
 
 
 def _hours(

@@ -40,14 +40,14 @@ def sources(
         say_json({**listing("sources", views, now=now), "channels": [channel.json() for channel in channels]})
         return
     times = Times(config.timezone, now)
-    say(_headline(views))
+    troubled = [channel for channel in channels if channel.problem]
+    say(_headline(views, mute=len(troubled), channels=len(channels)))
     if views:
         say("")
         _show_sources(views, times)
-    troubled = [channel for channel in channels if channel.problem]
     if troubled:
         say("")
-        say(f"{len(troubled)} of {len(channels)} channel{'' if len(channels) == 1 else 's'} cannot deliver:")
+        say("Channels that cannot deliver:")
         for channel in troubled:
             say(f"! {clean(channel.name)}: {channel_problem(channel, times)}")
 
@@ -59,14 +59,17 @@ def channel_problem(channel: ChannelView, times: Times) -> str:
     return f"{word} since {times.both(channel.failing_since)}, {last}: {clean(channel.problem, limit=300)}"
 
 
-def _headline(views: list[SourceView]) -> str:
+def _headline(views: list[SourceView], *, mute: int, channels: int) -> str:
+    """Whether somebody must look: also where all can be read and nobody would hear of it."""
     troubled = [clean(view.name) for view in views if any(view.problems())]
+    unheard = f"{mute} of {channels} channel{'' if channels == 1 else 's'} cannot deliver." if mute else ""
     if not views:
-        return "No source is selected."
+        return " ".join(part for part in ("No source is selected.", unheard) if part)
     counted = f"{len(views)} source{'' if len(views) == 1 else 's'}"
     if not troubled:
-        return f"Nothing to do: {counted} can be read."
-    return f"{len(troubled)} of {counted} need{'s' if len(troubled) == 1 else ''} a look: {', '.join(troubled)}."
+        return f"{unheard} {counted} can be read." if unheard else f"Nothing to do: {counted} can be read."
+    look = f"{len(troubled)} of {counted} need{'s' if len(troubled) == 1 else ''} a look: {', '.join(troubled)}."
+    return f"{look} {unheard}".rstrip()
 
 
 def _show_sources(views: list[SourceView], times: Times) -> None:

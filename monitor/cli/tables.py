@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,10 @@ from monitor.cli.layout import Word
 
 LEAST = 32
 """Columns that the last column of a table needs, or else it is no pleasure to read."""
+NARROW = 60
+"""Columns below which nothing stands beside anything."""
 _GAP = 2
+_INDENT = 3
 
 _STYLES = {
     "valid": "green",
@@ -82,22 +86,37 @@ def columns(rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int], inde
     return body
 
 
+class _Beside:
+    """Texts beside their heads; on a narrow screen below them, because little would be left beside."""
+
+    def __init__(self, rows: Iterable[tuple[Text, Text]], *, width: int = 0) -> None:
+        self._rows = list(rows)
+        self._width = width
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width < NARROW:
+            for head, text in self._rows:
+                yield Text.assemble(head, overflow="fold")
+                yield Padding(Text.assemble(text, overflow="fold"), (0, 0, 0, _INDENT))
+            return
+        body = Table.grid(padding=(0, 2, 0, 0))
+        body.add_column(no_wrap=True, min_width=self._width)
+        body.add_column(overflow="fold")
+        for row in self._rows:
+            body.add_row(*row)
+        yield body
+
+
 def blocks(rows: Iterable[tuple[str | Text, Sequence[str]]], *, width: int) -> RenderableType:
     """A word at the left and lines beside it for each row; long lines wrap between words."""
-    body = Table.grid(padding=(0, 2, 0, 0))
-    body.add_column(no_wrap=True, min_width=width)
-    body.add_column(overflow="fold")
-    for word, lines in rows:
+
+    def text(lines: Sequence[str]) -> Text:
         first, *more = [line for line in lines if line] or [""]
-        body.add_row(styled(word), Text.assemble(first, *((f"\n{line}", "dim") for line in more)))
-    return body
+        return Text.assemble(first, *((f"\n{line}", "dim") for line in more))
+
+    return _Beside(((styled(word), text(lines)) for word, lines in rows), width=width)
 
 
 def facts(pairs: Iterable[tuple[str, str | Text]]) -> RenderableType:
     """Names and what is known under each, one below the other."""
-    body = Table.grid(padding=(0, 2, 0, 0))
-    body.add_column(no_wrap=True, style="bold")
-    body.add_column(overflow="fold")
-    for name, fact in pairs:
-        body.add_row(Text(name), styled(fact))
-    return body
+    return _Beside((Text(name, style="bold"), styled(fact)) for name, fact in pairs)

@@ -112,10 +112,10 @@ def _texts(pair: TemplatePair) -> dict[str, str]:
 def _policy(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:
     tables = {header: base} | {f"{header}.platforms.{toml_key(slug)}": policy for slug, policy in sorted(platforms.items())}
     for name, policy in tables.items():
-        window = plain(policy.expiring_within)
+        within = plain(policy.expiring_within)
         # As a key it would overrule a provider's own word.
-        stated = policy.expiring_within_explicit
-        yield from ("", f"[{name}]", f"expiring_within = {window}" if stated else f"# expiring_within: by provider, else {window}")
+        window = f" = {within}" if policy.expiring_within_explicit else f": by provider, else {within}"
+        yield from ("", f"[{name}]", f"{'' if policy.expiring_within_explicit else '# '}expiring_within{window}")
         for key in ("stages", "confirm_failures", "confirm_missing", "remind_every", "flap_changes", "flap_window"):
             yield f"{key} = {plain(getattr(policy, key))}"
 

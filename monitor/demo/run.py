@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -67,6 +69,20 @@ FIRST_POLLS = 2
 
 _COLOURS = {"failure": "bold red", "warning": "bold yellow", "success": "bold green", "info": "bold"}
 _WORDS = ("expiring_soon", "expired", "revoked", "failing", "disconnected", "recovered")
+_TOLD = re.compile(
+    rf"Status: (?P<alone>{'|'.join(_WORDS)})"
+    rf"|(?P<word>{'|'.join(_WORDS)}): \S+ at [^,]*(?:, (?P<number>\d+)(?: of \d+)? connections)?"
+)
+"""A message about one connection names its status on a line; one about several has a heading for each group."""
+
+
+def told_in(body: str) -> Counter[str]:
+    """How many alerts of each status a message tells of, by the lines that say so: names and reasons hold such words too."""
+    found: Counter[str] = Counter()
+    for line in body.splitlines():
+        if match := _TOLD.fullmatch(line):
+            found[match["alone"] or match["word"]] += int(match["number"] or 1)
+    return found
 
 
 class Stage:
@@ -80,6 +96,8 @@ class Stage:
         """Set when somebody asked for the end, or when nobody watches any more."""
         self._began = time.monotonic()
         self._explained = False
+        self._held: list[Post] | None = None
+        self.ended = False
 
     def begin(self) -> None:
         """Second 0."""
@@ -91,11 +109,16 @@ class Stage:
 
     def alert(self, post: Post) -> None:
         """Show a message that the daemon sent."""
+        if self.ended:
+            return
         title, body = str(post.document.get("title", "")), str(post.document.get("message", ""))
         if post.path.startswith("/webhook"):
             self.webhook_posts += 1
             return
-        self.seen.update(word for word in _WORDS if word in body)
+        if self._held is not None:
+            self._held.append(post)
+            return
+        self.seen.update(told_in(body))
         self._line("alert", Text(title, style=_COLOURS.get(str(post.document.get("type")), "bold")))
         if not self._explained:
             self._explained = True
@@ -105,6 +128,25 @@ class Stage:
         for line in body.splitlines():
             if line.startswith("- "):
                 self._print(Text(f"                   {line[2:]}"))
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Show nothing else meanwhile: alerts that arrive are shown afterwards."""
+        held: list[Post] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            for post in held:
+                self.alert(post)
+
+    def heard(self) -> str:
+        """What arrived, counted."""
+        counted = ", ".join(f"{word} {self.seen[word]}" for word in _WORDS if self.seen[word])
+        alerts = f"Alerts heard on the console channel: {counted}." if counted else "No alert about a connection was heard yet."
+        took = "1 critical message" if self.webhook_posts == 1 else f"{self.webhook_posts} critical messages"
+        return f"{alerts} The webhook channel took {took}."
 
     def say(self, text: str) -> None:
         """A line of the demo's own."""
@@ -162,10 +204,10 @@ async def _watch(stage: Stage, world: World, daemon: asyncio.subprocess.Process,
         stage.say((config.parent / "daemon.log").read_text(encoding="utf-8", errors="replace")[-4000:])
         return 1
     ending.cancel()
-    stage.say("\nWhere things stand now (token-monitor status):")
-    await _table(stage, config)
-    heard = ", ".join(f"{word} {count}" for word, count in stage.seen.items())
-    stage.say(f"Alerts heard on the console channel: {heard}. The webhook channel took {stage.webhook_posts} critical messages.")
+    with stage.alone():
+        await _table(stage, config, "\nWhere things stand now (token-monitor status):")
+    stage.ended = True  # what the daemon still says while it stops is in no total
+    stage.say(stage.heard())
     return 0
 
 
@@ -174,15 +216,16 @@ async def _play(stage: Stage, world: World, config: Path) -> None:
     while not all(source.calls["list"] >= FIRST_POLLS for source in world.sources.values()):
         await asyncio.sleep(0.05)
     anchor(world)
-    stage.say("The first polls are in (token-monitor status):")
-    await _table(stage, config)
-    stage.begin()
+    with stage.alone():
+        await _table(stage, config, "The first polls are in (token-monitor status):")
+        stage.begin()
     await play(world, beats=STORY, tell=stage.story)
 
 
-async def _table(stage: Stage, config: Path) -> None:
+async def _table(stage: Stage, config: Path, heading: str) -> None:
     """What `token-monitor status` prints, as a process of its own: on the terminal itself where there is one."""
     output = None if stage.console.is_terminal else asyncio.subprocess.PIPE
+    stage.say(heading)
     command = await asyncio.create_subprocess_exec(*_command("status", config), stdout=output, stderr=output)
     out, _ = await command.communicate()
     if out is not None:

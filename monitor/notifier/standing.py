@@ -89,10 +89,17 @@ def fails(
 def gave_up(
     conn: Connection, name: str, dead: Sequence[Claimed], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
-    """Deliveries are dead. The fallback channels get what nobody else got; the others are told, at most once a day."""
+    """Deliveries are dead. The fallback channels get what nobody else got; the others are told, at most once a day.
+
+    What is over by now is not handed on: a fallback channel would hear of a problem that is none any more, or of the end
+    of one that nobody heard of.
+    """
     recorded = Recorded()
     fallbacks = [channel.name for channel in channels if channel.fallback and channel.name != name]
     owed = backlog.hand_over(conn, alert_ids=[each.alert.id for each in dead], to=fallbacks, now=now)
+    useless = backlog.too_late(conn, {alert_id for alert_id, _, _ in owed})
+    backlog.add_skipped(conn, [each for each in owed if each[0] in useless], why=backlog.TOO_LATE)
+    owed = [each for each in owed if each[0] not in useless]
     outbox.add_deliveries(conn, owed, now)
     recorded.channels |= {channel for _, channel, _ in owed}
     told = incidents.find_open_source(conn, MONITOR, subject=_dead(name))

@@ -24,7 +24,7 @@ from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError, Del
 from monitor.links import ConnectionLinks
 from monitor.metrics import Metrics
 from monitor.model import Alert, Event, Severity
-from monitor.notifier import messages, pictures, standing
+from monitor.notifier import messages, pictures, standing, waiting
 from monitor.notifier.sender import Sender
 from monitor.notifier.settings import DeliverySettings
 from monitor.notifier.standing import ChannelHealth
@@ -35,6 +35,7 @@ from monitor.rules.backoff import GIVE_UP_AFTER, LONGEST_WAIT, next_attempt
 from monitor.rules.quiet import quiet_until
 from monitor.rules.wording import Dispatch, Part
 from monitor.store import backlog, outbox
+from monitor.store.backlog import Due
 from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
 
@@ -76,7 +77,6 @@ class Worker:
         self._woken = asyncio.Event()
         self._held_until: datetime | None = None
         self._down = False
-        self._doubtful: set[int] = set()
         self._stopping = False
         self._store_is_away = False
 
@@ -177,49 +177,50 @@ class Worker:
     def _claim(self, conn: Connection, *, now: datetime, until: datetime) -> list[Claimed]:
         settings, quiet_hours = self._settings, self._config.quiet_hours
         backlog.bring_forward(conn, channel=self.name, now=now, until=until)
-        backlog.call_off_settled(conn, channel=self.name, now=now)
         if quiet_hours:
             backlog.put_off(conn, channel=self.name, now=now, quiet_until=partial(self._quiet_until, now))
         limit = settings.batch
         if self._down:  # what is too old goes along, to be given up when its time has come
             old = outbox.count_older(conn, channel=self.name, than=now - GIVE_UP_AFTER)
             limit = min(limit, settings.knock + old)
+        # What is claimed is what was looked at, so as many fewer.
+        limit -= waiting.settle(conn, Due(channel=self.name, now=now, limit=limit))
         return outbox.claim(conn, channel=self.name, owner=self._owner, now=now, lease=settings.lease, limit=limit)
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:
-        waiting = list(claimed)
+        left = list(claimed)
         # What some recipients have already goes to the others alone, as messages of its own.
         for reached in dict.fromkeys(each.reached for each in claimed):
-            mine = [each for each in waiting if each.reached == reached]
+            mine = [each for each in left if each.reached == reached]
             try:
                 parts = await self._parts(mine)
             except (ConfigError, TimeoutError) as error:
-                await self._failed(waiting, ChannelRejected(str(error) or "The channel could not be prepared in time."))
+                await self._failed(left, ChannelRejected(str(error) or "The channel could not be prepared in time."))
                 return
             except Exception as error:  # nothing was sent: what was claimed must not wait for its lease to run out
                 log.exception("notifier.fault", channel=self.name)
-                await self._failed(waiting, ChannelUnreachable(f"The message could not be prepared ({type(error).__name__})."))
+                await self._failed(left, ChannelUnreachable(f"The message could not be prepared ({type(error).__name__})."))
                 return
             for part in parts:
                 said = [each for each in mine if each.alert.id in part.alert_ids]
                 if self._stopping:
-                    await self._put_back(waiting)
+                    await self._put_back(left)
                     return
                 try:
                     detail = await self._send(part, said)
                 except DeliveryError as error:
-                    if not await self._failed_for_some(said, waiting, error):
+                    if not await self._failed_for_some(said, left, error):
                         return
                 else:
                     await self._sent(said, detail)
-                waiting = [each for each in waiting if each not in said]
+                left = [each for each in left if each not in said]
 
     async def _parts(self, claimed: Sequence[Claimed]) -> tuple[Part, ...]:
         now = self._clock.now()
         dispatches = [
             Dispatch(
                 alert=each.alert,
-                uncertain=each.uncertain or each.delivery_id in self._doubtful,
+                uncertain=each.uncertain,
                 late_by=self._lateness(each, now=now),
                 page=self._links.find(each.alert.source, each.alert.scope, now=now),
             )
@@ -236,9 +237,14 @@ class Worker:
         return quiet_until(self._config.quiet_hours, now, severity=severity, timezone=self._settings.timezone)
 
     def _planned(self, claimed: Claimed) -> datetime:
-        """When it was to go out: after its group_wait or its time as an escalation, and not in quiet hours."""
+        """When it was to go out: after its group_wait or its time as an escalation, and not in quiet hours.
+
+        An escalation that waited for the end of an acknowledgement or a silence is counted anew from there.
+        """
         wait = (self._config.after or timedelta(0)) if claimed.escalation else timedelta(0)
         at = claimed.alert.at + max(wait, self._config.group_wait)
+        if claimed.escalation:
+            at = max(at, claimed.created_at)
         return self._quiet_until(at, claimed.alert.severity) or at
 
     def _lateness(self, claimed: Claimed, *, now: datetime) -> timedelta | None:
@@ -250,8 +256,8 @@ class Worker:
         try:
             return (await self._sender.send(part, within=within.total_seconds(), done=claimed[0].reached)).detail
         except TimeoutError:
-            self._doubtful.update(each.delivery_id for each in claimed)
-            raise ChannelUnreachable(f"No answer within {within.total_seconds():.0f} seconds; it may have arrived.") from None
+            late = f"No answer within {within.total_seconds():.0f} seconds; it may have arrived."
+            raise ChannelUnreachable(late, uncertain=True) from None
 
     async def _sent(self, claimed: Sequence[Claimed], detail: str) -> None:
         now = self._clock.now()
@@ -271,42 +277,53 @@ class Worker:
             self._progress.note(f"{DELIVERY}:{self.name}")
         self._announce(told)
         self.delivered += len(marked)
-        self._doubtful.difference_update(ids)
         log.info("delivery.sent", channel=self.name, alerts=len(ids), lost_leases=len(ids) - len(marked))
 
-    async def _failed_for_some(self, said: Sequence[Claimed], waiting: Sequence[Claimed], error: DeliveryError) -> bool:
+    async def _failed_for_some(self, said: Sequence[Claimed], left: Sequence[Claimed], error: DeliveryError) -> bool:
         """Marks what failed. Returns whether to go on: it failed for some recipients only, and nobody asked for patience."""
         if not error.reached:
-            await self._failed(waiting, error)
+            await self._failed(left, error, said=said)
             return False
-        await self._failed(said, error, reached=error.reached)
+        await self._failed(said, error, said=said, reached=error.reached)
         if error.retry_after is None:
             return True
-        if rest := [each for each in waiting if each not in said]:
+        if rest := [each for each in left if each not in said]:
             await self._failed(rest, error)
         return False
 
-    async def _failed(self, claimed: Sequence[Claimed], error: DeliveryError, *, reached: frozenset[str] = frozenset()) -> None:
+    async def _failed(
+        self,
+        claimed: Sequence[Claimed],
+        error: DeliveryError,
+        *,
+        said: Sequence[Claimed] = (),
+        reached: frozenset[str] = frozenset(),
+    ) -> None:
+        """Marks these as failed; only those that the message `said` can have arrived all the same."""
         now, rejected = self._clock.now(), not error.transient
         wait = error.retry_after
         self._down = error.down
         tried = max(each.attempt for each in claimed)
-        again: dict[datetime | None, list[Claimed]] = defaultdict(list)
+        again: dict[tuple[datetime | None, bool], list[int]] = defaultdict(list)
+        doubtful = {each.delivery_id for each in said} if error.uncertain else set()
+        dead: list[Claimed] = []
         for each in claimed:
             # Spread by channel, not by alert: what failed together goes out together.
             since, attempt = max(each.created_at, self._planned(each)), tried if self._down else each.attempt
             at = next_attempt(attempt, since, now=now, key=self.name, retry_after=wait, permanent=rejected, down=self._down)
-            again[at].append(each)
+            again[at, each.delivery_id in doubtful].append(each.delivery_id)
+            if at is None:
+                dead.append(each)
         if not reached or wait is not None:
-            soonest = min((at for at in again if at is not None), default=now)
+            soonest = min((at for at, _ in again if at is not None), default=now)
             self._hold(now, retry_after=wait, rejected=rejected, knock_at=soonest if self._down else now)
         self._note_problem(str(error), now=now, rejected=rejected)
-        dead = again.get(None, [])
 
         def mark(conn: Connection) -> Recorded:
-            for at, those in again.items():
-                ids = [each.delivery_id for each in those]
-                outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=at, detail=str(error), reached=reached)
+            for (at, doubt), ids in again.items():
+                outbox.mark_failed(
+                    conn, ids, self._owner, now, next_attempt_at=at, detail=str(error), reached=reached, uncertain=doubt
+                )
             told = standing.fails(conn, self.name, problem=str(error), broken=rejected, channels=self._channels, now=now)
             if dead:
                 told.add(standing.gave_up(conn, self.name, dead, channels=self._channels, now=now))
@@ -316,7 +333,6 @@ class Worker:
         self._metrics.delivery_done(self.name, "failed", count=len(claimed) - len(dead))
         self._metrics.delivery_done(self.name, "dead", count=len(dead))
         for each in dead:
-            self._doubtful.discard(each.delivery_id)
             log.error("delivery.dead", channel=self.name, alert=each.alert.id, problem=str(error))
 
     async def _put_back(self, claimed: Sequence[Claimed]) -> None:

@@ -8,12 +8,13 @@ about a source as a whole or the monitor itself, `outgoing` queues what is said 
 from __future__ import annotations
 
 from monitor.recorder.changes import Change, record_changes, review
-from monitor.recorder.lists import Listed, record_lists
+from monitor.recorder.lists import MISSING, Listed, record_lists
 from monitor.recorder.outgoing import ChannelSettings, Recorded
 from monitor.recorder.sources import MONITOR, close_quietly, record_monitor_alert, record_source_incident, record_source_status
 from monitor.recorder.speaking import OUTAGE
 
 __all__ = [
+    "MISSING",
     "MONITOR",
     "OUTAGE",
     "Change",

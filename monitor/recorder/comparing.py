@@ -35,6 +35,8 @@ class Compared:
     """Stored connections whose row is there and cannot be read."""
     absent: Collection[str] = ()
     """Stored connections that are certainly not listed."""
+    whole: bool = False
+    """Whether the list tells for certain what is not in it. One that does not is no evidence of absence, nor of its end."""
     present: int = 0
     """How many stored connections were there until now."""
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Comparison:
         found = [self._compare(scope) for scope in self._report.scopes]
         if self._report.covers_all:
             named = {scope.scope for scope in self._report.scopes}
-            left = (scope for scope, standing in self._standings.items() if standing.present or standing.restless)
+            left = (scope for scope, each in self._standings.items() if each.present or each.restless or each.suspect_polls)
             found += [self._vanished(scope) for scope in left if scope not in named]
         return found
 
@@ -90,13 +92,21 @@ class Comparison:
     def _same(self, scope: ScopeReport, rows: Marked, digest: str, standing: Standing) -> Compared:
         """The list is the one that the stored connections follow from: what is not missing is listed."""
         if standing.restless == 0:
-            return Compared(scope=scope.scope, rows=rows, digest=digest, present=standing.present)
+            return Compared(scope=scope.scope, rows=rows, digest=digest, whole=True, present=standing.present)
         restless = self._restless.get(scope.scope, [])
         due = {row.external_id for row in restless if not row.missing}
         absent = [row.external_id for row in restless if row.missing]
         ids = listings.ids(self._conn, self._source, scope.scope, {*due, *absent})
         return Compared(
-            scope=scope.scope, rows=rows, digest=digest, touched=due, due=due, absent=absent, ids=ids, present=standing.present
+            scope=scope.scope,
+            rows=rows,
+            digest=digest,
+            touched=due,
+            due=due,
+            absent=absent,
+            whole=True,
+            present=standing.present,
+            ids=ids,
         )
 
     def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, standing: Standing) -> Compared:
@@ -109,7 +119,8 @@ class Comparison:
         touched = {key for key, mark in listed.items() if stored.get(key) != mark} | due | self._moved(scope.scope, rows)
         lost = {row.external_id for row in scope.unreadable if row.external_id is not None}
         absent: set[str] = set()
-        if scope.complete and not any(row.external_id is None for row in scope.unreadable):
+        whole = scope.complete and not any(row.external_id is None for row in scope.unreadable)
+        if whole:
             absent = {key for key in stored if key not in listed and key not in lost}
         return Compared(
             scope=scope.scope,
@@ -122,6 +133,7 @@ class Comparison:
                 self._conn, self._source, scope.scope, {key for key in touched if key in stored} | absent | (lost & stored.keys())
             ),
             absent=[key for key in stored if key in absent],
+            whole=whole,
             present=standing.present,
             marks=listed,
         )
@@ -138,4 +150,5 @@ class Comparison:
         """A scope that the report would have named, had it any connection left."""
         stored = list(listings.marks(self._conn, self._source, scope))
         ids = listings.ids(self._conn, self._source, scope, set(stored))
-        return Compared(scope=scope, rows=marked(()), absent=stored, ids=ids, present=self._standings[scope].present)
+        present = self._standings[scope].present
+        return Compared(scope=scope, rows=marked(()), absent=stored, whole=True, ids=ids, present=present)

@@ -10,7 +10,7 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.model import ConnectionState, HistoryEntry, HistoryKind, ProbeState, Snapshot
+from monitor.model import ConnectionState, HistoryEntry, HistoryKind, Snapshot
 from monitor.model.records import replace
 from monitor.recorder.changes import Change
 from monitor.recorder.comparing import Compared
@@ -113,9 +113,7 @@ class Judge:
 
     def seen(self, row: int, state: ConnectionState, snapshot: Snapshot, mark: str | None) -> Change | None:
         """A known connection is listed."""
-        # What a probe found once must not outlive probing: nothing could ever take it back.
-        known = state if self.source.probe else replace(state, probe=ProbeState())
-        return self._change(row, state, lifecycle.observe(known, snapshot, self._context(snapshot.platform)), mark=mark)
+        return self._change(row, state, lifecycle.observe(state, snapshot, self._context(snapshot.platform)), mark=mark)
 
     def unreadable(self, row: int, state: ConnectionState) -> Change | None:
         """A known connection is listed in a row that cannot be read."""

@@ -18,6 +18,9 @@ from monitor.recorder.sources import close_quietly, record_source_incident
 from monitor.rules import inhibition, schedule
 from monitor.store import connections, scopes
 
+MISSING = "missing:"
+"""Subject of a source's incident about one scope, named after it: most of its connections are missing at once."""
+
 
 @dataclass(slots=True)
 class Listed:
@@ -61,12 +64,14 @@ def record_lists(
     for each in compared:
         record(judge_listed(conn, each, judge, absent.get(each.scope, {})))
         record([judge_unreadable(conn, each, judge)])
-    lost = _lost(compared, absent)
     before = comparison.suspects()
-    listed.suspects = {scope: 0 for scope in before if scope not in lost}
-    listed.suspects |= {scope: before.get(scope, 0) + 1 for scope in lost}
+    gone = _gone(compared, absent)
+    lost = {scope for scope, (count, of) in gone.items() if inhibition.is_mass(count, of)}
+    listed.suspects = {
+        scope: before.get(scope, 0) + 1 if scope in lost else 0 for scope in gone if scope in lost or scope in before
+    }
     agreed = {scope for scope in lost if listed.suspects[scope] >= inhibition.AGREEING_POLLS}
-    listed.recorded.add(_record_disappearances(conn, source, listed.suspects, lost, channels=channels, now=now))
+    listed.recorded.add(_record_disappearances(conn, source, listed.suspects, gone, channels=channels, now=now))
     seen_at = {row.scope: row.last_complete_at for row in scopes.all_scopes(conn, source.name)} if absent else {}
     for scope, rows in absent.items():
         if scope not in lost or scope in agreed:
@@ -74,18 +79,24 @@ def record_lists(
     return listed
 
 
-def _lost(compared: Sequence[Compared], absent: dict[str | None, Absent]) -> dict[str | None, tuple[int, int]]:
-    """Scopes from which most connections are missing at once, with how many of how many: held until further lists agree."""
-    present = {each.scope: each.present for each in compared}
-    gone = {scope: sum(state.missing == 0 for _, state in rows.values()) for scope, rows in absent.items()}
-    return {scope: (count, present[scope]) for scope, count in gone.items() if inhibition.is_mass(count, present[scope])}
+def _gone(compared: Sequence[Compared], absent: Mapping[str | None, Absent]) -> dict[str | None, tuple[int, int]]:
+    """Of each scope that was listed to its end, how many connections are newly missing, and of how many.
+
+    A scope that is not in here was not read, or only in part: that neither confirms nor disproves what is suspected of it.
+    """
+    found = {}
+    for each in compared:
+        if each.whole:
+            rows = absent.get(each.scope, {}).values()
+            found[each.scope] = sum(state.missing == 0 for _, state in rows), each.present
+    return found
 
 
 def _record_disappearances(
     conn: Connection,
     source: SourceConfig,
     suspects: dict[str | None, int],
-    lost: Mapping[str | None, tuple[int, int]],
+    gone: Mapping[str | None, tuple[int, int]],
     *,
     channels: Sequence[ChannelSettings],
     now: datetime,
@@ -93,16 +104,14 @@ def _record_disappearances(
     """One alert where most of a scope is missing at once; it ends by itself, or in one message that says who is gone."""
     recorded = Recorded()
     for scope, count in suspects.items():
-        subject = f"missing:{scope or ''}"
+        subject = f"{MISSING}{scope or ''}"
         if count >= inhibition.AGREEING_POLLS:
             close_quietly(conn, source.name, subject, now)
             suspects[scope] = 0
             continue
         if count > 1:
             continue
-        gone, of = lost.get(scope, (0, 0))
-        where = f" of {scope}" if scope else ""
-        text = f"{gone} of {of} connections{where} are missing at once; they keep their status until two more lists agree."
+        missing, of = gone[scope]
         recorded.add(
             record_source_incident(
                 conn,
@@ -111,10 +120,21 @@ def _record_disappearances(
                 problem=count == 1,
                 reason="suspicious_list",
                 status="suspicious_list" if count else "ok",
-                message=text if count else f"The connections{where} are listed again.",
+                message=_told(scope, missing, of, suspicious=count > 0),
                 channels=channels,
                 now=now,
-                count=max(gone, 1),
+                count=max(missing, 1),
             )
         )
     return recorded
+
+
+def _told(scope: str | None, missing: int, of: int, *, suspicious: bool) -> str:
+    """What is said of a scope from which most connections are, or no longer are, missing at once."""
+    where = f" of {scope}" if scope else ""
+    if suspicious:
+        return f"{missing} of {of} connections{where} are missing at once; they keep their status until two more lists agree."
+    if missing:
+        still = f"{missing} of {of} {'is' if missing == 1 else 'are'} still missing"
+        return f"Some connections{where} are listed again; {still}, and told one by one if that lasts."
+    return f"The connections{where} are listed again."

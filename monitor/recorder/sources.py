@@ -155,7 +155,7 @@ def _say(
         incidents.open_incidents(conn, [new], now)
     if problem:
         return queue(conn, [Spoken(alert=alert)], channels=channels, now=now)
-    outbox.skip_escalations(conn, [alert.incident], now)
+    outbox.skip_escalations(conn, [alert.incident])
     heard = incidents.heard(conn, [alert.incident]).get(alert.incident, {})
     incidents.close(conn, alert.incident, now)
     return queue(conn, [Spoken(alert=alert, heard=frozenset(heard))], channels=channels, now=now)

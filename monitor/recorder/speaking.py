@@ -9,14 +9,14 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.model import Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
+from monitor.model import Ack, Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
 from monitor.model.ids import fresh_id
 from monitor.model.records import Record, replace
 from monitor.recorder.outgoing import ChannelSettings, Spoken
 from monitor.rules import alerting, holds, reminders, silences, transitions
 from monitor.rules.alerting import AlertReason
 from monitor.rules.silences import Silence
-from monitor.store import alerts, history, incidents, outbox
+from monitor.store import alerts, backlog, history, incidents, outbox
 from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
 
@@ -42,6 +42,8 @@ class _Outcome:
     looks: list[tuple[str, datetime | None]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     unacknowledged: list[str] = field(default_factory=list)
+    lowered: list[tuple[str, Ack]] = field(default_factory=list)
+    """Acknowledgements that cover less from now on."""
     noticed: list[tuple[str, int | None, HistoryEntry]] = field(default_factory=list)
     """For the history of connections."""
 
@@ -74,18 +76,31 @@ def speak(
     for subject in subjects:
         _decide(subject, around, outcome)
     over = [each.alert.incident for each in outcome.spoken if each.heard is not None]
-    called_off = outbox.skip_escalations(conn, over, now)
+    called_off = outbox.skip_escalations(conn, over)
     incidents.open_incidents(conn, outcome.opened, now)
     incidents.unacknowledge(conn, outcome.unacknowledged)
+    incidents.lower_acks(conn, outcome.lowered)
     history.append_many(conn, outcome.noticed)
     incidents.note_said_many(conn, outcome.noted)
     incidents.plan_looks(conn, outcome.looks)
     incidents.close_many(conn, outcome.closed, now)
+    backlog.revive_escalations(conn, _kept_back(outcome), now)
     heard = incidents.heard(conn, over) if called_off else around.heard  # whose escalation was called off was not told
     return [
         each if each.heard is None else replace(each, heard=frozenset(heard.get(each.alert.incident, {})))
         for each in outcome.spoken
     ]
+
+
+def _kept_back(outcome: _Outcome) -> list[str]:
+    """The incidents whose acknowledgement ended, and whose escalations it may have called off that are still wanted.
+
+    Where it got worse or is over the news goes to the same channels, with escalations of its own.
+    """
+    if not outcome.unacknowledged:
+        return []
+    settled = {each.alert.incident for each in outcome.spoken if each.only is None}.union(outcome.closed)
+    return [each for each in outcome.unacknowledged if each not in settled]
 
 
 def _look_around(
@@ -117,14 +132,9 @@ def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
     after = subject.after
     policy = around.source.policy_for(after.snapshot.platform)
     renewed = transitions.is_renewal(subject.before, after)
+    if incident and incident.ack:
+        said = _acknowledged(subject, incident, incident.ack, around, outcome)
     reason = alerting.decide_alert(said, after, policy=policy, now=around.now, renewed=renewed)
-    if incident and incident.ack and not holds.ack_covers(incident.ack, after, around.now):
-        outcome.unacknowledged.append(incident.id)
-        if after.verdict.status.needs_attention:
-            dated = incident.ack.until is not None and incident.ack.until <= around.now
-            why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
-            entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
-            outcome.noticed.append((around.source.name, subject.row, entry))
     if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and said is not None:
         _remind(subject, incident, said, policy=policy, around=around, outcome=outcome)
         if renewed and after.verdict.status is said.status:
@@ -140,7 +150,25 @@ def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
     if hold is not None:
         _held(subject, incident, hold, around, outcome)
         return
-    _say(subject, incident, reason, around, outcome)
+    _say(subject, incident, reason, around, outcome, said=said)
+
+
+def _acknowledged(subject: Subject, incident: Incident, ack: Ack, around: _Around, outcome: _Outcome) -> Said | None:
+    """What becomes of an incident's acknowledgement, and what counts as said of it."""
+    after = subject.after
+    if holds.ack_covers(ack, after, around.now):
+        lowered = holds.ack_lowered(ack, after)
+        if lowered is not None:
+            outcome.lowered.append((incident.id, lowered))
+        return incident.said
+    outcome.unacknowledged.append(incident.id)
+    if not after.verdict.status.needs_attention:
+        return incident.said
+    dated = ack.until is not None and ack.until <= around.now
+    why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
+    entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
+    outcome.noticed.append((around.source.name, subject.row, entry))
+    return incident.said if dated or incident.said is None else holds.said_at_most(incident.said, ack)
 
 
 def _circumstances(subject: Subject, incident: Incident | None, policy: Policy, around: _Around) -> holds.Circumstances:
@@ -175,13 +203,14 @@ def _held(subject: Subject, incident: Incident | None, hold: holds.Hold, around:
     if incident is None:
         outcome.opened.append(NewIncident(source=around.source.name, connection_id=subject.row, said=None, look_at=hold.until))
     else:
-        outcome.looks.append((incident.id, hold.until))
+        outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
 
 
-def _say(subject: Subject, incident: Incident | None, reason: AlertReason, around: _Around, outcome: _Outcome) -> None:
+def _say(
+    subject: Subject, incident: Incident | None, reason: AlertReason, around: _Around, outcome: _Outcome, *, said: Said | None
+) -> None:
     incident_id = incident.id if incident else fresh_id(around.now)
     opened_at = incident.opened_at if incident else around.now
-    said = incident.said if incident else None
     alert = _alert(subject, reason, said, around, incident_id=incident_id, opened_at=opened_at)
     outcome.spoken.append(Spoken(alert=alert, row=subject.row, heard=() if reason.ends_incident else None))
     if incident is not None and reason.ends_incident:
@@ -213,20 +242,26 @@ def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy,
     """Remind the channels whose time has come; plan the next look."""
     if subject.after.verdict.status.severity is not Severity.CRITICAL:
         if incident.look_at is not None and incident.look_at <= around.now:
-            outcome.looks.append((incident.id, None))
+            outcome.looks.append((incident.id, _next_look(incident, None, around.now)))
         return
     heard = around.heard.get(incident.id, {})
     due, coming = reminders.due_channels(heard, around.channels, policy, around.now)
     if due:
         hold = holds.hold_for(AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around))
         if hold is not None:
-            outcome.looks.append((incident.id, hold.until))
+            outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
             return
         alert = _alert(subject, AlertReason.REMINDER, said, around, incident_id=incident.id, opened_at=incident.opened_at)
         outcome.spoken.append(Spoken(alert=alert, row=subject.row, only=due))
         outcome.noted.append((incident.id, replace(said, at=around.now, reminders=said.reminders + 1), coming))
     elif incident.look_at is None or incident.look_at <= around.now:
-        outcome.looks.append((incident.id, coming))
+        outcome.looks.append((incident.id, _next_look(incident, coming, around.now)))
+
+
+def _next_look(incident: Incident, coming: datetime | None, now: datetime) -> datetime | None:
+    """When to look again, given what else is coming: at the end of the acknowledgement at the latest."""
+    until = incident.ack.until if incident.ack else None
+    return coming if until is None or until <= now else min(until, coming or until)
 
 
 def _alert(

@@ -127,11 +127,12 @@ def source_advice(status: str, provider: ProviderKind) -> str:
         )
     if status == SourceStatus.FAILING:
         return (
-            "Nothing yet: the monitor keeps trying, and its connections keep their last known status. "
+            "Wait for now. The monitor keeps trying, and the source's connections keep their last known status. "
             f"If it lasts, see {service}'s status page and whether this machine reaches it."
         )
     if status == "platform_outage":
-        return f"Nothing yet: what is still refused when it is over is said one by one. If it lasts, see {service}'s status page."
+        patience = "Wait for now. What is still refused when it is over is said one by one."
+        return f"{patience} If it lasts, see {service}'s status page."
     if status == "suspicious_list":
         return (
             f"See in {service} whether they are really gone, or whether the key's plan, workspaces or users changed. "

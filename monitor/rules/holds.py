@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.model import Ack, ConnectionState, Policy, ProbeFinding, Status
-from monitor.model.records import Record
+from monitor.model import Ack, ConnectionState, Policy, ProbeFinding, Said, Status
+from monitor.model.records import Record, replace
 from monitor.rules.alerting import AlertReason
 
 SUMMARY_EVERY = timedelta(hours=1)
@@ -60,6 +60,26 @@ def ack_covers(ack: Ack | None, state: ConnectionState, now: datetime) -> bool:
         return False
     tighter = state.stage is not None and (ack.stage is None or state.stage < ack.stage)
     return not (status is Status.EXPIRING_SOON and ack.status is status and tighter)
+
+
+def ack_lowered(ack: Ack, state: ConnectionState) -> Ack | None:
+    """What an acknowledgement that stands covers from now on, where that is less than before: it got better. None: the same.
+
+    So that getting worse again, even back to what was acknowledged, ends it.
+    """
+    status, stage = state.verdict.status, state.stage
+    return replace(ack, status=status, stage=stage) if _milder(status, stage, ack.status, ack.stage) else None
+
+
+def said_at_most(said: Said, ack: Ack) -> Said:
+    """What counts as said when an acknowledgement ends because it got worse: no more than what that covered in the end."""
+    return replace(said, status=ack.status, stage=ack.stage) if _milder(ack.status, ack.stage, said.status, said.stage) else said
+
+
+def _milder(status: Status, stage: timedelta | None, than: Status, than_stage: timedelta | None) -> bool:
+    if status is Status.EXPIRING_SOON and than is status:
+        return than_stage is not None and (stage is None or stage > than_stage)
+    return status.rank < than.rank
 
 
 def is_outage_symptom(state: ConnectionState) -> bool:

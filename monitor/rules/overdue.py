@@ -11,6 +11,9 @@ from monitor.rules.wording.times import span
 INTERVALS = 3
 """So many poll intervals without a poll, or without a first success, are too many."""
 
+LONGEST_WAIT = timedelta(hours=1)
+"""A source that asked for patience is excused for as long as it asked, and never for longer than this."""
+
 _TOLD = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
 
 
@@ -19,6 +22,16 @@ class Overdue(NamedTuple):
 
     reason: str
     message: str
+
+
+def excused(wait: timedelta, poll_every: timedelta) -> timedelta:
+    """How much later than an interval after the poll before a poll that is planned to come in `wait` is rightly due."""
+    return max(min(wait, max(LONGEST_WAIT, poll_every)) - poll_every, timedelta(0))
+
+
+def is_told(status: SourceStatus) -> bool:
+    """Whether people know already that the source cannot be read."""
+    return status in _TOLD
 
 
 def overdue(
@@ -32,9 +45,10 @@ def overdue(
     """What is wrong with how a source is watched; None where nothing is, or where it is told already.
 
     The spans are time that passed while this process watched, not differences of the clock's times: a clock that is moved,
-    a machine that slept and a daemon that was down make no source overdue. A source that cannot be read has its own alert.
+    a machine that slept and a daemon that was down make no source overdue. Nor does a wait that the source asked for, which
+    the caller leaves out of both. A source that cannot be read has its own alert.
     """
-    if status in _TOLD:
+    if is_told(status):
         return None
     patience = INTERVALS * poll_every
     if unpolled_for > patience:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,6 +20,31 @@ _PARTS = frozenset(
         "BYMINUTE",
     }
 )  # fmt: skip
+_DAYS = "MO|TU|WE|TH|FR|SA|SU"
+_DAYS_SAID = "MO, TU, WE, TH, FR, SA or SU"
+_SIGNED = r"[+-]?[0-9]{1,3}"
+_BOUNDS = {
+    "BYDAY": (1, 53),
+    "BYMONTH": (1, 12),
+    "BYMONTHDAY": (1, 31),
+    "BYYEARDAY": (1, 366),
+    "BYWEEKNO": (1, 53),
+    "BYSETPOS": (1, 366),
+    "BYHOUR": (0, 23),
+    "BYMINUTE": (0, 59),
+}
+_VALUES = {
+    "WKST": (_DAYS, _DAYS_SAID),
+    "BYDAY": (rf"([+-]?[0-9]{{1,2}})?({_DAYS})", f"{_DAYS_SAID} (with a number such as 1MO or -1FR by month or year)"),
+    "BYMONTH": ("[0-9]{1,2}", "a month from 1 to 12"),
+    "BYMONTHDAY": (_SIGNED, "a day from 1 to 31, or from -31 to -1 counted from the end,"),
+    "BYYEARDAY": (_SIGNED, "a day from 1 to 366, or from -366 to -1 counted from the end,"),
+    "BYWEEKNO": (_SIGNED, "a week from 1 to 53, or from -53 to -1 counted from the end,"),
+    "BYSETPOS": (_SIGNED, "a place from 1 to 366, or from -366 to -1 counted from the end,"),
+    "BYHOUR": ("[0-9]{1,2}", "an hour from 0 to 23"),
+    "BYMINUTE": ("[0-9]{1,2}", "a minute from 0 to 59"),
+}
+"""What each part may hold, and how that is said."""
 _CYCLE = range(9932, 9960)
 """Twenty-eight years hold every calendar there is. Begun here, a search that finds nothing ends soon: with the year 9999."""
 _DAY = timedelta(days=1)
@@ -28,6 +54,27 @@ _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overflow
 
 def rule_problem(text: str) -> str | None:
     """Why this is no RRULE that can be used, as the end of a sentence; None where it can."""
+    return _form_problem(text) or next(_value_problems(text), None)
+
+
+def _value_problems(text: str) -> Iterator[str]:
+    """What dateutil would pass over in silence or refuse without a word; asked of what is new, not of what is stored."""
+    for part in text.strip().upper().split(";"):
+        name, _, values = (each.strip() for each in part.partition("="))
+        pattern, allowed = _VALUES.get(name, ("", ""))
+        for value in values.split(",") if allowed else ():
+            if not re.fullmatch(pattern, value) or not _is_within(name, value):
+                shown = value[:20] if value.isprintable() else "?"
+                yield f"has {name}={shown}, but {allowed} is needed there."
+
+
+def _is_within(name: str, value: str) -> bool:
+    number = value.lstrip("+-").rstrip("ADEFHMORSTUW")
+    least, most = _BOUNDS.get(name, (0, 0))
+    return not number or least <= int(number) <= most
+
+
+def _form_problem(text: str) -> str | None:
     parts = [part.partition("=") for part in text.strip().split(";")]
     names = [name.strip().upper() for name, _, _ in parts]
     if any(not mark or not value.strip() for _, mark, value in parts):
@@ -75,7 +122,7 @@ def windows(text: str, start: datetime, lasts: timedelta, *, zone: ZoneInfo | No
 @lru_cache(maxsize=256)
 def _rule(text: str, local_start: datetime) -> Any:
     """The rule, None where it cannot be used or never comes due. It remembers what it has worked out."""
-    if rule_problem(text) is not None:
+    if _form_problem(text) is not None:
         return None
     try:
         rule = rrulestr(text, dtstart=local_start, cache=True)

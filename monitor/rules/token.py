@@ -145,9 +145,8 @@ def provider_expired(e: Evidence) -> Finding | None:
         return None
     if e.past:
         return Finding(Status.EXPIRED, "expiry_passed", "The provider says that the token expired.")
-    return Finding(
-        Status.EXPIRED, "rejected_by_platform", "The provider says expired before the date: the platform rejected the token."
-    )
+    when = "that the token expired and gives no date" if e.left is None else "expired before the date"
+    return Finding(Status.EXPIRED, "rejected_by_platform", f"The provider says {when}: the platform rejected the token.")
 
 
 def no_health_reported(e: Evidence) -> Finding | None:

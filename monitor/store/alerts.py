@@ -11,10 +11,13 @@ from sqlalchemy import Connection, Row, func, select
 from monitor.errors import StoreError
 from monitor.model import Alert, Event
 from monitor.model.records import Record
+from monitor.rules.wording.names import clean
 from monitor.store.bulk import insert_columns
 from monitor.store.codec import decode_alert, encode_alert
 from monitor.store.schema import alerts
 from monitor.store.sql import chunked, rows_by_key
+
+_CANDIDATES = 5
 
 
 class AlertRow(Record, frozen=True, kw_only=True):
@@ -74,19 +77,32 @@ def list_alerts(
     return [_row(row) for row in conn.execute(query)]
 
 
-def find_alert(conn: Connection, text: str) -> AlertRow | None:
-    """The alert of this id, else the only one whose id begins so; None when there is none.
+class NotOneAlert(StoreError):
+    """More than one alert has this in its id: `candidates` are the newest of them, `more` whether there are others."""
 
-    Raises StoreError when several begin so.
+    def __init__(self, text: str, candidates: Sequence[Alert], *, more: bool) -> None:
+        super().__init__(f"More than one alert has {clean(text, limit=80)} in its id: give more of the one you mean.")
+        self.candidates = candidates
+        self.more = more
+
+
+def find_alert(conn: Connection, text: str) -> AlertRow | None:
+    """The alert of this id, else the only one whose id begins so, else the only one whose id holds it; None without one.
+
+    Raises NotOneAlert when there are several.
     """
     table = alerts.c
     query = select(table.payload, table.connection_id, table.note)
     row = conn.execute(query.where(table.id == text)).one_or_none()
     if row is not None or not text:
         return None if row is None else _row(row)
-    rows = conn.execute(query.where(table.id.startswith(text, autoescape=True)).limit(2)).all()
+    begins, holds = table.id.startswith(text, autoescape=True), table.id.contains(text, autoescape=True)
+    rows = conn.execute(query.where(begins).limit(2)).all()
+    if len(rows) != 1:  # alerts of one poll differ in their last digits
+        rows = conn.execute(query.where(holds).order_by(table.at.desc(), table.id.desc()).limit(_CANDIDATES + 1)).all()
     if len(rows) > 1:
-        raise StoreError(f"More than one alert has an id that begins with {text}: give more of it.")
+        found = [decode_alert(row.payload) for row in rows]
+        raise NotOneAlert(text, found[:_CANDIDATES], more=len(found) > _CANDIDATES)
     return _row(rows[0]) if rows else None
 
 

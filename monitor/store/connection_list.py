@@ -154,11 +154,31 @@ def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
     Also retired ones and those of removed sources, which come last: their history can still be read.
     """
     public = public_id()
+    exact = _found(conn, public == text)
+    return exact if exact or not text else _found(conn, public.icontains(text, autoescape=True))
+
+
+def find_by_name(conn: Connection, text: str) -> list[ConnectionRow]:
+    """Connections whose display name or user name contains `text` (letter case does not matter), in the same order."""
+    names = (_c.display_name, _c.username)
+    return _found(conn, or_(*(name.icontains(text, autoescape=True) for name in names))) if text else []
+
+
+def _found(conn: Connection, condition: ColumnElement[bool]) -> list[ConnectionRow]:
     order = (or_(_c.retired_at.is_not(None), sources.c.removed_at.is_not(None)), _c.source, _c.scope, _c.external_id, _c.id)
-    exact = [_row(row) for row in conn.execute(_query().where(public == text).order_by(*order))]
-    if exact or not text:
-        return exact
-    return [_row(row) for row in conn.execute(_query().where(public.icontains(text, autoescape=True)).order_by(*order))]
+    return [_row(row) for row in conn.execute(_query().where(condition).order_by(*order))]
+
+
+def earliest(
+    conn: Connection, sources: Collection[str], statuses: Collection[Status]
+) -> dict[tuple[str, str, Status], datetime | None]:
+    """The earliest expiry by source, platform and status; None where none of them has a date."""
+    by, groups = expiry(), (_c.source, _c.platform, _c.status)
+    query = select(*groups, func.min(by, type_=by.type)).where(
+        _c.retired_at.is_(None), _c.source.in_(list(sources)), _c.status.in_([status.value for status in statuses])
+    )
+    rows = conn.execute(query.group_by(*groups))
+    return {(source, platform, Status(status)): first for source, platform, status, first in rows}
 
 
 def count_by_status(

@@ -37,6 +37,7 @@ __all__ = [
     "due_changes",
     "find_by_account",
     "find_connections",
+    "forget_probes",
     "get_connection",
     "get_connections",
     "insert",
@@ -197,6 +198,14 @@ def judge_again(conn: Connection, source: str, now: datetime) -> None:
     conn.execute(sql_update(connections).where(*theirs).values(recheck_at=now))
     dated = sql_update(connections).where(*theirs, _c.token_expires_at.is_not(None))
     conn.execute(dated.values(next_change_at=now))
+
+
+def forget_probes(conn: Connection, source: str) -> None:
+    """Take back what probes found of a source's connections: as if they had never been probed."""
+    nothing: dict[str, Any] = {"probe_status": ProbeStatus.UNPROBED, "probe_refusals": 0, "probe_ever_ok": False}
+    nothing |= dict.fromkeys(("probe_finding", "probe_message", "probe_at"))
+    known = (_c.probe_status != ProbeStatus.UNPROBED) | _c.probe_finding.is_not(None) | (_c.probe_refusals > 0) | _c.probe_ever_ok
+    conn.execute(sql_update(connections).where(_c.source == source, _c.retired_at.is_(None), known).values(nothing))
 
 
 def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from monitor.model import Ack, DeliveryState, Said
 from monitor.model.ids import fresh_id
 from monitor.model.records import Record
 from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.connection_rows import STATUS
-from monitor.store.schema import incidents
+from monitor.store.schema import connections, incidents
 from monitor.store.sql import change_by_key, chunked, raw_instant, rows_by_key
 from monitor.store.types import Seconds, instant_reader
 
@@ -191,10 +191,16 @@ def look_at_all(conn: Connection, now: datetime, *, source: str | None = None) -
     return conn.execute(statement.values(look_at=now)).rowcount
 
 
-def look_at_unsaid(conn: Connection, at: datetime, *, source: str) -> int:
-    """Have what was held back from the start judged again at an instant. How many."""
-    statement = update(incidents).where(incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
-    statement = statement.where(incidents.c.source == source, incidents.c.status.is_(None))
+def look_at_platform(conn: Connection, at: datetime, *, source: str, platform: str) -> int:
+    """Have every open incident of a source's connections on a platform judged again by an instant. How many.
+
+    What is to be looked at before that stays so.
+    """
+    theirs = select(connections.c.id).where(connections.c.source == source, connections.c.platform == platform)
+    statement = update(incidents).where(incidents.c.closed_at.is_(None), incidents.c.source == source)
+    statement = statement.where(
+        incidents.c.connection_id.in_(theirs), or_(incidents.c.look_at.is_(None), incidents.c.look_at > at)
+    )
     return conn.execute(statement.values(look_at=at)).rowcount
 
 
@@ -241,14 +247,24 @@ def unacknowledge(conn: Connection, incident_ids: Iterable[str], *, look_at: dat
         conn.execute(update(incidents).where(incidents.c.id.in_(chunk)).values(values))
 
 
+def lower_acks(conn: Connection, rows: Sequence[tuple[str, Ack]]) -> None:
+    """What these incidents' acknowledgements cover from now on, in one statement; whose they are and until when stays."""
+    update_many(conn, incidents, [{"id": key, "ack_status": ack.status, "ack_stage": ack.stage} for key, ack in rows])
+
+
 _HEARD = """
 SELECT a.incident_id, d.channel, MAX(a.at) FROM alerts a JOIN deliveries d ON d.alert_id = a.id
-WHERE a.incident_id IN ({0}) AND d.state <> {1} GROUP BY a.incident_id, d.channel
+WHERE a.incident_id IN ({0}) AND (d.state <> {1} OR d.uncertain
+  OR EXISTS (SELECT 1 FROM attempts t WHERE t.delivery_id = d.id AND t.outcome = 'reached'))
+GROUP BY a.incident_id, d.channel
 """
 
 
 def heard(conn: Connection, incident_ids: Iterable[str]) -> dict[str, dict[str, datetime]]:
-    """Which channels were given word of each incident, and the instant of the last alert for each of them."""
+    """Which channels were given word of each incident, and the instant of the last alert for each of them.
+
+    What was called off counts where it may have arrived all the same, or did at some of the channel's recipients.
+    """
     instant = instant_reader(conn.dialect)
     found: dict[str, dict[str, datetime]] = {}
     for chunk in chunked(incident_ids):

@@ -18,7 +18,7 @@ from monitor.store.bulk import Same, insert_columns, insert_many
 from monitor.store.codec import recover_alert
 from monitor.store.delivery_list import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
-from monitor.store.sql import chunked, raw_instant, rows_by_key
+from monitor.store.sql import chunked, rows_by_key
 
 __all__ = [
     "AttemptRow",
@@ -192,15 +192,18 @@ def mark_failed(
     detail: str,
     permanent: bool = False,
     reached: Collection[str] = (),
+    uncertain: bool = False,
 ) -> list[int]:
     """Deliveries did not arrive: again at next_attempt_at, or dead where that is None or the refusal is permanent.
 
-    `reached` names recipients of the channel that have the message all the same: they are remembered and not sent to
-    again. Returns the ids that were still held by this owner.
+    `uncertain`: they may have arrived all the same, and the next attempt says that it may be a repeat. `reached` names
+    recipients of the channel that have the message all the same: they are remembered and not sent to again. Returns the
+    ids that were still held by this owner.
     """
     again = None if permanent else next_attempt_at
     state = DeliveryState.DEAD if again is None else DeliveryState.PENDING
-    marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail})
+    doubt = {"uncertain": True} if uncertain else {}  # an older doubt stays, however certain this failure is
+    marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail, **doubt})
     _finish_attempts(conn, marked, now, outcome="rejected" if permanent else "failed", detail=detail)
     _note_reached(conn, marked, reached, now)
     return marked
@@ -285,16 +288,17 @@ def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:
 
 _ESCALATIONS = """
 SELECT d.id FROM alerts a JOIN deliveries d ON d.alert_id = a.id
-WHERE a.incident_id IN ({0}) AND d.escalation AND d.state = {1} AND d.attempts = 0 AND d.next_attempt_at > {1}
+WHERE a.incident_id IN ({0}) AND d.escalation AND d.state = {1}
 """
+OVER = "Not sent: it was over before the escalation's time came."
 
 
-def skip_escalations(conn: Connection, incident_ids: Iterable[str], now: datetime) -> int:
-    """Call off the escalations of incidents that ended before their time came. How many."""
-    values = DeliveryState.PENDING.value, raw_instant(conn, now)
+def skip_escalations(conn: Connection, incident_ids: Iterable[str]) -> int:
+    """Call off the waiting escalations of incidents that end, tried in vain before or not. How many."""
+    waiting = DeliveryState.PENDING.value
     # Looked for first: hardly any incident has one.
-    found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _ESCALATIONS, chunk, *values)]
+    found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _ESCALATIONS, chunk, waiting)]
     for chunk in chunked(found):
-        statement = update(deliveries).where(_d.id.in_(chunk), _d.state == DeliveryState.PENDING, _d.attempts == 0)
-        conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None))
+        statement = update(deliveries).where(_d.id.in_(chunk), _d.state == DeliveryState.PENDING)
+        conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None, last_error=OVER))
     return len(found)

@@ -69,10 +69,10 @@ def described(path: Path) -> str:
             found = each.stat()
         except OSError:
             continue
-        if each is path and stat.S_ISDIR(found.st_mode):
-            name = "it is a folder: name a file in it; it"
+        folder = each is path and stat.S_ISDIR(found.st_mode)
+        called = "it is a folder: name a file in it; it" if folder else name
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        return f" ({name} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())})"
+        return f" ({called} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())})"
     return " (its folder does not exist)"
 
 

@@ -147,7 +147,7 @@ def alert_views(
 
 
 def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Explanation | None:
-    """The alert of this id, or of the only id that begins so; None when there is none. Raises StoreError for several."""
+    """The alert of this id, or of the only one that holds it; None when there is none. Raises NotOneAlert for several."""
     row = alerts.find_alert(conn, text)
     if row is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -47,6 +47,10 @@ class Overview:
     """How many of them are acknowledged."""
     silenced: int = 0
     """How many of those that need attention are silenced now."""
+    asked: Selection = field(default_factory=Selection)
+    """The filters that selected them."""
+    left_out: int = 0
+    """Where none is selected: how many there are without the filters."""
 
     @property
     def total(self) -> int:
@@ -95,6 +99,8 @@ def overview(
         stale=counts.stale,
         acked=counts.acked,
         silenced=counts.silenced,
+        asked=chosen,
+        left_out=0 if any(counts.summary.values()) else sum(connections.count_by_status(conn).values()),
     )
 
 

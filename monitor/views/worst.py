@@ -21,7 +21,8 @@ MANY_MOVED = 2_000
 MANY_SOURCES = 20_000
 """Names in one query, well below what either database takes."""
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""Where what has no date stands among dates."""
 
 
 class Counts:
@@ -47,7 +48,7 @@ class Counts:
 
 def worst_first(view: ConnectionView) -> tuple[int, datetime]:
     """The order in which people are shown connections: by status, then by the nearest expiry."""
-    return -view.status.rank, view.expires_at or _NEVER
+    return -view.status.rank, view.expires_at or NEVER
 
 
 def find(

@@ -99,7 +99,7 @@ def _explained(conn: Connection, config: Config, site: Site, wanted: str) -> dic
     try:
         found = explain(conn, config, wanted, now=site.clock.now())
     except StoreError:
-        raise NoSuchAlert from None  # several begin so: a page has one
+        raise NoSuchAlert from None  # several have it in their ids: a page has one
     if found is None:
         raise NoSuchAlert
     return {"found": found, "view": found.view, "alert": found.view.alert, "why": WHY.get(found.view.alert.reason, "")}

@@ -15,10 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from monitor import quieting
 from monitor.config.timezones import timezone_problem
+from monitor.config.wording import nearest
 from monitor.model import utc_text
 from monitor.rules import recurrence
 from monitor.rules.platforms import canonical
 from monitor.rules.silences import Silence
+from monitor.rules.wording.names import clean
 from monitor.rules.wording.times import zone
 from monitor.store import keyset, silences, sources
 from monitor.store.connections import ConnectionRow
@@ -37,6 +39,7 @@ BODY_WITHIN = 10.0
 BY = "the API"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _LONGEST_WINDOW = 31 * 24 * 3600
+_SHOWN = 120
 
 
 def silence_list(views: Sequence[SilenceView], now: datetime) -> dict[str, Any]:
@@ -121,14 +124,17 @@ def _live(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
     """The connection of exactly this id."""
     found = keyset.connections_after(conn, 0, wanted=Wanted(connection=public_id), now=now, limit=1)
     if not found:
-        raise Refusal(404, "There is no connection of this id.")
+        raise Refusal(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every id.")
     return found[0]
 
 
 def _require_sources(conn: Connection, site: Site, names: Sequence[str]) -> None:
     known = {source.name for source in site.config().sources} | {row.name for row in sources.all_sources(conn)}
-    if not known.issuperset(names):
-        raise Refusal(404, "There is no source of one of these names.")
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else "/api/v1/sources lists every one."
+            raise Refusal(404, f"There is no source {clean(name, limit=_SHOWN)}; {hint}")
 
 
 _SILENCE = (

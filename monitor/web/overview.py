@@ -15,13 +15,15 @@ from starlette.datastructures import QueryParams
 from monitor.config import Config
 from monitor.model import Severity, SourceStatus, Status
 from monitor.rules.advice import advice, source_advice
-from monitor.store import acks, connection_pages, connections, sources
+from monitor.store import acks, connection_list, connection_pages, connections, sources
 from monitor.store.connection_pages import Coming, Counted, Order, Wanted
 from monitor.store.connections import ConnectionRow
 from monitor.views.channels import channel_views
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.quieted import Quieted
 from monitor.views.sources import SourceView, source_views
+from monitor.views.wellbeing import how_they_are, nobody_can_tell
+from monitor.views.worst import NEVER
 from monitor.web import charts
 from monitor.web.asking import Asked, asked_for
 
@@ -31,6 +33,7 @@ NAMED = 5
 MOST_BARS = 12
 _KEPT_PER_COST = 100
 _ACKS_LOOKED_AT = 500
+_SILENCED_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,14 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     mute = [channel for channel in channel_views(conn, config) if channel.problem]
     everything = Wanted(sources=sorted(known))
     return {
-        "headline": _headline(summary, told, _acked(conn, reader), views, broken=sum(channel.broken for channel in mute)),
+        "headline": _headline(
+            summary,
+            told,
+            views,
+            acked=_acked(conn, reader),
+            silenced=_silenced(conn, reader),
+            broken=sum(channel.broken for channel in mute),
+        ),
         "summary": summary,
         "share": _parts(Counter({status: summary[status] for status in Status})),
         "cards": _cards(conn, config, counted, reader),
@@ -177,7 +187,18 @@ def _acked(conn: Connection, reader: Reader) -> int:
     return sum(reader.view(row).acked for row in rows)
 
 
-def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views: list[SourceView], *, broken: int) -> Headline:
+def _silenced(conn: Connection, reader: Reader) -> int:
+    """How many of those that need attention are silenced now; of very many only the first are looked at."""
+    if not reader.quieted.silences:
+        return 0
+    bad = [status for status in Status if status.needs_attention]
+    rows = connections.list_connections(conn, status=bad, worst_first=False, limit=_SILENCED_LOOKED_AT)
+    return sum(reader.view(row).silenced_until is not None for row in rows)
+
+
+def _headline(
+    summary: Mapping[Status, int], told: list[Told], views: list[SourceView], *, acked: int, silenced: int, broken: int
+) -> Headline:
     total = sum(summary.values())
     bad = {status: number for status, number in summary.items() if number and status.severity is Severity.CRITICAL}
     now, soon = sum(bad.values()), summary[Status.EXPIRING_SOON]
@@ -187,15 +208,15 @@ def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views
         more.append(f"{words}.".replace("_", " "))
     if soon and (now or broken):
         more.append(f"{soon:,} {'more ' if now else ''}will run out soon.")
-    if acked:
-        more.append(f"{acked:,} {'is' if acked == 1 else 'are'} acknowledged.")
+    quiet = [(acked, "acknowledged"), (silenced, "silenced")]
+    if kept_quiet := [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in quiet if number]:
+        more.append(f"{' and '.join(kept_quiet)}.")
     unheard = f"{broken:,} channel{' refuses' if broken == 1 else 's refuse'} every alert."
     if broken and now:
         more.append(unheard)
     if not now and not soon and total:
-        unknown = summary[Status.UNKNOWN]
-        doubt = f", {unknown:,} of them without evidence either way" if unknown else ""
-        more.append(f"{total:,} connection{' is' if total == 1 else 's are'} fine{doubt}.")
+        sentence = how_they_are(summary)
+        more.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if now:
         return Headline(tone="bad", text=f"{now:,} connection{' needs' if now == 1 else 's need'} you now.", more=tuple(more))
     if broken:
@@ -208,6 +229,8 @@ def _headline(summary: Mapping[Status, int], told: list[Told], acked: int, views
     if not total:
         first = "No connection is known yet." if views else "No source is configured."
         return Headline(tone="unsure", text=first, more=("They appear with the first poll.",) if views else ())
+    if nobody_can_tell(summary):
+        return Headline(tone="unsure", text="Nothing to do that anyone knows of.", more=tuple(more))
     return Headline(tone="good", text="Nothing to do.", more=tuple(more))
 
 
@@ -216,9 +239,16 @@ def _troubles(counted: Iterable[Counted]) -> Iterator[Counted]:
 
 
 def _cards(conn: Connection, config: Config, counted: Iterable[Counted], reader: Reader) -> list[Card]:
-    """Worst first; of the same status the fullest first."""
+    """Worst first; of the same status what runs out, or ran out, first."""
     settings = {source.name: source for source in config.sources}
-    troubles = sorted(_troubles(counted), key=lambda each: (-each.status.rank, -each.number, each.source, each.platform))
+    there = list(_troubles(counted))
+    dates = connection_list.earliest(conn, {each.source for each in there}, {each.status for each in there}) if there else {}
+
+    def worst_first(each: Counted) -> tuple[int, datetime, int, str, str]:
+        date = dates.get((each.source, each.platform, each.status)) or NEVER
+        return -each.status.rank, date, -each.number, each.source, each.platform
+
+    troubles = sorted(there, key=worst_first)
     cards = []
     for each in troubles[:MOST_CARDS]:
         wanted = Wanted(sources=[each.source], platforms=[each.platform], statuses=[each.status])

@@ -161,6 +161,7 @@ url = "sqlite:///monitor.db"
             held = token_monitor("check", config=config)
             assert (held.status, held.out) == (3, "")
             assert f"process {os.getpid()} " in held.err
+            assert "`token-monitor status --exit-code` only looks." in held.err
             daemon = token_monitor("run", config=config)
             assert (daemon.status, f"process {os.getpid()} " in daemon.err) == (1, True)
 

@@ -145,12 +145,20 @@ def test_a_recurring_silence_begins_at_midnight_of_its_own_zone(small: Store, tm
     assert silence.starts_at.hour in (22, 23)
 
 
+def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small: Store, tmp_path: Path) -> None:
+    """It may come later; a slip of the pen must not look like quiet."""
+    done = token_monitor("silence", "add", "--platform", "linkdin", "--comment", "why", folder=tmp_path)
+    assert (done.status, len(stored(small))) == (0, 1)
+    assert "warning: No connection is on a platform linkdin; did you mean linkedin?" in done.out
+    assert "warning" not in token_monitor("silence", "add", "--platform", "X", "--comment", "why", folder=tmp_path).out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--for", "2h"], "Say what to silence: --source, --platform, --connection or --label."),
         (["--source", "agncy"], "There is no source agncy"),
-        (["--label", "client=nobody"], "No source has the label client=nobody."),
+        (["--label", "client=nobody"], "No source has the label client=nobody; "),
         (["--source", "agency", "--for", "long"], "--for is long, but a duration is needed"),
         (["--source", "agency", "--for", "2h", "--until", "3h"], "--until and --for say the same thing twice"),
         (["--source", "agency", "--from", "3h", "--until", "2h"], "It would be over before it begins"),
@@ -159,6 +167,7 @@ def test_a_recurring_silence_begins_at_midnight_of_its_own_zone(small: Store, tm
         (["--source", "agency", "--rrule", "FREQ=WEEKLY"], "--rrule needs --for"),
         (["--source", "agency", "--rrule", "weekly", "--for", "1h"], "--rrule is no RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."),
         (["--source", "agency", "--rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "--for", "1h"], "--rrule never comes due"),
+        (["--source", "agency", "--rrule", "FREQ=WEEKLY;BYDAY=XX", "--for", "1h"], "--rrule has BYDAY=XX, but MO, TU, WE,"),
     ],
 )
 def test_a_wrong_silence_says_why_and_stores_nothing(*, small: Store, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -280,7 +289,7 @@ def test_sources_names_channels_that_cannot_deliver(small: Store, tmp_path: Path
     with small.write() as conn:
         channel_states.note_failure(conn, "ops", at, problem="The service answered 410.", broken=True)
     done = token_monitor("sources", folder=tmp_path)
-    assert done.out.splitlines()[0].endswith("1 of 2 channels cannot deliver.")
+    assert done.out.splitlines()[0] == "1 of 2 channels cannot deliver. 2 sources can be read."
     assert "Nothing to do" not in done.out
     assert "Channels that cannot deliver:\n! ops: broken since " in done.out
     assert "last success never: The service answered 410." in done.out

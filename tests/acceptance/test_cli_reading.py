@@ -61,6 +61,31 @@ def test_status_of_healthy_connections_says_that_there_is_nothing_to_do(small: S
     assert (done.status, done.out.splitlines()[0]) == (0, "OK: Nothing to do: 2 connections are fine.")
 
 
+def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at: datetime) -> None:
+    doubtful = make_state(external_id="1", status=Status.UNKNOWN)
+    for name in ("agency", "studio"):
+        add_source(small, name, [doubtful], now=at)
+    said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
+    assert said == "Nothing to do that anyone knows of: nobody can tell how these 2 connections are."
+    fine = make_state(external_id="2", expires_at=at + timedelta(days=60))
+    add_source(small, "studio", [fine], now=at)
+    said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
+    assert said == "Nothing to do: 1 of 3 connections is fine, and nobody can tell how 2 are."
+
+
+def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: Path, at: datetime) -> None:
+    for name in ("agency", "studio"):
+        add_source(small, name, [make_state(external_id="1", expires_at=at + timedelta(days=60))], now=at)
+    for arguments, sentence in (
+        ("--status failing", "None of 2 connections is failing."),
+        ("--status failing --status revoked", "None of 2 connections is revoked or failing."),
+        ("--status failing --source agency", "None of 2 connections fits these filters."),
+        ("--platform tiktok", "None of 2 connections fits these filters."),
+    ):
+        done = token_monitor("status", "--exit-code", *arguments.split(), folder=tmp_path)
+        assert (done.status, done.out.splitlines()[0]) == (0, f"OK: {sentence}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [
@@ -191,6 +216,11 @@ def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: S
     assert "agency/linkedin-revoked (Person 3)" in vague.err
     narrowed = token_monitor("history", "linkedin", "--status", "revoked", "--json", folder=tmp_path)
     assert [event["new"] for event in narrowed.json["events"]] == ["revoked"]
+    by_name = token_monitor("history", "person 3", folder=tmp_path)
+    assert by_name.out.startswith("Person 3 (linkedin), agency/linkedin-revoked: revoked")
+    several = token_monitor("history", "person", folder=tmp_path)
+    assert (several.status, several.out) == (1, "")
+    assert "4 connections have person in their names: give more of the one you mean." in several.err
     nobody = token_monitor("history", "nobody", folder=tmp_path)
     assert (nobody.status, nobody.err.count("\n")) == (1, 1)
 
@@ -248,7 +278,9 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
     assert token_monitor("alerts", "--json", folder=tmp_path).json["alerts"][1]["deliveries"][0]["state"] == "pending"
     assert token_monitor("alerts", "retry", "65bb2", folder=tmp_path).status == 1
     vague = token_monitor("alerts", "explain", "65", folder=tmp_path)
-    assert (vague.status, vague.err.count("\n")) == (1, 1)
+    assert (vague.status, vague.err.count("\n")) == (1, 3)
+    assert "65aa1 (expired, Acme Ltd (agency/linkedin-123), " in vague.err
+    assert token_monitor("alerts", "explain", "a1", folder=tmp_path).out.startswith("Alert 65aa1: ")
 
 
 def test_the_middle_of_many_attempts_is_counted_and_what_waits_for_the_channel_says_so(

@@ -173,8 +173,16 @@ def test_the_forecast_shows_the_first_of_a_large_sitting_on_a_terminal(small: St
         ("forecast --platform linkdin", "There is no platform linkdin; did you mean linkedin?"),
         ("status --platform abc", "There is no platform abc; there are: bluesky, facebook,"),
         ("status --status expird", "There is no status expird; did you mean expired?"),
-        ("sources --status expired", "There is no status expired; there are: failing, ok, pending, unauthorized."),
+        ("sources --status expired", "There is no status expired; there are: pending, ok, failing, unauthorized."),
         ("history agency --status revoke", "There is no status revoke; did you mean revoked?"),
+        ("status --label clent=acme", "No source has the label clent=acme; did you mean client=acme?"),
+        ("status --label client=acme --label team=red", "No source has the label team=red; there are: client=acme, client="),
+        ("status --label client=acme --label client=globex", "The label client is given twice"),
+        ("forecast --days 0", "'--days': 0 was given; a whole number from 1 to 3650 is needed."),
+        ("forecast --days 3.5", "'--days': 3.5 was given; a whole number from 1 to 3650 is needed."),
+        ("demo --seconds abc", "'--seconds': abc was given; a number of at least 1 is needed."),
+        ("test-alert ops --event expird", "'--event': There is no event expird; did you mean expired? There are: expiring_soon,"),
+        ("run --log-format jsn", "'--log-format': There is no log format jsn; did you mean json? There are: console, json,"),
     ],
 )
 def test_a_mistyped_filter_is_refused_with_the_nearest_match(

@@ -83,6 +83,37 @@ def test_a_page_is_sound_in_the_theme_that_was_chosen_against_the_system(visitor
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before
 
 
+BROKEN_WORDS = """() => {
+  const broken = [], walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    for (const word of node.data.matchAll(/[A-Za-z]{2,14}(?![\\w-])/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const lines = new Set([...range.getClientRects()].filter((box) => box.width > 1).map((box) => Math.round(box.top)));
+      if (lines.size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+
+
+@pytest.mark.parametrize("path", ["/", "/sources", "/alerts", "/silences"])
+def test_no_word_is_broken_where_there_is_room(visitor: Visitor, path: str) -> None:
+    page = visitor.open(path, width=1280)
+    assert page.evaluate(BROKEN_WORDS) == []
+
+
+def test_marks_stand_apart(visitor: Visitor) -> None:
+    page = visitor.open("/", width=1280)
+    gaps = """() => [...document.querySelectorAll(".mark + .mark")]
+        .map((mark) => [mark.previousElementSibling.getBoundingClientRect(), mark.getBoundingClientRect()])
+        .filter(([one, next]) => one.top === next.top).map(([one, next]) => next.left - one.right)"""
+    found = page.evaluate(gaps)
+    assert found
+    assert min(found) >= 2
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_an_empty_site_is_sound(visiting: Callable[..., Any], width: int) -> None:
     with visiting(full=False) as visitor:

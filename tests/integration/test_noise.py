@@ -114,6 +114,38 @@ async def test_an_acknowledgement_with_a_date_lets_reminders_go_on_after_it(agen
     assert unacknowledged(agency) == ["until"]
 
 
+async def test_an_acknowledgement_covers_no_return_to_what_was_acknowledged(agency: Cycle) -> None:
+    """Expired and acknowledged, better, and days later expired again: that is news."""
+    agency.world.expire("agency", "mastodon-0")
+    await agency.poll(after=POLL)
+    acknowledge(agency)
+    agency.world.renew("agency", "mastodon-0")
+    agency.world.state_word("agency", "mastodon-0", "expiring_soon")
+    await agency.poll(after=POLL)
+    assert said(agency) == [("expired", "first")]
+    agency.world.expire("agency", "mastodon-0")
+    agency.world.state_word("agency", "mastodon-0", "expired")
+    await agency.poll(after=HOUR)
+    assert said(agency) == [("expired", "worse")]
+    assert unacknowledged(agency) == ["worse"]
+    await agency.pass_time(DAY)
+    assert said(agency) == [("expired", "reminder")]
+
+
+async def test_the_end_of_an_acknowledgement_says_that_it_got_better(agency: Cycle) -> None:
+    agency.world.expire("agency", "mastodon-0")
+    await agency.poll(after=POLL)
+    acknowledge(agency, until=DAY)
+    agency.world.renew("agency", "mastodon-0")
+    agency.world.state_word("agency", "mastodon-0", "expiring_soon")
+    await agency.poll(after=POLL)
+    silence(agency, lasting=HOUR, connections=("another/*",))  # has everything looked at again
+    await agency.pass_time(DAY - POLL - MINUTE)
+    assert said(agency) == [("expired", "first")]
+    await agency.pass_time(MINUTE)
+    assert said(agency) == [("expiring_soon", "changed")]
+
+
 def unacknowledged(cycle: Cycle) -> list[str | None]:
     """Why acknowledgements of the first connection ended, by its history."""
     return [entry.reason for entry in cycle.history("mastodon-0") if entry.kind is HistoryKind.UNACKNOWLEDGED]

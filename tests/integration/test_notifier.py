@@ -204,6 +204,56 @@ async def test_A08_an_accepted_message_whose_answer_is_lost_is_sent_again_with_t
         notifier.wake()
         await until(lambda: states(store) == {"sent": 1})
     assert all("Alert: alert-00001" in request.text for request in webhook.received)
+    assert ["may be a repeat" in request.text for request in webhook.received] == [False, True]
+
+
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
+async def test_what_was_refused_for_certain_is_no_repeat(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, status: int
+) -> None:
+    webhook.script(Reply(status=status))
+    queue(store, numbered(1))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
+        clock.advance(2 * MINUTE)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    assert ["may be a repeat" in request.text for request in webhook.received] == [False, False]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_doubt_of_a_timeout_outlives_a_reload_and_a_restart(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, restarted: bool
+) -> None:
+    release = threading.Event()
+    webhook.script(Reply(until=release))
+    queue(store, numbered(1))
+    settings = DeliverySettings(send_timeout=timedelta(milliseconds=500), poll_every=timedelta(milliseconds=50))
+    ops = channel(webhook.apprise_url())
+    async with running(store, clock, ops, settings=settings) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
+        if not restarted:
+            await notifier.reconfigure([ops])
+            release.set()
+            await until(lambda: states(store) == {"sent": 1})
+    release.set()
+    clock.advance(MINUTE)
+    async with running(store, clock, ops, settings=settings):
+        await until(lambda: states(store) == {"sent": 1})
+    assert ["may be a repeat" in request.text for request in webhook.received] == [False, True]
+
+
+async def test_what_was_not_under_way_when_another_message_was_cut_off_is_no_repeat(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    """Alerts that are too long for one message; only the first message was sent, and it was cut off."""
+    webhook.script(Reply(reset=True))
+    queue(store, numbered(400))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 400})
+    with store.read() as conn:
+        doubtful = [row for each in numbered(400) for row in outbox.deliveries_of(conn, each.id) if row.uncertain]
+    assert sorted(f"linkedin-{row.alert_id[-5:]}" for row in doubtful) == sorted(named(webhook.received))
 
 
 async def test_a_message_without_an_answer_in_time_is_repeated_and_says_that_it_may_be_one(
@@ -450,4 +500,4 @@ async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: Manua
     async with running(store, clock, channel(webhook.apprise_url())):
         await until(lambda: states(store) == {DeliveryState.SENT: 1})
     assert webhook.received[0].json["type"] == "success"
-    assert "Recovered after 4 hours: it was expired." in webhook.received[0].text
+    assert "Recovered after 4 hours of trouble: it was expired." in webhook.received[0].text

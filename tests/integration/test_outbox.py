@@ -178,6 +178,17 @@ def test_uncertainty_stays_until_it_is_sent(store: Store) -> None:
     assert again.uncertain is True
 
 
+@pytest.mark.parametrize("uncertain", [False, True])
+def test_a_failure_that_leaves_a_doubt_is_remembered_with_the_delivery(store: Store, uncertain: bool) -> None:
+    queue(store, ["one"])
+    for doubt in (uncertain, False):  # what may have arrived once may have arrived, whatever comes later
+        (claimed,) = claim(store)
+        with store.write() as conn:
+            outbox.mark_failed(conn, [claimed.delivery_id], "w1", NOW, next_attempt_at=NOW, detail="No answer.", uncertain=doubt)
+    (again,) = claim(store)
+    assert again.uncertain is uncertain
+
+
 def test_release_at_start_frees_what_a_dead_daemon_was_sending(store: Store) -> None:
     queue(store, ["a", "b", "c"])
     claim(store, limit=2)

@@ -133,9 +133,11 @@ def test_alert_is_found_by_the_beginning_of_its_id(store: Store) -> None:
             row = alerts.find_alert(conn, text)
             return row.alert.id if row else None
 
-        assert [found(text) for text in ("abc1", "ab", "a%", "zz", "")] == ["abc1", "ab", "a%", None, None]
-        with pytest.raises(StoreError, match="More than one alert has an id that begins with abc"):
+        assert [found(text) for text in ("abc1", "ab", "a%", "c2", "%")] == ["abc1", "ab", "a%", "abc2", "a%"]
+        assert [found(text) for text in ("zz", "")] == [None, None]
+        with pytest.raises(alerts.NotOneAlert, match="More than one alert has abc in its id") as several:
             found("abc")
+        assert [each.id for each in several.value.candidates] == ["abc2", "abc1"]
 
 
 TEXTS = st.text(max_size=20)

@@ -26,7 +26,7 @@ from monitor.model import (
 )
 from monitor.model.records import replace
 from monitor.rules import schedule
-from monitor.store import Store, connections, listings, probes, scopes
+from monitor.store import Store, connection_list, connections, listings, probes, scopes
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
@@ -329,6 +329,15 @@ def test_connection_is_found_by_a_part_of_its_public_id(store: Store, text: str,
     add(store, make_state(external_id="abc", scope="ws-1"), make_state(external_id="100%_sure"), source="studio")
     with store.read() as conn:
         assert sorted(row.state.snapshot.external_id for row in connections.find_connections(conn, text)) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("harb", ["a"]), ("@PINE_", ["b"]), ("o", ["a", "b"]), ("%", []), ("", [])])
+def test_connection_is_found_by_a_part_of_its_names(store: Store, text: str, expected: list[str]) -> None:
+    add(store, make_state(external_id="a", display_name="Harbor Hotel", username=None))
+    add(store, make_state(external_id="b", display_name="Moss", username="@pine_interiors"))
+    add(store, make_state(external_id="c", display_name=None, username=None))
+    with store.read() as conn:
+        assert [row.state.snapshot.external_id for row in connection_list.find_by_name(conn, text)] == expected
 
 
 def test_whole_public_id_wins_over_ids_that_begin_with_it(store: Store) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from monitor.config import Secret, SourceConfig
 from monitor.model import Event, Policy, ProviderKind, SourceStatus
-from monitor.store import Store, sources
+from monitor.store import Store, incidents, sources
 from monitor.unpolled import Unpolled
 from tests.delivering import channel
 from tests.fakes import ManualClock
@@ -51,14 +53,15 @@ class Watch:
             monotonic=lambda: self.passed,
         )
 
-    def poll(self, *, ok: bool = True) -> None:
+    def poll(self, *, ok: bool = True, status: SourceStatus | None = None, wait: timedelta = 5 * MINUTE) -> None:
         with self.store.write() as conn:
             row = sources.find_source(conn, "agency")
             assert row is not None
             now = self.clock.now()
             read = now if ok else row.last_success_at
-            status = SourceStatus.OK if ok else row.status
-            sources.save_source(conn, replace(row, last_poll_at=now, last_success_at=read, status=status))
+            status = status or (SourceStatus.OK if ok else row.status)
+            after = replace(row, last_poll_at=now, last_success_at=read, status=status, next_poll_at=now + wait)
+            sources.save_source(conn, after)
 
     async def after(self, minutes: float) -> list[tuple[Event, str]]:
         """What is said when so much time has passed, for the clock and for the process."""
@@ -107,3 +110,59 @@ async def test_a_clock_that_is_moved_makes_no_source_overdue(store: Store, clock
     await watch.after(0)
     clock.advance(timedelta(days=40))
     assert await watch.after(2) == []
+
+
+async def test_a_restart_while_it_lasts_says_neither_that_it_is_over_nor_that_it_began(store: Store, clock: ManualClock) -> None:
+    watch = Watch(store, clock)
+    watch.poll()
+    await watch.after(0)
+    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
+    watch.unpolled = watch.restarted()
+    for _ in range(6):
+        assert await watch.after(5) == []
+    watch.poll()
+    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")], "what was read before does not end it"
+    assert await watch.after(1) == []
+
+
+async def test_a_poll_that_failed_is_no_reading_again(store: Store, clock: ManualClock) -> None:
+    watch = Watch(store, clock)
+    watch.poll()
+    await watch.after(0)
+    await watch.after(16)
+    watch.poll(ok=False)
+    assert await watch.after(1) == []
+    watch.poll()
+    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
+
+
+@pytest.mark.parametrize("status", [SourceStatus.FAILING, SourceStatus.UNAUTHORIZED])
+async def test_where_it_is_told_that_it_cannot_be_read_the_incident_ends_quietly(
+    store: Store, clock: ManualClock, status: SourceStatus
+) -> None:
+    watch = Watch(store, clock)
+    watch.poll()
+    await watch.after(0)
+    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
+    watch.poll(ok=False, status=status)
+    assert await watch.after(1) == []
+    with store.read() as conn:
+        assert incidents.all_open(conn) == []
+
+
+async def test_a_source_that_asked_for_patience_is_not_overdue_while_it_waits(store: Store, clock: ManualClock) -> None:
+    watch = Watch(store, clock)
+    watch.poll(ok=False, wait=60 * MINUTE)
+    for _ in range(61):
+        assert await watch.after(1) == []
+    assert await watch.after(8) == [], "one interval after it was due"
+    assert await watch.after(2) == [(Event.SOURCE_FAILING, "not_polled")], "two intervals after it was due, as always"
+
+
+async def test_a_date_far_ahead_excuses_for_an_hour_and_no_longer(store: Store, clock: ManualClock) -> None:
+    watch = Watch(store, clock)
+    watch.poll(wait=timedelta(days=400))
+    await watch.after(0)
+    assert await watch.after(69) == []
+    assert await watch.after(2) == [(Event.SOURCE_FAILING, "not_polled")]

@@ -367,6 +367,13 @@ async def test_an_acknowledgement_that_makes_no_sense_changes_nothing(api: Serve
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_what_is_not_there_is_named(api: Served) -> None:
+    answer = await api.post("/api/v1/acks", {"connection": "agency/linkedin-nobody"})
+    assert answer.json()["detail"].startswith("There is no connection agency/linkedin-nobody: ")
+    answer = await api.post("/api/v1/silences", {"sources": ["agency", "studoi\u202e"], "comment": "x"})
+    assert answer.json()["detail"] == "There is no source studoi; did you mean studio?"
+
+
 async def test_a_silence_is_made_listed_and_removed(api: Served, now: datetime) -> None:
     body = {"sources": ["agency"], "platforms": ["LinkedIn"], "comment": "Moving house.", "ends_at": "2026-03-11T12:00:00Z"}
     made = await api.post("/api/v1/silences", body)

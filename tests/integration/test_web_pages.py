@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from monitor.model import HistoryKind, Status
+from monitor.notifier import removed
+from monitor.rules.silences import Silence
 from monitor.store import Store, channel_states, connections, history, incidents, outbox, retention, silences
 from monitor.web.actions import literal
 from monitor.web.rendering import connection_link
@@ -143,6 +145,17 @@ async def test_the_headline_answers_whether_there_is_something_to_do(site: Serve
     assert "1 connection needs you now." in page.words.split("·")[0]  # the title says it too
 
 
+async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(site: Served, store: Store) -> None:
+    for name in ("agency", "north", "south", "studio"):
+        add_source(store, name, [make_state(external_id=name, status=Status.UNKNOWN)], now=NOW)
+    page = await read(site, "/")
+    assert "Nothing to do that anyone knows of. Nobody can tell how these 4 connections are." in page.words
+    add_source(store, "north", [make_state(external_id="d", status=Status.EXPIRED)], now=NOW)
+    with store.write() as conn:
+        silences.add(conn, Silence(starts_at=NOW, sources=("north",), comment="moving"), NOW)
+    assert "1 connection needs you now. 1 expired. 1 is silenced." in (await read(site, "/")).words
+
+
 async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Served, store: Store) -> None:
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name)], now=NOW)
@@ -182,6 +195,18 @@ async def test_what_needs_a_person_comes_with_advice_and_a_link(full: Served) ->
     away = [a for a in page.all("a") if a["href"].startswith("http")]
     assert away
     assert all({"noopener", "noreferrer"} <= set(a["rel"].split()) for a in away)
+
+
+async def test_of_the_same_status_what_runs_out_first_comes_first(site: Served, store: Store) -> None:
+    soon = {"facebook": 6, "instagram": 5, "tiktok": 1, "linkedin": 3}
+    states = [
+        make_state(external_id=name, platform=name, status=Status.EXPIRING_SOON, expires_at=NOW + timedelta(days=days))
+        for name, days in soon.items()
+    ]
+    add_source(store, "agency", states, now=NOW)
+    answer = await site.get("/", headers=PAGE)
+    cards = re.findall("1 \u00d7 (\\w+)", answer.text)
+    assert cards == ["TikTok", "LinkedIn", "Instagram", "Facebook"]
 
 
 async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) -> None:
@@ -543,6 +568,15 @@ async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> No
     assert words.count("It answered 503.") == 60 - thinned
     assert f"{thinned} more attempts failed." in words
     assert "Due: it goes along with the channel's next attempt." in words
+
+
+async def test_a_delivery_that_was_called_off_tells_why(full: Served) -> None:
+    now = full.site.clock.now()
+    with full.site.store.write() as conn:
+        outbox.add_deliveries(conn, [("alert-1", "old", now)], now)
+        removed.settle(conn, full.site.config().channels, now)
+    words = (await read(full, "/alerts/alert-1")).words
+    assert "old skipped Not sent: the channel old is no longer configured." in words
 
 
 async def dead(site: Served) -> list[str]:

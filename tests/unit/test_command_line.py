@@ -79,6 +79,18 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert sum(line.count("x") for line in lines) >= 300 if width > 30 else True
 
 
+def test_on_a_narrow_screen_a_text_stands_below_its_word() -> None:
+    text = "Acme on LinkedIn, agency/linkedin-123456789"
+    assert drawn(blocks([("disconnected stale", [text, "more"])], width=24), width=40) == [
+        "disconnected stale".ljust(len("disconnected stale")),
+        "   Acme on LinkedIn,".ljust(40),
+        "   agency/linkedin-123456789".ljust(40),
+        "   \x1b[2mmore\x1b[0m".ljust(40 + len("\x1b[2m\x1b[0m")),
+    ]
+    assert [line.rstrip() for line in drawn(facts([("rule", text)]), width=59)][1] == f"   {text}"
+    assert len(drawn(facts([("rule", text)]), width=60)) == 1
+
+
 def test_S04_markup_in_a_name_stays_text() -> None:
     for item in (table(HEADINGS, ROWS, on=screen(width=120)), blocks([(Text("a"), [ROWS[0][1]])], width=3)):
         assert "[bold red]Acme[/] :boom:" in "\n".join(drawn(item, width=120))

@@ -45,6 +45,16 @@ def test_A12_a_problem_and_its_recovery_are_one_item_that_says_how_long_it_laste
     assert "Alerts: a, b" in part.body
 
 
+def test_how_long_it_lasted_counts_from_the_status_and_not_from_the_first_warning() -> None:
+    opened = NOW - 7 * 24 * HOUR
+    bad = alert("a", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon", since=NOW - HOUR, opened_at=opened)
+    good = well("b", reason=AlertReason.RENEWED, opened_at=opened)
+    assert say(bad, good).body.startswith("Acme Ltd on LinkedIn was expired for 1 hour and has recovered.")
+    assert "Renewed after 7 days of trouble: it was expired." in say(good).body
+    at_once = alert("a", since=NOW, opened_at=opened)
+    assert "Acme Ltd on LinkedIn was expired and has recovered." in say(at_once, good).body
+
+
 def test_a_recovery_alone_is_said_as_ever() -> None:
     part = say(well("b"))
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
@@ -68,11 +78,11 @@ def test_what_happened_on_the_way_is_told_where_it_is_more_than_one_step() -> No
 
 def test_reminders_of_one_incident_become_one() -> None:
     second, third = (
-        alert(name, reason=AlertReason.REMINDER, hours_ago=hours, reminder=number)
+        alert(name, reason=AlertReason.REMINDER, hours_ago=hours, reminder=number, since=NOW - 72 * HOUR)
         for name, hours, number in (("r2", 24, 2), ("r3", 0, 3))
     )
     part = say(second, third)
-    assert "Reminder 3: still so after 4 hours." in part.body
+    assert "Reminder 3: still so after 3 days." in part.body
     assert part.alert_ids == ("r2", "r3")
 
 

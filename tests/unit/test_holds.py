@@ -13,7 +13,7 @@ from monitor.rules import holds, reminders
 from monitor.rules.alerting import AlertReason
 from monitor.rules.holds import Circumstances
 from tests.delivering import channel
-from tests.factories import NOW, make_state
+from tests.factories import NOW, make_said, make_state
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 SOON, FAILING, EXPIRED, REVOKED, VALID = Status.EXPIRING_SOON, Status.FAILING, Status.EXPIRED, Status.REVOKED, Status.VALID
@@ -92,6 +92,40 @@ def test_damping_can_be_off_and_follows_the_policy() -> None:
     assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=off, **spoken)) is None
     assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
     assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(2, ago=SECOND))) is not None
+
+
+@pytest.mark.parametrize(
+    ("acked", "now", "covered"),
+    [
+        ((EXPIRED, None), (EXPIRED, None), None),
+        ((EXPIRED, None), (SOON, 7 * DAY), (SOON, 7 * DAY)),
+        ((EXPIRED, None), (FAILING, None), (FAILING, None)),
+        ((FAILING, None), (SOON, None), (SOON, None)),
+        ((SOON, DAY), (SOON, DAY), None),
+        ((SOON, DAY), (SOON, 3 * DAY), (SOON, 3 * DAY)),  # its date moved later
+        ((SOON, DAY), (SOON, None), (SOON, None)),
+        ((SOON, None), (SOON, None), None),
+    ],
+)
+def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
+    acked: tuple[Status, timedelta | None], now: tuple[Status, timedelta | None], covered: tuple[Status, timedelta | None] | None
+) -> None:
+    before = ack(acked[0], acked[1], until=DAY)
+    lowered = holds.ack_lowered(before, state(*now))
+    if covered is None:
+        assert lowered is None
+        return
+    assert lowered is not None
+    assert (lowered.status, lowered.stage) == covered
+    assert (lowered.at, lowered.until) == (before.at, before.until)
+    assert not holds.ack_covers(lowered, state(*acked), NOW), "what it was before is worse again"
+
+
+def test_what_was_said_counts_as_no_more_than_what_the_acknowledgement_covered_in_the_end() -> None:
+    said = make_said(status=EXPIRED)
+    assert holds.said_at_most(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
+    assert holds.said_at_most(said, ack(EXPIRED)) == said
+    assert holds.said_at_most(said, ack(REVOKED)) == said
 
 
 def test_an_acknowledgement_of_nothing_covers_nothing() -> None:

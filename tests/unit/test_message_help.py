@@ -169,7 +169,7 @@ def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: E
             {"subject": "outage:twitter", "status": "platform_outage", "count": 9},
             "[SOURCE FAILING] agency (PostPost): X outage",
             "9 X connections of the source agency (PostPost) are refused at once.",
-            "Nothing yet: what is still refused",
+            "Wait for now. What is still refused",
         ),
         (
             {"subject": "missing:", "status": "suspicious_list", "count": 12},

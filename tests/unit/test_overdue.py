@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.model import SourceStatus
-from monitor.rules.overdue import overdue
+from monitor.rules.overdue import excused, overdue
 
 EVERY = timedelta(minutes=15)
 READ_ONCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -32,3 +32,20 @@ def test_overdue(status: SourceStatus, read: datetime | None, unpolled: float, w
         status=status, last_success_at=read, unpolled_for=unpolled * EVERY, watched_for=watched * EVERY, poll_every=EVERY
     )
     assert (found.reason if found else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("wait", "every", "minutes"),
+    [
+        (15, 15, 0),  # the ordinary wait
+        (5, 15, 0),  # tried again sooner, after a failure
+        (-500, 15, 0),  # overdue long since
+        (60, 15, 45),  # it asked for an hour
+        (60, 120, 0),  # an hour is less than its interval
+        (600_000, 15, 45),  # a date far ahead is no excuse
+        (600_000, 120, 0),
+    ],
+)
+def test_a_source_is_excused_for_what_it_asked_beyond_its_interval(wait: float, every: float, minutes: float) -> None:
+    minute = timedelta(minutes=1)
+    assert excused(wait * minute, every * minute) == minutes * minute

@@ -201,6 +201,14 @@ def test_the_latest_end_of_all_that_match_counts() -> None:
         ("FREQ=DAILY;FREQ=WEEKLY", "names a part twice."),
         ("FREQ=DAILY;INTERVAL=0", "has INTERVAL=0, but a whole number of at least 1 is needed."),
         ("FREQ=DAILY;COUNT=-1", "has COUNT=-1"),
+        ("FREQ=WEEKLY;BYDAY=SA,XX", "has BYDAY=XX, but MO, TU, WE, TH, FR, SA or SU (with a number"),
+        ("FREQ=MONTHLY;BYDAY=-1FR,+2mo", None),
+        ("FREQ=MONTHLY;BYDAY=0FR", "has BYDAY=0FR, but MO,"),
+        ("FREQ=YEARLY;BYMONTH=13", "has BYMONTH=13, but a month from 1 to 12 is needed there."),
+        ("FREQ=MONTHLY;BYMONTHDAY=32", "has BYMONTHDAY=32, but a day from 1 to 31, or from -31 to -1"),
+        ("FREQ=DAILY;BYHOUR=24", "has BYHOUR=24, but an hour from 0 to 23"),
+        ("FREQ=DAILY;BYHOUR=0,23;BYMINUTE=59", None),
+        ("FREQ=WEEKLY;WKST=XX", "has WKST=XX, but MO,"),
     ],
 )
 def test_a_rule_that_cannot_be_used_is_named(text: str, said: str | None) -> None:

@@ -379,3 +379,9 @@ def test_every_rule_speaks_in_some_row() -> None:
         evidence = token.gather(snapshot, previous, at(provider))
         spoken.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
     assert spoken == set(token.TOKEN_RULES)
+
+
+def test_what_the_platform_rejected_names_a_date_only_where_there_is_one() -> None:
+    ahead, dateless = (judge(each, at(PUBLORA)) for each in (row(word=Word.EXPIRED, left=40 * DAY), row(word=Word.EXPIRED)))
+    assert ahead.message == "The provider says expired before the date: the platform rejected the token."
+    assert dateless.message == "The provider says that the token expired and gives no date: the platform rejected the token."

@@ -129,6 +129,17 @@ def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platfor
     assert part.tone is Tone.FAILURE
 
 
+def test_of_the_same_status_the_earliest_date_comes_first_whatever_its_platform() -> None:
+    days = {"facebook": 6, "tiktok": 1, "linkedin": 3}
+    alerts = [
+        expiring(number, platform=platform, label=f"In {left}", expires_at=NOW + left * DAY)
+        for number, (platform, left) in enumerate(days.items())
+    ]
+    alerts.append(expiring(9, platform="linkedin", label="In 2", expires_at=NOW + 2 * DAY))
+    sections = compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW).sections
+    assert [[item.subject for item in section.items] for section in sections] == [["In 1"], ["In 2", "In 3"], ["In 6"]]
+
+
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("make", [expiring, expired, recovered])
 def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, alone: bool) -> None:
@@ -177,7 +188,8 @@ def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence:
         ({"reason": AlertReason.CHANGED, "previous": "revoked"}, "Changed, and still needs you: it was revoked."),
         ({"reason": AlertReason.STAGE, "stage": 3 * DAY}, "Further warning (stage 3d)."),
         ({"reason": AlertReason.STAGE, "stage": 36 * HOUR}, "Further warning (stage 36h)."),
-        ({"reason": AlertReason.REMINDER, "opened_at": NOW - DAY}, "Reminder: still so after 1 day."),
+        ({"reason": AlertReason.REMINDER, "opened_at": NOW - 8 * DAY, "since": NOW - DAY}, "Reminder: still so after 1 day."),
+        ({"reason": AlertReason.REMINDER, "opened_at": NOW - 8 * DAY}, "Reminder."),
         ({"reason": "something_new"}, "Reason: something new."),
     ],
 )
@@ -189,9 +201,9 @@ def test_a_recovery_says_how_long_it_took_and_what_ended() -> None:
     part = say(recovered())
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
     assert "Acme Ltd on LinkedIn has recovered." in part.body
-    assert "Why: Recovered after 4 hours: it was expired." in part.body
+    assert "Why: Recovered after 4 hours of trouble: it was expired." in part.body
     assert part.tone is Tone.SUCCESS
-    assert "Renewed after 4 hours" in say(recovered(reason=AlertReason.RENEWED)).body
+    assert "Renewed after 4 hours of trouble" in say(recovered(reason=AlertReason.RENEWED)).body
 
 
 def test_a_late_message_says_how_late_and_a_possible_repeat_says_so() -> None:

@@ -200,11 +200,13 @@ def _lasted(story: Sequence[Dispatch]) -> str:
     problems = [dispatch.alert for dispatch in story if dispatch.alert.event not in RECOVERIES]
     if last.event not in RECOVERIES or not problems:
         return ""
-    began = min(last.opened_at or problems[0].at, problems[0].at)
-    was = _word(problems[-1])
-    if not is_about_connection(last):
+    if is_about_connection(last):
+        # Not since the opening: an incident often begins a week before the date, with expiring_soon.
+        was, began = _word(problems[-1]), problems[-1].since or problems[-1].at
+    else:
         was = "unreadable" if last.event is Event.SOURCE_RECOVERED and not last.subject else "in trouble"
-    return f"was {spoken(was)} for {times.span(last.at - began)}"
+        began = min(last.opened_at or problems[0].at, problems[0].at)
+    return f"was {spoken(was)}" + (f" for {times.span(last.at - began)}" if last.at > began else "")
 
 
 def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str) -> str:
@@ -307,7 +309,10 @@ def _left(alert: Alert, *, now: datetime) -> str:
 def _said_because(story: Sequence[Dispatch]) -> str:
     """Why this message exists, so that nobody wonders why it came today."""
     alert, first = story[-1].alert, story[0].alert
-    lasted = f" after {times.span(alert.at - alert.opened_at)}" if alert.opened_at and alert.at > alert.opened_at else ""
+    # An incident is as old as its first trouble; a status only as old as itself, and the one before may be any age.
+    opened = alert.opened_at
+    lasted = f" after {times.span(alert.at - opened)} of trouble" if opened and alert.at > opened else ""
+    still = f": still so after {times.span(alert.at - alert.since)}" if alert.since and alert.at > alert.since else ""
     previous = first.previous or (_word(first) if first.event not in RECOVERIES and _word(first) != _word(alert) else None)
     previous = previous if len(story) > 1 and alert.event not in RECOVERIES else alert.previous
     before = f": it was {spoken(clean_id(previous))}" if previous else ""
@@ -322,7 +327,7 @@ def _said_because(story: Sequence[Dispatch]) -> str:
             return f"Further warning (stage {_stage(alert.stage)})." if alert.stage else "Further warning."
         case AlertReason.REMINDER:
             number = f" {alert.reminder}" if alert.reminder else ""
-            return f"Reminder{number}{f': still so{lasted}' if lasted else ''}."
+            return f"Reminder{number}{still}."
         case AlertReason.RENEWED:
             return f"Renewed{lasted}{before}."
         case AlertReason.RECOVERED:

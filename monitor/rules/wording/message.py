@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 
 from monitor.model import Alert, Event, Severity
@@ -69,6 +69,7 @@ class Message:
 _MOST_NAMED = 12
 """Of more than these a few names in the title say nothing."""
 _NAMES_SHOWN = 3
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
 
 
@@ -117,10 +118,12 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
 
 
 def message_of(items: Iterable[Item]) -> Message:
-    """These items in their order, under one title."""
-    ordered = sorted(items, key=_order)
-    groups = groupby(ordered, key=lambda item: (item.word, item.source, item.platform, item.service))
-    sections = tuple(_section_of(tuple(group)) for _, group in groups)
+    """These items under one title: the worst status first, of the same the earliest date."""
+    groups = groupby(sorted(items, key=_place), key=_place)
+    members = [tuple(sorted(group, key=_urgency)) for _, group in groups]
+    # Of the same status the group goes first that holds the earliest date, not the one whose name does.
+    sections = tuple(map(_section_of, sorted(members, key=lambda group: (-group[0].rank, group[0].word, _date(group[0])))))
+    ordered = [item for section in sections for item in section.items]
     return Message(title=title_of(ordered), tone=_tone_of(ordered), sections=sections)
 
 
@@ -218,8 +221,18 @@ def _single_title(item: Item) -> str:
     return f"{head}{item.subject} ({item.platform}) at {item.source}{more}"
 
 
-def _order(item: Item) -> tuple[int, str, str, str, str, str]:
-    return (-item.rank, item.word, item.source, item.platform or "", item.subject.casefold(), item.alert_id)
+def _place(item: Item) -> tuple[int, str, str, str, bool, str]:
+    """What the items of a section share."""
+    return (-item.rank, item.word, item.source, item.platform or "", item.platform is None, item.service)
+
+
+def _urgency(item: Item) -> tuple[datetime, str, str]:
+    return (_date(item), item.subject.casefold(), item.alert_id)
+
+
+def _date(item: Item) -> datetime:
+    """When it runs out, or ran out; what has no date, or is well again, is in no hurry."""
+    return _NEVER if item.event in RECOVERIES else item.alert.expires_at or _NEVER
 
 
 def _tone_of(items: Sequence[Item]) -> Tone:

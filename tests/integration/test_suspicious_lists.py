@@ -1,0 +1,110 @@
+"""Most connections missing at once: only a list that was read to its end confirms it, or ends it. On both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.demo.source import Trouble
+from monitor.demo.world import World
+from monitor.model import PollOutcome, ProviderKind, ScopeReport
+from monitor.poller import Poll, record_poll
+from monitor.recorder import Recorded
+from monitor.store import Store, incidents
+from tests.cycle import Cycle, running
+from tests.fakes import ManualClock
+
+POLL = timedelta(minutes=15)
+USER = "65f0c0ffee0000000000a11c"
+FAILING = ("source_failing", "suspicious_list")
+RECOVERED = ("source_recovered", "suspicious_list")
+
+
+@pytest.fixture
+async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
+    """A managed user with eight connections, and one of the key's owner."""
+    world = World(clock=clock)
+    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_user("agency", user=USER, display_name="client")
+    for number in range(8):
+        world.connect("agency", "mastodon", account=str(number), username=f"@u{number}", display_name=f"U{number}", scope=USER)
+    world.connect("agency", "mastodon", account="own", username="@own", display_name="Own")
+    async with running(store, clock, world, tmp_path, per_source={"agency": f'users = ["{USER}"]'}) as cycle:
+        await cycle.poll()
+        yield cycle
+
+
+def vanish(cycle: Cycle, count: int) -> None:
+    """So many of the user's connections are gone."""
+    for number in range(count):
+        cycle.world.vanish("agency", f"mastodon-{number}")
+
+
+async def poll(cycle: Cycle, *, unread: bool = False) -> list[tuple[str, str]]:
+    """Poll a quarter of an hour later, with the user's list unread or not: what is said, as (event, reason)."""
+    cycle.clock.advance(POLL)
+    work = cycle.work["agency"]
+    report = await work.provider.poll()
+    if unread:
+        told = tuple(
+            each if each.scope is None else ScopeReport(scope=each.scope, complete=False, problem="HTTP 500")
+            for each in report.scopes
+        )
+        report = replace(report, outcome=PollOutcome.PARTIAL, scopes=told)
+    now = cycle.clock.now()
+    with cycle.store.write() as conn:
+        poll = Poll(report=report, started_at=now, now=now)
+        recorded = record_poll(conn, work.source, poll, channels=cycle.config.channels)
+    cycle.said += recorded.alerts
+    return words(recorded)
+
+
+def words(recorded: Recorded) -> list[tuple[str, str]]:
+    return [(alert.event.value, alert.reason) for alert in recorded.alerts]
+
+
+async def test_a_list_that_could_not_be_read_ends_no_suspicion_and_confirms_none(agency: Cycle) -> None:
+    vanish(agency, 7)
+    assert await poll(agency) == [FAILING]
+    assert await poll(agency, unread=True) == []
+    assert await poll(agency) == []
+    assert set(agency.statuses().values()) == {"valid"}, "two complete lists agree, and it takes three"
+    assert await poll(agency) == [("disconnected", "first")] * 7
+
+
+async def test_one_unread_list_in_three_does_not_keep_connections_from_being_gone(agency: Cycle) -> None:
+    vanish(agency, 7)
+    said = [await poll(agency, unread=number % 3 == 2) for number in range(6)]
+    assert said == [[FAILING], [], [], [("disconnected", "first")] * 7, [], []]
+
+
+@pytest.mark.parametrize("trouble", [Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML])
+async def test_an_api_that_is_down_lists_nobody_again(agency: Cycle, trouble: Trouble) -> None:
+    vanish(agency, 7)
+    await poll(agency)
+    agency.world.break_source("agency", trouble)
+    assert await poll(agency) == []
+    assert await poll(agency) == [("source_failing", "first")]
+    agency.world.recover_source("agency")
+    for number in range(7):
+        agency.world.restore("agency", f"mastodon-{number}")
+    assert await poll(agency) == [RECOVERED, ("source_recovered", "recovered")]
+    assert agency.said[-2].message == f"The connections of {USER} are listed again."
+
+
+async def test_where_only_some_return_the_others_are_named_and_told_one_by_one(agency: Cycle) -> None:
+    vanish(agency, 6)
+    await poll(agency)
+    for number in range(2):
+        agency.world.restore("agency", f"mastodon-{number}")
+    assert await poll(agency) == [RECOVERED]
+    assert agency.said[-1].message == (
+        f"Some connections of {USER} are listed again; 4 of 8 are still missing, and told one by one if that lasts."
+    )
+    assert await poll(agency) == [("disconnected", "first")] * 4
+    with agency.store.read() as conn:
+        assert [incident.subject for incident in incidents.all_open(conn)] == [""] * 4
