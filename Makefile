@@ -25,7 +25,7 @@ demo: $(VENV)/.runtime  ## a simulated world: watch tokens run out (SECONDS=30 e
 	@$(BIN)/python -m monitor demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(VENV)/.dev  ## the whole suite, PostgreSQL included
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: $(VENV)/.dev  ## what needs no subprocess and no database server
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contract tests/test_architecture.py tests/test_docs.py $(ARGS)
@@ -61,7 +61,7 @@ mutants: $(VENV)/.dev  ## take each guard out of a copy and see a test turn red:
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 record: $(VENV)/.dev  ## the whole suite, and its results into docs/reliability.md
-	$(BIN)/python -m pytest -n 2 --record $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --record $(ARGS)
 	$(BIN)/python -m docs.generate
 
 dist: $(VENV)/.dev  ## the wheel and the source archive, the same bytes whoever builds them

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from monitor.errors import StoreHeld, StoreUnavailable
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
+from tests.acceptance.daemon import eventually
 
 SINCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -176,7 +178,11 @@ def test_who_looks_again_and_again_keeps_one_connection(new_postgres: Callable[[
 
     url = new_postgres()
     lock, other = DaemonLock(url, pid=1, host="alpha"), DaemonLock(url, pid=2, host="beta")
-    with lock, psycopg.connect(url, autocommit=True) as admin:
+    with ExitStack() as stack:
+        stack.callback(other.release)
+        admin = stack.enter_context(psycopg.connect(url, autocommit=True))
+        lock.acquire()
+        stack.callback(lock.release)
         for _ in range(5):
             found = other.look()
             assert found is not None
@@ -187,5 +193,6 @@ def test_who_looks_again_and_again_keeps_one_connection(new_postgres: Callable[[
         with pytest.raises(StoreUnavailable, match="does not tell who holds its lock"):
             other.look()
         assert other.look() is not None
-    assert other.look() is None
-    other.release()
+        lock.release()
+        # The server notices that the connection went a moment after it did.
+        eventually(lambda: other.look() is None)
