@@ -21,6 +21,8 @@ def settle(conn: Connection, due: Due) -> int:
 
     As many fewer are to be claimed: what lies behind them was not looked at.
     """
+    if not backlog.has_escalations(conn, due):
+        return backlog.call_off_superseded(conn, due)
     gone = backlog.call_off_settled(conn, due)
     gone += backlog.put_off_unsaid(conn, replace(due, limit=due.limit - gone), until=due.now + NEWS_WITHIN)
     return gone + _put_off_silenced(conn, replace(due, limit=due.limit - gone))

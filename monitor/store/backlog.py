@@ -16,7 +16,7 @@ from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.codec import decode_alert
 from monitor.store.outbox import OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
-from monitor.store.sql import chunked, rows_by_key
+from monitor.store.sql import chunked, mark, raw_instant, rows_by_key
 
 _d = deliveries.c
 _WAITING = (DeliveryState.PENDING.value,)
@@ -57,6 +57,24 @@ class Due:
         joined = deliveries.join(alerts, alerts.c.id == _d.alert_id).join(incidents, incidents.c.id == alerts.c.incident_id)
         query = select(*columns).select_from(joined)
         return query.where(_d.id.in_(select(oldest.c.id)), _d.state.in_(_WAITING))
+
+
+_ESCALATIONS_DUE = """
+SELECT COUNT(*) FROM (
+  SELECT escalation FROM deliveries WHERE channel = {0} AND next_attempt_at <= {0} ORDER BY id LIMIT {0}
+) oldest WHERE escalation
+"""
+
+
+def has_escalations(conn: Connection, due: Due) -> bool:
+    """Whether any of them is an escalation, which has most to be asked about it: hardly ever, and this costs little."""
+    values = due.channel, raw_instant(conn, due.now), due.limit
+    return bool(conn.exec_driver_sql(_ESCALATIONS_DUE.format(mark(conn)), values).scalar_one())
+
+
+def call_off_superseded(conn: Connection, due: Due) -> int:
+    """Skip what the channel has newer word of already: what it says is not so any more. How many."""
+    return call_off(conn, _superseded(conn, due), why=_SUPERSEDED)
 
 
 def call_off_settled(conn: Connection, due: Due) -> int:
