@@ -115,7 +115,7 @@ def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]
     elif row.state is DeliveryState.DEAD:
         yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"
     elif row.state is DeliveryState.SKIPPED:
-        # Only an escalation whose incident ended is called off without a word of its own.
+        # Rows of before reasons were kept have none: those were escalations whose incident had ended.
         yield clean(row.last_error, limit=300) or "Not sent: it was over before this channel's time came."
 
 
