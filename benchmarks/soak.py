@@ -28,26 +28,27 @@ from sqlalchemy import func, select
 
 from benchmarks.story import Doubt, Life, Said, Told, judge
 from benchmarks.warped import Warp, run_warped
-from monitor import alignment, logs, memory
-from monitor.app import build_work
-from monitor.clock import SystemClock
 from monitor.config import Config, load
+from monitor.daemon.app import build_work
+from monitor.daemon.scheduler import Keep, Scheduler
 from monitor.demo.receivers import Reply, WebhookReceiver
 from monitor.demo.server import ThreadedWorld, WorldServer
 from monitor.demo.source import Trouble
 from monitor.demo.threads import in_thread
 from monitor.demo.world import World
-from monitor.model import ProviderKind
-from monitor.notifier import DeliverySettings, Notifier
-from monitor.poller import Poller
-from monitor.prober import Prober
+from monitor.domain import ProviderKind
+from monitor.domain.clock import SystemClock
+from monitor.engine import config_sync
+from monitor.engine.poller import Poller
+from monitor.engine.prober_init import Prober
+from monitor.engine.time_changes import Timekeeper
+from monitor.notify import DeliverySettings, Notifier
+from monitor.notify.reporter_init import Reporter
 from monitor.providers import HttpSessions
-from monitor.reporter import Reporter
-from monitor.scheduler import Keep, Scheduler
 from monitor.store import Store, open_store
 from monitor.store.alerts import find_alert
 from monitor.store.schema import alerts, metadata
-from monitor.timekeeper import Timekeeper
+from monitor.telemetry import logs, memory
 
 START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
 """Thirty days from here hold Berlin's short night (29 March) and Sydney's long one (5 April)."""
@@ -158,7 +159,7 @@ class Soaked:
 
 
 class Soak:
-    """One run. The parts of the daemon are the real ones, composed as monitor.app does, but for a slower tick."""
+    """One run. The parts of the daemon are the real ones, composed as monitor.daemon.app does, but for a slower tick."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
@@ -262,7 +263,7 @@ class Soak:
         sessions = await stack.enter_async_context(HttpSessions())
         work = build_work(config, sessions=sessions, clock=clock)
         with store.write() as conn:
-            alignment.align(conn, config, clock.now())
+            config_sync.align(conn, config, clock.now())
         settings = DeliverySettings(timezone=config.timezone, poll_every=self._plan.tick)
         notifier = Notifier(store=store, channels=config.channels, clock=clock, settings=settings)
         await notifier.start()

@@ -71,7 +71,8 @@ def main() -> None:
     from sqlalchemy import event
     from sqlalchemy.pool import Pool
 
-    from monitor import app, cli
+    from monitor import cli
+    from monitor.daemon import app
 
     watch = Watch(Path(report))
     plain = app.run_async

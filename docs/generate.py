@@ -20,14 +20,14 @@ from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, reference
-from monitor.model import Alert, Event, Policy, ProviderKind, Severity, Snapshot, Status, Word, connection_id
-from monitor.rules import lifecycle, token, verdict
-from monitor.rules.advice import PLATFORM_NAMES, advice
-from monitor.rules.alerting import AlertReason
-from monitor.rules.context import Context
-from monitor.rules.probes import PROBE_RULES
-from monitor.rules.wording import Dispatch, compose, render
-from monitor.templates import MEANINGS
+from monitor.domain import Alert, Event, Policy, ProviderKind, Severity, Snapshot, Status, Word, connection_id
+from monitor.domain.rules import lifecycle, token, verdict
+from monitor.domain.rules.advice import PLATFORM_NAMES, advice
+from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.rules.context import Context
+from monitor.domain.rules.probes import PROBE_RULES
+from monitor.notify.messages import Dispatch, compose, render
+from monitor.notify.messages.templates import MEANINGS
 from tests.failures import catalogue
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from typer._completion_shared import get_completion_script
 
 from docs import generate
 from monitor import __version__
-from monitor.unitfiles import CONFIG, CREDENTIALS
+from monitor.cli.systemd import CONFIG, CREDENTIALS
 
 PACKAGING = generate.ROOT / "packaging"
 PROGRAM = "token-monitor"

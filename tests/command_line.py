@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor.model import ConnectionState, HistoryEntry, HistoryKind, ProviderKind, SourceStatus, Status
+from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProviderKind, SourceStatus, Status
 from monitor.store import Store, connections, history, scopes, sources
 from monitor.store.connections import NewConnection
 from tests import canary

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from monitor import alignment
-from monitor.app import build_work
 from monitor.config import Config, load
+from monitor.daemon.app import build_work
+from monitor.daemon.scheduler import Work
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.model import Alert, ConnectionState, HistoryEntry, connection_id
-from monitor.poller import Poller
-from monitor.prober import Prober
+from monitor.domain import Alert, ConnectionState, HistoryEntry, connection_id
+from monitor.engine import config_sync
+from monitor.engine.poller import Poller
+from monitor.engine.prober_init import Prober
+from monitor.engine.recording import Recorded
+from monitor.engine.time_changes import Timekeeper
 from monitor.providers import HttpSessions, Limits
-from monitor.recorder import Recorded
-from monitor.scheduler import Work
 from monitor.store import Store, alerts, connections, history, sources
-from monitor.timekeeper import Timekeeper
 from tests import canary
 from tests.fakes import ManualClock
 
@@ -146,7 +146,7 @@ async def running(
         path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")
         config = load(path, {"HOME": str(folder)}).config
         with store.write() as conn:
-            alignment.align(conn, config, clock.now())
+            config_sync.align(conn, config, clock.now())
         work = build_work(config, sessions=sessions, clock=clock)
         yield Cycle(store=store, clock=clock, world=world, server=server, config=config, work=work)
 

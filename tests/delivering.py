@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import select
 
 from monitor.config import ChannelConfig, Secret
-from monitor.model import Alert, Severity
-from monitor.notifier import DeliverySettings, Notifier
-from monitor.progress import Progress
+from monitor.domain import Alert, Severity
+from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store, alerts, outbox
 from monitor.store.schema import attempts, deliveries
+from monitor.telemetry.progress import Progress
 from tests.factories import make_alert
 from tests.fakes import ManualClock
 from tests.receivers import Received

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from monitor.model import (
+from monitor.domain import (
     Alert,
     ConnectionState,
     Event,

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import httpx
 
-from monitor.clock import Clock
 from monitor.config import Config, Secret
-from monitor.metrics import Metrics
-from monitor.progress import Progress
+from monitor.domain.clock import Clock
 from monitor.store import Store
+from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 from monitor.web.app import build_app
 from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site

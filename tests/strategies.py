@@ -7,17 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from monitor.model import (
-    LastError,
-    Policy,
-    ProbeAnswer,
-    ProviderKind,
-    Refresh,
-    Said,
-    Snapshot,
-    Status,
-    Word,
-)
+from monitor.domain import LastError, Policy, ProbeAnswer, ProviderKind, Refresh, Said, Snapshot, Status, Word
 from tests.factories import NOW
 
 FIRST_DAY = datetime.min.replace(tzinfo=UTC)

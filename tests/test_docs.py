@@ -19,12 +19,12 @@ import pytest
 from typer.main import get_command
 
 from docs import generate
-from monitor.cli.arguments import with_options_first
 from monitor.cli.commands import command_line
+from monitor.cli.startup import with_options_first
 from monitor.config import Config, load, reference
-from monitor.config.services import SERVICES
+from monitor.config.provider_defaults import SERVICES
 from monitor.demo.story import CAST
-from monitor.model import (
+from monitor.domain import (
     ConnectionState,
     DeliveryState,
     Event,
@@ -36,17 +36,18 @@ from monitor.model import (
     SourceStatus,
     Status,
 )
-from monitor.providers import postbreeze, postpost_rows, scopes
-from monitor.rules import dates, lifecycle, token, verdict
-from monitor.rules.forecast import Need, Sitting
-from monitor.rules.silences import Silence
-from monitor.store.connection_list import ConnectionRow
-from monitor.store.delivery_list import AttemptRow, DeliveryRow
+from monitor.domain.rules import dates, lifecycle, token, verdict
+from monitor.domain.rules.forecast import Need, Sitting
+from monitor.domain.rules.silences import Silence
+from monitor.providers import postbreeze, scopes
+from monitor.providers.postpost import rows as postpost_rows
+from monitor.store.connection_queries import ConnectionRow
+from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import AlertView, Explanation, Route
 from monitor.views.channels import ChannelView
 from monitor.views.connections import ConnectionView
-from monitor.views.events import EventView
 from monitor.views.forecast import SittingView
+from monitor.views.history import EventView
 from monitor.views.silences import SilenceView
 from monitor.views.sources import SourceView
 from tests.factories import NOW, make_alert, make_state

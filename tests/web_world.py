@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor import quieting
 from monitor.config import Config, load
-from monitor.model import (
+from monitor.domain import (
     ConnectionState,
     Event,
     HistoryEntry,
@@ -28,7 +27,8 @@ from monitor.model import (
     Status,
     Verdict,
 )
-from monitor.rules.silences import Silence
+from monitor.domain.rules.silences import Silence
+from monitor.engine import acknowledgements
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, sources
 from tests import canary
 from tests.command_line import add_source
@@ -265,12 +265,12 @@ def _speak(store: Store, now: datetime) -> None:
             permanent=True,
         )
         broken = [row for row in _rows(store) if row.state.verdict.status in (Status.REVOKED, Status.FAILING)]
-        quieting.acknowledge(conn, broken[0], now=now, until=None, comment="Ann calls them", by="ann")
+        acknowledgements.acknowledge(conn, broken[0], now=now, until=None, comment="Ann calls them", by="ann")
         quiet = Silence(
             connections=(broken[-1].public_id,), comment="Moving house", starts_at=now, ends_at=now + timedelta(days=2)
         )
-        quieting.add_silence(conn, quiet, now=now, by="ann")
+        acknowledgements.add_silence(conn, quiet, now=now, by="ann")
         coming = Silence(
             sources=("studio",), comment="Release", starts_at=now + timedelta(days=1), ends_at=now + timedelta(days=3)
         )
-        quieting.add_silence(conn, coming, now=now, by="bob")
+        acknowledgements.add_silence(conn, coming, now=now, by="bob")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from monitor.clock import Clock
 from monitor.demo.connection import SimConnection
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
+from monitor.domain.clock import Clock
 
 NOW = datetime(2026, 2, 22, 6, 0, tzinfo=UTC)
 """The instant at which the guide's "82d 4h" is true."""

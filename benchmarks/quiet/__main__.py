@@ -18,8 +18,8 @@ from rich.table import Table
 from benchmarks.quiet.judge import Judgement, judge
 from benchmarks.quiet.observed import TICK, observing
 from benchmarks.quiet.story import stage_of
-from monitor import logs
 from monitor.config import parse_duration
+from monitor.telemetry import logs
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.quiet.stage import Account, Stage
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, SAYS, Hearing, Kind, Problem, Truth
-from monitor.model import Alert, Event
+from monitor.domain import Alert, Event
 
 STAGES = (3 * DAY, DAY)
 """The stages of the default policy that are narrower than its window."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from benchmarks.quiet.stage import Account, Script, Stage, Wish
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind
 from monitor.demo.connection import VALIDATED, Health, ProbeScript
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 TESTED = (ProviderKind.POSTPOST, ProviderKind.PUBLORA)
 Trouble = Callable[[Stage, Account], Script]

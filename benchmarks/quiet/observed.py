@@ -14,14 +14,14 @@ from sqlalchemy import TextClause, text
 from benchmarks.quiet.stage import Account, Stage, Wish
 from monitor.config import Config, load
 from monitor.demo.server import WorldServer
-from monitor.model import Ack, Alert, connection_id
-from monitor.poller import Poller
-from monitor.prober import Prober
-from monitor.provider import Provider
+from monitor.domain import Ack, Alert, connection_id
+from monitor.engine.poller import Poller
+from monitor.engine.prober_init import Prober
+from monitor.engine.time_changes import Timekeeper
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.providers.base import Provider
 from monitor.store import Store, connections, incidents, open_store, sources
 from monitor.store.types import instant_text
-from monitor.timekeeper import Timekeeper
 
 TICK = timedelta(seconds=0.5)
 QUICK = Limits(retry_wait=0.001)

@@ -10,11 +10,11 @@ from itertools import count
 from random import Random
 
 from benchmarks.quiet.truth import MINUTE, Hearing, Kind, Problem, Truth
-from monitor.demo.answers import PREFIXES
 from monitor.demo.connection import Health, SimConnection
+from monitor.demo.responses import PREFIXES
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from monitor.providers.api import segment
 from tests.fakes import ManualClock
 

@@ -9,7 +9,7 @@ from benchmarks.quiet.stage import Account, Stage
 from benchmarks.quiet.truth import DAY, HOUR, Truth
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.fakes import ManualClock
 
 START = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)

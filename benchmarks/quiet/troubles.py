@@ -10,7 +10,7 @@ from benchmarks.quiet.stage import Account, Script, Stage
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind, Problem
 from monitor.demo.connection import VALIDATED, Health
 from monitor.demo.source import SimSource, Trouble
-from monitor.rules import inhibition
+from monitor.domain.rules import inhibition
 
 RECOVERY = 20 * MINUTE
 """After an outage: the monitor tries a failing source at least every 15 minutes."""

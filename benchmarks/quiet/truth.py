@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.model import Event
+from monitor.domain import Event
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from monitor.cli.arguments import command_word, follows_plugin_convention, with_options_first
 from monitor.cli.loading import loading
-from monitor.errors import ConfigError, MonitorError, SchemaOutOfDate
+from monitor.cli.startup import command_word, follows_plugin_convention, with_options_first
+from monitor.domain.errors import ConfigError, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
     import typer
@@ -93,8 +93,8 @@ def _tell_usage(error: typer.TyperException) -> None:
 
 def _say(*sentences: str) -> None:
     """Sentences, one a line, harmless whatever they quote."""
-    from monitor.logs import redact
-    from monitor.rules.wording.names import clean
+    from monitor.domain.text import clean
+    from monitor.telemetry.logs import redact
 
     for sentence in sentences:
         _print(f"token-monitor: {clean(redact(sentence), limit=2000)}")
@@ -103,7 +103,7 @@ def _say(*sentences: str) -> None:
 def _print_traceback(error: Exception) -> None:
     import traceback
 
-    from monitor.logs import redact
+    from monitor.telemetry.logs import redact
 
     _print(redact("".join(traceback.format_exception(error))).rstrip())
 

@@ -10,13 +10,13 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.explaining import tell_explanation
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.layout import Block, Word, show_rows
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import on_terminal, say, say_json
-from monitor.cli.times import Times
-from monitor.errors import MonitorError
-from monitor.model import Alert, DeliveryState
-from monitor.rules.wording.names import clean
+from monitor.domain import Alert, DeliveryState
+from monitor.domain.errors import MonitorError
+from monitor.domain.text import clean
+from monitor.domain.times import Times
 from monitor.store import alerts as stored_alerts
 from monitor.store import outbox, sources
 from monitor.views.alerts import AlertView, alert_views, explain

@@ -9,20 +9,20 @@ from typing import Annotated, Final
 import typer
 
 from monitor import __version__
-from monitor.cli.arguments import Options
 from monitor.cli.output import say
+from monitor.cli.startup import Options
 
 PARTS: Final = {
-    "configuration": ("init", "config"),
-    "running": ("run", "check", "test-alert", "demo"),
+    "config": ("init", "config"),
+    "run": ("run", "check", "test-alert", "demo"),
     "status": ("status",),
     "history": ("history",),
     "forecast": ("forecast",),
     "sources": ("sources",),
     "alerts": ("alerts",),
-    "ack": ("ack",),
+    "silence": ("ack",),
     "silences": ("silence",),
-    "database": ("forget", "db"),
+    "db": ("forget", "db"),
     "service": ("systemd", "report-failure"),
 }
 """The modules of this folder with the commands that each adds. A command loads its own module and no other."""

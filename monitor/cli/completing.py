@@ -11,8 +11,8 @@ import typer
 from sqlalchemy import Connection
 
 from monitor.config import REFERENCES, Config, load
-from monitor.errors import MonitorError
-from monitor.store import Store, connection_list, revisions
+from monitor.domain.errors import MonitorError
+from monitor.store import Store, connection_queries, revisions
 
 MOST = 200
 """Ids that are offered at once; who types on gets fewer."""
@@ -42,7 +42,7 @@ def complete_platform(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def stored(config: Config) -> Iterable[str]:
         with _looking(config) as conn:
-            return connection_list.platforms(conn)
+            return connection_queries.platforms(conn)
 
     return _offered(ctx, stored, incomplete)
 
@@ -52,7 +52,7 @@ def complete_connection(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def stored(config: Config) -> Iterable[str]:
         with _looking(config) as conn:
-            return connection_list.public_ids(conn, incomplete, limit=MOST)
+            return connection_queries.public_ids(conn, incomplete, limit=MOST)
 
     return _offered(ctx, stored, incomplete)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from monitor.cli.output import console, say, show
-from monitor.cli.times import Times
-from monitor.model import Alert, DeliveryState
-from monitor.rules.alerting import AlertReason
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span
-from monitor.store.delivery_list import AttemptRow, DeliveryRow
+from monitor.domain import Alert, DeliveryState
+from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span
+from monitor.domain.times import Times
+from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import Explanation, Route
 
 _WHY: dict[str, str] = {

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 
 from monitor.cli.completing import complete_connection
 from monitor.config import Config
-from monitor.errors import MonitorError
-from monitor.rules.wording.names import clean
-from monitor.store import connection_list, connections
+from monitor.domain.errors import MonitorError
+from monitor.domain.text import clean
+from monitor.store import connection_queries, connections
 from monitor.store.connections import ConnectionRow
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
 
 HELP = "A connection's id, any unique part of it, or of its name."
 WhichConnection = Annotated[
@@ -41,7 +41,7 @@ def one_connection(
         return chosen if retired and not live else live
 
     by_id = meant(connections.find_connections(conn, text))
-    candidates = by_id or meant(connection_list.find_by_name(conn, text))
+    candidates = by_id or meant(connection_queries.find_by_name(conn, text))
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.layout import Row, Word, line, widths_of
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import console, on_terminal, say, say_json, show
-from monitor.cli.parsing import whole_number
-from monitor.cli.times import Times
-from monitor.rules.forecast import Need
-from monitor.rules.wording.names import clean
-from monitor.store import connection_list, sources
+from monitor.cli.values import whole_number
+from monitor.domain.rules.forecast import Need
+from monitor.domain.text import clean
+from monitor.domain.times import Times
+from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
 from monitor.views.forecast import SittingView
 from monitor.views.forecast import forecast as foreseen
@@ -57,7 +57,7 @@ def forecast(
             platforms=platform,
             statuses=status_,
             labels=label,
-            listed=lambda: connection_list.platforms(conn),
+            listed=lambda: connection_queries.platforms(conn),
         )
         sittings = foreseen(conn, config, now=now, within=timedelta(days=days), selection=selection)
     if as_json:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from monitor.cli.times import Times
-from monitor.model import Severity, Status
-from monitor.rules.wording.names import clean
-from monitor.views.keeping import Keeping
-from monitor.views.overview import Overview
+from monitor.domain import Severity, Status
+from monitor.domain.text import clean
+from monitor.domain.times import Times
+from monitor.views.daemon import Keeping
+from monitor.views.status import Overview
 from monitor.views.wellbeing import how_they_are, nobody_can_tell
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.finding import WhichConnection, one_connection
 from monitor.cli.layout import say_rows
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import console, on_terminal, say, say_json, show
-from monitor.cli.times import Times
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span
-from monitor.store import connection_list, sources
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span
+from monitor.domain.times import Times
+from monitor.store import connection_queries, sources
 from monitor.store.connections import ConnectionRow
-from monitor.views.events import EventView, event_views
+from monitor.views.history import EventView, event_views
 from monitor.views.shapes import listing
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def history(
             platforms=platform,
             statuses=status,
             labels=label,
-            listed=lambda: connection_list.platforms(conn),
+            listed=lambda: connection_queries.platforms(conn),
         )
         row = one_connection(conn, config, connection, selection=selection)
         own = next((each for each in config.sources if each.name == row.source), None)

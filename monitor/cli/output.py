@@ -8,7 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from monitor.errors import MonitorError
+from monitor.domain.errors import MonitorError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -8,10 +8,10 @@ from datetime import timedelta
 from monitor.cli import session
 from monitor.cli.output import say
 from monitor.config import Config, SourceConfig
-from monitor.errors import StoreError
-from monitor.rules.pacing import full_round, poll_requests
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span
+from monitor.domain.errors import StoreError
+from monitor.domain.rules.pacing import full_round, poll_requests
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span
 from monitor.store import scopes as stored_scopes
 from monitor.store import sources as stored_sources
 

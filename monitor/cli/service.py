@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from monitor import logs
 from monitor.cli import session
 from monitor.cli.output import say
-from monitor.clock import SystemClock
+from monitor.cli.systemd import CONFIG, PROGRAM, Written, hidden_from_services, install
 from monitor.config import Config, load, load_channels
-from monitor.errors import ConfigError, MonitorError
-from monitor.rules.wording.names import clean
-from monitor.unitfiles import CONFIG, PROGRAM, Written, hidden_from_services, install
+from monitor.domain.clock import SystemClock
+from monitor.domain.errors import ConfigError, MonitorError
+from monitor.domain.text import clean
+from monitor.telemetry import logs
 
 _RESULTS = {
     "exit-code": "it ended by itself",
@@ -88,10 +88,10 @@ def report_failure(
     if not config.channels:
         raise ConfigError(problem or "No channel is configured, so nobody can be told.")
     message = failure_message(unit, dict(os.environ), problem=problem)
-    from monitor import app, failure
+    from monitor.daemon import app, crash_report
 
     reported = app.run_async(
-        failure.report(
+        crash_report.report(
             message,
             database=config.database.url.reveal(),
             channels=config.channels,

@@ -11,12 +11,12 @@ from datetime import datetime
 import typer
 from sqlalchemy import Connection
 
-from monitor import logs
-from monitor.cli.arguments import Options
-from monitor.clock import SystemClock
+from monitor.cli.startup import Options
 from monitor.config import REFERENCES, UNREAD, Config, Loaded, LogFormat, Reference, Secret, load
-from monitor.errors import StoreError
+from monitor.domain.clock import SystemClock
+from monitor.domain.errors import StoreError
 from monitor.store import Store
+from monitor.telemetry import logs
 
 
 def options(ctx: typer.Context) -> Options:

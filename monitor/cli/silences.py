@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor import quieting
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, nearest_known, select
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, nearest_known, select
 from monitor.cli.output import console, say, say_json, show
-from monitor.cli.times import Times
 from monitor.cli.when import HELP, later_when, parse_length, parse_when
 from monitor.cli.who import who
 from monitor.config import Config
 from monitor.config.timezones import timezone_problem
-from monitor.errors import MonitorError
-from monitor.rules import recurrence
-from monitor.rules.advice import PLATFORM_NAMES
-from monitor.rules.silences import Silence
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span, zone
-from monitor.store import connection_list, sources
+from monitor.domain.errors import MonitorError
+from monitor.domain.rules import recurrence
+from monitor.domain.rules.advice import PLATFORM_NAMES
+from monitor.domain.rules.silences import Silence
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span, zone
+from monitor.domain.times import Times
+from monitor.engine import acknowledgements
+from monitor.store import connection_queries, sources
 from monitor.views.shapes import listing
 from monitor.views.silences import SilenceView, count_silenced, silence_views
 
@@ -68,7 +68,7 @@ def add(
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)
     with session.opened(config) as store, store.write() as conn:
         known = [row.name for row in sources.all_sources(conn)]
-        slugs = connection_list.platforms(conn)
+        slugs = connection_queries.platforms(conn)
         chosen = select(config, known=known, sources=source, platforms=platform, labels=label)
         globs = tuple(dict.fromkeys(connection or ()))
         if not (source or platform or label or globs):
@@ -81,7 +81,7 @@ def add(
             comment=_comment(comment),
             **hours,
         )
-        number = quieting.add_silence(conn, silence, now=now, by=who())
+        number = acknowledgements.add_silence(conn, silence, now=now, by=who())
         matching = count_silenced(conn, config, silence)
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
@@ -211,7 +211,7 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the comma
     with session.opened(config) as store, store.write() as conn:
         if not number:
             raise MonitorError(f"There is no silence {clean(id)}: `token-monitor silence list` shows them.")
-        quieting.remove_silence(conn, number, now=now, by=who())
+        acknowledgements.remove_silence(conn, number, now=now, by=who())
     say(f"Silence {number} is removed: what changed meanwhile is said now.")
 
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 import typer
 
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
 from monitor.cli.layout import Row, Word, show_rows
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
 from monitor.cli.output import say, say_json
-from monitor.cli.times import Times
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span
+from monitor.domain.times import Times
 from monitor.store import sources as stored_sources
 from monitor.views.channels import ChannelView, channel_views
 from monitor.views.shapes import listing

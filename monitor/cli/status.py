@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.filters import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.headline import counts, headline, notes
 from monitor.cli.layout import Block, Row, Word, arranged, show_rows
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import on_terminal, say, say_json
-from monitor.cli.times import Times
 from monitor.config import Config
-from monitor.model import Status
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import span
-from monitor.store import connection_list, sources
+from monitor.domain import Status
+from monitor.domain.text import clean
+from monitor.domain.timefmt import span
+from monitor.domain.times import Times
+from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
-from monitor.views.keeping import Keeping, keeping
-from monitor.views.overview import Overview, Standing, overview
-from monitor.views.selection import Selection
+from monitor.views.daemon import Keeping, keeping
+from monitor.views.filters import Selection
+from monitor.views.status import Overview, Standing, overview
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -73,7 +73,7 @@ def status(
                 platforms=platform,
                 statuses=status_,
                 labels=label,
-                listed=lambda: connection_list.platforms(conn),
+                listed=lambda: connection_queries.platforms(conn),
             )
             found = overview(conn, config, now=now, selection=selection, limit=limit)
             kept = keeping(conn, config.database.url.reveal(), now=now)

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from monitor.cli.output import console
-from monitor.errors import StoreError
-from monitor.rules.wording.names import clean
+from monitor.domain.errors import StoreError
+from monitor.domain.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

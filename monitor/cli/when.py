@@ -10,8 +10,8 @@ import typer
 
 from monitor.config import parse_duration
 from monitor.config.durations import LONGEST
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import zone
+from monitor.domain.text import clean
+from monitor.domain.timefmt import zone
 
 HELP = 'WHEN is "2h", "08:00", "tomorrow 08:00", "mon 08:00", or a date such as "2026-12-01 08:00".'
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from monitor.config.document import find_config, starter
 from monitor.config.durations import format_duration, parse_duration
-from monitor.config.loading import Loaded, load, load_channels
-from monitor.config.lookup import REFERENCES, Reference
+from monitor.config.file import find_config, starter
+from monitor.config.load import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
 from monitor.config.secret import UNREAD, Secret
+from monitor.config.secrets import REFERENCES, Reference
 from monitor.config.settings import (
     ChannelConfig,
     Config,
@@ -22,7 +22,7 @@ from monitor.config.settings import (
 )
 from monitor.config.show import show
 from monitor.config.templates import TemplatePair
-from monitor.config.weekly import QuietHours, WeeklyTime
+from monitor.config.time_windows import QuietHours, WeeklyTime
 
 __all__ = [
     "REFERENCES",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from monitor.config import urls
 from monitor.config.policies import platform_filter
-from monitor.config.reading import Loc, Reading
+from monitor.config.resolve import Loc, Reading
 from monitor.config.schema import Channel, Document
 from monitor.config.secret import Secret
 from monitor.config.settings import ChannelConfig

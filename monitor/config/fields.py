@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
-from monitor.config import templates, weekly
+from monitor.config import templates, time_windows
 from monitor.config.durations import LONGEST, parse_duration
-from monitor.config.lookup import REFERENCES, SecretSource
-from monitor.config.refusing import refuse
+from monitor.config.error_text import refuse
+from monitor.config.secrets import REFERENCES, SecretSource
 from monitor.config.wording import found, kind_of, suggestion
-from monitor.model import Event, ProviderKind, Severity
+from monitor.domain import Event, ProviderKind, Severity
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -230,11 +230,11 @@ SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", jso
 Provider = Annotated[ProviderKind, PlainValidator(_member(ProviderKind, "provider")), Kind(", ".join(ProviderKind))]
 Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[
-    tuple[weekly.QuietHours, ...],
-    PlainValidator(weekly.quiet_hours),
+    tuple[time_windows.QuietHours, ...],
+    PlainValidator(time_windows.quiet_hours),
     Kind("list of windows, each with from and to, and days, except and timezone where wanted", json="always"),
 ]
-WeeklyOrOff = Annotated[weekly.WeeklyTime | None, PlainValidator(weekly.weekly_time), Kind('day and time, or "off"')]
+WeeklyOrOff = Annotated[time_windows.WeeklyTime | None, PlainValidator(time_windows.weekly_time), Kind('day and time, or "off"')]
 Template = Annotated[
     templates.RawTemplate,
     PlainValidator(templates.template),

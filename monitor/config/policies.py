@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.config.durations import format_duration
-from monitor.config.reading import Loc, Reading
+from monitor.config.resolve import Loc, Reading
 from monitor.config.schema import Level, Levels
 from monitor.config.wording import found, suggestion
-from monitor.model import Policy
-from monitor.model.records import replace
-from monitor.rules.advice import PLATFORM_NAMES
-from monitor.rules.platforms import canonical
+from monitor.domain import Policy
+from monitor.domain.records import replace
+from monitor.domain.rules.advice import PLATFORM_NAMES
+from monitor.domain.rules.platforms import canonical
 
 KEYS = tuple(Level.model_fields)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")

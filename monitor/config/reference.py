@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from monitor.config.fields import Without
+from monitor.config.formatting import plain
 from monitor.config.schema import Document, Level, Levels, kind_in, table_at
-from monitor.config.tomltext import plain
 
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
 

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.config import fields as kinds
 from monitor.config.fields import Kind, Without
-from monitor.model import Policy, Severity
+from monitor.domain import Policy, Severity
 
 PREFIX = "TOKEN_MONITOR_"
 """What every environment variable of ours begins with."""

@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from monitor.config.provider_defaults import SERVICES
 from monitor.config.secret import Secret
-from monitor.config.services import SERVICES
 from monitor.config.templates import TemplatePair
-from monitor.config.weekly import QuietHours, WeeklyTime
-from monitor.model import Event, Policy, ProviderKind, Severity
-from monitor.rules.platforms import canonical
+from monitor.config.time_windows import QuietHours, WeeklyTime
+from monitor.domain import Event, Policy, ProviderKind, Severity
+from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
 LogLevel = Literal["debug", "info", "warning", "error"]

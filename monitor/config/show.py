@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from monitor.config import urls
+from monitor.config.formatting import plain, toml_key, toml_value
+from monitor.config.provider_defaults import SERVICES
 from monitor.config.secret import HIDDEN
-from monitor.config.services import SERVICES
 from monitor.config.settings import ChannelConfig, Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
-from monitor.config.tomltext import plain, toml_key, toml_value
-from monitor.config.weekly import DAYS, QuietHours, WeeklyTime
-from monitor.model import Policy
+from monitor.config.time_windows import DAYS, QuietHours, WeeklyTime
+from monitor.domain import Policy
 
 
 def show(config: Config) -> str:

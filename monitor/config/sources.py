@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any
 
 from monitor.config import urls
-from monitor.config.lookup import UnusableError
 from monitor.config.policies import source_policies
-from monitor.config.reading import Loc, Reading
+from monitor.config.provider_defaults import SERVICES, Service
+from monitor.config.resolve import Loc, Reading
 from monitor.config.schema import Document, Source
 from monitor.config.secret import Secret
-from monitor.config.services import SERVICES, Service
+from monitor.config.secrets import UnusableError
 from monitor.config.settings import SourceConfig
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 
 def resolve_sources(reading: Reading, document: Document) -> tuple[SourceConfig, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.config.lookup import UnusableError
-from monitor.config.reading import Loc, Reading
-from monitor.config.refusing import refuse
+from monitor.config.error_text import refuse
+from monitor.config.resolve import Loc, Reading
+from monitor.config.secrets import UnusableError
 from monitor.config.wording import found, kind_of, suggestion
-from monitor.model import Event
+from monitor.domain import Event
 
 EVERY_EVENT = "*"
 """The key of the template that holds for all events without one of their own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 
-from monitor.config.reading import Loc, Reading
+from monitor.config.resolve import Loc, Reading
 from monitor.config.wording import found, nearest
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
-from monitor.config.lookup import Surroundings, UnusableError
 from monitor.config.secret import HIDDEN
+from monitor.config.secrets import Surroundings, UnusableError
 from monitor.config.wording import found
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

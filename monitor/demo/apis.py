@@ -9,12 +9,12 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
-from monitor.demo import shapes
-from monitor.demo.answers import PREFIXES, Answer, Call, encoded, in_trouble, rate_limited, refusal
+from monitor.demo import payloads
 from monitor.demo.connection import SimConnection
+from monitor.demo.responses import PREFIXES, Answer, Call, encoded, in_trouble, rate_limited, refusal
 from monitor.demo.source import EVERYWHERE, SimSource
 from monitor.demo.world import Seen, World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 _KINDS = {prefix.split("/")[1]: kind for kind, prefix in PREFIXES.items()}
 _KEY_HEADER = {
@@ -143,8 +143,8 @@ def _test_connection(visit: _Visit) -> Answer:
     if not _PLATFORM_ID[source.kind].fullmatch(platform_id):
         return _refuse(visit, 400, "Invalid platformId format")
     platform = platform_id.partition("-")[0]
-    if not shapes.can_be_tested(platform):
-        return encoded(shapes.unknown_platform(platform, platform_id))
+    if not payloads.can_be_tested(platform):
+        return encoded(payloads.unknown_platform(platform, platform_id))
     connection = source.scopes.get(scope, {}).get(platform_id)
     if connection is None:
         return _refuse(visit, 404, "Connection not found")
@@ -157,11 +157,11 @@ def _workspace_users(visit: _Visit) -> Answer:
     source = visit.source
     if not source.workspace_access:
         return _refuse(visit, 403, "Workspace access is not enabled for this key")
-    if source.shape is shapes.Shape.LEGACY:
+    if source.shape is payloads.Shape.LEGACY:
         return encoded(
             [{"id": each.id, "email": each.username, "displayName": each.display_name} for each in source.users.values()]
         )
-    page_until = shapes.iso(visit.now + timedelta(days=90))
+    page_until = payloads.iso(visit.now + timedelta(days=90))
     users = [
         {
             "_id": each.id,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, SimConnection
 from monitor.demo.source import SimSource
 from monitor.demo.world import DEFAULT_WORKSPACE, World, new_id
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 _MIX = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "youtube", "bluesky")
 """Platforms in turn; the first four have dates."""

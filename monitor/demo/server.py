@@ -21,13 +21,13 @@ import msgspec
 from aiohttp import web
 
 from monitor.demo import populate
-from monitor.demo.answers import PREFIXES, Answer, Call, encoded
 from monitor.demo.apis import answer
-from monitor.demo.deeds import Deed, perform
+from monitor.demo.responses import PREFIXES, Answer, Call, encoded
+from monitor.demo.scenario import Deed, perform
 from monitor.demo.source import SimSource
 from monitor.demo.threads import in_thread
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 _WORTH_COMPRESSING = 1_024
 

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 import msgspec
 
-from monitor.demo import shapes
+from monitor.demo import payloads
 from monitor.demo.connection import SimConnection
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 TIKTOK_WINDOW = timedelta(days=30)
 WINDOW = timedelta(days=7)
@@ -106,7 +106,7 @@ class SimSource:
     name: str
     kind: ProviderKind
     key: str
-    shape: shapes.Shape = shapes.Shape.CURRENT
+    shape: payloads.Shape = payloads.Shape.CURRENT
     expiring_within: timedelta | None = None
     """The provider's own window of expiring_soon; None takes the documented one."""
     users: dict[str, ManagedUser] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class SimSource:
     def row(self, connection: SimConnection, now: datetime) -> bytes:
         """A connection's listed row, encoded."""
         window = self.window(connection.platform)
-        listed = shapes.listed_row(self.kind, connection, now, window=window, shape=self.shape)
+        listed = payloads.listed_row(self.kind, connection, now, window=window, shape=self.shape)
         row = self._rows[connection] = msgspec.json.encode(listed)
         self._until(connection, now)
         return row
@@ -198,13 +198,13 @@ class SimSource:
         """A connection's test-connection answer, encoded."""
         body = self._probes.get(connection)
         if body is None:
-            answer = shapes.probe_answer(self.kind, connection, now)
+            answer = payloads.probe_answer(self.kind, connection, now)
             body = self._probes[connection] = Body(msgspec.json.encode(answer))
             self._until(connection, now)
         return body
 
     def _until(self, connection: SimConnection, now: datetime) -> None:
-        moment = shapes.changes_at(connection, now, self.window(connection.platform))
+        moment = payloads.changes_at(connection, now, self.window(connection.platform))
         if moment is not None:
             heapq.heappush(self._due, (moment.timestamp(), id(connection), connection))
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from monitor.clock import Clock
-from monitor.demo.deeds import Deed, Verb, perform
+from monitor.demo.scenario import Deed, Verb, perform
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
+from monitor.domain.clock import Clock
 
 EXPIRING_WITHIN = timedelta(seconds=10)
 """The providers' own window of expiring_soon in the demo: seconds where the real one has days."""

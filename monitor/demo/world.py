@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from monitor.clock import Clock, SystemClock
-from monitor.demo import shapes
+from monitor.demo import payloads
 from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
 from monitor.demo.source import EVERYWHERE, Budget, ManagedUser, Outage, SimSource, Trouble
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
+from monitor.domain.clock import Clock, SystemClock
 
 DEFAULT_WORKSPACE = "ws_1"
 RENEWED_FOR = timedelta(days=60)
@@ -58,7 +58,7 @@ class World:
         kind: ProviderKind,
         *,
         key: str | None = None,
-        shape: shapes.Shape = shapes.Shape.CURRENT,
+        shape: payloads.Shape = payloads.Shape.CURRENT,
         limits: tuple[tuple[int, timedelta], ...] = (),
     ) -> SimSource:
         """A new API key. `limits` are requests per span; none are enforced by default (POSTBREEZE_LIMITS are the real ones)."""
@@ -282,12 +282,12 @@ class World:
 
     def state_word(self, source: str, external_id: str, word: object, *, scope: str | None = EVERYWHERE) -> None:
         """Freeze the provider's word about the token (tokenStatus or status)."""
-        self.state(source, external_id, scope=scope, **{shapes.WORD_FIELD[self.sources[source].kind]: word})
+        self.state(source, external_id, scope=scope, **{payloads.WORD_FIELD[self.sources[source].kind]: word})
 
     def state_date(self, source: str, external_id: str, date: object, *, scope: str | None = EVERYWHERE) -> None:
         """Freeze the stated expiry: a datetime in the API's form, anything else as it is."""
-        value = shapes.iso(date) if isinstance(date, datetime) else date
-        self.state(source, external_id, scope=scope, **{shapes.DATE_FIELD[self.sources[source].kind]: value})
+        value = payloads.iso(date) if isinstance(date, datetime) else date
+        self.state(source, external_id, scope=scope, **{payloads.DATE_FIELD[self.sources[source].kind]: value})
 
     # --- whole sources -----------------------------------------------------------------------------------
 

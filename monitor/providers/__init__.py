@@ -1,19 +1,19 @@
-"""The four APIs behind one protocol (monitor.provider). httpx, aiohttp, msgspec and stamina live here and nowhere else."""
+"""The four APIs behind one protocol (monitor.providers.base). httpx, aiohttp, msgspec and stamina live here and nowhere else."""
 
 from __future__ import annotations
 
-from monitor.clock import Clock
-from monitor.model import ProviderKind
-from monitor.provider import Provider
+from monitor.domain import ProviderKind
+from monitor.domain.clock import Clock
 from monitor.providers.api import Api
-from monitor.providers.budget import Budget
+from monitor.providers.base import Provider
 from monitor.providers.http import HttpSessions
 from monitor.providers.postbreeze import KEY_HEADER as POSTBREEZE_KEY
 from monitor.providers.postbreeze import REQUESTS_PER_MINUTE as POSTBREEZE_REQUESTS
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import KEY_HEADER as POSTPEER_KEY
 from monitor.providers.postpeer import PostPeer
-from monitor.providers.postpost import PROFILES, PostPost
+from monitor.providers.postpost.client import PROFILES, PostPost
+from monitor.providers.rate_limit import Budget
 from monitor.providers.settings import Limits, SourceSettings
 
 __all__ = ["Budget", "HttpSessions", "Limits", "SourceSettings", "build_provider"]

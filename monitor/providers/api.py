@@ -16,8 +16,8 @@ from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 from yarl import URL
 
-from monitor.clock import Clock
-from monitor.errors import (
+from monitor.domain.clock import Clock
+from monitor.domain.errors import (
     ConfigError,
     ProviderError,
     ProviderPayloadInvalid,
@@ -26,8 +26,8 @@ from monitor.errors import (
     ProviderUnreachable,
 )
 from monitor.providers import payload
-from monitor.providers.budget import WITHOUT_HINT, Budget
 from monitor.providers.http import GOOD, USER_AGENT, Answer, Bounds, HttpSessions, exchange, post
+from monitor.providers.rate_limit import WITHOUT_HINT, Budget
 from monitor.providers.retry_after import http_date, retry_after
 from monitor.providers.settings import SourceSettings
 

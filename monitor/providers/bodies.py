@@ -6,7 +6,7 @@ import zlib
 from collections.abc import AsyncIterable
 from typing import Protocol
 
-from monitor.errors import ProviderPayloadInvalid
+from monitor.domain.errors import ProviderPayloadInvalid
 
 _GZIP = 31
 _ZLIB = 15

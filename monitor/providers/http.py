@@ -31,8 +31,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from monitor import __version__
-from monitor.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.providers import bodies, faults
+from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.providers import bodies
+from monitor.providers import transport as faults
 from monitor.providers.payload import off_loop
 from monitor.providers.settings import Limits
 

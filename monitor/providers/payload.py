@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from monitor.errors import ProviderPayloadInvalid
-from monitor.model import Unreadable
-from monitor.providers.text import clean
-from monitor.rules.platforms import is_usable_id
+from monitor.domain import Unreadable
+from monitor.domain.errors import ProviderPayloadInvalid
+from monitor.domain.rules.platforms import is_usable_id
+from monitor.domain.text_part import clean
 
 T = TypeVar("T")
 Date = str | int | float | None

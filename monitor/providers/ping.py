@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.providers.http import USER_AGENT, Bounds, HttpSessions, exchange
 
 _BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)

@@ -8,16 +8,16 @@ from datetime import datetime
 
 import msgspec
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
-from monitor.model import PollReport, ProbeAnswer, ProviderKind, Refresh, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Refresh, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
+from monitor.domain.rules import dates
+from monitor.domain.rules.platforms import canonical, is_usable_id
+from monitor.domain.text_part import clean, clean_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
 from monitor.providers.settings import SourceSettings
-from monitor.providers.text import clean, clean_or_none
-from monitor.rules import dates
-from monitor.rules.platforms import canonical, is_usable_id
 
 KEY_HEADER = KeyHeader(name="Authorization", prefix="Bearer ")
 REQUESTS_PER_MINUTE = 60

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid
-from monitor.model import PollReport, ProbeAnswer, ProviderKind, Snapshot, Unreadable, Word
+from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Snapshot, Unreadable, Word
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
+from monitor.domain.rules.platforms import canonical, is_usable_id
+from monitor.domain.text_part import clean, clean_or_none, web_address
 from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, Reply, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import report_of, scope_report
-from monitor.providers.text import clean, clean_or_none, web_address
-from monitor.rules.platforms import canonical, is_usable_id
 
 KEY_HEADER = KeyHeader(name="x-access-key")
 

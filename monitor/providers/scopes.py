@@ -8,9 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from monitor.errors import ProviderError, ProviderRateLimited, ProviderScopeRefused, ProviderUnauthorized, ProviderUnreachable
-from monitor.model import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable, Word
-from monitor.model.records import replace
+from monitor.domain import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain.errors import (
+    ProviderError,
+    ProviderRateLimited,
+    ProviderScopeRefused,
+    ProviderUnauthorized,
+    ProviderUnreachable,
+)
+from monitor.domain.records import replace
 from monitor.providers.api import Api
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 
 class SecretText(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from monitor.model import Ack, Status
+from monitor.domain import Ack, Status
 from monitor.store.schema import incidents
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
-from monitor.model import DeliveryState
+from monitor.domain import DeliveryState
+from monitor.store.alert_codec import decode_alert
 from monitor.store.alerts import AlertRow
-from monitor.store.codec import decode_alert
 from monitor.store.schema import alerts, deliveries
 
 _c = alerts.c

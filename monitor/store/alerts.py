@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from monitor.errors import StoreError
-from monitor.model import Alert, Event
-from monitor.model.records import Record
-from monitor.rules.wording.names import clean
+from monitor.domain import Alert, Event
+from monitor.domain.errors import StoreError
+from monitor.domain.records import Record
+from monitor.domain.text import clean
+from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.bulk import insert_columns
-from monitor.store.codec import decode_alert, encode_alert
 from monitor.store.schema import alerts
 from monitor.store.sql import chunked, rows_by_key
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from monitor.errors import StoreError
+from monitor.domain.errors import StoreError
 from monitor.store import failures, sqlite_file
 
 if TYPE_CHECKING:

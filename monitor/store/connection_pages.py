@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Date, Select, String, and_, case, cast, func, literal, not_, or_, select
 
-from monitor.model import ProviderKind, Status
-from monitor.rules.lifetimes import SHORT_LIFETIME
-from monitor.store.connection_list import ConnectionRow, expiry, get_connections, public_id
+from monitor.domain import ProviderKind, Status
+from monitor.domain.rules.expiry import SHORT_LIFETIME
+from monitor.store.connection_queries import ConnectionRow, expiry, get_connections, public_id
 from monitor.store.schema import connections
 
 _c = connections.c

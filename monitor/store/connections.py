@@ -10,10 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
-from monitor.model import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
-from monitor.model.records import Record
+from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
+from monitor.domain.records import Record
 from monitor.store.bulk import insert_many, update_many
-from monitor.store.connection_list import (
+from monitor.store.connection_codec import decode_state, encode_change, encode_state
+from monitor.store.connection_queries import (
     ConnectionRow,
     count_by_status,
     find_connections,
@@ -21,7 +22,6 @@ from monitor.store.connection_list import (
     get_connections,
     list_connections,
 )
-from monitor.store.connection_rows import decode_state, encode_change, encode_state
 from monitor.store.schema import connections, sources
 from monitor.store.sql import chunked, next_ids
 from monitor.store.state_reader import load

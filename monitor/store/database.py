@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from monitor.errors import SchemaOutOfDate, StoreError, StoreUnavailable
+from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
 from monitor.store import engines, failures, revisions, sqlite_file
 
 P = ParamSpec("P")

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event, make
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from monitor.errors import StoreError
+from monitor.domain.errors import StoreError
 
 NO_DRIVER = "PostgreSQL needs its driver: pip install 'psycopg[binary]' where token-monitor is installed."
 APPLICATION = "token-monitor"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from monitor.errors import StoreError, StoreUnavailable
+from monitor.domain.errors import StoreError, StoreUnavailable
 
 # SQLite's primary result codes: busy, locked, no memory, read-only, interrupted, I/O error, full, cannot open.
 _PASSING_SQLITE = frozenset({5, 6, 7, 8, 9, 10, 13, 14})

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from monitor.model import HistoryEntry, HistoryKind
-from monitor.model.records import Record
+from monitor.domain import HistoryEntry, HistoryKind
+from monitor.domain.records import Record
 from monitor.store.bulk import insert_columns
 from monitor.store.schema import events
 from monitor.store.sql import chunked, raw_instant, rows_by_key

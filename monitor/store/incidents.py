@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from monitor.model import Ack, DeliveryState, Said
-from monitor.model.ids import fresh_id
-from monitor.model.records import Record
+from monitor.domain import Ack, DeliveryState, Said
+from monitor.domain.ids import fresh_id
+from monitor.domain.records import Record
 from monitor.store.bulk import Same, insert_columns, update_many
-from monitor.store.connection_rows import STATUS
+from monitor.store.connection_codec import STATUS
 from monitor.store.schema import connections, incidents
 from monitor.store.sql import change_by_key, chunked, raw_instant, rows_by_key
 from monitor.store.types import Seconds, instant_reader

@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, false, func, or_, select
 
-from monitor.model import HistoryEntry, HistoryKind, ProviderKind, Status, connection_id
+from monitor.domain import HistoryEntry, HistoryKind, ProviderKind, Status, connection_id
+from monitor.store.alert_codec import decode_alert
 from monitor.store.alerts import AlertRow
-from monitor.store.codec import decode_alert
-from monitor.store.connection_list import ConnectionRow, expiry, get_connections
+from monitor.store.connection_queries import ConnectionRow, expiry, get_connections
 from monitor.store.history import EventRow
 from monitor.store.schema import alerts, connections, events, sources
 from monitor.store.sql import chunked

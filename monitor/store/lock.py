@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sqlalchemy import URL
 
-from monitor.errors import StoreError, StoreHeld, StoreUnavailable
-from monitor.model import utc_text
+from monitor.domain import utc_text
+from monitor.domain.errors import StoreError, StoreHeld, StoreUnavailable
 from monitor.store import engines
 
 if TYPE_CHECKING:

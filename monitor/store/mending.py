@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
-from monitor.model import DeliveryState
+from monitor.domain import DeliveryState
 from monitor.store import incidents as open_incidents
 from monitor.store.bulk import update_many
 from monitor.store.schema import alerts, connections, deliveries, incidents

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.pool import NullPool
 
 import monitor
-from monitor.errors import SchemaOutOfDate, StoreError
+from monitor.domain.errors import SchemaOutOfDate, StoreError
 from monitor.store import engines, revisions
 
 _LOCK = 0x746F6B656D6967  # one advisory lock per database, held by whoever migrates

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, delete, func, select
 
-from monitor.model import PollOutcome
+from monitor.domain import PollOutcome
 from monitor.store.schema import polls
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
 
-from monitor.model import ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ProbeFinding, ProbeState, ProbeStatus
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
 

@@ -1,6 +1,6 @@
 """The tables, once, for SQLite and PostgreSQL. migrations/ builds exactly these; a test compares them.
 
-Texts rather than enum types hold the words of monitor.model, so that a new word needs no migration.
+Texts rather than enum types hold the words of monitor.domain, so that a new word needs no migration.
 A scope of None (the key's owner) is stored as the empty text, because uniqueness ignores NULL.
 The conditions of partial indexes are the same on both; they are named for SQLite only, because naming them for the other
 one too loads every PostgreSQL driver that SQLAlchemy knows, in every command.

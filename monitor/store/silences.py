@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from monitor.rules.silences import Silence
+from monitor.domain.rules.silences import Silence
 from monitor.store.schema import silences
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, update
 
-from monitor.model import ProviderKind, SourceStatus
+from monitor.domain import ProviderKind, SourceStatus
 from monitor.store.schema import connections, meta, sources
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitor.model import ConnectionState, LastError, ProbeState, Refresh, Snapshot, TokenState, Verdict
-from monitor.store.connection_rows import FINDING, PROBE, STATUS, WORD
+from monitor.domain import ConnectionState, LastError, ProbeState, Refresh, Snapshot, TokenState, Verdict
+from monitor.store.connection_codec import FINDING, PROBE, STATUS, WORD
 from monitor.store.sql import chunked, rows_by_key
 from monitor.store.types import instant_reader
 

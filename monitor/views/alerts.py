@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, Config
-from monitor.model import Ack, Alert, Event, Severity, utc_text
-from monitor.rules import routing
-from monitor.rules.quiet import quiet_until
+from monitor.domain import Ack, Alert, Event, Severity, utc_text
+from monitor.domain.rules import routing
+from monitor.domain.rules.quiet import quiet_until
 from monitor.store import alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
-from monitor.store.delivery_list import DeliveryRow, said_together
-from monitor.views.selection import Selection
+from monitor.store.deliveries import DeliveryRow, said_together
+from monitor.views.filters import Selection
 from monitor.views.silences import SilenceView, is_about
 
 

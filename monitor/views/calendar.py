@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import ProviderKind
-from monitor.rules.forecast import need_of
+from monitor.domain import ProviderKind
+from monitor.domain.rules.forecast import need_of
 from monitor.store import keyset, sources
 from monitor.store.keyset import Wanted
 from monitor.views.connections import Reader
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
 
 MOST = 1000
 """Entries of one calendar, the soonest ones: a calendar of more is of no use to anybody."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import utc_text
+from monitor.domain import utc_text
 from monitor.store import channel_states
 from monitor.store.channel_states import ChannelState
 

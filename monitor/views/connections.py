@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from monitor.config import Config, SourceConfig
-from monitor.model import ConnectionState, Snapshot, Status, utc_text
-from monitor.model.records import replace
-from monitor.rules import lifecycle, lifetimes
-from monitor.rules.context import Context
+from monitor.domain import ConnectionState, Snapshot, Status, utc_text
+from monitor.domain.records import replace
+from monitor.domain.rules import expiry, lifecycle
+from monitor.domain.rules.context import Context
 from monitor.store.connections import ConnectionRow
 from monitor.store.sources import SourceRow
 from monitor.views.quieted import Quieted
@@ -54,7 +54,7 @@ class ConnectionView:
     @property
     def expires_at(self) -> datetime | None:
         """The expiry that the verdict rests on, None without one."""
-        return self.row.state.token.expires_at or lifetimes.effective_expiry(self.snapshot)
+        return self.row.state.token.expires_at or expiry.effective_expiry(self.snapshot)
 
     @property
     def seconds_left(self) -> int | None:

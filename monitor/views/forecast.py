@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import utc_text
-from monitor.rules.forecast import Sitting, need_of, sittings_of
-from monitor.store import connection_list, sources
+from monitor.domain import utc_text
+from monitor.domain.rules.forecast import Sitting, need_of, sittings_of
+from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView, Reader
+from monitor.views.filters import Selection
 from monitor.views.quieted import Quieted
-from monitor.views.selection import Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +66,12 @@ def forecast(
     chosen = selection or Selection()
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
-    rows = connection_list.list_connections(
+    rows = connection_queries.list_connections(
         conn,
         source=chosen.source_names(config),
         platform=chosen.platforms,
         worst_first=False,
-        only=connection_list.needing_by(now, now + within),
+        only=connection_queries.needing_by(now, now + within),
     )
     views: dict[str, ConnectionView] = {}
     needs = []

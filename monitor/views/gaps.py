@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from monitor.model import HistoryEntry, HistoryKind, utc_text
-from monitor.rules import gaps
-from monitor.rules.gaps import Gap
+from monitor.domain import HistoryEntry, HistoryKind, utc_text
+from monitor.domain.rules import freshness
+from monitor.domain.rules.freshness import Gap
 from monitor.store import history, sources
 
 
@@ -38,7 +38,7 @@ def gap_entries(
                 old=utc_text(gap.began_at),
                 new=utc_text(gap.ended_at),
                 reason=gap.reason,
-                message=gaps.told(gap, until=at),
+                message=freshness.told(gap, until=at),
             )
 
 
@@ -46,14 +46,14 @@ def _over(entry: HistoryEntry) -> Gap | None:
     if entry.old is None:
         return None
     began_at = datetime.fromisoformat(entry.old).astimezone(UTC)
-    return Gap(began_at=began_at, ended_at=entry.at, reason=entry.reason or gaps.NOT_POLLED)
+    return Gap(began_at=began_at, ended_at=entry.at, reason=entry.reason or freshness.NOT_POLLED)
 
 
 def _lasting(conn: Connection, source: str, *, now: datetime, poll_every: timedelta | None) -> Iterator[Gap]:
     row = sources.find_source(conn, source)
     if row is None or poll_every is None or row.removed_at is not None:
         return
-    found = gaps.find_gap(
+    found = freshness.find_gap(
         last_success_at=row.last_success_at,
         last_poll_at=row.last_poll_at,
         failures=row.failures,

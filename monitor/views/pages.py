@@ -14,16 +14,16 @@ from urllib.parse import quote, unquote
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import Status, utc_text
+from monitor.domain import Status, utc_text
 from monitor.store import keyset, outbox, sources
 from monitor.store.keyset import Wanted
 from monitor.views.alerts import AlertView
 from monitor.views.channels import ChannelView, channel_views
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.events import EventView
+from monitor.views.filters import Selection
 from monitor.views.forecast import SittingView, forecast
+from monitor.views.history import EventView
 from monitor.views.quieted import Quieted
-from monitor.views.selection import Selection
 from monitor.views.shapes import Shaped, listing
 from monitor.views.sources import SourceView, source_views
 

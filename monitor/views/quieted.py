@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from monitor.model import Ack
-from monitor.rules import holds, silences
-from monitor.rules.silences import Silence
+from monitor.domain import Ack
+from monitor.domain.rules import silences, suppression
+from monitor.domain.rules.silences import Silence
 from monitor.store import acks
 from monitor.store import silences as stored_silences
 from monitor.store.connections import ConnectionRow
@@ -34,7 +34,7 @@ class Quieted:
 
     def acked(self, row: ConnectionRow) -> bool:
         """Whether an acknowledgement of it still stands."""
-        return row.id in self.acks and holds.ack_covers(self.acks[row.id], row.state, self.now)
+        return row.id in self.acks and suppression.ack_covers(self.acks[row.id], row.state, self.now)
 
     def silenced_until(self, row: ConnectionRow, labels: Mapping[str, str]) -> datetime | None:
         """The end of the silences that match it, None where there is none."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.rules.wording.times import span
+from monitor.domain.timefmt import span
 from monitor.views.connections import STALE_AFTER
 from monitor.views.sources import SourceView, source_views
 

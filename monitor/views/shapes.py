@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
-from monitor.model import utc_text
+from monitor.domain import utc_text
 
 
 class Shaped(Protocol):

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import Alert, utc_text
-from monitor.rules import silences as rules
-from monitor.rules.silences import Silence
+from monitor.domain import Alert, utc_text
+from monitor.domain.rules import silences as rules
+from monitor.domain.rules.silences import Silence
 from monitor.store import connections, silences
 
 

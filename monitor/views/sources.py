@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import Config, SourceConfig
-from monitor.model import ProviderKind, SourceStatus, utc_text
-from monitor.rules.context import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
-from monitor.rules.pacing import Round, full_round, poll_requests
-from monitor.rules.wording.times import span
-from monitor.store import connection_list, scopes, sources
+from monitor.domain import ProviderKind, SourceStatus, utc_text
+from monitor.domain.rules.context import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
+from monitor.domain.rules.pacing import Round, full_round, poll_requests
+from monitor.domain.timefmt import span
+from monitor.store import connection_queries, scopes, sources
 from monitor.store.sources import SourceRow
 from monitor.views.connections import STALE_AFTER
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
 
 OVERDUE_AFTER = timedelta(minutes=2)
 """How late a poll may be before people are told: the daemon is busy, or there is none."""
@@ -132,7 +132,7 @@ def source_views(
     if by_status:
         views = [view for view in views if chosen.takes_status(view.status)]
     if chosen.platforms is not None:
-        there = connection_list.sources_with(conn, chosen.platforms)
+        there = connection_queries.sources_with(conn, chosen.platforms)
         views = [view for view in views if view.name in there]
     return views
 

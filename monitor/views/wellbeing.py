@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.model import Status
+from monitor.domain import Status
 
 
 def how_they_are(summary: Mapping[Status, int]) -> str:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.model import Status
-from monitor.store import connection_list, connection_pages
+from monitor.domain import Status
+from monitor.store import connection_pages, connection_queries
 from monitor.store.connection_pages import Order, Wanted
 from monitor.store.connections import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
 
 MANY_MOVED = 2_000
 """Rows that time has moved and nobody has written down, above which reading every row is the quicker way."""
@@ -69,12 +69,12 @@ def find(
         platforms=chosen.platforms,
         statuses=None if chosen.statuses is None else [status for status in Status if status.value in chosen.statuses],
     )
-    rows = connection_list.list_connections(
+    rows = connection_queries.list_connections(
         conn,
         source=names,
         platform=chosen.platforms,
         worst_first=False,
-        only=connection_list.moved_by(reader.now),
+        only=connection_queries.moved_by(reader.now),
         limit=MANY_MOVED + 1,
     )
     moved = list(rows)
@@ -97,7 +97,7 @@ def _count_stored(
     for each in connection_pages.count_all(conn, wanted.sources):
         if chosen.takes_status(each.status) and (wanted.platforms is None or each.platform in wanted.platforms):
             counts.summary[each.status] += each.number
-    told = connection_list.count_told(conn, source=wanted.sources, platform=wanted.platforms, status=wanted.statuses)
+    told = connection_queries.count_told(conn, source=wanted.sources, platform=wanted.platforms, status=wanted.statuses)
     counts.stale = sum(each.number for each in told if reader.is_stale(each.source, missing=each.missing, told_at=each.at))
     for row in moved:
         stored = row.state.verdict.status
@@ -120,7 +120,7 @@ def _count_quiet(
     if not reader.quieted.acks and not reader.quieted.silences:
         return
     bad = [status for status in Status if status.needs_attention]
-    for row in connection_list.list_connections(
+    for row in connection_queries.list_connections(
         conn, source=wanted.sources, platform=wanted.platforms, status=bad, worst_first=False
     ):
         if row.id not in moved and chosen.takes_status(row.state.verdict.status):

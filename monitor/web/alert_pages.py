@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.errors import MonitorError, StoreError
-from monitor.model import DeliveryState, Event
-from monitor.rules.wording.names import clean
+from monitor.domain import DeliveryState, Event
+from monitor.domain.errors import MonitorError, StoreError
+from monitor.domain.text import clean
 from monitor.store import alert_pages, outbox, sources
 from monitor.store.alert_pages import WantedAlerts
 from monitor.views.alerts import AlertView, explain

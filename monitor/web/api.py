@@ -17,10 +17,10 @@ from monitor.views import pages
 from monitor.views.pages import Query
 from monitor.views.shapes import Shaped
 from monitor.views.silences import silence_views
-from monitor.web import changes, openapi, query
-from monitor.web.answers import Content, Handling, Resource, answer, json_content, nothing_here
+from monitor.web import api_params, api_writes, openapi
+from monitor.web.api_params import Given, Parameter
 from monitor.web.openapi import ROOT
-from monitor.web.query import Given, Parameter
+from monitor.web.responses import Content, Handling, Resource, answer, json_content, nothing_here
 from monitor.web.site import Site
 
 Build = Callable[[Connection, Config, Query, datetime, Given], Shaped]
@@ -35,28 +35,28 @@ class Listing:
 
 
 def _forecast(conn: Connection, config: Config, asked: Query, now: datetime, given: Given) -> Shaped:
-    return pages.forecast_page(conn, config, asked, now=now, within=timedelta(days=given.number(query.DAYS)))
+    return pages.forecast_page(conn, config, asked, now=now, within=timedelta(days=given.number(api_params.DAYS)))
 
 
 LISTS = {
     "connections": Listing(
-        query.CONNECTIONS, lambda conn, config, asked, now, _: pages.connection_page(conn, config, asked, now=now)
+        api_params.CONNECTIONS, lambda conn, config, asked, now, _: pages.connection_page(conn, config, asked, now=now)
     ),
-    "sources": Listing(query.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)),
-    "events": Listing(query.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
-    "alerts": Listing(query.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
-    "forecast": Listing(query.FORECAST, _forecast),
+    "sources": Listing(api_params.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)),
+    "events": Listing(api_params.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
+    "alerts": Listing(api_params.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
+    "forecast": Listing(api_params.FORECAST, _forecast),
 }
 
 
 def routes(site: Site) -> list[Route]:
     """The addresses of the API."""
-    silences = Resource(get=_silences(site), post=changes.silence(site))
+    silences = Resource(get=_silences(site), post=api_writes.silence(site))
     return [
         *(Route(f"{ROOT}/{name}", Resource(get=_lister(site, listing))) for name, listing in LISTS.items()),
-        Route(f"{ROOT}/acks", Resource(post=changes.ack(site))),
+        Route(f"{ROOT}/acks", Resource(post=api_writes.ack(site))),
         Route(f"{ROOT}/silences", silences),
-        Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=changes.unsilence(site))),
+        Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=api_writes.unsilence(site))),
         Route(f"{ROOT}/openapi.json", Resource(get=_document)),
         Route("/api/{rest:path}", Resource(get=nothing_here, post=nothing_here)),
     ]
@@ -87,11 +87,11 @@ def _silences(site: Site) -> Handling:
         now = site.clock.now()
         with site.store.read() as conn:
             found = silence_views(conn, now=now, everything=everything)
-        return json_content(changes.silence_list(found, now))
+        return json_content(api_writes.silence_list(found, now))
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, query.SILENCES)
-        return answer(request, await site.read(read, given.one(query.EVERYTHING.name) == "true"))
+        given = Given.read(request.query_params, api_params.SILENCES)
+        return answer(request, await site.read(read, given.one(api_params.EVERYTHING.name) == "true"))
 
     return respond
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.web import actions, alert_pages, api, connection_page, exposition, feeds, health, login, pages
+from monitor.web import alert_pages, api, connection_page, exposition, feeds, forms, health, login, pages
 from monitor.web.problems import problem
 from monitor.web.security import Gate
 from monitor.web.site import Site
@@ -19,7 +19,7 @@ def build_app(site: Site) -> ASGIApp:
         *pages.routes(site),
         *alert_pages.routes(site),
         *connection_page.routes(site),
-        *actions.routes(site),
+        *forms.routes(site),
         *login.routes(site),
         *api.routes(site),
         *feeds.routes(site),

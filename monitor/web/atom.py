@@ -9,11 +9,11 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET  # nosec B405
 
 from monitor import __version__
-from monitor.model import Alert, utc_text
-from monitor.rules.wording import Dispatch
-from monitor.rules.wording.items import item_of
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import zone
+from monitor.domain import Alert, utc_text
+from monitor.domain.text import clean
+from monitor.domain.timefmt import zone
+from monitor.notify.messages import Dispatch
+from monitor.notify.messages.alert_text import item_of
 
 MEDIA_TYPE = "application/atom+xml"
 ENTRIES = 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from monitor.model import Status
-from monitor.rules.wording.names import clean
-from monitor.views.overview import Standing
+from monitor.domain import Status
+from monitor.domain.text import clean
+from monitor.views.status import Standing
 
 MEDIA_TYPE = "image/svg+xml"
 _LONGEST = 40

@@ -12,10 +12,10 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from monitor import __version__
-from monitor.model import Status
-from monitor.rules.advice import PROVIDER_NAMES, advice
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import moment, span, zone
+from monitor.domain import Status
+from monitor.domain.rules.advice import PROVIDER_NAMES, advice
+from monitor.domain.text import clean
+from monitor.domain.timefmt import moment, span, zone
 from monitor.views.calendar import Expiry
 
 if TYPE_CHECKING:

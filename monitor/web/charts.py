@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from monitor.model import HistoryEntry, HistoryKind, Status
-from monitor.rules.forecast import SITTING
+from monitor.domain import HistoryEntry, HistoryKind, Status
+from monitor.domain.rules.forecast import SITTING
 from monitor.store.connection_pages import Coming
 
 TIMELINE_DAYS = 90

@@ -12,15 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.errors import MonitorError
-from monitor.model import HistoryKind
-from monitor.rules import lifetimes, silences
-from monitor.rules.advice import advice
+from monitor.domain import HistoryKind
+from monitor.domain.errors import MonitorError
+from monitor.domain.rules import expiry, silences
+from monitor.domain.rules.advice import advice
 from monitor.store import alerts, connection_pages, incidents, outbox, sources
 from monitor.store.connections import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.events import event_views
+from monitor.views.history import event_views
 from monitor.views.quieted import Quieted
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
@@ -83,7 +83,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
     entries = [event.entry for event in events]
     drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
     policy = settings.policy_for(view.snapshot.platform) if settings else config.policy
-    window = lifetimes.window_of(policy, lifetimes.lifetime_of(view.snapshot, view.row.state.token.issued_at))
+    window = expiry.window_of(policy, expiry.lifetime_of(view.snapshot, view.row.state.token.issued_at))
     incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
     return {
         "view": view,

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.errors import StoreError
-from monitor.metrics import TEXT_FORMAT, render
-from monitor.views.figures import families
-from monitor.web.answers import Resource
+from monitor.domain.errors import StoreError
+from monitor.telemetry.metrics import TEXT_FORMAT, render
+from monitor.views.metrics import families
+from monitor.web.responses import Resource
 from monitor.web.site import Site
 
 log = structlog.get_logger(__name__)

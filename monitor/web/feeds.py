@@ -10,22 +10,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.model import Severity, Status
+from monitor.domain import Severity, Status
 from monitor.store import keyset, sources
 from monitor.store.keyset import Wanted
 from monitor.views import pages
 from monitor.views.calendar import coming_expiries
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.overview import Standing
 from monitor.views.pages import ConnectionPage, Query
-from monitor.web import atom, badge, query
-from monitor.web.answers import Content, Handling, Resource, answer, has_it, tag_of, text_content
-from monitor.web.query import Given
+from monitor.views.status import Standing
+from monitor.web import api_params, atom, badge
+from monitor.web.api_params import Given
+from monitor.web.responses import Content, Handling, Resource, answer, has_it, tag_of, text_content
 from monitor.web.site import Site
 
 SIGNATURE = "sig"
 """The parameter that opens a feed without a login; the gate looks at it."""
-_PLACES = (query.SOURCE, query.PLATFORM, query.LABEL)
+_PLACES = (api_params.SOURCE, api_params.PLATFORM, api_params.LABEL)
 
 
 def routes(site: Site) -> list[Route]:
@@ -79,7 +79,7 @@ def _feed(site: Site) -> Handling:
 def _badge(site: Site) -> Handling:
     def read(given: Given) -> tuple[Content, int]:
         config, now = site.config(), site.clock.now()
-        wanted = given.one(query.CONNECTION.name)
+        wanted = given.one(api_params.CONNECTION.name)
         with site.store.read() as conn:
             if wanted is not None:
                 view = _exactly(conn, config, wanted, now)
@@ -91,7 +91,7 @@ def _badge(site: Site) -> Handling:
         return _picture("social accounts", word, badge.standing_colour(standing)), 200
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, (*_PLACES, query.CONNECTION), ignored=(SIGNATURE,))
+        given = Given.read(request.query_params, (*_PLACES, api_params.CONNECTION), ignored=(SIGNATURE,))
         content, status = await site.read(read, given)
         response = answer(request, content)
         response.status_code = response.status_code if status == 200 else status

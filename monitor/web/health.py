@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.errors import StoreError
+from monitor.domain.errors import StoreError
 from monitor.views.readiness import late_sources
-from monitor.web.access import visit_of
-from monitor.web.answers import Resource
+from monitor.web.auth import visit_of
+from monitor.web.responses import Resource
 from monitor.web.site import Site
 
 ANSWER_WITHIN = 5.0

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from monitor.clock import Clock
 from monitor.config import Config
+from monitor.domain.clock import Clock
 from monitor.store import Store
 from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site
 
 if TYPE_CHECKING:
-    from monitor.metrics import Metrics
-    from monitor.progress import Progress
+    from monitor.telemetry.metrics import Metrics
+    from monitor.telemetry.progress import Progress
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from monitor.web.access import SESSION_LASTS, STATIC, visit_of
+from monitor.web.auth import SESSION_LASTS, STATIC, visit_of
 from monitor.web.rendering import bare, static_files
 from monitor.web.security import cookie_header, cookie_name
 from monitor.web.site import Site

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from monitor import __version__
-from monitor.web import query
-from monitor.web.answers import JSON
-from monitor.web.query import Parameter
+from monitor.web import api_params
+from monitor.web.api_params import Parameter
+from monitor.web.responses import JSON
 from monitor.web.schemas import SCHEMAS, ref
 
 ROOT = "/api/v1"
@@ -33,12 +33,12 @@ _PROBLEMS = {
 }
 _ALWAYS = (400, 401, 405, 421, 503)
 _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
-    "connections": ("Connections, in the order in which they appeared.", query.CONNECTIONS, "ConnectionPage"),
-    "sources": ("Sources by name, and how the channels do.", query.SOURCES, "SourcePage"),
-    "events": ("What happened, newest first.", query.EVENTS, "EventPage"),
-    "alerts": ("Alerts with their deliveries, newest first.", query.ALERTS, "AlertPage"),
-    "forecast": ("What will need a person, in sittings, the most urgent first.", query.FORECAST, "ForecastPage"),
-    "silences": ("Silences that are in force or will be, the oldest first.", query.SILENCES, "SilenceList"),
+    "connections": ("Connections, in the order in which they appeared.", api_params.CONNECTIONS, "ConnectionPage"),
+    "sources": ("Sources by name, and how the channels do.", api_params.SOURCES, "SourcePage"),
+    "events": ("What happened, newest first.", api_params.EVENTS, "EventPage"),
+    "alerts": ("Alerts with their deliveries, newest first.", api_params.ALERTS, "AlertPage"),
+    "forecast": ("What will need a person, in sittings, the most urgent first.", api_params.FORECAST, "ForecastPage"),
+    "silences": ("Silences that are in force or will be, the oldest first.", api_params.SILENCES, "SilenceList"),
 }
 
 

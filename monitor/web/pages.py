@@ -12,13 +12,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.model import Severity
-from monitor.rules.advice import source_advice
+from monitor.domain import Severity
+from monitor.domain.rules.advice import source_advice
 from monitor.store import outbox, polls, scopes
 from monitor.views.channels import channel_views
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import source_views
-from monitor.web import notices, overview
+from monitor.web import notices, status_page
 from monitor.web.rendering import page
 from monitor.web.site import Site
 
@@ -55,12 +55,12 @@ async def show(
 
 def routes(site: Site) -> list[Route]:
     """Status, sources, silences."""
-    kept = overview.Kept()
+    kept = status_page.Kept()
 
     async def status(request: Request) -> Response:
         now = site.clock.now()
         return await show(
-            site, request, "status.html", lambda conn, config: overview.build(conn, config, now, request.query_params, kept)
+            site, request, "status.html", lambda conn, config: status_page.build(conn, config, now, request.query_params, kept)
         )
 
     async def sources(request: Request) -> Response:

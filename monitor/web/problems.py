@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
-from monitor.logs import redact
+from monitor.telemetry.logs import redact
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -17,11 +17,11 @@ from starlette.responses import HTMLResponse
 
 from monitor import __version__
 from monitor.config import Config
-from monitor.model import utc_text
-from monitor.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES
-from monitor.rules.wording.names import clean
-from monitor.rules.wording.times import moment, relative, span, zone
-from monitor.web.access import STATIC, visit_of
+from monitor.domain import utc_text
+from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES
+from monitor.domain.text import clean
+from monitor.domain.timefmt import moment, relative, span, zone
+from monitor.web.auth import STATIC, visit_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request

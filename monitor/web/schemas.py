@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
-from monitor.model import DeliveryState, Event, HistoryKind, ProbeStatus, ProviderKind, Severity, SourceStatus, Status
+from monitor.domain import DeliveryState, Event, HistoryKind, ProbeStatus, ProviderKind, Severity, SourceStatus, Status
 
 Schema = dict[str, Any]
 

@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Config
-from monitor.errors import MonitorError, StoreError
-from monitor.web.access import FEEDS, OPEN, STATIC, Access, Session, Visit, remember_visit
+from monitor.domain.errors import MonitorError, StoreError
+from monitor.web.auth import FEEDS, OPEN, STATIC, Access, Session, Visit, remember_visit
 from monitor.web.problems import problem
 from monitor.web.site import Site
 

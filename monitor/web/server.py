@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from monitor.errors import MonitorError
+from monitor.domain.errors import MonitorError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

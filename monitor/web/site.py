@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from monitor.clock import Clock
 from monitor.config import Config
+from monitor.domain.clock import Clock
 from monitor.store import Store
 
 if TYPE_CHECKING:
-    from monitor.metrics import Metrics
-    from monitor.progress import Progress
+    from monitor.telemetry.metrics import Metrics
+    from monitor.telemetry.progress import Progress
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from monitor.store import connections, open_store
 from monitor.store.lock import DaemonLock
 from tests import canary

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.model import Ack, Alert, Event, Said, Severity, Status
-from monitor.model.records import replace
-from monitor.notifier import removed
-from monitor.rules.silences import Silence
+from monitor.domain import Ack, Alert, Event, Said, Severity, Status
+from monitor.domain.records import replace
+from monitor.domain.rules.silences import Silence
+from monitor.notify import removed
 from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
 from monitor.store.incidents import Incident
 from tests.command_line import Done, make_world, real_now, token_monitor, write_config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.model import HistoryEntry, HistoryKind, SourceStatus, Status, utc_text
+from monitor.domain import HistoryEntry, HistoryKind, SourceStatus, Status, utc_text
 from monitor.store import Store, alerts, history, open_store, outbox, retention
 from monitor.store.schema import connections
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config

@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 
 from monitor.cli.commands import PARTS, command_line
-from monitor.model import DeliveryState, HistoryEntry, HistoryKind, Status
+from monitor.domain import DeliveryState, HistoryEntry, HistoryKind, Status
 from monitor.store import Store, alerts, history, open_store, outbox
 from monitor.store.lock import DaemonLock
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from monitor.demo.connection import ProbeScript
 from monitor.demo.receivers import Reply
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow

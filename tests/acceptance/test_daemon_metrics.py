@@ -12,7 +12,7 @@ import pytest
 
 from monitor.demo.receivers import Reply
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests import promtext
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.promtext import Read

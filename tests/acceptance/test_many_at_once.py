@@ -17,7 +17,7 @@ from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.source import Trouble
 from monitor.demo.threads import in_thread
 from monitor.demo.world import World
-from monitor.rules.wording import MOST_PARTS
+from monitor.notify.messages import MOST_PARTS
 from tests.acceptance.daemon import PATIENCE, eventually, setting
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from monitor.demo.receivers import Reply
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow

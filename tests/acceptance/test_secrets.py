@@ -30,7 +30,7 @@ from monitor.demo.server import ThreadedWorld, WorldServer
 from monitor.demo.source import Trouble
 from monitor.demo.threads import in_thread
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests import canary, postgres
 from tests.acceptance.daemon import Setting, eventually
 from tests.acceptance.test_web_daemon import free_port

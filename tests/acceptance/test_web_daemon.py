@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests import canary
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
 
@@ -112,7 +112,7 @@ def test_off_listens_nowhere(one: Setting, port: int) -> None:
 
 def test_a_daemon_without_a_page_loads_no_web_framework() -> None:
     heavy = ("starlette", "uvicorn", "prometheus_client", "icalendar")
-    code = f"import sys, monitor.app; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, monitor.daemon.app; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -14,7 +14,7 @@ import pytest
 
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

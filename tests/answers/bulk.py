@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from monitor.errors import ProviderError
-from monitor.model import ConnectionState, Policy, PollReport, ProbeAnswer, ProviderKind, ScopeReport
-from monitor.rules import lifecycle, probes
-from monitor.rules.context import Context
-from monitor.rules.fingerprint import fingerprint
+from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ProviderKind, ScopeReport
+from monitor.domain.errors import ProviderError
+from monitor.domain.rules import lifecycle, probes
+from monitor.domain.rules.context import Context
+from monitor.domain.rules.fingerprint import fingerprint
 from tests.answers import generator, oracle
 from tests.answers.case import Scene
 from tests.answers.generator import Payload

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from monitor.model import PollOutcome, ProbeFinding, ProviderKind
+from monitor.domain import PollOutcome, ProbeFinding, ProviderKind
 from tests.contract.loopback import Request, Response, Writer
 from tests.factories import NOW
 

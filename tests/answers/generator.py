@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.answers.case import POSTBREEZE, POSTPEER, TWINS, Scene, date
 from tests.answers.told import Raw
 

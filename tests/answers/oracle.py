@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ProviderKind, Status
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ProviderKind, Status
 from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS
 from tests.answers.generator import Payload
 from tests.answers.told import Raw

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 WORDS = ["valid", "expiring_soon", "expired", "unknown", "brand_new"]
 

@@ -16,20 +16,20 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Connection, select
 
-from monitor import alignment
 from monitor.config import SourceConfig, load
-from monitor.errors import ProviderError
-from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Status
-from monitor.poller import Poll, record_poll
-from monitor.prober.asking import Probed
-from monitor.prober.planning import Batch
-from monitor.prober.recording import record_probes
-from monitor.provider import Provider
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Status
+from monitor.domain.errors import ProviderError
+from monitor.domain.rules import probes
+from monitor.engine import config_sync
+from monitor.engine.asking import Probed
+from monitor.engine.poller import Poll, record_poll
+from monitor.engine.probe_runner import Batch
+from monitor.engine.recording import Recorded
+from monitor.engine.recording.probes import record_probes
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
-from monitor.recorder import Recorded
-from monitor.rules import probes
-from monitor.store import Store, connection_list, schema
-from monitor.store.connection_list import ConnectionRow
+from monitor.providers.base import Provider
+from monitor.store import Store, connection_queries, schema
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.probes import Target
 from tests.answers.case import CAST, STATING, Case, ProbeCase, Scene
 from tests.contract import loopback
@@ -65,7 +65,7 @@ def template(store: Store, folder: Path) -> dict[tuple[ProviderKind, bool], Sour
     path.write_text("".join(_source_text(scene) for scene in scenes()), encoding="utf-8")
     config = load(path, {"HOME": str(folder)}).config
     with store.write() as conn:
-        alignment.align(conn, config, NOW)
+        config_sync.align(conn, config, NOW)
     return {(scene.kind, scene.well): source for scene, source in zip(scenes(), config.sources, strict=True)}
 
 
@@ -146,7 +146,7 @@ class _Narrowed(HttpSessions):
 
 
 def _rows(conn: Connection, source: str) -> list[ConnectionRow]:
-    return list(connection_list.list_connections(conn, source=source))
+    return list(connection_queries.list_connections(conn, source=source))
 
 
 def _answer(case: Case | ProbeCase, scene: Scene, request: Request, elsewhere: Server) -> Response:

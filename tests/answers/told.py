@@ -8,14 +8,14 @@ from functools import partial
 
 import httpx
 
-from monitor.model import ProviderKind
-from monitor.provider import Provider
+from monitor.domain import ProviderKind
 from monitor.providers import Budget, HttpSessions, Limits, bodies, http
 from monitor.providers.api import Api, KeyHeader, Reply
+from monitor.providers.base import Provider
 from monitor.providers.http import Answer, Bounds
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
-from monitor.providers.postpost import PostPost
+from monitor.providers.postpost.client import PostPost
 from tests.contract.loopback import Source
 from tests.factories import NOW
 from tests.fakes import ManualClock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from monitor.model import Status
+from monitor.domain import Status
 from monitor.store import Store, connections, incidents, silences
 from tests import canary
 from tests.browser.conftest import Visitor, violations

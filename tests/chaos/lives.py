@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from monitor.store import Store
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
 from tests.chaos.oracle import Findings, judge, settled, wrong_states

@@ -91,7 +91,7 @@ def _compare_transitions(events: Iterable[object], alerts: Iterable[object], fou
 def _to_be_said(changes: list[str], said: list[str]) -> list[str]:
     """Without what is deliberately not said: a revoked token that the platform takes again is `expired` until the next list.
 
-    That lasts from a probe to the next poll and ends as recovered (`monitor/rules/alerting.py`, `_list_lags_behind`).
+    That lasts from a probe to the next poll and ends as recovered (`monitor/domain/rules/alerting.py`, `_list_lags_behind`).
     """
     words = [each.rpartition(" ")[2] for each in changes]
     kept = []

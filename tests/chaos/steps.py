@@ -1,7 +1,8 @@
 """The steps of a cycle, found in the running program: every transaction it commits, and every message it sends.
 
 A step is named after the function that did it, so that none is forgotten when the program grows:
-"monitor.poller:_record:1" is right before the first commit of Poller._record, "monitor.poller:_record:1:after" right after it.
+"monitor.engine.poller:_record:1" is right before the first commit of Poller._record,
+"monitor.engine.poller:_record:1:after" right after it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitor.channels import Channel
+from monitor.notify.apprise import Channel
 from monitor.store import Store
 
 LIST = "list="
@@ -68,7 +69,7 @@ def _watch_sends(reached: Callable[[str], None], seen: Counter[str]) -> None:
 
     def send(self: Channel, *arguments: Any, **named: Any) -> Any:
         seen["send"] += 1
-        name = f"monitor.channels:send:{seen['send']}"
+        name = f"monitor.notify.apprise:send:{seen['send']}"
         reached(name)
         answer = plain(self, *arguments, **named)
         reached(f"{name}:after")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from monitor.store import Store
 from tests import postgres
 from tests.acceptance.daemon import ROOT, Setting, setting

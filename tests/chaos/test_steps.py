@@ -27,7 +27,7 @@ def test_P03_killed_between_any_two_steps_the_next_cycle_loses_nothing(tmp_path:
         names = listed.read_text("utf-8").split()
         for part in ("together", "prober", "timekeeper", "notifier"):  # polls are written together
             assert any(part in name for name in names), names
-        assert "monitor.channels:send:1:after" in names
+        assert "monitor.notify.apprise:send:1:after" in names
         for name in names:
             cycle.put_back()
             assert zygote.check(name) == -signal.SIGKILL, name

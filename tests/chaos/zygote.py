@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from monitor import app
 from monitor.config import load
+from monitor.daemon import app
 from tests.chaos import steps
 
 

@@ -14,9 +14,9 @@ from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from monitor.model import ProviderKind
-from monitor.provider import Provider
+from monitor.domain import ProviderKind
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.providers.base import Provider
 from tests import canary
 from tests.fakes import ManualClock
 

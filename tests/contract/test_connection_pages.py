@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.model import ConnectionLink, PollOutcome, PollReport, ProviderKind
+from monitor.domain import ConnectionLink, PollOutcome, PollReport, ProviderKind
 from tests import canary
 from tests.contract.loopback import Request, Response, as_json, connected, running, source
 from tests.fakes import ManualClock

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from monitor.errors import ConfigError, ProviderError
-from monitor.model import PollOutcome, PollReport, ProviderKind
-from monitor.provider import Provider
+from monitor.domain import PollOutcome, PollReport, ProviderKind
+from monitor.domain.errors import ConfigError, ProviderError
+from monitor.providers.base import Provider
 from monitor.providers.http import tls_context
 from tests import canary
 from tests.contract.loopback import KEY, Request, Response, Secret, Server, as_json, connected, running, source, wire

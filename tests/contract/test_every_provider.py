@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from monitor.errors import ProviderRateLimited
-from monitor.model import PollOutcome, PollReport, ProviderKind, Word
+from monitor.domain import PollOutcome, PollReport, ProviderKind, Word
+from monitor.domain.errors import ProviderRateLimited
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
 from tests import canary
 from tests.contract.loopback import (

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor import errors
-from monitor.model import PollOutcome, PollReport, ProviderKind, Refresh, ScopeReport, Word
+from monitor.domain import PollOutcome, PollReport, ProviderKind, Refresh, ScopeReport, Word, errors
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.fakes import ManualClock
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.model import PollOutcome, PollReport, ProviderKind, Word
+from monitor.domain import PollOutcome, PollReport, ProviderKind, Word
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.fakes import ManualClock
 

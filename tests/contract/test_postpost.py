@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor import errors
-from monitor.model import LastError, PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Snapshot, Word
+from monitor.domain import LastError, PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Snapshot, Word, errors
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.fakes import ManualClock
 

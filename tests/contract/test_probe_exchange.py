@@ -15,8 +15,14 @@ from typing import Any
 import pytest
 import trustme
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid, ProviderRateLimited, ProviderUnauthorized, ProviderUnreachable
-from monitor.model import ProbeAnswer, ProviderKind
+from monitor.domain import ProbeAnswer, ProviderKind
+from monitor.domain.errors import (
+    ProviderError,
+    ProviderPayloadInvalid,
+    ProviderRateLimited,
+    ProviderUnauthorized,
+    ProviderUnreachable,
+)
 from monitor.providers.settings import Limits
 from tests import canary
 from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire

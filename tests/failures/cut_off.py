@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.model import Event, PollOutcome, ProviderKind
+from monitor.domain import Event, PollOutcome, ProviderKind
 from monitor.store import Store, alerts, polls
 from tests.acceptance.daemon import Setting, eventually, setting
 

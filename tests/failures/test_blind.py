@@ -13,7 +13,7 @@ import pytest
 
 from monitor.demo.receivers import Reply
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from monitor.store import Store, alerts
 from tests import postgres
 from tests.acceptance.daemon import Setting, eventually, setting

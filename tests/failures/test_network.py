@@ -18,8 +18,8 @@ PROGRAM = """
 import asyncio, json
 from monitor.providers import HttpSessions, build_provider
 from monitor.providers.settings import Limits
-from monitor.clock import SystemClock
-from monitor.model import ProviderKind
+from monitor.domain.clock import SystemClock
+from monitor.domain import ProviderKind
 from tests.contract.loopback import Source
 
 SOURCE = Source(provider=ProviderKind.POSTPOST, base_url="http://127.0.0.1:9/api/v1")

@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.providers import bodies, payload
 from monitor.providers.retry_after import LONGEST, SHORTEST, http_date, retry_after
 from tests.answers import bulk, corpus, generator

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from starlette.datastructures import QueryParams
 
-from monitor import alignment
 from monitor.config import load
+from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.views import pages
-from monitor.web import query
-from monitor.web.query import Given, Refusal
+from monitor.web import api_params
+from monitor.web.api_params import Given, Refusal
 from tests.factories import NOW
 from tests.fuzz.target import Target, must
 
@@ -37,15 +37,15 @@ _STORE = _opened()
 atexit.register(_STORE.close)
 _CONFIG = load(Path(_FOLDER.name) / "config.toml", {"HOME": _FOLDER.name}).config
 with _STORE.write() as _conn:
-    alignment.align(_conn, _CONFIG, NOW)
+    config_sync.align(_conn, _CONFIG, NOW)
 
 _LISTS = (
-    (query.CONNECTIONS, pages.connection_page),
-    (query.SOURCES, pages.source_page),
-    (query.EVENTS, pages.event_page),
-    (query.ALERTS, pages.alert_page),
+    (api_params.CONNECTIONS, pages.connection_page),
+    (api_params.SOURCES, pages.source_page),
+    (api_params.EVENTS, pages.event_page),
+    (api_params.ALERTS, pages.alert_page),
     (
-        query.FORECAST,
+        api_params.FORECAST,
         lambda conn, config, wanted, *, now: pages.forecast_page(conn, config, wanted, now=now, within=timedelta(30)),
     ),
 )

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from monitor.channels.hiding import UrlHider
 from monitor.config import load, urls
 from monitor.config.durations import LONGEST, format_duration, parse_duration
-from monitor.config.lookup import UnusableError
-from monitor.config.tomltext import toml_value
-from monitor.errors import ConfigError
+from monitor.config.formatting import toml_value
+from monitor.config.secrets import UnusableError
+from monitor.domain.errors import ConfigError
+from monitor.notify.apprise.redaction import UrlHider
 from tests.fuzz.target import Target, must
 
 _EXAMPLES = Path(__file__).parent.parent / "data" / "config"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from monitor import templates
 from monitor.config.templates import TemplatePair
-from monitor.model import Event
-from monitor.providers import text as provider_text
-from monitor.rules import dates, platforms
-from monitor.rules.wording import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render
-from monitor.templates import TemplateProblem
+from monitor.domain import Event
+from monitor.domain import text_part as provider_text
+from monitor.domain.rules import dates, platforms
+from monitor.notify.messages import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render, templates
+from monitor.notify.messages.templates import TemplateProblem
 from tests.answers.corpus import dates as written_dates
 from tests.factories import NOW, make_alert
 from tests.fuzz.target import Target, must

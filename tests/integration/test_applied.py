@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from monitor import alignment, applied
 from monitor.config import Config, load
+from monitor.daemon.scheduler import Work
 from monitor.demo.world import World
-from monitor.model import HistoryKind, ProviderKind
-from monitor.rules.silences import Silence
-from monitor.scheduler import Work
+from monitor.domain import HistoryKind, ProviderKind
+from monitor.domain.rules.silences import Silence
+from monitor.engine import applied_config, config_sync
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
 from monitor.store.schema import deliveries, metadata
 from tests import canary
@@ -35,11 +35,13 @@ def read(folder: Path, text: str) -> Config:
 def changes(store: Store, folder: Path, now: datetime, new: str) -> list[tuple[str, str, str | None, str | None]]:
     """What the new text would change, once CONFIG is in force."""
     with store.write() as conn:
-        applied.remember(conn, read(folder, CONFIG), now)
+        applied_config.remember(conn, read(folder, CONFIG), now)
     with store.read() as conn:
-        before = applied.recall(conn)
+        before = applied_config.recall(conn)
         assert before is not None
-        return [(each.path, each.kind, each.old, each.new) for each in applied.differences(conn, before, read(folder, new))]
+        return [
+            (each.path, each.kind, each.old, each.new) for each in applied_config.differences(conn, before, read(folder, new))
+        ]
 
 
 OPS = f'name = "ops"\nurl = "{OPS_URL}"'
@@ -93,7 +95,7 @@ def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> N
         kept = " ".join(str(row) for table in metadata.sorted_tables for row in conn.execute(select(table)))
     canary.assert_absent(kept, "the database")
     with store.read() as conn:
-        before = applied.recall(conn)
+        before = applied_config.recall(conn)
     assert before is not None
     digests = {path: len(digest) for path, digest in before.secrets.items()}
     assert digests["channels.ops.url"] == 4, "two bytes: too few to find a password by trying"
@@ -105,8 +107,8 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
         with Store(f"sqlite:///{tmp_path / name}.db") as store:
             store.upgrade()
             with store.write() as conn:
-                applied.remember(conn, read(tmp_path, CONFIG), now)
-                kept.append(applied.recall(conn))
+                applied_config.remember(conn, read(tmp_path, CONFIG), now)
+                kept.append(applied_config.recall(conn))
     first, second = kept
     assert first is not None
     assert second is not None
@@ -116,11 +118,13 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
 
 def test_how_the_last_reload_went_is_remembered(store: Store, now: datetime) -> None:
     with store.write() as conn:
-        assert applied.last_reload(conn) is None
-        applied.note_reload(conn, now, problem="config.toml: sources[0].name is missing.")
-        assert applied.last_reload(conn) == applied.LastReload(at=now, problem="config.toml: sources[0].name is missing.")
-        applied.note_reload(conn, now + DAY, problem=None)
-        assert applied.last_reload(conn) == applied.LastReload(at=now + DAY, problem=None)
+        assert applied_config.last_reload(conn) is None
+        applied_config.note_reload(conn, now, problem="config.toml: sources[0].name is missing.")
+        assert applied_config.last_reload(conn) == applied_config.LastReload(
+            at=now, problem="config.toml: sources[0].name is missing."
+        )
+        applied_config.note_reload(conn, now + DAY, problem=None)
+        assert applied_config.last_reload(conn) == applied_config.LastReload(at=now + DAY, problem=None)
 
 
 def agency(clock: ManualClock) -> World:
@@ -144,7 +148,7 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
         clock.advance(DAY)
         config = read(tmp_path, text.replace("{", "{{").replace("}", "}}"))
         with store.write() as conn:
-            alignment.align(conn, config, clock.now())
+            config_sync.align(conn, config, clock.now())
         with store.read() as conn:
             assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["bureau"]
             rows = {row.public_id: row for row in connections.list_connections(conn)}
@@ -170,11 +174,11 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
 
 def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: datetime, tmp_path: Path) -> None:
     with store.write() as conn:
-        alignment.align(conn, read(tmp_path, CONFIG), now)
+        config_sync.align(conn, read(tmp_path, CONFIG), now)
         alerts.add_alerts(conn, [(make_alert(), None, None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
         channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
-        alignment.align(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
+        config_sync.align(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
         assert set(conn.scalars(select(deliveries.c.channel))) == {"people"}
         assert set(channel_states.all_states(conn)) == {"people"}
 
@@ -183,10 +187,10 @@ def test_a_removed_source_leaves_every_list_without_an_alert_and_keeps_its_histo
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     with store.write() as conn:
-        alignment.align(conn, read(tmp_path, CONFIG), clock.now())
+        config_sync.align(conn, read(tmp_path, CONFIG), clock.now())
         conn.execute(text("UPDATE sources SET status = 'failing' WHERE name = 'agency'"))
         only = CONFIG[: CONFIG.index("[[sources]]")] + CONFIG[CONFIG.index('[[sources]]\nname = "studio"') :]
-        alignment.align(conn, read(tmp_path, only), clock.now())
+        config_sync.align(conn, read(tmp_path, only), clock.now())
         assert [row.name for row in sources.all_sources(conn)] == ["studio"]
         assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["agency", "studio"]
         assert outbox.pending_counts(conn) == {}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from monitor.blindness import Blindness, patience
 from monitor.config import ChannelConfig
-from monitor.model import Event
-from monitor.notifier import Notifier
+from monitor.daemon.database_outage import Blindness, patience
+from monitor.domain import Event
+from monitor.notify import Notifier
 from monitor.store import Store, alerts, outbox
 from tests.delivering import QUICK, channel
 from tests.fakes import ManualClock

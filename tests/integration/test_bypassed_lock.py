@@ -9,14 +9,14 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from monitor.demo.world import World
-from monitor.errors import StoreError
-from monitor.model import ProviderKind
-from monitor.notifier import Notifier
-from monitor.poller import Poller
-from monitor.recorder import Recorded
+from monitor.domain import ProviderKind
+from monitor.domain.errors import StoreError
+from monitor.engine.poller import Poller
+from monitor.engine.recording import Recorded
+from monitor.engine.time_changes import Timekeeper
+from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import alerts, events
-from monitor.timekeeper import Timekeeper
 from tests.cycle import running
 from tests.delivering import QUICK, channel, numbered, queue, states, until
 from tests.fakes import ManualClock

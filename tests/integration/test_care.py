@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
-from monitor.errors import StoreError
+from monitor.domain.errors import StoreError
 from monitor.store import Store, backup, meta, migrate, outbox, retention, revisions, sqlite_file
 from monitor.store.engines import parse_url
 from monitor.store.schema import attempts

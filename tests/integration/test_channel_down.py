@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.notifier import DeliverySettings, Notifier
-from monitor.progress import Progress
+from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store
 from monitor.store.outbox import DeliveryRow, deliveries_of_many
+from monitor.telemetry.progress import Progress
 from tests.delivering import HOUR, SECOND, channel, named, numbered, queue, running, states, until
 from tests.fakes import ManualClock
 from tests.receivers import Received, Reply, WebhookReceiver

@@ -13,9 +13,9 @@ from tests.command_line import ROOT, environment
 
 VERIFY = """
 import json, sys
-from monitor.channels import Channel
+from monitor.notify.apprise import Channel
 from monitor.config import Secret
-from monitor.errors import ConfigError
+from monitor.domain.errors import ConfigError
 found = []
 for url in sys.argv[1:]:
     try:
@@ -31,7 +31,7 @@ CLAIMS = """
 import json
 from pathlib import Path
 from apprise.manager_plugins import NotificationManager
-from monitor.channels.plugins import modules_by_schema
+from monitor.notify.apprise.services import modules_by_schema
 manager = NotificationManager()
 claimed = modules_by_schema(Path(manager.module_path))
 manager.load_modules()

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.model import Alert, Event
-from monitor.recorder.outgoing import Spoken
-from monitor.recorder.outgoing import queue as record
+from monitor.domain import Alert, Event
+from monitor.engine.recording.queueing import Spoken
+from monitor.engine.recording.queueing import queue as record
 from monitor.store import Store, alerts, channel_states, incidents, outbox
 from tests.delivering import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
 from tests.factories import NOW

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from monitor import logs
-from monitor.channels import Channel
-from monitor.channels.answers import parse_retry_after
 from monitor.config import Secret
-from monitor.errors import ChannelRejected, ChannelUnreachable, ConfigError
-from monitor.rules.wording import Part, Tone
+from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
+from monitor.notify.apprise import Channel
+from monitor.notify.apprise.errors import parse_retry_after
+from monitor.notify.messages import Part, Tone
+from monitor.telemetry import logs
 from tests import canary
 from tests.factories import NOW
 from tests.receivers import MailReceiver, Reply, WebhookReceiver

@@ -10,18 +10,18 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.soak import Plan, Soak
-from monitor.config.weekly import QuietHours
+from monitor.config.time_windows import QuietHours
+from monitor.daemon.scheduler import Keep, Scheduler
 from monitor.demo.world import World
-from monitor.model import DeliveryState, ProviderKind, Severity
-from monitor.notifier import Notifier
-from monitor.poller import Poller
-from monitor.prober import Prober
-from monitor.reporter import Reporter
-from monitor.rules.quiet import quiet_until
-from monitor.scheduler import Keep, Scheduler
+from monitor.domain import DeliveryState, ProviderKind, Severity
+from monitor.domain.rules.quiet import quiet_until
+from monitor.engine.poller import Poller
+from monitor.engine.prober_init import Prober
+from monitor.engine.time_changes import Timekeeper
+from monitor.notify import Notifier
+from monitor.notify.reporter_init import Reporter
 from monitor.store import Store, mending, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
-from monitor.timekeeper import Timekeeper
 from monitor.views.sources import source_views
 from tests.cycle import Cycle, running
 from tests.delivering import channel, numbered, queue, states, until

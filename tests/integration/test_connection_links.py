@@ -13,10 +13,10 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from monitor.demo.world import World
-from monitor.links import ConnectionLinks
-from monitor.model import ConnectionLink, ProviderKind
-from monitor.notifier import Notifier
-from monitor.poller import Poller
+from monitor.domain import ConnectionLink, ProviderKind
+from monitor.engine.connection_links import ConnectionLinks
+from monitor.engine.poller import Poller
+from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import metadata
 from monitor.views.alerts import alert_views, explain

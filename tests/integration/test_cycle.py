@@ -10,7 +10,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.model import HistoryKind, ProviderKind, SourceStatus
+from monitor.domain import HistoryKind, ProviderKind, SourceStatus
 from monitor.store import Store
 from tests.cycle import CHANNEL, Cycle, count_rows, running
 from tests.fakes import ManualClock

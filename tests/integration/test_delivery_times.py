@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from monitor.config.weekly import QuietHours
-from monitor.model import Ack, Alert, Said, Severity, Status
-from monitor.notifier import Notifier
+from monitor.config.time_windows import QuietHours
+from monitor.domain import Ack, Alert, Said, Severity, Status
+from monitor.notify import Notifier
 from monitor.store import Store, alerts, incidents, outbox
 from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
 from tests.factories import NOW, make_alert

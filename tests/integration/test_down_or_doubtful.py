@@ -13,10 +13,10 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from monitor.channels import Channel
 from monitor.config import Secret
-from monitor.errors import ChannelUnreachable
-from monitor.rules.wording import Part, Tone
+from monitor.domain.errors import ChannelUnreachable
+from monitor.notify.apprise import Channel
+from monitor.notify.messages import Part, Tone
 from tests.receivers import MailReceiver, Reply, WebhookReceiver
 
 PART = Part(title="Title", body="Body", tone=Tone.INFO, alert_ids=("one",))

@@ -9,11 +9,11 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import HistoryKind, ProviderKind
-from monitor.rules.gaps import NOT_POLLED, NOT_READ, Gap, find_gap
+from monitor.domain import HistoryKind, ProviderKind
+from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
 from monitor.store import Store, connections
-from monitor.views.events import EventView, event_views
 from monitor.views.gaps import gaps_of
+from monitor.views.history import EventView, event_views
 from tests.cycle import Cycle, running
 from tests.fakes import ManualClock
 from tests.serving import serving

@@ -13,13 +13,13 @@ import pytest
 import structlog.testing
 
 from monitor.config import Config, HeartbeatConfig, Secret, load
-from monitor.heartbeat import Heartbeat
-from monitor.model import ProviderKind
-from monitor.progress import LOOK, Progress
+from monitor.daemon.health_reporting import Vitals
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.domain import ProviderKind
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
-from monitor.systemd import Notify
-from monitor.vitals import Vitals
+from monitor.telemetry.progress import LOOK, Progress
+from monitor.telemetry.systemd import Notify
 from tests.delivering import until
 from tests.fakes import ManualClock
 from tests.receivers import Reply, WebhookReceiver

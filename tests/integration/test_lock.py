@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import StoreHeld, StoreUnavailable
+from monitor.domain.errors import StoreHeld, StoreUnavailable
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
 from tests.acceptance.daemon import eventually
@@ -105,7 +105,7 @@ def _acquire_soon(lock: DaemonLock) -> None:
 def test_P27_five_daemons_start_at_once_and_one_holds(empty_database: str) -> None:
     code = f"""
 import sys
-from monitor.errors import StoreHeld
+from monitor.domain.errors import StoreHeld
 from monitor.store.lock import DaemonLock
 sys.stdin.readline()
 lock = DaemonLock({empty_database!r})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.channels import Channel
-from monitor.channels.answers import Answer, last_refusal
 from monitor.config import Secret
-from monitor.errors import ChannelRejected, ChannelUnreachable
-from monitor.rules.wording import Part, Tone
+from monitor.domain.errors import ChannelRejected, ChannelUnreachable
+from monitor.notify.apprise import Channel
+from monitor.notify.apprise.errors import Answer, last_refusal
+from monitor.notify.messages import Part, Tone
 from monitor.store import Store
 from tests import canary
 from tests.delivering import channel, numbered, queue, running, states, until

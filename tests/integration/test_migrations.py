@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from monitor.errors import SchemaOutOfDate
+from monitor.domain.errors import SchemaOutOfDate
 from monitor.store import Store, migrate, open_store, revisions
 from monitor.store.schema import metadata
 
@@ -197,7 +197,7 @@ def test_upgrade_of_a_current_store_is_quick(store: Store) -> None:
 
 def test_sqlite_migration_that_orphans_rows_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Foreign keys are off while tables are rebuilt, so they are looked at before the commit."""
-    from monitor.errors import StoreError
+    from monitor.domain.errors import StoreError
 
     upgrade = command.upgrade
 

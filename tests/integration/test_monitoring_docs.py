@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.clock import SystemClock
 from monitor.config import Config, load
-from monitor.metrics import Metrics
-from monitor.model import Status
+from monitor.domain import Status
+from monitor.domain.clock import SystemClock
 from monitor.store import Store, alerts, channel_states, outbox
+from monitor.telemetry.metrics import Metrics
 from tests import promtext
 from tests.command_line import make_world, real_now, write_config
 from tests.factories import make_alert

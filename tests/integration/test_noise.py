@@ -12,8 +12,8 @@ import pytest
 from monitor.demo.populate import crowd
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import Ack, HistoryKind, ProviderKind, Status
-from monitor.rules.silences import Silence
+from monitor.domain import Ack, HistoryKind, ProviderKind, Status
+from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.cycle import CHANNEL, Cycle, running
 from tests.fakes import ManualClock

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.errors import ConfigError
-from monitor.links import ConnectionLinks
-from monitor.model import ConnectionLink, DeliveryState, Event
-from monitor.notifier import DeliverySettings, Notifier
+from monitor.domain import ConnectionLink, DeliveryState, Event
+from monitor.domain.errors import ConfigError
+from monitor.engine.connection_links import ConnectionLinks
+from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store, outbox
 from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
 from tests.factories import NOW, make_alert

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 
 from monitor.config import Config, load
-from monitor.model import LastError, ProbeState, ProbeStatus, Status
+from monitor.domain import LastError, ProbeState, ProbeStatus, Status
 from monitor.store import Store, alerts, channel_states, incidents, outbox
 from monitor.web.openapi import document
 from tests.command_line import add_source, make_world, write_config

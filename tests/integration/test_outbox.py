@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from monitor.errors import StoreError
-from monitor.model import DeliveryState, ProviderKind
+from monitor.domain import DeliveryState, ProviderKind
+from monitor.domain.errors import StoreError
 from monitor.store import Store, alerts, incidents, open_store, outbox, schema, sources
 from monitor.store.outbox import Claimed
 from tests.factories import NOW, make_alert, make_said

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import ProviderKind
-from monitor.poller import Poller
+from monitor.domain import ProviderKind
+from monitor.engine.poller import Poller
 from monitor.store import Store
 from tests.cycle import running
 from tests.fakes import ManualClock

@@ -14,15 +14,15 @@ from sqlalchemy import select
 
 from monitor.demo import populate
 from monitor.demo.world import World
-from monitor.errors import ProviderRateLimited, ProviderUnreachable
-from monitor.metrics import Metrics
-from monitor.model import PollReport, ProbeAnswer, ProbeState, ProbeStatus, ProviderKind
-from monitor.prober import Prober
-from monitor.prober.asking import Lane
-from monitor.rules.schedule import LEAD
+from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus, ProviderKind
+from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
+from monitor.domain.rules.schedule import LEAD
+from monitor.engine.asking import Lane
+from monitor.engine.prober_init import Prober
 from monitor.store import Store, probes
 from monitor.store.probes import Target
 from monitor.store.schema import connections
+from monitor.telemetry.metrics import Metrics
 from tests.cycle import CHANNEL, Cycle, count_rows, running
 from tests.fakes import ManualClock
 

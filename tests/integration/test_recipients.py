@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.channels import Channel, plugins
-from monitor.channels.recipients import split
 from monitor.config import Secret
-from monitor.errors import ChannelRejected, ChannelUnreachable
-from monitor.rules.wording import Part, Tone
+from monitor.domain.errors import ChannelRejected, ChannelUnreachable
+from monitor.notify.apprise import Channel, services
+from monitor.notify.apprise.recipients import split
+from monitor.notify.messages import Part, Tone
 from monitor.store import Store, outbox
 from tests.delivering import MINUTE, SECOND, channel, numbered, queue, running, states, until
 from tests.fakes import ManualClock
@@ -145,7 +145,7 @@ def test_a_copy_goes_with_the_first_recipient_only(mail: MailReceiver) -> None:
 def test_every_service_is_split_into_its_recipients_with_keys_that_stay(url: str, count: int) -> None:
     import apprise
 
-    plugins.load_for(url)
+    services.load_for(url)
     found = split(apprise.Apprise.instantiate(url))
     assert len(found) == count
     assert len({recipient.key for recipient in found}) == count

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from monitor import alignment, quieting
-from monitor.app import Daemon, check_once
-from monitor.clock import SystemClock
 from monitor.config import Config, load
+from monitor.daemon.app import Daemon, check_once
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.errors import StoreError
-from monitor.metrics import Metrics
-from monitor.model import ProviderKind
-from monitor.poller import Poll, record_poll
-from monitor.progress import Progress
+from monitor.domain import ProviderKind
+from monitor.domain.clock import SystemClock
+from monitor.domain.errors import StoreError
+from monitor.domain.rules.silences import Silence
+from monitor.engine import acknowledgements, config_sync
+from monitor.engine.poller import Poll, record_poll
 from monitor.providers import HttpSessions, Limits
-from monitor.rules.silences import Silence
 from monitor.store import Store, alerts, connections, incidents
+from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 from monitor.web.hosting import Hosting
 from tests.cycle import CHANNEL, Cycle, config_text, running
 from tests.delivering import until
@@ -63,7 +63,7 @@ def reload(cycle: Cycle, folder: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     cycle.config = load(path, {"HOME": str(folder)}).config
     with cycle.store.write() as conn:
-        alignment.align(conn, cycle.config, cycle.clock.now())
+        config_sync.align(conn, cycle.config, cycle.clock.now())
     works = list(cycle.work.values())
     cycle.work = {source.name: replace(work, source=source) for source, work in zip(cycle.config.sources, works, strict=False)}
 
@@ -85,7 +85,7 @@ def silence(cycle: Cycle, **matchers: object) -> None:
     now = cycle.clock.now()
     with cycle.store.write() as conn:
         wanted = Silence(comment="moving", starts_at=now, **matchers)  # type: ignore[arg-type]  # by name
-        quieting.add_silence(conn, wanted, now=now, by="a test")
+        acknowledgements.add_silence(conn, wanted, now=now, by="a test")
 
 
 async def refuse(cycle: Cycle, count: int) -> None:

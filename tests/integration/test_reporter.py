@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from monitor.config import ChannelConfig, Secret, SourceConfig
-from monitor.config.weekly import WeeklyTime
-from monitor.model import Event, Policy, ProviderKind, Status, Verdict
-from monitor.reporter import Reporter
+from monitor.config.time_windows import WeeklyTime
+from monitor.domain import Event, Policy, ProviderKind, Status, Verdict
+from monitor.notify.reporter_init import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
 from monitor.store.connections import NewConnection
 from tests.delivering import HOUR, SECOND, channel, running, states, until

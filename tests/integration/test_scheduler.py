@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.daemon.scheduler import Keep, Scheduler, Work
 from monitor.demo.world import World
-from monitor.model import PollOutcome, PollReport, ProbeAnswer, ProviderKind
-from monitor.notifier import Notifier
-from monitor.poller import Poller
-from monitor.prober import Prober
-from monitor.reporter import Reporter
-from monitor.scheduler import Keep, Scheduler, Work
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
+from monitor.engine.poller import Poller
+from monitor.engine.prober_init import Prober
+from monitor.engine.time_changes import Timekeeper
+from monitor.notify import Notifier
+from monitor.notify.reporter_init import Reporter
 from monitor.store import Store
-from monitor.timekeeper import Timekeeper
 from tests.cycle import Cycle, running
 from tests.delivering import until
 from tests.fakes import ManualClock

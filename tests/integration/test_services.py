@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from monitor.channels import Channel
 from monitor.config import ChannelConfig, Secret
 from monitor.config.templates import TemplatePair
-from monitor.model import Alert, Event, Severity
-from monitor.notifier import messages
-from monitor.rules.alerting import AlertReason
-from monitor.rules.wording import Dispatch, Markup, Part, Tone
+from monitor.domain import Alert, Event, Severity
+from monitor.domain.rules.alerting import AlertReason
+from monitor.notify.apprise import Channel
+from monitor.notify.messages import Dispatch, Markup, Part, Tone, build
 from tests.factories import NOW, make_alert
 from tests.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
@@ -122,7 +121,7 @@ def send(url: str, *alerts: Alert, channel: Channel | None = None, **over: Any) 
     settings = config(url, **over)
     channel = channel or Channel("ops", settings.url)
     dispatches = [Dispatch(alert=alert) for alert in alerts]
-    parts = messages.build(dispatches, channel=settings, profile=channel.profile, timezone="UTC", now=NOW)
+    parts = build.build(dispatches, channel=settings, profile=channel.profile, timezone="UTC", now=NOW)
     for part in parts:
         channel.send(part)
     return parts
@@ -423,7 +422,7 @@ def test_a_sample_of_every_event_goes_out_through_the_real_path_and_is_marked_as
 ) -> None:
     channel = config(LOOPBACK["json"].format(webhook.address))
     target = Channel("ops", channel.url)
-    (part,) = messages.build_test(event, channel=channel, profile=target.profile, timezone="UTC", now=NOW)
+    (part,) = build.build_test(event, channel=channel, profile=target.profile, timezone="UTC", now=NOW)
     target.send(part)
     (request,) = webhook.received
     assert "sample" in request.text
@@ -434,7 +433,7 @@ def test_a_test_opens_no_incident_that_stays_open(fixed_hosts: WebhookReceiver) 
     fixed_hosts.reply = Reply(status=202)
     channel = Channel("ops", Secret(PAGERDUTY))
     for event in (None, Event.EXPIRED, Event.RECOVERED):
-        for part in messages.build_test(event, channel=config(PAGERDUTY), profile=channel.profile, timezone="UTC", now=NOW):
+        for part in build.build_test(event, channel=config(PAGERDUTY), profile=channel.profile, timezone="UTC", now=NOW):
             channel.send(part)
     sent = [each.json["event_action"] for each in fixed_hosts.received]
     assert sent == ["trigger", "resolve", "trigger", "resolve", "resolve"]

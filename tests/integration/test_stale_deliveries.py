@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from monitor import quieting
 from monitor.config import ChannelConfig
 from monitor.demo.world import World
-from monitor.model import ProviderKind
-from monitor.notifier import Notifier
-from monitor.rules.silences import Silence
+from monitor.domain import ProviderKind
+from monitor.domain.rules.silences import Silence
+from monitor.engine import acknowledgements
+from monitor.notify import Notifier
 from monitor.store import Store, connections, outbox
 from monitor.store.connections import ConnectionRow
 from monitor.store.schema import alerts, deliveries
@@ -65,19 +65,19 @@ class Story:
     def acknowledge(self, *, until: timedelta | None = None) -> None:
         now, row = self.cycle.clock.now(), self.row()
         with self.cycle.store.write() as conn:
-            quieting.acknowledge(conn, row, now=now, until=None if until is None else now + until, comment="", by="ann")
+            acknowledgements.acknowledge(conn, row, now=now, until=None if until is None else now + until, comment="", by="ann")
 
     def take_back(self) -> None:
         row = self.row()
         with self.cycle.store.write() as conn:
-            quieting.take_back(conn, row, now=self.cycle.clock.now(), by="ann")
+            acknowledgements.take_back(conn, row, now=self.cycle.clock.now(), by="ann")
 
     def silence(self, lasting: timedelta | None, *, connection: str = "agency/*") -> int:
         now = self.cycle.clock.now()
         ends = None if lasting is None else now + lasting
         wanted = Silence(connections=(connection,), comment="moving", starts_at=now, ends_at=ends)
         with self.cycle.store.write() as conn:
-            return quieting.add_silence(conn, wanted, now=now, by="ann")
+            return acknowledgements.add_silence(conn, wanted, now=now, by="ann")
 
     def reasons(self, channel: str) -> list[tuple[str, str, str | None]]:
         """Of each delivery of a channel: the event, the state, and the reason that is shown with it."""
@@ -242,7 +242,7 @@ async def test_a_silence_that_is_removed_lets_the_escalation_go_out(story: Story
     for number in (first, second):
         assert story.got("/boss") == [], "the other silence still covers it"
         with story.cycle.store.write() as conn:
-            quieting.remove_silence(conn, number, now=story.cycle.clock.now(), by="ann")
+            acknowledgements.remove_silence(conn, number, now=story.cycle.clock.now(), by="ann")
         await story.deliver(after=SECOND)
     assert story.got("/boss") == ["expired"]
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from monitor.errors import StoreError
-from monitor.model import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
-from monitor.model.records import replace
+from monitor.domain import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
+from monitor.domain.errors import StoreError
+from monitor.domain.records import replace
 from monitor.store import Store, alerts, connections, history, incidents, outbox, polls, probes, retention
-from monitor.store.codec import decode_alert, encode_alert
+from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
 from monitor.store.sources import sync_sources

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from monitor.model import DeliveryState, Severity
-from monitor.store import Store, alerts, backlog, channel_states, outbox
+from monitor.domain import DeliveryState, Severity
+from monitor.store import Store, alerts, channel_states, outbox, pending
 from monitor.store.channel_states import ChannelState
 from monitor.store.schema import deliveries
 from tests.delivering import HOUR, MINUTE, numbered, queue, states
@@ -47,7 +47,7 @@ def test_bringing_forward_leaves_escalations_that_were_never_tried(store: Store)
     queue(store, numbered(1), wait=MINUTE)
     queue(store, numbered(1, first=2), wait=MINUTE, escalation=True)
     with store.write() as conn:
-        assert backlog.bring_forward(conn, channel="ops", now=NOW, until=NOW + HOUR) == 1
+        assert pending.bring_forward(conn, channel="ops", now=NOW, until=NOW + HOUR) == 1
 
 
 def test_putting_off_moves_only_what_is_due_and_of_that_severity(store: Store) -> None:
@@ -56,7 +56,7 @@ def test_putting_off_moves_only_what_is_due_and_of_that_severity(store: Store) -
     queue(store, numbered(1, first=4, severity=Severity.WARNING), wait=MINUTE)
     end = NOW + 8 * HOUR
     with store.write() as conn:
-        ends = backlog.put_off(
+        ends = pending.put_off(
             conn, channel="ops", now=NOW, quiet_until=lambda severity: None if severity is Severity.CRITICAL else end
         )
         assert ends == {Severity.INFO: end, Severity.WARNING: end}
@@ -71,10 +71,10 @@ def test_a_fallback_owes_what_is_dead_everywhere_and_never_twice(store: Store) -
         conn.execute(deliveries.update().where(deliveries.c.channel == "ops").values(lost))
         conn.execute(deliveries.update().where(deliveries.c.alert_id == "alert-00001").values(lost))
         ids = ["alert-00001", "alert-00002", "alert-00003"]
-        owed = backlog.hand_over(conn, alert_ids=ids, to=["last"], now=NOW)
+        owed = pending.hand_over(conn, alert_ids=ids, to=["last"], now=NOW)
         assert owed == [("alert-00001", "last", NOW)]
         outbox.add_deliveries(conn, owed, NOW)
-        assert backlog.hand_over(conn, alert_ids=ids, to=["last", "ops"], now=NOW) == []
+        assert pending.hand_over(conn, alert_ids=ids, to=["last", "ops"], now=NOW) == []
 
 
 def test_recipients_that_have_a_delivery_are_remembered_once_each(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.model import (
+from monitor.domain import (
     ConnectionState,
     LastError,
     ProbeFinding,
@@ -24,9 +24,9 @@ from monitor.model import (
     Verdict,
     Word,
 )
-from monitor.model.records import replace
-from monitor.rules import schedule
-from monitor.store import Store, connection_list, connections, listings, probes, scopes
+from monitor.domain.records import replace
+from monitor.domain.rules import schedule
+from monitor.store import Store, connection_queries, connections, list_state, probes, scopes
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
@@ -183,7 +183,7 @@ def test_reconnect_may_change_the_external_id(store: Store) -> None:
         assert connections.find_by_account(conn, "agency", None, "instagram", "42") == []
         changed = make_state(external_id="new", account="42", platform="facebook")
         connections.update(conn, [ChangedConnection(id=key, state=changed, fingerprint="m")])
-        assert list(listings.marks(conn, "agency", None)) == ["new"]
+        assert list(list_state.marks(conn, "agency", None)) == ["new"]
         cohort = schedule.cohort_of(None, "new")
         assert [target.id for target in probes.cohort_targets(conn, "agency", [cohort])[cohort]] == [key]
 
@@ -193,7 +193,7 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
     with store.write() as conn:
         assert connections.retire(conn, key, NOW) is True
         assert connections.retire(conn, key, NOW) is False
-        assert listings.marks(conn, "agency", None) == {}
+        assert list_state.marks(conn, "agency", None) == {}
         assert list(connections.list_connections(conn)) == []
         assert connections.count_by_status(conn)[Status.VALID] == 0
         assert connections.due_changes(conn, NOW, limit=10) == []
@@ -337,7 +337,7 @@ def test_connection_is_found_by_a_part_of_its_names(store: Store, text: str, exp
     add(store, make_state(external_id="b", display_name="Moss", username="@pine_interiors"))
     add(store, make_state(external_id="c", display_name=None, username=None))
     with store.read() as conn:
-        assert [row.state.snapshot.external_id for row in connection_list.find_by_name(conn, text)] == expected
+        assert [row.state.snapshot.external_id for row in connection_queries.find_by_name(conn, text)] == expected
 
 
 def test_whole_public_id_wins_over_ids_that_begin_with_it(store: Store) -> None:
@@ -360,7 +360,7 @@ def test_20000_connections_are_inserted_and_compared_in_seconds(store: Store) ->
     ids = add(store, *states)
     inserted = time.process_time()
     with store.read() as conn:
-        known = [key for number in range(50) for key in listings.marks(conn, "agency", f"u{number}")]
+        known = [key for number in range(50) for key in list_state.marks(conn, "agency", f"u{number}")]
     compared = time.process_time()
     assert len(ids) == len(known) == 20_000
     assert inserted - before < 6

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from monitor.model import ConnectionState, ProviderKind
-from monitor.model.records import replace
-from monitor.store import Store, connections, listings, scopes
+from monitor.domain import ConnectionState, ProviderKind
+from monitor.domain.records import replace
+from monitor.store import Store, connections, list_state, scopes
 from monitor.store.connections import NewConnection
-from monitor.store.listings import Restless, Standing
+from monitor.store.list_state import Restless, Standing
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
 
@@ -52,12 +52,12 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         scopes.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
         scopes.save_suspects(conn, "agency", {"u2": 2})
     with store.read() as conn:
-        assert listings.standings(conn, "agency", NOW) == {
+        assert list_state.standings(conn, "agency", NOW) == {
             None: Standing(digest="d1", present=6, restless=4),
             "u1": Standing(digest=None, present=1, restless=0),
             "u2": Standing(digest=None, present=0, restless=0, suspect_polls=2),
         }
-        found = listings.restless(conn, "agency", NOW)
+        found = list_state.restless(conn, "agency", NOW)
     assert set(found) == {None}
     assert sorted(found[None]) == [
         Restless("x-2", missing=True),
@@ -75,13 +75,13 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
         make_state(external_id="x-3", scope="u1", expires_at=None, expires_before=NOW),
     )
     with store.write() as conn:
-        assert listings.marks(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
-        assert listings.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
-        assert listings.spans(conn, "agency", "u1") == {"x-3": NOW}
+        assert list_state.marks(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
+        assert list_state.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
+        assert list_state.spans(conn, "agency", "u1") == {"x-3": NOW}
         connections.retire(conn, first, NOW)
         connections.set_marks(conn, [(first + 1, "other")])
-        assert listings.marks(conn, "agency", None) == {"x-2": "other"}
-        assert listings.standings(conn, "agency", NOW)[None].present == 1
+        assert list_state.marks(conn, "agency", None) == {"x-2": "other"}
+        assert list_state.standings(conn, "agency", NOW)[None].present == 1
 
 
 def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None:
@@ -89,9 +89,9 @@ def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None
     with store.write() as conn:
         scopes.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
         scopes.save_suspects(conn, "agency", {None: 1})
-        assert listings.standings(conn, "agency", NOW)[None] == Standing(digest="d1", present=0, restless=0, suspect_polls=1)
+        assert list_state.standings(conn, "agency", NOW)[None] == Standing(digest="d1", present=0, restless=0, suspect_polls=1)
         scopes.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
-        assert listings.standings(conn, "agency", NOW)[None].digest is None
+        assert list_state.standings(conn, "agency", NOW)[None].digest is None
 
 
 @pytest.mark.parametrize("count", [3, 500])
@@ -100,8 +100,8 @@ def test_row_ids_are_found_by_what_a_list_calls_the_connections(store: Store, co
     made = add(store, *(make_state(external_id=f"x-{number}", scope="u1" if number % 2 else None) for number in range(count)))
     wanted = {f"x-{number}" for number in range(count + 9)}
     with store.read() as conn:
-        assert listings.ids(conn, "agency", "u1", wanted) == {f"x-{number}": made[number] for number in range(1, count, 2)}
-        assert listings.ids(conn, "studio", "u1", wanted) == listings.ids(conn, "agency", None, set()) == {}
+        assert list_state.ids(conn, "agency", "u1", wanted) == {f"x-{number}": made[number] for number in range(1, count, 2)}
+        assert list_state.ids(conn, "studio", "u1", wanted) == list_state.ids(conn, "agency", None, set()) == {}
 
 
 def test_only_what_differs_is_written(store: Store) -> None:

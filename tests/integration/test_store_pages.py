@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from monitor.model import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
-from monitor.rules.forecast import need_of
+from monitor.domain import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
+from monitor.domain.rules.forecast import need_of
 from monitor.store import Store, alert_pages, connection_pages, connections
 from monitor.store.alert_pages import WantedAlerts
 from monitor.store.connection_pages import Order, Wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from monitor.errors import StoreError, StoreUnavailable
+from monitor.domain.errors import StoreError, StoreUnavailable
 from monitor.store import Store, engines, meta, open_store
 from tests import postgres
 

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from monitor.config import Config, load
-from monitor.model import Ack, Said, Status
-from monitor.rules.silences import FOR_EVER, Silence
+from monitor.domain import Ack, Said, Status
+from monitor.domain.rules.silences import FOR_EVER, Silence
 from monitor.store import Store, acks, incidents, silences
-from monitor.views.overview import overview
+from monitor.views.status import overview
 from tests.command_line import add_source, write_config
 from tests.factories import make_state
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from monitor.model import PollOutcome, ProbeFinding, ProbeState, ProviderKind, SourceStatus
-from monitor.rules import schedule
+from monitor.domain import PollOutcome, ProbeFinding, ProbeState, ProviderKind, SourceStatus
+from monitor.domain.rules import schedule
 from monitor.store import Store, connections, meta, polls, probes, scopes, sources
 from monitor.store.connections import NewConnection
 from tests.factories import NOW, make_state

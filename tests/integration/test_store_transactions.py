@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
-from monitor.errors import StoreError, StoreUnavailable
+from monitor.domain.errors import StoreError, StoreUnavailable
 from monitor.store import Store, meta, open_store, sqlite_file
 from monitor.store.backup import backup
 from monitor.store.sources import find_source, sync_sources
@@ -151,7 +151,7 @@ def test_close_may_be_called_twice(store: Store) -> None:
     "given", [NOW, NOW + timedelta(microseconds=1), datetime(2026, 3, 10, 1, 30, 0, 5, tzinfo=timezone(timedelta(hours=2)))]
 )
 def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
-    from monitor.model import ProviderKind
+    from monitor.domain import ProviderKind
 
     with store.write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], given)
@@ -162,7 +162,7 @@ def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
 
 
 def test_naive_instants_are_refused(store: Store) -> None:
-    from monitor.model import ProviderKind
+    from monitor.domain import ProviderKind
 
     with pytest.raises(StoreError, match="A naive datetime cannot be stored"), store.write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], NOW.replace(tzinfo=None))

@@ -11,9 +11,9 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import PollOutcome, ProviderKind, ScopeReport
-from monitor.poller import Poll, record_poll
-from monitor.recorder import Recorded
+from monitor.domain import PollOutcome, ProviderKind, ScopeReport
+from monitor.engine.poller import Poll, record_poll
+from monitor.engine.recording import Recorded
 from monitor.store import Store, incidents
 from tests.cycle import Cycle, running
 from tests.fakes import ManualClock

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection
 
-from monitor.errors import StoreError
+from monitor.domain.errors import StoreError
 from monitor.store import Store, meta
-from monitor.store.together import MOST, Together
+from monitor.store.batch_writer import MOST, Together
 
 
 def note(key: str) -> Callable[[Connection], str]:

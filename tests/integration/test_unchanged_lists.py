@@ -15,13 +15,13 @@ from sqlalchemy import event
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.memory import uninterrupted
-from monitor.model import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
-from monitor.model.records import replace
-from monitor.poller import Poll, record_poll
-from monitor.providers import postpost_list
-from monitor.rules import listing
-from monitor.store import Store, connections, listings
+from monitor.domain import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain.records import replace
+from monitor.domain.rules import listing
+from monitor.engine.poller import Poll, record_poll
+from monitor.providers.postpost import listing as postpost_listing
+from monitor.store import Store, connections, list_state
+from monitor.telemetry.memory import uninterrupted
 from tests.cycle import Cycle, count_rows, running
 from tests.factories import NOW, make_snapshot
 from tests.fakes import ManualClock
@@ -60,7 +60,7 @@ async def read_states(cycle: Cycle) -> tuple[int, int]:
 
 def stored_digest(cycle: Cycle) -> str | None:
     with cycle.store.read() as conn:
-        return listings.standings(conn, "agency", cycle.clock.now())[None].digest
+        return list_state.standings(conn, "agency", cycle.clock.now())[None].digest
 
 
 async def test_an_unchanged_list_reads_no_connection_and_writes_three_rows(agency: Cycle) -> None:
@@ -124,10 +124,10 @@ async def test_a_clock_that_is_not_trusted_has_every_poll_judge(agency: Cycle) -
     await agency.poll()
     with agency.store.write() as conn:
         connections.judge_again(conn, "agency", agency.clock.now())
-        assert listings.standings(conn, "agency", agency.clock.now())[None].restless == 3
+        assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 3
     await agency.poll(after=POLL)
     with agency.store.read() as conn:
-        assert listings.standings(conn, "agency", agency.clock.now())[None].restless == 0
+        assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 0
 
 
 async def test_a_retired_connection_that_is_still_listed_comes_back(agency: Cycle) -> None:
@@ -154,12 +154,12 @@ async def test_another_reading_of_rows_judges_each_of_them_again_and_changes_not
     """As after an upgrade: once, quietly; the poll after that is a quick one again."""
     await agency.poll()
     with agency.store.read() as conn:
-        before = listings.marks(conn, "agency", None)
-    monkeypatch.setattr(postpost_list, "READING", postpost_list.READING + 1)
+        before = list_state.marks(conn, "agency", None)
+    monkeypatch.setattr(postpost_listing, "READING", postpost_listing.READING + 1)
     statements_before = count_rows(agency.store)
     assert (await agency.poll(after=POLL)).changed == 0
     with agency.store.read() as conn:
-        after = listings.marks(conn, "agency", None)
+        after = list_state.marks(conn, "agency", None)
     assert after.keys() == before.keys()
     assert not after.items() & before.items()
     assert count_rows(agency.store) - statements_before == 1

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from monitor.config import Secret, SourceConfig
-from monitor.model import Event, Policy, ProviderKind, SourceStatus
+from monitor.daemon.overdue_sources import Unpolled
+from monitor.domain import Event, Policy, ProviderKind, SourceStatus
 from monitor.store import Store, incidents, sources
-from monitor.unpolled import Unpolled
 from tests.delivering import channel
 from tests.fakes import ManualClock
 

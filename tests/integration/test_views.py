@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monitor.config import Config, load
-from monitor.model import (
+from monitor.domain import (
     Event,
     LastError,
     ProbeState,
@@ -24,14 +24,14 @@ from monitor.model import (
     TokenState,
     Verdict,
 )
-from monitor.rules import schedule
+from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
-from monitor.views.events import event_views
-from monitor.views.overview import Overview, Standing, overview
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
+from monitor.views.history import event_views
 from monitor.views.shapes import listing
 from monitor.views.sources import source_views
+from monitor.views.status import Overview, Standing, overview
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_state
 

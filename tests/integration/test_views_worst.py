@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import delete
 
 from monitor.config import Config, load
-from monitor.model import Ack, ConnectionState, Status
-from monitor.model.records import replace
-from monitor.rules.silences import Silence
-from monitor.store import Store, connection_list, connections, incidents, scopes, silences
+from monitor.domain import Ack, ConnectionState, Status
+from monitor.domain.records import replace
+from monitor.domain.rules.silences import Silence
+from monitor.store import Store, connection_queries, connections, incidents, scopes, silences
 from monitor.store import schema as tables
 from monitor.views import worst
-from monitor.views.overview import Overview, overview
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
+from monitor.views.status import Overview, overview
 from tests.command_line import add_source, write_config
 from tests.factories import make_said, make_state
 
@@ -80,7 +80,7 @@ def fill(store: Store, now: datetime) -> None:
         scopes.save_scopes(conn, "agency", [("user-1", now - timedelta(hours=3), None, 40)])
         conn.execute(delete(tables.scopes).where(tables.scopes.c.source == "agency", tables.scopes.c.scope == "user-2"))
         for key in dice.sample(ids, 50):
-            row = connection_list.get_connection(conn, key)
+            row = connection_queries.get_connection(conn, key)
             assert row is not None
             number = incidents.open_incident(conn, source=row.source, connection_id=key, said=make_said(), now=now)
             incidents.acknowledge(conn, number, Ack(status=dice.choice(words), stage=None, at=now, until=None, comment=None))

@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from monitor.config import Config, load
-from monitor.model import HistoryEntry, HistoryKind, Status, TokenState, Verdict
+from monitor.domain import HistoryEntry, HistoryKind, Status, TokenState, Verdict
 from monitor.store import Store, alerts, connections, history, incidents, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
-from monitor.views.overview import overview
-from monitor.views.selection import Selection
+from monitor.views.filters import Selection
 from monitor.views.shapes import listing
+from monitor.views.status import overview
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_said, make_state
 from tests.fakes import ManualClock

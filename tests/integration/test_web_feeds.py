@@ -16,7 +16,7 @@ import icalendar
 import pytest
 
 from monitor.config import Config, Secret, load
-from monitor.model import Status, TokenState
+from monitor.domain import Status, TokenState
 from monitor.store import Store, alerts, connections
 from monitor.store.connections import ChangedConnection
 from monitor.views.calendar import MOST
@@ -344,7 +344,7 @@ async def test_feeds_open_to_a_signed_link_and_to_nothing_less(
 ) -> None:
     make_world(store, now)
     async with serving(store, config, clock, token="t0ken-of-the-web") as site:
-        from monitor.web.access import Access
+        from monitor.web.auth import Access
 
         access = Access.of(site.config, b"")
         for path in ("/calendar.ics", "/feed.atom", "/badge.svg"):

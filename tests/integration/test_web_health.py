@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from monitor.config import Config, load
-from monitor.model import SourceStatus
-from monitor.progress import LOOK, Progress
+from monitor.domain import SourceStatus
 from monitor.store import Store
+from monitor.telemetry.progress import LOOK, Progress
 from tests.command_line import add_source, make_world, write_config
 from tests.fakes import ManualClock
 from tests.serving import serving

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, load
-from monitor.metrics import Metrics
-from monitor.model import Status
-from monitor.model.records import replace
-from monitor.progress import LOOK, Progress
+from monitor.domain import Status
+from monitor.domain.records import replace
 from monitor.store import Store, alerts, channel_states, connections, outbox
 from monitor.store.connections import NewConnection
+from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import LOOK, Progress
 from tests import promtext
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_state

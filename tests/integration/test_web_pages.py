@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from monitor.model import HistoryKind, Status
-from monitor.notifier import removed
-from monitor.rules.silences import Silence
+from monitor.domain import HistoryKind, Status
+from monitor.domain.rules.silences import Silence
+from monitor.notify import removed
 from monitor.store import Store, channel_states, connections, history, incidents, outbox, retention, silences
-from monitor.web.actions import literal
+from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
 from tests.command_line import add_source
 from tests.cycle import count_rows

@@ -16,11 +16,11 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from monitor import logs
 from monitor.config import Secret
 from monitor.store import Store, incidents, silences
-from monitor.web import access, security, server
-from monitor.web.access import Access
+from monitor.telemetry import logs
+from monitor.web import auth, security, server
+from monitor.web.auth import Access
 from monitor.web.login import WRONG_AT_MOST, local
 from tests import canary
 from tests.cycle import count_rows
@@ -201,7 +201,7 @@ async def test_logging_out_forgets(guarded: Served) -> None:
 
 async def test_a_session_ends_and_a_new_token_ends_every_session(guarded: Served, clock: ManualClock) -> None:
     await log_in(guarded)
-    clock.advance(access.SESSION_LASTS - timedelta(seconds=1))
+    clock.advance(auth.SESSION_LASTS - timedelta(seconds=1))
     assert (await guarded.get("/", headers=PAGE)).status_code == 200
     clock.advance(timedelta(seconds=1))
     assert (await guarded.get("/", headers=PAGE)).status_code == 303
@@ -245,7 +245,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_feeds_open_to_their_signed_link_alone(guarded: Served) -> None:
     gate = Access(TOKEN, b"")
-    for path in access.FEEDS:
+    for path in auth.FEEDS:
         assert (await guarded.get(f"{path}?sig={gate.sign(path)}")).status_code == 200
         assert (await guarded.get(f"{path}?sig={gate.sign('/other')}")).status_code == 401
         assert (await guarded.get(f"{path}?sig=%ff")).status_code == 401
@@ -473,12 +473,12 @@ async def test_an_answer_that_takes_too_long_is_given_up(open_site: Served, monk
 
 
 async def test_what_a_page_trips_over_stays_inside(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monitor.web import overview
+    from monitor.web import status_page
 
     def broken(*_: object) -> None:
         raise RuntimeError("a secret of the error")
 
-    monkeypatch.setattr(overview, "build", broken)
+    monkeypatch.setattr(status_page, "build", broken)
     answer = await open_site.get("/", headers=PAGE)
     assert answer.status_code == 500
     assert "This page failed." in answer.text, "it is our answer, and not the server's"

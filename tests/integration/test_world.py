@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from monitor.demo.connection import PostError, ProbeScript
-from monitor.demo.shapes import Shape
+from monitor.demo.payloads import Shape
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.fakes import ManualClock
 from tests.world_caller import NOW, POSTPEER, POSTPOST, PUBLORA, Caller, calling, four_sources, handle, john
 

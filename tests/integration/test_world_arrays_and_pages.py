@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.demo.connection import SimConnection
-from monitor.demo.shapes import Shape
+from monitor.demo.payloads import Shape
 from monitor.demo.source import POSTBREEZE_LIMITS
 from monitor.demo.world import World
 from tests.fakes import ManualClock

@@ -16,12 +16,12 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from monitor.demo import populate, story
-from monitor.demo.deeds import Deed, Verb, perform
 from monitor.demo.receivers import Post, Reply, SmtpReceiver, WebhookReceiver
+from monitor.demo.scenario import Deed, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.fakes import ManualClock
 from tests.world_caller import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
 

@@ -76,5 +76,5 @@ def test_a_program_that_cannot_even_be_loaded_proves_nothing(copy: Tree) -> None
 
 def test_a_guard_that_moved_is_told_by_its_name() -> None:
     moved = replace(BY_NAME["mentions"], guard="a text that is not there")
-    with pytest.raises(GuardMoved, match=f"mentions: its text is 0 times in .*names.py, not once.*{TABLE.name}"):
+    with pytest.raises(GuardMoved, match=f"mentions: its text is 0 times in .*text.py, not once.*{TABLE.name}"):
         moved.removed((ROOT / moved.file).read_text("utf-8"))

@@ -11,15 +11,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.errors import ProviderError, ProviderPayloadInvalid
-from monitor.model import ScopeReport, Snapshot, Word
-from monitor.providers import pieces, postpost_list, postpost_scopes
+from monitor.domain import ScopeReport, Snapshot, Word
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
+from monitor.domain.rules import dates
+from monitor.domain.rules.fingerprint import fingerprint
+from monitor.domain.rules.listing import digest_of, marked
+from monitor.providers import json_chunks
 from monitor.providers.api import Reply
-from monitor.providers.postpost_list import Listed
-from monitor.providers.postpost_scopes import Sound
-from monitor.rules import dates
-from monitor.rules.fingerprint import fingerprint
-from monitor.rules.listing import digest_of, marked
+from monitor.providers.postpost import listing, scopes
+from monitor.providers.postpost.listing import Listed
+from monitor.providers.postpost.scopes import Sound
 from tests.answers.shapes import JSON, POSTPOST_ROW
 from tests.property.test_payloads import AT
 
@@ -40,9 +41,9 @@ UNDATED = {"platformId": "twitter-2", "tokenStatus": "unknown"}
 @pytest.fixture(autouse=True, scope="module")
 def _small_pieces() -> Iterator[None]:
     """So that lists of a few rows are cut, too."""
-    usual, pieces.PIECE = pieces.PIECE, 48
+    usual, json_chunks.PIECE = json_chunks.PIECE, 48
     yield
-    pieces.PIECE = usual
+    json_chunks.PIECE = usual
 
 
 def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> Reply:
@@ -51,9 +52,9 @@ def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> Reply:
 
 
 def report(answer: Reply, *, as_text: bool = True, most: int = 1000, sound: Sound | None = None) -> ScopeReport:
-    read = postpost_scopes.read_rows if as_text else postpost_scopes.read_one_by_one
-    results: dict[str | None, postpost_scopes.ScopeRows | ProviderError] = {"u1": read(answer, most=most)}
-    (found,) = postpost_scopes.understand(results, default=Word.NON_EXPIRING, most=most, sound=sound or Sound())
+    read = scopes.read_rows if as_text else scopes.read_one_by_one
+    results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": read(answer, most=most)}
+    (found,) = scopes.understand(results, default=Word.NON_EXPIRING, most=most, sound=sound or Sound())
     return found
 
 
@@ -189,7 +190,7 @@ def test_where_a_list_is_cut_does_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     rows = [FULL, *strange, UNDATED, *({**row, "platformId": f"{row['platformId']}9"} for row in strange)]
     answer = reply(rows, bare=True)
     before = report(answer)
-    monkeypatch.setattr(pieces, "PIECE", 1_000_000)
+    monkeypatch.setattr(json_chunks, "PIECE", 1_000_000)
     after = report(answer)
     assert after.digest == before.digest is not None
     assert marked(after.snapshots).marks() == marked(before.snapshots).marks()
@@ -229,7 +230,7 @@ def test_a_list_whose_dates_are_spans_has_no_digest() -> None:
 def test_another_reading_of_the_same_text_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     before = report(reply([FULL, UNDATED]))
     marks = dict(marked(before.snapshots).marks())
-    monkeypatch.setattr(postpost_list, "READING", postpost_list.READING + 1)
+    monkeypatch.setattr(listing, "READING", listing.READING + 1)
     after = report(reply([FULL, UNDATED]))
     assert after.digest not in (None, before.digest)
     assert not marks.items() & marked(after.snapshots).marks().items()
@@ -239,7 +240,7 @@ def test_digest_and_marks_are_the_same_in_every_process() -> None:
     """Pinned. A change here must come with a new READING, else an upgrade would take a row for unchanged that it reads anew."""
     found = report(reply([FULL, UNDATED]))
     assert isinstance(found.snapshots, Listed)
-    assert (postpost_list.READING, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
+    assert (listing.READING, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
     assert list(found.snapshots.marks().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
 
 
@@ -253,7 +254,7 @@ def test_digest_and_marks_are_the_same_in_every_process() -> None:
 @example("2027-01-01T00:00:60", "Z", "T")
 def test_a_plain_date_is_one_that_reads_as_it_is_written(text: str, zone: str, between: str) -> None:
     stated = text.replace("T", between) + zone
-    if postpost_list.are_plain([stated], AT):
+    if listing.are_plain([stated], AT):
         instant, flags = dates.parse_expiry(stated, now=AT)
         assert flags == frozenset()
         assert instant is not None

@@ -9,11 +9,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.errors import ProviderPayloadInvalid
-from monitor.model import ScopeReport, Snapshot, Unreadable, Word
-from monitor.providers import bodies, payload, postbreeze, postpeer, postpost_rows
+from monitor.domain import ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain.errors import ProviderPayloadInvalid
+from monitor.domain.text_part import clean, web_address
+from monitor.providers import bodies, payload, postbreeze, postpeer
+from monitor.providers.postpost import rows as postpost_rows
 from monitor.providers.scopes import scope_report
-from monitor.providers.text import clean, web_address
 from tests.answers.shapes import JSON, POSTBREEZE_ROW, POSTPEER_ROW, POSTPOST_ROW, WORDS
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -8,22 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from monitor.model import (
-    ConnectionState,
-    Policy,
-    ProbeAnswer,
-    ProbeFinding,
-    ProviderKind,
-    Said,
-    Snapshot,
-    Status,
-    Word,
-)
-from monitor.model.records import replace
-from monitor.rules import alerting, lifecycle, probes, schedule, transitions
-from monitor.rules.alerting import AlertReason
-from monitor.rules.context import Context
-from monitor.rules.fingerprint import fingerprint, span_moved
+from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeFinding, ProviderKind, Said, Snapshot, Status, Word
+from monitor.domain.records import replace
+from monitor.domain.rules import alerting, lifecycle, probes, schedule, transitions
+from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.rules.context import Context
+from monitor.domain.rules.fingerprint import fingerprint, span_moved
 from tests import strategies as some
 from tests.factories import NOW
 

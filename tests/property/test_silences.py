@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.rules.silences import Silence, active_until, next_window, silenced_until
+from monitor.domain.rules.silences import Silence, active_until, next_window, silenced_until
 
 _INSTANTS = st.integers(min_value=0, max_value=15 * 365 * 86400)
 INSTANTS = _INSTANTS.map(lambda seconds: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds))

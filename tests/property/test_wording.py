@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model import Event, ProviderKind, Severity
-from monitor.rules.wording import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render
+from monitor.domain import Event, ProviderKind, Severity
+from monitor.notify.messages import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render
 from tests.factories import NOW, make_alert
 
 NASTY = st.sampled_from(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.unitfiles import install
+from monitor.cli.systemd import install
 
 ROOT = Path(__file__).parent.parent.parent
 INSIDE = Path(__file__).parent / "inside"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.model import ProviderKind, SourceStatus, Status
-from monitor.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, source_advice
+from monitor.domain import ProviderKind, SourceStatus, Status
+from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, source_advice
 
 PLATFORMS = [*PLATFORM_NAMES, "myspace", None]
 NEEDING = [status for status in Status if status.needs_attention]

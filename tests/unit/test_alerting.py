@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.model import ConnectionState, Event, Policy, Said, Severity, SourceStatus, Status
-from monitor.rules import alerting
-from monitor.rules.alerting import AlertReason
+from monitor.domain import ConnectionState, Event, Policy, Said, Severity, SourceStatus, Status
+from monitor.domain.rules import alerting
+from monitor.domain.rules.alerting import AlertReason
 from tests.factories import NOW, make_said, make_state
 
 DAY = timedelta(days=1)

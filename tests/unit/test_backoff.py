@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.rules.backoff import next_attempt
+from monitor.domain.rules.retry import next_attempt
 from tests.factories import NOW
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

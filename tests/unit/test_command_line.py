@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from monitor.cli.arguments import follows_plugin_convention, with_options_first
+from monitor.cli.startup import follows_plugin_convention, with_options_first
 from monitor.cli.tables import blocks, coloured, facts, fits, table
 from tests import canary
 from tests.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
@@ -114,9 +114,9 @@ KNOWN = """
 import sys
 from pathlib import Path
 import click
-from monitor import logs
+from monitor.telemetry import logs
 from monitor.cli import session
-from monitor.cli.arguments import Options
+from monitor.cli.startup import Options
 
 context = click.Context(click.Command("status"), obj=Options(config=Path(sys.argv[1])))
 session.loaded(context)

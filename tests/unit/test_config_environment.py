@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config import Loaded, format_duration, load
-from monitor.errors import ConfigError
+from monitor.domain.errors import ConfigError
 
 FILES = Path(__file__).parent.parent / "data" / "config"
 ENV = {"HOME": "/home/someone", "A_KEY": "sk_one", "A_URL": "json://localhost/hook"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, find_config, load
-from monitor.errors import ConfigError
-from monitor.model import Event, Policy, ProviderKind, Severity
+from monitor.domain import Event, Policy, ProviderKind, Severity
+from monitor.domain.errors import ConfigError
 
 FILES = Path(__file__).parent.parent / "data" / "config"
 ENV = {
@@ -261,7 +261,7 @@ def test_a_missing_file_is_an_error_that_says_where_it_looked(tmp_path: Path, mo
         find_config(Path("nowhere.toml"), {})
     with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist \(TOKEN_MONITOR_CONFIG names it\)"):
         find_config(None, {"TOKEN_MONITOR_CONFIG": "nowhere.toml"})
-    monkeypatch.setattr("monitor.config.document.SEARCHED", (Path("config.toml"), tmp_path / "etc" / "config.toml"))
+    monkeypatch.setattr("monitor.config.file.SEARCHED", (Path("config.toml"), tmp_path / "etc" / "config.toml"))
     with pytest.raises(ConfigError) as caught:
         find_config(None, {})
     assert str(tmp_path) in str(caught.value)

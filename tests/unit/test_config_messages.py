@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import load
-from monitor.errors import ConfigError
+from monitor.domain.errors import ConfigError
 
 FILES = Path(__file__).parent.parent / "data" / "config"
 ENV = {

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config import Secret, load, show
-from monitor.errors import ConfigError
+from monitor.domain.errors import ConfigError
 from tests import canary
 
 CANARY = canary.POSTPOST_KEY

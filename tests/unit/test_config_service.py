@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import load, load_channels
-from monitor.errors import ConfigError
+from monitor.domain.errors import ConfigError
 from tests.command_line import token_monitor
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from monitor.demo.receivers import Post
 from monitor.demo.run import Stage, told_in
-from monitor.model import Event
-from monitor.rules.wording import Dispatch, compose, render
+from monitor.domain import Event
+from monitor.notify.messages import Dispatch, compose, render
 from tests.factories import NOW, make_alert
 
 

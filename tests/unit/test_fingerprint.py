@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from monitor.model import LastError, Refresh, Snapshot, Word
-from monitor.model.records import replace
-from monitor.rules.fingerprint import fingerprint, span_moved
+from monitor.domain import LastError, Refresh, Snapshot, Word
+from monitor.domain.records import replace
+from monitor.domain.rules.fingerprint import fingerprint, span_moved
 from tests.factories import NOW, make_snapshot
 
 HOUR = timedelta(hours=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from monitor.model import Alert, Event, Severity
-from monitor.rules.alerting import AlertReason
-from monitor.rules.wording import Dispatch, Part, compose, compose_each, render
+from monitor.domain import Alert, Event, Severity
+from monitor.domain.rules.alerting import AlertReason
+from monitor.notify.messages import Dispatch, Part, compose, compose_each, render
 from tests.factories import NOW, make_alert
 
 HOUR = timedelta(hours=1)

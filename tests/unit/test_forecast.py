@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model import ProviderKind, Status, Verdict, Word
-from monitor.reporter import lettering
-from monitor.reporter.chart import LANES, timeline
-from monitor.rules.forecast import Need, need_of, sittings_of
-from monitor.rules.weekly import next_weekly
+from monitor.domain import ProviderKind, Status, Verdict, Word
+from monitor.domain.rules.forecast import Need, need_of, sittings_of
+from monitor.domain.rules.weekly import next_weekly
+from monitor.notify.messages import lettering
+from monitor.notify.messages.chart import LANES, timeline
 from tests.factories import NOW, make_state
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)

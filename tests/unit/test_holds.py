@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model import Ack, ConnectionState, Policy, ProbeFinding, ProbeState, ProbeStatus, Status
-from monitor.rules import holds, reminders
-from monitor.rules.alerting import AlertReason
-from monitor.rules.holds import Circumstances
+from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, ProbeState, ProbeStatus, Status
+from monitor.domain.rules import reminders, suppression
+from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.rules.suppression import Circumstances
 from tests.delivering import channel
 from tests.factories import NOW, make_said, make_state
 
@@ -82,16 +82,18 @@ TABLE: list[tuple[str, AlertReason, ConnectionState, dict[str, Any], tuple[str, 
 def test_the_table(
     reason: AlertReason, after: ConnectionState, around: dict[str, Any], held: tuple[str, datetime | None] | None
 ) -> None:
-    hold = holds.hold_for(reason, after, Circumstances(now=NOW, policy=Policy(), **around))
+    hold = suppression.hold_for(reason, after, Circumstances(now=NOW, policy=Policy(), **around))
     assert (None if hold is None else (hold.why, hold.until)) == held
 
 
 def test_damping_can_be_off_and_follows_the_policy() -> None:
     spoken: dict[str, Any] = flapping(99, ago=SECOND)
     off, strict = Policy(flap_window=None), Policy(flap_changes=1)
-    assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=off, **spoken)) is None
-    assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
-    assert holds.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(2, ago=SECOND))) is not None
+    assert suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=off, **spoken)) is None
+    assert suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
+    assert (
+        suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(2, ago=SECOND))) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,25 +113,25 @@ def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
     acked: tuple[Status, timedelta | None], now: tuple[Status, timedelta | None], covered: tuple[Status, timedelta | None] | None
 ) -> None:
     before = ack(acked[0], acked[1], until=DAY)
-    lowered = holds.ack_lowered(before, state(*now))
+    lowered = suppression.ack_lowered(before, state(*now))
     if covered is None:
         assert lowered is None
         return
     assert lowered is not None
     assert (lowered.status, lowered.stage) == covered
     assert (lowered.at, lowered.until) == (before.at, before.until)
-    assert not holds.ack_covers(lowered, state(*acked), NOW), "what it was before is worse again"
+    assert not suppression.ack_covers(lowered, state(*acked), NOW), "what it was before is worse again"
 
 
 def test_what_was_said_counts_as_no_more_than_what_the_acknowledgement_covered_in_the_end() -> None:
     said = make_said(status=EXPIRED)
-    assert holds.said_at_most(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
-    assert holds.said_at_most(said, ack(EXPIRED)) == said
-    assert holds.said_at_most(said, ack(REVOKED)) == said
+    assert suppression.said_at_most(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
+    assert suppression.said_at_most(said, ack(EXPIRED)) == said
+    assert suppression.said_at_most(said, ack(REVOKED)) == said
 
 
 def test_an_acknowledgement_of_nothing_covers_nothing() -> None:
-    assert not holds.ack_covers(None, state(EXPIRED), NOW)
+    assert not suppression.ack_covers(None, state(EXPIRED), NOW)
 
 
 # --- whom to remind

@@ -7,20 +7,10 @@ from typing import Any
 
 import pytest
 
-from monitor.model import (
-    ConnectionState,
-    Policy,
-    ProbeAnswer,
-    ProbeStatus,
-    ProviderKind,
-    Refresh,
-    Snapshot,
-    Status,
-    Word,
-)
-from monitor.model.records import replace
-from monitor.rules import lifecycle
-from monitor.rules.context import Context
+from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeStatus, ProviderKind, Refresh, Snapshot, Status, Word
+from monitor.domain.records import replace
+from monitor.domain.rules import lifecycle
+from monitor.domain.rules.context import Context
 from tests.factories import NOW, make_snapshot
 
 DAY = timedelta(days=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from monitor import logs
+from monitor.telemetry import logs
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,9 @@ def entries(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_json_has_one_object_a_line_with_time_level_event_and_fields() -> None:
     stream = written()
-    structlog.get_logger("monitor.poller").warning("poll.failed", source="agency", problem="no answer", seconds=1.5, ids=["a"])
+    structlog.get_logger("monitor.engine.poller").warning(
+        "poll.failed", source="agency", problem="no answer", seconds=1.5, ids=["a"]
+    )
     (entry,) = entries(stream)
     assert list(entry)[:4] == ["timestamp", "level", "event", "logger"]
     assert entry["timestamp"].endswith("Z")
@@ -52,7 +54,7 @@ def test_json_has_one_object_a_line_with_time_level_event_and_fields() -> None:
     assert entry == {
         "level": "warning",
         "event": "poll.failed",
-        "logger": "monitor.poller",
+        "logger": "monitor.engine.poller",
         "source": "agency",
         "problem": "no answer",
         "seconds": 1.5,
@@ -62,7 +64,7 @@ def test_json_has_one_object_a_line_with_time_level_event_and_fields() -> None:
 
 def test_console_lines_are_plain_where_there_is_no_terminal() -> None:
     stream = written("console")
-    structlog.get_logger("monitor.poller").info("poll.done", source="agency")
+    structlog.get_logger("monitor.engine.poller").info("poll.done", source="agency")
     (line,) = stream.getvalue().splitlines()
     assert "poll.done" in line
     assert "source=agency" in line
@@ -166,7 +168,7 @@ def test_redact_serves_texts_that_go_elsewhere() -> None:
 
 def test_the_journals_lines_begin_with_their_priority_and_leave_the_time_to_it() -> None:
     stream = written("journal", "debug")
-    log = structlog.get_logger("monitor.app")
+    log = structlog.get_logger("monitor.daemon.app")
     for say in (log.debug, log.info, log.warning, log.error):
         say("something.happened", source="agency")
     lines = stream.getvalue().splitlines()
@@ -181,7 +183,7 @@ def test_every_line_of_a_traceback_has_the_priority_of_its_event() -> None:
     try:
         fail_with(ValueError("broken"))
     except ValueError:
-        structlog.get_logger("monitor.app").exception("work.failed")
+        structlog.get_logger("monitor.daemon.app").exception("work.failed")
     lines = stream.getvalue().splitlines()
     assert len(lines) > 3
     assert all(line.startswith("<3>") for line in lines)

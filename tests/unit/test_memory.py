@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from monitor import memory
+from monitor.telemetry import memory
 from tests.command_line import ROOT, environment
 
 SCRIPT = """
-from monitor import memory
+from monitor.telemetry import memory
 memory.prepare()
 kept = []
 for _ in range(3):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from monitor.model import Alert, Event
-from monitor.rules.wording import Dispatch, Limits, Markup, Part, Profile, Tone, compose, fit
+from monitor.domain import Alert, Event
+from monitor.notify.messages import Dispatch, Limits, Markup, Part, Profile, Tone, compose, fit
 from tests.factories import NOW, make_alert
 
 COMMAND = "token-monitor status --status expired"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from monitor.model import Alert, ConnectionLink, Event, ProviderKind, Severity
-from monitor.rules.wording import Dispatch, Limits, Markup, Part, Profile, compose, fit
+from monitor.domain import Alert, ConnectionLink, Event, ProviderKind, Severity
+from monitor.notify.messages import Dispatch, Limits, Markup, Part, Profile, compose, fit
 from tests.factories import NOW, make_alert
 
 DASHBOARD = "https://app.postpost.dev"

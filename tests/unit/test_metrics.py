@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from monitor.metrics import Family, Metrics, render
+from monitor.telemetry.metrics import Family, Metrics, render
 from tests import promtext
 
 
@@ -61,6 +61,8 @@ def test_labels_and_help_are_escaped() -> None:
 
 def test_the_library_is_loaded_at_the_first_scrape() -> None:
     """A monitor without a web server never pays for it."""
-    code = "import sys, monitor.metrics, monitor.poller, monitor.notifier; print('prometheus_client' in sys.modules)"
+    code = (
+        "import sys, monitor.telemetry.metrics, monitor.engine.poller, monitor.notify; print('prometheus_client' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.model import SourceStatus
-from monitor.rules.overdue import excused, overdue
+from monitor.domain import SourceStatus
+from monitor.domain.rules.overdue import excused, overdue
 
 EVERY = timedelta(minutes=15)
 READ_ONCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.rules.platforms import canonical, is_usable_id, split_platform_id
+from monitor.domain.rules.platforms import canonical, is_usable_id, split_platform_id
 
 
 @pytest.mark.parametrize(

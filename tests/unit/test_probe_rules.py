@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from monitor.model import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
-from monitor.rules import lifecycle, probes
+from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain.rules import lifecycle, probes
 from tests.factories import NOW
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.progress import DELIVERY, LIMITS, LOOK, POLL, Progress
+from monitor.telemetry.progress import DELIVERY, LIMITS, LOOK, POLL, Progress
 
 
 class Passing:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model import Severity
-from monitor.rules.quiet import quiet_until
+from monitor.domain import Severity
+from monitor.domain.rules.quiet import quiet_until
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 SATURDAY, SUNDAY = 5, 6

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from monitor.model import Alert, Event, Severity
-from monitor.rules.routing import route
+from monitor.domain import Alert, Event, Severity
+from monitor.domain.rules.routing import route
 from tests.factories import make_alert
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from monitor.rules import schedule
+from monitor.domain.rules import schedule
 from tests.factories import NOW
 
 MINUTE = timedelta(minutes=1)

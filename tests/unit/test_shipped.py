@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from docs import generate, shipped
-from monitor.errors import MonitorError
-from monitor.unitfiles import hidden_from_services, install
+from monitor.cli.systemd import hidden_from_services, install
+from monitor.domain.errors import MonitorError
 from tests.command_line import token_monitor
 
 PROGRAM = Path("/opt/elsewhere/bin/token-monitor")

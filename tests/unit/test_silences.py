@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.rules.recurrence import rule_problem
-from monitor.rules.silences import FOR_EVER, Silence, active_until, matches, next_window, silenced_until
+from monitor.domain.rules.recurrence import rule_problem
+from monitor.domain.rules.silences import FOR_EVER, Silence, active_until, matches, next_window, silenced_until
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

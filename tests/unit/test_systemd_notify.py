@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.systemd import Notify
-from monitor.vitals import Standing, describe
+from monitor.daemon.health_reporting import Standing, describe
+from monitor.telemetry.systemd import Notify
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 

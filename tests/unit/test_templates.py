@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import templates
 from monitor.config.templates import TemplatePair
-from monitor.model import Event
-from monitor.rules.wording import Dispatch, Markup, compose
-from monitor.templates import MEANINGS, TemplateProblem, render, render_sample, variables
+from monitor.domain import Event
+from monitor.notify.messages import Dispatch, Markup, compose, templates
+from monitor.notify.messages.templates import MEANINGS, TemplateProblem, render, render_sample, variables
 from tests.factories import NOW, make_alert
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.model import Policy, ProviderKind, Refresh, Snapshot, Status, TokenState, Word
-from monitor.rules import token
-from monitor.rules.context import Context
+from monitor.domain import Policy, ProviderKind, Refresh, Snapshot, Status, TokenState, Word
+from monitor.domain.rules import token
+from monitor.domain.rules.context import Context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.model import (
+from monitor.domain import (
     ConnectionState,
     HistoryEntry,
     HistoryKind,
@@ -18,7 +18,7 @@ from monitor.model import (
     Snapshot,
     Status,
 )
-from monitor.rules import transitions
+from monitor.domain.rules import transitions
 from tests.factories import NOW, make_snapshot, make_state
 
 DAY = timedelta(days=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.model import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
-from monitor.rules import verdict
-from monitor.rules.token import Finding
-from monitor.rules.verdict import Axes, merge
+from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
+from monitor.domain.rules import verdict
+from monitor.domain.rules.token import Finding
+from monitor.domain.rules.verdict import Axes, merge
 
 VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING
 EXPIRED, REVOKED, DISCONNECTED = Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED

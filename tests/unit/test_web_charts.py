@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model import HistoryEntry, HistoryKind, Status
-from monitor.rules.forecast import SITTING, Need, sittings_of
+from monitor.domain import HistoryEntry, HistoryKind, Status
+from monitor.domain.rules.forecast import SITTING, Need, sittings_of
 from monitor.store.connection_pages import Coming
 from monitor.web import charts
 from tests.factories import NOW

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from monitor.model import Alert, Event, ProviderKind, Severity
-from monitor.rules.alerting import AlertReason
-from monitor.rules.wording import (
+from monitor.domain import Alert, Event, ProviderKind, Severity
+from monitor.domain.rules.alerting import AlertReason
+from monitor.notify.messages import (
     Dispatch,
     Limits,
     Markup,

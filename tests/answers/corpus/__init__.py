@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 from tests.answers.case import Case, ProbeCase
 from tests.answers.corpus import bodies, dates, framing, pages, pauses, probes, rows, statuses
 

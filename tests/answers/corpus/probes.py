@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from monitor.model import ProbeFinding
+from monitor.domain import ProbeFinding
 from tests.answers.case import PUBLORA, TWINS, Answerer, ProbeCase, body, chunked, framed, head, octets
 
 MIB = 1024 * 1024

@@ -9,7 +9,7 @@ from pathlib import Path
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.model import ProviderKind
+from monitor.domain import ProviderKind
 
 CREDENTIALS = Path("/etc/token-monitor/credentials")
 HEARD = Path("/out/heard.jsonl")

@@ -1,0 +1,132 @@
+"""run, check, test-alert, demo: the commands that talk to services."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Final, get_args
+
+import typer
+
+from monitor.cli import config as configuration
+from monitor.cli import session, status
+from monitor.cli.completing import complete_channel
+from monitor.cli.loading import loading
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, select
+from monitor.cli.output import say, say_json
+from monitor.cli.values import number_from, one_of
+from monitor.config import Config, LogFormat
+from monitor.domain import Event
+from monitor.domain.errors import ConfigError
+from monitor.domain.text import clean
+from monitor.views.status import overview
+
+_LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+
+
+def run(
+    ctx: typer.Context,
+    *,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help="console, json or journal (systemd), whatever [logging] says.",
+            parser=one_of("log format", _LOG_FORMATS),
+            autocompletion=lambda: list(_LOG_FORMATS),
+        ),
+    ] = None,
+) -> None:
+    """Keep watch until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
+    read = partial(session.loaded, ctx, quiet=False, log_format=log_format)
+    loaded = read()
+    with loading():
+        from monitor.daemon import app
+
+    app.run_async(app.run(loaded, reload=read))
+
+
+def check(
+    ctx: typer.Context,
+    *,
+    source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Poll only this source.")] = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Only read the lists.")] = False,
+    platform: PlatformFilter = None,
+    status_: StatusFilter = None,
+    label: LabelFilter = None,
+    as_json: AsJson = False,
+) -> int:
+    """One cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    config = session.loaded(ctx).config
+    _require_source(config, source)
+    selection = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
+    with loading():
+        from monitor.daemon import app
+
+    outcome = app.run_async(app.check_once(config, only=source, probe=not no_probe))
+    with session.reading(config) as conn:
+        found = overview(conn, config, now=session.now(), selection=selection)
+    unread = {name: problem for name, problem in outcome.unread.items() if name in {each.name for each in found.sources}}
+    standing = found.standing(unread=unread)
+    if as_json:
+        say_json(found.json())
+        return standing
+    status.tell(found, config, standing=standing, unread=unread)
+    for name, problem in unread.items():
+        say(f"Not read: {name}. {clean(problem, limit=256)}")
+    if outcome.undelivered:
+        say(f"Not delivered yet: {outcome.undelivered}. They stay queued: `token-monitor alerts` shows them.")
+    return standing
+
+
+def _require_source(config: Config, name: str | None) -> None:
+    """Only what is configured can be polled."""
+    names = [source.name for source in config.sources]
+    if name is not None and name not in names:
+        raise typer.BadParameter(f"There is no source {clean(name)} in the configuration; there are: {', '.join(names)}.")
+
+
+def send_test_alert(
+    ctx: typer.Context,
+    channel: Annotated[
+        str | None,
+        typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.", autocompletion=complete_channel),
+    ] = None,
+    event: Annotated[
+        Event | None,
+        typer.Option(
+            "--event",
+            metavar="EVENT",
+            help="Show what this looks like, such as expired, about a sample.",
+            parser=one_of("event", Event),
+            autocompletion=lambda: list(Event),
+        ),
+    ] = None,
+) -> int:
+    """Send a test message through the real path. Exit status 1 where a channel did not take it."""
+    config = session.loaded(ctx).config
+    if not config.channels:
+        raise ConfigError("No channel is configured: add a [[channels]] table.")
+    from monitor.daemon import app
+
+    return configuration.tell_findings(app.run_async(app.send_test(config, channel, event=event)))
+
+
+def demo(
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="End by itself after this long."),
+    ] = None,
+) -> int:
+    """Watch tokens run out in a simulated world. All four services, real alerts, and nothing to set up."""
+    from monitor.demo.run import main as play
+
+    return play(seconds) or 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(run)
+    app.command()(check)
+    app.command("test-alert")(send_test_alert)
+    app.command()(demo)

@@ -1,0 +1,115 @@
+"""The file: where it is found, how it is read, and what it is to begin with."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import TomlConfigSettingsSource
+
+from monitor.config.schema import Document
+from monitor.domain.errors import ConfigError
+
+SEARCHED = (Path("config.toml"), Path("/etc/token-monitor/config.toml"))
+_LARGEST = 8 * 1024 * 1024
+_PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
+    """The configuration file: the explicit one, else $TOKEN_MONITOR_CONFIG, else ./config.toml, else the one in /etc.
+
+    Raises ConfigError that says where it looked where there is none.
+    """
+    named = env.get("TOKEN_MONITOR_CONFIG", "").strip()
+    if explicit is not None:
+        return _existing(explicit, "")
+    if named:
+        return _existing(Path(named), " (TOKEN_MONITOR_CONFIG names it)")
+    for candidate in SEARCHED:
+        if _is_there(candidate):
+            return candidate
+    raise ConfigError(
+        f"There is no configuration: looked for {SEARCHED[0]} in {Path.cwd()} and for {SEARCHED[1]}. "
+        "Write a first one with `token-monitor init`, or name yours with --config or TOKEN_MONITOR_CONFIG."
+    )
+
+
+def starter() -> str:
+    """The text that `token-monitor init` writes: one source, one channel, and what is changed most, commented.
+
+    Valid as soon as the two environment variables that it names are set.
+    """
+    return resources.files("monitor.config").joinpath("starter.toml").read_text("utf-8")
+
+
+class File(TomlConfigSettingsSource):
+    """The file's content; what is no regular file is read too, or refused, where the library would pass over it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(Document, path)
+
+    def _read_files(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return _read_document(self._path)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """The file's content. Raises ConfigError naming file, line and column where it cannot be read as TOML."""
+    text = _read_text(path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        problem = _syntax_problem(str(exc), text)
+    except RecursionError:
+        problem = "is nested too deeply."
+    except ValueError:
+        problem = "holds a number or date that is out of range."
+    raise ConfigError(f"{path}: {problem}")  # outside the handlers: the cause would carry the text, secrets and all
+
+
+def _existing(path: Path, why: str) -> Path:
+    if not _is_there(path):
+        raise ConfigError(f"{path} does not exist{why}: write a first configuration with `token-monitor init`.")
+    return path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True  # reading it will say what is wrong
+    return True
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            octets = stream.read(_LARGEST + 1)
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder: name the file in it.") from None
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or type(exc).__name__}.") from None
+    if len(octets) > _LARGEST:
+        raise ConfigError(f"{path} is larger than 8 MiB, which no configuration is.")
+    try:
+        return octets.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as exc:
+        line = octets.count(b"\n", 0, exc.start) + 1
+    raise ConfigError(f"{path}: line {line} holds something that is not UTF-8 text.")
+
+
+def _syntax_problem(said: str, text: str) -> str:
+    match = _PLACE.search(said)
+    what = said[: match.start()] if match else said
+    if match and match.group(1):
+        line, column = match.group(1), match.group(2)
+    else:
+        lines = text.split("\n")
+        line, column = str(len(lines)), str(len(lines[-1]) + 1)
+    return f"line {line}, column {column}: this is not valid TOML: {what[:1].lower()}{what[1:]}."

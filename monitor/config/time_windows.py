@@ -1,0 +1,112 @@
+"""Times of day and of the week, and quiet hours, as people write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+
+from monitor.config.error_text import refuse
+from monitor.config.wording import found, suggestion
+from monitor.domain import Severity
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_KEYS = ("from", "to", "days", "except", "timezone")
+
+
+@dataclass(frozen=True, slots=True)
+class WeeklyTime:
+    """One time of the week, in the configured time zone."""
+
+    weekday: int
+    """Monday is 0."""
+    time: time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietHours:
+    """One window of the day. It ends on the next day where `to_time` is not later than `from_time`."""
+
+    from_time: time
+    to_time: time
+    days: frozenset[int] | None = None
+    """The weekdays on which it begins, Monday is 0; None: every day."""
+    except_severity: Severity | None = None
+    """What is at least this severe is said all the same; None: nothing is."""
+    timezone: str | None = None
+    """None: the configured one."""
+
+
+def weekly_time(value: Any) -> WeeklyTime | None:
+    """A day and a time such as mon 08:00, or off."""
+    if value == "off":
+        return None
+    day, _, clock = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
+    at = _clock(clock)
+    if day not in DAYS or at is None:
+        refuse(f'is {found(value)}, but a day and a time are needed, such as "mon 08:00", or "off".')
+    return WeeklyTime(DAYS.index(day), at)
+
+
+def quiet_hours(value: Any) -> tuple[QuietHours, ...]:
+    """A list of windows; each is a table."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        refuse(f'is {found(value)}, but a list of tables is needed, such as [{{ from = "22:00", to = "07:00" }}].')
+    return tuple(_window(item) for item in value)
+
+
+def _window(item: Mapping[str, Any]) -> QuietHours:
+    for key in item:
+        if key not in _KEYS:
+            refuse(f"holds the unknown key {found(key)}{suggestion(str(key), _KEYS, otherwise='known are')}")
+    begin, end = (_needed_clock(item, key) for key in ("from", "to"))
+    days = _days(item.get("days"))
+    least = _severity(item.get("except"))
+    timezone = item.get("timezone")
+    if timezone is not None and not isinstance(timezone, str):
+        refuse(f"holds {found(timezone)} for timezone, but text in quotes is needed.")
+    if begin == end and days is None and least is None:
+        refuse('holds a window of whole days, every day, so nothing would ever be said: give it days or except = "critical".')
+    return QuietHours(from_time=begin, to_time=end, days=days, except_severity=least, timezone=timezone)
+
+
+def _needed_clock(item: Mapping[str, Any], key: str) -> time:
+    if key not in item:
+        refuse(f"holds a window without {key}: each needs from and to.")
+    at = _clock(item[key])
+    if at is None:
+        refuse(f'holds {found(item[key])} for {key}, but a time of day is needed, such as "22:00".')
+    return at
+
+
+def _clock(value: Any) -> time | None:
+    if value == "24:00":
+        return time(0)
+    match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    return time(int(match[1]), int(match[2])) if match else None
+
+
+def _days(value: Any) -> frozenset[int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        what = "an empty list" if value == [] else found(value)
+        refuse(f'holds {what} for days, but a list of days is needed, such as ["sat", "sun"].')
+    for day in value:
+        if day not in DAYS:
+            end = suggestion(day, DAYS, otherwise="use") if isinstance(day, str) else f"; use {', '.join(DAYS)}."
+            refuse(f"holds {found(day)}, which is no day{end}")
+    return frozenset(DAYS.index(day) for day in value)
+
+
+def _severity(value: Any) -> Severity | None:
+    words = [severity.value for severity in Severity]
+    if value is None:
+        return None
+    if value not in words:
+        end = suggestion(value, words, otherwise="use") if isinstance(value, str) else f"; use {', '.join(words)}."
+        refuse(f"holds {found(value)} for except, which is no severity{end}")
+    return Severity(value)

@@ -1,0 +1,150 @@
+"""How the daemon is, told to who guards it: systemd (ready, STATUS=, watchdog) and the heartbeat's address.
+
+Both are fed by progress alone: an event loop that hangs tells nothing at all, and work that stands still is a reason to
+be restarted, however lively the rest is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from monitor.config import Config
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.domain.clock import Clock
+from monitor.domain.errors import StoreError
+from monitor.domain.timefmt import span
+from monitor.providers import HttpSessions
+from monitor.store import Store, outbox, sources
+from monitor.telemetry.progress import Progress
+from monitor.telemetry.systemd import Notify
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = timedelta(seconds=2)
+"""How often the store is asked what `systemctl status` shows."""
+START_WITHIN = timedelta(minutes=15)
+"""What a start may take at most: a large database's migration, or the wait for a server. Said anew by ready()."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What one look at the store showed."""
+
+    sources: int
+    connections: int
+    next_poll_at: datetime | None
+    waiting: int
+    """Deliveries that are not sent yet."""
+
+
+def describe(standing: Standing, now: datetime) -> str:
+    """One line for people: watching 312 connections of 3 sources; next poll in 40 seconds; 1 delivery waits."""
+    parts = [f"watching {_counted(standing.connections, 'connection')} of {_counted(standing.sources, 'source')}"]
+    if standing.next_poll_at is not None:
+        left = standing.next_poll_at - now
+        parts.append(f"next poll in {span(left)}" if left >= timedelta(seconds=1) else "polling now")
+    if standing.waiting:
+        parts.append(f"{_counted(standing.waiting, 'delivery', 'deliveries')} {'waits' if standing.waiting == 1 else 'wait'}")
+    return "; ".join(parts)
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+class Vitals:
+    """An async context manager around the running daemon; leaving it ends every sign of life."""
+
+    def __init__(
+        self, *, store: Store, sessions: HttpSessions, clock: Clock, progress: Progress, notify: Notify | None = None
+    ) -> None:
+        self._store, self._clock, self._progress = store, clock, progress
+        self._notify = notify or Notify()
+        self._text = "starting"
+        self._refused: str | None = None
+        self._heartbeat = Heartbeat(sessions=sessions, progress=progress, describe=self._look)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self._heartbeat.stop()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def ready(self, config: Config) -> None:
+        """The daemon runs with this configuration, from its start or a reload on."""
+        self._heartbeat.configure(config.heartbeat)
+        self._text = await self._look()
+        self._notify.ready(self._sentence())
+        if self._notify.listens and not self._tasks:
+            self._tasks = [asyncio.create_task(self._tell(), name="status")]
+            if self._notify.watchdog is not None:
+                self._tasks.append(asyncio.create_task(self._feed(self._notify.watchdog), name="watchdog"))
+
+    def reloading(self) -> None:
+        """A reload begins; ready() ends it, whether it was refused or not."""
+        self._refused = None
+        self._notify.reloading()
+
+    def refused(self, problem: str) -> None:
+        """The reload changes nothing, and this is why: people see it until the next one."""
+        self._refused = problem
+
+    def stopping(self) -> None:
+        """The stop begins."""
+        self._heartbeat.stop()
+        self._notify.stopping()
+
+    async def _feed(self, watchdog: timedelta) -> None:
+        """A sign of life three times in systemd's patience, while there is progress."""
+        told: str | None = None
+        while True:
+            stuck = self._progress.stuck()
+            if stuck is None:
+                self._notify.alive()
+            elif stuck != told:
+                log.error("daemon.stuck", problem=stuck, advice="systemd restarts it; please report this.")
+            told = stuck
+            await asyncio.sleep(watchdog.total_seconds() / 3)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
+            before, self._text = self._text, await self._look()
+            if self._text != before:
+                self._notify.status(self._sentence())
+
+    async def _look(self) -> str:
+        stuck = self._progress.stuck()
+        if stuck is not None:
+            return stuck
+        try:
+            return describe(await self._store.run_read(self._standing), self._clock.now())
+        except StoreError as error:
+            return f"blind: {error}"
+
+    def _standing(self) -> Standing:
+        with self._store.read() as conn:
+            watched, listed = sources.totals(conn)
+            return Standing(
+                sources=watched,
+                connections=listed,
+                next_poll_at=sources.next_poll_due(conn),
+                waiting=sum(outbox.pending_counts(conn).values()),
+            )
+
+    def _sentence(self) -> str:
+        refused = f" (the last reload was refused, the former configuration goes on: {self._refused})" if self._refused else ""
+        return f"{self._text}{refused}"

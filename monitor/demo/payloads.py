@@ -1,0 +1,250 @@
+"""The JSON of the four APIs, field by field as their documents show it. Pure: values in, plain dicts out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from monitor.demo.connection import VALIDATED, Health, SimConnection
+from monitor.domain import ProviderKind
+
+JsonObject = dict[str, object]
+
+HOUR = timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+
+DATE_FIELD = {
+    ProviderKind.POSTPOST: "accessTokenExpiresAt",
+    ProviderKind.PUBLORA: "accessTokenExpiresAt",
+    ProviderKind.POSTBREEZE: "tokenExpiresAt",
+}
+"""The row's expiry date; PostPeer states none."""
+WORD_FIELD = {
+    ProviderKind.POSTPOST: "tokenStatus",
+    ProviderKind.PUBLORA: "tokenStatus",
+    ProviderKind.POSTBREEZE: "status",
+}
+"""The row's word about the token; PostPeer states none."""
+
+
+class Shape(StrEnum):
+    """Which generation of an API's documents a source answers by."""
+
+    CURRENT = "current"
+    LEGACY = "legacy"  # Publora: five fields and a bare array of users; PostPeer: seven fields
+
+
+def iso(instant: datetime | None) -> str | None:
+    """RFC 3339 with milliseconds and Z, as all four APIs write dates; None stays None."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+
+
+def remaining(expires_at: datetime | None, now: datetime) -> str | None:
+    """The human span of tokenExpiresIn: "82d 4h", "5h", "< 1h", "expired", or None without a date."""
+    if expires_at is None:
+        return None
+    left = expires_at - now
+    if left <= timedelta(0):
+        return "expired"
+    hours = left // HOUR
+    if hours < 1:
+        return "< 1h"
+    return f"{hours}h" if hours < 24 else f"{hours // 24}d {hours % 24}h"
+
+
+def changes_at(connection: SimConnection, now: datetime, window: timedelta) -> datetime | None:
+    """The next instant at which time alone changes what is stated of a connection; None when nothing will."""
+    expires_at = connection.expires_at
+    if expires_at is None or expires_at <= now:
+        return None
+    left = expires_at - now
+    moments = [expires_at]
+    if left >= window:
+        moments.append(expires_at - window + TICK)
+    if left >= HOUR:
+        moments.append(expires_at - (left // HOUR) * HOUR + TICK)
+    return min(moments)
+
+
+def token_word(connection: SimConnection, now: datetime, *, window: timedelta, undated: str) -> str:
+    """The tokenStatus as PostPost documents it: strictly less than the window is expiring_soon."""
+    if connection.noticed and connection.health in (Health.EXPIRED, Health.REVOKED):
+        return "expired"
+    if connection.expires_at is None:
+        return undated
+    left = connection.expires_at - now
+    if left <= timedelta(0):
+        return "expired"
+    return "expiring_soon" if left < window else "valid"
+
+
+def _last_error(connection: SimConnection) -> JsonObject | None:
+    error = connection.last_error
+    return None if error is None else {"message": error.message, "occurredAt": iso(error.occurred_at)}
+
+
+def postpost_row(connection: SimConnection, now: datetime, *, window: timedelta, undated: str = "unknown") -> JsonObject:
+    """One element of PostPost's `connections`."""
+    return {
+        "platformId": connection.external_id,
+        "username": connection.username,
+        "displayName": connection.display_name,
+        "profileImageUrl": connection.image_url,
+        "profileUrl": connection.profile_url,
+        "accessTokenExpiresAt": iso(connection.expires_at),
+        "tokenStatus": token_word(connection, now, window=window, undated=undated),
+        "tokenExpiresIn": remaining(connection.expires_at, now),
+        "lastSuccessfulPost": iso(connection.last_post_at),
+        "lastError": _last_error(connection),
+    }
+
+
+def publora_row(connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
+    """One element of Publora's `connections`: five fields in the older document, PostPost's and one more today.
+
+    Today's tokenStatus calls what has no date `valid`, and `unknown` only a Bluesky row without a user name.
+    """
+    if shape is Shape.LEGACY:
+        return {
+            "platformId": connection.external_id,
+            "username": connection.username,
+            "displayName": connection.display_name,
+            "profileImageUrl": connection.image_url,
+            "accessTokenExpiresAt": iso(connection.expires_at),
+        }
+    nameless = connection.platform == "bluesky" and not connection.username
+    row = postpost_row(connection, now, window=window, undated="unknown" if nameless else "valid")
+    row["subscriptionType"] = None
+    return row
+
+
+def postbreeze_status(connection: SimConnection, now: datetime) -> str:
+    """ACTIVE, TOKEN_EXPIRED or REVOKED."""
+    health = connection.effective_health(now)
+    if not connection.noticed or health in (Health.FINE, Health.REFUSED):
+        return "ACTIVE"
+    return "REVOKED" if health is Health.REVOKED else "TOKEN_EXPIRED"
+
+
+def postbreeze_row(connection: SimConnection, now: datetime) -> JsonObject:
+    """One element of Postbreeze's bare array."""
+    return {
+        "id": connection.external_id,
+        "workspaceId": connection.scope,
+        "platform": connection.platform,
+        "externalId": connection.account,
+        "handle": connection.username or "",
+        "displayName": connection.display_name,
+        "avatarUrl": connection.image_url,
+        "status": postbreeze_status(connection, now),
+        "scopes": list(connection.permissions),
+        "connectedAt": iso(connection.connected_at),
+        "lastRefreshedAt": iso(connection.refreshed_at),
+        "tokenExpiresAt": iso(connection.expires_at),
+        "lastRefreshAttemptAt": iso(connection.refresh_attempt_at),
+        "lastRefreshError": connection.refresh_error,
+        "lastRefreshErrorStatus": connection.refresh_error_status,
+        "meta": {},
+        "defaultBoardId": None,
+    }
+
+
+def postpeer_row(connection: SimConnection, *, shape: Shape) -> JsonObject:
+    """One element of PostPeer's `integrations`, which says nothing of health."""
+    row: JsonObject = {
+        "id": connection.external_id,
+        "platform": connection.platform,
+        "platformUserId": connection.account,
+        "displayName": connection.display_name,
+        "imageUrl": connection.image_url,
+        "profileId": connection.scope,
+        "createdAt": iso(connection.connected_at),
+    }
+    if shape is Shape.CURRENT:
+        row |= {"username": connection.username, "profileUrl": connection.profile_url, "platformMetadata": {}, "byok": False}
+    return row
+
+
+def listed_row(kind: ProviderKind, connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
+    """The row that a provider's list holds for a connection, with what the connection overrides or omits."""
+    if kind is ProviderKind.POSTPOST:
+        row = postpost_row(connection, now, window=window)
+    elif kind is ProviderKind.PUBLORA:
+        row = publora_row(connection, now, window=window, shape=shape)
+    elif kind is ProviderKind.POSTBREEZE:
+        row = postbreeze_row(connection, now)
+    else:
+        row = postpeer_row(connection, shape=shape)
+    if connection.overrides:
+        row |= connection.overrides
+    for name in connection.omitted:
+        row.pop(name, None)
+    return row
+
+
+def probe_answer(kind: ProviderKind, connection: SimConnection, now: datetime) -> JsonObject:
+    """The body of test-connection for a connection that exists: ok or error, always with HTTP 200."""
+    verdict = connection.probe
+    if verdict is not None:
+        status, message = verdict.status, verdict.message
+    else:
+        status, message = _probe_verdict(kind, connection, now)
+    return {
+        "platform": connection.platform,
+        "platformId": connection.external_id,
+        "username": connection.username or connection.display_name,
+        "status": status,
+        "message": message,
+        "permissions": list(connection.permissions) if status == "ok" else [],
+        "tokenExpiresIn": remaining(connection.expires_at, now),
+        "lastSuccessfulPost": iso(connection.last_post_at),
+        "lastError": _last_error(connection),
+    }
+
+
+def unknown_platform(platform: str, platform_id: str) -> JsonObject:
+    """What test-connection answers for a platform that it cannot test, whether or not the connection exists."""
+    return {
+        "platform": platform,
+        "platformId": platform_id,
+        "username": "unknown",
+        "status": "error",
+        "message": f"Unknown platform: {platform}",
+        "permissions": [],
+        "tokenExpiresIn": None,
+        "lastSuccessfulPost": None,
+        "lastError": None,
+    }
+
+
+def _probe_verdict(kind: ProviderKind, connection: SimConnection, now: datetime) -> tuple[str, str]:
+    health = connection.effective_health(now)
+    if connection.platform == "telegram":
+        return _telegram_verdict(kind, connection, health)
+    if health is Health.EXPIRED:
+        return "error", connection.detail or "Error validating access token: Session has expired"
+    if health is Health.REVOKED:
+        return "error", connection.detail or "The user has revoked access for this application"
+    if health is Health.REFUSED:
+        return "error", connection.detail or "Insufficient permissions to publish on behalf of this account"
+    return "ok", f"Connected as {connection.username or connection.display_name}"
+
+
+def _telegram_verdict(kind: ProviderKind, connection: SimConnection, health: Health) -> tuple[str, str]:
+    """Telegram's answers mislead: a user session fails the bot test for ever, with the words of a revoked bot at PostPost."""
+    publora = kind is ProviderKind.PUBLORA
+    if connection.mtproto:
+        return "error", "Invalid bot connection" if publora else "Invalid bot token"
+    if health in (Health.EXPIRED, Health.REVOKED):
+        return "error", connection.detail or ("Request failed with status code 401" if publora else "Invalid bot token")
+    if health is Health.REFUSED:
+        return "error", connection.detail or "Bot needs channel administrator posting rights"
+    title = connection.display_name or connection.username
+    return "ok", f"Bot can post to {title}" if publora else f"Connected as {title}"
+
+
+def can_be_tested(platform: str) -> bool:
+    """Whether test-connection has a validator for a platform."""
+    return platform.lower() in VALIDATED

@@ -1,0 +1,119 @@
+"""What a request to the simulated world is answered with. Synchronous and free of sockets: the server only carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import msgspec
+
+from monitor.demo.source import Body, Outage, SimSource, Trouble
+from monitor.domain import ProviderKind
+
+JSON = "application/json; charset=utf-8"
+
+PREFIXES: Mapping[ProviderKind, str] = {
+    ProviderKind.POSTPOST: "/postpost/api/v1",
+    ProviderKind.PUBLORA: "/publora/api/v1",
+    ProviderKind.POSTBREEZE: "/postbreeze/api/v1",
+    ProviderKind.POSTPEER: "/postpeer/v1",
+}
+"""Where each API lives on the one port."""
+
+_SIGN_IN_PAGE = b"<!doctype html><html><head><title>Sign in to the guest network</title></head><body>Welcome!</body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it arrived: the path still percent-encoded, header names in any case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Answer:
+    """An HTTP answer, and what to do to the connection while giving it."""
+
+    body: Body
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = JSON
+    cut: bool = False
+    """Reset the connection instead."""
+    truncated: bool = False
+    """Announce the whole body and send half of it."""
+
+
+def encoded(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """An answer with a JSON body."""
+    return Answer(Body(msgspec.json.encode(value)), status, headers or {})
+
+
+_CODES = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "RATE_LIMITED"}
+
+
+def refusal(
+    kind: ProviderKind,
+    status: int,
+    message: str,
+    *,
+    serial: int,
+    field_name: str = "error",
+    extra: dict[str, object] | None = None,
+) -> Answer:
+    """An error in a provider's own shape.
+
+    PostPost and Publora {error} (or {message}); Postbreeze {statusCode, code, message, requestId}; PostPeer {success, message}.
+    """
+    if kind is ProviderKind.POSTBREEZE:
+        code = _CODES.get(status, "INTERNAL_ERROR")
+        body: dict[str, object] = {"statusCode": status, "code": code, "message": message, "requestId": f"req_{serial:08x}"}
+    elif kind is ProviderKind.POSTPEER:
+        body = {"success": False, "message": message}
+    else:
+        body = {field_name: message}
+    return encoded(body | (extra or {}), status=status)
+
+
+def rate_limited(kind: ProviderKind, *, retry_after: str, wait: timedelta, serial: int) -> Answer:
+    """429 with Retry-After, and the wait in the body where the provider repeats it there."""
+    extra: dict[str, object] = {}
+    if kind is ProviderKind.POSTBREEZE:
+        extra = {"retryAfterMs": round(wait.total_seconds() * 1000)}
+    elif kind is ProviderKind.PUBLORA:
+        extra = {"success": False, "retryAfter": max(1, round(wait.total_seconds()))}
+    answer = refusal(kind, 429, "Too many requests", serial=serial, extra=extra)
+    answer.headers["Retry-After"] = retry_after
+    return answer
+
+
+def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> Answer:
+    """What a broken source answers, whatever was asked."""
+    kind = source.kind
+    if outage.trouble is Trouble.CUT:
+        return Answer(Body(b""), cut=True)
+    if outage.trouble is Trouble.UNAUTHORIZED:
+        return refusal(kind, 401, "Invalid API key", serial=serial, field_name=source.error_field)
+    if outage.trouble is Trouble.FORBIDDEN:
+        message = "API access is not enabled for this account"
+        return refusal(kind, 403, message, serial=serial, field_name=source.error_field)
+    if outage.trouble is Trouble.RATE_LIMITED:
+        said = outage.retry_after or "30"
+        wait = timedelta(seconds=int(said) if said.isdecimal() and said.isascii() else 30)
+        return rate_limited(kind, retry_after=said, wait=wait, serial=serial)
+    if outage.trouble is Trouble.HTML:
+        return Answer(Body(_SIGN_IN_PAGE), content_type="text/html; charset=utf-8")
+    if outage.trouble is Trouble.TRUNCATED:
+        return Answer(Body(b'{"success":true,"connections":[{"platformId":"linkedin-'), truncated=True)
+    if outage.trouble is Trouble.ENVELOPE:
+        return encoded({"success": False, source.error_field: "Failed to fetch platform connections"})
+    if outage.trouble is Trouble.REDIRECT:
+        return Answer(Body(b""), 302, {"Location": outage.location}, "text/plain")
+    answer = refusal(kind, outage.status, "Internal server error", serial=serial, field_name=source.error_field)
+    if outage.retry_after is not None:
+        answer.headers["Retry-After"] = outage.retry_after
+    return answer

@@ -1,0 +1,153 @@
+"""How far an expiry date can be trusted, how long tokens live, and which lines before the expiry count.
+
+Facts: PROVIDERS 2b and 3 (the platforms' own documents).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from monitor.domain import Policy, ProviderKind, Snapshot
+from monitor.domain.rules.context import Context
+
+SHORT_LIFETIME = timedelta(hours=48)
+"""Tokens that live shorter are rotated by the provider all day: the clock alone must never warn about them."""
+
+_TRUSTED_EVERYWHERE = frozenset({"linkedin", "instagram", "threads"})
+_TRUSTED_AT_PUBLORA = frozenset({"tiktok"})
+
+# Only where the platform's documents name one lifetime; the longest where there are two.
+_KNOWN_LIFETIMES = {
+    "linkedin": timedelta(days=60),
+    "instagram": timedelta(days=60),
+    "threads": timedelta(days=60),
+    "tiktok": timedelta(days=180),
+}
+
+_ROTATES_ALL_DAY = frozenset({"twitter", "youtube", "googlebusiness", "tiktok", "bluesky"})
+"""Access tokens of one to twenty-four hours that the provider renews by itself (Postbreeze states their dates)."""
+
+RENEWED_BY_PROVIDER = frozenset({"youtube", "tiktok", "twitter", "bluesky", "pinterest"})
+"""A past date without a word proves nothing here: access tokens are renewed on use (PROVIDERS 2a, old shape)."""
+
+_PROVIDER_WINDOW = timedelta(days=7)
+_PROVIDER_WINDOW_TIKTOK = timedelta(days=30)
+
+
+def effective_expiry(snapshot: Snapshot) -> datetime | None:
+    """The stated date, else the end of a coarse span, else None."""
+    return snapshot.expires_at or snapshot.expires_before
+
+
+def stated_lifetime(snapshot: Snapshot) -> timedelta | None:
+    """The token's lifetime by the provider's own dates (Postbreeze), None where they are not told."""
+    if snapshot.refresh is None or snapshot.expires_at is None:
+        return None
+    start = snapshot.refresh.last_refreshed_at or snapshot.refresh.connected_at
+    if start is None or start >= snapshot.expires_at:
+        return None
+    return snapshot.expires_at - start
+
+
+def is_short_lived(snapshot: Snapshot) -> bool:
+    """Whether the token is one of those that rotate all day, by its stated lifetime or else by its platform."""
+    lifetime = stated_lifetime(snapshot)
+    if lifetime is not None:
+        return lifetime < SHORT_LIFETIME
+    return snapshot.refresh is not None and snapshot.platform in _ROTATES_ALL_DAY
+
+
+def is_trusted(snapshot: Snapshot, provider: ProviderKind) -> bool:
+    """Whether the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
+    if snapshot.expires_at is None or is_short_lived(snapshot):
+        return False
+    if snapshot.platform in _TRUSTED_EVERYWHERE:
+        return True
+    return provider is ProviderKind.PUBLORA and snapshot.platform in _TRUSTED_AT_PUBLORA
+
+
+def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | None:
+    """The token's whole lifetime: stated, else known for the platform, else observed since its date moved last.
+
+    Where a date is corrected by hours late in a token's life, what is observed is far less than the lifetime, so the
+    platform's own figure is preferred and only ever lengthened.
+    """
+    stated = stated_lifetime(snapshot)
+    if stated is not None:
+        return stated
+    known = _KNOWN_LIFETIMES.get(snapshot.platform)
+    expires_at = effective_expiry(snapshot)
+    if expires_at is None or issued_at is None or expires_at <= issued_at:
+        return known
+    observed = expires_at - issued_at
+    return observed if known is None else max(observed, known)
+
+
+def window_of(policy: Policy, lifetime: timedelta | None) -> timedelta:
+    """How long before the expiry a token counts as expiring soon.
+
+    A window as wide as the lifetime would warn from birth, so it shrinks to a third of the lifetime.
+    """
+    if lifetime is not None and policy.expiring_within >= lifetime:
+        return lifetime / 3
+    return policy.expiring_within
+
+
+def provider_window(snapshot: Snapshot, provider: ProviderKind) -> timedelta:
+    """From when on the provider itself says expiring_soon (7 days; TikTok at Publora 30)."""
+    if provider is ProviderKind.PUBLORA and snapshot.platform == "tiktok":
+        return _PROVIDER_WINDOW_TIKTOK
+    return _PROVIDER_WINDOW
+
+
+def stages_within(policy: Policy, window: timedelta) -> tuple[timedelta, ...]:
+    """The stages that count, widest first: those narrower than the window."""
+    return tuple(sorted((stage for stage in policy.stages if stage < window), reverse=True))
+
+
+def tightest_stage(left: timedelta, stages: tuple[timedelta, ...]) -> timedelta | None:
+    """The tightest stage whose line has been crossed (time left <= stage), None before the first."""
+    return min((stage for stage in stages if left <= stage), default=None)
+
+
+def lines_of(expires_at: datetime, window: timedelta, stages: tuple[timedelta, ...]) -> tuple[datetime, ...]:
+    """The instants at which the clock crosses a line, earliest first: the window, each stage, the expiry itself."""
+    spans = (window, *stages)
+    try:
+        lines = [expires_at - span for span in spans]
+    except OverflowError:
+        lines = [instant for span in spans if (instant := before(expires_at, span)) is not None]
+    return tuple(sorted([*lines, expires_at]))
+
+
+def before(instant: datetime, span: timedelta) -> datetime | None:
+    """The instant less the span, None where the calendar ends."""
+    try:
+        return instant - span
+    except OverflowError:
+        return None
+
+
+def after(instant: datetime, span: timedelta) -> datetime | None:
+    """The instant plus the span, None where the calendar ends."""
+    try:
+        return instant + span
+    except OverflowError:
+        return None
+
+
+def grace_of(snapshot: Snapshot, lifetime: timedelta | None) -> timedelta:
+    """How long a date may be past before a provider that renews lazily is disbelieved (PROVIDERS 2b, Postbreeze)."""
+    if is_short_lived(snapshot):
+        return max(timedelta(hours=24), 2 * min(lifetime or timedelta(0), SHORT_LIFETIME))
+    return timedelta(hours=1)
+
+
+def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bool:
+    """Whether a date moved later by more than `by`."""
+    return old is not None and new is not None and new - old > by
+
+
+def window_for(snapshot: Snapshot, issued_at: datetime | None, context: Context) -> timedelta:
+    """The window in force for this token under this policy."""
+    return window_of(context.policy, lifetime_of(snapshot, issued_at))

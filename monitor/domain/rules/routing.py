@@ -1,0 +1,74 @@
+"""Which channels take an alert: filters are ANDed, an absent filter lets everything through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from monitor.domain import Alert, Event, Severity
+
+
+class ChannelFilter(Protocol):
+    """What routing needs to know of a configured channel. `None` and an empty mapping mean: no such filter."""
+
+    @property
+    def name(self) -> str:
+        """The channel's unique name."""
+        ...
+
+    @property
+    def events(self) -> AbstractSet[Event] | None:
+        """The events it wants."""
+        ...
+
+    @property
+    def severity(self) -> Severity:
+        """The least severity it takes."""
+        ...
+
+    @property
+    def sources(self) -> AbstractSet[str] | None:
+        """The names of the sources it wants."""
+        ...
+
+    @property
+    def platforms(self) -> AbstractSet[str] | None:
+        """The platform slugs it wants."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels an alert's source must carry, all of them."""
+        ...
+
+
+_ABOUT_THE_MONITOR = frozenset({Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED})
+
+
+def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
+    """Names of the channels that take this alert, in the order given; empty where none does.
+
+    Alerts about the monitor itself pass by the source, platform and label filters (INTERFACE: Alerts). An alert about a
+    whole source passes by the platform filter: a source that cannot be read hides every platform.
+    """
+    return [channel.name for channel in channels if _takes(channel, alert)]
+
+
+def wants(channel: ChannelFilter, event: Event) -> bool:
+    """Whether a channel takes this kind of event at all: what decides about the end of something that it heard of."""
+    return channel.events is None or event in channel.events
+
+
+def _takes(channel: ChannelFilter, alert: Alert) -> bool:
+    if not wants(channel, alert.event):
+        return False
+    if alert.severity.rank < channel.severity.rank:
+        return False
+    if alert.event in _ABOUT_THE_MONITOR:
+        return True
+    if channel.sources is not None and alert.source not in channel.sources:
+        return False
+    if channel.platforms is not None and alert.platform is not None and alert.platform not in channel.platforms:
+        return False
+    return all(alert.labels.get(key) == value for key, value in channel.labels.items())

@@ -1,0 +1,98 @@
+"""What keeps back that something is said: an acknowledgement, a silence, an outage, flapping.
+
+A hold never changes what was said. So when it ends, deciding again says the net change by itself, or nothing where
+nothing is left to say.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, Said, Status
+from monitor.domain.records import Record, replace
+from monitor.domain.rules.alerting import AlertReason
+
+SUMMARY_EVERY = timedelta(hours=1)
+"""A flapping connection says its net change at most this often."""
+
+
+class Hold(Record, frozen=True):
+    """Something is kept back, and until when."""
+
+    why: str
+    """acknowledged, silenced, outage or flapping."""
+    until: datetime | None
+    """None: until something changes."""
+
+
+class Circumstances(Record, frozen=True, kw_only=True):
+    """What is known around a connection when it wants to speak."""
+
+    now: datetime
+    policy: Policy
+    ack: Ack | None = None
+    silenced_until: datetime | None = None
+    outage: bool = False
+    """Many connections of its platform are refused at once: that is one alert, and not this one's."""
+    recent_changes: int = 0
+    """Its changes of status within the policy's flap_window, this one included."""
+    last_spoken_at: datetime | None = None
+    """When it was last spoken of, in this incident or an earlier one."""
+
+
+def hold_for(reason: AlertReason, state: ConnectionState, around: Circumstances) -> Hold | None:
+    """The first hold that applies, None where it may be said now."""
+    if around.silenced_until is not None and around.silenced_until > around.now:
+        return Hold("silenced", around.silenced_until)
+    if not reason.ends_incident and ack_covers(around.ack, state, around.now):
+        return Hold("acknowledged", around.ack.until if around.ack else None)
+    if around.outage and is_outage_symptom(state):
+        return Hold("outage", None)
+    return _damped(reason, around)
+
+
+def ack_covers(ack: Ack | None, state: ConnectionState, now: datetime) -> bool:
+    """Whether an acknowledgement still stands: nothing got worse since, and its date has not passed."""
+    if ack is None or (ack.until is not None and ack.until <= now):
+        return False
+    status = state.verdict.status
+    if not status.needs_attention or status.rank > ack.status.rank:
+        return False
+    tighter = state.stage is not None and (ack.stage is None or state.stage < ack.stage)
+    return not (status is Status.EXPIRING_SOON and ack.status is status and tighter)
+
+
+def ack_lowered(ack: Ack, state: ConnectionState) -> Ack | None:
+    """What an acknowledgement that stands covers from now on, where that is less than before: it got better. None: the same.
+
+    So that getting worse again, even back to what was acknowledged, ends it.
+    """
+    status, stage = state.verdict.status, state.stage
+    return replace(ack, status=status, stage=stage) if _milder(status, stage, ack.status, ack.stage) else None
+
+
+def said_at_most(said: Said, ack: Ack) -> Said:
+    """What counts as said when an acknowledgement ends because it got worse: no more than what that covered in the end."""
+    return replace(said, status=ack.status, stage=ack.stage) if _milder(ack.status, ack.stage, said.status, said.stage) else said
+
+
+def _milder(status: Status, stage: timedelta | None, than: Status, than_stage: timedelta | None) -> bool:
+    if status is Status.EXPIRING_SOON and than is status:
+        return than_stage is not None and (stage is None or stage > than_stage)
+    return status.rank < than.rank
+
+
+def is_outage_symptom(state: ConnectionState) -> bool:
+    """Whether a platform's outage explains it: refused for another reason than expiry or revocation."""
+    return state.verdict.status is Status.FAILING and state.probe.finding is ProbeFinding.FAILING
+
+
+def _damped(reason: AlertReason, around: Circumstances) -> Hold | None:
+    """More changes than the policy allows within its window: one message an hour, with the net change."""
+    policy = around.policy
+    if policy.flap_window is None or around.recent_changes <= policy.flap_changes or around.last_spoken_at is None:
+        return None
+    if reason is AlertReason.STAGE:
+        return None
+    until = around.last_spoken_at + SUMMARY_EVERY
+    return Hold("flapping", until) if until > around.now else None

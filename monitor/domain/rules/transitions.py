@@ -1,0 +1,120 @@
+"""What changed between two states of a connection, as entries for its history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProbeStatus, Snapshot
+from monitor.domain.rules import expiry
+from monitor.domain.rules.context import LATER_BY
+
+
+def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[HistoryEntry, ...]:
+    """The entries, in a fixed order; empty where nothing changed that a person would want to read later."""
+    if before is None:
+        verdict = after.verdict
+        return (
+            HistoryEntry(kind=HistoryKind.APPEARED, at=now, new=verdict.status, reason=verdict.reason, message=verdict.message),
+        )
+    found = (
+        _presence(before, after, now),
+        _renewed(before, after, now),
+        _renamed(before.snapshot, after.snapshot, now),
+        _scopes(before, after, now),
+        _probe(before, after, now),
+        _status(before, after, now),
+    )
+    return tuple(entry for entry in found if entry is not None)
+
+
+def is_renewal(before: ConnectionState | None, after: ConnectionState) -> bool:
+    """Whether the token was renewed: its date moved later by more than an hour."""
+    return before is not None and expiry.moved_later(before.token.expires_at, after.token.expires_at, LATER_BY)
+
+
+def _status(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+    if before.verdict.status is after.verdict.status:
+        return None
+    verdict = after.verdict
+    return HistoryEntry(
+        kind=HistoryKind.STATUS_CHANGED,
+        at=now,
+        old=before.verdict.status,
+        new=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+    )
+
+
+def _presence(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+    if before.missing == 0 and after.missing > 0:
+        return HistoryEntry(kind=HistoryKind.VANISHED, at=now, message="Absent from a complete list.")
+    if before.missing > 0 and after.missing == 0:
+        return HistoryEntry(kind=HistoryKind.RETURNED, at=now, message="Listed again.")
+    return None
+
+
+def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+    """Tokens of hours renew all day and would fill the history with nothing."""
+    old, new = before.token.expires_at, after.token.expires_at
+    if not is_renewal(before, after) or _rotated(after.snapshot, old, new):
+        return None
+    return HistoryEntry(kind=HistoryKind.RENEWED, at=now, old=_day(old), new=_day(new))
+
+
+def _rotated(snapshot: Snapshot, old: datetime | None, new: datetime | None) -> bool:
+    """Whether this is a short-lived token's everyday rotation; some lists carry the date of the access token (PROVIDERS 0.3)."""
+    if expiry.is_short_lived(snapshot):
+        return True
+    by_hours = not expiry.moved_later(old, new, expiry.SHORT_LIFETIME)
+    return by_hours and snapshot.platform in expiry.RENEWED_BY_PROVIDER
+
+
+def _day(instant: datetime | None) -> str | None:
+    return None if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _handle(name: str | None) -> str | None:
+    """The name to compare: without the @ that some answers carry, ignoring case; a filler is no name."""
+    if name is None or name.strip().casefold() in ("", "unknown"):
+        return None
+    return name.strip().lstrip("@").casefold()
+
+
+def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> HistoryEntry | None:
+    """User names are compared; display names only where neither answer has a user name (private channels)."""
+    if before.username == after.username and before.display_name == after.display_name:
+        return None
+    old, new = before.username, after.username
+    if _handle(old) is None and _handle(new) is None:
+        old, new = before.display_name, after.display_name
+    if _handle(old) is None or _handle(new) is None or _handle(old) == _handle(new):
+        return None
+    return HistoryEntry(kind=HistoryKind.RENAMED, at=now, old=old, new=new)
+
+
+def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+    """Only between two healthy observations: an empty list beside an error is no loss of permissions."""
+    old, new = before.snapshot.scopes, after.snapshot.scopes
+    if old == new or old is None or new is None or set(old) == set(new):
+        return None
+    if before.verdict.status.needs_attention or after.verdict.status.needs_attention:
+        return None
+    lost, gained = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+    parts = [f"lost {', '.join(lost)}" if lost else "", f"gained {', '.join(gained)}" if gained else ""]
+    text = "; ".join(part for part in parts if part)
+    return HistoryEntry(kind=HistoryKind.SCOPES_CHANGED, at=now, message=f"Permissions {text}.")
+
+
+def _probe(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+    if before.probe.status is after.probe.status and before.probe.finding is after.probe.finding:
+        return None
+    if before.probe.status is ProbeStatus.UNPROBED and after.probe.status is ProbeStatus.OK:
+        return None
+    return HistoryEntry(
+        kind=HistoryKind.PROBE_CHANGED,
+        at=now,
+        old=before.probe.finding or before.probe.status,
+        new=after.probe.finding or after.probe.status,
+        message=after.probe.message,
+    )

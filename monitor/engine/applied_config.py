@@ -1,0 +1,224 @@
+"""The configuration that the store was last brought in line with: what a new one changes, and what it only calls by another name.
+
+The text is the one that `config show` prints, which holds no secret. Of secrets only a short keyed digest is kept: it tells
+that one was replaced, and is too short to find one by trying.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from monitor.config import Config, Secret, show
+from monitor.config.formatting import toml_value
+from monitor.store import meta
+
+_APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
+_KEY_BYTES, _OTHER_BYTES = 8, 2
+"""API keys are made by machines; passwords in URLs may be words of people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What is remembered of the configuration in force."""
+
+    at: datetime
+    text: str
+    """TOML without secrets."""
+    secrets: dict[str, str]
+    """A digest of each secret by its key path."""
+
+    def names(self, kind: Literal["sources", "channels"]) -> set[str]:
+        """What its sources or channels are called."""
+        last = "api_key" if kind == "sources" else "url"
+        return {path.split(".")[1] for path in self.secrets if path.startswith(f"{kind}.") and path.endswith(f".{last}")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One key, or one whole source or channel, that is not as it was."""
+
+    path: str
+    kind: Literal["added", "removed", "renamed", "changed", "replaced"]
+    """replaced: a secret that is another one now."""
+    old: str | None = None
+    new: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """The shape of a difference."""
+        return {"path": self.path, "kind": self.kind, "old": self.old, "new": self.new}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastReload:
+    """How the last start or reload went."""
+
+    at: datetime
+    problem: str | None
+    """Why it was refused: the configuration before it is in force. None where it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """Names that changed, old to new, while everything that makes them what they are stayed."""
+
+    sources: dict[str, str]
+    channels: dict[str, str]
+
+
+def remember(conn: Connection, config: Config, now: datetime) -> None:
+    """From now on this configuration is the one in force."""
+    value = {"at": now.isoformat(), "text": show(config), "secrets": _digests(config, _salt(conn))}
+    meta.set(conn, _APPLIED, json.dumps(value, separators=(",", ":")))
+
+
+def recall(conn: Connection) -> Applied | None:
+    """What was remembered last; None where nothing ever was."""
+    found = meta.get(conn, _APPLIED)
+    if found is None:
+        return None
+    value = json.loads(found)
+    return Applied(at=datetime.fromisoformat(value["at"]), text=value["text"], secrets=value["secrets"])
+
+
+def note_reload(conn: Connection, now: datetime, *, problem: str | None) -> None:
+    """A start or a reload took the configuration, or refused it."""
+    meta.set(conn, _RELOAD, json.dumps({"at": now.isoformat(), "problem": problem}))
+
+
+def last_reload(conn: Connection) -> LastReload | None:
+    """How the last start or reload went; None where nobody noted one."""
+    found = meta.get(conn, _RELOAD)
+    if found is None:
+        return None
+    value = json.loads(found)
+    return LastReload(at=datetime.fromisoformat(value["at"]), problem=value["problem"])
+
+
+def differences(conn: Connection, before: Applied, config: Config) -> list[Difference]:
+    """What this configuration would change, in the order of the file. Only reads."""
+    renamed = find_renamed(conn, before, config)
+    old, new = _tables(before.text, renamed), _tables(show(config), Renamed({}, {}))
+    found = [Difference(path=f"sources.{name}", kind="renamed", old=was, new=name) for was, name in renamed.sources.items()]
+    found += [Difference(path=f"channels.{name}", kind="renamed", old=was, new=name) for was, name in renamed.channels.items()]
+    for name in [*old, *(each for each in new if each not in old)]:
+        if name not in new:
+            found.append(Difference(path=name, kind="removed"))
+        elif name not in old and name.startswith(("sources.", "channels.")):
+            found.append(Difference(path=name, kind="added"))
+        else:
+            found += _changed(name, old.get(name, {}), new[name])
+    return found + list(_replaced(before.secrets, _digests(config, _salt(conn)), renamed))
+
+
+def find_renamed(conn: Connection, before: Applied, config: Config) -> Renamed:
+    """Sources with the same key at the same place, and channels with the same address, whose name alone is another one.
+
+    Only where it is beyond doubt: one name is gone, one is new, and no third has the same.
+    """
+    sources = {source.name for source in config.sources}, before.names("sources")
+    channels = {channel.name for channel in config.channels}, before.names("channels")
+    if not any((now - then) and (then - now) for now, then in (sources, channels)):
+        return Renamed({}, {})
+    digests = _digests(config, _salt(conn))
+    old, new = _identities(before.text, before.secrets), _identities(show(config), digests)
+    return Renamed(_pairs(old["sources"], new["sources"]), _pairs(old["channels"], new["channels"]))
+
+
+def _identities(text: str, digests: Mapping[str, str]) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """What makes each source and channel what it is, by kind and name."""
+    document = tomllib.loads(text)
+    same = ("provider", "base_url", "users", "workspaces")
+    return {
+        "sources": {
+            each["name"]: (*(str(each.get(key)) for key in same), digests.get(f"sources.{each['name']}.api_key"))
+            for each in document.get("sources", ())
+        },
+        "channels": {
+            each["name"]: (each["url"], digests.get(f"channels.{each['name']}.url")) for each in document.get("channels", ())
+        },
+    }
+
+
+def _pairs(old: Mapping[str, tuple[Any, ...]], new: Mapping[str, tuple[Any, ...]]) -> dict[str, str]:
+    often = Counter(old.values()), Counter(new.values())
+    arrived = {identity: name for name, identity in new.items() if name not in old}
+    return {
+        was: arrived[identity]
+        for was, identity in old.items()
+        if was not in new and identity in arrived and all(counted[identity] == 1 for counted in often)
+    }
+
+
+def _tables(text: str, renamed: Renamed) -> dict[str, dict[str, str]]:
+    """Every key with its value as TOML, by table; sources and channels by their (new) names, the rest as it stands."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in tomllib.loads(text).items():
+        if name in ("sources", "channels"):
+            names = renamed.sources if name == "sources" else renamed.channels
+            for each in value:
+                own = each.pop("name")
+                found[f"{name}.{names.get(own, own)}"] = dict(_leaves(each))
+        elif isinstance(value, dict):
+            found[name] = dict(_leaves(value))
+        else:
+            found.setdefault("", {})[name] = toml_value(value)
+    return found
+
+
+def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, dict) and (above or key in ("policy", "platforms", "templates")):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", toml_value(value)
+
+
+def _changed(table: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    for key in [*old, *(each for each in new if each not in old)]:
+        if old.get(key) != new.get(key):
+            path = f"{table}.{key}" if table else key
+            yield Difference(path=path, kind="changed", old=old.get(key), new=new.get(key))
+
+
+def _replaced(old: Mapping[str, str], new: Mapping[str, str], renamed: Renamed) -> Iterator[Difference]:
+    """Secrets that are there before and after, and are not the same."""
+    names = {f"sources.{was}": f"sources.{name}" for was, name in renamed.sources.items()}
+    names |= {f"channels.{was}": f"channels.{name}" for was, name in renamed.channels.items()}
+    for path, digest in old.items():
+        table, _, key = path.rpartition(".")
+        now = f"{names.get(table, table)}.{key}"
+        if now in new and new[now] != digest:
+            yield Difference(path=now, kind="replaced")
+
+
+def _digests(config: Config, salt: bytes) -> dict[str, str]:
+    found = {f"sources.{source.name}.api_key": _digest(source.api_key, salt, _KEY_BYTES) for source in config.sources}
+    rest: dict[str, Secret | None] = {f"sources.{source.name}.proxy": source.proxy for source in config.sources}
+    rest |= {f"channels.{channel.name}.url": channel.url for channel in config.channels}
+    rest |= {"database.url": config.database.url, "web.token": config.web.token}
+    rest["heartbeat.url"] = config.heartbeat.url if config.heartbeat is not None else None
+    return found | {path: _digest(secret, salt, _OTHER_BYTES) for path, secret in rest.items() if secret is not None}
+
+
+def _digest(secret: Secret, salt: bytes, size: int) -> str:
+    text = secret.reveal().encode("utf-8", "surrogatepass")
+    return blake2b(text, key=salt, digest_size=size).hexdigest()
+
+
+def _salt(conn: Connection) -> bytes:
+    """This database's own key of the digests. It is there once something was remembered, and made before that."""
+    found = meta.get(conn, _SALT)
+    if found is None:
+        found = secrets.token_hex(16)
+        meta.set(conn, _SALT, found)
+    return bytes.fromhex(found)

@@ -1,0 +1,32 @@
+"""What an alert says: a neutral message first, then its rendering in a channel's own markup, fit to what that can carry."""
+
+from __future__ import annotations
+
+from monitor.domain.text import clean, clean_id, defuse
+from monitor.notify.messages.alert_text import Dispatch, Item
+from monitor.notify.messages.fitting import MOST_PARTS, fit, render
+from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile, Tone
+from monitor.notify.messages.message import Message, Section, compose, compose_each, compose_test, message_of
+
+__all__ = [
+    "MOST_PARTS",
+    "Dispatch",
+    "File",
+    "Item",
+    "Limits",
+    "Markup",
+    "Message",
+    "Part",
+    "Profile",
+    "Section",
+    "Tone",
+    "clean",
+    "clean_id",
+    "compose",
+    "compose_each",
+    "compose_test",
+    "defuse",
+    "fit",
+    "message_of",
+    "render",
+]

@@ -1,0 +1,318 @@
+"""Makes a message fit: whole where it can be, else in at most three parts, and what is still too much as a file or in figures.
+
+Nothing is cut in two. Whatever a part cannot name is counted in it, with the command that names it, or attached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from monitor.domain import Status
+from monitor.notify.messages import email, plain
+from monitor.notify.messages.alert_text import RECOVERIES, Item
+from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile
+from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
+from monitor.notify.messages.styles import Style, style_of
+from monitor.notify.messages.table import csv_of
+
+MOST_PARTS = 3
+"""The most messages that one batch becomes, however large it is. (Where incidents are kept apart each has its own.)"""
+
+_COUNTER_ROOM = 10  # for " (12/34)"
+_NARROW = 400  # a budget under which a title on top of a one-line body only repeats it
+_MAIL_ROWS = 100  # a letter with more rows than this is read by nobody: they go into a file
+_MAIL_ROWS_SHOWN = 50
+_LINES_BESIDE_FILE = 20
+_THREAD_ROOM = 880  # a header's line ends at 998 characters, and Apprise folds none
+_LONGEST_WITH_NAMES = 160  # a title longer than this is cut off wherever titles are listed
+_ROOM_FOR_NAMES = 1000  # where the title costs room in a body shorter than this, names there have none
+_NO_ID = re.compile(r"[^A-Za-z0-9_-]")
+_STATUSES = frozenset(Status)
+
+_Render = Callable[[Item, Section, Style], str]
+
+
+def _titled(message: Message, room: int) -> str:
+    """The title with the names of those affected, where they fit."""
+    names = names_of(message.items)
+    whole = f"{message.title} ({names})" if names else message.title
+    return whole if len(whole) <= min(room, _LONGEST_WITH_NAMES) else plain.clip(message.title, room)
+
+
+def render(message: Message, markup: Markup = Markup.TEXT) -> Part:
+    """The whole message as one text, however long: a letter for one alert, a list for several."""
+    return _part(message, _titled(message, 250), _whole(message, markup), message.items, markup)
+
+
+def body_of(item: Item, markup: Markup) -> str:
+    """The built-in text about one alert, as a template may quote it."""
+    return email.inside(item) if markup is Markup.MAIL else plain.letter(item, style_of(markup))
+
+
+def fit(message: Message, profile: Profile) -> tuple[Part, ...]:
+    """The message in as few parts as the channel's limits allow, in order; every alert settled by exactly one. Never raises."""
+    if profile.markup is Markup.MAIL:
+        return _mails(message, profile)
+    room = profile.limits.body
+    # A word that cannot be broken may still be longer than the room: then a cut is better than a refusal.
+    return tuple(
+        part if len(part.body) <= room else replace(part, body=plain.clip(part.body, room))
+        for part in _Fitting(message, profile).parts()
+    )
+
+
+def thread_headers(items: Sequence[Item]) -> dict[str, str]:
+    """Mail headers that make an incident's messages one thread: all name the incident's id, which is no message's own."""
+    ids = dict.fromkeys(_NO_ID.sub("", item.incident)[:64] for item in items[:_THREAD_ROOM])
+    names: list[str] = []
+    for each in ids:
+        name = f"<incident-{each}@token-monitor.invalid>"
+        if each and len(" ".join([*names, name])) <= _THREAD_ROOM:
+            names.append(name)
+    return {"References": " ".join(names), "In-Reply-To": names[-1]} if names else {}
+
+
+def _part(
+    message: Message, title: str, body: str, items: Sequence[Item], markup: Markup, *, files: tuple[File, ...] = ()
+) -> Part:
+    return Part(
+        title=title,
+        body=body,
+        tone=message.tone,
+        alert_ids=tuple(alert_id for item in items for alert_id in item.alert_ids),
+        markup=markup,
+        files=files,
+        secrets=tuple({item.link for item in items if item.link and item.link_until}),
+        headers=thread_headers(items),
+    )
+
+
+def _whole(message: Message, markup: Markup) -> str:
+    items = message.items
+    if markup is Markup.MAIL:
+        return email.letter(items[0], message.title) if len(items) == 1 else email.listing(message.sections, message.title)
+    style = style_of(markup)
+    if len(items) == 1:
+        return plain.letter(items[0], style)
+    pieces = (plain.listing(message.sections, style), plain.footer(message.sections, style))
+    return style.gap.join(piece for piece in pieces if piece)
+
+
+def _only(sections: Sequence[Section], items: Sequence[Item]) -> list[Section]:
+    """The sections with these items alone."""
+    wanted = {id(item) for item in items}
+    kept = (replace(section, items=tuple(item for item in section.items if id(item) in wanted)) for section in sections)
+    return [section for section in kept if section.items]
+
+
+def _command(items: Sequence[Item]) -> str:
+    """The command that names what a message does not."""
+    if all(item.external_id is None for item in items):
+        return "token-monitor sources"
+    words = {item.word for item in items}
+    status = next(iter(words))
+    narrowed = len(words) == 1 and status in _STATUSES and all(item.event not in RECOVERIES for item in items)
+    return f"token-monitor status --status {status}" if narrowed else "token-monitor status"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """One message on its way into one channel that reads text."""
+
+    message: Message
+    profile: Profile
+
+    @property
+    def style(self) -> Style:
+        return style_of(self.profile.markup)
+
+    @property
+    def limits(self) -> Limits:
+        return self.profile.limits
+
+    def parts(self) -> tuple[Part, ...]:
+        title = self._title((self.limits.title or 250) - _COUNTER_ROOM)
+        budget = self.limits.body - (len(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.on_top else 0)
+        whole = _whole(self.message, self.profile.markup)
+        if len(whole) <= budget and self._few_lines(whole):
+            return (self._part(self._headline(title), whole, self.message.items),)
+        if self.limits.on_top and budget < _NARROW:
+            return tuple(self._short_messages())
+        bodies = self._bodies(budget)
+        count = len(bodies)
+        heads = [title if count == 1 else f"{title} ({number}/{count})" for number in range(1, count + 1)]
+        return tuple(
+            self._part(self._headline(head), body, items, files=files)
+            for head, (body, items, files) in zip(heads, bodies, strict=True)
+        )
+
+    def _title(self, room: int) -> str:
+        if self.limits.on_top and self.limits.body < _ROOM_FOR_NAMES:
+            return plain.clip(self.message.title, room)
+        return _titled(self.message, room)
+
+    def _headline(self, title: str) -> str:
+        """The title, in markup where the channel reads it as such."""
+        if not self.profile.marked_title or any(item.own_title for item in self.message.items[:1]):
+            return title
+        return self.style.strong(title) if self.profile.markup is Markup.CHAT else self.style.escape(title)
+
+    def _part(self, title: str, body: str, items: Sequence[Item], *, files: tuple[File, ...] = ()) -> Part:
+        return _part(self.message, title, body, items, self.profile.markup, files=files)
+
+    def _few_lines(self, body: str) -> bool:
+        return self.limits.lines == 0 or body.count("\n") + 1 + (self.limits.title == 0) <= self.limits.lines
+
+    def _bodies(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+        if self.limits.lines:
+            return self._few(budget)
+        for render_one in (plain.entry, plain.line):
+            packed = self._pack(budget, render_one)
+            if packed is not None and len(packed) <= MOST_PARTS:
+                return [(self._body(group, render_one), group, ()) for group in packed]
+        items = self.message.items
+        if len(items) == 1:
+            return [(self._shortest(items[0], budget), items, ())]
+        if self.profile.files:
+            body, _ = self._summary(items, budget, beside_file=True)
+            return [(body, items, (csv_of(items),))]
+        return self._figures(budget)
+
+    def _few(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+        """Where only a few lines are shown: one for each alert, or for many one with the figures."""
+        most = max(self.limits.lines - (self.limits.title == 0), 1)
+        items = self.message.items
+        if len(items) > most * MOST_PARTS:
+            return [(f"{self._lead()} {self.style.code(_command(items))}", items, ())]
+        groups = [items[start : start + most] for start in range(0, len(items), most)]
+        return [("\n".join(self._shortest(item, budget // most) for item in group), group, ()) for group in groups]
+
+    def _figures(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+        """As many lines as fit into the parts there may be; the last one counts the rest."""
+        left = list(self.message.items)
+        bodies: list[tuple[str, Sequence[Item], tuple[File, ...]]] = []
+        while left and len(bodies) < MOST_PARTS - 1:
+            lead = self._lead() if not bodies else ""
+            taken = self._take(left, budget - len(lead) - 2)
+            if not taken:
+                break
+            bodies.append(("\n\n".join(part for part in (lead, self._body(taken, plain.line)) if part), taken, ()))
+            left = left[len(taken) :]
+        if left:
+            body, _ = self._summary(left, budget, beside_file=False, lead=not bodies)
+            bodies.append((body, left, ()))
+        return bodies
+
+    def _lead(self) -> str:
+        return self.style.escape(plain.clip(f"In all: {counts_by_platform(self.message.items)}.", 300))
+
+    def _summary(self, items: Sequence[Item], budget: int, *, beside_file: bool, lead: bool = True) -> tuple[str, Sequence[Item]]:
+        """The counts, as many lines as fit, and where the rest is to be found."""
+        front = self._lead() if lead else ""
+        room = budget - len(front) - len(self._rest(len(items), items, beside_file=beside_file)) - 4
+        taken = self._take(items[:_LINES_BESIDE_FILE] if beside_file else items, room)
+        rest = len(items) - len(taken)
+        pieces = [front, self._body(taken, plain.line) if taken else ""]
+        if rest or beside_file:
+            pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
+        body = "\n\n".join(piece for piece in pieces if piece)
+        if len(body) > budget and not taken:  # a channel of a few dozen characters: where to look says more than the figures
+            body = plain.clip(self._rest(len(items), items, beside_file=beside_file), budget)
+        return body, taken
+
+    def _rest(self, count: int, items: Sequence[Item], *, beside_file: bool) -> str:
+        if beside_file:
+            return self.style.escape(f"and {count} more. The attached file names all {len(self.message.items)}.")
+        return f"and {count} more: {self.style.code(_command(items or self.message.items))}"
+
+    def _take(self, items: Sequence[Item], room: int) -> Sequence[Item]:
+        """As many of these, in order, as one text of lines can hold."""
+        low, high = 0, len(items)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self._body(items[:middle], plain.line)) <= room:
+                low = middle
+            else:
+                high = middle - 1
+        return items[:low]
+
+    def _body(self, items: Sequence[Item], render_one: _Render) -> str:
+        layout = plain.lines if render_one is plain.line else plain.listing
+        return layout(_only(self.message.sections, items), self.style)
+
+    def _pack(self, budget: int, render_one: _Render) -> list[tuple[Item, ...]] | None:
+        """Items divided so that each group's list fits; None where one item alone does not."""
+        groups: list[tuple[Item, ...]] = []
+        current: list[Item] = []
+        used = 0
+        gap = len(self.style.newline)
+        for section in self.message.sections:
+            # Heading, advice, the blank line before, and room for the count that a longer section's heading shows.
+            frame = (
+                len(plain.heading(section, self.style)) + 24 + sum(len(each) + gap for each in plain.to_do(section, self.style))
+            )
+            opened = False
+            for item in section.items:
+                cost = len(render_one(item, section, self.style)) + gap
+                if current and used + cost + (0 if opened else frame) > budget:
+                    groups.append(tuple(current))
+                    current, used, opened = [], 0, False
+                current.append(item)
+                used += cost + (0 if opened else frame)
+                opened = True
+                if used > budget:
+                    return None
+        return [*groups, tuple(current)]
+
+    def _shortest(self, item: Item, budget: int) -> str:
+        room = budget
+        while len(body := self.style.escape(plain.short(item, room))) > budget and room > 20:
+            room -= max(len(body) - budget, 1)
+        return body
+
+    def _short_messages(self) -> Iterator[Part]:
+        """Where a title would only repeat the little that fits: untitled lines of their own, or for many one with the figures."""
+        items = self.message.items
+        if len(items) > MOST_PARTS:
+            figures = [f"{counts_by_platform(items)}.", _command(items)]
+            body = plain.clip(self.message.title, self.limits.body - len(figures[1]) - 2) + "."
+            if len(body) + sum(len(piece) + 1 for piece in figures) <= self.limits.body:
+                body = f"{body} {figures[0]}"
+            yield self._part("", self.style.escape(f"{body} {figures[1]}"), items)
+            return
+        budget = max(self.limits.body - (_COUNTER_ROOM if len(items) > 1 else 0), 40)
+        for number, item in enumerate(items, start=1):
+            place = f"({number}/{len(items)}) " if len(items) > 1 else ""
+            yield self._part("", place + self._shortest(item, budget), [item])
+
+
+def _mails(message: Message, profile: Profile) -> tuple[Part, ...]:
+    """Letters: one, with a file beside it where there is too much to read; without files up to three."""
+    items, title = message.items, plain.clip(message.title, profile.limits.title or 250)
+    subject = _titled(message, profile.limits.title or 250)
+    many = len(items) > _MAIL_ROWS and profile.files
+    if not many and len(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
+        return (_part(message, subject, whole, items, Markup.MAIL),)
+    lead = f"In all: {counts_by_platform(items)}."
+    if profile.files:
+        shown = items[:_MAIL_ROWS_SHOWN]
+        more = f"and {len(items) - len(shown)} more. The attached file names all {len(items)}."
+        body = email.listing(_only(message.sections, shown), title, lead=lead, more=more)
+        return (_part(message, title, body, items, Markup.MAIL, files=(csv_of(items),)),)
+    return tuple(_mail_figures(message, title, lead, room=profile.limits.body))
+
+
+def _mail_figures(message: Message, title: str, lead: str, *, room: int) -> Iterator[Part]:
+    """Three letters with as many rows as they hold; the last one counts the rest."""
+    items = message.items
+    size = max(len(items) * room // max(len(_whole(message, Markup.MAIL)) * 6 // 5, 1), 1)
+    groups = [items[start : start + size] for start in range(0, len(items), size)][:MOST_PARTS]
+    left = items[size * MOST_PARTS :]
+    for number, shown in enumerate(groups, start=1):
+        last = number == len(groups)
+        more = f"and {len(left)} more: {_command(left)}" if last and left else ""
+        head = f"{plain.clip(title, 240)} ({number}/{len(groups)})"
+        body = email.listing(_only(message.sections, shown), head, lead=lead if number == 1 else "", more=more)
+        yield _part(message, head, body, [*shown, *left] if last else shown, Markup.MAIL)

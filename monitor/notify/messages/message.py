@@ -1,0 +1,239 @@
+"""The neutral form of a message: what is said together, in which order, and under which title.
+
+Nothing here knows a format. Every text that comes from a stranger is already harmless (see `names`); what is ours is
+plain words. A renderer only lays it out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from monitor.domain import Alert, Event, Severity, timefmt
+from monitor.notify.messages.alert_text import RECOVERIES, Dispatch, Item, is_about_connection, item_of, spoken
+from monitor.notify.messages.markup import Tone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Items that share word, platform, source and provider, and with them what is to be done."""
+
+    word: str
+    platform: str | None
+    source: str
+    service: str
+    items: tuple[Item, ...]
+    advice: str | None = None
+    """What to do about all of them; None where that differs from item to item."""
+    link: str | None = None
+    """Where to do it, where it is the same for all."""
+    link_until: str = ""
+    """For a connection page: until when it is good."""
+    total: int = 1
+    """How many items there are in all, where a part shows only some."""
+
+    @property
+    def label(self) -> str:
+        """The status word, exactly as users know a connection's; what is none is said in plain words."""
+        return self.word if self.platform is not None else spoken(self.word)
+
+    @property
+    def headline(self) -> str:
+        """What the section is about: linkedin at agency (PostPost), 12 connections."""
+        place = f"{self.source} ({self.service})" if self.source and self.service else self.source
+        where = " at ".join(text for text in (self.platform, place) if text)
+        if self.platform is None or self.total == 1:
+            return where
+        shown = len(self.items)
+        return f"{where}, {self.total if shown == self.total else f'{shown} of {self.total}'} connections"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Everything that goes out together on one channel, worst first."""
+
+    title: str
+    tone: Tone
+    sections: tuple[Section, ...]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items in order."""
+        return tuple(item for section in self.sections for item in section.items)
+
+
+_MOST_NAMED = 12
+"""Of more than these a few names in the title say nothing."""
+_NAMES_SHOWN = 3
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
+
+
+def compose(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> Message:
+    """One message of everything given (at least one alert), worst first, grouped by status, source and platform. Never raises.
+
+    Several alerts about one connection, source or subject are one item, with the newest state.
+    """
+    zone = timefmt.zone(timezone)
+    return message_of([item_of(story, zone=zone, now=now) for story in _stories(dispatches, _subject_key)])
+
+
+def compose_each(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> tuple[Message, ...]:
+    """One message for each incident, oldest first, for channels that keep incidents of their own. Never raises."""
+    zone = timefmt.zone(timezone)
+    return tuple(message_of([item_of(story, zone=zone, now=now)]) for story in _stories(dispatches, _incident_key))
+
+
+def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
+    """A message that proves a channel, and says that it is no more than that."""
+    zone = timefmt.zone(timezone)
+    item = Item(
+        alert=Alert(
+            id=f"test-{int(now.timestamp())}",
+            incident=f"test-{channel}",
+            event=Event.DRILL,
+            reason="drill",
+            severity=Severity.INFO,
+            at=now,
+            source="",
+        ),
+        alert_ids=(f"test-{int(now.timestamp())}",),
+        event=Event.DRILL,
+        word="test",
+        rank=0,
+        tone=Tone.INFO,
+        subject=f"channel {channel}",
+        platform=None,
+        source="",
+        service="",
+        opening=f"This is a test of the channel {channel}, sent {timefmt.moment(now, zone)}.",
+        cause="Somebody asked for it with: token-monitor test-alert.",
+        advice="Nothing: if you can read this, alerts reach you here.",
+    )
+    return Message(title=f"[TEST] Token monitor reaches channel {channel}", tone=Tone.INFO, sections=(_section_of((item,)),))
+
+
+def message_of(items: Iterable[Item]) -> Message:
+    """These items under one title: the worst status first, of the same the earliest date."""
+    groups = groupby(sorted(items, key=_place), key=_place)
+    members = [tuple(sorted(group, key=_urgency)) for _, group in groups]
+    # Of the same status the group goes first that holds the earliest date, not the one whose name does.
+    sections = tuple(map(_section_of, sorted(members, key=lambda group: (-group[0].rank, group[0].word, _date(group[0])))))
+    ordered = [item for section in sections for item in section.items]
+    return Message(title=title_of(ordered), tone=_tone_of(ordered), sections=sections)
+
+
+def title_of(items: Sequence[Item]) -> str:
+    """One line for all of these: the news itself for one, the counts for several."""
+    if len(items) == 1:
+        return _single_title(items[0])
+    problems = Counter(item.word for item in items if item.platform is not None and item.event not in RECOVERIES)
+    parts = []
+    if total := sum(problems.values()):
+        words = ", ".join(f"{count} {spoken(word)}" for word, count in problems.items())
+        parts.append(f"{total} connection{' needs' if total == 1 else 's need'} you: {words}")
+    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERIES)
+    parts += [_counted(event, count, in_part=in_part) for (event, in_part), count in others.items()]
+    sources = {item.source for item in items}
+    where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources else ""
+    return "; ".join(parts) + where
+
+
+def names_of(items: Sequence[Item]) -> str:
+    """Who is affected, for the end of a title: Acme, Beta and 3 more. Empty where that says nothing, or nobody could read it."""
+    kinds = {(item.platform is not None, item.event in RECOVERIES) for item in items}
+    if not 1 < len(items) <= _MOST_NAMED or kinds not in ({(True, False)}, {(True, True)}):
+        return ""
+    names = list(dict.fromkeys(item.subject for item in items))
+    if len(names) <= _NAMES_SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[: _NAMES_SHOWN - 1])} and {len(names) - _NAMES_SHOWN + 1} more"
+
+
+def counts_by_platform(items: Sequence[Item]) -> str:
+    """How many of which platform and source, the most first: linkedin at agency 600, tiktok at agency 400."""
+    found = Counter(" at ".join(text for text in (item.platform, item.source) if text) or item.subject for item in items)
+    return ", ".join(f"{place} {count}" for place, count in found.most_common())
+
+
+def _stories(dispatches: Sequence[Dispatch], key: Callable[[Alert], tuple[object, ...]]) -> list[tuple[Dispatch, ...]]:
+    """What belongs together, each story in the order of its happening, by the first of each."""
+    found: dict[tuple[object, ...], list[Dispatch]] = {}
+    for dispatch in sorted(dispatches, key=lambda dispatch: (dispatch.alert.at, dispatch.alert.id)):
+        found.setdefault(key(dispatch.alert), []).append(dispatch)
+    return [tuple(story) for story in found.values()]
+
+
+def _subject_key(alert: Alert) -> tuple[object, ...]:
+    if is_about_connection(alert):
+        return alert.source, alert.scope, alert.external_id
+    return "", alert.incident, alert.source, alert.subject
+
+
+def _incident_key(alert: Alert) -> tuple[object, ...]:
+    return alert.incident, *_subject_key(alert)
+
+
+def _section_of(items: tuple[Item, ...]) -> Section:
+    first = items[0]
+    one_link = all(item.link == first.link for item in items)
+    return Section(
+        word=first.word,
+        platform=first.platform,
+        source=first.source,
+        service=first.service,
+        items=items,
+        total=len(items),
+        advice=first.advice if all(item.advice == first.advice for item in items) else None,
+        link=first.link if one_link else None,
+        link_until=first.link_until if one_link else "",
+    )
+
+
+def _counted(event: Event, count: int, *, in_part: bool) -> str:
+    plural = "" if count == 1 else "s"
+    match event:
+        case Event.SOURCE_FAILING if in_part:
+            return f"{count} source{plural} {'has' if count == 1 else 'have'} trouble"
+        case Event.SOURCE_RECOVERED if in_part:
+            return f"{count} source{plural} {'is' if count == 1 else 'are'} well again"
+        case Event.RECOVERED:
+            return f"{count} connection{plural} recovered"
+        case Event.SOURCE_FAILING:
+            return f"{count} source{plural} cannot be read"
+        case Event.SOURCE_RECOVERED:
+            return f"{count} source{plural} can be read again"
+        case _:
+            return f"{count} {spoken(event.value)}{plural}"
+
+
+def _single_title(item: Item) -> str:
+    if item.own_title:
+        return item.own_title
+    head = f"[{spoken(item.word).upper()}] "
+    if item.platform is None:
+        return head + item.subject + (f" ({item.service})" if item.service else "") + (f": {item.topic}" if item.topic else "")
+    more = f", {item.left} left" if item.left else f", {item.lasted}" if item.lasted else ""
+    return f"{head}{item.subject} ({item.platform}) at {item.source}{more}"
+
+
+def _place(item: Item) -> tuple[int, str, str, str, bool, str]:
+    """What the items of a section share."""
+    return (-item.rank, item.word, item.source, item.platform or "", item.platform is None, item.service)
+
+
+def _urgency(item: Item) -> tuple[datetime, str, str]:
+    return (_date(item), item.subject.casefold(), item.alert_id)
+
+
+def _date(item: Item) -> datetime:
+    """When it runs out, or ran out; what has no date, or is well again, is in no hurry."""
+    return _NEVER if item.event in RECOVERIES else item.alert.expires_at or _NEVER
+
+
+def _tone_of(items: Sequence[Item]) -> Tone:
+    present = {item.tone for item in items}
+    return next((tone for tone in _TONE_ORDER if tone in present), Tone.INFO)

@@ -1,0 +1,153 @@
+"""Plans and queues drills and reports. What is due is in the store, so a restart neither skips nor repeats one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import Connection
+
+from monitor.config import ChannelConfig, SourceConfig
+from monitor.domain import Alert, Event, Severity, Status
+from monitor.domain.clock import Clock
+from monitor.domain.ids import fresh_id
+from monitor.domain.rules import forecast, weekly
+from monitor.domain.timefmt import span, zone
+from monitor.notify.messages.chart import timeline
+from monitor.notify.messages.report import report_lines
+from monitor.store import Store, alerts, channel_states, connections, outbox
+from monitor.store.channel_states import ChannelState
+
+log = structlog.get_logger(__name__)
+
+AHEAD = timedelta(days=30)
+"""How far a report looks ahead."""
+
+
+class Reporter:
+    """Sends each channel its drills and reports through the outbox, as its configuration wishes."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, channels: Sequence[ChannelConfig], sources: Sequence[SourceConfig], timezone: str
+    ) -> None:
+        self._store, self._clock, self._channels, self._sources = store, clock, channels, sources
+        self._zone: ZoneInfo | None = zone(timezone)
+
+    async def run_due(self) -> set[str]:
+        """Plans what is not planned yet and queues what is due. Returns the channels to wake. Raises StoreError."""
+        if await self._store.run_read(self._nothing_to_do):
+            return set()
+        return await self._store.run(self._record)
+
+    def _nothing_to_do(self) -> bool:
+        now = self._clock.now()
+        with self._store.read() as conn:
+            states = channel_states.all_states(conn)
+        known = [(channel, states.get(channel.name, ChannelState(name=channel.name))) for channel in self._channels]
+        return all(
+            self._drill_plan(channel, state, now) == state.next_drill_at
+            and self._report_plan(channel, now) == state.next_report_at
+            for channel, state in known
+        )
+
+    def _record(self) -> set[str]:
+        now = self._clock.now()
+        queued: set[str] = set()
+        with self._store.write() as conn:
+            states = channel_states.all_states(conn)
+            for channel in self._channels:
+                state = states.get(channel.name, ChannelState(name=channel.name))
+                if _is_due(state.next_drill_at, now) and channel.drill_every is not None:
+                    _queue(conn, _drill(channel, state, now), channel, now)
+                    queued.add(channel.name)
+                if _is_due(state.next_report_at, now) and channel.report is not None:
+                    _queue(conn, self._report(conn, channel, states, now), channel, now)
+                    queued.add(channel.name)
+                self._plan(conn, channel, state, now)
+        for name in sorted(queued):
+            log.info("channel.planned_message", channel=name)
+        return queued
+
+    def _plan(self, conn: Connection, channel: ChannelConfig, state: ChannelState, now: datetime) -> None:
+        drill, report = self._drill_plan(channel, state, now), self._report_plan(channel, now)
+        if drill != state.next_drill_at:
+            channel_states.plan_drill(conn, channel.name, drill)
+        if report != state.next_report_at:
+            channel_states.plan_report(conn, channel.name, report)
+
+    def _drill_plan(self, channel: ChannelConfig, state: ChannelState, now: datetime) -> datetime | None:
+        """The next drill: what was planned, unless it is due now or the configuration wants it sooner."""
+        every, planned = channel.drill_every, state.next_drill_at
+        if every is None:
+            return None
+        if planned is None or planned > now + every:
+            return now + every
+        # Whole intervals from the last plan, so that a late drill moves no later one; those missed are not made up for.
+        return planned if planned > now else planned + every * ((now - planned) // every + 1)
+
+    def _report_plan(self, channel: ChannelConfig, now: datetime) -> datetime | None:
+        if channel.report is None:
+            return None
+        return weekly.next_weekly(now, weekday=channel.report.weekday, at=channel.report.time, zone=self._zone)
+
+    def _report(self, conn: Connection, channel: ChannelConfig, states: dict[str, ChannelState], now: datetime) -> Alert:
+        needs = []
+        counts: dict[Status, int] = {}
+        wanted = [source.name for source in self._sources if _takes(channel, source)]
+        for row in connections.list_connections(conn, source=wanted, platform=channel.platforms):
+            status = row.state.verdict.status
+            counts[status] = counts.get(status, 0) + 1
+            need = forecast.need_of(
+                row.state, connection=row.public_id, source=row.source, provider=row.provider, now=now, within=AHEAD
+            )
+            if need is not None:
+                needs.append(need)
+        sittings = forecast.sittings_of(needs)
+        known = [states.get(each.name, ChannelState(name=each.name)) for each in self._channels]
+        return _alert(
+            Event.REPORT,
+            channel,
+            now,
+            message="\n".join(report_lines(sittings, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
+            chart=timeline(sittings, now=now, ahead=AHEAD, zone=self._zone) if sittings else None,
+        )
+
+
+def _takes(channel: ChannelConfig, source: SourceConfig) -> bool:
+    """Whether the channel's filters let this source's connections through."""
+    named = channel.sources is None or source.name in channel.sources
+    return named and channel.labels.items() <= source.labels.items()
+
+
+def _is_due(planned: datetime | None, now: datetime) -> bool:
+    return planned is not None and planned <= now
+
+
+def _drill(channel: ChannelConfig, state: ChannelState, now: datetime) -> Alert:
+    every = f"It is sent every {span(channel.drill_every)}. " if channel.drill_every else ""
+    last = f"took its last message {span(now - state.last_success_at)} ago" if state.last_success_at else "took no message before"
+    return _alert(Event.DRILL, channel, now, message=f"{every}The channel {channel.name} {last}.")
+
+
+def _alert(event: Event, channel: ChannelConfig, now: datetime, *, message: str, chart: str | None = None) -> Alert:
+    alert_id = fresh_id(now)
+    return Alert(
+        id=alert_id,
+        incident=f"{event.value}-{alert_id}",
+        event=event,
+        reason=event.value,
+        severity=Severity.INFO,
+        at=now,
+        source="",
+        subject=f"channel:{channel.name}" if event is Event.DRILL else "",
+        message=message,
+        chart=chart,
+    )
+
+
+def _queue(conn: Connection, alert: Alert, channel: ChannelConfig, now: datetime) -> None:
+    """For this channel alone, whatever its filters: it asked for it by its own configuration."""
+    alerts.add_alerts(conn, [(alert, None, None)])
+    outbox.add_deliveries(conn, [(alert.id, channel.name, now)], now)

@@ -1,0 +1,194 @@
+"""PostPost and Publora: one client, two header and base profiles (PROVIDERS 0.1). The list, its scopes, and the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Unreadable, Word
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
+from monitor.domain.rules.platforms import is_usable_id
+from monitor.domain.text_part import clean_or_none
+from monitor.providers import payload
+from monitor.providers.api import Api, KeyHeader, RequestRefused, header_value, segment
+from monitor.providers.postpost.postpost_links import UserRow, links_of
+from monitor.providers.postpost.scopes import ScopeRows, Sound, read_rows, understand
+from monitor.providers.scopes import ScopeWalk, report_of
+from monitor.providers.settings import SourceSettings
+
+_MOST_PERMISSIONS = 200
+_ROW_BYTES = 256
+"""About so long is a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What differs between the two brands of the one backend."""
+
+    key_header: KeyHeader
+    user_header: str
+    unknown: Word
+    """What `tokenStatus: "unknown"` means where the rows do not tell."""
+
+
+PROFILES = {
+    ProviderKind.POSTPOST: Profile(
+        key_header=KeyHeader(name="x-api-key"), user_header="x-postpost-user-id", unknown=Word.NON_EXPIRING
+    ),
+    ProviderKind.PUBLORA: Profile(
+        key_header=KeyHeader(name="x-publora-key"), user_header="x-publora-user-id", unknown=Word.UNKNOWN
+    ),
+}
+
+
+_GUARDED_USER = ("_id", "id")
+_GUARDED_ANSWER = ("status", "message", "tokenExpiresIn")
+_USERS = payload.RowReader(UserRow, id_field="_id", guarded=_GUARDED_USER)
+
+
+class PostPost:
+    """One source at PostPost or Publora."""
+
+    def __init__(self, source: SourceSettings, *, api: Api) -> None:
+        self._kind = source.provider
+        self._profile = PROFILES[source.provider]
+        self._users = source.users
+        self._wants_links = source.connection_links and source.users != "none"
+        self._probes = source.probe
+        self._api = api
+        self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
+        self._sound = Sound()
+
+    @property
+    def kind(self) -> ProviderKind:
+        """PostPost or Publora."""
+        return self._kind
+
+    @property
+    def probes(self) -> bool:
+        """Whether the source wants its connections tested."""
+        return self._probes
+
+    async def poll(self) -> PollReport:
+        """Read the owner's connections, and those of the managed users. A failure is a report."""
+        before = self._api.list_requests
+        users: Sequence[str] = ()
+        links: Mapping[str, ConnectionLink] | None = None
+        users_error: ProviderError | None = None
+        try:
+            users, links = await self._managed_users()
+        except ProviderError as exc:
+            users_error = exc
+        results = await self._walk.read_all((None, *users), self._read_scope)
+        if self._wants_links and self._users != "all" and not isinstance(results[None], ProviderError):
+            with suppress(ProviderError):  # the users are named in the configuration: only their pages are missing then
+                _, links = await self._list_users()
+        errors = [result for result in results.values() if isinstance(result, ProviderError)]
+        scopes = await self._understand(results)
+        if users_error is not None and not isinstance(results[None], ProviderError):
+            # The owner's own rows prove that the key works: what is missing is the users' part.
+            users_error = ProviderPayloadInvalid(f"The managed users could not be listed: {users_error}")
+        if users_error is not None:
+            errors.append(users_error)
+        # An empty list of users may be a plan that lapsed: no proof that their connections are gone.
+        covers_all = self._users == "all" and users_error is None and bool(users)
+        report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
+        return replace(report, links=links)
+
+    async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
+        """Test one connection with a live call to its platform. An id that cannot be sent is answered with a 400 of our own."""
+        if not is_usable_id(external_id):
+            return ProbeAnswer(http_status=400, message="The id is malformed and was not sent.")
+        try:
+            reply = await self._api.post(f"/test-connection/{segment(external_id)}", headers=self._user_header(scope))
+        except RequestRefused as exc:
+            return self._probe_refusal(exc, scope)
+        fields = payload.read_object(reply.body, content_type=reply.content_type, guarded=_GUARDED_ANSWER)
+        if not isinstance(fields.get("status"), str):
+            raise ProviderPayloadInvalid("The probe's answer holds no status.")
+        return ProbeAnswer(
+            http_status=200,
+            status=clean_or_none(fields["status"]),
+            message=_text(fields.get("message")),
+            token_expires_in=_text(fields.get("tokenExpiresIn")),
+            username=_text(fields.get("username")),
+            permissions=_permissions(fields.get("permissions")),
+        )
+
+    def _user_header(self, scope: str | None) -> dict[str, str]:
+        """The header that names a managed user; none for the owner. Raises ProviderScopeRefused for an id that cannot be sent."""
+        if scope is None:
+            return {}
+        value = header_value(scope)
+        if value is None:
+            raise ProviderScopeRefused("The managed user's id cannot be sent in a header.")
+        return {self._profile.user_header: value}
+
+    def _probe_refusal(self, refused: RequestRefused, scope: str | None) -> ProbeAnswer:
+        """400 and 404 in the API's own words are answers; all else is raised."""
+        if refused.status in (400, 404) and refused.spoken_by_api and "user-id" not in refused.said.lower():
+            return ProbeAnswer(http_status=refused.status, message=refused.said or None)
+        raise _meaning(refused, scope) from refused
+
+    async def _managed_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
+        if self._users == "none":
+            return (), None
+        if self._users != "all":
+            return list(self._users), None
+        return await self._list_users()
+
+    async def _list_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
+        """Every managed user, and their connection pages where those are wanted."""
+        try:
+            reply = await self._api.get("/workspace/users")
+        except RequestRefused as exc:
+            raise _meaning(exc, None) from exc
+        listing = payload.read_list(
+            reply.body, content_type=reply.content_type, key="users", bare=True, guarded=_GUARDED_USER, most=self._api.limits.rows
+        )
+        read = [_USERS.read(row) for row in listing.rows]
+        known = [row for row in read if not isinstance(row, Unreadable)]
+        ids = [row.user for row in known]
+        if listing.cut or len(ids) != len(read) or None in ids or "" in ids:
+            raise ProviderPayloadInvalid("Some managed users in the list have no readable id.")
+        return [name for name in dict.fromkeys(ids) if name], links_of(known, now=reply.at) if self._wants_links else None
+
+    async def _read_scope(self, scope: str | None) -> ScopeRows:
+        try:
+            reply = await self._api.get("/platform-connections", headers=self._user_header(scope))
+        except RequestRefused as exc:
+            raise _meaning(exc, scope) from exc
+        most = self._api.limits.rows
+        return await payload.off_loop(lambda: read_rows(reply, most=most), size=len(reply.body))
+
+    async def _understand(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
+        """The report of every scope that was asked for."""
+        count = sum(result.count for result in results.values() if isinstance(result, ScopeRows))
+        default, most = self._profile.unknown, self._api.limits.rows
+        return await payload.off_loop(
+            lambda: understand(results, default=default, most=most, sound=self._sound), size=count * _ROW_BYTES
+        )
+
+
+def _meaning(refused: RequestRefused, scope: str | None) -> ProviderError:
+    """What a refusal concerns: the managed user only, the key, or neither (PROVIDERS 1.1, errors)."""
+    said = refused.said.lower()
+    of_user = refused.status == 403 and "not managed" in said
+    bad_user = refused.status == 400 and ("user-id" in said or "objectid" in said)
+    if scope is not None and (of_user or bad_user):
+        return ProviderScopeRefused(
+            f"The managed user {clean_or_none(scope)!r} is not ours (HTTP {refused.status}: {refused.said})."
+        )
+    return refused.unauthorized() or refused
+
+
+def _text(value: Any) -> str | None:
+    return clean_or_none(value) if isinstance(value, str) else None
+
+
+def _permissions(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(text for item in value[:_MOST_PERMISSIONS] if isinstance(item, str) and (text := clean_or_none(item)))

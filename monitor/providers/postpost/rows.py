@@ -1,0 +1,189 @@
+"""PostPost's and Publora's rows, made snapshots. Facts: PROVIDERS 1.1, 1.2, 2a, 2b, and the API documents 000 to 002."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from monitor.domain import LastError, Snapshot, Unreadable, Word
+from monitor.domain.rules import dates
+from monitor.domain.rules.platforms import split_platform_id
+from monitor.domain.text_part import clean, clean_or_none, web_address
+from monitor.providers.payload import Date
+
+GUARDED = ("platformId", "tokenStatus", "accessTokenExpiresAt")
+"""Fields that a row must not state twice (FAILURES N18)."""
+
+SPAN_UNPARSED = "unparsed_span"
+"""Flag: tokenExpiresIn says something that is no span."""
+SPAN_COARSE = "coarse_span"
+"""Flag: only a span in whole days is stated: too wide to follow a date by, so none is."""
+SPAN_EXPIRED = "span_expired"
+"""Flag: tokenExpiresIn says expired, and tokenStatus something else."""
+STATUS_MISSING = "status_missing"
+"""Flag: this row has no tokenStatus although others of the source have one."""
+
+_WORDS = {"valid": Word.VALID, "expiring_soon": Word.EXPIRING_SOON, "expired": Word.EXPIRED}
+_NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
+_DOUBTFUL_DATE = frozenset({dates.UNPARSED, dates.ANCIENT})
+
+
+class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
+    """`lastError` as an object."""
+
+    message: str | None = None
+    occurred_at: Date = None
+
+
+class Row(msgspec.Struct, rename="camel", gc=False):
+    """One connection as listed, in the old shape (five fields) or the new one. Only what is kept of it."""
+
+    platform_id: str
+    username: str | None = None
+    display_name: str | None = None
+    profile_url: str | None = None
+    access_token_expires_at: Date = None
+    token_status: str | None = None
+    token_expires_in: str | None = None
+    last_successful_post: Date = None
+    last_error: LastErrorRow | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What the words of one poll mean, told from its rows and not from the brand."""
+
+    states_status: bool
+    """Whether any row has a tokenStatus: else this is the old shape."""
+    unknown: Word
+    """What "unknown" means: the platform's tokens do not expire, or the service cannot tell."""
+
+
+@dataclass(slots=True)
+class Votes:
+    """What the rows looked at so far tell about the dialect.
+
+    Since 2026-08 X, Facebook, Mastodon and YouTube are `valid` without a date and `unknown` means: cannot tell.
+    Before, those were `unknown`. Where no such row is listed, the default (by brand) holds.
+    """
+
+    states_status: bool = False
+    undated_valid: bool = False
+    undated_unknown: bool = False
+
+    def note(self, row: Row) -> None:
+        """Look at one more row."""
+        status = row.token_status
+        if status is None:
+            return
+        self.states_status = True
+        if row.access_token_expires_at is not None:
+            return
+        if status == "valid" and not self.undated_valid:
+            self.undated_valid = _never_expires(row)
+        elif status == "unknown" and not self.undated_unknown:
+            self.undated_unknown = _never_expires(row)
+
+    def add(self, other: Votes) -> None:
+        """Take in what other rows of the same source tell."""
+        self.states_status |= other.states_status
+        self.undated_valid |= other.undated_valid
+        self.undated_unknown |= other.undated_unknown
+
+    def dialect(self, default: Word) -> Dialect:
+        """The dialect of all these rows."""
+        if self.undated_valid:
+            return Dialect(states_status=True, unknown=Word.UNKNOWN)
+        return Dialect(states_status=self.states_status, unknown=Word.NON_EXPIRING if self.undated_unknown else default)
+
+
+def dialect_of(rows: Iterable[Row], *, default: Word) -> Dialect:
+    """The dialect of all rows of a source."""
+    votes = Votes()
+    for row in rows:
+        votes.note(row)
+    return votes.dialect(default)
+
+
+def _never_expires(row: Row) -> bool:
+    named = split_platform_id(row.platform_id)
+    return named is not None and named[0] in _NEVER_EXPIRING
+
+
+def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) -> Snapshot | Unreadable:
+    """The row as a snapshot. `at` is the server's time of the answer: it anchors "82d 4h"."""
+    named = split_platform_id(row.platform_id)
+    if named is None:
+        return bad_id(row)
+    expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
+    word = _word(row, dialect)
+    expires_before = None
+    if expires_at is None and dates.FAR not in flags:
+        expires_before, more, word = _by_span(row, at=at, word=word)
+        flags |= more
+        if flags & _DOUBTFUL_DATE and word in (Word.NON_EXPIRING, Word.UNSTATED):
+            word = Word.UNKNOWN  # there is a date, though it cannot be read: "does not expire" would be a guess
+    if word is Word.UNKNOWN and row.token_status is None:
+        flags |= {STATUS_MISSING}
+    posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
+    return Snapshot(
+        external_id=row.platform_id,
+        scope=scope,
+        platform=named[0],
+        word=word,
+        raw_word=clean_or_none(row.token_status),
+        expires_at=expires_at,
+        expires_before=expires_before,
+        username=clean_or_none(row.username),
+        display_name=clean_or_none(row.display_name),
+        profile_url=web_address(row.profile_url),
+        last_successful_post_at=posted_at,
+        last_error=None if row.last_error is None else last_error(row.last_error),
+        flags=flags,
+    )
+
+
+def bad_id(row: Row) -> Unreadable:
+    """What stands for a row whose id cannot be used."""
+    return Unreadable(external_id=clean_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
+
+
+def last_error(value: LastErrorRow | str) -> LastError | None:
+    """The last posting error in either documented shape, None where it says nothing."""
+    if isinstance(value, str):
+        value = LastErrorRow(message=value)
+    message = clean(value.message or "")
+    occurred_at, _ = dates.parse_instant(value.occurred_at)
+    return LastError(message=message, occurred_at=occurred_at) if message or occurred_at else None
+
+
+def _word(row: Row, dialect: Dialect) -> Word:
+    if not row.token_status:
+        return Word.UNKNOWN if dialect.states_status else Word.UNSTATED
+    if row.token_status == "unknown":  # noqa: S105 - a status word
+        return dialect.unknown
+    return _WORDS.get(row.token_status, Word.UNRECOGNISED)
+
+
+def _by_span(row: Row, *, at: datetime, word: Word) -> tuple[datetime | None, frozenset[str], Word]:
+    """The end of the stated span, the flags, and the word as far as the span corrects it."""
+    text = row.token_expires_in
+    if not text:
+        return None, frozenset(), word
+    span = dates.parse_remaining(text)
+    if span is None:
+        return None, frozenset({SPAN_UNPARSED}), word
+    if span.expired:
+        # It states no instant to follow. A word that would read as "does not expire" cannot stand beside it.
+        corrected = Word.UNKNOWN if word in (Word.NON_EXPIRING, Word.UNSTATED) else word
+        return None, frozenset() if word is Word.EXPIRED else frozenset({SPAN_EXPIRED}), corrected
+    if span.coarse:
+        return None, frozenset({SPAN_COARSE}), word
+    try:
+        end, flags = dates.parse_expiry((at + span.below).isoformat(), now=at)
+    except OverflowError:
+        return None, frozenset({dates.FAR}), word
+    return end, flags, word

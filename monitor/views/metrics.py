@@ -1,0 +1,201 @@
+"""What the store says in numbers, for Prometheus: read at the scrape, so that it is right also after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from monitor import __version__
+from monitor.config import Config
+from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
+from monitor.store import keyset, outbox
+from monitor.telemetry.metrics import Family, Metrics
+from monitor.views.channels import ChannelView, channel_views
+from monitor.views.sources import SourceView, source_views
+
+AUTO_UP_TO = 1000
+"""Live connections up to which `connection_metrics = "auto"` gives each its own series."""
+MOST_CONNECTIONS = 100_000
+"""Connections with series of their own, whatever is set."""
+ZEROS_UP_TO = 1000
+"""Series of one family up to which those that are zero are there too: rates and alerts need no first event then."""
+
+Samples = list[tuple[tuple[str, ...], float]]
+
+
+def families(conn: Connection | None, config: Config, metrics: Metrics, *, now: datetime, stuck: bool) -> list[Family]:
+    """Every family but the durations. Without a connection (the store cannot be read) only what the process knows itself."""
+    found = [*_process(store_up=conn is not None, stuck=stuck, current=metrics.config_is_current), *_counters(config, metrics)]
+    if conn is not None:
+        found += [*_connections(conn), *_sources(conn, config, now), *_channels(conn, config), *_outbox(conn)]
+        if _each(conn, config):
+            found += _each_connection(conn)
+    return found
+
+
+def _process(*, store_up: bool, stuck: bool, current: bool) -> Iterator[Family]:
+    yield Family(
+        name="build_info", help="Always 1; the label says which version runs.", labels=("version",), samples=[((__version__,), 1)]
+    )
+    yield Family(
+        name="store_up", help="Whether the store could be read for this scrape (1) or not (0).", samples=[((), store_up)]
+    )
+    yield Family(
+        name="progress_up", help="Whether the daemon makes progress (1) or something stands still (0).", samples=[((), not stuck)]
+    )
+    yield Family(
+        name="config_last_reload_successful",
+        help="Whether the configuration was taken when it was last read (1), or refused (0) and the one before goes on.",
+        samples=[((), current)],
+    )
+
+
+def _counters(config: Config, metrics: Metrics) -> Iterator[Family]:
+    sources = [source.name for source in config.sources]
+    probed = [source.name for source in config.sources if source.probe]
+    channels = [channel.name for channel in config.channels]
+    yield Family(
+        name="polls_total",
+        help="Polls of a source that ended, by how.",
+        kind="counter",
+        labels=("source", "outcome"),
+        samples=_counted(metrics.polls(), sources, PollOutcome),
+    )
+    yield Family(
+        name="probes_total",
+        help="Probes of a source's connections that ended, by what they found; unanswered: the API gave no answer.",
+        kind="counter",
+        labels=("source", "outcome"),
+        samples=_counted(metrics.probes(), probed, ("ok", "expired", "revoked", "failing", "unanswered")),
+    )
+    yield Family(
+        name="deliveries_total",
+        help="Tries to deliver an alert to a channel, by how they ended: sent, failed (it is tried again) or dead (given up).",
+        kind="counter",
+        labels=("channel", "outcome"),
+        samples=_counted(metrics.deliveries(), channels, ("sent", "failed", "dead")),
+    )
+
+
+def _counted(counts: dict[tuple[str, str], int], names: Iterable[str], outcomes: Iterable[str]) -> Samples:
+    """What was counted, and zeros for what may be, where that is not too much."""
+    possible = [(name, str(outcome)) for name in names for outcome in outcomes]
+    if len(possible) <= ZEROS_UP_TO:
+        counts = dict.fromkeys(possible, 0) | counts
+    return [(key, counts[key]) for key in sorted(counts)]
+
+
+def _connections(conn: Connection) -> Iterator[Family]:
+    counts = keyset.count_by_place(conn)
+    places = {(source, platform) for source, platform, _ in counts}
+    if len(places) * len(Status) <= ZEROS_UP_TO:
+        counts = {(*place, status): 0 for place in places for status in Status} | counts
+    yield Family(
+        name="connections",
+        help="Connections by source, platform and status.",
+        labels=("source", "platform", "status"),
+        samples=[
+            ((source, platform, str(status)), counts[source, platform, status]) for source, platform, status in sorted(counts)
+        ],
+    )
+
+
+def _sources(conn: Connection, config: Config, now: datetime) -> Iterator[Family]:
+    views = source_views(conn, config, now=now)
+    yield Family(
+        name="source_last_success_timestamp_seconds",
+        help="When a source was last read in full, in Unix time; missing until it was.",
+        labels=("source",),
+        samples=[((view.name,), view.last_success_at.timestamp()) for view in views if view.last_success_at],
+    )
+    yield Family(
+        name="source_last_poll_timestamp_seconds",
+        help="When a poll of a source last ended, well or not, in Unix time; missing until one did.",
+        labels=("source",),
+        samples=[((view.name,), view.last_poll_at.timestamp()) for view in views if view.last_poll_at],
+    )
+    yield Family(
+        name="source_poll_interval_seconds",
+        help="How often a source is to be polled.",
+        labels=("source",),
+        samples=[((view.name,), view.poll_every.total_seconds()) for view in views],
+    )
+    yield Family(
+        name="source_status",
+        help="1 for the status that a source has: pending, ok, failing or unauthorized.",
+        labels=("source", "status"),
+        samples=list(_source_statuses(views)),
+    )
+
+
+def _source_statuses(views: list[SourceView]) -> Iterator[tuple[tuple[str, ...], float]]:
+    zeros = len(views) * len(SourceStatus) <= ZEROS_UP_TO
+    for view in views:
+        for status in SourceStatus:
+            if zeros or view.status is status:
+                yield (view.name, str(status)), view.status is status
+
+
+def _channels(conn: Connection, config: Config) -> Iterator[Family]:
+    views = channel_views(conn, config)
+
+    def of(name: str, about: str, number: dict[str, float]) -> Family:
+        samples = [((view.name,), number[view.name]) for view in views if view.name in number]
+        return Family(name=name, help=about, labels=("channel",), samples=samples)
+
+    yield of("channel_failing", "Whether a channel's last delivery failed (1) or not (0).", _each_is(views, "problem"))
+    yield of(
+        "channel_broken",
+        "Whether a channel's service refused for good (1), so that a person must act, or not (0).",
+        _each_is(views, "broken"),
+    )
+    yield of(
+        "channel_last_success_timestamp_seconds",
+        "When a channel last took a message, in Unix time; missing until it did.",
+        {view.name: view.last_success_at.timestamp() for view in views if view.last_success_at},
+    )
+
+
+def _each_is(views: list[ChannelView], name: str) -> dict[str, float]:
+    return {view.name: bool(getattr(view, name)) for view in views}
+
+
+def _outbox(conn: Connection) -> Iterator[Family]:
+    waiting = outbox.pending_counts(conn)
+    oldest = outbox.oldest_pending(conn)
+    dead = sum(number for (_, state), number in outbox.state_counts(conn).items() if state is DeliveryState.DEAD)
+    yield Family(name="outbox_pending", help="Deliveries that wait or are being sent.", samples=[((), sum(waiting.values()))])
+    yield Family(
+        name="outbox_oldest_timestamp_seconds",
+        help="When the oldest delivery that waits was queued, in Unix time; missing while none waits.",
+        samples=[((), oldest.timestamp())] if oldest else [],
+    )
+    yield Family(name="outbox_dead", help="Deliveries that were given up and are still remembered.", samples=[((), dead)])
+
+
+def _each(conn: Connection, config: Config) -> bool:
+    """Whether every connection gets series of its own."""
+    wanted = config.web.connection_metrics
+    if wanted == "auto":
+        return sum(keyset.count_by_place(conn).values()) <= AUTO_UP_TO
+    return wanted == "on"
+
+
+def _each_connection(conn: Connection) -> Iterator[Family]:
+    rows = keyset.expiries(conn, limit=MOST_CONNECTIONS)
+    labels = ("source", "scope", "platform", "external_id")
+    keys = [(row.source, row.scope, row.platform, row.external_id) for row in rows]
+    yield Family(
+        name="connection_status",
+        help="1 for the status that a connection has.",
+        labels=(*labels, "status"),
+        samples=[((*key, row.status), 1) for key, row in zip(keys, rows, strict=True)],
+    )
+    yield Family(
+        name="connection_expiry_timestamp_seconds",
+        help="When a connection's token runs out, in Unix time; missing where no date is known.",
+        labels=labels,
+        samples=[(key, row.expires_at.timestamp()) for key, row in zip(keys, rows, strict=True) if row.expires_at],
+    )

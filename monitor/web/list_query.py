@@ -1,0 +1,126 @@
+"""What a page's address asks for: filters, order and page of a list, as links carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from monitor.config import Config
+from monitor.domain import Status
+from monitor.domain.rules.platforms import canonical
+from monitor.domain.text import clean
+from monitor.store.connection_pages import Order, Wanted
+
+PER_PAGE = (25, 50, 100, 200)
+ATTENTION = "attention"
+"""Stands for every status that needs a person."""
+
+LONGEST_TEXT = 200
+_HIGHEST_PAGE = 1_000_000
+_DEFAULTS = {"sort": Order.WORST.value, "per": "50", "page": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One list as it was asked for."""
+
+    query: tuple[tuple[str, str], ...]
+    """The part of the address that says it, without what is the default anyway."""
+    wanted: Wanted
+    order: Order
+    page: int
+    per: int
+    problems: tuple[str, ...] = ()
+    """What was asked for and does not exist: it must not look as if all were well."""
+    chosen: dict[str, str] = field(default_factory=dict)
+    """The form's values."""
+
+    @property
+    def offset(self) -> int:
+        """How many come before this page."""
+        return (self.page - 1) * self.per
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything is left out."""
+        return any(key in ("q", "status", "source", "platform", "label") for key, _ in self.query)
+
+    def link(self, **changes: str | int | None) -> str:
+        """This list with something changed; None takes a key away. Back to the first page unless a page is given."""
+        kept = [(key, value) for key, value in self.query if key not in changes and key != "page"]
+        added = [(key, str(value)) for key, value in changes.items() if value is not None and _DEFAULTS.get(key) != str(value)]
+        return f"?{urlencode([*kept, *added])}" if kept or added else "?"
+
+
+def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> Asked:
+    """Read the query. `sources` and `platforms` are those that exist."""
+    problems: list[str] = []
+    text = clean(params.get("q", ""), limit=LONGEST_TEXT)
+    names = _one_of(params.getlist("source"), sources, "source", problems)
+    slugs = _one_of((canonical(each.strip().lower()) for each in params.getlist("platform")), platforms, "platform", problems)
+    words = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
+    labels = [each for each in params.getlist("label") if each]
+    chosen = _labelled(config, labels, names if names is not None else sources)
+    if labels and not chosen:
+        problems.append(f"No source has the label {clean(', '.join(labels))}.")
+    order = next((each for each in Order if each == params.get("sort")), Order.WORST)
+    per = _number(params.get("per"), 50, PER_PAGE[-1])
+    page = _number(params.get("page"), 1, _HIGHEST_PAGE)
+    statuses = None if words is None else _statuses(words)
+    query = [
+        ("q", text),
+        *_pairs("status", words),
+        *_pairs("source", names),
+        *_pairs("platform", slugs),
+        *_pairs("label", labels),
+    ]
+    query += [("sort", order.value), ("per", str(per)), ("page", str(page))]
+    return Asked(
+        query=tuple((key, value) for key, value in query if value and _DEFAULTS.get(key) != value),
+        wanted=Wanted(sources=sorted(chosen), platforms=slugs, statuses=statuses, text=text),
+        order=order,
+        page=page,
+        per=per if per in PER_PAGE else 50,
+        problems=tuple(problems),
+        chosen={
+            "q": text,
+            "status": (words or [""])[0],
+            "source": (names or [""])[0],
+            "platform": (slugs or [""])[0],
+            "label": (labels or [""])[0],
+        },
+    )
+
+
+def _one_of(given: Iterable[str], known: Collection[Any], noun: str, problems: list[str]) -> list[str] | None:
+    """The values that were asked for, None where none was. What does not exist stays: then nothing matches."""
+    asked = list(dict.fromkeys(each.strip() for each in given if each.strip()))
+    problems += [f"There is no {noun} {clean(each)}: nothing matches it." for each in asked if each not in known]
+    return asked or None
+
+
+def _labelled(config: Config, labels: list[str], names: Collection[str]) -> list[str]:
+    pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
+    if not pairs:
+        return list(names)
+    fitting = {source.name for source in config.sources if pairs.items() <= source.labels.items()}
+    return [name for name in names if name in fitting]
+
+
+def _statuses(words: Iterable[str]) -> list[Status]:
+    found = {status for status in Status for word in words if word == status or (word == ATTENTION and status.needs_attention)}
+    return sorted(found, key=lambda status: -status.rank)
+
+
+def _pairs(key: str, values: Iterable[str] | None) -> list[tuple[str, str]]:
+    return [(key, value) for value in values or ()]
+
+
+def _number(text: str | None, otherwise: int, highest: int) -> int:
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
+        return otherwise
+    return min(max(int(text), 1), highest)

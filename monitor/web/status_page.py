@@ -1,0 +1,315 @@
+"""What the status page shows: the answer to "do I have to do something?", and everything behind it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.datastructures import QueryParams
+
+from monitor.config import Config
+from monitor.domain import Severity, SourceStatus, Status
+from monitor.domain.rules.advice import advice, source_advice
+from monitor.store import acks, connection_pages, connection_queries, connections, sources
+from monitor.store.connection_pages import Coming, Counted, Order, Wanted
+from monitor.store.connections import ConnectionRow
+from monitor.views.channels import channel_views
+from monitor.views.connections import ConnectionView, Reader
+from monitor.views.quieted import Quieted
+from monitor.views.sources import SourceView, source_views
+from monitor.views.wellbeing import how_they_are, nobody_can_tell
+from monitor.views.worst import NEVER
+from monitor.web import charts
+from monitor.web.list_query import Asked, asked_for
+
+MOST_CARDS = 12
+NAMED = 5
+"""Connections that a card names; the rest are a link away."""
+MOST_BARS = 12
+_KEPT_PER_COST = 100
+_ACKS_LOOKED_AT = 500
+_SILENCED_LOOKED_AT = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Connections of one platform at one source in the same trouble: one sitting for one person."""
+
+    source: str
+    platform: str
+    status: Status
+    number: int
+    advice: str
+    link: str | None
+    provider: str
+    views: tuple[ConnectionView, ...]
+    """The first few."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """How a source or platform is doing, by status."""
+
+    name: str
+    number: int
+    parts: tuple[tuple[Status, int, float, float], ...]
+    """Status, number, place and width in percent; the worst first."""
+    source: SourceView | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A source that cannot be trusted to be read now, or whose data are old."""
+
+    source: SourceView
+    problem: str
+    advice: str
+    grave: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The answer in one line."""
+
+    tone: str
+    """good, soon, bad or unsure."""
+    text: str
+    more: tuple[str, ...]
+
+
+class Kept:
+    """What is dear to count is kept for a hundred times as long as counting took."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._key: object = None
+        self._coming: list[Coming] = []
+
+    def coming(self, conn: Connection, wanted: Wanted, *, now: datetime) -> list[Coming]:
+        """What runs out in the weeks to come."""
+        begun = time.monotonic()
+        key = tuple(wanted.sources)
+        if begun >= self._until or key != self._key:
+            until = now + timedelta(days=charts.TIMELINE_DAYS)
+            self._coming = connection_pages.coming(conn, wanted, now=now, until=until)
+            self._key, ended = key, time.monotonic()
+            self._until = ended + _KEPT_PER_COST * (ended - begun)
+        return self._coming
+
+
+def build(conn: Connection, config: Config, now: datetime, params: QueryParams, kept: Kept) -> dict[str, Any]:
+    """Everything that the page's template names."""
+    known = {row.name: row for row in sources.all_sources(conn)}
+    views = source_views(conn, config, now=now)
+    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    counted = connection_pages.count_all(conn, known)
+    platforms = sorted({each.platform for each in counted})
+    asked = asked_for(params, config, sources=list(known), platforms=platforms)
+    asked, rows, total = _listed(conn, asked, counted)
+    summary = _summary(counted)
+    told = list(_told(views))
+    mute = [channel for channel in channel_views(conn, config) if channel.problem]
+    everything = Wanted(sources=sorted(known))
+    return {
+        "headline": _headline(
+            summary,
+            told,
+            views,
+            acked=_acked(conn, reader),
+            silenced=_silenced(conn, reader),
+            broken=sum(channel.broken for channel in mute),
+        ),
+        "summary": summary,
+        "share": _parts(Counter({status: summary[status] for status in Status})),
+        "cards": _cards(conn, config, counted, reader),
+        "hidden_cards": max(0, len(list(_troubles(counted))) - MOST_CARDS),
+        "told": told,
+        "mute": mute,
+        "timeline": charts.timeline(kept.coming(conn, everything, now=now), now=now),
+        "by_source": _bars(counted, "source", views),
+        "by_platform": _bars(counted, "platform"),
+        "asked": asked,
+        "total": total,
+        "pages": max(1, -(-total // asked.per)),
+        "views": [reader.view(row) for row in rows],
+        "orders": list(Order),
+        "statuses": list(Status),
+        "source_names": sorted(known),
+        "platforms": platforms,
+        "labels": sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()}),
+        "freshness": _freshness(views),
+    }
+
+
+def _listed(conn: Connection, asked: Asked, counted: Iterable[Counted]) -> tuple[Asked, list[ConnectionRow], int]:
+    """The page that was asked for, or the last one where it lies behind that; and how many there are on all of them."""
+    wanted = asked.wanted
+    if wanted.text:
+        rows, total = connection_pages.search(conn, wanted, order=asked.order, limit=asked.per, offset=asked.offset)
+        if total is not None:
+            return asked, rows, total
+        numbers = connection_pages.count_matching(conn, wanted)
+    else:
+        numbers = _count(counted, wanted)
+    total = sum(numbers.values())
+    asked = replace(asked, page=min(asked.page, max(1, -(-total // asked.per))))
+    rows = connection_pages.list_page(conn, wanted, order=asked.order, limit=asked.per, offset=asked.offset, numbers=numbers)
+    return asked, rows, total
+
+
+def _count(counted: Iterable[Counted], wanted: Wanted) -> dict[Status, int]:
+    found = dict.fromkeys(Status, 0)
+    for each in counted:
+        if (
+            each.source in wanted.sources
+            and (wanted.platforms is None or each.platform in wanted.platforms)
+            and (wanted.statuses is None or each.status in wanted.statuses)
+        ):
+            found[each.status] += each.number
+    return found
+
+
+def _summary(counted: Iterable[Counted]) -> dict[Status, int]:
+    found = dict.fromkeys(Status, 0)
+    for each in counted:
+        found[each.status] += each.number
+    return found
+
+
+def _acked(conn: Connection, reader: Reader) -> int:
+    """How many acknowledgements still stand."""
+    rows = connections.get_connections(conn, sorted(acks.all_acks(conn))[:_ACKS_LOOKED_AT])
+    return sum(reader.view(row).acked for row in rows)
+
+
+def _silenced(conn: Connection, reader: Reader) -> int:
+    """How many of those that need attention are silenced now; of very many only the first are looked at."""
+    if not reader.quieted.silences:
+        return 0
+    bad = [status for status in Status if status.needs_attention]
+    rows = connections.list_connections(conn, status=bad, worst_first=False, limit=_SILENCED_LOOKED_AT)
+    return sum(reader.view(row).silenced_until is not None for row in rows)
+
+
+def _headline(
+    summary: Mapping[Status, int], told: list[Told], views: list[SourceView], *, acked: int, silenced: int, broken: int
+) -> Headline:
+    total = sum(summary.values())
+    bad = {status: number for status, number in summary.items() if number and status.severity is Severity.CRITICAL}
+    now, soon = sum(bad.values()), summary[Status.EXPIRING_SOON]
+    more: list[str] = []
+    if now:
+        words = ", ".join(f"{number:,} {status}" for status, number in sorted(bad.items(), key=lambda item: -item[0].rank))
+        more.append(f"{words}.".replace("_", " "))
+    if soon and (now or broken):
+        more.append(f"{soon:,} {'more ' if now else ''}will run out soon.")
+    quiet = [(acked, "acknowledged"), (silenced, "silenced")]
+    if kept_quiet := [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in quiet if number]:
+        more.append(f"{' and '.join(kept_quiet)}.")
+    unheard = f"{broken:,} channel{' refuses' if broken == 1 else 's refuse'} every alert."
+    if broken and now:
+        more.append(unheard)
+    if not now and not soon and total:
+        sentence = how_they_are(summary)
+        more.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if now:
+        return Headline(tone="bad", text=f"{now:,} connection{' needs' if now == 1 else 's need'} you now.", more=tuple(more))
+    if broken:
+        return Headline(tone="bad", text=unheard, more=tuple(more))
+    if soon:
+        text = f"{soon:,} connection{' needs' if soon == 1 else 's need'} you soon."
+        return Headline(tone="soon", text=text, more=tuple(more))
+    if told and any(each.grave for each in told):
+        return Headline(tone="unsure", text="As far as is known, nothing to do.", more=tuple(more))
+    if not total:
+        first = "No connection is known yet." if views else "No source is configured."
+        return Headline(tone="unsure", text=first, more=("They appear with the first poll.",) if views else ())
+    if nobody_can_tell(summary):
+        return Headline(tone="unsure", text="Nothing to do that anyone knows of.", more=tuple(more))
+    return Headline(tone="good", text="Nothing to do.", more=tuple(more))
+
+
+def _troubles(counted: Iterable[Counted]) -> Iterator[Counted]:
+    yield from (each for each in counted if each.status.needs_attention)
+
+
+def _cards(conn: Connection, config: Config, counted: Iterable[Counted], reader: Reader) -> list[Card]:
+    """Worst first; of the same status what runs out, or ran out, first."""
+    settings = {source.name: source for source in config.sources}
+    there = list(_troubles(counted))
+    dates = connection_queries.earliest(conn, {each.source for each in there}, {each.status for each in there}) if there else {}
+
+    def worst_first(each: Counted) -> tuple[int, datetime, int, str, str]:
+        date = dates.get((each.source, each.platform, each.status)) or NEVER
+        return -each.status.rank, date, -each.number, each.source, each.platform
+
+    troubles = sorted(there, key=worst_first)
+    cards = []
+    for each in troubles[:MOST_CARDS]:
+        wanted = Wanted(sources=[each.source], platforms=[each.platform], statuses=[each.status])
+        views = tuple(map(reader.view, connection_pages.list_page(conn, wanted, order=Order.EXPIRY, limit=NAMED)))
+        if not views:
+            continue
+        own, provider = settings.get(each.source), views[0].row.provider
+        cards.append(
+            Card(
+                source=each.source,
+                platform=each.platform,
+                status=each.status,
+                number=each.number,
+                advice=advice(each.platform, each.status, provider),
+                link=own.dashboard_url if own else None,
+                provider=provider,
+                views=views,
+            )
+        )
+    return cards
+
+
+def _told(views: Iterable[SourceView]) -> Iterator[Told]:
+    for view in views:
+        grave = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or (view.stale and view.last_poll_at is not None)
+        problem = next(view.problems(), None)
+        if problem is None and view.stale:
+            problem = "What it told last is older than three of its poll intervals."
+        if problem is not None:
+            yield Told(source=view, problem=problem, advice=source_advice(view.status, view.provider), grave=grave)
+
+
+def _bars(counted: Iterable[Counted], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
+    found: dict[str, Counter[Status]] = {view.name: Counter() for view in views}
+    for each in counted:
+        found.setdefault(getattr(each, by), Counter())[each.status] += each.number
+    known = {view.name: view for view in views}
+
+    def bad_first(item: tuple[str, Counter[Status]]) -> tuple[int, int, str]:
+        name, numbers = item
+        return -sum(number for status, number in numbers.items() if status.needs_attention), -numbers.total(), name
+
+    return [
+        Bar(name=name, number=numbers.total(), parts=_parts(numbers), source=known.get(name))
+        for name, numbers in sorted(found.items(), key=bad_first)
+    ]
+
+
+def _parts(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], ...]:
+    """The worst first. What is there is seen, however little of the whole it is."""
+    there = [(status, numbers[status]) for status in reversed(Status) if numbers[status]]
+    widths = [max(0.8, 100 * number / numbers.total()) for _, number in there]
+    scale = 100 / sum(widths) if widths else 1.0
+    parts, x = [], 0.0
+    for (status, number), width in zip(there, widths, strict=True):
+        parts.append((status, number, x, width * scale))
+        x += width * scale
+    return tuple(parts)
+
+
+def _freshness(views: Collection[SourceView]) -> datetime | None:
+    """When the source that was read longest ago was read; None while one never was."""
+    instants = [view.last_success_at for view in views]
+    return None if not instants or None in instants else min(instant for instant in instants if instant is not None)
