@@ -32,18 +32,17 @@ from monitor.config import Config, load
 from monitor.daemon.app import build_work
 from monitor.daemon.scheduler import Keep, Scheduler
 from monitor.demo.receivers import Reply, WebhookReceiver
-from monitor.demo.server import ThreadedWorld, WorldServer
+from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
-from monitor.demo.threads import in_thread
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.domain.clock import SystemClock
 from monitor.engine import config_sync
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.time_changes import Timekeeper
 from monitor.notify import DeliverySettings, Notifier
-from monitor.notify.reporter_init import Reporter
+from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions
 from monitor.store import Store, open_store
 from monitor.store.alerts import find_alert
@@ -262,7 +261,7 @@ class Soak:
         clock = SystemClock()
         sessions = await stack.enter_async_context(HttpSessions())
         work = build_work(config, sessions=sessions, clock=clock)
-        with store.write() as conn:
+        with store.begin_write() as conn:
             config_sync.align(conn, config, clock.now())
         settings = DeliverySettings(timezone=config.timezone, poll_every=self._plan.tick)
         notifier = Notifier(store=store, channels=config.channels, clock=clock, settings=settings)
@@ -301,7 +300,7 @@ class Soak:
 
     def _listen(self, store: Store) -> None:
         """Note what was decided since the last look, with the true time."""
-        with store.read() as conn:
+        with store.begin_read() as conn:
             new = [each for each in conn.scalars(select(alerts.c.id)) if each not in self._seen]
             for each in new:
                 found = find_alert(conn, each)
@@ -313,7 +312,7 @@ class Soak:
     def _sample(self, store: Store) -> Sample:
         gc.collect()
         memory.give_back()
-        with store.read() as conn:
+        with store.begin_read() as conn:
             rows = sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
         sizes = [path.stat().st_size for path in self._folder.glob("monitor.db*")]
         return Sample(

@@ -89,32 +89,32 @@ def _postmaster(url: str) -> list[int]:
 
 def make_due(url: str) -> None:
     """Let every source be due for a poll. The store is the truth about that."""
-    with Store(url) as store, store.write() as conn:
+    with Store(url) as store, store.begin_write() as conn:
         conn.execute(update(sources).values(next_poll_at=datetime.now(UTC) - timedelta(seconds=1)))
 
 
 def recorded_polls(store: Store) -> int:
     """Polls written down so far."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return conn.scalar(select(func.count()).select_from(polls)) or 0
 
 
 def listed(store: Store) -> int:
     """Connections in the store."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return conn.scalar(select(func.count()).select_from(connections)) or 0
 
 
 def planned_polls(url: str) -> dict[str, float]:
     """When each source is due next, as seconds since 1970."""
-    with Store(url) as store, store.read() as conn:
+    with Store(url) as store, store.begin_read() as conn:
         rows = conn.execute(select(sources.c.name, sources.c.next_poll_at))
         return {row.name: row.next_poll_at.timestamp() for row in rows if row.next_poll_at is not None}
 
 
 def stored_alerts(url: str) -> int:
     """Alerts in the store."""
-    with Store(url) as store, store.read() as conn:
+    with Store(url) as store, store.begin_read() as conn:
         return conn.scalar(text("SELECT count(*) FROM alerts")) or 0
 
 

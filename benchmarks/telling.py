@@ -104,7 +104,7 @@ def dates(bench: Bench) -> None:
             began = time.time()
             with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
                 until(lambda: recorded_polls(store) >= 1, what="the source was polled", within=10)
-                with store.read() as conn:
+                with store.begin_read() as conn:
                     stated = _stated(conn)
                 simulated.ask("silence")
                 within = 20 + bench.plan.dates * SPAN

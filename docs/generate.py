@@ -24,7 +24,7 @@ from monitor.domain import Alert, Event, Policy, ProviderKind, Severity, Snapsho
 from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.probes import PROBE_RULES
 from monitor.notify.messages import Dispatch, compose, render
 from monitor.notify.messages.templates import MEANINGS

@@ -20,5 +20,5 @@ given = context.config.attributes.get("connection")
 if isinstance(given, Connection):
     migrate(given)
 else:
-    with Store(context.get_x_argument(as_dictionary=True)["url"]) as store, store.write() as connection:
+    with Store(context.get_x_argument(as_dictionary=True)["url"]) as store, store.begin_write() as connection:
         migrate(connection)

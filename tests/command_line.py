@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProviderKind, SourceStatus, Status
-from monitor.store import Store, connections, history, scopes, sources
+from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
 from tests import canary
 from tests.factories import make_state
@@ -121,7 +121,7 @@ def add_source(
 ) -> list[int]:
     """A source that was polled just now (or at `polled_at`) and listed these connections; their row ids."""
     seen = polled_at or now
-    with store.write() as conn:
+    with store.begin_write() as conn:
         others = [(row.name, row.provider, row.host) for row in sources.all_sources(conn) if row.name != name]
         sources.sync_sources(conn, [*others, (name, provider, "127.0.0.1:9")], seen)
         row = sources.find_source(conn, name)
@@ -130,7 +130,7 @@ def add_source(
         sources.save_source(conn, replace(row, status=status, reason=status, message="", connections=len(states), **values))
         new = [NewConnection(state=state, fingerprint="") for state in states]
         ids = connections.insert(conn, source=name, provider=provider, rows=new, now=seen)
-        scopes.save_scopes(conn, name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
+        sources.save_scopes(conn, name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
         for key, state in zip(ids, states, strict=True):
             entry = HistoryEntry(kind=HistoryKind.APPEARED, at=seen, new=state.verdict.status, message="As the provider says.")
             history.append(conn, name, key, [entry])

@@ -17,7 +17,7 @@ from monitor.demo.world import World
 from monitor.domain import Alert, ConnectionState, HistoryEntry, connection_id
 from monitor.engine import config_sync
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import Timekeeper
 from monitor.providers import HttpSessions, Limits
@@ -79,7 +79,7 @@ class Cycle:
 
     def states(self) -> dict[str, ConnectionState]:
         """Every live connection by its public id."""
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             rows = list(connections.list_connections(conn))
             return {
                 connection_id(row.source, row.provider, row.state.snapshot.scope, row.state.snapshot.external_id): row.state
@@ -92,21 +92,21 @@ class Cycle:
 
     def source(self, name: str) -> sources.SourceRow:
         """The stored row of a source."""
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             row = sources.find_source(conn, name)
         assert row is not None
         return row
 
     def history(self, external_id: str) -> list[HistoryEntry]:
         """One connection's history."""
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             rows = list(connections.list_connections(conn))
             row = next(row for row in rows if row.state.snapshot.external_id == external_id)
             return history.history_of(conn, row.id)
 
     def stored_alerts(self) -> int:
         """How many alerts the store holds."""
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             return len(alerts.list_alerts(conn))
 
     def words(self) -> list[tuple[str, str, str]]:
@@ -145,7 +145,7 @@ async def running(
         path.touch(mode=0o600)
         path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")
         config = load(path, {"HOME": str(folder)}).config
-        with store.write() as conn:
+        with store.begin_write() as conn:
             config_sync.align(conn, config, clock.now())
         work = build_work(config, sessions=sessions, clock=clock)
         yield Cycle(store=store, clock=clock, world=world, server=server, config=config, work=work)
@@ -157,5 +157,5 @@ def count_rows(store: Store) -> int:
 
     from monitor.store.schema import metadata
 
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)

@@ -49,7 +49,7 @@ def numbered(count: int, *, first: int = 1, **over: Any) -> list[Alert]:
 
 def queue(store: Store, made: Sequence[Alert], *channels: str, wait: timedelta = timedelta(0), escalation: bool = False) -> None:
     """What the recorder does: alerts and deliveries in one transaction."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(alert, None, None) for alert in made])
         rows = [(alert.id, name, alert.at + wait) for alert in made for name in channels or ("ops",)]
         outbox.add_deliveries(conn, rows, made[0].at, escalation=escalation)
@@ -58,14 +58,14 @@ def queue(store: Store, made: Sequence[Alert], *channels: str, wait: timedelta =
 def states(store: Store, channel: str | None = None) -> dict[str, int]:
     """How many deliveries (of this channel) are in each state."""
     query = select(deliveries.c.state)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = list(conn.scalars(query if channel is None else query.where(deliveries.c.channel == channel)))
     return {state: found.count(state) for state in sorted(set(found))}
 
 
 def outcomes(store: Store) -> list[tuple[str | None, str | None]]:
     """Every attempt's outcome and detail, in order."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return [(row.outcome, row.detail) for row in conn.execute(select(attempts).order_by(attempts.c.id))]
 
 

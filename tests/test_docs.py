@@ -23,7 +23,7 @@ from monitor.cli.commands import command_line
 from monitor.cli.startup import with_options_first
 from monitor.config import Config, load, reference
 from monitor.config.provider_defaults import SERVICES
-from monitor.demo.story import CAST
+from monitor.demo.scenario import CAST
 from monitor.domain import (
     ConnectionState,
     DeliveryState,
@@ -44,12 +44,11 @@ from monitor.providers.postpost import rows as postpost_rows
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import AlertView, Explanation, Route
-from monitor.views.channels import ChannelView
 from monitor.views.connections import ConnectionView
 from monitor.views.forecast import SittingView
 from monitor.views.history import EventView
 from monitor.views.silences import SilenceView
-from monitor.views.sources import SourceView
+from monitor.views.sources import ChannelView, SourceView
 from tests.factories import NOW, make_alert, make_state
 
 ROOT = Path(__file__).parent.parent

@@ -162,13 +162,13 @@ def fill(store: Store, now: datetime, *, each: int = 6) -> list[str]:
 
 
 def _rows(store: Store) -> list[Any]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return list(connections.list_connections(conn))
 
 
 def _past(store: Store, source: str, keys: Sequence[int], states: Sequence[ConnectionState], now: datetime) -> None:
     """Seventy days of events."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for key, state in zip(keys, states, strict=True):
             born, status = now - timedelta(days=70), state.verdict.status
             entries = [
@@ -195,7 +195,7 @@ def _day(born: datetime, days: int) -> str:
 
 
 def _polls(store: Store, source: str, now: datetime, *, failing: bool) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for number in range(20):
             outcome = PollOutcome.UNREACHABLE if failing and number < 6 else PollOutcome.OK
             polls.record_poll(
@@ -211,7 +211,7 @@ def _polls(store: Store, source: str, now: datetime, *, failing: bool) -> None:
 
 def _trouble(store: Store, now: datetime) -> None:
     """A source and a channel that do not work."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         row = sources.find_source(conn, "north")
         assert row is not None
         told = "The API could not be reached: connection refused."
@@ -224,7 +224,7 @@ def _trouble(store: Store, now: datetime) -> None:
 
 def _speak(store: Store, now: datetime) -> None:
     """An incident and alerts for whatever needs a person; one is acknowledged, one silenced."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for row in _rows(store):
             state = row.state
             if not state.verdict.status.needs_attention:

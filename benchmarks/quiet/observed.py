@@ -16,7 +16,7 @@ from monitor.config import Config, load
 from monitor.demo.server import WorldServer
 from monitor.domain import Ack, Alert, connection_id
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.time_changes import Timekeeper
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
 from monitor.providers.base import Provider
@@ -77,7 +77,7 @@ class Observed:
 
     def look(self) -> Due:
         """When anything is due next."""
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             row = conn.execute(_DUE).one()
         instants = [None if each is None else datetime.fromisoformat(each).astimezone(UTC) for each in row]
         polls, probing, moving = instants[0], _earliest(instants[1:3]), _earliest(instants[3:])
@@ -98,12 +98,12 @@ class Observed:
     def _names(self, question: TextClause, due: datetime | None, now: datetime) -> list[str]:
         if due is None or due > now:
             return []
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             return list(conn.scalars(question, {"now": instant_text(now)}))
 
     def obey(self, wish: Wish, now: datetime) -> None:
         """What a person does: `token-monitor ack` and `token-monitor forget`."""
-        with self.store.write() as conn:
+        with self.store.begin_write() as conn:
             row = self._row(wish.account)
             if row is None:
                 return
@@ -116,7 +116,7 @@ class Observed:
 
     def _row(self, account: Account) -> connections.ConnectionRow | None:
         public = connection_id(account.source.name, account.source.kind, account.scope, account.id)
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             return next((row for row in connections.find_connections(conn, public) if row.retired_at is None), None)
 
 
@@ -133,7 +133,7 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
             for source in config.sources
         }
         with open_store(config.database.url.reveal()) as store:
-            with store.write() as conn:  # each at a host of its own, as they are in life
+            with store.begin_write() as conn:  # each at a host of its own, as they are in life
                 hosts = [(each.name, each.provider, f"{each.name}.example") for each in config.sources]
                 sources.sync_sources(conn, hosts, clock.now())
             yield Observed(

@@ -10,7 +10,7 @@ from benchmarks.quiet.stage import Account, Script, Stage
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind, Problem
 from monitor.demo.connection import VALIDATED, Health
 from monitor.demo.source import SimSource, Trouble
-from monitor.domain.rules import inhibition
+from monitor.domain.rules import suppression
 
 RECOVERY = 20 * MINUTE
 """After an outage: the monitor tries a failing source at least every 15 minutes."""
@@ -87,8 +87,8 @@ def rows_lost(stage: Stage, source: SimSource, at: timedelta) -> Script:
         yield stage.now + HOUR
     listed = len(source.scopes[None])
     chosen = [each for each in stage.accounts if each.source is source and each.scope is None and stage.is_well_now(each)]
-    chosen = chosen[: max(listed * 3 // 4, inhibition.MANY)]
-    if not inhibition.is_mass(len(chosen), listed):
+    chosen = chosen[: max(listed * 3 // 4, suppression.MANY)]
+    if not suppression.is_mass(len(chosen), listed):
         return
     end = stage.now + 1.6 * stage.truth.poll_every
     _hold(stage, source, chosen, end)
@@ -123,7 +123,7 @@ def platform_out(stage: Stage, source: SimSource, at: timedelta) -> Script:
     well = [each for each in tested if each.lifetime is None and stage.is_well_now(each)]
     platform, count = Counter(each.platform for each in well).most_common(1)[0]
     of = sum(each.platform == platform and stage.is_listed(each) for each in tested)
-    if not inhibition.is_mass(count, of):
+    if not suppression.is_mass(count, of):
         return
     chosen = [each for each in well if each.platform == platform]
     end = stage.now + 2.2 * stage.truth.one_probe

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from monitor.cli.loading import loading
-from monitor.cli.startup import command_word, follows_plugin_convention, with_options_first
+from monitor.cli.startup import command_word, follows_plugin_convention, loading, with_options_first
 from monitor.domain.errors import ConfigError, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:

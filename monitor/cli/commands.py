@@ -20,10 +20,9 @@ PARTS: Final = {
     "forecast": ("forecast",),
     "sources": ("sources",),
     "alerts": ("alerts",),
-    "silence": ("ack",),
-    "silences": ("silence",),
+    "silence": ("ack", "silence"),
     "db": ("forget", "db"),
-    "service": ("systemd", "report-failure"),
+    "systemd": ("systemd", "report-failure"),
 }
 """The modules of this folder with the commands that each adds. A command loads its own module and no other."""
 

@@ -1,8 +1,10 @@
-"""init, config check, config show."""
+"""The `init` and `config` commands."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +13,75 @@ import typer
 from monitor.cli import session
 from monitor.cli.options import AsJson
 from monitor.cli.output import say, say_json
-from monitor.cli.rounds import say_rounds
 from monitor.cli.sources import channel_problem
-from monitor.config import UNREAD, Config, show, starter
+from monitor.config import UNREAD, Config, SourceConfig, show, starter
 from monitor.domain import Event, utc_text
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
+from monitor.domain.rules.schedule import full_round, poll_requests
 from monitor.domain.text import clean
-from monitor.domain.times import Times
-from monitor.views.channels import channel_views
+from monitor.domain.timefmt import Times, span
+from monitor.store import sources as stored_scopes
+from monitor.store import sources as stored_sources
 from monitor.views.daemon import keeping
+from monitor.views.sources import channel_views
 
 if TYPE_CHECKING:
-    from monitor.daemon.app import LiveFinding
+    from monitor.daemon.oneshot import LiveFinding
     from monitor.engine.applied_config import Difference
+
+
+MOST = 20
+"""With more sources only those are named whose budget is too small."""
+
+
+def say_rounds(config: Config) -> None:
+    """One line per source. Connections are those of its last list; before the first, it is said what there is room for."""
+    for line in round_lines(config, *_listed(config)):
+        say(line)
+
+
+def round_lines(config: Config, connections: dict[str, int], scopes: dict[str, int]) -> Iterator[str]:
+    """What each source's budget comes to, given how many connections and scopes each listed last."""
+    for source in config.sources:
+        line, too_slow = _round(source, connections.get(source.name), scopes.get(source.name, 1))
+        if too_slow or len(config.sources) <= MOST:
+            yield f"{clean(source.name)}: {line}"
+
+
+def _round(source: SourceConfig, connections: int | None, scopes: int) -> tuple[str, bool]:
+    """What to say of one source (no connections: it was never listed), and whether its budget is too small."""
+    pace = full_round(
+        connections or 0,
+        requests_per_minute=source.requests_per_minute,
+        probes=source.probe,
+        probe_every=source.probe_every,
+        polling=poll_requests(source.provider, connections=connections or 0, scopes=scopes),
+    )
+    budget = f"{pace.requests_per_minute:,} requests a minute"
+    every = "" if pace.probe_every is None else f"every {span(pace.probe_every)}."
+    if connections is None:
+        return f"{budget}." if pace.room is None else f"{budget}, enough to probe {pace.room:,} connections {every}", False
+    listed = f"{connections:,} connection{'' if connections == 1 else 's'}"
+    if pace.probe_every is None:
+        return f"{budget}; a poll of its {listed} takes {_takes(pace.polled)}.", False
+    line = f"{budget}; polling and probing its {listed} takes {_takes(pace.lasts)}, {every}"
+    if pace.too_slow:
+        line += " That is longer than probe_every: raise requests_per_minute, or probe less often."
+    return line, pace.too_slow
+
+
+def _takes(length: timedelta) -> str:
+    return span(max(length, timedelta(seconds=1)))
+
+
+def _listed(config: Config) -> tuple[dict[str, int], dict[str, int]]:
+    """Connections and scopes by source, of those that were ever listed; nothing where there is no store."""
+    try:
+        with session.reading(config) as conn:
+            rows = stored_sources.all_sources(conn)
+            return {row.name: row.connections for row in rows if row.last_success_at is not None}, stored_scopes.counts(conn)
+    except StoreError:
+        return {}, {}  # `config check` is about the configuration, and may well come first
 
 
 def init(
@@ -75,9 +133,9 @@ def check(
         say_rounds(config)
     if not live:
         return 0
-    from monitor.daemon import app
+    from monitor.daemon import app, oneshot
 
-    status = tell_findings(app.run_async(app.verify_live(config)))
+    status = tell_findings(app.run_async(oneshot.verify_live(config)))
     broken = _broken_channels(config)
     for name, problem in broken.items():
         say(f"FAILED  channel {name}: {problem}")

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.finding import WhichConnection, one_connection
+from monitor.cli.options import WhichConnection, one_connection
 from monitor.cli.output import say
 from monitor.domain import HistoryEntry, HistoryKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
-from monitor.store import Store, connections, history, incidents, retention, revisions
+from monitor.store import Store, connections, history, incidents, maintenance, revisions
 
 _FOR_EVER = timedelta(days=36500)
 """What a retention of "off" means."""
@@ -27,7 +27,7 @@ def forget(
     """Retire a connection that was removed on purpose. Nothing more is said about it, and its history stays."""
     config = session.local(ctx)
     now = session.now()
-    with session.opened(config) as store, store.write() as conn:
+    with session.opened(config) as store, store.begin_write() as conn:
         row = one_connection(conn, config, connection)
         if not connections.retire(conn, row.id, now):
             raise MonitorError(f"{clean(row.public_id, limit=400)} is retired already.")
@@ -75,8 +75,8 @@ def prune(
     config = session.local(ctx)
     keep = config.retention
     with session.opened(config) as store:
-        with store.write() as conn:
-            gone = retention.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
+        with store.begin_write() as conn:
+            gone = maintenance.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
         if shrink:
             store.shrink()
     say(

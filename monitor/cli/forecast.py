@@ -16,12 +16,12 @@ from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.cli.values import whole_number
 from monitor.domain.rules.forecast import Need
 from monitor.domain.text import clean
-from monitor.domain.times import Times
+from monitor.domain.timefmt import Times
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
+from monitor.views.filters import listing
 from monitor.views.forecast import SittingView
 from monitor.views.forecast import forecast as foreseen
-from monitor.views.shapes import listing
 
 ON_A_SCREEN = 10
 """Connections of a sitting that a terminal shows unless asked for all."""

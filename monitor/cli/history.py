@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING
 import typer
 
 from monitor.cli import session
-from monitor.cli.finding import WhichConnection, one_connection
 from monitor.cli.layout import say_rows
-from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
+from monitor.cli.options import (
+    AsJson,
+    LabelFilter,
+    PlatformFilter,
+    SourceFilter,
+    StatusFilter,
+    WhichConnection,
+    one_connection,
+    select,
+)
 from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.domain.text import clean
-from monitor.domain.timefmt import span
-from monitor.domain.times import Times
+from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.store.connections import ConnectionRow
+from monitor.views.filters import listing
 from monitor.views.history import EventView, event_views
-from monitor.views.shapes import listing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

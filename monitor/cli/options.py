@@ -1,23 +1,138 @@
-"""The options that every list command has, and what they select."""
+"""Filters, shell completion and the CONNECTION argument."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
-from monitor.cli.completing import complete_label, complete_platform, complete_source
 from monitor.cli.values import one_of, shown
-from monitor.config import Config
-from monitor.config.wording import nearest
+from monitor.config import REFERENCES, Config, load
+from monitor.config.error_text import nearest
 from monitor.domain import SourceStatus, Status
+from monitor.domain.errors import MonitorError
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
+from monitor.store import Store, connection_queries, connections, revisions
+from monitor.store.connections import ConnectionRow
 from monitor.views.filters import Selection
 
+MOST = 200
+"""Ids that are offered at once; who types on gets fewer."""
+
+
+def complete_source(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of sources."""
+    return _offered(ctx, lambda config: (source.name for source in config.sources), incomplete)
+
+
+def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of channels."""
+    return _offered(ctx, lambda config: (channel.name for channel in config.channels), incomplete)
+
+
+def complete_label(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Labels of sources, as KEY=VALUE."""
+    return _offered(
+        ctx,
+        lambda config: {f"{key}={value}" for source in config.sources for key, value in source.labels.items()},
+        incomplete,
+    )
+
+
+def complete_platform(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Platforms that connections are on."""
+
+    def stored(config: Config) -> Iterable[str]:
+        with _looking(config) as conn:
+            return connection_queries.platforms(conn)
+
+    return _offered(ctx, stored, incomplete)
+
+
+def complete_connection(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of connections; a part from the middle of an id is no beginning, so it offers nothing."""
+
+    def stored(config: Config) -> Iterable[str]:
+        with _looking(config) as conn:
+            return connection_queries.public_ids(conn, incomplete, limit=MOST)
+
+    return _offered(ctx, stored, incomplete)
+
+
+def _offered(ctx: typer.Context, names: Callable[[Config], Iterable[str]], incomplete: str) -> list[str]:
+    """What begins so. A configuration or a database that cannot be read offers nothing: the prompt is no place for that."""
+    given = ctx.find_root().params.get("config")
+    try:
+        config = load(Path(given) if given else None, os.environ, elsewhere=REFERENCES).config
+        return sorted(name for name in names(config) if name.startswith(incomplete) and name.isprintable())
+    except MonitorError:
+        return []
+
+
+@contextmanager
+def _looking(config: Config) -> Iterator[Connection]:
+    with Store(config.database.url.reveal()) as store:
+        if store.current() != revisions.HEAD:
+            raise MonitorError("There is nothing to look at.")
+        with store.begin_read() as conn:
+            yield conn
+
+
+HELP = "A connection's id, any unique part of it, or of its name."
+WhichConnection = Annotated[
+    str,
+    typer.Argument(metavar="CONNECTION", help=HELP, autocompletion=complete_connection),
+]
 _LISTED = 20
+
+
+class NotOneConnectionError(MonitorError):
+    """No connection, or more than one, has this in its id or name."""
+
+
+def one_connection(
+    conn: Connection, config: Config, text: str, *, selection: Selection | None = None, retired: bool = True
+) -> ConnectionRow:
+    """The connection that is meant, by its id, else by its name. Raises NotOneConnectionError, which lists several candidates.
+
+    A live one wins over retired ones of the same id; without `retired` those are not looked at.
+    """
+
+    def meant(rows: list[ConnectionRow]) -> list[ConnectionRow]:
+        chosen = rows if selection is None else [row for row in rows if _selected(row, config, selection)]
+        live = [row for row in chosen if row.retired_at is None]
+        return chosen if retired and not live else live
+
+    by_id = meant(connections.find_connections(conn, text))
+    candidates = by_id or meant(connection_queries.find_by_name(conn, text))
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        everything = "`token-monitor status --all` shows every one"
+        raise NotOneConnectionError(f"No connection has {clean(text)} in its id or name: {everything}.")
+    where = "ids" if by_id else "names"
+    lines = [f"{len(candidates)} connections have {clean(text)} in their {where}: give more of the one you mean."]
+    lines += [f"{clean(row.public_id, limit=400)} ({clean(row.state.snapshot.label)})" for row in candidates[:_LISTED]]
+    if len(candidates) > _LISTED:
+        lines.append(f"and {len(candidates) - _LISTED:,} more")
+    raise NotOneConnectionError("\n".join(lines))
+
+
+def _selected(row: ConnectionRow, config: Config, selection: Selection) -> bool:
+    names = selection.source_names(config)
+    if names is not None and row.source not in names:
+        return False
+    if selection.platforms is not None and row.state.snapshot.platform not in selection.platforms:
+        return False
+    return selection.takes_status(row.state.verdict.status)
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 SourceFilter = Annotated[

@@ -9,10 +9,9 @@ import typer
 
 from monitor.cli import config as configuration
 from monitor.cli import session, status
-from monitor.cli.completing import complete_channel
-from monitor.cli.loading import loading
-from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, select
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, complete_channel, select
 from monitor.cli.output import say, say_json
+from monitor.cli.startup import loading
 from monitor.cli.values import number_from, one_of
 from monitor.config import Config, LogFormat
 from monitor.domain import Event
@@ -61,9 +60,9 @@ def check(
     _require_source(config, source)
     selection = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
     with loading():
-        from monitor.daemon import app
+        from monitor.daemon import app, oneshot
 
-    outcome = app.run_async(app.check_once(config, only=source, probe=not no_probe))
+    outcome = app.run_async(oneshot.check_once(config, only=source, probe=not no_probe))
     with session.reading(config) as conn:
         found = overview(conn, config, now=session.now(), selection=selection)
     unread = {name: problem for name, problem in outcome.unread.items() if name in {each.name for each in found.sources}}
@@ -107,9 +106,9 @@ def send_test_alert(
     config = session.loaded(ctx).config
     if not config.channels:
         raise ConfigError("No channel is configured: add a [[channels]] table.")
-    from monitor.daemon import app
+    from monitor.daemon import app, oneshot
 
-    return configuration.tell_findings(app.run_async(app.send_test(config, channel, event=event)))
+    return configuration.tell_findings(app.run_async(oneshot.send_test(config, channel, event=event)))
 
 
 def demo(

@@ -1,7 +1,8 @@
-"""What commands begin with: the configuration, the log, and a store that is there."""
+"""The configuration and store of a command, and the name of its user."""
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,17 @@ from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
 from monitor.store import Store
 from monitor.telemetry import logs
+
+
+def who() -> str:
+    """The login name (of whoever called sudo, where that was used), else that somebody used the command line."""
+    called = os.environ.get("SUDO_USER", "").strip()
+    if called:
+        return called
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user id without a name, as in many a container
+        return "somebody on the command line"
 
 
 def options(ctx: typer.Context) -> Options:
@@ -67,7 +79,7 @@ def opened(config: Config) -> Iterator[Store]:
 @contextmanager
 def reading(config: Config) -> Iterator[Connection]:
     """One consistent look at the store, which cannot write. Errors as with opened()."""
-    with opened(config) as store, store.read() as conn:
+    with opened(config) as store, store.begin_read() as conn:
         yield conn
 
 

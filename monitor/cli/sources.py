@@ -11,12 +11,10 @@ from monitor.cli.layout import Row, Word, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
 from monitor.cli.output import say, say_json
 from monitor.domain.text import clean
-from monitor.domain.timefmt import span
-from monitor.domain.times import Times
+from monitor.domain.timefmt import Times, span
 from monitor.store import sources as stored_sources
-from monitor.views.channels import ChannelView, channel_views
-from monitor.views.shapes import listing
-from monitor.views.sources import SourceView, source_views
+from monitor.views.filters import listing
+from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 
 def sources(

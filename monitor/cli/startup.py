@@ -1,10 +1,36 @@
-"""The arguments as they were typed, before any command looks at them, and the options that stand before it."""
+"""Handling of command-line arguments and import tuning at startup."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+UNWANTED = ("rich", "pygments")
+"""What libraries take along where they find it: structlog for coloured tracebacks, which ours are not, and httpx for a
+command line of its own. Both do without. Where we draw tables we load it later."""
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within, nothing is looked through for garbage, of which loading makes none, and nothing unwanted is taken along."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks through every installed distribution
+    hidden = [name for name in UNWANTED if name not in sys.modules]
+    gc.disable()
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's own word for what cannot be imported
+    try:
+        yield
+        gc.freeze()
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+        gc.enable()
+
 
 _CONFIG = ("--config", "-c")
 

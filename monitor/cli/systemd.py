@@ -1,11 +1,24 @@
-"""The systemd units as files: where they ship, and how they are put on a machine."""
+"""`systemd install` and `report-failure`."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from monitor.domain.errors import MonitorError
+import typer
+
+from monitor.cli import session
+from monitor.cli.output import say
+from monitor.config import Config, load, load_channels
+from monitor.domain.clock import SystemClock
+from monitor.domain.errors import ConfigError, MonitorError
+from monitor.domain.text import clean
+from monitor.telemetry import logs
 
 PROGRAM = Path("/opt/token-monitor/bin/token-monitor")
 """What the units start as they ship."""
@@ -86,3 +99,127 @@ def _make_folder(root: Path, path: Path, *, dry_run: bool) -> Written:
         target.mkdir(mode=0o700, parents=True)
         target.chmod(0o700)
     return Written(path=path, changed=changed)
+
+
+_RESULTS = {
+    "exit-code": "it ended by itself",
+    "watchdog": "it gave no sign of life, so systemd ended it",
+    "signal": "a signal ended it",
+    "core-dump": "it crashed",
+    "timeout": "it did not start or stop in time",
+    "oom-kill": "the machine ran out of memory",
+    "start-limit-hit": "it failed too often in a row, so systemd gave up",
+    "resources": "systemd could not provide what it needs",
+    "protocol": "it ended before it was ready",
+}
+
+
+def install_units(
+    *,
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Write below this folder instead of /.")] = Path("/"),
+    program: Annotated[
+        Path | None, typer.Option("--program", metavar="PATH", help="What the units start; by default this program.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
+) -> None:
+    """Write the systemd units, which start this very program, and a first configuration for them."""
+    chosen = program or _this_program()
+    if not chosen.is_absolute():
+        raise typer.BadParameter(f"--program {chosen} is no absolute path, which a unit needs.")
+    for path in (chosen,) if program else (chosen, Path(sys.base_prefix)):
+        if hidden_from_services(path):
+            raise MonitorError(
+                f"The service cannot see {path}, because home folders are hidden from it: "
+                f"install into {PROGRAM.parent.parent}, as docs/installation.md tells, or name another --program."
+            )
+    written = install(root, program=chosen, dry_run=dry_run)
+    for each in written:
+        say(f"{_verb(each, dry_run=dry_run)}  {each.path}")
+    if dry_run:
+        return
+    say("Next:")
+    say(f"  1. Put your sources and channels into {CONFIG}.")
+    say(f"  2. Put each secret into a file of its name in {CONFIG.parent / 'credentials'}, which only root can read.")
+    say("  3. systemctl daemon-reload")
+    say("  4. systemctl enable --now token-monitor")
+    say("  5. systemctl status token-monitor")
+
+
+def _verb(written: Written, *, dry_run: bool) -> str:
+    if not written.changed:
+        return "kept       "
+    return "would write" if dry_run else "wrote      "
+
+
+def _this_program() -> Path:
+    """The command of the environment that runs now."""
+    beside = Path(sys.prefix) / "bin" / PROGRAM.name
+    found = str(beside) if beside.exists() else shutil.which(PROGRAM.name)
+    if found is None:
+        raise MonitorError(f"{PROGRAM.name} is not installed here: install it, or name it with --program.")
+    return Path(found)
+
+
+def report_failure(
+    ctx: typer.Context,
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="The unit that failed.")],
+) -> int:
+    """Say on the channels that the service failed; systemd calls this. Works with a broken configuration and store, too."""
+    config, problem = _whatever_can_be_read(ctx)
+    if not config.channels:
+        raise ConfigError(problem or "No channel is configured, so nobody can be told.")
+    message = failure_message(unit, dict(os.environ), problem=problem)
+    from monitor.daemon import app, crash_report
+
+    reported = app.run_async(
+        crash_report.report(
+            message,
+            database=config.database.url.reveal(),
+            channels=config.channels,
+            timezone=config.timezone,
+            clock=SystemClock(),
+        )
+    )
+    if reported.daemon:
+        say(f"Queued; the daemon that runs again delivers it. {reported.daemon}")
+    elif reported.undelivered:
+        say(f"Not delivered yet: {reported.undelivered}. The daemon sends what is left when it runs again.")
+        return 1
+    else:
+        say("Delivered." if reported.news else "This was said already, and nothing has recovered since.")
+    return 0
+
+
+def failure_message(unit: str, env: dict[str, str], *, problem: str | None) -> str:
+    """What people read, from what systemd tells the units that it starts on a failure (MONITOR_*, since systemd 251)."""
+    result, status = env.get("MONITOR_SERVICE_RESULT", ""), env.get("MONITOR_EXIT_STATUS", "")
+    how = _RESULTS.get(result, f"result {result}" if result else "")
+    causes = (
+        f"the configuration cannot be used: {problem}" if problem else how,
+        f"exit status {status}" if status and not problem else "",
+    )
+    name = clean(unit).removesuffix(".service")
+    cause = "; ".join(each for each in causes if each)
+    down = f"{name} on {socket.gethostname()} is down and nothing is being watched"
+    return f"{down}: {cause}" if problem else f"{down}{f' ({cause})' if cause else ''}. `journalctl -u {name}` tells more."
+
+
+def _whatever_can_be_read(ctx: typer.Context) -> tuple[Config, str | None]:
+    """The configuration, or what can be saved of a broken one with its first mistake. Raises ConfigError where it is no TOML."""
+    path = session.options(ctx).config
+    try:
+        config, problem = load(path, os.environ).config, None
+    except ConfigError as error:
+        config = load_channels(path, os.environ)
+        problem = error.problems[0].replace(str(config.path), config.path.name)  # a message is short, and people know the folder
+    logs.register_secret(*(channel.url.reveal() for channel in config.channels))
+    logs.configure(level="warning", format=config.logging.format)
+    return config, problem
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    group = typer.Typer(help="Run it as a systemd service.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("install")(install_units)
+    app.add_typer(group, name="systemd")
+    app.command("report-failure")(report_failure)

@@ -16,7 +16,7 @@ LEAST = 32
 """Columns that the last column of a table needs, or else it is no pleasure to read."""
 NARROW = 60
 """Columns below which nothing stands beside anything."""
-_GAP = 2
+_COLUMN_GAP = 2
 _INDENT = 3
 
 _STYLES = {
@@ -56,7 +56,7 @@ def fits(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, on: C
     if not on.is_terminal:
         return True
     cells = [headings, *rows]
-    taken = sum(max(cell_len(str(row[number])) for row in cells) + _GAP for number in range(len(headings) - 1))
+    taken = sum(max(cell_len(str(row[number])) for row in cells) + _COLUMN_GAP for number in range(len(headings) - 1))
     last = max(cell_len(str(row[-1])) for row in cells)
     return on.width - taken >= min(last, LEAST)
 
@@ -66,7 +66,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, on: 
 
     Cells are plain or styled text: nothing in them is read as markup.
     """
-    body = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    body = Table(box=None, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0), header_style="bold")
     for number, heading in enumerate(headings):
         last = number == len(headings) - 1
         body.add_column(Text(heading), no_wrap=not (last and on.is_terminal), overflow="fold" if last else "ellipsis")
@@ -77,8 +77,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, on: 
 
 def columns(rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int], indent: int) -> RenderableType:
     """Rows without headings, in columns of these widths, so that several lists stand below each other as one."""
-    body = Table.grid(padding=(0, _GAP, 0, 0))
-    body.add_column(width=max(indent - _GAP, 0))
+    body = Table.grid(padding=(0, _COLUMN_GAP, 0, 0))
+    body.add_column(width=max(indent - _COLUMN_GAP, 0))
     for width in widths:
         body.add_column(width=width, no_wrap=True, overflow="ellipsis")
     for row in rows:

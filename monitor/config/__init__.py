@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from monitor.config.durations import format_duration, parse_duration
 from monitor.config.file import find_config, starter
+from monitor.config.formatting import format_duration, parse_duration
 from monitor.config.load import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
-from monitor.config.secret import UNREAD, Secret
-from monitor.config.secrets import REFERENCES, Reference
+from monitor.config.secrets import REFERENCES, UNREAD, Reference, Secret
 from monitor.config.settings import (
     ChannelConfig,
     Config,

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.config import urls
+from monitor.config.error_text import found, suggestion
 from monitor.config.policies import platform_filter
-from monitor.config.resolve import Loc, Reading
+from monitor.config.resolve import Loc, Reading, checked_timezone
 from monitor.config.schema import Channel, Document
-from monitor.config.secret import Secret
+from monitor.config.secrets import Secret
 from monitor.config.settings import ChannelConfig
 from monitor.config.sources import note_repeated_names
 from monitor.config.templates import resolve_templates
-from monitor.config.timezones import checked_timezone
-from monitor.config.wording import found, suggestion
 
 
 def resolve_channels(reading: Reading, document: Document) -> tuple[ChannelConfig, ...]:

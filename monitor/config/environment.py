@@ -9,10 +9,10 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
+from monitor.config.error_text import looks_like_secret, nearest, value_at
 from monitor.config.reference import reference
 from monitor.config.resolve import Loc
 from monitor.config.schema import PREFIX, Document, kind_in
-from monitor.config.wording import looks_like_secret, nearest, value_at
 
 LISTS = ("sources", "channels")
 """Replaced whole, by JSON."""

@@ -1,10 +1,106 @@
-"""How a kind of value refuses what it was given."""
+"""Wording of configuration errors, and the nearest valid key."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KNOWN_PREFIXES = ("sk_", "sk-", "pb_live_", "pb_test_", "xoxb-", "xoxp-", "ghp_", "Bearer ")
+_LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{20,}")
+_SHOWN = 60
+
+
+def looks_like_secret(text: str) -> bool:
+    """Whether a text that stands where no secret belongs may be one all the same (pasted into the wrong key)."""
+    if text.startswith(_KNOWN_PREFIXES) or ("://" in text and "@" in text):
+        return True
+    return any(sum(map(str.isdigit, run)) >= 4 for run in _LONG_RUN.findall(text))
+
+
+def found(value: object) -> str:
+    """A value as a sentence can name it: short, printable, and hidden where it may be a secret."""
+    if isinstance(value, str):
+        return _found_text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, Sequence):
+        return "a list"
+    return "a date" if isinstance(value, date | time) else "something else"
+
+
+def _found_text(text: str) -> str:
+    if looks_like_secret(text):
+        return "a text that looks like a secret"
+    short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return json.dumps(short, ensure_ascii=not short.isprintable())
+
+
+def kind_of(value: object) -> str:
+    """Only the kind of a value: for places whose values are never shown."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool | int | float):
+        return "a truth value" if isinstance(value, bool) else "a number"
+    return found(value)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The valid word that was probably meant, None where none is near."""
+    by_folded = {known.lower().replace("-", "_"): known for known in words}
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
+def suggestion(word: str, words: Sequence[str], *, otherwise: str) -> str:
+    """The end of a sentence about an unknown word: the nearest valid one, or all of them after `otherwise`."""
+    near = None if looks_like_secret(word) else nearest(word, words)
+    return f"; did you mean {near}?" if near else f"; {otherwise} {', '.join(words)}."
+
+
+def path_text(loc: Sequence[str | int], document: Mapping[str, Any]) -> str:
+    """A key path as people write it: sources[1] (studio).policy.expiring_within."""
+    text = ""
+    here: Any = document
+    for step in loc:
+        here = value_at(here, (step,))
+        if isinstance(step, int):
+            text += f"[{step}]{_name_of(here)}"
+        else:
+            text += ("." if text else "") + _key_text(step)
+    return text
+
+
+def value_at(content: Any, loc: Sequence[str | int]) -> Any:
+    """What a document holds at a key path, None where there is nothing."""
+    for step in loc:
+        if isinstance(step, int):
+            content = content[step] if isinstance(content, list) and step < len(content) else None
+        else:
+            content = content.get(step) if isinstance(content, Mapping) else None
+    return content
+
+
+def _name_of(entry: Any) -> str:
+    name = entry.get("name") if isinstance(entry, Mapping) else None
+    if isinstance(name, str) and _BARE_KEY.fullmatch(name) and not looks_like_secret(name):
+        return f" ({name})"
+    return ""
+
+
+def _key_text(key: str) -> str:
+    if looks_like_secret(key):
+        return '"…"'
+    return key if _BARE_KEY.fullmatch(key) else _found_text(key)
+
 
 OURS = "ours"
 """The type of errors whose text is already the end of our sentence."""

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator
 
 from monitor.config import templates, time_windows
-from monitor.config.durations import LONGEST, parse_duration
-from monitor.config.error_text import refuse
+from monitor.config.error_text import found, kind_of, refuse, suggestion
+from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCES, SecretSource
-from monitor.config.wording import found, kind_of, suggestion
 from monitor.domain import Event, ProviderKind, Severity
 
 _NAME = re.compile(r"[a-z0-9_-]+")

@@ -1,4 +1,4 @@
-"""Values of the configuration as TOML."""
+"""Durations and values as TOML literals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,35 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from monitor.config.durations import format_duration
+LONGEST = timedelta(days=36525)
+"""A hundred years: far beyond any use, and safe to add to any date of this century."""
+
+_PATTERN = re.compile(r"(?:(\d{1,6})w)? ?(?:(\d{1,6})d)? ?(?:(\d{1,8})h)? ?(?:(\d{1,9})m)? ?(?:(\d{1,10})s)?", re.ASCII)
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds")
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """The duration that the text states, None where it states none.
+
+    Whole numbers with the units w, d, h, m, s, widest first, each at most once. May be longer than `LONGEST`.
+    """
+    trimmed = text.strip()
+    match = _PATTERN.fullmatch(trimmed)
+    if match is None or not trimmed:
+        return None
+    return timedelta(**{unit: int(digits) for unit, digits in zip(_UNITS, match.groups(), strict=True) if digits is not None})
+
+
+def format_duration(duration: timedelta) -> str:
+    """The same in the words of the configuration, whole seconds: parse_duration gives it back."""
+    left = int(duration.total_seconds())
+    parts = []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0s"
+
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

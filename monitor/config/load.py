@@ -11,12 +11,12 @@ from pathlib import Path
 from monitor.config import urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
+from monitor.config.error_text import found
 from monitor.config.file import File, find_config
 from monitor.config.policies import global_policies
-from monitor.config.resolve import Findings, Reading
+from monitor.config.resolve import Findings, Reading, checked_timezone
 from monitor.config.schema import Document
-from monitor.config.secret import Secret
-from monitor.config.secrets import Reference, SecretSource, Surroundings, UnusableError, readable_by_others
+from monitor.config.secrets import Reference, Secret, SecretSource, Surroundings, UnusableError, readable_by_others
 from monitor.config.settings import (
     Config,
     DatabaseConfig,
@@ -27,9 +27,7 @@ from monitor.config.settings import (
     WebConfig,
 )
 from monitor.config.sources import resolve_sources
-from monitor.config.timezones import checked_timezone
 from monitor.config.validate import read_shape
-from monitor.config.wording import found
 from monitor.domain.errors import ConfigError
 
 

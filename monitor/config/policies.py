@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.config.durations import format_duration
+from monitor.config.error_text import found, suggestion
+from monitor.config.formatting import format_duration
 from monitor.config.resolve import Loc, Reading
 from monitor.config.schema import Level, Levels
-from monitor.config.wording import found, suggestion
 from monitor.domain import Policy
 from monitor.domain.records import replace
 from monitor.domain.rules.advice import PLATFORM_NAMES

@@ -1,16 +1,16 @@
-"""What every part of the configuration needs while it is resolved: where mistakes go, its secrets, its files."""
+"""Context for resolving a configuration: problems found, secrets, CA files, time zones."""
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monitor.config import secrets
-from monitor.config.secret import UNREAD, Secret
-from monitor.config.secrets import SecretSource, Surroundings, UnusableError
-from monitor.config.wording import found, path_text
+from monitor.config.error_text import found, nearest, path_text
+from monitor.config.secrets import UNREAD, Secret, SecretSource, Surroundings, UnusableError
 
 Loc = tuple[str | int, ...]
 
@@ -136,3 +136,23 @@ class Reading:
         if not holds_some:
             self.findings.error(loc, f"names {found(text)}, which holds no PEM certificate.")
         return path
+
+
+def timezone_problem(name: str) -> str | None:
+    """Why this is no time zone that this machine knows, as the end of a sentence; None where it is one."""
+    try:
+        if name != "UTC":  # always known, even where the system has no time zone data
+            zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        near = nearest(name, zoneinfo.available_timezones())
+        end = f"; did you mean {near}?" if near else ', such as "Europe/Berlin" or "UTC".'
+        return f"is {found(name)}, which is no IANA time zone{end}"
+    return None
+
+
+def checked_timezone(reading: Reading, loc: Loc, name: str) -> str:
+    """The name; a mistake in it is noted."""
+    problem = timezone_problem(name)
+    if problem is not None:
+        reading.findings.error(loc, problem)
+    return name

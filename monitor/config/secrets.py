@@ -1,17 +1,71 @@
-"""Secrets by reference: a literal text, an environment variable, a file, or a systemd credential."""
+"""Secrets and the references that name them."""
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, NoReturn, Self
 
-from monitor.config.secret import HIDDEN, Secret
-from monitor.config.wording import looks_like_secret
+from monitor.config.error_text import looks_like_secret
+
+HIDDEN = "<secret>"
+
+
+class Secret:
+    """An API key, a token or a URL that may hold one.
+
+    Only `reveal` gives the text. Printing, formatting, logging and JSON encoders that fall back to `str` or
+    `repr` give `<secret>`; pickling is refused. Two secrets are equal when their texts are.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself: call it where the text is used, and keep the result in no variable that lives on."""
+        return self._text
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return format(HIDDEN, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(_octets(self._text), _octets(other._text))
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret is not to be written anywhere.")
+
+
+UNREAD: Final = Secret("unread")
+"""Stands for a secret that is taken to be there, where nothing is done that needs it."""
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
 
 Reference = Literal["literal", "env", "file", "credential"]
 REFERENCES: tuple[Reference, ...] = ("env", "file", "credential")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from monitor.config.provider_defaults import SERVICES
-from monitor.config.secret import Secret
+from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import QuietHours, WeeklyTime
 from monitor.domain import Event, Policy, ProviderKind, Severity

@@ -8,7 +8,7 @@ from typing import Any
 from monitor.config import urls
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.provider_defaults import SERVICES
-from monitor.config.secret import HIDDEN
+from monitor.config.secrets import HIDDEN
 from monitor.config.settings import ChannelConfig, Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, QuietHours, WeeklyTime

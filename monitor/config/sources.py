@@ -10,8 +10,7 @@ from monitor.config.policies import source_policies
 from monitor.config.provider_defaults import SERVICES, Service
 from monitor.config.resolve import Loc, Reading
 from monitor.config.schema import Document, Source
-from monitor.config.secret import Secret
-from monitor.config.secrets import UnusableError
+from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
 from monitor.domain import ProviderKind
 

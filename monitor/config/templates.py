@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.config.error_text import refuse
+from monitor.config.error_text import found, kind_of, refuse, suggestion
 from monitor.config.resolve import Loc, Reading
 from monitor.config.secrets import UnusableError
-from monitor.config.wording import found, kind_of, suggestion
 from monitor.domain import Event
 
 EVERY_EVENT = "*"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from monitor.config.error_text import refuse
-from monitor.config.wording import found, suggestion
+from monitor.config.error_text import found, refuse, suggestion
 from monitor.domain import Severity
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
-from monitor.config.secret import HIDDEN
-from monitor.config.secrets import Surroundings, UnusableError
-from monitor.config.wording import found
+from monitor.config.error_text import found
+from monitor.config.secrets import HIDDEN, Surroundings, UnusableError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")

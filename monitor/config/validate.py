@@ -9,11 +9,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config.environment import Environment
-from monitor.config.error_text import OURS
+from monitor.config.error_text import OURS, kind_of, looks_like_secret, nearest, value_at
 from monitor.config.file import File
 from monitor.config.resolve import Findings, Loc
 from monitor.config.schema import Document, known_keys, table_at
-from monitor.config.wording import kind_of, looks_like_secret, nearest, value_at
 
 _ROUNDS = 20
 

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -14,26 +13,24 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 
 from monitor import __version__
-from monitor.config import ChannelConfig, Config, Loaded
+from monitor.config import Config, Loaded
 from monitor.daemon import crash_report, standby
 from monitor.daemon.database_outage import Blindness
 from monitor.daemon.health_reporting import START_WITHIN, Vitals
 from monitor.daemon.overdue_sources import Unpolled
-from monitor.daemon.scheduler import Keep, Scheduler, Work, tell_unrouted
+from monitor.daemon.scheduler import Keep, Scheduler, Work
 from monitor.daemon.signals import LOST, RELOAD, STOP, Wishes
-from monitor.domain import Event, PollOutcome
 from monitor.domain.clock import Clock, SystemClock
-from monitor.domain.errors import ConfigError, MonitorError, StoreError, StoreHeld
+from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.engine import applied_config, config_sync
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.time_changes import Timekeeper
 from monitor.notify import DeliverySettings, Notifier
-from monitor.notify.apprise import Channel
-from monitor.notify.reporter_init import Reporter
+from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions, build_provider
-from monitor.store import Store, open_store, sources
+from monitor.store import Store, open_store
 from monitor.store.lock import DaemonLock
 from monitor.telemetry import logs, memory
 from monitor.telemetry.metrics import Metrics
@@ -59,26 +56,6 @@ STOP_WITHIN = timedelta(seconds=9)
 
 THREAD_TURN = timedelta(milliseconds=1)
 """So long a thread may keep the others from Python: what is being told must not wait behind a long list that is read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOutcome:
-    """What one cycle could not do."""
-
-    unread: dict[str, str]
-    """Sources that could not be read, with the problem."""
-    undelivered: int
-    """Deliveries that stay queued for the daemon or the next cycle."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveFinding:
-    """What a live call to one source or channel showed."""
-
-    kind: str
-    name: str
-    ok: bool
-    text: str
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
@@ -138,7 +115,7 @@ class _Run:
             hosting.prepare(config)
             stack.push_async_callback(hosting.stop)
             async with standby.fed(notify, within=START_WITHIN):
-                store = await asyncio.to_thread(_opened, stack, config)
+                store = await asyncio.to_thread(opened, stack, config)
                 sessions = await stack.enter_async_context(HttpSessions())
                 daemon = Daemon(
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
@@ -178,17 +155,7 @@ class _Run:
             log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
 
 
-def _held(stack: AsyncExitStack, config: Config) -> None:
-    """The right to be the one process at work on this database. It comes before the schema: two may start at once."""
-    lock = DaemonLock(config.database.url.reveal())
-    try:
-        lock.acquire()
-    except StoreHeld as error:
-        raise StoreHeld(f"{error} It polls by itself; `token-monitor status --exit-code` only looks.") from None
-    stack.callback(lock.release)
-
-
-def _opened(stack: AsyncExitStack, config: Config) -> Store:
+def opened(stack: AsyncExitStack, config: Config) -> Store:
     """The database with its schema up to date."""
     store = open_store(config.database.url.reveal())
     stack.callback(store.close)
@@ -221,7 +188,7 @@ class Daemon:
     async def start(self, config: Config) -> None:
         """Start everything. Raises where it cannot; nothing is left running then."""
         work = build_work(config, sessions=self._sessions, clock=self._clock)
-        await _align(self._store, config, self._clock)
+        await align(self._store, config, self._clock)
         self._notifier = build_notifier(
             config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
         )
@@ -247,11 +214,11 @@ class Daemon:
         self._hosting.prepare(config)
         await self._scheduler.stop(SWAP_WITHIN)
         try:
-            await _align(self._store, config, self._clock)
+            await align(self._store, config, self._clock)
             await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
         except Exception:
             with suppress(StoreError):  # what was written for the other configuration is none of this one's
-                await _align(self._store, before.config, self._clock)
+                await align(self._store, before.config, self._clock)
             self._begin(self._build_scheduler(before.config, before.work, self._notifier))
             raise
         self._in_force = _InForce(config, work)
@@ -276,7 +243,7 @@ class Daemon:
         self._metrics.reload_done(ok=False)
 
         def write() -> None:
-            with self._store.write() as conn:
+            with self._store.begin_write() as conn:
                 applied_config.note_reload(conn, self._clock.now(), problem=problem)
 
         with suppress(StoreError):
@@ -347,11 +314,11 @@ def build_notifier(
     )
 
 
-async def _align(store: Store, config: Config, clock: Clock) -> None:
+async def align(store: Store, config: Config, clock: Clock) -> None:
     """Make the store follow the configuration."""
 
     def write() -> None:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             config_sync.align(conn, config, clock.now())
             applied_config.note_reload(conn, clock.now(), problem=None)
 
@@ -381,73 +348,3 @@ def _read_again(config: Config, reload: Callable[[], Loaded]) -> Loaded:
     if loaded.config.database != config.database:
         raise ConfigError("database.url changed: that takes a restart, so nothing was reloaded.")
     return loaded
-
-
-async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckOutcome:
-    """One cycle now: poll, probe, record, alert without group_wait, and wait up to 30 s for the deliveries.
-
-    `only` names one source. Raises StoreHeld while a daemon holds the database, StoreError where it cannot be used.
-    """
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        _held(stack, config)
-        store = _opened(stack, config)
-        sessions = await stack.enter_async_context(HttpSessions())
-        await _align(store, config, clock)
-        work = build_work(config, sessions=sessions, clock=clock)
-        chosen = [item for name, item in work.items() if only in (None, name)]
-        links = ConnectionLinks()
-        poller = Poller(store=store, clock=clock, channels=config.channels, links=links)
-        prober = Prober(store=store, clock=clock, channels=config.channels)
-
-        async def cycle(item: Work) -> None:
-            tell_unrouted(await poller.poll(item.source, item.provider))
-            if probe and item.provider.probes:
-                tell_unrouted(await prober.probe_all(item.source, item.provider))
-
-        await asyncio.gather(*(cycle(item) for item in chosen))
-        configured = {name: item.source for name, item in work.items()}
-        tell_unrouted(await Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels).advance())
-        drained = await build_notifier(config, store=store, clock=clock, links=links).drain(timedelta(seconds=30))
-        unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
-        return CheckOutcome(unread=unread, undelivered=drained.left)
-
-
-def _unread(store: Store, names: set[str]) -> dict[str, str]:
-    with store.read() as conn:
-        return {row.name: row.message for row in sources.all_sources(conn) if row.name in names and row.failures > 0}
-
-
-async def verify_live(config: Config) -> list[LiveFinding]:
-    """Call every source once and verify every channel; nothing is stored and no message is sent."""
-    async with HttpSessions() as sessions:
-        work = build_work(config, sessions=sessions, clock=SystemClock())
-        found = await asyncio.gather(*(_verify_source(item) for item in work.values()))
-    channels = await asyncio.gather(*(asyncio.to_thread(_verify_channel, channel) for channel in config.channels))
-    return [*found, *channels]
-
-
-async def _verify_source(item: Work) -> LiveFinding:
-    report = await item.provider.poll()
-    listed = sum(len(scope.snapshots) for scope in report.scopes)
-    ok = report.outcome is PollOutcome.OK
-    text = f"reads {listed} connections" if ok else report.problem or report.outcome.value
-    return LiveFinding(kind="source", name=item.source.name, ok=ok, text=text)
-
-
-def _verify_channel(settings: ChannelConfig) -> LiveFinding:
-    try:
-        Channel(settings.name, settings.url).verify()
-    except MonitorError as error:
-        return LiveFinding(kind="channel", name=settings.name, ok=False, text=str(error))
-    return LiveFinding(kind="channel", name=settings.name, ok=True, text="has a URL that Apprise understands")
-
-
-async def send_test(config: Config, channel: str | None, *, event: Event | None = None) -> list[LiveFinding]:
-    """Send a test message through the real path, to one channel or to all. Raises ConfigError for an unknown channel."""
-    with Store(config.database.url.reveal()) as store:
-        results = await build_notifier(config, store=store, clock=SystemClock()).send_test(channel, event=event)
-    return [
-        LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "took the message")
-        for name, problem in results.items()
-    ]

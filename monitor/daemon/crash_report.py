@@ -65,7 +65,7 @@ async def over(store: Store, *, message: str, channels: Sequence[ChannelConfig],
     """Say that the service runs again, where it was said that it does not. The channels to wake. Raises StoreError."""
 
     def write() -> Collection[str]:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             recorded = record_monitor_alert(
                 conn,
                 subject=SUBJECT,
@@ -117,7 +117,7 @@ def _real_store(stack: ExitStack, database: str) -> tuple[Store, str | None]:
 
 
 def _record(store: Store, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> bool:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         recorded = record_monitor_alert(
             conn, subject=SUBJECT, problem=True, reason="service_failed", message=message, channels=channels, now=clock.now()
         )

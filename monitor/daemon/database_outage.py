@@ -17,7 +17,7 @@ import structlog
 from monitor.domain import Alert, Event, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
-from monitor.domain.ids import fresh_id
+from monitor.domain.records import fresh_id
 from monitor.domain.timefmt import span
 from monitor.engine.recording.queueing import ChannelSettings, Recorded, Spoken, queue
 from monitor.store import Store, alerts
@@ -138,7 +138,7 @@ class Blindness:
         return True
 
     def _record(self, blind: Alert, over: Alert) -> Recorded:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             alerts.add_alerts(conn, [(blind, None, _note(self._heard))])
             return queue(conn, [Spoken(alert=over, heard=self._heard)], channels=self._channels, now=over.at)
 

@@ -1,12 +1,9 @@
-"""How the daemon is, told to who guards it: systemd (ready, STATUS=, watchdog) and the heartbeat's address.
-
-Both are fed by progress alone: an event loop that hangs tells nothing at all, and work that stands still is a reason to
-be restarted, however lively the rest is.
-"""
+"""Report the daemon's health to systemd and to the heartbeat URL."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -14,17 +11,66 @@ from typing import Self
 
 import structlog
 
-from monitor.config import Config
-from monitor.daemon.heartbeat import Heartbeat
+from monitor.config import Config, HeartbeatConfig
 from monitor.domain.clock import Clock
-from monitor.domain.errors import StoreError
+from monitor.domain.errors import ProviderError, StoreError
 from monitor.domain.timefmt import span
 from monitor.providers import HttpSessions
+from monitor.providers.http import ping
 from monitor.store import Store, outbox, sources
 from monitor.telemetry.progress import Progress
 from monitor.telemetry.systemd import Notify
 
 log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """Calls the configured address. Its troubles are told in the log, once, and disturb nothing else."""
+
+    def __init__(self, *, sessions: HttpSessions, progress: Progress, describe: Callable[[], Awaitable[str]]) -> None:
+        """`describe` gives the sentence that goes along with a sign of life."""
+        self._sessions, self._progress, self._describe = sessions, progress, describe
+        self._config: HeartbeatConfig | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._failing = False
+
+    def configure(self, config: HeartbeatConfig | None) -> None:
+        """Go over to this address and pace; None: to none. What stays the same goes on. Inside a running event loop."""
+        if config == self._config and (config is None or self._task is not None):
+            return
+        self.stop()
+        self._config = config
+        if config is not None:
+            self._task = asyncio.create_task(self._run(config), name="heartbeat")
+
+    def stop(self) -> None:
+        """No further call: the service at the other end notices the silence."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = None
+
+    async def _run(self, config: HeartbeatConfig) -> None:
+        await self._call(config, "/start", await self._describe())
+        while True:
+            await asyncio.sleep(config.every.total_seconds())
+            stuck = self._progress.stuck()
+            if stuck is None:
+                await self._call(config, "", await self._describe())
+            else:
+                await self._call(config, "/fail", stuck)
+
+    async def _call(self, config: HeartbeatConfig, suffix: str, text: str) -> None:
+        try:
+            await ping(self._sessions, config.url.reveal(), suffix=suffix, text=text)
+        except ProviderError as error:
+            if not self._failing:
+                log.warning("heartbeat.failing", problem=str(error))
+            self._failing = True
+        else:
+            if self._failing:
+                log.info("heartbeat.back")
+            self._failing = False
+
 
 LOOK_EVERY = timedelta(seconds=2)
 """How often the store is asked what `systemctl status` shows."""
@@ -136,7 +182,7 @@ class Vitals:
             return f"blind: {error}"
 
     def _standing(self) -> Standing:
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             watched, listed = sources.totals(conn)
             return Standing(
                 sources=watched,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
-from monitor.domain.rules.overdue import Overdue, excused, is_told, overdue
+from monitor.domain.rules.freshness import Overdue, excused, is_told, overdue
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.queueing import ChannelSettings
 from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
@@ -81,7 +81,7 @@ class Unpolled:
 
     def _changes(self, passed: float) -> dict[str, _News]:
         """What is new of which source."""
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             rows = [row for row in sources.all_sources(conn) if row.name in self._configured]
             names = incidents.sources_with_open(conn, subject=SUBJECT)
             told = {name: incidents.find_open_source(conn, name, subject=SUBJECT) for name in names}
@@ -123,7 +123,7 @@ class Unpolled:
 
     def _record(self, changes: Mapping[str, _News]) -> Recorded:
         recorded = Recorded()
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             for name, news in changes.items():
                 if news is _End.QUIET:
                     close_quietly(conn, name, SUBJECT, self._clock.now())

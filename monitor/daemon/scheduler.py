@@ -22,16 +22,16 @@ from monitor.daemon.database_outage import Blindness
 from monitor.daemon.overdue_sources import Unpolled
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
-from monitor.domain.rules.context import CLOCK_UNTRUSTED_ABOVE
+from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.engine.config_sync import pull_back
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import Timekeeper
 from monitor.notify import Notifier
-from monitor.notify.reporter_init import Reporter
+from monitor.notify.reports import Reporter
 from monitor.providers.base import Provider
-from monitor.store import Store, connections, incidents, mending, meta, probes, retention, sources
+from monitor.store import Store, connections, incidents, maintenance, meta, probes, sources
 from monitor.telemetry.progress import POLL, Progress
 
 log = structlog.get_logger(__name__)
@@ -226,10 +226,10 @@ class Scheduler:
         self._notifier.forget_holds()
 
     def _mend_now(self, by: timedelta) -> None:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             now = self._clock.now()
             pull_back(conn, [work.source for work in self._work.values()], now)
-            mending.after_jump(conn, now, by=by)
+            maintenance.after_jump(conn, now, by=by)
 
     def _launch(self, key: str, action: Callable[[], Awaitable[None]]) -> None:
         """Start one piece of work unless it is still running or resting."""
@@ -291,12 +291,12 @@ class Scheduler:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
 
     def _try_to_write(self) -> None:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             meta.set(conn, "last_write_after_trouble", self._clock.now().isoformat())
 
     def _due(self, *, replan: bool) -> Due:
         now = self._clock.now()
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             instants = (connections.next_change_due(conn), incidents.next_look_due(conn))
             return Due(
                 polls=sources.due_sources(conn, now),
@@ -328,7 +328,7 @@ class Scheduler:
             self._next_probes[name] = found
 
     def _planned(self, name: str) -> datetime | None:
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             return probes.next_probes(conn, name).get(name)
 
     async def _advance(self) -> None:
@@ -352,7 +352,7 @@ class Scheduler:
     def _prune_now(self) -> None:
         if not self._timekeeper.trusts_clock:
             return
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             if any(abs(row.clock_skew or 0) > CLOCK_UNTRUSTED_ABOVE for row in sources.all_sources(conn)):
                 return  # by a clock that is a year ahead, everything is old
-            retention.prune(conn, self._clock.now(), history=self._keep.history, polls_kept=self._keep.polls)
+            maintenance.prune(conn, self._clock.now(), history=self._keep.history, polls_kept=self._keep.polls)

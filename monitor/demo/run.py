@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.text import Text
 
 from monitor.demo.receivers import Post, WebhookReceiver
+from monitor.demo.scenario import EXPIRING_WITHIN, STORY, Beat, anchor, build_world, play
 from monitor.demo.server import WorldServer
-from monitor.demo.story import EXPIRING_WITHIN, STORY, Beat, anchor, build_world, play
 from monitor.demo.world import World
 
 CONFIG = """\

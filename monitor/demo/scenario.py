@@ -1,13 +1,17 @@
-"""What can be done to the world by name: the words of the story, and of the control path that benchmarks use."""
+"""Actions in the simulated world, and the script of the demo."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
 from monitor.demo.source import EVERYWHERE, Trouble
-from monitor.demo.world import World
+from monitor.demo.world import DEFAULT_WORKSPACE, World
+from monitor.domain import ProviderKind
+from monitor.domain.clock import Clock
 
 
 class Verb(StrEnum):
@@ -87,3 +91,162 @@ def _to_connection(world: World, deed: Deed) -> None:
             world.rename(source, connection, scope=scope, username=name, display_name=name)
         case _:
             raise ValueError(f"{deed.verb} is for a whole source.")
+
+
+EXPIRING_WITHIN = timedelta(seconds=10)
+"""The providers' own window of expiring_soon in the demo: seconds where the real one has days."""
+CLIENT = "65f0c0ffee0000000000a11c"
+"""The managed user of the agency's workspace key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One account of the cast. `seconds` is how long its token lives; None: it has no date; LONG: two months."""
+
+    source: str
+    platform: str
+    account: str
+    """The id on the platform; at Postbreeze and PostPeer the provider's own id follows after a slash."""
+    username: str
+    display_name: str
+    seconds: float | None = None
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """At this second the deed is done; `told` says it to the viewer."""
+
+    second: float
+    deed: Deed
+    told: str
+
+
+LONG = 60 * 86_400.0
+
+SOURCES: tuple[tuple[str, ProviderKind], ...] = (
+    ("agency", ProviderKind.POSTPOST),
+    ("studio", ProviderKind.PUBLORA),
+    ("retail", ProviderKind.POSTBREEZE),
+    ("events", ProviderKind.POSTPEER),
+)
+
+CAST: tuple[Role, ...] = (
+    Role("agency", "linkedin", "Nw7Kc2pQeA", "Northwind Coffee Roasters", "Northwind Coffee Roasters", 16),
+    Role("agency", "instagram", "17841405822304914", "harborandpine", "Harbor & Pine Hotel", 12),
+    Role("agency", "twitter", "1529384756", "@brightsidelegal", "Brightside Legal"),
+    Role("agency", "facebook", "104857600123456", "Oakfield Dental", "Oakfield Dental Practice"),
+    Role("agency", "telegram", "-1001739265480", "kestrelmarket", "Kestrel Market News"),
+    Role("agency", "telegram", "-1001882213907", "tallinn_eats", "Tallinn Eats (personal session)"),
+    Role("agency", "mastodon", "109876543210987654", "@fernbooks", "Fern & Fable Books"),
+    Role("agency", "pinterest", "849301827364", "casaverdeliving", "Casa Verde Living"),
+    Role("agency", "threads", "17841461200987345", "lumenyoga", "Lumen Yoga Studio", 20, CLIENT),
+    Role("agency", "youtube", "UCq8Zr3mW1nT5xLkPd0vBe7A", "Lumen Yoga Studio", "Lumen Yoga Studio", None, CLIENT),
+    Role("studio", "linkedin", "Rb3VxT9mLs", "Alder Creek Architects", "Alder Creek Architects", LONG),
+    Role("studio", "tiktok", "7128849302114598", "pasta.pronto", "Pasta Pronto", LONG),
+    Role("studio", "bluesky", "did:plc:k4jw7r2mzq5nuxe3d6hbtyva", "marloweceramics.example", "Marlowe Ceramics"),
+    Role("studio", "threads", "17841470033219876", "sundaymarketldn", "Sunday Market London", LONG),
+    Role("retail", "instagram", "17841400987651234/soc_01HZSOLSTICE", "@solsticeskincare", "Solstice Skincare", LONG),
+    Role("retail", "LINKEDIN_COMPANY", "78112034/soc_01HZMERIDIAN", "meridian-bikes", "Meridian Bikes", LONG),
+    Role("retail", "tiktok", "6987412350/soc_01HZGREENGROCER", "@thegreengrocer", "The Green Grocer", LONG),
+    Role("retail", "twitter", "2244994945/soc_01HZPAPERLANE", "@paperlaneshop", "Paper Lane Stationery"),
+    Role("events", "pinterest", "5501928374/int_vinylfair", "vinylfair", "Brighton Vinyl Fair"),
+    Role("events", "googlebusiness", "11872364509/int_quayside", "Quayside Hall", "Quayside Hall"),
+    Role("events", "youtube", "UCb2Yt6pQ9sX4wKjLmNoRfGg/int_winterlights", "Winter Lights Festival", "Winter Lights Festival"),
+)
+
+
+def _on(source: str, verb: Verb, connection: str = "", *, detail: str | None = None) -> Deed:
+    return Deed(verb=verb, source=source, connection=connection, detail=detail)
+
+
+STORY: tuple[Beat, ...] = (
+    Beat(
+        2,
+        _on("agency", Verb.REVOKE, "twitter-1529384756"),
+        "Somebody at Brightside Legal removes the app from X: only a probe can tell.",
+    ),
+    Beat(
+        3,
+        _on("agency", Verb.REFUSE, "telegram--1001739265480"),
+        "Kestrel Market News takes the posting rights from the bot on Telegram.",
+    ),
+    Beat(4, _on("agency", Verb.VANISH, "facebook-104857600123456"), "Oakfield Dental's Facebook page is removed at PostPost."),
+    Beat(5, _on("retail", Verb.REVOKE, "soc_01HZGREENGROCER"), "Postbreeze reports The Green Grocer's TikTok as revoked."),
+    Beat(
+        6,
+        _on("retail", Verb.FAIL_REFRESH, "soc_01HZMERIDIAN"),
+        "Postbreeze cannot refresh Meridian Bikes' LinkedIn token any more: a person is needed before the date.",
+    ),
+    Beat(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it answers 500 to everything."),
+    Beat(8, _on("events", Verb.VANISH, "int_vinylfair"), "Brighton Vinyl Fair's Pinterest disappears from PostPeer's list."),
+    Beat(
+        9,
+        _on("agency", Verb.RENEW, "instagram-17841405822304914"),
+        "Harbor & Pine Hotel reconnects Instagram three seconds before its token ends.",
+    ),
+    Beat(13, _on("agency", Verb.RENEW, "telegram--1001739265480"), "Kestrel Market News makes the bot an administrator again."),
+    Beat(
+        15,
+        _on("studio", Verb.RECOVER),
+        "Publora's API answers again.",
+    ),
+    Beat(17, _on("studio", Verb.EXPIRE, "tiktok-7128849302114598"), "TikTok ends Pasta Pronto's session long before its date."),
+    Beat(
+        21,
+        _on("agency", Verb.RENEW, "linkedin-Nw7Kc2pQeA"),
+        "Northwind Coffee Roasters reconnects LinkedIn, five seconds after its token ran out.",
+    ),
+    Beat(23, _on("agency", Verb.RESTORE, "facebook-104857600123456"), "Oakfield Dental's Facebook page is connected again."),
+    Beat(24, _on("agency", Verb.RENEW, "twitter-1529384756"), "Brightside Legal reconnects X."),
+)
+"""What one sees besides, because dates pass by themselves: Northwind and Lumen Yoga go from valid over expiring_soon to
+expired at seconds 16 and 20, and Harbor & Pine is expiring_soon from second 2 on."""
+
+
+def build_world(*, clock: Clock | None = None) -> World:
+    """The cast at second 0, under a clock (the machine's own by default)."""
+    world = World(clock=clock, expiring_within=EXPIRING_WITHIN)
+    for name, kind in SOURCES:
+        world.add_source(name, kind)
+    world.add_user("agency", user=CLIENT, display_name="Lumen Yoga")
+    for role in CAST:
+        account, _, external_id = role.account.partition("/")
+        world.connect(
+            role.source,
+            role.platform,
+            account=account,
+            external_id=external_id or None,
+            scope=role.scope or (DEFAULT_WORKSPACE if role.source == "retail" else None),
+            username=role.username,
+            display_name=role.display_name,
+            lifetime=None if role.seconds is None else timedelta(seconds=role.seconds),
+        )
+    world.change("agency", "telegram--1001882213907", mtproto=True)
+    return world
+
+
+def anchor(world: World) -> None:
+    """Let the short lives begin now: the daemon took a moment to come up, and nobody should miss the beginning."""
+    now = world.clock.now()
+    for role in CAST:
+        if role.seconds is not None and role.seconds < LONG:
+            ends = now + timedelta(seconds=role.seconds)
+            world.change(role.source, f"{role.platform}-{role.account}", scope=role.scope, expires_at=ends)
+
+
+async def play(
+    world: World,
+    *,
+    beats: Sequence[Beat] = STORY,
+    tell: Callable[[Beat], None] | None = None,
+    speed: float = 1.0,
+) -> None:
+    """Do each deed at its second, counted from the call on the event loop's clock, and tell it. Ends after the last."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for beat in beats:
+        await asyncio.sleep(max(0.0, began + beat.second / speed - loop.time()))
+        perform(world, beat.deed)
+        if tell is not None:
+            tell(beat)

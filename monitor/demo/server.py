@@ -1,8 +1,4 @@
-"""The simulated world on a loopback port, as a real HTTP server.
-
-`async with WorldServer(world) as server` inside an event loop, `with ThreadedWorld(world) as server` beside
-synchronous code, `python -m monitor.demo.server` as a process of its own (for benchmarks).
-"""
+"""The simulated API server."""
 
 from __future__ import annotations
 
@@ -11,11 +7,12 @@ import asyncio
 import gc
 import ssl
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from email.utils import format_datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -25,9 +22,29 @@ from monitor.demo.apis import answer
 from monitor.demo.responses import PREFIXES, Answer, Call, encoded
 from monitor.demo.scenario import Deed, perform
 from monitor.demo.source import SimSource
-from monitor.demo.threads import in_thread
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
+
+T = TypeVar("T")
+
+
+@contextmanager
+def in_thread(opened: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """Enter an asynchronous context in an event loop of its own thread, and leave it there at the end."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="demo-server", daemon=True)
+    thread.start()
+    try:
+        entered = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(timeout=30)
+        try:
+            yield entered
+        finally:
+            asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result(timeout=30)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=30)
+        loop.close()
+
 
 _WORTH_COMPRESSING = 1_024
 

@@ -1,12 +1,28 @@
-"""Records: immutable values with named fields, made for every connection that is judged.
-
-They are msgspec's structs, which cost a tenth of a frozen dataclass to make and to compare (docs/adr/0011).
-"""
+"""Base class of records, and sortable ids."""
 
 from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from itertools import count
 
 from msgspec import Struct as Record
 from msgspec import field
 from msgspec.structs import replace
+
+
+def fresh_id(now: datetime) -> str:
+    """An id that sorts by time: the second in 8 hexadecimal digits, then 12 that count the ids of this process."""
+    return f"{int(now.timestamp()):08x}{next(_counted(os.getpid())):012x}"
+
+
+@cache
+def _counted(_process: int) -> Iterator[int]:
+    """Counts on from a number that chance chose, so that two processes in the same second do not meet."""
+    return count(secrets.randbelow(2**47))
+
 
 __all__ = ["Record", "field", "replace"]

@@ -1,4 +1,4 @@
-"""Instants and spans as people read them, in English whatever the machine's locale."""
+"""Instants and durations as people read them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,30 @@ def span(length: timedelta) -> str:
 def relative(instant: datetime, now: datetime) -> str:
     """How far away an instant is: "in 6 days 23 hours" or "2 hours ago"."""
     return f"in {span(instant - now)}" if instant > now else f"{span(now - instant)} ago"
+
+
+__all__ = ["Times"]
+
+
+class Times:
+    """Writes instants in the configured time zone, as seen from one now."""
+
+    def __init__(self, timezone: str, now: datetime) -> None:
+        self._zone: ZoneInfo | None = zone(timezone)
+        self._now = now
+
+    def near(self, instant: datetime | None) -> str:
+        """The distance: in 6 days 23 hours, 2 hours ago, never."""
+        return "never" if instant is None else relative(instant, self._now)
+
+    def is_over(self, instant: datetime | None) -> bool:
+        """Whether it lies in the past."""
+        return instant is not None and instant < self._now
+
+    def exact(self, instant: datetime | None) -> str:
+        """The date with its zone: Sat 21 Nov 2026 22:30 CET, or nothing."""
+        return "" if instant is None else moment(instant, self._zone)
+
+    def both(self, instant: datetime | None) -> str:
+        """The date and the distance, or never."""
+        return "never" if instant is None else f"{self.exact(instant)} ({self.near(instant)})"

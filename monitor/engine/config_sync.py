@@ -19,7 +19,7 @@ from monitor.config import ChannelConfig, Config, SourceConfig
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import MISSING, OUTAGE, close_quietly, record_source_incident
-from monitor.store import connections, incidents, maintenance, mending, meta, probes, scopes, sources
+from monitor.store import connections, incidents, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ def align(conn: Connection, config: Config, now: datetime) -> None:
         _plan_probing(conn, source, now)
         _judge_by(conn, source, config.channels, now)
     pull_back(conn, config.sources, now)
-    mending.not_ahead(conn, now)
+    maintenance.not_ahead(conn, now)
     applied_config.remember(conn, config, now)
 
 
@@ -77,12 +77,12 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
         watched = {None} if isinstance(source.users, str) else {None, *source.users}
     else:
         return
-    for row in scopes.all_scopes(conn, source.name):
+    for row in sources.all_scopes(conn, source.name):
         if row.scope not in watched:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
             close_quietly(conn, source.name, f"{MISSING}{row.scope or ''}", now)
-            scopes.forget(conn, source.name, row.scope)
+            sources.forget(conn, source.name, row.scope)
 
 
 def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None:

@@ -19,10 +19,9 @@ from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import ChannelSettings, Listed, Recorded, record_lists
-from monitor.engine.recording.gaps import record_gap
-from monitor.engine.recording.source_status import judge_source, record_reach
+from monitor.engine.recording.source_status import judge_source, record_gap, record_reach
 from monitor.providers.base import Provider
-from monitor.store import Store, polls, probes, scopes, sources
+from monitor.store import Store, polls, probes, sources
 from monitor.store.batch_writer import Together
 from monitor.telemetry import memory
 from monitor.telemetry.metrics import Metrics
@@ -111,7 +110,7 @@ class Poller:
         log.warning("poll.failed", **facts, problem=report.problem)
 
     def _record(self, source: SourceConfig, poll: Poll) -> Recorded:
-        with memory.uninterrupted(poll.report.listed), self._store.write() as conn:
+        with memory.uninterrupted(poll.report.listed), self._store.begin_write() as conn:
             return record_poll(conn, source, poll, channels=self._channels)
 
 
@@ -127,8 +126,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     recorded.add(listed.recorded)
     if source.probes_on_schedule and listed.cohorts:
         _plan_probes(conn, source, listed.cohorts, now)
-    scopes.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes], digests=listed.digests)
-    scopes.save_suspects(conn, source.name, listed.suspects)
+    sources.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes], digests=listed.digests)
+    sources.save_suspects(conn, source.name, listed.suspects)
     record_gap(conn, source, before, outcome=report.outcome, clock_skew=skew, now=now)
     after = judge_source(before, source, report, clock_skew=skew, now=now)
     recorded.add(record_reach(conn, source, before, after, poll, channels=channels))

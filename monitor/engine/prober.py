@@ -1,4 +1,4 @@
-"""The prober: plan, ask, record, until nothing is due."""
+"""Probe due connections, in batches, until none is due."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import structlog
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
-from monitor.engine.asking import Lane, Probed
-from monitor.engine.probe_runner import BATCH, Batch, due_batch
+from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, Lane, Probed, batch_size, due_batch
 from monitor.engine.recording import ChannelSettings, Recorded
 from monitor.engine.recording.probes import is_news, record_probes
 from monitor.providers.base import Provider
@@ -111,17 +110,17 @@ class Prober:
         return recorded
 
     def _due(self, source: SourceConfig) -> Batch:
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             return due_batch(conn, source, self._clock.now())
 
     def _cohorts(self, source: SourceConfig) -> list[int]:
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             return probes.live_cohorts(conn, source.name)
 
     def _next_of(self, source: SourceConfig, waiting: list[int]) -> Batch:
         """Some of the waiting cohorts, which are taken out."""
         batch = Batch(more=True)
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             while waiting and len(batch.targets) < BATCH:
                 some = waiting[: schedule.COHORTS // 8]
                 del waiting[: len(some)]
@@ -131,7 +130,7 @@ class Prober:
         return batch
 
     def _record(self, source: SourceConfig, batch: Batch, results: Sequence[Probed], pause: float | None) -> Recorded:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             recorded = record_probes(conn, source, batch, results, pause=pause, channels=self._channels, now=self._clock.now())
         for result in results:
             self._metrics.probe_done(source.name, result.word, result.took)
@@ -154,3 +153,6 @@ def _take_news(source: SourceConfig, results: list[Probed]) -> list[Probed]:
         gone = {result.target.id for result in news}
         results[:] = [result for result in results if result.target.id not in gone]
     return news
+
+
+__all__ = ["BATCH", "UNANSWERED", "Batch", "Prober", "batch_size", "due_batch", "record_probes"]

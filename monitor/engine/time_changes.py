@@ -12,7 +12,7 @@ from monitor.config import SourceConfig
 from monitor.domain import ConnectionState
 from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 from monitor.engine.recording import Change, ChannelSettings, Recorded, record_changes, review
 from monitor.store import Store, connections, incidents, sources
 
@@ -74,7 +74,7 @@ class Timekeeper:
         return recorded
 
     def _record(self, now: datetime) -> tuple[Recorded, bool]:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             trusted = {name: source for name, source in self._configured.items() if name not in self._unconfirmed}
             recorded, more = advance(conn, trusted, channels=self._channels, now=now)
             looked, more_looks = look_again(conn, self._configured, channels=self._channels, now=now)

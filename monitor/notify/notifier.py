@@ -21,12 +21,10 @@ from monitor.domain.errors import ConfigError, StoreError
 from monitor.domain.rules import routing
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
-from monitor.notify import removed
+from monitor.notify import channel_health
 from monitor.notify.channel_health import ChannelHealth
-from monitor.notify.settings import DeliverySettings
-from monitor.notify.worker import Worker
+from monitor.notify.worker import DeliverySettings, Worker
 from monitor.store import Store, channel_states, outbox, pending
-from monitor.store.transactions import Transactions
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
 
@@ -60,7 +58,7 @@ class Notifier:
         links: ConnectionLinks | None = None,
     ) -> None:
         self._links = links or ConnectionLinks()
-        self._store, self._clock = Transactions(store), clock
+        self._store, self._clock = store, clock
         self._metrics, self._progress = metrics or Metrics(), progress or Progress()
         self._settings = settings or DeliverySettings()
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
@@ -220,7 +218,7 @@ class Notifier:
     async def _settle_removed(self) -> None:
         """End what waits for channels that are not configured any more; what nobody else has goes to others."""
         now, channels = self._clock.now(), self._channels
-        settled = await self._store.write(lambda conn: removed.settle(conn, channels, now))
+        settled = await self._store.write(lambda conn: channel_health.settle(conn, channels, now))
         for name, count in settled.ended.items():
             log.warning("notifier.channel_not_configured", channel=name, ended=count, handed_to=sorted(settled.handed_to))
         for name in settled.handed_to:

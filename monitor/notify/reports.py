@@ -1,4 +1,4 @@
-"""Plans and queues drills and reports. What is due is in the store, so a restart neither skips nor repeats one."""
+"""Weekly reports and drills."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Alert, Event, Severity, Status
 from monitor.domain.clock import Clock
-from monitor.domain.ids import fresh_id
-from monitor.domain.rules import forecast, weekly
+from monitor.domain.records import fresh_id
+from monitor.domain.rules import forecast, recurrence
 from monitor.domain.timefmt import span, zone
 from monitor.notify.messages.chart import timeline
 from monitor.notify.messages.report import report_lines
@@ -43,7 +43,7 @@ class Reporter:
 
     def _nothing_to_do(self) -> bool:
         now = self._clock.now()
-        with self._store.read() as conn:
+        with self._store.begin_read() as conn:
             states = channel_states.all_states(conn)
         known = [(channel, states.get(channel.name, ChannelState(name=channel.name))) for channel in self._channels]
         return all(
@@ -55,7 +55,7 @@ class Reporter:
     def _record(self) -> set[str]:
         now = self._clock.now()
         queued: set[str] = set()
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             states = channel_states.all_states(conn)
             for channel in self._channels:
                 state = states.get(channel.name, ChannelState(name=channel.name))
@@ -90,7 +90,7 @@ class Reporter:
     def _report_plan(self, channel: ChannelConfig, now: datetime) -> datetime | None:
         if channel.report is None:
             return None
-        return weekly.next_weekly(now, weekday=channel.report.weekday, at=channel.report.time, zone=self._zone)
+        return recurrence.next_weekly(now, weekday=channel.report.weekday, at=channel.report.time, zone=self._zone)
 
     def _report(self, conn: Connection, channel: ChannelConfig, states: dict[str, ChannelState], now: datetime) -> Alert:
         needs = []
@@ -151,3 +151,6 @@ def _queue(conn: Connection, alert: Alert, channel: ChannelConfig, now: datetime
     """For this channel alone, whatever its filters: it asked for it by its own configuration."""
     alerts.add_alerts(conn, [(alert, None, None)])
     outbox.add_deliveries(conn, [(alert.id, channel.name, now)], now)
+
+
+__all__ = ["AHEAD", "Reporter"]

@@ -1,18 +1,14 @@
-"""The worker of one channel: claim what is due, say it in as few messages as possible, mark each delivery.
-
-The store holds the truth about what is due, so a worker may die at any instant: what it was sending when it did is sent
-again and says that it may be a repeat. How a channel stands is in the store too; only holds (a service asked for patience)
-live in memory.
-"""
+"""The delivery worker of one channel: claim, send, mark."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -21,31 +17,50 @@ from monitor.config import ChannelConfig
 from monitor.domain import Alert, Event, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
-from monitor.domain.rules.quiet import quiet_until
+from monitor.domain.rules.recurrence import quiet_until
 from monitor.domain.rules.retry import GIVE_UP_AFTER, LONGEST_WAIT, next_attempt
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import channel_health, escalations
 from monitor.notify.apprise import Channel
 from monitor.notify.channel_health import ChannelHealth
-from monitor.notify.messages import Dispatch, Part, pictures
+from monitor.notify.messages import Dispatch, Part, chart
 from monitor.notify.messages import build as messages
 from monitor.notify.sender import Sender
-from monitor.notify.settings import DeliverySettings
-from monitor.store import outbox, pending
+from monitor.store import Store, outbox, pending
 from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
 from monitor.store.pending import Due
-from monitor.store.transactions import Transactions
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """The bounds of delivery."""
+
+    timezone: str = "UTC"
+    """For the instants in messages."""
+    send_timeout: timedelta = timedelta(seconds=60)
+    """The longest wait for one message; past it the outcome is unknown and it is sent again."""
+    lease: timedelta = timedelta(minutes=10)
+    """How long a claim lasts. Longer than any batch takes, so that nobody else sends it meanwhile."""
+    poll_every: timedelta = timedelta(seconds=5)
+    """How often the store is asked unprompted, for what other processes put there."""
+    batch: int = 5000
+    """The most deliveries in one go."""
+    knock: int = 20
+    """The most in one go while the channel is down: enough to see whether it is back, whatever waits behind."""
+
+
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 LATE_AFTER = timedelta(minutes=10)
 """A message says that it is late from here on."""
 
 _BREATHER = timedelta(seconds=10)
+_WRITE_RETRIES = (0.2, 1.0, 3.0, 5.0)  # seconds
 _EVERYTHING = timedelta(days=3650)
 
 
@@ -58,7 +73,7 @@ class Worker:
         *,
         channels: Sequence[ChannelConfig],
         announce: Callable[[Recorded], None],
-        store: Transactions,
+        store: Store,
         clock: Clock,
         owner: str,
         settings: DeliverySettings,
@@ -141,6 +156,19 @@ class Worker:
         if claimed:
             await self._deliver(claimed)
         return len(claimed)
+
+    async def _persist(self, work: Callable[[Connection], T]) -> T:
+        """Write the outcome of a delivery, retrying while the store is unavailable: to lose it would repeat a message.
+
+        Raises StoreError after the last retry.
+        """
+        for pause in _WRITE_RETRIES:
+            try:
+                return await self._store.write(work)
+            except StoreError as error:
+                log.warning("notifier.outcome_not_recorded", problem=str(error))
+                await asyncio.sleep(pause)
+        return await self._store.write(work)
 
     async def next_try(self) -> datetime | None:
         """The earliest instant at which there is something to try; None when nothing waits. Raises StoreError."""
@@ -231,7 +259,7 @@ class Worker:
         parts = messages.build(dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now)
         alerts = [each.alert for each in claimed if each.alert.chart]
         if alerts and profile.files and self._config.attachments:
-            parts = await asyncio.to_thread(pictures.attach, parts, alerts)
+            parts = await asyncio.to_thread(chart.attach, parts, alerts)
         return parts
 
     def _quiet_until(self, now: datetime, severity: Severity) -> datetime | None:
@@ -272,7 +300,7 @@ class Worker:
             marked = outbox.mark_sent(conn, ids, self._owner, now, detail=detail)
             return marked, channel_health.works(conn, self.name, channels=self._channels, now=now)
 
-        marked, told = await self._store.persist(mark)
+        marked, told = await self._persist(mark)
         self._metrics.delivery_done(self.name, "sent", count=len(marked))
         if not self._stopping:  # else it may have left the configuration, and nothing is expected of it any more
             self._progress.note(f"{DELIVERY}:{self.name}")
@@ -330,7 +358,7 @@ class Worker:
                 told.add(channel_health.gave_up(conn, self.name, dead, channels=self._channels, now=now))
             return told
 
-        self._announce(await self._store.persist(mark))
+        self._announce(await self._persist(mark))
         self._metrics.delivery_done(self.name, "failed", count=len(claimed) - len(dead))
         self._metrics.delivery_done(self.name, "dead", count=len(dead))
         for each in dead:
@@ -339,7 +367,7 @@ class Worker:
     async def _put_back(self, claimed: Sequence[Claimed]) -> None:
         now, ids = self._clock.now(), [each.delivery_id for each in claimed]
         why = "Not sent: the monitor was stopping."
-        await self._store.persist(lambda conn: outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=now, detail=why))
+        await self._persist(lambda conn: outbox.mark_failed(conn, ids, self._owner, now, next_attempt_at=now, detail=why))
 
     def _hold(self, now: datetime, *, retry_after: float | None, rejected: bool, knock_at: datetime) -> None:
         """Nothing is tried before this, new alerts included: else each of them would knock on a closed door."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.domain import ProviderKind
 from monitor.domain.clock import Clock
 from monitor.providers.api import Api
-from monitor.providers.base import Provider
+from monitor.providers.base import Limits, Provider, SourceSettings
 from monitor.providers.http import HttpSessions
 from monitor.providers.postbreeze import KEY_HEADER as POSTBREEZE_KEY
 from monitor.providers.postbreeze import REQUESTS_PER_MINUTE as POSTBREEZE_REQUESTS
@@ -14,7 +14,6 @@ from monitor.providers.postpeer import KEY_HEADER as POSTPEER_KEY
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PROFILES, PostPost
 from monitor.providers.rate_limit import Budget
-from monitor.providers.settings import Limits, SourceSettings
 
 __all__ = ["Budget", "HttpSessions", "Limits", "SourceSettings", "build_provider"]
 

@@ -26,10 +26,9 @@ from monitor.domain.errors import (
     ProviderUnreachable,
 )
 from monitor.providers import payload
+from monitor.providers.base import SourceSettings
 from monitor.providers.http import GOOD, USER_AGENT, Answer, Bounds, HttpSessions, exchange, post
-from monitor.providers.rate_limit import WITHOUT_HINT, Budget
-from monitor.providers.retry_after import http_date, retry_after
-from monitor.providers.settings import SourceSettings
+from monitor.providers.rate_limit import WITHOUT_HINT, Budget, http_date, retry_after
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8

@@ -1,10 +1,104 @@
-"""What the monitor asks of a provider's API. The adapters in monitor.providers implement it."""
+"""The provider protocol and the limits of a provider."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from monitor.domain import PollReport, ProbeAnswer, ProviderKind
+
+
+class SecretText(Protocol):
+    """A secret that shows itself only when asked to."""
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        ...
+
+
+class SourceSettings(Protocol):
+    """One source: an API key at a provider."""
+
+    @property
+    def name(self) -> str:
+        """The source's unique name."""
+        ...
+
+    @property
+    def provider(self) -> ProviderKind:
+        """Which of the four APIs."""
+        ...
+
+    @property
+    def api_key(self) -> SecretText:
+        """The key, sent in a header and nowhere else."""
+        ...
+
+    @property
+    def base_url(self) -> str:
+        """Everything up to the resource's own path, without a trailing slash."""
+        ...
+
+    @property
+    def users(self) -> str | Sequence[str]:
+        """Managed users to read: "none", "all", or their ids (PostPost, Publora)."""
+        ...
+
+    @property
+    def connection_links(self) -> bool:
+        """Whether the connection pages of managed users are to be read as well (PostPost, Publora)."""
+        ...
+
+    @property
+    def workspaces(self) -> Sequence[str] | None:
+        """Workspaces to read, None for all that the key can reach (Postbreeze)."""
+        ...
+
+    @property
+    def probe(self) -> bool:
+        """Whether connections are to be tested."""
+        ...
+
+    @property
+    def requests_per_minute(self) -> int:
+        """The most requests that may leave in a minute."""
+        ...
+
+    @property
+    def proxy(self) -> SecretText | None:
+        """The proxy's URL, None for what HTTPS_PROXY and NO_PROXY say."""
+        ...
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Certificates to trust beside the system's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long one exchange may take, and how much it may bring. Times in seconds, sizes in bytes."""
+
+    list_timeout: float = 30.0
+    """Total for one request of a list, body included: no single byte renews it (FAILURES N5)."""
+    probe_timeout: float = 15.0
+    """Total for one probe: it waits for a live call to the platform."""
+    overall_timeout: float = 60.0
+    """Total for one list request with its repetitions."""
+    attempts: int = 3
+    """Tries of one list request; probes are never repeated here."""
+    retry_wait: float = 0.5
+    """Wait before the second try; doubled before the third, each with as much again of jitter."""
+    list_bytes: int = 64 * 1024 * 1024
+    """Cap on a list, raw and decoded."""
+    other_bytes: int = 1024 * 1024
+    """Cap on any other answer, raw and decoded."""
+    inflation: int = 100
+    """Cap on decoded bytes per raw byte: JSON does not compress better, a bomb does (FAILURES N14)."""
+    rows: int = 100_000
+    """Rows of one source beyond which a poll is incomplete."""
 
 
 class Provider(Protocol):

@@ -1,12 +1,4 @@
-"""THE HTTP adapter: httpx's types over aiohttp's connections, with our own bounds.
-
-The transport is called without httpx's client: that client's pool is poisoned by cancelled requests, and its
-decoders unpack bombs (FAILURES N14). What is left to do here is what it did well: one deadline for the whole
-exchange, caps on raw and decoded bytes, no redirect, no cookie, verified TLS, and the key in one header only.
-
-Two doors lead to the same connections: `exchange` for whatever is asked once in a while, and `post`, without httpx's
-objects around it, for probes, of which there are thousands (docs/adr/0008). Behind both, an answer is read the same way.
-"""
+"""Bounded HTTP exchanges, and the heartbeat ping."""
 
 from __future__ import annotations
 
@@ -32,10 +24,10 @@ from yarl import URL
 
 from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.providers import bodies
+from monitor.providers import transport as bodies
 from monitor.providers import transport as faults
+from monitor.providers.base import Limits
 from monitor.providers.payload import off_loop
-from monitor.providers.settings import Limits
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
 
@@ -269,3 +261,35 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
             raise
         return Answer(status=status, headers=headers, body=b"", fault=str(exc)[:100])
     return Answer(status=status, headers=headers, body=text)
+
+
+_BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)
+_LONGEST = 10_000
+"""Bytes of text; the services keep no more of it."""
+
+
+async def ping(sessions: HttpSessions, url: str, *, suffix: str = "", text: str = "") -> None:
+    """POST `text` to the URL, with `suffix` at the end of its path. Follows no redirect, repeats nothing.
+
+    Raises ProviderError where it was not taken; the message names the host alone, for the path may be a secret.
+    """
+    parts = urlsplit(url)
+    target = parts._replace(path=parts.path.rstrip("/") + suffix).geturl() if suffix else url
+    host = parts.hostname or "there"
+    try:
+        request = httpx.Request(
+            "POST",
+            target,
+            content=text.encode("utf-8", "replace")[:_LONGEST],
+            headers={"User-Agent": USER_AGENT, "Content-Type": "text/plain; charset=utf-8"},
+        )
+        transport = sessions.transport(target, ca_file=None, proxy=None)
+        answer = await exchange(transport, request, bounds=_BOUNDS, on_headers=lambda _: None)
+    except (ProviderError, httpx.InvalidURL) as error:
+        raise ProviderUnreachable(f"The heartbeat's address at {host} was not reached: {_why(error)}") from error
+    if not 200 <= answer.status < 300:
+        raise ProviderPayloadInvalid(f"The heartbeat's address at {host} answered with HTTP {answer.status}.")
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, ProviderError) else "it cannot be called."

@@ -20,7 +20,7 @@ import msgspec
 from monitor.domain import Unreadable
 from monitor.domain.errors import ProviderPayloadInvalid
 from monitor.domain.rules.platforms import is_usable_id
-from monitor.domain.text_part import clean
+from monitor.domain.text import sanitize
 
 T = TypeVar("T")
 Date = str | int | float | None
@@ -144,7 +144,7 @@ def error_text(fields: Mapping[str, Any]) -> str:
         said = f"{said} ({code})" if said else code
     if isinstance(request, str) and request:
         said = f"{said[:180]} [request {request}]"
-    return clean(said)
+    return sanitize(said)
 
 
 def refuse_error_object(fields: Mapping[str, Any]) -> None:
@@ -184,7 +184,7 @@ class RowReader(Generic[T]):
             return self._unreadable(row, exc)
 
     def _unreadable(self, row: Any, exc: Exception) -> Unreadable:
-        return Unreadable(external_id=self._id_of(row), why=clean(f"The row is not as documented: {exc}."))
+        return Unreadable(external_id=self._id_of(row), why=sanitize(f"The row is not as documented: {exc}."))
 
     def _id_of(self, row: Any) -> str | None:
         if isinstance(row, msgspec.Raw):

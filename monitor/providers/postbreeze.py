@@ -12,12 +12,12 @@ from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Refresh, Scope
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import canonical, is_usable_id
-from monitor.domain.text_part import clean, clean_or_none
+from monitor.domain.text import sanitize, sanitize_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, RequestRefused
+from monitor.providers.base import SourceSettings
 from monitor.providers.payload import Date
 from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
-from monitor.providers.settings import SourceSettings
 
 KEY_HEADER = KeyHeader(name="Authorization", prefix="Bearer ")
 REQUESTS_PER_MINUTE = 60
@@ -116,7 +116,7 @@ class Postbreeze:
             reply = await self._api.get("/social-accounts", query=query)
         except RequestRefused as exc:
             if workspace is not None and exc.status == 404 and exc.spoken_by_api:
-                raise ProviderScopeRefused(f"The workspace {clean(workspace)!r} is not ours (HTTP 404: {exc.said}).") from exc
+                raise ProviderScopeRefused(f"The workspace {sanitize(workspace)!r} is not ours (HTTP 404: {exc.said}).") from exc
             raise (exc.unauthorized() or exc) from exc
 
         def decode() -> _Rows:
@@ -145,13 +145,13 @@ def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | 
     """The row as a snapshot; `workspace` is the one that was asked for, where the row names none."""
     scope = row.workspace_id or workspace
     if not is_usable_id(row.id) or (scope is not None and not is_usable_id(scope)):
-        return Unreadable(external_id=clean_or_none(row.id), why="bad_id: the id is malformed.")
+        return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
     if scope is None:
         # Under no workspace it would be another connection than the one that is known by this id.
         return Unreadable(external_id=row.id, why="The row names no workspace.")
     expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
     refresh, more = _refresh(row)
-    platform = clean(row.platform).lower() if row.platform else ""
+    platform = sanitize(row.platform).lower() if row.platform else ""
     if not platform:
         more |= {"platform_missing"}
     if flags & {dates.UNPARSED, dates.ANCIENT} and row.status == "ACTIVE":
@@ -162,13 +162,13 @@ def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | 
         scope=scope,
         platform=canonical(platform) if platform else "unknown",
         word=Word.UNSTATED if not row.status else _WORDS.get(row.status.strip().upper(), Word.UNRECOGNISED),
-        raw_word=clean_or_none(row.status),
+        raw_word=sanitize_or_none(row.status),
         expires_at=expires_at,
         refresh=refresh,
-        account=f"{platform}:{clean(row.external_id)}" if row.external_id and platform else None,
-        username=clean_or_none(row.handle),
-        display_name=clean_or_none(row.display_name),
-        scopes=None if row.scopes is None else tuple(clean(text) for text in row.scopes[:_MOST_SCOPES]),
+        account=f"{platform}:{sanitize(row.external_id)}" if row.external_id and platform else None,
+        username=sanitize_or_none(row.handle),
+        display_name=sanitize_or_none(row.display_name),
+        scopes=None if row.scopes is None else tuple(sanitize(text) for text in row.scopes[:_MOST_SCOPES]),
         flags=flags | more,
     )
 
@@ -182,7 +182,7 @@ def _refresh(row: Row) -> tuple[Refresh, frozenset[str]]:
         connected_at=connected_at,
         last_refreshed_at=last_refreshed_at,
         last_attempt_at=last_attempt_at,
-        error=clean_or_none(row.last_refresh_error),
+        error=sanitize_or_none(row.last_refresh_error),
         error_status=row.last_refresh_error_status,
     )
     return refresh, (of_connected | of_refreshed | of_attempt) & {dates.NAIVE}

@@ -11,7 +11,7 @@ import msgspec
 from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Snapshot, Unreadable, Word
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules.platforms import canonical, is_usable_id
-from monitor.domain.text_part import clean, clean_or_none, web_address
+from monitor.domain.text import sanitize, sanitize_or_none, web_address
 from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, Reply, RequestRefused
 from monitor.providers.payload import Date
@@ -137,15 +137,15 @@ def _read(raw: Any) -> Snapshot | Unreadable:
 def to_snapshot(row: Row) -> Snapshot | Unreadable:
     """The row as a snapshot. That it is listed is all that it says."""
     if not is_usable_id(row.id):
-        return Unreadable(external_id=clean_or_none(row.id), why="bad_id: the id is malformed.")
-    platform = canonical(clean(row.platform)) or "unknown"
+        return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
+    platform = canonical(sanitize(row.platform)) or "unknown"
     return Snapshot(
         external_id=row.id,
         platform=platform,
         word=Word.NO_HEALTH,
-        account=f"{platform}:{clean(row.platform_user_id)}" if row.platform_user_id else None,
-        username=clean_or_none(row.username),
-        display_name=clean_or_none(row.display_name),
+        account=f"{platform}:{sanitize(row.platform_user_id)}" if row.platform_user_id else None,
+        username=sanitize_or_none(row.username),
+        display_name=sanitize_or_none(row.display_name),
         profile_url=web_address(row.profile_url),
     )
 

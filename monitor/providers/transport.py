@@ -1,10 +1,12 @@
-"""What the HTTP library raises, said in our words: the cause's class, never an address with a query, never a key."""
+"""Response bodies and transport errors."""
 
 from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Iterator
+import zlib
+from collections.abc import AsyncIterable, Iterator
+from typing import Protocol
 
 import aiohttp
 import httpx
@@ -12,7 +14,106 @@ from aiohttp import http_exceptions
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.domain.text_part import clean
+from monitor.domain.text import sanitize
+
+_GZIP = 31
+_ZLIB = 15
+_BARE_DEFLATE = -15
+_MAX_MEMBERS = 16
+"""A gzip file may hold several members; more than a few are somebody's joke."""
+
+
+class Chunks(Protocol):
+    """A body as it comes in."""
+
+    async def readany(self) -> bytes:
+        """What is there, waiting for something where nothing is; empty at the end."""
+        ...
+
+    def at_eof(self) -> bool:
+        """Whether all of it was read."""
+        ...
+
+
+async def read_whole(chunks: Chunks, *, cap: int, announced: str | None) -> bytes:
+    """Like read_capped. A body that came in one piece, as short ones do, is not copied."""
+    refuse_announced(announced, cap=cap)
+    first = await chunks.readany()
+    if chunks.at_eof() and len(first) <= cap:
+        return first
+    body = bytearray(first)
+    while len(body) <= cap:
+        chunk = await chunks.readany()
+        if not chunk:
+            return bytes(body)
+        body += chunk
+    raise too_large(cap)
+
+
+async def read_capped(chunks: AsyncIterable[bytes], *, cap: int, announced: str | None) -> bytes:
+    """The raw body. Raises ProviderPayloadInvalid as soon as it is, or says that it will be, larger than `cap`."""
+    refuse_announced(announced, cap=cap)
+    body = bytearray()
+    async for chunk in chunks:
+        if len(body) + len(chunk) > cap:
+            raise too_large(cap)
+        body += chunk
+    return bytes(body)
+
+
+def refuse_announced(announced: str | None, *, cap: int) -> None:
+    """Raises ProviderPayloadInvalid where a Content-Length is larger than `cap`."""
+    if announced is not None and announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > cap):
+        raise too_large(cap)
+
+
+def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> bytes:
+    """The body behind its Content-Encoding, never larger than `cap` nor than `inflation` times the raw bytes.
+
+    Raises ProviderPayloadInvalid for what is larger, cut off, damaged, or in an encoding that was not asked for.
+    """
+    name = (encoding or "identity").strip().lower()
+    if name in ("identity", "none", "") or not raw:
+        return raw
+    if name in ("gzip", "x-gzip"):
+        return _inflate(raw, _GZIP, cap=cap, inflation=inflation)
+    if name == "deflate":
+        # Some servers mean the bare stream, most the one with zlib's header; its first byte tells.
+        wbits = _ZLIB if raw[0] & 0x0F == 8 and len(raw) > 1 and (raw[0] << 8 | raw[1]) % 31 == 0 else _BARE_DEFLATE
+        return _inflate(raw, wbits, cap=cap, inflation=inflation)
+    raise ProviderPayloadInvalid("The API's answer is encoded in a way that was not asked for.")
+
+
+def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
+    allowed = min(cap, len(raw) * inflation)
+    out = b""
+    rest = raw
+    try:
+        for _ in range(_MAX_MEMBERS):
+            member = zlib.decompressobj(wbits)
+            # One byte more than allowed is enough to know, and all that is ever held. Added to nothing it is not copied.
+            out += member.decompress(rest, allowed - len(out) + 1)
+            if len(out) > allowed:
+                raise too_large(cap) if allowed == cap else _bomb(inflation)
+            if not member.eof:
+                raise ProviderPayloadInvalid("The API's answer is cut off: its compressed body has no end.")
+            rest = member.unused_data
+            if not rest or wbits != _GZIP:
+                return out
+    except zlib.error as exc:
+        raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body cannot be decoded.") from exc
+    raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body has too many parts.")
+
+
+def too_large(cap: int) -> ProviderPayloadInvalid:
+    """The error for a body beyond its cap."""
+    size = f"{cap // (1024 * 1024)} MiB" if cap >= 1024 * 1024 else f"{cap} bytes"
+    return ProviderPayloadInvalid(f"The API's answer is larger than {size} and was not read.")
+
+
+def _bomb(inflation: int) -> ProviderPayloadInvalid:
+    return ProviderPayloadInvalid(f"The API's answer inflates to more than {inflation} times its size and was not decoded.")
+
 
 TRANSPORT_FAULTS = (
     httpx.HTTPError,
@@ -44,7 +145,7 @@ def in_our_words(exc: BaseException, *, host: str) -> ProviderError:
     cut_off = any(isinstance(cause, aiohttp.ClientPayloadError) for cause in causes)
     broken = None if cut_off else next((cause for cause in causes if _is_malformed(cause)), None)
     if broken is not None:
-        detail = clean(getattr(broken, "message", "") or "")[:80]
+        detail = sanitize(getattr(broken, "message", "") or "")[:80]
         return ProviderPayloadInvalid(f"The answer from {host} is not valid HTTP{f' ({detail})' if detail else ''}.")
     return ProviderUnreachable(f"The API at {host} could not be reached: {_cause(causes)}.")
 
@@ -105,5 +206,5 @@ def _cause_of(exc: BaseException) -> str | None:
 
 def _certificate(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return clean(error.verify_message)[:100] or "TLS"
+        return sanitize(error.verify_message)[:100] or "TLS"
     return "TLS"

@@ -1,21 +1,21 @@
-"""Alerts: what was to be said, once, kept whole, with the reason where nothing was sent."""
+"""The `alerts` table and pages of alerts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, select
 
-from monitor.domain import Alert, Event
+from monitor.domain import Alert, DeliveryState, Event
 from monitor.domain.errors import StoreError
 from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.store.alert_codec import decode_alert, encode_alert
-from monitor.store.bulk import insert_columns
-from monitor.store.schema import alerts
-from monitor.store.sql import chunked, rows_by_key
+from monitor.store.schema import alerts, deliveries
+from monitor.store.sql import chunked, insert_columns, rows_by_key
 
 _CANDIDATES = 5
 
@@ -127,3 +127,45 @@ def last_spoken(conn: Connection, connection_ids: Iterable[int]) -> dict[int, da
         query = select(alerts.c.connection_id, func.max(alerts.c.at)).where(alerts.c.connection_id.in_(chunk))
         found.update((row, at) for row, at in conn.execute(query.group_by(alerts.c.connection_id)))
     return found
+
+
+_c = alerts.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedAlerts:
+    """Filters, ANDed; None: no such filter."""
+
+    sources: Collection[str] | None = None
+    platforms: Collection[str] | None = None
+    events: Collection[str] | None = None
+    states: Collection[DeliveryState] | None = None
+    """Those with a delivery in one of these states."""
+
+
+def list_page(conn: Connection, wanted: WantedAlerts, *, limit: int, offset: int = 0) -> list[AlertRow]:
+    """One page of alerts, newest first."""
+    query = select(_c.payload, _c.connection_id, _c.note).where(*_where(wanted)).order_by(_c.at.desc(), _c.id.desc())
+    return [
+        AlertRow(alert=decode_alert(row.payload), connection_id=row.connection_id, note=row.note)
+        for row in conn.execute(query.limit(limit).offset(offset))
+    ]
+
+
+def count_matching(conn: Connection, wanted: WantedAlerts) -> int:
+    """How many alerts pass the filters."""
+    return conn.scalar(select(func.count()).select_from(alerts).where(*_where(wanted))) or 0
+
+
+def known_platforms(conn: Connection) -> list[str]:
+    """The platforms of which alerts are stored."""
+    return sorted(each for each in conn.scalars(select(_c.platform).distinct()) if each)
+
+
+def _where(wanted: WantedAlerts) -> Iterator[ColumnElement[bool]]:
+    for column, chosen in ((_c.source, wanted.sources), (_c.platform, wanted.platforms), (_c.event, wanted.events)):
+        if chosen is not None:
+            yield column.in_(list(chosen))
+    if wanted.states is not None:
+        states = [state.value for state in wanted.states]
+        yield exists().where(deliveries.c.alert_id == _c.id, deliveries.c.state.in_(states))

@@ -34,7 +34,7 @@ def backup(store: Store, file: Path) -> int:
         raise StoreError(f"The file {file} exists already: name another one.")
     if not file.parent.is_dir():
         raise StoreError(f"The folder {file.parent} of the backup does not exist: make it, or name another one.")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         source: Any = conn.connection.driver_connection
         _copy(source, file)
     return file.stat().st_size

@@ -66,7 +66,7 @@ class Together:
                     done.set_result(result)
 
     def _all(self, writes: list[Write]) -> list[Any]:
-        with self._store.write() as conn:
+        with self._store.begin_write() as conn:
             return [fn(conn) for fn in writes]
 
 

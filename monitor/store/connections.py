@@ -12,8 +12,7 @@ from sqlalchemy import update as sql_update
 
 from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
 from monitor.domain.records import Record
-from monitor.store.bulk import insert_many, update_many
-from monitor.store.connection_codec import decode_state, encode_change, encode_state
+from monitor.store.connection_codec import decode_state, encode_change, encode_state, load
 from monitor.store.connection_queries import (
     ConnectionRow,
     count_by_status,
@@ -23,8 +22,7 @@ from monitor.store.connection_queries import (
     list_connections,
 )
 from monitor.store.schema import connections, sources
-from monitor.store.sql import chunked, next_ids
-from monitor.store.state_reader import load
+from monitor.store.sql import chunked, insert_many, next_ids, update_many
 
 __all__ = [
     "KEEP",

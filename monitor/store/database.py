@@ -1,4 +1,4 @@
-"""The store: one database, one transaction per write, and the threads in which the async shell calls it."""
+"""The store: engines, transactions, and the one way to run them off the event loop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from sqlalchemy.exc import DBAPIError
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
 from monitor.store import engines, failures, revisions, sqlite_file
 
-P = ParamSpec("P")
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+
+P = ParamSpec("P")
 READERS = 4
 _ONE_WRITER = 0x746F6B656D77
 """The advisory lock of whoever writes, for the length of a transaction."""
-log = structlog.get_logger(__name__)
 
 
 class Store:
@@ -64,7 +66,7 @@ class Store:
         return f"The PostgreSQL database {self.url.database} on {host}"
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def begin_write(self) -> Iterator[Connection]:
         """A connection in one transaction: committed when the block ends, rolled back when it raises.
 
         Raises StoreUnavailable where the database cannot be used for now, StoreError where it cannot be at all.
@@ -77,8 +79,8 @@ class Store:
             yield conn
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that sees one consistent state and cannot write. Errors as with write()."""
+    def begin_read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state and cannot write. Errors as with begin_write()."""
         with self._connected(self._readers) as conn, conn.begin():
             yield conn
 
@@ -119,6 +121,27 @@ class Store:
         if found is None and sqlite_file.is_missing(self.path):
             raise StoreUnavailable(f"{self.name} does not exist: run `token-monitor db upgrade` to make it.")
 
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one write transaction, in the writer thread. Raises StoreError.
+
+        Cancelling the wait does not stop the transaction: it ends on its own.
+        """
+
+        def whole() -> T:
+            with self.begin_write() as conn:
+                return work(conn)
+
+        return await self.run(whole)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` over one consistent state, in a reader thread. Raises StoreError."""
+
+        def whole() -> T:
+            with self.begin_read() as conn:
+                return work(conn)
+
+        return await self.run_read(whole)
+
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in the store's one writer thread and await its result: writes queue up in order.
 
@@ -141,7 +164,7 @@ class Store:
         """The schema's revision in the database, None where there is no schema yet."""
         if self.path is not None and sqlite_file.is_missing(self.path):
             return None
-        with self.read() as conn:
+        with self.begin_read() as conn:
             return revisions.stored(conn)
 
     def require_current(self) -> None:
@@ -197,7 +220,7 @@ class Store:
             log.warning("store.open_to_others", path=str(path), mode=f"{mode:04o}", advice=advice)
 
     def shrink(self) -> None:
-        """Give the room of what was deleted back to the disk (SQLite; PostgreSQL does so by itself). Errors as with write()."""
+        """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Errors as with begin_write()."""
         if self.path is None:
             return
         with self._translated(system=True), self._writer.connect() as conn:

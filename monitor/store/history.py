@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Row, select
 
 from monitor.domain import HistoryEntry, HistoryKind
 from monitor.domain.records import Record
-from monitor.store.bulk import insert_columns
 from monitor.store.schema import events
-from monitor.store.sql import chunked, raw_instant, rows_by_key
+from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
 
 
 class EventRow(Record, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Incidents: from the first bad verdict to recovery, with what was said so far."""
+"""The `incidents` table, with acknowledgements."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from monitor.domain import Ack, DeliveryState, Said
-from monitor.domain.ids import fresh_id
-from monitor.domain.records import Record
-from monitor.store.bulk import Same, insert_columns, update_many
+from monitor.domain import Ack, DeliveryState, Said, Status
+from monitor.domain.records import Record, fresh_id
 from monitor.store.connection_codec import STATUS
 from monitor.store.schema import connections, incidents
-from monitor.store.sql import change_by_key, chunked, raw_instant, rows_by_key
+from monitor.store.sql import Same, change_by_key, chunked, insert_columns, raw_instant, rows_by_key, update_many
 from monitor.store.types import Seconds, instant_reader
+
+
+def all_acks(conn: Connection) -> dict[int, Ack]:
+    """The acknowledgements of open incidents by the row id of their connection; whether they still stand is for the rules."""
+    table = incidents.c
+    columns = table.connection_id, table.ack_status, table.ack_stage, table.acked_at, table.ack_until, table.ack_comment
+    query = select(*columns).where(
+        table.closed_at.is_(None), table.connection_id.is_not(None), table.acked_at.is_not(None), table.ack_status.is_not(None)
+    )
+    return {
+        row.connection_id: Ack(
+            status=Status(row.ack_status), stage=row.ack_stage, at=row.acked_at, until=row.ack_until, comment=row.ack_comment
+        )
+        for row in conn.execute(query)
+    }
 
 
 class Incident(Record, frozen=True, kw_only=True):

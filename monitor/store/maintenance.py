@@ -1,16 +1,20 @@
-"""A source or a channel that the configuration calls by another name now: everything that is known of it goes along."""
+"""Retention, renamed sources and channels, and repair of timestamps after a clock jump."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, select, update
 
-from monitor.domain import HistoryEntry, HistoryKind
+from monitor.domain import DeliveryState, HistoryEntry, HistoryKind
 from monitor.store import history, meta
+from monitor.store import incidents as open_incidents
+from monitor.store.polls import prune as prune_polls
 from monitor.store.schema import (
     alerts,
+    attempts,
     channels,
     cohorts,
     connections,
@@ -23,6 +27,108 @@ from monitor.store.schema import (
     silences,
     sources,
 )
+from monitor.store.sql import update_many
+
+_d, _i = deliveries.c, incidents.c
+
+
+def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
+    """The wall clock was moved by this much, not counting the time that passed; `now` is what it shows since.
+
+    What waits keeps its age and is tried again at once; what is said to lie ahead of now is taken to be now.
+    """
+    waiting = conn.execute(
+        select(_d.id, _d.created_at, _d.next_attempt_at, _d.state, _d.escalation).where(_d.next_attempt_at.is_not(None))
+    ).all()
+    rows = []
+    for row in waiting:
+        due = row.next_attempt_at
+        if row.state == DeliveryState.PENDING:
+            due = (due + min(by, timedelta(0))) if row.escalation else min(due, now)
+        rows.append({"id": row.id, "created_at": min(row.created_at + by, now), "next_attempt_at": due})
+    update_many(conn, deliveries, rows)
+    if by < timedelta(0):
+        conn.execute(update(connections).where(connections.c.since > now).values(since=now))
+    not_ahead(conn, now)
+    open_incidents.look_at_all(conn, now)
+
+
+def not_ahead(conn: Connection, now: datetime) -> None:
+    """What is dated later than now, by a clock that was wrong in an earlier life, is taken to be of now: else it would wait."""
+    waits = _d.next_attempt_at.is_not(None), _d.created_at > now
+    conn.execute(update(deliveries).where(*waits, _d.state == DeliveryState.PENDING).values(next_attempt_at=now))
+    conn.execute(update(deliveries).where(*waits).values(created_at=now))
+    conn.execute(update(deliveries).where(_d.sent_at > now).values(sent_at=now))
+    conn.execute(update(alerts).where(alerts.c.at > now).values(at=now))  # reminders count from here
+    for column in (_i.opened_at, _i.said_at):
+        conn.execute(update(incidents).where(_i.closed_at.is_(None), column > now).values({column.key: now, "look_at": now}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many rows of each kind were forgotten."""
+
+    events: int
+    alerts: int
+    incidents: int
+    connections: int
+    polls: int
+    rollups: int
+    attempts: int = 0
+    """Of the many that one delivery took while its channel was down."""
+
+
+FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
+"""So many of a delivery's failed attempts are kept: a channel that is down for days is tried thousands of times."""
+
+
+def prune(conn: Connection, now: datetime, *, history: timedelta, polls_kept: timedelta) -> Pruned:
+    """Forget history older than `history`, and polls and hourly probe counts older than `polls_kept`.
+
+    A retired connection goes with the last of its history. Everything in one transaction.
+    """
+    before = now - history
+    gone = prune_polls(conn, now - polls_kept)
+    rollups = conn.execute(delete(probe_rollups).where(probe_rollups.c.hour < now - polls_kept)).rowcount
+    return Pruned(
+        events=conn.execute(delete(events).where(events.c.at < before)).rowcount,
+        alerts=_prune_alerts(conn, before),
+        incidents=_prune_incidents(conn, before),
+        connections=_prune_connections(conn, before),
+        polls=gone,
+        rollups=rollups,
+        attempts=_thin_attempts(conn),
+    )
+
+
+def _thin_attempts(conn: Connection) -> int:
+    """The failed attempts between a delivery's first and last ones. What says who has a message already stays."""
+    many = exists().where(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts - LAST_ATTEMPTS > attempts.c.number)
+    failed = attempts.c.outcome == "failed", attempts.c.number > FIRST_ATTEMPTS
+    return conn.execute(delete(attempts).where(*failed, many)).rowcount
+
+
+def _prune_alerts(conn: Connection, before: datetime) -> int:
+    waiting = exists().where(deliveries.c.alert_id == alerts.c.id, deliveries.c.next_attempt_at.is_not(None))
+    unfinished = exists().where(incidents.c.id == alerts.c.incident_id, incidents.c.closed_at.is_(None))
+    old = select(alerts.c.id).where(alerts.c.at < before, ~waiting, ~unfinished)
+    theirs = select(deliveries.c.id).where(deliveries.c.alert_id.in_(old))
+    conn.execute(delete(attempts).where(attempts.c.delivery_id.in_(theirs)))
+    conn.execute(delete(deliveries).where(deliveries.c.alert_id.in_(old)))
+    childless = ~exists().where(deliveries.c.alert_id == alerts.c.id)
+    return conn.execute(delete(alerts).where(alerts.c.at < before, childless, ~unfinished)).rowcount
+
+
+def _prune_incidents(conn: Connection, before: datetime) -> int:
+    said = exists().where(alerts.c.incident_id == incidents.c.id)
+    return conn.execute(delete(incidents).where(incidents.c.closed_at < before, ~said)).rowcount
+
+
+def _prune_connections(conn: Connection, before: datetime) -> int:
+    used = [exists().where(table.c.connection_id == connections.c.id) for table in (events, incidents, alerts)]
+    where = connections.c.retired_at < before, *(~each for each in used)
+    return conn.execute(delete(connections).where(*where)).rowcount
+
 
 _THEIRS = (connections, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
 _ABOUT_CHANNELS = ("channel", "deliveries")

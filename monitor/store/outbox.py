@@ -15,10 +15,9 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 from monitor.domain import Alert, DeliveryState, Event, Severity
 from monitor.domain.records import Record
 from monitor.store.alert_codec import recover_alert
-from monitor.store.bulk import Same, insert_columns, insert_many
 from monitor.store.deliveries import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
-from monitor.store.sql import chunked, rows_by_key
+from monitor.store.sql import Same, chunked, insert_columns, insert_many, rows_by_key
 
 __all__ = [
     "AttemptRow",

@@ -13,10 +13,9 @@ from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 
 from monitor.domain import Alert, DeliveryState, Severity, Status
 from monitor.store.alert_codec import decode_alert
-from monitor.store.bulk import Same, insert_columns, update_many
 from monitor.store.outbox import OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
-from monitor.store.sql import chunked, mark, raw_instant, rows_by_key
+from monitor.store.sql import Same, chunked, insert_columns, mark, raw_instant, rows_by_key, update_many
 
 _d = deliveries.c
 _WAITING = (DeliveryState.PENDING.value,)

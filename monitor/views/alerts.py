@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from monitor.config import ChannelConfig, Config
 from monitor.domain import Ack, Alert, Event, Severity, utc_text
 from monitor.domain.rules import routing
-from monitor.domain.rules.quiet import quiet_until
+from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, said_together

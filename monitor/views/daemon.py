@@ -1,16 +1,43 @@
-"""Whether anybody keeps watch and delivers: what a person must know before believing what is shown."""
+"""Whether a daemon is running, and whether it is ready."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from monitor.config import Config
 from monitor.domain.errors import StoreError
+from monitor.domain.timefmt import span
 from monitor.engine.applied_config import LastReload, last_reload
 from monitor.store import outbox
 from monitor.store.lock import DaemonLock, Holder
+from monitor.views.connections import STALE_AFTER
+from monitor.views.sources import SourceView, source_views
+
+
+def late_sources(conn: Connection, config: Config, *, now: datetime) -> list[str]:
+    """Why the configured sources are not all read in time, one sentence each; nothing where they are.
+
+    A poll that failed counts as one: what its API does is no fault of the monitor's.
+    """
+    return list(_late(source_views(conn, config, now=now), now))
+
+
+def _late(views: list[SourceView], now: datetime) -> Iterator[str]:
+    for view in views:
+        if view.settings is None:
+            continue
+        if view.last_poll_at is None:
+            yield f"The source {view.name} has not been polled yet."
+        elif now - view.last_poll_at > STALE_AFTER * view.poll_every:
+            yield (
+                f"The source {view.name} was polled last {span(now - view.last_poll_at)} ago, "
+                f"more than {STALE_AFTER} intervals of {span(view.poll_every)}."
+            )
+
 
 LATE_AFTER = timedelta(minutes=2)
 """How late a delivery may be before people are told."""

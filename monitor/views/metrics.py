@@ -12,8 +12,7 @@ from monitor.config import Config
 from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
 from monitor.store import keyset, outbox
 from monitor.telemetry.metrics import Family, Metrics
-from monitor.views.channels import ChannelView, channel_views
-from monitor.views.sources import SourceView, source_views
+from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 AUTO_UP_TO = 1000
 """Live connections up to which `connection_metrics = "auto"` gives each its own series."""

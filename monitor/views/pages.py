@@ -18,14 +18,11 @@ from monitor.domain import Status, utc_text
 from monitor.store import keyset, outbox, sources
 from monitor.store.keyset import Wanted
 from monitor.views.alerts import AlertView
-from monitor.views.channels import ChannelView, channel_views
-from monitor.views.connections import ConnectionView, Reader
-from monitor.views.filters import Selection
+from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.filters import Selection, Shaped, listing
 from monitor.views.forecast import SittingView, forecast
 from monitor.views.history import EventView
-from monitor.views.quieted import Quieted
-from monitor.views.shapes import Shaped, listing
-from monitor.views.sources import SourceView, source_views
+from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 MOST_TOGETHER = 1000
 """Connections of one sitting that a page of the forecast names; `count` says how many there are."""

@@ -1,4 +1,4 @@
-"""One source as people and programs see it: its health, its pace, and what is wrong with it."""
+"""Sources and channels as shown to people."""
 
 from __future__ import annotations
 
@@ -11,13 +11,54 @@ from sqlalchemy import Connection
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import ProviderKind, SourceStatus, utc_text
-from monitor.domain.rules.context import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
-from monitor.domain.rules.pacing import Round, full_round, poll_requests
+from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
+from monitor.domain.rules.schedule import Round, full_round, poll_requests
 from monitor.domain.timefmt import span
-from monitor.store import connection_queries, scopes, sources
+from monitor.store import channel_states, connection_queries, sources
+from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
 from monitor.views.connections import STALE_AFTER
 from monitor.views.filters import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelView:
+    """A channel at one instant."""
+
+    name: str
+    problem: str | None
+    """The last failure as a sentence, None while it works."""
+    failing_since: datetime | None
+    broken: bool
+    """The service refused for good: it is tried hourly, and a person must act."""
+    last_success_at: datetime | None
+
+    def json(self) -> dict[str, Any]:
+        """The shape of a channel."""
+        return {
+            "name": self.name,
+            "problem": self.problem,
+            "failing_since": utc_text(self.failing_since),
+            "broken": self.broken,
+            "last_success_at": utc_text(self.last_success_at),
+        }
+
+
+def channel_views(conn: Connection, config: Config) -> list[ChannelView]:
+    """Every configured channel, in the order of the file."""
+    states = channel_states.all_states(conn)
+    return [_view(states.get(channel.name, ChannelState(name=channel.name))) for channel in config.channels]
+
+
+def _view(state: ChannelState) -> ChannelView:
+    return ChannelView(
+        name=state.name,
+        problem=state.problem,
+        failing_since=state.failing_since,
+        broken=state.broken,
+        last_success_at=state.last_success_at,
+    )
+
 
 OVERDUE_AFTER = timedelta(minutes=2)
 """How late a poll may be before people are told: the daemon is busy, or there is none."""
@@ -127,7 +168,7 @@ def source_views(
     """
     chosen = selection or Selection()
     names = chosen.source_names(config)
-    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, scopes.counts(conn))}
+    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.counts(conn))}
     views = [found[name] for name in sorted(found) if names is None or name in names]
     if by_status:
         views = [view for view in views if chosen.takes_status(view.status)]

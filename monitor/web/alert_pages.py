@@ -15,8 +15,9 @@ from monitor.config import Config
 from monitor.domain import DeliveryState, Event
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.domain.text import clean
-from monitor.store import alert_pages, outbox, sources
-from monitor.store.alert_pages import WantedAlerts
+from monitor.store import alerts as alert_pages
+from monitor.store import outbox, sources
+from monitor.store.alerts import WantedAlerts
 from monitor.views.alerts import AlertView, explain
 from monitor.web.pages import show
 from monitor.web.site import Site

@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.views import pages
+from monitor.views.filters import Shaped
 from monitor.views.pages import Query
-from monitor.views.shapes import Shaped
 from monitor.views.silences import silence_views
 from monitor.web import api_params, api_writes, openapi
 from monitor.web.api_params import Given, Parameter
@@ -72,7 +72,7 @@ def _lister(site: Site, listing: Listing) -> Handling:
 
 def _page(site: Site, listing: Listing, given: Given, request: Request) -> Content:
     config, now = site.config(), site.clock.now()
-    with site.store.read() as conn:
+    with site.store.begin_read() as conn:
         asked = given.query(conn, config)
         found = listing.build(conn, config, asked, now, given).json()
     headers = {}
@@ -85,7 +85,7 @@ def _page(site: Site, listing: Listing, given: Given, request: Request) -> Conte
 def _silences(site: Site) -> Handling:
     def read(everything: bool) -> Content:  # noqa: FBT001 - an answer's own parameter
         now = site.clock.now()
-        with site.store.read() as conn:
+        with site.store.begin_read() as conn:
             found = silence_views(conn, now=now, everything=everything)
         return json_content(api_writes.silence_list(found, now))
 

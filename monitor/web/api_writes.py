@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from monitor.config.timezones import timezone_problem
-from monitor.config.wording import nearest
+from monitor.config.error_text import nearest
+from monitor.config.resolve import timezone_problem
 from monitor.domain import utc_text
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.platforms import canonical
@@ -25,9 +25,8 @@ from monitor.engine import acknowledgements
 from monitor.store import keyset, silences, sources
 from monitor.store.connections import ConnectionRow
 from monitor.store.keyset import Wanted
-from monitor.views.connections import Reader
-from monitor.views.quieted import Quieted
-from monitor.views.shapes import listing
+from monitor.views.connections import Quieted, Reader
+from monitor.views.filters import listing
 from monitor.views.silences import SilenceView
 from monitor.web.api_params import Refusal
 from monitor.web.responses import JSON, Handling
@@ -60,7 +59,7 @@ def ack(site: Site) -> Handling:
             now, config = site.clock.now(), site.config()
             if until is not None and until <= now:
                 raise Refusal(422, "until is over already.")
-            with site.store.write() as conn:
+            with site.store.begin_write() as conn:
                 row = _live(conn, wanted, now)
                 known = {each.name: each for each in sources.all_sources(conn)}
                 elapsed = Reader(config, known, now=now).view(row).row
@@ -85,7 +84,7 @@ def silence(site: Site) -> Handling:
         def write() -> dict[str, Any]:
             now = site.clock.now()
             made = _silence(body, now, site.config().timezone)
-            with site.store.write() as conn:
+            with site.store.begin_write() as conn:
                 _require_sources(conn, site, made.sources)
                 number = acknowledgements.add_silence(conn, made, now=now, by=BY)
                 found = silences.find_silence(conn, number)
@@ -107,7 +106,7 @@ def unsilence(site: Site) -> Handling:
 
         def write() -> dict[str, Any]:
             now = site.clock.now()
-            with site.store.write() as conn:
+            with site.store.begin_write() as conn:
                 if silences.find_silence(conn, number) is None:
                     raise Refusal(404, "There is no silence of this number.")
                 acknowledgements.remove_silence(conn, number, now=now, by=BY)

@@ -7,10 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.web import alert_pages, api, connection_page, exposition, feeds, forms, health, login, pages
-from monitor.web.problems import problem
+from monitor.web import alert_pages, api, connection_page, feeds, forms, health, login, pages
 from monitor.web.security import Gate
-from monitor.web.site import Site
+from monitor.web.site import Site, problem
 
 
 def build_app(site: Site) -> ASGIApp:
@@ -23,7 +22,7 @@ def build_app(site: Site) -> ASGIApp:
         *login.routes(site),
         *api.routes(site),
         *feeds.routes(site),
-        *exposition.routes(site),
+        *health.metrics_routes(site),
         *health.routes(site),
     ]
     router = Router(found, redirect_slashes=False, default=_missing)

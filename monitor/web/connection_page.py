@@ -19,9 +19,8 @@ from monitor.domain.rules.advice import advice
 from monitor.store import alerts, connection_pages, incidents, outbox, sources
 from monitor.store.connections import ConnectionRow
 from monitor.views.alerts import AlertView
-from monitor.views.connections import ConnectionView, Reader
+from monitor.views.connections import ConnectionView, Quieted, Reader
 from monitor.views.history import event_views
-from monitor.views.quieted import Quieted
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
 from monitor.web.pages import LENGTHS, show

@@ -1,8 +1,28 @@
-"""/calendar.ics, /feed.atom and /badge.svg: for programs that fetch again and again. With a token set their links are signed."""
+"""Atom feed, iCalendar feed and badge."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from xml.etree import ElementTree as ET  # nosec B405
+
+from monitor import __version__
+from monitor.domain import Alert, Status, utc_text
+from monitor.domain.rules.advice import PROVIDER_NAMES, advice
+from monitor.domain.text import clean
+from monitor.domain.timefmt import moment, span, zone
+from monitor.notify.messages import Dispatch
+from monitor.notify.messages.alert_text import item_of
+from monitor.views.forecast import Expiry
+from monitor.views.status import Standing
+
+if TYPE_CHECKING:
+    from icalendar import Alarm, Event
+
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -10,18 +30,206 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.domain import Severity, Status
+from monitor.domain import Severity
 from monitor.store import keyset, sources
 from monitor.store.keyset import Wanted
 from monitor.views import pages
-from monitor.views.calendar import coming_expiries
 from monitor.views.connections import ConnectionView, Reader
+from monitor.views.forecast import coming_expiries
 from monitor.views.pages import ConnectionPage, Query
-from monitor.views.status import Standing
-from monitor.web import api_params, atom, badge
+from monitor.web import api_params
 from monitor.web.api_params import Given
 from monitor.web.responses import Content, Handling, Resource, answer, has_it, tag_of, text_content
 from monitor.web.site import Site
+
+ATOM_TYPE = "application/atom+xml"
+ENTRIES = 100
+"""The newest alerts that are in the feed."""
+_ATOM = "http://www.w3.org/2005/Atom"
+_ATOM_NAMESPACE = uuid.UUID("0c0b8f55-0f0e-5c92-8f0c-2e4b3f1a9d10")
+
+
+def feed(alerts: Sequence[Alert], *, site: str, begun_at: datetime, timezone: str) -> bytes:
+    """The feed of these alerts, newest first. `site` is the address of the pages, without a slash at its end.
+
+    `begun_at` is what an empty feed was changed at last.
+    """
+    root = ET.Element("feed", {"xmlns": _ATOM, "xml:lang": "en"})
+    _add(root, "id", id_of("feed"))
+    _add(root, "title", "Token expiry monitor: alerts")
+    _add(root, "subtitle", "What happens to the social accounts behind your keys.")
+    _add(root, "updated", utc_text(max((alert.at for alert in alerts), default=begun_at)) or "")
+    _add(root, "generator", "token-expiry-monitor", version=__version__)
+    _add(_add(root, "author"), "name", "token-expiry-monitor")
+    _add(root, "link", rel="self", type=ATOM_TYPE, href=f"{site}/feed.atom")
+    _add(root, "link", rel="alternate", type="text/html", href=f"{site}/")
+    for alert in alerts:
+        _entry(root, alert, site=site, timezone=timezone)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def id_of(alert_id: str) -> str:
+    """An entry's id, from its alert's id alone."""
+    return uuid.uuid5(_ATOM_NAMESPACE, alert_id).urn
+
+
+def _entry(root: ET.Element, alert: Alert, *, site: str, timezone: str) -> None:
+    item = item_of([Dispatch(alert=alert)], zone=zone(timezone), now=alert.at)
+    entry = _add(root, "entry")
+    _add(entry, "id", id_of(alert.id))
+    _add(entry, "title", item.opening, type="text")
+    _add(entry, "updated", utc_text(alert.at) or "")
+    _add(entry, "published", utc_text(alert.at) or "")
+    _add(entry, "category", term=str(alert.event))
+    _add(entry, "category", term=str(alert.severity), scheme="urn:token-expiry-monitor:severity")
+    where = f"{site}/connections/{quote(alert.connection)}" if alert.connection else f"{site}/alerts"
+    _add(entry, "link", rel="alternate", type="text/html", href=where)
+    lines = [item.opening, item.expiry, item.cause, *item.told, item.advice and f"What to do: {item.advice}", item.link or ""]
+    _add(entry, "content", "\n".join(line for line in lines if line), type="text")
+
+
+def _add(parent: ET.Element, name: str, text: str = "", **attributes: str) -> ET.Element:
+    """A child. Texts hold nothing that XML 1.0 does not know."""
+    legal = {key: _legal(value) for key, value in attributes.items()}
+    element = ET.SubElement(parent, name, legal)
+    element.text = _legal(text) or None
+    return element
+
+
+def _legal(text: str) -> str:
+    return "\n".join(clean(line, limit=2000) for line in text.split("\n"))
+
+
+SVG_TYPE = "image/svg+xml"
+_LONGEST = 40
+_FONT = "Verdana,DejaVu Sans,Geneva,sans-serif"
+# White text on each of these has a contrast of at least 4.5 to 1.
+GREEN, AMBER, RED, GREY, DARK = "#1a7f37", "#8a5a00", "#b42318", "#57606a", "#3b4148"
+_COLOURS = {Standing.OK: GREEN, Standing.WARNING: AMBER, Standing.CRITICAL: RED, Standing.UNKNOWN: GREY}
+_NARROW, _WIDE = frozenset("fijlrtI1.,:;'|!()[] "), frozenset("mwMW@%")
+
+
+def colour_of(status: Status) -> str:
+    """The colour of a connection's status."""
+    if status is Status.UNKNOWN:
+        return GREY
+    return {"info": GREEN, "warning": AMBER}.get(str(status.severity), RED)
+
+
+def standing_colour(standing: Standing) -> str:
+    """The colour of the whole."""
+    return _COLOURS[standing]
+
+
+def badge(label: str, message: str, colour: str) -> str:
+    """The picture. Both texts may be strangers'; its title says them for those who do not see it."""
+    left = escape(clean(label, limit=_LONGEST, otherwise="?"))
+    right = escape(clean(message, limit=_LONGEST, otherwise="?"))
+    wide, more = _width(clean(label, limit=_LONGEST, otherwise="?")), _width(clean(message, limit=_LONGEST, otherwise="?"))
+    whole = wide + more
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole}" height="20" viewBox="0 0 {whole} 20" role="img" '
+        f'aria-labelledby="t"><title id="t">{left}: {right}</title>'
+        f'<rect width="{whole}" height="20" rx="3" fill="{DARK}"/>'
+        f'<path fill="{colour}" d="M{wide} 0h{more - 3}a3 3 0 0 1 3 3v14a3 3 0 0 1-3 3h-{more - 3}z"/>'
+        f'<g fill="#fff" font-family="{_FONT}" font-size="11" text-anchor="middle" aria-hidden="true">'
+        f'<text x="{wide / 2:g}" y="14" textLength="{wide - 12}" lengthAdjust="spacingAndGlyphs">{left}</text>'
+        f'<text x="{wide + more / 2:g}" y="14" textLength="{more - 12}" lengthAdjust="spacingAndGlyphs">{right}</text>'
+        "</g></svg>\n"
+    )
+
+
+def _width(text: str) -> int:
+    """About how many pixels a text takes with its margins; the text is then drawn as wide as this says."""
+    units = sum(4 if each in _NARROW else 10 if each in _WIDE else 7 if ord(each) < 0x2E80 else 12 for each in text)
+    return units + 12
+
+
+CALENDAR_TYPE = "text/calendar; charset=utf-8; method=PUBLISH"
+FORM = f"{__version__} 1"
+"""What else than the expiries decides how it is written: the version, and a number for changes within one."""
+NAME = "Social accounts to reconnect"
+AHEAD = timedelta(days=400)
+"""How far the calendar goes."""
+_LASTS = timedelta(minutes=30)
+"""How long an entry looks: one without a length is drawn as a hairline by some."""
+_MOST_ALARMS = 5
+_END = b"END:VCALENDAR\r\n"
+_REFRESH = timedelta(hours=1)
+_CALENDAR_NAMESPACE = uuid.UUID("5f1d1d1c-54a4-5c7c-9d2c-6b1a0c1f3e77")
+
+
+def calendar(expiries: Iterable[Expiry], *, timezone: str) -> bytes:
+    """The whole calendar. `timezone` is for the dates in texts; the entries' own instants are UTC."""
+    from icalendar import Calendar
+
+    found = Calendar()
+    found.add("prodid", f"-//token-expiry-monitor//{__version__.partition('.')[0]}//EN")
+    found.add("version", "2.0")
+    found.add("calscale", "GREGORIAN")
+    found.add("method", "PUBLISH")
+    found.add("x-wr-calname", NAME)
+    found.add("x-wr-caldesc", "When the tokens of social accounts run out.")
+    found.add("x-wr-timezone", "UTC")
+    found.add("name", NAME)
+    found.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
+    found.add("x-published-ttl", "PT1H")
+    # Each entry is written as it is made: a thousand of them alive at once would cost the daemon pauses to look through.
+    entries = b"".join(_event(expiry, timezone).to_ical() for expiry in expiries)
+    return bytes(found.to_ical()).removesuffix(_END) + entries + _END
+
+
+def uid_of(connection: str) -> str:
+    """The UID of a connection's entry: from its public id alone, in any process and at any time."""
+    return f"{uuid.uuid5(_CALENDAR_NAMESPACE, connection)}@token-expiry-monitor"
+
+
+def _event(expiry: Expiry, timezone: str) -> Event:
+    from icalendar import Event
+
+    name = clean(expiry.label, otherwise=clean(expiry.external_id, otherwise="?"))
+    platform = clean(expiry.platform, limit=40)
+    event = Event()
+    event.add("uid", uid_of(expiry.connection))
+    event.add("dtstamp", expiry.known_at)
+    event.add("created", expiry.known_at)
+    event.add("last-modified", expiry.known_at)
+    event.add("sequence", expiry.moved)
+    event.add("dtstart", expiry.at.astimezone(UTC))
+    event.add("dtend", (expiry.at + _LASTS).astimezone(UTC))
+    event.add("summary", f"Reconnect {name} ({platform}): its token runs out")
+    event.add("description", _description(expiry, name=name, platform=platform, timezone=timezone))
+    event.add("categories", [platform or "social"])
+    event.add("status", "CONFIRMED")
+    event.add("transp", "TRANSPARENT")
+    event.add("x-microsoft-cdo-busystatus", "FREE")
+    if expiry.link:
+        event.add("url", expiry.link)
+    for stage in expiry.stages[:_MOST_ALARMS]:
+        event.add_component(_alarm(name, platform, stage))
+    return event
+
+
+def _description(expiry: Expiry, *, name: str, platform: str, timezone: str) -> str:
+    service = PROVIDER_NAMES[expiry.provider]
+    lines = [
+        f"The token of {name} ({platform}) runs out on {moment(expiry.at, zone(timezone))}.",
+        advice(expiry.platform, Status.EXPIRING_SOON, expiry.provider),
+        f"Where: {expiry.link}" if expiry.link else "",
+        f"{clean(expiry.connection, limit=600)} at {service}",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _alarm(name: str, platform: str, before: timedelta) -> Alarm:
+    from icalendar import Alarm
+
+    alarm = Alarm()
+    alarm.add("action", "DISPLAY")
+    alarm.add("trigger", -before)
+    alarm.add("description", f"In {span(before)} the token of {name} ({platform}) runs out.")
+    return alarm
+
 
 SIGNATURE = "sig"
 """The parameter that opens a feed without a login; the gate looks at it."""
@@ -38,18 +246,17 @@ def routes(site: Site) -> list[Route]:
 
 
 def _calendar(site: Site) -> Handling:
-    from monitor.web import calendar
 
     def read(given: Given, request: Request) -> Content:
         config, now = site.config(), site.clock.now()
-        with site.store.read() as conn:
+        with site.store.begin_read() as conn:
             selection = given.selection(conn, config)
-            found = coming_expiries(conn, config, now=now, within=calendar.AHEAD, selection=selection)
-        etag = tag_of(repr((calendar.FORM, config.timezone, found)).encode("utf-8", "replace"))
+            found = coming_expiries(conn, config, now=now, within=AHEAD, selection=selection)
+        etag = tag_of(repr((FORM, config.timezone, found)).encode("utf-8", "replace"))
         # Writing a large calendar takes far longer than reading what it is made of, and it hardly ever changes.
-        text = b"" if has_it(request, etag) else calendar.calendar(found, timezone=config.timezone)
+        text = b"" if has_it(request, etag) else calendar(found, timezone=config.timezone)
         headers = {"content-disposition": 'inline; filename="token-expiry.ics"'}
-        return Content(body=text, media_type=calendar.MEDIA_TYPE, etag=etag, headers=headers)
+        return Content(body=text, media_type=CALENDAR_TYPE, etag=etag, headers=headers)
 
     async def respond(request: Request) -> Response:
         given = Given.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
@@ -61,13 +268,13 @@ def _calendar(site: Site) -> Handling:
 def _feed(site: Site) -> Handling:
     def read(given: Given, base: str) -> Content:
         config = site.config()
-        with site.store.read() as conn:
+        with site.store.begin_read() as conn:
             chosen = given.selection(conn, config)
             wanted = Wanted(sources=chosen.source_names(config), platforms=chosen.platforms)
-            rows = keyset.alerts_before(conn, None, wanted=wanted, limit=atom.ENTRIES)
+            rows = keyset.alerts_before(conn, None, wanted=wanted, limit=ENTRIES)
             begun = min((row.added_at for row in sources.all_sources(conn)), default=keyset.EPOCH)
-        text = atom.feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)
-        return text_content(text, atom.MEDIA_TYPE)
+        text = feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)
+        return text_content(text, ATOM_TYPE)
 
     async def respond(request: Request) -> Response:
         given = Given.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
@@ -80,7 +287,7 @@ def _badge(site: Site) -> Handling:
     def read(given: Given) -> tuple[Content, int]:
         config, now = site.config(), site.clock.now()
         wanted = given.one(api_params.CONNECTION.name)
-        with site.store.read() as conn:
+        with site.store.begin_read() as conn:
             if wanted is not None:
                 view = _exactly(conn, config, wanted, now)
                 label, word, colour = _one(view)
@@ -88,7 +295,7 @@ def _badge(site: Site) -> Handling:
             asked = Query(selection=given.selection(conn, config), limit=1)
             found = pages.connection_page(conn, config, asked, now=now)
         word, standing = _all(found)
-        return _picture("social accounts", word, badge.standing_colour(standing)), 200
+        return _picture("social accounts", word, standing_colour(standing)), 200
 
     async def respond(request: Request) -> Response:
         given = Given.read(request.query_params, (*_PLACES, api_params.CONNECTION), ignored=(SIGNATURE,))
@@ -103,7 +310,7 @@ def _badge(site: Site) -> Handling:
 def _picture(label: str, word: str, colour: str) -> Content:
     # A badge is made to be shown on other sites' pages.
     shown = {"cross-origin-resource-policy": "cross-origin"}
-    return text_content(badge.badge(label, word, colour).encode(), badge.MEDIA_TYPE, **shown)
+    return text_content(badge(label, word, colour).encode(), SVG_TYPE, **shown)
 
 
 def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) -> ConnectionView | None:
@@ -115,11 +322,11 @@ def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) ->
 def _one(view: ConnectionView | None) -> tuple[str, str, str]:
     """What is said of one connection, and in which colour; old news is grey."""
     if view is None:
-        return "connection", "not found", badge.GREY
+        return "connection", "not found", GREY
     word = str(view.status).replace("_", " ")
     if view.stale:
-        return view.snapshot.label, f"{word}, old data", badge.GREY
-    return view.snapshot.label, word, badge.colour_of(view.status)
+        return view.snapshot.label, f"{word}, old data", GREY
+    return view.snapshot.label, word, colour_of(view.status)
 
 
 def _all(found: ConnectionPage) -> tuple[str, Standing]:

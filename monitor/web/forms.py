@@ -102,7 +102,7 @@ async def _again(site: Site, request: Request, filled: Mapping[str, list[str]], 
 def _quieten(site: Site, visit: Visit, public_id: str) -> str:
     """Do what a connection's form says; the word for what was done."""
     config, now = site.config(), site.clock.now()
-    with site.store.write() as conn:
+    with site.store.begin_write() as conn:
         view = read_one(conn, config, now, public_id)
         if view.row.retired_at is not None:
             raise Wrong("This connection is retired: nothing is said about it any more.")
@@ -134,7 +134,7 @@ def _add(site: Site, visit: Visit) -> None:
     config, now = site.config(), site.clock.now()
     times = _times(visit, config, now)
     globs = tuple(dict.fromkeys(part for part in visit.field("connection").split() if part))
-    with site.store.write() as conn:
+    with site.store.begin_write() as conn:
         chosen = _known(conn, config, visit)
         if not any(chosen.values()) and not globs:
             raise Wrong("Say what to silence: a source, a platform, a label or connections. * silences every connection.")
@@ -164,7 +164,7 @@ def _known(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str
 
 
 def _remove(site: Site, number: int) -> None:
-    with site.store.write() as conn:
+    with site.store.begin_write() as conn:
         acknowledgements.remove_silence(conn, number, now=site.clock.now(), by=BY)
 
 

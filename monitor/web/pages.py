@@ -14,11 +14,12 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.domain.rules.advice import source_advice
-from monitor.store import outbox, polls, scopes
-from monitor.views.channels import channel_views
+from monitor.store import outbox, polls
+from monitor.store import sources as scopes
 from monitor.views.silences import SilenceView, silence_views
-from monitor.views.sources import source_views
-from monitor.web import notices, status_page
+from monitor.views.sources import channel_views, source_views
+from monitor.web import site as notices
+from monitor.web import status_page
 from monitor.web.rendering import page
 from monitor.web.site import Site
 
@@ -45,7 +46,7 @@ async def show(
 
     def work() -> HTMLResponse:
         config, now = site.config(), site.clock.now()
-        with site.store.read() as conn:
+        with site.store.begin_read() as conn:
             context = build(conn, config)
         notice = notices.text_of(request.query_params.get("said"))
         return page(request, template, config, now, {**context, "problem": problem, "notice": notice}, status=status)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.web.api_params import Refusal
-from monitor.web.problems import problem
+from monitor.web.site import problem
 
 JSON = "application/json"
 _CLOCK = re.compile(rb'"(?:generated_at":"[^"]*"|seconds_left":(?:-?[0-9]+|null))')

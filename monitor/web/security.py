@@ -21,8 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitor.config import Config
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.web.auth import FEEDS, OPEN, STATIC, Access, Session, Visit, remember_visit
-from monitor.web.problems import problem
-from monitor.web.site import Site
+from monitor.web.site import Site, problem
 
 log = structlog.get_logger(__name__)
 

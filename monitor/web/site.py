@@ -1,6 +1,18 @@
-"""What every page is given: the store, the clock, the configuration of now, and what the process counts about itself."""
+"""What every page needs: store access, flash notices and problem documents."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse, Response
+
+from monitor.telemetry.logs import redact
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 
 import asyncio
 from collections.abc import Callable
@@ -14,6 +26,32 @@ from monitor.store import Store
 if TYPE_CHECKING:
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
+
+
+def problem(request: Request, status: int, text: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """What is wrong, in one sentence, in the form that was asked for (RFC 9457 for programs)."""
+    said = redact(text)
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        from monitor.web.rendering import bare
+
+        return bare("problem.html", {"title": HTTPStatus(status).phrase, "text": said}, status=status, headers=headers)
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": said}
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+_NOTICES = {
+    "acknowledged": "Acknowledged: quiet until it gets worse or recovers.",
+    "unacknowledged": "No longer acknowledged: it is said again when there is something to say.",
+    "silenced": "Silenced. What changes meanwhile is recorded, and said at the end.",
+    "lifted": "The silence is removed: what changed meanwhile is said now.",
+    "logged-out": "You are logged out.",
+}
+
+
+def text_of(word: str | None) -> str | None:
+    """The sentence, None for a word that is none of ours."""
+    return _NOTICES.get(word or "")
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

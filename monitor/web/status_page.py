@@ -15,15 +15,12 @@ from starlette.datastructures import QueryParams
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.rules.advice import advice, source_advice
-from monitor.store import acks, connection_pages, connection_queries, connections, sources
+from monitor.store import connection_pages, connection_queries, connections, incidents, sources
 from monitor.store.connection_pages import Coming, Counted, Order, Wanted
 from monitor.store.connections import ConnectionRow
-from monitor.views.channels import channel_views
-from monitor.views.connections import ConnectionView, Reader
-from monitor.views.quieted import Quieted
-from monitor.views.sources import SourceView, source_views
-from monitor.views.wellbeing import how_they_are, nobody_can_tell
-from monitor.views.worst import NEVER
+from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.sources import SourceView, channel_views, source_views
+from monitor.views.status import NEVER, how_they_are, nobody_can_tell
 from monitor.web import charts
 from monitor.web.list_query import Asked, asked_for
 
@@ -183,7 +180,7 @@ def _summary(counted: Iterable[Counted]) -> dict[Status, int]:
 
 def _acked(conn: Connection, reader: Reader) -> int:
     """How many acknowledgements still stand."""
-    rows = connections.get_connections(conn, sorted(acks.all_acks(conn))[:_ACKS_LOOKED_AT])
+    rows = connections.get_connections(conn, sorted(incidents.all_acks(conn))[:_ACKS_LOOKED_AT])
     return sum(reader.view(row).acked for row in rows)
 
 

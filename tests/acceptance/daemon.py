@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from monitor.demo.receivers import Post, WebhookReceiver
-from monitor.demo.server import ThreadedWorld, WorldServer
-from monitor.demo.threads import in_thread
+from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.world import World
 from tests import canary
 from tests.cycle import config_text

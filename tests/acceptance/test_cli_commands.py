@@ -194,7 +194,7 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
         done = token_monitor("forget", "linkedin-expired", folder=tmp_path)
         assert done.out.startswith("agency/linkedin-expired is retired.")
         assert "brings it back with the next\npoll unless it is removed there" in done.out
-        with store.read() as conn:
+        with store.begin_read() as conn:
             [row] = connections.find_connections(conn, "linkedin-expired")
             assert row.retired_at is not None
         again = token_monitor("forget", "linkedin-expired", folder=tmp_path)

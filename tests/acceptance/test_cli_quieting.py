@@ -11,7 +11,7 @@ import pytest
 from monitor.domain import Ack, Alert, Event, Said, Severity, Status
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
-from monitor.notify import removed
+from monitor.notify import channel_health
 from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
 from monitor.store.incidents import Incident
 from tests.command_line import Done, make_world, real_now, token_monitor, write_config
@@ -37,19 +37,19 @@ def small(tmp_path: Path, at: datetime) -> Iterator[Store]:
 
 def fill(store: Store, at: datetime) -> None:
     ids = make_world(store, at)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for status in (Status.EXPIRING_SOON, Status.EXPIRED, Status.REVOKED):
             said = Said(status=status, at=at)
             incidents.open_incident(conn, source="agency", connection_id=ids[status], said=said, now=at)
 
 
 def open_incidents(store: Store) -> dict[Status, Incident]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return {each.said.status: each for each in incidents.all_open(conn) if each.said is not None}
 
 
 def stored(store: Store) -> list[Silence]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return silences.list_silences(conn, include_removed=True)
 
 
@@ -228,7 +228,7 @@ def test_an_explanation_tells_the_acknowledgement_the_silence_and_the_route(smal
     ]
     (tmp_path / "config.toml").write_text("".join([text, *more]), "utf-8")
     incident = open_incidents(small)[Status.EXPIRED]
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alerts.add_alerts(conn, [(told(incident.id, at), None, None)])
     assert token_monitor("ack", EXPIRED, "--comment", "Ann", folder=tmp_path).status == 0
     assert token_monitor("silence", "add", "--connection", "*expired", "--comment", "moving", folder=tmp_path).status == 0
@@ -256,7 +256,7 @@ def test_an_explanation_tells_with_how_many_others_it_was_said(
     fill(store, at)
     config = write_config(tmp_path, url=database_url)
     incident = open_incidents(store)[Status.EXPIRED].id
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(replace(told(incident, at), id=f"a{number}"), None, None) for number in range(3)])
         for channel, count in (("ops", 2), ("night", 1)):
             outbox.add_deliveries(conn, [(f"a{number}", channel, at) for number in range(3)], at)
@@ -269,10 +269,10 @@ def test_an_explanation_tells_with_how_many_others_it_was_said(
 
 
 def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, tmp_path: Path, at: datetime) -> None:
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alerts.add_alerts(conn, [(told(open_incidents(small)[Status.EXPIRED].id, at), None, None)])
         outbox.add_deliveries(conn, [("a1", "old", at)], at)
-        removed.settle(conn, [], at)
+        channel_health.settle(conn, [], at)
     done = token_monitor("alerts", "explain", "a1", folder=tmp_path)
     assert "Not sent: the channel old is no longer configured." in done.out
     assert "not tried yet" not in done.out
@@ -286,7 +286,7 @@ def told(incident: str, at: datetime) -> Alert:
 
 
 def test_sources_names_channels_that_cannot_deliver(small: Store, tmp_path: Path, at: datetime) -> None:
-    with small.write() as conn:
+    with small.begin_write() as conn:
         channel_states.note_failure(conn, "ops", at, problem="The service answered 410.", broken=True)
     done = token_monitor("sources", folder=tmp_path)
     assert done.out.splitlines()[0] == "1 of 2 channels cannot deliver. 2 sources can be read."

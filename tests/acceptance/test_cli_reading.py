@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monitor.domain import HistoryEntry, HistoryKind, SourceStatus, Status, utc_text
-from monitor.store import Store, alerts, history, open_store, outbox, retention
+from monitor.store import Store, alerts, history, maintenance, open_store, outbox
 from monitor.store.schema import connections
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
 from tests.factories import make_alert, make_state
@@ -142,7 +142,7 @@ def test_status_writes_nothing(small: Store, tmp_path: Path, at: datetime) -> No
 
 
 def dump(store: Store) -> list[str]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         raw = conn.connection.driver_connection
         assert raw is not None
         return list(raw.iterdump())
@@ -153,7 +153,7 @@ def test_S04_a_name_from_a_stranger_can_neither_steer_a_terminal_nor_break_a_lin
 ) -> None:
     state = make_state(display_name=HOSTILE, external_id="linkedin-9\u202e", username=None)
     [row] = add_source(small, "agency", [state], now=at)
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alert = make_alert(id="a1", at=at, label=HOSTILE, connection="agency/linkedin-9\u202e", message=HOSTILE)
         alerts.add_alerts(conn, [(alert, row, HOSTILE)])
     for command in ("status", "history linkedin", "alerts", "alerts explain a1", "status --json", "alerts --json"):
@@ -171,7 +171,7 @@ def test_S04_a_name_from_a_stranger_can_neither_steer_a_terminal_nor_break_a_lin
 def small_name(store: Store) -> str | None:
     from monitor.store import connections
 
-    with store.read() as conn:
+    with store.begin_read() as conn:
         [row] = connections.find_connections(conn, "linkedin-9")
         return row.state.snapshot.display_name
 
@@ -186,7 +186,7 @@ def test_colour_is_for_terminals_only(small: Store, tmp_path: Path, at: datetime
 @pytest.mark.parametrize("command", ["status", "sources", "alerts", "history linkedin-valid", "alerts explain a1"])
 def test_tables_fit_a_narrow_terminal(small: Store, tmp_path: Path, at: datetime, command: str) -> None:
     make_world(small, at)
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id="a1", at=at), None, "No channel takes this alert.")])
         outbox.add_deliveries(conn, [("a1", "ops", at)], at)
     text = re.sub(r"\x1b\[[0-9;]*m", "", in_terminal(tmp_path, *command.split(), width=60))
@@ -231,7 +231,7 @@ def test_history_shows_a_gap_that_is_over_and_one_that_lasts(small: Store, tmp_p
     entry = HistoryEntry(
         kind=HistoryKind.GAP, at=read, old=utc_text(read - timedelta(hours=2)), new=utc_text(read), reason="not_read"
     )
-    with small.write() as conn:
+    with small.begin_write() as conn:
         history.append(conn, "agency", None, [entry])
         conn.execute(connections.update().values(added_at=at - timedelta(days=3)))
     events = token_monitor("history", "linkedin-1", "--json", folder=tmp_path).json["events"]
@@ -253,7 +253,7 @@ def test_sources_shows_health_pace_and_budget(small: Store, tmp_path: Path, at: 
 
 
 def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) -> None:
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alert = make_alert(
             id="65aa1", at=at, reason="first", verdict_reason="date_passed", message="The expiry date passed.", expires_at=at
         )
@@ -286,14 +286,14 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
 def test_the_middle_of_many_attempts_is_counted_and_what_waits_for_the_channel_says_so(
     small: Store, tmp_path: Path, at: datetime
 ) -> None:
-    with small.write() as conn:
+    with small.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id="65aa1", at=at), None, None)])
         outbox.add_deliveries(conn, [("65aa1", "ops", at)], at)
         for _ in range(60):
             [claimed] = outbox.claim(conn, channel="ops", owner="me", now=at, lease=timedelta(minutes=1), limit=1)
             again = at - timedelta(minutes=1)
             outbox.mark_failed(conn, [claimed.delivery_id], "me", at, next_attempt_at=again, detail="It answered 503.")
-        thinned = retention.prune(conn, at, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
+        thinned = maintenance.prune(conn, at, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
     told = token_monitor("alerts", "explain", "65aa1", folder=tmp_path).out
     assert told.count("failed: It answered 503.") == 60 - thinned
     assert f"{thinned} more attempts that failed" in told
@@ -345,7 +345,7 @@ def test_a_terminal_that_knows_only_ascii_gets_an_answer(small: Store, tmp_path:
 def test_status_loads_nothing_heavy() -> None:
     """Apprise, Alembic, HTTP clients and the scheduler are for commands that need them."""
     script = (
-        "import sys; from monitor.cli.loading import loading\n"
+        "import sys; from monitor.cli.startup import loading\n"
         "with loading(): from monitor.cli.commands import command_line; command_line('status')\n"
         "print(*sorted(sys.modules))"
     )

@@ -57,7 +57,7 @@ def test_status_says_where_no_daemon_keeps_watch(store: Store, database_url: str
 
 def test_status_says_which_deliveries_wait(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
     add_source(store, "agency", [make_state()], now=at)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id=f"a{number}", at=at), None, None) for number in range(4)])
         early, late = at - timedelta(hours=1), at + timedelta(hours=1)
         outbox.add_deliveries(conn, [("a0", "ops", early), ("a1", "ops", early), ("a2", "ops", late)], at - timedelta(hours=1))
@@ -116,7 +116,7 @@ def test_status_watch_is_for_a_terminal(small: Store, tmp_path: Path, more: list
 
 def test_history_is_a_timeline_with_the_time_between_and_how_it_is_now(small: Store, tmp_path: Path, at: datetime) -> None:
     [row] = add_source(small, "agency", [make_state(status=Status.EXPIRED)], now=at - timedelta(days=9))
-    with small.write() as conn:
+    with small.begin_write() as conn:
         entry = HistoryEntry(
             kind=HistoryKind.STATUS_CHANGED, at=at - timedelta(days=2), old="valid", new="expired", message="The date passed."
         )

@@ -14,8 +14,8 @@ import pytest
 
 from monitor.demo.populate import crowd, turn_all
 from monitor.demo.receivers import Post, WebhookReceiver
+from monitor.demo.server import in_thread
 from monitor.demo.source import Trouble
-from monitor.demo.threads import in_thread
 from monitor.demo.world import World
 from monitor.notify.messages import MOST_PARTS
 from tests.acceptance.daemon import PATIENCE, eventually, setting

@@ -26,9 +26,8 @@ import trustme
 from sqlalchemy import make_url
 
 from monitor.demo.receivers import WebhookReceiver as DemoReceiver
-from monitor.demo.server import ThreadedWorld, WorldServer
+from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
-from monitor.demo.threads import in_thread
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from tests import canary, postgres

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ProviderKind, ScopeReport
 from monitor.domain.errors import ProviderError
 from monitor.domain.rules import lifecycle, probes
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint
 from tests.answers import generator, oracle
 from tests.answers.case import Scene

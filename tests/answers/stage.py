@@ -21,9 +21,8 @@ from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind, S
 from monitor.domain.errors import ProviderError
 from monitor.domain.rules import probes
 from monitor.engine import config_sync
-from monitor.engine.asking import Probed
 from monitor.engine.poller import Poll, record_poll
-from monitor.engine.probe_runner import Batch
+from monitor.engine.probe_runner import Batch, Probed
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.probes import record_probes
 from monitor.providers import Budget, HttpSessions, Limits, build_provider
@@ -64,7 +63,7 @@ def template(store: Store, folder: Path) -> dict[tuple[ProviderKind, bool], Sour
     path.touch(mode=0o600)
     path.write_text("".join(_source_text(scene) for scene in scenes()), encoding="utf-8")
     config = load(path, {"HOME": str(folder)}).config
-    with store.write() as conn:
+    with store.begin_write() as conn:
         config_sync.align(conn, config, NOW)
     return {(scene.kind, scene.well): source for scene, source in zip(scenes(), config.sources, strict=True)}
 
@@ -123,7 +122,7 @@ class Stage:
     def undone(self) -> Iterator[Connection]:
         """A transaction that leaves nothing behind."""
         try:
-            with self.store.write() as conn:
+            with self.store.begin_write() as conn:
                 yield conn
                 raise _Undo  # noqa: TRY301 - this is how a transaction is left
         except _Undo:
@@ -174,7 +173,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             clock=ManualClock(NOW),
         )
         usual = Case(name="usual", row="", part="", answer=lambda scene, _: loopback.as_json(scene.envelope(scene.rows())))
-        with structlog.testing.capture_logs(), store.write() as conn:
+        with structlog.testing.capture_logs(), store.begin_write() as conn:
             for scene in scenes():
                 report = await made.poll(usual, scene)
                 assert (report.outcome, report.listed) == (PollOutcome.OK, CAST)

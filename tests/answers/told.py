@@ -9,7 +9,7 @@ from functools import partial
 import httpx
 
 from monitor.domain import ProviderKind
-from monitor.providers import Budget, HttpSessions, Limits, bodies, http
+from monitor.providers import Budget, HttpSessions, Limits, http, transport
 from monitor.providers.api import Api, KeyHeader, Reply
 from monitor.providers.base import Provider
 from monitor.providers.http import Answer, Bounds
@@ -59,7 +59,7 @@ class ToldApi(Api):
     async def _told(self, raw: Raw, bounds: Bounds) -> Answer:
         headers = httpx.Headers(list(raw.headers))
         self._note_date(headers)
-        body = partial(bodies.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
+        body = partial(transport.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
         return await http._read(raw.status, headers, body, bounds)
 
 

@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
-from monitor.demo.threads import in_thread
+from monitor.demo.server import in_thread
 from monitor.store import Store
 from tests.factories import NOW
 from tests.fakes import ManualClock

@@ -259,7 +259,7 @@ def test_alerts_are_filtered(visitor: Visitor) -> None:
 
 
 def acked(store: Store) -> list[str]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         open_ = [each for each in incidents.all_open(conn) if each.ack is not None and each.connection_id is not None]
         found = [connections.get_connection(conn, each.connection_id) for each in open_ if each.connection_id is not None]
     return sorted(row.public_id for row in found if row is not None)
@@ -299,7 +299,7 @@ def test_a_silence_is_added_and_removed(visitor: Visitor, javascript: bool) -> N
     row.get_by_role("button", name="Remove").click()
     expect(page.get_by_text("The silence is removed")).to_be_visible()
     expect(row).to_have_count(0)
-    with visitor.store.read() as conn:
+    with visitor.store.begin_read() as conn:
         assert [each.removed_at is None for each in silences.list_silences(conn, include_removed=True)] == [True, True, False]
 
 

@@ -30,13 +30,13 @@ class Findings:
 
 def settled(store: Store) -> bool:
     """Whether no delivery waits or is in flight."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return not conn.execute(text("SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending')")).scalar_one()
 
 
 def wrong_states(store: Store, expected: Mapping[str, str]) -> list[str]:
     """The connections whose status is not (or not yet) what the world says."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         stored = {row.external_id: row.status for row in conn.execute(text("SELECT external_id, status FROM connections"))}
     wrong = []
     for name, state in expected.items():
@@ -49,7 +49,7 @@ def wrong_states(store: Store, expected: Mapping[str, str]) -> list[str]:
 def judge(store: Store, posts: Iterable[Post], expected: Mapping[str, str], *, kills: int) -> Findings:
     """Compare the database with what arrived. The daemon must have settled: nothing due, nothing in flight."""
     found = Findings()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         if conn.dialect.name == "sqlite":
             answer = conn.execute(text("PRAGMA integrity_check")).scalar_one()
             found.violations += [] if answer == "ok" else [f"the database is damaged: {answer}"]

@@ -41,10 +41,10 @@ def watch(wish: str) -> None:
 
 
 def _watch_transactions(reached: Callable[[str], None], seen: Counter[str]) -> None:
-    plain = Store.write
+    plain = Store.begin_write
 
     @contextmanager
-    def write(self: Store) -> Iterator[Connection]:
+    def begin_write(self: Store) -> Iterator[Connection]:
         who = _caller()
         seen[who] += 1
         name = f"{who}:{seen[who]}"
@@ -53,7 +53,7 @@ def _watch_transactions(reached: Callable[[str], None], seen: Counter[str]) -> N
             reached(name)
         reached(f"{name}:after")
 
-    Store.write = write  # type: ignore[method-assign]  # watched, and otherwise itself
+    Store.begin_write = begin_write  # type: ignore[method-assign]  # watched, and otherwise itself
 
 
 def _caller() -> str:

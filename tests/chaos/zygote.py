@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from monitor.config import load
-from monitor.daemon import app
+from monitor.daemon import app, oneshot
 from tests.chaos import steps
 
 
@@ -69,7 +69,7 @@ def _check(config: Path, words: list[str]) -> None:
     """One cycle, as `check` runs it; with a word it is killed at that step, or its steps are written into a file."""
     if words:
         steps.watch(words[0])
-    app.run_async(app.check_once(load(config, dict(os.environ)).config, only=None, probe=True))
+    app.run_async(oneshot.check_once(load(config, dict(os.environ)).config, only=None, probe=True))
 
 
 def _fork(work: Callable[[], None], log: Path) -> int:

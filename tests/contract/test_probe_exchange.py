@@ -23,7 +23,7 @@ from monitor.domain.errors import (
     ProviderUnauthorized,
     ProviderUnreachable,
 )
-from monitor.providers.settings import Limits
+from monitor.providers.base import Limits
 from tests import canary
 from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire
 from tests.contract.test_connections import context_of, proxying

@@ -32,14 +32,14 @@ def ip(*words: str) -> None:
 
 def alerts_of(database: str) -> list[tuple[str, str, str]]:
     """Every alert as (event, reason, what it is about), the oldest first."""
-    with Store(database) as store, store.read() as conn:
+    with Store(database) as store, store.begin_read() as conn:
         rows = [row.alert for row in alerts.list_alerts(conn)]
     return [(str(each.event), each.verdict_reason or each.reason, each.external_id or "") for each in reversed(rows)]
 
 
 def failed_polls(database: str) -> int:
     """How many polls have failed, of both sources."""
-    with Store(database) as store, store.read() as conn:
+    with Store(database) as store, store.begin_read() as conn:
         found = [poll for name in ("agency", "studio") for poll in polls.last_polls(conn, name, limit=1000)]
     return sum(poll.outcome is not PollOutcome.OK for poll in found)
 

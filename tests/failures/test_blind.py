@@ -87,7 +87,7 @@ def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goe
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     goes_blind_and_sees_again(one, process, away=partial(limit, 4096), back=partial(limit, resource.RLIM_INFINITY))
-    with Store(f"sqlite:///{one.folder / 'monitor.db'}") as store, store.read() as conn:
+    with Store(f"sqlite:///{one.folder / 'monitor.db'}") as store, store.begin_read() as conn:
         kept = {row.alert.reason: row.note for row in alerts.list_alerts(conn) if row.alert.reason == "blind" and row.note}
     assert kept == {"blind": "Said without the database, on hook."}
 

@@ -17,7 +17,7 @@ TOOLS = ("unshare", "ip", "nft")
 PROGRAM = """
 import asyncio, json
 from monitor.providers import HttpSessions, build_provider
-from monitor.providers.settings import Limits
+from monitor.providers.base import Limits
 from monitor.domain.clock import SystemClock
 from monitor.domain import ProviderKind
 from tests.contract.loopback import Source

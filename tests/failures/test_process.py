@@ -18,7 +18,7 @@ import pytest
 
 from monitor.demo.populate import crowd
 from monitor.demo.receivers import Reply, WebhookReceiver
-from monitor.demo.threads import in_thread
+from monitor.demo.server import in_thread
 from tests.acceptance.daemon import Setting, eventually
 
 pytestmark = pytest.mark.slow

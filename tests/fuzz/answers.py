@@ -11,8 +11,8 @@ from functools import partial
 
 from monitor.domain import ProviderKind
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
-from monitor.providers import bodies, payload
-from monitor.providers.retry_after import LONGEST, SHORTEST, http_date, retry_after
+from monitor.providers import payload, transport
+from monitor.providers.rate_limit import LONGEST, SHORTEST, http_date, retry_after
 from tests.answers import bulk, corpus, generator
 from tests.answers.bulk import Tally, World
 from tests.answers.case import Scene
@@ -110,7 +110,7 @@ def _unpacked(octets: bytes) -> None:
     coding = (None, "gzip", "deflate", "identity", "br", "x-gzip")[octets[0] % 6] if octets else None
     raw, cap = octets[1:], 10_000
     try:
-        found = bodies.decode(raw, coding, cap=cap, inflation=100)
+        found = transport.decode(raw, coding, cap=cap, inflation=100)
     except ProviderPayloadInvalid:
         return
     must(len(found) <= max(min(cap, len(raw) * 100), len(raw)), len(found))

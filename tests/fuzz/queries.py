@@ -36,7 +36,7 @@ def _opened() -> Store:
 _STORE = _opened()
 atexit.register(_STORE.close)
 _CONFIG = load(Path(_FOLDER.name) / "config.toml", {"HOME": _FOLDER.name}).config
-with _STORE.write() as _conn:
+with _STORE.begin_write() as _conn:
     config_sync.align(_conn, _CONFIG, NOW)
 
 _LISTS = (
@@ -56,7 +56,7 @@ def _query(octets: bytes) -> None:
     parameters, page = _LISTS[octets[0] % len(_LISTS)] if octets else _LISTS[0]
     try:
         given = Given.read(QueryParams(octets[1:].decode("latin-1")), parameters)
-        with _STORE.read() as conn:
+        with _STORE.begin_read() as conn:
             found = page(conn, _CONFIG, given.query(conn, _CONFIG), now=NOW)
     except Refusal as refusal:
         must(refusal.status in (400, 404) and refusal.text, refusal.text)

@@ -10,8 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.config import load, urls
-from monitor.config.durations import LONGEST, format_duration, parse_duration
-from monitor.config.formatting import toml_value
+from monitor.config.formatting import LONGEST, format_duration, parse_duration, toml_value
 from monitor.config.secrets import UnusableError
 from monitor.domain.errors import ConfigError
 from monitor.notify.apprise.redaction import UrlHider

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from monitor.config.templates import TemplatePair
 from monitor.domain import Event
-from monitor.domain import text_part as provider_text
+from monitor.domain import text as provider_text
 from monitor.domain.rules import dates, platforms
 from monitor.notify.messages import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render, templates
 from monitor.notify.messages.templates import TemplateProblem
@@ -41,10 +41,10 @@ def _numbers(written: str) -> list[float]:
 
 def _names(octets: bytes) -> None:
     written = _text(octets)
-    kept = provider_text.clean(written)
+    kept = provider_text.sanitize(written)
     kept.encode()
     must(len(kept) <= provider_text.MAX_TEXT and "\n" not in kept and "\x00" not in kept, kept)
-    must(provider_text.clean(kept) == kept, kept)
+    must(provider_text.sanitize(kept) == kept, kept)
     line = clean(written)
     must(clean(line) == line, line)
     must(all(unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") for letter in line), line)

@@ -34,9 +34,9 @@ def read(folder: Path, text: str) -> Config:
 
 def changes(store: Store, folder: Path, now: datetime, new: str) -> list[tuple[str, str, str | None, str | None]]:
     """What the new text would change, once CONFIG is in force."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         applied_config.remember(conn, read(folder, CONFIG), now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         before = applied_config.recall(conn)
         assert before is not None
         return [
@@ -91,10 +91,10 @@ def test_a_policy_of_one_platform_is_told_by_its_path(store: Store, now: datetim
 
 def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> None:
     changes(store, tmp_path, now, CONFIG)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         kept = " ".join(str(row) for table in metadata.sorted_tables for row in conn.execute(select(table)))
     canary.assert_absent(kept, "the database")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         before = applied_config.recall(conn)
     assert before is not None
     digests = {path: len(digest) for path, digest in before.secrets.items()}
@@ -106,7 +106,7 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
     for name in ("a", "b"):
         with Store(f"sqlite:///{tmp_path / name}.db") as store:
             store.upgrade()
-            with store.write() as conn:
+            with store.begin_write() as conn:
                 applied_config.remember(conn, read(tmp_path, CONFIG), now)
                 kept.append(applied_config.recall(conn))
     first, second = kept
@@ -117,7 +117,7 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
 
 
 def test_how_the_last_reload_went_is_remembered(store: Store, now: datetime) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert applied_config.last_reload(conn) is None
         applied_config.note_reload(conn, now, problem="config.toml: sources[0].name is missing.")
         assert applied_config.last_reload(conn) == applied_config.LastReload(
@@ -142,14 +142,14 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
     async with running(store, clock, agency(clock), tmp_path) as cycle:
         await cycle.poll()
         assert [event for event, _, _ in cycle.words()] == ["expired"]
-        with store.write() as conn:
+        with store.begin_write() as conn:
             silences.add(conn, Silence(starts_at=clock.now() + 30 * DAY, sources=("agency",), comment="moving"), clock.now())
         text = (tmp_path / "config.toml").read_text("utf-8").replace('name = "agency"', 'name = "bureau"')
         clock.advance(DAY)
         config = read(tmp_path, text.replace("{", "{{").replace("}", "}}"))
-        with store.write() as conn:
+        with store.begin_write() as conn:
             config_sync.align(conn, config, clock.now())
-        with store.read() as conn:
+        with store.begin_read() as conn:
             assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["bureau"]
             rows = {row.public_id: row for row in connections.list_connections(conn)}
             assert set(rows) == {"bureau/linkedin-li", "bureau/threads-th"}
@@ -173,7 +173,7 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
 
 
 def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: datetime, tmp_path: Path) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         config_sync.align(conn, read(tmp_path, CONFIG), now)
         alerts.add_alerts(conn, [(make_alert(), None, None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
@@ -186,7 +186,7 @@ def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: 
 def test_a_removed_source_leaves_every_list_without_an_alert_and_keeps_its_history(
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         config_sync.align(conn, read(tmp_path, CONFIG), clock.now())
         conn.execute(text("UPDATE sources SET status = 'failing' WHERE name = 'agency'"))
         only = CONFIG[: CONFIG.index("[[sources]]")] + CONFIG[CONFIG.index('[[sources]]\nname = "studio"') :]

@@ -56,7 +56,7 @@ class Watch:
 
 
 def kept(store: Store) -> list[tuple[Event, str | None]]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return sorted((row.alert.event, row.note) for row in alerts.list_alerts(conn))
 
 
@@ -79,7 +79,7 @@ async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_
     assert f"The monitor is blind: its database has been away for 1 minute. {PROBLEM}" in blind.text
     assert "database" in blind.text
     await watch.light()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
     assert kept(store) == [(Event.MONITOR_PROBLEM, "Said without the database, on ops."), (Event.MONITOR_RECOVERED, None)]
     await watch.notifier.drain(5 * SECOND)
@@ -121,7 +121,7 @@ async def test_who_does_not_take_it_is_asked_again_each_minute_and_hears_no_end_
         await watch.dark(4 * MINUTE + SECOND)
         assert (len(receiver.received), len(down.received)) == (1, 4)
         await watch.light()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
 
 

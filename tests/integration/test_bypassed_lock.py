@@ -53,7 +53,7 @@ async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once
                         assert isinstance(done, StoreError), done
     assert len(said) > 12
     assert len(said) == len(set(said))
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert conn.scalar(select(func.count()).select_from(alerts)) == len(said)
         changes = conn.execute(select(events.c.connection_id, events.c.at, events.c.new).where(events.c.kind == "status_changed"))
         rows = changes.all()

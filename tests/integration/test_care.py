@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from monitor.domain.errors import StoreError
-from monitor.store import Store, backup, meta, migrate, outbox, retention, revisions, sqlite_file
+from monitor.store import Store, backup, maintenance, meta, migrate, outbox, revisions, sqlite_file
 from monitor.store.engines import parse_url
 from monitor.store.schema import attempts
 from tests.delivering import numbered, queue
@@ -24,7 +24,7 @@ def older(path: Path, revision: str = "0001") -> Store:
     sqlite_file.create(path)
     migrate.upgrade(parse_url(f"sqlite:///{path}"), path, to=revision)
     store = Store(f"sqlite:///{path}")
-    with store.write() as conn:
+    with store.begin_write() as conn:
         meta.set(conn, "mine", "kept")
     return store
 
@@ -43,7 +43,7 @@ def test_a_copy_is_made_before_a_migration_and_holds_what_was_there(tmp_path: Pa
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(f"sqlite:///{copy}") as before:
         assert before.current() == "0001"
-        with before.read() as conn:
+        with before.begin_read() as conn:
             assert meta.get(conn, "mine") == "kept"
 
 
@@ -87,7 +87,7 @@ def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Pat
     path = tmp_path / "monitor.db"
     with Store(f"sqlite:///{path}") as store:
         store.upgrade()
-        with store.write() as conn:
+        with store.begin_write() as conn:
             meta.set(conn, "a", "b")
         copy = backup.before_migration(path, "0001", AT)
         files = [path, path.with_name("monitor.db-wal"), path.with_name("monitor.db-shm"), copy]
@@ -116,12 +116,12 @@ def test_a_file_is_used_again_where_rows_were_deleted_and_shrinks_when_asked(tmp
     path = tmp_path / "monitor.db"
 
     def fill(store: Store) -> None:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             for number in range(2000):
                 meta.set(conn, f"key-{number}", "x" * 500)
 
     def size() -> int:
-        with Store(f"sqlite:///{path}") as store, store.read() as conn:
+        with Store(f"sqlite:///{path}") as store, store.begin_read() as conn:
             return int(conn.exec_driver_sql("PRAGMA page_count").scalar_one())
 
     with Store(f"sqlite:///{path}") as store:
@@ -129,28 +129,28 @@ def test_a_file_is_used_again_where_rows_were_deleted_and_shrinks_when_asked(tmp
         fill(store)
         full = size()
         for _ in range(3):
-            with store.write() as conn:
+            with store.begin_write() as conn:
                 conn.execute(text("DELETE FROM meta WHERE key LIKE 'key-%'"))
             fill(store)
         assert size() <= full * 1.05
-        with store.write() as conn:
+        with store.begin_write() as conn:
             conn.execute(text("DELETE FROM meta WHERE key LIKE 'key-%'"))
         store.shrink()
         assert size() < full / 3
         assert path.with_name("monitor.db-wal").stat().st_size == 0
-        with store.write() as conn:
+        with store.begin_write() as conn:
             meta.set(conn, "still", "works")
 
 
 def test_of_many_failed_attempts_the_first_and_the_last_stay_and_who_has_it_already_is_not_forgotten(store: Store) -> None:
     queue(store, numbered(1, at=AT))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for number in range(1, 61):
             claimed = outbox.claim(conn, channel="ops", owner="me", now=AT, lease=HOUR, limit=9)
             reached = ["somebody"] if number == 30 else []
             ids = [each.delivery_id for each in claimed]
             outbox.mark_failed(conn, ids, "me", AT, next_attempt_at=AT, detail="503", reached=reached)
-        gone = retention.prune(conn, AT, history=400 * DAY, polls_kept=30 * DAY)
+        gone = maintenance.prune(conn, AT, history=400 * DAY, polls_kept=30 * DAY)
         rows = conn.execute(select(attempts.c.number, attempts.c.outcome)).all()
     assert gone.attempts == 60 - 5 - 21
     assert sorted(row.number for row in rows if row.outcome == "failed") == [*range(1, 6), *range(40, 61)]

@@ -220,5 +220,5 @@ def _in_lots(moments: list[datetime], lots: int) -> list[list[datetime]]:
 
 
 def _rows(store: Store, ids: Iterable[str]) -> list[DeliveryRow]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return [row for rows in deliveries_of_many(conn, ids).values() for row in rows]

@@ -33,7 +33,7 @@ def other() -> Iterator[WebhookReceiver]:
 
 
 def about_the_monitor(store: Store) -> list[Alert]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = alerts.list_alerts(conn, event=[Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED])
     return [row.alert for row in reversed(found)]
 
@@ -77,7 +77,7 @@ async def test_a_broken_channel_that_leaves_the_configuration_takes_its_trouble_
         await until(lambda: states(store) == {"pending": 1, "sent": 2})
         await notifier.reconfigure([works])
         assert states(store) == {"sent": 2, "skipped": 1}
-        with store.read() as conn:
+        with store.begin_read() as conn:
             assert incidents.all_open(conn, source="") == []
             assert channel_states.find_state(conn, "broken").problem is None
         # Back under the same name it is a new channel, of which nobody has heard anything bad.
@@ -95,7 +95,7 @@ async def test_a_channel_that_fails_for_a_while_is_remembered_but_not_told_of(
     channels = channel(webhook.apprise_url(), "shaky"), channel(other.apprise_url(), "works")
     async with running(store, clock, *channels):
         await until(lambda: states(store, "shaky") == {"pending": 1} and len(webhook.received) == 1)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         state = channel_states.find_state(conn, "shaky")
     assert state.failing_since == NOW
     assert not state.broken
@@ -107,7 +107,7 @@ async def test_a_channel_that_fails_for_a_while_is_remembered_but_not_told_of(
         clock.advance(12 * MINUTE)
         notifier.wake()
         await until(lambda: states(store, "shaky") == {"sent": 1})
-    with store.read() as conn:
+    with store.begin_read() as conn:
         state = channel_states.find_state(conn, "shaky")
     assert (state.problem, state.failing_since, state.last_success_at) == (None, None, clock.now())
     assert about_the_monitor(store) == []
@@ -180,7 +180,7 @@ async def test_a_retry_by_hand_rearms_the_dead_on_every_channel_the_fallback_inc
     async with running(store, clock, *channels):
         await until(lambda: states(store, "last").get("dead") == 2)
     webhook.reply = other.reply = Reply()
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert outbox.retry(conn, "alert-00001", clock.now()) == 2
     async with running(store, clock, *channels) as notifier:
         clock.advance(MINUTE)
@@ -213,7 +213,7 @@ async def test_what_no_route_takes_goes_to_the_fallback(
         channel(webhook.apprise_url(), "narrow", sources=frozenset({"elsewhere"})),
         channel(other.apprise_url(), "last", fallback=True),
     ]
-    with store.write() as conn:
+    with store.begin_write() as conn:
         record(conn, [Spoken(alert=alert) for alert in numbered(1)], channels=channels, now=clock.now())
     async with running(store, clock, *channels):
         await until(lambda: states(store) == {"sent": 1})

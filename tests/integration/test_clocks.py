@@ -14,13 +14,13 @@ from monitor.config.time_windows import QuietHours
 from monitor.daemon.scheduler import Keep, Scheduler
 from monitor.demo.world import World
 from monitor.domain import DeliveryState, ProviderKind, Severity
-from monitor.domain.rules.quiet import quiet_until
+from monitor.domain.rules.recurrence import quiet_until
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.time_changes import Timekeeper
 from monitor.notify import Notifier
-from monitor.notify.reporter_init import Reporter
-from monitor.store import Store, mending, outbox
+from monitor.notify.reports import Reporter
+from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
 from monitor.views.sources import source_views
 from tests.cycle import Cycle, running
@@ -55,8 +55,8 @@ async def test_P22_P23_a_clock_that_is_wrong_for_a_while_says_nothing_and_misses
             await cycle.pass_time(timedelta(0))
         assert cycle.words() == []
         clock.advance(-by)
-        with store.write() as conn:
-            mending.after_jump(conn, clock.now(), by=-by)
+        with store.begin_write() as conn:
+            maintenance.after_jump(conn, clock.now(), by=-by)
         await cycle.poll()
         assert cycle.words() == []
         for days in (3, 4, 2, 1):
@@ -71,7 +71,7 @@ async def test_P24_how_far_the_clocks_differ_is_told_with_the_source(store: Stor
     truth = ManualClock(clock.now() - 7 * timedelta(minutes=1))
     async with running(store, clock, one_world(truth, lifetime=50 * DAY), tmp_path) as cycle:
         await cycle.poll()
-        with store.read() as conn:
+        with store.begin_read() as conn:
             (view,) = source_views(conn, cycle.config, now=clock.now())
     assert view.json()["clock_skew_seconds"] == pytest.approx(-420, abs=1)
     assert list(view.problems()) == [
@@ -91,8 +91,8 @@ async def test_P22_a_retry_that_was_planned_by_a_clock_forty_days_ahead_does_not
             await until(lambda: states(store) == {"pending": 1} and len(receiver.received) == 1)
             receiver.reply = Reply()
             clock.advance(-FORTY)
-            with store.write() as conn:
-                mending.after_jump(conn, clock.now(), by=-FORTY)
+            with store.begin_write() as conn:
+                maintenance.after_jump(conn, clock.now(), by=-FORTY)
             notifier.forget_holds()
             await until(lambda: states(store) == {"sent": 1})
 
@@ -105,8 +105,8 @@ async def test_P23_a_delivery_is_not_given_up_as_old_because_the_clock_went_ahea
             notifier.wake()
             await until(lambda: len(receiver.received) == 1 and states(store) == {"pending": 1})
             clock.advance(FORTY)
-            with store.write() as conn:
-                mending.after_jump(conn, clock.now(), by=FORTY)
+            with store.begin_write() as conn:
+                maintenance.after_jump(conn, clock.now(), by=FORTY)
             notifier.forget_holds()
             await until(lambda: len(receiver.received) == 2)
             await until(lambda: states(store) == {"pending": 1})
@@ -119,8 +119,8 @@ async def test_P23_a_delivery_is_not_given_up_as_old_because_the_clock_went_ahea
 def test_what_an_earlier_life_dated_ahead_is_taken_to_be_of_now(store: Store, clock: ManualClock) -> None:
     """The daemon was killed while its clock was wrong, and starts with the right one."""
     queue(store, numbered(2, at=clock.now() + FORTY))
-    with store.write() as conn:
-        mending.not_ahead(conn, clock.now())
+    with store.begin_write() as conn:
+        maintenance.not_ahead(conn, clock.now())
         rows = conn.execute(select(deliveries.c.created_at, deliveries.c.next_attempt_at)).all()
         assert set(rows) == {(clock.now(), clock.now())}
         assert len(outbox.claim(conn, channel="ops", owner="x", now=clock.now(), lease=HOUR, limit=9)) == 2
@@ -137,8 +137,8 @@ async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock:
         await cycle.poll()
         assert cycle.words()[-1][0] == "expired"
         clock.advance(-FORTY)
-        with store.write() as conn:
-            mending.after_jump(conn, clock.now(), by=-FORTY)
+        with store.begin_write() as conn:
+            maintenance.after_jump(conn, clock.now(), by=-FORTY)
             assert conn.scalar(select(func.count()).where(incidents.c.said_at > clock.now())) == 0
             assert conn.scalar(select(func.count()).where(connections.c.since > clock.now())) == 0
             conn.execute(deliveries.update().values(state=DeliveryState.SENT, sent_at=clock.now(), next_attempt_at=None))
@@ -170,7 +170,7 @@ async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     def kept() -> int:
-        with store.read() as conn:
+        with store.begin_read() as conn:
             return conn.scalar(select(func.count()).select_from(polls)) or 0
 
     truth = ManualClock(clock.now())

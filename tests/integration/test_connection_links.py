@@ -76,7 +76,7 @@ async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncItera
 
 
 def everything_stored(store: Store) -> str:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return "\n".join(repr(tuple(row)) for table in metadata.sorted_tables for row in conn.execute(select(table)))
 
 
@@ -89,7 +89,7 @@ async def test_an_alert_carries_the_page_and_nothing_else_does(agency: Agency) -
     assert f"Connection page: {PAGE}" in text
     assert "It is good until Mon 8 Jun 2026 12:00 UTC" in text
     assert DASHBOARD not in text
-    with agency.cycle.store.read() as conn:
+    with agency.cycle.store.begin_read() as conn:
         (view,) = alert_views(conn, agency.cycle.config)
         explained = explain(conn, agency.cycle.config, view.alert.id, now=agency.cycle.clock.now())
     assert explained is not None

@@ -230,7 +230,7 @@ async def test_alerts_are_queued_for_the_channels_that_take_them_in_the_same_tra
     extra = CHANNEL + 'sources = ["agency"]\n'
     async with running(store, clock, world, tmp_path, extra=extra) as cycle:
         await cycle.poll()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         notes = {row.alert.source: row.note for row in alerts.list_alerts(conn)}
         assert outbox.pending_counts(conn) == {"ops": 1}
     assert notes["agency"] is None

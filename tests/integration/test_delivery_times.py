@@ -30,7 +30,7 @@ def webhook() -> Iterator[WebhookReceiver]:
 def escalate(store: Store, **over: Any) -> str:
     """An open incident with an escalation due after two hours; the incident's id."""
     said = Said(status=Status.EXPIRED, at=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incident = incidents.open_incident(conn, source="", connection_id=None, said=said, now=NOW, subject="one")
         alert = make_alert(incident=incident, **over)
         alerts.add_alerts(conn, [(alert, None, None)])
@@ -70,20 +70,20 @@ async def test_an_acknowledged_escalation_is_skipped(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, ack: Ack, state: str
 ) -> None:
     incident = escalate(store)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incidents.acknowledge(conn, incident, ack)
     clock.advance(AFTER)
     async with running(store, clock, boss(webhook)):
         await until(lambda: states(store) == {state: 1})
     assert len(webhook.received) == (state == "sent")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         (row,) = outbox.deliveries_of(conn, "alert-1")
     assert state == "sent" or "acknowledged" in (row.last_error or "")
 
 
 async def test_an_escalation_of_what_is_over_is_skipped(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
     incident = escalate(store)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incidents.close(conn, incident, NOW + HOUR)
     clock.advance(AFTER)
     async with running(store, clock, boss(webhook)):

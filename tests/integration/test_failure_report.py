@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli.service import failure_message
+from monitor.cli.systemd import failure_message
 from monitor.config import ChannelConfig
 from monitor.daemon import crash_report
 from monitor.domain import Event
@@ -44,7 +44,7 @@ async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is
     assert len(receiver.received) == 1
     assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == {"ops"}
     assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == frozenset()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         events = [row.alert.event for row in alerts.list_alerts(conn)]
     assert sorted(events) == [Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED]
 
@@ -57,7 +57,7 @@ async def test_where_a_daemon_runs_again_already_it_delivers(
     assert reported.news
     assert "holds" in (reported.daemon or "")
     assert receiver.received == []
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
 
 
@@ -73,7 +73,7 @@ async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database
     """The clock stands still, so nothing is tried a second time here."""
     reported = await report(database_url, [channel("json://127.0.0.1:9/")], clock, within=timedelta(seconds=3))
     assert (reported.news, reported.undelivered) == (True, 1)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
 
 

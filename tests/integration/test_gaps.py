@@ -12,8 +12,7 @@ from monitor.demo.world import World
 from monitor.domain import HistoryKind, ProviderKind
 from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
 from monitor.store import Store, connections
-from monitor.views.gaps import gaps_of
-from monitor.views.history import EventView, event_views
+from monitor.views.history import EventView, event_views, gaps_of
 from tests.cycle import Cycle, running
 from tests.fakes import ManualClock
 from tests.serving import serving
@@ -54,7 +53,7 @@ def test_a_source_that_was_never_read_has_none() -> None:
 
 
 def events_of(cycle: Cycle, name: str, **lasting: object) -> list[EventView]:
-    with cycle.store.read() as conn:
+    with cycle.store.begin_read() as conn:
         (row,) = (row for row in connections.list_connections(conn) if row.state.snapshot.external_id == name)
         return event_views(conn, row, **lasting)  # type: ignore[arg-type]  # as given
 
@@ -81,7 +80,7 @@ async def test_a_night_without_the_monitor_is_one_entry_in_the_history_of_each_c
         assert (last.entry.kind, last.entry.old, last.entry.reason) == (HistoryKind.GAP, "2026-03-10T12:15:00Z", "not_polled")
         assert last.entry.message.startswith("Not observed for 9 hours: no poll was made")  # type: ignore[union-attr]  # it has one
         assert HistoryKind.GAP not in [event.entry.kind for event in events_of(cycle, "threads-th")], "it was not there yet"
-        with store.read() as conn:
+        with store.begin_read() as conn:
             found = gaps_of(conn, "agency", now=clock.now(), poll_every=QUARTER)
             assert found == [Gap(began_at=stopped, ended_at=stopped + 9 * HOUR, reason=NOT_POLLED)]
             assert gaps_of(conn, "agency", now=clock.now(), poll_every=QUARTER, since=clock.now() - MINUTE) == []

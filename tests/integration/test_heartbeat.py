@@ -13,8 +13,7 @@ import pytest
 import structlog.testing
 
 from monitor.config import Config, HeartbeatConfig, Secret, load
-from monitor.daemon.health_reporting import Vitals
-from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.health_reporting import Heartbeat, Vitals
 from monitor.domain import ProviderKind
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
@@ -179,7 +178,7 @@ async def test_P09_the_watchdog_is_fed_while_there_is_progress_and_starves_witho
 async def test_ready_and_a_refused_reload_are_told_with_a_line_for_people(
     store: Store, clock: ManualClock, sessions: HttpSessions, listener: socket.socket, tmp_path: Path
 ) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1")], clock.now())
         row = sources.find_source(conn, "agency")
         assert row is not None

@@ -27,7 +27,7 @@ WITHOUT_TABLES: set[str] = set()
 
 
 def tables(store: Store) -> set[str]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return set(inspect(conn).get_table_names())
 
 
@@ -37,13 +37,13 @@ def differences(conn: Connection) -> list[Any]:
 
 
 def test_migrated_schema_is_the_schema_of_the_code(empty_database: str) -> None:
-    with open_store(empty_database) as store, store.write() as conn:
+    with open_store(empty_database) as store, store.begin_write() as conn:
         assert differences(conn) == []
 
 
 def test_partial_indexes_are_the_same_in_the_database_and_in_the_code(empty_database: str) -> None:
     """Alembic's comparison does not look at an index's condition, which our uniqueness rests on."""
-    with open_store(empty_database) as store, store.read() as conn:
+    with open_store(empty_database) as store, store.begin_read() as conn:
         found = {}
         for table in metadata.tables:
             for index in inspect(conn).get_indexes(table):
@@ -95,7 +95,7 @@ def test_database_without_tables_is_told_what_to_do(empty_database: str) -> None
 
 
 def test_P29_newer_schema_is_refused_in_words(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     sentence = (
         f"The database is at revision 0999, which this version does not know (it knows up to {revisions.HEAD}): "
@@ -109,7 +109,7 @@ def test_P29_newer_schema_is_refused_in_words(store: Store) -> None:
 
 def test_P29_newer_schema_is_refused_also_when_it_became_newer_while_we_waited(store: Store) -> None:
     """Two versions start at once: the older one sees the newer revision only after it has the migration's lock."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     with pytest.raises(SchemaOutOfDate, match="revision 0999"):
         migrate.upgrade(store.url, store.path)
@@ -119,7 +119,7 @@ def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(store: Store) -> No
     migrate.downgrade(store.url, store.path, to="base")
     assert tables(store) <= {"alembic_version"}
     assert store.upgrade() is True
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert differences(conn) == []
 
 
@@ -142,7 +142,7 @@ def test_P28_migration_that_fails_half_way_never_happened(empty_database: str, m
         assert tables(store) == WITHOUT_TABLES
         assert store.current() is None
         assert store.upgrade() is True
-        with store.write() as conn:
+        with store.begin_write() as conn:
             assert differences(conn) == []
 
 
@@ -171,7 +171,7 @@ def test_P28_migration_killed_half_way_runs_again_cleanly(empty_database: str) -
         assert store.current() is None
         assert tables(store) == WITHOUT_TABLES
         assert store.upgrade() is True
-        with store.write() as conn:
+        with store.begin_write() as conn:
             assert differences(conn) == []
 
 

@@ -51,7 +51,7 @@ async def exported(store: Store, config: Config, clock: ManualClock, now: dateti
 
 def fill(store: Store, now: datetime) -> None:
     ids = make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(), ids[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
         channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)

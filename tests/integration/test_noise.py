@@ -46,7 +46,7 @@ def said(cycle: Cycle) -> list[tuple[str, str]]:
 
 def incident_of(cycle: Cycle) -> incidents.Incident:
     """The only open incident."""
-    with cycle.store.read() as conn:
+    with cycle.store.begin_read() as conn:
         (found,) = incidents.all_open(conn)
     return found
 
@@ -57,7 +57,7 @@ def acknowledge(cycle: Cycle, *, until: timedelta | None = None) -> None:
     assert incident.said is not None
     now = cycle.clock.now()
     ack = Ack(status=incident.said.status, stage=incident.said.stage, at=now, until=None if until is None else now + until)
-    with cycle.store.write() as conn:
+    with cycle.store.begin_write() as conn:
         incidents.acknowledge(conn, incident.id, ack)
 
 
@@ -65,7 +65,7 @@ def silence(cycle: Cycle, *, lasting: timedelta, **matchers: tuple[str, ...]) ->
     """Silence from now on."""
     now = cycle.clock.now()
     wanted = Silence(id=0, comment="maintenance", starts_at=now, ends_at=now + lasting, **matchers)  # type: ignore[arg-type]  # by name
-    with cycle.store.write() as conn:
+    with cycle.store.begin_write() as conn:
         number = silences.add(conn, wanted, now)
         incidents.look_at_all(conn, now)
     return number
@@ -198,7 +198,7 @@ async def test_a_silence_that_is_removed_lets_it_speak_at_once(agency: Cycle) ->
     number = silence(agency, lasting=DAY, sources=("agency",))
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
-    with agency.store.write() as conn:
+    with agency.store.begin_write() as conn:
         silences.remove(conn, number, agency.clock.now())
         incidents.look_at_all(conn, agency.clock.now())
     await agency.pass_time(timedelta(0))
@@ -217,7 +217,7 @@ async def test_A10_a_flapping_connection_speaks_at_most_once_an_hour_and_says_th
     await agency.pass_time(2 * HOUR)
     assert agency.statuses()["agency/mastodon-0"] == "valid"
     await agency.pass_time(DAY)
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         assert incidents.all_open(conn) == []
 
 
@@ -294,7 +294,7 @@ async def three(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterat
         world.connect(name, "mastodon", account=name, username=name, display_name=name)
     quick = dict.fromkeys(world.sources, "requests_per_minute = 6000")
     async with running(store, clock, world, tmp_path, per_source=quick) as cycle:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             for row in sources.all_sources(conn):
                 sources.save_source(conn, replace(row, host=f"{row.name}.example"))
         await cycle.poll()
@@ -362,7 +362,7 @@ async def test_an_open_incident_survives_its_silence_by_status(agency: Cycle) ->
     assert incident_of(agency).said is None
     agency.world.renew("agency", "mastodon-0")
     await agency.poll(after=POLL)
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         assert incidents.all_open(conn) == []
     await agency.pass_time(DAY)
     assert said(agency) == []
@@ -382,7 +382,7 @@ async def test_recoveries_go_only_where_the_problem_went(store: Store, clock: Ma
         await cycle.poll(after=POLL)
         world.renew("agency", "mastodon-0")
         await cycle.poll(after=POLL)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         rows = {row.alert.event.value: outbox.deliveries_of(conn, row.alert.id) for row in alerts.list_alerts(conn)}
     assert sorted((each.channel, each.state.value) for each in rows["expired"]) == [("boss", "skipped"), ("ops", "pending")]
     assert [each.channel for each in rows["recovered"]] == ["ops"]

@@ -251,7 +251,7 @@ async def test_what_was_not_under_way_when_another_message_was_cut_off_is_no_rep
     queue(store, numbered(400))
     async with running(store, clock, channel(webhook.apprise_url())) as notifier:
         await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 400})
-    with store.read() as conn:
+    with store.begin_read() as conn:
         doubtful = [row for each in numbered(400) for row in outbox.deliveries_of(conn, each.id) if row.uncertain]
     assert sorted(f"linkedin-{row.alert_id[-5:]}" for row in doubtful) == sorted(named(webhook.received))
 
@@ -359,7 +359,7 @@ async def test_what_waits_for_a_channel_that_is_no_longer_configured_ends_with_a
     assert len(webhook.received) == 1, "what another channel has is not said there twice"
     warned = [entry for entry in logs if entry["event"] == "notifier.channel_not_configured"]
     assert [(entry["channel"], entry["ended"], entry["handed_to"]) for entry in warned] == [("gone", 2, [])]
-    with store.read() as conn:
+    with store.begin_read() as conn:
         row = next(each for each in outbox.deliveries_of(conn, "alert-00001") if each.channel == "gone")
     assert (row.state, row.last_error) == ("skipped", "Not sent: the channel gone is no longer configured.")
 

@@ -17,8 +17,8 @@ from monitor.demo.world import World
 from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus, ProviderKind
 from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
 from monitor.domain.rules.schedule import LEAD
-from monitor.engine.asking import Lane
-from monitor.engine.prober_init import Prober
+from monitor.engine.probe_runner import Lane
+from monitor.engine.prober import Prober
 from monitor.store import Store, probes
 from monitor.store.probes import Target
 from monitor.store.schema import connections
@@ -84,7 +84,7 @@ async def probe_due(cycle: Cycle, platform: Platform, **over: Any) -> int:
 
 
 def table(cycle: Cycle) -> list[Any]:
-    with cycle.store.read() as conn:
+    with cycle.store.begin_read() as conn:
         return list(conn.execute(select(connections).order_by(connections.c.id)))
 
 
@@ -169,7 +169,7 @@ async def test_news_does_not_wait_for_the_slowest_of_its_batch(crowd: Cycle) -> 
     slowest.set()
     await probing
     assert [row.external_id for row in table(crowd) if row.probe_refusals] == first[:1]
-    with crowd.store.read() as conn:
+    with crowd.store.begin_read() as conn:
         counted = {row.finding: row.count for row in probes.rollups(conn, since=crowd.clock.now() - timedelta(hours=1))}
     assert counted == {"expired": 1, "ok": CROWD - 1}
 

@@ -59,7 +59,7 @@ async def test_A07_only_the_recipient_who_refused_is_tried_again_also_after_a_re
 
 
 def outcomes_of(store: Store, alert_id: str) -> list[tuple[str | None, str | None]]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         (row,) = outbox.deliveries_of(conn, alert_id)
     return [(attempt.outcome, attempt.detail) for attempt in row.attempts]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, load
-from monitor.daemon.app import Daemon, check_once
+from monitor.daemon.app import Daemon
+from monitor.daemon.oneshot import check_once
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
@@ -62,7 +63,7 @@ def reload(cycle: Cycle, folder: Path, text: str) -> None:
     path = folder / "config.toml"
     path.write_text(text, encoding="utf-8")
     cycle.config = load(path, {"HOME": str(folder)}).config
-    with cycle.store.write() as conn:
+    with cycle.store.begin_write() as conn:
         config_sync.align(conn, cycle.config, cycle.clock.now())
     works = list(cycle.work.values())
     cycle.work = {source.name: replace(work, source=source) for source, work in zip(cycle.config.sources, works, strict=False)}
@@ -76,14 +77,14 @@ def said(cycle: Cycle) -> list[tuple[str, str]]:
 
 
 def open_subjects(cycle: Cycle) -> list[str]:
-    with cycle.store.read() as conn:
+    with cycle.store.begin_read() as conn:
         return [incident.subject for incident in incidents.all_open(conn)]
 
 
 def silence(cycle: Cycle, **matchers: object) -> None:
     """Silence from now on, without an end."""
     now = cycle.clock.now()
-    with cycle.store.write() as conn:
+    with cycle.store.begin_write() as conn:
         wanted = Silence(comment="moving", starts_at=now, **matchers)  # type: ignore[arg-type]  # by name
         acknowledgements.add_silence(conn, wanted, now=now, by="a test")
 
@@ -204,7 +205,7 @@ async def test_probes_of_check_alone_are_believed_from_one_check_to_the_next(dat
 
 def stored(database_url: str) -> list[str]:
     """The events of all alerts, the oldest first."""
-    with Store(database_url) as store, store.read() as conn:
+    with Store(database_url) as store, store.begin_read() as conn:
         return [row.alert.event.value for row in sorted(alerts.list_alerts(conn), key=lambda row: row.alert.at)]
 
 
@@ -215,7 +216,7 @@ async def test_an_outage_ends_with_probing_and_its_end_is_said(
     await refuse(agency, CROWD)
     assert said(agency) == [("source_failing", "platform_outage")]
     reload(agency, tmp_path, config_text(agency.world, agency.server, extra=CHANNEL + top, per_source=per_source))
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         end = max((row.alert for row in alerts.list_alerts(conn)), key=lambda alert: alert.id)
     assert (end.event.value, end.reason) == ("source_recovered", "platform_outage")
     assert end.message == "Probing is off: whether mastodon connections are refused is not looked at any more."
@@ -255,7 +256,7 @@ async def test_a_list_of_a_source_that_left_meanwhile_says_nothing(store: Store,
         report = await work.provider.poll()
         _, _, other = config_text(world, cycle.server).split("[[sources]]")
         reload(cycle, tmp_path, f"{CHANNEL}[[sources]]{other}")
-        with store.write() as conn:
+        with store.begin_write() as conn:
             now = clock.now()
             poll = Poll(report=report, started_at=now, now=now)
             recorded = record_poll(conn, work.source, poll, channels=cycle.config.channels)
@@ -278,7 +279,7 @@ class Live:
         return self.world.sources["agency"].calls["list"]
 
     def status(self) -> str | None:
-        with self.store.read() as conn:
+        with self.store.begin_read() as conn:
             statuses = [row.state.verdict.status.value for row in connections.list_connections(conn)]
         return statuses[0] if statuses else None
 

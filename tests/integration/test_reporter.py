@@ -13,7 +13,7 @@ import pytest
 from monitor.config import ChannelConfig, Secret, SourceConfig
 from monitor.config.time_windows import WeeklyTime
 from monitor.domain import Event, Policy, ProviderKind, Status, Verdict
-from monitor.notify.reporter_init import Reporter
+from monitor.notify.reports import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
 from monitor.store.connections import NewConnection
 from tests.delivering import HOUR, SECOND, channel, running, states, until
@@ -56,7 +56,7 @@ def reporter(store: Store, clock: ManualClock, *channels: ChannelConfig, timezon
 
 
 def said(store: Store, event: Event) -> list[str]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return [row.alert.message for row in reversed(alerts.list_alerts(conn, event=event))]
 
 
@@ -67,7 +67,7 @@ def fill(store: Store) -> None:
         verdict = Verdict(status=Status.EXPIRED, reason="stated", message="Expired.", since=NOW - DAY)
         made.append(make_state(external_id=f"tiktok-{number}", platform="tiktok", display_name="Evil @everyone", verdict=verdict))
     made.append(make_state(external_id="linkedin-99"))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "api")], NOW)
         rows = [NewConnection(state=state, fingerprint="", next_probe_at=None) for state in made]
         connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
@@ -108,7 +108,7 @@ async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
     clock.advance(30 * DAY)  # four more are missed: one says enough
     assert await reporter(store, clock, ops).run_due() == {"ops"}
     assert await reporter(store, clock, ops).run_due() == set()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         planned = channel_states.find_state(conn, "ops").next_drill_at
     assert planned == NOW + 12 * HOUR + 6 * WEEK, "the grid stays where it was"
 
@@ -116,10 +116,10 @@ async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
 async def test_a_shorter_interval_counts_at_once_and_off_forgets_the_plan(store: Store, clock: ManualClock) -> None:
     await reporter(store, clock, channel("json://127.0.0.1", drill_every=WEEK)).run_due()
     await reporter(store, clock, channel("json://127.0.0.1", drill_every=DAY)).run_due()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert channel_states.find_state(conn, "ops").next_drill_at == NOW + DAY
     await reporter(store, clock, channel("json://127.0.0.1", drill_every=None)).run_due()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert channel_states.find_state(conn, "ops").next_drill_at is None
 
 

@@ -15,10 +15,10 @@ from monitor.daemon.scheduler import Keep, Scheduler, Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
 from monitor.engine.poller import Poller
-from monitor.engine.prober_init import Prober
+from monitor.engine.prober import Prober
 from monitor.engine.time_changes import Timekeeper
 from monitor.notify import Notifier
-from monitor.notify.reporter_init import Reporter
+from monitor.notify.reports import Reporter
 from monitor.store import Store
 from tests.cycle import Cycle, running
 from tests.delivering import until

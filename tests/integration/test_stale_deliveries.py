@@ -58,25 +58,25 @@ class Story:
         return [each for each in self.hook.received if each.path == path]
 
     def row(self) -> ConnectionRow:
-        with self.cycle.store.read() as conn:
+        with self.cycle.store.begin_read() as conn:
             (row,) = connections.list_connections(conn)
         return row
 
     def acknowledge(self, *, until: timedelta | None = None) -> None:
         now, row = self.cycle.clock.now(), self.row()
-        with self.cycle.store.write() as conn:
+        with self.cycle.store.begin_write() as conn:
             acknowledgements.acknowledge(conn, row, now=now, until=None if until is None else now + until, comment="", by="ann")
 
     def take_back(self) -> None:
         row = self.row()
-        with self.cycle.store.write() as conn:
+        with self.cycle.store.begin_write() as conn:
             acknowledgements.take_back(conn, row, now=self.cycle.clock.now(), by="ann")
 
     def silence(self, lasting: timedelta | None, *, connection: str = "agency/*") -> int:
         now = self.cycle.clock.now()
         ends = None if lasting is None else now + lasting
         wanted = Silence(connections=(connection,), comment="moving", starts_at=now, ends_at=ends)
-        with self.cycle.store.write() as conn:
+        with self.cycle.store.begin_write() as conn:
             return acknowledgements.add_silence(conn, wanted, now=now, by="ann")
 
     def reasons(self, channel: str) -> list[tuple[str, str, str | None]]:
@@ -84,7 +84,7 @@ class Story:
         query = select(alerts.c.event, deliveries.c.state, deliveries.c.last_error).join(
             alerts, alerts.c.id == deliveries.c.alert_id
         )
-        with self.cycle.store.read() as conn:
+        with self.cycle.store.begin_read() as conn:
             rows = conn.execute(query.where(deliveries.c.channel == channel).order_by(deliveries.c.id))
             return [(event, state, why) for event, state, why in rows]
 
@@ -241,7 +241,7 @@ async def test_a_silence_that_is_removed_lets_the_escalation_go_out(story: Story
     await story.deliver(after=3 * HOUR)
     for number in (first, second):
         assert story.got("/boss") == [], "the other silence still covers it"
-        with story.cycle.store.write() as conn:
+        with story.cycle.store.begin_write() as conn:
             acknowledgements.remove_silence(conn, number, now=story.cycle.clock.now(), by="ann")
         await story.deliver(after=SECOND)
     assert story.got("/boss") == ["expired"]
@@ -287,13 +287,13 @@ async def test_who_was_being_told_in_vain_while_it_ended_is_not_told_of_the_end(
     await story.becomes("expired")
     story.cycle.clock.advance(HOUR + MINUTE)
     now = story.cycle.clock.now()
-    with story.cycle.store.write() as conn:
+    with story.cycle.store.begin_write() as conn:
         claimed = outbox.claim(conn, channel="chief", owner="held", now=now, lease=10 * MINUTE, limit=10)
     story.cycle.world.renew("agency", "mastodon-0")
     story.cycle.world.state_word("agency", "mastodon-0", "valid")
     await story.cycle.poll(after=MINUTE)
     now = story.cycle.clock.now()
-    with story.cycle.store.write() as conn:
+    with story.cycle.store.begin_write() as conn:
         outbox.mark_failed(
             conn, [each.delivery_id for each in claimed], "held", now, next_attempt_at=now, detail="503 Service Unavailable"
         )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from monitor.domain import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
 from monitor.domain.errors import StoreError
 from monitor.domain.records import replace
-from monitor.store import Store, alerts, connections, history, incidents, outbox, polls, probes, retention
+from monitor.store import Store, alerts, connections, history, incidents, maintenance, outbox, polls, probes
 from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 @pytest.fixture(autouse=True)
 def key(store: Store) -> int:
     """A connection of the source agency."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test")], NOW)
         return connect(conn, "linkedin-123")
 
@@ -43,7 +43,7 @@ def entry(days: int, kind: HistoryKind = HistoryKind.STATUS_CHANGED, **over: Any
 def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
     first = entry(0, HistoryKind.APPEARED)
     second = entry(1, old="valid", new="expired", reason="stated", message="It ran out.")
-    with store.write() as conn:
+    with store.begin_write() as conn:
         history.append(conn, "agency", key, [second])
         history.append(conn, "agency", key, [first, replace(first, kind=HistoryKind.RENAMED)])
         history.append(conn, "agency", None, [entry(2)])
@@ -60,7 +60,7 @@ def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
 def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
     said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
     later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         opened = incidents.open_incident(conn, source="agency", connection_id=key, said=said, now=NOW)
         assert incidents.find_open(conn, [key, 999]) == {
             key: incidents.Incident(id=opened, source="agency", connection_id=key, opened_at=NOW, said=said)
@@ -71,7 +71,7 @@ def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
 
 
 def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         first = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
         incidents.close(conn, first, NOW + DAY)
         incidents.close(conn, first, NOW + 2 * DAY)
@@ -86,19 +86,19 @@ def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: St
 def test_connection_has_one_open_incident_at_most(store: Store, key: int) -> None:
     """The database itself refuses a second one, should two daemons ever run."""
     rows = [NewIncident(source="agency", connection_id=key, said=make_said())] * 2
-    with pytest.raises(StoreError), store.write() as conn:
+    with pytest.raises(StoreError), store.begin_write() as conn:
         incidents.open_incidents(conn, rows, NOW)
 
 
 def test_source_has_one_open_incident_at_most_beside_those_of_its_connections(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
         assert incidents.find_open_source(conn, "agency") is None
         opened = incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
         found = incidents.find_open_source(conn, "agency")
         assert found is not None
         assert found.id == opened
-    with pytest.raises(StoreError), store.write() as conn:
+    with pytest.raises(StoreError), store.begin_write() as conn:
         incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
 
 
@@ -107,7 +107,7 @@ def put(conn: Connection, *given: Alert, key: int | None = None, note: str | Non
 
 
 def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         put(conn, make_alert(id="a1"), key=key, note="No channel takes it.")
         put(conn, make_alert(id="a2", at=NOW + DAY, event=Event.RECOVERED, platform="tiktok", source="studio"))
         put(conn)
@@ -126,7 +126,7 @@ def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> 
 
 
 def test_alert_is_found_by_the_beginning_of_its_id(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         put(conn, make_alert(id="abc1"), make_alert(id="abc2"), make_alert(id="ab"), make_alert(id="a%"))
 
         def found(text: str) -> str | None:
@@ -198,25 +198,25 @@ def fill(conn: Connection, key: int, *, sent: bool, closed: bool) -> None:
 
 
 def test_prune_forgets_what_is_old_and_over(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         fill(conn, key, sent=True, closed=True)
         history.append(conn, "agency", key, [entry(100)])
         polls.record_poll(conn, source="agency", at=NOW, duration_ms=1, outcome=PollOutcome.OK)
         probes.add_rollup(conn, "agency", NOW, "ok", count=1, total_ms=1)
-        gone = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
-        assert gone == retention.Pruned(events=1, alerts=1, incidents=1, connections=0, polls=1, rollups=1)
+        gone = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
+        assert gone == maintenance.Pruned(events=1, alerts=1, incidents=1, connections=0, polls=1, rollups=1)
         assert history.history_of(conn, key) == [entry(100)]
         assert connections.get_connection(conn, key) is not None
-        nothing = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
-        assert nothing == retention.Pruned(events=0, alerts=0, incidents=0, connections=0, polls=0, rollups=0)
+        nothing = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
+        assert nothing == maintenance.Pruned(events=0, alerts=0, incidents=0, connections=0, polls=0, rollups=0)
 
 
 def test_prune_keeps_open_incidents_and_unsent_deliveries(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         other = connect(conn, "linkedin-456")
         fill(conn, key, sent=True, closed=False)
         fill(conn, other, sent=False, closed=True)
-        gone = retention.prune(conn, NOW + 1000 * DAY, history=DAY, polls_kept=DAY)
+        gone = maintenance.prune(conn, NOW + 1000 * DAY, history=DAY, polls_kept=DAY)
         assert (gone.alerts, gone.incidents) == (0, 0)
         assert incidents.find_open(conn, [key]).keys() == {key}
         assert outbox.pending_counts(conn) == {"ops": 1}
@@ -224,19 +224,19 @@ def test_prune_keeps_open_incidents_and_unsent_deliveries(store: Store, key: int
 
 
 def test_prune_takes_a_retired_connection_with_the_last_of_its_history(store: Store, key: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         fill(conn, key, sent=True, closed=True)
         connections.retire(conn, key, NOW)
         history.append(conn, "agency", key, [entry(50, HistoryKind.RETIRED)])
-        kept = retention.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=DAY)
+        kept = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=DAY)
         assert kept.connections == 0
-        gone = retention.prune(conn, NOW + 200 * DAY, history=90 * DAY, polls_kept=DAY)
+        gone = maintenance.prune(conn, NOW + 200 * DAY, history=90 * DAY, polls_kept=DAY)
         assert gone.connections == 1
         assert connections.get_connection(conn, key) is None
 
 
 def test_early_instants_are_as_good_as_any(store: Store, key: int) -> None:
     """Providers state nonsense dates; they must not cost the transaction."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         history.append(conn, "agency", key, [HistoryEntry(kind=HistoryKind.RENEWED, at=datetime(1, 1, 2, tzinfo=UTC))])
         assert history.history_of(conn, key)[0].at == datetime(1, 1, 2, tzinfo=UTC)

@@ -15,24 +15,24 @@ from tests.factories import NOW
 
 
 def test_an_unknown_channel_has_an_empty_state(store: Store) -> None:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert channel_states.find_state(conn, "ops") == ChannelState(name="ops")
         assert channel_states.all_states(conn) == {}
 
 
 def test_a_failure_keeps_its_beginning_and_broken_stays_until_it_works(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert channel_states.note_failure(conn, "ops", NOW, problem="gone", broken=True) == ChannelState(name="ops")
         channel_states.note_failure(conn, "ops", NOW + HOUR, problem="slow", broken=False)
         state = channel_states.find_state(conn, "ops")
         assert (state.problem, state.failing_since, state.broken) == ("slow", NOW, True)
         assert channel_states.note_success(conn, "ops", NOW + 2 * HOUR) == state
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert channel_states.all_states(conn) == {"ops": ChannelState(name="ops", last_success_at=NOW + 2 * HOUR)}
 
 
 def test_plans_stand_beside_health(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         channel_states.plan_drill(conn, "ops", NOW + HOUR)
         channel_states.plan_report(conn, "mail", NOW + MINUTE)
         channel_states.note_success(conn, "ops", NOW)
@@ -46,7 +46,7 @@ def test_plans_stand_beside_health(store: Store) -> None:
 def test_bringing_forward_leaves_escalations_that_were_never_tried(store: Store) -> None:
     queue(store, numbered(1), wait=MINUTE)
     queue(store, numbered(1, first=2), wait=MINUTE, escalation=True)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert pending.bring_forward(conn, channel="ops", now=NOW, until=NOW + HOUR) == 1
 
 
@@ -55,7 +55,7 @@ def test_putting_off_moves_only_what_is_due_and_of_that_severity(store: Store) -
     queue(store, numbered(1, first=3))
     queue(store, numbered(1, first=4, severity=Severity.WARNING), wait=MINUTE)
     end = NOW + 8 * HOUR
-    with store.write() as conn:
+    with store.begin_write() as conn:
         ends = pending.put_off(
             conn, channel="ops", now=NOW, quiet_until=lambda severity: None if severity is Severity.CRITICAL else end
         )
@@ -66,7 +66,7 @@ def test_putting_off_moves_only_what_is_due_and_of_that_severity(store: Store) -
 
 def test_a_fallback_owes_what_is_dead_everywhere_and_never_twice(store: Store) -> None:
     queue(store, numbered(3), "ops", "mail")
-    with store.write() as conn:
+    with store.begin_write() as conn:
         lost = {"state": DeliveryState.DEAD, "next_attempt_at": None}
         conn.execute(deliveries.update().where(deliveries.c.channel == "ops").values(lost))
         conn.execute(deliveries.update().where(deliveries.c.alert_id == "alert-00001").values(lost))
@@ -81,7 +81,7 @@ def test_recipients_that_have_a_delivery_are_remembered_once_each(store: Store) 
     queue(store, numbered(1))
     lease = timedelta(minutes=10)
     reached: list[frozenset[str]] = []
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for number, keys in enumerate(([], ["a"], ["a", "b"], ["b"])):
             now = NOW + number * HOUR
             (claimed,) = outbox.claim(conn, channel="ops", owner="me", now=now, lease=lease, limit=10)
@@ -99,7 +99,7 @@ def test_recipients_that_have_a_delivery_are_remembered_once_each(store: Store) 
 def test_the_picture_of_an_alert_survives_the_store(store: Store) -> None:
     (alert,) = numbered(1, chart="<svg/>", message="one\ntwo")
     queue(store, [alert])
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = alerts.find_alert(conn, alert.id)
     assert found is not None
     assert found.alert == alert

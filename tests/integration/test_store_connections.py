@@ -26,7 +26,7 @@ from monitor.domain import (
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
-from monitor.store import Store, connection_queries, connections, list_state, probes, scopes
+from monitor.store import Store, connection_queries, connections, list_state, probes, sources
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
@@ -104,7 +104,7 @@ STATES = st.builds(
 
 @pytest.fixture(autouse=True)
 def _sources(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         kinds = [("agency", ProviderKind.POSTPOST, "a.test"), ("studio", ProviderKind.POSTBREEZE, "b.test")]
         sync_sources(conn, kinds, NOW)
 
@@ -112,12 +112,12 @@ def _sources(store: Store) -> None:
 def add(store: Store, *states: ConnectionState, source: str = "agency", now: datetime = NOW, **over: Any) -> list[int]:
     kind = ProviderKind.POSTPOST if source == "agency" else ProviderKind.POSTBREEZE
     rows = [NewConnection(state=state, fingerprint=f"mark-{state.snapshot.external_id}", **over) for state in states]
-    with store.write() as conn:
+    with store.begin_write() as conn:
         return connections.insert(conn, source=source, provider=kind, rows=rows, now=now)
 
 
 def loaded(store: Store, *ids: int) -> dict[int, ConnectionState]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return connections.load(conn, ids)
 
 
@@ -125,12 +125,12 @@ def loaded(store: Store, *ids: int) -> dict[int, ConnectionState]:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_state_comes_back_as_it_was(store: Store, states: list[ConnectionState]) -> None:
     """Inserted, and updated to another state: every field, whatever it holds."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         conn.exec_driver_sql("DELETE FROM connections")
     ids = add(store, *[replace(state, snapshot=replace(state.snapshot)) for state in states])
     assert loaded(store, *ids) == dict(zip(ids, states, strict=True))
     turned = [replace(state, missing=1, stage=None, recheck_at=NOW) for state in states]
-    with store.write() as conn:
+    with store.begin_write() as conn:
         rows = [ChangedConnection(id=key, state=state) for key, state in zip(ids, turned, strict=True)]
         connections.update(conn, rows)
     assert loaded(store, *ids) == dict(zip(ids, turned, strict=True))
@@ -158,7 +158,7 @@ def test_insert_of_nothing_does_nothing(store: Store) -> None:
 
 def test_update_leaves_what_it_is_not_given(store: Store) -> None:
     (key,) = add(store, make_state(), next_probe_at=NOW + DAY)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.update(conn, [ChangedConnection(id=key, state=make_state(missing=1))])
         row = connections.get_connection(conn, key)
         assert row is not None
@@ -177,7 +177,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
 
 def test_reconnect_may_change_the_external_id(store: Store) -> None:
     (key,) = add(store, make_state(external_id="old", account="42", platform="facebook"))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert connections.find_by_account(conn, "agency", None, "facebook", "42") == [key]
         assert connections.find_by_account(conn, "agency", "u1", "facebook", "42") == []
         assert connections.find_by_account(conn, "agency", None, "instagram", "42") == []
@@ -190,7 +190,7 @@ def test_reconnect_may_change_the_external_id(store: Store) -> None:
 
 def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
     (key,) = add(store, make_state(next_change_at=NOW, account="42"), next_probe_at=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert connections.retire(conn, key, NOW) is True
         assert connections.retire(conn, key, NOW) is False
         assert list_state.marks(conn, "agency", None) == {}
@@ -206,12 +206,12 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
 
 def test_retired_connection_that_is_listed_again_comes_back_under_its_id(store: Store) -> None:
     (key,) = add(store, make_state())
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, key, NOW)
     other, again = add(store, make_state(external_id="x"), make_state(missing=1), now=NOW + DAY)
     assert again == key
     assert other != key
-    with store.read() as conn:
+    with store.begin_read() as conn:
         row = connections.get_connection(conn, key)
     assert row is not None
     assert (row.retired_at, row.added_at, row.state.missing) == (None, NOW, 1)
@@ -220,7 +220,7 @@ def test_retired_connection_that_is_listed_again_comes_back_under_its_id(store: 
 def test_reconnect_to_the_id_of_a_retired_connection_is_possible(store: Store) -> None:
     """Uniqueness counts only connections that are not retired: else every poll of this source would fail for ever."""
     retired, live = add(store, make_state(external_id="a"), make_state(external_id="b"))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, retired, NOW)
         connections.update(conn, [ChangedConnection(id=live, state=make_state(external_id="a"))])
         assert [row.id for row in connections.find_connections(conn, "agency/a")] == [live, retired]
@@ -229,7 +229,7 @@ def test_reconnect_to_the_id_of_a_retired_connection_is_possible(store: Store) -
 def test_due_changes_come_earliest_first_up_to_the_limit(store: Store) -> None:
     states = [make_state(external_id=f"x-{hours}", next_change_at=NOW + timedelta(hours=hours)) for hours in (3, 1, 2)]
     add(store, *states, make_state(external_id="never"))
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert connections.next_change_due(conn) == NOW + timedelta(hours=1)
         assert connections.due_changes(conn, NOW, limit=10) == []
         due = connections.due_changes(conn, NOW + timedelta(hours=3), limit=2)
@@ -238,7 +238,7 @@ def test_due_changes_come_earliest_first_up_to_the_limit(store: Store) -> None:
 
 def test_source_that_was_removed_has_nothing_due_and_nothing_listed(store: Store) -> None:
     add(store, make_state(next_change_at=NOW), next_probe_at=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         probes.ensure_cohorts(conn, "agency", {1: NOW})
         sync_sources(conn, [("studio", ProviderKind.POSTBREEZE, "b.test")], NOW)
         assert connections.due_changes(conn, NOW, limit=10) == []
@@ -260,7 +260,7 @@ def test_list_is_worst_first_then_by_the_nearest_expiry(store: Store) -> None:
         make_state(external_id="gone", status=Status.DISCONNECTED),
         make_state(external_id="soon", status=Status.EXPIRING_SOON),
     )
-    with store.read() as conn:
+    with store.begin_read() as conn:
         listed = [row.state.snapshot.external_id for row in connections.list_connections(conn)]
         first = [row.state.snapshot.external_id for row in connections.list_connections(conn, limit=2)]
         by_id = [row.state.snapshot.external_id for row in connections.list_connections(conn, worst_first=False)]
@@ -274,14 +274,14 @@ def test_list_and_counts_take_the_same_filters(store: Store) -> None:
     add(store, make_state(external_id="c", platform="tiktok"), source="studio")
 
     def ids(**filters: Any) -> list[str]:
-        with store.read() as conn:
+        with store.begin_read() as conn:
             return [row.state.snapshot.external_id for row in connections.list_connections(conn, worst_first=False, **filters)]
 
     assert ids(source="agency") == ["a", "b"]
     assert ids(source=["agency", "studio"], platform="tiktok") == ["b", "c"]
     assert ids(status=[Status.EXPIRED, Status.REVOKED]) == ["b"]
     assert ids(source=[]) == []
-    with store.read() as conn:
+    with store.begin_read() as conn:
         every = connections.count_by_status(conn)
         assert (every[Status.VALID], every[Status.EXPIRED], len(every)) == (2, 1, 7)
         assert connections.count_by_status(conn, source="agency", platform=["tiktok"])[Status.EXPIRED] == 1
@@ -290,8 +290,8 @@ def test_list_and_counts_take_the_same_filters(store: Store) -> None:
 def test_unchanged_connection_was_last_seen_when_its_scope_was_complete(store: Store) -> None:
     """A poll of unchanged connections writes no connection, so the scope remembers for all of them."""
     add(store, make_state(external_id="a"), make_state(external_id="b", missing=1), make_state(external_id="c", scope="u1"))
-    with store.write() as conn:
-        scopes.save_scopes(conn, "agency", [(None, NOW + DAY, None, 2), ("u1", None, "It cannot be read.", 1)])
+    with store.begin_write() as conn:
+        sources.save_scopes(conn, "agency", [(None, NOW + DAY, None, 2), ("u1", None, "It cannot be read.", 1)])
         seen = {row.state.snapshot.external_id: row.last_seen_at for row in connections.list_connections(conn)}
     assert seen == {"a": NOW + DAY, "b": NOW, "c": NOW}
 
@@ -300,7 +300,7 @@ def test_unchanged_probe_is_remembered_by_its_cohort(store: Store) -> None:
     ok = ProbeState(status=ProbeStatus.OK, at=NOW)
     never = ProbeState(status=ProbeStatus.UNSUPPORTED, at=NOW)
     add(store, make_state(external_id="a", probe=ok), make_state(external_id="b", probe=never), make_state(external_id="c"))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for name in "abc":
             cohort = schedule.cohort_of(None, name)
             probes.mark_cohort(conn, "agency", cohort, probed_at=NOW + DAY, next_probe_at=NOW + 2 * DAY)
@@ -327,7 +327,7 @@ def test_connection_is_found_by_a_part_of_its_public_id(store: Store, text: str,
     """The whole id wins over ids that contain it; letter case does not matter; % and _ are plain characters."""
     add(store, make_state(external_id="linkedin-1", scope="u1"), make_state(external_id="linkedin-11"))
     add(store, make_state(external_id="abc", scope="ws-1"), make_state(external_id="100%_sure"), source="studio")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert sorted(row.state.snapshot.external_id for row in connections.find_connections(conn, text)) == expected
 
 
@@ -336,13 +336,13 @@ def test_connection_is_found_by_a_part_of_its_names(store: Store, text: str, exp
     add(store, make_state(external_id="a", display_name="Harbor Hotel", username=None))
     add(store, make_state(external_id="b", display_name="Moss", username="@pine_interiors"))
     add(store, make_state(external_id="c", display_name=None, username=None))
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [row.state.snapshot.external_id for row in connection_queries.find_by_name(conn, text)] == expected
 
 
 def test_whole_public_id_wins_over_ids_that_begin_with_it(store: Store) -> None:
     add(store, make_state(external_id="x-1"), make_state(external_id="x-11"))
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [row.public_id for row in connections.find_connections(conn, "agency/x-1")] == ["agency/x-1"]
 
 
@@ -359,7 +359,7 @@ def test_20000_connections_are_inserted_and_compared_in_seconds(store: Store) ->
     before = time.process_time()
     ids = add(store, *states)
     inserted = time.process_time()
-    with store.read() as conn:
+    with store.begin_read() as conn:
         known = [key for number in range(50) for key in list_state.marks(conn, "agency", f"u{number}")]
     compared = time.process_time()
     assert len(ids) == len(known) == 20_000

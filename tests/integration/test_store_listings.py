@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain import ConnectionState, ProviderKind
 from monitor.domain.records import replace
-from monitor.store import Store, connections, list_state, scopes
+from monitor.store import Store, connections, list_state, sources
 from monitor.store.connections import NewConnection
 from monitor.store.list_state import Restless, Standing
 from monitor.store.sources import sync_sources
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def _sources(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test"), ("studio", ProviderKind.POSTPEER, "b.test")], NOW)
 
 
@@ -31,7 +31,7 @@ def flagged(external_id: str, flag: str, **over: Any) -> ConnectionState:
 
 def add(store: Store, *states: ConnectionState, source: str = "agency") -> list[int]:
     rows = [NewConnection(state=state, fingerprint=f"mark-{state.snapshot.external_id}") for state in states]
-    with store.write() as conn:
+    with store.begin_write() as conn:
         return connections.insert(conn, source=source, provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
 
 
@@ -48,10 +48,10 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         make_state(external_id="x-1", scope="u1"),
     )
     add(store, make_state(external_id="y-1"), source="studio")
-    with store.write() as conn:
-        scopes.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
-        scopes.save_suspects(conn, "agency", {"u2": 2})
-    with store.read() as conn:
+    with store.begin_write() as conn:
+        sources.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
+        sources.save_suspects(conn, "agency", {"u2": 2})
+    with store.begin_read() as conn:
         assert list_state.standings(conn, "agency", NOW) == {
             None: Standing(digest="d1", present=6, restless=4),
             "u1": Standing(digest=None, present=1, restless=0),
@@ -74,7 +74,7 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
         make_state(external_id="x-2", expires_at=None, expires_before=NOW + HOUR),
         make_state(external_id="x-3", scope="u1", expires_at=None, expires_before=NOW),
     )
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert list_state.marks(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
         assert list_state.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
         assert list_state.spans(conn, "agency", "u1") == {"x-3": NOW}
@@ -86,11 +86,11 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
 
 def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None:
     """Writing down a scope without one takes it away: nothing stands for what was not read whole."""
-    with store.write() as conn:
-        scopes.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
-        scopes.save_suspects(conn, "agency", {None: 1})
+    with store.begin_write() as conn:
+        sources.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
+        sources.save_suspects(conn, "agency", {None: 1})
         assert list_state.standings(conn, "agency", NOW)[None] == Standing(digest="d1", present=0, restless=0, suspect_polls=1)
-        scopes.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
+        sources.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
         assert list_state.standings(conn, "agency", NOW)[None].digest is None
 
 
@@ -99,7 +99,7 @@ def test_row_ids_are_found_by_what_a_list_calls_the_connections(store: Store, co
     """Few by their ids, many by one walk."""
     made = add(store, *(make_state(external_id=f"x-{number}", scope="u1" if number % 2 else None) for number in range(count)))
     wanted = {f"x-{number}" for number in range(count + 9)}
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert list_state.ids(conn, "agency", "u1", wanted) == {f"x-{number}": made[number] for number in range(1, count, 2)}
         assert list_state.ids(conn, "studio", "u1", wanted) == list_state.ids(conn, "agency", None, set()) == {}
 
@@ -109,7 +109,7 @@ def test_only_what_differs_is_written(store: Store) -> None:
     state = make_state()
     (key,) = add(store, state)
     after = replace(state, missing=1, verdict=replace(state.verdict, message="New."))
-    with store.write() as conn:
+    with store.begin_write() as conn:
         conn.exec_driver_sql("UPDATE connections SET username = 'other'")
         connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=state)])
         connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=after)])

@@ -9,8 +9,8 @@ import pytest
 
 from monitor.domain import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
 from monitor.domain.rules.forecast import need_of
-from monitor.store import Store, alert_pages, connection_pages, connections
-from monitor.store.alert_pages import WantedAlerts
+from monitor.store import Store, alerts, connection_pages, connections
+from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order, Wanted
 from monitor.store.connections import ConnectionRow
 from tests.command_line import add_source
@@ -21,12 +21,12 @@ SOURCES = sorted(KINDS)
 
 
 def page(store: Store, wanted: Wanted, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return [row.public_id for row in connection_pages.list_page(conn, wanted, order=order, limit=limit, offset=offset)]
 
 
 def rows_of(store: Store) -> list[ConnectionRow]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return list(connections.list_connections(conn))
 
 
@@ -59,7 +59,7 @@ def test_filters_are_anded_on_either_database(store: Store) -> None:
         found = [row.public_id for row in rows if expected(row)]
         for order in Order:
             assert sorted(page(store, wanted, order=order)) == sorted(found), (wanted, order)
-        with store.read() as conn:
+        with store.begin_read() as conn:
             assert sum(connection_pages.count_matching(conn, wanted).values()) == len(found)
 
 
@@ -87,7 +87,7 @@ def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> 
 
 def test_counts_are_of_every_combination(store: Store) -> None:
     fill(store, NOW)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         counted = connection_pages.count_all(conn, ["agency", "south"])
     expected: dict[tuple[str, str, str], int] = {}
     for row in rows_of(store):
@@ -99,11 +99,11 @@ def test_counts_are_of_every_combination(store: Store) -> None:
 
 def test_retired_connections_are_on_no_page_and_in_no_count(store: Store) -> None:
     keys = add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b")], now=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, keys[0], NOW)
     wanted = Wanted(sources=["agency"])
     assert page(store, wanted) == ["agency/b"]
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [each.number for each in connection_pages.count_all(conn, ["agency"])] == [1]
         assert sum(each.number for each in connection_pages.coming(conn, wanted, now=NOW, until=NOW + timedelta(days=90))) == 1
         found = connection_pages.find_one(conn, "agency/a")
@@ -145,7 +145,7 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
                 continue
             key = state.snapshot.platform, need.by.date()
             expected[key] = expected.get(key, 0) + 1
-        with store.read() as conn:
+        with store.begin_read() as conn:
             found = connection_pages.coming(conn, Wanted(sources=[provider.value]), now=NOW, until=until)
         assert {(each.platform, each.first.date()): each.number for each in found} == expected
         assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
@@ -163,7 +163,7 @@ def test_a_connection_is_found_by_its_whole_id_alone(store: Store) -> None:
         now=NOW,
         provider=ProviderKind.POSTBREEZE,
     )
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = {
             name: connection_pages.find_one(conn, name)
             for name in ("agency/same", "agency/a/b", "agency/%", "agency/Same", "south/same")
@@ -175,13 +175,11 @@ def test_a_connection_is_found_by_its_whole_id_alone(store: Store) -> None:
 
 def test_alerts_are_paged_and_filtered(store: Store) -> None:
     fill(store, NOW)
-    with store.read() as conn:
-        everything = alert_pages.list_page(conn, WantedAlerts(), limit=100)
+    with store.begin_read() as conn:
+        everything = alerts.list_page(conn, WantedAlerts(), limit=100)
         assert [row.alert.at for row in everything] == sorted((row.alert.at for row in everything), reverse=True)
         parts = [
-            row.alert.id
-            for offset in range(0, 15, 4)
-            for row in alert_pages.list_page(conn, WantedAlerts(), limit=4, offset=offset)
+            row.alert.id for offset in range(0, 15, 4) for row in alerts.list_page(conn, WantedAlerts(), limit=4, offset=offset)
         ]
         assert parts == [row.alert.id for row in everything]
         for wanted, expected in (
@@ -191,6 +189,6 @@ def test_alerts_are_paged_and_filtered(store: Store) -> None:
             (WantedAlerts(states=[DeliveryState.DEAD]), 2),
             (WantedAlerts(sources=["agency"], platforms=["linkedin"]), 1),
         ):
-            assert alert_pages.count_matching(conn, wanted) == expected
-            assert len(alert_pages.list_page(conn, wanted, limit=100)) == expected
-        assert "linkedin" in alert_pages.known_platforms(conn)
+            assert alerts.count_matching(conn, wanted) == expected
+            assert len(alerts.list_page(conn, wanted, limit=100)) == expected
+        assert "linkedin" in alerts.known_platforms(conn)

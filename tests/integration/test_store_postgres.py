@@ -48,20 +48,20 @@ def terminate_all(url: str) -> None:
 
 def test_P17_restart_is_not_seen_by_the_next_transaction(server: postgres.PrivateServer, opened: Store) -> None:
     """The pool asks each connection whether it still lives, and opens another one."""
-    with opened.write() as conn:
+    with opened.begin_write() as conn:
         meta.set(conn, "a", "1")
     server.stop()
     server.start()
-    with opened.read() as conn:
+    with opened.begin_read() as conn:
         assert meta.get(conn, "a") == "1"
-    with opened.write() as conn:
+    with opened.begin_write() as conn:
         meta.set(conn, "a", "2")
 
 
 def test_P18_server_that_is_down_is_unavailable_and_comes_back(server: postgres.PrivateServer, opened: Store) -> None:
     server.stop()
     try:
-        for block in (opened.read, opened.write):
+        for block in (opened.begin_read, opened.begin_write):
             with (
                 pytest.raises(StoreUnavailable, match=r"The PostgreSQL database tm_test_\w+ on .* cannot be used for now"),
                 block(),
@@ -69,7 +69,7 @@ def test_P18_server_that_is_down_is_unavailable_and_comes_back(server: postgres.
                 pass
     finally:
         server.start()
-    with opened.write() as conn:
+    with opened.begin_write() as conn:
         meta.set(conn, "a", "1")
 
 
@@ -83,7 +83,7 @@ def test_P18_bare_error_of_the_operating_system_is_unavailable_too(opened: Store
     with monkeypatch.context() as patch:
         patch.setattr(psycopg, "connect", refuse)
         patch.setattr(psycopg.Connection, "connect", refuse)
-        with pytest.raises(StoreUnavailable, match="Connection refused"), opened.write():
+        with pytest.raises(StoreUnavailable, match="Connection refused"), opened.begin_write():
             pass
 
 
@@ -94,7 +94,7 @@ def test_P19_frozen_server_costs_a_bounded_time(
     server.signal(signal.SIGSTOP)
     started = time.monotonic()
     try:
-        with Store(url) as store, pytest.raises(StoreUnavailable), store.read():
+        with Store(url) as store, pytest.raises(StoreUnavailable), store.begin_read():
             pass
     finally:
         server.signal(signal.SIGCONT)
@@ -103,12 +103,12 @@ def test_P19_frozen_server_costs_a_bounded_time(
 
 def test_P19_statement_that_hangs_is_ended_by_the_server(url: str) -> None:
     limited = f"{url}&options=-c%20statement_timeout%3D50"
-    with Store(limited) as store, pytest.raises(StoreUnavailable, match="statement timeout"), store.read() as conn:
+    with Store(limited) as store, pytest.raises(StoreUnavailable, match="statement timeout"), store.begin_read() as conn:
         conn.exec_driver_sql("SELECT pg_sleep(20)")
 
 
 def test_statements_have_a_time_limit_and_the_session_is_in_utc(opened: Store) -> None:
-    with opened.read() as conn:
+    with opened.begin_read() as conn:
         shown = [
             conn.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("statement_timeout", "timezone", "application_name")
         ]
@@ -120,7 +120,7 @@ def test_P20_server_that_takes_no_more_connections_is_unavailable(server: postgr
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 1")
         told = pytest.raises(StoreUnavailable, match="too many connections")
-        with psycopg.connect(limited), Store(limited) as store, told, store.read():
+        with psycopg.connect(limited), Store(limited) as store, told, store.begin_read():
             pass
         admin.execute("DROP ROLE few")
 
@@ -130,23 +130,23 @@ def test_P20_exhausted_pool_is_unavailable(url: str) -> None:
 
     with Store(url, busy_timeout=timedelta(milliseconds=50)) as store, ExitStack() as held:
         for _ in range(8):
-            held.enter_context(store.read())
-        with pytest.raises(StoreUnavailable, match="every connection to it is in use"), store.read():
+            held.enter_context(store.begin_read())
+        with pytest.raises(StoreUnavailable, match="every connection to it is in use"), store.begin_read():
             pass
 
 
 def test_P21_connection_killed_in_a_transaction_is_rolled_back(opened: Store, url: str) -> None:
     def interrupted() -> None:
-        with opened.write() as conn:
+        with opened.begin_write() as conn:
             meta.set(conn, "a", "1")
             terminate_all(url)
             meta.set(conn, "b", "1")
 
     with pytest.raises(StoreUnavailable):
         interrupted()
-    with opened.read() as conn:
+    with opened.begin_read() as conn:
         assert meta.get(conn, "a") is None
-    with opened.write() as conn:
+    with opened.begin_write() as conn:
         meta.set(conn, "a", "2")
 
 
@@ -154,7 +154,7 @@ def test_P21_failover_to_a_read_only_replica_is_recognised(opened: Store, url: s
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {postgres.name_of(url)} SET default_transaction_read_only = on".encode())
     opened._writer.dispose()
-    with pytest.raises(StoreUnavailable, match="is read-only for now"), opened.write() as conn:
+    with pytest.raises(StoreUnavailable, match="is read-only for now"), opened.begin_write() as conn:
         meta.set(conn, "a", "1")
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from monitor.config import Config, load
 from monitor.domain import Ack, Said, Status
 from monitor.domain.rules.silences import FOR_EVER, Silence
-from monitor.store import Store, acks, incidents, silences
+from monitor.store import Store, incidents, silences
 from monitor.views.status import overview
 from tests.command_line import add_source, write_config
 from tests.factories import make_state
@@ -42,9 +42,9 @@ def test_a_silence_comes_back_as_it_was_kept(store: Store, now: datetime) -> Non
         lasts=2 * HOUR,
         timezone="Europe/Berlin",
     )
-    with store.write() as conn:
+    with store.begin_write() as conn:
         first, second = silences.add(conn, whole, now), silences.add(conn, make_silence(now), now + HOUR)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = silences.list_silences(conn)
     assert [each.id for each in found] == [first, second]
     assert found[0].created_at == now
@@ -65,14 +65,14 @@ def test_a_silence_comes_back_as_it_was_kept(store: Store, now: datetime) -> Non
 
 
 def test_what_is_over_or_removed_is_not_current(store: Store, now: datetime) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         over = silences.add(conn, make_silence(now - 2 * HOUR, ends_at=now), now)
         coming = silences.add(conn, make_silence(now + HOUR), now)
         gone = silences.add(conn, make_silence(now), now)
         assert silences.remove(conn, gone, now + HOUR)
         assert not silences.remove(conn, gone, now + HOUR)
         assert not silences.remove(conn, 999, now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [each.id for each in silences.all_current(conn, now)] == [coming]
         assert [each.id for each in silences.list_silences(conn)] == [over, coming]
         assert [each.id for each in silences.list_silences(conn, include_removed=True)] == [over, coming, gone]
@@ -87,16 +87,16 @@ def test_what_is_over_or_removed_is_not_current(store: Store, now: datetime) -> 
 )
 def test_matchers_that_are_not_understood_silence_nothing(store: Store, now: datetime, matchers: str) -> None:
     """Half of them understood would keep back more than was meant."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         silences.add(conn, make_silence(now), now)
         conn.execute(text("UPDATE silences SET matchers = :matchers"), {"matchers": matchers})
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert silences.all_current(conn, now) == []
 
 
 def test_an_acknowledgement_shows_until_it_got_worse_or_its_date_passed(store: Store, config: Config, now: datetime) -> None:
     def acked(later: timedelta = timedelta(0)) -> list[bool]:
-        with store.read() as conn:
+        with store.begin_read() as conn:
             found = overview(conn, config, now=now + later)
         assert found.acked == sum(view.acked for view in found.connections)
         return sorted(view.acked for view in found.connections)
@@ -107,28 +107,28 @@ def test_an_acknowledgement_shows_until_it_got_worse_or_its_date_passed(store: S
     )
     broken = make_state(external_id="b", status=Status.REVOKED)
     rows = add_source(store, "agency", [soon, broken], now=now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         opened = [
             incidents.open_incident(conn, source="agency", connection_id=row, said=Said(status=status, at=now), now=now)
             for row, status in zip(rows, (Status.EXPIRING_SOON, Status.REVOKED), strict=True)
         ]
         incidents.acknowledge(conn, opened[0], Ack(status=Status.EXPIRING_SOON, stage=timedelta(days=1), at=now))
         incidents.acknowledge(conn, opened[1], Ack(status=Status.REVOKED, at=now, until=now + 3 * HOUR))
-        assert set(acks.all_acks(conn)) == set(rows)
+        assert set(incidents.all_acks(conn)) == set(rows)
     assert acked() == [True, True]
     assert acked(2 * HOUR) == [False, True]  # it expired
     assert acked(3 * HOUR) == [False, False]  # and the other's date passed
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incidents.close(conn, opened[1], now)
-        assert set(acks.all_acks(conn)) == {rows[0]}
+        assert set(incidents.all_acks(conn)) == {rows[0]}
 
 
 def test_a_silence_shows_on_what_it_matches_while_it_is_in_force(store: Store, config: Config, now: datetime) -> None:
     add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b", status=Status.EXPIRED)], now=now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         silences.add(conn, make_silence(now, labels={"client": "acme"}, connections=("*/b",)), now)
         silences.add(conn, make_silence(now + HOUR, sources=("agency",), ends_at=now + 2 * HOUR), now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         first, second = overview(conn, config, now=now), overview(conn, config, now=now + HOUR)
     assert {view.snapshot.external_id: view.silenced_until for view in first.connections} == {"a": None, "b": FOR_EVER}
     assert {view.snapshot.external_id: view.silenced_until for view in second.connections} == {"a": now + 2 * HOUR, "b": FOR_EVER}

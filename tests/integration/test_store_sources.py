@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from monitor.domain import PollOutcome, ProbeFinding, ProbeState, ProviderKind, SourceStatus
 from monitor.domain.rules import schedule
-from monitor.store import Store, connections, meta, polls, probes, scopes, sources
+from monitor.store import Store, connections, meta, polls, probes, sources
 from monitor.store.connections import NewConnection
 from tests.factories import NOW, make_state
 
@@ -17,7 +17,7 @@ STUDIO = ("studio", ProviderKind.POSTBREEZE, "b.test")
 
 
 def test_new_source_is_pending_and_due_at_once(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         (source,) = sources.all_sources(conn)
         assert sources.due_sources(conn, NOW) == ["agency"]
@@ -27,7 +27,7 @@ def test_new_source_is_pending_and_due_at_once(store: Store) -> None:
 
 
 def test_source_comes_back_as_it_was_saved(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW)
         before = sources.find_source(conn, "agency")
         assert before is not None
@@ -54,7 +54,7 @@ def test_source_comes_back_as_it_was_saved(store: Store) -> None:
 
 def test_restart_with_the_same_configuration_changes_nothing(store: Store) -> None:
     """Otherwise every restart would poll everything at once."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         before = sources.find_source(conn, "agency")
         assert before is not None
@@ -66,7 +66,7 @@ def test_restart_with_the_same_configuration_changes_nothing(store: Store) -> No
 
 
 def test_source_that_is_no_longer_named_is_kept_aside_and_returns(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW)
         sources.sync_sources(conn, [STUDIO], NOW + HOUR)
         assert [row.name for row in sources.all_sources(conn)] == ["studio"]
@@ -80,7 +80,7 @@ def test_source_that_is_no_longer_named_is_kept_aside_and_returns(store: Store) 
 
 
 def test_due_sources_come_longest_waiting_first(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW)
         for name, at in (("agency", NOW + HOUR), ("studio", NOW + HOUR / 2)):
             row = sources.find_source(conn, name)
@@ -92,13 +92,13 @@ def test_due_sources_come_longest_waiting_first(store: Store) -> None:
 
 
 def test_scopes_remember_their_last_complete_list(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW)
-        scopes.save_scopes(conn, "agency", [(None, NOW, None, 3), ("u1", NOW, None, 1)])
-        scopes.save_scopes(conn, "agency", [(None, NOW + HOUR, None, 4), ("u1", None, "It timed out.", 1)])
-        scopes.save_scopes(conn, "studio", [])
-        rows = scopes.all_scopes(conn, "agency")
-        assert scopes.all_scopes(conn) == rows
+        sources.save_scopes(conn, "agency", [(None, NOW, None, 3), ("u1", NOW, None, 1)])
+        sources.save_scopes(conn, "agency", [(None, NOW + HOUR, None, 4), ("u1", None, "It timed out.", 1)])
+        sources.save_scopes(conn, "studio", [])
+        rows = sources.all_scopes(conn, "agency")
+        assert sources.all_scopes(conn) == rows
     assert [(row.scope, row.last_complete_at, row.problem, row.connections) for row in rows] == [
         (None, NOW + HOUR, None, 4),
         ("u1", NOW, "It timed out.", 1),
@@ -106,7 +106,7 @@ def test_scopes_remember_their_last_complete_list(store: Store) -> None:
 
 
 def test_polls_are_recorded_and_the_old_ones_forgotten(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for hours in range(3):
             polls.record_poll(
                 conn,
@@ -131,7 +131,7 @@ def test_polls_are_recorded_and_the_old_ones_forgotten(store: Store) -> None:
 
 
 def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         probes.ensure_cohorts(conn, "agency", {1: NOW + HOUR, 2: NOW})
         probes.ensure_cohorts(conn, "agency", {1: NOW, 3: NOW + 2 * HOUR})
@@ -146,7 +146,7 @@ def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:
 
 def test_cohorts_due_soon_come_along_with_one_that_is_due(store: Store) -> None:
     """Many small bursts would cost a connection, a transaction and a wake-up each."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         probes.ensure_cohorts(conn, "agency", {1: NOW + HOUR, 2: NOW + 2 * HOUR, 3: NOW + 4 * HOUR})
         assert probes.due_cohorts(conn, "agency", NOW, lead=2 * HOUR) == []
@@ -154,7 +154,7 @@ def test_cohorts_due_soon_come_along_with_one_that_is_due(store: Store) -> None:
 
 
 def test_many_cohorts_are_marked_at_once(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         probes.mark_cohorts(conn, "agency", {}, probed_at=NOW)
         probes.mark_cohorts(conn, "agency", {1: NOW + HOUR, 2: None}, probed_at=NOW)
@@ -164,7 +164,7 @@ def test_many_cohorts_are_marked_at_once(store: Store) -> None:
 
 
 def test_postponed_cohort_keeps_when_it_was_probed(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         probes.mark_cohort(conn, "agency", 2, probed_at=NOW, next_probe_at=NOW)
         probes.mark_cohort(conn, "agency", 2, probed_at=None, next_probe_at=NOW + HOUR)
@@ -174,7 +174,7 @@ def test_postponed_cohort_keeps_when_it_was_probed(store: Store) -> None:
 
 def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
     """The first probe of a connection, and the confirmation of a refusal within 60 seconds."""
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         rows = [
             NewConnection(state=make_state(external_id="x-1", scope="u1"), fingerprint="m", next_probe_at=NOW + HOUR),
@@ -197,7 +197,7 @@ def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
 
 
 def test_probes_are_counted_by_hour(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         probes.add_rollup(conn, "agency", NOW, ProbeFinding.OK, count=3, total_ms=300)
         probes.add_rollup(conn, "agency", NOW, ProbeFinding.OK, count=2, total_ms=100)
         probes.add_rollup(conn, "agency", NOW, "unreachable", count=1, total_ms=5000)
@@ -219,7 +219,7 @@ def test_cohort_of_a_connection_never_changes(store: Store) -> None:
 
 
 def test_meta_keeps_single_facts(store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         assert meta.get(conn, "a") is None
         meta.set(conn, "a", "1")
         meta.set(conn, "a", "2")

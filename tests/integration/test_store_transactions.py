@@ -44,12 +44,12 @@ def pragma(conn: Connection, name: str) -> object:
 
 
 def read(store: Store, key: str) -> str | None:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return meta.get(conn, key)
 
 
 def write(store: Store, key: str, value: str) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         meta.set(conn, key, value)
 
 
@@ -58,7 +58,7 @@ def test_write_commits_and_an_exception_takes_everything_back(store: Store) -> N
     write(store, "a", "2")
 
     def fail() -> None:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             meta.set(conn, "a", "3")
             meta.set(conn, "b", "1")
             raise KeyError("ours")
@@ -69,14 +69,14 @@ def test_write_commits_and_an_exception_takes_everything_back(store: Store) -> N
 
 
 def test_reading_connection_cannot_write(store: Store) -> None:
-    with pytest.raises((StoreError, StoreUnavailable)), store.read() as conn:
+    with pytest.raises((StoreError, StoreUnavailable)), store.begin_read() as conn:
         meta.set(conn, "a", "1")
     assert read(store, "a") is None
 
 
 def test_reader_sees_one_state_while_a_writer_goes_on(store: Store) -> None:
     write(store, "a", "1")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert meta.get(conn, "a") == "1"
         write(store, "a", "2")
         assert meta.get(conn, "a") == "1"
@@ -84,7 +84,7 @@ def test_reader_sees_one_state_while_a_writer_goes_on(store: Store) -> None:
 
 
 def test_foreign_keys_hold(store: Store) -> None:
-    with pytest.raises(StoreError), store.write() as conn:
+    with pytest.raises(StoreError), store.begin_write() as conn:
         conn.execute(text("INSERT INTO scopes (source, scope) VALUES ('nobody', '')"))
 
 
@@ -92,7 +92,7 @@ def test_errors_of_the_callers_own_work_pass_through(store: Store) -> None:
     """A broken pipe while printing rows is none of the database's errors."""
 
     def show() -> None:
-        with store.read():
+        with store.begin_read():
             raise BrokenPipeError("stdout is closed")
 
     with pytest.raises(BrokenPipeError):
@@ -100,7 +100,7 @@ def test_errors_of_the_callers_own_work_pass_through(store: Store) -> None:
 
 
 def test_a_refused_statement_shows_no_values(store: Store) -> None:
-    with pytest.raises(StoreError) as caught, store.write() as conn:
+    with pytest.raises(StoreError) as caught, store.begin_write() as conn:
         conn.execute(text("INSERT INTO nothing_there VALUES (:v)"), {"v": "hunter2"})
     assert not isinstance(caught.value, StoreUnavailable)
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
@@ -112,7 +112,7 @@ def test_concurrent_read_modify_write_loses_no_update(store: Store, database_url
     with Store(database_url) as other:
 
         def increment(turn: int) -> None:
-            with (store if turn % 2 else other).write() as conn:
+            with (store if turn % 2 else other).begin_write() as conn:
                 meta.set(conn, "n", str(int(meta.get(conn, "n") or "0") + 1))
 
         with ThreadPoolExecutor(6) as pool:
@@ -124,7 +124,7 @@ async def test_writes_run_in_one_thread_in_order(store: Store) -> None:
     import asyncio
 
     def append(value: str) -> int:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             meta.set(conn, "order", (meta.get(conn, "order") or "") + value)
         return threading.get_ident()
 
@@ -135,7 +135,7 @@ async def test_writes_run_in_one_thread_in_order(store: Store) -> None:
 
 async def test_errors_come_back_from_the_writer_thread(store: Store) -> None:
     def fail() -> None:
-        with store.write() as conn:
+        with store.begin_write() as conn:
             conn.execute(text("SELECT * FROM nothing_there"))
 
     with pytest.raises(StoreError, match="refused a statement"):
@@ -153,7 +153,7 @@ def test_close_may_be_called_twice(store: Store) -> None:
 def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
     from monitor.domain import ProviderKind
 
-    with store.write() as conn:
+    with store.begin_write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], given)
         source = find_source(conn, "agency")
     assert source is not None
@@ -164,7 +164,7 @@ def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
 def test_naive_instants_are_refused(store: Store) -> None:
     from monitor.domain import ProviderKind
 
-    with pytest.raises(StoreError, match="A naive datetime cannot be stored"), store.write() as conn:
+    with pytest.raises(StoreError, match="A naive datetime cannot be stored"), store.begin_write() as conn:
         sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], NOW.replace(tzinfo=None))
 
 
@@ -190,12 +190,12 @@ def test_url_of_another_database_is_refused_without_repeating_it() -> None:
 
 
 def test_sqlite_settings(local: Store) -> None:
-    with local.write() as conn:
+    with local.begin_write() as conn:
         found = {name: pragma(conn, name) for name in ("journal_mode", "synchronous", "foreign_keys", "query_only")}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "query_only": 0}
-    with local.read() as conn:
+    with local.begin_read() as conn:
         assert (pragma(conn, "query_only"), pragma(conn, "foreign_keys")) == (1, 1)
-    with Store(str(local.url)) as usual, usual.write() as conn:
+    with Store(str(local.url)) as usual, usual.begin_write() as conn:
         assert pragma(conn, "busy_timeout") == 30_000
 
 
@@ -215,7 +215,7 @@ def test_sqlite_file_and_folder_belong_to_their_owner_alone(tmp_path: Path) -> N
 
 def test_sqlite_file_that_is_missing_is_told_and_not_made(file: Path) -> None:
     with Store(f"sqlite:///{file}") as store:
-        with pytest.raises(StoreUnavailable, match="does not exist: run `token-monitor db upgrade`"), store.read():
+        with pytest.raises(StoreUnavailable, match="does not exist: run `token-monitor db upgrade`"), store.begin_read():
             pass
         assert store.current() is None
     assert not file.exists()
@@ -248,21 +248,21 @@ def test_P14_lock_that_stays_is_unavailable_and_passes(file: Path, local: Store)
 
 
 def test_P11_full_disk_is_unavailable_and_recovers_by_itself(local: Store) -> None:
-    with local.write() as conn:
+    with local.begin_write() as conn:
         pages = pragma(conn, "page_count")
         conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StoreUnavailable, match="full"):
         write(local, "big", "x" * 1_000_000)
-    with local.write() as conn:
+    with local.begin_write() as conn:
         conn.exec_driver_sql("PRAGMA max_page_count=1000000")
     write(local, "big", "x" * 1_000_000)
-    with local.read() as conn:
+    with local.begin_read() as conn:
         assert pragma(conn, "integrity_check") == "ok"
 
 
 def test_P12_after_an_io_error_the_connection_is_opened_anew(file: Path, local: Store) -> None:
     """What an error of the disk left of a connection is not to be trusted. A limit on the size of files makes such an error."""
-    with local.write() as conn:
+    with local.begin_write() as conn:
         conn.exec_driver_sql("PRAGMA cache_size=77")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.with_name("monitor.db-wal").stat().st_size + 65_536, hard))
@@ -271,7 +271,7 @@ def test_P12_after_an_io_error_the_connection_is_opened_anew(file: Path, local: 
             write(local, "big", "x" * 1_000_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    with local.write() as conn:
+    with local.begin_write() as conn:
         assert pragma(conn, "cache_size") != 77
     assert read(local, "big") is None
 

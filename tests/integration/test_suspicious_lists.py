@@ -56,7 +56,7 @@ async def poll(cycle: Cycle, *, unread: bool = False) -> list[tuple[str, str]]:
         )
         report = replace(report, outcome=PollOutcome.PARTIAL, scopes=told)
     now = cycle.clock.now()
-    with cycle.store.write() as conn:
+    with cycle.store.begin_write() as conn:
         poll = Poll(report=report, started_at=now, now=now)
         recorded = record_poll(conn, work.source, poll, channels=cycle.config.channels)
     cycle.said += recorded.alerts
@@ -106,5 +106,5 @@ async def test_where_only_some_return_the_others_are_named_and_told_one_by_one(a
         f"Some connections of {USER} are listed again; 4 of 8 are still missing, and told one by one if that lasts."
     )
     assert await poll(agency) == [("disconnected", "first")] * 4
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         assert [incident.subject for incident in incidents.all_open(conn)] == [""] * 4

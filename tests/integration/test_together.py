@@ -24,7 +24,7 @@ def note(key: str) -> Callable[[Connection], str]:
 
 
 def stored(store: Store, *keys: str) -> list[bool]:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         return [meta.get(conn, key) is not None for key in keys]
 
 

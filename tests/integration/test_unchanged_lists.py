@@ -17,7 +17,7 @@ from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
 from monitor.domain.records import replace
-from monitor.domain.rules import listing
+from monitor.domain.rules import fingerprint
 from monitor.engine.poller import Poll, record_poll
 from monitor.providers.postpost import listing as postpost_listing
 from monitor.store import Store, connections, list_state
@@ -59,7 +59,7 @@ async def read_states(cycle: Cycle) -> tuple[int, int]:
 
 
 def stored_digest(cycle: Cycle) -> str | None:
-    with cycle.store.read() as conn:
+    with cycle.store.begin_read() as conn:
         return list_state.standings(conn, "agency", cycle.clock.now())[None].digest
 
 
@@ -122,17 +122,17 @@ async def test_a_recheck_that_comes_due_is_judged_although_the_list_is_the_same(
 async def test_a_clock_that_is_not_trusted_has_every_poll_judge(agency: Cycle) -> None:
     agency.world.state("agency", "linkedin-li", tokenStatus="valid")
     await agency.poll()
-    with agency.store.write() as conn:
+    with agency.store.begin_write() as conn:
         connections.judge_again(conn, "agency", agency.clock.now())
         assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 3
     await agency.poll(after=POLL)
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 0
 
 
 async def test_a_retired_connection_that_is_still_listed_comes_back(agency: Cycle) -> None:
     await agency.poll()
-    with agency.store.write() as conn:
+    with agency.store.begin_write() as conn:
         (row,) = connections.find_connections(conn, "agency/mastodon-ma")
         connections.retire(conn, row.id, agency.clock.now())
     assert "agency/mastodon-ma" not in agency.statuses()
@@ -153,12 +153,12 @@ async def test_another_reading_of_rows_judges_each_of_them_again_and_changes_not
 ) -> None:
     """As after an upgrade: once, quietly; the poll after that is a quick one again."""
     await agency.poll()
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         before = list_state.marks(conn, "agency", None)
     monkeypatch.setattr(postpost_listing, "READING", postpost_listing.READING + 1)
     statements_before = count_rows(agency.store)
     assert (await agency.poll(after=POLL)).changed == 0
-    with agency.store.read() as conn:
+    with agency.store.begin_read() as conn:
         after = list_state.marks(conn, "agency", None)
     assert after.keys() == before.keys()
     assert not after.items() & before.items()
@@ -171,7 +171,7 @@ def record(store: Store, cycle: Cycle, scope: ScopeReport) -> int:
     outcome = PollOutcome.OK if scope.complete else PollOutcome.PARTIAL
     now = cycle.clock.now()
     poll = Poll(report=PollReport(outcome=outcome, scopes=(scope,), problem=scope.problem), started_at=now, now=now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         return record_poll(conn, cycle.work["agency"].source, poll, channels=()).changed
 
 
@@ -220,7 +220,7 @@ async def test_after_any_lists_each_connection_is_as_its_last_row_said(
 ) -> None:
     """Lists come and come again in any order, some incomplete, some with rows that cannot be read."""
     store = agency.store
-    with store.write() as conn:
+    with store.begin_write() as conn:
         for table in ("deliveries", "alerts", "incidents", "events", "connections", "scopes"):
             conn.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - names of our own
     last: dict[str, Snapshot] = {}
@@ -250,13 +250,13 @@ def test_digests_of_lists_without_text_are_of_all_marks() -> None:
         return ScopeReport(scope=None, complete=True, snapshots=rows, **over)
 
     one, other = make_snapshot(), make_snapshot(external_id="x-2")
-    known = listing.digest_of(scope(one, other), listing.marked((one, other)))
-    assert known == listing.digest_of(scope(other, one), listing.marked((other, one)))
+    known = fingerprint.digest_of(scope(one, other), fingerprint.marked((one, other)))
+    assert known == fingerprint.digest_of(scope(other, one), fingerprint.marked((other, one)))
     for rows in ((one,), (one, replace(other, username="b")), (one, replace(other, external_id="x-3"))):
-        assert listing.digest_of(scope(*rows), listing.marked(rows)) not in (None, known)
+        assert fingerprint.digest_of(scope(*rows), fingerprint.marked(rows)) not in (None, known)
     unread = scope(one, unreadable=(Unreadable(external_id=None, why="no"),))
-    assert listing.digest_of(unread, listing.marked((one,))) is None
-    assert listing.digest_of(ScopeReport(scope=None, complete=False, snapshots=(one,)), listing.marked((one,))) is None
+    assert fingerprint.digest_of(unread, fingerprint.marked((one,))) is None
+    assert fingerprint.digest_of(ScopeReport(scope=None, complete=False, snapshots=(one,)), fingerprint.marked((one,))) is None
 
 
 def test_collections_go_on_after_a_big_transaction_also_where_it_fails() -> None:

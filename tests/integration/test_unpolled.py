@@ -39,7 +39,7 @@ class Watch:
 
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self.store, self.clock, self.passed = store, clock, 0.0
-        with store.write() as conn:
+        with store.begin_write() as conn:
             sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1")], clock.now())
         self.unpolled = self.restarted()
 
@@ -54,7 +54,7 @@ class Watch:
         )
 
     def poll(self, *, ok: bool = True, status: SourceStatus | None = None, wait: timedelta = 5 * MINUTE) -> None:
-        with self.store.write() as conn:
+        with self.store.begin_write() as conn:
             row = sources.find_source(conn, "agency")
             assert row is not None
             now = self.clock.now()
@@ -147,7 +147,7 @@ async def test_where_it_is_told_that_it_cannot_be_read_the_incident_ends_quietly
     assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
     watch.poll(ok=False, status=status)
     assert await watch.after(1) == []
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert incidents.all_open(conn) == []
 
 

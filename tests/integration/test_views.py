@@ -27,9 +27,8 @@ from monitor.domain import (
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
-from monitor.views.filters import Selection
+from monitor.views.filters import Selection, listing
 from monitor.views.history import event_views
-from monitor.views.shapes import listing
 from monitor.views.sources import source_views
 from monitor.views.status import Overview, Standing, overview
 from tests.command_line import add_source, make_world, write_config
@@ -57,7 +56,7 @@ def look(store: Store, config: Config, now: datetime) -> Look:
     """The overview at `now`, or some time later."""
 
     def at(later: timedelta = timedelta(0), **over: Any) -> Overview:
-        with store.read() as conn:
+        with store.begin_read() as conn:
             return overview(conn, config, now=now + later, **over)
 
     return at
@@ -164,7 +163,7 @@ def test_a_trusted_date_that_passed_since_the_last_write_is_shown_as_expired_and
     found = lone_connection(look(timedelta(minutes=11)))
     assert (found["status"], found["since"], found["seconds_left"]) == ("expired", "2026-03-10T12:10:00Z", -60)
     assert look(timedelta(minutes=11)).summary[Status.EXPIRED] == 1
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert connections.load(conn, [row]) == {row: state}
 
 
@@ -188,7 +187,7 @@ def test_a_disconnected_one_is_not_stale_while_lists_go_on_lacking_it(store: Sto
     gone = make_state(status=Status.DISCONNECTED, missing=2)
     add_source(store, "agency", [gone], now=now)
     later = timedelta(days=2)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         row = sources.find_source(conn, "agency")
         assert row is not None
         sources.save_source(conn, replace(row, last_success_at=now + later))
@@ -199,7 +198,7 @@ def test_an_unchanged_probe_shows_the_time_of_its_cohort(store: Store, look: Loo
     state = make_state(probe=ProbeState(status=ProbeStatus.OK, at=now - timedelta(days=3)))
     add_source(store, "agency", [state], now=now)
     cohort = schedule.cohort_of(None, "linkedin-123")
-    with store.write() as conn:
+    with store.begin_write() as conn:
         probes.mark_cohort(conn, "agency", cohort, probed_at=now, next_probe_at=None)
     assert lone_connection(look())["probe"]["at"] == "2026-03-10T12:00:00Z"
 
@@ -280,7 +279,7 @@ def test_the_standing_follows_the_monitoring_plugin_convention(
 
 def test_a_source_says_how_long_its_budget_needs_for_a_round_of_probes(store: Store, config: Config, now: datetime) -> None:
     add_source(store, "agency", now=now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         row = sources.find_source(conn, "agency")
         assert row is not None
         sources.save_source(conn, replace(row, connections=600 * 60 * 7))
@@ -292,14 +291,14 @@ def test_a_source_says_how_long_its_budget_needs_for_a_round_of_probes(store: St
 
 def test_a_source_that_is_long_overdue_asks_for_the_daemon(store: Store, config: Config, now: datetime) -> None:
     add_source(store, "agency", now=now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         agency = source_views(conn, config, now=now + timedelta(hours=2))[0]
     assert list(agency.problems()) == ["Its poll is overdue by 1 hour 45 minutes: is the daemon running?"]
 
 
 def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
     [row] = add_source(store, "agency", [make_state()], now=now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = connections.get_connection(conn, row)
         assert found is not None
         answer = listing("events", event_views(conn, found), now=now)
@@ -333,7 +332,7 @@ def add_alerts(store: Store, now: datetime) -> None:
         platform=None,
         status="ok",
     )
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(expired, None, None), (back, None, "No channel takes this alert.")])
         outbox.add_deliveries(conn, [("aaa1", "ops", now)], now)
         [claimed] = outbox.claim(conn, channel="ops", owner="me", now=now, lease=timedelta(minutes=1), limit=5)
@@ -345,7 +344,7 @@ def add_alerts(store: Store, now: datetime) -> None:
 def test_an_alert_shows_its_deliveries_with_every_attempt(store: Store, config: Config, now: datetime) -> None:
     add_source(store, "agency", now=now)
     add_alerts(store, now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         back, expired = (view.json() for view in alert_views(conn, config))
     assert (back["id"], back["note"], back["deliveries"]) == ("bbb2", "No channel takes this alert.", [])
     assert back.keys() == expired.keys()
@@ -385,7 +384,7 @@ def test_an_alert_shows_its_deliveries_with_every_attempt(store: Store, config: 
 )
 def test_alerts_can_be_filtered(store: Store, config: Config, now: datetime, selection: Selection, ids: list[str]) -> None:
     add_alerts(store, now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [view.alert.id for view in alert_views(conn, config, selection=selection)] == ids
         assert len(alert_views(conn, config, selection=selection, limit=1)) == min(len(ids), 1)
 
@@ -393,7 +392,7 @@ def test_alerts_can_be_filtered(store: Store, config: Config, now: datetime, sel
 def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Config, now: datetime) -> None:
     """The second channel takes critical alerts of the source `studio` only."""
     add_alerts(store, now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = explain(conn, config, "aa", now=now)
         assert explain(conn, config, "nothing", now=now) is None
     assert found is not None
@@ -418,7 +417,7 @@ def test_each_filter_of_a_channel_can_be_the_one_that_refuses(
 ) -> None:
     add_alerts(store, now)
     channels = (replace(config.channels[0], **change),)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = explain(conn, replace(config, channels=channels), "aaa1", now=now)
     assert found is not None
     assert found.routes[0].refused_by == refused_by
@@ -426,7 +425,7 @@ def test_each_filter_of_a_channel_can_be_the_one_that_refuses(
 
 def test_a_retired_connection_and_a_removed_source_are_not_shown(store: Store, look: Look, now: datetime) -> None:
     rows = make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, rows["expired"], now)
         sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1:9")], now)
     assert [view.id for view in look().connections] == [
@@ -439,7 +438,7 @@ def test_a_retired_connection_and_a_removed_source_are_not_shown(store: Store, l
 def test_a_source_that_left_the_file_is_still_shown_until_the_daemon_knows(store: Store, config: Config, now: datetime) -> None:
     make_world(store, now)
     smaller = replace(config, sources=config.sources[:1])
-    with store.read() as conn:
+    with store.begin_read() as conn:
         found = overview(conn, smaller, now=now)
     assert found.total == 5
     assert list(found.sources[1].problems()) == ["The configuration does not name it any more."]

@@ -14,9 +14,9 @@ from monitor.config import Config, load
 from monitor.domain import Ack, ConnectionState, Status
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
-from monitor.store import Store, connection_queries, connections, incidents, scopes, silences
+from monitor.store import Store, connection_queries, connections, incidents, silences, sources
 from monitor.store import schema as tables
-from monitor.views import worst
+from monitor.views import status as worst
 from monitor.views.filters import Selection
 from monitor.views.status import Overview, overview
 from tests.command_line import add_source, write_config
@@ -45,7 +45,7 @@ def read(store: Store, config: Config, now: datetime) -> Read:
     """The overview of some number of connections, or of all."""
 
     def find(limit: int | None, selection: Selection) -> Overview:
-        with store.read() as conn:
+        with store.begin_read() as conn:
             return overview(conn, config, now=now, selection=selection, limit=limit)
 
     return find
@@ -76,8 +76,8 @@ def fill(store: Store, now: datetime) -> None:
 
     ids = add_source(store, "agency", [one(number) for number in range(160)], now=now)
     ids += add_source(store, "studio", [one(number) for number in range(200, 260)], now=now, polled_at=now - timedelta(hours=2))
-    with store.write() as conn:
-        scopes.save_scopes(conn, "agency", [("user-1", now - timedelta(hours=3), None, 40)])
+    with store.begin_write() as conn:
+        sources.save_scopes(conn, "agency", [("user-1", now - timedelta(hours=3), None, 40)])
         conn.execute(delete(tables.scopes).where(tables.scopes.c.source == "agency", tables.scopes.c.scope == "user-2"))
         for key in dice.sample(ids, 50):
             row = connection_queries.get_connection(conn, key)

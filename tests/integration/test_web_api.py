@@ -16,8 +16,7 @@ from monitor.domain import HistoryEntry, HistoryKind, Status, TokenState, Verdic
 from monitor.store import Store, alerts, connections, history, incidents, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
-from monitor.views.filters import Selection
-from monitor.views.shapes import listing
+from monitor.views.filters import Selection, listing
 from monitor.views.status import overview
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_said, make_state
@@ -63,7 +62,7 @@ async def all_of(api: Served, name: str, **query: Any) -> list[dict[str, Any]]:
 async def test_connections_have_the_shape_of_status_json(api: Served, store: Store, now: datetime) -> None:
     """One serializer: every connection, source and count is exactly what the command line prints."""
     found = await api.json("/api/v1/connections")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         wanted = overview(conn, api.config, now=now).json()
     assert found.pop("next") is None
     assert sorted(found.pop("connections"), key=lambda row: str(row["id"])) == sorted(
@@ -75,10 +74,10 @@ async def test_connections_have_the_shape_of_status_json(api: Served, store: Sto
 async def test_alerts_events_sources_and_forecast_have_the_shapes_of_the_command_line(
     api: Served, store: Store, now: datetime, world: dict[str, int]
 ) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(), world[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
-    with store.read() as conn:
+    with store.begin_read() as conn:
         wanted = listing("alerts", alert_views(conn, api.config, selection=Selection()), now=now)
     assert await api.json("/api/v1/alerts") == {**wanted, "next": None}
     events = await api.json("/api/v1/events")
@@ -117,7 +116,7 @@ async def test_filters_narrow_connections_and_their_counts(api: Served, query: d
 async def test_filters_narrow_events_alerts_sources_and_the_forecast(
     api: Served, store: Store, now: datetime, world: dict[str, int]
 ) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         other = make_alert(id="alert-2", status="revoked", event="revoked", at=now - timedelta(hours=1))
         alerts.add_alerts(conn, [(make_alert(), world[Status.EXPIRED], None), (other, world[Status.REVOKED], None)])
     assert [row["id"] for row in await all_of(api, "alerts", status="expired")] == ["alert-1"]
@@ -165,7 +164,7 @@ async def test_pages_stay_while_rows_change_come_and_go(api: Served, store: Stor
             break
         cursor = {"cursor": page["next"]}
         step += 1
-        with store.write() as conn:
+        with store.begin_write() as conn:
             changed = make_state(external_id=f"linkedin-{step}", status=Status.EXPIRED)
             connections.update(conn, [ChangedConnection(id=ids[step], state=changed, fingerprint="")])
             connections.retire(conn, ids[39 - step], now)
@@ -176,7 +175,7 @@ async def test_pages_stay_while_rows_change_come_and_go(api: Served, store: Stor
 
 async def test_pages_of_every_list_join_to_the_whole(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:
     many = [make_alert(id=f"alert-{number}", at=now - timedelta(minutes=number // 3)) for number in range(20)]
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(alert, world[Status.EXPIRED], None) for alert in many])
     for name in ("connections", "sources", "events", "alerts", "forecast"):
         whole = (await api.json(f"/api/v1/{name}", limit=1000))[name]
@@ -185,10 +184,10 @@ async def test_pages_of_every_list_join_to_the_whole(api: Served, store: Store, 
 
 
 async def test_new_alerts_and_events_do_not_shift_a_page(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id=f"a{n}", at=now - timedelta(hours=n)), None, None) for n in range(4)])
     alert_page, event_page = await api.json("/api/v1/alerts", limit=2), await api.json("/api/v1/events", limit=2)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id="newest", at=now + timedelta(hours=1)), None, None)])
         history.append(conn, "agency", world[Status.VALID], [HistoryEntry(kind=HistoryKind.RENAMED, at=now)])
     following = await api.json("/api/v1/alerts", limit=2, cursor=alert_page["next"])
@@ -225,7 +224,7 @@ async def test_no_name_can_pass_for_the_clock(api: Served, store: Store, now: da
     tags = set()
     for number in range(2):
         odd = make_state(external_id="linkedin-odd", display_name=f'x","seconds_left":{number},"generated_at":"{number}"')
-        with store.write() as conn:
+        with store.begin_write() as conn:
             for row in list(connections.list_connections(conn, source="studio")):
                 connections.retire(conn, row.id, now)
         add_source(store, "studio", [odd], now=now)
@@ -324,7 +323,7 @@ async def test_hostile_names_pass_through_as_json_and_nothing_else(api: Served, 
 
 
 async def open_incident(store: Store, now: datetime, row: int) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         incidents.open_incident(conn, source="agency", connection_id=row, said=make_said(), now=now)
 
 

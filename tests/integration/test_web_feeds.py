@@ -19,7 +19,7 @@ from monitor.config import Config, Secret, load
 from monitor.domain import Status, TokenState
 from monitor.store import Store, alerts, connections
 from monitor.store.connections import ChangedConnection
-from monitor.views.calendar import MOST
+from monitor.views.forecast import MOST
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_state
 from tests.fakes import ManualClock
@@ -125,7 +125,7 @@ async def test_nothing_in_the_calendar_changes_until_a_date_moves(
     worse = make_state(
         status=Status.EXPIRING_SOON, external_id="linkedin-valid", display_name="Person 0", expires_at=now + timedelta(days=60)
     )
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.update(conn, [ChangedConnection(id=ids[Status.VALID], state=worse, fingerprint="new")])
     again, _, _ = await read_calendar(site)
     assert again.content == answer.content
@@ -134,7 +134,7 @@ async def test_nothing_in_the_calendar_changes_until_a_date_moves(
     moved_at = clock.now()
     token = TokenState(status=Status.VALID, reason="stated", message="", expires_at=now + timedelta(days=90), issued_at=moved_at)
     renewed = make_state(external_id="linkedin-valid", display_name="Person 0", expires_at=now + timedelta(days=90), token=token)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.update(conn, [ChangedConnection(id=ids[Status.VALID], state=renewed, fingerprint="newer")])
     _, _, after = await read_calendar(site)
     assert {str(entry["uid"]) for entry in after} == {str(entry["uid"]) for entry in entries}
@@ -203,7 +203,7 @@ async def test_the_feed_is_read_by_the_reference_parser(site: Served, store: Sto
     about_source = make_alert(
         id="alert-2", event="source_failing", connection=None, external_id=None, platform=None, label=None, status="failing"
     )
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(
             conn, [(make_alert(), ids[Status.EXPIRED], None), (old, ids[Status.EXPIRED], None), (about_source, None, None)]
         )
@@ -227,7 +227,7 @@ async def test_the_feed_is_read_by_the_reference_parser(site: Served, store: Sto
 
 
 async def test_entries_of_the_feed_never_change(site: Served, store: Store, now: datetime, clock: ManualClock) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(expires_at=now + timedelta(days=3)), None, None)])
     before, _ = await read_feed(site)
     clock.advance(timedelta(days=9))
@@ -244,7 +244,7 @@ async def test_an_empty_feed_is_a_feed(site: Served, store: Store, now: datetime
 
 
 async def test_hostile_names_stay_inside_the_feed(site: Served, store: Store, now: datetime) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         hostile = [
             make_alert(
                 id=f"alert-{n}", label=name, message=name, external_id=name, connection=f"agency/{name}", platform=name,
@@ -267,7 +267,7 @@ async def test_hostile_names_stay_inside_the_feed(site: Served, store: Store, no
 
 async def test_the_feed_takes_filters(site: Served, store: Store, now: datetime) -> None:
     make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(
             conn, [(make_alert(), None, None), (make_alert(id="b", source="studio", platform="youtube"), None, None)]
         )
@@ -295,7 +295,7 @@ async def test_the_badge_says_how_it_stands(site: Served, store: Store, config: 
     ids = make_world(store, now)
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 2 of 5 broken"
     assert picture(await site.get("/badge.svg?source=studio"))[1] == "social accounts: 1 ok"
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, ids[Status.EXPIRED], now)
         connections.retire(conn, ids[Status.REVOKED], now)
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 1 expiring soon"
@@ -327,9 +327,9 @@ async def test_hostile_names_stay_inside_the_badge(site: Served, store: Store, n
 
 def test_the_colours_of_badges_can_be_read_by_everybody() -> None:
     """White text has a contrast of at least 4.5 to 1 on each (WCAG AA)."""
-    from monitor.web import badge
+    from monitor.web import feeds
 
-    for colour in (badge.GREEN, badge.AMBER, badge.RED, badge.GREY, badge.DARK):
+    for colour in (feeds.GREEN, feeds.AMBER, feeds.RED, feeds.GREY, feeds.DARK):
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         light = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]

@@ -101,7 +101,7 @@ async def test_P18_a_store_that_is_away_makes_it_unready_and_not_unhealthy(
 
 async def test_a_schema_of_another_version_is_not_ready(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
     make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     async with serving(store, config, clock) as site:
         status, _, reasons = told(await site.get("/readyz"))

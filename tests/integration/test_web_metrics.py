@@ -76,7 +76,7 @@ async def test_every_metric_of_the_interface_is_there_with_its_labels(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
     ids = make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(), ids[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now - timedelta(minutes=5))
         channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
@@ -135,7 +135,7 @@ async def test_hostile_names_stay_inside_their_labels(store: Store, config: Conf
     async with serving(store, config, clock, metrics=metrics) as served:
         families = await scrape(served)
     ids = {given["external_id"] for _, given, _ in families["token_monitor_connection_status"].samples}
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert ids == {row.state.snapshot.external_id for row in connections.list_connections(conn)}
     assert len(ids) == len(HOSTILE)
     assert "evil_metric" not in families
@@ -149,7 +149,7 @@ async def test_series_of_single_connections_are_bounded(
 ) -> None:
     rows = [NewConnection(state=make_state(external_id=f"linkedin-{n}"), fingerprint="") for n in range(count)]
     add_source(store, "agency", now=now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.insert(conn, source="agency", provider=config.sources[0].provider, rows=rows, now=now)
     async with serving(store, config, clock, connection_metrics=setting) as served:  # type: ignore[arg-type]  # a plain text here
         families = await scrape(served)
@@ -173,7 +173,7 @@ async def test_retired_connections_and_removed_sources_have_no_series(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
     ids = make_world(store, now)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         connections.retire(conn, ids[Status.REVOKED], now)
     async with serving(store, config, clock) as served:
         families = await scrape(served)

@@ -15,8 +15,8 @@ import pytest
 
 from monitor.domain import HistoryKind, Status
 from monitor.domain.rules.silences import Silence
-from monitor.notify import removed
-from monitor.store import Store, channel_states, connections, history, incidents, outbox, retention, silences
+from monitor.notify import channel_health
+from monitor.store import Store, channel_states, connections, history, incidents, maintenance, outbox, silences
 from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
 from tests.command_line import add_source
@@ -151,7 +151,7 @@ async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(si
     page = await read(site, "/")
     assert "Nothing to do that anyone knows of. Nobody can tell how these 4 connections are." in page.words
     add_source(store, "north", [make_state(external_id="d", status=Status.EXPIRED)], now=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         silences.add(conn, Silence(starts_at=NOW, sources=("north",), comment="moving"), NOW)
     assert "1 connection needs you now. 1 expired. 1 is silenced." in (await read(site, "/")).words
 
@@ -159,12 +159,12 @@ async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(si
 async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Served, store: Store) -> None:
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name)], now=NOW)
-    with store.write() as conn:
+    with store.begin_write() as conn:
         channel_states.note_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
     page = await read(site, "/")
     assert "Nothing to do." in page.words  # it is tried again by itself
     assert "1 channel cannot be heard now night It did not answer." in page.words
-    with store.write() as conn:
+    with store.begin_write() as conn:
         channel_states.note_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
     page = await read(site, "/")
     assert "1 channel refuses every alert." in page.words
@@ -211,7 +211,7 @@ async def test_of_the_same_status_what_runs_out_first_comes_first(site: Served, 
 
 async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) -> None:
     page = await read(full, "/")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         counted = connections.count_by_status(conn)
     for status, number in counted.items():
         assert f"{number} {status.replace('_', ' ')}" in page.words
@@ -219,7 +219,7 @@ async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) ->
 
 
 async def test_the_worst_come_first(full: Served, store: Store) -> None:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         expected = [row.public_id for row in connections.list_connections(conn)]
         rank = {row.public_id: row.state.verdict.status.rank for row in connections.list_connections(conn)}
     shown = await table(full, "per=200")
@@ -241,7 +241,7 @@ async def test_paging_shows_everything_once(site: Served, store: Store, order: s
 
 
 async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         rows = {row.public_id: row.state for row in connections.list_connections(conn)}
     far = NOW + timedelta(days=10_000)
     by_expiry = await table(full, "sort=expiry&per=200")
@@ -277,7 +277,7 @@ async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_filters_take_what_they_say(full: Served, store: Store, query: str, expected: Any) -> None:
-    with store.read() as conn:
+    with store.begin_read() as conn:
         wanted = {row.public_id for row in connections.list_connections(conn) if expected(row)}
     assert set(await table(full, f"{query}&per=200")) == wanted
 
@@ -349,7 +349,7 @@ async def test_a_connection_that_is_not_there(full: Served) -> None:
 
 
 async def test_a_retired_connection_keeps_its_page(full: Served, store: Store) -> None:
-    with store.write() as conn:
+    with store.begin_write() as conn:
         row = connections.find_connections(conn, VALID)[0]
         connections.retire(conn, row.id, NOW)
     page = await read(full, f"/connections/{VALID}")
@@ -414,7 +414,7 @@ async def test_acknowledging_is_what_the_command_line_does(full: Served, store: 
     page = await read(full, answer.headers["location"])
     assert "Acknowledged: quiet until it gets worse or recovers." in page.words
     assert "Ann is at it" in page.words
-    with store.read() as conn:
+    with store.begin_read() as conn:
         row = connections.find_connections(conn, EXPIRED)[0]
         ack = incidents.find_open(conn, [row.id])[row.id].ack
         last = history.history_of(conn, row.id)
@@ -430,7 +430,7 @@ async def test_an_acknowledgement_can_be_taken_back_and_the_daemon_looks_at_once
     await send(full, f"/connections/{EXPIRED}", action="ack")
     answer = await send(full, f"/connections/{EXPIRED}", action="unack")
     assert answer.headers["location"].endswith("?said=unacknowledged")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert incidents.next_look_due(conn) == NOW
     assert (await send(full, f"/connections/{EXPIRED}", action="unack")).status_code == 422
 
@@ -446,7 +446,7 @@ async def test_what_is_fine_cannot_be_acknowledged(full: Served, store: Store) -
 async def test_silencing_one_connection_silences_no_other(full: Served, store: Store) -> None:
     answer = await send(full, f"/connections/{EXPIRED}", action="silence", comment="They know", **{"for": "7d"})
     assert answer.headers["location"].endswith("?said=silenced")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
         assert incidents.next_look_due(conn) == NOW
     assert (made.connections, made.ends_at, made.comment) == ((EXPIRED,), NOW + timedelta(days=7), "They know")
@@ -471,7 +471,7 @@ async def test_a_silence_is_added_and_removed(full: Served, store: Store) -> Non
         full, "/silences", source=["agency", "studio"], platform="x", label="client=acme", comment="Weekend", **{"for": "removed"}
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/silences?said=silenced")
-    with store.read() as conn:
+    with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
     assert (made.sources, made.platforms, made.labels, made.ends_at) == (
         ("agency", "studio"),
@@ -497,7 +497,7 @@ async def test_dates_of_a_silence_are_in_the_configured_zone(full: Served, store
         comment="Fair",
         **{"from": "2026-07-01T08:00", "until": "2026-07-02T08:00"},
     )
-    with store.read() as conn:
+    with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
     assert made.connections == ("agency/*", "studio/*")
     assert (made.starts_at.isoformat(), made.ends_at and made.ends_at.isoformat()) == (
@@ -557,13 +557,13 @@ async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Serve
 
 async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> None:
     now = full.site.clock.now()
-    with full.site.store.write() as conn:
+    with full.site.store.begin_write() as conn:
         outbox.add_deliveries(conn, [("alert-1", "third", now)], now)
         for _ in range(60):
             [one] = outbox.claim(conn, channel="third", owner="me", now=now, lease=timedelta(minutes=1), limit=1)
             again = now - timedelta(minutes=1)
             outbox.mark_failed(conn, [one.delivery_id], "me", now, next_attempt_at=again, detail="It answered 503.")
-        thinned = retention.prune(conn, now, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
+        thinned = maintenance.prune(conn, now, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
     words = (await read(full, "/alerts/alert-1")).words
     assert words.count("It answered 503.") == 60 - thinned
     assert f"{thinned} more attempts failed." in words
@@ -572,9 +572,9 @@ async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> No
 
 async def test_a_delivery_that_was_called_off_tells_why(full: Served) -> None:
     now = full.site.clock.now()
-    with full.site.store.write() as conn:
+    with full.site.store.begin_write() as conn:
         outbox.add_deliveries(conn, [("alert-1", "old", now)], now)
-        removed.settle(conn, full.site.config().channels, now)
+        channel_health.settle(conn, full.site.config().channels, now)
     words = (await read(full, "/alerts/alert-1")).words
     assert "old skipped Not sent: the channel old is no longer configured." in words
 

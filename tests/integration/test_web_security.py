@@ -363,7 +363,7 @@ async def test_a_bearer_needs_no_form_of_ours(guarded: Served, store: Store) -> 
     headers = {"authorization": f"Bearer {TOKEN}"}
     answer = await send(guarded, "/silences", headers=headers, source="agency", comment="by a script", **{"for": "1h"})
     assert answer.status_code == 303
-    with store.read() as conn:
+    with store.begin_read() as conn:
         assert [each.comment for each in silences.list_silences(conn)][-1] == "by a script"
 
 
@@ -528,7 +528,7 @@ async def test_no_page_shows_a_secret(open_site: Served) -> None:
 
 def counted(store: Store) -> tuple[int, int, int]:
     """What a form could change."""
-    with store.read() as conn:
+    with store.begin_read() as conn:
         current = [each for each in silences.list_silences(conn, include_removed=True) if each.removed_at is None]
         acked = [each for each in incidents.all_open(conn) if each.ack is not None]
     return count_rows(store), len(current), len(acked)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
 
-from monitor.demo import populate, story
+from monitor.demo import populate, scenario
 from monitor.demo.receivers import Post, Reply, SmtpReceiver, WebhookReceiver
 from monitor.demo.scenario import Deed, Verb, perform
 from monitor.demo.server import ThreadedWorld
@@ -168,13 +168,13 @@ async def test_a_crowd_is_listed_whole_at_every_provider(clock: ManualClock) -> 
 def test_the_story_is_in_order_short_and_about_its_own_cast() -> None:
     """Every deed can be done at its place in the story; within 30 seconds; on all four providers."""
     clock = ManualClock(NOW)
-    world = story.build_world(clock=clock)
-    seconds = [beat.second for beat in story.STORY]
+    world = scenario.build_world(clock=clock)
+    seconds = [beat.second for beat in scenario.STORY]
     assert seconds == sorted(seconds)
     assert seconds[-1] <= 25
     assert {source.kind for source in world.sources.values()} == set(ProviderKind)
-    assert len(story.CAST) >= 20
-    for beat in story.STORY:
+    assert len(scenario.CAST) >= 20
+    for beat in scenario.STORY:
         clock.set(NOW + timedelta(seconds=beat.second))
         perform(world, beat.deed)
         assert beat.told.endswith(".")
@@ -183,8 +183,8 @@ def test_the_story_is_in_order_short_and_about_its_own_cast() -> None:
 async def test_within_half_a_minute_the_story_shows_every_kind_of_change() -> None:
     """Walked through on a clock of its own: the words that PostPost's list has said of Northwind are all of them."""
     clock = ManualClock(NOW)
-    world = story.build_world(clock=clock)
-    beats = list(story.STORY)
+    world = scenario.build_world(clock=clock)
+    beats = list(scenario.STORY)
     words: list[str] = []
     async with calling(world) as caller:
         for second in range(30):
@@ -200,10 +200,10 @@ async def test_within_half_a_minute_the_story_shows_every_kind_of_change() -> No
 
 
 async def test_the_story_plays_by_itself() -> None:
-    world = story.build_world()
-    told: list[story.Beat] = []
-    await story.play(world, tell=told.append, speed=200)
-    assert told == list(story.STORY)
+    world = scenario.build_world()
+    told: list[scenario.Beat] = []
+    await scenario.play(world, tell=told.append, speed=200)
+    assert told == list(scenario.STORY)
 
 
 def test_synchronous_code_can_use_the_world_from_another_thread(world: World) -> None:

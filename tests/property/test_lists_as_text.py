@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from monitor.domain import ScopeReport, Snapshot, Word
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules import dates
-from monitor.domain.rules.fingerprint import fingerprint
-from monitor.domain.rules.listing import digest_of, marked
+from monitor.domain.rules.fingerprint import digest_of, fingerprint, marked
 from monitor.providers import json_chunks
 from monitor.providers.api import Reply
 from monitor.providers.postpost import listing, scopes

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from monitor.domain import ScopeReport, Snapshot, Unreadable, Word
 from monitor.domain.errors import ProviderPayloadInvalid
-from monitor.domain.text_part import clean, web_address
-from monitor.providers import bodies, payload, postbreeze, postpeer
+from monitor.domain.text import sanitize, web_address
+from monitor.providers import payload, postbreeze, postpeer, transport
 from monitor.providers.postpost import rows as postpost_rows
 from monitor.providers.scopes import scope_report
 from tests.answers.shapes import JSON, POSTBREEZE_ROW, POSTPEER_ROW, POSTPOST_ROW, WORDS
@@ -105,10 +105,10 @@ def test_N28_duplicate_ids_never_better_than_their_worst(words: list[str], count
 
 @given(st.text())
 def test_S04_cleaned_text_is_one_short_line(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = sanitize(text)
     assert len(cleaned) <= 256
     assert not set(cleaned) & set("\x00\x1b\n\r\t\x85\u2028\u202e\u2066")
-    assert clean(cleaned) == cleaned
+    assert sanitize(cleaned) == cleaned
     cleaned.encode()
 
 
@@ -133,6 +133,6 @@ def test_S08_only_web_addresses_are_links() -> None:
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "identity", "br", "gzip, gzip", None]))
 def test_N14_any_body_decodes_within_its_cap_or_is_refused(raw: bytes, encoding: str | None) -> None:
     try:
-        assert len(bodies.decode(raw, encoding, cap=10_000, inflation=100)) <= max(len(raw) * 100, len(raw))
+        assert len(transport.decode(raw, encoding, cap=10_000, inflation=100)) <= max(len(raw) * 100, len(raw))
     except ProviderPayloadInvalid:
         assert encoding not in ("identity", None)

@@ -12,7 +12,7 @@ from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeFinding, P
 from monitor.domain.records import replace
 from monitor.domain.rules import alerting, lifecycle, probes, schedule, transitions
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint, span_moved
 from tests import strategies as some
 from tests.factories import NOW

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain.rules.dates import Remaining, parse_expiry, parse_instant, parse_remaining
-from monitor.providers.retry_after import http_date, retry_after
+from monitor.providers.rate_limit import http_date, retry_after
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MAY = datetime(2026, 5, 15, 10, 30, tzinfo=UTC)

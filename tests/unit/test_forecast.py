@@ -11,8 +11,8 @@ import pytest
 
 from monitor.domain import ProviderKind, Status, Verdict, Word
 from monitor.domain.rules.forecast import Need, need_of, sittings_of
-from monitor.domain.rules.weekly import next_weekly
-from monitor.notify.messages import lettering
+from monitor.domain.rules.recurrence import next_weekly
+from monitor.notify.messages import chart
 from monitor.notify.messages.chart import LANES, timeline
 from tests.factories import NOW, make_state
 
@@ -110,9 +110,9 @@ def test_the_picture_is_well_formed_bounded_and_needs_no_font() -> None:
 
 
 def test_letters_have_strokes_and_strangers_become_question_marks() -> None:
-    plain = lettering.path("ABC 123", 0, 0, size=12)
+    plain = chart.path("ABC 123", 0, 0, size=12)
     assert plain
-    assert lettering.path("a\u0301bc 123", 0, 0, size=12) == plain
-    assert lettering.path("\u4e16", 0, 0, size=12) == lettering.path("?", 0, 0, size=12)
-    assert lettering.width("", size=12) == 0
-    assert lettering.width("AB", size=6) == 10
+    assert chart.path("a\u0301bc 123", 0, 0, size=12) == plain
+    assert chart.path("\u4e16", 0, 0, size=12) == chart.path("?", 0, 0, size=12)
+    assert chart.width("", size=12) == 0
+    assert chart.width("AB", size=6) == 10

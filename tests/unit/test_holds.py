@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, ProbeState, ProbeStatus, Status
-from monitor.domain.rules import reminders, suppression
+from monitor.domain.rules import alerting, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import Circumstances
 from tests.delivering import channel
@@ -156,7 +156,7 @@ REMINDERS: list[tuple[str, dict[str, timedelta], set[str], datetime | None]] = [
 @pytest.mark.parametrize(("ago", "due", "coming"), [row[1:] for row in REMINDERS], ids=[row[0] for row in REMINDERS])
 def test_whom_to_remind(ago: dict[str, timedelta], due: set[str], coming: datetime | None) -> None:
     heard = {name: NOW - since for name, since in ago.items()}
-    assert reminders.due_channels(heard, [OPS, NIGHT, EAGER], Policy(), NOW) == (frozenset(due), coming)
+    assert alerting.due_channels(heard, [OPS, NIGHT, EAGER], Policy(), NOW) == (frozenset(due), coming)
 
 
 @pytest.mark.parametrize(
@@ -173,4 +173,4 @@ def test_whom_to_remind(ago: dict[str, timedelta], due: set[str], coming: dateti
 def test_P25_on_nights_when_clocks_change_a_reminder_is_neither_early_nor_late(told: datetime, due: datetime) -> None:
     told, due = (each.astimezone(ZoneInfo("UTC")) for each in (told, due))
     for seconds, expected in ((-1, set()), (0, {"ops"}), (1, {"ops"})):
-        assert reminders.due_channels({"ops": told}, [OPS], Policy(), due + seconds * SECOND)[0] == expected
+        assert alerting.due_channels({"ops": told}, [OPS], Policy(), due + seconds * SECOND)[0] == expected

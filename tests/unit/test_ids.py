@@ -6,13 +6,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from monitor.domain.ids import fresh_id
+from monitor.domain.records import fresh_id
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 FAMILY = """
 import os
 from datetime import UTC, datetime
-from monitor.domain.ids import fresh_id
+from monitor.domain.records import fresh_id
 now = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 fresh_id(now)
 if child := os.fork():

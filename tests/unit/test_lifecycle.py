@@ -10,7 +10,7 @@ import pytest
 from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeStatus, ProviderKind, Refresh, Snapshot, Status, Word
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 from tests.factories import NOW, make_snapshot
 
 DAY = timedelta(days=1)

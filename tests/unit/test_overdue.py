@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import SourceStatus
-from monitor.domain.rules.overdue import excused, overdue
+from monitor.domain.rules.freshness import excused, overdue
 
 EVERY = timedelta(minutes=15)
 READ_ONCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain import ProviderKind
-from monitor.domain.rules.pacing import SIDE_BY_SIDE, full_round, poll_requests, probes_at_once
+from monitor.domain.rules.schedule import SIDE_BY_SIDE, full_round, poll_requests, probes_at_once
 
 HOUR = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain import Severity
-from monitor.domain.rules.quiet import quiet_until
+from monitor.domain.rules.recurrence import quiet_until
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 SATURDAY, SUNDAY = 5, 6

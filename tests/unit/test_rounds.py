@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.cli.rounds import MOST, round_lines
+from monitor.cli.config import MOST, round_lines
 from monitor.config import Config, load
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.domain import Policy, ProviderKind, Refresh, Snapshot, Status, TokenState, Word
 from monitor.domain.rules import token
-from monitor.domain.rules.context import Context
+from monitor.domain.rules.expiry import Context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

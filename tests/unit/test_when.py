@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from monitor.cli.when import later_when, parse_length, parse_when
+from monitor.cli.values import later_when, parse_length, parse_when
 
 NOW = datetime(2026, 3, 28, 14, 0, tzinfo=UTC)
 """A Saturday, 15:00 in Berlin, the night before the clocks go forward."""

@@ -1,12 +1,14 @@
-"""Did a row change in anything that is stored? Compared by a short digest, so that a poll need not read states back."""
+"""Fingerprints of rows and digests of lists, by which unchanged data is recognised."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from typing import Protocol, runtime_checkable
 
-from monitor.domain import Snapshot
-from monitor.domain.rules.context import LATER_BY
+from monitor.domain import ScopeReport, Snapshot
+from monitor.domain.rules.expiry import LATER_BY
 
 
 def fingerprint(snapshot: Snapshot) -> str:
@@ -44,3 +46,59 @@ def span_moved(before: datetime | None, after: datetime | None) -> bool:
     if before is None or after is None:
         return before is not after
     return abs(after - before) > LATER_BY
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """The rows of one scope's list, each id once."""
+
+    def marks(self) -> Mapping[str, str]:
+        """By external id a text that is the same in two lists only where the row says the same in both, spans aside."""
+        ...
+
+    def spans(self) -> Mapping[str, datetime]:
+        """`expires_before` of the rows that state only a coarse span: no mark tells how far that has moved."""
+        ...
+
+    def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
+        """The snapshots of these rows, in the list's order."""
+        ...
+
+
+class Plain:
+    """Rows whose snapshots are all made."""
+
+    def __init__(self, rows: Sequence[Snapshot]) -> None:
+        self._rows = rows
+        self._marks: Mapping[str, str] | None = None
+
+    def marks(self) -> Mapping[str, str]:
+        """The snapshots' fingerprints."""
+        if self._marks is None:
+            self._marks = {row.external_id: fingerprint(row) for row in self._rows}
+        return self._marks
+
+    def spans(self) -> Mapping[str, datetime]:
+        """As the snapshots say."""
+        return {row.external_id: row.expires_before for row in self._rows if row.expires_before is not None}
+
+    def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
+        """Those that are asked for."""
+        return (row for row in self._rows if row.external_id in ids)
+
+
+def marked(rows: Sequence[Snapshot]) -> Marked:
+    """The rows of a scope's report as they are to be compared."""
+    return rows if isinstance(rows, Marked) else Plain(rows)
+
+
+def digest_of(scope: ScopeReport, rows: Marked) -> str | None:
+    """The digest of a complete list: its own, else one of all its marks. None where that cannot stand for the list."""
+    if not scope.complete or scope.unreadable:
+        return None
+    if scope.digest is not None:
+        return scope.digest
+    if rows.spans():
+        return None
+    told = sorted(rows.marks().items())
+    return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

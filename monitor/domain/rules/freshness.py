@@ -1,13 +1,71 @@
-"""When nobody looked: a source without a successful poll for longer than can be called observation."""
+"""Overdue sources and gaps in monitoring."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from monitor.domain.rules.context import CLOCK_UNTRUSTED_ABOVE
-from monitor.domain.rules.overdue import INTERVALS
+from monitor.domain import SourceStatus
+from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.timefmt import span
+
+INTERVALS = 3
+"""So many poll intervals without a poll, or without a first success, are too many."""
+
+LONGEST_WAIT = timedelta(hours=1)
+"""A source that asked for patience is excused for as long as it asked, and never for longer than this."""
+
+_TOLD = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
+
+
+class Overdue(NamedTuple):
+    """Why somebody should look after a source."""
+
+    reason: str
+    message: str
+
+
+def excused(wait: timedelta, poll_every: timedelta) -> timedelta:
+    """How much later than an interval after the poll before a poll that is planned to come in `wait` is rightly due."""
+    return max(min(wait, max(LONGEST_WAIT, poll_every)) - poll_every, timedelta(0))
+
+
+def is_told(status: SourceStatus) -> bool:
+    """Whether people know already that the source cannot be read."""
+    return status in _TOLD
+
+
+def overdue(
+    *,
+    status: SourceStatus,
+    last_success_at: datetime | None,
+    unpolled_for: timedelta,
+    watched_for: timedelta,
+    poll_every: timedelta,
+) -> Overdue | None:
+    """What is wrong with how a source is watched; None where nothing is, or where it is told already.
+
+    The spans are time that passed while this process watched, not differences of the clock's times: a clock that is moved,
+    a machine that slept and a daemon that was down make no source overdue. Nor does a wait that the source asked for, which
+    the caller leaves out of both. A source that cannot be read has its own alert.
+    """
+    if is_told(status):
+        return None
+    patience = INTERVALS * poll_every
+    if unpolled_for > patience:
+        return Overdue(
+            "not_polled",
+            f"It was not polled for {span(unpolled_for)}, which is more than {INTERVALS} intervals of {span(poll_every)}: "
+            "the monitor does not get on with its work.",
+        )
+    if last_success_at is None and watched_for > patience:
+        return Overdue(
+            "never_read",
+            f"No poll of it has succeeded since it was added; that is {span(watched_for)}, more than {INTERVALS} intervals.",
+        )
+    return None
+
 
 LEAST = timedelta(minutes=1)
 """What is shorter than this is no gap, however short the interval."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from monitor.domain import ConnectionState, ProbeAnswer, ProbeFinding, ProbeState, Snapshot, Status, TokenState, Verdict
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, probes, token
-from monitor.domain.rules.context import LATER_BY, Context
+from monitor.domain.rules.expiry import LATER_BY, Context
 from monitor.domain.rules.verdict import Axes, merge
 
 UNREADABLE = "unreadable"

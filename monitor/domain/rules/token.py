@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from monitor.domain import Refresh, Snapshot, Status, TokenState, Word
 from monitor.domain.records import Record
 from monitor.domain.rules import expiry
-from monitor.domain.rules.context import LATER_BY, Context
+from monitor.domain.rules.expiry import LATER_BY, Context
 
 REFRESH_REJECTED = frozenset({400, 401, 403})
 """Answers to a refresh that no retry mends: a person must reconnect."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProbeStatus, Snapshot
 from monitor.domain.rules import expiry
-from monitor.domain.rules.context import LATER_BY
+from monitor.domain.rules.expiry import LATER_BY
 
 
 def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[HistoryEntry, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from monitor.engine.recording.changes import Change, record_changes, review
 from monitor.engine.recording.incidents import OUTAGE
-from monitor.engine.recording.lists import MISSING, Listed, record_lists
+from monitor.engine.recording.list_changes import MISSING, Listed, record_lists
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import (
     MONITOR,

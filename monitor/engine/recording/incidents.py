@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import Ack, Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
-from monitor.domain.ids import fresh_id
-from monitor.domain.records import Record, replace
-from monitor.domain.rules import alerting, reminders, silences, suppression, transitions
+from monitor.domain.records import Record, fresh_id, replace
+from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
 from monitor.engine.recording.queueing import ChannelSettings, Spoken
@@ -234,7 +233,7 @@ def _next_reminder(subject: Subject, around: _Around) -> datetime | None:
     if platform not in around.reminded_at:
         told_now = {channel.name: around.now for channel in around.channels}
         policy = around.source.policy_for(platform)
-        around.reminded_at[platform] = reminders.due_channels(told_now, around.channels, policy, around.now)[1]
+        around.reminded_at[platform] = alerting.due_channels(told_now, around.channels, policy, around.now)[1]
     return around.reminded_at[platform]
 
 
@@ -245,7 +244,7 @@ def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy,
             outcome.looks.append((incident.id, _next_look(incident, None, around.now)))
         return
     heard = around.heard.get(incident.id, {})
-    due, coming = reminders.due_channels(heard, around.channels, policy, around.now)
+    due, coming = alerting.due_channels(heard, around.channels, policy, around.now)
     if due:
         hold = suppression.hold_for(AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around))
         if hold is not None:

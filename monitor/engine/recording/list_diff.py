@@ -13,8 +13,7 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from monitor.domain import PollReport, ScopeReport, Snapshot
-from monitor.domain.rules.fingerprint import span_moved
-from monitor.domain.rules.listing import Marked, digest_of, marked
+from monitor.domain.rules.fingerprint import Marked, digest_of, marked, span_moved
 from monitor.store import list_state
 from monitor.store.list_state import NOTHING, Restless, Standing
 

@@ -1,4 +1,4 @@
-"""Whether a source can be read, and whose trouble it is when it cannot: its own, or the monitor's network."""
+"""Record whether a source can be read, outages of the monitor's own network, and gaps in monitoring."""
 
 from __future__ import annotations
 
@@ -7,16 +7,57 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import structlog
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import PollOutcome, PollReport, SourceStatus
-from monitor.domain.rules import alerting, inhibition, schedule
+from monitor.domain import HistoryEntry, HistoryKind, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain.rules import alerting, freshness, schedule, suppression
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.inhibition import Peer, Reach
+from monitor.domain.rules.suppression import Peer, Reach
 from monitor.engine.recording import ChannelSettings, Recorded, record_monitor_alert, record_source_incident, record_source_status
-from monitor.store import incidents, polls, sources
+from monitor.store import history, incidents, polls, sources
 from monitor.store.sources import SourceRow
+
+log = structlog.get_logger(__name__)
+
+
+def record_gap(
+    conn: Connection,
+    source: SourceConfig,
+    before: SourceRow,
+    *,
+    outcome: PollOutcome,
+    clock_skew: float | None,
+    now: datetime,
+) -> None:
+    """One entry in the source's own history, whatever the number of its connections, where a poll ends a gap.
+
+    `before` is the source as the last poll left it. In the caller's transaction.
+    """
+    if outcome not in (PollOutcome.OK, PollOutcome.PARTIAL):
+        return
+    gap = freshness.find_gap(
+        last_success_at=before.last_success_at,
+        last_poll_at=before.last_poll_at,
+        failures=before.failures,
+        poll_every=source.poll_every,
+        now=now,
+        clock_skew=clock_skew,
+    )
+    if gap is None:
+        return
+    entry = HistoryEntry(
+        kind=HistoryKind.GAP,
+        at=now,
+        old=utc_text(gap.began_at),
+        new=utc_text(now),
+        reason=gap.reason,
+        message=freshness.told(gap, until=now),
+    )
+    history.append(conn, source.name, None, [entry])
+    log.warning("source.gap", source=source.name, reason=gap.reason, since=utc_text(gap.began_at))
+
 
 _READ = (PollOutcome.OK, PollOutcome.PARTIAL)
 
@@ -159,7 +200,7 @@ def _reach(conn: Connection, row: SourceRow, since: datetime, now: datetime) -> 
         for other in sources.all_sources(conn)
         if other.name != row.name
     ]
-    return inhibition.judge_reach(row.host, peers, failing_since=since, now=now)
+    return suppression.judge_reach(row.host, peers, failing_since=since, now=now)
 
 
 def _network_is_gone(conn: Connection, *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import Alert, Event, Said, Severity, SourceStatus, Status
-from monitor.domain.ids import fresh_id
+from monitor.domain.records import fresh_id
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
 from monitor.engine.recording.queueing import ChannelSettings, Recorded, Spoken, queue

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from monitor.notify.apprise.services_part import INCIDENT_SETTINGS, REMEMBERING, kind_of, profile_of
+from monitor.notify.apprise.services import INCIDENT_SETTINGS, REMEMBERING, kind_of, profile_of
 from monitor.notify.messages import File, Markup, Part, Profile, Tone
 
 _BODY_FORMATS = {

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from monitor.domain import Status
 from monitor.notify.messages import email, plain
 from monitor.notify.messages.alert_text import RECOVERIES, Item
-from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile
+from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile, Style, style_of
 from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
-from monitor.notify.messages.styles import Style, style_of
-from monitor.notify.messages.table import csv_of
+from monitor.notify.messages.plain import csv_of
 
 MOST_PARTS = 3
 """The most messages that one batch becomes, however large it is. (Where incidents are kept apart each has its own.)"""

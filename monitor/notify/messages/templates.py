@@ -24,8 +24,8 @@ from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id
 from monitor.notify.messages import Dispatch, Item, Markup, compose
 from monitor.notify.messages.fitting import body_of
+from monitor.notify.messages.markup import style_of
 from monitor.notify.messages.message import title_of
-from monitor.notify.messages.styles import style_of
 
 LONGEST_TEMPLATE = 10_000
 """Characters of one template."""

@@ -1,22 +1,58 @@
-"""PostPost and Publora: one client, two header and base profiles (PROVIDERS 0.1). The list, its scopes, and the probe."""
+"""Client for PostPost and Publora, with their connection links."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Unreadable, Word
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
+from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import is_usable_id
-from monitor.domain.text_part import clean_or_none
+from monitor.domain.text import sanitize_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, KeyHeader, RequestRefused, header_value, segment
-from monitor.providers.postpost.postpost_links import UserRow, links_of
+from monitor.providers.base import SourceSettings
 from monitor.providers.postpost.scopes import ScopeRows, Sound, read_rows, understand
 from monitor.providers.scopes import ScopeWalk, report_of
-from monitor.providers.settings import SourceSettings
+
+_LONGEST = 2048
+
+
+class UserRow(msgspec.Struct):
+    """One managed user in any documented shape. What is no readable page costs the page and not the user."""
+
+    id_new: str | None = msgspec.field(default=None, name="_id")
+    id_old: str | None = msgspec.field(default=None, name="id")
+    page: Any = msgspec.field(default=None, name="connectionsPageUrl")
+    page_until: Any = msgspec.field(default=None, name="connectionsPageTokenExpiresAt")
+
+    @property
+    def user(self) -> str | None:
+        """The user's id, None where it has none."""
+        return self.id_new or self.id_old
+
+
+def links_of(rows: Iterable[UserRow], *, now: datetime) -> dict[str, ConnectionLink]:
+    """The pages that are certainly still good, by user: over https, with an expiry that is stated and ahead."""
+    found = {}
+    for row in rows:
+        until, flags = dates.parse_instant(row.page_until)
+        if row.user and _is_page(row.page) and until is not None and dates.NAIVE not in flags and until > now:
+            found[row.user] = ConnectionLink(url=row.page, good_until=until)
+    return found
+
+
+def _is_page(address: object) -> bool:
+    if not isinstance(address, str) or len(address) > _LONGEST:
+        return False
+    return address.startswith("https://") and address.isascii() and address.isprintable() and " " not in address
+
 
 _MOST_PERMISSIONS = 200
 _ROW_BYTES = 256
@@ -110,7 +146,7 @@ class PostPost:
             raise ProviderPayloadInvalid("The probe's answer holds no status.")
         return ProbeAnswer(
             http_status=200,
-            status=clean_or_none(fields["status"]),
+            status=sanitize_or_none(fields["status"]),
             message=_text(fields.get("message")),
             token_expires_in=_text(fields.get("tokenExpiresIn")),
             username=_text(fields.get("username")),
@@ -179,16 +215,16 @@ def _meaning(refused: RequestRefused, scope: str | None) -> ProviderError:
     bad_user = refused.status == 400 and ("user-id" in said or "objectid" in said)
     if scope is not None and (of_user or bad_user):
         return ProviderScopeRefused(
-            f"The managed user {clean_or_none(scope)!r} is not ours (HTTP {refused.status}: {refused.said})."
+            f"The managed user {sanitize_or_none(scope)!r} is not ours (HTTP {refused.status}: {refused.said})."
         )
     return refused.unauthorized() or refused
 
 
 def _text(value: Any) -> str | None:
-    return clean_or_none(value) if isinstance(value, str) else None
+    return sanitize_or_none(value) if isinstance(value, str) else None
 
 
 def _permissions(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         return None
-    return tuple(text for item in value[:_MOST_PERMISSIONS] if isinstance(item, str) and (text := clean_or_none(item)))
+    return tuple(text for item in value[:_MOST_PERMISSIONS] if isinstance(item, str) and (text := sanitize_or_none(item)))

@@ -11,7 +11,7 @@ import msgspec
 from monitor.domain import LastError, Snapshot, Unreadable, Word
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import split_platform_id
-from monitor.domain.text_part import clean, clean_or_none, web_address
+from monitor.domain.text import sanitize, sanitize_or_none, web_address
 from monitor.providers.payload import Date
 
 GUARDED = ("platformId", "tokenStatus", "accessTokenExpiresAt")
@@ -134,11 +134,11 @@ def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) 
         scope=scope,
         platform=named[0],
         word=word,
-        raw_word=clean_or_none(row.token_status),
+        raw_word=sanitize_or_none(row.token_status),
         expires_at=expires_at,
         expires_before=expires_before,
-        username=clean_or_none(row.username),
-        display_name=clean_or_none(row.display_name),
+        username=sanitize_or_none(row.username),
+        display_name=sanitize_or_none(row.display_name),
         profile_url=web_address(row.profile_url),
         last_successful_post_at=posted_at,
         last_error=None if row.last_error is None else last_error(row.last_error),
@@ -148,14 +148,14 @@ def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) 
 
 def bad_id(row: Row) -> Unreadable:
     """What stands for a row whose id cannot be used."""
-    return Unreadable(external_id=clean_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
+    return Unreadable(external_id=sanitize_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
 
 
 def last_error(value: LastErrorRow | str) -> LastError | None:
     """The last posting error in either documented shape, None where it says nothing."""
     if isinstance(value, str):
         value = LastErrorRow(message=value)
-    message = clean(value.message or "")
+    message = sanitize(value.message or "")
     occurred_at, _ = dates.parse_instant(value.occurred_at)
     return LastError(message=message, occurred_at=occurred_at) if message or occurred_at else None
 
