@@ -30,8 +30,8 @@ from benchmarks.story import Doubt, Life, Said, Told, judge
 from benchmarks.warped import Warp, run_warped
 from monitor.config import Config, load
 from monitor.daemon.app import build_work
-from monitor.daemon.scheduler import Keep, Scheduler
-from monitor.demo.receivers import Reply, WebhookReceiver
+from monitor.daemon.scheduler import Retention, Scheduler
+from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
@@ -40,7 +40,7 @@ from monitor.domain.clock import SystemClock
 from monitor.engine import config_sync
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions
@@ -275,12 +275,12 @@ class Soak:
             work=work,
             poller=Poller(store=store, clock=clock, channels=config.channels),
             prober=Prober(store=store, clock=clock, channels=config.channels),
-            timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels),
+            timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
             notifier=notifier,
             reporter=Reporter(
                 store=store, clock=clock, channels=config.channels, sources=config.sources, timezone=config.timezone
             ),
-            keep=Keep(history=keep[0], polls=keep[1]),
+            keep=Retention(history=keep[0], polls=keep[1]),
             tick=self._plan.tick,
         )
         scheduler.start()
@@ -366,7 +366,11 @@ def _story(warp: Warp, world: World, ops: WebhookReceiver, days: float) -> list[
 
     def down(begin: float, end: float) -> Trial:
         return between(
-            begin, end, lambda: setattr(ops, "reply", Reply(status=503)), lambda: setattr(ops, "reply", Reply()), source=""
+            begin,
+            end,
+            lambda: setattr(ops, "reply", WebhookReply(status=503)),
+            lambda: setattr(ops, "reply", WebhookReply()),
+            source="",
         )
 
     return [

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, reference
-from monitor.domain import Alert, Event, Policy, ProviderKind, Severity, Snapshot, Status, Word, connection_id
+from monitor.domain import Alert, AlertEvent, Policy, ProviderKind, ReportedStatus, Severity, Snapshot, Status, connection_id
 from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
@@ -171,7 +171,7 @@ def _sample() -> Alert:
     snapshot = Snapshot(
         external_id="linkedin-Tz9W5i6ZYG",
         platform="linkedin",
-        word=Word.EXPIRING_SOON,
+        word=ReportedStatus.EXPIRING_SOON,
         expires_at=_SAMPLE_NOW + timedelta(days=6, hours=23),
         display_name="Northwind Coffee Roasters",
     )
@@ -180,7 +180,7 @@ def _sample() -> Alert:
     return Alert(
         id="69afd2801f0c5be2a377",
         incident="sample",
-        event=Event.EXPIRING_SOON,
+        event=AlertEvent.EXPIRING_SOON,
         reason=AlertReason.FIRST,
         severity=Severity.WARNING,
         at=_SAMPLE_NOW,

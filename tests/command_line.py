@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProviderKind, SourceStatus, Status
+from monitor.domain import ConnectionState, Event, EventKind, ProviderKind, SourceStatus, Status
 from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
 from tests import canary
@@ -132,7 +132,7 @@ def add_source(
         ids = connections.insert(conn, source=name, provider=provider, rows=new, now=seen)
         sources.save_scopes(conn, name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
         for key, state in zip(ids, states, strict=True):
-            entry = HistoryEntry(kind=HistoryKind.APPEARED, at=seen, new=state.verdict.status, message="As the provider says.")
+            entry = Event(kind=EventKind.APPEARED, at=seen, new=state.verdict.status, message="As the provider says.")
             history.append(conn, name, key, [entry])
     return ids
 

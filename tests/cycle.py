@@ -14,13 +14,13 @@ from monitor.daemon.app import build_work
 from monitor.daemon.scheduler import Work
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.domain import Alert, ConnectionState, HistoryEntry, connection_id
+from monitor.domain import Alert, ConnectionState, Event, connection_id
 from monitor.engine import config_sync
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
-from monitor.engine.time_changes import Timekeeper
-from monitor.providers import HttpSessions, Limits
+from monitor.engine.time_changes import TimeChanges
+from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connections, history, sources
 from tests import canary
 from tests.fakes import ManualClock
@@ -72,7 +72,7 @@ class Cycle:
         """Only time passes."""
         self.clock.advance(by)
         configured = {name: work.source for name, work in self.work.items()}
-        keeper = Timekeeper(store=self.store, clock=self.clock, configured=configured, channels=self.config.channels)
+        keeper = TimeChanges(store=self.store, clock=self.clock, configured=configured, channels=self.config.channels)
         recorded = await keeper.advance()
         self.said += recorded.alerts
         return recorded
@@ -97,7 +97,7 @@ class Cycle:
         assert row is not None
         return row
 
-    def history(self, external_id: str) -> list[HistoryEntry]:
+    def history(self, external_id: str) -> list[Event]:
         """One connection's history."""
         with self.store.begin_read() as conn:
             rows = list(connections.list_connections(conn))
@@ -140,7 +140,7 @@ async def running(
     per_source: dict[str, str] | None = None,
 ) -> AsyncIterator[Cycle]:
     """The world answering on loopback, and a monitor configured for all of it."""
-    async with WorldServer(world) as server, HttpSessions(limits=Limits(retry_wait=0.01)) as sessions:
+    async with WorldServer(world) as server, HttpSessions(limits=HttpLimits(retry_wait=0.01)) as sessions:
         path = folder / "config.toml"
         path.touch(mode=0o600)
         path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")

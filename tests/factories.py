@@ -7,17 +7,17 @@ from typing import Any
 
 from monitor.domain import (
     Alert,
+    AlertEvent,
     ConnectionState,
-    Event,
+    LastNotified,
     ProbeState,
     ProviderKind,
-    Said,
+    ReportedStatus,
     Severity,
     Snapshot,
     Status,
     TokenState,
     Verdict,
-    Word,
 )
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -28,7 +28,7 @@ def make_snapshot(**over: Any) -> Snapshot:
     values: dict[str, Any] = {
         "external_id": "linkedin-123",
         "platform": "linkedin",
-        "word": Word.VALID,
+        "word": ReportedStatus.VALID,
         "raw_word": "valid",
         "expires_at": NOW + timedelta(days=60),
         "username": "acme",
@@ -55,10 +55,10 @@ def make_state(**over: Any) -> ConnectionState:
     return ConnectionState(**{**values, **own})
 
 
-def make_said(**over: Any) -> Said:
+def make_said(**over: Any) -> LastNotified:
     """What an incident said just now about an expired token."""
     values: dict[str, Any] = {"status": Status.EXPIRED, "at": NOW}
-    return Said(**{**values, **over})
+    return LastNotified(**{**values, **over})
 
 
 def make_alert(**over: Any) -> Alert:
@@ -66,7 +66,7 @@ def make_alert(**over: Any) -> Alert:
     values: dict[str, Any] = {
         "id": "alert-1",
         "incident": "incident-1",
-        "event": Event.EXPIRED,
+        "event": AlertEvent.EXPIRED,
         "reason": "first_notice",
         "severity": Severity.CRITICAL,
         "at": NOW,

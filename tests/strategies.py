@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from monitor.domain import LastError, Policy, ProbeAnswer, ProviderKind, Refresh, Said, Snapshot, Status, Word
+from monitor.domain import LastError, LastNotified, Policy, ProbeAnswer, ProviderKind, Refresh, ReportedStatus, Snapshot, Status
 from tests.factories import NOW
 
 FIRST_DAY = datetime.min.replace(tzinfo=UTC)
@@ -78,7 +78,7 @@ snapshots = st.builds(
     lambda dressing, **own: Snapshot(external_id="x-1", **own, **dressing),
     st.sampled_from(DRESSINGS),
     platform=platforms,
-    word=st.sampled_from(Word),
+    word=st.sampled_from(ReportedStatus),
     expires_at=st.none() | instants,
     expires_before=st.none() | st.none() | instants,
     refresh=st.none() | refreshes,
@@ -127,7 +127,7 @@ bad_skews = st.sampled_from([300.1, -301.0, 1e9, float("inf"), float("-inf"), fl
 skews = st.one_of(good_skews, good_skews, bad_skews)
 
 saids = st.builds(
-    Said,
+    LastNotified,
     status=st.sampled_from([status for status in Status if status.needs_attention]),
     stage=st.none() | any_span,
     at=instants,

@@ -25,11 +25,11 @@ from monitor.config import Config, load, reference
 from monitor.config.provider_defaults import SERVICES
 from monitor.demo.scenario import CAST
 from monitor.domain import (
+    AlertEvent,
     ConnectionState,
     DeliveryState,
     Event,
-    HistoryEntry,
-    HistoryKind,
+    EventKind,
     LastError,
     ProviderKind,
     Severity,
@@ -37,7 +37,7 @@ from monitor.domain import (
     Status,
 )
 from monitor.domain.rules import dates, lifecycle, token, verdict
-from monitor.domain.rules.forecast import Need, Sitting
+from monitor.domain.rules.forecast import Need, ReconnectBatch
 from monitor.domain.rules.silences import Silence
 from monitor.providers import postbreeze, scopes
 from monitor.providers.postpost import rows as postpost_rows
@@ -45,7 +45,7 @@ from monitor.store.connection_queries import ConnectionRow
 from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import AlertView, Explanation, Route
 from monitor.views.connections import ConnectionView
-from monitor.views.forecast import SittingView
+from monitor.views.forecast import ReconnectBatchView
 from monitor.views.history import EventView
 from monitor.views.silences import SilenceView
 from monitor.views.sources import ChannelView, SourceView
@@ -181,7 +181,7 @@ def flags_written_in(*modules: ModuleType) -> set[str]:
 
 def test_every_event_is_told_with_its_severity() -> None:
     rows = rows_under("docs/alerts.md", "What is said, and when")
-    assert {event for row in rows for event in spans([row[0]])} == {event.value for event in Event}
+    assert {event for row in rows for event in spans([row[0]])} == {event.value for event in AlertEvent}
     for row in rows:
         for event in spans([row[0]]):
             if event in set(Status):
@@ -362,10 +362,10 @@ def test_every_key_of_a_source_is_told() -> None:
 
 
 def test_every_key_and_kind_of_an_event_is_told() -> None:
-    view = EventView(connection=None, source="agency", entry=HistoryEntry(kind=HistoryKind.RENEWED, at=NOW))
+    view = EventView(connection=None, source="agency", entry=Event(kind=EventKind.RENEWED, at=NOW))
     assert told_keys("An event") == keys_of(view.json())
     kinds = next(row[1] for row in rows_under("docs/commands.md", "An event") if row[0] == "`kind`")
-    assert spans([kinds]) == [kind.value for kind in HistoryKind]
+    assert spans([kinds]) == [kind.value for kind in EventKind]
 
 
 def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
@@ -406,8 +406,11 @@ def test_every_key_of_a_channel_a_silence_and_a_sitting_is_told() -> None:
     silence = SilenceView(silence=Silence(starts_at=NOW), now=NOW)
     assert told_keys("A silence") == keys_of(silence.json())
     need = Need(connection="c", source="s", platform="p", label="l", status=Status.EXPIRED, by=NOW)
-    sitting = SittingView(
-        sitting=Sitting(source="s", platform="p", needs=(need,)), provider="p", link=None, connections=(view_of(make_state()),)
+    sitting = ReconnectBatchView(
+        sitting=ReconnectBatch(source="s", platform="p", needs=(need,)),
+        provider="p",
+        link=None,
+        connections=(view_of(make_state()),),
     )
     shape = sitting.json()
     assert told_keys("A sitting of the forecast") == set(shape)

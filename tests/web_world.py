@@ -10,18 +10,18 @@ from typing import Any
 
 from monitor.config import Config, load
 from monitor.domain import (
+    AlertEvent,
     ConnectionState,
     Event,
-    HistoryEntry,
-    HistoryKind,
+    EventKind,
     LastError,
+    LastNotified,
     PollOutcome,
     ProbeFinding,
     ProbeState,
     ProbeStatus,
     ProviderKind,
     Refresh,
-    Said,
     Severity,
     SourceStatus,
     Status,
@@ -172,22 +172,20 @@ def _past(store: Store, source: str, keys: Sequence[int], states: Sequence[Conne
         for key, state in zip(keys, states, strict=True):
             born, status = now - timedelta(days=70), state.verdict.status
             entries = [
-                _entry(
-                    HistoryKind.STATUS_CHANGED, born + timedelta(days=52), "valid", "expiring_soon", "The token runs out soon."
-                ),
-                _entry(HistoryKind.RENEWED, born + timedelta(days=56), _day(born, 60), _day(born, 116)),
-                _entry(HistoryKind.STATUS_CHANGED, born + timedelta(days=56), "expiring_soon", "valid", "It was renewed."),
-                _entry(HistoryKind.PROBE_CHANGED, born + timedelta(days=30), "ok", "failing", "503 from the platform"),
-                _entry(HistoryKind.RENAMED, born + timedelta(days=10), "old.name", state.snapshot.username),
+                _entry(EventKind.STATUS_CHANGED, born + timedelta(days=52), "valid", "expiring_soon", "The token runs out soon."),
+                _entry(EventKind.RENEWED, born + timedelta(days=56), _day(born, 60), _day(born, 116)),
+                _entry(EventKind.STATUS_CHANGED, born + timedelta(days=56), "expiring_soon", "valid", "It was renewed."),
+                _entry(EventKind.PROBE_CHANGED, born + timedelta(days=30), "ok", "failing", "503 from the platform"),
+                _entry(EventKind.RENAMED, born + timedelta(days=10), "old.name", state.snapshot.username),
             ]
             if status is not Status.VALID:
-                changed = _entry(HistoryKind.STATUS_CHANGED, state.verdict.since, "valid", status, state.verdict.message)
+                changed = _entry(EventKind.STATUS_CHANGED, state.verdict.since, "valid", status, state.verdict.message)
                 entries.append(changed)
             history.append(conn, source, key, sorted(entries, key=lambda entry: entry.at))
 
 
-def _entry(kind: HistoryKind, at: datetime, old: str | None, new: str | None, message: str | None = None) -> HistoryEntry:
-    return HistoryEntry(kind=kind, at=at, old=old, new=new, message=message)
+def _entry(kind: EventKind, at: datetime, old: str | None, new: str | None, message: str | None = None) -> Event:
+    return Event(kind=kind, at=at, old=old, new=new, message=message)
 
 
 def _day(born: datetime, days: int) -> str:
@@ -229,14 +227,14 @@ def _speak(store: Store, now: datetime) -> None:
             state = row.state
             if not state.verdict.status.needs_attention:
                 continue
-            said = Said(status=state.verdict.status, at=now)
+            said = LastNotified(status=state.verdict.status, at=now)
             incident = incidents.open_incident(
                 conn, source=row.source, connection_id=row.id, said=said, now=now - timedelta(hours=3)
             )
             alert = make_alert(
                 id=f"alert-{row.id}",
                 incident=incident,
-                event=Event(state.verdict.status.value),
+                event=AlertEvent(state.verdict.status.value),
                 reason="first",
                 severity=Severity.CRITICAL if row.id % 2 else Severity.WARNING,
                 at=now - timedelta(minutes=row.id),

@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.quiet.stage import Account, Stage
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, SAYS, Hearing, Kind, Problem, Truth
-from monitor.domain import Alert, Event
+from monitor.domain import Alert, AlertEvent
 
 STAGES = (3 * DAY, DAY)
 """The stages of the default policy that are narrower than its window."""
@@ -23,7 +23,7 @@ BLINK = 2 * MINUTE
 ROUNDING = timedelta(seconds=1)
 """The APIs state dates in milliseconds, cut off."""
 
-_RECOVERIES = (Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED)
+_RECOVERIES = (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
 _OF_SOURCES = {"suspicious_list": Kind.LOST_ROWS, "platform_outage": Kind.PLATFORM_OUT, "own_network": Kind.NETWORK_OUT}
 
 
@@ -137,8 +137,8 @@ class _Account:
 
     def _wrong(self, alert: Alert, before: list[Alert]) -> str | None:
         """Why this message should not have been said, None where it should."""
-        is_open = bool(before) and before[-1].event is not Event.RECOVERED
-        if alert.event is Event.RECOVERED:
+        is_open = bool(before) and before[-1].event is not AlertEvent.RECOVERED
+        if alert.event is AlertEvent.RECOVERED:
             return self._wrong_recovery(alert, before, is_open=is_open)
         problem = self._backed(alert)
         if problem is None:
@@ -235,7 +235,7 @@ class _Account:
 
     def _require_end(self) -> None:
         """What was said to be wrong is said to be well again."""
-        if not self._said or self._said[-1].event is Event.RECOVERED:
+        if not self._said or self._said[-1].event is AlertEvent.RECOVERED:
             return
         real = [each for each in self._problems if each.averted is None]
         if any(each.end is None or each.end > self._stage.end for each in real) or not self._stage.is_listed(self._account):

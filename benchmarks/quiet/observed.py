@@ -17,14 +17,14 @@ from monitor.demo.server import WorldServer
 from monitor.domain import Ack, Alert, connection_id
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
-from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.engine.time_changes import TimeChanges
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
 from monitor.store import Store, connections, incidents, open_store, sources
 from monitor.store.types import instant_text
 
 TICK = timedelta(seconds=0.5)
-QUICK = Limits(retry_wait=0.001)
+QUICK = HttpLimits(retry_wait=0.001)
 """Repetitions of a request take no time here: the simulated world does not wait for them."""
 FAST = 60_000
 
@@ -71,7 +71,7 @@ class Observed:
     providers: dict[str, Provider]
     poller: Poller
     prober: Prober
-    timekeeper: Timekeeper
+    timekeeper: TimeChanges
     said: list[Alert] = field(default_factory=list)
     polls: int = 0
 
@@ -128,7 +128,7 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
         clock, channels = stage.clock, config.channels
         providers = {
             source.name: build_provider(
-                source, sessions=sessions, clock=clock, budget=Budget(FAST, monotonic=lambda: clock.now().timestamp())
+                source, sessions=sessions, clock=clock, budget=RequestBudget(FAST, monotonic=lambda: clock.now().timestamp())
             )
             for source in config.sources
         }
@@ -142,7 +142,7 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
                 providers=providers,
                 poller=Poller(store=store, clock=clock, channels=channels),
                 prober=Prober(store=store, clock=clock, channels=channels),
-                timekeeper=Timekeeper(
+                timekeeper=TimeChanges(
                     store=store, clock=clock, configured={each.name: each for each in config.sources}, channels=channels
                 ),
             )

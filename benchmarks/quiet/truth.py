@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -44,11 +44,11 @@ class Hearing(StrEnum):
 
 
 SAYS = {
-    Kind.EXPIRING: (Event.EXPIRING_SOON,),
-    Kind.FAILING: (Event.FAILING,),
-    Kind.EXPIRED: (Event.EXPIRED,),
-    Kind.REVOKED: (Event.REVOKED, Event.EXPIRED),  # PostPost's list has one word for both
-    Kind.GONE: (Event.DISCONNECTED,),
+    Kind.EXPIRING: (AlertEvent.EXPIRING_SOON,),
+    Kind.FAILING: (AlertEvent.FAILING,),
+    Kind.EXPIRED: (AlertEvent.EXPIRED,),
+    Kind.REVOKED: (AlertEvent.REVOKED, AlertEvent.EXPIRED),  # PostPost's list has one word for both
+    Kind.GONE: (AlertEvent.DISCONNECTED,),
 }
 """The events that say a connection's problem."""
 

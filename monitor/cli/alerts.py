@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Block, Word, show_rows
+from monitor.cli.layout import Block, StyledWord, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.domain import Alert, DeliveryState
@@ -176,14 +176,21 @@ def _tell(views: list[AlertView], times: Times) -> None:
     say("")
     headings = ("WHEN", "EVENT", "ABOUT", "CHANNELS", "ID", "NOTE")
     rows = [
-        (times.exact(view.alert.at), Word.of(view.alert.event), about(view.alert), _channels(view), view.alert.id, _note(view))
+        (
+            times.exact(view.alert.at),
+            StyledWord.of(view.alert.event),
+            about(view.alert),
+            _channels(view),
+            view.alert.id,
+            _note(view),
+        )
         for view in views
     ]
 
     def lines() -> Iterator[Block]:
         for view in views:
             told = (f"{about(view.alert)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
-            yield Word.of(view.alert.event), told
+            yield StyledWord.of(view.alert.event), told
 
     show_rows(headings, rows, lines, width=16)
 

@@ -15,7 +15,7 @@ from monitor.cli.options import AsJson
 from monitor.cli.output import say, say_json
 from monitor.cli.sources import channel_problem
 from monitor.config import UNREAD, Config, SourceConfig, show, starter
-from monitor.domain import Event, utc_text
+from monitor.domain import AlertEvent, utc_text
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.domain.rules.schedule import full_round, poll_requests
 from monitor.domain.text import clean
@@ -150,7 +150,7 @@ def _require_templates(config: Config) -> None:
     for number, channel in enumerate(config.channels):
         for event, pair in channel.templates.items():
             key = "template" if event == templates.ANY_EVENT else f"templates.{event}"
-            for tried in Event if event == templates.ANY_EVENT else [Event(event)]:
+            for tried in AlertEvent if event == templates.ANY_EVENT else [AlertEvent(event)]:
                 try:
                     templates.render_sample(pair, tried)
                 except templates.TemplateProblem as problem:

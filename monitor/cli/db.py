@@ -11,7 +11,7 @@ import typer
 from monitor.cli import session
 from monitor.cli.options import WhichConnection, one_connection
 from monitor.cli.output import say
-from monitor.domain import HistoryEntry, HistoryKind
+from monitor.domain import Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
 from monitor.store import Store, connections, history, incidents, maintenance, revisions
@@ -32,8 +32,8 @@ def forget(
         if not connections.retire(conn, row.id, now):
             raise MonitorError(f"{clean(row.public_id, limit=400)} is retired already.")
         incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
-        entry = HistoryEntry(
-            kind=HistoryKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."
+        entry = Event(
+            kind=EventKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."
         )
         history.append(conn, row.source, row.id, [entry])
     name = clean(row.public_id, limit=400)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Row, Word, line, widths_of
+from monitor.cli.layout import Row, StyledWord, line, widths_of
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.cli.values import whole_number
@@ -20,7 +20,7 @@ from monitor.domain.timefmt import Times
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
 from monitor.views.filters import listing
-from monitor.views.forecast import SittingView
+from monitor.views.forecast import ReconnectBatchView
 from monitor.views.forecast import forecast as foreseen
 
 ON_A_SCREEN = 10
@@ -68,7 +68,7 @@ def forecast(
         _tell(sittings, Times(config.timezone, now), short=on_terminal() and not everything)
 
 
-def _headline(views: list[SittingView], days: int) -> str:
+def _headline(views: list[ReconnectBatchView], days: int) -> str:
     within = f"within {days} day{'' if days == 1 else 's'}"
     if not views:
         return f"Nothing will need you {within}, as far as dates tell."
@@ -79,7 +79,7 @@ def _headline(views: list[SittingView], days: int) -> str:
     return f"{need}: {len(views):,} sitting{'' if len(views) == 1 else 's'}."
 
 
-def _tell(sittings: list[SittingView], times: Times, *, short: bool) -> None:
+def _tell(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
     shown = sittings[:SITTINGS_ON_A_SCREEN] if short else sittings
     most = ON_A_SCREEN if short else None
     lists = [[_row(*each, times) for each in _needs(sitting, most)] for sitting in shown]
@@ -95,11 +95,11 @@ def _tell(sittings: list[SittingView], times: Times, *, short: bool) -> None:
         say(f"and {len(sittings) - len(shown):,} more sittings: --all shows every one")
 
 
-def _needs(view: SittingView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
+def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
     return islice(zip(view.connections, view.sitting.needs, strict=True), most)
 
 
-def _title(view: SittingView, times: Times) -> str:
+def _title(view: ReconnectBatchView, times: Times) -> str:
     sitting = view.sitting
     link = f" ({clean(view.link)})" if view.link else ""
     when = "Now" if sitting.overdue else f"By {times.both(sitting.first)}"
@@ -116,7 +116,7 @@ def _say_title(title: str) -> None:
 
 
 def _row(view: ConnectionView, need: Need, times: Times) -> Row:
-    word = Word.of(view.status, *(["acked"] if view.acked else []))
+    word = StyledWord.of(view.status, *(["acked"] if view.acked else []))
     name = clean(view.snapshot.label, limit=40, otherwise="(no name)")
     if need.overdue:
         return word, name, times.near(need.by), f"since {times.exact(need.by)}", clean(view.id, limit=400)

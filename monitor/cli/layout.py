@@ -18,7 +18,7 @@ _GAP = "  "
 _AT_ONCE = 1000
 
 
-class Word(str):
+class StyledWord(str):
     """A status word, which a terminal shows in its colour, with what follows it."""
 
     __slots__ = ("status",)
@@ -26,7 +26,7 @@ class Word(str):
     status: str
 
     @classmethod
-    def of(cls, status: str, *more: str) -> Word:
+    def of(cls, status: str, *more: str) -> StyledWord:
         """The status with further marks behind it."""
         made = cls(" ".join([status, *more]))
         made.status = status

@@ -14,7 +14,7 @@ from monitor.cli.output import say, say_json
 from monitor.cli.startup import loading
 from monitor.cli.values import number_from, one_of
 from monitor.config import Config, LogFormat
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.domain.errors import ConfigError
 from monitor.domain.text import clean
 from monitor.views.status import overview
@@ -92,13 +92,13 @@ def send_test_alert(
         typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.", autocompletion=complete_channel),
     ] = None,
     event: Annotated[
-        Event | None,
+        AlertEvent | None,
         typer.Option(
             "--event",
             metavar="EVENT",
             help="Show what this looks like, such as expired, about a sample.",
-            parser=one_of("event", Event),
-            autocompletion=lambda: list(Event),
+            parser=one_of("event", AlertEvent),
+            autocompletion=lambda: list(AlertEvent),
         ),
     ] = None,
 ) -> int:

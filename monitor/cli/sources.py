@@ -7,7 +7,7 @@ from datetime import timedelta
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Row, Word, show_rows
+from monitor.cli.layout import Row, StyledWord, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
 from monitor.cli.output import say, say_json
 from monitor.domain.text import clean
@@ -73,7 +73,7 @@ def _headline(views: list[SourceView], *, mute: int, channels: int) -> str:
 def _show_sources(views: list[SourceView], times: Times) -> None:
     headings = ("SOURCE", "PROVIDER", "STATUS", "LAST POLL", "NEXT POLL", "CONNECTIONS", "BUDGET", "PROBLEMS")
     rows = [_row(view, times) for view in views]
-    show_rows(headings, rows, lambda: ((Word.of(view.status), _lines(view, times)) for view in views), width=12)
+    show_rows(headings, rows, lambda: ((StyledWord.of(view.status), _lines(view, times)) for view in views), width=12)
 
 
 def _row(view: SourceView, times: Times) -> Row:
@@ -81,7 +81,7 @@ def _row(view: SourceView, times: Times) -> Row:
     return (
         clean(view.name),
         view.provider,
-        Word.of(view.status),
+        StyledWord.of(view.status),
         times.near(view.last_poll_at),
         _next(view, times),
         f"{view.connections:,}",

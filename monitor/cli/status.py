@@ -16,7 +16,7 @@ from monitor.domain import Severity, Status
 from monitor.domain.errors import StoreError
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times
-from monitor.views.daemon import Keeping
+from monitor.views.daemon import DaemonStatus
 from monitor.views.status import Overview, how_they_are, nobody_can_tell
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Block, Row, Word, arranged, show_rows
+from monitor.cli.layout import Block, Row, StyledWord, arranged, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
 from monitor.cli.output import on_terminal, say, say_json
 from monitor.config import Config
@@ -38,7 +38,7 @@ from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
 from monitor.views.daemon import keeping
 from monitor.views.filters import Selection
-from monitor.views.status import Standing, overview
+from monitor.views.status import PluginState, overview
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -104,7 +104,7 @@ def _old(found: Overview) -> str:
     return f"{found.stale:,} {'is' if found.stale == 1 else 'are'} shown from old data (marked stale)."
 
 
-def notes(kept: Keeping, found: Overview, times: Times) -> Iterator[str]:
+def notes(kept: DaemonStatus, found: Overview, times: Times) -> Iterator[str]:
     """What stands in the way of hearing from the monitor: no daemon, or messages that do not get out."""
     if not kept.watched:
         read = max((source.last_poll_at for source in found.sources if source.last_poll_at), default=None)
@@ -177,11 +177,11 @@ _WORD_WIDTH = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class StatusReading:
     """What one look at the store showed."""
 
     found: Overview
-    kept: Keeping
+    kept: DaemonStatus
     times: Times
 
 
@@ -204,7 +204,7 @@ def status(
         _require_watchable(everything=everything, exit_code=exit_code, as_json=as_json)
     config = session.local(ctx)
 
-    def look(limit: int | None) -> Look:
+    def look(limit: int | None) -> StatusReading:
         with session.reading(config) as conn:
             now = session.now()
             known = [row.name for row in sources.all_sources(conn)]
@@ -219,7 +219,7 @@ def status(
             )
             found = overview(conn, config, now=now, selection=selection, limit=limit)
             kept = keeping(conn, config.database.url.reveal(), now=now)
-            return Look(found=found, kept=kept, times=Times(config.timezone, now))
+            return StatusReading(found=found, kept=kept, times=Times(config.timezone, now))
 
     if watch:
         keep_showing(lambda on: _screen(look(on.height), on))
@@ -245,8 +245,8 @@ def tell(
     found: Overview,
     config: Config,
     *,
-    kept: Keeping | None = None,
-    standing: Standing | None = None,
+    kept: DaemonStatus | None = None,
+    standing: PluginState | None = None,
     unread: Collection[str] = (),
 ) -> None:
     """The answer first, then the connections, worst first, and the counts. `unread`: sources that failed just now."""
@@ -265,7 +265,7 @@ def tell(
         say(f"The {len(shown)} worst of {found.total:,} are shown: --all shows every one.")
 
 
-def _screen(seen: Look, on: Console) -> RenderableType:
+def _screen(seen: StatusReading, on: Console) -> RenderableType:
     """The same for a screen that is drawn anew: what comes last may not fit."""
     from rich.console import Group
     from rich.text import Text
@@ -301,9 +301,9 @@ def _lines(view: ConnectionView, times: Times) -> Iterator[str]:
     yield _id(view)
 
 
-def _word(view: ConnectionView) -> Word:
+def _word(view: ConnectionView) -> StyledWord:
     marks = [("stale", view.stale), ("acked", view.acked), ("silenced", view.silenced_until is not None)]
-    return Word.of(view.status, *(mark for mark, there in marks if there))
+    return StyledWord.of(view.status, *(mark for mark, there in marks if there))
 
 
 def _name(view: ConnectionView) -> str:

@@ -36,7 +36,7 @@ _HIDDEN = ("/home", "/root", "/run/user")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class UnitFile:
     """One file or folder on its way."""
 
     path: Path
@@ -49,7 +49,7 @@ def hidden_from_services(path: Path) -> bool:
     return any(path.resolve().is_relative_to(folder) or path.is_relative_to(folder) for folder in _HIDDEN)
 
 
-def install(root: Path, *, program: Path, dry_run: bool) -> list[Written]:
+def install(root: Path, *, program: Path, dry_run: bool) -> list[UnitFile]:
     """Write the units, and the configuration and the folder of credentials where there are none, below `root`.
 
     A configuration that is there is kept; changes of the units belong into drop-ins. Raises MonitorError where something
@@ -64,7 +64,7 @@ def install(root: Path, *, program: Path, dry_run: bool) -> list[Written]:
         if not _below(root, CONFIG).exists():
             done.append(_write(root, CONFIG, (shipped / "config.toml").read_text("utf-8"), dry_run=dry_run))
         else:
-            done.append(Written(path=CONFIG, changed=False))
+            done.append(UnitFile(path=CONFIG, changed=False))
         done.append(_make_folder(root, CREDENTIALS, dry_run=dry_run))
     except OSError as error:
         raise MonitorError(f"{error.filename} cannot be written: {error.strerror}.") from error
@@ -81,24 +81,24 @@ def _below(root: Path, path: Path) -> Path:
     return root / path.relative_to("/")
 
 
-def _write(root: Path, path: Path, text: str, *, dry_run: bool) -> Written:
+def _write(root: Path, path: Path, text: str, *, dry_run: bool) -> UnitFile:
     target = _below(root, path)
     changed = not target.is_file() or target.read_text("utf-8", errors="replace") != text
     if changed and not dry_run:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
         target.chmod(0o644)
-    return Written(path=path, changed=changed)
+    return UnitFile(path=path, changed=changed)
 
 
-def _make_folder(root: Path, path: Path, *, dry_run: bool) -> Written:
+def _make_folder(root: Path, path: Path, *, dry_run: bool) -> UnitFile:
     """Only for root: systemd reads what is in it, and hands it to the service."""
     target = _below(root, path)
     changed = not target.is_dir()
     if changed and not dry_run:
         target.mkdir(mode=0o700, parents=True)
         target.chmod(0o700)
-    return Written(path=path, changed=changed)
+    return UnitFile(path=path, changed=changed)
 
 
 _RESULTS = {
@@ -145,7 +145,7 @@ def install_units(
     say("  5. systemctl status token-monitor")
 
 
-def _verb(written: Written, *, dry_run: bool) -> str:
+def _verb(written: UnitFile, *, dry_run: bool) -> str:
     if not written.changed:
         return "kept       "
     return "would write" if dry_run else "wrote      "

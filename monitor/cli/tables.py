@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from monitor.cli.layout import Word
+from monitor.cli.layout import StyledWord
 
 LEAST = 32
 """Columns that the last column of a table needs, or else it is no pleasure to read."""
@@ -46,7 +46,7 @@ def coloured(word: str, *, more: str = "") -> Text:
 
 def styled(cell: str | Text) -> Text:
     """A cell as it is drawn: a status word in its colour, anything else as it is. Nothing in it is read as markup."""
-    if isinstance(cell, Word):
+    if isinstance(cell, StyledWord):
         return coloured(cell.status, more=cell[len(cell.status) :])
     return cell if isinstance(cell, Text) else Text(cell)
 

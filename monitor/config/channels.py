@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from monitor.config import urls
 from monitor.config.error_text import found, suggestion
 from monitor.config.policies import platform_filter
-from monitor.config.resolve import Loc, Reading, checked_timezone
-from monitor.config.schema import Channel, Document
+from monitor.config.resolve import Loc, Resolver, checked_timezone
+from monitor.config.schema import ChannelTable, Document
 from monitor.config.secrets import Secret
 from monitor.config.settings import ChannelConfig
 from monitor.config.sources import note_repeated_names
 from monitor.config.templates import resolve_templates
 
 
-def resolve_channels(reading: Reading, document: Document) -> tuple[ChannelConfig, ...]:
+def resolve_channels(reading: Resolver, document: Document) -> tuple[ChannelConfig, ...]:
     """Every channel that is whole; what keeps the others from it is noted."""
     if not document.channels and ("channels",) not in reading.broken:
         reading.findings.warning((), "there is no [[channels]] table, so nobody will be told anything.")
@@ -26,7 +26,7 @@ def resolve_channels(reading: Reading, document: Document) -> tuple[ChannelConfi
     return tuple(channel for channel in resolved if channel is not None)
 
 
-def _resolve(reading: Reading, document: Document, number: int) -> ChannelConfig | None:
+def _resolve(reading: Resolver, document: Document, number: int) -> ChannelConfig | None:
     loc: Loc = ("channels", number)
     raw = document.channels[number]
     reading.needed((*loc, "name"), raw.name, hint="give it a short name of small letters, digits, _ and -.")
@@ -64,14 +64,14 @@ def _resolve(reading: Reading, document: Document, number: int) -> ChannelConfig
     )
 
 
-def _note_unknown_sources(reading: Reading, loc: Loc, raw: Channel, names: Sequence[str]) -> None:
+def _note_unknown_sources(reading: Resolver, loc: Loc, raw: ChannelTable, names: Sequence[str]) -> None:
     for name in raw.sources or ():
         if name not in names and names:
             end = suggestion(name, names, otherwise="the sources are")
             reading.findings.error((*loc, "sources"), f"holds {found(name)}, which is no source{end}")
 
 
-def _note_idle_labels(reading: Reading, loc: Loc, raw: Channel, document: Document) -> None:
+def _note_idle_labels(reading: Resolver, loc: Loc, raw: ChannelTable, document: Document) -> None:
     """Note a label filter that no source can pass: the channel would stay silent."""
     wanted = raw.labels.items()
     if wanted and document.sources and not any(wanted <= source.labels.items() for source in document.sources):

@@ -15,7 +15,7 @@ from monitor.config import templates, time_windows
 from monitor.config.error_text import found, kind_of, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCES, SecretSource
-from monitor.domain import Event, ProviderKind, Severity
+from monitor.domain import AlertEvent, ProviderKind, Severity
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -152,12 +152,12 @@ def _texts(value: Any, *, noun: str) -> list[str]:
     return value
 
 
-def _events(value: Any) -> frozenset[Event]:
-    words = [event.value for event in Event]
+def _events(value: Any) -> frozenset[AlertEvent]:
+    words = [event.value for event in AlertEvent]
     for item in _texts(value, noun="events"):
         if item not in words:
             refuse(f"holds {found(item)}, which is no event{suggestion(item, words, otherwise='use')}")
-    return frozenset(Event(item) for item in value)
+    return frozenset(AlertEvent(item) for item in value)
 
 
 def _ids(value: Any) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ EveryOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('
 KeptOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('duration, at least 1s, or "off" (kept for ever)')]
 Within = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s")), Kind("duration")]
 Stages = Annotated[tuple[timedelta, ...], PlainValidator(_stages), Kind("list of durations", json="always")]
-Events = Annotated[frozenset[Event], PlainValidator(_events), Kind("list of events", json="always")]
+Events = Annotated[frozenset[AlertEvent], PlainValidator(_events), Kind("list of events", json="always")]
 Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
 Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
 Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]

@@ -46,7 +46,7 @@ def starter() -> str:
     return resources.files("monitor.config").joinpath("starter.toml").read_text("utf-8")
 
 
-class File(TomlConfigSettingsSource):
+class TomlFile(TomlConfigSettingsSource):
     """The file's content; what is no regular file is read too, or refused, where the library would pass over it."""
 
     def __init__(self, path: Path) -> None:

@@ -12,11 +12,11 @@ from monitor.config import urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
 from monitor.config.error_text import found
-from monitor.config.file import File, find_config
+from monitor.config.file import TomlFile, find_config
 from monitor.config.policies import global_policies
-from monitor.config.resolve import Findings, Reading, checked_timezone
+from monitor.config.resolve import ConfigProblems, Resolver, checked_timezone
 from monitor.config.schema import Document
-from monitor.config.secrets import Reference, Secret, SecretSource, Surroundings, UnusableError, readable_by_others
+from monitor.config.secrets import Reference, ResolveContext, Secret, SecretSource, UnusableError, readable_by_others
 from monitor.config.settings import (
     Config,
     DatabaseConfig,
@@ -68,20 +68,20 @@ def load_channels(path: Path | None, env: Mapping[str, str]) -> Config:
 
 def _read(
     path: Path | None, env: Mapping[str, str], elsewhere: frozenset[Reference] = frozenset()
-) -> tuple[Config, Findings, tuple[str, ...]]:
+) -> tuple[Config, ConfigProblems, tuple[str, ...]]:
     """The configuration, usable only where no mistake was found, what was found, and near misses among the variables."""
     file = find_config(path, env)
     # with PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets as well
     logging.getLogger("pydantic_settings").disabled = True
-    content = File(file)
+    content = TomlFile(file)
     environment = Environment(env, over=content())
-    findings = Findings(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
+    findings = ConfigProblems(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
     document, broken = read_shape(findings, environment=environment, file=content)
-    reading = Reading(findings, Surroundings(env, file.absolute().parent, elsewhere), broken)
+    reading = Resolver(findings, ResolveContext(env, file.absolute().parent, elsewhere), broken)
     return _resolve(reading, document, file.absolute()), findings, tuple(environment.near_misses(reading.variables))
 
 
-def _resolve(reading: Reading, document: Document, file: Path) -> Config:
+def _resolve(reading: Resolver, document: Document, file: Path) -> Config:
     """The configuration; where a mistake was noted it holds stand-ins and must not be used."""
     policies = global_policies(reading, document.policy)
     config = Config(
@@ -104,7 +104,7 @@ def _resolve(reading: Reading, document: Document, file: Path) -> Config:
     return config
 
 
-def _database(reading: Reading, document: Document) -> DatabaseConfig:
+def _database(reading: Resolver, document: Document) -> DatabaseConfig:
     loc = ("database", "url")
     source = document.database.url or _default_database(reading)
     url = reading.secret(
@@ -118,7 +118,7 @@ def _database(reading: Reading, document: Document) -> DatabaseConfig:
     return DatabaseConfig(url=url or Secret(""))
 
 
-def _default_database(reading: Reading) -> SecretSource | None:
+def _default_database(reading: Resolver) -> SecretSource | None:
     """SQLite under $STATE_DIRECTORY (systemd; the first of several), else under the XDG state folder."""
     env = reading.around.env
     state = env.get("STATE_DIRECTORY", "").split(":")[0]
@@ -137,7 +137,7 @@ def _default_database(reading: Reading) -> SecretSource | None:
     return SecretSource("literal", f"sqlite:///{folder.absolute() / 'monitor.db'}")
 
 
-def _web(reading: Reading, document: Document) -> WebConfig:
+def _web(reading: Resolver, document: Document) -> WebConfig:
     raw = document.web
     token = reading.secret(("web", "token"), raw.token)
     listen: str | None = None
@@ -155,7 +155,7 @@ def _web(reading: Reading, document: Document) -> WebConfig:
     return WebConfig(listen=listen, token=token, connection_metrics=raw.connection_metrics, hosts=raw.hosts or ())
 
 
-def _heartbeat(reading: Reading, document: Document) -> HeartbeatConfig | None:
+def _heartbeat(reading: Resolver, document: Document) -> HeartbeatConfig | None:
     raw = document.heartbeat
     if raw is None or not reading.needed(
         ("heartbeat", "url"), raw.url, hint="give it the address to call, or remove [heartbeat]."

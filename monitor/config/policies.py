@@ -9,7 +9,7 @@ from typing import Any
 
 from monitor.config.error_text import found, suggestion
 from monitor.config.formatting import format_duration
-from monitor.config.resolve import Loc, Reading
+from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Level, Levels
 from monitor.domain import Policy
 from monitor.domain.records import replace
@@ -28,7 +28,7 @@ class Policies:
     platforms: Mapping[str, Policy] = field(default_factory=dict)
 
 
-def global_policies(reading: Reading, levels: Levels) -> Policies:
+def global_policies(reading: Resolver, levels: Levels) -> Policies:
     """The policies of sources that set none themselves."""
     base = _settled(reading, ("policy",), [levels])
     own = platform_levels(reading, ("policy", "platforms"), levels)
@@ -37,7 +37,7 @@ def global_policies(reading: Reading, levels: Levels) -> Policies:
     )
 
 
-def source_policies(reading: Reading, loc: Loc, *, above: Levels, own: Levels) -> Policies:
+def source_policies(reading: Resolver, loc: Loc, *, above: Levels, own: Levels) -> Policies:
     """One source's policies."""
     base = _settled(reading, (*loc, "policy"), [above, own])
     of_all = {canonical(key.strip()): level for key, level in above.platforms.items()}
@@ -50,7 +50,7 @@ def source_policies(reading: Reading, loc: Loc, *, above: Levels, own: Levels) -
     return Policies(base, platforms)
 
 
-def platform_levels(reading: Reading, loc: Loc, levels: Levels) -> dict[str, tuple[str, Level]]:
+def platform_levels(reading: Resolver, loc: Loc, levels: Levels) -> dict[str, tuple[str, Level]]:
     """The exceptions by common slug, with the name the user gave; mistakes in the names are noted."""
     by_slug: dict[str, tuple[str, Level]] = {}
     for key, level in levels.platforms.items():
@@ -66,7 +66,7 @@ def platform_levels(reading: Reading, loc: Loc, levels: Levels) -> dict[str, tup
     return by_slug
 
 
-def platform_filter(reading: Reading, loc: Loc, names: Sequence[str] | None) -> frozenset[str] | None:
+def platform_filter(reading: Resolver, loc: Loc, names: Sequence[str] | None) -> frozenset[str] | None:
     """A filter's platforms by common slug; mistakes are noted."""
     if names is None:
         return None
@@ -84,7 +84,7 @@ def _known(slug: str) -> str:
     return suggestion(slug, sorted(PLATFORM_NAMES), otherwise="known are")
 
 
-def _settled(reading: Reading, loc: Loc, chain: Sequence[Level]) -> Policy:
+def _settled(reading: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
     """The policy that a chain of levels gives, the strongest last; a chain whose last level contradicts itself is noted."""
     policy = Policy()
     for level in chain:

@@ -10,13 +10,13 @@ from typing import Any
 
 from monitor.config import secrets
 from monitor.config.error_text import found, nearest, path_text
-from monitor.config.secrets import UNREAD, Secret, SecretSource, Surroundings, UnusableError
+from monitor.config.secrets import UNREAD, ResolveContext, Secret, SecretSource, UnusableError
 
 Loc = tuple[str | int, ...]
 
 
 @dataclass
-class Findings:
+class ConfigProblems:
     """What is wrong (errors) and what is doubtful (warnings), in the order found, without repeats."""
 
     label: str
@@ -61,11 +61,11 @@ def _always(_: str) -> bool:
 
 
 @dataclass
-class Reading:
+class Resolver:
     """One pass over one document."""
 
-    findings: Findings
-    around: Surroundings
+    findings: ConfigProblems
+    around: ResolveContext
     broken: frozenset[Loc]
     """Places whose value was refused already: nothing more is said about them."""
     literals: list[Loc] = field(default_factory=list)
@@ -150,7 +150,7 @@ def timezone_problem(name: str) -> str | None:
     return None
 
 
-def checked_timezone(reading: Reading, loc: Loc, name: str) -> str:
+def checked_timezone(reading: Resolver, loc: Loc, name: str) -> str:
     """The name; a mistake in it is noted."""
     problem = timezone_problem(name)
     if problem is not None:

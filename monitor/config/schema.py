@@ -28,7 +28,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
-class Database(Table):
+class DatabaseTable(Table):
     """Where everything is kept."""
 
     url: Annotated[
@@ -40,7 +40,7 @@ class Database(Table):
     )
 
 
-class Schedule(Table):
+class ScheduleTable(Table):
     """How often each source is looked at."""
 
     poll_every: kinds.Every = Field(
@@ -102,7 +102,7 @@ class Levels(Level):
     )
 
 
-class Source(Table):
+class SourceTable(Table):
     """One API key at one service."""
 
     name: Annotated[kinds.Name | None, _NEEDED] = Field(
@@ -147,7 +147,7 @@ class Source(Table):
     policy: Levels = Field(default_factory=Levels, description="Thresholds for this source.")
 
 
-class Channel(Table):
+class ChannelTable(Table):
     """Where alerts go, and which."""
 
     name: Annotated[kinds.Name | None, _NEEDED] = Field(
@@ -197,7 +197,7 @@ class Channel(Table):
     )
 
 
-class Web(Table):
+class WebTable(Table):
     """The status page and the API."""
 
     listen: Annotated[kinds.Text, Kind('host:port or "off"')] = Field(
@@ -215,7 +215,7 @@ class Web(Table):
     )
 
 
-class Logging(Table):
+class LoggingTable(Table):
     """What the log says, and how."""
 
     level: kinds.LogLevel = Field(
@@ -226,7 +226,7 @@ class Logging(Table):
     )
 
 
-class Heartbeat(Table):
+class HeartbeatTable(Table):
     """A sign of life to a service that raises the alarm when it stops."""
 
     url: Annotated[kinds.SecretText | None, Without("required in this table", required=True)] = Field(
@@ -235,7 +235,7 @@ class Heartbeat(Table):
     every: kinds.Every = Field(default=timedelta(minutes=1), description="How often it is called.")
 
 
-class Retention(Table):
+class RetentionTable(Table):
     """How long what is over is kept."""
 
     history: kinds.KeptOrOff = Field(
@@ -262,17 +262,17 @@ class Document(BaseSettings):
     timezone: Annotated[kinds.Text, Kind("IANA time zone")] = Field(
         default="UTC", description="For text that people read; the store is always UTC."
     )
-    database: Database = Field(default_factory=Database, description="Where everything is kept.")
-    schedule: Schedule = Field(default_factory=Schedule, description="How often each source is looked at.")
+    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Where everything is kept.")
+    schedule: ScheduleTable = Field(default_factory=ScheduleTable, description="How often each source is looked at.")
     policy: Levels = Field(default_factory=Levels, description="When to warn.")
-    sources: list[Source] = Field(default_factory=list, description="The API keys to watch, one table each.")
-    channels: list[Channel] = Field(default_factory=list, description="Where alerts go, one table each.")
-    web: Web = Field(default_factory=Web, description="The status page and the API.")
-    logging: Logging = Field(default_factory=Logging, description="What the log says, and how.")
-    heartbeat: Heartbeat | None = Field(
+    sources: list[SourceTable] = Field(default_factory=list, description="The API keys to watch, one table each.")
+    channels: list[ChannelTable] = Field(default_factory=list, description="Where alerts go, one table each.")
+    web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
+    logging: LoggingTable = Field(default_factory=LoggingTable, description="What the log says, and how.")
+    heartbeat: HeartbeatTable | None = Field(
         default=None, description="A sign of life to a service that raises the alarm when it stops."
     )
-    retention: Retention = Field(default_factory=Retention, description="How long what is over is kept.")
+    retention: RetentionTable = Field(default_factory=RetentionTable, description="How long what is over is kept.")
 
     def __init__(self, *, environment: PydanticBaseSettingsSource, file: PydanticBaseSettingsSource) -> None:
         """Raises pydantic's ValidationError."""

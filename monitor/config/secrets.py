@@ -90,7 +90,7 @@ class SecretSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ResolveContext:
     """What references are resolved against."""
 
     env: Mapping[str, str] = field(repr=False)
@@ -108,7 +108,7 @@ class Surroundings:
         return self.folder / text
 
 
-def read_secret(source: SecretSource, around: Surroundings, *, strict: bool) -> Secret:
+def read_secret(source: SecretSource, around: ResolveContext, *, strict: bool) -> Secret:
     """The secret, without blanks and line ends around it.
 
     With `strict` (API keys and tokens, which travel in a header) it must be printable ASCII without blanks;
@@ -129,7 +129,7 @@ def read_secret(source: SecretSource, around: Surroundings, *, strict: bool) -> 
     return Secret(text)
 
 
-def is_exposed(source: SecretSource, around: Surroundings) -> bool:
+def is_exposed(source: SecretSource, around: ResolveContext) -> bool:
     """Whether a secret's own file can be read by everybody on this machine or by its group."""
     if source.kind != "file":
         return False
@@ -145,7 +145,7 @@ def readable_by_others(path: Path) -> bool:
         return False
 
 
-def _raw_text(source: SecretSource, around: Surroundings) -> str:
+def _raw_text(source: SecretSource, around: ResolveContext) -> str:
     match source.kind:
         case "literal":
             return source.text
@@ -157,14 +157,14 @@ def _raw_text(source: SecretSource, around: Surroundings) -> str:
             return _from_credential(source.text, around)
 
 
-def _from_environment(name: str, around: Surroundings) -> str:
+def _from_environment(name: str, around: ResolveContext) -> str:
     value = around.env.get(name)
     if value is None:
         raise UnusableError(f"needs the environment variable {_shown(name)}, which is not set.")
     return value
 
 
-def _from_credential(name: str, around: Surroundings) -> str:
+def _from_credential(name: str, around: ResolveContext) -> str:
     folder = around.env.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise UnusableError(

@@ -12,7 +12,7 @@ from monitor.config.provider_defaults import SERVICES
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import QuietHours, WeeklyTime
-from monitor.domain import Event, Policy, ProviderKind, Severity
+from monitor.domain import AlertEvent, Policy, ProviderKind, Severity
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
@@ -99,7 +99,7 @@ class ChannelConfig:
 
     name: str
     url: Secret
-    events: frozenset[Event] | None
+    events: frozenset[AlertEvent] | None
     """None: all."""
     severity: Severity
     sources: frozenset[str] | None

@@ -8,14 +8,14 @@ from typing import Any
 from monitor.config import urls
 from monitor.config.policies import source_policies
 from monitor.config.provider_defaults import SERVICES, Service
-from monitor.config.resolve import Loc, Reading
-from monitor.config.schema import Document, Source
+from monitor.config.resolve import Loc, Resolver
+from monitor.config.schema import Document, SourceTable
 from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
 from monitor.domain import ProviderKind
 
 
-def resolve_sources(reading: Reading, document: Document) -> tuple[SourceConfig, ...]:
+def resolve_sources(reading: Resolver, document: Document) -> tuple[SourceConfig, ...]:
     """Every source that is whole; what keeps the others from it is noted."""
     if not document.sources and ("sources",) not in reading.broken:
         reading.findings.error((), "there is no [[sources]] table: at least one API key must be watched.")
@@ -26,7 +26,7 @@ def resolve_sources(reading: Reading, document: Document) -> tuple[SourceConfig,
     return whole
 
 
-def note_repeated_names(reading: Reading, key: str, names: list[str | None]) -> None:
+def note_repeated_names(reading: Resolver, key: str, names: list[str | None]) -> None:
     """Note each name that an earlier entry has already."""
     for number, name in enumerate(names):
         if name is not None and name in names[:number]:
@@ -34,7 +34,7 @@ def note_repeated_names(reading: Reading, key: str, names: list[str | None]) -> 
             reading.findings.error((key, number, "name"), f'is "{name}", which {first} has already: names are unique.')
 
 
-def _resolve(reading: Reading, document: Document, number: int) -> SourceConfig | None:
+def _resolve(reading: Resolver, document: Document, number: int) -> SourceConfig | None:
     loc: Loc = ("sources", number)
     raw = document.sources[number]
     kinds = ", ".join(ProviderKind)
@@ -71,13 +71,13 @@ def _resolve(reading: Reading, document: Document, number: int) -> SourceConfig 
     )
 
 
-def _pace(document: Document, raw: Source) -> dict[str, Any]:
+def _pace(document: Document, raw: SourceTable) -> dict[str, Any]:
     """poll_every, probe_every and jitter: the source's own where it sets them, else those of [schedule]."""
     keys = ("poll_every", "probe_every", "jitter")
     return {key: getattr(raw if key in raw.model_fields_set else document.schedule, key) for key in keys}
 
 
-def _budget(reading: Reading, loc: Loc, document: Document, raw: Source, service: Service) -> int:
+def _budget(reading: Resolver, loc: Loc, document: Document, raw: SourceTable, service: Service) -> int:
     """Requests per minute; a wider [schedule] is narrowed to what the service allows, a source's own is a mistake."""
     most = service.most_per_minute
     own = raw.requests_per_minute
@@ -89,7 +89,7 @@ def _budget(reading: Reading, loc: Loc, document: Document, raw: Source, service
     return min(wanted, most) if most is not None else wanted
 
 
-def _base_url(reading: Reading, loc: Loc, raw: Source, service: Service) -> str:
+def _base_url(reading: Resolver, loc: Loc, raw: SourceTable, service: Service) -> str:
     if raw.base_url is None:
         return service.base_url
     here = (*loc, "base_url")
@@ -102,11 +102,11 @@ def _base_url(reading: Reading, loc: Loc, raw: Source, service: Service) -> str:
     return url
 
 
-def _own_proxy(reading: Reading, loc: Loc, raw: Source) -> Secret | None:
+def _own_proxy(reading: Resolver, loc: Loc, raw: SourceTable) -> Secret | None:
     return reading.secret((*loc, "proxy"), raw.proxy, strict=False, shape=urls.proxy_url, hides=lambda url: "@" in url)
 
 
-def _environment_proxy(reading: Reading, loc: Loc, url: str) -> Secret | None:
+def _environment_proxy(reading: Resolver, loc: Loc, url: str) -> Secret | None:
     try:
         proxy = urls.environment_proxy(url, reading.around.env)
     except UnusableError as exc:
@@ -115,7 +115,7 @@ def _environment_proxy(reading: Reading, loc: Loc, url: str) -> Secret | None:
     return Secret(proxy) if proxy else None
 
 
-def _note_what_it_lacks(reading: Reading, loc: Loc, raw: Source, service: Service) -> None:
+def _note_what_it_lacks(reading: Resolver, loc: Loc, raw: SourceTable, service: Service) -> None:
     """Note keys that mean something at other services only."""
     lacking = []
     if raw.users is not None and not service.has_users:
@@ -136,7 +136,7 @@ def _note_what_it_lacks(reading: Reading, loc: Loc, raw: Source, service: Servic
         reading.findings.warning((*loc, "probe_every"), "has no effect, because probe is false.")
 
 
-def _note_twins(reading: Reading, sources: tuple[SourceConfig, ...]) -> None:
+def _note_twins(reading: Resolver, sources: tuple[SourceConfig, ...]) -> None:
     """Note a source that reads the very same connections as an earlier one: each would be said twice."""
     seen: dict[Any, str] = {}
     for source in sources:

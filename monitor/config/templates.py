@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitor.config.error_text import found, kind_of, refuse, suggestion
-from monitor.config.resolve import Loc, Reading
+from monitor.config.resolve import Loc, Resolver
 from monitor.config.secrets import UnusableError
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 
 EVERY_EVENT = "*"
 """The key of the template that holds for all events without one of their own."""
@@ -49,7 +49,7 @@ def template(value: Any) -> RawTemplate:
 
 def templates(value: Any) -> Mapping[str, RawTemplate]:
     """Templates by event."""
-    words = [event.value for event in Event]
+    words = [event.value for event in AlertEvent]
     if not isinstance(value, Mapping):
         refuse(f"is {kind_of(value)}, but a table by event is needed, such as [channels.templates.expired].")
     for event in value:
@@ -59,7 +59,7 @@ def templates(value: Any) -> Mapping[str, RawTemplate]:
 
 
 def resolve_templates(
-    reading: Reading, loc: Loc, *, every: RawTemplate | None, by_event: Mapping[str, RawTemplate]
+    reading: Resolver, loc: Loc, *, every: RawTemplate | None, by_event: Mapping[str, RawTemplate]
 ) -> dict[str, TemplatePair]:
     """The texts, by event and "*", with files read; what keeps a file from being read is noted."""
     found_pairs = {} if every is None else {EVERY_EVENT: _pair(reading, (*loc, "template"), every)}
@@ -74,11 +74,11 @@ def _part(key: str, item: Any) -> str | TemplateFile:
     return TemplateFile(item["file"])
 
 
-def _pair(reading: Reading, loc: Loc, raw: RawTemplate) -> TemplatePair:
+def _pair(reading: Resolver, loc: Loc, raw: RawTemplate) -> TemplatePair:
     return TemplatePair(**{key: _text(reading, (*loc, key), item) for key, item in raw.items()})
 
 
-def _text(reading: Reading, loc: Loc, item: str | TemplateFile) -> str:
+def _text(reading: Resolver, loc: Loc, item: str | TemplateFile) -> str:
     if isinstance(item, str):
         return item
     try:

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
 from monitor.config.error_text import found
-from monitor.config.secrets import HIDDEN, Surroundings, UnusableError
+from monitor.config.secrets import HIDDEN, ResolveContext, UnusableError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
@@ -56,7 +56,7 @@ def is_private(url: str) -> bool:
     return (address.is_private or address.is_link_local) and not address.is_loopback
 
 
-def database_url(text: str, around: Surroundings) -> str:
+def database_url(text: str, around: ResolveContext) -> str:
     """A database URL whose SQLite path is absolute. Raises UnusableError, which never shows the URL."""
     match = _SCHEME.match(text)
     scheme = match.group(1).lower() if match else ""
@@ -71,7 +71,7 @@ def database_url(text: str, around: Surroundings) -> str:
     return _sqlite_url(text, around)
 
 
-def _sqlite_url(text: str, around: Surroundings) -> str:
+def _sqlite_url(text: str, around: ResolveContext) -> str:
     location, mark, query = text[len("sqlite://") :].partition("?")
     if location and not location.startswith("/"):
         raise UnusableError("needs three slashes for a relative and four for an absolute path: sqlite:///monitor.db.")

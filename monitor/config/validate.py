@@ -10,14 +10,14 @@ from pydantic_core import ErrorDetails
 
 from monitor.config.environment import Environment
 from monitor.config.error_text import OURS, kind_of, looks_like_secret, nearest, value_at
-from monitor.config.file import File
-from monitor.config.resolve import Findings, Loc
+from monitor.config.file import TomlFile
+from monitor.config.resolve import ConfigProblems, Loc
 from monitor.config.schema import Document, known_keys, table_at
 
 _ROUNDS = 20
 
 
-def read_shape(findings: Findings, *, environment: Environment, file: File) -> tuple[Document, frozenset[Loc]]:
+def read_shape(findings: ConfigProblems, *, environment: Environment, file: TomlFile) -> tuple[Document, frozenset[Loc]]:
     """The document in its shape, and the places whose value was refused and is left out.
 
     Leaving them out of the two sources lets everything else be judged as well, so that all mistakes are said at once.

@@ -15,18 +15,18 @@ import structlog
 from monitor import __version__
 from monitor.config import Config, Loaded
 from monitor.daemon import crash_report, standby
-from monitor.daemon.database_outage import Blindness
-from monitor.daemon.health_reporting import START_WITHIN, Vitals
-from monitor.daemon.overdue_sources import Unpolled
-from monitor.daemon.scheduler import Keep, Scheduler, Work
-from monitor.daemon.signals import LOST, RELOAD, STOP, Wishes
+from monitor.daemon.database_outage import DatabaseOutageAlert
+from monitor.daemon.health_reporting import START_WITHIN, HealthReporter
+from monitor.daemon.overdue_sources import OverdueSources
+from monitor.daemon.scheduler import Retention, Scheduler, Work
+from monitor.daemon.signals import LOST, RELOAD, STOP, SignalQueue
 from monitor.domain.clock import Clock, SystemClock
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.engine import applied_config, config_sync
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions, build_provider
@@ -96,7 +96,7 @@ class _Run:
 
     def __init__(self, *, config: Config, reload: Callable[[], Loaded]) -> None:
         self.config, self._reload = config, reload
-        self.wishes, self._notify, self._metrics = Wishes(), Notify(), Metrics()
+        self.wishes, self._notify, self._metrics = SignalQueue(), Notify(), Metrics()
         self.lock = DaemonLock(config.database.url.reveal())
 
     async def has_turn(self) -> bool:
@@ -120,7 +120,7 @@ class _Run:
                 daemon = Daemon(
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
                 )
-                vitals = Vitals(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
+                vitals = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
                 stack.push_async_callback(daemon.stop)
                 guard = asyncio.create_task(standby.guard(self.lock, lost=partial(self._lose, daemon)), name="lock")
                 stack.callback(guard.cancel)
@@ -182,7 +182,7 @@ class Daemon:
         self._scheduler: Scheduler | None = None
         self._in_force: _InForce | None = None
         self._halted = False
-        self._blindness: Blindness | None = None
+        self._blindness: DatabaseOutageAlert | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, config: Config) -> None:
@@ -194,7 +194,7 @@ class Daemon:
         )
         await crash_report.over(self._store, message=SERVICE_BACK, channels=config.channels, clock=self._clock)
         await self._notifier.start()
-        self._blindness = Blindness(store=self._store, clock=self._clock, speaker=self._notifier)
+        self._blindness = DatabaseOutageAlert(store=self._store, clock=self._clock, speaker=self._notifier)
         self._blindness.expect([source.poll_every for source in config.sources], config.channels)
         self._watch = asyncio.create_task(self._blindness.run(), name="blindness")
         self._in_force = _InForce(config, work)
@@ -273,17 +273,17 @@ class Daemon:
         configured = {name: item.source for name, item in work.items()}
         return Scheduler(
             progress=self._progress,
-            unpolled=Unpolled(store=store, clock=clock, configured=configured, channels=channels),
+            unpolled=OverdueSources(store=store, clock=clock, configured=configured, channels=channels),
             blindness=self._blindness,
             store=store,
             clock=clock,
             work=work,
             poller=Poller(store=store, clock=clock, channels=channels, metrics=self._metrics, links=self._links),
             prober=Prober(store=store, clock=clock, channels=channels, metrics=self._metrics),
-            timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=channels),
+            timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=channels),
             notifier=notifier,
             reporter=Reporter(store=store, clock=clock, channels=channels, sources=config.sources, timezone=config.timezone),
-            keep=Keep(history=config.retention.history or FOR_EVER, polls=config.retention.polls or FOR_EVER),
+            keep=Retention(history=config.retention.history or FOR_EVER, polls=config.retention.polls or FOR_EVER),
         )
 
 
@@ -325,7 +325,7 @@ async def align(store: Store, config: Config, clock: Clock) -> None:
     await store.run(write)
 
 
-async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], vitals: Vitals) -> Config:
+async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], vitals: HealthReporter) -> Config:
     """Read everything anew; a file that cannot be used changes nothing."""
     try:
         loaded = _read_again(config, reload)

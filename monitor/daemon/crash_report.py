@@ -28,7 +28,7 @@ SEND_WITHIN = timedelta(seconds=45)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class CrashReportResult:
     """What became of the report."""
 
     news: bool
@@ -47,7 +47,7 @@ async def report(
     timezone: str,
     clock: Clock,
     within: timedelta = SEND_WITHIN,
-) -> Reported:
+) -> CrashReportResult:
     """Say that the service failed, on every channel that takes a monitor_problem, and wait for that, so long at most.
 
     It is kept like any alert, so that what is not delivered now goes out when the daemon is back. Where its store cannot
@@ -56,9 +56,9 @@ async def report(
     with ExitStack() as stack:
         store, holder, news = await asyncio.to_thread(_recorded, stack, database, message, channels, clock)
         if holder is not None:
-            return Reported(news=news, undelivered=0, daemon=holder)
+            return CrashReportResult(news=news, undelivered=0, daemon=holder)
         notifier = Notifier(store=store, channels=channels, clock=clock, settings=DeliverySettings(timezone=timezone))
-        return Reported(news=news, undelivered=(await notifier.drain(within)).left)
+        return CrashReportResult(news=news, undelivered=(await notifier.drain(within)).left)
 
 
 async def over(store: Store, *, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> Collection[str]:

@@ -14,12 +14,12 @@ from typing import Protocol
 
 import structlog
 
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.records import fresh_id
 from monitor.domain.timefmt import span
-from monitor.engine.recording.queueing import ChannelSettings, Recorded, Spoken, queue
+from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
 from monitor.store import Store, alerts
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ def patience(intervals: Iterable[timedelta]) -> timedelta:
     return max(LEAST_PATIENCE, min(INTERVALS * shortest, MOST_PATIENCE))
 
 
-class Blindness:
+class DatabaseOutageAlert:
     """Watches whether the store can be used, as the scheduler finds it. Its methods are called from one event loop."""
 
     def __init__(self, *, store: Store, clock: Clock, speaker: Speaker, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -140,7 +140,7 @@ class Blindness:
     def _record(self, blind: Alert, over: Alert) -> Recorded:
         with self._store.begin_write() as conn:
             alerts.add_alerts(conn, [(blind, None, _note(self._heard))])
-            return queue(conn, [Spoken(alert=over, heard=self._heard)], channels=self._channels, now=over.at)
+            return queue(conn, [OutgoingAlert(alert=over, heard=self._heard)], channels=self._channels, now=over.at)
 
     def _blind(self) -> Alert:
         why = self._problem or "It gives no answer."
@@ -149,11 +149,11 @@ class Blindness:
         text = (
             f"The monitor is blind: its database has been away for {span(self._dark)}. {why} Until it is back nothing is polled."
         )
-        return _alert(Event.MONITOR_PROBLEM, at=at, opened_at=at - self._dark, message=text)
+        return _alert(AlertEvent.MONITOR_PROBLEM, at=at, opened_at=at - self._dark, message=text)
 
     def _over(self, blind: Alert, text: str) -> Alert:
         at = self._clock.now()
-        return _alert(Event.MONITOR_RECOVERED, at=at, opened_at=blind.opened_at, message=text, incident=blind.incident)
+        return _alert(AlertEvent.MONITOR_RECOVERED, at=at, opened_at=blind.opened_at, message=text, incident=blind.incident)
 
 
 def _note(told: Collection[str]) -> str:
@@ -161,7 +161,7 @@ def _note(told: Collection[str]) -> str:
     return f"Said without the database, on {where}." if told else "Said without the database, but no channel took it."
 
 
-def _alert(event: Event, *, at: datetime, opened_at: datetime | None, message: str, incident: str | None = None) -> Alert:
+def _alert(event: AlertEvent, *, at: datetime, opened_at: datetime | None, message: str, incident: str | None = None) -> Alert:
     made = fresh_id(at)
     return Alert(
         id=made,

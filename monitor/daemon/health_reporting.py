@@ -24,7 +24,7 @@ from monitor.telemetry.systemd import Notify
 log = structlog.get_logger(__name__)
 
 
-class Heartbeat:
+class HeartbeatPinger:
     """Calls the configured address. Its troubles are told in the log, once, and disturb nothing else."""
 
     def __init__(self, *, sessions: HttpSessions, progress: Progress, describe: Callable[[], Awaitable[str]]) -> None:
@@ -79,7 +79,7 @@ START_WITHIN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class DaemonHealth:
     """What one look at the store showed."""
 
     sources: int
@@ -89,7 +89,7 @@ class Standing:
     """Deliveries that are not sent yet."""
 
 
-def describe(standing: Standing, now: datetime) -> str:
+def describe(standing: DaemonHealth, now: datetime) -> str:
     """One line for people: watching 312 connections of 3 sources; next poll in 40 seconds; 1 delivery waits."""
     parts = [f"watching {_counted(standing.connections, 'connection')} of {_counted(standing.sources, 'source')}"]
     if standing.next_poll_at is not None:
@@ -104,7 +104,7 @@ def _counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-class Vitals:
+class HealthReporter:
     """An async context manager around the running daemon; leaving it ends every sign of life."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Vitals:
         self._notify = notify or Notify()
         self._text = "starting"
         self._refused: str | None = None
-        self._heartbeat = Heartbeat(sessions=sessions, progress=progress, describe=self._look)
+        self._heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=self._look)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -181,10 +181,10 @@ class Vitals:
         except StoreError as error:
             return f"blind: {error}"
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> DaemonHealth:
         with self._store.begin_read() as conn:
             watched, listed = sources.totals(conn)
-            return Standing(
+            return DaemonHealth(
                 sources=watched,
                 connections=listed,
                 next_poll_at=sources.next_poll_due(conn),

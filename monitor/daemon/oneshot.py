@@ -10,13 +10,13 @@ from datetime import timedelta
 from monitor.config import ChannelConfig, Config
 from monitor.daemon.app import align, build_notifier, build_work, opened
 from monitor.daemon.scheduler import Work, tell_unrouted
-from monitor.domain import Event, PollOutcome
+from monitor.domain import AlertEvent, PollOutcome
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
@@ -77,7 +77,7 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
 
         await asyncio.gather(*(cycle(item) for item in chosen))
         configured = {name: item.source for name, item in work.items()}
-        tell_unrouted(await Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels).advance())
+        tell_unrouted(await TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels).advance())
         drained = await build_notifier(config, store=store, clock=clock, links=links).drain(timedelta(seconds=30))
         unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
         return CheckOutcome(unread=unread, undelivered=drained.left)
@@ -113,7 +113,7 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
     return LiveFinding(kind="channel", name=settings.name, ok=True, text="has a URL that Apprise understands")
 
 
-async def send_test(config: Config, channel: str | None, *, event: Event | None = None) -> list[LiveFinding]:
+async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
     """Send a test message through the real path, to one channel or to all. Raises ConfigError for an unknown channel."""
     with Store(config.database.url.reveal()) as store:
         results = await build_notifier(config, store=store, clock=SystemClock()).send_test(channel, event=event)

@@ -40,7 +40,7 @@ _News = Overdue | _End
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SourceProgress:
     """What this process saw of a source, on the monotonic clock."""
 
     first: float
@@ -53,7 +53,7 @@ class _Seen:
     success_at: datetime | None = None
 
 
-class Unpolled:
+class OverdueSources:
     """Opens and closes the incidents. Its memory is that of the process: a restart begins to wait anew."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Unpolled:
     ) -> None:
         self._store, self._clock, self._configured, self._channels = store, clock, configured, channels
         self._monotonic = monotonic
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _SourceProgress] = {}
         self._looked: float | None = None
 
     async def run_due(self) -> Recorded:
@@ -102,13 +102,13 @@ class Unpolled:
             poll_every=self._configured[row.name].poll_every,
         )
 
-    def _look(self, row: SourceRow, told: Incident | None, passed: float) -> _Seen:
+    def _look(self, row: SourceRow, told: Incident | None, passed: float) -> _SourceProgress:
         """What is known of the source, this look included."""
         seen = self._seen.get(row.name)
         if seen is None:
             # What an earlier process told has ended where the source was read after it; later on, looking is surer than dates.
             read = told is not None and row.last_success_at is not None and row.last_success_at >= told.opened_at
-            seen = self._seen[row.name] = _Seen(first=passed, since=passed, read=read)
+            seen = self._seen[row.name] = _SourceProgress(first=passed, since=passed, read=read)
         else:
             seen.read = told is not None and (seen.read or row.last_success_at != seen.success_at)
         seen.success_at = row.last_success_at

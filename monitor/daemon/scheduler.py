@@ -18,8 +18,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from monitor.config import SourceConfig
-from monitor.daemon.database_outage import Blindness
-from monitor.daemon.overdue_sources import Unpolled
+from monitor.daemon.database_outage import DatabaseOutageAlert
+from monitor.daemon.overdue_sources import OverdueSources
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
@@ -27,7 +27,7 @@ from monitor.engine.config_sync import pull_back
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers.base import Provider
@@ -65,7 +65,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class Retention:
     """How long history and polls are kept."""
 
     history: timedelta
@@ -73,7 +73,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueWork:
     """What the store says is due now."""
 
     polls: list[str]
@@ -83,7 +83,7 @@ class Due:
 
 
 @dataclass(slots=True)
-class Hold:
+class Backoff:
     """Work that failed rests for a while."""
 
     until: float = 0.0
@@ -124,13 +124,13 @@ class Scheduler:
         work: Mapping[str, Work],
         poller: Poller,
         prober: Prober,
-        timekeeper: Timekeeper,
+        timekeeper: TimeChanges,
         notifier: Notifier,
-        keep: Keep,
+        keep: Retention,
         reporter: Reporter,
         progress: Progress | None = None,
-        unpolled: Unpolled | None = None,
-        blindness: Blindness | None = None,
+        unpolled: OverdueSources | None = None,
+        blindness: DatabaseOutageAlert | None = None,
         tick: timedelta = TICK,
     ) -> None:
         """`tick` is how often it looks at what is due, and what follows from that; longer ones are for simulated weeks."""
@@ -140,7 +140,7 @@ class Scheduler:
         self._progress, self._tick_every = progress or Progress(), tick
         self._ticker = AsyncIOScheduler(timezone="UTC")
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, Backoff] = {}
         self._polls_at_once = asyncio.Semaphore(POLLS_AT_ONCE)
         self._next_probes: dict[str, datetime] = {}
         """When each source's next probe is due. Asking the store at every tick would cost more than the probes."""
@@ -260,7 +260,7 @@ class Scheduler:
             self._progress.note(key.partition(":")[0])
 
     def _rest(self, key: str) -> None:
-        hold = self._holds.setdefault(key, Hold())
+        hold = self._holds.setdefault(key, Backoff())
         hold.seconds = min(max(hold.seconds * 2, FIRST_HOLD), LONGEST_LOOK_HOLD if key == "look" else LONGEST_HOLD)
         hold.until = asyncio.get_running_loop().time() + hold.seconds
 
@@ -294,11 +294,11 @@ class Scheduler:
         with self._store.begin_write() as conn:
             meta.set(conn, "last_write_after_trouble", self._clock.now().isoformat())
 
-    def _due(self, *, replan: bool) -> Due:
+    def _due(self, *, replan: bool) -> DueWork:
         now = self._clock.now()
         with self._store.begin_read() as conn:
             instants = (connections.next_change_due(conn), incidents.next_look_due(conn))
-            return Due(
+            return DueWork(
                 polls=sources.due_sources(conn, now),
                 time=any(instant is not None and instant <= now for instant in instants),
                 probes=probes.next_probes(conn) if replan else None,

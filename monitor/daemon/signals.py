@@ -8,7 +8,7 @@ import signal
 RELOAD, STOP, LOST = "reload", "stop", "lost"
 
 
-class Wishes:
+class SignalQueue:
     """Signals as words. A second request to stop ends the process at once."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from monitor.daemon.signals import RELOAD, STOP, Wishes
+from monitor.daemon.signals import RELOAD, STOP, SignalQueue
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreHeld
 from monitor.store import Store, revisions
 from monitor.store.lock import DaemonLock
@@ -26,7 +26,7 @@ GUARD_EVERY = timedelta(seconds=2)
 """How often the one at work makes sure that the lock is still its own."""
 
 
-async def await_turn(lock: DaemonLock, *, notify: Notify, wishes: Wishes, reload: Callable[[], None]) -> bool:
+async def await_turn(lock: DaemonLock, *, notify: Notify, wishes: SignalQueue, reload: Callable[[], None]) -> bool:
     """Wait until the lock is ours: True; False where a stop was asked for first. Meanwhile nothing is polled and nothing sent.
 
     Raises StoreHeld at once where the database is one that only one daemon may use (SQLite), SchemaOutOfDate where it could

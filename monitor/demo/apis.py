@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 from monitor.demo import payloads
 from monitor.demo.connection import SimConnection
-from monitor.demo.responses import PREFIXES, Answer, Call, encoded, in_trouble, rate_limited, refusal
+from monitor.demo.responses import PREFIXES, Call, SimResponse, encoded, in_trouble, rate_limited, refusal
 from monitor.demo.source import EVERYWHERE, SimSource
 from monitor.demo.world import Seen, World
 from monitor.domain import ProviderKind
@@ -43,7 +43,7 @@ class _Visit(NamedTuple):
     now: datetime
 
 
-def answer(world: World, call: Call) -> tuple[Answer, SimSource | None]:
+def answer(world: World, call: Call) -> tuple[SimResponse, SimSource | None]:
     """The world's answer to one request, and the source whose key it carried (None: no valid key)."""
     with world.lock:
         now = world.clock.now()
@@ -72,7 +72,7 @@ def _no_key(kind: ProviderKind, call: Call, rest: str) -> str:
     return "Invalid API key"
 
 
-def _past_the_key(visit: _Visit) -> Answer:
+def _past_the_key(visit: _Visit) -> SimResponse:
     source, rest = visit.source, visit.rest
     named, serve = _route(source.kind, visit.call.method, rest)
     source.calls[named] += 1
@@ -86,7 +86,7 @@ def _past_the_key(visit: _Visit) -> Answer:
     return serve(visit)
 
 
-def _route(kind: ProviderKind, method: str, rest: str) -> tuple[str, Callable[[_Visit], Answer]]:
+def _route(kind: ProviderKind, method: str, rest: str) -> tuple[str, Callable[[_Visit], SimResponse]]:
     """What is asked for, and who serves it."""
     if kind in _BRAND and method == "POST" and rest.startswith("/test-connection/"):
         return "probe", _test_connection
@@ -96,18 +96,18 @@ def _route(kind: ProviderKind, method: str, rest: str) -> tuple[str, Callable[[_
     return "other", _nothing_here
 
 
-def _refuse(visit: _Visit, status: int, message: str) -> Answer:
+def _refuse(visit: _Visit, status: int, message: str) -> SimResponse:
     return refusal(visit.source.kind, status, message, serial=visit.world.serial(), field_name=visit.source.error_field)
 
 
-def _nothing_here(visit: _Visit) -> Answer:
+def _nothing_here(visit: _Visit) -> SimResponse:
     return _refuse(visit, 404, "Not found")
 
 
 # --- PostPost and Publora ------------------------------------------------------------------------------------
 
 
-def _scope(visit: _Visit) -> str | Answer | None:
+def _scope(visit: _Visit) -> str | SimResponse | None:
     """The managed user whom the request is for, None for the owner, or why it is refused."""
     headers, brand = visit.call.headers, _BRAND[visit.source.kind]
     if headers.get(f"{brand}-client") == "mcp":
@@ -122,11 +122,11 @@ def _scope(visit: _Visit) -> str | Answer | None:
     return user if user in visit.source.users else _refuse(visit, 403, "User is not managed by key")
 
 
-def _platform_connections(visit: _Visit) -> Answer:
+def _platform_connections(visit: _Visit) -> SimResponse:
     scope = _scope(visit)
-    if isinstance(scope, Answer):
+    if isinstance(scope, SimResponse):
         return scope
-    return Answer(visit.source.view(scope, "list", partial(_envelope, visit.source, scope, visit.now)))
+    return SimResponse(visit.source.view(scope, "list", partial(_envelope, visit.source, scope, visit.now)))
 
 
 def _envelope(source: SimSource, scope: str | None, now: datetime) -> bytes:
@@ -134,9 +134,9 @@ def _envelope(source: SimSource, scope: str | None, now: datetime) -> bytes:
     return b'{"success":true,"connections":[' + rows + b"]}"
 
 
-def _test_connection(visit: _Visit) -> Answer:
+def _test_connection(visit: _Visit) -> SimResponse:
     scope = _scope(visit)
-    if isinstance(scope, Answer):
+    if isinstance(scope, SimResponse):
         return scope
     source = visit.source
     platform_id = unquote(visit.rest.removeprefix("/test-connection/"))
@@ -150,10 +150,10 @@ def _test_connection(visit: _Visit) -> Answer:
         return _refuse(visit, 404, "Connection not found")
     if connection.probe is not None and connection.probe.http_status != 200:
         return _refuse(visit, connection.probe.http_status, connection.probe.message)
-    return Answer(source.probe(connection, visit.now))
+    return SimResponse(source.probe(connection, visit.now))
 
 
-def _workspace_users(visit: _Visit) -> Answer:
+def _workspace_users(visit: _Visit) -> SimResponse:
     source = visit.source
     if not source.workspace_access:
         return _refuse(visit, 403, "Workspace access is not enabled for this key")
@@ -180,12 +180,12 @@ def _workspace_users(visit: _Visit) -> Answer:
 # --- Postbreeze ----------------------------------------------------------------------------------------------
 
 
-def _social_accounts(visit: _Visit) -> Answer:
+def _social_accounts(visit: _Visit) -> SimResponse:
     source = visit.source
     workspace = parse_qs(visit.call.query).get("workspaceId", [EVERYWHERE])[0]
     if workspace not in (EVERYWHERE, *source.workspaces):
         return _refuse(visit, 404, "Workspace not found")
-    return Answer(source.view(workspace, "list", partial(_bare_array, source, workspace, visit.now)))
+    return SimResponse(source.view(workspace, "list", partial(_bare_array, source, workspace, visit.now)))
 
 
 def _bare_array(source: SimSource, workspace: str, now: datetime) -> bytes:
@@ -194,15 +194,17 @@ def _bare_array(source: SimSource, workspace: str, now: datetime) -> bytes:
     return b"[" + source.rows(listed, now) + b"]"
 
 
-def _one_social_account(visit: _Visit) -> Answer:
+def _one_social_account(visit: _Visit) -> SimResponse:
     try:
         connection = visit.source.find(unquote(visit.rest.removeprefix("/social-accounts/")))
     except KeyError:
         return _refuse(visit, 404, "Social account not found")
-    return Answer(visit.source.view(connection.scope, connection.external_id, partial(visit.source.row, connection, visit.now)))
+    return SimResponse(
+        visit.source.view(connection.scope, connection.external_id, partial(visit.source.row, connection, visit.now))
+    )
 
 
-def _workspaces(visit: _Visit) -> Answer:
+def _workspaces(visit: _Visit) -> SimResponse:
     return encoded([{"id": workspace, "name": name} for workspace, name in visit.source.workspaces.items()])
 
 
@@ -243,12 +245,12 @@ def _page(query: str) -> _Page:
     return _Page(asked.get("platform"), asked.get("profileId"), search, limit, offset, sort == "asc")
 
 
-def _integrations(visit: _Visit) -> Answer:
+def _integrations(visit: _Visit) -> SimResponse:
     try:
         page = _page(visit.call.query)
     except ValueError:
         return _refuse(visit, 400, "Invalid query parameters")
-    return Answer(visit.source.view(EVERYWHERE, page, partial(_integrations_page, visit.source, page, visit.now)))
+    return SimResponse(visit.source.view(EVERYWHERE, page, partial(_integrations_page, visit.source, page, visit.now)))
 
 
 def _integrations_page(source: SimSource, page: _Page, now: datetime) -> bytes:
@@ -259,11 +261,11 @@ def _integrations_page(source: SimSource, page: _Page, now: datetime) -> bytes:
     return b'{"success":true,"total":%d,"integrations":[' % len(order) + rows + b"]}"
 
 
-def _health_auth(_visit: _Visit) -> Answer:
+def _health_auth(_visit: _Visit) -> SimResponse:
     return encoded({"ok": True})
 
 
-_Gets = tuple[tuple[str, str, Callable[[_Visit], Answer]], ...]
+_Gets = tuple[tuple[str, str, Callable[[_Visit], SimResponse]], ...]
 _ONE_BACKEND: _Gets = (
     ("/platform-connections", "list", _platform_connections),
     ("/workspace/users", "users", _workspace_users),

@@ -50,7 +50,7 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class WebhookReply:
     """How the webhook answers one call."""
 
     status: int = 200
@@ -71,8 +71,8 @@ class WebhookReceiver:
         self.port = port
         self.on_post = on_post
         self.posts: list[Post] = []
-        self.reply = Reply()
-        self.script: deque[Reply] = deque()
+        self.reply = WebhookReply()
+        self.script: deque[WebhookReply] = deque()
         self._http: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._arrived = asyncio.Condition()

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
-from monitor.demo.source import Body, Outage, SimSource, Trouble
+from monitor.demo.source import EncodedBody, Outage, SimSource, Trouble
 from monitor.domain import ProviderKind
 
 JSON = "application/json; charset=utf-8"
@@ -35,10 +35,10 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answer:
+class SimResponse:
     """An HTTP answer, and what to do to the connection while giving it."""
 
-    body: Body
+    body: EncodedBody
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
@@ -48,9 +48,9 @@ class Answer:
     """Announce the whole body and send half of it."""
 
 
-def encoded(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def encoded(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> SimResponse:
     """An answer with a JSON body."""
-    return Answer(Body(msgspec.json.encode(value)), status, headers or {})
+    return SimResponse(EncodedBody(msgspec.json.encode(value)), status, headers or {})
 
 
 _CODES = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 429: "RATE_LIMITED"}
@@ -64,7 +64,7 @@ def refusal(
     serial: int,
     field_name: str = "error",
     extra: dict[str, object] | None = None,
-) -> Answer:
+) -> SimResponse:
     """An error in a provider's own shape.
 
     PostPost and Publora {error} (or {message}); Postbreeze {statusCode, code, message, requestId}; PostPeer {success, message}.
@@ -79,7 +79,7 @@ def refusal(
     return encoded(body | (extra or {}), status=status)
 
 
-def rate_limited(kind: ProviderKind, *, retry_after: str, wait: timedelta, serial: int) -> Answer:
+def rate_limited(kind: ProviderKind, *, retry_after: str, wait: timedelta, serial: int) -> SimResponse:
     """429 with Retry-After, and the wait in the body where the provider repeats it there."""
     extra: dict[str, object] = {}
     if kind is ProviderKind.POSTBREEZE:
@@ -91,11 +91,11 @@ def rate_limited(kind: ProviderKind, *, retry_after: str, wait: timedelta, seria
     return answer
 
 
-def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> Answer:
+def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> SimResponse:
     """What a broken source answers, whatever was asked."""
     kind = source.kind
     if outage.trouble is Trouble.CUT:
-        return Answer(Body(b""), cut=True)
+        return SimResponse(EncodedBody(b""), cut=True)
     if outage.trouble is Trouble.UNAUTHORIZED:
         return refusal(kind, 401, "Invalid API key", serial=serial, field_name=source.error_field)
     if outage.trouble is Trouble.FORBIDDEN:
@@ -106,13 +106,13 @@ def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> Answer:
         wait = timedelta(seconds=int(said) if said.isdecimal() and said.isascii() else 30)
         return rate_limited(kind, retry_after=said, wait=wait, serial=serial)
     if outage.trouble is Trouble.HTML:
-        return Answer(Body(_SIGN_IN_PAGE), content_type="text/html; charset=utf-8")
+        return SimResponse(EncodedBody(_SIGN_IN_PAGE), content_type="text/html; charset=utf-8")
     if outage.trouble is Trouble.TRUNCATED:
-        return Answer(Body(b'{"success":true,"connections":[{"platformId":"linkedin-'), truncated=True)
+        return SimResponse(EncodedBody(b'{"success":true,"connections":[{"platformId":"linkedin-'), truncated=True)
     if outage.trouble is Trouble.ENVELOPE:
         return encoded({"success": False, source.error_field: "Failed to fetch platform connections"})
     if outage.trouble is Trouble.REDIRECT:
-        return Answer(Body(b""), 302, {"Location": outage.location}, "text/plain")
+        return SimResponse(EncodedBody(b""), 302, {"Location": outage.location}, "text/plain")
     answer = refusal(kind, outage.status, "Internal server error", serial=serial, field_name=source.error_field)
     if outage.retry_after is not None:
         answer.headers["Retry-After"] = outage.retry_after

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from monitor.demo.receivers import Post, WebhookReceiver
-from monitor.demo.scenario import EXPIRING_WITHIN, STORY, Beat, anchor, build_world, play
+from monitor.demo.scenario import EXPIRING_WITHIN, STORY, Step, anchor, build_world, play
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 
@@ -103,7 +103,7 @@ class Stage:
         """Second 0."""
         self._began = time.monotonic()
 
-    def story(self, beat: Beat) -> None:
+    def story(self, beat: Step) -> None:
         """Tell what happens in the simulated world."""
         self._line("world", Text(beat.told, style="dim"))
 

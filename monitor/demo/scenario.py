@@ -33,7 +33,7 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
+class Action:
     """One thing done to one connection, or to a whole source where `connection` is empty."""
 
     verb: Verb
@@ -44,7 +44,7 @@ class Deed:
     seconds: float | None = None
 
 
-def perform(world: World, deed: Deed) -> None:
+def perform(world: World, deed: Action) -> None:
     """Do it. Raises KeyError where the source or the connection does not exist, ValueError for an unknown detail."""
     if deed.connection:
         _to_connection(world, deed)
@@ -52,7 +52,7 @@ def perform(world: World, deed: Deed) -> None:
         _to_source(world, deed)
 
 
-def _to_source(world: World, deed: Deed) -> None:
+def _to_source(world: World, deed: Action) -> None:
     match deed.verb:
         case Verb.BREAK:
             world.break_source(deed.source, Trouble(deed.detail or Trouble.SERVER_ERROR))
@@ -64,7 +64,7 @@ def _to_source(world: World, deed: Deed) -> None:
             raise ValueError(f"{deed.verb} needs a connection.")
 
 
-def _to_connection(world: World, deed: Deed) -> None:
+def _to_connection(world: World, deed: Action) -> None:
     source, connection, scope = deed.source, deed.connection, deed.scope
     lifetime = None if deed.seconds is None else timedelta(seconds=deed.seconds)
     match deed.verb:
@@ -114,11 +114,11 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Step:
     """At this second the deed is done; `told` says it to the viewer."""
 
     second: float
-    deed: Deed
+    deed: Action
     told: str
 
 
@@ -156,49 +156,49 @@ CAST: tuple[Role, ...] = (
 )
 
 
-def _on(source: str, verb: Verb, connection: str = "", *, detail: str | None = None) -> Deed:
-    return Deed(verb=verb, source=source, connection=connection, detail=detail)
+def _on(source: str, verb: Verb, connection: str = "", *, detail: str | None = None) -> Action:
+    return Action(verb=verb, source=source, connection=connection, detail=detail)
 
 
-STORY: tuple[Beat, ...] = (
-    Beat(
+STORY: tuple[Step, ...] = (
+    Step(
         2,
         _on("agency", Verb.REVOKE, "twitter-1529384756"),
         "Somebody at Brightside Legal removes the app from X: only a probe can tell.",
     ),
-    Beat(
+    Step(
         3,
         _on("agency", Verb.REFUSE, "telegram--1001739265480"),
         "Kestrel Market News takes the posting rights from the bot on Telegram.",
     ),
-    Beat(4, _on("agency", Verb.VANISH, "facebook-104857600123456"), "Oakfield Dental's Facebook page is removed at PostPost."),
-    Beat(5, _on("retail", Verb.REVOKE, "soc_01HZGREENGROCER"), "Postbreeze reports The Green Grocer's TikTok as revoked."),
-    Beat(
+    Step(4, _on("agency", Verb.VANISH, "facebook-104857600123456"), "Oakfield Dental's Facebook page is removed at PostPost."),
+    Step(5, _on("retail", Verb.REVOKE, "soc_01HZGREENGROCER"), "Postbreeze reports The Green Grocer's TikTok as revoked."),
+    Step(
         6,
         _on("retail", Verb.FAIL_REFRESH, "soc_01HZMERIDIAN"),
         "Postbreeze cannot refresh Meridian Bikes' LinkedIn token any more: a person is needed before the date.",
     ),
-    Beat(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it answers 500 to everything."),
-    Beat(8, _on("events", Verb.VANISH, "int_vinylfair"), "Brighton Vinyl Fair's Pinterest disappears from PostPeer's list."),
-    Beat(
+    Step(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it answers 500 to everything."),
+    Step(8, _on("events", Verb.VANISH, "int_vinylfair"), "Brighton Vinyl Fair's Pinterest disappears from PostPeer's list."),
+    Step(
         9,
         _on("agency", Verb.RENEW, "instagram-17841405822304914"),
         "Harbor & Pine Hotel reconnects Instagram three seconds before its token ends.",
     ),
-    Beat(13, _on("agency", Verb.RENEW, "telegram--1001739265480"), "Kestrel Market News makes the bot an administrator again."),
-    Beat(
+    Step(13, _on("agency", Verb.RENEW, "telegram--1001739265480"), "Kestrel Market News makes the bot an administrator again."),
+    Step(
         15,
         _on("studio", Verb.RECOVER),
         "Publora's API answers again.",
     ),
-    Beat(17, _on("studio", Verb.EXPIRE, "tiktok-7128849302114598"), "TikTok ends Pasta Pronto's session long before its date."),
-    Beat(
+    Step(17, _on("studio", Verb.EXPIRE, "tiktok-7128849302114598"), "TikTok ends Pasta Pronto's session long before its date."),
+    Step(
         21,
         _on("agency", Verb.RENEW, "linkedin-Nw7Kc2pQeA"),
         "Northwind Coffee Roasters reconnects LinkedIn, five seconds after its token ran out.",
     ),
-    Beat(23, _on("agency", Verb.RESTORE, "facebook-104857600123456"), "Oakfield Dental's Facebook page is connected again."),
-    Beat(24, _on("agency", Verb.RENEW, "twitter-1529384756"), "Brightside Legal reconnects X."),
+    Step(23, _on("agency", Verb.RESTORE, "facebook-104857600123456"), "Oakfield Dental's Facebook page is connected again."),
+    Step(24, _on("agency", Verb.RENEW, "twitter-1529384756"), "Brightside Legal reconnects X."),
 )
 """What one sees besides, because dates pass by themselves: Northwind and Lumen Yoga go from valid over expiring_soon to
 expired at seconds 16 and 20, and Harbor & Pine is expiring_soon from second 2 on."""
@@ -238,8 +238,8 @@ def anchor(world: World) -> None:
 async def play(
     world: World,
     *,
-    beats: Sequence[Beat] = STORY,
-    tell: Callable[[Beat], None] | None = None,
+    beats: Sequence[Step] = STORY,
+    tell: Callable[[Step], None] | None = None,
     speed: float = 1.0,
 ) -> None:
     """Do each deed at its second, counted from the call on the event loop's clock, and tell it. Ends after the last."""

@@ -19,8 +19,8 @@ from aiohttp import web
 
 from monitor.demo import populate
 from monitor.demo.apis import answer
-from monitor.demo.responses import PREFIXES, Answer, Call, encoded
-from monitor.demo.scenario import Deed, perform
+from monitor.demo.responses import PREFIXES, Call, SimResponse, encoded
+from monitor.demo.scenario import Action, perform
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
@@ -109,17 +109,17 @@ class WorldServer:
             await asyncio.sleep(source.latency.total_seconds())
         return await self._give(request, reply, source)
 
-    async def _obey(self, request: web.BaseRequest, path: str) -> Answer:
+    async def _obey(self, request: web.BaseRequest, path: str) -> SimResponse:
         if path == "/world/requests":
             return encoded({name: source.calls for name, source in self.world.sources.items()})
         try:
-            deed = msgspec.json.decode(await request.read(), type=Deed)
+            deed = msgspec.json.decode(await request.read(), type=Action)
             perform(self.world, deed)
         except (KeyError, ValueError) as exc:
             return encoded({"error": str(exc)}, status=400)
         return encoded({"done": deed.verb, "at": self.world.clock.now()})
 
-    async def _give(self, request: web.BaseRequest, reply: Answer, source: SimSource | None) -> web.StreamResponse:
+    async def _give(self, request: web.BaseRequest, reply: SimResponse, source: SimSource | None) -> web.StreamResponse:
         headers = {"Date": self._date(source), "Server": "demo", "Content-Type": reply.content_type}
         if source is not None:
             headers.update(source.extra_headers)
@@ -146,7 +146,7 @@ class WorldServer:
         return written
 
 
-async def _spoilt(request: web.BaseRequest, reply: Answer, headers: dict[str, str]) -> web.StreamResponse:
+async def _spoilt(request: web.BaseRequest, reply: SimResponse, headers: dict[str, str]) -> web.StreamResponse:
     """Half an answer, or none, and a connection that is reset."""
     response = web.StreamResponse(status=reply.status, headers=headers)
     if reply.truncated:

@@ -64,7 +64,7 @@ class ManagedUser:
     display_name: str
 
 
-class Body:
+class EncodedBody:
     """An encoded answer, compressed at most once."""
 
     __slots__ = ("_zipped", "plain")
@@ -80,7 +80,7 @@ class Body:
         return self._zipped
 
 
-class Budget:
+class RateWindow:
     """A limit of requests per span, counted in fixed windows."""
 
     def __init__(self, limit: int, per: timedelta) -> None:
@@ -119,7 +119,7 @@ class SimSource:
     """How far this provider's Date header is ahead."""
     latency: timedelta = timedelta(0)
     extra_headers: dict[str, str] = field(default_factory=dict)
-    budgets: list[Budget] = field(default_factory=list)
+    budgets: list[RateWindow] = field(default_factory=list)
     outage: Outage | None = None
     calls: Counter[str] = field(default_factory=Counter)
     """Requests by what they asked for: list, probe, users, workspaces, one, health, other."""
@@ -127,8 +127,8 @@ class SimSource:
     attic: dict[tuple[str | None, str], SimConnection] = field(default_factory=dict)
     """What vanished and may come back."""
     _rows: dict[SimConnection, bytes] = field(default_factory=dict)
-    _probes: dict[SimConnection, Body] = field(default_factory=dict)
-    _views: dict[str | None, dict[object, Body]] = field(default_factory=dict)
+    _probes: dict[SimConnection, EncodedBody] = field(default_factory=dict)
+    _views: dict[str | None, dict[object, EncodedBody]] = field(default_factory=dict)
     _orders: dict[str | None, list[SimConnection]] = field(default_factory=dict)
     _due: list[tuple[float, int, SimConnection]] = field(default_factory=list)
 
@@ -194,12 +194,12 @@ class SimSource:
         kept = self._rows.get
         return b",".join([kept(each) or self.row(each, now) for each in connections])
 
-    def probe(self, connection: SimConnection, now: datetime) -> Body:
+    def probe(self, connection: SimConnection, now: datetime) -> EncodedBody:
         """A connection's test-connection answer, encoded."""
         body = self._probes.get(connection)
         if body is None:
             answer = payloads.probe_answer(self.kind, connection, now)
-            body = self._probes[connection] = Body(msgspec.json.encode(answer))
+            body = self._probes[connection] = EncodedBody(msgspec.json.encode(answer))
             self._until(connection, now)
         return body
 
@@ -208,14 +208,14 @@ class SimSource:
         if moment is not None:
             heapq.heappush(self._due, (moment.timestamp(), id(connection), connection))
 
-    def view(self, scope: str | None, name: object, build: Callable[[], bytes]) -> Body:
+    def view(self, scope: str | None, name: object, build: Callable[[], bytes]) -> EncodedBody:
         """A list over one scope (or EVERYWHERE), built once and kept until one of its connections changes."""
         views = self._views.setdefault(scope, {})
         body = views.get(name)
         if body is None:
             if len(views) >= _MOST_VIEWS:
                 views.clear()
-            body = views[name] = Body(build())
+            body = views[name] = EncodedBody(build())
             self._views[scope] = views
         return body
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from monitor.demo import payloads
 from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
-from monitor.demo.source import EVERYWHERE, Budget, ManagedUser, Outage, SimSource, Trouble
+from monitor.demo.source import EVERYWHERE, ManagedUser, Outage, RateWindow, SimSource, Trouble
 from monitor.domain import ProviderKind
 from monitor.domain.clock import Clock, SystemClock
 
@@ -68,7 +68,7 @@ class World:
             key=key or f"demo-key-{name}",
             shape=shape,
             expiring_within=self.expiring_within,
-            budgets=[Budget(limit, per) for limit, per in limits],
+            budgets=[RateWindow(limit, per) for limit, per in limits],
         )
         if kind is ProviderKind.POSTBREEZE:
             source.workspaces[DEFAULT_WORKSPACE] = "Main"

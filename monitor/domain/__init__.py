@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from monitor.domain.alerts import Ack, Alert, Said, connection_id
+from monitor.domain.alerts import Ack, Alert, LastNotified, connection_id
 from monitor.domain.enums import (
+    AlertEvent,
     DeliveryState,
-    Event,
-    HistoryKind,
+    EventKind,
     PollOutcome,
     ProbeFinding,
     ProbeStatus,
     ProviderKind,
+    ReportedStatus,
     Severity,
     SourceStatus,
     Status,
-    Word,
     utc_text,
 )
 from monitor.domain.observations import (
@@ -27,18 +27,19 @@ from monitor.domain.observations import (
     Snapshot,
     Unreadable,
 )
-from monitor.domain.state import ConnectionState, HistoryEntry, Policy, ProbeState, TokenState, Verdict
+from monitor.domain.state import ConnectionState, Event, Policy, ProbeState, TokenState, Verdict
 
 __all__ = [
     "Ack",
     "Alert",
+    "AlertEvent",
     "ConnectionLink",
     "ConnectionState",
     "DeliveryState",
     "Event",
-    "HistoryEntry",
-    "HistoryKind",
+    "EventKind",
     "LastError",
+    "LastNotified",
     "Policy",
     "PollOutcome",
     "PollReport",
@@ -48,7 +49,7 @@ __all__ = [
     "ProbeStatus",
     "ProviderKind",
     "Refresh",
-    "Said",
+    "ReportedStatus",
     "ScopeReport",
     "Severity",
     "Snapshot",
@@ -57,7 +58,6 @@ __all__ = [
     "TokenState",
     "Unreadable",
     "Verdict",
-    "Word",
     "connection_id",
     "utc_text",
 ]

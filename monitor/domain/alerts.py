@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain.enums import Event, ProviderKind, Severity, Status
+from monitor.domain.enums import AlertEvent, ProviderKind, Severity, Status
 from monitor.domain.records import Record, field
 
 
@@ -18,7 +18,7 @@ class Ack(Record, frozen=True, kw_only=True):
     comment: str | None = None
 
 
-class Said(Record, frozen=True, kw_only=True):
+class LastNotified(Record, frozen=True, kw_only=True):
     """What an open incident has said so far: the memory that keeps a restart from repeating itself."""
 
     status: Status
@@ -35,7 +35,7 @@ class Alert(Record, frozen=True, kw_only=True):
 
     id: str
     incident: str  # stable id of the incident, for threads and deduplication keys
-    event: Event
+    event: AlertEvent
     reason: str  # why it is said: an AlertReason word
     severity: Severity
     at: datetime

@@ -72,7 +72,7 @@ class ProviderKind(StrEnum):
     POSTPEER = "postpeer"
 
 
-class Word(StrEnum):
+class ReportedStatus(StrEnum):
     """What a provider states about a token, in one vocabulary. Only the provider's word, no conclusion of ours."""
 
     VALID = "valid"
@@ -126,7 +126,7 @@ class ProbeFinding(StrEnum):
         return self in (ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING)
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """What an alert is about. The first five are statuses; a channel's `events` filter names these."""
 
     EXPIRING_SOON = "expiring_soon"
@@ -153,7 +153,7 @@ class DeliveryState(StrEnum):
     SKIPPED = "skipped"  # no longer wanted when its time came: an escalation of what was settled meanwhile
 
 
-class HistoryKind(StrEnum):
+class EventKind(StrEnum):
     """Kinds of entries in a connection's append-only history."""
 
     APPEARED = "appeared"

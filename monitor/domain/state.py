@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain.enums import HistoryKind, ProbeFinding, ProbeStatus, Status
+from monitor.domain.enums import EventKind, ProbeFinding, ProbeStatus, Status
 from monitor.domain.observations import Snapshot
 from monitor.domain.records import Record
 
@@ -62,10 +62,10 @@ class ConnectionState(Record, frozen=True, kw_only=True):
     recheck_at: datetime | None = None  # from this instant on a poll must judge again even where nothing else changed
 
 
-class HistoryEntry(Record, frozen=True, kw_only=True):
+class Event(Record, frozen=True, kw_only=True):
     """One thing that changed in a connection's history."""
 
-    kind: HistoryKind
+    kind: EventKind
     at: datetime
     old: str | None = None
     new: str | None = None

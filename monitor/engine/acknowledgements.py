@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from monitor.domain import Ack, HistoryEntry, HistoryKind
+from monitor.domain import Ack, Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
@@ -32,8 +32,8 @@ def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: d
         raise MonitorError(f"{_name(row)} has no open incident (it is {verdict.status}): there is nothing to acknowledge.")
     ack = Ack(status=verdict.status, stage=row.state.stage, at=now, until=until, comment=comment or None)
     incidents.acknowledge(conn, incident.id, ack)
-    entry = HistoryEntry(
-        kind=HistoryKind.ACKNOWLEDGED, at=now, new=verdict.status, reason="ack", message=_message(by, comment, until=until)
+    entry = Event(
+        kind=EventKind.ACKNOWLEDGED, at=now, new=verdict.status, reason="ack", message=_message(by, comment, until=until)
     )
     history.append(conn, row.source, row.id, [entry])
 
@@ -47,7 +47,7 @@ def take_back(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -
         raise MonitorError(f"{_name(row)} is not acknowledged.")
     incidents.unacknowledge(conn, [incident.id], look_at=now)
     pending.revive_escalations(conn, [incident.id], now)
-    entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(by, ""))
+    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(by, ""))
     history.append(conn, row.source, row.id, [entry])
 
 
@@ -55,8 +55,8 @@ def add_silence(conn: Connection, silence: Silence, *, now: datetime, by: str) -
     """Keep a new silence and have what it touches judged again. Its number."""
     number = silences.add(conn, silence, now)
     incidents.look_at_all(conn, now)
-    entry = HistoryEntry(
-        kind=HistoryKind.SILENCED,
+    entry = Event(
+        kind=EventKind.SILENCED,
         at=now,
         new=str(number),
         reason="silence",
@@ -79,11 +79,11 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> 
     pending.end_silences(conn, now)
     if known is not None:
         message = _message(by, "")
-        entry = HistoryEntry(kind=HistoryKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)
+        entry = Event(kind=EventKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)
         _note_silence(conn, known, entry)
 
 
-def _note_silence(conn: Connection, silence: Silence, entry: HistoryEntry) -> None:
+def _note_silence(conn: Connection, silence: Silence, entry: Event) -> None:
     """One entry, however many connections it matches: their histories find it by the silence's number."""
     source = silence.sources[0] if len(silence.sources) == 1 else _WHOLE
     history.append(conn, source, None, [entry])

@@ -18,11 +18,11 @@ from monitor.domain import PollOutcome, PollReport, ScopeReport
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
 from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.recording import ChannelSettings, Listed, Recorded, record_lists
+from monitor.engine.recording import ChannelSettings, Recorded, RecordedLists, record_lists
 from monitor.engine.recording.source_status import judge_source, record_gap, record_reach
 from monitor.providers.base import Provider
 from monitor.store import Store, polls, probes, sources
-from monitor.store.batch_writer import Together
+from monitor.store.batch_writer import BatchWriter
 from monitor.telemetry import memory
 from monitor.telemetry.metrics import Metrics
 
@@ -58,7 +58,7 @@ class Poller:
         links: ConnectionLinks | None = None,
     ) -> None:
         self._metrics, self._links = metrics or Metrics(), links or ConnectionLinks()
-        self._store, self._together = store, Together(store)
+        self._store, self._together = store, BatchWriter(store)
         self._clock = clock
         self._channels = channels
         self._warned: dict[str, tuple[str, datetime]] = {}
@@ -122,7 +122,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     report, now = poll.report, poll.now
     skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
     recorded = Recorded()
-    listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=skew) if report.scopes else Listed()
+    listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=skew) if report.scopes else RecordedLists()
     recorded.add(listed.recorded)
     if source.probes_on_schedule and listed.cohorts:
         _plan_probes(conn, source, listed.cohorts, now)

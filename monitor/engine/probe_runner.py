@@ -46,7 +46,7 @@ class Probed(NamedTuple):
         return UNANSWERED if self.finding is None else self.finding.value
 
 
-class Lane:
+class ProbeLane:
     """One source's probes under way.
 
     It begins with one probe at a time, or with what was needed last, and widens until `per_second` of them end: a quick

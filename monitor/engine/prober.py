@@ -10,7 +10,7 @@ import structlog
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
-from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, Lane, Probed, batch_size, due_batch
+from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, Probed, ProbeLane, batch_size, due_batch
 from monitor.engine.recording import ChannelSettings, Recorded
 from monitor.engine.recording.probes import is_news, record_probes
 from monitor.providers.base import Provider
@@ -76,7 +76,7 @@ class Prober:
 
     async def _probe(self, source: SourceConfig, provider: Provider, batch: Batch, recorded: Recorded) -> bool:
         """Ask and record one batch; whether the API asked for a pause."""
-        lane = Lane(
+        lane = ProbeLane(
             source,
             provider,
             batch.targets,

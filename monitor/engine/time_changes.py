@@ -22,7 +22,7 @@ BATCH = 1000
 """Connections moved in one transaction."""
 
 
-class Timekeeper:
+class TimeChanges:
     """Moves what time alone moves."""
 
     def __init__(

@@ -141,7 +141,7 @@ def _dead(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class RemovedChannels:
     """What became of removed channels."""
 
     ended: Counter[str] = field(default_factory=Counter)
@@ -150,7 +150,7 @@ class Settled:
     """The channels that were given something to say."""
 
 
-def settle(conn: Connection, channels: Sequence[ChannelConfig], now: datetime) -> Settled:
+def settle(conn: Connection, channels: Sequence[ChannelConfig], now: datetime) -> RemovedChannels:
     """End what waits for channels that are not configured, and forget their troubles, in the caller's transaction.
 
     A renamed channel loses no alert: what no other channel has or will have goes to those that take it by the
@@ -165,13 +165,13 @@ def settle(conn: Connection, channels: Sequence[ChannelConfig], now: datetime) -
         channel_states.forget_trouble(conn, name)
     waiting = [each for each in pending.waiting(conn) if each.channel not in names]
     if not waiting:
-        return Settled()
+        return RemovedChannels()
     for name in sorted({each.channel for each in waiting}):
         ids = [each.delivery_id for each in waiting if each.channel == name]
         pending.call_off(conn, ids, why=f"Not sent: the channel {name} is no longer configured.")
     owed = _owed(conn, {each.alert_id for each in waiting}, channels, now)
     outbox.add_deliveries(conn, owed, now)
-    return Settled(ended=Counter(each.channel for each in waiting), handed_to=frozenset(name for _, name, _ in owed))
+    return RemovedChannels(ended=Counter(each.channel for each in waiting), handed_to=frozenset(name for _, name, _ in owed))
 
 
 def _owed(

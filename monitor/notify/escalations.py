@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from monitor.domain import Alert
 from monitor.domain.rules.silences import Silence, active_until, silenced_until
 from monitor.store import pending, silences
-from monitor.store.pending import Due
+from monitor.store.pending import DueDeliveries
 
 NEWS_WITHIN = timedelta(minutes=1)
 """How long an escalation waits for the news that decides about it before it is looked at again."""
 
 
-def settle(conn: Connection, due: Due) -> int:
+def settle(conn: Connection, due: DueDeliveries) -> int:
     """Call off or put off what is not to go out now of what is due. How many.
 
     As many fewer are to be claimed: what lies behind them was not looked at.
@@ -28,7 +28,7 @@ def settle(conn: Connection, due: Due) -> int:
     return gone + _put_off_silenced(conn, replace(due, limit=due.limit - gone))
 
 
-def _put_off_silenced(conn: Connection, due: Due) -> int:
+def _put_off_silenced(conn: Connection, due: DueDeliveries) -> int:
     """Put off the due escalations that a silence covers to its end. How many."""
     in_force = [each for each in silences.all_current(conn, due.now) if active_until(each, due.now) is not None]
     if not in_force:

@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import Alert, Event
+from monitor.domain import Alert, AlertEvent
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ConfigError, StoreError
 from monitor.domain.rules import routing
@@ -154,7 +154,7 @@ class Notifier:
         sent = sum(worker.delivered for worker in self._workers.values()) - before
         return Drained(sent=sent, left=await self._pending())
 
-    async def send_test(self, channel: str | None = None, *, event: Event | None = None) -> dict[str, str | None]:
+    async def send_test(self, channel: str | None = None, *, event: AlertEvent | None = None) -> dict[str, str | None]:
         """Sends a test message to this channel, or to all at once: per channel None, or a sentence that says what failed.
 
         With `event`, what such an event looks like, about a clearly marked sample connection. Raises ConfigError for a

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Alert, Event, Severity, Status
+from monitor.domain import Alert, AlertEvent, Severity, Status
 from monitor.domain.clock import Clock
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import forecast, recurrence
@@ -107,7 +107,7 @@ class Reporter:
         sittings = forecast.sittings_of(needs)
         known = [states.get(each.name, ChannelState(name=each.name)) for each in self._channels]
         return _alert(
-            Event.REPORT,
+            AlertEvent.REPORT,
             channel,
             now,
             message="\n".join(report_lines(sittings, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
@@ -128,10 +128,10 @@ def _is_due(planned: datetime | None, now: datetime) -> bool:
 def _drill(channel: ChannelConfig, state: ChannelState, now: datetime) -> Alert:
     every = f"It is sent every {span(channel.drill_every)}. " if channel.drill_every else ""
     last = f"took its last message {span(now - state.last_success_at)} ago" if state.last_success_at else "took no message before"
-    return _alert(Event.DRILL, channel, now, message=f"{every}The channel {channel.name} {last}.")
+    return _alert(AlertEvent.DRILL, channel, now, message=f"{every}The channel {channel.name} {last}.")
 
 
-def _alert(event: Event, channel: ChannelConfig, now: datetime, *, message: str, chart: str | None = None) -> Alert:
+def _alert(event: AlertEvent, channel: ChannelConfig, now: datetime, *, message: str, chart: str | None = None) -> Alert:
     alert_id = fresh_id(now)
     return Alert(
         id=alert_id,
@@ -141,7 +141,7 @@ def _alert(event: Event, channel: ChannelConfig, now: datetime, *, message: str,
         severity=Severity.INFO,
         at=now,
         source="",
-        subject=f"channel:{channel.name}" if event is Event.DRILL else "",
+        subject=f"channel:{channel.name}" if event is AlertEvent.DRILL else "",
         message=message,
         chart=chart,
     )

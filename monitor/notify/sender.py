@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from monitor.notify.apprise import Channel, Sent
-from monitor.notify.messages import Part, Profile
+from monitor.notify.messages import ChannelProfile, Part
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Sender:
         if self._running is not None:
             await asyncio.wait([self._running])
 
-    async def profile(self, *, within: float) -> Profile:
+    async def profile(self, *, within: float) -> ChannelProfile:
         """What the channel can carry. Raises ConfigError where the URL is no use, TimeoutError after `within` seconds."""
         return await self._call(lambda: self._channel.profile, within=within)
 

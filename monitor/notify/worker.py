@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
 from monitor.domain.rules.recurrence import quiet_until
@@ -30,7 +30,7 @@ from monitor.notify.sender import Sender
 from monitor.store import Store, outbox, pending
 from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
-from monitor.store.pending import Due
+from monitor.store.pending import DueDeliveries
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
 
@@ -175,7 +175,7 @@ class Worker:
         due = await self._store.read(lambda conn: outbox.next_delivery_due(conn, channel=self.name))
         return max(due, self._held_until) if due is not None and self._held_until is not None else due
 
-    async def send_test(self, event: Event | None = None) -> str | None:
+    async def send_test(self, event: AlertEvent | None = None) -> str | None:
         """Sends a test message, or with `event` a sample of what that looks like.
 
         None when the channel accepted it, else a sentence that says what went wrong.
@@ -213,7 +213,7 @@ class Worker:
             old = outbox.count_older(conn, channel=self.name, than=now - GIVE_UP_AFTER)
             limit = min(limit, settings.knock + old)
         # What is claimed is what was looked at, so as many fewer.
-        limit -= escalations.settle(conn, Due(channel=self.name, now=now, limit=limit))
+        limit -= escalations.settle(conn, DueDeliveries(channel=self.name, now=now, limit=limit))
         return outbox.claim(conn, channel=self.name, owner=self._owner, now=now, lease=settings.lease, limit=limit)
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:

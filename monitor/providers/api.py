@@ -27,8 +27,8 @@ from monitor.domain.errors import (
 )
 from monitor.providers import payload
 from monitor.providers.base import SourceSettings
-from monitor.providers.http import GOOD, USER_AGENT, Answer, Bounds, HttpSessions, exchange, post
-from monitor.providers.rate_limit import WITHOUT_HINT, Budget, http_date, retry_after
+from monitor.providers.http import GOOD, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
+from monitor.providers.rate_limit import WITHOUT_HINT, RequestBudget, http_date, retry_after
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
@@ -56,7 +56,7 @@ class KeyHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ApiResponse:
     """A usable answer: its status, its body (with our key taken out, should it echo it), and the server's own time."""
 
     status: int
@@ -70,13 +70,19 @@ class Api:
     """Asks one provider's API with one source's key."""
 
     def __init__(
-        self, source: SourceSettings, *, key_header: KeyHeader, sessions: HttpSessions, clock: Clock, budget: Budget | None = None
+        self,
+        source: SourceSettings,
+        *,
+        key_header: KeyHeader,
+        sessions: HttpSessions,
+        clock: Clock,
+        budget: RequestBudget | None = None,
     ) -> None:
         self._source = source
         self._key_header = key_header
         self._sessions = sessions
         self._clock = clock
-        self.budget = budget or Budget(source.requests_per_minute)
+        self.budget = budget or RequestBudget(source.requests_per_minute)
         self.limits = sessions.limits
         self.clock_skew: float | None = None
         """Server Date minus our clock in seconds, by the latest answer that had a Date."""
@@ -85,7 +91,9 @@ class Api:
         self._keys = _as_written(source.api_key.reveal())
         self._probe_bounds = self._bounds(self.limits.probe_timeout, self.limits.other_bytes)
 
-    async def get(self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+    async def get(
+        self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> ApiResponse:
         """GET base_url + path. Repeats what may help (no connection, timeout, 5xx), within one overall bound.
 
         Returns 200 answers. Raises the ProviderError that any other status or the failure means; what depends on
@@ -94,7 +102,7 @@ class Api:
         limits = self.limits
         deadline = time.monotonic() + limits.overall_timeout
 
-        async def once() -> Reply:
+        async def once() -> ApiResponse:
             left = max(deadline - time.monotonic(), 0.001)
             bounds = self._bounds(min(limits.list_timeout, left), limits.list_bytes)
             request = self._request("GET", _with_query(path, query), headers)
@@ -118,7 +126,7 @@ class Api:
         )
         return await caller(may_help, once)
 
-    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
+    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
         """POST base_url + path with an empty body, once: never repeated here. Returns and raises like get.
 
         The path's every byte is sent as it is. What all probes share is made once: this is what the monitor does most.
@@ -142,7 +150,7 @@ class Api:
         limits = self.limits
         return Bounds(timeout=timeout, body_bytes=body_bytes, error_bytes=limits.other_bytes, inflation=limits.inflation)
 
-    async def _exchange(self, request: httpx.Request, bounds: Bounds) -> Answer:
+    async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
         answer = await exchange(self._transport(), request, bounds=bounds, on_headers=self._note_date)
         redirected = self._same_host_redirect(request, answer)
         if redirected is not None:
@@ -179,7 +187,7 @@ class Api:
             **(more or {}),
         }
 
-    def _same_host_redirect(self, request: httpx.Request, answer: Answer) -> httpx.Request | None:
+    def _same_host_redirect(self, request: httpx.Request, answer: HttpResponse) -> httpx.Request | None:
         """The request to send once more where a GET is redirected within its own https host (a trailing slash, say)."""
         location = answer.headers.get("location")
         if request.method != "GET" or answer.status not in (301, 302, 307, 308) or not location:
@@ -198,15 +206,15 @@ class Api:
         if date is not None:
             self.clock_skew = (date - self._clock.now()).total_seconds()
 
-    def _judge(self, answer: Answer) -> Reply:
+    def _judge(self, answer: HttpResponse) -> ApiResponse:
         """The reply to a 200 or 201. Raises what any other status means."""
         body = self._without_key(answer.body)
         if answer.status in GOOD:
             at = _server_time(answer.headers) or self._clock.now()
-            return Reply(status=answer.status, body=body, content_type=answer.headers.get("content-type"), at=at)
+            return ApiResponse(status=answer.status, body=body, content_type=answer.headers.get("content-type"), at=at)
         raise self._refusal(answer, body)
 
-    def _refusal(self, answer: Answer, body: bytes) -> ProviderError:
+    def _refusal(self, answer: HttpResponse, body: bytes) -> ProviderError:
         status = answer.status
         fields = payload.error_fields(body)
         said = payload.error_text(fields) if fields is not None else payload.not_json(body, answer.headers.get("content-type"))

@@ -78,7 +78,7 @@ class SourceSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class HttpLimits:
     """How long one exchange may take, and how much it may bring. Times in seconds, sizes in bytes."""
 
     list_timeout: float = 30.0

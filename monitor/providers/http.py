@@ -26,7 +26,7 @@ from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.providers import transport as bodies
 from monitor.providers import transport as faults
-from monitor.providers.base import Limits
+from monitor.providers.base import HttpLimits
 from monitor.providers.payload import off_loop
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
@@ -44,7 +44,7 @@ _KEEP_ALIVE = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """One answer, decoded. `fault` says why the body of an error answer could not be read (then it is empty)."""
 
     status: int
@@ -57,8 +57,8 @@ class Answer:
 class HttpSessions:
     """The process's HTTP connections: one session and one TLS context per (ca_file, proxy). An async context manager."""
 
-    def __init__(self, *, limits: Limits | None = None, env: Mapping[str, str] | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, *, limits: HttpLimits | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.limits = limits or HttpLimits()
         """Times and sizes of every exchange."""
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
@@ -185,7 +185,7 @@ async def exchange(
     *,
     bounds: Bounds,
     on_headers: Callable[[httpx.Headers], None],
-) -> Answer:
+) -> HttpResponse:
     """Send one request and read its whole answer within `bounds`. `on_headers` is told as soon as headers arrive.
 
     Any HTTP status is an answer. Raises ProviderUnreachable (connect, TLS, timeout, cut off) or
@@ -210,7 +210,7 @@ async def exchange(
         raise faults.in_our_words(exc, host=host) from exc
 
 
-async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> Answer:
+async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> HttpResponse:
     """POST with an empty body to a URL whose every byte is meant (encoded already). Answers and raises as exchange does."""
     host = url.raw_authority
     try:
@@ -245,7 +245,7 @@ def _through(proxy: httpx.Proxy | None) -> dict[str, Any]:
     return {} if proxy is None else {"proxy": str(proxy.url), "proxy_headers": dict(proxy.headers)}
 
 
-async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds) -> Answer:
+async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds) -> HttpResponse:
     """The answer, whose raw body `body(cap=...)` reads."""
     good = status in GOOD
     cap = bounds.body_bytes if good else bounds.error_bytes
@@ -259,8 +259,8 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
         # The status of an error answer says enough, even where its text is lost.
         if good or isinstance(exc, TimeoutError):
             raise
-        return Answer(status=status, headers=headers, body=b"", fault=str(exc)[:100])
-    return Answer(status=status, headers=headers, body=text)
+        return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])
+    return HttpResponse(status=status, headers=headers, body=text)
 
 
 _BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)

@@ -26,11 +26,11 @@ _BETWEEN = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*\{[ \t\r\n]*"')
 _OPENING, _CLOSING = b"{]"
 
 
-class Uneven(Exception):
+class NotChunkable(Exception):
     """The array cannot be read piece by piece."""
 
 
-class PieceReader(Generic[T]):
+class ChunkReader(Generic[T]):
     """Reads an array of rows piece by piece."""
 
     def __init__(self, row_type: type[T], rows: payload.RowReader[T], *, guarded: tuple[str, ...]) -> None:
@@ -69,7 +69,7 @@ class PieceReader(Generic[T]):
         try:
             rows = payload.rows_of(piece, self._guarded)
         except ProviderPayloadInvalid:
-            raise Uneven from None
+            raise NotChunkable from None
         return [self._rows.read(row) for row in rows]
 
 
@@ -77,7 +77,7 @@ def _cut(array: memoryview) -> Iterator[bytes]:
     """The array as smaller arrays."""
     start, end = 1, len(array) - 1
     if end < start or array[end] != _CLOSING:
-        raise Uneven
+        raise NotChunkable
     while start < end:
         found = _BETWEEN.search(array, start + PIECE) if end - start > PIECE else None
         stop = end if found is None else found.start() + 1

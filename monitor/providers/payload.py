@@ -51,7 +51,7 @@ class _Rejected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class DecodedList:
     """A decoded list: its rows (each still to be read), and the other fields of the object around it."""
 
     rows: list[Any]
@@ -67,7 +67,7 @@ async def off_loop(function: Callable[[], T], *, size: int) -> T:
 
 def read_list(
     body: bytes, *, content_type: str | None, key: str | None, bare: bool, guarded: tuple[str, ...], most: int
-) -> Listing:
+) -> DecodedList:
     """The rows of a list answer: a bare array where `bare`, or the array under `key`.
 
     `guarded` are the row fields that must not be stated twice. Raises ProviderPayloadInvalid for HTML, for what
@@ -76,7 +76,7 @@ def read_list(
     """
     found, fields = find_array(body, content_type=content_type, key=key, bare=bare)
     rows = found if isinstance(found, list) else rows_of(bytes(found), guarded)
-    return Listing(rows=rows[:most], fields=fields, cut=len(rows) > most)
+    return DecodedList(rows=rows[:most], fields=fields, cut=len(rows) > most)
 
 
 def find_array(

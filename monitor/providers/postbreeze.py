@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Refresh, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Refresh, ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import canonical, is_usable_id
@@ -26,14 +26,14 @@ REQUESTS_PER_MINUTE = 60
 _GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
 _MOST_SCOPES = 200
 _WORDS = {
-    "ACTIVE": Word.VALID,
-    "TOKEN_EXPIRED": Word.EXPIRED,
-    "REVOKED": Word.REVOKED,
-    "DISCONNECTED": Word.DISCONNECTED,
+    "ACTIVE": ReportedStatus.VALID,
+    "TOKEN_EXPIRED": ReportedStatus.EXPIRED,
+    "REVOKED": ReportedStatus.REVOKED,
+    "DISCONNECTED": ReportedStatus.DISCONNECTED,
 }
 
 
-class Row(msgspec.Struct, rename="camel"):
+class PostbreezeRow(msgspec.Struct, rename="camel"):
     """One channel as listed. The documented example lacks platform and status, so both may be missing."""
 
     id: str
@@ -52,7 +52,7 @@ class Row(msgspec.Struct, rename="camel"):
     last_refresh_error_status: int | None = None
 
 
-_ROWS = payload.RowReader(Row, id_field="id", guarded=_GUARDED)
+_ROWS = payload.RowReader(PostbreezeRow, id_field="id", guarded=_GUARDED)
 
 
 class _Place(msgspec.Struct, rename="camel"):
@@ -141,7 +141,7 @@ def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at:
     return _Rows(snapshots=snapshots, unreadable=unreadable, problem=problem)
 
 
-def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | Unreadable:
+def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> Snapshot | Unreadable:
     """The row as a snapshot; `workspace` is the one that was asked for, where the row names none."""
     scope = row.workspace_id or workspace
     if not is_usable_id(row.id) or (scope is not None and not is_usable_id(scope)):
@@ -161,7 +161,7 @@ def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | 
         external_id=row.id,
         scope=scope,
         platform=canonical(platform) if platform else "unknown",
-        word=Word.UNSTATED if not row.status else _WORDS.get(row.status.strip().upper(), Word.UNRECOGNISED),
+        word=ReportedStatus.UNSTATED if not row.status else _WORDS.get(row.status.strip().upper(), ReportedStatus.UNRECOGNISED),
         raw_word=sanitize_or_none(row.status),
         expires_at=expires_at,
         refresh=refresh,
@@ -173,7 +173,7 @@ def to_snapshot(row: Row, *, workspace: str | None, at: datetime) -> Snapshot | 
     )
 
 
-def _refresh(row: Row) -> tuple[Refresh, frozenset[str]]:
+def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
     """The service's own refreshes, and the flags of their dates: a naive one moves the lifetime that follows from it."""
     connected_at, of_connected = dates.parse_instant(row.connected_at)
     last_refreshed_at, of_refreshed = dates.parse_instant(row.last_refreshed_at)

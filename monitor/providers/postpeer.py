@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Snapshot, Unreadable, Word
+from monitor.domain import PollReport, ProbeAnswer, ProviderKind, ReportedStatus, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules.platforms import canonical, is_usable_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
 from monitor.providers import payload
-from monitor.providers.api import Api, KeyHeader, Reply, RequestRefused
+from monitor.providers.api import Api, ApiResponse, KeyHeader, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import report_of, scope_report
 
@@ -24,7 +24,7 @@ _SPARE_PAGES = 10
 _GUARDED = ("id", "platform")
 
 
-class Row(msgspec.Struct, rename="camel"):
+class PostPeerRow(msgspec.Struct, rename="camel"):
     """One integration as listed."""
 
     id: str
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, rename="camel"):
     created_at: Date = None
 
 
-_ROWS = payload.RowReader(Row, id_field="id", guarded=_GUARDED)
+_ROWS = payload.RowReader(PostPeerRow, id_field="id", guarded=_GUARDED)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,14 +112,14 @@ class PostPeer:
         if payload.read_object(reply.body, content_type=reply.content_type).get("ok") is not True:
             raise ProviderPayloadInvalid("The list is empty, and the API does not confirm the key.")
 
-    async def _get(self, path: str, *, query: dict[str, str] | None = None) -> Reply:
+    async def _get(self, path: str, *, query: dict[str, str] | None = None) -> ApiResponse:
         try:
             return await self._api.get(path, query=query)
         except RequestRefused as exc:
             raise (exc.unauthorized() or exc) from exc
 
 
-def _decode(reply: Reply, most: int) -> tuple[list[Snapshot | Unreadable], int | None]:
+def _decode(reply: ApiResponse, most: int) -> tuple[list[Snapshot | Unreadable], int | None]:
     listing = payload.read_list(
         reply.body, content_type=reply.content_type, key="integrations", bare=False, guarded=_GUARDED, most=most + 1
     )
@@ -134,7 +134,7 @@ def _read(raw: Any) -> Snapshot | Unreadable:
     return row if isinstance(row, Unreadable) else to_snapshot(row)
 
 
-def to_snapshot(row: Row) -> Snapshot | Unreadable:
+def to_snapshot(row: PostPeerRow) -> Snapshot | Unreadable:
     """The row as a snapshot. That it is listed is all that it says."""
     if not is_usable_id(row.id):
         return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
@@ -142,7 +142,7 @@ def to_snapshot(row: Row) -> Snapshot | Unreadable:
     return Snapshot(
         external_id=row.id,
         platform=platform,
-        word=Word.NO_HEALTH,
+        word=ReportedStatus.NO_HEALTH,
         account=f"{platform}:{sanitize(row.platform_user_id)}" if row.platform_user_id else None,
         username=sanitize_or_none(row.username),
         display_name=sanitize_or_none(row.display_name),

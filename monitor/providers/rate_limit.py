@@ -119,7 +119,7 @@ _MOST_AT_ONCE = 100
 _LISTS_AT_ONCE = 2
 
 
-class Budget:
+class RequestBudget:
     """One source's allowance. Waits are FIFO; what must wait for long is refused instead of delayed.
 
     Requests leave in bursts: once a burst is used up, nothing goes until the next whole one may. Woken one by one, a
@@ -141,12 +141,12 @@ class Budget:
         self._monotonic = monotonic
         self._not_before = -math.inf
 
-    def request(self, method: str) -> Place:
+    def request(self, method: str) -> BudgetSlot:
         """A place for one exchange, held by `async with`.
 
         Entering it raises ProviderRateLimited, with the seconds left, while told to wait.
         """
-        return Place(self, self._places[method])
+        return BudgetSlot(self, self._places[method])
 
     async def take(self) -> None:
         """Wait until one more request may leave. Raises ProviderRateLimited as request does."""
@@ -180,12 +180,12 @@ class Budget:
         self._not_before = max(self._not_before, self._monotonic() + seconds)
 
 
-class Place:
+class BudgetSlot:
     """One exchange's place in a budget. A class of its own: a generator's context manager costs as much as all the rest."""
 
     __slots__ = ("_budget", "_places")
 
-    def __init__(self, budget: Budget, places: asyncio.Semaphore) -> None:
+    def __init__(self, budget: RequestBudget, places: asyncio.Semaphore) -> None:
         self._budget, self._places = budget, places
 
     async def __aenter__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from monitor.domain import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import PollOutcome, PollReport, ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import (
     ProviderError,
     ProviderRateLimited,
@@ -29,16 +29,16 @@ _BADNESS = {
     word: rank
     for rank, word in enumerate(
         (
-            Word.NON_EXPIRING,
-            Word.VALID,
-            Word.NO_HEALTH,
-            Word.UNSTATED,
-            Word.UNKNOWN,
-            Word.UNRECOGNISED,
-            Word.EXPIRING_SOON,
-            Word.EXPIRED,
-            Word.REVOKED,
-            Word.DISCONNECTED,
+            ReportedStatus.NON_EXPIRING,
+            ReportedStatus.VALID,
+            ReportedStatus.NO_HEALTH,
+            ReportedStatus.UNSTATED,
+            ReportedStatus.UNKNOWN,
+            ReportedStatus.UNRECOGNISED,
+            ReportedStatus.EXPIRING_SOON,
+            ReportedStatus.EXPIRED,
+            ReportedStatus.REVOKED,
+            ReportedStatus.DISCONNECTED,
         )
     )
 }

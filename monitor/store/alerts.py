@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, select
 
-from monitor.domain import Alert, DeliveryState, Event
+from monitor.domain import Alert, AlertEvent, DeliveryState
 from monitor.domain.errors import StoreError
 from monitor.domain.records import Record
 from monitor.domain.text import clean
@@ -59,7 +59,7 @@ def list_alerts(
     *,
     source: str | Collection[str] | None = None,
     platform: str | Collection[str] | None = None,
-    event: Event | Collection[Event] | None = None,
+    event: AlertEvent | Collection[AlertEvent] | None = None,
     connection_id: int | None = None,
     since: datetime | None = None,
     limit: int | None = None,
@@ -114,10 +114,10 @@ def load_many(conn: Connection, ids: Iterable[str]) -> list[Alert]:
     return found
 
 
-def count_alerts(conn: Connection) -> dict[Event, int]:
+def count_alerts(conn: Connection) -> dict[AlertEvent, int]:
     """How many alerts of each event are stored; events without any are left out."""
     rows = conn.execute(select(alerts.c.event, func.count()).group_by(alerts.c.event)).all()
-    return {Event(event): count for event, count in rows}
+    return {AlertEvent(event): count for event, count in rows}
 
 
 def last_spoken(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:

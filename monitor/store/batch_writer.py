@@ -18,7 +18,7 @@ MOST = 32
 """Writes in one transaction: few enough that nobody waits long for the others."""
 
 
-class Together:
+class BatchWriter:
     """Collects writes while the one before is under way, and commits them as one.
 
     Each still stands alone: where one fails, all are rolled back and done again one by one, so that only its own caller

@@ -34,7 +34,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PageFilter:
     """Filters, ANDed. Connections that are retired are in no page."""
 
     sources: Collection[str]
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class StatusCount:
     """How many connections of a source and platform have a status."""
 
     source: str
@@ -56,7 +56,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Coming:
+class ExpiringGroup:
     """Tokens of one source and platform that run out on one day (UTC)."""
 
     source: str
@@ -66,14 +66,14 @@ class Coming:
     number: int
 
 
-def count_all(conn: Connection, sources: Collection[str]) -> list[Counted]:
+def count_all(conn: Connection, sources: Collection[str]) -> list[StatusCount]:
     """Every combination that occurs, from an index alone."""
     columns = _c.source, _c.platform, _c.status
     query = select(*columns, func.count()).where(_c.retired_at.is_(None), _c.source.in_(list(sources))).group_by(*columns)
-    return [Counted(source, platform, Status(status), number) for source, platform, status, number in conn.execute(query)]
+    return [StatusCount(source, platform, Status(status), number) for source, platform, status, number in conn.execute(query)]
 
 
-def count_matching(conn: Connection, wanted: Wanted) -> dict[Status, int]:
+def count_matching(conn: Connection, wanted: PageFilter) -> dict[Status, int]:
     """How many connections pass the filters, by status."""
     rows = conn.execute(select(_c.status, func.count()).where(*_where(conn, wanted)).group_by(_c.status))
     return {Status(status): number for status, number in rows}
@@ -81,7 +81,7 @@ def count_matching(conn: Connection, wanted: Wanted) -> dict[Status, int]:
 
 def list_page(
     conn: Connection,
-    wanted: Wanted,
+    wanted: PageFilter,
     *,
     order: Order,
     limit: int,
@@ -98,7 +98,7 @@ def list_page(
 
 
 def search(
-    conn: Connection, wanted: Wanted, *, order: Order, limit: int, offset: int = 0
+    conn: Connection, wanted: PageFilter, *, order: Order, limit: int, offset: int = 0
 ) -> tuple[list[ConnectionRow], int | None]:
     """One page, and how many pass the filters in all: looking through every name is what costs, so it is done once.
 
@@ -116,7 +116,7 @@ def _rows(conn: Connection, ids: Iterable[int]) -> list[ConnectionRow]:
     return sorted(get_connections(conn, place), key=lambda row: place[row.id])
 
 
-def _worst_first(conn: Connection, wanted: Wanted, numbers: Mapping[Status, int], *, limit: int, offset: int) -> list[int]:
+def _worst_first(conn: Connection, wanted: PageFilter, numbers: Mapping[Status, int], *, limit: int, offset: int) -> list[int]:
     """Status by status: few are bad, and so the many good ones need not be sorted for the first page."""
     found: list[int] = []
     for status in _WORST_FIRST:
@@ -133,7 +133,7 @@ def _worst_first(conn: Connection, wanted: Wanted, numbers: Mapping[Status, int]
     return found
 
 
-def _ordered(conn: Connection, wanted: Wanted, order: Order) -> Select[Any]:
+def _ordered(conn: Connection, wanted: PageFilter, order: Order) -> Select[Any]:
     name = func.lower(func.coalesce(_c.display_name, _c.username, _c.external_id))
     rank = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
     keys: dict[Order, tuple[Any, ...]] = {
@@ -145,7 +145,7 @@ def _ordered(conn: Connection, wanted: Wanted, order: Order) -> Select[Any]:
     return select(_c.id).where(*_where(conn, wanted)).order_by(*keys[order], _c.id)
 
 
-def _where(conn: Connection, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _where(conn: Connection, wanted: PageFilter) -> Iterator[ColumnElement[bool]]:
     yield _c.retired_at.is_(None)
     yield _c.source.in_(list(wanted.sources))
     if wanted.platforms is not None:
@@ -164,7 +164,7 @@ def _where(conn: Connection, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         )
 
 
-def coming(conn: Connection, wanted: Wanted, *, now: datetime, until: datetime) -> list[Coming]:
+def coming(conn: Connection, wanted: PageFilter, *, now: datetime, until: datetime) -> list[ExpiringGroup]:
     """Which tokens will need a person, by source, platform and day, as rules.forecast.need_of says it of each.
 
     A date counts where the provider itself warns of it, or where it can be trusted.
@@ -184,7 +184,7 @@ def coming(conn: Connection, wanted: Wanted, *, now: datetime, until: datetime) 
         .where(*_where(conn, wanted), by <= until, or_(soon, and_(quiet, trusted, by > now)))
         .group_by(_c.source, _c.platform, day)
     )
-    return sorted((Coming(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))
+    return sorted((ExpiringGroup(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))
 
 
 def _tiktok_at_publora() -> ColumnElement[bool]:

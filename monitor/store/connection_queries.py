@@ -194,7 +194,7 @@ def count_by_status(
     return {status: found.get(status.value, 0) for status in Status}
 
 
-class Told(NamedTuple):
+class ObservedGroup(NamedTuple):
     """Connections of one source that its lists told about at the same instant."""
 
     source: str
@@ -211,19 +211,19 @@ def count_told(
     source: str | Collection[str] | None = None,
     platform: str | Collection[str] | None = None,
     status: Status | Collection[Status] | None = None,
-) -> list[Told]:
+) -> list[ObservedGroup]:
     """How many connections that are not retired were told about when. Few groups: a list tells about a whole scope."""
     joined = connections.join(sources, sources.c.name == _c.source)
     groups = _c.source, _c.scope, case((_c.missing > 0, 1), else_=0)
     query = _narrow(select(*groups, func.count()).select_from(joined), source=source, platform=platform, status=status)
     listed = select(scopes.c.source, scopes.c.scope, scopes.c.last_complete_at)
     complete = {(row.source, row.scope): row.last_complete_at for row in conn.execute(listed)}
-    found: list[Told] = []
+    found: list[ObservedGroup] = []
     never_complete = False
     for name, scope, missing, number in conn.execute(query.group_by(*groups)):
         at = complete.get((name, scope))
         if missing or at is not None:
-            found.append(Told(name, bool(missing), None if missing else at, number))
+            found.append(ObservedGroup(name, bool(missing), None if missing else at, number))
         else:
             never_complete = True
     if never_complete:
@@ -231,7 +231,7 @@ def count_told(
     return found
 
 
-def _told_one_by_one(conn: Connection, **filters: Any) -> Iterator[Told]:
+def _told_one_by_one(conn: Connection, **filters: Any) -> Iterator[ObservedGroup]:
     """Those of scopes that never had a complete list: each remembers itself when it was seen."""
     joined = connections.join(sources, sources.c.name == _c.source).outerjoin(
         scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope)
@@ -240,7 +240,7 @@ def _told_one_by_one(conn: Connection, **filters: Any) -> Iterator[Told]:
     query = _narrow(select(*groups, func.count()).select_from(joined), **filters)
     query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None))
     for name, at, number in conn.execute(query.group_by(*groups)):
-        yield Told(name, missing=False, at=at, number=number)
+        yield ObservedGroup(name, missing=False, at=at, number=number)
 
 
 def sources_with(conn: Connection, platform: Collection[str]) -> set[str]:

@@ -28,8 +28,8 @@ __all__ = [
     "KEEP",
     "ChangedConnection",
     "ConnectionRow",
-    "Keep",
     "NewConnection",
+    "Unchanged",
     "count_by_status",
     "count_refused",
     "due_changes",
@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 
-class Keep(Enum):
+class Unchanged(Enum):
     """Leave a column as it is, where None is a value of its own."""
 
     KEEP = "keep"
 
 
-KEEP: Final = Keep.KEEP
+KEEP: Final = Unchanged.KEEP
 _c = connections.c
 
 
@@ -76,7 +76,7 @@ class ChangedConnection(Record, frozen=True, kw_only=True):
     state: ConnectionState
     fingerprint: str | None = None
     """None leaves it: what changed was not what a poll compares."""
-    next_probe_at: datetime | Keep | None = KEEP
+    next_probe_at: datetime | Unchanged | None = KEEP
     last_seen_at: datetime | None = None
     """None leaves it."""
     before: ConnectionState | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from monitor.domain import HistoryEntry, HistoryKind
+from monitor.domain import Event, EventKind
 from monitor.domain.records import Record
 from monitor.store.schema import events
 from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
@@ -20,15 +20,15 @@ class EventRow(Record, frozen=True, kw_only=True):
     id: int
     source: str
     connection_id: int | None
-    entry: HistoryEntry
+    entry: Event
 
 
-def append(conn: Connection, source: str, connection_id: int | None, entries: Sequence[HistoryEntry]) -> None:
+def append(conn: Connection, source: str, connection_id: int | None, entries: Sequence[Event]) -> None:
     """Add entries to the history of one connection, or of the source where connection_id is None."""
     append_many(conn, [(source, connection_id, entry) for entry in entries])
 
 
-def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, HistoryEntry]]) -> None:
+def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event]]) -> None:
     """Add entries given as (source, connection_id, entry), in one statement."""
     rows = list(entries)
     told = [entry for _, _, entry in rows]
@@ -40,14 +40,14 @@ def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Histo
     insert_columns(conn, events, columns)
 
 
-def history_of(conn: Connection, connection_id: int, *, limit: int | None = None) -> list[HistoryEntry]:
+def history_of(conn: Connection, connection_id: int, *, limit: int | None = None) -> list[Event]:
     """A connection's history, oldest first; with a limit the newest entries of it."""
     query = select(events).where(events.c.connection_id == connection_id)
     rows = conn.execute(query.order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)).all()
     return [_entry(row) for row in reversed(rows)]
 
 
-def of_source(conn: Connection, source: str, *, kind: HistoryKind) -> list[HistoryEntry]:
+def of_source(conn: Connection, source: str, *, kind: EventKind) -> list[Event]:
     """Entries of one kind in the history of a source itself, oldest first."""
     e = events.c
     query = select(events).where(e.connection_id.is_(None), e.source == source, e.kind == kind)
@@ -72,9 +72,9 @@ def recent(
     ]
 
 
-def silencing(conn: Connection) -> list[HistoryEntry]:
+def silencing(conn: Connection) -> list[Event]:
     """What was noted of silences, oldest first: one entry for each that came or went; `new` is the silence's number."""
-    kinds = (HistoryKind.SILENCED, HistoryKind.UNSILENCED)
+    kinds = (EventKind.SILENCED, EventKind.UNSILENCED)
     query = select(events).where(events.c.connection_id.is_(None), events.c.kind.in_(kinds))
     return [_entry(row) for row in conn.execute(query.order_by(events.c.at, events.c.id))]
 
@@ -89,9 +89,9 @@ def status_changes_since(
     conn: Connection, connection_ids: Iterable[int], since: datetime, *, more_than: int = 0
 ) -> dict[int, int]:
     """How often each of these connections changed its status since an instant; those that did so less often are left out."""
-    values = HistoryKind.STATUS_CHANGED.value, raw_instant(conn, since), more_than
+    values = EventKind.STATUS_CHANGED.value, raw_instant(conn, since), more_than
     return {row: count for chunk in chunked(connection_ids) for row, count in rows_by_key(conn, _CHANGES, chunk, *values)}
 
 
-def _entry(row: Row[Any]) -> HistoryEntry:
-    return HistoryEntry(kind=HistoryKind(row.kind), at=row.at, old=row.old, new=row.new, reason=row.reason, message=row.message)
+def _entry(row: Row[Any]) -> Event:
+    return Event(kind=EventKind(row.kind), at=row.at, old=row.old, new=row.new, reason=row.reason, message=row.message)

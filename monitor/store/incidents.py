@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from monitor.domain import Ack, DeliveryState, Said, Status
+from monitor.domain import Ack, DeliveryState, LastNotified, Status
 from monitor.domain.records import Record, fresh_id
 from monitor.store.connection_codec import STATUS
 from monitor.store.schema import connections, incidents
-from monitor.store.sql import Same, change_by_key, chunked, insert_columns, raw_instant, rows_by_key, update_many
+from monitor.store.sql import Constant, change_by_key, chunked, insert_columns, raw_instant, rows_by_key, update_many
 from monitor.store.types import Seconds, instant_reader
 
 
@@ -39,7 +39,7 @@ class Incident(Record, frozen=True, kw_only=True):
     source: str
     connection_id: int | None
     opened_at: datetime
-    said: Said | None
+    said: LastNotified | None
     """None while nothing was said: it was held back from the start."""
     closed_at: datetime | None = None
     subject: str = ""
@@ -54,7 +54,7 @@ class NewIncident(Record, frozen=True, kw_only=True):
 
     source: str
     connection_id: int | None
-    said: Said | None
+    said: LastNotified | None
     id: str | None = None
     """None lets the store choose one."""
     subject: str = ""
@@ -69,7 +69,7 @@ def _row(row: Any, *, at: Callable[[Any], Any] = _same, stage: Callable[[Any], A
     """An incident from a row; `at` and `stage` read the values of one that did not go through the column types."""
     said = ack = None
     if row.status is not None:
-        said = Said(status=STATUS[row.status], stage=stage(row.stage), at=at(row.said_at), reminders=row.reminders)
+        said = LastNotified(status=STATUS[row.status], stage=stage(row.stage), at=at(row.said_at), reminders=row.reminders)
     if row.acked_at is not None:
         ack = Ack(
             status=STATUS[row.ack_status],
@@ -91,14 +91,14 @@ def _row(row: Any, *, at: Callable[[Any], Any] = _same, stage: Callable[[Any], A
     )
 
 
-def _said_values(said: Said | None) -> dict[str, Any]:
+def _said_values(said: LastNotified | None) -> dict[str, Any]:
     if said is None:
         return {"status": None, "stage": None, "said_at": None, "reminders": 0}
     return {"status": said.status, "stage": said.stage, "said_at": said.at, "reminders": said.reminders}
 
 
 def open_incident(
-    conn: Connection, *, source: str, connection_id: int | None, said: Said | None, now: datetime, subject: str = ""
+    conn: Connection, *, source: str, connection_id: int | None, said: LastNotified | None, now: datetime, subject: str = ""
 ) -> str:
     """Open one incident and return its id. A second open one for the same connection, or source and subject, is refused."""
     return open_incidents(conn, [NewIncident(source=source, connection_id=connection_id, said=said, subject=subject)], now)[0]
@@ -108,12 +108,12 @@ def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime)
     """Open many in one statement; their ids in the order of the rows."""
     ids = [row.id or fresh_id(now) for row in rows]
     said = [row.said for row in rows]
-    columns: dict[str, list[Any] | Same] = {
+    columns: dict[str, list[Any] | Constant] = {
         "id": ids,
         "source": [row.source for row in rows],
         "subject": [row.subject for row in rows],
         "connection_id": [row.connection_id for row in rows],
-        "opened_at": Same(now),
+        "opened_at": Constant(now),
         "look_at": [row.look_at for row in rows],
         "status": [each and each.status for each in said],
         "stage": [each and each.stage for each in said],
@@ -179,12 +179,12 @@ def find_incident(conn: Connection, incident_id: str) -> Incident | None:
     return None if row is None else _row(row)
 
 
-def note_said(conn: Connection, incident_id: str, said: Said, *, look_at: datetime | None = None) -> None:
+def note_said(conn: Connection, incident_id: str, said: LastNotified, *, look_at: datetime | None = None) -> None:
     """Remember what an incident said last, and when to look at it again."""
     note_said_many(conn, [(incident_id, said, look_at)])
 
 
-def note_said_many(conn: Connection, rows: Sequence[tuple[str, Said, datetime | None]]) -> None:
+def note_said_many(conn: Connection, rows: Sequence[tuple[str, LastNotified, datetime | None]]) -> None:
     """Remember what many incidents said last and when to look at each again, in one statement."""
     if not rows:
         return

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, false, func, or_, select
 
-from monitor.domain import HistoryEntry, HistoryKind, ProviderKind, Status, connection_id
+from monitor.domain import Event, EventKind, ProviderKind, Status, connection_id
 from monitor.store.alert_codec import decode_alert
 from monitor.store.alerts import AlertRow
 from monitor.store.connection_queries import ConnectionRow, expiry, get_connections
@@ -28,7 +28,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CursorFilter:
     """Filters, ANDed; None: no such filter."""
 
     sources: Collection[str] | None = None
@@ -42,7 +42,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class CursorCounts:
     """How many connections have each stored status, and those that time has moved on since it was stored."""
 
     stored: Mapping[Status, int] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def _public_id() -> Any:
     return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
 
 
-def _about(wanted: Wanted) -> list[Any]:
+def _about(wanted: CursorFilter) -> list[Any]:
     """What the filters say of a connection, but for its status."""
     found: list[Any] = []
     if wanted.sources is not None:
@@ -79,7 +79,7 @@ def _live() -> list[Any]:
     return [_c.retired_at.is_(None), _c.source.in_(configured)]
 
 
-def connections_after(conn: Connection, after: int, *, wanted: Wanted, now: datetime, limit: int) -> list[ConnectionRow]:
+def connections_after(conn: Connection, after: int, *, wanted: CursorFilter, now: datetime, limit: int) -> list[ConnectionRow]:
     """The next live connections behind a row id.
 
     With status words also those whose status time may have moved by now: whether they have one of them is for the caller.
@@ -91,14 +91,14 @@ def connections_after(conn: Connection, after: int, *, wanted: Wanted, now: date
     return get_connections(conn, ids)
 
 
-def count_connections(conn: Connection, *, wanted: Wanted, now: datetime) -> Counted:
+def count_connections(conn: Connection, *, wanted: CursorFilter, now: datetime) -> CursorCounts:
     """The live connections that the filters leave, whatever their status."""
     where = [*_live(), *_about(wanted)]
     stored: Counter[Status] = Counter()
     for word, number in conn.execute(select(_c.status, func.count()).where(*where).group_by(_c.status)):
         stored[Status(word)] += number
     due = conn.scalars(select(_c.id).where(*where, _c.next_change_at.is_not(None), _c.next_change_at <= now)).all()
-    return Counted(stored=stored, due=tuple(get_connections(conn, due)))
+    return CursorCounts(stored=stored, due=tuple(get_connections(conn, due)))
 
 
 def count_by_place(conn: Connection) -> dict[tuple[str, str, Status], int]:
@@ -108,14 +108,14 @@ def count_by_place(conn: Connection) -> dict[tuple[str, str, Status], int]:
     return {(source, platform, Status(word)): number for source, platform, word, number in rows}
 
 
-def _with_connection(query: Any, table: Any, wanted: Wanted) -> Any:
+def _with_connection(query: Any, table: Any, wanted: CursorFilter) -> Any:
     """The filters that a connection answers, for lists of what belongs to one."""
-    of = Wanted(text=wanted.text, connection=wanted.connection)
+    of = CursorFilter(text=wanted.text, connection=wanted.connection)
     query = query.outerjoin(connections, _c.id == table.connection_id).where(*_about(of))
     return query if wanted.sources is None else query.where(table.source.in_(list(wanted.sources)))
 
 
-def events_before(conn: Connection, before: int | None, *, wanted: Wanted, limit: int) -> list[tuple[EventRow, str | None]]:
+def events_before(conn: Connection, before: int | None, *, wanted: CursorFilter, limit: int) -> list[tuple[EventRow, str | None]]:
     """The next events behind a row id, newest first, each with its connection's public id where it has one."""
     e = events.c
     query = _with_connection(select(events, _c.provider, _c.scope, _c.external_id).select_from(events), e, wanted)
@@ -129,8 +129,8 @@ def events_before(conn: Connection, before: int | None, *, wanted: Wanted, limit
 
 
 def _event(row: Any) -> EventRow:
-    kind = HistoryKind(row.kind)
-    entry = HistoryEntry(kind=kind, at=row.at, old=row.old, new=row.new, reason=row.reason, message=row.message)
+    kind = EventKind(row.kind)
+    entry = Event(kind=kind, at=row.at, old=row.old, new=row.new, reason=row.reason, message=row.message)
     return EventRow(id=row.id, source=row.source, connection_id=row.connection_id, entry=entry)
 
 
@@ -140,7 +140,7 @@ def _id_of(row: Any) -> str | None:
     return connection_id(row.source, ProviderKind(row.provider), row.scope or None, row.external_id)
 
 
-def alerts_before(conn: Connection, before: tuple[int, str] | None, *, wanted: Wanted, limit: int) -> list[AlertRow]:
+def alerts_before(conn: Connection, before: tuple[int, str] | None, *, wanted: CursorFilter, limit: int) -> list[AlertRow]:
     """The next alerts behind an instant (microseconds since 1970) and an id, newest first."""
     a = alerts.c
     query = _with_connection(select(a.payload, a.connection_id, a.note).select_from(alerts), a, wanted)
@@ -163,7 +163,7 @@ def position_of(row: AlertRow) -> tuple[int, str]:
 
 
 def connections_expiring(
-    conn: Connection, *, wanted: Wanted, after: datetime, before: datetime, limit: int
+    conn: Connection, *, wanted: CursorFilter, after: datetime, before: datetime, limit: int
 ) -> Iterator[ConnectionRow]:
     """Live connections whose expiry lies between two instants, the soonest first; rows are read as they are taken."""
     expires = expiry()

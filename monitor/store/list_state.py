@@ -28,7 +28,7 @@ _FLAGS = ('%"unreadable"%', '%"scope_gone"%')
 """Flags of a verdict that a readable row ends."""
 
 
-class Standing(NamedTuple):
+class StoredList(NamedTuple):
     """How a scope's stored connections stand to the list that was read last."""
 
     digest: str | None
@@ -41,31 +41,31 @@ class Standing(NamedTuple):
     """Complete lists in a row from which most of them were missing at once."""
 
 
-NOTHING = Standing(digest=None, present=0, restless=0)
+NOTHING = StoredList(digest=None, present=0, restless=0)
 """Of a scope that was never listed."""
 
 
-class Restless(NamedTuple):
+class UnsettledConnection(NamedTuple):
     """A connection that a poll must look at: it is missing, flagged, or due to be judged again."""
 
     external_id: str
     missing: bool
 
 
-def standings(conn: Connection, source: str, now: datetime) -> dict[str | None, Standing]:
+def standings(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
     """Every scope of a source that has connections or was listed."""
-    found = {scope or None: Standing(digest, 0, 0, suspects) for scope, digest, suspects in _run(conn, _SCOPES, source)}
+    found = {scope or None: StoredList(digest, 0, 0, suspects) for scope, digest, suspects in _run(conn, _SCOPES, source)}
     for name, present, count in _run(conn, _STANDING, raw_instant(conn, now), *_FLAGS, source):
         known = found.get(name or None, NOTHING)
         found[name or None] = known._replace(present=int(present), restless=int(count))
     return found
 
 
-def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, list[Restless]]:
+def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, list[UnsettledConnection]]:
     """The connections that a poll must look at, by scope."""
-    found: dict[str | None, list[Restless]] = {}
+    found: dict[str | None, list[UnsettledConnection]] = {}
     for scope, external_id, missing in _run(conn, _RESTLESS, source, raw_instant(conn, now), *_FLAGS):
-        found.setdefault(scope or None, []).append(Restless(external_id, missing > 0))
+        found.setdefault(scope or None, []).append(UnsettledConnection(external_id, missing > 0))
     return found
 
 

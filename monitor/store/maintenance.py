@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, select, update
 
-from monitor.domain import DeliveryState, HistoryEntry, HistoryKind
+from monitor.domain import DeliveryState, Event, EventKind
 from monitor.store import history, meta
 from monitor.store import incidents as open_incidents
 from monitor.store.polls import prune as prune_polls
@@ -149,7 +149,7 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
         meta.set(conn, f"settings:{new}", settings)
     _rename_in_silences(conn, old, new)
     text = f"The configuration calls the source {new} now; it was {old}."
-    history.append(conn, new, None, [HistoryEntry(kind=HistoryKind.RENAMED, at=now, old=old, new=new, message=text)])
+    history.append(conn, new, None, [Event(kind=EventKind.RENAMED, at=now, old=old, new=new, message=text)])
     return True
 
 

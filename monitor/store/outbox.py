@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
-from monitor.domain import Alert, DeliveryState, Event, Severity
+from monitor.domain import Alert, AlertEvent, DeliveryState, Severity
 from monitor.domain.records import Record
 from monitor.store.alert_codec import recover_alert
 from monitor.store.deliveries import AttemptRow, DeliveryRow, deliveries_of, deliveries_of_many
 from monitor.store.schema import alerts, attempts, deliveries
-from monitor.store.sql import Same, chunked, insert_columns, insert_many, rows_by_key
+from monitor.store.sql import Constant, chunked, insert_columns, insert_many, rows_by_key
 
 __all__ = [
     "AttemptRow",
@@ -68,13 +68,13 @@ def add_deliveries(
 
     An escalation goes out only where its incident is still open and nobody acknowledged it when its time comes.
     """
-    columns: dict[str, list[Any] | Same] = {
+    columns: dict[str, list[Any] | Constant] = {
         "alert_id": [alert for alert, _, _ in rows],
         "channel": [channel for _, channel, _ in rows],
         "next_attempt_at": [at for _, _, at in rows],
-        "state": Same(DeliveryState.PENDING),
-        "created_at": Same(now),
-        "escalation": Same(escalation),
+        "state": Constant(DeliveryState.PENDING),
+        "created_at": Constant(now),
+        "escalation": Constant(escalation),
     }
     insert_columns(conn, deliveries, columns)
 
@@ -148,7 +148,7 @@ def _alerts(conn: Connection, ids: Iterable[str]) -> dict[str, Alert]:
                 row.payload,
                 id=row.id,
                 incident=row.incident_id or row.id,
-                event=Event(row.event),
+                event=AlertEvent(row.event),
                 reason=row.reason,
                 severity=Severity(row.severity),
                 at=row.at,

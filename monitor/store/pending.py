@@ -15,7 +15,7 @@ from monitor.domain import Alert, DeliveryState, Severity, Status
 from monitor.store.alert_codec import decode_alert
 from monitor.store.outbox import OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
-from monitor.store.sql import Same, chunked, insert_columns, mark, raw_instant, rows_by_key, update_many
+from monitor.store.sql import Constant, chunked, insert_columns, mark, raw_instant, rows_by_key, update_many
 
 _d = deliveries.c
 _WAITING = (DeliveryState.PENDING.value,)
@@ -42,7 +42,7 @@ def bring_forward(conn: Connection, *, channel: str, now: datetime, until: datet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueDeliveries:
     """What the next claim of a channel would take: its `limit` oldest deliveries that are due at `now`."""
 
     channel: str
@@ -65,18 +65,18 @@ SELECT COUNT(*) FROM (
 """
 
 
-def has_escalations(conn: Connection, due: Due) -> bool:
+def has_escalations(conn: Connection, due: DueDeliveries) -> bool:
     """Whether any of them is an escalation, which has most to be asked about it: hardly ever, and this costs little."""
     values = due.channel, raw_instant(conn, due.now), due.limit
     return bool(conn.exec_driver_sql(_ESCALATIONS_DUE.format(mark(conn)), values).scalar_one())
 
 
-def call_off_superseded(conn: Connection, due: Due) -> int:
+def call_off_superseded(conn: Connection, due: DueDeliveries) -> int:
     """Skip what the channel has newer word of already: what it says is not so any more. How many."""
     return call_off(conn, _superseded(conn, due), why=_SUPERSEDED)
 
 
-def call_off_settled(conn: Connection, due: Due) -> int:
+def call_off_settled(conn: Connection, due: DueDeliveries) -> int:
     """Skip what is due and no longer to be said, each with its reason. How many.
 
     Escalations whose incident is over, whose acknowledgement stands, or of which another status was said since; and
@@ -112,7 +112,7 @@ def call_off_settled(conn: Connection, due: Due) -> int:
     return len({*why, *unheard, *superseded})
 
 
-def _superseded(conn: Connection, due: Due) -> list[int]:
+def _superseded(conn: Connection, due: DueDeliveries) -> list[int]:
     """Due deliveries of incidents of which the channel has a newer alert already: what they say is not so any more."""
     newer, sent = alerts.alias(), deliveries.alias()
     has = (
@@ -124,7 +124,7 @@ def _superseded(conn: Connection, due: Due) -> list[int]:
     return list(conn.scalars(due.select(_d.id).where(has.exists())))
 
 
-def _unheard(conn: Connection, due: Due, ended: Iterable[str]) -> list[int]:
+def _unheard(conn: Connection, due: DueDeliveries, ended: Iterable[str]) -> list[int]:
     """Due recoveries of incidents whose escalation was called off just now, where nothing else of them can have arrived.
 
     It was being sent while the recovery was queued, and so counted as told.
@@ -153,7 +153,7 @@ def put_off(
     return ends
 
 
-def put_off_unsaid(conn: Connection, due: Due, *, until: datetime) -> int:
+def put_off_unsaid(conn: Connection, due: DueDeliveries, *, until: datetime) -> int:
     """Put off due escalations whose connection has another status than they say, and than was said since. How many.
 
     Its news is held back or on its way, and decides what becomes of them.
@@ -166,7 +166,7 @@ def put_off_unsaid(conn: Connection, due: Due, *, until: datetime) -> int:
     return len(found)
 
 
-def due_escalations(conn: Connection, due: Due) -> dict[int, Alert]:
+def due_escalations(conn: Connection, due: DueDeliveries) -> dict[int, Alert]:
     """The due escalations about connections, by delivery."""
     query = due.select(_d.id, alerts.c.payload).where(_d.escalation, incidents.c.connection_id.is_not(None))
     found: dict[int, Alert] = {}
@@ -243,18 +243,18 @@ def too_late(conn: Connection, alert_ids: Iterable[str]) -> set[str]:
 
 def add_skipped(conn: Connection, rows: Sequence[tuple[str, str, datetime]], *, why: str) -> None:
     """Note deliveries, given as (alert id, channel, when), that are owed and will not be made; `why` is shown with them."""
-    columns: dict[str, list[Any] | Same] = {
+    columns: dict[str, list[Any] | Constant] = {
         "alert_id": [alert for alert, _, _ in rows],
         "channel": [channel for _, channel, _ in rows],
         "created_at": [at for _, _, at in rows],
-        "state": Same(DeliveryState.SKIPPED),
-        "last_error": Same(why),
+        "state": Constant(DeliveryState.SKIPPED),
+        "last_error": Constant(why),
     }
     insert_columns(conn, deliveries, columns)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class UnclaimedDelivery:
     """A delivery that nobody is sending now."""
 
     delivery_id: int
@@ -262,10 +262,10 @@ class Waiting:
     channel: str
 
 
-def waiting(conn: Connection) -> list[Waiting]:
+def waiting(conn: Connection) -> list[UnclaimedDelivery]:
     """Everything that waits, for whichever channel, the oldest first."""
     query = select(_d.id, _d.alert_id, _d.channel).where(_d.next_attempt_at.is_not(None), _d.state.in_(_WAITING))
-    return [Waiting(*row) for row in conn.execute(query.order_by(_d.id))]
+    return [UnclaimedDelivery(*row) for row in conn.execute(query.order_by(_d.id))]
 
 
 def call_off(conn: Connection, delivery_ids: Iterable[int], *, why: str) -> int:

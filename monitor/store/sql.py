@@ -106,7 +106,7 @@ _WORTH_COPYING = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Same:
+class Constant:
     """One value in every row."""
 
     value: Any
@@ -118,7 +118,7 @@ def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
         insert_columns(conn, table, {name: [row[name] for row in rows] for name in rows[0]})
 
 
-def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Same]) -> None:
+def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> None:
     """Insert rows that are given column by column; at least one column tells how many there are."""
     rows = _converted(conn, table, columns)
     names = ", ".join(map(_quoted, columns))
@@ -146,11 +146,11 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _converted(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Same]) -> list[tuple[Any, ...]]:
+def _converted(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> list[tuple[Any, ...]]:
     prepared: list[Iterable[Any]] = []
     for name, values in columns.items():
         convert = _converter(conn, table.c[name])
-        if isinstance(values, Same):
+        if isinstance(values, Constant):
             prepared.append(repeat(convert(values.value) if convert else values.value))
         else:
             prepared.append(_convert_all(values, convert) if convert else values)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, Config
-from monitor.domain import Ack, Alert, Event, Severity, utc_text
+from monitor.domain import Ack, Alert, AlertEvent, Severity, utc_text
 from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import alerts, incidents, outbox, silences
@@ -188,7 +188,7 @@ class _Filter:
     """One filter of a channel alone: routing itself says whether that one refuses."""
 
     name: str
-    events: AbstractSet[Event] | None = None
+    events: AbstractSet[AlertEvent] | None = None
     severity: Severity = Severity.INFO
     sources: AbstractSet[str] | None = None
     platforms: AbstractSet[str] | None = None

@@ -23,7 +23,7 @@ from monitor.store.sources import SourceRow
 
 
 @dataclass(frozen=True, slots=True)
-class Quieted:
+class Suppressions:
     """What people have asked to keep quiet about."""
 
     now: datetime
@@ -33,7 +33,7 @@ class Quieted:
     """Those that are in force now."""
 
     @classmethod
-    def read(cls, conn: Connection, now: datetime) -> Quieted:
+    def read(cls, conn: Connection, now: datetime) -> Suppressions:
         """As the store has it."""
         current = stored_silences.all_current(conn, now)
         return cls(now, incidents.all_acks(conn), [each for each in current if silences.active_until(each, now) is not None])
@@ -139,10 +139,10 @@ class Reader:
     """Turns stored rows into views; knows each source's settings, and the defaults where a source has left the file."""
 
     def __init__(
-        self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, quieted: Quieted | None = None
+        self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, quieted: Suppressions | None = None
     ) -> None:
         self._config = config
-        self.quieted = quieted or Quieted(now)
+        self.quieted = quieted or Suppressions(now)
         self._settings: dict[str, SourceConfig] = {source.name: source for source in config.sources}
         self.sources = sources
         self.now = now

@@ -44,7 +44,7 @@ LATE_AFTER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OverdueDeliveries:
     """Deliveries of one channel that did not get through, or that nobody sends."""
 
     channel: str
@@ -54,18 +54,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class DaemonStatus:
     """Who keeps watch on a database, and what waits there."""
 
     watched: bool
     """A daemon holds the database, or nobody can tell."""
     holder: Holder | None
-    waiting: tuple[Waiting, ...]
+    waiting: tuple[OverdueDeliveries, ...]
     refused: LastReload | None = None
     """The last reload, where it was refused and the configuration before it is in force."""
 
 
-def keeping(conn: Connection, url: str, *, now: datetime) -> Keeping:
+def keeping(conn: Connection, url: str, *, now: datetime) -> DaemonStatus:
     """The daemon of the database at this URL, and the deliveries that are late."""
     try:
         holder = DaemonLock(url).holder()
@@ -73,7 +73,7 @@ def keeping(conn: Connection, url: str, *, now: datetime) -> Keeping:
         holder, watched = None, True
     else:
         watched = holder is not None
-    waiting = tuple(Waiting(*row) for row in outbox.overdue(conn, now - LATE_AFTER))
+    waiting = tuple(OverdueDeliveries(*row) for row in outbox.overdue(conn, now - LATE_AFTER))
     reload = last_reload(conn)
     refused = reload if reload is not None and reload.problem is not None else None
-    return Keeping(watched=watched, holder=holder, waiting=waiting, refused=refused)
+    return DaemonStatus(watched=watched, holder=holder, waiting=waiting, refused=refused)

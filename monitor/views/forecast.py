@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from monitor.config import Config
 from monitor.domain import ProviderKind, utc_text
-from monitor.domain.rules.forecast import Sitting, need_of, sittings_of
+from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
 from monitor.store import connection_queries, keyset, sources
-from monitor.store.keyset import Wanted
-from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.store.keyset import CursorFilter
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import Selection
 
 MOST = 1000
@@ -52,7 +52,7 @@ def coming_expiries(
     chosen = selection or Selection()
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
-    wanted = Wanted(sources=chosen.source_names(config), platforms=chosen.platforms)
+    wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
     rows = keyset.connections_expiring(conn, wanted=wanted, after=now, before=now + within, limit=_LOOKED_AT)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
@@ -84,10 +84,10 @@ def coming_expiries(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SittingView:
+class ReconnectBatchView:
     """A sitting, with the connections that are seen to in it."""
 
-    sitting: Sitting
+    sitting: ReconnectBatch
     provider: str
     link: str | None
     """Where it is done, None where the configuration does not name the source any more."""
@@ -126,11 +126,11 @@ def _connection(view: ConnectionView) -> dict[str, Any]:
 
 def forecast(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, selection: Selection | None = None
-) -> list[SittingView]:
+) -> list[ReconnectBatchView]:
     """What needs a person now, and what will within this time, by sittings: the broken first, then by date."""
     chosen = selection or Selection()
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     rows = connection_queries.list_connections(
         conn,
         source=chosen.source_names(config),
@@ -151,6 +151,6 @@ def forecast(
     return [_seen(sitting, views, links.get(sitting.source)) for sitting in sittings_of(needs)]
 
 
-def _seen(sitting: Sitting, views: Mapping[str, ConnectionView], link: str | None) -> SittingView:
+def _seen(sitting: ReconnectBatch, views: Mapping[str, ConnectionView], link: str | None) -> ReconnectBatchView:
     there = tuple(views[need.connection] for need in sitting.needs)
-    return SittingView(sitting=sitting, provider=there[0].row.provider, link=link, connections=there)
+    return ReconnectBatchView(sitting=sitting, provider=there[0].row.provider, link=link, connections=there)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitor.domain import HistoryEntry, HistoryKind, utc_text
+from monitor.domain import Event, EventKind, utc_text
 from monitor.domain.rules import freshness
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.freshness import Gap
@@ -24,20 +24,20 @@ def gaps_of(
 
     `poll_every` is the configured one; None where the configuration does not name the source any more.
     """
-    found = [gap for gap in map(_over, history.of_source(conn, source, kind=HistoryKind.GAP)) if gap is not None]
+    found = [gap for gap in map(_over, history.of_source(conn, source, kind=EventKind.GAP)) if gap is not None]
     found += _lasting(conn, source, now=now, poll_every=poll_every)
     return [gap for gap in found if since is None or gap.ended_at is None or gap.ended_at > since]
 
 
 def gap_entries(
     conn: Connection, source: str, *, since: datetime, until: datetime | None, now: datetime, poll_every: timedelta | None
-) -> Iterator[HistoryEntry]:
+) -> Iterator[Event]:
     """The gaps between two instants (`until` None: up to now) as entries of a history. `new` is null in one that lasts."""
     for gap in gaps_of(conn, source, now=now, poll_every=poll_every, since=since):
         if until is None or gap.began_at < until:
             at = gap.ended_at or now
-            yield HistoryEntry(
-                kind=HistoryKind.GAP,
+            yield Event(
+                kind=EventKind.GAP,
                 at=at,
                 old=utc_text(gap.began_at),
                 new=utc_text(gap.ended_at),
@@ -46,7 +46,7 @@ def gap_entries(
             )
 
 
-def _over(entry: HistoryEntry) -> Gap | None:
+def _over(entry: Event) -> Gap | None:
     if entry.old is None:
         return None
     began_at = datetime.fromisoformat(entry.old).astimezone(UTC)
@@ -76,7 +76,7 @@ class EventView:
     connection: str | None
     """The connection's public id, None for a source's own entry."""
     source: str
-    entry: HistoryEntry
+    entry: Event
 
     def json(self) -> dict[str, Any]:
         """The shape of an event."""
@@ -111,7 +111,7 @@ def event_views(
     return [EventView(connection=row.public_id, source=row.source, entry=entry) for entry in entries]
 
 
-def _silenced(conn: Connection, row: ConnectionRow, labels: Mapping[str, str]) -> Iterator[HistoryEntry]:
+def _silenced(conn: Connection, row: ConnectionRow, labels: Mapping[str, str]) -> Iterator[Event]:
     """A silence is noted once, however many connections it matches."""
     noted = [entry for entry in history.silencing(conn) if row.retired_at is None or entry.at <= row.retired_at]
     matching = {

@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 from monitor.config import Config
 from monitor.domain import Status, utc_text
 from monitor.store import keyset, outbox, sources
-from monitor.store.keyset import Wanted
+from monitor.store.keyset import CursorFilter
 from monitor.views.alerts import AlertView
-from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import Selection, Shaped, listing
-from monitor.views.forecast import SittingView, forecast
+from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
@@ -42,10 +42,10 @@ class Query:
     """The `next` of the page before, of the form that the list gives; None: from the start."""
     limit: int
 
-    def wanted(self, config: Config) -> Wanted:
+    def wanted(self, config: Config) -> CursorFilter:
         """The same for the store."""
         chosen = self.selection
-        return Wanted(
+        return CursorFilter(
             sources=chosen.source_names(config),
             platforms=chosen.platforms,
             words=chosen.statuses,
@@ -94,7 +94,7 @@ class ConnectionPage:
 def connection_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> ConnectionPage:
     """Connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     wanted, chosen = query.wanted(config), query.selection
     rows = keyset.connections_after(conn, int(query.cursor or 0), wanted=wanted, now=now, limit=query.limit)
     views = [view for view in map(reader.view, rows) if chosen.takes_status(view.status)]
@@ -108,7 +108,7 @@ def connection_page(conn: Connection, config: Config, query: Query, *, now: date
     )
 
 
-def _summary(conn: Connection, reader: Reader, wanted: Wanted, chosen: Selection, now: datetime) -> dict[Status, int]:
+def _summary(conn: Connection, reader: Reader, wanted: CursorFilter, chosen: Selection, now: datetime) -> dict[Status, int]:
     """Counted by the database, but for the few that time has moved since they were written."""
     counted = keyset.count_connections(conn, wanted=wanted, now=now)
     found = {status: counted.stored.get(status, 0) for status in Status}
@@ -182,7 +182,7 @@ Place = tuple[int, int, str, str]
 """Where a sitting stands among the others, as sittings_of orders them."""
 
 
-def _place(view: SittingView) -> Place:
+def _place(view: ReconnectBatchView) -> Place:
     sitting = view.sitting
     severity = -sitting.worst.rank if sitting.overdue else 0
     return severity, (sitting.first - _EPOCH) // timedelta(microseconds=1), sitting.source, sitting.platform

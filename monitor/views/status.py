@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from monitor.config import Config
 from monitor.domain import Severity, Status, utc_text
 from monitor.store import connection_pages, connection_queries, connections, sources
-from monitor.store.connection_pages import Order, Wanted
+from monitor.store.connection_pages import Order, PageFilter
 from monitor.store.connections import ConnectionRow
-from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import Selection
 from monitor.views.sources import SourceView, source_views
 
@@ -68,7 +68,7 @@ def find(
     The database knows the states as they are stored; those that time has moved since are read and counted one by one.
     """
     names = chosen.source_names(config)
-    wanted = Wanted(
+    wanted = PageFilter(
         sources=[name for name in reader.sources if names is None or name in names],
         platforms=chosen.platforms,
         statuses=None if chosen.statuses is None else [status for status in Status if status.value in chosen.statuses],
@@ -94,7 +94,7 @@ def find(
 
 
 def _count_stored(
-    conn: Connection, reader: Reader, wanted: Wanted, chosen: Selection, *, moved: Iterable[ConnectionRow]
+    conn: Connection, reader: Reader, wanted: PageFilter, chosen: Selection, *, moved: Iterable[ConnectionRow]
 ) -> Counts:
     """What is stored, without what time has moved."""
     counts = Counts()
@@ -114,7 +114,7 @@ def _count_stored(
 def _count_quiet(
     conn: Connection,
     reader: Reader,
-    wanted: Wanted,
+    wanted: PageFilter,
     chosen: Selection,
     *,
     counts: Counts,
@@ -149,7 +149,7 @@ def nobody_can_tell(summary: Mapping[Status, int]) -> bool:
     return summary[Status.UNKNOWN] == sum(summary.values()) > 0
 
 
-class Standing(IntEnum):
+class PluginState(IntEnum):
     """The answer in the words and numbers of the monitoring-plugin convention."""
 
     OK = 0
@@ -188,13 +188,13 @@ class Overview:
         """How many selected connections have a status of this severity."""
         return sum(number for status, number in self.summary.items() if status.severity is severity)
 
-    def standing(self, *, unread: Collection[str] = ()) -> Standing:
+    def standing(self, *, unread: Collection[str] = ()) -> PluginState:
         """CRITICAL before UNKNOWN before WARNING (INTERFACE: Exit status); `unread` names sources that just failed."""
         if self.count(Severity.CRITICAL):
-            return Standing.CRITICAL
+            return PluginState.CRITICAL
         if unread or self.stale or any(source.unread or source.stale for source in self.sources):
-            return Standing.UNKNOWN
-        return Standing.WARNING if self.count(Severity.WARNING) else Standing.OK
+            return PluginState.UNKNOWN
+        return PluginState.WARNING if self.count(Severity.WARNING) else PluginState.OK
 
     def json(self) -> dict[str, Any]:
         """The shape of `status --json`."""
@@ -215,7 +215,7 @@ def overview(
     """
     chosen = selection or Selection()
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     found = None if limit is None else find(conn, config, reader, chosen, limit=limit)
     kept, counts = found or _read_all(conn, reader, config, chosen, limit=limit)
     return Overview(

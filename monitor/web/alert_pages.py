@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.domain import DeliveryState, Event
+from monitor.domain import AlertEvent, DeliveryState
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.domain.text import clean
 from monitor.store import alerts as alert_pages
@@ -59,7 +59,7 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     known = sorted({*(row.name for row in sources.all_sources(conn, include_removed=True)), *(s.name for s in config.sources)})
     platforms = alert_pages.known_platforms(conn)
     choices: dict[str, Sequence[str]] = {
-        "event": list(Event),
+        "event": list(AlertEvent),
         "source": known,
         "platform": platforms,
         "state": list(DeliveryState),

@@ -18,34 +18,36 @@ from monitor.views.filters import Shaped
 from monitor.views.pages import Query
 from monitor.views.silences import silence_views
 from monitor.web import api_params, api_writes, openapi
-from monitor.web.api_params import Given, Parameter
+from monitor.web.api_params import ApiParams, Parameter
 from monitor.web.openapi import ROOT
 from monitor.web.responses import Content, Handling, Resource, answer, json_content, nothing_here
 from monitor.web.site import Site
 
-Build = Callable[[Connection, Config, Query, datetime, Given], Shaped]
+Build = Callable[[Connection, Config, Query, datetime, ApiParams], Shaped]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListEndpoint:
     """One list: its parameters, and how a page of it is read."""
 
     parameters: Sequence[Parameter]
     build: Build
 
 
-def _forecast(conn: Connection, config: Config, asked: Query, now: datetime, given: Given) -> Shaped:
+def _forecast(conn: Connection, config: Config, asked: Query, now: datetime, given: ApiParams) -> Shaped:
     return pages.forecast_page(conn, config, asked, now=now, within=timedelta(days=given.number(api_params.DAYS)))
 
 
 LISTS = {
-    "connections": Listing(
+    "connections": ListEndpoint(
         api_params.CONNECTIONS, lambda conn, config, asked, now, _: pages.connection_page(conn, config, asked, now=now)
     ),
-    "sources": Listing(api_params.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)),
-    "events": Listing(api_params.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
-    "alerts": Listing(api_params.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
-    "forecast": Listing(api_params.FORECAST, _forecast),
+    "sources": ListEndpoint(
+        api_params.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)
+    ),
+    "events": ListEndpoint(api_params.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
+    "alerts": ListEndpoint(api_params.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
+    "forecast": ListEndpoint(api_params.FORECAST, _forecast),
 }
 
 
@@ -62,15 +64,15 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-def _lister(site: Site, listing: Listing) -> Handling:
+def _lister(site: Site, listing: ListEndpoint) -> Handling:
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, listing.parameters)
+        given = ApiParams.read(request.query_params, listing.parameters)
         return answer(request, await site.read(_page, site, listing, given, request))
 
     return respond
 
 
-def _page(site: Site, listing: Listing, given: Given, request: Request) -> Content:
+def _page(site: Site, listing: ListEndpoint, given: ApiParams, request: Request) -> Content:
     config, now = site.config(), site.clock.now()
     with site.store.begin_read() as conn:
         asked = given.query(conn, config)
@@ -90,12 +92,12 @@ def _silences(site: Site) -> Handling:
         return json_content(api_writes.silence_list(found, now))
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, api_params.SILENCES)
+        given = ApiParams.read(request.query_params, api_params.SILENCES)
         return answer(request, await site.read(read, given.one(api_params.EVERYTHING.name) == "true"))
 
     return respond
 
 
 async def _document(request: Request) -> Response:
-    Given.read(request.query_params, ())
+    ApiParams.read(request.query_params, ())
     return answer(request, json_content(openapi.document()))

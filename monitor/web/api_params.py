@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from monitor.config import Config
-from monitor.domain import Event, SourceStatus, Status
+from monitor.domain import AlertEvent, SourceStatus, Status
 from monitor.domain.rules.platforms import canonical
 from monitor.store import connection_queries, sources
 from monitor.views.filters import Selection
@@ -136,7 +136,7 @@ SOURCES = (*_FILTERS, _status(SourceStatus), LIMIT, _cursor(r"^[a-z0-9_-]+$"))
 EVENTS = (*_FILTERS, _status(Status), CONNECTION, LIMIT, _cursor(_NUMBER))
 ALERTS = (
     *_FILTERS,
-    _status(dict.fromkeys([*Status, *Event])),
+    _status(dict.fromkeys([*Status, *AlertEvent])),
     CONNECTION,
     LIMIT,
     _cursor(r"^[0-9]{1,17}\.[A-Za-z0-9_-]{1,100}$"),
@@ -153,13 +153,13 @@ SILENCES = (EVERYTHING,)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ApiParams:
     """The parameters of one call, each as it may be."""
 
     values: Mapping[str, list[str]]
 
     @classmethod
-    def read(cls, query: QueryParams, parameters: Iterable[Parameter], *, ignored: Collection[str] = ()) -> Given:
+    def read(cls, query: QueryParams, parameters: Iterable[Parameter], *, ignored: Collection[str] = ()) -> ApiParams:
         """Raises Refusal for a name that is none of these, and for a value that does not fit."""
         known = {parameter.name: parameter for parameter in parameters}
         given: dict[str, list[str]] = {}

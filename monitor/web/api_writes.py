@@ -24,8 +24,8 @@ from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
 from monitor.store import keyset, silences, sources
 from monitor.store.connections import ConnectionRow
-from monitor.store.keyset import Wanted
-from monitor.views.connections import Quieted, Reader
+from monitor.store.keyset import CursorFilter
+from monitor.views.connections import Reader, Suppressions
 from monitor.views.filters import listing
 from monitor.views.silences import SilenceView
 from monitor.web.api_params import Refusal
@@ -50,7 +50,7 @@ def ack(site: Site) -> Handling:
     """Acknowledge a connection's open incident, or take that back."""
 
     async def respond(request: Request) -> Response:
-        body = Body(await _json(request), ("connection", "until", "comment", "remove"))
+        body = JsonBody(await _json(request), ("connection", "until", "comment", "remove"))
         wanted = body.text("connection", needed=True, longest=700) or ""
         comment = body.text("comment", longest=400) or ""
         until, remove = body.instant("until"), body.yes("remove")
@@ -67,7 +67,7 @@ def ack(site: Site) -> Handling:
                     acknowledgements.take_back(conn, elapsed, now=now, by=BY)
                 else:
                     acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=comment, by=BY)
-                after = Reader(config, known, now=now, quieted=Quieted.read(conn, now)).view(row)
+                after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
             return {"generated_at": utc_text(now), "connection": after.json()}
 
         return JSONResponse(await site.write(write))
@@ -79,7 +79,7 @@ def silence(site: Site) -> Handling:
     """Keep quiet about what matches."""
 
     async def respond(request: Request) -> Response:
-        body = Body(await _json(request), _SILENCE)
+        body = JsonBody(await _json(request), _SILENCE)
 
         def write() -> dict[str, Any]:
             now = site.clock.now()
@@ -100,7 +100,7 @@ def unsilence(site: Site) -> Handling:
     """End a silence for good."""
 
     async def respond(request: Request) -> Response:
-        Body(await _json(request, empty=True), ())
+        JsonBody(await _json(request, empty=True), ())
         text = request.path_params["number"]
         number = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
@@ -121,7 +121,7 @@ def unsilence(site: Site) -> Handling:
 
 def _live(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
     """The connection of exactly this id."""
-    found = keyset.connections_after(conn, 0, wanted=Wanted(connection=public_id), now=now, limit=1)
+    found = keyset.connections_after(conn, 0, wanted=CursorFilter(connection=public_id), now=now, limit=1)
     if not found:
         raise Refusal(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every id.")
     return found[0]
@@ -141,7 +141,7 @@ _SILENCE = (
 )  # fmt: skip
 
 
-def _silence(body: Body, now: datetime, timezone: str) -> Silence:
+def _silence(body: JsonBody, now: datetime, timezone: str) -> Silence:
     """The silence that a body describes. Raises Refusal where it makes no sense."""
     matchers: dict[str, Any] = {
         "sources": tuple(sorted(set(body.texts("sources")))),
@@ -212,7 +212,7 @@ async def _read(request: Request) -> bytes:
     return found
 
 
-class Body:
+class JsonBody:
     """The members of an object, each read as what it must be. Raises Refusal."""
 
     def __init__(self, found: Mapping[str, Any], known: Sequence[str]) -> None:

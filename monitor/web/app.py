@@ -8,7 +8,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.web import alert_pages, api, connection_page, feeds, forms, health, login, pages
-from monitor.web.security import Gate
+from monitor.web.security import SecurityMiddleware
 from monitor.web.site import Site, problem
 
 
@@ -26,7 +26,7 @@ def build_app(site: Site) -> ASGIApp:
         *health.routes(site),
     ]
     router = Router(found, redirect_slashes=False, default=_missing)
-    return Gate(router, site)
+    return SecurityMiddleware(router, site)
 
 
 async def _missing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from monitor.domain import HistoryEntry, HistoryKind, Status
+from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import SITTING
-from monitor.store.connection_pages import Coming
+from monitor.store.connection_pages import ExpiringGroup
 
 TIMELINE_DAYS = 90
 MOST_LANES = 8
 _DAY = timedelta(days=1)
 _STEPS = (timedelta(hours=6), _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY)
-_STATUS_KINDS = (HistoryKind.APPEARED, HistoryKind.STATUS_CHANGED)
+_STATUS_KINDS = (EventKind.APPEARED, EventKind.STATUS_CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class TimelineMark:
     """A sitting in the timeline."""
 
     x: float
@@ -58,19 +58,19 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class TimelineLane:
     """One platform in the timeline; empty for all that found no place of their own."""
 
     platform: str
     number: int
-    marks: tuple[Mark, ...]
+    marks: tuple[TimelineMark, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """What runs out in the next weeks."""
 
-    lanes: tuple[Lane, ...]
+    lanes: tuple[TimelineLane, ...]
     ticks: tuple[Tick, ...]
     sittings: tuple[Group, ...]
     """By source and platform, the nearest first."""
@@ -83,7 +83,7 @@ class Timeline:
         return max(self.sittings, key=lambda group: group.number, default=None)
 
 
-def timeline(coming: Sequence[Coming], *, now: datetime) -> Timeline:
+def timeline(coming: Sequence[ExpiringGroup], *, now: datetime) -> Timeline:
     """What runs out in the next 90 days: a lane for each platform, the fullest first."""
     until = now + TIMELINE_DAYS * _DAY
     numbers: dict[str, int] = {}
@@ -103,7 +103,7 @@ def timeline(coming: Sequence[Coming], *, now: datetime) -> Timeline:
     )
 
 
-def groups(coming: Iterable[Coming], *, key: Callable[[Coming], Any]) -> list[Group]:
+def groups(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], Any]) -> list[Group]:
     """Sittings of whole days: what runs out within three days of the first."""
     open_: dict[Any, Group] = {}
     found: list[Group] = []
@@ -125,14 +125,16 @@ def groups(coming: Iterable[Coming], *, key: Callable[[Coming], Any]) -> list[Gr
     return found
 
 
-def _lane(platform: str, coming: Sequence[Coming], now: datetime) -> Lane:
+def _lane(platform: str, coming: Sequence[ExpiringGroup], now: datetime) -> TimelineLane:
     whole = TIMELINE_DAYS * _DAY
     width = 100 * (SITTING / whole)
     marks = tuple(
-        Mark(x=max(0.0, 100 * ((group.first - now) / whole)), width=width, group=group, days=max(0, (group.first - now).days))
+        TimelineMark(
+            x=max(0.0, 100 * ((group.first - now) / whole)), width=width, group=group, days=max(0, (group.first - now).days)
+        )
         for group in groups(coming, key=lambda _: platform)
     )
-    return Lane(platform=platform, number=sum(each.number for each in coming), marks=marks)
+    return TimelineLane(platform=platform, number=sum(each.number for each in coming), marks=marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ class Dot:
     """Something that happened, on a band."""
 
     x: float
-    entry: HistoryEntry
+    entry: Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,7 @@ class Band:
     ticks: tuple[Tick, ...]
 
 
-def band(entries: Sequence[HistoryEntry], *, status: Status, added_at: datetime, now: datetime, days: int = 90) -> Band:
+def band(entries: Sequence[Event], *, status: Status, added_at: datetime, now: datetime, days: int = 90) -> Band:
     """The status over time, from the first day that is known, at most `days` ago, until now."""
     begin = max(min([added_at, *(entry.at for entry in entries)]), now - days * _DAY)
     begin = min(begin, now - timedelta(minutes=1))
@@ -192,7 +194,7 @@ def band(entries: Sequence[HistoryEntry], *, status: Status, added_at: datetime,
         dots=tuple(
             Dot(x=_x(entry.at, begin, now), entry=entry)
             for entry in entries
-            if entry.kind not in (*_STATUS_KINDS, HistoryKind.GAP) and begin <= entry.at <= now
+            if entry.kind not in (*_STATUS_KINDS, EventKind.GAP) and begin <= entry.at <= now
         )[-200:],
         ticks=tuple(_ticks(begin, now)),
     )
@@ -202,10 +204,10 @@ Time = tuple[datetime, datetime, Status | None]
 """From, until, and the status meanwhile."""
 
 
-def _unobserved(entries: Iterable[HistoryEntry], now: datetime) -> Iterator[tuple[datetime, datetime]]:
+def _unobserved(entries: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """When nobody looked: of these times nothing is known, whatever was known before."""
     for entry in entries:
-        began = _instant(entry.old) if entry.kind is HistoryKind.GAP else None
+        began = _instant(entry.old) if entry.kind is EventKind.GAP else None
         if began is not None:
             yield began, now if entry.new is None else min(entry.at, now)
 
@@ -232,7 +234,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class LifetimeChart:
     """How long the token had to live, over time."""
 
     begin: datetime
@@ -249,8 +251,8 @@ class Left:
 
 
 def time_left(
-    entries: Sequence[HistoryEntry], *, expires_at: datetime | None, window: timedelta | None, begin: datetime, now: datetime
-) -> Left | None:
+    entries: Sequence[Event], *, expires_at: datetime | None, window: timedelta | None, begin: datetime, now: datetime
+) -> LifetimeChart | None:
     """Days left over time: falling day by day, and up again with each renewal. None where no date was ever told."""
     pieces = list(_pieces(entries, expires_at, begin, now))
     if not pieces:
@@ -271,7 +273,7 @@ def time_left(
             lines.append(Line(x1=x1, y1=y(pieces[index - 1][3]), x2=x1, y2=y(first), jump=True))
         lines.append(Line(x1=x1, y1=y(first), x2=x2, y2=y(last)))
     soon = None if window is None else window / _DAY
-    return Left(
+    return LifetimeChart(
         begin=begin,
         end=now,
         lines=tuple(lines),
@@ -284,10 +286,10 @@ def time_left(
 
 
 def _pieces(
-    entries: Sequence[HistoryEntry], expires_at: datetime | None, begin: datetime, now: datetime
+    entries: Sequence[Event], expires_at: datetime | None, begin: datetime, now: datetime
 ) -> Iterator[tuple[datetime, datetime, float, float]]:
     """From, until, days left at either end; one piece for each date that was in force."""
-    renewals = [entry for entry in entries if entry.kind is HistoryKind.RENEWED and begin < entry.at < now]
+    renewals = [entry for entry in entries if entry.kind is EventKind.RENEWED and begin < entry.at < now]
     dates = [_instant(entry.old) for entry in renewals] + [expires_at]
     starts = [begin, *(entry.at for entry in renewals)]
     ends = [*(entry.at for entry in renewals), now]

@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.domain import HistoryKind
+from monitor.domain import EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.store import alerts, connection_pages, incidents, outbox, sources
 from monitor.store.connections import ConnectionRow
 from monitor.views.alerts import AlertView
-from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.history import event_views
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
@@ -71,7 +71,7 @@ def read_one(conn: Connection, config: Config, now: datetime, public_id: str) ->
     if row is None:
         raise NoSuchConnection
     known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}
-    return Reader(config, known, now=now, quieted=Quieted.read(conn, now)).view(row)
+    return Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
 
 
 def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
         "source": sources.find_source(conn, view.row.source),
         "recent_changes": sum(
-            entry.kind is HistoryKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
+            entry.kind is EventKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
         ),
     }
 

@@ -18,7 +18,7 @@ from monitor.domain.timefmt import moment, span, zone
 from monitor.notify.messages import Dispatch
 from monitor.notify.messages.alert_text import item_of
 from monitor.views.forecast import Expiry
-from monitor.views.status import Standing
+from monitor.views.status import PluginState
 
 if TYPE_CHECKING:
     from icalendar import Alarm, Event
@@ -32,13 +32,13 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.store import keyset, sources
-from monitor.store.keyset import Wanted
+from monitor.store.keyset import CursorFilter
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.forecast import coming_expiries
 from monitor.views.pages import ConnectionPage, Query
 from monitor.web import api_params
-from monitor.web.api_params import Given
+from monitor.web.api_params import ApiParams
 from monitor.web.responses import Content, Handling, Resource, answer, has_it, tag_of, text_content
 from monitor.web.site import Site
 
@@ -105,7 +105,7 @@ _LONGEST = 40
 _FONT = "Verdana,DejaVu Sans,Geneva,sans-serif"
 # White text on each of these has a contrast of at least 4.5 to 1.
 GREEN, AMBER, RED, GREY, DARK = "#1a7f37", "#8a5a00", "#b42318", "#57606a", "#3b4148"
-_COLOURS = {Standing.OK: GREEN, Standing.WARNING: AMBER, Standing.CRITICAL: RED, Standing.UNKNOWN: GREY}
+_COLOURS = {PluginState.OK: GREEN, PluginState.WARNING: AMBER, PluginState.CRITICAL: RED, PluginState.UNKNOWN: GREY}
 _NARROW, _WIDE = frozenset("fijlrtI1.,:;'|!()[] "), frozenset("mwMW@%")
 
 
@@ -116,7 +116,7 @@ def colour_of(status: Status) -> str:
     return {"info": GREEN, "warning": AMBER}.get(str(status.severity), RED)
 
 
-def standing_colour(standing: Standing) -> str:
+def standing_colour(standing: PluginState) -> str:
     """The colour of the whole."""
     return _COLOURS[standing]
 
@@ -247,7 +247,7 @@ def routes(site: Site) -> list[Route]:
 
 def _calendar(site: Site) -> Handling:
 
-    def read(given: Given, request: Request) -> Content:
+    def read(given: ApiParams, request: Request) -> Content:
         config, now = site.config(), site.clock.now()
         with site.store.begin_read() as conn:
             selection = given.selection(conn, config)
@@ -259,32 +259,32 @@ def _calendar(site: Site) -> Handling:
         return Content(body=text, media_type=CALENDAR_TYPE, etag=etag, headers=headers)
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
+        given = ApiParams.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
         return answer(request, await site.read(read, given, request))
 
     return respond
 
 
 def _feed(site: Site) -> Handling:
-    def read(given: Given, base: str) -> Content:
+    def read(given: ApiParams, base: str) -> Content:
         config = site.config()
         with site.store.begin_read() as conn:
             chosen = given.selection(conn, config)
-            wanted = Wanted(sources=chosen.source_names(config), platforms=chosen.platforms)
+            wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
             rows = keyset.alerts_before(conn, None, wanted=wanted, limit=ENTRIES)
             begun = min((row.added_at for row in sources.all_sources(conn)), default=keyset.EPOCH)
         text = feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)
         return text_content(text, ATOM_TYPE)
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
+        given = ApiParams.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
         return answer(request, await site.read(read, given, str(request.base_url).rstrip("/")))
 
     return respond
 
 
 def _badge(site: Site) -> Handling:
-    def read(given: Given) -> tuple[Content, int]:
+    def read(given: ApiParams) -> tuple[Content, int]:
         config, now = site.config(), site.clock.now()
         wanted = given.one(api_params.CONNECTION.name)
         with site.store.begin_read() as conn:
@@ -298,7 +298,7 @@ def _badge(site: Site) -> Handling:
         return _picture("social accounts", word, standing_colour(standing)), 200
 
     async def respond(request: Request) -> Response:
-        given = Given.read(request.query_params, (*_PLACES, api_params.CONNECTION), ignored=(SIGNATURE,))
+        given = ApiParams.read(request.query_params, (*_PLACES, api_params.CONNECTION), ignored=(SIGNATURE,))
         content, status = await site.read(read, given)
         response = answer(request, content)
         response.status_code = response.status_code if status == 200 else status
@@ -314,7 +314,7 @@ def _picture(label: str, word: str, colour: str) -> Content:
 
 
 def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) -> ConnectionView | None:
-    found = keyset.connections_after(conn, 0, wanted=Wanted(connection=public_id), now=now, limit=1)
+    found = keyset.connections_after(conn, 0, wanted=CursorFilter(connection=public_id), now=now, limit=1)
     known = {row.name: row for row in sources.all_sources(conn)}
     return Reader(config, known, now=now).view(found[0]) if found else None
 
@@ -329,16 +329,16 @@ def _one(view: ConnectionView | None) -> tuple[str, str, str]:
     return view.snapshot.label, word, colour_of(view.status)
 
 
-def _all(found: ConnectionPage) -> tuple[str, Standing]:
+def _all(found: ConnectionPage) -> tuple[str, PluginState]:
     """What is said of all of them: what does not work comes before what cannot be read, that before what runs out."""
     total = sum(found.summary.values())
     broken = sum(number for status, number in found.summary.items() if status.severity is Severity.CRITICAL)
     soon = found.summary[Status.EXPIRING_SOON]
     unread = sum(1 for source in found.sources if source.unread or source.stale)
     if broken:
-        return f"{broken:,} of {total:,} broken", Standing.CRITICAL
+        return f"{broken:,} of {total:,} broken", PluginState.CRITICAL
     if unread:
-        return f"{unread:,} source{'' if unread == 1 else 's'} unread", Standing.UNKNOWN
+        return f"{unread:,} source{'' if unread == 1 else 's'} unread", PluginState.UNKNOWN
     if soon:
-        return f"{soon:,} expiring soon", Standing.WARNING
-    return (f"{total:,} ok" if total else "none yet"), Standing.OK
+        return f"{soon:,} expiring soon", PluginState.WARNING
+    return (f"{total:,} ok" if total else "none yet"), PluginState.OK

@@ -34,7 +34,7 @@ _ENDLESS = "removed"
 """The length that means: until somebody removes it."""
 
 
-class Wrong(MonitorError):
+class InvalidForm(MonitorError):
     """A form that cannot be taken as it is."""
 
 
@@ -63,7 +63,7 @@ def routes(site: Site) -> list[Route]:
         visit = visit_of(request)
         try:
             await site.write(_add, site, visit)
-        except Wrong as error:
+        except InvalidForm as error:
             filled = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
             filled |= {key: [visit.field(key)] for key in ("connection", "for", "comment", "from", "until")}
             return await _again(site, request, filled, str(error))
@@ -105,7 +105,7 @@ def _quieten(site: Site, visit: Visit, public_id: str) -> str:
     with site.store.begin_write() as conn:
         view = read_one(conn, config, now, public_id)
         if view.row.retired_at is not None:
-            raise Wrong("This connection is retired: nothing is said about it any more.")
+            raise InvalidForm("This connection is retired: nothing is said about it any more.")
         match visit.field("action"):
             case "ack":
                 length = visit.field("for")
@@ -127,7 +127,7 @@ def _quieten(site: Site, visit: Visit, public_id: str) -> str:
                 acknowledgements.add_silence(conn, silence, now=now, by=BY)
                 return "silenced"
             case _:
-                raise Wrong("The form does not say what to do.")
+                raise InvalidForm("The form does not say what to do.")
 
 
 def _add(site: Site, visit: Visit) -> None:
@@ -137,7 +137,7 @@ def _add(site: Site, visit: Visit) -> None:
     with site.store.begin_write() as conn:
         chosen = _known(conn, config, visit)
         if not any(chosen.values()) and not globs:
-            raise Wrong("Say what to silence: a source, a platform, a label or connections. * silences every connection.")
+            raise InvalidForm("Say what to silence: a source, a platform, a label or connections. * silences every connection.")
         silence = Silence(
             sources=tuple(sorted(chosen["source"])),
             platforms=tuple(sorted(chosen["platform"])),
@@ -158,7 +158,7 @@ def _known(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str
     labels = {f"{key}={value}" for source in config.sources for key, value in source.labels.items()}
     for noun, known in (("source", names), ("label", labels)):
         if not set(given[noun]) <= known:
-            raise Wrong(f"There is no such {noun}.")
+            raise InvalidForm(f"There is no such {noun}.")
     given["platform"] = [canonical(slug.lower()) for slug in given["platform"]]
     return given
 
@@ -173,7 +173,7 @@ def _times(visit: Visit, config: Config, now: datetime) -> _Times:
     begin, end, length = visit.field("from"), visit.field("until"), visit.field("for")
     starts = _local(begin, config) if begin else now
     if end and length not in ("", _ENDLESS):
-        raise Wrong("Give either an end or a length, not both.")
+        raise InvalidForm("Give either an end or a length, not both.")
     if end:
         ends: datetime | None = _local(end, config)
     elif length == _ENDLESS:
@@ -181,15 +181,15 @@ def _times(visit: Visit, config: Config, now: datetime) -> _Times:
     elif length:
         ends = starts + _length(length)
     else:
-        raise Wrong("Say how long.")
+        raise InvalidForm("Say how long.")
     if ends is not None and ends <= max(starts, now):
-        raise Wrong("It would be over before it begins: give a later end.")
+        raise InvalidForm("It would be over before it begins: give a later end.")
     return _Times(starts_at=starts, ends_at=ends)
 
 
 def _length(word: str) -> timedelta:
     if word not in LENGTHS:
-        raise Wrong("This length cannot be chosen.")
+        raise InvalidForm("This length cannot be chosen.")
     return LENGTHS[word][1]
 
 
@@ -200,15 +200,15 @@ def _local(text: str, config: Config) -> datetime:
         aware = found if found.tzinfo is not None else found.replace(tzinfo=zone(config.timezone) or UTC)
         return aware.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Wrong("This is no date with a time.") from None
+        raise InvalidForm("This is no date with a time.") from None
 
 
 def _comment(visit: Visit, *, needed: bool = False) -> str:
     text = visit.field("comment")
     if needed and not text:
-        raise Wrong("Say why, for those who wonder later.")
+        raise InvalidForm("Say why, for those who wonder later.")
     if len(text) > LONGEST_COMMENT:
-        raise Wrong(f"The comment is too long: at most {LONGEST_COMMENT} characters.")
+        raise InvalidForm(f"The comment is too long: at most {LONGEST_COMMENT} characters.")
     return text
 
 

@@ -13,7 +13,7 @@ from monitor.config import Config
 from monitor.domain import Status
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
-from monitor.store.connection_pages import Order, Wanted
+from monitor.store.connection_pages import Order, PageFilter
 
 PER_PAGE = (25, 50, 100, 200)
 ATTENTION = "attention"
@@ -25,12 +25,12 @@ _DEFAULTS = {"sort": Order.WORST.value, "per": "50", "page": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ListQuery:
     """One list as it was asked for."""
 
     query: tuple[tuple[str, str], ...]
     """The part of the address that says it, without what is the default anyway."""
-    wanted: Wanted
+    wanted: PageFilter
     order: Order
     page: int
     per: int
@@ -56,7 +56,7 @@ class Asked:
         return f"?{urlencode([*kept, *added])}" if kept or added else "?"
 
 
-def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> Asked:
+def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> ListQuery:
     """Read the query. `sources` and `platforms` are those that exist."""
     problems: list[str] = []
     text = clean(params.get("q", ""), limit=LONGEST_TEXT)
@@ -79,9 +79,9 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
         *_pairs("label", labels),
     ]
     query += [("sort", order.value), ("per", str(per)), ("page", str(page))]
-    return Asked(
+    return ListQuery(
         query=tuple((key, value) for key, value in query if value and _DEFAULTS.get(key) != value),
-        wanted=Wanted(sources=sorted(chosen), platforms=slugs, statuses=statuses, text=text),
+        wanted=PageFilter(sources=sorted(chosen), platforms=slugs, statuses=statuses, text=text),
         order=order,
         page=page,
         per=per if per in PER_PAGE else 50,

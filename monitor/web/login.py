@@ -26,7 +26,7 @@ _FOR_EVER = 400 * 86400  # as long as browsers keep a cookie
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-class Patience:
+class LoginThrottle:
     """Guessing is slow: so many wrong tokens in a minute, then none is taken for a while."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Patience:
 
 def routes(site: Site) -> list[Route]:
     """Login, logout, theme, static files."""
-    patience = Patience()
+    patience = LoginThrottle()
 
     async def ask(request: Request) -> Response:
         if visit_of(request).known:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from monitor import __version__
-from monitor.domain import DeliveryState, Event, HistoryKind, ProbeStatus, ProviderKind, Severity, SourceStatus, Status
+from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, ProviderKind, Severity, SourceStatus, Status
 from monitor.web import api_params
 from monitor.web.api_params import Parameter
 from monitor.web.responses import JSON
@@ -106,7 +106,7 @@ EVENT = shape(
     connection={**nullable(TEXT), "description": "The connection's id, null for a source's own."},
     source=TEXT,
     at=AT,
-    kind=words(HistoryKind),
+    kind=words(EventKind),
     old=nullable(TEXT),
     new=nullable(TEXT),
     reason=nullable(TEXT),
@@ -130,7 +130,7 @@ ALERT = shape(
     "What was to be said, once.",
     id=TEXT,
     incident=TEXT,
-    event=words(Event),
+    event=words(AlertEvent),
     reason=TEXT,
     severity=words(Severity),
     at=AT,

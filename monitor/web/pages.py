@@ -56,7 +56,7 @@ async def show(
 
 def routes(site: Site) -> list[Route]:
     """Status, sources, silences."""
-    kept = status_page.Kept()
+    kept = status_page.CountCache()
 
     async def status(request: Request) -> Response:
         now = site.clock.now()

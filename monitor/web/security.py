@@ -61,7 +61,7 @@ class Refused(Exception):
         self.status, self.text, self.headers = status, text, dict(headers or {})
 
 
-class Gate:
+class SecurityMiddleware:
     """Lets requests in, or says why not."""
 
     def __init__(self, app: ASGIApp, site: Site, *, chance: Callable[[int], bytes] = secrets.token_bytes) -> None:
@@ -75,7 +75,7 @@ class Gate:
         config = self._site.config()
         access = Access.of(config, self._chance)
         request = Request(scope, receive)
-        out = _Answer(send, scope)
+        out = _SecuredResponse(send, scope)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self._let_in(request, config, access, out)
@@ -93,7 +93,7 @@ class Gate:
             log.exception("web.failed", path=scope["path"])
             await out.instead(problem(request, 500, "This page failed. The monitor's log says why; the monitor goes on."))
 
-    async def _let_in(self, request: Request, config: Config, access: Access, out: _Answer) -> None:
+    async def _let_in(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
         _require_host(request, config)
         cookie = cookie_name(config)
         session = access.session(request.cookies.get(cookie, ""), self._site.clock.now())
@@ -242,7 +242,7 @@ def _require_own_form(form: dict[str, list[str]], access: Access, session: Sessi
         raise Refused(403, "This form is too old, or not from here: load its page again and repeat it. Nothing was changed.")
 
 
-class _Answer:
+class _SecuredResponse:
     """What goes out: headers on everything, and at most one answer."""
 
     def __init__(self, send: Send, scope: Scope) -> None:

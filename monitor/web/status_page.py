@@ -16,13 +16,13 @@ from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.rules.advice import advice, source_advice
 from monitor.store import connection_pages, connection_queries, connections, incidents, sources
-from monitor.store.connection_pages import Coming, Counted, Order, Wanted
+from monitor.store.connection_pages import ExpiringGroup, Order, PageFilter, StatusCount
 from monitor.store.connections import ConnectionRow
-from monitor.views.connections import ConnectionView, Quieted, Reader
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, how_they_are, nobody_can_tell
 from monitor.web import charts
-from monitor.web.list_query import Asked, asked_for
+from monitor.web.list_query import ListQuery, asked_for
 
 MOST_CARDS = 12
 NAMED = 5
@@ -60,7 +60,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class SourceWarning:
     """A source that cannot be trusted to be read now, or whose data are old."""
 
     source: SourceView
@@ -79,15 +79,15 @@ class Headline:
     more: tuple[str, ...]
 
 
-class Kept:
+class CountCache:
     """What is dear to count is kept for a hundred times as long as counting took."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self._key: object = None
-        self._coming: list[Coming] = []
+        self._coming: list[ExpiringGroup] = []
 
-    def coming(self, conn: Connection, wanted: Wanted, *, now: datetime) -> list[Coming]:
+    def coming(self, conn: Connection, wanted: PageFilter, *, now: datetime) -> list[ExpiringGroup]:
         """What runs out in the weeks to come."""
         begun = time.monotonic()
         key = tuple(wanted.sources)
@@ -99,11 +99,11 @@ class Kept:
         return self._coming
 
 
-def build(conn: Connection, config: Config, now: datetime, params: QueryParams, kept: Kept) -> dict[str, Any]:
+def build(conn: Connection, config: Config, now: datetime, params: QueryParams, kept: CountCache) -> dict[str, Any]:
     """Everything that the page's template names."""
     known = {row.name: row for row in sources.all_sources(conn)}
     views = source_views(conn, config, now=now)
-    reader = Reader(config, known, now=now, quieted=Quieted.read(conn, now))
+    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     counted = connection_pages.count_all(conn, known)
     platforms = sorted({each.platform for each in counted})
     asked = asked_for(params, config, sources=list(known), platforms=platforms)
@@ -111,7 +111,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     summary = _summary(counted)
     told = list(_told(views))
     mute = [channel for channel in channel_views(conn, config) if channel.problem]
-    everything = Wanted(sources=sorted(known))
+    everything = PageFilter(sources=sorted(known))
     return {
         "headline": _headline(
             summary,
@@ -143,7 +143,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     }
 
 
-def _listed(conn: Connection, asked: Asked, counted: Iterable[Counted]) -> tuple[Asked, list[ConnectionRow], int]:
+def _listed(conn: Connection, asked: ListQuery, counted: Iterable[StatusCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
     """The page that was asked for, or the last one where it lies behind that; and how many there are on all of them."""
     wanted = asked.wanted
     if wanted.text:
@@ -159,7 +159,7 @@ def _listed(conn: Connection, asked: Asked, counted: Iterable[Counted]) -> tuple
     return asked, rows, total
 
 
-def _count(counted: Iterable[Counted], wanted: Wanted) -> dict[Status, int]:
+def _count(counted: Iterable[StatusCount], wanted: PageFilter) -> dict[Status, int]:
     found = dict.fromkeys(Status, 0)
     for each in counted:
         if (
@@ -171,7 +171,7 @@ def _count(counted: Iterable[Counted], wanted: Wanted) -> dict[Status, int]:
     return found
 
 
-def _summary(counted: Iterable[Counted]) -> dict[Status, int]:
+def _summary(counted: Iterable[StatusCount]) -> dict[Status, int]:
     found = dict.fromkeys(Status, 0)
     for each in counted:
         found[each.status] += each.number
@@ -194,7 +194,7 @@ def _silenced(conn: Connection, reader: Reader) -> int:
 
 
 def _headline(
-    summary: Mapping[Status, int], told: list[Told], views: list[SourceView], *, acked: int, silenced: int, broken: int
+    summary: Mapping[Status, int], told: list[SourceWarning], views: list[SourceView], *, acked: int, silenced: int, broken: int
 ) -> Headline:
     total = sum(summary.values())
     bad = {status: number for status, number in summary.items() if number and status.severity is Severity.CRITICAL}
@@ -231,24 +231,24 @@ def _headline(
     return Headline(tone="good", text="Nothing to do.", more=tuple(more))
 
 
-def _troubles(counted: Iterable[Counted]) -> Iterator[Counted]:
+def _troubles(counted: Iterable[StatusCount]) -> Iterator[StatusCount]:
     yield from (each for each in counted if each.status.needs_attention)
 
 
-def _cards(conn: Connection, config: Config, counted: Iterable[Counted], reader: Reader) -> list[Card]:
+def _cards(conn: Connection, config: Config, counted: Iterable[StatusCount], reader: Reader) -> list[Card]:
     """Worst first; of the same status what runs out, or ran out, first."""
     settings = {source.name: source for source in config.sources}
     there = list(_troubles(counted))
     dates = connection_queries.earliest(conn, {each.source for each in there}, {each.status for each in there}) if there else {}
 
-    def worst_first(each: Counted) -> tuple[int, datetime, int, str, str]:
+    def worst_first(each: StatusCount) -> tuple[int, datetime, int, str, str]:
         date = dates.get((each.source, each.platform, each.status)) or NEVER
         return -each.status.rank, date, -each.number, each.source, each.platform
 
     troubles = sorted(there, key=worst_first)
     cards = []
     for each in troubles[:MOST_CARDS]:
-        wanted = Wanted(sources=[each.source], platforms=[each.platform], statuses=[each.status])
+        wanted = PageFilter(sources=[each.source], platforms=[each.platform], statuses=[each.status])
         views = tuple(map(reader.view, connection_pages.list_page(conn, wanted, order=Order.EXPIRY, limit=NAMED)))
         if not views:
             continue
@@ -268,17 +268,17 @@ def _cards(conn: Connection, config: Config, counted: Iterable[Counted], reader:
     return cards
 
 
-def _told(views: Iterable[SourceView]) -> Iterator[Told]:
+def _told(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
     for view in views:
         grave = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or (view.stale and view.last_poll_at is not None)
         problem = next(view.problems(), None)
         if problem is None and view.stale:
             problem = "What it told last is older than three of its poll intervals."
         if problem is not None:
-            yield Told(source=view, problem=problem, advice=source_advice(view.status, view.provider), grave=grave)
+            yield SourceWarning(source=view, problem=problem, advice=source_advice(view.status, view.provider), grave=grave)
 
 
-def _bars(counted: Iterable[Counted], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
+def _bars(counted: Iterable[StatusCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
     found: dict[str, Counter[Status]] = {view.name: Counter() for view in views}
     for each in counted:
         found.setdefault(getattr(each, by), Counter())[each.status] += each.number

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.domain import Ack, Alert, Event, Said, Severity, Status
+from monitor.domain import Ack, Alert, AlertEvent, LastNotified, Severity, Status
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.notify import channel_health
@@ -39,7 +39,7 @@ def fill(store: Store, at: datetime) -> None:
     ids = make_world(store, at)
     with store.begin_write() as conn:
         for status in (Status.EXPIRING_SOON, Status.EXPIRED, Status.REVOKED):
-            said = Said(status=status, at=at)
+            said = LastNotified(status=status, at=at)
             incidents.open_incident(conn, source="agency", connection_id=ids[status], said=said, now=at)
 
 
@@ -280,7 +280,7 @@ def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, t
 
 def told(incident: str, at: datetime) -> Alert:
     return make_alert(
-        id="a1", incident=incident, event=Event.EXPIRED, severity=Severity.CRITICAL, at=at, connection=EXPIRED,
+        id="a1", incident=incident, event=AlertEvent.EXPIRED, severity=Severity.CRITICAL, at=at, connection=EXPIRED,
         external_id="linkedin-expired",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.domain import HistoryEntry, HistoryKind, SourceStatus, Status, utc_text
+from monitor.domain import Event, EventKind, SourceStatus, Status, utc_text
 from monitor.store import Store, alerts, history, maintenance, open_store, outbox
 from monitor.store.schema import connections
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
@@ -228,9 +228,7 @@ def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: S
 def test_history_shows_a_gap_that_is_over_and_one_that_lasts(small: Store, tmp_path: Path, at: datetime) -> None:
     read = at - timedelta(hours=5)
     add_source(small, "agency", [make_state(external_id="linkedin-1")], now=at - timedelta(days=3), polled_at=read)
-    entry = HistoryEntry(
-        kind=HistoryKind.GAP, at=read, old=utc_text(read - timedelta(hours=2)), new=utc_text(read), reason="not_read"
-    )
+    entry = Event(kind=EventKind.GAP, at=read, old=utc_text(read - timedelta(hours=2)), new=utc_text(read), reason="not_read")
     with small.begin_write() as conn:
         history.append(conn, "agency", None, [entry])
         conn.execute(connections.update().values(added_at=at - timedelta(days=3)))

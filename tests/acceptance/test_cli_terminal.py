@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 
 from monitor.cli.commands import PARTS, command_line
-from monitor.domain import DeliveryState, HistoryEntry, HistoryKind, Status
+from monitor.domain import DeliveryState, Event, EventKind, Status
 from monitor.store import Store, alerts, history, open_store, outbox
 from monitor.store.lock import DaemonLock
 from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
@@ -117,8 +117,8 @@ def test_status_watch_is_for_a_terminal(small: Store, tmp_path: Path, more: list
 def test_history_is_a_timeline_with_the_time_between_and_how_it_is_now(small: Store, tmp_path: Path, at: datetime) -> None:
     [row] = add_source(small, "agency", [make_state(status=Status.EXPIRED)], now=at - timedelta(days=9))
     with small.begin_write() as conn:
-        entry = HistoryEntry(
-            kind=HistoryKind.STATUS_CHANGED, at=at - timedelta(days=2), old="valid", new="expired", message="The date passed."
+        entry = Event(
+            kind=EventKind.STATUS_CHANGED, at=at - timedelta(days=2), old="valid", new="expired", message="The date passed."
         )
         history.append(conn, "agency", row, [entry])
     for width in (100, 45):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.connection import ProbeScript
-from monitor.demo.receivers import Reply
+from monitor.demo.receivers import WebhookReply
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
 from monitor.domain import ProviderKind
@@ -184,7 +184,7 @@ def test_P01_A14_ten_restarts_in_the_middle_of_incidents_repeat_nothing_and_forg
 
 
 def test_a_delivery_in_flight_at_a_kill_is_repeated_and_says_so(one: Setting) -> None:
-    one.receiver.script.append(Reply(after=30))
+    one.receiver.script.append(WebhookReply(after=30))
     process = one.start()
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.heard("linkedin-li"))
@@ -198,7 +198,7 @@ def test_a_delivery_in_flight_at_a_kill_is_repeated_and_says_so(one: Setting) ->
 
 
 def test_an_alert_that_no_channel_took_before_the_kill_is_delivered_after_it(one: Setting) -> None:
-    one.receiver.script.extend([Reply(status=503)] * 1)
+    one.receiver.script.extend([WebhookReply(status=503)] * 1)
     process = one.start()
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.heard("linkedin-li"))
@@ -253,7 +253,7 @@ base_url = "{one.server.base_url(PUBLORA)}"
 def test_P05_sigterm_in_the_middle_of_a_slow_poll_and_a_slow_delivery_ends_in_time(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    one.receiver.reply = Reply(after=25)
+    one.receiver.reply = WebhookReply(after=25)
     eventually(lambda: one.heard("linkedin-li"))
     one.world.slow_source("agency", timedelta(seconds=25))
     one.await_polls(1)

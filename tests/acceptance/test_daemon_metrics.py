@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitor.demo.receivers import Reply
+from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from tests import promtext
@@ -81,7 +81,7 @@ def test_the_daemon_counts_what_it_does_and_says_when_it_is_ready(place: Setting
 
 
 def test_a_channel_that_refuses_for_good_shows_and_is_counted(place: Setting, url: str) -> None:
-    place.receiver.reply = Reply(status=410)
+    place.receiver.reply = WebhookReply(status=410)
     process = place.start()
     eventually(lambda: _status(url, "/healthz") == 200)
     eventually(lambda: total(url, "channel_broken", channel="hook") == 1)

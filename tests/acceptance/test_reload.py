@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.receivers import Reply
+from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
@@ -121,13 +121,13 @@ def test_a_refused_reload_is_seen_in_log_status_and_metrics_until_one_is_taken(o
 
 
 def test_what_waits_for_a_channel_goes_out_on_it_after_it_was_renamed(one: Setting) -> None:
-    one.receiver.reply = Reply(status=503)
+    one.receiver.reply = WebhookReply(status=503)
     process = one.start()
     one.await_polls(1)
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.heard("linkedin-li"))
     refused = len(one.messages())
-    one.receiver.reply = Reply()
+    one.receiver.reply = WebhookReply()
     edit(one, 'name = "hook"', 'name = "people"')
     process.send_signal(signal.SIGHUP)
     eventually(lambda: len(one.messages()) > refused)
@@ -170,7 +170,7 @@ def test_what_is_under_way_at_a_reload_ends_under_the_old_configuration(one: Set
     process = one.start()
     one.await_polls(1)
     one.world.expire("agency", "linkedin-li")
-    one.receiver.reply = Reply(after=2.0)
+    one.receiver.reply = WebhookReply(after=2.0)
     eventually(lambda: one.heard("linkedin-li"))
     one.world.slow_source("agency", timedelta(seconds=1.5))
     calls = one.world.sources["agency"].calls
@@ -183,7 +183,7 @@ def test_what_is_under_way_at_a_reload_ends_under_the_old_configuration(one: Set
     before, after = one.log().split("config.reloaded")
     assert before.count("poll.done") > asked, "the list that had been asked for was recorded before the swap"
     eventually(lambda: "delivery.sent" in one.log())
-    one.receiver.reply = Reply()
+    one.receiver.reply = WebhookReply()
     assert "poll.failed" not in after
     assert one.stop(process) == 0
     assert [post.path for post in one.receiver.posts] == ["/"], "sent once, where it was being sent"

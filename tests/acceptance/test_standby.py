@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from monitor.demo.receivers import Reply
+from monitor.demo.receivers import WebhookReply
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
 from tests.acceptance.daemon import Setting, eventually, setting
@@ -196,7 +196,7 @@ def test_a_standby_opens_no_port_and_asks_nobody_and_can_be_reloaded_and_stopped
 
 
 def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(pair: Setting, ears: Ears) -> None:
-    pair.receiver.reply = Reply(after=2)  # a delivery that is under way does not hold it up
+    pair.receiver.reply = WebhookReply(after=2)  # a delivery that is under way does not hold it up
     with Zygote(pair) as zygote:
         pid = zygote.run()
         pair.await_polls(2, SOURCE)
@@ -211,7 +211,7 @@ def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(
             time.sleep(0.9)
             time.sleep(0.9)
             assert pair.world.sources[SOURCE].calls["list"] == calls
-        pair.receiver.reply = Reply()
+        pair.receiver.reply = WebhookReply()
         eventually(lambda: pair.heard("threads-1", "expired"), within=WITHIN)
         eventually(lambda: listening(pid))
         assert zygote.end(pid, signal.SIGTERM) == 0

@@ -25,7 +25,7 @@ from monitor.engine.poller import Poll, record_poll
 from monitor.engine.probe_runner import Batch, Probed
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.probes import record_probes
-from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
 from monitor.store import Store, connection_queries, schema
 from monitor.store.connection_queries import ConnectionRow
@@ -36,7 +36,7 @@ from tests.contract.loopback import KEY, Request, Response, Server
 from tests.factories import NOW
 from tests.fakes import ManualClock
 
-LIMITS = Limits(list_timeout=20.0, probe_timeout=20.0, overall_timeout=40.0, retry_wait=0.001)
+LIMITS = HttpLimits(list_timeout=20.0, probe_timeout=20.0, overall_timeout=40.0, retry_wait=0.001)
 """As in production but for the waits: a slow machine must not look like a deadline."""
 _QUICK = replace(LIMITS, list_timeout=0.25, probe_timeout=0.25, attempts=1)
 _AT_MOST = 60.0
@@ -100,7 +100,7 @@ class Stage:
         if isinstance(case, Case) and (case.cap is not None or case.rows is not None):
             limits = replace(sessions.limits, list_bytes=case.cap or LIMITS.list_bytes, rows=case.rows or LIMITS.rows)
             sessions = _Narrowed(sessions, limits)
-        return build_provider(settings, sessions=sessions, clock=self.clock, budget=Budget(6_000_000))
+        return build_provider(settings, sessions=sessions, clock=self.clock, budget=RequestBudget(6_000_000))
 
     async def poll(self, case: Case, scene: Scene) -> PollReport:
         """What the adapter makes of the case's answer."""
@@ -139,7 +139,7 @@ class Stage:
 class _Narrowed(HttpSessions):
     """The same connections under other limits."""
 
-    def __init__(self, sessions: HttpSessions, limits: Limits) -> None:
+    def __init__(self, sessions: HttpSessions, limits: HttpLimits) -> None:
         super().__init__(limits=limits, env={})
         self.transport = sessions.transport  # type: ignore[method-assign] # nothing of its own is ever opened
 

@@ -121,7 +121,7 @@ async def test_without_its_guards_the_parser_is_caught(monkeypatch: pytest.Monke
     """A parser that believes the last of two contradicting words is found out by generated answers alone."""
     monkeypatch.setattr(payload, "states_twice", lambda *_: False)
     monkeypatch.setattr(payload, "escapes_a_key", lambda _: False)
-    monkeypatch.setattr(json_chunks.PieceReader, "_restates", lambda *_: False)
+    monkeypatch.setattr(json_chunks.ChunkReader, "_restates", lambda *_: False)
     tally = await bulk.run(payloads=700, seed=2)
     assert any("FALSE" in text for text in tally.wrong)
 

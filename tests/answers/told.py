@@ -9,10 +9,10 @@ from functools import partial
 import httpx
 
 from monitor.domain import ProviderKind
-from monitor.providers import Budget, HttpSessions, Limits, http, transport
-from monitor.providers.api import Api, KeyHeader, Reply
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, http, transport
+from monitor.providers.api import Api, ApiResponse, KeyHeader
 from monitor.providers.base import Provider
-from monitor.providers.http import Answer, Bounds
+from monitor.providers.http import Bounds, HttpResponse
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PostPost
@@ -20,7 +20,7 @@ from tests.contract.loopback import Source
 from tests.factories import NOW
 from tests.fakes import ManualClock
 
-_SESSIONS = HttpSessions(limits=Limits(attempts=1, retry_wait=0.0), env={})
+_SESSIONS = HttpSessions(limits=HttpLimits(attempts=1, retry_wait=0.0), env={})
 """Never opened: only its limits are looked at. One try, because the same bytes would come again."""
 
 _PIECE = 65_536
@@ -43,20 +43,20 @@ class ToldApi(Api):
 
     def __init__(self, source: Source, raw: Raw, *, sessions: HttpSessions = _SESSIONS) -> None:
         super().__init__(
-            source, key_header=KeyHeader(name="x-api-key"), sessions=sessions, clock=ManualClock(NOW), budget=Budget(10**9)
+            source, key_header=KeyHeader(name="x-api-key"), sessions=sessions, clock=ManualClock(NOW), budget=RequestBudget(10**9)
         )
         self._raw = raw
 
-    async def _exchange(self, request: httpx.Request, bounds: Bounds) -> Answer:
+    async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
         return await self._told(_GOOD_KEY if request.url.path.endswith("/health/auth") else self._raw, bounds)
 
-    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> Reply:
+    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
         """As the real one, of which nothing but the connection is left out."""
         del path, headers
         async with self.budget.request("POST"):
             return self._judge(await self._told(self._raw, self._probe_bounds))
 
-    async def _told(self, raw: Raw, bounds: Bounds) -> Answer:
+    async def _told(self, raw: Raw, bounds: Bounds) -> HttpResponse:
         headers = httpx.Headers(list(raw.headers))
         self._note_date(headers)
         body = partial(transport.read_capped, _pieces(raw.body), announced=headers.get("content-length"))

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from monitor.domain import ProviderKind
-from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
 from tests import canary
 from tests.fakes import ManualClock
@@ -23,7 +23,7 @@ from tests.fakes import ManualClock
 DATA = Path(__file__).parents[1] / "data" / "providers"
 KEY = canary.POSTPOST_KEY
 BASE = "/api/v1"
-QUICK = Limits(list_timeout=2.0, probe_timeout=2.0, overall_timeout=5.0, retry_wait=0.01)
+QUICK = HttpLimits(list_timeout=2.0, probe_timeout=2.0, overall_timeout=5.0, retry_wait=0.01)
 """Bounds that let a test of a fault end soon; sizes as in production."""
 
 
@@ -209,9 +209,9 @@ def source(kind: ProviderKind, server: Server, *, scheme: str = "http", host: st
 
 @asynccontextmanager
 async def connected(
-    settings: Source, clock: ManualClock, *, limits: Limits = QUICK, env: dict[str, str] | None = None
+    settings: Source, clock: ManualClock, *, limits: HttpLimits = QUICK, env: dict[str, str] | None = None
 ) -> AsyncIterator[Provider]:
     """The provider for a source, with sessions of its own that are closed when the block ends."""
     async with HttpSessions(limits=limits, env=env or {}) as sessions:
         # A budget of its own: Postbreeze would make every test wait a second per request.
-        yield build_provider(settings, sessions=sessions, clock=clock, budget=Budget(settings.requests_per_minute))
+        yield build_provider(settings, sessions=sessions, clock=clock, budget=RequestBudget(settings.requests_per_minute))

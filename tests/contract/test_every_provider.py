@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import PollOutcome, PollReport, ProviderKind, Word
+from monitor.domain import PollOutcome, PollReport, ProviderKind, ReportedStatus
 from monitor.domain.errors import ProviderRateLimited
-from monitor.providers import Budget, HttpSessions, Limits, build_provider
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from tests import canary
 from tests.contract.loopback import (
     KEY,
@@ -55,7 +55,9 @@ def listing(kind: ProviderKind, count: int = 1, **over: Any) -> Any:
     return {"success": True, "connections": rows}
 
 
-async def poll(kind: ProviderKind, response: Response, clock: ManualClock, *, limits: Limits = QUICK, **over: Any) -> PollReport:
+async def poll(
+    kind: ProviderKind, response: Response, clock: ManualClock, *, limits: HttpLimits = QUICK, **over: Any
+) -> PollReport:
     async with (
         running(lambda _: response) as server,
         connected(source(kind, server, **over), clock, limits=limits) as provider,
@@ -321,7 +323,7 @@ async def test_N18_a_status_stated_twice_is_not_believed(clock: ManualClock) -> 
     for twice in ('"tokenStatus": "expired", "tokenStatus"', '"tokenStatus": "expired", "token\\u0053tatus"'):
         body = json.dumps(listing(ProviderKind.POSTPOST, 2)).replace('"tokenStatus"', twice, 1).encode()
         report = await poll(ProviderKind.POSTPOST, said(body), clock)
-        assert [row.word for row in rows_of(report)] == [Word.VALID]
+        assert [row.word for row in rows_of(report)] == [ReportedStatus.VALID]
         assert report.scopes[0].unreadable[0].external_id == "threads-0"
 
 
@@ -431,7 +433,7 @@ async def test_the_budget_spreads_requests_in_small_bursts(
 
 async def test_what_is_beyond_a_burst_waits_for_the_next_one() -> None:
     """A lower bound: that they leave any sooner is what must not be."""
-    budget = Budget(6000)
+    budget = RequestBudget(6000)
     assert budget.burst == 20
     assert budget.period == pytest.approx(0.2)
     begun = time.monotonic()
@@ -442,7 +444,7 @@ async def test_what_is_beyond_a_burst_waits_for_the_next_one() -> None:
 
 def test_the_budget_stays_closed_until_its_instant() -> None:
     now = 100.0
-    budget = Budget(600, monotonic=lambda: now)
+    budget = RequestBudget(600, monotonic=lambda: now)
     budget.wait(30)
     budget.wait(5)
     with pytest.raises(ProviderRateLimited) as caught:

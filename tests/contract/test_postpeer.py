@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import PollOutcome, PollReport, ProviderKind, Word
+from monitor.domain import PollOutcome, PollReport, ProviderKind, ReportedStatus
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.fakes import ManualClock
 
@@ -54,7 +54,7 @@ async def test_documented_list(clock: ManualClock) -> None:
     assert (first.external_id, first.platform, first.word, first.account) == (
         "abc123",
         "twitter",
-        Word.NO_HEALTH,
+        ReportedStatus.NO_HEALTH,
         "twitter:123456789",
     )
     assert (second.display_name, second.expires_at, second.raw_word) == ("My Channel", None, None)

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import LastError, PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Snapshot, Word, errors
+from monitor.domain import (
+    LastError,
+    PollOutcome,
+    PollReport,
+    ProbeAnswer,
+    ProviderKind,
+    ReportedStatus,
+    ScopeReport,
+    Snapshot,
+    errors,
+)
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.fakes import ManualClock
 
@@ -37,9 +47,9 @@ async def test_documented_list_of_postpost(clock: ManualClock) -> None:
     assert (report.outcome, report.requests, report.covers_all) == (PollOutcome.OK, 1, False)
     twitter, linkedin = only(report).snapshots
     assert only(report).complete
-    assert (twitter.platform, twitter.word, twitter.raw_word) == ("twitter", Word.NON_EXPIRING, "unknown")
+    assert (twitter.platform, twitter.word, twitter.raw_word) == ("twitter", ReportedStatus.NON_EXPIRING, "unknown")
     assert (twitter.expires_at, twitter.expires_before) == (None, None)
-    assert (linkedin.word, linkedin.expires_at) == (Word.VALID, datetime(2026, 5, 15, 10, 30, tzinfo=UTC))
+    assert (linkedin.word, linkedin.expires_at) == (ReportedStatus.VALID, datetime(2026, 5, 15, 10, 30, tzinfo=UTC))
     assert linkedin.expires_before is None
     assert linkedin.last_successful_post_at == datetime(2026, 2, 22, 9, 15, tzinfo=UTC)
     assert (linkedin.username, linkedin.display_name) == ("John Doe", "John Doe")
@@ -48,7 +58,7 @@ async def test_documented_list_of_postpost(clock: ManualClock) -> None:
 
 async def test_documented_list_of_publora_states_dates_only(clock: ManualClock) -> None:
     report = await poll(PUBLORA, fixture("publora/documented_list.json"), clock)
-    assert [row.word for row in only(report).snapshots] == [Word.UNSTATED] * 3
+    assert [row.word for row in only(report).snapshots] == [ReportedStatus.UNSTATED] * 3
     assert by_id(report)["instagram-17841412345678"].expires_at == datetime(2026, 4, 20, 8, tzinfo=UTC)
 
 
@@ -70,8 +80,8 @@ async def test_quirks_cost_at_most_their_own_row(clock: ManualClock) -> None:
     assert rows["linkedin-naive"].flags == {"naive_date"}
     assert rows["instagram-epoch"].expires_at == datetime(2026, 12, 7, 11, tzinfo=UTC)
     assert (rows["threads-far"].expires_at, rows["threads-far"].flags) == (None, frozenset({"far_date"}))
-    assert (rows["tiktok-new"].word, rows["tiktok-new"].raw_word) == (Word.UNRECOGNISED, "needs_attention")
-    assert rows["facebook-1"].word is Word.EXPIRED
+    assert (rows["tiktok-new"].word, rows["tiktok-new"].raw_word) == (ReportedStatus.UNRECOGNISED, "needs_attention")
+    assert rows["facebook-1"].word is ReportedStatus.EXPIRED
     assert rows["facebook-1"].last_error == LastError(
         message="Session has expired", occurred_at=datetime(2026, 2, 22, 10, tzinfo=UTC)
     )
@@ -88,14 +98,14 @@ async def test_N21_a_row_without_a_readable_id_makes_the_scope_incomplete(clock:
 @pytest.mark.parametrize(
     ("kind", "neighbour", "meaning"),
     [
-        (POSTPOST, None, Word.NON_EXPIRING),  # by brand
-        (PUBLORA, None, Word.UNKNOWN),  # by brand
-        (POSTPOST, "valid", Word.UNKNOWN),  # a never-expiring platform is valid: the new meaning
-        (PUBLORA, "unknown", Word.NON_EXPIRING),  # it is unknown: the old meaning
+        (POSTPOST, None, ReportedStatus.NON_EXPIRING),  # by brand
+        (PUBLORA, None, ReportedStatus.UNKNOWN),  # by brand
+        (POSTPOST, "valid", ReportedStatus.UNKNOWN),  # a never-expiring platform is valid: the new meaning
+        (PUBLORA, "unknown", ReportedStatus.NON_EXPIRING),  # it is unknown: the old meaning
     ],
 )
 async def test_the_meaning_of_unknown_is_told_by_the_rows(
-    kind: ProviderKind, neighbour: str | None, meaning: Word, clock: ManualClock
+    kind: ProviderKind, neighbour: str | None, meaning: ReportedStatus, clock: ManualClock
 ) -> None:
     rows = [{"platformId": "bluesky-did:plc:a", "tokenStatus": "unknown", "accessTokenExpiresAt": None}]
     if neighbour:
@@ -106,19 +116,19 @@ async def test_the_meaning_of_unknown_is_told_by_the_rows(
 
 async def test_the_current_publora_list_has_the_new_meaning(clock: ManualClock) -> None:
     report = await poll(PUBLORA, fixture("publora/current_list.json"), clock)
-    assert by_id(report)["bluesky-did:plc:abc123"].word is Word.UNKNOWN
+    assert by_id(report)["bluesky-did:plc:abc123"].word is ReportedStatus.UNKNOWN
 
 
 async def test_a_missing_status_beside_stated_ones_is_unknown(clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1"}, {"platformId": "threads-2", "tokenStatus": "expired"}]
     row = by_id(await poll(POSTPOST, rows, clock))["threads-1"]
-    assert (row.word, row.flags) == (Word.UNKNOWN, frozenset({"status_missing"}))
+    assert (row.word, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"status_missing"}))
 
 
 async def test_an_unreadable_date_never_reads_as_does_not_expire(clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1", "tokenStatus": "unknown", "accessTokenExpiresAt": "soon"}]
     row = by_id(await poll(POSTPOST, rows, clock))["threads-1"]
-    assert (row.word, row.flags) == (Word.UNKNOWN, frozenset({"unparsed_date"}))
+    assert (row.word, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"unparsed_date"}))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +164,7 @@ async def test_a_span_never_overwrites_a_date(clock: ManualClock) -> None:
 async def test_N28_duplicate_ids_keep_the_worst_word_in_any_order(order: int, clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1", "tokenStatus": word} for word in ("valid", "expired", "expiring_soon")][::order]
     (row,) = only(await poll(POSTPOST, rows, clock)).snapshots
-    assert (row.word, row.flags) == (Word.EXPIRED, frozenset({"duplicate_id"}))
+    assert (row.word, row.flags) == (ReportedStatus.EXPIRED, frozenset({"duplicate_id"}))
 
 
 async def test_names_of_strangers_are_cleaned_and_capped(clock: ManualClock) -> None:

@@ -23,7 +23,7 @@ from monitor.domain.errors import (
     ProviderUnauthorized,
     ProviderUnreachable,
 )
-from monitor.providers.base import Limits
+from monitor.providers.base import HttpLimits
 from tests import canary
 from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire
 from tests.contract.test_connections import context_of, proxying
@@ -34,7 +34,7 @@ OK = {"status": "ok", "message": "Connection is valid"}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
-async def probe(response: Response, clock: ManualClock, *, limits: Limits = QUICK, **over: Any) -> ProbeAnswer:
+async def probe(response: Response, clock: ManualClock, *, limits: HttpLimits = QUICK, **over: Any) -> ProbeAnswer:
     async with running(lambda _: response) as server, connected(source(KIND, server, **over), clock, limits=limits) as provider:
         return await provider.probe("linkedin-1", scope=None)
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.domain import Event, PollOutcome, ProviderKind
+from monitor.domain import AlertEvent, PollOutcome, ProviderKind
 from monitor.store import Store, alerts, polls
 from tests.acceptance.daemon import Setting, eventually, setting
 
@@ -44,7 +44,7 @@ def failed_polls(database: str) -> int:
     return sum(poll.outcome is not PollOutcome.OK for poll in found)
 
 
-def said(database: str, event: Event) -> bool:
+def said(database: str, event: AlertEvent) -> bool:
     """Whether such an alert was decided."""
     return any(found == event for found, _, _ in alerts_of(database))
 
@@ -58,16 +58,16 @@ def live(made: Setting, database: str) -> dict[str, object]:
     made.world.change("agency", "linkedin-soon", expires_at=made.world.clock.now() + timedelta(seconds=8))
     made.await_polls(2)
     ip("address", "flush")
-    eventually(lambda: said(database, Event.MONITOR_PROBLEM))
+    eventually(lambda: said(database, AlertEvent.MONITOR_PROBLEM))
     # Dates move verdicts without any network; the alert waits for the channel, which cannot be reached either.
-    eventually(lambda: said(database, Event.EXPIRED))
+    eventually(lambda: said(database, AlertEvent.EXPIRED))
     heard = len(made.messages())
     known = failed_polls(database)
     eventually(lambda: failed_polls(database) >= known + 3, within=60)  # nothing new is to be said of the same thing
     decided = alerts_of(database)
     during = made.status()
     ip("address", "add", "127.0.0.1/8")
-    eventually(lambda: said(database, Event.MONITOR_RECOVERED))
+    eventually(lambda: said(database, AlertEvent.MONITOR_RECOVERED))
     eventually(lambda: made.heard("linkedin-soon", "expired"), within=60)
     eventually(lambda: made.heard("can be reached"), within=60)
     made.await_polls(2, "agency")

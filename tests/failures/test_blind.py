@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.receivers import Reply
+from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.store import Store, alerts
@@ -108,12 +108,12 @@ def test_P16_while_the_file_is_elsewhere_it_says_that_it_is_blind_and_goes_on_wh
 
 def test_P18_a_channel_that_is_down_at_first_hears_it_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
     """It is tried again every minute; here its end comes sooner, and nobody who did not hear of it is told of that."""
-    on_postgres.receiver.reply = Reply(status=503)
+    on_postgres.receiver.reply = WebhookReply(status=503)
     process = on_postgres.start()
     on_postgres.await_polls(1)
     server.stop()
     eventually(lambda: "blindness.not_told" in on_postgres.log(), within=60)
-    on_postgres.receiver.reply = Reply()
+    on_postgres.receiver.reply = WebhookReply()
     server.start()
     eventually(lambda: "daemon.sees_again" in on_postgres.log(), within=30)
     on_postgres.await_polls(2)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from monitor.demo.populate import crowd
-from monitor.demo.receivers import Reply, WebhookReceiver
+from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import in_thread
 from tests.acceptance.daemon import Setting, eventually
 
@@ -34,7 +34,7 @@ def test_P06_a_second_sigterm_ends_it_at_once_and_the_store_is_whole(one: Settin
     process = one.start()
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.heard("linkedin-li", "expired"))
-    one.receiver.script.append(Reply(after=10))
+    one.receiver.script.append(WebhookReply(after=10))
     one.world.renew("agency", "linkedin-li")
     eventually(lambda: one.heard("recovered"))  # the daemon waits for the answer to this one
     process.send_signal(signal.SIGTERM)
@@ -51,7 +51,7 @@ def test_P08_a_hundred_reloads_during_deliveries_lose_nothing_and_leak_nothing(o
     process = one.start()
     one.await_polls(2)
     watched = psutil.Process(process.pid)
-    one.receiver.script.extend([Reply(after=0.3)] * 4)
+    one.receiver.script.extend([WebhookReply(after=0.3)] * 4)
     before = watched.num_fds(), watched.num_threads()
     for turn in range(100):
         if turn % 25 == 0:

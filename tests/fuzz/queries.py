@@ -15,7 +15,7 @@ from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.views import pages
 from monitor.web import api_params
-from monitor.web.api_params import Given, Refusal
+from monitor.web.api_params import ApiParams, Refusal
 from tests.factories import NOW
 from tests.fuzz.target import Target, must
 
@@ -55,7 +55,7 @@ def _query(octets: bytes) -> None:
     """The first byte chooses the list; the rest is the query of its address. Answered, or refused with a 400 or 404."""
     parameters, page = _LISTS[octets[0] % len(_LISTS)] if octets else _LISTS[0]
     try:
-        given = Given.read(QueryParams(octets[1:].decode("latin-1")), parameters)
+        given = ApiParams.read(QueryParams(octets[1:].decode("latin-1")), parameters)
         with _STORE.begin_read() as conn:
             found = page(conn, _CONFIG, given.query(conn, _CONFIG), now=NOW)
     except Refusal as refusal:

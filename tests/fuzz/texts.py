@@ -6,10 +6,22 @@ import unicodedata
 from collections.abc import Sequence
 
 from monitor.config.templates import TemplatePair
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.domain import text as provider_text
 from monitor.domain.rules import dates, platforms
-from monitor.notify.messages import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render, templates
+from monitor.notify.messages import (
+    ChannelLimits,
+    ChannelProfile,
+    Dispatch,
+    Markup,
+    clean,
+    clean_id,
+    compose,
+    defuse,
+    fit,
+    render,
+    templates,
+)
 from monitor.notify.messages.templates import TemplateProblem
 from tests.answers.corpus import dates as written_dates
 from tests.factories import NOW, make_alert
@@ -60,7 +72,9 @@ def _names(octets: bytes) -> None:
 
 
 _PROFILES = [
-    Profile(limits=Limits(body=body, title=title, shared=False, lines=lines), markup=markup, marked_title=False, files=False)
+    ChannelProfile(
+        limits=ChannelLimits(body=body, title=title, shared=False, lines=lines), markup=markup, marked_title=False, files=False
+    )
     for markup in Markup
     for body, title, lines in ((160, 40, 0), (2000, 250, 10))
 ]
@@ -69,7 +83,7 @@ _PROFILES = [
 def _messages(octets: bytes) -> None:
     """Any name and any words of an API in a message for any kind of channel."""
     name, _, words = _text(octets).partition("\n")
-    alert = make_alert(label=name, message=words, external_id=name[:200] or "x", platform=words[:20], event=Event.EXPIRED)
+    alert = make_alert(label=name, message=words, external_id=name[:200] or "x", platform=words[:20], event=AlertEvent.EXPIRED)
     message = compose([Dispatch(alert=alert)], timezone="UTC", now=NOW)
     for part in (*(part for profile in _PROFILES for part in fit(message, profile)), render(message)):
         part.body.encode()

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from monitor.config import Config, load
 from monitor.daemon.scheduler import Work
 from monitor.demo.world import World
-from monitor.domain import HistoryKind, ProviderKind
+from monitor.domain import EventKind, ProviderKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import applied_config, config_sync
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
@@ -157,7 +157,7 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
             assert incidents.find_open(conn, [rows["bureau/threads-th"].id])
             assert polls.last_polls(conn, "bureau")
             assert [each.sources for each in silences.list_silences(conn)] == [("bureau",)]
-            (entry,) = history.of_source(conn, "bureau", kind=HistoryKind.RENAMED)
+            (entry,) = history.of_source(conn, "bureau", kind=EventKind.RENAMED)
             assert (entry.old, entry.new) == ("agency", "bureau")
             for table in metadata.sorted_tables:
                 if "source" in table.c:

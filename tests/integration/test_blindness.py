@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from monitor.config import ChannelConfig
-from monitor.daemon.database_outage import Blindness, patience
-from monitor.domain import Event
+from monitor.daemon.database_outage import DatabaseOutageAlert, patience
+from monitor.domain import AlertEvent
 from monitor.notify import Notifier
 from monitor.store import Store, alerts, outbox
 from tests.delivering import QUICK, channel
@@ -33,7 +33,7 @@ class Watch:
     def __init__(self, store: Store, clock: ManualClock, *channels: ChannelConfig) -> None:
         self.passed, self._clock = 0.0, clock
         self.notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
-        self.blindness = Blindness(store=store, clock=clock, speaker=self.notifier, monotonic=lambda: self.passed)
+        self.blindness = DatabaseOutageAlert(store=store, clock=clock, speaker=self.notifier, monotonic=lambda: self.passed)
         self.blindness.expect([20 * SECOND], channels)
 
     async def dark(self, span: timedelta) -> None:
@@ -55,7 +55,7 @@ class Watch:
         self._clock.advance(span)
 
 
-def kept(store: Store) -> list[tuple[Event, str | None]]:
+def kept(store: Store) -> list[tuple[AlertEvent, str | None]]:
     with store.begin_read() as conn:
         return sorted((row.alert.event, row.note) for row in alerts.list_alerts(conn))
 
@@ -81,7 +81,10 @@ async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_
     await watch.light()
     with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
-    assert kept(store) == [(Event.MONITOR_PROBLEM, "Said without the database, on ops."), (Event.MONITOR_RECOVERED, None)]
+    assert kept(store) == [
+        (AlertEvent.MONITOR_PROBLEM, "Said without the database, on ops."),
+        (AlertEvent.MONITOR_RECOVERED, None),
+    ]
     await watch.notifier.drain(5 * SECOND)
     assert "goes on watching" in receiver.received[1].text
     await watch.light(MINUTE)
@@ -129,7 +132,7 @@ async def test_who_does_not_take_it_is_asked_again_each_minute_and_hears_no_end_
     ("of_first", "told"),
     [
         ({}, ["first"]),
-        ({"events": frozenset({Event.EXPIRED})}, ["last"]),
+        ({"events": frozenset({AlertEvent.EXPIRED})}, ["last"]),
         ({"sources": frozenset({"elsewhere"})}, ["first"]),
     ],
 )

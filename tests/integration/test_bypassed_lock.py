@@ -13,7 +13,7 @@ from monitor.domain import ProviderKind
 from monitor.domain.errors import StoreError
 from monitor.engine.poller import Poller
 from monitor.engine.recording import Recorded
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import alerts, events
@@ -39,7 +39,7 @@ async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once
             channels, work = cycle.config.channels, cycle.work["agency"]
             pollers = [Poller(store=each, clock=clock, channels=channels) for each in (store, other)]
             configured = {"agency": work.source}
-            keepers = [Timekeeper(store=each, clock=clock, configured=configured, channels=channels) for each in (store, other)]
+            keepers = [TimeChanges(store=each, clock=clock, configured=configured, channels=channels) for each in (store, other)]
             said: list[tuple[str | None, str, timedelta | None, int]] = []
             for turn in range(10):
                 clock.advance(DAY)

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.domain import Alert, Event
-from monitor.engine.recording.queueing import Spoken
+from monitor.domain import Alert, AlertEvent
+from monitor.engine.recording.queueing import OutgoingAlert
 from monitor.engine.recording.queueing import queue as record
 from monitor.store import Store, alerts, channel_states, incidents, outbox
 from tests.delivering import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
@@ -34,7 +34,7 @@ def other() -> Iterator[WebhookReceiver]:
 
 def about_the_monitor(store: Store) -> list[Alert]:
     with store.begin_read() as conn:
-        found = alerts.list_alerts(conn, event=[Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED])
+        found = alerts.list_alerts(conn, event=[AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED])
     return [row.alert for row in reversed(found)]
 
 
@@ -63,7 +63,7 @@ async def test_A04_a_broken_channel_is_told_to_the_others_once_and_again_when_it
         await until(lambda: len(other.received) == 2)
         assert not notifier.health()[0].rejected
     assert "again" in other.received[1].text
-    assert [alert.event for alert in about_the_monitor(store)] == [Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED]
+    assert [alert.event for alert in about_the_monitor(store)] == [AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED]
     assert states(store, "works") == {"sent": 2}
 
 
@@ -146,7 +146,7 @@ async def test_A02_dead_deliveries_go_to_the_fallback_and_are_told_once_a_day(
         queue(store, numbered(1, first=30, at=clock.now()), "dying")
         notifier.wake()
         await until(lambda: states(store, "last") == {"sent": 9})
-    assert about_the_monitor(store)[-1].event is Event.MONITOR_RECOVERED
+    assert about_the_monitor(store)[-1].event is AlertEvent.MONITOR_RECOVERED
 
 
 async def test_a_fallback_gets_no_dead_delivery_of_what_another_channel_has(
@@ -197,7 +197,7 @@ async def test_a_trouble_that_no_other_channel_takes_is_an_error_that_people_see
     webhook.reply = Reply(status=500)
     queue(store, numbered(1))
     clock.advance(73 * HOUR)
-    channels = channel(webhook.apprise_url()), channel(other.apprise_url(), "narrow", events=frozenset({Event.EXPIRED}))
+    channels = channel(webhook.apprise_url()), channel(other.apprise_url(), "narrow", events=frozenset({AlertEvent.EXPIRED}))
     with capture_logs() as logs:
         async with running(store, clock, *channels):
             await until(lambda: states(store) == {"dead": 1})
@@ -214,7 +214,7 @@ async def test_what_no_route_takes_goes_to_the_fallback(
         channel(other.apprise_url(), "last", fallback=True),
     ]
     with store.begin_write() as conn:
-        record(conn, [Spoken(alert=alert) for alert in numbered(1)], channels=channels, now=clock.now())
+        record(conn, [OutgoingAlert(alert=alert) for alert in numbered(1)], channels=channels, now=clock.now())
     async with running(store, clock, *channels):
         await until(lambda: states(store) == {"sent": 1})
     assert named(other.received) == ["linkedin-00001"]

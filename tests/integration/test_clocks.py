@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 
 from benchmarks.soak import Plan, Soak
 from monitor.config.time_windows import QuietHours
-from monitor.daemon.scheduler import Keep, Scheduler
+from monitor.daemon.scheduler import Retention, Scheduler
 from monitor.demo.world import World
 from monitor.domain import DeliveryState, ProviderKind, Severity
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store, maintenance, outbox
@@ -147,11 +147,11 @@ async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock:
         assert [alert.reason for alert in cycle.said[said:]] == ["reminder"]
 
 
-def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, Timekeeper]:
+def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, TimeChanges]:
     """The scheduler of a cycle, which the test has prune; it is never started."""
     store, clock, config = cycle.store, cycle.clock, cycle.config
     configured = {name: item.source for name, item in cycle.work.items()}
-    keeper = Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels)
+    keeper = TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels)
     scheduler = Scheduler(
         store=store,
         clock=clock,
@@ -161,7 +161,7 @@ def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, Timekeeper]:
         timekeeper=keeper,
         notifier=Notifier(store=store, channels=config.channels, clock=clock),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
-        keep=Keep(history=2 * DAY, polls=2 * DAY),
+        keep=Retention(history=2 * DAY, polls=2 * DAY),
     )
     return scheduler, keeper
 

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.domain import HistoryKind, ProviderKind, SourceStatus
+from monitor.domain import EventKind, ProviderKind, SourceStatus
 from monitor.store import Store
 from tests.cycle import CHANNEL, Cycle, count_rows, running
 from tests.fakes import ManualClock
@@ -44,7 +44,7 @@ async def test_first_sight_of_healthy_connections_is_silent(agency: Cycle) -> No
     recorded = await agency.poll()
     assert agency.statuses() == {LINKEDIN: "valid", "agency/mastodon-ma": "valid", f"agency/{CLIENT}/threads-th": "valid"}
     assert recorded.alerts == []
-    assert [entry.kind for entry in agency.history("linkedin-li")] == [HistoryKind.APPEARED]
+    assert [entry.kind for entry in agency.history("linkedin-li")] == [EventKind.APPEARED]
 
 
 async def test_unchanged_polls_write_the_poll_and_nothing_else(agency: Cycle) -> None:
@@ -93,7 +93,7 @@ async def test_a_renewal_ends_the_incident_and_says_so(agency: Cycle) -> None:
         ("recovered", "renewed", "expiring_soon")
     ]
     assert agency.statuses()[LINKEDIN] == "valid"
-    assert HistoryKind.RENEWED in [entry.kind for entry in agency.history("linkedin-li")]
+    assert EventKind.RENEWED in [entry.kind for entry in agency.history("linkedin-li")]
 
 
 async def test_the_first_answer_after_a_passed_date_decides(agency: Cycle) -> None:
@@ -213,8 +213,8 @@ async def test_a_reconnect_under_a_new_id_carries_the_history_over(store: Store,
         assert cycle.statuses() == {"retail/soc_new": "valid"}
         assert [word[0] for word in cycle.words()] == ["expired", "recovered"]
         kinds = [entry.kind for entry in cycle.history("soc_new")]
-        assert HistoryKind.APPEARED in kinds
-        assert HistoryKind.RECONNECTED in kinds
+        assert EventKind.APPEARED in kinds
+        assert EventKind.RECONNECTED in kinds
 
 
 async def test_alerts_are_queued_for_the_channels_that_take_them_in_the_same_transaction(

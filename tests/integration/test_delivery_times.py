@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.config.time_windows import QuietHours
-from monitor.domain import Ack, Alert, Said, Severity, Status
+from monitor.domain import Ack, Alert, LastNotified, Severity, Status
 from monitor.notify import Notifier
 from monitor.store import Store, alerts, incidents, outbox
 from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
@@ -29,7 +29,7 @@ def webhook() -> Iterator[WebhookReceiver]:
 
 def escalate(store: Store, **over: Any) -> str:
     """An open incident with an escalation due after two hours; the incident's id."""
-    said = Said(status=Status.EXPIRED, at=NOW)
+    said = LastNotified(status=Status.EXPIRED, at=NOW)
     with store.begin_write() as conn:
         incident = incidents.open_incident(conn, source="", connection_id=None, said=said, now=NOW, subject="one")
         alert = make_alert(incident=incident, **over)

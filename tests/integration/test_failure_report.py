@@ -11,7 +11,7 @@ import pytest
 from monitor.cli.systemd import failure_message
 from monitor.config import ChannelConfig
 from monitor.daemon import crash_report
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.store import Store, alerts, outbox
 from monitor.store.lock import DaemonLock
 from tests.command_line import CONFIG, OPS_URL, token_monitor, write_config
@@ -30,7 +30,7 @@ def receiver() -> Iterator[WebhookReceiver]:
 
 async def report(
     database: str, channels: list[ChannelConfig], clock: ManualClock, *, within: timedelta = crash_report.SEND_WITHIN
-) -> crash_report.Reported:
+) -> crash_report.CrashReportResult:
     return await crash_report.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock, within=within)
 
 
@@ -38,15 +38,15 @@ async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is
     store: Store, database_url: str, receiver: WebhookReceiver, clock: ManualClock
 ) -> None:
     channels = [channel(receiver.apprise_url())]
-    assert await report(database_url, channels, clock) == crash_report.Reported(news=True, undelivered=0)
+    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(news=True, undelivered=0)
     assert DIED in receiver.wait_for(1)[0].text
-    assert await report(database_url, channels, clock) == crash_report.Reported(news=False, undelivered=0)
+    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(news=False, undelivered=0)
     assert len(receiver.received) == 1
     assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == {"ops"}
     assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == frozenset()
     with store.begin_read() as conn:
         events = [row.alert.event for row in alerts.list_alerts(conn)]
-    assert sorted(events) == [Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED]
+    assert sorted(events) == [AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED]
 
 
 async def test_where_a_daemon_runs_again_already_it_delivers(
@@ -65,7 +65,7 @@ async def test_P15_a_broken_store_does_not_keep_it_silent(tmp_path: Path, receiv
     path = tmp_path / "monitor.db"
     path.write_bytes(b"this is no database" * 100)
     reported = await report(f"sqlite:///{path}", [channel(receiver.apprise_url())], clock)
-    assert reported == crash_report.Reported(news=True, undelivered=0)
+    assert reported == crash_report.CrashReportResult(news=True, undelivered=0)
     assert DIED in receiver.wait_for(1)[0].text
 
 

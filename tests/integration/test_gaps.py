@@ -9,7 +9,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import HistoryKind, ProviderKind
+from monitor.domain import EventKind, ProviderKind
 from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
 from monitor.store import Store, connections
 from monitor.views.history import EventView, event_views, gaps_of
@@ -77,9 +77,9 @@ async def test_a_night_without_the_monitor_is_one_entry_in_the_history_of_each_c
         await cycle.poll(after=9 * HOUR)
         await cycle.poll(after=QUARTER)
         last = events_of(cycle, "linkedin-li")[-1]
-        assert (last.entry.kind, last.entry.old, last.entry.reason) == (HistoryKind.GAP, "2026-03-10T12:15:00Z", "not_polled")
+        assert (last.entry.kind, last.entry.old, last.entry.reason) == (EventKind.GAP, "2026-03-10T12:15:00Z", "not_polled")
         assert last.entry.message.startswith("Not observed for 9 hours: no poll was made")  # type: ignore[union-attr]  # it has one
-        assert HistoryKind.GAP not in [event.entry.kind for event in events_of(cycle, "threads-th")], "it was not there yet"
+        assert EventKind.GAP not in [event.entry.kind for event in events_of(cycle, "threads-th")], "it was not there yet"
         with store.begin_read() as conn:
             found = gaps_of(conn, "agency", now=clock.now(), poll_every=QUARTER)
             assert found == [Gap(began_at=stopped, ended_at=stopped + 9 * HOUR, reason=NOT_POLLED)]
@@ -115,10 +115,10 @@ async def test_a_gap_that_lasts_is_shown_with_its_reason_until_it_is_written_dow
         (last,) = [
             event.entry
             for event in events_of(cycle, "linkedin-li", now=clock.now(), poll_every=QUARTER)
-            if event.entry.kind is HistoryKind.GAP
+            if event.entry.kind is EventKind.GAP
         ]
         assert (last.new, last.message) == (None, "Not observed for 1 hour 30 minutes: the source could not be read.")
-        assert HistoryKind.GAP not in [event.entry.kind for event in events_of(cycle, "linkedin-li")]
+        assert EventKind.GAP not in [event.entry.kind for event in events_of(cycle, "linkedin-li")]
         world.recover_source("agency")
         await cycle.poll(after=QUARTER)
         assert [event.entry.new for event in events_of(cycle, "linkedin-li")][-1] == "2026-03-10T13:45:00Z"

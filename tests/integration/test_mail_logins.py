@@ -7,7 +7,7 @@ import pytest
 from monitor.config import Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable
 from monitor.notify.apprise import Channel
-from monitor.notify.apprise.errors import Answer, last_refusal
+from monitor.notify.apprise.errors import ServiceResponse, last_refusal
 from monitor.notify.messages import Part, Tone
 from monitor.store import Store
 from tests import canary
@@ -30,10 +30,10 @@ def test_the_right_login_mails() -> None:
 
 def test_a_login_that_succeeds_in_the_end_takes_back_its_refusals() -> None:
     """The client tries one way of logging in after the other: only what was refused after that explains a failure."""
-    weak, entered, full = (Answer(status=status, mail=True) for status in (535, 235, 452))
+    weak, entered, full = (ServiceResponse(status=status, mail=True) for status in (535, 235, 452))
     assert last_refusal([weak, entered]) is None
     assert last_refusal([weak, entered, full]) is full
-    assert last_refusal([weak, Answer(status=221, mail=True)]) is weak
+    assert last_refusal([weak, ServiceResponse(status=221, mail=True)]) is weak
 
 
 def test_A04_a_login_that_is_refused_is_a_refusal_for_good_in_the_servers_own_words() -> None:

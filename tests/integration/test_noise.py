@@ -12,7 +12,7 @@ import pytest
 from monitor.demo.populate import crowd
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import Ack, HistoryKind, ProviderKind, Status
+from monitor.domain import Ack, EventKind, ProviderKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.cycle import CHANNEL, Cycle, running
@@ -148,7 +148,7 @@ async def test_the_end_of_an_acknowledgement_says_that_it_got_better(agency: Cyc
 
 def unacknowledged(cycle: Cycle) -> list[str | None]:
     """Why acknowledgements of the first connection ended, by its history."""
-    return [entry.reason for entry in cycle.history("mastodon-0") if entry.kind is HistoryKind.UNACKNOWLEDGED]
+    return [entry.reason for entry in cycle.history("mastodon-0") if entry.kind is EventKind.UNACKNOWLEDGED]
 
 
 async def test_a_recovery_is_said_although_the_problem_was_acknowledged(agency: Cycle) -> None:

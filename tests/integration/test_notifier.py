@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.domain import ConnectionLink, DeliveryState, Event
+from monitor.domain import AlertEvent, ConnectionLink, DeliveryState
 from monitor.domain.errors import ConfigError
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.notify import DeliverySettings, Notifier
@@ -366,7 +366,7 @@ async def test_what_waits_for_a_channel_that_is_no_longer_configured_ends_with_a
 
 async def test_a_renamed_channel_loses_no_alert(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
     """What only the old name would have got goes to the channels that take it now; an end without its problem does not."""
-    queue(store, [*numbered(1), *numbered(1, first=2, event=Event.RECOVERED, incident="another")], "old")
+    queue(store, [*numbered(1), *numbered(1, first=2, event=AlertEvent.RECOVERED, incident="another")], "old")
     queue(store, numbered(1, first=3, source="elsewhere"), "old")
     with WebhookReceiver() as narrow:
         new = channel(webhook.apprise_url(), "new"), channel(narrow.apprise_url(), "narrow", sources=frozenset({"elsewhere"}))
@@ -495,7 +495,9 @@ async def test_A03_a_message_that_cannot_be_prepared_is_tried_again_like_any_oth
 
 
 async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
-    recovery = make_alert(event=Event.RECOVERED, reason="recovered", status="valid", opened_at=NOW - 4 * HOUR, previous="expired")
+    recovery = make_alert(
+        event=AlertEvent.RECOVERED, reason="recovered", status="valid", opened_at=NOW - 4 * HOUR, previous="expired"
+    )
     queue(store, [recovery])
     async with running(store, clock, channel(webhook.apprise_url())):
         await until(lambda: states(store) == {DeliveryState.SENT: 1})

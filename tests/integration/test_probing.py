@@ -17,7 +17,7 @@ from monitor.demo.world import World
 from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus, ProviderKind
 from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
 from monitor.domain.rules.schedule import LEAD
-from monitor.engine.probe_runner import Lane
+from monitor.engine.probe_runner import ProbeLane
 from monitor.engine.prober import Prober
 from monitor.store import Store, probes
 from monitor.store.probes import Target
@@ -245,7 +245,7 @@ def targets(count: int) -> list[Target]:
 async def lane(crowd: Cycle, answer: Callable[[str], Awaitable[ProbeAnswer]], count: int, *, per_second: float) -> Platform:
     platform = Platform(answer)
     source = crowd.work["agency"].source
-    asked = Lane(source, platform, targets(count), per_second=per_second, quickest=None, stopping=lambda: False)
+    asked = ProbeLane(source, platform, targets(count), per_second=per_second, quickest=None, stopping=lambda: False)
     await asked.ask()
     assert sorted(result.target.id for result in asked.results) == list(range(count))
     return platform

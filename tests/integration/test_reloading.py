@@ -21,7 +21,7 @@ from monitor.domain.errors import StoreError
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements, config_sync
 from monitor.engine.poller import Poll, record_poll
-from monitor.providers import HttpSessions, Limits
+from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connections, incidents
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -292,7 +292,7 @@ async def at_work(store: Store, folder: Path) -> AsyncIterator[Live]:
     top = '[web]\nlisten = "off"\n[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
     path = folder / "config.toml"
     path.touch(mode=0o600)
-    async with WorldServer(world) as server, HttpSessions(limits=Limits(retry_wait=0.01)) as sessions:
+    async with WorldServer(world) as server, HttpSessions(limits=HttpLimits(retry_wait=0.01)) as sessions:
 
         def configured(extra: str) -> Config:
             path.write_text(top + extra + config_text(world, server), encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 
 from monitor.config import ChannelConfig, Secret, SourceConfig
 from monitor.config.time_windows import WeeklyTime
-from monitor.domain import Event, Policy, ProviderKind, Status, Verdict
+from monitor.domain import AlertEvent, Policy, ProviderKind, Status, Verdict
 from monitor.notify.reports import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
 from monitor.store.connections import NewConnection
@@ -55,7 +55,7 @@ def reporter(store: Store, clock: ManualClock, *channels: ChannelConfig, timezon
     return Reporter(store=store, clock=clock, channels=channels, sources=[source(client="acme")], timezone=timezone)
 
 
-def said(store: Store, event: Event) -> list[str]:
+def said(store: Store, event: AlertEvent) -> list[str]:
     with store.begin_read() as conn:
         return [row.alert.message for row in reversed(alerts.list_alerts(conn, event=event))]
 
@@ -76,7 +76,7 @@ def fill(store: Store) -> None:
 async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_last_success(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
-    ops = channel(webhook.apprise_url(), drill_every=WEEK, events=frozenset({Event.EXPIRED}), sources=frozenset({"other"}))
+    ops = channel(webhook.apprise_url(), drill_every=WEEK, events=frozenset({AlertEvent.EXPIRED}), sources=frozenset({"other"}))
     drills = reporter(store, clock, ops)
     assert await drills.run_due() == set(), "the first comes after a whole interval, not at every first start"
     clock.advance(WEEK - SECOND)
@@ -92,7 +92,7 @@ async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_
         notifier.wake("ops")
         await until(lambda: states(store) == {"sent": 2})
     assert "drill" in webhook.received[0].text.lower()
-    first, second = said(store, Event.DRILL)
+    first, second = said(store, AlertEvent.DRILL)
     assert "took no message before" in first
     assert "took its last message 7 days ago" in second
 
@@ -104,7 +104,7 @@ async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
     for _ in range(20):
         clock.advance(12 * HOUR)
         await reporter(store, clock, ops).run_due()
-    assert len(said(store, Event.DRILL)) == 1
+    assert len(said(store, AlertEvent.DRILL)) == 1
     clock.advance(30 * DAY)  # four more are missed: one says enough
     assert await reporter(store, clock, ops).run_due() == {"ops"}
     assert await reporter(store, clock, ops).run_due() == set()
@@ -151,7 +151,7 @@ async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
         notifier.wake()
         await until(lambda: states(store) == {"sent": 1})
     (message,) = webhook.received
-    lines = said(store, Event.REPORT)[0].splitlines()
+    lines = said(store, AlertEvent.REPORT)[0].splitlines()
     assert lines[0] == "7 connections need a person in the next 30 days, in 2 sittings. 2 of them do not work any more."
     assert lines[1] == "All connections: 2 expired, 6 valid."
     assert lines[2].startswith("Now (2 expired): 2 on TikTok at agency: Evil @everyone")
@@ -190,7 +190,7 @@ async def test_a_report_keeps_to_the_channels_filters(store: Store, clock: Manua
     await reporter(store, clock, tiktok, nobody, mine).run_due()
     clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
     assert await reporter(store, clock, tiktok, nobody, mine).run_due() == {"tiktok", "nobody", "mine"}
-    firsts = sorted(message.splitlines()[0] for message in said(store, Event.REPORT))
+    firsts = sorted(message.splitlines()[0] for message in said(store, AlertEvent.REPORT))
     assert [line.split(" connection")[0] for line in firsts] == ["2", "7", "No"]
 
 

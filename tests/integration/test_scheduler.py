@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.daemon.scheduler import Keep, Scheduler, Work
+from monitor.daemon.scheduler import Retention, Scheduler, Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.time_changes import Timekeeper
+from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store
@@ -93,10 +93,10 @@ async def ticking(cycle: Cycle) -> AsyncIterator[Scheduler]:
         work=cycle.work,
         poller=Poller(store=store, clock=clock, channels=config.channels),
         prober=Prober(store=store, clock=clock, channels=config.channels),
-        timekeeper=Timekeeper(store=store, clock=clock, configured=configured, channels=config.channels),
+        timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
         notifier=Notifier(store=store, channels=config.channels, clock=clock),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
-        keep=Keep(history=DAY, polls=DAY),
+        keep=Retention(history=DAY, polls=DAY),
         tick=TICK,
     )
     scheduler.start()

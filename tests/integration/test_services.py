@@ -12,7 +12,7 @@ import pytest
 
 from monitor.config import ChannelConfig, Secret
 from monitor.config.templates import TemplatePair
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.apprise import Channel
 from monitor.notify.messages import Dispatch, Markup, Part, Tone, build
@@ -112,7 +112,7 @@ def expired(number: int = 1, **over: Any) -> Alert:
 
 
 def recovered(number: int = 1, **over: Any) -> Alert:
-    values = {"event": Event.RECOVERED, "status": "valid", "reason": AlertReason.RECOVERED, "previous": "expired"}
+    values = {"event": AlertEvent.RECOVERED, "status": "valid", "reason": AlertReason.RECOVERED, "previous": "expired"}
     return expired(number, **{**values, "opened_at": NOW - 4 * HOUR, "id": f"alert-{number}b", **over})
 
 
@@ -416,9 +416,9 @@ def test_opsgenie_closes_by_alias_what_this_process_opened_and_says_the_rest_ane
     assert anew.json["alias"] == "inc2"
 
 
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("event", list(AlertEvent))
 def test_a_sample_of_every_event_goes_out_through_the_real_path_and_is_marked_as_one(
-    webhook: WebhookReceiver, event: Event
+    webhook: WebhookReceiver, event: AlertEvent
 ) -> None:
     channel = config(LOOPBACK["json"].format(webhook.address))
     target = Channel("ops", channel.url)
@@ -432,7 +432,7 @@ def test_a_sample_of_every_event_goes_out_through_the_real_path_and_is_marked_as
 def test_a_test_opens_no_incident_that_stays_open(fixed_hosts: WebhookReceiver) -> None:
     fixed_hosts.reply = Reply(status=202)
     channel = Channel("ops", Secret(PAGERDUTY))
-    for event in (None, Event.EXPIRED, Event.RECOVERED):
+    for event in (None, AlertEvent.EXPIRED, AlertEvent.RECOVERED):
         for part in build.build_test(event, channel=config(PAGERDUTY), profile=channel.profile, timezone="UTC", now=NOW):
             channel.send(part)
     sent = [each.json["event_action"] for each in fixed_hosts.received]

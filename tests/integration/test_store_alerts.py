@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from monitor.domain import Alert, Event, HistoryEntry, HistoryKind, PollOutcome, ProviderKind, Severity, Status
+from monitor.domain import Alert, AlertEvent, Event, EventKind, PollOutcome, ProviderKind, Severity, Status
 from monitor.domain.errors import StoreError
 from monitor.domain.records import replace
 from monitor.store import Store, alerts, connections, history, incidents, maintenance, outbox, polls, probes
@@ -36,23 +36,23 @@ def connect(conn: Connection, external_id: str) -> int:
     return connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=[row], now=NOW)[0]
 
 
-def entry(days: int, kind: HistoryKind = HistoryKind.STATUS_CHANGED, **over: Any) -> HistoryEntry:
-    return HistoryEntry(kind=kind, at=NOW + days * DAY, **over)
+def entry(days: int, kind: EventKind = EventKind.STATUS_CHANGED, **over: Any) -> Event:
+    return Event(kind=kind, at=NOW + days * DAY, **over)
 
 
 def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
-    first = entry(0, HistoryKind.APPEARED)
+    first = entry(0, EventKind.APPEARED)
     second = entry(1, old="valid", new="expired", reason="stated", message="It ran out.")
     with store.begin_write() as conn:
         history.append(conn, "agency", key, [second])
-        history.append(conn, "agency", key, [first, replace(first, kind=HistoryKind.RENAMED)])
+        history.append(conn, "agency", key, [first, replace(first, kind=EventKind.RENAMED)])
         history.append(conn, "agency", None, [entry(2)])
         history.append(conn, "agency", key, [])
         found = history.history_of(conn, key)
         assert history.history_of(conn, key, limit=1) == [second]
         everything = history.recent(conn, source="agency")
         lately = history.recent(conn, since=NOW + DAY, limit=5)
-    assert found == [first, replace(first, kind=HistoryKind.RENAMED), second]
+    assert found == [first, replace(first, kind=EventKind.RENAMED), second]
     assert [(each.connection_id, each.entry.at) for each in everything[:2]] == [(None, NOW + 2 * DAY), (key, NOW + DAY)]
     assert len(lately) == 2
 
@@ -109,7 +109,7 @@ def put(conn: Connection, *given: Alert, key: int | None = None, note: str | Non
 def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> None:
     with store.begin_write() as conn:
         put(conn, make_alert(id="a1"), key=key, note="No channel takes it.")
-        put(conn, make_alert(id="a2", at=NOW + DAY, event=Event.RECOVERED, platform="tiktok", source="studio"))
+        put(conn, make_alert(id="a2", at=NOW + DAY, event=AlertEvent.RECOVERED, platform="tiktok", source="studio"))
         put(conn)
         rows = alerts.list_alerts(conn)
         assert [(row.alert.id, row.connection_id, row.note) for row in rows] == [
@@ -120,9 +120,15 @@ def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> 
         def ids(**filters: Any) -> list[str]:
             return [row.alert.id for row in alerts.list_alerts(conn, **filters)]
 
-        assert ids(source="agency") == ids(platform=["linkedin"]) == ids(event=Event.EXPIRED) == ids(connection_id=key) == ["a1"]
+        assert (
+            ids(source="agency")
+            == ids(platform=["linkedin"])
+            == ids(event=AlertEvent.EXPIRED)
+            == ids(connection_id=key)
+            == ["a1"]
+        )
         assert ids(since=NOW + DAY) == ids(limit=1) == ["a2"]
-        assert alerts.count_alerts(conn) == {Event.EXPIRED: 1, Event.RECOVERED: 1}
+        assert alerts.count_alerts(conn) == {AlertEvent.EXPIRED: 1, AlertEvent.RECOVERED: 1}
 
 
 def test_alert_is_found_by_the_beginning_of_its_id(store: Store) -> None:
@@ -146,7 +152,7 @@ ALERTS = st.builds(
     Alert,
     id=TEXTS,
     incident=TEXTS,
-    event=st.sampled_from(Event),
+    event=st.sampled_from(AlertEvent),
     reason=TEXTS,
     severity=st.sampled_from(Severity),
     at=INSTANTS,
@@ -227,7 +233,7 @@ def test_prune_takes_a_retired_connection_with_the_last_of_its_history(store: St
     with store.begin_write() as conn:
         fill(conn, key, sent=True, closed=True)
         connections.retire(conn, key, NOW)
-        history.append(conn, "agency", key, [entry(50, HistoryKind.RETIRED)])
+        history.append(conn, "agency", key, [entry(50, EventKind.RETIRED)])
         kept = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=DAY)
         assert kept.connections == 0
         gone = maintenance.prune(conn, NOW + 200 * DAY, history=90 * DAY, polls_kept=DAY)
@@ -238,5 +244,5 @@ def test_prune_takes_a_retired_connection_with_the_last_of_its_history(store: St
 def test_early_instants_are_as_good_as_any(store: Store, key: int) -> None:
     """Providers state nonsense dates; they must not cost the transaction."""
     with store.begin_write() as conn:
-        history.append(conn, "agency", key, [HistoryEntry(kind=HistoryKind.RENEWED, at=datetime(1, 1, 2, tzinfo=UTC))])
+        history.append(conn, "agency", key, [Event(kind=EventKind.RENEWED, at=datetime(1, 1, 2, tzinfo=UTC))])
         assert history.history_of(conn, key)[0].at == datetime(1, 1, 2, tzinfo=UTC)

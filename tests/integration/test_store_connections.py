@@ -18,11 +18,11 @@ from monitor.domain import (
     ProbeStatus,
     ProviderKind,
     Refresh,
+    ReportedStatus,
     Snapshot,
     Status,
     TokenState,
     Verdict,
-    Word,
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
@@ -48,7 +48,7 @@ SNAPSHOTS = st.builds(
     external_id=TEXTS,
     scope=some(TEXTS.filter(bool)),
     platform=TEXTS,
-    word=st.sampled_from(Word),
+    word=st.sampled_from(ReportedStatus),
     raw_word=some(TEXTS),
     expires_at=some(INSTANTS),
     expires_before=some(INSTANTS),
@@ -172,7 +172,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
         assert row is not None
         assert (row.fingerprint, row.last_seen_at, row.state.missing) == ("new", NOW + DAY, 2)
         assert probes.next_probes(conn) == {}
-    assert KEEP is connections.Keep.KEEP
+    assert KEEP is connections.Unchanged.KEEP
 
 
 def test_reconnect_may_change_the_external_id(store: Store) -> None:

@@ -11,7 +11,7 @@ from monitor.domain import ConnectionState, ProviderKind
 from monitor.domain.records import replace
 from monitor.store import Store, connections, list_state, sources
 from monitor.store.connections import NewConnection
-from monitor.store.list_state import Restless, Standing
+from monitor.store.list_state import StoredList, UnsettledConnection
 from monitor.store.sources import sync_sources
 from tests.factories import NOW, make_state
 
@@ -53,17 +53,17 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         sources.save_suspects(conn, "agency", {"u2": 2})
     with store.begin_read() as conn:
         assert list_state.standings(conn, "agency", NOW) == {
-            None: Standing(digest="d1", present=6, restless=4),
-            "u1": Standing(digest=None, present=1, restless=0),
-            "u2": Standing(digest=None, present=0, restless=0, suspect_polls=2),
+            None: StoredList(digest="d1", present=6, restless=4),
+            "u1": StoredList(digest=None, present=1, restless=0),
+            "u2": StoredList(digest=None, present=0, restless=0, suspect_polls=2),
         }
         found = list_state.restless(conn, "agency", NOW)
     assert set(found) == {None}
     assert sorted(found[None]) == [
-        Restless("x-2", missing=True),
-        Restless("x-3", missing=False),
-        Restless("x-5", missing=False),
-        Restless("x-6", missing=False),
+        UnsettledConnection("x-2", missing=True),
+        UnsettledConnection("x-3", missing=False),
+        UnsettledConnection("x-5", missing=False),
+        UnsettledConnection("x-6", missing=False),
     ]
 
 
@@ -89,7 +89,7 @@ def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None
     with store.begin_write() as conn:
         sources.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
         sources.save_suspects(conn, "agency", {None: 1})
-        assert list_state.standings(conn, "agency", NOW)[None] == Standing(digest="d1", present=0, restless=0, suspect_polls=1)
+        assert list_state.standings(conn, "agency", NOW)[None] == StoredList(digest="d1", present=0, restless=0, suspect_polls=1)
         sources.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
         assert list_state.standings(conn, "agency", NOW)[None].digest is None
 

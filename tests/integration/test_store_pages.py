@@ -11,7 +11,7 @@ from monitor.domain import ConnectionState, DeliveryState, ProviderKind, Refresh
 from monitor.domain.rules.forecast import need_of
 from monitor.store import Store, alerts, connection_pages, connections
 from monitor.store.alerts import WantedAlerts
-from monitor.store.connection_pages import Order, Wanted
+from monitor.store.connection_pages import Order, PageFilter
 from monitor.store.connections import ConnectionRow
 from tests.command_line import add_source
 from tests.factories import NOW, make_snapshot, make_state
@@ -20,7 +20,7 @@ from tests.web_world import KINDS, fill
 SOURCES = sorted(KINDS)
 
 
-def page(store: Store, wanted: Wanted, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
+def page(store: Store, wanted: PageFilter, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
     with store.begin_read() as conn:
         return [row.public_id for row in connection_pages.list_page(conn, wanted, order=order, limit=limit, offset=offset)]
 
@@ -33,25 +33,25 @@ def rows_of(store: Store) -> list[ConnectionRow]:
 def test_filters_are_anded_on_either_database(store: Store) -> None:
     fill(store, NOW)
     rows = rows_of(store)
-    cases: list[tuple[Wanted, Callable[[ConnectionRow], bool]]] = [
-        (Wanted(sources=SOURCES), lambda _: True),
-        (Wanted(sources=["agency", "nobody"]), lambda row: row.source == "agency"),
-        (Wanted(sources=[]), lambda _: False),
-        (Wanted(sources=SOURCES, statuses=[]), lambda _: False),
+    cases: list[tuple[PageFilter, Callable[[ConnectionRow], bool]]] = [
+        (PageFilter(sources=SOURCES), lambda _: True),
+        (PageFilter(sources=["agency", "nobody"]), lambda row: row.source == "agency"),
+        (PageFilter(sources=[]), lambda _: False),
+        (PageFilter(sources=SOURCES, statuses=[]), lambda _: False),
         (
-            Wanted(sources=SOURCES, platforms=["linkedin", "threads"]),
+            PageFilter(sources=SOURCES, platforms=["linkedin", "threads"]),
             lambda row: row.state.snapshot.platform in ("linkedin", "threads"),
         ),
         (
-            Wanted(sources=SOURCES, statuses=[Status.EXPIRED, Status.REVOKED]),
+            PageFilter(sources=SOURCES, statuses=[Status.EXPIRED, Status.REVOKED]),
             lambda row: row.state.verdict.status in ("expired", "revoked"),
         ),
-        (Wanted(sources=SOURCES, text="nOrDlIcHt"), lambda row: "Nordlicht" in row.state.snapshot.label),
-        (Wanted(sources=SOURCES, text="agency/linkedin"), lambda row: row.public_id.startswith("agency/linkedin")),
-        (Wanted(sources=SOURCES, text="%"), lambda _: False),
-        (Wanted(sources=SOURCES, text="\\"), lambda _: False),
+        (PageFilter(sources=SOURCES, text="nOrDlIcHt"), lambda row: "Nordlicht" in row.state.snapshot.label),
+        (PageFilter(sources=SOURCES, text="agency/linkedin"), lambda row: row.public_id.startswith("agency/linkedin")),
+        (PageFilter(sources=SOURCES, text="%"), lambda _: False),
+        (PageFilter(sources=SOURCES, text="\\"), lambda _: False),
         (
-            Wanted(sources=["south"], platforms=["bluesky"], statuses=[Status.UNKNOWN], text="sky"),
+            PageFilter(sources=["south"], platforms=["bluesky"], statuses=[Status.UNKNOWN], text="sky"),
             lambda row: row.source == "south" and row.state.snapshot.platform == "bluesky",
         ),
     ]
@@ -69,7 +69,7 @@ def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> 
     states += [make_state(external_id=f"n{number:03}", expires_at=None, status=Status.UNKNOWN) for number in range(20)]
     states += [make_state(external_id=f"e{number:03}", status=Status.EXPIRED) for number in range(30)]
     add_source(store, "agency", states, now=NOW)
-    wanted = Wanted(sources=["agency"])
+    wanted = PageFilter(sources=["agency"])
     whole = page(store, wanted, order=order)
     parts = [each for offset in range(0, 140, 17) for each in page(store, wanted, order=order, limit=17, offset=offset)]
     assert parts == whole
@@ -101,7 +101,7 @@ def test_retired_connections_are_on_no_page_and_in_no_count(store: Store) -> Non
     keys = add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b")], now=NOW)
     with store.begin_write() as conn:
         connections.retire(conn, keys[0], NOW)
-    wanted = Wanted(sources=["agency"])
+    wanted = PageFilter(sources=["agency"])
     assert page(store, wanted) == ["agency/b"]
     with store.begin_read() as conn:
         assert [each.number for each in connection_pages.count_all(conn, ["agency"])] == [1]
@@ -146,7 +146,7 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
             key = state.snapshot.platform, need.by.date()
             expected[key] = expected.get(key, 0) + 1
         with store.begin_read() as conn:
-            found = connection_pages.coming(conn, Wanted(sources=[provider.value]), now=NOW, until=until)
+            found = connection_pages.coming(conn, PageFilter(sources=[provider.value]), now=NOW, until=until)
         assert {(each.platform, each.first.date()): each.number for each in found} == expected
         assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
 

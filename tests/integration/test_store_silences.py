@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from monitor.config import Config, load
-from monitor.domain import Ack, Said, Status
+from monitor.domain import Ack, LastNotified, Status
 from monitor.domain.rules.silences import FOR_EVER, Silence
 from monitor.store import Store, incidents, silences
 from monitor.views.status import overview
@@ -109,7 +109,7 @@ def test_an_acknowledgement_shows_until_it_got_worse_or_its_date_passed(store: S
     rows = add_source(store, "agency", [soon, broken], now=now)
     with store.begin_write() as conn:
         opened = [
-            incidents.open_incident(conn, source="agency", connection_id=row, said=Said(status=status, at=now), now=now)
+            incidents.open_incident(conn, source="agency", connection_id=row, said=LastNotified(status=status, at=now), now=now)
             for row, status in zip(rows, (Status.EXPIRING_SOON, Status.REVOKED), strict=True)
         ]
         incidents.acknowledge(conn, opened[0], Ack(status=Status.EXPIRING_SOON, stage=timedelta(days=1), at=now))

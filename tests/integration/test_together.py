@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from monitor.domain.errors import StoreError
 from monitor.store import Store, meta
-from monitor.store.batch_writer import MOST, Together
+from monitor.store.batch_writer import MOST, BatchWriter
 
 
 def note(key: str) -> Callable[[Connection], str]:
@@ -29,7 +29,7 @@ def stored(store: Store, *keys: str) -> list[bool]:
 
 
 async def test_what_comes_while_another_is_under_way_is_committed_together(store: Store) -> None:
-    together = Together(store)
+    together = BatchWriter(store)
     keys = [f"k{number}" for number in range(MOST + 10)]
     transactions = await asyncio.gather(*(together.write(note(key)) for key in keys))
     assert all(stored(store, *keys))
@@ -39,7 +39,7 @@ async def test_what_comes_while_another_is_under_way_is_committed_together(store
 
 
 async def test_one_that_fails_takes_none_of_the_others_with_it(store: Store) -> None:
-    together = Together(store)
+    together = BatchWriter(store)
 
     def fail(conn: Connection) -> None:
         meta.set(conn, "half", "done")
@@ -53,7 +53,7 @@ async def test_one_that_fails_takes_none_of_the_others_with_it(store: Store) -> 
 
 
 async def test_one_whose_statement_the_database_refuses_is_told_so_and_the_others_are_not(store: Store) -> None:
-    together = Together(store)
+    together = BatchWriter(store)
 
     def refused(conn: Connection) -> None:
         conn.exec_driver_sql("INSERT INTO sources (name) VALUES (NULL)")
@@ -67,7 +67,7 @@ async def test_one_whose_statement_the_database_refuses_is_told_so_and_the_other
 
 
 async def test_a_caller_that_gave_up_stops_nobody_else(store: Store) -> None:
-    together = Together(store)
+    together = BatchWriter(store)
     first, second = (asyncio.create_task(together.write(note(key))) for key in ("a", "b"))
     await asyncio.sleep(0)
     first.cancel()

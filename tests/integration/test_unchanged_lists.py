@@ -15,7 +15,16 @@ from sqlalchemy import event
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import ConnectionState, PollOutcome, PollReport, ProviderKind, ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import (
+    ConnectionState,
+    PollOutcome,
+    PollReport,
+    ProviderKind,
+    ReportedStatus,
+    ScopeReport,
+    Snapshot,
+    Unreadable,
+)
 from monitor.domain.records import replace
 from monitor.domain.rules import fingerprint
 from monitor.engine.poller import Poll, record_poll
@@ -179,7 +188,7 @@ async def test_what_an_incomplete_list_showed_is_not_forgotten_behind_the_digest
     """Valid, then an incomplete list that says expired, then the first list again, word for word."""
     first = ScopeReport(scope=None, complete=True, snapshots=(make_snapshot(), make_snapshot(external_id="x-2")))
     shown = ScopeReport(
-        scope=None, complete=False, snapshots=(make_snapshot(word=Word.EXPIRED, raw_word="expired"),), problem="Cut."
+        scope=None, complete=False, snapshots=(make_snapshot(word=ReportedStatus.EXPIRED, raw_word="expired"),), problem="Cut."
     )
     assert record(agency.store, agency, first) == 2
     assert record(agency.store, agency, shown) == 1
@@ -199,7 +208,7 @@ SHOWN = st.dictionaries(
         st.none(),
         st.builds(
             make_snapshot,
-            word=st.sampled_from([Word.VALID, Word.EXPIRED, Word.UNKNOWN]),
+            word=st.sampled_from([ReportedStatus.VALID, ReportedStatus.EXPIRED, ReportedStatus.UNKNOWN]),
             username=st.sampled_from(["acme", "other", None]),
             expires_at=st.sampled_from([None, NOW + 60 * DAY, NOW + 3 * DAY]),
             last_successful_post_at=st.sampled_from([None, NOW]),

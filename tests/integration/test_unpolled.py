@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from monitor.config import Secret, SourceConfig
-from monitor.daemon.overdue_sources import Unpolled
-from monitor.domain import Event, Policy, ProviderKind, SourceStatus
+from monitor.daemon.overdue_sources import OverdueSources
+from monitor.domain import AlertEvent, Policy, ProviderKind, SourceStatus
 from monitor.store import Store, incidents, sources
 from tests.delivering import channel
 from tests.fakes import ManualClock
@@ -43,9 +43,9 @@ class Watch:
             sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1")], clock.now())
         self.unpolled = self.restarted()
 
-    def restarted(self) -> Unpolled:
+    def restarted(self) -> OverdueSources:
         channels = [channel("json://127.0.0.1:9/")]
-        return Unpolled(
+        return OverdueSources(
             store=self.store,
             clock=self.clock,
             configured={"agency": AGENCY},
@@ -63,7 +63,7 @@ class Watch:
             after = replace(row, last_poll_at=now, last_success_at=read, status=status, next_poll_at=now + wait)
             sources.save_source(conn, after)
 
-    async def after(self, minutes: float) -> list[tuple[Event, str]]:
+    async def after(self, minutes: float) -> list[tuple[AlertEvent, str]]:
         """What is said when so much time has passed, for the clock and for the process."""
         self.clock.advance(minutes * MINUTE)
         self.passed += minutes * 60
@@ -77,10 +77,10 @@ async def test_a_source_that_is_not_polled_is_told_once_and_its_end_too(store: S
     watch.poll()
     assert await watch.after(0) == []
     assert await watch.after(14) == []
-    assert await watch.after(2) == [(Event.SOURCE_FAILING, "not_polled")]
+    assert await watch.after(2) == [(AlertEvent.SOURCE_FAILING, "not_polled")]
     assert await watch.after(60) == []
     watch.poll()
-    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(1) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
     assert await watch.after(1) == []
 
 
@@ -89,19 +89,19 @@ async def test_a_source_that_was_never_read_since_it_was_added_is_told(store: St
     for _ in range(4):
         assert await watch.after(5) == []
         watch.poll(ok=False)
-    assert await watch.after(2) == [(Event.SOURCE_FAILING, "never_read")]
+    assert await watch.after(2) == [(AlertEvent.SOURCE_FAILING, "never_read")]
     watch.poll()
-    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(1) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
 
 
 async def test_a_restart_waits_anew_and_still_ends_what_was_told(store: Store, clock: ManualClock) -> None:
     watch = Watch(store, clock)
     watch.poll()
     await watch.after(0)
-    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
+    assert await watch.after(16) == [(AlertEvent.SOURCE_FAILING, "not_polled")]
     watch.unpolled = watch.restarted()
     watch.poll()
-    assert await watch.after(0) == [(Event.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(0) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
 
 
 async def test_a_clock_that_is_moved_makes_no_source_overdue(store: Store, clock: ManualClock) -> None:
@@ -116,13 +116,13 @@ async def test_a_restart_while_it_lasts_says_neither_that_it_is_over_nor_that_it
     watch = Watch(store, clock)
     watch.poll()
     await watch.after(0)
-    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
+    assert await watch.after(16) == [(AlertEvent.SOURCE_FAILING, "not_polled")]
     watch.unpolled = watch.restarted()
     for _ in range(6):
         assert await watch.after(5) == []
     watch.poll()
-    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
-    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")], "what was read before does not end it"
+    assert await watch.after(1) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(16) == [(AlertEvent.SOURCE_FAILING, "not_polled")], "what was read before does not end it"
     assert await watch.after(1) == []
 
 
@@ -134,7 +134,7 @@ async def test_a_poll_that_failed_is_no_reading_again(store: Store, clock: Manua
     watch.poll(ok=False)
     assert await watch.after(1) == []
     watch.poll()
-    assert await watch.after(1) == [(Event.SOURCE_RECOVERED, "read_again")]
+    assert await watch.after(1) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
 
 
 @pytest.mark.parametrize("status", [SourceStatus.FAILING, SourceStatus.UNAUTHORIZED])
@@ -144,7 +144,7 @@ async def test_where_it_is_told_that_it_cannot_be_read_the_incident_ends_quietly
     watch = Watch(store, clock)
     watch.poll()
     await watch.after(0)
-    assert await watch.after(16) == [(Event.SOURCE_FAILING, "not_polled")]
+    assert await watch.after(16) == [(AlertEvent.SOURCE_FAILING, "not_polled")]
     watch.poll(ok=False, status=status)
     assert await watch.after(1) == []
     with store.begin_read() as conn:
@@ -157,7 +157,7 @@ async def test_a_source_that_asked_for_patience_is_not_overdue_while_it_waits(st
     for _ in range(61):
         assert await watch.after(1) == []
     assert await watch.after(8) == [], "one interval after it was due"
-    assert await watch.after(2) == [(Event.SOURCE_FAILING, "not_polled")], "two intervals after it was due, as always"
+    assert await watch.after(2) == [(AlertEvent.SOURCE_FAILING, "not_polled")], "two intervals after it was due, as always"
 
 
 async def test_a_date_far_ahead_excuses_for_an_hour_and_no_longer(store: Store, clock: ManualClock) -> None:
@@ -165,4 +165,4 @@ async def test_a_date_far_ahead_excuses_for_an_hour_and_no_longer(store: Store, 
     watch.poll(wait=timedelta(days=400))
     await watch.after(0)
     assert await watch.after(69) == []
-    assert await watch.after(2) == [(Event.SOURCE_FAILING, "not_polled")]
+    assert await watch.after(2) == [(AlertEvent.SOURCE_FAILING, "not_polled")]

@@ -13,7 +13,7 @@ import pytest
 
 from monitor.config import Config, load
 from monitor.domain import (
-    Event,
+    AlertEvent,
     LastError,
     ProbeState,
     ProbeStatus,
@@ -30,7 +30,7 @@ from monitor.views.alerts import alert_views, explain
 from monitor.views.filters import Selection, listing
 from monitor.views.history import event_views
 from monitor.views.sources import source_views
-from monitor.views.status import Overview, Standing, overview
+from monitor.views.status import Overview, PluginState, overview
 from tests.command_line import add_source, make_world, write_config
 from tests.factories import make_alert, make_state
 
@@ -243,19 +243,19 @@ def test_filters_leave_what_they_name(
 
 STANDINGS = [
     # statuses, the source's status, minutes since the poll, sources that just failed, the answer
-    ([Status.VALID, Status.UNKNOWN], SourceStatus.OK, 0, (), Standing.OK),
-    ([], SourceStatus.OK, 0, (), Standing.OK),
-    ([Status.EXPIRING_SOON, Status.VALID], SourceStatus.OK, 0, (), Standing.WARNING),
-    ([Status.FAILING], SourceStatus.OK, 0, (), Standing.CRITICAL),
-    ([Status.EXPIRED], SourceStatus.OK, 0, (), Standing.CRITICAL),
-    ([Status.REVOKED], SourceStatus.OK, 0, (), Standing.CRITICAL),
-    ([Status.DISCONNECTED], SourceStatus.OK, 0, (), Standing.CRITICAL),
-    ([Status.EXPIRING_SOON], SourceStatus.FAILING, 0, (), Standing.UNKNOWN),  # unknown outweighs warning
-    ([Status.VALID], SourceStatus.UNAUTHORIZED, 0, (), Standing.UNKNOWN),
-    ([Status.VALID], SourceStatus.PENDING, 0, (), Standing.UNKNOWN),
-    ([Status.VALID], SourceStatus.OK, 46, (), Standing.UNKNOWN),  # old data
-    ([Status.VALID], SourceStatus.OK, 0, ("agency",), Standing.UNKNOWN),  # `check` failed once, not yet confirmed
-    ([Status.EXPIRED], SourceStatus.FAILING, 46, ("agency",), Standing.CRITICAL),  # critical outweighs all
+    ([Status.VALID, Status.UNKNOWN], SourceStatus.OK, 0, (), PluginState.OK),
+    ([], SourceStatus.OK, 0, (), PluginState.OK),
+    ([Status.EXPIRING_SOON, Status.VALID], SourceStatus.OK, 0, (), PluginState.WARNING),
+    ([Status.FAILING], SourceStatus.OK, 0, (), PluginState.CRITICAL),
+    ([Status.EXPIRED], SourceStatus.OK, 0, (), PluginState.CRITICAL),
+    ([Status.REVOKED], SourceStatus.OK, 0, (), PluginState.CRITICAL),
+    ([Status.DISCONNECTED], SourceStatus.OK, 0, (), PluginState.CRITICAL),
+    ([Status.EXPIRING_SOON], SourceStatus.FAILING, 0, (), PluginState.UNKNOWN),  # unknown outweighs warning
+    ([Status.VALID], SourceStatus.UNAUTHORIZED, 0, (), PluginState.UNKNOWN),
+    ([Status.VALID], SourceStatus.PENDING, 0, (), PluginState.UNKNOWN),
+    ([Status.VALID], SourceStatus.OK, 46, (), PluginState.UNKNOWN),  # old data
+    ([Status.VALID], SourceStatus.OK, 0, ("agency",), PluginState.UNKNOWN),  # `check` failed once, not yet confirmed
+    ([Status.EXPIRED], SourceStatus.FAILING, 46, ("agency",), PluginState.CRITICAL),  # critical outweighs all
 ]
 
 
@@ -269,7 +269,7 @@ def test_the_standing_follows_the_monitoring_plugin_convention(
     source: SourceStatus,
     minutes: int,
     unread: tuple[str, ...],
-    answer: Standing,
+    answer: PluginState,
 ) -> None:
     states = [make_state(status=status, external_id=f"linkedin-{status}") for status in statuses]
     add_source(store, "agency", states, now=now, status=source)
@@ -325,7 +325,7 @@ def add_alerts(store: Store, now: datetime) -> None:
     back = make_alert(
         id="bbb2",
         at=now + timedelta(hours=1),
-        event=Event.SOURCE_RECOVERED,
+        event=AlertEvent.SOURCE_RECOVERED,
         source="studio",
         connection=None,
         external_id=None,
@@ -406,8 +406,8 @@ def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Conf
     ("change", "refused_by"),
     [
         ({}, None),
-        ({"events": frozenset({Event.REVOKED})}, "events"),
-        ({"severity": Severity.CRITICAL, "events": frozenset({Event.EXPIRED})}, None),
+        ({"events": frozenset({AlertEvent.REVOKED})}, "events"),
+        ({"severity": Severity.CRITICAL, "events": frozenset({AlertEvent.EXPIRED})}, None),
         ({"platforms": frozenset({"tiktok"})}, "platforms"),
         ({"labels": {"client": "acme"}}, "labels"),
     ],

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from monitor.config import Config, load
-from monitor.domain import HistoryEntry, HistoryKind, Status, TokenState, Verdict
+from monitor.domain import Event, EventKind, Status, TokenState, Verdict
 from monitor.store import Store, alerts, connections, history, incidents, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
@@ -189,7 +189,7 @@ async def test_new_alerts_and_events_do_not_shift_a_page(api: Served, store: Sto
     alert_page, event_page = await api.json("/api/v1/alerts", limit=2), await api.json("/api/v1/events", limit=2)
     with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id="newest", at=now + timedelta(hours=1)), None, None)])
-        history.append(conn, "agency", world[Status.VALID], [HistoryEntry(kind=HistoryKind.RENAMED, at=now)])
+        history.append(conn, "agency", world[Status.VALID], [Event(kind=EventKind.RENAMED, at=now)])
     following = await api.json("/api/v1/alerts", limit=2, cursor=alert_page["next"])
     assert [row["id"] for row in following["alerts"]] == ["a2", "a3"]
     rest = await api.json("/api/v1/events", cursor=event_page["next"])

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from monitor.domain import HistoryKind, Status
+from monitor.domain import EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.notify import channel_health
 from monitor.store import Store, channel_states, connections, history, incidents, maintenance, outbox, silences
@@ -420,7 +420,7 @@ async def test_acknowledging_is_what_the_command_line_does(full: Served, store: 
         last = history.history_of(conn, row.id)
     assert ack is not None
     assert (ack.status, ack.comment, ack.until) == (Status.EXPIRED, "Ann is at it", NOW + timedelta(hours=8))
-    noted = [entry for entry in last if entry.kind is HistoryKind.ACKNOWLEDGED]
+    noted = [entry for entry in last if entry.kind is EventKind.ACKNOWLEDGED]
     assert len(noted) == 1
     assert "the status page" in (noted[0].message or "")
     assert (await full.json("/api/v1/connections", status="expired", source="agency"))["connections"][0]["acked"] is True

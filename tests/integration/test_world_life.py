@@ -16,8 +16,8 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from monitor.demo import populate, scenario
-from monitor.demo.receivers import Post, Reply, SmtpReceiver, WebhookReceiver
-from monitor.demo.scenario import Deed, Verb, perform
+from monitor.demo.receivers import Post, SmtpReceiver, WebhookReceiver, WebhookReply
+from monitor.demo.scenario import Action, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
@@ -201,7 +201,7 @@ async def test_within_half_a_minute_the_story_shows_every_kind_of_change() -> No
 
 async def test_the_story_plays_by_itself() -> None:
     world = scenario.build_world()
-    told: list[scenario.Beat] = []
+    told: list[scenario.Step] = []
     await scenario.play(world, tell=told.append, speed=200)
     assert told == list(scenario.STORY)
 
@@ -236,7 +236,7 @@ async def test_the_world_runs_as_a_process_and_obeys_its_control_path() -> None:
 
 def test_a_deed_for_a_connection_cannot_be_done_to_a_source(world: World) -> None:
     with pytest.raises(ValueError, match="needs a connection"):
-        perform(world, Deed(verb=Verb.EXPIRE, source="postpost"))
+        perform(world, Action(verb=Verb.EXPIRE, source="postpost"))
 
 
 # --- Receivers -----------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_a_deed_for_a_connection_cannot_be_done_to_a_source(world: World) -> Non
 async def test_the_webhook_keeps_what_it_gets_and_answers_as_told() -> None:
     told: list[Post] = []
     async with WebhookReceiver(on_post=told.append) as hook, aiohttp.ClientSession() as session:
-        hook.script.extend([Reply(status=503, headers={"Retry-After": "2"}), Reply(cut=True)])
+        hook.script.extend([WebhookReply(status=503, headers={"Retry-After": "2"}), WebhookReply(cut=True)])
         async with session.post(hook.url, json={"n": 1}) as first:
             assert (first.status, first.headers["Retry-After"]) == (503, "2")
         with pytest.raises(aiohttp.ClientError):

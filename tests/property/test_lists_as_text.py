@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.domain import ScopeReport, Snapshot, Word
+from monitor.domain import ReportedStatus, ScopeReport, Snapshot
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules import dates
 from monitor.domain.rules.fingerprint import digest_of, fingerprint, marked
 from monitor.providers import json_chunks
-from monitor.providers.api import Reply
+from monitor.providers.api import ApiResponse
 from monitor.providers.postpost import listing, scopes
-from monitor.providers.postpost.listing import Listed
+from monitor.providers.postpost.listing import LazySnapshots
 from monitor.providers.postpost.scopes import Sound
 from tests.answers.shapes import JSON, POSTPOST_ROW
 from tests.property.test_payloads import AT
@@ -45,15 +45,15 @@ def _small_pieces() -> Iterator[None]:
     json_chunks.PIECE = usual
 
 
-def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> Reply:
+def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> ApiResponse:
     body = rows if isinstance(rows, bytes) else json.dumps(rows if bare else {"success": True, "connections": rows}).encode()
-    return Reply(status=200, body=body, content_type="application/json", at=at)
+    return ApiResponse(status=200, body=body, content_type="application/json", at=at)
 
 
-def report(answer: Reply, *, as_text: bool = True, most: int = 1000, sound: Sound | None = None) -> ScopeReport:
+def report(answer: ApiResponse, *, as_text: bool = True, most: int = 1000, sound: Sound | None = None) -> ScopeReport:
     read = scopes.read_rows if as_text else scopes.read_one_by_one
     results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": read(answer, most=most)}
-    (found,) = scopes.understand(results, default=Word.NON_EXPIRING, most=most, sound=sound or Sound())
+    (found,) = scopes.understand(results, default=ReportedStatus.NON_EXPIRING, most=most, sound=sound or Sound())
     return found
 
 
@@ -206,7 +206,7 @@ def test_what_a_word_means_counts_where_other_rows_decide_it() -> None:
     """The one row that is `valid` without a date says what `unknown` means in all others."""
     spoken = {"platformId": "facebook-1", "tokenStatus": "valid"}
     before, after = report(reply([UNDATED])), report(reply([UNDATED, spoken]))
-    assert [row.word for row in seen(before)[:1] + seen(after)[:1]] == [Word.NON_EXPIRING, Word.UNKNOWN]
+    assert [row.word for row in seen(before)[:1] + seen(after)[:1]] == [ReportedStatus.NON_EXPIRING, ReportedStatus.UNKNOWN]
     assert marked(before.snapshots).marks()["twitter-2"] != marked(after.snapshots).marks()["twitter-2"]
 
 
@@ -238,7 +238,7 @@ def test_another_reading_of_the_same_text_counts(monkeypatch: pytest.MonkeyPatch
 def test_digest_and_marks_are_the_same_in_every_process() -> None:
     """Pinned. A change here must come with a new READING, else an upgrade would take a row for unchanged that it reads anew."""
     found = report(reply([FULL, UNDATED]))
-    assert isinstance(found.snapshots, Listed)
+    assert isinstance(found.snapshots, LazySnapshots)
     assert (listing.READING, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
     assert list(found.snapshots.marks().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain import ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderPayloadInvalid
 from monitor.domain.text import sanitize, web_address
 from monitor.providers import payload, postbreeze, postpeer, transport
@@ -24,10 +24,10 @@ def read_postpost(body: bytes) -> ScopeReport:
     listing = payload.read_list(
         body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=100_000
     )
-    reader = payload.RowReader(postpost_rows.Row, id_field="platformId", guarded=postpost_rows.GUARDED)
+    reader = payload.RowReader(postpost_rows.PostPostRow, id_field="platformId", guarded=postpost_rows.GUARDED)
     read = [reader.read(row) for row in listing.rows]
-    rows = [row for row in read if isinstance(row, postpost_rows.Row)]
-    dialect = postpost_rows.dialect_of(rows, default=Word.NON_EXPIRING)
+    rows = [row for row in read if isinstance(row, postpost_rows.PostPostRow)]
+    dialect = postpost_rows.dialect_of(rows, default=ReportedStatus.NON_EXPIRING)
     seen = [postpost_rows.to_snapshot(row, scope=None, at=AT, dialect=dialect) for row in rows]
     lost = [row for row in [*read, *seen] if isinstance(row, Unreadable)]
     return scope_report(None, [row for row in seen if isinstance(row, Snapshot)], lost)
@@ -56,7 +56,7 @@ def test_N21_any_postpost_rows_give_a_fit_report(rows: list[Any]) -> None:
 @given(st.lists(POSTBREEZE_ROW | JSON, max_size=6))
 def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
     listing = payload.read_list(json.dumps(rows).encode(), content_type=None, key=None, bare=True, guarded=("id",), most=100_000)
-    reader = payload.RowReader(postbreeze.Row, id_field="id")
+    reader = payload.RowReader(postbreeze.PostbreezeRow, id_field="id")
     for row in map(reader.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postbreeze.to_snapshot(row, workspace=None, at=AT)
         if isinstance(read, Snapshot):
@@ -68,7 +68,7 @@ def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
 def test_N21_any_postpeer_rows_give_fit_snapshots(rows: list[Any]) -> None:
     body = json.dumps({"success": True, "integrations": rows}).encode()
     listing = payload.read_list(body, content_type=None, key="integrations", bare=False, guarded=("id",), most=100_000)
-    reader = payload.RowReader(postpeer.Row, id_field="id")
+    reader = payload.RowReader(postpeer.PostPeerRow, id_field="id")
     for row in map(reader.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postpeer.to_snapshot(row)
         if isinstance(read, Snapshot):
@@ -91,7 +91,7 @@ def test_N18_a_key_stated_twice_never_turns_expired_into_anything_better(stated:
     fields = ", ".join(f'"{name}": "{word}"' for name, word in stated)
     report = read_postpost(f'[{{"platformId": "threads-1", {fields}}}]'.encode())
     if any(word == "expired" for _, word in stated):
-        assert all(row.word is Word.EXPIRED for row in report.snapshots)
+        assert all(row.word is ReportedStatus.EXPIRED for row in report.snapshots)
 
 
 @given(st.permutations(["valid", "expired", "unknown", "expiring_soon"]), st.integers(1, 4))
@@ -99,7 +99,7 @@ def test_N28_duplicate_ids_never_better_than_their_worst(words: list[str], count
     rows = [{"platformId": "threads-1", "tokenStatus": word} for word in words[:count]]
     (row,) = read_postpost(json.dumps(rows).encode()).snapshots
     if "expired" in words[:count]:
-        assert row.word is Word.EXPIRED
+        assert row.word is ReportedStatus.EXPIRED
     assert ("duplicate_id" in row.flags) is (count > 1)
 
 

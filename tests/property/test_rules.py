@@ -8,7 +8,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeFinding, ProviderKind, Said, Snapshot, Status, Word
+from monitor.domain import (
+    ConnectionState,
+    LastNotified,
+    Policy,
+    ProbeAnswer,
+    ProbeFinding,
+    ProviderKind,
+    ReportedStatus,
+    Snapshot,
+    Status,
+)
 from monitor.domain.records import replace
 from monitor.domain.rules import alerting, lifecycle, probes, schedule, transitions
 from monitor.domain.rules.alerting import AlertReason
@@ -65,7 +75,7 @@ def idle(context: Context) -> Context:
 @FEW
 @given(life=lives(), other=lives(), said=st.none() | some.saids, answer=some.answers)
 def test_nothing_raises_on_any_input(
-    life: tuple[ConnectionState, Context], other: tuple[ConnectionState, Context], said: Said | None, answer: ProbeAnswer
+    life: tuple[ConnectionState, Context], other: tuple[ConnectionState, Context], said: LastNotified | None, answer: ProbeAnswer
 ) -> None:
     state, context = life
     now, policy = context.now, context.policy
@@ -158,7 +168,7 @@ def test_an_answer_repeated_changes_nothing_once_it_is_confirmed(
 @FEW
 @given(life=lives(), said=st.none() | some.saids, renewed=st.booleans())
 def test_nothing_is_said_twice_in_a_row_without_a_change(
-    life: tuple[ConnectionState, Context], said: Said | None, renewed: bool
+    life: tuple[ConnectionState, Context], said: LastNotified | None, renewed: bool
 ) -> None:
     state, context = life
     first = alerting.decide_alert(said, state, policy=context.policy, now=context.now, renewed=renewed)
@@ -255,8 +265,10 @@ def test_a_due_line_is_never_passed_over(
 
 
 @FEW
-@given(life=lives(), snapshot=some.snapshots, word=st.sampled_from([Word.UNKNOWN, Word.UNRECOGNISED]))
-def test_N22_unknown_never_overwrites_knowledge(life: tuple[ConnectionState, Context], snapshot: Snapshot, word: Word) -> None:
+@given(life=lives(), snapshot=some.snapshots, word=st.sampled_from([ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED]))
+def test_N22_unknown_never_overwrites_knowledge(
+    life: tuple[ConnectionState, Context], snapshot: Snapshot, word: ReportedStatus
+) -> None:
     state, context = life
     assume(state.verdict.status not in (Status.UNKNOWN, Status.DISCONNECTED))
     assume(state.missing == 0)
@@ -267,7 +279,7 @@ def test_N22_unknown_never_overwrites_knowledge(life: tuple[ConnectionState, Con
 
 @FEW
 @given(life=lives(), said=some.saids, renewed=st.booleans())
-def test_unknown_never_resolves_an_incident(life: tuple[ConnectionState, Context], said: Said, renewed: bool) -> None:
+def test_unknown_never_resolves_an_incident(life: tuple[ConnectionState, Context], said: LastNotified, renewed: bool) -> None:
     state, context = life
     assume(said.status is not Status.DISCONNECTED)
     unknown = replace(state, verdict=replace(state.verdict, status=Status.UNKNOWN))
@@ -302,7 +314,7 @@ def test_presence_always_ends_being_missing(life: tuple[ConnectionState, Context
     for present in (lifecycle.observe(state, snapshot, context), lifecycle.unreadable(state, context)):
         assert present.missing == 0
         assert present.verdict.reason != "missing_from_list"
-    if snapshot.word is not Word.DISCONNECTED:
+    if snapshot.word is not ReportedStatus.DISCONNECTED:
         assert lifecycle.observe(state, snapshot, context).verdict.status is not Status.DISCONNECTED
 
 
@@ -318,7 +330,7 @@ class Told(RuleBasedStateMachine):
         self.policy = Policy(stages=tuple(stages))
         self.now = NOW
         self.snapshot = snapshot
-        self.said: Said | None = None
+        self.said: LastNotified | None = None
         self.state = lifecycle.observe(None, snapshot, self.context(polled=True))
         self.tell(None)
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain import Event, ProviderKind, Severity
-from monitor.notify.messages import Dispatch, Limits, Markup, Profile, clean, clean_id, compose, defuse, fit, render
+from monitor.domain import AlertEvent, ProviderKind, Severity
+from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, clean, clean_id, compose, defuse, fit, render
 from tests.factories import NOW, make_alert
 
 NASTY = st.sampled_from(
@@ -80,12 +80,12 @@ def test_an_id_is_either_plain_or_harmless(text: str) -> None:
     scope=TEXTS | st.none(),
     expires_at=INSTANTS,
     opened_at=INSTANTS,
-    event=st.sampled_from(list(Event)),
+    event=st.sampled_from(list(AlertEvent)),
     provider=st.sampled_from(list(ProviderKind)),
     severity=st.sampled_from(list(Severity)),
     status=st.sampled_from(["valid", "unknown", "expiring_soon", "expired", "unauthorized", ""]),
     limits=st.builds(
-        Limits,
+        ChannelLimits,
         body=st.sampled_from([60, 160, 500, 2000, 32768]),
         title=st.sampled_from([0, 40, 250]),
         shared=st.booleans(),
@@ -97,7 +97,7 @@ def test_an_id_is_either_plain_or_harmless(text: str) -> None:
     about_source=st.booleans(),
 )
 def test_any_alert_can_be_said_on_any_channel(
-    *, limits: Limits, markup: Markup, files: bool, copies: int, about_source: bool, **facts: object
+    *, limits: ChannelLimits, markup: Markup, files: bool, copies: int, about_source: bool, **facts: object
 ) -> None:
     if about_source:
         facts["external_id"] = None
@@ -106,7 +106,9 @@ def test_any_alert_can_be_said_on_any_channel(
     alerts = [make_alert(id=f"alert-{number}", incident=f"inc-{number % 3}", **facts) for number in range(copies)]
     message = compose([Dispatch(alert=alert) for alert in alerts], timezone="Europe/Berlin", now=NOW)
     on_top = limits.shared or limits.title == 0
-    parts = fit(message, Profile(limits=limits, markup=markup, marked_title=on_top and markup is not Markup.TEXT, files=files))
+    parts = fit(
+        message, ChannelProfile(limits=limits, markup=markup, marked_title=on_top and markup is not Markup.TEXT, files=files)
+    )
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == [alert.id for alert in alerts]
     assert len(parts) <= 3
     for part in (*parts, render(message)):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.domain import ConnectionState, Event, Policy, Said, Severity, SourceStatus, Status
+from monitor.domain import AlertEvent, ConnectionState, LastNotified, Policy, Severity, SourceStatus, Status
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
 from tests.factories import NOW, make_said, make_state
@@ -23,7 +23,7 @@ STAGE, REMINDER = AlertReason.STAGE, AlertReason.REMINDER
 RECOVERED, RENEWED = AlertReason.RECOVERED, AlertReason.RENEWED
 
 
-def said(status: Status, stage: timedelta | None = None, ago: timedelta = timedelta(0), reminders: int = 0) -> Said:
+def said(status: Status, stage: timedelta | None = None, ago: timedelta = timedelta(0), reminders: int = 0) -> LastNotified:
     return make_said(status=status, stage=stage, at=NOW - ago, reminders=reminders)
 
 
@@ -32,7 +32,7 @@ def true_now(status: Status, stage: timedelta | None = None) -> ConnectionState:
 
 
 def decide(
-    before: Said | None, state: ConnectionState, *, remind_every: timedelta | None = DAY, renewed: bool = False
+    before: LastNotified | None, state: ConnectionState, *, remind_every: timedelta | None = DAY, renewed: bool = False
 ) -> AlertReason:
     return alerting.decide_alert(before, state, policy=Policy(remind_every=remind_every), now=NOW, renewed=renewed)
 
@@ -89,7 +89,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("before", "state", "renewed", "reason"), [case[1:] for case in TABLE], ids=[case[0] for case in TABLE])
-def test_the_table(before: Said | None, state: ConnectionState, renewed: bool, reason: AlertReason) -> None:
+def test_the_table(before: LastNotified | None, state: ConnectionState, renewed: bool, reason: AlertReason) -> None:
     assert decide(before, state, renewed=renewed) is reason
 
 
@@ -116,7 +116,9 @@ def test_reminders_follow_the_policy(every: timedelta) -> None:
     [case[1:] for case in TABLE if case[4] is not NOTHING and not case[4].ends_incident],
     ids=[case[0] for case in TABLE if case[4] is not NOTHING and not case[4].ends_incident],
 )
-def test_what_was_said_is_not_said_again(before: Said | None, state: ConnectionState, renewed: bool, reason: AlertReason) -> None:
+def test_what_was_said_is_not_said_again(
+    before: LastNotified | None, state: ConnectionState, renewed: bool, reason: AlertReason
+) -> None:
     remembered = alerting.next_said(reason, before, state, NOW)
     assert (remembered.status, remembered.stage, remembered.at) == (state.verdict.status, state.stage, NOW)
     assert decide(remembered, state, renewed=renewed) is NOTHING
@@ -137,15 +139,15 @@ def test_reminders_are_counted_until_something_else_is_said() -> None:
 @pytest.mark.parametrize(
     ("reason", "status", "event"),
     [
-        *[(FIRST, s, Event(s.value)) for s in Status if s.needs_attention],
-        (STAGE, SOON, Event.EXPIRING_SOON),
-        (REMINDER, REVOKED, Event.REVOKED),
-        (RECOVERED, VALID, Event.RECOVERED),
-        (RENEWED, VALID, Event.RECOVERED),
-        (RECOVERED, UNKNOWN, Event.RECOVERED),
+        *[(FIRST, s, AlertEvent(s.value)) for s in Status if s.needs_attention],
+        (STAGE, SOON, AlertEvent.EXPIRING_SOON),
+        (REMINDER, REVOKED, AlertEvent.REVOKED),
+        (RECOVERED, VALID, AlertEvent.RECOVERED),
+        (RENEWED, VALID, AlertEvent.RECOVERED),
+        (RECOVERED, UNKNOWN, AlertEvent.RECOVERED),
     ],
 )
-def test_the_event_is_the_status_or_recovered(reason: AlertReason, status: Status, event: Event) -> None:
+def test_the_event_is_the_status_or_recovered(reason: AlertReason, status: Status, event: AlertEvent) -> None:
     assert alerting.event_of(reason, status) is event
 
 
@@ -163,7 +165,7 @@ def test_the_event_is_the_status_or_recovered(reason: AlertReason, status: Statu
     ],
 )
 def test_the_severity_is_the_statuss_or_that_of_what_ends(
-    reason: AlertReason, status: Status, before: Said | None, severity: Severity
+    reason: AlertReason, status: Status, before: LastNotified | None, severity: Severity
 ) -> None:
     assert alerting.severity_of(reason, status, before) is severity
 

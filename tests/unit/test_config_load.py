@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, find_config, load
-from monitor.domain import Event, Policy, ProviderKind, Severity
+from monitor.domain import AlertEvent, Policy, ProviderKind, Severity
 from monitor.domain.errors import ConfigError
 
 FILES = Path(__file__).parent.parent / "data" / "config"
@@ -81,7 +81,7 @@ def test_a_file_with_everything_means_what_it_says() -> None:
     assert studio.proxy is not None
     assert studio.proxy.reveal() == "http://proxy.example:3128"
     ops = config.channels[0]
-    assert ops.events == frozenset({Event.EXPIRED, Event.RECOVERED})
+    assert ops.events == frozenset({AlertEvent.EXPIRED, AlertEvent.RECOVERED})
     assert ops.severity is Severity.CRITICAL
     assert ops.platforms == frozenset({"twitter", "facebook"})
     assert ops.group_wait == timedelta(0)

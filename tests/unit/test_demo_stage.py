@@ -10,7 +10,7 @@ from rich.console import Console
 
 from monitor.demo.receivers import Post
 from monitor.demo.run import Stage, told_in
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.notify.messages import Dispatch, compose, render
 from tests.factories import NOW, make_alert
 
@@ -22,7 +22,7 @@ def body(count: int) -> str:
         id="b",
         external_id="well",
         incident="well",
-        event=Event.RECOVERED,
+        event=AlertEvent.RECOVERED,
         reason="recovered",
         status="valid",
         previous="expired",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import LastError, Refresh, Snapshot, Word
+from monitor.domain import LastError, Refresh, ReportedStatus, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules.fingerprint import fingerprint, span_moved
 from tests.factories import NOW, make_snapshot
@@ -32,7 +32,7 @@ REFRESH_CHANGES: list[dict[str, Any]] = [
 ]
 CHANGES: dict[str, list[Any]] = {
     "platform": ["facebook"],
-    "word": [Word.EXPIRED, Word.UNSTATED],
+    "word": [ReportedStatus.EXPIRED, ReportedStatus.UNSTATED],
     "raw_word": [None, "Valid", ""],
     "expires_at": [None, NOW, FULL.expires_at and FULL.expires_at + timedelta(microseconds=1)],
     "refresh": [

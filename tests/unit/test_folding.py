@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.messages import Dispatch, Part, compose, compose_each, render
 from tests.factories import NOW, make_alert
@@ -25,11 +25,11 @@ def alert(name: str, *, hours_ago: float = 0, **over: Any) -> Alert:
 
 
 def soon(name: str, **over: Any) -> Alert:
-    return alert(name, **{"event": Event.EXPIRING_SOON, "status": "expiring_soon", "severity": Severity.WARNING, **over})
+    return alert(name, **{"event": AlertEvent.EXPIRING_SOON, "status": "expiring_soon", "severity": Severity.WARNING, **over})
 
 
 def well(name: str, **over: Any) -> Alert:
-    values = {"event": Event.RECOVERED, "status": "valid", "reason": AlertReason.RECOVERED, "previous": "expired"}
+    values = {"event": AlertEvent.RECOVERED, "status": "valid", "reason": AlertReason.RECOVERED, "previous": "expired"}
     return alert(name, **{**values, "expires_at": NOW + 60 * 24 * HOUR, **over})
 
 
@@ -109,8 +109,8 @@ def test_a_fold_is_a_repeat_or_late_where_one_of_its_alerts_is() -> None:
 
 def test_a_source_that_failed_and_came_back_is_one_item() -> None:
     about: dict[str, Any] = {"external_id": None, "connection": None, "platform": None, "label": None, "expires_at": None}
-    down = alert("a", hours_ago=4, event=Event.SOURCE_FAILING, status="failing", **about)
-    up = alert("b", event=Event.SOURCE_RECOVERED, status="ok", reason=AlertReason.RECOVERED, **about)
+    down = alert("a", hours_ago=4, event=AlertEvent.SOURCE_FAILING, status="failing", **about)
+    up = alert("b", event=AlertEvent.SOURCE_RECOVERED, status="ok", reason=AlertReason.RECOVERED, **about)
     part = say(down, up)
     assert part.body.startswith("The source agency (PostPost) can be read again. It was unreadable for 4 hours.")
     assert part.alert_ids == ("a", "b")
@@ -134,7 +134,7 @@ def test_alerts_about_the_monitor_itself_name_their_subject_and_no_service() -> 
     }
     broken = alert(
         "a",
-        event=Event.MONITOR_PROBLEM,
+        event=AlertEvent.MONITOR_PROBLEM,
         status="",
         provider=None,
         subject="channel:ops",

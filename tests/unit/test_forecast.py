@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.domain import ProviderKind, Status, Verdict, Word
+from monitor.domain import ProviderKind, ReportedStatus, Status, Verdict
 from monitor.domain.rules.forecast import Need, need_of, sittings_of
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
@@ -49,7 +49,7 @@ def found(**over: Any) -> Need | None:
         ({"expires_at": NOW + DAY, "platform": "facebook", "status": Status.EXPIRING_SOON}, True),  # the provider warns of it
         ({"expires_at": NOW + DAY, "status": Status.UNKNOWN}, True),
         ({"expires_at": NOW + 300 * DAY, "status": Status.REVOKED}, True),  # what is broken needs a person now
-        ({"expires_at": None, "status": Status.FAILING, "word": Word.NO_HEALTH}, True),
+        ({"expires_at": None, "status": Status.FAILING, "word": ReportedStatus.NO_HEALTH}, True),
     ],
 )
 def test_what_is_broken_and_what_runs_out_for_sure_needs_a_person(over: dict[str, Any], needed: bool) -> None:

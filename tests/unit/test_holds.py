@@ -11,7 +11,7 @@ import pytest
 from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, ProbeState, ProbeStatus, Status
 from monitor.domain.rules import alerting, suppression
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.suppression import Circumstances
+from monitor.domain.rules.suppression import SuppressionContext
 from tests.delivering import channel
 from tests.factories import NOW, make_said, make_state
 
@@ -82,17 +82,20 @@ TABLE: list[tuple[str, AlertReason, ConnectionState, dict[str, Any], tuple[str, 
 def test_the_table(
     reason: AlertReason, after: ConnectionState, around: dict[str, Any], held: tuple[str, datetime | None] | None
 ) -> None:
-    hold = suppression.hold_for(reason, after, Circumstances(now=NOW, policy=Policy(), **around))
+    hold = suppression.hold_for(reason, after, SuppressionContext(now=NOW, policy=Policy(), **around))
     assert (None if hold is None else (hold.why, hold.until)) == held
 
 
 def test_damping_can_be_off_and_follows_the_policy() -> None:
     spoken: dict[str, Any] = flapping(99, ago=SECOND)
     off, strict = Policy(flap_window=None), Policy(flap_changes=1)
-    assert suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=off, **spoken)) is None
-    assert suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
+    assert suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=off, **spoken)) is None
     assert (
-        suppression.hold_for(FIRST, state(EXPIRED), Circumstances(now=NOW, policy=strict, **flapping(2, ago=SECOND))) is not None
+        suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
+    )
+    assert (
+        suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(2, ago=SECOND)))
+        is not None
     )
 
 

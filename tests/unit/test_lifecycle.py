@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import ConnectionState, Policy, ProbeAnswer, ProbeStatus, ProviderKind, Refresh, Snapshot, Status, Word
+from monitor.domain import (
+    ConnectionState,
+    Policy,
+    ProbeAnswer,
+    ProbeStatus,
+    ProviderKind,
+    Refresh,
+    ReportedStatus,
+    Snapshot,
+    Status,
+)
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle
 from monitor.domain.rules.expiry import Context
@@ -224,18 +234,18 @@ def test_a_passed_date_is_the_since_however_late_it_is_noticed() -> None:
 def test_a_word_without_a_passed_date_is_since_now() -> None:
     life = Life()
     life.listed(row(40 * DAY))
-    assert life.listed(row(40 * DAY, word=Word.EXPIRED), HOUR).verdict.since == NOW + HOUR
+    assert life.listed(row(40 * DAY, word=ReportedStatus.EXPIRED), HOUR).verdict.since == NOW + HOUR
 
 
 def test_an_untrusted_past_date_is_not_the_since() -> None:
-    verdict = Life().listed(row(-DAY, platform="youtube", word=Word.EXPIRED)).verdict
+    verdict = Life().listed(row(-DAY, platform="youtube", word=ReportedStatus.EXPIRED)).verdict
     assert (verdict.reason, verdict.since) == ("expiry_passed", NOW)
 
 
 def test_since_stays_while_the_status_stays() -> None:
     life = Life()
     life.listed(row(-HOUR))
-    assert life.listed(row(-HOUR, word=Word.EXPIRED), DAY).verdict.since == NOW - HOUR
+    assert life.listed(row(-HOUR, word=ReportedStatus.EXPIRED), DAY).verdict.since == NOW - HOUR
 
 
 # --- the poll after a date passed decides
@@ -274,7 +284,7 @@ def test_the_same_past_date_called_valid_stays_expired_and_is_flagged_once() -> 
 
 def test_an_untrusted_date_is_judged_again_by_the_first_poll_after_its_lines() -> None:
     life = Life()
-    state = life.listed(row(60 * DAY, platform="facebook", word=Word.UNSTATED))
+    state = life.listed(row(60 * DAY, platform="facebook", word=ReportedStatus.UNSTATED))
     assert state.recheck_at == NOW + 53 * DAY
     life.listed(state.snapshot, 59 * DAY)
     assert life.known.recheck_at == NOW + 60 * DAY
@@ -284,7 +294,7 @@ def test_an_untrusted_date_is_judged_again_by_the_first_poll_after_its_lines() -
 
 def test_a_probe_does_not_make_a_due_judgement_forgotten() -> None:
     life = Life()
-    state = life.listed(row(DAY, platform="facebook", word=Word.UNSTATED))
+    state = life.listed(row(DAY, platform="facebook", word=ReportedStatus.UNSTATED))
     life.listed(state.snapshot, 12 * HOUR)
     probed = life.probed(OK, DAY + MINUTE)
     assert probed.recheck_at is not None
@@ -389,7 +399,7 @@ def test_staying_away_changes_nothing_more() -> None:
 
 def test_presence_ends_disconnected_where_the_provider_reports_no_health() -> None:
     life = Life(POSTPEER)
-    present = make_snapshot(word=Word.NO_HEALTH, expires_at=None, platform="tiktok")
+    present = make_snapshot(word=ReportedStatus.NO_HEALTH, expires_at=None, platform="tiktok")
     assert life.listed(present).verdict.status is UNKNOWN
     life.missed(MINUTE)
     assert life.missed(2 * MINUTE).verdict.status is DISCONNECTED
@@ -399,8 +409,8 @@ def test_presence_ends_disconnected_where_the_provider_reports_no_health() -> No
 
 def test_presence_ends_a_stated_disconnection_even_where_the_word_says_nothing() -> None:
     life = Life(POSTBREEZE)
-    assert life.listed(row(None, word=Word.DISCONNECTED)).verdict.status is DISCONNECTED
-    assert life.listed(row(None, word=Word.UNSTATED, refresh=Refresh()), MINUTE).verdict.status is UNKNOWN
+    assert life.listed(row(None, word=ReportedStatus.DISCONNECTED)).verdict.status is DISCONNECTED
+    assert life.listed(row(None, word=ReportedStatus.UNSTATED, refresh=Refresh()), MINUTE).verdict.status is UNKNOWN
 
 
 def test_a_connection_that_returns_expired_is_expired_since_its_date() -> None:
@@ -492,14 +502,14 @@ def test_a_404_leaves_it_to_the_list() -> None:
 
 def test_unknown_with_a_probe_that_was_ok_stays_valid_through_answers_that_say_nothing() -> None:
     life = Life(PUBLORA)
-    assert life.listed(row(None, platform="bluesky", word=Word.UNKNOWN)).verdict.status is UNKNOWN
+    assert life.listed(row(None, platform="bluesky", word=ReportedStatus.UNKNOWN)).verdict.status is UNKNOWN
     for answer in (OK, REFUSED, NOT_FOUND, TRANSIENT, OK, NOT_FOUND):
         assert life.probed(answer).verdict.status is VALID
 
 
 def test_an_ok_probe_does_not_clear_what_the_list_calls_expired() -> None:
     life = Life()
-    life.listed(row(word=Word.EXPIRED))
+    life.listed(row(word=ReportedStatus.EXPIRED))
     state = life.probed(OK)
     assert (state.verdict.status, state.verdict.flags) == (EXPIRED, frozenset({"conflict"}))
     assert life.listed(row(), MINUTE).verdict.flags == set()
@@ -518,7 +528,7 @@ def test_a_probe_follows_at_once_where_a_refused_token_was_renewed() -> None:
 
 def test_a_probe_follows_at_once_where_the_word_of_a_refused_token_changed() -> None:
     life = Life()
-    life.listed(row(None, word=Word.EXPIRED))
+    life.listed(row(None, word=ReportedStatus.EXPIRED))
     before = life.probed(REFUSED)
     assert lifecycle.probe_after_change(before, life.listed(row(None), MINUTE))
 
@@ -606,7 +616,7 @@ def test_losing_trust_in_the_clock_takes_nothing_back() -> None:
 
 def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_date() -> None:
     life = Life()
-    span: dict[str, Any] = {"left": None, "platform": "facebook", "word": Word.EXPIRING_SOON}
+    span: dict[str, Any] = {"left": None, "platform": "facebook", "word": ReportedStatus.EXPIRING_SOON}
     state = life.listed(row(**span, expires_before=NOW + 2 * DAY))
     for minutes in (10, 59, 30, 1):
         later = life.listed(row(**span, expires_before=NOW + 2 * DAY + minutes * MINUTE), minutes * MINUTE)
@@ -616,8 +626,8 @@ def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_
 def test_a_coarse_span_that_moves_later_by_more_than_an_hour_is_a_new_date() -> None:
     life = Life()
     span: dict[str, Any] = {"left": None, "platform": "facebook"}
-    life.listed(row(**span, word=Word.EXPIRING_SOON, expires_before=NOW + 2 * DAY))
-    state = life.listed(row(**span, word=Word.VALID, expires_before=NOW + 60 * DAY), MINUTE)
+    life.listed(row(**span, word=ReportedStatus.EXPIRING_SOON, expires_before=NOW + 2 * DAY))
+    state = life.listed(row(**span, word=ReportedStatus.VALID, expires_before=NOW + 60 * DAY), MINUTE)
     assert (state.verdict.status, state.token.expires_at) == (VALID, NOW + 60 * DAY)
 
 
@@ -650,8 +660,8 @@ def test_a_renewal_ends_the_warning() -> None:
 
 
 @pytest.mark.parametrize("left", [60 * DAY, 7 * DAY, 2 * DAY, timedelta(0), -DAY, None])
-@pytest.mark.parametrize("word", list(Word))
-def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: Word) -> None:
+@pytest.mark.parametrize("word", list(ReportedStatus))
+def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: ReportedStatus) -> None:
     life = Life()
     once = life.listed(row(left, word=word))
     assert life.listed(row(left, word=word)) == once
@@ -663,8 +673,8 @@ def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: W
 def test_a_kept_warning_beside_a_stale_date_settles_at_once() -> None:
     """The date proves nothing there, so it must not be taken for the one whose line was crossed."""
     life = Life()
-    life.listed(row(None, platform="tiktok", word=Word.EXPIRING_SOON))
-    once = life.listed(row(-HOUR, platform="tiktok", word=Word.UNSTATED), MINUTE)
+    life.listed(row(None, platform="tiktok", word=ReportedStatus.EXPIRING_SOON))
+    once = life.listed(row(-HOUR, platform="tiktok", word=ReportedStatus.UNSTATED), MINUTE)
     assert (once.verdict.status, "provider_unknown" in once.verdict.flags) == (SOON, True)
     assert life.listed(once.snapshot, MINUTE) == once
 

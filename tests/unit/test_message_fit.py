@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, Event
-from monitor.notify.messages import Dispatch, Limits, Markup, Part, Profile, Tone, compose, fit
+from monitor.domain import Alert, AlertEvent
+from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, Tone, compose, fit
 from tests.factories import NOW, make_alert
 
 COMMAND = "token-monitor status --status expired"
@@ -31,7 +31,7 @@ def many(count: int, **over: Any) -> list[Alert]:
     ]
 
 
-def parts_of(alerts: list[Alert], profile: Profile) -> tuple[Part, ...]:
+def parts_of(alerts: list[Alert], profile: ChannelProfile) -> tuple[Part, ...]:
     return fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), profile)
 
 
@@ -40,28 +40,32 @@ def settled(parts: tuple[Part, ...]) -> list[str]:
 
 
 PROFILES = {
-    "json": Profile(limits=Limits(body=31_129), files=True),
-    "gotify": Profile(limits=Limits(body=31_129)),
-    "slack": Profile(limits=Limits(body=33_250), markup=Markup.SLACK),
-    "discord": Profile(limits=Limits(body=1_900, shared=True), markup=Markup.CHAT, marked_title=True, files=True),
-    "telegram": Profile(limits=Limits(body=3_891, title=0), markup=Markup.HTML, marked_title=True, files=True),
-    "mattermost": Profile(limits=Limits(body=3_800, title=0), markup=Markup.CHAT, marked_title=True),
-    "webex": Profile(limits=Limits(body=950, title=0), markup=Markup.MARKDOWN, marked_title=True),
-    "mail": Profile(limits=Limits(body=400_000), markup=Markup.MAIL, files=True),
-    "mail without files": Profile(limits=Limits(body=400_000), markup=Markup.MAIL),
-    "short mail": Profile(limits=Limits(body=60_000), markup=Markup.MAIL),
-    "sms": Profile(limits=Limits(body=152, title=0)),
-    "radio": Profile(limits=Limits(body=63, title=0)),
-    "desktop": Profile(limits=Limits(body=31_129, lines=10)),
+    "json": ChannelProfile(limits=ChannelLimits(body=31_129), files=True),
+    "gotify": ChannelProfile(limits=ChannelLimits(body=31_129)),
+    "slack": ChannelProfile(limits=ChannelLimits(body=33_250), markup=Markup.SLACK),
+    "discord": ChannelProfile(limits=ChannelLimits(body=1_900, shared=True), markup=Markup.CHAT, marked_title=True, files=True),
+    "telegram": ChannelProfile(limits=ChannelLimits(body=3_891, title=0), markup=Markup.HTML, marked_title=True, files=True),
+    "mattermost": ChannelProfile(limits=ChannelLimits(body=3_800, title=0), markup=Markup.CHAT, marked_title=True),
+    "webex": ChannelProfile(limits=ChannelLimits(body=950, title=0), markup=Markup.MARKDOWN, marked_title=True),
+    "mail": ChannelProfile(limits=ChannelLimits(body=400_000), markup=Markup.MAIL, files=True),
+    "mail without files": ChannelProfile(limits=ChannelLimits(body=400_000), markup=Markup.MAIL),
+    "short mail": ChannelProfile(limits=ChannelLimits(body=60_000), markup=Markup.MAIL),
+    "sms": ChannelProfile(limits=ChannelLimits(body=152, title=0)),
+    "radio": ChannelProfile(limits=ChannelLimits(body=63, title=0)),
+    "desktop": ChannelProfile(limits=ChannelLimits(body=31_129, lines=10)),
 }
 
 
 @pytest.mark.parametrize("markup", [Markup.TEXT, Markup.CHAT, Markup.HTML])
-@pytest.mark.parametrize("limits", [Limits(body=40, title=0), Limits(body=40, lines=2), Limits(body=50)], ids=str)
-def test_A09_where_a_word_is_longer_than_the_room_it_is_cut_and_the_alerts_are_settled(limits: Limits, markup: Markup) -> None:
+@pytest.mark.parametrize(
+    "limits", [ChannelLimits(body=40, title=0), ChannelLimits(body=40, lines=2), ChannelLimits(body=50)], ids=str
+)
+def test_A09_where_a_word_is_longer_than_the_room_it_is_cut_and_the_alerts_are_settled(
+    limits: ChannelLimits, markup: Markup
+) -> None:
     for count in (1, 2, 4, 30):
         alerts = many(count)
-        parts = parts_of(alerts, Profile(limits=limits, markup=markup))
+        parts = parts_of(alerts, ChannelProfile(limits=limits, markup=markup))
         assert all(0 < len(part.body) <= limits.body for part in parts)
         assert settled(parts) == [alert.id for alert in alerts]
 
@@ -152,10 +156,15 @@ def test_a_part_that_shows_some_of_a_section_says_of_how_many() -> None:
     ("alerts", "command"),
     [
         (many(1000), "token-monitor status --status expired"),
-        (many(1000, event=Event.RECOVERED, status="valid"), "token-monitor status"),
-        ([*many(500), *(make_alert(id=f"r{n}", external_id=f"r-{n}", event=Event.REVOKED, status="revoked") for n in range(500))],
-         "token-monitor status"),
-        ([make_alert(id=f"s{n}", source=f"s{n}", external_id=None, event=Event.SOURCE_FAILING) for n in range(99)],
+        (many(1000, event=AlertEvent.RECOVERED, status="valid"), "token-monitor status"),
+        (
+            [
+                *many(500),
+                *(make_alert(id=f"r{n}", external_id=f"r-{n}", event=AlertEvent.REVOKED, status="revoked") for n in range(500)),
+            ],
+            "token-monitor status",
+        ),
+        ([make_alert(id=f"s{n}", source=f"s{n}", external_id=None, event=AlertEvent.SOURCE_FAILING) for n in range(99)],
          "token-monitor sources"),
     ],
 )  # fmt: skip

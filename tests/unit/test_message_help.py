@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, ConnectionLink, Event, ProviderKind, Severity
-from monitor.notify.messages import Dispatch, Limits, Markup, Part, Profile, compose, fit
+from monitor.domain import Alert, AlertEvent, ConnectionLink, ProviderKind, Severity
+from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, compose, fit
 from tests.factories import NOW, make_alert
 
 DASHBOARD = "https://app.postpost.dev"
 PAGE = ConnectionLink(url="https://app.example/connections?token=canary&x=1", good_until=NOW + timedelta(days=90))
-PLAIN = Profile(limits=Limits(body=30_000))
+PLAIN = ChannelProfile(limits=ChannelLimits(body=30_000))
 MARKUPS = [Markup.TEXT, Markup.CHAT, Markup.MARKDOWN, Markup.SLACK, Markup.HTML, Markup.MAIL]
 
 
@@ -33,10 +33,12 @@ def expired(number: int = 1, **over: Any) -> Alert:
 def about_source(**over: Any) -> Alert:
     """Trouble of a source."""
     nobody = dict.fromkeys(("external_id", "connection", "platform", "label"))
-    return make_alert(**{"id": "s1", "event": Event.SOURCE_FAILING, "status": "failing", "link": DASHBOARD, **nobody, **over})
+    return make_alert(
+        **{"id": "s1", "event": AlertEvent.SOURCE_FAILING, "status": "failing", "link": DASHBOARD, **nobody, **over}
+    )
 
 
-def said(*alerts: Alert, profile: Profile = PLAIN, page: ConnectionLink | None = None) -> Part:
+def said(*alerts: Alert, profile: ChannelProfile = PLAIN, page: ConnectionLink | None = None) -> Part:
     (part,) = fit(compose([Dispatch(alert=each, page=page) for each in alerts], timezone="UTC", now=NOW), profile)
     return part
 
@@ -48,7 +50,7 @@ def said(*alerts: Alert, profile: Profile = PLAIN, page: ConnectionLink | None =
 @pytest.mark.parametrize("many", [False, True])
 def test_a_connection_page_stands_where_the_dashboard_would_and_says_until_when_it_is_good(markup: Markup, *, many: bool) -> None:
     alerts = [expired(1), expired(2)] if many else [expired(1)]
-    part = said(*alerts, profile=Profile(limits=Limits(body=30_000), markup=markup), page=PAGE)
+    part = said(*alerts, profile=ChannelProfile(limits=ChannelLimits(body=30_000), markup=markup), page=PAGE)
     assert PAGE.url in part.body.replace("&amp;", "&")
     assert "good until Mon 8 Jun 2026 12:00 UTC" in part.body
     assert DASHBOARD not in part.body
@@ -64,7 +66,7 @@ def test_an_ordinary_link_is_no_secret_and_has_no_end() -> None:
 
 
 def test_a_recovery_carries_no_connection_page() -> None:
-    part = said(expired(event=Event.RECOVERED, status="valid", reason="recovered"), page=PAGE)
+    part = said(expired(event=AlertEvent.RECOVERED, status="valid", reason="recovered"), page=PAGE)
     assert (PAGE.url in part.body, part.secrets) == (False, ())
 
 
@@ -111,7 +113,7 @@ def test_a_command_can_be_copied_into_a_shell_or_is_not_given(external_id: str, 
 
 
 def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
-    over = expired(event=Event.RECOVERED, status="valid", reason="recovered")
+    over = expired(event=AlertEvent.RECOVERED, status="valid", reason="recovered")
     assert "Acknowledge" not in said(over).body
     assert "Acknowledge" not in said(about_source()).body
     assert "Acknowledge" not in said(over, about_source()).body
@@ -137,7 +139,7 @@ def test_a_title_of_several_names_who_is_affected_where_that_fits(alerts: list[A
 
 
 def test_a_title_that_costs_room_in_a_small_body_has_no_names() -> None:
-    part = said(expired(1), expired(2, label="Beta"), profile=Profile(limits=Limits(body=900, title=0)))
+    part = said(expired(1), expired(2, label="Beta"), profile=ChannelProfile(limits=ChannelLimits(body=900, title=0)))
     assert part.title == "2 connections need you: 2 expired at agency"
 
 
@@ -147,14 +149,14 @@ def test_a_title_that_costs_room_in_a_small_body_has_no_names() -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (Event.EXPIRING_SOON, "Acme Ltd on LinkedIn expires soon."),
-        (Event.EXPIRED, "Acme Ltd on LinkedIn has expired."),
-        (Event.REVOKED, "Acme Ltd on LinkedIn was revoked."),
-        (Event.FAILING, "Acme Ltd on LinkedIn is failing."),
-        (Event.DISCONNECTED, "Acme Ltd on LinkedIn is disconnected."),
+        (AlertEvent.EXPIRING_SOON, "Acme Ltd on LinkedIn expires soon."),
+        (AlertEvent.EXPIRED, "Acme Ltd on LinkedIn has expired."),
+        (AlertEvent.REVOKED, "Acme Ltd on LinkedIn was revoked."),
+        (AlertEvent.FAILING, "Acme Ltd on LinkedIn is failing."),
+        (AlertEvent.DISCONNECTED, "Acme Ltd on LinkedIn is disconnected."),
     ],
 )
-def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: Event, sentence: str) -> None:
+def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: AlertEvent, sentence: str) -> None:
     alert = expired(event=status, status=status.value, severity=Severity.WARNING)
     body = said(alert).body
     assert body.startswith(sentence)
@@ -184,7 +186,7 @@ def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: E
             "",
         ),
         (
-            {"subject": "outage:twitter", "event": Event.SOURCE_RECOVERED, "status": "ok", "reason": "platform_outage"},
+            {"subject": "outage:twitter", "event": AlertEvent.SOURCE_RECOVERED, "status": "ok", "reason": "platform_outage"},
             "[SOURCE RECOVERED] agency (PostPost): X outage",
             "The source agency (PostPost) is well again: the trouble is over (X outage).",
             "Nothing, it is well again.",
@@ -217,6 +219,6 @@ def test_the_count_tells_sources_that_cannot_be_read_from_those_with_other_troub
 )
 def test_trouble_of_the_monitor_itself_comes_with_advice(subject: str, help_: str) -> None:
     about = {"source": "", "provider": None, "link": None, "status": "", "reason": "channel_broken", "message": "It says why."}
-    part = said(about_source(event=Event.MONITOR_PROBLEM, subject=subject, **about))
+    part = said(about_source(event=AlertEvent.MONITOR_PROBLEM, subject=subject, **about))
     assert help_ in part.body
     assert "Why: It says why.\n" in part.body, "the machine's word adds nothing to it"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.routing import route
 from tests.factories import make_alert
 
@@ -14,7 +14,7 @@ from tests.factories import make_alert
 @dataclass(frozen=True)
 class Filter:
     name: str = "ops"
-    events: frozenset[Event] | None = None
+    events: frozenset[AlertEvent] | None = None
     severity: Severity = Severity.INFO
     sources: frozenset[str] | None = None
     platforms: frozenset[str] | None = None
@@ -22,9 +22,11 @@ class Filter:
 
 
 EXPIRED = make_alert(labels={"client": "acme", "tier": "gold"})
-WARNING = make_alert(event=Event.EXPIRING_SOON, severity=Severity.WARNING, status="expiring_soon")
-SOURCE = make_alert(event=Event.SOURCE_FAILING, external_id=None, connection=None, platform=None, label=None, status="failing")
-MONITOR = make_alert(event=Event.MONITOR_PROBLEM, external_id=None, connection=None, platform=None, label=None, source="")
+WARNING = make_alert(event=AlertEvent.EXPIRING_SOON, severity=Severity.WARNING, status="expiring_soon")
+SOURCE = make_alert(
+    event=AlertEvent.SOURCE_FAILING, external_id=None, connection=None, platform=None, label=None, status="failing"
+)
+MONITOR = make_alert(event=AlertEvent.MONITOR_PROBLEM, external_id=None, connection=None, platform=None, label=None, source="")
 
 
 @pytest.mark.parametrize(
@@ -35,15 +37,15 @@ MONITOR = make_alert(event=Event.MONITOR_PROBLEM, external_id=None, connection=N
         (Filter(), SOURCE, True),
         (Filter(), MONITOR, True),
         # Events name what is wanted.
-        (Filter(events=frozenset({Event.EXPIRED})), EXPIRED, True),
-        (Filter(events=frozenset({Event.EXPIRED})), WARNING, False),
+        (Filter(events=frozenset({AlertEvent.EXPIRED})), EXPIRED, True),
+        (Filter(events=frozenset({AlertEvent.EXPIRED})), WARNING, False),
         (Filter(events=frozenset()), EXPIRED, False),
         # Severity is a least one: its own level is taken.
         (Filter(severity=Severity.WARNING), WARNING, True),
         (Filter(severity=Severity.CRITICAL), WARNING, False),
         (Filter(severity=Severity.CRITICAL), EXPIRED, True),
         # A recovery carries the severity of what it ends, so it reaches who heard of the problem.
-        (Filter(severity=Severity.CRITICAL), make_alert(event=Event.RECOVERED, status="valid"), True),
+        (Filter(severity=Severity.CRITICAL), make_alert(event=AlertEvent.RECOVERED, status="valid"), True),
         # Sources by name.
         (Filter(sources=frozenset({"agency"})), EXPIRED, True),
         (Filter(sources=frozenset({"studio"})), EXPIRED, False),
@@ -59,7 +61,7 @@ MONITOR = make_alert(event=Event.MONITOR_PROBLEM, external_id=None, connection=N
         (Filter(labels={"client": "acme"}), SOURCE, False),
         # The monitor's own trouble passes by sources, platforms and labels, not by events and severity.
         (Filter(sources=frozenset({"studio"}), platforms=frozenset({"tiktok"}), labels={"client": "acme"}), MONITOR, True),
-        (Filter(events=frozenset({Event.EXPIRED})), MONITOR, False),
+        (Filter(events=frozenset({AlertEvent.EXPIRED})), MONITOR, False),
         # Filters are ANDed.
         (Filter(sources=frozenset({"agency"}), platforms=frozenset({"tiktok"})), EXPIRED, False),
     ],

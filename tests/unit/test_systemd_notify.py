@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.daemon.health_reporting import Standing, describe
+from monitor.daemon.health_reporting import DaemonHealth, describe
 from monitor.telemetry.systemd import Notify
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -104,5 +104,5 @@ def test_the_watchdog_is_fed_only_where_systemd_watches_this_process(given: dict
 def test_the_status_line_is_one_that_people_can_read(standing: tuple[int, int, int | None, int], said: str) -> None:
     sources, connections, seconds, waiting = standing
     at = None if seconds is None else NOW + timedelta(seconds=seconds)
-    found = Standing(sources=sources, connections=connections, next_poll_at=at, waiting=waiting)
+    found = DaemonHealth(sources=sources, connections=connections, next_poll_at=at, waiting=waiting)
     assert describe(found, NOW) == said

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config.templates import TemplatePair
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.notify.messages import Dispatch, Markup, compose, templates
 from monitor.notify.messages.templates import MEANINGS, TemplateProblem, render, render_sample, variables
 from tests.factories import NOW, make_alert
@@ -118,7 +118,7 @@ def test_the_built_in_body_comes_in_the_channels_own_markup() -> None:
 def test_the_command_that_acknowledges_can_be_copied_as_it_is() -> None:
     about: dict[str, Any] = {"external_id": "bluesky-acme.bsky.social", "connection": "agency/bluesky-acme.bsky.social"}
     assert filled("{{ ack }}", **about) == "token-monitor ack agency/bluesky-acme.bsky.social"
-    assert filled("{{ ack }}", event=Event.RECOVERED) == ""
+    assert filled("{{ ack }}", event=AlertEvent.RECOVERED) == ""
 
 
 def test_the_link_is_whole_in_every_markup() -> None:
@@ -134,8 +134,8 @@ def test_a_title_is_one_line() -> None:
     assert (made.title, made.body) == ("Acme Ltd needs you", None)
 
 
-@pytest.mark.parametrize("event", list(Event))
-def test_a_sample_can_be_rendered_for_every_event(event: Event) -> None:
+@pytest.mark.parametrize("event", list(AlertEvent))
+def test_a_sample_can_be_rendered_for_every_event(event: AlertEvent) -> None:
     pair = TemplatePair(title="{{ title }}", body="{{ body }} {{ labels.client }} {{ expires }} {{ left }} {{ cause }}")
     assert "sample" in render_sample(pair, event)
 
@@ -143,9 +143,9 @@ def test_a_sample_can_be_rendered_for_every_event(event: Event) -> None:
 def test_an_event_without_a_template_of_its_own_takes_the_one_for_any() -> None:
     one, any_ = TemplatePair(title="one"), TemplatePair(title="any")
     pairs = {"expired": one, "*": any_}
-    assert templates.pair_for(pairs, Event.EXPIRED) is one
-    assert templates.pair_for(pairs, Event.REVOKED) is any_
-    assert templates.pair_for({"expired": one}, Event.REVOKED) is None
+    assert templates.pair_for(pairs, AlertEvent.EXPIRED) is one
+    assert templates.pair_for(pairs, AlertEvent.REVOKED) is any_
+    assert templates.pair_for({"expired": one}, AlertEvent.REVOKED) is None
 
 
 @given(st.text(st.sampled_from("{}%|.()[]'~ \nnamexif=endfor*+-0129<>&\\"), max_size=60))

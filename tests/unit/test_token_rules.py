@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.domain import Policy, ProviderKind, Refresh, Snapshot, Status, TokenState, Word
+from monitor.domain import Policy, ProviderKind, Refresh, ReportedStatus, Snapshot, Status, TokenState
 from monitor.domain.rules import token
 from monitor.domain.rules.expiry import Context
 
@@ -23,7 +23,9 @@ def at(provider: ProviderKind = POSTPOST, **over: object) -> Context:
     return Context(**values)  # type: ignore[arg-type]  # a test's overrides
 
 
-def row(platform: str = "linkedin", word: Word = Word.VALID, left: timedelta | None = None, **over: object) -> Snapshot:
+def row(
+    platform: str = "linkedin", word: ReportedStatus = ReportedStatus.VALID, left: timedelta | None = None, **over: object
+) -> Snapshot:
     values: dict[str, object] = {
         "external_id": f"{platform}-1",
         "platform": platform,
@@ -43,7 +45,7 @@ def breeze(platform: str = "facebook", left: timedelta | None = None, lived: tim
         "last_attempt_at": started,
         **refresh,
     }
-    return row(platform, Word.VALID, left, refresh=Refresh(**values))  # type: ignore[arg-type]  # a test's overrides
+    return row(platform, ReportedStatus.VALID, left, refresh=Refresh(**values))  # type: ignore[arg-type]  # a test's overrides
 
 
 def failing(
@@ -68,16 +70,30 @@ WIDE_14D = Policy(expiring_within=14 * DAY, expiring_within_explicit=True)
 # provider, row, status, reason, flags
 FIRST_SIGHT = [
     # --- the provider's bad words stand, whatever the date
-    ("expired, date past", POSTPOST, row(word=Word.EXPIRED, left=-DAY), Status.EXPIRED, "expiry_passed", set()),
-    ("expired, date null", PUBLORA, row("facebook", Word.EXPIRED), Status.EXPIRED, "rejected_by_platform", set()),
-    ("expired, date ahead", PUBLORA, row(word=Word.EXPIRED, left=40 * DAY), Status.EXPIRED, "rejected_by_platform", set()),
-    ("Postbreeze REVOKED", POSTBREEZE, row(word=Word.REVOKED), Status.REVOKED, "provider_revoked", set()),
-    ("Postbreeze DISCONNECTED", POSTBREEZE, row(word=Word.DISCONNECTED), Status.DISCONNECTED, "provider_disconnected", set()),
+    ("expired, date past", POSTPOST, row(word=ReportedStatus.EXPIRED, left=-DAY), Status.EXPIRED, "expiry_passed", set()),
+    ("expired, date null", PUBLORA, row("facebook", ReportedStatus.EXPIRED), Status.EXPIRED, "rejected_by_platform", set()),
+    (
+        "expired, date ahead",
+        PUBLORA,
+        row(word=ReportedStatus.EXPIRED, left=40 * DAY),
+        Status.EXPIRED,
+        "rejected_by_platform",
+        set(),
+    ),
+    ("Postbreeze REVOKED", POSTBREEZE, row(word=ReportedStatus.REVOKED), Status.REVOKED, "provider_revoked", set()),
+    (
+        "Postbreeze DISCONNECTED",
+        POSTBREEZE,
+        row(word=ReportedStatus.DISCONNECTED),
+        Status.DISCONNECTED,
+        "provider_disconnected",
+        set(),
+    ),
     # --- expiring_soon: the provider's word counts
     (
         "expiring_soon, 5 days",
         POSTPOST,
-        row(word=Word.EXPIRING_SOON, left=5 * DAY),
+        row(word=ReportedStatus.EXPIRING_SOON, left=5 * DAY),
         Status.EXPIRING_SOON,
         "provider_expiring_soon",
         set(),
@@ -85,7 +101,7 @@ FIRST_SIGHT = [
     (
         "expiring_soon, TikTok 25 days",
         PUBLORA,
-        row("tiktok", Word.EXPIRING_SOON, 25 * DAY),
+        row("tiktok", ReportedStatus.EXPIRING_SOON, 25 * DAY),
         Status.EXPIRING_SOON,
         "provider_expiring_soon",
         set(),
@@ -93,7 +109,7 @@ FIRST_SIGHT = [
     (
         "expiring_soon, no date",
         POSTPOST,
-        row("facebook", Word.EXPIRING_SOON),
+        row("facebook", ReportedStatus.EXPIRING_SOON),
         Status.EXPIRING_SOON,
         "provider_expiring_soon",
         set(),
@@ -117,11 +133,11 @@ FIRST_SIGHT = [
     ("valid, trusted date past", POSTPOST, row(left=-SECOND), Status.EXPIRED, "date_passed", {"conflict"}),
     ("valid, trusted date this second", POSTPOST, row(left=timedelta(0)), Status.EXPIRED, "date_passed", {"conflict"}),
     # --- unknown has two meanings
-    ("PostPost unknown, no date", POSTPOST, row("twitter", Word.NON_EXPIRING), Status.VALID, "non_expiring", set()),
+    ("PostPost unknown, no date", POSTPOST, row("twitter", ReportedStatus.NON_EXPIRING), Status.VALID, "non_expiring", set()),
     (
         "PostPost unknown, trusted date near",
         POSTPOST,
-        row(word=Word.NON_EXPIRING, left=2 * DAY),
+        row(word=ReportedStatus.NON_EXPIRING, left=2 * DAY),
         Status.EXPIRING_SOON,
         "expires_within",
         set(),
@@ -129,30 +145,44 @@ FIRST_SIGHT = [
     (
         "PostPost unknown, date ahead",
         POSTPOST,
-        row(word=Word.NON_EXPIRING, left=40 * DAY),
+        row(word=ReportedStatus.NON_EXPIRING, left=40 * DAY),
         Status.VALID,
         "date_ahead",
         {"low_confidence"},
     ),
-    ("Publora unknown", PUBLORA, row("bluesky", Word.UNKNOWN), Status.UNKNOWN, "provider_unknown", {"provider_unknown"}),
+    (
+        "Publora unknown",
+        PUBLORA,
+        row("bluesky", ReportedStatus.UNKNOWN),
+        Status.UNKNOWN,
+        "provider_unknown",
+        {"provider_unknown"},
+    ),
     # --- the old shape: no word at all
-    ("old shape, no date", PUBLORA, row("twitter", Word.UNSTATED), Status.VALID, "no_expiry_date", {"low_confidence"}),
-    ("old shape, date ahead", PUBLORA, row("facebook", Word.UNSTATED, 3 * DAY), Status.VALID, "date_ahead", {"low_confidence"}),
+    ("old shape, no date", PUBLORA, row("twitter", ReportedStatus.UNSTATED), Status.VALID, "no_expiry_date", {"low_confidence"}),
+    (
+        "old shape, date ahead",
+        PUBLORA,
+        row("facebook", ReportedStatus.UNSTATED, 3 * DAY),
+        Status.VALID,
+        "date_ahead",
+        {"low_confidence"},
+    ),
     (
         "old shape, trusted date near",
         PUBLORA,
-        row(word=Word.UNSTATED, left=3 * DAY),
+        row(word=ReportedStatus.UNSTATED, left=3 * DAY),
         Status.EXPIRING_SOON,
         "expires_within",
         set(),
     ),
-    ("old shape, trusted date past", PUBLORA, row(word=Word.UNSTATED, left=-DAY), Status.EXPIRED, "date_passed", set()),
-    ("old shape, date past", PUBLORA, row("facebook", Word.UNSTATED, -DAY), Status.EXPIRED, "date_past", set()),
+    ("old shape, trusted date past", PUBLORA, row(word=ReportedStatus.UNSTATED, left=-DAY), Status.EXPIRED, "date_passed", set()),
+    ("old shape, date past", PUBLORA, row("facebook", ReportedStatus.UNSTATED, -DAY), Status.EXPIRED, "date_past", set()),
     *[
         (
             f"old shape, date past, {name} renews on use",
             POSTPOST,
-            row(name, Word.UNSTATED, -DAY),
+            row(name, ReportedStatus.UNSTATED, -DAY),
             Status.UNKNOWN,
             "stale_date",
             set(),
@@ -162,12 +192,12 @@ FIRST_SIGHT = [
     (
         "a word nobody knows",
         POSTPOST,
-        row(word=Word.UNRECOGNISED, raw_word="zombie"),
+        row(word=ReportedStatus.UNRECOGNISED, raw_word="zombie"),
         Status.UNKNOWN,
         "unrecognised_status",
         {"provider_unknown"},
     ),
-    ("PostPeer: present", POSTPEER, row("tiktok", Word.NO_HEALTH), Status.UNKNOWN, "no_health_reported", set()),
+    ("PostPeer: present", POSTPEER, row("tiktok", ReportedStatus.NO_HEALTH), Status.UNKNOWN, "no_health_reported", set()),
     # --- Postbreeze, ACTIVE
     ("no date, no failure", POSTBREEZE, breeze("mastodon"), Status.VALID, "non_expiring", set()),
     ("X, 2 h token, 1 h left", POSTBREEZE, breeze("twitter", HOUR, 2 * HOUR), Status.VALID, "renews_itself", set()),
@@ -302,11 +332,16 @@ WITH_MEMORY = [
     ("moved by half an hour only", row(left=HOUR / 3), before(Status.EXPIRED, crossed_at=NOW - HOUR / 6), Status.EXPIRED),
     ("expired by word, then valid", row("facebook", left=-HOUR), before(Status.EXPIRED), Status.VALID),
     # --- unknown never overwrites knowledge
-    ("unknown after valid", row("facebook", Word.UNKNOWN), before(Status.VALID), Status.VALID),
-    ("unknown after expired", row("facebook", Word.UNKNOWN), before(Status.EXPIRED), Status.EXPIRED),
-    ("new word after revoked", row("facebook", Word.UNRECOGNISED, raw_word="x"), before(Status.REVOKED), Status.REVOKED),
-    ("stale date after valid", row("youtube", Word.UNSTATED, -HOUR), before(Status.VALID), Status.VALID),
-    ("unknown after unknown", row("facebook", Word.UNKNOWN), before(Status.UNKNOWN), Status.UNKNOWN),
+    ("unknown after valid", row("facebook", ReportedStatus.UNKNOWN), before(Status.VALID), Status.VALID),
+    ("unknown after expired", row("facebook", ReportedStatus.UNKNOWN), before(Status.EXPIRED), Status.EXPIRED),
+    (
+        "new word after revoked",
+        row("facebook", ReportedStatus.UNRECOGNISED, raw_word="x"),
+        before(Status.REVOKED),
+        Status.REVOKED,
+    ),
+    ("stale date after valid", row("youtube", ReportedStatus.UNSTATED, -HOUR), before(Status.VALID), Status.VALID),
+    ("unknown after unknown", row("facebook", ReportedStatus.UNKNOWN), before(Status.UNKNOWN), Status.UNKNOWN),
 ]
 
 
@@ -318,15 +353,20 @@ def test_what_was_known_before_counts(snapshot: Snapshot, previous: TokenState, 
 
 
 def test_N22_unknown_after_knowledge_is_flagged() -> None:
-    assert "provider_unknown" in judge(row("facebook", Word.UNKNOWN), at(PUBLORA), before(Status.VALID)).flags
+    assert "provider_unknown" in judge(row("facebook", ReportedStatus.UNKNOWN), at(PUBLORA), before(Status.VALID)).flags
 
 
 WINDOWS = [
     # --- an explicit smaller window overrules the provider's word only with a trusted date
-    ("explicit 3d, 5 days, trusted", row(word=Word.EXPIRING_SOON, left=5 * DAY), EXPLICIT_3D, Status.VALID),
-    ("explicit 3d, 5 days, untrusted", row("facebook", Word.EXPIRING_SOON, 5 * DAY), EXPLICIT_3D, Status.EXPIRING_SOON),
-    ("explicit 3d, 2 days", row(word=Word.EXPIRING_SOON, left=2 * DAY), EXPLICIT_3D, Status.EXPIRING_SOON),
-    ("3d by default only", row(word=Word.EXPIRING_SOON, left=5 * DAY), Policy(expiring_within=3 * DAY), Status.EXPIRING_SOON),
+    ("explicit 3d, 5 days, trusted", row(word=ReportedStatus.EXPIRING_SOON, left=5 * DAY), EXPLICIT_3D, Status.VALID),
+    ("explicit 3d, 5 days, untrusted", row("facebook", ReportedStatus.EXPIRING_SOON, 5 * DAY), EXPLICIT_3D, Status.EXPIRING_SOON),
+    ("explicit 3d, 2 days", row(word=ReportedStatus.EXPIRING_SOON, left=2 * DAY), EXPLICIT_3D, Status.EXPIRING_SOON),
+    (
+        "3d by default only",
+        row(word=ReportedStatus.EXPIRING_SOON, left=5 * DAY),
+        Policy(expiring_within=3 * DAY),
+        Status.EXPIRING_SOON,
+    ),
     # --- a wider window warns earlier on trusted dates only
     ("14d, 10 days, trusted", row(left=10 * DAY), WIDE_14D, Status.EXPIRING_SOON),
     ("14d, 10 days, untrusted", row("facebook", left=10 * DAY), WIDE_14D, Status.VALID),
@@ -382,6 +422,8 @@ def test_every_rule_speaks_in_some_row() -> None:
 
 
 def test_what_the_platform_rejected_names_a_date_only_where_there_is_one() -> None:
-    ahead, dateless = (judge(each, at(PUBLORA)) for each in (row(word=Word.EXPIRED, left=40 * DAY), row(word=Word.EXPIRED)))
+    ahead, dateless = (
+        judge(each, at(PUBLORA)) for each in (row(word=ReportedStatus.EXPIRED, left=40 * DAY), row(word=ReportedStatus.EXPIRED))
+    )
     assert ahead.message == "The provider says expired before the date: the platform rejected the token."
     assert dateless.message == "The provider says that the token expired and gives no date: the platform rejected the token."

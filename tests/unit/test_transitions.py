@@ -9,8 +9,8 @@ import pytest
 
 from monitor.domain import (
     ConnectionState,
-    HistoryEntry,
-    HistoryKind,
+    Event,
+    EventKind,
     ProbeFinding,
     ProbeState,
     ProbeStatus,
@@ -29,19 +29,17 @@ OK = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True)
 REFUSED = ProbeState(status=ProbeStatus.FAILING, finding=ProbeFinding.FAILING, refusals=1, message="Not allowed")
 
 
-def detect(before: ConnectionState | None, after: ConnectionState) -> tuple[HistoryEntry, ...]:
+def detect(before: ConnectionState | None, after: ConnectionState) -> tuple[Event, ...]:
     return transitions.detect(before, after, LATER)
 
 
-def kinds(before: ConnectionState | None, after: ConnectionState) -> list[HistoryKind]:
+def kinds(before: ConnectionState | None, after: ConnectionState) -> list[EventKind]:
     return [entry.kind for entry in detect(before, after)]
 
 
 def test_first_sight_is_one_entry_that_tells_the_verdict() -> None:
     (entry,) = detect(None, make_state(status=Status.EXPIRED))
-    assert entry == HistoryEntry(
-        kind=HistoryKind.APPEARED, at=LATER, new="expired", reason="stated", message="As the provider says."
-    )
+    assert entry == Event(kind=EventKind.APPEARED, at=LATER, new="expired", reason="stated", message="As the provider says.")
 
 
 def test_the_same_state_twice_is_no_entry() -> None:
@@ -50,7 +48,7 @@ def test_the_same_state_twice_is_no_entry() -> None:
 
 def test_a_changed_status_is_told_with_its_reason() -> None:
     (entry,) = detect(make_state(), make_state(status=Status.REVOKED))
-    assert (entry.kind, entry.old, entry.new, entry.reason) == (HistoryKind.STATUS_CHANGED, "valid", "revoked", "stated")
+    assert (entry.kind, entry.old, entry.new, entry.reason) == (EventKind.STATUS_CHANGED, "valid", "revoked", "stated")
     assert entry.at == LATER
 
 
@@ -63,13 +61,13 @@ def test_a_stage_is_no_entry() -> None:
 
 
 def test_a_connection_vanishes_once_however_often_it_is_missed() -> None:
-    assert kinds(make_state(), make_state(missing=1)) == [HistoryKind.VANISHED]
+    assert kinds(make_state(), make_state(missing=1)) == [EventKind.VANISHED]
     assert kinds(make_state(missing=1), make_state(missing=2)) == []
 
 
 def test_a_connection_returns() -> None:
-    assert kinds(make_state(missing=2), make_state()) == [HistoryKind.RETURNED]
-    assert kinds(make_state(missing=1), make_state()) == [HistoryKind.RETURNED]
+    assert kinds(make_state(missing=2), make_state()) == [EventKind.RETURNED]
+    assert kinds(make_state(missing=1), make_state()) == [EventKind.RETURNED]
 
 
 # --- renewal
@@ -82,7 +80,7 @@ def test_a_connection_returns() -> None:
 def test_a_renewal_is_a_date_that_moved_later_by_more_than_an_hour(moved: timedelta, renewed: bool) -> None:
     before, after = make_state(), make_state(expires_at=NOW + 60 * DAY + moved)
     assert transitions.is_renewal(before, after) is renewed
-    assert kinds(before, after) == ([HistoryKind.RENEWED] if renewed else [])
+    assert kinds(before, after) == ([EventKind.RENEWED] if renewed else [])
 
 
 def test_a_renewal_tells_both_dates() -> None:
@@ -112,7 +110,7 @@ def test_access_tokens_of_hours_in_a_list_without_refresh_dates_are_no_entries_e
     """PostPost's YouTube rows may carry the access token's date, which moves every hour."""
     before = make_state(platform="youtube", expires_at=NOW)
     assert detect(before, make_state(platform="youtube", expires_at=NOW + 2 * HOUR)) == ()
-    assert kinds(before, make_state(platform="youtube", expires_at=NOW + 60 * DAY)) == [HistoryKind.RENEWED]
+    assert kinds(before, make_state(platform="youtube", expires_at=NOW + 60 * DAY)) == [EventKind.RENEWED]
 
 
 # --- names
@@ -140,7 +138,7 @@ NAMES = [
 def test_renamed(old: tuple[str | None, str | None], new: tuple[str | None, str | None], entry: tuple[str, str] | None) -> None:
     before = make_state(username=old[0], display_name=old[1])
     found = detect(before, make_state(username=new[0], display_name=new[1]))
-    assert [(e.kind, e.old, e.new) for e in found] == ([(HistoryKind.RENAMED, *entry)] if entry else [])
+    assert [(e.kind, e.old, e.new) for e in found] == ([(EventKind.RENAMED, *entry)] if entry else [])
 
 
 # --- permissions
@@ -152,7 +150,7 @@ def scoped(*scopes: str, **over: Any) -> ConnectionState:
 
 def test_lost_and_gained_permissions_are_told() -> None:
     (entry,) = detect(scoped("read", "publish"), scoped("read", "comment", "like"))
-    assert (entry.kind, entry.message) == (HistoryKind.SCOPES_CHANGED, "Permissions lost publish; gained comment, like.")
+    assert (entry.kind, entry.message) == (EventKind.SCOPES_CHANGED, "Permissions lost publish; gained comment, like.")
 
 
 @pytest.mark.parametrize(
@@ -169,8 +167,8 @@ def test_what_is_no_change_of_permissions(before: ConnectionState, after: Connec
 
 
 def test_an_empty_list_beside_an_error_is_no_loss_of_permissions() -> None:
-    assert kinds(scoped("a", "b"), scoped(status=Status.EXPIRED)) == [HistoryKind.STATUS_CHANGED]
-    assert kinds(scoped(status=Status.EXPIRED), scoped("a")) == [HistoryKind.STATUS_CHANGED]
+    assert kinds(scoped("a", "b"), scoped(status=Status.EXPIRED)) == [EventKind.STATUS_CHANGED]
+    assert kinds(scoped(status=Status.EXPIRED), scoped("a")) == [EventKind.STATUS_CHANGED]
 
 
 # --- probes
@@ -182,8 +180,8 @@ def test_a_first_ok_is_no_news() -> None:
 
 def test_a_refusal_and_its_end_are_told() -> None:
     (entry,) = detect(make_state(probe=OK), make_state(probe=REFUSED))
-    assert (entry.kind, entry.old, entry.new, entry.message) == (HistoryKind.PROBE_CHANGED, "ok", "failing", "Not allowed")
-    assert kinds(make_state(probe=REFUSED), make_state(probe=OK)) == [HistoryKind.PROBE_CHANGED]
+    assert (entry.kind, entry.old, entry.new, entry.message) == (EventKind.PROBE_CHANGED, "ok", "failing", "Not allowed")
+    assert kinds(make_state(probe=REFUSED), make_state(probe=OK)) == [EventKind.PROBE_CHANGED]
 
 
 def test_a_refusal_at_first_probe_is_told() -> None:
@@ -203,12 +201,12 @@ def test_the_entries_come_in_a_fixed_order() -> None:
     before = make_state(missing=1, scopes=("a",), username="acme")
     after = make_state(expires_at=NOW + 90 * DAY, scopes=("b",), username="acme_ltd", probe=REFUSED, status=Status.UNKNOWN)
     assert kinds(before, after) == [
-        HistoryKind.RETURNED,
-        HistoryKind.RENEWED,
-        HistoryKind.RENAMED,
-        HistoryKind.SCOPES_CHANGED,
-        HistoryKind.PROBE_CHANGED,
-        HistoryKind.STATUS_CHANGED,
+        EventKind.RETURNED,
+        EventKind.RENEWED,
+        EventKind.RENAMED,
+        EventKind.SCOPES_CHANGED,
+        EventKind.PROBE_CHANGED,
+        EventKind.STATUS_CHANGED,
     ]
 
 

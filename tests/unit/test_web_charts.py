@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain import HistoryEntry, HistoryKind, Status
+from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import SITTING, Need, sittings_of
-from monitor.store.connection_pages import Coming
+from monitor.store.connection_pages import ExpiringGroup
 from monitor.web import charts
 from tests.factories import NOW
 
 DAY = timedelta(days=1)
 
 
-def coming(days: float, *, number: int = 1, platform: str = "linkedin", source: str = "agency") -> Coming:
+def coming(days: float, *, number: int = 1, platform: str = "linkedin", source: str = "agency") -> ExpiringGroup:
     at = NOW + days * DAY
-    return Coming(source, platform, at, at, number)
+    return ExpiringGroup(source, platform, at, at, number)
 
 
-def entry(kind: HistoryKind, days: float, old: str | None = None, new: str | None = None) -> HistoryEntry:
-    return HistoryEntry(kind=kind, at=NOW + days * DAY, old=old, new=new)
+def entry(kind: EventKind, days: float, old: str | None = None, new: str | None = None) -> Event:
+    return Event(kind=kind, at=NOW + days * DAY, old=old, new=new)
 
 
 # --- the next 90 days
@@ -72,10 +72,10 @@ def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list
 
 def test_a_band_tells_each_time_in_a_status() -> None:
     entries = [
-        entry(HistoryKind.APPEARED, -40, new="valid"),
-        entry(HistoryKind.STATUS_CHANGED, -10, "valid", "expired"),
-        entry(HistoryKind.RENEWED, -5, "2026-01-01T00:00:00Z", "2026-05-01T00:00:00Z"),
-        entry(HistoryKind.STATUS_CHANGED, -5, "expired", "valid"),
+        entry(EventKind.APPEARED, -40, new="valid"),
+        entry(EventKind.STATUS_CHANGED, -10, "valid", "expired"),
+        entry(EventKind.RENEWED, -5, "2026-01-01T00:00:00Z", "2026-05-01T00:00:00Z"),
+        entry(EventKind.STATUS_CHANGED, -5, "expired", "valid"),
     ]
     drawn = charts.band(entries, status=Status.VALID, added_at=NOW - 40 * DAY, now=NOW)
     told = [(segment.status, segment.begin, segment.end) for segment in drawn.segments]
@@ -86,11 +86,11 @@ def test_a_band_tells_each_time_in_a_status() -> None:
     ]
     assert drawn.segments[1].x == pytest.approx(75)
     assert drawn.segments[1].width == pytest.approx(12.5)
-    assert [dot.entry.kind for dot in drawn.dots] == [HistoryKind.RENEWED]
+    assert [dot.entry.kind for dot in drawn.dots] == [EventKind.RENEWED]
 
 
 def test_a_band_whose_beginning_is_no_longer_kept_begins_with_what_was_before_the_first_change() -> None:
-    entries = [entry(HistoryKind.STATUS_CHANGED, -10, "expiring_soon", "expired")]
+    entries = [entry(EventKind.STATUS_CHANGED, -10, "expiring_soon", "expired")]
     drawn = charts.band(entries, status=Status.EXPIRED, added_at=NOW - 500 * DAY, now=NOW)
     assert [segment.status for segment in drawn.segments] == [Status.EXPIRING_SOON, Status.EXPIRED]
     assert drawn.begin == NOW - 90 * DAY
@@ -104,8 +104,8 @@ def test_a_band_without_a_past_is_what_it_is_now() -> None:
 
 def test_a_word_of_another_version_is_a_gap() -> None:
     entries = [
-        entry(HistoryKind.STATUS_CHANGED, -3, "valid", "haunted"),
-        entry(HistoryKind.STATUS_CHANGED, -1, "haunted", "valid"),
+        entry(EventKind.STATUS_CHANGED, -3, "valid", "haunted"),
+        entry(EventKind.STATUS_CHANGED, -1, "haunted", "valid"),
     ]
     drawn = charts.band(entries, status=Status.VALID, added_at=NOW - 9 * DAY, now=NOW)
     assert [segment.status for segment in drawn.segments] == [Status.VALID, None, Status.VALID]
@@ -114,10 +114,10 @@ def test_a_word_of_another_version_is_a_gap() -> None:
 def test_a_time_in_which_nobody_looked_has_no_status_and_what_was_known_goes_on_after_it() -> None:
     gap = f"{NOW - 8 * DAY:%Y-%m-%dT%H:%M:%SZ}"
     entries = [
-        entry(HistoryKind.APPEARED, -20, new="valid"),
-        entry(HistoryKind.GAP, -6, gap, f"{NOW - 6 * DAY:%Y-%m-%dT%H:%M:%SZ}"),
-        entry(HistoryKind.STATUS_CHANGED, -6, "valid", "expired"),
-        entry(HistoryKind.GAP, 0, f"{NOW - DAY:%Y-%m-%dT%H:%M:%SZ}", None),
+        entry(EventKind.APPEARED, -20, new="valid"),
+        entry(EventKind.GAP, -6, gap, f"{NOW - 6 * DAY:%Y-%m-%dT%H:%M:%SZ}"),
+        entry(EventKind.STATUS_CHANGED, -6, "valid", "expired"),
+        entry(EventKind.GAP, 0, f"{NOW - DAY:%Y-%m-%dT%H:%M:%SZ}", None),
     ]
     drawn = charts.band(entries, status=Status.EXPIRED, added_at=NOW - 20 * DAY, now=NOW)
     assert [(segment.status, (segment.begin - NOW) / DAY, (segment.end - NOW) / DAY) for segment in drawn.segments] == [
@@ -129,13 +129,13 @@ def test_a_time_in_which_nobody_looked_has_no_status_and_what_was_known_goes_on_
     assert drawn.dots == ()
 
 
-KINDS = st.sampled_from(list(HistoryKind))
+KINDS = st.sampled_from(list(EventKind))
 WORDS = st.none() | st.sampled_from([*Status, "haunted", "2026-05-01T00:00:00Z", "2026-05-01", "soon", ""])
 ENTRIES = st.lists(st.builds(entry, KINDS, st.floats(min_value=-400, max_value=5), WORDS, WORDS), max_size=12)
 
 
 @given(ENTRIES, st.floats(min_value=0, max_value=500), st.none() | st.floats(min_value=-3000, max_value=3000))
-def test_pictures_of_any_past_stay_inside_of_their_frame(entries: list[HistoryEntry], age: float, days: float | None) -> None:
+def test_pictures_of_any_past_stay_inside_of_their_frame(entries: list[Event], age: float, days: float | None) -> None:
     entries = sorted(entries, key=lambda each: each.at)
     drawn = charts.band(entries, status=Status.VALID, added_at=NOW - age * DAY, now=NOW)
     assert sum(segment.width for segment in drawn.segments) == pytest.approx(100)
@@ -158,7 +158,7 @@ def test_pictures_of_any_past_stay_inside_of_their_frame(entries: list[HistoryEn
 
 
 def test_time_left_falls_a_day_a_day_and_renewals_lift_it() -> None:
-    entries = [entry(HistoryKind.RENEWED, -10, f"{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}", f"{NOW + 50 * DAY:%Y-%m-%dT%H:%M:%SZ}")]
+    entries = [entry(EventKind.RENEWED, -10, f"{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}", f"{NOW + 50 * DAY:%Y-%m-%dT%H:%M:%SZ}")]
     left = charts.time_left(entries, expires_at=NOW + 50 * DAY, window=7 * DAY, begin=NOW - 40 * DAY, now=NOW)
     assert left is not None
     assert [line.jump for line in left.lines] == [False, True, False]

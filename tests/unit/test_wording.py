@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, Event, ProviderKind, Severity
+from monitor.domain import Alert, AlertEvent, ProviderKind, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.messages import (
+    ChannelLimits,
+    ChannelProfile,
     Dispatch,
-    Limits,
     Markup,
     Part,
-    Profile,
     Tone,
     clean,
     clean_id,
@@ -32,7 +32,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def expiring(number: int = 1, **over: Any) -> Alert:
     values: dict[str, Any] = {
         "id": f"alert-{number}",
-        "event": Event.EXPIRING_SOON,
+        "event": AlertEvent.EXPIRING_SOON,
         "status": "expiring_soon",
         "severity": Severity.WARNING,
         "reason": AlertReason.FIRST,
@@ -45,13 +45,13 @@ def expiring(number: int = 1, **over: Any) -> Alert:
 
 
 def expired(number: int = 2, **over: Any) -> Alert:
-    values = {"event": Event.EXPIRED, "status": "expired", "severity": Severity.CRITICAL, "expires_at": NOW - 2 * HOUR}
+    values = {"event": AlertEvent.EXPIRED, "status": "expired", "severity": Severity.CRITICAL, "expires_at": NOW - 2 * HOUR}
     return expiring(number, **{**values, **over})
 
 
 def source_down(number: int = 9, **over: Any) -> Alert:
     values: dict[str, Any] = {
-        "event": Event.SOURCE_FAILING,
+        "event": AlertEvent.SOURCE_FAILING,
         "severity": Severity.CRITICAL,
         "status": "failing",
         "external_id": None,
@@ -66,7 +66,7 @@ def source_down(number: int = 9, **over: Any) -> Alert:
 
 def recovered(number: int = 5, **over: Any) -> Alert:
     values: dict[str, Any] = {
-        "event": Event.RECOVERED,
+        "event": AlertEvent.RECOVERED,
         "status": "valid",
         "severity": Severity.CRITICAL,
         "reason": AlertReason.RECOVERED,
@@ -145,7 +145,7 @@ def test_of_the_same_status_the_earliest_date_comes_first_whatever_its_platform(
 def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, alone: bool) -> None:
     alert = make(7, scope="66f000000000000000000001")
     text = say(alert).body if alone else say(alert, source_down()).body
-    word = "recovered" if alert.event is Event.RECOVERED else alert.status
+    word = "recovered" if alert.event is AlertEvent.RECOVERED else alert.status
     for promised in (
         "linkedin-7",
         "Acme Ltd",
@@ -171,7 +171,7 @@ def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, al
         # A healthy connection with a stale past date does not read as a contradiction.
         (recovered(expires_at=NOW - DAY), "Its stated expiry, Mon 9 Mar 2026 12:00 UTC, 1 day ago, is not relied upon."),
         (
-            expired(event=Event.DISCONNECTED, status="disconnected", expires_at=NOW + DAY),
+            expired(event=AlertEvent.DISCONNECTED, status="disconnected", expires_at=NOW + DAY),
             "Last known expiry: Wed 11 Mar 2026 12:00 UTC, in 1 day.",
         ),
     ],
@@ -304,7 +304,9 @@ def test_S05_links_and_formatting_in_names_lose_their_power(text: str, harmless:
 def test_S05_what_could_be_formatting_is_literal_where_a_channel_reads_markdown(markup: Markup) -> None:
     """Every single mark is escaped: a name may be snake_case, a heading, a quote, a table or half of somebody's bold."""
     made = make_alert(label="snake_case *a ~b [c] #d >e |f")
-    (part,) = fit(compose([Dispatch(alert=made)], timezone="UTC", now=NOW), Profile(limits=Limits(body=4000), markup=markup))
+    (part,) = fit(
+        compose([Dispatch(alert=made)], timezone="UTC", now=NOW), ChannelProfile(limits=ChannelLimits(body=4000), markup=markup)
+    )
     assert r"snake\_case \*a \~b \[c\] \#d \>e \|f" in part.body
 
 
@@ -344,10 +346,12 @@ def test_a_hostile_id_is_not() -> None:
     assert "https://" not in clean_id("https://evil.example")
 
 
-@pytest.mark.parametrize("limits", [Limits(body=2000, shared=True), Limits(body=4096, title=0), Limits(body=1500, title=250)])
-def test_what_does_not_fit_whole_is_divided_by_whole_alerts_with_everybody_named_once(limits: Limits) -> None:
+@pytest.mark.parametrize(
+    "limits", [ChannelLimits(body=2000, shared=True), ChannelLimits(body=4096, title=0), ChannelLimits(body=1500, title=250)]
+)
+def test_what_does_not_fit_whole_is_divided_by_whole_alerts_with_everybody_named_once(limits: ChannelLimits) -> None:
     alerts = [expired(number, label=f"Customer {number}") for number in range(30)]
-    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Profile(limits=limits))
+    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), ChannelProfile(limits=limits))
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == sorted(alert.id for alert in alerts)
     assert 1 < len(parts) <= 3
     for number, part in enumerate(parts, start=1):
@@ -360,14 +364,17 @@ def test_what_does_not_fit_whole_is_divided_by_whole_alerts_with_everybody_named
 
 def test_parts_are_as_few_as_the_limit_allows() -> None:
     alerts = [expired(number) for number in range(20)]
-    parts = fit(compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW), Profile(limits=Limits(body=2000)))
+    parts = fit(
+        compose([Dispatch(alert=alert) for alert in alerts], timezone="UTC", now=NOW),
+        ChannelProfile(limits=ChannelLimits(body=2000)),
+    )
     assert len(parts) > 1
     assert all(len(first.body) > 1600 for first in parts[:-1])
 
 
 def test_a_short_message_channel_gets_untitled_single_lines_with_name_id_and_date() -> None:
     message = compose([Dispatch(alert=expired(1)), Dispatch(alert=expiring(2))], timezone="UTC", now=NOW)
-    first, second = fit(message, Profile(limits=Limits(body=160, title=0)))
+    first, second = fit(message, ChannelProfile(limits=ChannelLimits(body=160, title=0)))
     assert (first.title, second.title) == ("", "")
     assert first.body.startswith(
         "(1/2) expired: Acme Ltd (linkedin-1), linkedin at agency. It expired Tue 10 Mar 2026 10:00 UTC, 2 hours ago."
@@ -378,13 +385,13 @@ def test_a_short_message_channel_gets_untitled_single_lines_with_name_id_and_dat
 
 def test_a_channel_with_few_lines_gets_one_line_for_each_alert() -> None:
     alerts = [Dispatch(alert=expired(number)) for number in range(5)]
-    parts = fit(compose(alerts, timezone="UTC", now=NOW), Profile(limits=Limits(body=10_000, lines=2)))
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), ChannelProfile(limits=ChannelLimits(body=10_000, lines=2)))
     assert [part.body.count("\n") + 1 for part in parts] == [2, 2, 1]
 
 
 def test_a_long_title_leaves_room_for_the_number() -> None:
     alerts = [Dispatch(alert=expired(number)) for number in range(50)]
-    parts = fit(compose(alerts, timezone="UTC", now=NOW), Profile(limits=Limits(body=700, title=30)))
+    parts = fit(compose(alerts, timezone="UTC", now=NOW), ChannelProfile(limits=ChannelLimits(body=700, title=30)))
     assert max(len(part.title) for part in parts) <= 30
 
 
@@ -403,6 +410,6 @@ def test_a_report_is_told_line_by_line_under_its_first_one() -> None:
     first = "2 connections need a person in the next 30 days, in 1 sitting."
     lines = f"{first}\nNow: 2 on LinkedIn at agency: @everyone, Beta.\nChannels: ops."
     about = {"external_id": None, "connection": None, "platform": None, "label": None, "source": "", "provider": None}
-    part = say(make_alert(event=Event.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about))
+    part = say(make_alert(event=AlertEvent.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about))
     assert part.title == "[REPORT] 2 connections need a person in the next 30 days, in 1 sitting"
     assert part.body == f"{first}\n\n- Now: 2 on LinkedIn at agency: @\u200beveryone, Beta.\n- Channels: ops.\n\nAlert: alert-1"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from monitor.domain import ConnectionState, Event, Policy, ProbeStatus, Said, Severity, SourceStatus, Status
+from monitor.domain import AlertEvent, ConnectionState, LastNotified, Policy, ProbeStatus, Severity, SourceStatus, Status
 
 
 class Paced(Protocol):
@@ -70,7 +70,9 @@ class AlertReason(StrEnum):
         return self in (AlertReason.RECOVERED, AlertReason.RENEWED)
 
 
-def decide_alert(said: Said | None, state: ConnectionState, *, policy: Policy, now: datetime, renewed: bool) -> AlertReason:
+def decide_alert(
+    said: LastNotified | None, state: ConnectionState, *, policy: Policy, now: datetime, renewed: bool
+) -> AlertReason:
     """What to say about a connection, given what its open incident has said (None: there is no open incident).
 
     Compares remembered stages and instants, never a day count: a stage that was crossed while nobody looked is said
@@ -92,7 +94,7 @@ def decide_alert(said: Said | None, state: ConnectionState, *, policy: Policy, n
     return AlertReason.NOTHING
 
 
-def _ending(said: Said, status: Status, *, renewed: bool) -> AlertReason:
+def _ending(said: LastNotified, status: Status, *, renewed: bool) -> AlertReason:
     """Unknown resolves nothing, save that presence in a list ends `disconnected`."""
     if status is Status.UNKNOWN and said.status is not Status.DISCONNECTED:
         return AlertReason.NOTHING
@@ -100,7 +102,7 @@ def _ending(said: Said, status: Status, *, renewed: bool) -> AlertReason:
     return AlertReason.RENEWED if renewed and date_was_the_trouble else AlertReason.RECOVERED
 
 
-def _list_lags_behind(said: Said, state: ConnectionState) -> bool:
+def _list_lags_behind(said: LastNotified, state: ConnectionState) -> bool:
     """The platform takes the token again that it had refused, and the list still says lost: its next answer settles it."""
     return said.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and "conflict" in state.verdict.flags
 
@@ -109,22 +111,22 @@ def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:
     return stage is not None and (said is None or stage < said)
 
 
-def event_of(reason: AlertReason, status: Status) -> Event:
+def event_of(reason: AlertReason, status: Status) -> AlertEvent:
     """The event that an alert for this reason carries."""
-    return Event.RECOVERED if reason.ends_incident else Event(status.value)
+    return AlertEvent.RECOVERED if reason.ends_incident else AlertEvent(status.value)
 
 
-def severity_of(reason: AlertReason, status: Status, said: Said | None) -> Severity:
+def severity_of(reason: AlertReason, status: Status, said: LastNotified | None) -> Severity:
     """The status's severity; a recovery carries the severity of what it ends."""
     if reason.ends_incident and said is not None:
         return said.status.severity
     return status.severity
 
 
-def next_said(reason: AlertReason, said: Said | None, state: ConnectionState, now: datetime) -> Said:
+def next_said(reason: AlertReason, said: LastNotified | None, state: ConnectionState, now: datetime) -> LastNotified:
     """What the incident has said after this alert."""
     reminders = said.reminders + 1 if reason is AlertReason.REMINDER and said is not None else 0
-    return Said(status=state.verdict.status, stage=state.stage, at=now, reminders=reminders)
+    return LastNotified(status=state.verdict.status, stage=state.stage, at=now, reminders=reminders)
 
 
 def judge_source(*, outcome_ok: bool, unauthorized: bool, failures: int, confirm: int, before: SourceStatus) -> SourceStatus:

@@ -34,7 +34,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sitting:
+class ReconnectBatch:
     """Connections of one platform at one source that one person can see to in one go."""
 
     source: str
@@ -83,13 +83,13 @@ def need_of(
     return Need(connection=connection, source=source, platform=snapshot.platform, label=snapshot.label, status=status, by=by)
 
 
-def sittings_of(needs: Iterable[Need]) -> tuple[Sitting, ...]:
+def sittings_of(needs: Iterable[Need]) -> tuple[ReconnectBatch, ...]:
     """The needs in sittings, worst first: what is broken by severity, then what runs out first."""
     groups: dict[tuple[str, str, bool], list[Need]] = {}
     for need in needs:
         groups.setdefault((need.source, need.platform, need.overdue), []).append(need)
     sittings = [
-        Sitting(source=source, platform=platform, needs=part)
+        ReconnectBatch(source=source, platform=platform, needs=part)
         for (source, platform, overdue), group in groups.items()
         for part in ((_by_severity(group),) if overdue else _near_each_other(group))
     ]
@@ -110,6 +110,6 @@ def _near_each_other(needs: Sequence[Need]) -> list[tuple[Need, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _urgency(sitting: Sitting) -> tuple[int, datetime, str, str]:
+def _urgency(sitting: ReconnectBatch) -> tuple[int, datetime, str, str]:
     severity = -sitting.worst.rank if sitting.overdue else 0
     return (severity, sitting.first, sitting.source, sitting.platform)

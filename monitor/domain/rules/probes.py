@@ -40,7 +40,7 @@ class Probe(Record, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProbeRule:
     """One row of the table: when it applies and what it means."""
 
     finding: ProbeFinding
@@ -48,26 +48,28 @@ class Row:
     meaning: str
 
 
-PROBE_RULES: tuple[Row, ...] = (
-    Row(ProbeFinding.MISSING, lambda p: p.answer.http_status == 404, "404: the list decides whether it is gone"),
-    Row(ProbeFinding.BAD_ID, lambda p: p.answer.http_status == 400, "400: the provider does not take this id"),
-    Row(ProbeFinding.TRANSIENT, lambda p: p.answer.status not in ("ok", "error"), "no status word: says nothing"),
-    Row(ProbeFinding.OK, lambda p: p.answer.status == "ok", "the platform takes the token"),
-    Row(ProbeFinding.UNSUPPORTED, lambda p: p.says(_UNKNOWN_PLATFORM), "no validator for this platform: stop probing it"),
-    Row(ProbeFinding.UNSUPPORTED, lambda p: p.telegram_says(_MTPROTO), "Telegram MTProto: publishes normally"),
-    Row(ProbeFinding.REVOKED, lambda p: p.telegram_says(_BOT_TOKEN) and p.ever_ok, "a bot that once worked: token revoked"),
-    Row(ProbeFinding.AMBIGUOUS, lambda p: p.telegram_says(_BOT_TOKEN), "Telegram: MTProto, or a revoked bot"),
-    Row(ProbeFinding.FAILING, lambda p: p.telegram_says(_TELEGRAM_RIGHTS), "Telegram: rights or channel, to be mended there"),
-    Row(ProbeFinding.REVOKED, lambda p: p.telegram_says(_STATUS_401), "Telegram: its tokens never expire, so revoked"),
-    Row(ProbeFinding.EXPIRED, lambda p: p.says(_STATUS_401) or p.says(_EXPIRED), "refused, and expiry is named"),
-    Row(
+PROBE_RULES: tuple[ProbeRule, ...] = (
+    ProbeRule(ProbeFinding.MISSING, lambda p: p.answer.http_status == 404, "404: the list decides whether it is gone"),
+    ProbeRule(ProbeFinding.BAD_ID, lambda p: p.answer.http_status == 400, "400: the provider does not take this id"),
+    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.answer.status not in ("ok", "error"), "no status word: says nothing"),
+    ProbeRule(ProbeFinding.OK, lambda p: p.answer.status == "ok", "the platform takes the token"),
+    ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.says(_UNKNOWN_PLATFORM), "no validator for this platform: stop probing it"),
+    ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.telegram_says(_MTPROTO), "Telegram MTProto: publishes normally"),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_says(_BOT_TOKEN) and p.ever_ok, "a bot that once worked: token revoked"),
+    ProbeRule(ProbeFinding.AMBIGUOUS, lambda p: p.telegram_says(_BOT_TOKEN), "Telegram: MTProto, or a revoked bot"),
+    ProbeRule(
+        ProbeFinding.FAILING, lambda p: p.telegram_says(_TELEGRAM_RIGHTS), "Telegram: rights or channel, to be mended there"
+    ),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_says(_STATUS_401), "Telegram: its tokens never expire, so revoked"),
+    ProbeRule(ProbeFinding.EXPIRED, lambda p: p.says(_STATUS_401) or p.says(_EXPIRED), "refused, and expiry is named"),
+    ProbeRule(
         ProbeFinding.EXPIRED,
         lambda p: (p.answer.token_expires_in or "").strip().lower() == "expired",
         "tokenExpiresIn says expired",
     ),
-    Row(ProbeFinding.REVOKED, lambda p: p.says(_REVOKED), "refused, and revocation is named"),
-    Row(ProbeFinding.TRANSIENT, lambda p: p.says(_TRANSIENT), "rate limits, time-outs, server errors: says nothing"),
-    Row(ProbeFinding.FAILING, lambda _: True, "refused for another reason"),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.says(_REVOKED), "refused, and revocation is named"),
+    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.says(_TRANSIENT), "rate limits, time-outs, server errors: says nothing"),
+    ProbeRule(ProbeFinding.FAILING, lambda _: True, "refused for another reason"),
 )
 
 

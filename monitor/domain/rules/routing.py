@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from monitor.domain import Alert, Event, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 
 
 class ChannelFilter(Protocol):
@@ -18,7 +18,7 @@ class ChannelFilter(Protocol):
         ...
 
     @property
-    def events(self) -> AbstractSet[Event] | None:
+    def events(self) -> AbstractSet[AlertEvent] | None:
         """The events it wants."""
         ...
 
@@ -43,7 +43,7 @@ class ChannelFilter(Protocol):
         ...
 
 
-_ABOUT_THE_MONITOR = frozenset({Event.MONITOR_PROBLEM, Event.MONITOR_RECOVERED})
+_ABOUT_THE_MONITOR = frozenset({AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED})
 
 
 def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
@@ -55,7 +55,7 @@ def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
     return [channel.name for channel in channels if _takes(channel, alert)]
 
 
-def wants(channel: ChannelFilter, event: Event) -> bool:
+def wants(channel: ChannelFilter, event: AlertEvent) -> bool:
     """Whether a channel takes this kind of event at all: what decides about the end of something that it heard of."""
     return channel.events is None or event in channel.events
 

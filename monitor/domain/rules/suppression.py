@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, Said, Status
+from monitor.domain import Ack, ConnectionState, LastNotified, Policy, ProbeFinding, Status
 from monitor.domain.records import Record, replace
 from monitor.domain.rules.alerting import AlertReason
 
@@ -65,7 +65,7 @@ SUMMARY_EVERY = timedelta(hours=1)
 """A flapping connection says its net change at most this often."""
 
 
-class Hold(Record, frozen=True):
+class Suppression(Record, frozen=True):
     """Something is kept back, and until when."""
 
     why: str
@@ -74,7 +74,7 @@ class Hold(Record, frozen=True):
     """None: until something changes."""
 
 
-class Circumstances(Record, frozen=True, kw_only=True):
+class SuppressionContext(Record, frozen=True, kw_only=True):
     """What is known around a connection when it wants to speak."""
 
     now: datetime
@@ -89,14 +89,14 @@ class Circumstances(Record, frozen=True, kw_only=True):
     """When it was last spoken of, in this incident or an earlier one."""
 
 
-def hold_for(reason: AlertReason, state: ConnectionState, around: Circumstances) -> Hold | None:
+def hold_for(reason: AlertReason, state: ConnectionState, around: SuppressionContext) -> Suppression | None:
     """The first hold that applies, None where it may be said now."""
     if around.silenced_until is not None and around.silenced_until > around.now:
-        return Hold("silenced", around.silenced_until)
+        return Suppression("silenced", around.silenced_until)
     if not reason.ends_incident and ack_covers(around.ack, state, around.now):
-        return Hold("acknowledged", around.ack.until if around.ack else None)
+        return Suppression("acknowledged", around.ack.until if around.ack else None)
     if around.outage and is_outage_symptom(state):
-        return Hold("outage", None)
+        return Suppression("outage", None)
     return _damped(reason, around)
 
 
@@ -120,7 +120,7 @@ def ack_lowered(ack: Ack, state: ConnectionState) -> Ack | None:
     return replace(ack, status=status, stage=stage) if _milder(status, stage, ack.status, ack.stage) else None
 
 
-def said_at_most(said: Said, ack: Ack) -> Said:
+def said_at_most(said: LastNotified, ack: Ack) -> LastNotified:
     """What counts as said when an acknowledgement ends because it got worse: no more than what that covered in the end."""
     return replace(said, status=ack.status, stage=ack.stage) if _milder(ack.status, ack.stage, said.status, said.stage) else said
 
@@ -136,7 +136,7 @@ def is_outage_symptom(state: ConnectionState) -> bool:
     return state.verdict.status is Status.FAILING and state.probe.finding is ProbeFinding.FAILING
 
 
-def _damped(reason: AlertReason, around: Circumstances) -> Hold | None:
+def _damped(reason: AlertReason, around: SuppressionContext) -> Suppression | None:
     """More changes than the policy allows within its window: one message an hour, with the net change."""
     policy = around.policy
     if policy.flap_window is None or around.recent_changes <= policy.flap_changes or around.last_spoken_at is None:
@@ -144,4 +144,4 @@ def _damped(reason: AlertReason, around: Circumstances) -> Hold | None:
     if reason is AlertReason.STAGE:
         return None
     until = around.last_spoken_at + SUMMARY_EVERY
-    return Hold("flapping", until) if until > around.now else None
+    return Suppression("flapping", until) if until > around.now else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from monitor.domain import Refresh, Snapshot, Status, TokenState, Word
+from monitor.domain import Refresh, ReportedStatus, Snapshot, Status, TokenState
 from monitor.domain.records import Record
 from monitor.domain.rules import expiry
 from monitor.domain.rules.expiry import LATER_BY, Context
@@ -46,7 +46,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     """Polls in a row, this one included, in which the refresh failed for a passing reason; at most 3."""
 
     @property
-    def word(self) -> Word:
+    def word(self) -> ReportedStatus:
         """The provider's word."""
         return self.snapshot.word
 
@@ -125,21 +125,21 @@ def refresh_fails(refresh: Refresh | None) -> bool:
 
 def provider_revoked(e: Evidence) -> Finding | None:
     """The provider states it."""
-    if e.word is Word.REVOKED:
+    if e.word is ReportedStatus.REVOKED:
         return Finding(Status.REVOKED, "provider_revoked", "The provider says that access was revoked.")
     return None
 
 
 def provider_disconnected(e: Evidence) -> Finding | None:
     """The provider states it."""
-    if e.word is Word.DISCONNECTED:
+    if e.word is ReportedStatus.DISCONNECTED:
         return Finding(Status.DISCONNECTED, "provider_disconnected", "The provider says that the connection was removed.")
     return None
 
 
 def provider_expired(e: Evidence) -> Finding | None:
     """The provider states it, whatever the date: a null or future date means that the platform rejected the credential."""
-    if e.word is not Word.EXPIRED:
+    if e.word is not ReportedStatus.EXPIRED:
         return None
     if e.past:
         return Finding(Status.EXPIRED, "expiry_passed", "The provider says that the token expired.")
@@ -149,7 +149,7 @@ def provider_expired(e: Evidence) -> Finding | None:
 
 def no_health_reported(e: Evidence) -> Finding | None:
     """The API lists connections and says nothing about their tokens."""
-    if e.word is Word.NO_HEALTH:
+    if e.word is ReportedStatus.NO_HEALTH:
         return Finding(Status.UNKNOWN, "no_health_reported", "Connected; this provider reports no token health.")
     return None
 
@@ -159,7 +159,7 @@ def trusted_date_passed(e: Evidence) -> Finding | None:
     if not (e.past and e.clock_may_raise):
         return None
     told = e.context.polled or (e.previous is not None and "conflict" in e.previous.flags)
-    disagrees = told and e.word in (Word.VALID, Word.EXPIRING_SOON)
+    disagrees = told and e.word in (ReportedStatus.VALID, ReportedStatus.EXPIRING_SOON)
     flags = frozenset({"conflict"}) if disagrees else frozenset()
     return Finding(Status.EXPIRED, "date_passed", "The token reached its expiry date.", flags)
 
@@ -168,7 +168,7 @@ def expired_until_date_moves(e: Evidence) -> Finding | None:
     """A line once crossed stays crossed until the date moves later by more than an hour."""
     if e.previous is None or e.previous.status is not Status.EXPIRED or not e.unmoved:
         return None
-    disagrees = e.word is Word.VALID and e.previous.reason == "date_passed"
+    disagrees = e.word is ReportedStatus.VALID and e.previous.reason == "date_passed"
     flags = frozenset({"conflict"}) if disagrees else frozenset()
     return Finding(Status.EXPIRED, e.previous.reason, e.previous.message, flags)
 
@@ -176,7 +176,12 @@ def expired_until_date_moves(e: Evidence) -> Finding | None:
 def refresh_rejected(e: Evidence) -> Finding | None:
     """The provider tried to renew and was refused for good: a person must reconnect."""
     refresh = e.snapshot.refresh
-    if e.word is not Word.VALID or refresh is None or not e.refresh_fails or refresh.error_status not in REFRESH_REJECTED:
+    if (
+        e.word is not ReportedStatus.VALID
+        or refresh is None
+        or not e.refresh_fails
+        or refresh.error_status not in REFRESH_REJECTED
+    ):
         return None
     why = f"The provider could not renew the token (HTTP {refresh.error_status}: {refresh.error})"
     if e.past and e.context.clock_trusted:
@@ -186,7 +191,7 @@ def refresh_rejected(e: Evidence) -> Finding | None:
 
 def overdue_beyond_grace(e: Evidence) -> Finding | None:
     """The date is long past although the provider renews by itself and still says active."""
-    if e.snapshot.refresh is None or e.word is not Word.VALID or e.left is None or not e.context.clock_trusted:
+    if e.snapshot.refresh is None or e.word is not ReportedStatus.VALID or e.left is None or not e.context.clock_trusted:
         return None
     if -e.left <= expiry.grace_of(e.snapshot, e.lifetime):
         return None
@@ -196,7 +201,7 @@ def overdue_beyond_grace(e: Evidence) -> Finding | None:
 
 def refresh_keeps_failing(e: Evidence) -> Finding | None:
     """The refresh fails for a passing reason: worth a warning near the expiry or after three polls."""
-    if e.word is not Word.VALID or not e.refresh_fails or e.snapshot.refresh is None:
+    if e.word is not ReportedStatus.VALID or not e.refresh_fails or e.snapshot.refresh is None:
         return None
     near = e.context.clock_trusted and e.left is not None and e.left <= e.window and not expiry.is_short_lived(e.snapshot)
     text = f"The provider's attempts to renew the token fail ({e.snapshot.refresh.error})."
@@ -207,7 +212,7 @@ def refresh_keeps_failing(e: Evidence) -> Finding | None:
 
 def rotates_all_day(e: Evidence) -> Finding | None:
     """A token of hours that the provider renews by itself: the clock alone never warns."""
-    if e.snapshot.refresh is None or e.word is not Word.VALID or not expiry.is_short_lived(e.snapshot):
+    if e.snapshot.refresh is None or e.word is not ReportedStatus.VALID or not expiry.is_short_lived(e.snapshot):
         return None
     flags = frozenset({"lazy_refresh"}) if e.past else frozenset()
     return Finding(Status.VALID, "renews_itself", "Valid; the provider renews this short-lived token by itself.", flags)
@@ -215,7 +220,7 @@ def rotates_all_day(e: Evidence) -> Finding | None:
 
 def renewal_overdue(e: Evidence) -> Finding | None:
     """The provider renews long-lived tokens by itself and has not, although the expiry is near."""
-    if e.snapshot.refresh is None or e.word is not Word.VALID or e.left is None or e.past:
+    if e.snapshot.refresh is None or e.word is not ReportedStatus.VALID or e.left is None or e.past:
         return None
     if e.left > e.window or not e.context.clock_trusted:
         return None
@@ -225,7 +230,7 @@ def renewal_overdue(e: Evidence) -> Finding | None:
 
 def provider_expiring_soon(e: Evidence) -> Finding | None:
     """The provider's own warning counts, unless the set window is smaller and a trusted date proves it is not there yet."""
-    if e.word is not Word.EXPIRING_SOON:
+    if e.word is not ReportedStatus.EXPIRING_SOON:
         return None
     overruled = (
         e.context.policy.expiring_within_explicit
@@ -257,7 +262,7 @@ def expiring_until_date_moves(e: Evidence) -> Finding | None:
 
 def lazy_refresh(e: Evidence) -> Finding | None:
     """The date just passed and the provider, which renews by itself, still says active: within its grace."""
-    if e.snapshot.refresh is not None and e.word is Word.VALID and e.past:
+    if e.snapshot.refresh is not None and e.word is ReportedStatus.VALID and e.past:
         return Finding(
             Status.VALID, "provider_valid", "Valid by the provider; its date just passed.", frozenset({"lazy_refresh"})
         )
@@ -266,7 +271,7 @@ def lazy_refresh(e: Evidence) -> Finding | None:
 
 def provider_valid(e: Evidence) -> Finding | None:
     """The provider's word is authoritative over its date."""
-    if e.word is not Word.VALID:
+    if e.word is not ReportedStatus.VALID:
         return None
     if e.expires_at is None:
         return Finding(Status.VALID, "non_expiring", "Valid; no expiry date.")
@@ -276,14 +281,14 @@ def provider_valid(e: Evidence) -> Finding | None:
 
 def does_not_expire(e: Evidence) -> Finding | None:
     """PostPost's "unknown" without a date: the platform's tokens do not expire."""
-    if e.word is Word.NON_EXPIRING and e.expires_at is None:
+    if e.word is ReportedStatus.NON_EXPIRING and e.expires_at is None:
         return Finding(Status.VALID, "non_expiring", "Does not expire.")
     return None
 
 
 def by_date_alone(e: Evidence) -> Finding | None:
     """No word, only a date (old shape): past means expired, save where access tokens are renewed on use."""
-    if e.word not in (Word.UNSTATED, Word.NON_EXPIRING) or e.snapshot.refresh is not None:
+    if e.word not in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) or e.snapshot.refresh is not None:
         return None
     if e.expires_at is None:
         return Finding(Status.VALID, "no_expiry_date", "Listed, without an expiry date.", frozenset({"low_confidence"}))
@@ -296,7 +301,7 @@ def by_date_alone(e: Evidence) -> Finding | None:
 
 def provider_cannot_tell(e: Evidence) -> Finding:
     """An explicit unknown, a missing word, or a word that this version does not know."""
-    if e.word is Word.UNRECOGNISED:
+    if e.word is ReportedStatus.UNRECOGNISED:
         text = f"The provider says {e.snapshot.raw_word!r}, a word that this version does not know."
         return Finding(Status.UNKNOWN, "unrecognised_status", text, frozenset({"provider_unknown"}))
     return Finding(
@@ -355,7 +360,7 @@ def _expiring_until_date_moves(e: Evidence) -> Finding | None:
 def next_token_state(evidence: Evidence, finding: Finding) -> TokenState:
     """What to remember of this judgement. That the provider cannot tell is shown even where a date decided."""
     previous = evidence.previous
-    cannot_tell = {"provider_unknown"} if evidence.word in (Word.UNKNOWN, Word.UNRECOGNISED) else set()
+    cannot_tell = {"provider_unknown"} if evidence.word in (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED) else set()
     return TokenState(
         status=finding.status,
         reason=finding.reason,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, ProbeStatus, Snapshot
+from monitor.domain import ConnectionState, Event, EventKind, ProbeStatus, Snapshot
 from monitor.domain.rules import expiry
 from monitor.domain.rules.expiry import LATER_BY
 
 
-def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[HistoryEntry, ...]:
+def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[Event, ...]:
     """The entries, in a fixed order; empty where nothing changed that a person would want to read later."""
     if before is None:
         verdict = after.verdict
-        return (
-            HistoryEntry(kind=HistoryKind.APPEARED, at=now, new=verdict.status, reason=verdict.reason, message=verdict.message),
-        )
+        return (Event(kind=EventKind.APPEARED, at=now, new=verdict.status, reason=verdict.reason, message=verdict.message),)
     found = (
         _presence(before, after, now),
         _renewed(before, after, now),
@@ -32,12 +30,12 @@ def is_renewal(before: ConnectionState | None, after: ConnectionState) -> bool:
     return before is not None and expiry.moved_later(before.token.expires_at, after.token.expires_at, LATER_BY)
 
 
-def _status(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+def _status(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     if before.verdict.status is after.verdict.status:
         return None
     verdict = after.verdict
-    return HistoryEntry(
-        kind=HistoryKind.STATUS_CHANGED,
+    return Event(
+        kind=EventKind.STATUS_CHANGED,
         at=now,
         old=before.verdict.status,
         new=verdict.status,
@@ -46,20 +44,20 @@ def _status(before: ConnectionState, after: ConnectionState, now: datetime) -> H
     )
 
 
-def _presence(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+def _presence(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     if before.missing == 0 and after.missing > 0:
-        return HistoryEntry(kind=HistoryKind.VANISHED, at=now, message="Absent from a complete list.")
+        return Event(kind=EventKind.VANISHED, at=now, message="Absent from a complete list.")
     if before.missing > 0 and after.missing == 0:
-        return HistoryEntry(kind=HistoryKind.RETURNED, at=now, message="Listed again.")
+        return Event(kind=EventKind.RETURNED, at=now, message="Listed again.")
     return None
 
 
-def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     """Tokens of hours renew all day and would fill the history with nothing."""
     old, new = before.token.expires_at, after.token.expires_at
     if not is_renewal(before, after) or _rotated(after.snapshot, old, new):
         return None
-    return HistoryEntry(kind=HistoryKind.RENEWED, at=now, old=_day(old), new=_day(new))
+    return Event(kind=EventKind.RENEWED, at=now, old=_day(old), new=_day(new))
 
 
 def _rotated(snapshot: Snapshot, old: datetime | None, new: datetime | None) -> bool:
@@ -81,7 +79,7 @@ def _handle(name: str | None) -> str | None:
     return name.strip().lstrip("@").casefold()
 
 
-def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> HistoryEntry | None:
+def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> Event | None:
     """User names are compared; display names only where neither answer has a user name (private channels)."""
     if before.username == after.username and before.display_name == after.display_name:
         return None
@@ -90,10 +88,10 @@ def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> HistoryEntry |
         old, new = before.display_name, after.display_name
     if _handle(old) is None or _handle(new) is None or _handle(old) == _handle(new):
         return None
-    return HistoryEntry(kind=HistoryKind.RENAMED, at=now, old=old, new=new)
+    return Event(kind=EventKind.RENAMED, at=now, old=old, new=new)
 
 
-def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     """Only between two healthy observations: an empty list beside an error is no loss of permissions."""
     old, new = before.snapshot.scopes, after.snapshot.scopes
     if old == new or old is None or new is None or set(old) == set(new):
@@ -103,16 +101,16 @@ def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> H
     lost, gained = sorted(set(old) - set(new)), sorted(set(new) - set(old))
     parts = [f"lost {', '.join(lost)}" if lost else "", f"gained {', '.join(gained)}" if gained else ""]
     text = "; ".join(part for part in parts if part)
-    return HistoryEntry(kind=HistoryKind.SCOPES_CHANGED, at=now, message=f"Permissions {text}.")
+    return Event(kind=EventKind.SCOPES_CHANGED, at=now, message=f"Permissions {text}.")
 
 
-def _probe(before: ConnectionState, after: ConnectionState, now: datetime) -> HistoryEntry | None:
+def _probe(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     if before.probe.status is after.probe.status and before.probe.finding is after.probe.finding:
         return None
     if before.probe.status is ProbeStatus.UNPROBED and after.probe.status is ProbeStatus.OK:
         return None
-    return HistoryEntry(
-        kind=HistoryKind.PROBE_CHANGED,
+    return Event(
+        kind=EventKind.PROBE_CHANGED,
         at=now,
         old=before.probe.finding or before.probe.status,
         new=after.probe.finding or after.probe.status,

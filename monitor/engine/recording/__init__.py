@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from monitor.engine.recording.changes import Change, record_changes, review
 from monitor.engine.recording.incidents import OUTAGE
-from monitor.engine.recording.list_changes import MISSING, Listed, record_lists
+from monitor.engine.recording.list_changes import MISSING, RecordedLists, record_lists
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import (
     MONITOR,
@@ -25,8 +25,8 @@ __all__ = [
     "OUTAGE",
     "Change",
     "ChannelSettings",
-    "Listed",
     "Recorded",
+    "RecordedLists",
     "close_quietly",
     "record_changes",
     "record_lists",

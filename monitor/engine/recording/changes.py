@@ -8,13 +8,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionState, HistoryEntry, Status
+from monitor.domain import ConnectionState, Event, Status
 from monitor.domain.records import Record
 from monitor.domain.rules import transitions
-from monitor.engine.recording.incidents import Subject, speak
+from monitor.engine.recording.incidents import ConnectionUpdate, speak
 from monitor.engine.recording.queueing import ChannelSettings, Recorded, queue
 from monitor.store import connections, history, incidents
-from monitor.store.connections import KEEP, ChangedConnection, Keep, NewConnection
+from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -24,9 +24,9 @@ class Change(Record, frozen=True, kw_only=True):
     before: ConnectionState | None = None
     after: ConnectionState
     fingerprint: str | None = None
-    next_probe_at: datetime | Keep | None = KEEP
+    next_probe_at: datetime | Unchanged | None = KEEP
     last_seen_at: datetime | None = None
-    extra: tuple[HistoryEntry, ...] = ()
+    extra: tuple[Event, ...] = ()
 
 
 def record_changes(
@@ -36,7 +36,7 @@ def record_changes(
     rows = _write_states(conn, source, changes, now)
     history.append_many(conn, _history(source.name, zip(rows, changes, strict=True), now))
     subjects = [
-        Subject(row=row, before=change.before, after=change.after)
+        ConnectionUpdate(row=row, before=change.before, after=change.after)
         for row, change in zip(rows, changes, strict=True)
         if _may_speak(change)
     ]
@@ -50,7 +50,7 @@ def review(
 ) -> Recorded:
     """Judge open incidents again although nothing changed: a reminder is due, or a hold ended."""
     states = connections.load(conn, rows)
-    subjects = [Subject(row=row, before=states[row], after=states[row]) for row in rows if row in states]
+    subjects = [ConnectionUpdate(row=row, before=states[row], after=states[row]) for row in rows if row in states]
     lost = [row for row in rows if row not in states]
     if lost:
         incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, lost).values()], now)
@@ -85,7 +85,7 @@ def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Chan
     return [next(ids) if change.row is None else change.row for change in changes]
 
 
-def _history(source: str, rows: Iterable[tuple[int, Change]], now: datetime) -> Iterable[tuple[str, int | None, HistoryEntry]]:
+def _history(source: str, rows: Iterable[tuple[int, Change]], now: datetime) -> Iterable[tuple[str, int | None, Event]]:
     for row, change in rows:
         for entry in (*change.extra, *transitions.detect(change.before, change.after, now)):
             yield source, row, entry

@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import Ack, Alert, ConnectionState, HistoryEntry, HistoryKind, Policy, Said, Severity, Snapshot, connection_id
+from monitor.domain import Ack, Alert, ConnectionState, Event, EventKind, LastNotified, Policy, Severity, Snapshot, connection_id
 from monitor.domain.records import Record, fresh_id, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
-from monitor.engine.recording.queueing import ChannelSettings, Spoken
+from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert
 from monitor.store import alerts, history, incidents, outbox, pending
 from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
@@ -23,7 +23,7 @@ OUTAGE = "outage:"
 """Subject of a source's incident about one platform: many of its connections are refused at once."""
 
 
-class Subject(Record, frozen=True, kw_only=True):
+class ConnectionUpdate(Record, frozen=True, kw_only=True):
     """A connection that may want to speak, before and after what happened (the same twice where only time passed)."""
 
     row: int
@@ -35,20 +35,20 @@ class Subject(Record, frozen=True, kw_only=True):
 class _Outcome:
     """What is to be written about incidents, in bulk at the end."""
 
-    spoken: list[Spoken] = field(default_factory=list)
+    spoken: list[OutgoingAlert] = field(default_factory=list)
     opened: list[NewIncident] = field(default_factory=list)
-    noted: list[tuple[str, Said, datetime | None]] = field(default_factory=list)
+    noted: list[tuple[str, LastNotified, datetime | None]] = field(default_factory=list)
     looks: list[tuple[str, datetime | None]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     unacknowledged: list[str] = field(default_factory=list)
     lowered: list[tuple[str, Ack]] = field(default_factory=list)
     """Acknowledgements that cover less from now on."""
-    noticed: list[tuple[str, int | None, HistoryEntry]] = field(default_factory=list)
+    noticed: list[tuple[str, int | None, Event]] = field(default_factory=list)
     """For the history of connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Around:
+class _Context:
     """What is known around all of them, read once."""
 
     source: SourceConfig
@@ -65,8 +65,13 @@ class _Around:
 
 
 def speak(
-    conn: Connection, source: SourceConfig, subjects: Sequence[Subject], *, channels: Sequence[ChannelSettings], now: datetime
-) -> list[Spoken]:
+    conn: Connection,
+    source: SourceConfig,
+    subjects: Sequence[ConnectionUpdate],
+    *,
+    channels: Sequence[ChannelSettings],
+    now: datetime,
+) -> list[OutgoingAlert]:
     """What is to be said about these connections now; the incidents are written, the alerts are the caller's to queue."""
     if not subjects:
         return []
@@ -103,15 +108,20 @@ def _kept_back(outcome: _Outcome) -> list[str]:
 
 
 def _look_around(
-    conn: Connection, source: SourceConfig, subjects: Sequence[Subject], *, channels: Sequence[ChannelSettings], now: datetime
-) -> _Around:
+    conn: Connection,
+    source: SourceConfig,
+    subjects: Sequence[ConnectionUpdate],
+    *,
+    channels: Sequence[ChannelSettings],
+    now: datetime,
+) -> _Context:
     rows = [subject.row for subject in subjects]
     known = incidents.find_open(conn, rows)
     open_subjects = incidents.open_subjects(conn, source.name)
     windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
     # Once is no flapping, and nothing was spoken of it before.
     changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
-    return _Around(
+    return _Context(
         source=source,
         channels=channels,
         now=now,
@@ -124,7 +134,7 @@ def _look_around(
     )
 
 
-def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
+def _decide(subject: ConnectionUpdate, around: _Context, outcome: _Outcome) -> None:
     """One connection: what to say, what holds it back, and when to look again."""
     incident = around.known.get(subject.row)
     said = incident.said if incident else None
@@ -152,7 +162,9 @@ def _decide(subject: Subject, around: _Around, outcome: _Outcome) -> None:
     _say(subject, incident, reason, around, outcome, said=said)
 
 
-def _acknowledged(subject: Subject, incident: Incident, ack: Ack, around: _Around, outcome: _Outcome) -> Said | None:
+def _acknowledged(
+    subject: ConnectionUpdate, incident: Incident, ack: Ack, around: _Context, outcome: _Outcome
+) -> LastNotified | None:
     """What becomes of an incident's acknowledgement, and what counts as said of it."""
     after = subject.after
     if suppression.ack_covers(ack, after, around.now):
@@ -165,15 +177,17 @@ def _acknowledged(subject: Subject, incident: Incident, ack: Ack, around: _Aroun
         return incident.said
     dated = ack.until is not None and ack.until <= around.now
     why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
-    entry = HistoryEntry(kind=HistoryKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
+    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
     outcome.noticed.append((around.source.name, subject.row, entry))
     return incident.said if dated or incident.said is None else suppression.said_at_most(incident.said, ack)
 
 
-def _circumstances(subject: Subject, incident: Incident | None, policy: Policy, around: _Around) -> suppression.Circumstances:
+def _circumstances(
+    subject: ConnectionUpdate, incident: Incident | None, policy: Policy, around: _Context
+) -> suppression.SuppressionContext:
     snapshot = subject.after.snapshot
     silenced_until = _silenced_until(snapshot, around) if around.silences else None
-    return suppression.Circumstances(
+    return suppression.SuppressionContext(
         now=around.now,
         policy=policy,
         ack=incident.ack if incident else None,
@@ -184,7 +198,7 @@ def _circumstances(subject: Subject, incident: Incident | None, policy: Policy, 
     )
 
 
-def _silenced_until(snapshot: Snapshot, around: _Around) -> datetime | None:
+def _silenced_until(snapshot: Snapshot, around: _Context) -> datetime | None:
     public = connection_id(around.source.name, around.source.provider, snapshot.scope, snapshot.external_id)
     return silences.silenced_until(
         around.silences,
@@ -197,7 +211,9 @@ def _silenced_until(snapshot: Snapshot, around: _Around) -> datetime | None:
     )
 
 
-def _held(subject: Subject, incident: Incident | None, hold: suppression.Hold, around: _Around, outcome: _Outcome) -> None:
+def _held(
+    subject: ConnectionUpdate, incident: Incident | None, hold: suppression.Suppression, around: _Context, outcome: _Outcome
+) -> None:
     """Keep it back: the incident is there, and is judged again when the hold ends."""
     if incident is None:
         outcome.opened.append(NewIncident(source=around.source.name, connection_id=subject.row, said=None, look_at=hold.until))
@@ -206,12 +222,18 @@ def _held(subject: Subject, incident: Incident | None, hold: suppression.Hold, a
 
 
 def _say(
-    subject: Subject, incident: Incident | None, reason: AlertReason, around: _Around, outcome: _Outcome, *, said: Said | None
+    subject: ConnectionUpdate,
+    incident: Incident | None,
+    reason: AlertReason,
+    around: _Context,
+    outcome: _Outcome,
+    *,
+    said: LastNotified | None,
 ) -> None:
     incident_id = incident.id if incident else fresh_id(around.now)
     opened_at = incident.opened_at if incident else around.now
     alert = _alert(subject, reason, said, around, incident_id=incident_id, opened_at=opened_at)
-    outcome.spoken.append(Spoken(alert=alert, row=subject.row, heard=() if reason.ends_incident else None))
+    outcome.spoken.append(OutgoingAlert(alert=alert, row=subject.row, heard=() if reason.ends_incident else None))
     if incident is not None and reason.ends_incident:
         outcome.closed.append(incident_id)
         return
@@ -225,7 +247,7 @@ def _say(
         outcome.noted.append((incident_id, after, look_at))
 
 
-def _next_reminder(subject: Subject, around: _Around) -> datetime | None:
+def _next_reminder(subject: ConnectionUpdate, around: _Context) -> datetime | None:
     """When a reminder may be due if nothing changes until then: only while it is broken."""
     if subject.after.verdict.status.severity is not Severity.CRITICAL:
         return None
@@ -237,7 +259,9 @@ def _next_reminder(subject: Subject, around: _Around) -> datetime | None:
     return around.reminded_at[platform]
 
 
-def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy, around: _Around, outcome: _Outcome) -> None:
+def _remind(
+    subject: ConnectionUpdate, incident: Incident, said: LastNotified, *, policy: Policy, around: _Context, outcome: _Outcome
+) -> None:
     """Remind the channels whose time has come; plan the next look."""
     if subject.after.verdict.status.severity is not Severity.CRITICAL:
         if incident.look_at is not None and incident.look_at <= around.now:
@@ -251,7 +275,7 @@ def _remind(subject: Subject, incident: Incident, said: Said, *, policy: Policy,
             outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
             return
         alert = _alert(subject, AlertReason.REMINDER, said, around, incident_id=incident.id, opened_at=incident.opened_at)
-        outcome.spoken.append(Spoken(alert=alert, row=subject.row, only=due))
+        outcome.spoken.append(OutgoingAlert(alert=alert, row=subject.row, only=due))
         outcome.noted.append((incident.id, replace(said, at=around.now, reminders=said.reminders + 1), coming))
     elif incident.look_at is None or incident.look_at <= around.now:
         outcome.looks.append((incident.id, _next_look(incident, coming, around.now)))
@@ -264,7 +288,13 @@ def _next_look(incident: Incident, coming: datetime | None, now: datetime) -> da
 
 
 def _alert(
-    subject: Subject, reason: AlertReason, said: Said | None, around: _Around, *, incident_id: str, opened_at: datetime
+    subject: ConnectionUpdate,
+    reason: AlertReason,
+    said: LastNotified | None,
+    around: _Context,
+    *,
+    incident_id: str,
+    opened_at: datetime,
 ) -> Alert:
     """Everything that routing and wording need, so that the message can be written at any later time."""
     state, source = subject.after, around.source

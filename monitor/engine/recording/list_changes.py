@@ -10,7 +10,7 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionState, HistoryEntry, HistoryKind, PollReport, Snapshot
+from monitor.domain import ConnectionState, Event, EventKind, PollReport, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules.expiry import Context
@@ -20,7 +20,7 @@ from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
 from monitor.store import connections, sources
-from monitor.store.connections import KEEP, Keep
+from monitor.store.connections import KEEP, Unchanged
 
 BATCH = 2000
 """Connections judged and written together: what is held in memory does not grow with the list."""
@@ -30,7 +30,7 @@ Absent = dict[str, tuple[int, ConnectionState]]
 
 
 @dataclass(slots=True)
-class Judged:
+class JudgedChanges:
     """What became of some connections."""
 
     changes: list[Change] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Judged:
             self.marks.append((row, mark))
 
 
-def judge_listed(conn: Connection, compared: Compared, judge: Judge, absent: Absent) -> Iterator[Judged]:
+def judge_listed(conn: Connection, compared: Compared, judge: RowJudge, absent: Absent) -> Iterator[JudgedChanges]:
     """Batch by batch what the listed rows change. A reconnected one is taken out of the absent ones."""
     snapshots = compared.snapshots()
     while batch := list(islice(snapshots, BATCH)):
         known = _load(conn, compared, [row.external_id for row in batch])
-        judged = Judged()
+        judged = JudgedChanges()
         for snapshot in batch:
             found = known.get(snapshot.external_id)
             mark = compared.marks.get(snapshot.external_id)
@@ -63,9 +63,9 @@ def judge_listed(conn: Connection, compared: Compared, judge: Judge, absent: Abs
         yield judged
 
 
-def judge_unreadable(conn: Connection, compared: Compared, judge: Judge) -> Judged:
+def judge_unreadable(conn: Connection, compared: Compared, judge: RowJudge) -> JudgedChanges:
     """The connections whose row is there and cannot be read."""
-    judged = Judged()
+    judged = JudgedChanges()
     if compared.unreadable:
         known = _load(conn, compared, compared.unreadable)
         for row, state in known.values():
@@ -74,11 +74,11 @@ def judge_unreadable(conn: Connection, compared: Compared, judge: Judge) -> Judg
     return judged
 
 
-def judge_absent(absent: Absent, judge: Judge, *, confirmed: bool, seen_at: datetime | None) -> Iterator[Judged]:
+def judge_absent(absent: Absent, judge: RowJudge, *, confirmed: bool, seen_at: datetime | None) -> Iterator[JudgedChanges]:
     """The connections that a list lacks; `seen_at` tells when their scope was last listed completely before this."""
     rows = iter(absent.values())
     while batch := list(islice(rows, BATCH)):
-        judged = Judged()
+        judged = JudgedChanges()
         for row, state in batch:
             judged.add(judge.missed(row, state, confirmed=confirmed, seen_at=seen_at))
         yield judged
@@ -92,7 +92,7 @@ def _says_the_same(before: Snapshot, after: Snapshot) -> bool:
     return not moved and before == replace(after, expires_before=before.expires_before)
 
 
-def _fresh(conn: Connection, compared: Compared, judge: Judge, snapshot: Snapshot, absent: Absent) -> Change:
+def _fresh(conn: Connection, compared: Compared, judge: RowJudge, snapshot: Snapshot, absent: Absent) -> Change:
     """A connection that is listed for the first time, or an absent one of the same account under a new id."""
     mark = compared.marks[snapshot.external_id]
     if absent and snapshot.account is not None:
@@ -105,7 +105,7 @@ def _fresh(conn: Connection, compared: Compared, judge: Judge, snapshot: Snapsho
 
 
 @dataclass(slots=True, kw_only=True)
-class Judge:
+class RowJudge:
     """Applies the rules to one row after another, all with the same circumstances."""
 
     source: SourceConfig
@@ -136,7 +136,7 @@ class Judge:
     def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot, mark: str) -> Change:
         """The same account is listed under a new id: its history goes on, and it is probed anew."""
         after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
-        entry = HistoryEntry(kind=HistoryKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
+        entry = Event(kind=EventKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
         probe_at = self.now if self.source.probes_on_schedule else KEEP
         return Change(row=row, before=state, after=after, fingerprint=mark, next_probe_at=probe_at, extra=(entry,))
 
@@ -154,7 +154,7 @@ class Judge:
     def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, mark: str | None) -> Change | None:
         if after == before:
             return None
-        probe_at: datetime | Keep = (
+        probe_at: datetime | Unchanged = (
             self.now if self.source.probes_on_schedule and lifecycle.probe_after_change(before, after) else KEEP
         )
         return Change(row=row, before=before, after=after, fingerprint=mark, next_probe_at=probe_at)
@@ -176,7 +176,7 @@ MISSING = "missing:"
 
 
 @dataclass(slots=True)
-class Listed:
+class RecordedLists:
     """What was recorded of the lists of one poll."""
 
     recorded: Recorded = field(default_factory=Recorded)
@@ -196,15 +196,15 @@ def record_lists(
     channels: Sequence[ChannelSettings],
     now: datetime,
     clock_skew: float | None,
-) -> Listed:
+) -> RecordedLists:
     """Everything that the lists change, scope by scope. An incomplete one is evidence of what it shows, never of absence."""
     comparison = Comparison(conn, source.name, report, now=now)
     compared = comparison.scopes()
-    judge = Judge(source=source, now=now, clock_skew=clock_skew)
-    listed = Listed(digests={each.scope: each.digest for each in compared})
+    judge = RowJudge(source=source, now=now, clock_skew=clock_skew)
+    listed = RecordedLists(digests={each.scope: each.digest for each in compared})
     absent = absent_of(conn, compared)
 
-    def record(batches: Iterable[Judged]) -> None:
+    def record(batches: Iterable[JudgedChanges]) -> None:
         for judged in batches:
             connections.set_marks(conn, judged.marks)
             listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))

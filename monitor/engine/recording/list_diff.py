@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from monitor.domain import PollReport, ScopeReport, Snapshot
 from monitor.domain.rules.fingerprint import Marked, digest_of, marked, span_moved
 from monitor.store import list_state
-from monitor.store.list_state import NOTHING, Restless, Standing
+from monitor.store.list_state import NOTHING, StoredList, UnsettledConnection
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Comparison:
         return {scope: standing.suspect_polls for scope, standing in self._standings.items() if standing.suspect_polls}
 
     @cached_property
-    def _restless(self) -> dict[str | None, list[Restless]]:
+    def _restless(self) -> dict[str | None, list[UnsettledConnection]]:
         if not any(standing.restless for standing in self._standings.values()):
             return {}
         return list_state.restless(self._conn, self._source, self._now)
@@ -88,7 +88,7 @@ class Comparison:
             return self._same(scope, rows, digest, standing)
         return self._different(scope, rows, digest, standing)
 
-    def _same(self, scope: ScopeReport, rows: Marked, digest: str, standing: Standing) -> Compared:
+    def _same(self, scope: ScopeReport, rows: Marked, digest: str, standing: StoredList) -> Compared:
         """The list is the one that the stored connections follow from: what is not missing is listed."""
         if standing.restless == 0:
             return Compared(scope=scope.scope, rows=rows, digest=digest, whole=True, present=standing.present)
@@ -108,7 +108,7 @@ class Comparison:
             ids=ids,
         )
 
-    def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, standing: Standing) -> Compared:
+    def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, standing: StoredList) -> Compared:
         """Row by row, by marks."""
         stored = list_state.marks(self._conn, self._source, scope.scope)
         listed = rows.marks()

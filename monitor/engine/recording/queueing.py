@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
-from monitor.domain import Alert, Event
+from monitor.domain import Alert, AlertEvent
 from monitor.domain.records import Record
 from monitor.domain.rules import routing
 from monitor.store import alerts, outbox
 
-_RECOVERIES = (Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED)
+_RECOVERIES = (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
 
 NO_CHANNEL = "No channel is configured that could be told."
 NOT_ROUTED = "No channel takes this alert: see events, severity and the filters."
@@ -70,7 +70,7 @@ class Recorded:
         self.unrouted += other.unrouted
 
 
-class Spoken(Record, frozen=True, kw_only=True):
+class OutgoingAlert(Record, frozen=True, kw_only=True):
     """One alert to go out."""
 
     alert: Alert
@@ -82,7 +82,7 @@ class Spoken(Record, frozen=True, kw_only=True):
     """For a reminder: the channels that are due one."""
 
 
-def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
+def queue(conn: Connection, spoken: Sequence[OutgoingAlert], *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
     """Store the alerts and one delivery for each channel that takes them."""
     by_name = {channel.name: channel for channel in channels}
     routed = _routed(spoken, channels)
@@ -107,10 +107,10 @@ def queue(conn: Connection, spoken: Sequence[Spoken], *, channels: Sequence[Chan
     )
 
 
-def _routed(spoken: Sequence[Spoken], channels: Sequence[ChannelSettings]) -> list[tuple[Spoken, list[str]]]:
+def _routed(spoken: Sequence[OutgoingAlert], channels: Sequence[ChannelSettings]) -> list[tuple[OutgoingAlert, list[str]]]:
     """Each with the channels that take it. What filters look at is alike in most of many that are said at once."""
     known: dict[tuple[object, ...], list[str]] = {}
-    routed: list[tuple[Spoken, list[str]]] = []
+    routed: list[tuple[OutgoingAlert, list[str]]] = []
     for each in spoken:
         if each.heard is not None or each.only is not None:
             routed.append((each, _targets(each, channels)))
@@ -123,7 +123,7 @@ def _routed(spoken: Sequence[Spoken], channels: Sequence[ChannelSettings]) -> li
     return routed
 
 
-def _targets(spoken: Spoken, channels: Sequence[ChannelSettings]) -> list[str]:
+def _targets(spoken: OutgoingAlert, channels: Sequence[ChannelSettings]) -> list[str]:
     """The channels that take it; the fallback ones where no other does; a recovery goes where the problem went."""
     if spoken.heard is not None:
         return [each.name for each in channels if each.name in spoken.heard and routing.wants(each, spoken.alert.event)]
@@ -132,7 +132,7 @@ def _targets(spoken: Spoken, channels: Sequence[ChannelSettings]) -> list[str]:
     return [name for name in names if spoken.only is None or name in spoken.only]
 
 
-def _note(spoken: Spoken, channels: Sequence[ChannelSettings]) -> str:
+def _note(spoken: OutgoingAlert, channels: Sequence[ChannelSettings]) -> str:
     if not channels:
         return NO_CHANNEL
     return NOT_ROUTED if spoken.heard is None else NOBODY_HEARD

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import HistoryEntry, HistoryKind, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain import Event, EventKind, PollOutcome, PollReport, SourceStatus, utc_text
 from monitor.domain.rules import alerting, freshness, schedule, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import Peer, Reach
@@ -47,8 +47,8 @@ def record_gap(
     )
     if gap is None:
         return
-    entry = HistoryEntry(
-        kind=HistoryKind.GAP,
+    entry = Event(
+        kind=EventKind.GAP,
         at=now,
         old=utc_text(gap.began_at),
         new=utc_text(now),

@@ -8,11 +8,11 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
-from monitor.domain import Alert, Event, Said, Severity, SourceStatus, Status
+from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
-from monitor.engine.recording.queueing import ChannelSettings, Recorded, Spoken, queue
+from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
 from monitor.store import incidents, outbox
 from monitor.store.sources import SourceRow
 
@@ -75,7 +75,7 @@ def record_source_incident(
     alert = Alert(
         id=fresh_id(now),
         incident=incident_id,
-        event=Event.SOURCE_FAILING if problem else Event.SOURCE_RECOVERED,
+        event=AlertEvent.SOURCE_FAILING if problem else AlertEvent.SOURCE_RECOVERED,
         reason=reason,
         severity=Severity.CRITICAL,
         at=now,
@@ -117,7 +117,7 @@ def record_monitor_alert(
     alert = Alert(
         id=fresh_id(now),
         incident=incident.id if incident else fresh_id(now),
-        event=Event.MONITOR_PROBLEM if problem else Event.MONITOR_RECOVERED,
+        event=AlertEvent.MONITOR_PROBLEM if problem else AlertEvent.MONITOR_RECOVERED,
         reason=reason,
         severity=Severity.CRITICAL,
         at=now,
@@ -149,13 +149,13 @@ def _say(
     channels: Sequence[ChannelSettings],
     now: datetime,
 ) -> Recorded:
-    said = Said(status=Status.FAILING, at=now)
+    said = LastNotified(status=Status.FAILING, at=now)
     if not is_open:
         new = incidents.NewIncident(id=alert.incident, source=source, connection_id=None, said=said, subject=subject)
         incidents.open_incidents(conn, [new], now)
     if problem:
-        return queue(conn, [Spoken(alert=alert)], channels=channels, now=now)
+        return queue(conn, [OutgoingAlert(alert=alert)], channels=channels, now=now)
     outbox.skip_escalations(conn, [alert.incident])
     heard = incidents.heard(conn, [alert.incident]).get(alert.incident, {})
     incidents.close(conn, alert.incident, now)
-    return queue(conn, [Spoken(alert=alert, heard=frozenset(heard))], channels=channels, now=now)
+    return queue(conn, [OutgoingAlert(alert=alert, heard=frozenset(heard))], channels=channels, now=now)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
 from monitor.notify.apprise import services
-from monitor.notify.apprise.errors import Heard, last_refusal, watch_answers
+from monitor.notify.apprise.errors import ServiceResponses, last_refusal, watch_answers
 from monitor.notify.apprise.format import Speech, attachments, notify_type
 from monitor.notify.apprise.recipients import Recipient, send_each, split
 from monitor.notify.apprise.redaction import UrlHider
-from monitor.notify.messages import Part, Profile
+from monitor.notify.messages import ChannelProfile, Part
 
 if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult
@@ -71,7 +71,7 @@ class Channel:
         self._built()
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> ChannelProfile:
         """What this channel understands and can carry. Raises ConfigError as `verify` does."""
         self._built()
         return self._spoken().profile
@@ -163,7 +163,9 @@ class Channel:
         target.add(service)
         return target
 
-    def _failure(self, result: AppriseResult, heard: Heard, secrets: Sequence[str]) -> ChannelUnreachable | ChannelRejected:
+    def _failure(
+        self, result: AppriseResult, heard: ServiceResponses, secrets: Sequence[str]
+    ) -> ChannelUnreachable | ChannelRejected:
         refused = last_refusal(heard.answers)
         words = refused.said if refused is not None and refused.mail else _last_word(result)
         said = self._reason(words, secrets)

@@ -20,7 +20,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ServiceResponse:
     """One answer. `retry_after` in seconds as the server said it, None where it said nothing usable."""
 
     status: int
@@ -53,10 +53,10 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Heard:
+class ServiceResponses:
     """What came of the exchanges while one message was sent."""
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ServiceResponse] = field(default_factory=list)
     unreached: bool = False
     """Some connection did not come about: nothing went out on it."""
     cut_off: bool = False
@@ -86,11 +86,11 @@ _MAIL_LOGGED_IN = 235
 _MAIL_GO_ON = 354
 _MAIL_NOT_AVAILABLE = 421
 
-_seen: ContextVar[Heard | None] = ContextVar("monitor_channel_answers", default=None)
+_seen: ContextVar[ServiceResponses | None] = ContextVar("monitor_channel_answers", default=None)
 _installing = threading.Lock()
 
 
-def last_refusal(answers: Sequence[Answer]) -> Answer | None:
+def last_refusal(answers: Sequence[ServiceResponse]) -> ServiceResponse | None:
     """The last answer that said no, None where none did. A login that succeeded in the end takes back what was refused of it."""
     for answer in reversed(answers):
         if answer.refuses:
@@ -101,10 +101,10 @@ def last_refusal(answers: Sequence[Answer]) -> Answer | None:
 
 
 @contextmanager
-def watch_answers() -> Iterator[Heard]:
+def watch_answers() -> Iterator[ServiceResponses]:
     """Collects what is heard of everything sent in this thread until the block ends."""
     _install()
-    heard = Heard()
+    heard = ServiceResponses()
     token = _seen.set(heard)
     try:
         yield heard
@@ -138,7 +138,7 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if heard is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-            heard.answers.append(Answer(status=response.status_code, retry_after=wait))
+            heard.answers.append(ServiceResponse(status=response.status_code, retry_after=wait))
         return response
 
     watched_send.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
@@ -157,7 +157,7 @@ def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., t
                 heard.unanswered |= _text_went_out(heard.answers)
             raise
         if heard is not None:
-            heard.answers.append(Answer(status=code, mail=True, said=said.decode("utf-8", "replace")))
+            heard.answers.append(ServiceResponse(status=code, mail=True, said=said.decode("utf-8", "replace")))
         return code, said
 
     watched_getreply.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
@@ -180,7 +180,7 @@ def _watched_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     return watched_connect
 
 
-def _note_silence(heard: Heard, *, connected: bool) -> None:
+def _note_silence(heard: ServiceResponses, *, connected: bool) -> None:
     if connected:
         heard.cut_off = True
     else:
@@ -216,7 +216,7 @@ def _went_out(error: Exception) -> bool:
     return not (refused or isinstance(cause, ProxyError))
 
 
-def _text_went_out(answers: Sequence[Answer]) -> bool:
+def _text_went_out(answers: Sequence[ServiceResponse]) -> bool:
     """Whether a mail server had asked for the text, and refused nothing since: before that there was nothing to take."""
     for answer in reversed(answers):
         if not answer.mail or answer.refuses:

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from monitor.notify.apprise.services import INCIDENT_SETTINGS, REMEMBERING, kind_of, profile_of
-from monitor.notify.messages import File, Markup, Part, Profile, Tone
+from monitor.notify.messages import Attachment, ChannelProfile, Markup, Part, Tone
 
 _BODY_FORMATS = {
     Markup.TEXT: "text",
@@ -31,7 +31,7 @@ class Speech:
         self._service, self._kind = service, kind_of(service)
         self._setting = _incident_setting(service, self._kind)
         self._headers = dict(getattr(service, "headers", None) or {})
-        self.profile: Profile = profile_of(service, keeps_incidents=self._setting is not None)
+        self.profile: ChannelProfile = profile_of(service, keeps_incidents=self._setting is not None)
         """What it can carry."""
         if self._setting is not None and "action" not in _named_in(url):
             service.action = "map"  # raise on a problem, resolve on its recovery
@@ -69,7 +69,7 @@ def notify_type(part: Part) -> str:
     return Tone.INFO.value if part.incident and part.tone is Tone.SUCCESS else part.tone.value
 
 
-def attachments(files: Sequence[File]) -> list[Any] | None:
+def attachments(files: Sequence[Attachment]) -> list[Any] | None:
     """Files as Apprise takes them."""
     if not files:
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from monitor.notify.messages import Limits, Markup, Profile
+from monitor.notify.messages import ChannelLimits, ChannelProfile, Markup
 
 _MARGIN = 0.95  # some services count bytes, or escape characters, after Apprise counted them
 _MAIL_ROOM = 400_000  # a letter has no limit of its own; Apprise's 32,768 is the default of all plugins
@@ -73,13 +73,13 @@ def kind_of(service: Any) -> str:
     return str(parts[-2] if parts[-1] == "base" else parts[-1])
 
 
-def profile_of(service: Any, *, keeps_incidents: bool) -> Profile:
+def profile_of(service: Any, *, keeps_incidents: bool) -> ChannelProfile:
     """What a built Apprise service understands and can carry."""
     kind, markup = kind_of(service), _markup_of(service)
     title = max(int(service.title_maxlen), 0)
     shared = bool(service.overflow_amalgamate_title)
-    return Profile(
-        limits=Limits(
+    return ChannelProfile(
+        limits=ChannelLimits(
             body=_room(service, kind, markup),
             title=_title_room(service, kind, title),
             shared=shared,

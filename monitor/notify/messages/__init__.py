@@ -5,19 +5,19 @@ from __future__ import annotations
 from monitor.domain.text import clean, clean_id, defuse
 from monitor.notify.messages.alert_text import Dispatch, Item
 from monitor.notify.messages.fitting import MOST_PARTS, fit, render
-from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile, Tone
+from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Tone
 from monitor.notify.messages.message import Message, Section, compose, compose_each, compose_test, message_of
 
 __all__ = [
     "MOST_PARTS",
+    "Attachment",
+    "ChannelLimits",
+    "ChannelProfile",
     "Dispatch",
-    "File",
     "Item",
-    "Limits",
     "Markup",
     "Message",
     "Part",
-    "Profile",
     "Section",
     "Tone",
     "clean",

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from monitor.domain import Alert, ConnectionLink, Event, ProviderKind, Severity, SourceStatus, Status, timefmt
+from monitor.domain import Alert, AlertEvent, ConnectionLink, ProviderKind, Severity, SourceStatus, Status, timefmt
 from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, monitor_advice, source_advice
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id, defuse, is_plain_id, name, sentence
 from monitor.notify.messages.markup import Tone
 
-RECOVERIES = frozenset({Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED})
+RECOVERIES = frozenset({AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED})
 """The events that end something."""
 
 
@@ -40,7 +40,7 @@ class Item:
     """The newest of the alerts that it says. Its texts are raw: only for what escapes them."""
     alert_ids: tuple[str, ...]
     """All the alerts that it says, oldest first."""
-    event: Event
+    event: AlertEvent
     word: str
     """The status exactly as users know it: a connection's status, `recovered`, or the event for everything else."""
     rank: int
@@ -95,19 +95,19 @@ class Item:
         return self.alert.incident
 
 
-_RANKS = {Event.MONITOR_PROBLEM: 9, Event.SOURCE_FAILING: 8, Event.REPORT: 1, Event.DRILL: 1}
+_RANKS = {AlertEvent.MONITOR_PROBLEM: 9, AlertEvent.SOURCE_FAILING: 8, AlertEvent.REPORT: 1, AlertEvent.DRILL: 1}
 _TONES = {Severity.INFO: Tone.INFO, Severity.WARNING: Tone.WARNING, Severity.CRITICAL: Tone.FAILURE}
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:[/?#][!#-;=?-Z\[\]_a-z~]*)?")
 _STATUSES = frozenset(status.value for status in Status)
 _PLATFORM_LENGTH = 40
-_OVER = frozenset({Event.EXPIRED, Event.REVOKED})
+_OVER = frozenset({AlertEvent.EXPIRED, AlertEvent.REVOKED})
 _NEWS = {
-    Event.EXPIRING_SOON: "expires soon",
-    Event.FAILING: "is failing",
-    Event.EXPIRED: "has expired",
-    Event.REVOKED: "was revoked",
-    Event.DISCONNECTED: "is disconnected",
-    Event.RECOVERED: "has recovered",
+    AlertEvent.EXPIRING_SOON: "expires soon",
+    AlertEvent.FAILING: "is failing",
+    AlertEvent.EXPIRED: "has expired",
+    AlertEvent.REVOKED: "was revoked",
+    AlertEvent.DISCONNECTED: "is disconnected",
+    AlertEvent.RECOVERED: "has recovered",
 }
 """The statuses as a sentence says them; the status word itself stands beside it."""
 
@@ -137,8 +137,8 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         expiry=_expiry(alert, zone=zone, now=now) if about_connection else "",
         left=_left(alert, now=now) if word == Status.EXPIRING_SOON else "",
         lasted=lasted,
-        cause="" if alert.event is Event.REPORT else sentence(alert.message),
-        told=tuple(_report_lines(alert)[1:]) if alert.event is Event.REPORT else (),
+        cause="" if alert.event is AlertEvent.REPORT else sentence(alert.message),
+        told=tuple(_report_lines(alert)[1:]) if alert.event is AlertEvent.REPORT else (),
         said_because=_said_because(story),
         notes=_notes(story),
         advice=_advice(alert),
@@ -155,7 +155,7 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
 
 def is_about_connection(alert: Alert) -> bool:
     """Whether it speaks of one connection, and not of a source or of the monitor itself."""
-    return alert.external_id is not None and (alert.event in _STATUSES or alert.event is Event.RECOVERED)
+    return alert.external_id is not None and (alert.event in _STATUSES or alert.event is AlertEvent.RECOVERED)
 
 
 def spoken(word: str) -> str:
@@ -166,7 +166,7 @@ def spoken(word: str) -> str:
 def _subject(alert: Alert) -> str:
     if is_about_connection(alert):
         return name(alert.label, otherwise=clean_id(alert.external_id or alert.source))
-    if alert.event is Event.REPORT:
+    if alert.event is AlertEvent.REPORT:
         return _report_lines(alert)[0].partition(". ")[0].rstrip(".")
     kind, _, rest = alert.subject.partition(":")
     if kind == "channel" and rest:
@@ -203,7 +203,7 @@ def _lasted(story: Sequence[Dispatch]) -> str:
         # Not since the opening: an incident often begins a week before the date, with expiring_soon.
         was, began = _word(problems[-1]), problems[-1].since or problems[-1].at
     else:
-        was = "unreadable" if last.event is Event.SOURCE_RECOVERED and not last.subject else "in trouble"
+        was = "unreadable" if last.event is AlertEvent.SOURCE_RECOVERED and not last.subject else "in trouble"
         began = min(last.opened_at or problems[0].at, problems[0].at)
     return f"was {spoken(was)}" + (f" for {timefmt.span(last.at - began)}" if last.at > began else "")
 
@@ -215,23 +215,23 @@ def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str
         return f"{subject} on {platform} {news}."
     after = f" It {lasted}." if lasted else ""
     match alert.event:
-        case Event.SOURCE_FAILING if alert.subject:
+        case AlertEvent.SOURCE_FAILING if alert.subject:
             return _about_part(alert, service)
-        case Event.SOURCE_RECOVERED if alert.subject:
+        case AlertEvent.SOURCE_RECOVERED if alert.subject:
             return f"{_about_part_over(alert, service)}{after}"
-        case Event.SOURCE_FAILING if alert.status == SourceStatus.UNAUTHORIZED:
+        case AlertEvent.SOURCE_FAILING if alert.status == SourceStatus.UNAUTHORIZED:
             return f"{service} refuses the API key of the source {subject} (unauthorized)."
-        case Event.SOURCE_FAILING:
+        case AlertEvent.SOURCE_FAILING:
             return f"The source {subject} ({service}) cannot be read ({alert.status or 'failing'})."
-        case Event.SOURCE_RECOVERED:
+        case AlertEvent.SOURCE_RECOVERED:
             return f"The source {subject} ({service}) can be read again.{after}"
-        case Event.MONITOR_PROBLEM:
+        case AlertEvent.MONITOR_PROBLEM:
             return f"The monitor itself has a problem{_about(subject)}."
-        case Event.MONITOR_RECOVERED:
+        case AlertEvent.MONITOR_RECOVERED:
             return f"The monitor itself is well again{_about(subject)}.{after}"
-        case Event.REPORT:
+        case AlertEvent.REPORT:
             return _report_lines(alert)[0]
-        case Event.DRILL:
+        case AlertEvent.DRILL:
             return "This is a drill: a test of this channel, as it was planned."
         case _:
             return f"{spoken(alert.event.value).capitalize()}."
@@ -292,11 +292,11 @@ def _expiry(alert: Alert, *, zone: ZoneInfo | None, now: datetime) -> str:
         return "No expiry date is known."
     when = f"{timefmt.moment(alert.expires_at, zone)}, {timefmt.relative(alert.expires_at, now)}"
     ahead = alert.expires_at > now
-    if alert.event is Event.DISCONNECTED:
+    if alert.event is AlertEvent.DISCONNECTED:
         return f"Last known expiry: {when}."
     if ahead and alert.event in _OVER:
         return f"Its stated expiry, {when}, no longer counts."
-    if not ahead and alert.event not in _OVER and alert.event is not Event.EXPIRING_SOON:
+    if not ahead and alert.event not in _OVER and alert.event is not AlertEvent.EXPIRING_SOON:
         return f"Its stated expiry, {when}, is not relied upon."
     return f"It {'expires' if ahead else 'expired'} {when}."
 
@@ -362,10 +362,10 @@ def _advice(alert: Alert) -> str:
     if alert.event in RECOVERIES:
         return "Nothing, it is well again."
     if alert.provider is None:
-        return monitor_advice(*_subject_parts(alert)) if alert.event is Event.MONITOR_PROBLEM else ""
+        return monitor_advice(*_subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
         return advice(_platform(alert), Status(alert.event.value), alert.provider)
-    return source_advice(alert.status, alert.provider) if alert.event is Event.SOURCE_FAILING else ""
+    return source_advice(alert.status, alert.provider) if alert.event is AlertEvent.SOURCE_FAILING else ""
 
 
 def _link(dispatch: Dispatch, *, zone: ZoneInfo | None) -> tuple[str | None, str]:

@@ -9,13 +9,13 @@ from datetime import datetime
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import Event
+from monitor.domain import AlertEvent
 from monitor.notify.messages import (
+    ChannelProfile,
     Dispatch,
     Item,
     Message,
     Part,
-    Profile,
     compose,
     compose_each,
     compose_test,
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 def build(
-    dispatches: Sequence[Dispatch], *, channel: ChannelConfig, profile: Profile, timezone: str, now: datetime
+    dispatches: Sequence[Dispatch], *, channel: ChannelConfig, profile: ChannelProfile, timezone: str, now: datetime
 ) -> tuple[Part, ...]:
     """The messages that say all of these on one channel, in the order of sending. Each alert is settled by exactly one.
 
@@ -45,7 +45,7 @@ def build(
 
 
 def build_test(
-    event: Event | None, *, channel: ChannelConfig, profile: Profile, timezone: str, now: datetime
+    event: AlertEvent | None, *, channel: ChannelConfig, profile: ChannelProfile, timezone: str, now: datetime
 ) -> tuple[Part, ...]:
     """A message that proves the channel, or what an event looks like there, about a clearly marked sample. Never raises.
 
@@ -62,19 +62,19 @@ def build_test(
     return parts
 
 
-def _about_one(message: Message, profile: Profile) -> tuple[Part, ...]:
+def _about_one(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     item = message.items[0]
     over = item.event in RECOVERIES
     return tuple(replace(part, incident=item.incident, resolves=over) for part in fit(message, profile))
 
 
-def _worded(message: Message, channel: ChannelConfig, profile: Profile) -> Message:
+def _worded(message: Message, channel: ChannelConfig, profile: ChannelProfile) -> Message:
     """The message in the channel's own words, where it has any."""
     pairs: Mapping[str, TemplatePair] = channel.templates
     return message_of(_reworded(message.items, pairs, channel.name, profile)) if pairs else message
 
 
-def _reworded(items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: Profile) -> Iterable[Item]:
+def _reworded(items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: ChannelProfile) -> Iterable[Item]:
     for item in items:
         pair = templates.pair_for(pairs, item.event)
         if pair is None:

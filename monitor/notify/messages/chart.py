@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from monitor.domain import Alert
-from monitor.domain.rules.forecast import Sitting
-from monitor.notify.messages import File, Part
+from monitor.domain.rules.forecast import ReconnectBatch
+from monitor.notify.messages import Attachment, Part
 
 ADVANCE = 6
 """The width of one letter with the space after it, on the grid of the strokes: letters are 4 wide and 6 high."""
@@ -121,7 +121,7 @@ def attach(parts: Sequence[Part], alerts: Iterable[Alert]) -> tuple[Part, ...]:
 def _with_pictures(part: Part, drawn: Mapping[str, bytes]) -> Part:
     mine = [drawn[alert_id] for alert_id in part.alert_ids if alert_id in drawn]
     names = ["report.png", *(f"report-{number}.png" for number in range(2, len(mine) + 1))]
-    files = [File(name=name, mimetype="image/png", content=content) for name, content in zip(names, mine, strict=False)]
+    files = [Attachment(name=name, mimetype="image/png", content=content) for name, content in zip(names, mine, strict=False)]
     return replace(part, files=(*part.files, *files)) if files else part
 
 
@@ -136,7 +136,7 @@ _LONGEST_LABEL = 32
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
-def timeline(sittings: Sequence[Sitting], *, now: datetime, ahead: timedelta, zone: ZoneInfo | None = None) -> str:
+def timeline(sittings: Sequence[ReconnectBatch], *, now: datetime, ahead: timedelta, zone: ZoneInfo | None = None) -> str:
     """The picture as SVG text. What is broken stands at the left edge, which is now; `zone` names the days (None: UTC)."""
     shown = sittings[:LANES]
     height = _TOP + _LANE * max(len(shown), 1) + _BOTTOM
@@ -166,7 +166,7 @@ def _days(now: datetime, ahead: timedelta, zone: ZoneInfo | None, *, bottom: flo
         yield _text(label, x - width(label, size=9) / 2, bottom + 16, size=9, ink=_PALE)
 
 
-def _lane(sitting: Sitting, top: float, *, now: datetime, ahead: timedelta) -> Iterator[str]:
+def _lane(sitting: ReconnectBatch, top: float, *, now: datetime, ahead: timedelta) -> Iterator[str]:
     middle, colour = top + _LANE / 2, _colour(sitting, now)
     label = f"{sitting.platform} {sitting.source}"[:_LONGEST_LABEL]
     yield _text(label, 16, middle - 5, size=10)
@@ -182,7 +182,7 @@ def _lane(sitting: Sitting, top: float, *, now: datetime, ahead: timedelta) -> I
         yield f'<circle cx="{x}" cy="{middle:.1f}" r="5" fill="{colour}"/>'
 
 
-def _colour(sitting: Sitting, now: datetime) -> str:
+def _colour(sitting: ReconnectBatch, now: datetime) -> str:
     if sitting.overdue:
         return _BROKEN
     return _SOON if sitting.first <= now + _SOON_WITHIN else _LATER

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from monitor.domain import Status
 from monitor.notify.messages import email, plain
 from monitor.notify.messages.alert_text import RECOVERIES, Item
-from monitor.notify.messages.markup import File, Limits, Markup, Part, Profile, Style, style_of
+from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
 from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
 from monitor.notify.messages.plain import csv_of
 
@@ -50,7 +50,7 @@ def body_of(item: Item, markup: Markup) -> str:
     return email.inside(item) if markup is Markup.MAIL else plain.letter(item, style_of(markup))
 
 
-def fit(message: Message, profile: Profile) -> tuple[Part, ...]:
+def fit(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     """The message in as few parts as the channel's limits allow, in order; every alert settled by exactly one. Never raises."""
     if profile.markup is Markup.MAIL:
         return _mails(message, profile)
@@ -74,7 +74,7 @@ def thread_headers(items: Sequence[Item]) -> dict[str, str]:
 
 
 def _part(
-    message: Message, title: str, body: str, items: Sequence[Item], markup: Markup, *, files: tuple[File, ...] = ()
+    message: Message, title: str, body: str, items: Sequence[Item], markup: Markup, *, files: tuple[Attachment, ...] = ()
 ) -> Part:
     return Part(
         title=title,
@@ -121,14 +121,14 @@ class _Fitting:
     """One message on its way into one channel that reads text."""
 
     message: Message
-    profile: Profile
+    profile: ChannelProfile
 
     @property
     def style(self) -> Style:
         return style_of(self.profile.markup)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ChannelLimits:
         return self.profile.limits
 
     def parts(self) -> tuple[Part, ...]:
@@ -158,13 +158,13 @@ class _Fitting:
             return title
         return self.style.strong(title) if self.profile.markup is Markup.CHAT else self.style.escape(title)
 
-    def _part(self, title: str, body: str, items: Sequence[Item], *, files: tuple[File, ...] = ()) -> Part:
+    def _part(self, title: str, body: str, items: Sequence[Item], *, files: tuple[Attachment, ...] = ()) -> Part:
         return _part(self.message, title, body, items, self.profile.markup, files=files)
 
     def _few_lines(self, body: str) -> bool:
         return self.limits.lines == 0 or body.count("\n") + 1 + (self.limits.title == 0) <= self.limits.lines
 
-    def _bodies(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+    def _bodies(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         if self.limits.lines:
             return self._few(budget)
         for render_one in (plain.entry, plain.line):
@@ -179,7 +179,7 @@ class _Fitting:
             return [(body, items, (csv_of(items),))]
         return self._figures(budget)
 
-    def _few(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+    def _few(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         """Where only a few lines are shown: one for each alert, or for many one with the figures."""
         most = max(self.limits.lines - (self.limits.title == 0), 1)
         items = self.message.items
@@ -188,10 +188,10 @@ class _Fitting:
         groups = [items[start : start + most] for start in range(0, len(items), most)]
         return [("\n".join(self._shortest(item, budget // most) for item in group), group, ()) for group in groups]
 
-    def _figures(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[File, ...]]]:
+    def _figures(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         """As many lines as fit into the parts there may be; the last one counts the rest."""
         left = list(self.message.items)
-        bodies: list[tuple[str, Sequence[Item], tuple[File, ...]]] = []
+        bodies: list[tuple[str, Sequence[Item], tuple[Attachment, ...]]] = []
         while left and len(bodies) < MOST_PARTS - 1:
             lead = self._lead() if not bodies else ""
             taken = self._take(left, budget - len(lead) - 2)
@@ -287,7 +287,7 @@ class _Fitting:
             yield self._part("", place + self._shortest(item, budget), [item])
 
 
-def _mails(message: Message, profile: Profile) -> tuple[Part, ...]:
+def _mails(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     """Letters: one, with a file beside it where there is too much to read; without files up to three."""
     items, title = message.items, plain.clip(message.title, profile.limits.title or 250)
     subject = _titled(message, profile.limits.title or 250)

@@ -36,7 +36,7 @@ class Markup(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ChannelLimits:
     """What a channel can carry, in characters."""
 
     body: int = 32768
@@ -54,10 +54,10 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class ChannelProfile:
     """What a channel understands and can carry."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: ChannelLimits = field(default_factory=ChannelLimits)
     markup: Markup = Markup.TEXT
     marked_title: bool = False
     """Whether the title is read as markup too, because it is shown as the top of the body."""
@@ -68,7 +68,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class Attachment:
     """Something to attach."""
 
     name: str
@@ -86,7 +86,7 @@ class Part:
     alert_ids: tuple[str, ...]
     """Every alert that is settled once this part has arrived, those folded into another one included."""
     markup: Markup = Markup.TEXT
-    files: tuple[File, ...] = ()
+    files: tuple[Attachment, ...] = ()
     incident: str = ""
     """Where the channel keeps incidents of its own: the stable id of ours."""
     resolves: bool = False

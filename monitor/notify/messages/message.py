@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from monitor.domain import Alert, Event, Severity, timefmt
+from monitor.domain import Alert, AlertEvent, Severity, timefmt
 from monitor.notify.messages.alert_text import RECOVERIES, Dispatch, Item, is_about_connection, item_of, spoken
 from monitor.notify.messages.markup import Tone
 
@@ -94,14 +94,14 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
         alert=Alert(
             id=f"test-{int(now.timestamp())}",
             incident=f"test-{channel}",
-            event=Event.DRILL,
+            event=AlertEvent.DRILL,
             reason="drill",
             severity=Severity.INFO,
             at=now,
             source="",
         ),
         alert_ids=(f"test-{int(now.timestamp())}",),
-        event=Event.DRILL,
+        event=AlertEvent.DRILL,
         word="test",
         rank=0,
         tone=Tone.INFO,
@@ -193,18 +193,18 @@ def _section_of(items: tuple[Item, ...]) -> Section:
     )
 
 
-def _counted(event: Event, count: int, *, in_part: bool) -> str:
+def _counted(event: AlertEvent, count: int, *, in_part: bool) -> str:
     plural = "" if count == 1 else "s"
     match event:
-        case Event.SOURCE_FAILING if in_part:
+        case AlertEvent.SOURCE_FAILING if in_part:
             return f"{count} source{plural} {'has' if count == 1 else 'have'} trouble"
-        case Event.SOURCE_RECOVERED if in_part:
+        case AlertEvent.SOURCE_RECOVERED if in_part:
             return f"{count} source{plural} {'is' if count == 1 else 'are'} well again"
-        case Event.RECOVERED:
+        case AlertEvent.RECOVERED:
             return f"{count} connection{plural} recovered"
-        case Event.SOURCE_FAILING:
+        case AlertEvent.SOURCE_FAILING:
             return f"{count} source{plural} cannot be read"
-        case Event.SOURCE_RECOVERED:
+        case AlertEvent.SOURCE_RECOVERED:
             return f"{count} source{plural} can be read again"
         case _:
             return f"{count} {spoken(event.value)}{plural}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from monitor.domain import utc_text
 from monitor.domain.text import clean
 from monitor.notify.messages.alert_text import Item
-from monitor.notify.messages.markup import File, Style
+from monitor.notify.messages.markup import Attachment, Style
 from monitor.notify.messages.message import Section
 
 _COLUMNS = (
@@ -30,7 +30,7 @@ _COLUMNS = (
 _LONGEST = 256
 
 
-def csv_of(items: Sequence[Item]) -> File:
+def csv_of(items: Sequence[Item]) -> Attachment:
     """One row for each item, in order. Cells that a spreadsheet would run as a formula are made text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
@@ -38,7 +38,7 @@ def csv_of(items: Sequence[Item]) -> File:
     for item in items:
         writer.writerow([_cell(text) for text in _row(item)])
     # The mark at the beginning lets spreadsheets read names in all scripts.
-    return File(name="connections.csv", mimetype="text/csv", content=b"\xef\xbb\xbf" + out.getvalue().encode("utf-8"))
+    return Attachment(name="connections.csv", mimetype="text/csv", content=b"\xef\xbb\xbf" + out.getvalue().encode("utf-8"))
 
 
 def _row(item: Item) -> tuple[str, ...]:

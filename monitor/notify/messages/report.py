@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from monitor.domain import Status
 from monitor.domain.rules.advice import PLATFORM_NAMES
-from monitor.domain.rules.forecast import Sitting
+from monitor.domain.rules.forecast import ReconnectBatch
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span
 from monitor.store.channel_states import ChannelState
@@ -19,7 +19,7 @@ _NAMES = 10
 
 
 def report_lines(
-    sittings: Sequence[Sitting],
+    sittings: Sequence[ReconnectBatch],
     counts: Mapping[Status, int],
     channels: Sequence[ChannelState],
     *,
@@ -36,7 +36,7 @@ def report_lines(
     ]
 
 
-def _summary(sittings: Sequence[Sitting], ahead: timedelta) -> str:
+def _summary(sittings: Sequence[ReconnectBatch], ahead: timedelta) -> str:
     count = sum(len(sitting.needs) for sitting in sittings)
     if not count:
         return f"No connection will need a person in the next {ahead.days} days."
@@ -51,7 +51,7 @@ def _state_of_all(counts: Mapping[Status, int]) -> str:
     return f"All connections: {', '.join(told) or 'none'}."
 
 
-def _sittings(sittings: Sequence[Sitting], zone: ZoneInfo | None) -> Iterator[str]:
+def _sittings(sittings: Sequence[ReconnectBatch], zone: ZoneInfo | None) -> Iterator[str]:
     for sitting in sittings[:_SITTINGS]:
         platform = PLATFORM_NAMES.get(sitting.platform, clean(sitting.platform, limit=40, otherwise="?"))
         yield f"{_when(sitting, zone)}: {len(sitting.needs)} on {platform} at {sitting.source}: {_names(sitting)}."
@@ -59,14 +59,14 @@ def _sittings(sittings: Sequence[Sitting], zone: ZoneInfo | None) -> Iterator[st
         yield f"And {_plural(len(rest), 'sitting')} more with {sum(len(sitting.needs) for sitting in rest)} connections."
 
 
-def _when(sitting: Sitting, zone: ZoneInfo | None) -> str:
+def _when(sitting: ReconnectBatch, zone: ZoneInfo | None) -> str:
     if sitting.overdue:
         words = Counter(need.status.value for need in sitting.needs)
         return f"Now ({', '.join(f'{count} {word}' for word, count in words.items())})"
     return f"Before {moment(sitting.first, zone)}"
 
 
-def _names(sitting: Sitting) -> str:
+def _names(sitting: ReconnectBatch) -> str:
     names = [clean(need.label, limit=60, otherwise=need.connection) for need in sitting.needs[:_NAMES]]
     more = len(sitting.needs) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-from monitor.domain import Alert, Event, ProviderKind, Severity, Status, utc_text
+from monitor.domain import Alert, AlertEvent, ProviderKind, Severity, Status, utc_text
 from monitor.domain.errors import ConfigError
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id
@@ -98,7 +98,7 @@ class Rendered:
     body: str | None = None
 
 
-def pair_for(templates: Mapping[str, TemplatePair], event: Event) -> TemplatePair | None:
+def pair_for(templates: Mapping[str, TemplatePair], event: AlertEvent) -> TemplatePair | None:
     """The template for an event: its own, else the one for any, else none."""
     return templates.get(event.value) or templates.get(ANY_EVENT)
 
@@ -122,7 +122,7 @@ def render(pair: TemplatePair, item: Item, markup: Markup, *, marked_title: bool
     return Rendered(title=title or None, body=body or None)
 
 
-def render_sample(pair: TemplatePair, event: Event, *, markup: Markup = Markup.TEXT) -> str:
+def render_sample(pair: TemplatePair, event: AlertEvent, *, markup: Markup = Markup.TEXT) -> str:
     """Title and body over sample data, to try a template out. Raises TemplateProblem with one sentence."""
     now = datetime.now(UTC)
     (item,) = compose([Dispatch(alert=sample_alert(event, now=now))], timezone="UTC", now=now).items
@@ -130,13 +130,19 @@ def render_sample(pair: TemplatePair, event: Event, *, markup: Markup = Markup.T
     return "\n".join(text for text in (made.title, made.body) if text)
 
 
-def sample_alert(event: Event, *, now: datetime) -> Alert:
+def sample_alert(event: AlertEvent, *, now: datetime) -> Alert:
     """A made-up alert of this kind, clearly marked as a sample."""
-    recovery = event in (Event.RECOVERED, Event.SOURCE_RECOVERED, Event.MONITOR_RECOVERED)
-    status = event.value if event.value in _STATUSES else "valid" if event is Event.RECOVERED else ""
-    severity = Severity.WARNING if event is Event.EXPIRING_SOON else Severity.INFO if event is Event.DRILL else Severity.CRITICAL
+    recovery = event in (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
+    status = event.value if event.value in _STATUSES else "valid" if event is AlertEvent.RECOVERED else ""
+    severity = (
+        Severity.WARNING
+        if event is AlertEvent.EXPIRING_SOON
+        else Severity.INFO
+        if event is AlertEvent.DRILL
+        else Severity.CRITICAL
+    )
     about_connection = bool(status)
-    expires = {Event.EXPIRING_SOON: now + timedelta(days=3), Event.RECOVERED: now + timedelta(days=60)}
+    expires = {AlertEvent.EXPIRING_SOON: now + timedelta(days=3), AlertEvent.RECOVERED: now + timedelta(days=60)}
     return Alert(
         id=f"sample-{int(now.timestamp())}",
         incident=f"sample-{int(now.timestamp())}",
@@ -150,13 +156,13 @@ def sample_alert(event: Event, *, now: datetime) -> Alert:
         external_id="linkedin-SAMPLE" if about_connection else None,
         platform="linkedin" if about_connection else None,
         label="SAMPLE connection (a test, not real)" if about_connection else None,
-        status=status or ("ok" if recovery else "failing" if event is Event.SOURCE_FAILING else ""),
+        status=status or ("ok" if recovery else "failing" if event is AlertEvent.SOURCE_FAILING else ""),
         verdict_reason="sample",
         message="This is a sample that somebody asked for with token-monitor test-alert. Nothing has happened.",
         since=now,
         opened_at=now - timedelta(hours=4) if recovery else now,
         expires_at=expires.get(event, now - timedelta(hours=2)) if about_connection else None,
-        previous="expired" if event is Event.RECOVERED else None,
+        previous="expired" if event is AlertEvent.RECOVERED else None,
         link=None if event.value.startswith("monitor") else "https://app.postpost.dev",
         labels={"client": "sample"},
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Unreadable, Word
+from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ReportedStatus, ScopeReport, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import is_usable_id
@@ -60,21 +60,21 @@ _ROW_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Brand:
     """What differs between the two brands of the one backend."""
 
     key_header: KeyHeader
     user_header: str
-    unknown: Word
+    unknown: ReportedStatus
     """What `tokenStatus: "unknown"` means where the rows do not tell."""
 
 
 PROFILES = {
-    ProviderKind.POSTPOST: Profile(
-        key_header=KeyHeader(name="x-api-key"), user_header="x-postpost-user-id", unknown=Word.NON_EXPIRING
+    ProviderKind.POSTPOST: Brand(
+        key_header=KeyHeader(name="x-api-key"), user_header="x-postpost-user-id", unknown=ReportedStatus.NON_EXPIRING
     ),
-    ProviderKind.PUBLORA: Profile(
-        key_header=KeyHeader(name="x-publora-key"), user_header="x-publora-user-id", unknown=Word.UNKNOWN
+    ProviderKind.PUBLORA: Brand(
+        key_header=KeyHeader(name="x-publora-key"), user_header="x-publora-user-id", unknown=ReportedStatus.UNKNOWN
     ),
 }
 

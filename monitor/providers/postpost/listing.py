@@ -19,16 +19,16 @@ from monitor.domain.rules import dates
 from monitor.domain.rules.fingerprint import fingerprint
 from monitor.domain.rules.platforms import is_plain_platform_id, split_platform_id
 from monitor.providers import payload
-from monitor.providers.json_chunks import PieceReader, Uneven
+from monitor.providers.json_chunks import ChunkReader, NotChunkable
 from monitor.providers.postpost import rows as postpost_rows
-from monitor.providers.postpost.rows import GUARDED, Dialect, Row, Votes
+from monitor.providers.postpost.rows import GUARDED, Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import without_duplicates
 
 READING = 1
 """Raise it with every change to what is made of a row or to Row's fields: then no digest and no mark of before counts."""
 
-_READER = payload.RowReader(Row, id_field="platformId", guarded=GUARDED)
-_PIECES = PieceReader(Row, _READER, guarded=GUARDED)
+_READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=GUARDED)
+_PIECES = ChunkReader(PostPostRow, _READER, guarded=GUARDED)
 _PLAIN_DATES = list[Annotated[datetime, msgspec.Meta(tz=True)]]
 _LONGEST_DATE = 30
 """Longer ones may state more digits than dates.py reads."""
@@ -40,23 +40,23 @@ _LINES = msgspec.json.Encoder().encode_lines
 
 
 @dataclass(slots=True, kw_only=True)
-class Survey:
+class ListSurvey:
     """What the first walk over a list tells."""
 
     count: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
-    votes: Votes = field(default_factory=Votes)
+    votes: DialectVotes = field(default_factory=DialectVotes)
     content: str = ""
     """The digest of all rows in their order."""
     follows_span: bool = False
     """Whether a row's date comes from a span that is stated as of now: the same text means another date later."""
 
 
-def survey(array: memoryview, *, at: datetime) -> Survey:
+def survey(array: memoryview, *, at: datetime) -> ListSurvey:
     """Walk over the whole array once. Raises Uneven where it must be read as a whole."""
-    found, content, meanings = Survey(), sha256(), sha256()
+    found, content, meanings = ListSurvey(), sha256(), sha256()
     for piece in _PIECES.read(array):
-        rows: list[Row] = []
+        rows: list[PostPostRow] = []
         for row in piece:
             if isinstance(row, Unreadable):
                 found.unreadable.append(row)
@@ -75,13 +75,13 @@ def survey(array: memoryview, *, at: datetime) -> Survey:
     return found
 
 
-def _unplain(rows: Sequence[Row], at: datetime) -> list[Row]:
+def _unplain(rows: Sequence[PostPostRow], at: datetime) -> list[PostPostRow]:
     """The rows that mean something else at another time; from all others a span, which says nothing there, is taken off."""
     dated = [row for row in rows if row.access_token_expires_at is not None]
     odd: set[int] = set()
     if not are_plain([row.access_token_expires_at for row in dated], at):
         odd = {id(row) for row in dated if not are_plain([row.access_token_expires_at], at)}
-    strange: list[Row] = []
+    strange: list[PostPostRow] = []
     for row in rows:
         if (row.token_expires_in and row.access_token_expires_at is None) or (odd and id(row) in odd):
             strange.append(row)
@@ -105,7 +105,7 @@ def are_plain(stated: Sequence[payload.Date], at: datetime) -> bool:
     return first + _SECOND <= min(parsed) and max(parsed) <= last - _SECOND
 
 
-def _lines(rows: Sequence[Row]) -> bytes:
+def _lines(rows: Sequence[PostPostRow]) -> bytes:
     """What the rows say, a line for each: the same however a list was cut into pieces."""
     try:
         return _LINES(rows)
@@ -113,7 +113,7 @@ def _lines(rows: Sequence[Row]) -> bytes:
         return b"".join(_line(row) + b"\n" for row in rows)
 
 
-def _line(row: Row) -> bytes:
+def _line(row: PostPostRow) -> bytes:
     """What a row says, as bytes that are equal only for equal rows."""
     try:
         return _ENCODE(row)
@@ -121,13 +121,13 @@ def _line(row: Row) -> bytes:
         return repr(row).encode("utf-8", "surrogatepass")
 
 
-def all_rows(array: memoryview) -> Iterator[Row | Unreadable]:
+def all_rows(array: memoryview) -> Iterator[PostPostRow | Unreadable]:
     """Every row of an array that a survey walked through."""
     for piece in _PIECES.read(array):
         yield from piece
 
 
-class Listed(Sequence[Snapshot]):
+class LazySnapshots(Sequence[Snapshot]):
     """The rows of one scope. Made of text: what is asked for is read again, what is not asked for costs nothing."""
 
     def __init__(self, array: memoryview, *, scope: str | None, at: datetime, dialect: Dialect, size: int | None = None) -> None:
@@ -195,10 +195,10 @@ class Listed(Sequence[Snapshot]):
                 told.add(key)
                 yield self._merged[key]
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[PostPostRow]:
         return (row for row in all_rows(self._array) if not isinstance(row, Unreadable))
 
-    def _snapshot(self, row: Row) -> Snapshot:
+    def _snapshot(self, row: PostPostRow) -> Snapshot:
         read = postpost_rows.to_snapshot(row, scope=self._scope, at=self._at, dialect=self._dialect)
         if isinstance(read, Unreadable):
             raise TypeError(read.why)  # its id was found to be good before
@@ -222,9 +222,9 @@ class Listed(Sequence[Snapshot]):
         self._merge(marks, repeated - lost)
         return marks
 
-    def _readable(self, row: Row | Unreadable, lost: set[str]) -> Row | None:
+    def _readable(self, row: PostPostRow | Unreadable, lost: set[str]) -> PostPostRow | None:
         """The row, or None where it cannot be read: that is noted."""
-        if isinstance(row, Row):
+        if isinstance(row, PostPostRow):
             if is_plain_platform_id(row.platform_id) or split_platform_id(row.platform_id) is not None:
                 return row
             row = postpost_rows.bad_id(row)
@@ -235,7 +235,7 @@ class Listed(Sequence[Snapshot]):
             lost.add(row.external_id)
         return None
 
-    def _mark_by_meaning(self, row: Row) -> str:
+    def _mark_by_meaning(self, row: PostPostRow) -> str:
         snapshot = self._snapshot(row)
         if snapshot.expires_before is not None:
             self._spans[snapshot.external_id] = snapshot.expires_before
@@ -254,19 +254,19 @@ class Listed(Sequence[Snapshot]):
                 self._spans[one.external_id] = one.expires_before
 
 
-def _marker(dialect: Dialect) -> Callable[[Row], str]:
+def _marker(dialect: Dialect) -> Callable[[PostPostRow], str]:
     """What marks a row whose meaning no time moves. The dialect counts for the words that it decides."""
     decided = b"/%d" % READING
     by_dialect = b"/%d/%b/%b" % (READING, str(dialect.states_status).encode(), dialect.unknown.encode())
 
-    def mark(row: Row) -> str:
+    def mark(row: PostPostRow) -> str:
         tail = by_dialect if row.token_status in _DIALECTAL else decided
         return blake2b(_line(row) + tail, digest_size=12).hexdigest()
 
     return mark
 
 
-def digest(survey: Survey, dialect: Dialect) -> str | None:
+def digest(survey: ListSurvey, dialect: Dialect) -> str | None:
     """What two lists that say the same have in common; None where a list is not to be told by its text."""
     if survey.unreadable or survey.follows_span:
         return None
@@ -274,4 +274,4 @@ def digest(survey: Survey, dialect: Dialect) -> str | None:
     return sha256(told.encode()).hexdigest()[:32]
 
 
-__all__ = ["READING", "Listed", "Survey", "Uneven", "all_rows", "digest", "survey"]
+__all__ = ["READING", "LazySnapshots", "ListSurvey", "NotChunkable", "all_rows", "digest", "survey"]

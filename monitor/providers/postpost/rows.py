@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from monitor.domain import LastError, Snapshot, Unreadable, Word
+from monitor.domain import LastError, ReportedStatus, Snapshot, Unreadable
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import split_platform_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
@@ -26,7 +26,7 @@ SPAN_EXPIRED = "span_expired"
 STATUS_MISSING = "status_missing"
 """Flag: this row has no tokenStatus although others of the source have one."""
 
-_WORDS = {"valid": Word.VALID, "expiring_soon": Word.EXPIRING_SOON, "expired": Word.EXPIRED}
+_WORDS = {"valid": ReportedStatus.VALID, "expiring_soon": ReportedStatus.EXPIRING_SOON, "expired": ReportedStatus.EXPIRED}
 _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
 _DOUBTFUL_DATE = frozenset({dates.UNPARSED, dates.ANCIENT})
 
@@ -38,7 +38,7 @@ class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
     occurred_at: Date = None
 
 
-class Row(msgspec.Struct, rename="camel", gc=False):
+class PostPostRow(msgspec.Struct, rename="camel", gc=False):
     """One connection as listed, in the old shape (five fields) or the new one. Only what is kept of it."""
 
     platform_id: str
@@ -58,12 +58,12 @@ class Dialect:
 
     states_status: bool
     """Whether any row has a tokenStatus: else this is the old shape."""
-    unknown: Word
+    unknown: ReportedStatus
     """What "unknown" means: the platform's tokens do not expire, or the service cannot tell."""
 
 
 @dataclass(slots=True)
-class Votes:
+class DialectVotes:
     """What the rows looked at so far tell about the dialect.
 
     Since 2026-08 X, Facebook, Mastodon and YouTube are `valid` without a date and `unknown` means: cannot tell.
@@ -74,7 +74,7 @@ class Votes:
     undated_valid: bool = False
     undated_unknown: bool = False
 
-    def note(self, row: Row) -> None:
+    def note(self, row: PostPostRow) -> None:
         """Look at one more row."""
         status = row.token_status
         if status is None:
@@ -87,33 +87,33 @@ class Votes:
         elif status == "unknown" and not self.undated_unknown:
             self.undated_unknown = _never_expires(row)
 
-    def add(self, other: Votes) -> None:
+    def add(self, other: DialectVotes) -> None:
         """Take in what other rows of the same source tell."""
         self.states_status |= other.states_status
         self.undated_valid |= other.undated_valid
         self.undated_unknown |= other.undated_unknown
 
-    def dialect(self, default: Word) -> Dialect:
+    def dialect(self, default: ReportedStatus) -> Dialect:
         """The dialect of all these rows."""
         if self.undated_valid:
-            return Dialect(states_status=True, unknown=Word.UNKNOWN)
-        return Dialect(states_status=self.states_status, unknown=Word.NON_EXPIRING if self.undated_unknown else default)
+            return Dialect(states_status=True, unknown=ReportedStatus.UNKNOWN)
+        return Dialect(states_status=self.states_status, unknown=ReportedStatus.NON_EXPIRING if self.undated_unknown else default)
 
 
-def dialect_of(rows: Iterable[Row], *, default: Word) -> Dialect:
+def dialect_of(rows: Iterable[PostPostRow], *, default: ReportedStatus) -> Dialect:
     """The dialect of all rows of a source."""
-    votes = Votes()
+    votes = DialectVotes()
     for row in rows:
         votes.note(row)
     return votes.dialect(default)
 
 
-def _never_expires(row: Row) -> bool:
+def _never_expires(row: PostPostRow) -> bool:
     named = split_platform_id(row.platform_id)
     return named is not None and named[0] in _NEVER_EXPIRING
 
 
-def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) -> Snapshot | Unreadable:
+def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: Dialect) -> Snapshot | Unreadable:
     """The row as a snapshot. `at` is the server's time of the answer: it anchors "82d 4h"."""
     named = split_platform_id(row.platform_id)
     if named is None:
@@ -124,9 +124,9 @@ def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) 
     if expires_at is None and dates.FAR not in flags:
         expires_before, more, word = _by_span(row, at=at, word=word)
         flags |= more
-        if flags & _DOUBTFUL_DATE and word in (Word.NON_EXPIRING, Word.UNSTATED):
-            word = Word.UNKNOWN  # there is a date, though it cannot be read: "does not expire" would be a guess
-    if word is Word.UNKNOWN and row.token_status is None:
+        if flags & _DOUBTFUL_DATE and word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED):
+            word = ReportedStatus.UNKNOWN  # there is a date, though it cannot be read: "does not expire" would be a guess
+    if word is ReportedStatus.UNKNOWN and row.token_status is None:
         flags |= {STATUS_MISSING}
     posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
     return Snapshot(
@@ -146,7 +146,7 @@ def to_snapshot(row: Row, *, scope: str | None, at: datetime, dialect: Dialect) 
     )
 
 
-def bad_id(row: Row) -> Unreadable:
+def bad_id(row: PostPostRow) -> Unreadable:
     """What stands for a row whose id cannot be used."""
     return Unreadable(external_id=sanitize_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
 
@@ -160,15 +160,15 @@ def last_error(value: LastErrorRow | str) -> LastError | None:
     return LastError(message=message, occurred_at=occurred_at) if message or occurred_at else None
 
 
-def _word(row: Row, dialect: Dialect) -> Word:
+def _word(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
     if not row.token_status:
-        return Word.UNKNOWN if dialect.states_status else Word.UNSTATED
+        return ReportedStatus.UNKNOWN if dialect.states_status else ReportedStatus.UNSTATED
     if row.token_status == "unknown":  # noqa: S105 - a status word
         return dialect.unknown
-    return _WORDS.get(row.token_status, Word.UNRECOGNISED)
+    return _WORDS.get(row.token_status, ReportedStatus.UNRECOGNISED)
 
 
-def _by_span(row: Row, *, at: datetime, word: Word) -> tuple[datetime | None, frozenset[str], Word]:
+def _by_span(row: PostPostRow, *, at: datetime, word: ReportedStatus) -> tuple[datetime | None, frozenset[str], ReportedStatus]:
     """The end of the stated span, the flags, and the word as far as the span corrects it."""
     text = row.token_expires_in
     if not text:
@@ -178,8 +178,8 @@ def _by_span(row: Row, *, at: datetime, word: Word) -> tuple[datetime | None, fr
         return None, frozenset({SPAN_UNPARSED}), word
     if span.expired:
         # It states no instant to follow. A word that would read as "does not expire" cannot stand beside it.
-        corrected = Word.UNKNOWN if word in (Word.NON_EXPIRING, Word.UNSTATED) else word
-        return None, frozenset() if word is Word.EXPIRED else frozenset({SPAN_EXPIRED}), corrected
+        corrected = ReportedStatus.UNKNOWN if word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED) else word
+        return None, frozenset() if word is ReportedStatus.EXPIRED else frozenset({SPAN_EXPIRED}), corrected
     if span.coarse:
         return None, frozenset({SPAN_COARSE}), word
     try:

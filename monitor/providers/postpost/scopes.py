@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain import ScopeReport, Snapshot, Unreadable, Word
+from monitor.domain import ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError
 from monitor.providers import payload
-from monitor.providers.api import Reply
+from monitor.providers.api import ApiResponse
 from monitor.providers.postpost import listing as postpost_list
 from monitor.providers.postpost import rows as postpost_rows
-from monitor.providers.postpost.listing import Listed, Survey, Uneven
-from monitor.providers.postpost.rows import Dialect, Row, Votes
+from monitor.providers.postpost.listing import LazySnapshots, ListSurvey, NotChunkable
+from monitor.providers.postpost.rows import Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import failed_scope, listed_report, scope_report
 
-_READER = payload.RowReader(Row, id_field="platformId", guarded=postpost_rows.GUARDED)
+_READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=postpost_rows.GUARDED)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class ScopeRows:
     """One scope's rows before their words are understood."""
 
     at: datetime
-    votes: Votes
+    votes: DialectVotes
     count: int
     array: memoryview | None = None
     """The rows as text, with what a first look at them told; None where they are all read."""
-    survey: Survey = field(default_factory=Survey)
-    rows: list[Row] = field(default_factory=list)
+    survey: ListSurvey = field(default_factory=ListSurvey)
+    rows: list[PostPostRow] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     problem: str | None = None
 
@@ -53,13 +53,13 @@ class Sound:
             self.known[report.scope] = report.digest, len(report.snapshots)
 
 
-def read_rows(reply: Reply, *, most: int) -> ScopeRows:
+def read_rows(reply: ApiResponse, *, most: int) -> ScopeRows:
     """The rows of one answer. Raises ProviderPayloadInvalid where it is no list."""
     found, _ = payload.find_array(reply.body, content_type=reply.content_type, key="connections", bare=True)
     if isinstance(found, memoryview):
         try:
             survey = postpost_list.survey(found, at=reply.at)
-        except Uneven:
+        except NotChunkable:
             pass
         else:
             if survey.count <= most:
@@ -67,13 +67,13 @@ def read_rows(reply: Reply, *, most: int) -> ScopeRows:
     return read_one_by_one(reply, most=most)
 
 
-def read_one_by_one(reply: Reply, *, most: int) -> ScopeRows:
+def read_one_by_one(reply: ApiResponse, *, most: int) -> ScopeRows:
     """Like read_rows, with every row read at once: the way for an array that only the lenient parser takes."""
     listing = payload.read_list(
         reply.body, content_type=reply.content_type, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=most
     )
     problem = f"The list has more than {most:,} rows; the rest was left out." if listing.cut else None
-    found = ScopeRows(at=reply.at, votes=Votes(), count=len(listing.rows), problem=problem)
+    found = ScopeRows(at=reply.at, votes=DialectVotes(), count=len(listing.rows), problem=problem)
     for raw in listing.rows:
         row = _READER.read(raw)
         if isinstance(row, Unreadable):
@@ -85,10 +85,10 @@ def read_one_by_one(reply: Reply, *, most: int) -> ScopeRows:
 
 
 def understand(
-    results: Mapping[str | None, ScopeRows | ProviderError], *, default: Word, most: int, sound: Sound
+    results: Mapping[str | None, ScopeRows | ProviderError], *, default: ReportedStatus, most: int, sound: Sound
 ) -> list[ScopeReport]:
     """Each scope's report. Only all rows together tell which dialect the service speaks, `default` where they do not."""
-    votes = Votes()
+    votes = DialectVotes()
     for result in results.values():
         if isinstance(result, ScopeRows):
             votes.add(result.votes)
@@ -112,7 +112,7 @@ def understand(
 def _of_text(scope: str | None, part: ScopeRows, array: memoryview, dialect: Dialect, sound: Sound) -> ScopeReport:
     digest = postpost_list.digest(part.survey, dialect)
     size = sound.size(scope, digest)
-    listed = Listed(array, scope=scope, at=part.at, dialect=dialect, size=size)
+    listed = LazySnapshots(array, scope=scope, at=part.at, dialect=dialect, size=size)
     if size is None:
         listed.marks()
     return listed_report(scope, listed, listed.unreadable, digest=digest)
