@@ -13,7 +13,7 @@ from sqlalchemy import URL, create_engine, func, make_url, select, text, update
 from benchmarks.machine import OTHERS, pin, pin_group
 from monitor.store import Store
 from monitor.store.schema import connections, polls, sources
-from tests import postgres
+from tests.support import postgres
 
 
 class Databases:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from monitor.store import Store
-from tests import canary, factories, postgres, sweeping
 from tests.failures import catalogue
-from tests.fakes import ManualClock
+from tests.support import canary, factories, postgres, secret_sweep
+from tests.support.fakes import ManualClock
 
 NOW = factories.NOW
 
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """No test may leave a secret behind."""
-    config.pluginmanager.register(sweeping, "sweeping")
+    config.pluginmanager.register(secret_sweep, "sweeping")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -49,7 +49,7 @@ from monitor.views.forecast import ReconnectBatchView
 from monitor.views.history import EventView
 from monitor.views.silences import SilenceView
 from monitor.views.sources import ChannelView, SourceView
-from tests.factories import NOW, make_alert, make_state
+from tests.support.factories import NOW, make_alert, make_state
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = generate.documents()

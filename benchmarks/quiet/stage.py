@@ -16,7 +16,7 @@ from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.providers.api import segment
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
 
 Script = Iterator[datetime]
 """Yields the instants at which it wants to go on."""

@@ -10,7 +10,7 @@ from benchmarks.quiet.truth import DAY, HOUR, Truth
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
 
 START = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)
 """100 days from here hold the end of summer time."""

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.world import World
-from tests import canary
-from tests.cycle import config_text
+from tests.support import canary
+from tests.support.poll_cycle import config_text
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 20.0

@@ -14,9 +14,9 @@ from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.store import connections, open_store
 from monitor.store.lock import DaemonLock
-from tests import canary
-from tests.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
-from tests.receivers import WebhookReceiver
+from tests.support import canary
+from tests.support.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
+from tests.support.receivers import WebhookReceiver
 
 COMMANDS = (
     "init", "config", "run", "check", "status", "history", "forecast", "sources", "alerts", "test-alert", "ack", "silence",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from monitor.store import open_store
-from tests.command_line import CONFIG, add_source, real_now, token_monitor, write_config
-from tests.factories import make_state
+from tests.support.command_line import CONFIG, add_source, real_now, token_monitor, write_config
+from tests.support.factories import make_state
 
 REFERRING = (
     CONFIG.replace('api_key = "', 'api_key = {{ env = "NOT_HERE" }}  # "', 1)

@@ -14,8 +14,8 @@ from monitor.domain.rules.silences import Silence
 from monitor.notify import channel_health
 from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
 from monitor.store.incidents import Incident
-from tests.command_line import Done, make_world, real_now, token_monitor, write_config
-from tests.factories import make_alert
+from tests.support.command_line import Done, make_world, real_now, token_monitor, write_config
+from tests.support.factories import make_alert
 
 EXPIRED = "agency/linkedin-expired"
 

@@ -14,9 +14,9 @@ import pytest
 from monitor.domain import Event, EventKind, SourceStatus, Status, utc_text
 from monitor.store import Store, alerts, history, maintenance, open_store, outbox
 from monitor.store.schema import connections
-from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
-from tests.factories import make_alert, make_state
-from tests.terminal import in_terminal
+from tests.support.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
+from tests.support.factories import make_alert, make_state
+from tests.support.terminal import in_terminal
 
 HOSTILE = "Ev\x1b[31mil\u202e[bold]\nName\x9b2J"
 

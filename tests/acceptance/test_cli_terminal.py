@@ -18,9 +18,9 @@ from monitor.cli.commands import PARTS, command_line
 from monitor.domain import DeliveryState, Event, EventKind, Status
 from monitor.store import Store, alerts, history, open_store, outbox
 from monitor.store.lock import DaemonLock
-from tests.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
-from tests.factories import make_alert, make_state
-from tests.terminal import in_terminal, terminal
+from tests.support.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
+from tests.support.factories import make_alert, make_state
+from tests.support.terminal import in_terminal, terminal
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -13,9 +13,9 @@ import pytest
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests import promtext
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.promtext import Read
+from tests.support import prometheus_text
+from tests.support.prometheus_text import Read
 
 pytestmark = pytest.mark.slow
 
@@ -52,8 +52,8 @@ def place(tmp_path: Path, url: str) -> Iterator[Setting]:
 def scrape(url: str) -> dict[str, Read]:
     answer = httpx.get(f"{url}/metrics", trust_env=False)
     assert answer.status_code == 200
-    families = promtext.read(answer.text)
-    promtext.lint(families, prefix="token_monitor_")
+    families = prometheus_text.read(answer.text)
+    prometheus_text.lint(families, prefix="token_monitor_")
     return families
 
 

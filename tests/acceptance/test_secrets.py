@@ -30,10 +30,10 @@ from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests import canary, postgres
 from tests.acceptance.daemon import Setting, eventually
 from tests.acceptance.test_web_daemon import free_port
-from tests.receivers import MailReceiver, Received, Reply, WebhookReceiver
+from tests.support import canary, postgres
+from tests.support.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,8 +20,8 @@ import pytest
 
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests import canary
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
+from tests.support import canary
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from tests.answers.memory import Peak
 from tests.answers.oracle import Judged
 from tests.answers.stage import unfit_rows
 from tests.answers.told import Raw, provider
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 Key = tuple[str | None, str]
 """Scope and id."""

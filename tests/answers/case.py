@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from monitor.domain import PollOutcome, ProbeFinding, ProviderKind
 from tests.contract.loopback import Request, Response, Writer
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 CAST = 50
 """Connections that each source has when a case begins."""

@@ -18,7 +18,7 @@ from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, P
 from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS
 from tests.answers.generator import Payload
 from tests.answers.told import Raw
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 _LOST = (Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED, Status.FAILING)
 _READ = (PollOutcome.OK, PollOutcome.PARTIAL)

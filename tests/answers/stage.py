@@ -33,8 +33,8 @@ from monitor.store.probes import Target
 from tests.answers.case import CAST, STATING, Case, ProbeCase, Scene
 from tests.contract import loopback
 from tests.contract.loopback import KEY, Request, Response, Server
-from tests.factories import NOW
-from tests.fakes import ManualClock
+from tests.support.factories import NOW
+from tests.support.fakes import ManualClock
 
 LIMITS = HttpLimits(list_timeout=20.0, probe_timeout=20.0, overall_timeout=40.0, retry_wait=0.001)
 """As in production but for the waits: a slow machine must not look like a deadline."""

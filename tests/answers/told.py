@@ -17,8 +17,8 @@ from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PostPost
 from tests.contract.loopback import Source
-from tests.factories import NOW
-from tests.fakes import ManualClock
+from tests.support.factories import NOW
+from tests.support.fakes import ManualClock
 
 _SESSIONS = HttpSessions(limits=HttpLimits(attempts=1, retry_wait=0.0), env={})
 """Never opened: only its limits are looked at. One try, because the same bytes would come again."""

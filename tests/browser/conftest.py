@@ -17,10 +17,10 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_play
 
 from monitor.demo.server import in_thread
 from monitor.store import Store
-from tests.factories import NOW
-from tests.fakes import ManualClock
-from tests.serving import Served, serving
-from tests.web_world import fill, web_config
+from tests.support.factories import NOW
+from tests.support.fakes import ManualClock
+from tests.support.web_client import Served, serving
+from tests.support.web_world import fill, web_config
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = (

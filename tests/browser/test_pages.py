@@ -12,11 +12,11 @@ from playwright.sync_api import Page, expect
 
 from monitor.domain import Status
 from monitor.store import Store, connections, incidents, silences
-from tests import canary
 from tests.browser.conftest import Visitor, violations
-from tests.command_line import add_source
-from tests.factories import NOW, make_state
-from tests.hostile import HOSTILE
+from tests.support import canary
+from tests.support.command_line import add_source
+from tests.support.factories import NOW, make_state
+from tests.support.hostile_names import HOSTILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

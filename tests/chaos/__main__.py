@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import postgres
 from tests.chaos.lives import run_lives
 from tests.chaos.system_calls import rehearsal
+from tests.support import postgres
 
 
 def main() -> int:

@@ -14,10 +14,10 @@ from pathlib import Path
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.store import Store
-from tests import postgres
 from tests.acceptance.daemon import ROOT, Setting, setting
 from tests.chaos.lives import SOURCE, TOP
 from tests.chaos.oracle import Findings, judge, settled
+from tests.support import postgres
 
 CALLS = {"sqlite": ("pwrite64", "fdatasync", "ftruncate", "sendto", "write"), "postgresql": ("sendto", "write")}
 """What changes something outside the process: the database file, or the sockets to the server and to the channels."""

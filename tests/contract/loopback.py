@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 from monitor.domain import ProviderKind
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
-from tests import canary
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 DATA = Path(__file__).parents[1] / "data" / "providers"
 KEY = canary.POSTPOST_KEY

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from monitor.domain import ConnectionLink, PollOutcome, PollReport, ProviderKind
-from tests import canary
 from tests.contract.loopback import Request, Response, as_json, connected, running, source
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 POSTPOST, PUBLORA = ProviderKind.POSTPOST, ProviderKind.PUBLORA
 ONE, TWO = "65f000000000000000000001", "65f000000000000000000002"

@@ -18,9 +18,9 @@ from monitor.domain import PollOutcome, PollReport, ProviderKind
 from monitor.domain.errors import ConfigError, ProviderError
 from monitor.providers.base import Provider
 from monitor.providers.http import tls_context
-from tests import canary
 from tests.contract.loopback import KEY, Request, Response, Secret, Server, as_json, connected, running, source, wire
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 KIND = ProviderKind.POSTPOST
 LIST = {"success": True, "connections": [{"platformId": "threads-1", "tokenStatus": "valid"}]}

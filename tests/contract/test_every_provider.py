@@ -16,21 +16,9 @@ import pytest
 from monitor.domain import PollOutcome, PollReport, ProviderKind, ReportedStatus
 from monitor.domain.errors import ProviderRateLimited
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
-from tests import canary
-from tests.contract.loopback import (
-    KEY,
-    QUICK,
-    Request,
-    Response,
-    Secret,
-    Source,
-    as_json,
-    connected,
-    running,
-    source,
-    wire,
-)
-from tests.fakes import ManualClock
+from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, Source, as_json, connected, running, source, wire
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 KINDS = list(ProviderKind)
 HTML = b"<!doctype html><title>Log in to the network</title>"

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain import PollOutcome, PollReport, ProviderKind, ReportedStatus
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
 
 KIND = ProviderKind.POSTPEER
 

@@ -20,7 +20,7 @@ from monitor.domain import (
     errors,
 )
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
 
 POSTPOST, PUBLORA = ProviderKind.POSTPOST, ProviderKind.PUBLORA
 ONE, TWO = "65f000000000000000000001", "65f000000000000000000002"

@@ -24,10 +24,10 @@ from monitor.domain.errors import (
     ProviderUnreachable,
 )
 from monitor.providers.base import HttpLimits
-from tests import canary
 from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire
 from tests.contract.test_connections import context_of, proxying
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 KIND = ProviderKind.POSTPOST
 OK = {"status": "ok", "message": "Connection is valid"}

@@ -15,9 +15,9 @@ from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.store import Store, alerts
-from tests import postgres
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.failures.conftest import DAY
+from tests.support import postgres
 
 pytestmark = pytest.mark.slow
 

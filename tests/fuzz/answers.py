@@ -19,8 +19,8 @@ from tests.answers.case import Scene
 from tests.answers.generator import Payload
 from tests.answers.told import Raw
 from tests.contract.loopback import Request
-from tests.factories import NOW
 from tests.fuzz.target import Target, must
+from tests.support.factories import NOW
 
 _LOOP = asyncio.new_event_loop()
 atexit.register(_LOOP.close)

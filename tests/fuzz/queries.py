@@ -16,8 +16,8 @@ from monitor.store import Store
 from monitor.views import pages
 from monitor.web import api_params
 from monitor.web.api_params import ApiParams, Refusal
-from tests.factories import NOW
 from tests.fuzz.target import Target, must
+from tests.support.factories import NOW
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="token-monitor-fuzz-")
 atexit.register(_FOLDER.cleanup)

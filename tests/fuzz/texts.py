@@ -24,9 +24,9 @@ from monitor.notify.messages import (
 )
 from monitor.notify.messages.templates import TemplateProblem
 from tests.answers.corpus import dates as written_dates
-from tests.factories import NOW, make_alert
 from tests.fuzz.target import Target, must
-from tests.hostile import HOSTILE
+from tests.support.factories import NOW, make_alert
+from tests.support.hostile_names import HOSTILE
 
 
 def _text(octets: bytes) -> str:

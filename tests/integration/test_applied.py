@@ -16,11 +16,11 @@ from monitor.domain.rules.silences import Silence
 from monitor.engine import applied_config, config_sync
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
 from monitor.store.schema import deliveries, metadata
-from tests import canary
-from tests.command_line import CONFIG, OPS_URL
-from tests.cycle import running
-from tests.factories import make_alert
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.command_line import CONFIG, OPS_URL
+from tests.support.factories import make_alert
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import running
 
 DAY = timedelta(days=1)
 

@@ -13,9 +13,9 @@ from monitor.daemon.database_outage import DatabaseOutageAlert, patience
 from monitor.domain import AlertEvent
 from monitor.notify import Notifier
 from monitor.store import Store, alerts, outbox
-from tests.delivering import QUICK, channel
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import QUICK, channel
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 PROBLEM = "The database cannot be reached."

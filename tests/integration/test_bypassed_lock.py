@@ -17,10 +17,10 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import alerts, events
-from tests.cycle import running
-from tests.delivering import QUICK, channel, numbered, queue, states, until
-from tests.fakes import ManualClock
-from tests.receivers import WebhookReceiver
+from tests.support.delivery import QUICK, channel, numbered, queue, states, until
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import running
+from tests.support.receivers import WebhookReceiver
 
 DAY = timedelta(days=1)
 

@@ -13,7 +13,7 @@ from monitor.domain.errors import StoreError
 from monitor.store import Store, backup, maintenance, meta, migrate, outbox, revisions, sqlite_file
 from monitor.store.engines import parse_url
 from monitor.store.schema import attempts
-from tests.delivering import numbered, queue
+from tests.support.delivery import numbered, queue
 
 AT = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -15,9 +15,9 @@ from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store
 from monitor.store.outbox import DeliveryRow, deliveries_of_many
 from monitor.telemetry.progress import Progress
-from tests.delivering import HOUR, SECOND, channel, named, numbered, queue, running, states, until
-from tests.fakes import ManualClock
-from tests.receivers import Received, Reply, WebhookReceiver
+from tests.support.delivery import HOUR, SECOND, channel, named, numbered, queue, running, states, until
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Received, Reply, WebhookReceiver
 
 SMALL = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=50), batch=8)
 """Batches that are small enough to show the order of the messages."""

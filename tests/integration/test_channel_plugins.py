@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import ROOT, environment
+from tests.support.command_line import ROOT, environment
 
 VERIFY = """
 import json, sys

@@ -12,10 +12,10 @@ from monitor.domain import Alert, AlertEvent
 from monitor.engine.recording.queueing import OutgoingAlert
 from monitor.engine.recording.queueing import queue as record
 from monitor.store import Store, alerts, channel_states, incidents, outbox
-from tests.delivering import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
-from tests.factories import NOW
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
+from tests.support.factories import NOW
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 DAY = timedelta(days=1)
 

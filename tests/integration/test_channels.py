@@ -17,9 +17,9 @@ from monitor.notify.apprise import Channel
 from monitor.notify.apprise.errors import parse_retry_after
 from monitor.notify.messages import Part, Tone
 from monitor.telemetry import logs
-from tests import canary
-from tests.factories import NOW
-from tests.receivers import MailReceiver, Reply, WebhookReceiver
+from tests.support import canary
+from tests.support.factories import NOW
+from tests.support.receivers import MailReceiver, Reply, WebhookReceiver
 
 PART = Part(title="[EXPIRED] Acme", body="Acme is expired.\nConnection: linkedin-1", tone=Tone.FAILURE, alert_ids=("a",))
 

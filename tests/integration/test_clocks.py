@@ -23,11 +23,11 @@ from monitor.notify.reports import Reporter
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
 from monitor.views.sources import source_views
-from tests.cycle import Cycle, running
-from tests.delivering import channel, numbered, queue, states, until
-from tests.delivering import running as delivering
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import channel, numbered, queue, states, until
+from tests.support.delivery import running as delivering
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
+from tests.support.receivers import Reply, WebhookReceiver
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FORTY = 40 * DAY

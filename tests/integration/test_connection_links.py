@@ -20,10 +20,10 @@ from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import metadata
 from monitor.views.alerts import alert_views, explain
-from tests.cycle import Cycle, running
-from tests.delivering import QUICK, states, until
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import QUICK, states, until
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
+from tests.support.receivers import Reply, WebhookReceiver
 
 USER, OTHER = "65f0000000000000000000aa", "65f0000000000000000000bb"
 CANARY = f"secret-{USER}"

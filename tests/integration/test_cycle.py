@@ -12,8 +12,8 @@ from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
 from monitor.domain import EventKind, ProviderKind, SourceStatus
 from monitor.store import Store
-from tests.cycle import CHANNEL, Cycle, count_rows, running
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import CHANNEL, Cycle, count_rows, running
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

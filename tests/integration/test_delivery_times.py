@@ -12,10 +12,10 @@ from monitor.config.time_windows import QuietHours
 from monitor.domain import Ack, Alert, LastNotified, Severity, Status
 from monitor.notify import Notifier
 from monitor.store import Store, alerts, incidents, outbox
-from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
-from tests.factories import NOW, make_alert
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
+from tests.support.factories import NOW, make_alert
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 AFTER = 2 * HOUR
 NIGHT = QuietHours(from_time=time(22), to_time=time(7), except_severity=Severity.CRITICAL)

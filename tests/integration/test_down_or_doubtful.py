@@ -17,7 +17,7 @@ from monitor.config import Secret
 from monitor.domain.errors import ChannelUnreachable
 from monitor.notify.apprise import Channel
 from monitor.notify.messages import Part, Tone
-from tests.receivers import MailReceiver, Reply, WebhookReceiver
+from tests.support.receivers import MailReceiver, Reply, WebhookReceiver
 
 PART = Part(title="Title", body="Body", tone=Tone.INFO, alert_ids=("one",))
 

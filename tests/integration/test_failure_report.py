@@ -14,10 +14,10 @@ from monitor.daemon import crash_report
 from monitor.domain import AlertEvent
 from monitor.store import Store, alerts, outbox
 from monitor.store.lock import DaemonLock
-from tests.command_line import CONFIG, OPS_URL, token_monitor, write_config
-from tests.delivering import channel
-from tests.fakes import ManualClock
-from tests.receivers import WebhookReceiver
+from tests.support.command_line import CONFIG, OPS_URL, token_monitor, write_config
+from tests.support.delivery import channel
+from tests.support.fakes import ManualClock
+from tests.support.receivers import WebhookReceiver
 
 DIED = "token-monitor on host is down and nothing is being watched."
 

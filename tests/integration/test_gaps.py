@@ -13,9 +13,9 @@ from monitor.domain import EventKind, ProviderKind
 from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
 from monitor.store import Store, connections
 from monitor.views.history import EventView, event_views, gaps_of
-from tests.cycle import Cycle, running
-from tests.fakes import ManualClock
-from tests.serving import serving
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
+from tests.support.web_client import serving
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 QUARTER = 15 * MINUTE

@@ -19,9 +19,9 @@ from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.telemetry.progress import LOOK, Progress
 from monitor.telemetry.systemd import Notify
-from tests.delivering import until
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import until
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 QUICK = timedelta(milliseconds=30)
 LONG = timedelta(hours=10)

@@ -10,10 +10,10 @@ from monitor.notify.apprise import Channel
 from monitor.notify.apprise.errors import ServiceResponse, last_refusal
 from monitor.notify.messages import Part, Tone
 from monitor.store import Store
-from tests import canary
-from tests.delivering import channel, numbered, queue, running, states, until
-from tests.fakes import ManualClock
-from tests.receivers import MailReceiver, WebhookReceiver
+from tests.support import canary
+from tests.support.delivery import channel, numbered, queue, running, states, until
+from tests.support.fakes import ManualClock
+from tests.support.receivers import MailReceiver, WebhookReceiver
 
 # The receiver speaks on loopback alone and needs no certificate.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")

@@ -22,12 +22,12 @@ from monitor.domain import Status
 from monitor.domain.clock import SystemClock
 from monitor.store import Store, alerts, channel_states, outbox
 from monitor.telemetry.metrics import Metrics
-from tests import promtext
-from tests.command_line import make_world, real_now, write_config
-from tests.factories import make_alert
-from tests.fakes import ManualClock
-from tests.promtext import Read
-from tests.serving import Served, serving
+from tests.support import prometheus_text
+from tests.support.command_line import make_world, real_now, write_config
+from tests.support.factories import make_alert
+from tests.support.fakes import ManualClock
+from tests.support.prometheus_text import Read
+from tests.support.web_client import Served, serving
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
 RULES, DASHBOARD, PAGE = FOLDER / "alert-rules.yml", FOLDER / "grafana-dashboard.json", FOLDER / "README.md"
@@ -46,7 +46,7 @@ async def exported(store: Store, config: Config, clock: ManualClock, now: dateti
     """Everything that there is to export."""
     fill(store, now)
     async with serving(store, config, clock, metrics=busy()) as served:
-        return promtext.read((await served.get("/metrics")).text)
+        return prometheus_text.read((await served.get("/metrics")).text)
 
 
 def fill(store: Store, now: datetime) -> None:

@@ -15,8 +15,8 @@ from monitor.demo.world import World
 from monitor.domain import Ack, EventKind, ProviderKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
-from tests.cycle import CHANNEL, Cycle, running
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import CHANNEL, Cycle, running
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

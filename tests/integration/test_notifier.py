@@ -16,10 +16,10 @@ from monitor.domain.errors import ConfigError
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store, outbox
-from tests.delivering import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
-from tests.factories import NOW, make_alert
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
+from tests.support.factories import NOW, make_alert
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from monitor.config import Config, load
 from monitor.domain import LastError, ProbeState, ProbeStatus, Status
 from monitor.store import Store, alerts, channel_states, incidents, outbox
 from monitor.web.openapi import document
-from tests.command_line import add_source, make_world, write_config
-from tests.factories import make_alert, make_said, make_state
-from tests.fakes import ManualClock
-from tests.hostile import HOSTILE
-from tests.serving import Served, serving
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.factories import make_alert, make_said, make_state
+from tests.support.fakes import ManualClock
+from tests.support.hostile_names import HOSTILE
+from tests.support.web_client import Served, serving
 
 CONFIG = """
 [checks]

@@ -19,7 +19,7 @@ from monitor.domain import DeliveryState, ProviderKind
 from monitor.domain.errors import StoreError
 from monitor.store import Store, alerts, incidents, open_store, outbox, schema, sources
 from monitor.store.outbox import Claimed
-from tests.factories import NOW, make_alert, make_said
+from tests.support.factories import NOW, make_alert, make_said
 
 LEASE = timedelta(minutes=2)
 MINUTE = timedelta(minutes=1)
@@ -261,7 +261,7 @@ WORKER = """
 import os, signal, sys
 from datetime import timedelta
 from monitor.store import Store, outbox
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 store = Store({url!r})
 sys.stdin.readline()

@@ -12,8 +12,8 @@ from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.engine.poller import Poller
 from monitor.store import Store
-from tests.cycle import running
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import running
 
 QUARTER = timedelta(minutes=15)
 

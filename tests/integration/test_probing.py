@@ -23,8 +23,8 @@ from monitor.store import Store, probes
 from monitor.store.probes import Target
 from monitor.store.schema import connections
 from monitor.telemetry.metrics import Metrics
-from tests.cycle import CHANNEL, Cycle, count_rows, running
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import CHANNEL, Cycle, count_rows, running
 
 EVERY = timedelta(hours=6)
 CROWD = 60

@@ -12,9 +12,9 @@ from monitor.notify.apprise import Channel, services
 from monitor.notify.apprise.recipients import split
 from monitor.notify.messages import Part, Tone
 from monitor.store import Store, outbox
-from tests.delivering import MINUTE, SECOND, channel, numbered, queue, running, states, until
-from tests.fakes import ManualClock
-from tests.receivers import MailReceiver, Received, Reply, WebhookReceiver
+from tests.support.delivery import MINUTE, SECOND, channel, numbered, queue, running, states, until
+from tests.support.fakes import ManualClock
+from tests.support.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
 PART = Part(title="Hello", body="World", tone=Tone.INFO, alert_ids=("one",))
 OPS, BOSS = "ops@example.com", "boss@example.com"

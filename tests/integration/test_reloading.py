@@ -26,9 +26,9 @@ from monitor.store import Store, alerts, connections, incidents
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.hosting import Hosting
-from tests.cycle import CHANNEL, Cycle, config_text, running
-from tests.delivering import until
-from tests.fakes import ManualClock
+from tests.support.delivery import until
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import CHANNEL, Cycle, config_text, running
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -16,10 +16,10 @@ from monitor.domain import AlertEvent, Policy, ProviderKind, Status, Verdict
 from monitor.notify.reports import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
 from monitor.store.connections import NewConnection
-from tests.delivering import HOUR, SECOND, channel, running, states, until
-from tests.factories import NOW, make_state
-from tests.fakes import ManualClock
-from tests.receivers import Reply, WebhookReceiver
+from tests.support.delivery import HOUR, SECOND, channel, running, states, until
+from tests.support.factories import NOW, make_state
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Reply, WebhookReceiver
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 MONDAY_EIGHT = WeeklyTime(weekday=0, time=time(8))  # NOW is a Tuesday

@@ -20,9 +20,9 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store
-from tests.cycle import Cycle, running
-from tests.delivering import until
-from tests.fakes import ManualClock
+from tests.support.delivery import until
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
 
 DAY = timedelta(days=1)
 TICK = timedelta(milliseconds=20)

@@ -16,8 +16,8 @@ from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.apprise import Channel
 from monitor.notify.messages import Dispatch, Markup, Part, Tone, build
-from tests.factories import NOW, make_alert
-from tests.receivers import MailReceiver, Received, Reply, WebhookReceiver
+from tests.support.factories import NOW, make_alert
+from tests.support.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
 HOUR = timedelta(hours=1)
 SLACK_HOOK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops"

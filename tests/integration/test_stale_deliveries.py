@@ -19,10 +19,10 @@ from monitor.notify import Notifier
 from monitor.store import Store, connections, outbox
 from monitor.store.connections import ConnectionRow
 from monitor.store.schema import alerts, deliveries
-from tests.cycle import Cycle, running
-from tests.delivering import HOUR, MINUTE, QUICK, SECOND
-from tests.fakes import ManualClock
-from tests.receivers import Received, Reply, WebhookReceiver
+from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
+from tests.support.receivers import Received, Reply, WebhookReceiver
 
 DAY = timedelta(days=1)
 POLL = timedelta(minutes=15)

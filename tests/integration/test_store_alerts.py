@@ -18,7 +18,7 @@ from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
 from monitor.store.sources import sync_sources
-from tests.factories import NOW, make_alert, make_said, make_state
+from tests.support.factories import NOW, make_alert, make_said, make_state
 
 DAY = timedelta(days=1)
 

@@ -10,8 +10,8 @@ from monitor.domain import DeliveryState, Severity
 from monitor.store import Store, alerts, channel_states, outbox, pending
 from monitor.store.channel_states import ChannelState
 from monitor.store.schema import deliveries
-from tests.delivering import HOUR, MINUTE, numbered, queue, states
-from tests.factories import NOW
+from tests.support.delivery import HOUR, MINUTE, numbered, queue, states
+from tests.support.factories import NOW
 
 
 def test_an_unknown_channel_has_an_empty_state(store: Store) -> None:

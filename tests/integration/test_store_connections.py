@@ -29,7 +29,7 @@ from monitor.domain.rules import schedule
 from monitor.store import Store, connection_queries, connections, list_state, probes, sources
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
-from tests.factories import NOW, make_state
+from tests.support.factories import NOW, make_state
 
 DAY = timedelta(days=1)
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)

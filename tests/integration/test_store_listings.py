@@ -13,7 +13,7 @@ from monitor.store import Store, connections, list_state, sources
 from monitor.store.connections import NewConnection
 from monitor.store.list_state import StoredList, UnsettledConnection
 from monitor.store.sources import sync_sources
-from tests.factories import NOW, make_state
+from tests.support.factories import NOW, make_state
 
 HOUR = timedelta(hours=1)
 

@@ -13,9 +13,9 @@ from monitor.store import Store, alerts, connection_pages, connections
 from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order, PageFilter
 from monitor.store.connections import ConnectionRow
-from tests.command_line import add_source
-from tests.factories import NOW, make_snapshot, make_state
-from tests.web_world import KINDS, fill
+from tests.support.command_line import add_source
+from tests.support.factories import NOW, make_snapshot, make_state
+from tests.support.web_world import KINDS, fill
 
 SOURCES = sorted(KINDS)
 

@@ -13,7 +13,7 @@ import pytest
 
 from monitor.domain.errors import StoreError, StoreUnavailable
 from monitor.store import Store, engines, meta, open_store
-from tests import postgres
+from tests.support import postgres
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from monitor.domain import Ack, LastNotified, Status
 from monitor.domain.rules.silences import FOR_EVER, Silence
 from monitor.store import Store, incidents, silences
 from monitor.views.status import overview
-from tests.command_line import add_source, write_config
-from tests.factories import make_state
+from tests.support.command_line import add_source, write_config
+from tests.support.factories import make_state
 
 HOUR = timedelta(hours=1)
 

@@ -9,7 +9,7 @@ from monitor.domain import PollOutcome, ProbeFinding, ProbeState, ProviderKind, 
 from monitor.domain.rules import schedule
 from monitor.store import Store, connections, meta, polls, probes, sources
 from monitor.store.connections import NewConnection
-from tests.factories import NOW, make_state
+from tests.support.factories import NOW, make_state
 
 HOUR = timedelta(hours=1)
 AGENCY = ("agency", ProviderKind.POSTPOST, "a.test")

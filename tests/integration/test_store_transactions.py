@@ -23,7 +23,7 @@ from monitor.store import Store, meta, open_store, sqlite_file
 from monitor.store.backup import backup
 from monitor.store.sources import find_source, sync_sources
 from monitor.store.types import clean, instant_text
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 
 @pytest.fixture

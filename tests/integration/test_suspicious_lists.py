@@ -15,8 +15,8 @@ from monitor.domain import PollOutcome, ProviderKind, ScopeReport
 from monitor.engine.poller import Poll, record_poll
 from monitor.engine.recording import Recorded
 from monitor.store import Store, incidents
-from tests.cycle import Cycle, running
-from tests.fakes import ManualClock
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, running
 
 POLL = timedelta(minutes=15)
 USER = "65f0c0ffee0000000000a11c"

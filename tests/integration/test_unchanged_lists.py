@@ -31,9 +31,9 @@ from monitor.engine.poller import Poll, record_poll
 from monitor.providers.postpost import listing as postpost_listing
 from monitor.store import Store, connections, list_state
 from monitor.telemetry.memory import uninterrupted
-from tests.cycle import Cycle, count_rows, running
-from tests.factories import NOW, make_snapshot
-from tests.fakes import ManualClock
+from tests.support.factories import NOW, make_snapshot
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import Cycle, count_rows, running
 
 POLL = timedelta(minutes=15)
 DAY = timedelta(days=1)

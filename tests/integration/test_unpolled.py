@@ -11,8 +11,8 @@ from monitor.config import Secret, SourceConfig
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.domain import AlertEvent, Policy, ProviderKind, SourceStatus
 from monitor.store import Store, incidents, sources
-from tests.delivering import channel
-from tests.fakes import ManualClock
+from tests.support.delivery import channel
+from tests.support.fakes import ManualClock
 
 MINUTE = timedelta(minutes=1)
 AGENCY = SourceConfig(

@@ -31,8 +31,8 @@ from monitor.views.filters import Selection, listing
 from monitor.views.history import event_views
 from monitor.views.sources import source_views
 from monitor.views.status import Overview, PluginState, overview
-from tests.command_line import add_source, make_world, write_config
-from tests.factories import make_alert, make_state
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.factories import make_alert, make_state
 
 CONNECTION = {
     "id", "source", "provider", "scope", "platform", "external_id", "username", "display_name", "profile_url", "status", "reason",

@@ -19,8 +19,8 @@ from monitor.store import schema as tables
 from monitor.views import status as worst
 from monitor.views.filters import Selection
 from monitor.views.status import Overview, overview
-from tests.command_line import add_source, write_config
-from tests.factories import make_said, make_state
+from tests.support.command_line import add_source, write_config
+from tests.support.factories import make_said, make_state
 
 SELECTIONS = [
     Selection(),

@@ -18,11 +18,11 @@ from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
 from monitor.views.filters import Selection, listing
 from monitor.views.status import overview
-from tests.command_line import add_source, make_world, write_config
-from tests.factories import make_alert, make_said, make_state
-from tests.fakes import ManualClock
-from tests.hostile import HOSTILE
-from tests.serving import Served, serving
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.factories import make_alert, make_said, make_state
+from tests.support.fakes import ManualClock
+from tests.support.hostile_names import HOSTILE
+from tests.support.web_client import Served, serving
 
 STATUSES = [str(status) for status in Status]
 

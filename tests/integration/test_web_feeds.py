@@ -20,11 +20,11 @@ from monitor.domain import Status, TokenState
 from monitor.store import Store, alerts, connections
 from monitor.store.connections import ChangedConnection
 from monitor.views.forecast import MOST
-from tests.command_line import add_source, make_world, write_config
-from tests.factories import make_alert, make_state
-from tests.fakes import ManualClock
-from tests.hostile import HOSTILE
-from tests.serving import Served, serving
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.factories import make_alert, make_state
+from tests.support.fakes import ManualClock
+from tests.support.hostile_names import HOSTILE
+from tests.support.web_client import Served, serving
 
 SVG = "{http://www.w3.org/2000/svg}"
 

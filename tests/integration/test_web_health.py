@@ -14,9 +14,9 @@ from monitor.config import Config, load
 from monitor.domain import SourceStatus
 from monitor.store import Store
 from monitor.telemetry.progress import LOOK, Progress
-from tests.command_line import add_source, make_world, write_config
-from tests.fakes import ManualClock
-from tests.serving import serving
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.fakes import ManualClock
+from tests.support.web_client import serving
 
 
 @pytest.fixture

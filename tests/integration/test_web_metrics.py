@@ -17,13 +17,13 @@ from monitor.store import Store, alerts, channel_states, connections, outbox
 from monitor.store.connections import NewConnection
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import LOOK, Progress
-from tests import promtext
-from tests.command_line import add_source, make_world, write_config
-from tests.factories import make_alert, make_state
-from tests.fakes import ManualClock
-from tests.hostile import HOSTILE
-from tests.promtext import Read
-from tests.serving import Served, serving
+from tests.support import prometheus_text
+from tests.support.command_line import add_source, make_world, write_config
+from tests.support.factories import make_alert, make_state
+from tests.support.fakes import ManualClock
+from tests.support.hostile_names import HOSTILE
+from tests.support.prometheus_text import Read
+from tests.support.web_client import Served, serving
 
 PREFIX = "token_monitor_"
 NAMED = {
@@ -51,8 +51,8 @@ async def scrape(served: Served) -> dict[str, Read]:
     answer = await served.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    families = promtext.read(answer.text)
-    promtext.lint(families, prefix=PREFIX)
+    families = prometheus_text.read(answer.text)
+    prometheus_text.lint(families, prefix=PREFIX)
     return families
 
 
@@ -258,5 +258,5 @@ async def test_promtool_itself_finds_nothing_to_say(
     ],
 )
 def test_the_reader_of_these_tests_is_strict(text: str, says: str) -> None:
-    with pytest.raises(promtext.BadTextError, match=says):
-        promtext.lint(promtext.read(text), prefix=PREFIX)
+    with pytest.raises(prometheus_text.BadTextError, match=says):
+        prometheus_text.lint(prometheus_text.read(text), prefix=PREFIX)

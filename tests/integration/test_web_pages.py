@@ -19,13 +19,13 @@ from monitor.notify import channel_health
 from monitor.store import Store, channel_states, connections, history, incidents, maintenance, outbox, silences
 from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
-from tests.command_line import add_source
-from tests.cycle import count_rows
-from tests.factories import NOW, make_snapshot, make_state
-from tests.fakes import ManualClock
-from tests.hostile import HOSTILE
-from tests.serving import Served, serving
-from tests.web_world import fill, web_config
+from tests.support.command_line import add_source
+from tests.support.factories import NOW, make_snapshot, make_state
+from tests.support.fakes import ManualClock
+from tests.support.hostile_names import HOSTILE
+from tests.support.poll_cycle import count_rows
+from tests.support.web_client import Served, serving
+from tests.support.web_world import fill, web_config
 
 PAGE = {"accept": "text/html"}
 EXPIRED = "agency/linkedin-agency000"

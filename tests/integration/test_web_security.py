@@ -22,12 +22,12 @@ from monitor.telemetry import logs
 from monitor.web import auth, security, server
 from monitor.web.auth import Access
 from monitor.web.login import WRONG_AT_MOST, local
-from tests import canary
-from tests.cycle import count_rows
-from tests.factories import NOW
-from tests.fakes import ManualClock
-from tests.serving import Served, serving
-from tests.web_world import fill, web_config
+from tests.support import canary
+from tests.support.factories import NOW
+from tests.support.fakes import ManualClock
+from tests.support.poll_cycle import count_rows
+from tests.support.web_client import Served, serving
+from tests.support.web_world import fill, web_config
 
 TOKEN = canary.WEB_TOKEN
 PAGE = {"accept": "text/html"}

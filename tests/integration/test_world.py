@@ -11,8 +11,8 @@ from monitor.demo.connection import PostError, ProbeScript
 from monitor.demo.payloads import Shape
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests.fakes import ManualClock
-from tests.world_caller import NOW, POSTPEER, POSTPOST, PUBLORA, Caller, calling, four_sources, handle, john
+from tests.support.fakes import ManualClock
+from tests.support.world_client import NOW, POSTPEER, POSTPOST, PUBLORA, Caller, calling, four_sources, handle, john
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from monitor.demo.connection import SimConnection
 from monitor.demo.payloads import Shape
 from monitor.demo.source import POSTBREEZE_LIMITS
 from monitor.demo.world import World
-from tests.fakes import ManualClock
-from tests.world_caller import NOW, POSTBREEZE, POSTPEER, Caller, calling, four_sources
+from tests.support.fakes import ManualClock
+from tests.support.world_client import NOW, POSTBREEZE, POSTPEER, Caller, calling, four_sources
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from tests.fakes import ManualClock
-from tests.world_caller import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
+from tests.support.fakes import ManualClock
+from tests.support.world_client import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
 
 
 @pytest.fixture

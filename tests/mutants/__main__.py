@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tests import postgres
 from tests.mutants.guards import Guard, GuardMoved, guards
 from tests.mutants.running import ROOT, Result, tree, try_without
+from tests.support import postgres
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

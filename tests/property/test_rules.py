@@ -24,8 +24,8 @@ from monitor.domain.rules import alerting, lifecycle, probes, schedule, transiti
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint, span_moved
-from tests import strategies as some
-from tests.factories import NOW
+from tests.support import strategies as some
+from tests.support.factories import NOW
 
 FEW = settings(max_examples=80, deadline=None)
 

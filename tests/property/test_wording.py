@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.domain import AlertEvent, ProviderKind, Severity
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, clean, clean_id, compose, defuse, fit, render
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 NASTY = st.sampled_from(
     [

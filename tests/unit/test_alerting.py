@@ -9,7 +9,7 @@ import pytest
 from monitor.domain import AlertEvent, ConnectionState, LastNotified, Policy, Severity, SourceStatus, Status
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
-from tests.factories import NOW, make_said, make_state
+from tests.support.factories import NOW, make_said, make_state
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

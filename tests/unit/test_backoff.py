@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain.rules.retry import next_attempt
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from monitor.cli.startup import follows_plugin_convention, with_options_first
 from monitor.cli.tables import blocks, coloured, facts, fits, table
-from tests import canary
-from tests.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
-from tests.command_line import ROOT, environment
+from tests.support import canary
+from tests.support.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
+from tests.support.command_line import ROOT, environment
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from monitor.config import Secret, load, show
 from monitor.domain.errors import ConfigError
-from tests import canary
+from tests.support import canary
 
 CANARY = canary.POSTPOST_KEY
 FILE = """

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config import load, load_channels
 from monitor.domain.errors import ConfigError
-from tests.command_line import token_monitor
+from tests.support.command_line import token_monitor
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = ROOT / "systemd" / "config.toml"

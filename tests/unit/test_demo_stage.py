@@ -12,7 +12,7 @@ from monitor.demo.receivers import Post
 from monitor.demo.run import Stage, told_in
 from monitor.domain import AlertEvent
 from monitor.notify.messages import Dispatch, compose, render
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 
 def body(count: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 from monitor.domain import LastError, Refresh, ReportedStatus, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules.fingerprint import fingerprint, span_moved
-from tests.factories import NOW, make_snapshot
+from tests.support.factories import NOW, make_snapshot
 
 HOUR = timedelta(hours=1)
 

@@ -8,7 +8,7 @@ from typing import Any
 from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.messages import Dispatch, Part, compose, compose_each, render
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 HOUR = timedelta(hours=1)
 

@@ -14,7 +14,7 @@ from monitor.domain.rules.forecast import Need, need_of, sittings_of
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
 from monitor.notify.messages.chart import LANES, timeline
-from tests.factories import NOW, make_state
+from tests.support.factories import NOW, make_state
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 MONTH = 30 * DAY

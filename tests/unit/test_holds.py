@@ -12,8 +12,8 @@ from monitor.domain import Ack, ConnectionState, Policy, ProbeFinding, ProbeStat
 from monitor.domain.rules import alerting, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import SuppressionContext
-from tests.delivering import channel
-from tests.factories import NOW, make_said, make_state
+from tests.support.delivery import channel
+from tests.support.factories import NOW, make_said, make_state
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 SOON, FAILING, EXPIRED, REVOKED, VALID = Status.EXPIRING_SOON, Status.FAILING, Status.EXPIRED, Status.REVOKED, Status.VALID

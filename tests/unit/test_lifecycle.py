@@ -21,7 +21,7 @@ from monitor.domain import (
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle
 from monitor.domain.rules.expiry import Context
-from tests.factories import NOW, make_snapshot
+from tests.support.factories import NOW, make_snapshot
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.telemetry import memory
-from tests.command_line import ROOT, environment
+from tests.support.command_line import ROOT, environment
 
 SCRIPT = """
 from monitor.telemetry import memory

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.domain import Alert, AlertEvent
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, Tone, compose, fit
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 COMMAND = "token-monitor status --status expired"
 

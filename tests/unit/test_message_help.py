@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain import Alert, AlertEvent, ConnectionLink, ProviderKind, Severity
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, compose, fit
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 DASHBOARD = "https://app.postpost.dev"
 PAGE = ConnectionLink(url="https://app.example/connections?token=canary&x=1", good_until=NOW + timedelta(days=90))

@@ -7,7 +7,7 @@ import sys
 import threading
 
 from monitor.telemetry.metrics import Family, Metrics, render
-from tests import promtext
+from tests.support import prometheus_text
 
 
 def test_what_is_counted_is_there_by_its_labels() -> None:
@@ -20,7 +20,7 @@ def test_what_is_counted_is_there_by_its_labels() -> None:
     assert metrics.polls() == {("agency", "ok"): 2}
     assert metrics.probes() == {("agency", "ok"): 2, ("agency", "expired"): 1}
     assert metrics.deliveries() == {("ops", "sent"): 5}
-    read = promtext.read(render(metrics, []).decode())
+    read = prometheus_text.read(render(metrics, []).decode())
     buckets = {
         labels["le"]: number for name, labels, number in read["token_monitor_probe_duration_seconds"].samples if "le" in labels
     }
@@ -40,7 +40,7 @@ def test_counting_in_many_threads_while_somebody_scrapes_loses_nothing() -> None
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        promtext.read(render(metrics, _family(metrics)).decode())
+        prometheus_text.read(render(metrics, _family(metrics)).decode())
     for thread in threads:
         thread.join()
     assert sum(metrics.probes().values()) == 4000
@@ -54,7 +54,7 @@ def _family(metrics: Metrics) -> list[Family]:
 def test_labels_and_help_are_escaped() -> None:
     odd = 'a"b\\c\nd\\n'
     family = Family(name="odd", help="One\nline \\ only", labels=("name",), samples=[((odd,), 1)])
-    read = promtext.read(render(Metrics(), [family]).decode())
+    read = prometheus_text.read(render(Metrics(), [family]).decode())
     assert read["token_monitor_odd"].samples == [("token_monitor_odd", {"name": odd}, 1.0)]
     assert read["token_monitor_odd"].help == "One\\nline \\\\ only"
 

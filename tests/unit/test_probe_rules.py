@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, probes
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
 UNSUPPORTED, AMBIGUOUS, TRANSIENT = ProbeFinding.UNSUPPORTED, ProbeFinding.AMBIGUOUS, ProbeFinding.TRANSIENT

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.routing import route
-from tests.factories import make_alert
+from tests.support.factories import make_alert
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from monitor.domain.rules import schedule
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -12,7 +12,7 @@ import pytest
 from docs import generate, shipped
 from monitor.cli.systemd import hidden_from_services, install
 from monitor.domain.errors import MonitorError
-from tests.command_line import token_monitor
+from tests.support.command_line import token_monitor
 
 PROGRAM = Path("/opt/elsewhere/bin/token-monitor")
 

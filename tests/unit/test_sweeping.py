@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests import canary
-from tests.command_line import ROOT
+from tests.support import canary
+from tests.support.command_line import ROOT
 
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
@@ -62,7 +62,7 @@ def test_configurations_and_key_files_hold_secrets_rightly_and_nothing_else_does
 PLANTED = """
 import pathlib
 import pytest
-from tests import canary
+from tests.support import canary
 
 KEY = canary.secret("planted")
 
@@ -92,7 +92,7 @@ def test_shared(shared):
 def test_S01_a_planted_secret_fails_the_run_and_is_named(workers: tuple[str, ...], tmp_path: Path) -> None:
     """The sweep itself: each way of leaving a secret behind fails, the file and the test are named, and nothing else does."""
     (tmp_path / "test_planted.py").write_text(PLANTED, "utf-8")
-    plain = ("-p", "tests.sweeping", "-p", "no:cacheprovider", "-p", "no:randomly", "-q", "--tb=short")
+    plain = ("-p", "tests.support.secret_sweep", "-p", "no:cacheprovider", "-p", "no:randomly", "-q", "--tb=short")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plain, *workers, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=tmp_path,

@@ -13,7 +13,7 @@ from monitor.config.templates import TemplatePair
 from monitor.domain import AlertEvent
 from monitor.notify.messages import Dispatch, Markup, compose, templates
 from monitor.notify.messages.templates import MEANINGS, TemplateProblem, render, render_sample, variables
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 
 def filled(body: str, *, markup: Markup = Markup.TEXT, **alert: Any) -> str:

@@ -19,7 +19,7 @@ from monitor.domain import (
     Status,
 )
 from monitor.domain.rules import transitions
-from tests.factories import NOW, make_snapshot, make_state
+from tests.support.factories import NOW, make_snapshot, make_state
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

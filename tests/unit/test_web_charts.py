@@ -13,7 +13,7 @@ from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import SITTING, Need, sittings_of
 from monitor.store.connection_pages import ExpiringGroup
 from monitor.web import charts
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 DAY = timedelta(days=1)
 

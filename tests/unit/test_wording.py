@@ -24,7 +24,7 @@ from monitor.notify.messages import (
     fit,
     render,
 )
-from tests.factories import NOW, make_alert
+from tests.support.factories import NOW, make_alert
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.answers.case import (
-    OK,
-    POSTBREEZE,
-    POSTPEER,
-    READ,
-    STATING,
-    TWINS,
-    Answerer,
-    Book,
-    body,
-)
+from tests.answers.case import OK, POSTBREEZE, POSTPEER, READ, STATING, TWINS, Answerer, Book, body
 
 _WRONG: Mapping[str, Any] = {
     "null": None,

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.answers.case import (
-    INVALID,
-    LIMITED,
-    POSTBREEZE,
-    REFUSED,
-    TWINS,
-    UNREACHABLE,
-    Answerer,
-    Book,
-    Scene,
-    body,
-)
+from tests.answers.case import INVALID, LIMITED, POSTBREEZE, REFUSED, TWINS, UNREACHABLE, Answerer, Book, Scene, body
 
 HTML = b"<!doctype html><html><title>Sign in</title><body><form action=/login></form></body></html>"
 

@@ -30,9 +30,9 @@ from monitor.domain import (
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
 from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, sources
-from tests import canary
-from tests.command_line import add_source
-from tests.factories import make_alert, make_state
+from tests.support import canary
+from tests.support.command_line import add_source
+from tests.support.factories import make_alert, make_state
 
 CONFIG = f"""\
 timezone = "Europe/Berlin"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.command_line import environment
+from tests.support.command_line import environment
 
 
 class Terminal:

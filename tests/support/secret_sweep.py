@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.canary import WATCH, Finding, search, sweep
+from tests.support.canary import WATCH, Finding, search, sweep
 
 _SWEPT = pytest.StashKey[set[Path]]()
 _TOLD = pytest.StashKey[list[str]]()
@@ -47,7 +47,7 @@ def _in_output(report: pytest.TestReport) -> list[Finding]:
 
 def _told(found: list[Finding]) -> str:
     lines = "\n".join(f"  {each}" for each in found)
-    return f"a secret was left where none may be (tests/canary.py):\n{lines}"
+    return f"a secret was left where none may be (tests/support/canary.py):\n{lines}"
 
 
 # --- what tests share: swept by each process at its end, told by the first

@@ -18,9 +18,9 @@ from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store, alerts, outbox
 from monitor.store.schema import attempts, deliveries
 from monitor.telemetry.progress import Progress
-from tests.factories import make_alert
-from tests.fakes import ManualClock
-from tests.receivers import Received
+from tests.support.factories import make_alert
+from tests.support.fakes import ManualClock
+from tests.support.receivers import Received
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 QUICK = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=50))

@@ -17,7 +17,7 @@ from monitor.telemetry.progress import Progress
 from monitor.web.app import build_app
 from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site
-from tests import canary
+from tests.support import canary
 
 
 @dataclass(kw_only=True)

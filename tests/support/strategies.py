@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from monitor.domain import LastError, LastNotified, Policy, ProbeAnswer, ProviderKind, Refresh, ReportedStatus, Snapshot, Status
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 FIRST_DAY = datetime.min.replace(tzinfo=UTC)
 LAST_DAY = datetime.max.replace(tzinfo=UTC)

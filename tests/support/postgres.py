@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import URL, make_url
 
-from tests import canary
+from tests.support import canary
 
 _QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=60"
 

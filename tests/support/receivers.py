@@ -18,7 +18,7 @@ from typing import Any, Self
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests import canary
+from tests.support import canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

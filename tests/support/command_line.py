@@ -15,10 +15,10 @@ from typing import Any
 from monitor.domain import ConnectionState, Event, EventKind, ProviderKind, SourceStatus, Status
 from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
-from tests import canary
-from tests.factories import make_state
+from tests.support import canary
+from tests.support.factories import make_state
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OPS_URL = canary.channel_url("127.0.0.1:9")
 
 CONFIG = f"""\

@@ -22,8 +22,8 @@ from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connections, history, sources
-from tests import canary
-from tests.fakes import ManualClock
+from tests.support import canary
+from tests.support.fakes import ManualClock
 
 CHANNEL = f"""
 [[channels]]
