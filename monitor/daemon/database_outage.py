@@ -39,7 +39,7 @@ HANDED_OVER = "Another token-monitor is active now, and keeps watch."
 class Speaker(Protocol):
     """Who can say something without the store."""
 
-    async def say_now(self, alert: Alert, *, to: Collection[str] | None = None) -> dict[str, str | None]:
+    async def send_unqueued(self, alert: Alert, *, to: Collection[str] | None = None) -> dict[str, str | None]:
         """Send it on each channel that takes it, or on these: None per channel, or what went wrong there."""
         ...
 
@@ -105,7 +105,7 @@ class DatabaseOutageAlert:
     async def hand_over(self) -> None:
         """Another daemon is at work now, and this one will not know when the database is back: say so where it was told."""
         if self._said is not None and not await self._write_down(HANDED_OVER) and self._heard:
-            await self._speaker.say_now(self._over(self._said, HANDED_OVER), to=self._heard)
+            await self._speaker.send_unqueued(self._over(self._said, HANDED_OVER), to=self._heard)
 
     async def _say_blind(self, now: float) -> None:
         if self._said is None:
@@ -115,7 +115,7 @@ class DatabaseOutageAlert:
         if self._owed == set() or (self._owed is not None and now - self._tried_at < TRY_EVERY.total_seconds()):
             return
         self._tried_at = now
-        answers = await self._speaker.say_now(self._said, to=self._owed)
+        answers = await self._speaker.send_unqueued(self._said, to=self._owed)
         failed = {name: problem for name, problem in answers.items() if problem is not None}
         self._heard |= answers.keys() - failed.keys()
         self._owed = set(failed)

@@ -166,7 +166,7 @@ class Notifier:
         results = await asyncio.gather(*(self._workers[name].send_test(event) for name in chosen))
         return dict(zip(chosen, results, strict=True))
 
-    async def say_now(self, alert: Alert, *, to: Collection[str] | None = None) -> dict[str, str | None]:
+    async def send_unqueued(self, alert: Alert, *, to: Collection[str] | None = None) -> dict[str, str | None]:
         """Sends this on every channel that takes it, or on those in `to`, past the store: nothing is kept, nothing repeated.
 
         Only for what the store cannot hold. Per channel None, or a sentence that says what failed.
@@ -174,7 +174,9 @@ class Notifier:
         usual, fallback = ([each for each in self._channels if each.fallback is last] for last in (False, True))
         names = routing.route(alert, usual) or routing.route(alert, fallback) if to is None else to
         chosen = [name for name in names if name in self._workers]
-        return dict(zip(chosen, await asyncio.gather(*(self._workers[name].say_now(alert) for name in chosen)), strict=True))
+        return dict(
+            zip(chosen, await asyncio.gather(*(self._workers[name].send_unqueued(alert) for name in chosen)), strict=True)
+        )
 
     def _build(self, channels: Sequence[ChannelConfig]) -> dict[str, Worker]:
         build = partial(

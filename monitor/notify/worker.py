@@ -182,7 +182,7 @@ class Worker:
         """
         return await self._send_past_the_store(partial(messages.build_test, event))
 
-    async def say_now(self, alert: Alert) -> str | None:
+    async def send_unqueued(self, alert: Alert) -> str | None:
         """Sends this alert although the store knows nothing of it. None, or a sentence, as with send_test()."""
         if self._sender.busy:
             return "It is still busy with another message."
