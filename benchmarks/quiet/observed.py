@@ -20,7 +20,7 @@ from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
-from monitor.store import Store, connections, incidents, open_store, sources
+from monitor.store import Store, connection_queries, connections, incidents, open_store, sources
 from monitor.store.types import instant_text
 
 TICK = timedelta(seconds=0.5)
@@ -114,10 +114,10 @@ class Observed:
             elif found is not None:
                 incidents.acknowledge(conn, found.id, Ack(status=row.state.verdict.status, stage=row.state.stage, at=now))
 
-    def _row(self, account: Account) -> connections.ConnectionRow | None:
+    def _row(self, account: Account) -> connection_queries.ConnectionRow | None:
         public = connection_id(account.source.name, account.source.kind, account.scope, account.id)
         with self.store.begin_read() as conn:
-            return next((row for row in connections.find_connections(conn, public) if row.retired_at is None), None)
+            return next((row for row in connection_queries.find_connections(conn, public) if row.retired_at is None), None)
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ from monitor.cli.output import console, on_terminal, say, say_json, show
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.filters import listing
 from monitor.views.history import EventView, event_views
 

@@ -19,8 +19,8 @@ from monitor.domain.errors import MonitorError
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
-from monitor.store import Store, connection_queries, connections, revisions
-from monitor.store.connections import ConnectionRow
+from monitor.store import Store, connection_queries, revisions
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.filters import Selection
 
 MOST = 200
@@ -110,7 +110,7 @@ def one_connection(
         live = [row for row in chosen if row.retired_at is None]
         return chosen if retired and not live else live
 
-    by_id = meant(connections.find_connections(conn, text))
+    by_id = meant(connection_queries.find_connections(conn, text))
     candidates = by_id or meant(connection_queries.find_by_name(conn, text))
     if len(candidates) == 1:
         return candidates[0]

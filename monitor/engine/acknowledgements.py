@@ -14,7 +14,7 @@ from monitor.domain.errors import MonitorError
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
 from monitor.store import history, incidents, pending, silences
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 
 _LONGEST = 400
 _WHOLE = ""

@@ -17,7 +17,7 @@ from monitor.domain.rules import forecast, recurrence
 from monitor.domain.timefmt import span, zone
 from monitor.notify.messages.chart import timeline
 from monitor.notify.messages.report import report_lines
-from monitor.store import Store, alerts, channel_states, connections, outbox
+from monitor.store import Store, alerts, channel_states, connection_queries, outbox
 from monitor.store.channel_states import ChannelState
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ class Reporter:
         needs = []
         counts: dict[Status, int] = {}
         wanted = [source.name for source in self._sources if _takes(channel, source)]
-        for row in connections.list_connections(conn, source=wanted, platform=channel.platforms):
+        for row in connection_queries.list_connections(conn, source=wanted, platform=channel.platforms):
             status = row.state.verdict.status
             counts[status] = counts.get(status, 0) + 1
             need = forecast.need_of(

@@ -12,43 +12,9 @@ from sqlalchemy import update as sql_update
 
 from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
 from monitor.domain.records import Record
-from monitor.store.connection_codec import decode_state, encode_change, encode_state, load
-from monitor.store.connection_queries import (
-    ConnectionRow,
-    count_by_status,
-    find_connections,
-    get_connection,
-    get_connections,
-    list_connections,
-)
+from monitor.store.connection_codec import decode_state, encode_change, encode_state
 from monitor.store.schema import connections, sources
 from monitor.store.sql import chunked, insert_many, next_ids, update_many
-
-__all__ = [
-    "KEEP",
-    "ChangedConnection",
-    "ConnectionRow",
-    "NewConnection",
-    "Unchanged",
-    "count_by_status",
-    "count_refused",
-    "due_changes",
-    "find_by_account",
-    "find_connections",
-    "forget_probes",
-    "get_connection",
-    "get_connections",
-    "insert",
-    "judge_again",
-    "list_connections",
-    "load",
-    "next_change_due",
-    "retire",
-    "retire_scope",
-    "set_marks",
-    "set_next_probe",
-    "update",
-]
 
 
 class Unchanged(Enum):

@@ -18,7 +18,7 @@ from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.silences import Silence
 from monitor.store import incidents
 from monitor.store import silences as stored_silences
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow
 
 

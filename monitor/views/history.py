@@ -14,7 +14,7 @@ from monitor.domain.rules import freshness
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.freshness import Gap
 from monitor.store import history, silences, sources
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 
 
 def gaps_of(

@@ -12,7 +12,7 @@ from monitor.config import Config
 from monitor.domain import Alert, utc_text
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
-from monitor.store import connections, silences
+from monitor.store import connection_queries, silences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def is_about(silence: Silence, alert: Alert) -> bool:
 def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
     """How many of the connections that are known now a silence matches, whether or not it is in force."""
     labels = {source.name: source.labels for source in config.sources}
-    rows = connections.list_connections(
+    rows = connection_queries.list_connections(
         conn, source=silence.sources or None, platform=silence.platforms or None, worst_first=False
     )
     return sum(

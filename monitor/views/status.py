@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from monitor.config import Config
 from monitor.domain import Severity, Status, utc_text
-from monitor.store import connection_pages, connection_queries, connections, sources
+from monitor.store import connection_pages, connection_queries, sources
 from monitor.store.connection_pages import Order, PageFilter
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import Selection
 from monitor.views.sources import SourceView, source_views
@@ -227,14 +227,16 @@ def overview(
         acked=counts.acked,
         silenced=counts.silenced,
         asked=chosen,
-        left_out=0 if any(counts.summary.values()) else sum(connections.count_by_status(conn).values()),
+        left_out=0 if any(counts.summary.values()) else sum(connection_queries.count_by_status(conn).values()),
     )
 
 
 def _read_all(
     conn: Connection, reader: Reader, config: Config, chosen: Selection, *, limit: int | None
 ) -> tuple[list[ConnectionView], Counts]:
-    rows = connections.list_connections(conn, source=chosen.source_names(config), platform=chosen.platforms, worst_first=False)
+    rows = connection_queries.list_connections(
+        conn, source=chosen.source_names(config), platform=chosen.platforms, worst_first=False
+    )
     counts = Counts()
     views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
     kept = sorted(views, key=worst_first) if limit is None else heapq.nsmallest(limit, views, key=worst_first)

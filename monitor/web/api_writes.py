@@ -23,7 +23,7 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
 from monitor.store import keyset, silences, sources
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.keyset import CursorFilter
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.filters import listing

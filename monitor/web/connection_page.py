@@ -17,7 +17,7 @@ from monitor.domain.errors import MonitorError
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.store import alerts, connection_pages, incidents, outbox, sources
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.history import event_views

@@ -15,9 +15,9 @@ from starlette.datastructures import QueryParams
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.rules.advice import advice, source_advice
-from monitor.store import connection_pages, connection_queries, connections, incidents, sources
+from monitor.store import connection_pages, connection_queries, incidents, sources
 from monitor.store.connection_pages import ExpiringGroup, Order, PageFilter, StatusCount
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, how_they_are, nobody_can_tell
@@ -180,7 +180,7 @@ def _summary(counted: Iterable[StatusCount]) -> dict[Status, int]:
 
 def _acked(conn: Connection, reader: Reader) -> int:
     """How many acknowledgements still stand."""
-    rows = connections.get_connections(conn, sorted(incidents.all_acks(conn))[:_ACKS_LOOKED_AT])
+    rows = connection_queries.get_connections(conn, sorted(incidents.all_acks(conn))[:_ACKS_LOOKED_AT])
     return sum(reader.view(row).acked for row in rows)
 
 
@@ -189,7 +189,7 @@ def _silenced(conn: Connection, reader: Reader) -> int:
     if not reader.quieted.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
-    rows = connections.list_connections(conn, status=bad, worst_first=False, limit=_SILENCED_LOOKED_AT)
+    rows = connection_queries.list_connections(conn, status=bad, worst_first=False, limit=_SILENCED_LOOKED_AT)
     return sum(reader.view(row).silenced_until is not None for row in rows)
 
 

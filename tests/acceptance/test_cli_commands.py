@@ -12,7 +12,7 @@ import pytest
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
-from monitor.store import connections, open_store
+from monitor.store import connection_queries, open_store
 from monitor.store.lock import DaemonLock
 from tests.support import canary
 from tests.support.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
@@ -195,7 +195,7 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
         assert done.out.startswith("agency/linkedin-expired is retired.")
         assert "brings it back with the next\npoll unless it is removed there" in done.out
         with store.begin_read() as conn:
-            [row] = connections.find_connections(conn, "linkedin-expired")
+            [row] = connection_queries.find_connections(conn, "linkedin-expired")
             assert row.retired_at is not None
         again = token_monitor("forget", "linkedin-expired", folder=tmp_path)
         assert (again.status, "agency/linkedin-expired is retired already." in again.err) == (1, True)

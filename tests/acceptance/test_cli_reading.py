@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monitor.domain import Event, EventKind, SourceStatus, Status, utc_text
-from monitor.store import Store, alerts, history, maintenance, open_store, outbox
+from monitor.store import Store, alerts, connection_queries, history, maintenance, open_store, outbox
 from monitor.store.schema import connections
 from tests.support.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
 from tests.support.factories import make_alert, make_state
@@ -169,10 +169,9 @@ def test_S04_a_name_from_a_stranger_can_neither_steer_a_terminal_nor_break_a_lin
 
 
 def small_name(store: Store) -> str | None:
-    from monitor.store import connections
 
     with store.begin_read() as conn:
-        [row] = connections.find_connections(conn, "linkedin-9")
+        [row] = connection_queries.find_connections(conn, "linkedin-9")
         return row.state.snapshot.display_name
 
 

@@ -14,7 +14,7 @@ from monitor.demo.world import World
 from monitor.domain import EventKind, ProviderKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import applied_config, config_sync
-from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, silences, sources
+from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, polls, silences, sources
 from monitor.store.schema import deliveries, metadata
 from tests.support import canary
 from tests.support.command_line import CONFIG, OPS_URL
@@ -151,7 +151,7 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
             config_sync.align(conn, config, clock.now())
         with store.begin_read() as conn:
             assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["bureau"]
-            rows = {row.public_id: row for row in connections.list_connections(conn)}
+            rows = {row.public_id: row for row in connection_queries.list_connections(conn)}
             assert set(rows) == {"bureau/linkedin-li", "bureau/threads-th"}
             assert history.history_of(conn, rows["bureau/threads-th"].id)
             assert incidents.find_open(conn, [rows["bureau/threads-th"].id])

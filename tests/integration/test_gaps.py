@@ -11,7 +11,7 @@ from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import EventKind, ProviderKind
 from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
-from monitor.store import Store, connections
+from monitor.store import Store, connection_queries
 from monitor.views.history import EventView, event_views, gaps_of
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
@@ -54,7 +54,7 @@ def test_a_source_that_was_never_read_has_none() -> None:
 
 def events_of(cycle: Cycle, name: str, **lasting: object) -> list[EventView]:
     with cycle.store.begin_read() as conn:
-        (row,) = (row for row in connections.list_connections(conn) if row.state.snapshot.external_id == name)
+        (row,) = (row for row in connection_queries.list_connections(conn) if row.state.snapshot.external_id == name)
         return event_views(conn, row, **lasting)  # type: ignore[arg-type]  # as given
 
 

@@ -22,7 +22,7 @@ from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements, config_sync
 from monitor.engine.poller import Poll, record_poll
 from monitor.providers import HttpLimits, HttpSessions
-from monitor.store import Store, alerts, connections, incidents
+from monitor.store import Store, alerts, connection_queries, incidents
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.hosting import Hosting
@@ -280,7 +280,7 @@ class Live:
 
     def status(self) -> str | None:
         with self.store.begin_read() as conn:
-            statuses = [row.state.verdict.status.value for row in connections.list_connections(conn)]
+            statuses = [row.state.verdict.status.value for row in connection_queries.list_connections(conn)]
         return statuses[0] if statuses else None
 
 

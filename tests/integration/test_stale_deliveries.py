@@ -16,8 +16,8 @@ from monitor.domain import ProviderKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
 from monitor.notify import Notifier
-from monitor.store import Store, connections, outbox
-from monitor.store.connections import ConnectionRow
+from monitor.store import Store, connection_queries, outbox
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.schema import alerts, deliveries
 from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND
 from tests.support.fakes import ManualClock
@@ -59,7 +59,7 @@ class Story:
 
     def row(self) -> ConnectionRow:
         with self.cycle.store.begin_read() as conn:
-            (row,) = connections.list_connections(conn)
+            (row,) = connection_queries.list_connections(conn)
         return row
 
     def acknowledge(self, *, until: timedelta | None = None) -> None:

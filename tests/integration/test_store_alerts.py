@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from monitor.domain import Alert, AlertEvent, Event, EventKind, PollOutcome, ProviderKind, Severity, Status
 from monitor.domain.errors import StoreError
 from monitor.domain.records import replace
-from monitor.store import Store, alerts, connections, history, incidents, maintenance, outbox, polls, probes
+from monitor.store import Store, alerts, connection_queries, connections, history, incidents, maintenance, outbox, polls, probes
 from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
@@ -212,7 +212,7 @@ def test_prune_forgets_what_is_old_and_over(store: Store, key: int) -> None:
         gone = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
         assert gone == maintenance.Pruned(events=1, alerts=1, incidents=1, connections=0, polls=1, rollups=1)
         assert history.history_of(conn, key) == [entry(100)]
-        assert connections.get_connection(conn, key) is not None
+        assert connection_queries.get_connection(conn, key) is not None
         nothing = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
         assert nothing == maintenance.Pruned(events=0, alerts=0, incidents=0, connections=0, polls=0, rollups=0)
 
@@ -238,7 +238,7 @@ def test_prune_takes_a_retired_connection_with_the_last_of_its_history(store: St
         assert kept.connections == 0
         gone = maintenance.prune(conn, NOW + 200 * DAY, history=90 * DAY, polls_kept=DAY)
         assert gone.connections == 1
-        assert connections.get_connection(conn, key) is None
+        assert connection_queries.get_connection(conn, key) is None
 
 
 def test_early_instants_are_as_good_as_any(store: Store, key: int) -> None:

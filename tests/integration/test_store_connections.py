@@ -26,7 +26,7 @@ from monitor.domain import (
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
-from monitor.store import Store, connection_queries, connections, list_state, probes, sources
+from monitor.store import Store, connection_codec, connection_queries, connections, list_state, probes, sources
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.support.factories import NOW, make_state
@@ -118,7 +118,7 @@ def add(store: Store, *states: ConnectionState, source: str = "agency", now: dat
 
 def loaded(store: Store, *ids: int) -> dict[int, ConnectionState]:
     with store.begin_read() as conn:
-        return connections.load(conn, ids)
+        return connection_codec.load(conn, ids)
 
 
 @given(states=st.lists(STATES, max_size=4, unique_by=lambda state: (state.snapshot.scope, state.snapshot.external_id)))
@@ -160,7 +160,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
     (key,) = add(store, make_state(), next_probe_at=NOW + DAY)
     with store.begin_write() as conn:
         connections.update(conn, [ChangedConnection(id=key, state=make_state(missing=1))])
-        row = connections.get_connection(conn, key)
+        row = connection_queries.get_connection(conn, key)
         assert row is not None
         assert (row.fingerprint, row.last_seen_at, row.state.missing) == ("mark-linkedin-123", NOW, 1)
         assert probes.next_probes(conn) == {"agency": NOW + DAY}
@@ -168,7 +168,7 @@ def test_update_leaves_what_it_is_not_given(store: Store) -> None:
             id=key, state=make_state(missing=2), fingerprint="new", next_probe_at=None, last_seen_at=NOW + DAY
         )
         connections.update(conn, [changed])
-        row = connections.get_connection(conn, key)
+        row = connection_queries.get_connection(conn, key)
         assert row is not None
         assert (row.fingerprint, row.last_seen_at, row.state.missing) == ("new", NOW + DAY, 2)
         assert probes.next_probes(conn) == {}
@@ -194,13 +194,13 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
         assert connections.retire(conn, key, NOW) is True
         assert connections.retire(conn, key, NOW) is False
         assert list_state.marks(conn, "agency", None) == {}
-        assert list(connections.list_connections(conn)) == []
-        assert connections.count_by_status(conn)[Status.VALID] == 0
+        assert list(connection_queries.list_connections(conn)) == []
+        assert connection_queries.count_by_status(conn)[Status.VALID] == 0
         assert connections.due_changes(conn, NOW, limit=10) == []
         assert connections.next_change_due(conn) is None
         assert probes.individually_due(conn, "agency", NOW, 10) == []
         assert connections.find_by_account(conn, "agency", None, "linkedin", "42") == []
-        (row,) = connections.find_connections(conn, "linkedin-123")
+        (row,) = connection_queries.find_connections(conn, "linkedin-123")
         assert (row.id, row.retired_at) == (key, NOW)
 
 
@@ -212,7 +212,7 @@ def test_retired_connection_that_is_listed_again_comes_back_under_its_id(store: 
     assert again == key
     assert other != key
     with store.begin_read() as conn:
-        row = connections.get_connection(conn, key)
+        row = connection_queries.get_connection(conn, key)
     assert row is not None
     assert (row.retired_at, row.added_at, row.state.missing) == (None, NOW, 1)
 
@@ -223,7 +223,7 @@ def test_reconnect_to_the_id_of_a_retired_connection_is_possible(store: Store) -
     with store.begin_write() as conn:
         connections.retire(conn, retired, NOW)
         connections.update(conn, [ChangedConnection(id=live, state=make_state(external_id="a"))])
-        assert [row.id for row in connections.find_connections(conn, "agency/a")] == [live, retired]
+        assert [row.id for row in connection_queries.find_connections(conn, "agency/a")] == [live, retired]
 
 
 def test_due_changes_come_earliest_first_up_to_the_limit(store: Store) -> None:
@@ -246,8 +246,8 @@ def test_source_that_was_removed_has_nothing_due_and_nothing_listed(store: Store
         assert probes.due_cohorts(conn, "agency", NOW) == []
         assert probes.individually_due(conn, "agency", NOW, 10) == []
         assert probes.next_probes(conn) == {}
-        assert list(connections.list_connections(conn)) == []
-        assert len(connections.find_connections(conn, "agency")) == 1
+        assert list(connection_queries.list_connections(conn)) == []
+        assert len(connection_queries.find_connections(conn, "agency")) == 1
 
 
 def test_list_is_worst_first_then_by_the_nearest_expiry(store: Store) -> None:
@@ -261,9 +261,9 @@ def test_list_is_worst_first_then_by_the_nearest_expiry(store: Store) -> None:
         make_state(external_id="soon", status=Status.EXPIRING_SOON),
     )
     with store.begin_read() as conn:
-        listed = [row.state.snapshot.external_id for row in connections.list_connections(conn)]
-        first = [row.state.snapshot.external_id for row in connections.list_connections(conn, limit=2)]
-        by_id = [row.state.snapshot.external_id for row in connections.list_connections(conn, worst_first=False)]
+        listed = [row.state.snapshot.external_id for row in connection_queries.list_connections(conn)]
+        first = [row.state.snapshot.external_id for row in connection_queries.list_connections(conn, limit=2)]
+        by_id = [row.state.snapshot.external_id for row in connection_queries.list_connections(conn, worst_first=False)]
     assert listed == ["gone", "latest", "late", "later", "soon", "fine"]
     assert first == ["gone", "latest"]
     assert by_id == sorted(listed)
@@ -275,16 +275,18 @@ def test_list_and_counts_take_the_same_filters(store: Store) -> None:
 
     def ids(**filters: Any) -> list[str]:
         with store.begin_read() as conn:
-            return [row.state.snapshot.external_id for row in connections.list_connections(conn, worst_first=False, **filters)]
+            return [
+                row.state.snapshot.external_id for row in connection_queries.list_connections(conn, worst_first=False, **filters)
+            ]
 
     assert ids(source="agency") == ["a", "b"]
     assert ids(source=["agency", "studio"], platform="tiktok") == ["b", "c"]
     assert ids(status=[Status.EXPIRED, Status.REVOKED]) == ["b"]
     assert ids(source=[]) == []
     with store.begin_read() as conn:
-        every = connections.count_by_status(conn)
+        every = connection_queries.count_by_status(conn)
         assert (every[Status.VALID], every[Status.EXPIRED], len(every)) == (2, 1, 7)
-        assert connections.count_by_status(conn, source="agency", platform=["tiktok"])[Status.EXPIRED] == 1
+        assert connection_queries.count_by_status(conn, source="agency", platform=["tiktok"])[Status.EXPIRED] == 1
 
 
 def test_unchanged_connection_was_last_seen_when_its_scope_was_complete(store: Store) -> None:
@@ -292,7 +294,7 @@ def test_unchanged_connection_was_last_seen_when_its_scope_was_complete(store: S
     add(store, make_state(external_id="a"), make_state(external_id="b", missing=1), make_state(external_id="c", scope="u1"))
     with store.begin_write() as conn:
         sources.save_scopes(conn, "agency", [(None, NOW + DAY, None, 2), ("u1", None, "It cannot be read.", 1)])
-        seen = {row.state.snapshot.external_id: row.last_seen_at for row in connections.list_connections(conn)}
+        seen = {row.state.snapshot.external_id: row.last_seen_at for row in connection_queries.list_connections(conn)}
     assert seen == {"a": NOW + DAY, "b": NOW, "c": NOW}
 
 
@@ -304,7 +306,7 @@ def test_unchanged_probe_is_remembered_by_its_cohort(store: Store) -> None:
         for name in "abc":
             cohort = schedule.cohort_of(None, name)
             probes.mark_cohort(conn, "agency", cohort, probed_at=NOW + DAY, next_probe_at=NOW + 2 * DAY)
-        at = {row.state.snapshot.external_id: row.probe_at for row in connections.list_connections(conn)}
+        at = {row.state.snapshot.external_id: row.probe_at for row in connection_queries.list_connections(conn)}
     assert at == {"a": NOW + DAY, "b": None, "c": None}
 
 
@@ -328,7 +330,7 @@ def test_connection_is_found_by_a_part_of_its_public_id(store: Store, text: str,
     add(store, make_state(external_id="linkedin-1", scope="u1"), make_state(external_id="linkedin-11"))
     add(store, make_state(external_id="abc", scope="ws-1"), make_state(external_id="100%_sure"), source="studio")
     with store.begin_read() as conn:
-        assert sorted(row.state.snapshot.external_id for row in connections.find_connections(conn, text)) == expected
+        assert sorted(row.state.snapshot.external_id for row in connection_queries.find_connections(conn, text)) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("harb", ["a"]), ("@PINE_", ["b"]), ("o", ["a", "b"]), ("%", []), ("", [])])
@@ -343,7 +345,7 @@ def test_connection_is_found_by_a_part_of_its_names(store: Store, text: str, exp
 def test_whole_public_id_wins_over_ids_that_begin_with_it(store: Store) -> None:
     add(store, make_state(external_id="x-1"), make_state(external_id="x-11"))
     with store.begin_read() as conn:
-        assert [row.public_id for row in connections.find_connections(conn, "agency/x-1")] == ["agency/x-1"]
+        assert [row.public_id for row in connection_queries.find_connections(conn, "agency/x-1")] == ["agency/x-1"]
 
 
 def test_names_of_strangers_cost_no_transaction(store: Store) -> None:

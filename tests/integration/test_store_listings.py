@@ -9,7 +9,7 @@ import pytest
 
 from monitor.domain import ConnectionState, ProviderKind
 from monitor.domain.records import replace
-from monitor.store import Store, connections, list_state, sources
+from monitor.store import Store, connection_codec, connections, list_state, sources
 from monitor.store.connections import NewConnection
 from monitor.store.list_state import StoredList, UnsettledConnection
 from monitor.store.sources import sync_sources
@@ -113,5 +113,5 @@ def test_only_what_differs_is_written(store: Store) -> None:
         conn.exec_driver_sql("UPDATE connections SET username = 'other'")
         connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=state)])
         connections.update(conn, [connections.ChangedConnection(id=key, state=after, before=after)])
-        found = connections.load(conn, [key])[key]
+        found = connection_codec.load(conn, [key])[key]
     assert found == replace(after, snapshot=replace(state.snapshot, username="other"))

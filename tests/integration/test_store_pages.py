@@ -9,10 +9,10 @@ import pytest
 
 from monitor.domain import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
 from monitor.domain.rules.forecast import need_of
-from monitor.store import Store, alerts, connection_pages, connections
+from monitor.store import Store, alerts, connection_pages, connection_queries, connections
 from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order, PageFilter
-from monitor.store.connections import ConnectionRow
+from monitor.store.connection_queries import ConnectionRow
 from tests.support.command_line import add_source
 from tests.support.factories import NOW, make_snapshot, make_state
 from tests.support.web_world import KINDS, fill
@@ -27,7 +27,7 @@ def page(store: Store, wanted: PageFilter, *, order: Order = Order.WORST, limit:
 
 def rows_of(store: Store) -> list[ConnectionRow]:
     with store.begin_read() as conn:
-        return list(connections.list_connections(conn))
+        return list(connection_queries.list_connections(conn))
 
 
 def test_filters_are_anded_on_either_database(store: Store) -> None:

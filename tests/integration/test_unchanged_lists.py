@@ -29,7 +29,7 @@ from monitor.domain.records import replace
 from monitor.domain.rules import fingerprint
 from monitor.engine.poller import Poll, record_poll
 from monitor.providers.postpost import listing as postpost_listing
-from monitor.store import Store, connections, list_state
+from monitor.store import Store, connection_queries, connections, list_state
 from monitor.telemetry.memory import uninterrupted
 from tests.support.factories import NOW, make_snapshot
 from tests.support.fakes import ManualClock
@@ -142,7 +142,7 @@ async def test_a_clock_that_is_not_trusted_has_every_poll_judge(agency: Cycle) -
 async def test_a_retired_connection_that_is_still_listed_comes_back(agency: Cycle) -> None:
     await agency.poll()
     with agency.store.begin_write() as conn:
-        (row,) = connections.find_connections(conn, "agency/mastodon-ma")
+        (row,) = connection_queries.find_connections(conn, "agency/mastodon-ma")
         connections.retire(conn, row.id, agency.clock.now())
     assert "agency/mastodon-ma" not in agency.statuses()
     assert (await agency.poll(after=POLL)).changed == 1

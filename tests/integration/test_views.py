@@ -25,7 +25,7 @@ from monitor.domain import (
     Verdict,
 )
 from monitor.domain.rules import schedule
-from monitor.store import Store, alerts, connections, outbox, probes, sources
+from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
 from monitor.views.filters import Selection, listing
 from monitor.views.history import event_views
@@ -164,7 +164,7 @@ def test_a_trusted_date_that_passed_since_the_last_write_is_shown_as_expired_and
     assert (found["status"], found["since"], found["seconds_left"]) == ("expired", "2026-03-10T12:10:00Z", -60)
     assert look(timedelta(minutes=11)).summary[Status.EXPIRED] == 1
     with store.begin_read() as conn:
-        assert connections.load(conn, [row]) == {row: state}
+        assert connection_codec.load(conn, [row]) == {row: state}
 
 
 def test_the_status_filter_looks_at_what_is_shown_and_not_at_what_is_stored(store: Store, look: Look, now: datetime) -> None:
@@ -299,7 +299,7 @@ def test_a_source_that_is_long_overdue_asks_for_the_daemon(store: Store, config:
 def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
     [row] = add_source(store, "agency", [make_state()], now=now)
     with store.begin_read() as conn:
-        found = connections.get_connection(conn, row)
+        found = connection_queries.get_connection(conn, row)
         assert found is not None
         answer = listing("events", event_views(conn, found), now=now)
     assert answer == {

@@ -13,7 +13,7 @@ import pytest
 
 from monitor.config import Config, load
 from monitor.domain import Event, EventKind, Status, TokenState, Verdict
-from monitor.store import Store, alerts, connections, history, incidents, outbox
+from monitor.store import Store, alerts, connection_queries, connections, history, incidents, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
 from monitor.views.filters import Selection, listing
@@ -225,7 +225,7 @@ async def test_no_name_can_pass_for_the_clock(api: Served, store: Store, now: da
     for number in range(2):
         odd = make_state(external_id="linkedin-odd", display_name=f'x","seconds_left":{number},"generated_at":"{number}"')
         with store.begin_write() as conn:
-            for row in list(connections.list_connections(conn, source="studio")):
+            for row in list(connection_queries.list_connections(conn, source="studio")):
                 connections.retire(conn, row.id, now)
         add_source(store, "studio", [odd], now=now)
         tags.add((await api.get("/api/v1/connections?connection=studio/linkedin-odd")).headers["etag"])

@@ -13,7 +13,7 @@ import pytest
 from monitor.config import Config, load
 from monitor.domain import Status
 from monitor.domain.records import replace
-from monitor.store import Store, alerts, channel_states, connections, outbox
+from monitor.store import Store, alerts, channel_states, connection_queries, connections, outbox
 from monitor.store.connections import NewConnection
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import LOOK, Progress
@@ -136,7 +136,7 @@ async def test_hostile_names_stay_inside_their_labels(store: Store, config: Conf
         families = await scrape(served)
     ids = {given["external_id"] for _, given, _ in families["token_monitor_connection_status"].samples}
     with store.begin_read() as conn:
-        assert ids == {row.state.snapshot.external_id for row in connections.list_connections(conn)}
+        assert ids == {row.state.snapshot.external_id for row in connection_queries.list_connections(conn)}
     assert len(ids) == len(HOSTILE)
     assert "evil_metric" not in families
 

@@ -16,7 +16,17 @@ import pytest
 from monitor.domain import EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.notify import channel_health
-from monitor.store import Store, channel_states, connections, history, incidents, maintenance, outbox, silences
+from monitor.store import (
+    Store,
+    channel_states,
+    connection_queries,
+    connections,
+    history,
+    incidents,
+    maintenance,
+    outbox,
+    silences,
+)
 from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
 from tests.support.command_line import add_source
@@ -212,7 +222,7 @@ async def test_of_the_same_status_what_runs_out_first_comes_first(site: Served, 
 async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) -> None:
     page = await read(full, "/")
     with store.begin_read() as conn:
-        counted = connections.count_by_status(conn)
+        counted = connection_queries.count_by_status(conn)
     for status, number in counted.items():
         assert f"{number} {status.replace('_', ' ')}" in page.words
         assert len(await table(full, f"status={status}&per=200")) == number
@@ -220,8 +230,8 @@ async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) ->
 
 async def test_the_worst_come_first(full: Served, store: Store) -> None:
     with store.begin_read() as conn:
-        expected = [row.public_id for row in connections.list_connections(conn)]
-        rank = {row.public_id: row.state.verdict.status.rank for row in connections.list_connections(conn)}
+        expected = [row.public_id for row in connection_queries.list_connections(conn)]
+        rank = {row.public_id: row.state.verdict.status.rank for row in connection_queries.list_connections(conn)}
     shown = await table(full, "per=200")
     assert sorted(shown) == sorted(expected)
     assert [rank[each] for each in shown] == sorted((rank[each] for each in shown), reverse=True)
@@ -242,7 +252,7 @@ async def test_paging_shows_everything_once(site: Served, store: Store, order: s
 
 async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
     with store.begin_read() as conn:
-        rows = {row.public_id: row.state for row in connections.list_connections(conn)}
+        rows = {row.public_id: row.state for row in connection_queries.list_connections(conn)}
     far = NOW + timedelta(days=10_000)
     by_expiry = await table(full, "sort=expiry&per=200")
     assert [rows[each].token.expires_at or far for each in by_expiry] == sorted(
@@ -278,7 +288,7 @@ async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
 )
 async def test_filters_take_what_they_say(full: Served, store: Store, query: str, expected: Any) -> None:
     with store.begin_read() as conn:
-        wanted = {row.public_id for row in connections.list_connections(conn) if expected(row)}
+        wanted = {row.public_id for row in connection_queries.list_connections(conn) if expected(row)}
     assert set(await table(full, f"{query}&per=200")) == wanted
 
 
@@ -350,7 +360,7 @@ async def test_a_connection_that_is_not_there(full: Served) -> None:
 
 async def test_a_retired_connection_keeps_its_page(full: Served, store: Store) -> None:
     with store.begin_write() as conn:
-        row = connections.find_connections(conn, VALID)[0]
+        row = connection_queries.find_connections(conn, VALID)[0]
         connections.retire(conn, row.id, NOW)
     page = await read(full, f"/connections/{VALID}")
     assert "This connection was retired" in page.words
@@ -415,7 +425,7 @@ async def test_acknowledging_is_what_the_command_line_does(full: Served, store: 
     assert "Acknowledged: quiet until it gets worse or recovers." in page.words
     assert "Ann is at it" in page.words
     with store.begin_read() as conn:
-        row = connections.find_connections(conn, EXPIRED)[0]
+        row = connection_queries.find_connections(conn, EXPIRED)[0]
         ack = incidents.find_open(conn, [row.id])[row.id].ack
         last = history.history_of(conn, row.id)
     assert ack is not None

@@ -21,7 +21,7 @@ from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.providers import HttpLimits, HttpSessions
-from monitor.store import Store, alerts, connections, history, sources
+from monitor.store import Store, alerts, connection_queries, history, sources
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
@@ -80,7 +80,7 @@ class Cycle:
     def states(self) -> dict[str, ConnectionState]:
         """Every live connection by its public id."""
         with self.store.begin_read() as conn:
-            rows = list(connections.list_connections(conn))
+            rows = list(connection_queries.list_connections(conn))
             return {
                 connection_id(row.source, row.provider, row.state.snapshot.scope, row.state.snapshot.external_id): row.state
                 for row in rows
@@ -100,7 +100,7 @@ class Cycle:
     def history(self, external_id: str) -> list[Event]:
         """One connection's history."""
         with self.store.begin_read() as conn:
-            rows = list(connections.list_connections(conn))
+            rows = list(connection_queries.list_connections(conn))
             row = next(row for row in rows if row.state.snapshot.external_id == external_id)
             return history.history_of(conn, row.id)
 

@@ -29,7 +29,7 @@ from monitor.domain import (
 )
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
-from monitor.store import Store, alerts, channel_states, connections, history, incidents, outbox, polls, sources
+from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, polls, sources
 from tests.support import canary
 from tests.support.command_line import add_source
 from tests.support.factories import make_alert, make_state
@@ -163,7 +163,7 @@ def fill(store: Store, now: datetime, *, each: int = 6) -> list[str]:
 
 def _rows(store: Store) -> list[Any]:
     with store.begin_read() as conn:
-        return list(connections.list_connections(conn))
+        return list(connection_queries.list_connections(conn))
 
 
 def _past(store: Store, source: str, keys: Sequence[int], states: Sequence[ConnectionState], now: datetime) -> None:

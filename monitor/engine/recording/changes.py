@@ -13,7 +13,7 @@ from monitor.domain.records import Record
 from monitor.domain.rules import transitions
 from monitor.engine.recording.incidents import ConnectionUpdate, speak
 from monitor.engine.recording.queueing import ChannelSettings, Recorded, queue
-from monitor.store import connections, history, incidents
+from monitor.store import connection_codec, connections, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
 
 
@@ -49,7 +49,7 @@ def review(
     conn: Connection, source: SourceConfig, rows: Sequence[int], *, channels: Sequence[ChannelSettings], now: datetime
 ) -> Recorded:
     """Judge open incidents again although nothing changed: a reminder is due, or a hold ended."""
-    states = connections.load(conn, rows)
+    states = connection_codec.load(conn, rows)
     subjects = [ConnectionUpdate(row=row, before=states[row], after=states[row]) for row in rows if row in states]
     lost = [row for row in rows if row not in states]
     if lost:

@@ -19,7 +19,7 @@ from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
-from monitor.store import connections, sources
+from monitor.store import connection_codec, connections, sources
 from monitor.store.connections import KEEP, Unchanged
 
 BATCH = 2000
@@ -168,7 +168,7 @@ def absent_of(conn: Connection, compared: Sequence[Compared]) -> dict[str | None
 def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, ConnectionState]]:
     """Row id and state of those that are stored."""
     rows = {compared.ids[key]: key for key in external_ids if key in compared.ids}
-    return {rows[row]: (row, state) for row, state in connections.load(conn, rows).items()}
+    return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
 
 
 MISSING = "missing:"

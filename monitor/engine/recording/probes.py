@@ -16,7 +16,7 @@ from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules.expiry import Context
 from monitor.engine.probe_runner import Batch, Probed
 from monitor.engine.recording import OUTAGE, Change, ChannelSettings, Recorded, record_changes, record_source_incident
-from monitor.store import connections, incidents, probes, sources
+from monitor.store import connection_codec, connections, incidents, probes, sources
 
 ASKED_AGAIN_WITHIN = timedelta(minutes=65)
 """A refused connection is probed hourly."""
@@ -159,7 +159,7 @@ class Tally:
         if not self.news:
             return
         row = sources.find_source(conn, self.source.name)
-        states = connections.load(conn, [result.target.id for result in self.news])
+        states = connection_codec.load(conn, [result.target.id for result in self.news])
         for result in self.news:
             state = states.get(result.target.id)
             if state is not None and result.answer is not None:  # else it was retired while it was being asked
