@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,27 @@ def test_the_import_floors_hold() -> None:
         [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_library_has_a_home() -> None:
+    """A library that no contract names could be imported anywhere."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    homes = {name for contract in contracts for name in contract.get("protected_modules", ())}
+    imported = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    assert imported - sys.stdlib_module_names - {"monitor", "__future__"} == homes
+
+
+def test_the_top_of_the_package_is_its_packages() -> None:
+    entries = {path.name for path in (ROOT / "monitor").iterdir() if path.name != "__pycache__"}
+    own = {"__init__.py", "__main__.py", "py.typed"}
+    packages = {"cli", "config", "daemon", "demo", "domain", "engine", "notify", "providers", "store", "telemetry", "views"}
+    assert entries == packages | own | {"web"}
 
 
 def test_importing_the_package_starts_nothing_and_loads_nothing_heavy() -> None:

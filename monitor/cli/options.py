@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Connection
 
 from monitor.cli.values import one_of, shown
 from monitor.config import REFERENCES, Config, load
@@ -19,7 +18,7 @@ from monitor.domain.errors import MonitorError
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
-from monitor.store import Store, connection_queries, revisions
+from monitor.store import Connection, Store, connection_queries, revisions
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.filters import Selection
 

@@ -10,13 +10,12 @@ from dataclasses import replace
 from datetime import datetime
 
 import typer
-from sqlalchemy import Connection
 
 from monitor.cli.startup import Options
 from monitor.config import REFERENCES, UNREAD, Config, Loaded, LogFormat, Reference, Secret, load
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
-from monitor.store import Store
+from monitor.store import Connection, Store
 from monitor.telemetry import logs
 
 

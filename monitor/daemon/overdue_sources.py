@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
@@ -17,7 +16,7 @@ from monitor.domain.rules.freshness import Overdue, excused, is_told, overdue
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.queueing import ChannelSettings
 from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
-from monitor.store import Store, incidents, sources
+from monitor.store import Connection, Store, incidents, sources
 from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
 

@@ -43,14 +43,6 @@ def many_sources(
     return made
 
 
-def turn_all(world: World, source: str, word: str) -> int:
-    """State this word of every connection of a source; how many there were."""
-    everyone = list(world.sources[source])
-    for connection in everyone:
-        world.state_word(source, connection.external_id, word, scope=connection.scope)
-    return len(everyone)
-
-
 def _people(kind: ProviderKind, n: int, now: datetime) -> Iterator[SimConnection]:
     noon = now.replace(minute=30, second=0, microsecond=0)
     for number in range(n):

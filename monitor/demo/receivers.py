@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 _PATIENCE = 15.0
 
@@ -37,16 +31,6 @@ class Post:
     def document(self) -> dict[str, object]:
         """The body as a JSON object; raises msgspec.DecodeError where it is none."""
         return msgspec.json.decode(self.body, type=dict[str, object])
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """One mail that was accepted, for the recipients that were accepted."""
-
-    at: datetime
-    sender: str
-    recipients: tuple[str, ...]
-    message: EmailMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,69 +106,3 @@ class WebhookReceiver:
         if reply.cut and request.transport is not None:
             request.transport.abort()
         return web.Response(status=reply.status, headers=reply.headers)
-
-
-class SmtpReceiver:
-    """A mail server on 127.0.0.1 until its context ends, where aiosmtpd is installed (a dependency of development only).
-
-    Recipients in `refused` get 550, and every mail gets 451 while `busy`.
-    """
-
-    def __init__(self, *, port: int = 0) -> None:
-        self.port = port
-        self.mails: list[Mail] = []
-        self.refused: set[str] = set()
-        self.busy = False
-        self._listener: asyncio.Server | None = None
-        self._sessions: list[SMTP] = []
-
-    @staticmethod
-    def available() -> bool:
-        """Whether aiosmtpd is installed."""
-        return importlib.util.find_spec("aiosmtpd") is not None
-
-    @property
-    def apprise_url(self) -> str:
-        """A channel's configuration that mails here, without login or TLS."""
-        return f"mailto://127.0.0.1:{self.port}?from=monitor@example.org&to=ops@example.org&mode=insecure"
-
-    async def __aenter__(self) -> Self:
-        from aiosmtpd.smtp import SMTP
-
-        loop = asyncio.get_running_loop()
-
-        def session() -> SMTP:
-            opened = SMTP(self, hostname="demo", loop=loop)
-            self._sessions.append(opened)
-            return opened
-
-        self._listener = await loop.create_server(session, "127.0.0.1", self.port)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            for session in self._sessions:
-                if session.transport is not None:
-                    session.transport.close()
-            await asyncio.sleep(0)
-            await self._listener.wait_closed()
-
-    async def handle_RCPT(  # noqa: N802  (aiosmtpd finds its hooks by these names)
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
-    ) -> str:
-        """Take or refuse one recipient."""
-        if address in self.refused:
-            return "550 No such user here"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  (see above)
-        """Keep one mail."""
-        if self.busy:
-            return "451 Try again later"
-        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
-        message = message_from_bytes(content, policy=policy.default)
-        self.mails.append(Mail(datetime.now(UTC), envelope.mail_from or "", tuple(envelope.rcpt_tos), message))
-        return "250 Message accepted"

@@ -97,16 +97,6 @@ class World:
             self.sources[source].users[identity] = managed
         return managed
 
-    def detach_user(self, source: str, user: str) -> None:
-        """From now on the provider answers "User is not managed by key" for this user."""
-        with self.lock:
-            del self.sources[source].users[user]
-
-    def add_workspace(self, source: str, workspace: str, *, name: str = "Workspace") -> None:
-        """A further Postbreeze workspace that the key reaches."""
-        with self.lock:
-            self.sources[source].workspaces[workspace] = name
-
     # --- connections -------------------------------------------------------------------------------------
 
     def add(self, source: str, connection: SimConnection) -> SimConnection:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from monitor.domain import Ack, Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
-from monitor.store import history, incidents, pending, silences
+from monitor.store import Connection, history, incidents, pending, silences
 from monitor.store.connection_queries import ConnectionRow
 
 _LONGEST = 400

@@ -16,11 +16,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
-from sqlalchemy import Connection
-
 from monitor.config import Config, Secret, show
 from monitor.config.formatting import toml_value
-from monitor.store import meta
+from monitor.store import Connection, meta
 
 _APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
 _KEY_BYTES, _OTHER_BYTES = 8, 2

@@ -13,13 +13,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, Config, SourceConfig
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import MISSING, OUTAGE, close_quietly, record_source_incident
-from monitor.store import connections, incidents, maintenance, meta, probes, sources
+from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import PollOutcome, PollReport, ScopeReport
@@ -21,7 +20,7 @@ from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import ChannelSettings, Recorded, RecordedLists, record_lists
 from monitor.engine.recording.source_status import judge_source, record_gap, record_reach
 from monitor.providers.base import Provider
-from monitor.store import Store, polls, probes, sources
+from monitor.store import Connection, Store, polls, probes, sources
 from monitor.store.batch_writer import BatchWriter
 from monitor.telemetry import memory
 from monitor.telemetry.metrics import Metrics

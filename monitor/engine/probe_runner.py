@@ -11,7 +11,6 @@ from functools import partial
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import ProbeAnswer, ProbeFinding
@@ -20,7 +19,7 @@ from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules import schedule
 from monitor.domain.rules.schedule import probes_at_once
 from monitor.providers.base import Provider
-from monitor.store import probes
+from monitor.store import Connection, probes
 from monitor.store.probes import Target
 
 log = structlog.get_logger(__name__)

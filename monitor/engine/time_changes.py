@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import ConnectionState
@@ -14,7 +13,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
 from monitor.domain.rules.expiry import Context
 from monitor.engine.recording import Change, ChannelSettings, Recorded, record_changes, review
-from monitor.store import Store, connections, incidents, sources
+from monitor.store import Connection, Store, connections, incidents, sources
 
 log = structlog.get_logger(__name__)
 

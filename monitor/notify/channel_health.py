@@ -7,15 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from monitor.config import ChannelConfig
 from monitor.domain import Alert
 from monitor.domain.rules import routing
 from monitor.domain.timefmt import span
 from monitor.engine.recording import MONITOR, Recorded, close_quietly, record_monitor_alert
 from monitor.notify.messages.alert_text import RECOVERIES
-from monitor.store import alerts, channel_states, incidents, outbox, pending
+from monitor.store import Connection, alerts, channel_states, incidents, outbox, pending
 from monitor.store.outbox import Claimed
 
 SAID_EVERY = timedelta(days=1)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from monitor.domain import Alert
 from monitor.domain.rules.silences import Silence, active_until, silenced_until
-from monitor.store import pending, silences
+from monitor.store import Connection, pending, silences
 from monitor.store.pending import DueDeliveries
 
 NEWS_WITHIN = timedelta(minutes=1)

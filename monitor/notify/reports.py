@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Alert, AlertEvent, Severity, Status
@@ -17,7 +16,7 @@ from monitor.domain.rules import forecast, recurrence
 from monitor.domain.timefmt import span, zone
 from monitor.notify.messages.chart import timeline
 from monitor.notify.messages.report import report_lines
-from monitor.store import Store, alerts, channel_states, connection_queries, outbox
+from monitor.store import Connection, Store, alerts, channel_states, connection_queries, outbox
 from monitor.store.channel_states import ChannelState
 
 log = structlog.get_logger(__name__)

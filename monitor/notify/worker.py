@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import ChannelConfig
 from monitor.domain import Alert, AlertEvent, Severity
@@ -27,7 +26,7 @@ from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.messages import Dispatch, Part, chart
 from monitor.notify.messages import build as messages
 from monitor.notify.sender import Sender
-from monitor.store import Store, outbox, pending
+from monitor.store import Connection, Store, outbox, pending
 from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
 from monitor.store.pending import DueDeliveries

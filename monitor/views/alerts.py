@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import ChannelConfig, Config
 from monitor.domain import Ack, Alert, AlertEvent, Severity, utc_text
 from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
-from monitor.store import alerts, incidents, outbox, silences
+from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, said_together
 from monitor.views.filters import Selection

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config, SourceConfig
 from monitor.domain import Ack, ConnectionState, Snapshot, Status, utc_text
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.silences import Silence
-from monitor.store import incidents
+from monitor.store import Connection, incidents
 from monitor.store import silences as stored_silences
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain.errors import StoreError
 from monitor.domain.timefmt import span
 from monitor.engine.applied_config import LastReload, last_reload
-from monitor.store import outbox
+from monitor.store import Connection, outbox
 from monitor.store.lock import DaemonLock, Holder
 from monitor.views.connections import STALE_AFTER
 from monitor.views.sources import SourceView, source_views

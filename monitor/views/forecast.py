@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain import ProviderKind, utc_text
 from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
-from monitor.store import connection_queries, keyset, sources
+from monitor.store import Connection, connection_queries, keyset, sources
 from monitor.store.keyset import CursorFilter
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import Selection

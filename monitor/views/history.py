@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.domain import Event, EventKind, utc_text
 from monitor.domain.rules import freshness
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.freshness import Gap
-from monitor.store import history, silences, sources
+from monitor.store import Connection, history, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 
 

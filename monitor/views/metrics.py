@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
-from monitor.store import keyset, outbox
+from monitor.store import Connection, keyset, outbox
 from monitor.telemetry.metrics import Family, Metrics
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 

@@ -11,11 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain import Status, utc_text
-from monitor.store import keyset, outbox, sources
+from monitor.store import Connection, keyset, outbox, sources
 from monitor.store.keyset import CursorFilter
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions

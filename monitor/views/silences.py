@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain import Alert, utc_text
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
-from monitor.store import connection_queries, silences
+from monitor.store import Connection, connection_queries, silences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

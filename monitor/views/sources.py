@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config, SourceConfig
 from monitor.domain import ProviderKind, SourceStatus, utc_text
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.rules.schedule import Round, full_round, poll_requests
 from monitor.domain.timefmt import span
-from monitor.store import channel_states, connection_queries, sources
+from monitor.store import Connection, channel_states, connection_queries, sources
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
 from monitor.views.connections import STALE_AFTER

@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain import Severity, Status, utc_text
-from monitor.store import connection_pages, connection_queries, sources
+from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.store.connection_pages import Order, PageFilter
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,8 +14,8 @@ from monitor.config import Config
 from monitor.domain import AlertEvent, DeliveryState
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.domain.text import clean
+from monitor.store import Connection, outbox, sources
 from monitor.store import alerts as alert_pages
-from monitor.store import outbox, sources
 from monitor.store.alerts import WantedAlerts
 from monitor.views.alerts import AlertView, explain
 from monitor.web.pages import show

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
+from monitor.store import Connection
 from monitor.views import pages
 from monitor.views.filters import Shaped
 from monitor.views.pages import Query

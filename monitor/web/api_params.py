@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
-
 from monitor.config import Config
 from monitor.domain import AlertEvent, SourceStatus, Status
 from monitor.domain.rules.platforms import canonical
-from monitor.store import connection_queries, sources
+from monitor.store import Connection, connection_queries, sources
 from monitor.views.filters import Selection
 from monitor.views.pages import Query
 

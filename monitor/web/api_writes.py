@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -22,7 +21,7 @@ from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
-from monitor.store import keyset, silences, sources
+from monitor.store import Connection, keyset, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.keyset import CursorFilter
 from monitor.views.connections import Reader, Suppressions

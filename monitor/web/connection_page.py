@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from monitor.domain import EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
-from monitor.store import alerts, connection_pages, incidents, outbox, sources
+from monitor.store import Connection, alerts, connection_pages, incidents, outbox, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions

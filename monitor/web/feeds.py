@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from icalendar import Alarm, Event
 
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import Severity
-from monitor.store import keyset, sources
+from monitor.store import Connection, keyset, sources
 from monitor.store.keyset import CursorFilter
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader

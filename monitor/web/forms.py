@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -21,7 +20,7 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
-from monitor.store import sources
+from monitor.store import Connection, sources
 from monitor.web.auth import Visit, visit_of
 from monitor.web.connection_page import NoSuchConnection, id_of, read_one, show_connection
 from monitor.web.pages import LENGTHS, show, silences_context

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -14,7 +13,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.domain.rules.advice import source_advice
-from monitor.store import outbox, polls
+from monitor.store import Connection, outbox, polls
 from monitor.store import sources as scopes
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.datastructures import QueryParams
 
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.rules.advice import advice, source_advice
-from monitor.store import connection_pages, connection_queries, incidents, sources
+from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
 from monitor.store.connection_pages import ExpiringGroup, Order, PageFilter, StatusCount
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions

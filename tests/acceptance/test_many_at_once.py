@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.populate import crowd, turn_all
+from monitor.demo.populate import crowd
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.notify.messages import MOST_PARTS
 from tests.acceptance.daemon import PATIENCE, eventually, setting
+from tests.support.sim_world import state_word_of_all
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ def test_a_thousand_expire_at_once(tmp_path: Path, empty_database: str) -> None:
             made.await_polls(2)
             assert made.messages() == []
             with world.lock:  # no list is answered half-way
-                assert turn_all(world, "agency", "expired") == MANY
+                assert state_word_of_all(world, "agency", "expired") == MANY
                 at = datetime.now(UTC)
             for receiver in (made.receiver, plain):
                 eventually(lambda receiver=receiver: told(receiver) >= ids_of(world), within=2 * PATIENCE)  # type: ignore[misc]  # bound at once

@@ -145,7 +145,7 @@ async def test_a_rejected_key_is_said_at_once_and_expires_nothing(agency: Cycle)
 
 async def test_a_detached_user_costs_only_that_scope(agency: Cycle) -> None:
     await agency.poll()
-    agency.world.detach_user("agency", CLIENT)
+    del agency.world.sources["agency"].users[CLIENT]
     agency.world.expire("agency", "linkedin-li")
     for _ in range(3):
         await agency.poll(after=POLL)

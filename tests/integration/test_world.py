@@ -204,7 +204,7 @@ async def test_user_header_errors_are_the_documented_ones(world: World, caller: 
 async def test_a_detached_user_is_refused(world: World, caller: Caller) -> None:
     user = world.add_user("postpost").id
     assert (await caller.get(POSTPOST, "/platform-connections", x_postpost_user_id=user)).status_code == 200
-    world.detach_user("postpost", user)
+    del world.sources["postpost"].users[user]
     assert (await caller.get(POSTPOST, "/platform-connections", x_postpost_user_id=user)).status_code == 403
 
 

@@ -87,7 +87,7 @@ async def test_postbreeze_failed_refresh_and_the_examples_missing_enums(world: W
 
 
 async def test_postbreeze_workspaces_filter_the_list(world: World, caller: Caller) -> None:
-    world.add_workspace("postbreeze", "ws_2", name="Second")
+    world.sources["postbreeze"].workspaces["ws_2"] = "Second"
     world.connect("postbreeze", "twitter")
     inside = world.connect("postbreeze", "twitter", scope="ws_2").external_id
     assert len((await caller.get(POSTBREEZE, "/social-accounts")).json()) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import smtplib
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,13 +15,14 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from monitor.demo import populate, scenario
-from monitor.demo.receivers import Post, SmtpReceiver, WebhookReceiver, WebhookReply
+from monitor.demo.receivers import Post, WebhookReceiver, WebhookReply
 from monitor.demo.scenario import Action, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from tests.support.fakes import ManualClock
+from tests.support.sim_world import state_word_of_all
 from tests.support.world_client import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
 
 
@@ -158,7 +158,7 @@ async def test_a_crowd_is_listed_whole_at_every_provider(clock: ManualClock) -> 
             populate.crowd(world, 120, source=f"c-{kind}", kind=kind)
             answer = await caller.get(kind, paths.get(kind, "/platform-connections"), key=f"demo-key-c-{kind}")
             assert answer.content.count(b"Person ") == (100 if kind is POSTPEER else 120)
-        assert populate.turn_all(world, "c-postpost", "expired") == 120
+        assert state_word_of_all(world, "c-postpost", "expired") == 120
         answer = await caller.get(POSTPOST, "/platform-connections", key="demo-key-c-postpost")
         assert {row["tokenStatus"] for row in answer.json()["connections"]} == {"expired"}
     made = populate.many_sources(world, 30, 10)
@@ -256,24 +256,3 @@ async def test_the_webhook_keeps_what_it_gets_and_answers_as_told() -> None:
     assert [post.document["n"] for post in posts] == [1, 2, 3]
     assert posts == told
     assert posts[0].headers["content-type"] == "application/json"
-
-
-@pytest.mark.skipif(not SmtpReceiver.available(), reason="aiosmtpd is not installed")
-async def test_the_mail_server_keeps_what_it_accepts() -> None:
-    """A refused recipient gets 550 and the others their mail; while busy everything gets 451."""
-    text = "Subject: Token expired\r\nFrom: monitor@example.org\r\nTo: ops@example.org\r\n\r\nReconnect LinkedIn.\r\n"
-
-    def send(port: int) -> object:
-        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
-            try:
-                return client.sendmail("monitor@example.org", ["ops@example.org", "nobody@example.org"], text)
-            except smtplib.SMTPDataError as exc:
-                return exc.smtp_code
-
-    async with SmtpReceiver() as mail:
-        mail.refused.add("nobody@example.org")
-        refused = await asyncio.to_thread(send, mail.port)
-        mail.busy = True
-        assert await asyncio.to_thread(send, mail.port) == 451
-    assert refused == {"nobody@example.org": (550, b"No such user here")}
-    assert [(each.recipients, each.message["Subject"]) for each in mail.mails] == [(("ops@example.org",), "Token expired")]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from monitor.config import SourceConfig
 from monitor.domain import ConnectionState, Event, Status
 from monitor.domain.records import Record
 from monitor.domain.rules import transitions
 from monitor.engine.recording.incidents import ConnectionUpdate, speak
 from monitor.engine.recording.queueing import ChannelSettings, Recorded, queue
-from monitor.store import connection_codec, connections, history, incidents
+from monitor.store import Connection, connection_codec, connections, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
 
 

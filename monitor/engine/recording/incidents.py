@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from monitor.config import SourceConfig
 from monitor.domain import Ack, Alert, ConnectionState, Event, EventKind, LastNotified, Policy, Severity, Snapshot, connection_id
 from monitor.domain.records import Record, fresh_id, replace
@@ -15,7 +13,7 @@ from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
 from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert
-from monitor.store import alerts, history, incidents, outbox, pending
+from monitor.store import Connection, alerts, history, incidents, outbox, pending
 from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import Connection
-
 from monitor.config import SourceConfig
 from monitor.domain import ConnectionState, Event, EventKind, PollReport, Snapshot
 from monitor.domain.records import replace
@@ -19,7 +17,7 @@ from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
-from monitor.store import connection_codec, connections, sources
+from monitor.store import Connection, connection_codec, connections, sources
 from monitor.store.connections import KEEP, Unchanged
 
 BATCH = 2000

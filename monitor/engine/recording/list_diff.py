@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import Connection
-
 from monitor.domain import PollReport, ScopeReport, Snapshot
 from monitor.domain.rules.fingerprint import Marked, digest_of, marked, span_moved
-from monitor.store import list_state
+from monitor.store import Connection, list_state
 from monitor.store.list_state import NOTHING, StoredList, UnsettledConnection
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from monitor.config import SourceConfig
 from monitor.domain import ConnectionState, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
@@ -16,7 +14,7 @@ from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules.expiry import Context
 from monitor.engine.probe_runner import Batch, Probed
 from monitor.engine.recording import OUTAGE, Change, ChannelSettings, Recorded, record_changes, record_source_incident
-from monitor.store import connection_codec, connections, incidents, probes, sources
+from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
 
 ASKED_AGAIN_WITHIN = timedelta(minutes=65)
 """A refused connection is probed hourly."""

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from sqlalchemy import Connection
-
 from monitor.domain import Alert, AlertEvent
 from monitor.domain.records import Record
 from monitor.domain.rules import routing
-from monitor.store import alerts, outbox
+from monitor.store import Connection, alerts, outbox
 
 _RECOVERIES = (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
-from sqlalchemy import Connection
 
 from monitor.config import SourceConfig
 from monitor.domain import Event, EventKind, PollOutcome, PollReport, SourceStatus, utc_text
@@ -16,7 +15,7 @@ from monitor.domain.rules import alerting, freshness, schedule, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import Peer, Reach
 from monitor.engine.recording import ChannelSettings, Recorded, record_monitor_alert, record_source_incident, record_source_status
-from monitor.store import history, incidents, polls, sources
+from monitor.store import Connection, history, incidents, polls, sources
 from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from monitor.config import SourceConfig
 from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
 from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
-from monitor.store import incidents, outbox
+from monitor.store import Connection, incidents, outbox
 from monitor.store.sources import SourceRow
 
 MONITOR = ""
