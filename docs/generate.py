@@ -7,8 +7,10 @@ with what the code says now.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -200,6 +202,46 @@ def _sample() -> Alert:
     )
 
 
+# --- the architecture
+
+
+def _contracts() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    return found
+
+
+def layers() -> str:
+    """The layers of the package from the top down, with the first line of each package's docstring."""
+    rows = []
+    for layer in next(each["layers"] for each in _contracts() if each.get("containers") == ["monitor"]):
+        names = layer.split(" | ")
+        rows.append((", ".join(f"`{name}`" for name in names), " ".join(_purpose(name) for name in names)))
+    return table(("layer", "holds"), rows)
+
+
+def _purpose(name: str) -> str:
+    folder = ROOT / "monitor" / name
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").splitlines()[0]
+
+
+def homes() -> str:
+    """Every third-party library with the packages that may import it."""
+    rows = (
+        (
+            ", ".join(f"`{each}`" for each in contract["protected_modules"]),
+            ", ".join(f"`{_short(each)}`" for each in contract["allowed_importers"]),
+        )
+        for contract in _contracts()
+        if contract["type"] == "protected"
+    )
+    return table(("library", "is imported by"), rows)
+
+
+def _short(module: str) -> str:
+    return module.removeprefix("monitor.").replace(".", "/")
+
+
 # --- the command line
 
 
@@ -254,6 +296,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "sample-alert": sample_alert,
     "template-variables": template_variables,
     "failures": failures,
+    "layers": layers,
+    "homes": homes,
 }
 
 

@@ -1,4 +1,4 @@
-"""`python -m monitor`."""
+"""The program, as `python -m monitor`."""
 
 from __future__ import annotations
 

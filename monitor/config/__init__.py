@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, the environment, and secrets by reference; checked whole before anything starts."""
+"""The configuration: one TOML file, the environment, and secrets by reference; validated completely before anything starts."""
 
 from __future__ import annotations
 

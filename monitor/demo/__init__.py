@@ -1,1 +1,1 @@
-"""A simulated world: four APIs on loopback whose tokens run out, receivers for alerts, and a scripted life."""
+"""The simulated world: four APIs on loopback whose tokens expire, a receiver for alerts, and a scripted scenario."""

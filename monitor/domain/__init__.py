@@ -1,4 +1,4 @@
-"""The vocabulary of the domain: plain immutable values that every other module speaks. Imports nothing of ours."""
+"""The domain: plain immutable values, and the rules as pure functions over them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""engine."""
+"""The engine: poll, probe and follow the clock, apply the rules, and record what follows in one transaction."""

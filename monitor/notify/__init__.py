@@ -1,4 +1,4 @@
-"""Delivery: takes what the store holds for each channel, sends it, and writes down how that went."""
+"""Delivery: claims pending deliveries for each channel, composes and sends messages, and records the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four APIs behind one protocol (monitor.providers.base). httpx, aiohttp, msgspec and stamina live here and nowhere else."""
+"""API adapters, one module for each provider, behind one protocol (`monitor.providers.base`)."""
 
 from __future__ import annotations
 

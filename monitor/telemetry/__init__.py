@@ -1,1 +1,1 @@
-"""telemetry."""
+"""Logs, metrics, memory tuning, stall detection and the systemd notification protocol."""

@@ -1,1 +1,1 @@
-"""The status page, the JSON API, feeds and metrics, served inside the daemon."""
+"""The status page, the JSON API, feeds and metrics, served by the daemon."""
