@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Date, Select, String, and_, case, cast, func, literal, not_, or_, select
 
-from monitor.domain import ProviderKind, Status
-from monitor.domain.rules.expiry import SHORT_LIFETIME
+from monitor.domain import Status
+from monitor.domain.rules.expiry import ROTATING_PLATFORMS, SHORT_LIFETIME, TRUSTED_PLATFORMS, TRUSTED_PLATFORMS_AT
 from monitor.store.connection_queries import ConnectionRow, expiry, get_connections, public_id
 from monitor.store.schema import connections
 
 _c = connections.c
 _WORST_FIRST = sorted(Status, key=lambda status: -status.rank)
-_TRUSTED = ("instagram", "linkedin", "threads")
 
 
 class Order(StrEnum):
@@ -172,11 +171,7 @@ def coming(conn: Connection, wanted: PageFilter, *, now: datetime, until: dateti
     by = expiry()
     sqlite = conn.dialect.name == "sqlite"
     day = func.substr(cast(by, String), 1, 10) if sqlite else cast(by, Date)
-    trusted = and_(
-        _c.expires_at.is_not(None),
-        or_(_c.platform.in_(_TRUSTED), _tiktok_at_publora()),
-        not_(and_(_c.refresh_reported, _is_short(sqlite=sqlite))),
-    )
+    trusted = and_(_c.expires_at.is_not(None), _trusted_platform(), not_(_is_short_lived(sqlite=sqlite)))
     quiet = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
     soon = _c.status == Status.EXPIRING_SOON.value
     query = (
@@ -187,27 +182,27 @@ def coming(conn: Connection, wanted: PageFilter, *, now: datetime, until: dateti
     return sorted((ExpiringGroup(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))
 
 
-def _tiktok_at_publora() -> ColumnElement[bool]:
-    """Where the provider tells of its refreshes but not since when the token lives, TikTok's rotate all day."""
-    rotates = and_(_c.refresh_reported, func.coalesce(case((_begun() < _c.expires_at, 1), else_=0), 0) == 0)
-    return and_(_c.provider == ProviderKind.PUBLORA.value, _c.platform == "tiktok", not_(rotates))
+def _trusted_platform() -> ColumnElement[bool]:
+    """The platform part of rules.expiry.is_trusted."""
+    of_one_provider = (
+        and_(_c.provider == provider.value, _c.platform.in_(sorted(platforms)))
+        for provider, platforms in TRUSTED_PLATFORMS_AT.items()
+    )
+    return or_(_c.platform.in_(sorted(TRUSTED_PLATFORMS)), *of_one_provider)
 
 
-def _begun() -> ColumnElement[Any]:
-    return func.coalesce(_c.refresh_last_at, _c.refresh_connected_at, type_=_c.refresh_last_at.type)
-
-
-def _is_short(*, sqlite: bool) -> ColumnElement[bool]:
-    """rules.lifetimes.is_short_lived, for platforms whose dates are trusted otherwise."""
-    begun = _begun()
-    earliest: Any
+def _is_short_lived(*, sqlite: bool) -> ColumnElement[bool]:
+    """rules.expiry.is_short_lived, for connections with an expiry date."""
+    issued: Any = func.coalesce(_c.refresh_last_at, _c.refresh_connected_at, type_=_c.refresh_last_at.type)
+    shorter: ColumnElement[bool]
     if sqlite:
         hours = int(SHORT_LIFETIME.total_seconds() // 3600)
-        earliest = func.strftime("%Y-%m-%dT%H:%M:%f", _c.expires_at, f"-{hours} hours")
-        shorter = cast(begun, String) > earliest
+        shorter = cast(issued, String) > func.strftime("%Y-%m-%dT%H:%M:%f", _c.expires_at, f"-{hours} hours")
     else:
-        shorter = begun > _c.expires_at - literal(timedelta(seconds=SHORT_LIFETIME.total_seconds()))
-    return func.coalesce(case((and_(begun < _c.expires_at, shorter), 1), else_=0), 0) == 1
+        shorter = issued > _c.expires_at - literal(SHORT_LIFETIME)
+    lifetime_is_stated = and_(_c.refresh_reported, issued < _c.expires_at)
+    rotates = and_(_c.refresh_reported, _c.platform.in_(sorted(ROTATING_PLATFORMS)))
+    return case((lifetime_is_stated, shorter), else_=rotates)
 
 
 def find_one(conn: Connection, public_id: str) -> ConnectionRow | None:

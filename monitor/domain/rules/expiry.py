@@ -42,8 +42,14 @@ class Context(Record, frozen=True, kw_only=True):
 SHORT_LIFETIME = timedelta(hours=48)
 """Tokens that live shorter are rotated by the provider all day: the clock alone must never warn about them."""
 
-_TRUSTED_EVERYWHERE = frozenset({"linkedin", "instagram", "threads"})
-_TRUSTED_AT_PUBLORA = frozenset({"tiktok"})
+TRUSTED_PLATFORMS = frozenset({"linkedin", "instagram", "threads"})
+"""Platforms whose stated expiry date alone may move a verdict, at every provider (PROVIDERS 2b, trusted dates).
+
+The conditions in monitor/store/connection_pages.py are made from this table, the next one and ROTATING_PLATFORMS.
+"""
+
+TRUSTED_PLATFORMS_AT = {ProviderKind.PUBLORA: frozenset({"tiktok"})}
+"""Further trusted platforms of one provider."""
 
 # Only where the platform's documents name one lifetime; the longest where there are two.
 _KNOWN_LIFETIMES = {
@@ -53,7 +59,7 @@ _KNOWN_LIFETIMES = {
     "tiktok": timedelta(days=180),
 }
 
-_ROTATES_ALL_DAY = frozenset({"twitter", "youtube", "googlebusiness", "tiktok", "bluesky"})
+ROTATING_PLATFORMS = frozenset({"twitter", "youtube", "googlebusiness", "tiktok", "bluesky"})
 """Access tokens of one to twenty-four hours that the provider renews by itself (Postbreeze states their dates)."""
 
 RENEWED_BY_PROVIDER = frozenset({"youtube", "tiktok", "twitter", "bluesky", "pinterest"})
@@ -83,16 +89,16 @@ def is_short_lived(snapshot: Snapshot) -> bool:
     lifetime = stated_lifetime(snapshot)
     if lifetime is not None:
         return lifetime < SHORT_LIFETIME
-    return snapshot.refresh is not None and snapshot.platform in _ROTATES_ALL_DAY
+    return snapshot.refresh is not None and snapshot.platform in ROTATING_PLATFORMS
 
 
 def is_trusted(snapshot: Snapshot, provider: ProviderKind) -> bool:
     """Whether the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
     if snapshot.expires_at is None or is_short_lived(snapshot):
         return False
-    if snapshot.platform in _TRUSTED_EVERYWHERE:
+    if snapshot.platform in TRUSTED_PLATFORMS:
         return True
-    return provider is ProviderKind.PUBLORA and snapshot.platform in _TRUSTED_AT_PUBLORA
+    return snapshot.platform in TRUSTED_PLATFORMS_AT.get(provider, ())
 
 
 def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | None:
