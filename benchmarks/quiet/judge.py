@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.quiet.stage import Account, Stage
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, SAYS, Hearing, Kind, Problem, Truth
-from monitor.domain import Alert, AlertEvent
+from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent
 
 STAGES = (3 * DAY, DAY)
 """The stages of the default policy that are narrower than its window."""
@@ -23,7 +23,6 @@ BLINK = 2 * MINUTE
 ROUNDING = timedelta(seconds=1)
 """The APIs state dates in milliseconds, cut off."""
 
-_RECOVERIES = (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
 _OF_SOURCES = {"suspicious_list": Kind.LOST_ROWS, "platform_outage": Kind.PLATFORM_OUT, "own_network": Kind.NETWORK_OUT}
 
 
@@ -260,7 +259,7 @@ def _judge_sources(stage: Stage, problems: list[Problem], said: list[Alert], jud
     for alert in said:
         kind = _OF_SOURCES.get(alert.reason, Kind.DOWN)
         key = (alert.source, alert.subject)
-        if alert.event in _RECOVERIES:
+        if alert.event in RECOVERY_EVENTS:
             problem = open_since.pop(key, None)
             if problem is None:
                 judgement.false_alarms.append(f"{_told(alert)}: a recovery of what was never said")

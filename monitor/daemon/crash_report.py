@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from monitor.config import ChannelConfig
+from monitor.domain import IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError, StoreHeld
 from monitor.engine.recording.system_alerts import record_monitor_alert
@@ -22,8 +23,6 @@ from monitor.store.lock import DaemonLock
 
 log = structlog.get_logger(__name__)
 
-SUBJECT = "service"
-"""The monitor's own incident that is open while its service is down."""
 SEND_WITHIN = timedelta(seconds=45)
 
 
@@ -68,7 +67,7 @@ async def over(store: Store, *, message: str, channels: Sequence[ChannelConfig],
         with store.begin_write() as conn:
             recorded = record_monitor_alert(
                 conn,
-                subject=SUBJECT,
+                subject=IncidentSubject.SERVICE,
                 problem=False,
                 reason="service_back",
                 message=message,
@@ -119,6 +118,12 @@ def _real_store(stack: ExitStack, database: str) -> tuple[Store, str | None]:
 def _record(store: Store, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> bool:
     with store.begin_write() as conn:
         recorded = record_monitor_alert(
-            conn, subject=SUBJECT, problem=True, reason="service_failed", message=message, channels=channels, now=clock.now()
+            conn,
+            subject=IncidentSubject.SERVICE,
+            problem=True,
+            reason="service_failed",
+            message=message,
+            channels=channels,
+            now=clock.now(),
         )
         return bool(recorded.alerts)

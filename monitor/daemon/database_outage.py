@@ -14,21 +14,20 @@ from typing import Protocol
 
 import structlog
 
-from monitor.domain import Alert, AlertEvent, Severity
+from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.records import fresh_id
+from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.timefmt import span
 from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
 from monitor.store import Store, alerts
 
 log = structlog.get_logger(__name__)
 
-SUBJECT = "database"
 LOOK_EVERY = timedelta(seconds=1)
 LEAST_PATIENCE, MOST_PATIENCE = timedelta(seconds=5), timedelta(minutes=5)
-INTERVALS = 3
-"""So many intervals of the source that is polled most often, within these bounds, the database may be away in silence."""
+"""Bounds of how long the database may be unavailable before an alert."""
 SAID_EVERY = timedelta(hours=1)
 """A database that comes and goes is told at most this often."""
 TRY_EVERY = timedelta(minutes=1)
@@ -49,9 +48,9 @@ class Speaker(Protocol):
 
 
 def patience(intervals: Iterable[timedelta]) -> timedelta:
-    """How long the database may be away before people are told, given the sources' poll intervals."""
+    """Return how long the database may be unavailable before an alert: three of the shortest poll interval, within bounds."""
     shortest = min(intervals, default=MOST_PATIENCE)
-    return max(LEAST_PATIENCE, min(INTERVALS * shortest, MOST_PATIENCE))
+    return max(LEAST_PATIENCE, min(STALE_AFTER_INTERVALS * shortest, MOST_PATIENCE))
 
 
 class DatabaseOutageAlert:
@@ -171,7 +170,7 @@ def _alert(event: AlertEvent, *, at: datetime, opened_at: datetime | None, messa
         severity=Severity.CRITICAL,
         at=at,
         source="",
-        subject=SUBJECT,
+        subject=IncidentSubject.DATABASE,
         message=message,
         since=opened_at,
         opened_at=opened_at,

@@ -11,6 +11,7 @@ from enum import Enum
 import structlog
 
 from monitor.config import SourceConfig
+from monitor.domain import IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.rules.freshness import Overdue, excused, is_told, overdue
 from monitor.engine.recording import Recorded
@@ -22,8 +23,6 @@ from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
 
-SUBJECT = "unpolled"
-"""The source's incident that is open while nobody reads it."""
 LOOK_EVERY = timedelta(minutes=1)
 
 
@@ -82,8 +81,8 @@ class OverdueSources:
         """What is new of which source."""
         with self._store.begin_read() as conn:
             rows = [row for row in sources.all_sources(conn) if row.name in self._configured]
-            names = incidents.sources_with_open(conn, subject=SUBJECT)
-            told = {name: incidents.find_open_source(conn, name, subject=SUBJECT) for name in names}
+            names = incidents.sources_with_open(conn, subject=IncidentSubject.UNPOLLED)
+            told = {name: incidents.find_open_source(conn, name, subject=IncidentSubject.UNPOLLED) for name in names}
         found = {row.name: self._judge(row, told.get(row.name), passed) for row in rows}
         return {name: news for name, news in found.items() if news is not None}
 
@@ -125,7 +124,7 @@ class OverdueSources:
         with self._store.begin_write() as conn:
             for name, news in changes.items():
                 if news is _End.QUIET:
-                    close_quietly(conn, name, SUBJECT, self._clock.now())
+                    close_quietly(conn, name, IncidentSubject.UNPOLLED, self._clock.now())
                 else:
                     recorded.add(self._say(conn, name, news if isinstance(news, Overdue) else None))
         return recorded
@@ -139,7 +138,7 @@ class OverdueSources:
         return record_source_incident(
             conn,
             self._configured[name],
-            subject=SUBJECT,
+            subject=IncidentSubject.UNPOLLED,
             problem=problem is not None,
             reason=problem.reason if problem else "read_again",
             status=row.status,

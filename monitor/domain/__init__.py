@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.domain.alerts import Ack, Alert, LastNotified, connection_id
+from monitor.domain.alerts import CHANNEL_SUBJECTS, Ack, Alert, IncidentSubject, LastNotified, connection_id, split_subject
 from monitor.domain.enums import (
+    RECOVERY_EVENTS,
     AlertEvent,
     DeliveryState,
     EventKind,
@@ -30,6 +31,8 @@ from monitor.domain.observations import (
 from monitor.domain.state import ConnectionState, Event, Policy, ProbeState, TokenState, Verdict
 
 __all__ = [
+    "CHANNEL_SUBJECTS",
+    "RECOVERY_EVENTS",
     "Ack",
     "Alert",
     "AlertEvent",
@@ -38,6 +41,7 @@ __all__ = [
     "DeliveryState",
     "Event",
     "EventKind",
+    "IncidentSubject",
     "LastError",
     "LastNotified",
     "Policy",
@@ -59,5 +63,6 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "connection_id",
+    "split_subject",
     "utc_text",
 ]

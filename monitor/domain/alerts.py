@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from monitor.domain.enums import AlertEvent, ProviderKind, Severity, Status
 from monitor.domain.records import Record, field
@@ -27,6 +29,49 @@ class LastNotified(Record, frozen=True, kw_only=True):
     reminders: int = 0
 
 
+class IncidentSubject(StrEnum):
+    """What an incident of a source or of the monitor is about. Stored with incidents, and `subject` of their alerts.
+
+    Some are followed by a colon and a name: `outage:twitter`. An incident of a connection, and of a source that cannot be read,
+    has an empty subject.
+    """
+
+    MISSING = "missing"
+    """Many connections of one scope left the list in one go. Followed by the scope, which may be empty."""
+    OUTAGE = "outage"
+    """The probes of many connections of one platform are refused. Followed by the platform."""
+    UNPOLLED = "unpolled"
+    """A source is not polled, or was never read."""
+    NETWORK = "network"
+    """No source can be reached: the monitor's own network."""
+    DATABASE = "database"
+    """The monitor's database cannot be used."""
+    SERVICE = "service"
+    """The monitor's service failed."""
+    CHANNEL = "channel"
+    """A channel takes no messages. Followed by the channel."""
+    DELIVERIES = "deliveries"
+    """Deliveries of a channel were given up. Followed by the channel."""
+
+    def of(self, name: str) -> str:
+        """Return the subject followed by a colon and a name."""
+        return f"{self.value}:{name}"
+
+    def names_in(self, subjects: Iterable[str]) -> frozenset[str]:
+        """Return the names that follow this subject in any of these."""
+        return frozenset(name for kind, name in map(split_subject, subjects) if kind == self)
+
+
+CHANNEL_SUBJECTS = (IncidentSubject.CHANNEL, IncidentSubject.DELIVERIES)
+"""The subjects of the monitor's own incidents about a channel."""
+
+
+def split_subject(subject: str) -> tuple[str, str]:
+    """Split a subject into an IncidentSubject and the name after the colon, empty where there is none."""
+    kind, _, name = subject.partition(":")
+    return kind, name
+
+
 class Alert(Record, frozen=True, kw_only=True):
     """What is to be said, once: everything that routing and wording need, so that a message can be written later.
 
@@ -42,7 +87,7 @@ class Alert(Record, frozen=True, kw_only=True):
     source: str  # empty for an alert about the monitor itself
     provider: ProviderKind | None = None  # None for an alert about the monitor itself
     subject: str = ""
-    """What a source's or the monitor's own alert is about, where it is not the source as a whole (channel:ops, network, ...)."""
+    """What the alert of a source or of the monitor is about (see IncidentSubject); empty for a source as a whole."""
     count: int = 1  # how many connections an alert about a source speaks of
     scope: str | None = None
     connection: str | None = None  # the connection's public id (source/external_id), None for a source's alert

@@ -143,6 +143,10 @@ class AlertEvent(StrEnum):
     DRILL = "drill"
 
 
+RECOVERY_EVENTS = frozenset({AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED})
+"""The events that end an incident."""
+
+
 class DeliveryState(StrEnum):
     """A delivery's life: pending, sending, then sent, pending again, or dead; skipped where it was no longer wanted."""
 

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from monitor.config import ChannelConfig, Config, SourceConfig
+from monitor.domain import IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
-from monitor.engine.recording import MISSING, OUTAGE, close_quietly, record_source_incident
+from monitor.engine.recording import close_quietly, record_source_incident
 from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
         if row.scope not in watched:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
-            close_quietly(conn, source.name, f"{MISSING}{row.scope or ''}", now)
+            close_quietly(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
             sources.forget(conn, source.name, row.scope)
 
 
@@ -146,18 +147,16 @@ def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[Ch
     Only once, when it ends: what `check` finds afterwards, the next `check` takes back.
     """
     connections.forget_probes(conn, source.name)
-    for subject in incidents.open_subjects(conn, source.name):
-        if subject.startswith(OUTAGE):
-            platform = subject.removeprefix(OUTAGE)
-            record_source_incident(
-                conn,
-                source,
-                subject=subject,
-                problem=False,
-                reason="platform_outage",
-                status="ok",
-                message=f"Probing is off: whether {platform} connections are refused is not looked at any more.",
-                channels=channels,
-                now=now,
-                platform=platform,
-            )
+    for platform in IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)):
+        record_source_incident(
+            conn,
+            source,
+            subject=IncidentSubject.OUTAGE.of(platform),
+            problem=False,
+            reason="platform_outage",
+            status="ok",
+            message=f"Probing is off: whether {platform} connections are refused is not looked at any more.",
+            channels=channels,
+            now=now,
+            platform=platform,
+        )

@@ -8,20 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig
-from monitor.domain import Alert
+from monitor.domain import CHANNEL_SUBJECTS, RECOVERY_EVENTS, Alert, IncidentSubject, split_subject
 from monitor.domain.rules import routing
 from monitor.domain.timefmt import span
 from monitor.engine.recording import MONITOR, Recorded, close_quietly, record_monitor_alert
-from monitor.notify.messages.alert_text import RECOVERIES
 from monitor.store import Connection, alerts, channel_states, incidents, outbox, pending
 from monitor.store.outbox import Claimed
 
 SAID_EVERY = timedelta(days=1)
 """Dead deliveries of one channel are alerted at most this often."""
-
-_BROKEN, _DEAD = "channel", "deliveries"
-SUBJECTS = (_BROKEN, _DEAD)
-"""What the monitor's own incidents about a channel begin with, before a colon and its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +41,7 @@ def works(conn: Connection, name: str, *, channels: Sequence[ChannelConfig], now
     since = f" after {span(now - before.failing_since)}" if before.failing_since and now > before.failing_since else ""
     told = record_monitor_alert(
         conn,
-        subject=_broken(name),
+        subject=IncidentSubject.CHANNEL.of(name),
         problem=False,
         reason="channel_works",
         message=f"The channel {name} takes messages again{since}.",
@@ -55,11 +50,11 @@ def works(conn: Connection, name: str, *, channels: Sequence[ChannelConfig], now
         exclude={name},
     )
     if told.alerts:
-        close_quietly(conn, MONITOR, _dead(name), now)  # one word about the same end is enough
+        close_quietly(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)  # one word about the same end is enough
         return told
     return record_monitor_alert(
         conn,
-        subject=_dead(name),
+        subject=IncidentSubject.DELIVERIES.of(name),
         problem=False,
         reason="channel_works",
         message=f"The channel {name} takes messages again{since}. What was given up for it stays undelivered: alerts retry.",
@@ -78,7 +73,7 @@ def fails(
         return Recorded()
     return record_monitor_alert(
         conn,
-        subject=_broken(name),
+        subject=IncidentSubject.CHANNEL.of(name),
         problem=True,
         reason="channel_broken",
         message=f"The channel {name} refuses messages for good: {problem} What waits for it is tried hourly for three days.",
@@ -104,13 +99,13 @@ def gave_up(
     owed = [each for each in owed if each[0] not in useless]
     outbox.add_deliveries(conn, owed, now)
     recorded.channels |= {channel for _, channel, _ in owed}
-    told = incidents.find_open_source(conn, MONITOR, subject=_dead(name))
+    told = incidents.find_open_source(conn, MONITOR, subject=IncidentSubject.DELIVERIES.of(name))
     if told is not None and now - told.opened_at >= SAID_EVERY:
-        close_quietly(conn, MONITOR, _dead(name), now)
+        close_quietly(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)
     recorded.add(
         record_monitor_alert(
             conn,
-            subject=_dead(name),
+            subject=IncidentSubject.DELIVERIES.of(name),
             problem=True,
             reason="delivery_dead",
             message=_given_up(name, dead),
@@ -128,14 +123,6 @@ def _given_up(name: str, dead: Sequence[Claimed]) -> str:
     return (
         f"The channel {name} took no message for three days, so {what} will not be delivered there: token-monitor alerts retry."
     )
-
-
-def _broken(name: str) -> str:
-    return f"{_BROKEN}:{name}"
-
-
-def _dead(name: str) -> str:
-    return f"{_DEAD}:{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +143,8 @@ def settle(conn: Connection, channels: Sequence[ChannelConfig], now: datetime) -
     """
     names = {channel.name for channel in channels}
     for subject in incidents.open_subjects(conn, MONITOR):
-        kind, _, name = subject.partition(":")
-        if kind in SUBJECTS and name not in names:
+        kind, name = split_subject(subject)
+        if kind in CHANNEL_SUBJECTS and name not in names:
             close_quietly(conn, MONITOR, subject, now)
     for name in channel_states.all_states(conn).keys() - names:
         channel_states.forget_trouble(conn, name)
@@ -177,10 +164,10 @@ def _owed(
 ) -> list[tuple[str, str, datetime]]:
     lost = pending.hand_over(conn, alert_ids=sorted(alert_ids), to=[channel.name for channel in channels], now=now)
     known = {alert.id: alert for alert in alerts.load_many(conn, {alert_id for alert_id, _, _ in lost})}
-    problems = {alert.incident for alert in known.values() if alert.event not in RECOVERIES}
+    problems = {alert.incident for alert in known.values() if alert.event not in RECOVERY_EVENTS}
     # The end of something that was told to a channel which is no more would be news to nobody.
     targets = {
-        alert.id: _targets(alert, channels) if alert.event not in RECOVERIES or alert.incident in problems else ()
+        alert.id: _targets(alert, channels) if alert.event not in RECOVERY_EVENTS or alert.incident in problems else ()
         for alert in known.values()
     }
     return [each for each in lost if each[1] in targets.get(each[0], ())]

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Alert, AlertEvent, Severity, Status
+from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity, Status
 from monitor.domain.clock import Clock
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import forecast, recurrence
@@ -140,7 +140,7 @@ def _alert(event: AlertEvent, channel: ChannelConfig, now: datetime, *, message:
         severity=Severity.INFO,
         at=now,
         source="",
-        subject=f"channel:{channel.name}" if event is AlertEvent.DRILL else "",
+        subject=IncidentSubject.CHANNEL.of(channel.name) if event is AlertEvent.DRILL else "",
         message=message,
         chart=chart,
     )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, select, update
 
-from monitor.domain import DeliveryState, Event, EventKind
+from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind
 from monitor.store import history, meta
 from monitor.store import incidents as open_incidents
 from monitor.store.polls import prune as prune_polls
@@ -131,8 +131,6 @@ def _prune_connections(conn: Connection, before: datetime) -> int:
 
 
 _THEIRS = (connections, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
-_ABOUT_CHANNELS = ("channel", "deliveries")
-"""What the subjects of incidents about a channel begin with, before a colon and its name."""
 
 
 def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
@@ -172,7 +170,7 @@ def rename_channel(conn: Connection, old: str, new: str) -> bool:
         return False
     conn.execute(update(deliveries).where(deliveries.c.channel == old).values(channel=new))
     conn.execute(update(channels).where(channels.c.name == old).values(name=new))
-    for about in _ABOUT_CHANNELS:
-        theirs = incidents.c.subject == f"{about}:{old}", incidents.c.source == ""
-        conn.execute(update(incidents).where(*theirs, incidents.c.closed_at.is_(None)).values(subject=f"{about}:{new}"))
+    for about in CHANNEL_SUBJECTS:
+        theirs = incidents.c.subject == about.of(old), incidents.c.source == ""
+        conn.execute(update(incidents).where(*theirs, incidents.c.closed_at.is_(None)).values(subject=about.of(new)))
     return True

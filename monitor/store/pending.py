@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import MsgspecError
 from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 
-from monitor.domain import Alert, DeliveryState, Severity, Status
+from monitor.domain import RECOVERY_EVENTS, Alert, DeliveryState, Severity, Status
 from monitor.store.alert_codec import decode_alert
 from monitor.store.outbox import OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
@@ -20,7 +20,6 @@ from monitor.store.sql import Constant, chunked, insert_columns, mark, raw_insta
 _d = deliveries.c
 _WAITING = (DeliveryState.PENDING.value,)
 _CHANGES = ("worse", "changed")
-_RECOVERIES = ("recovered", "source_recovered", "monitor_recovered")
 _LOST = (DeliveryState.DEAD, DeliveryState.SKIPPED)
 # Reasons that are read again: by them it is known what may be due once more, and who has a newer word.
 _ACKNOWLEDGED = "Not sent: it was acknowledged when the escalation's time came."
@@ -132,10 +131,10 @@ def _unheard(conn: Connection, due: DueDeliveries, ended: Iterable[str]) -> list
     found: list[int] = []
     reached = exists().where(attempts.c.delivery_id == _d.id, attempts.c.outcome == REACHED)
     for chunk in chunked(ended):
-        query = due.select(_d.id, incidents.c.id).where(alerts.c.event.in_(_RECOVERIES), incidents.c.id.in_(chunk))
+        query = due.select(_d.id, incidents.c.id).where(alerts.c.event.in_(RECOVERY_EVENTS), incidents.c.id.in_(chunk))
         waiting: dict[int, str] = dict(conn.execute(query).all())
         told = select(alerts.c.incident_id).join(deliveries, _d.alert_id == alerts.c.id)
-        told = told.where(alerts.c.incident_id.in_(chunk), alerts.c.event.not_in(_RECOVERIES), _d.channel == due.channel)
+        told = told.where(alerts.c.incident_id.in_(chunk), alerts.c.event.not_in(RECOVERY_EVENTS), _d.channel == due.channel)
         known = set(conn.scalars(told.where(or_(_d.uncertain, _d.state != DeliveryState.SKIPPED, reached))))
         found += [key for key, incident in waiting.items() if incident not in known]
     return found
@@ -233,11 +232,11 @@ def too_late(conn: Connection, alert_ids: Iterable[str]) -> set[str]:
     known = (
         select(sent.c.id)
         .join(told, told.c.id == sent.c.alert_id)
-        .where(told.c.incident_id == alerts.c.incident_id, told.c.event.not_in(_RECOVERIES))
+        .where(told.c.incident_id == alerts.c.incident_id, told.c.event.not_in(RECOVERY_EVENTS))
         .where(or_(sent.c.state == DeliveryState.SENT, sent.c.uncertain))
     )
     over = select(alerts.c.id).join(incidents, incidents.c.id == alerts.c.incident_id).where(incidents.c.closed_at.is_not(None))
-    useless = over.where(or_(alerts.c.event.not_in(_RECOVERIES), ~known.exists()))
+    useless = over.where(or_(alerts.c.event.not_in(RECOVERY_EVENTS), ~known.exists()))
     return {key for chunk in chunked(alert_ids) for key in conn.scalars(useless.where(alerts.c.id.in_(chunk)))}
 
 

@@ -13,6 +13,7 @@ from monitor.domain import Ack, ConnectionState, Snapshot, Status, utc_text
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
+from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.silences import Silence
 from monitor.store import Connection, incidents
 from monitor.store import silences as stored_silences
@@ -53,10 +54,6 @@ class Suppressions:
             labels=labels,
             now=self.now,
         )
-
-
-STALE_AFTER = 3
-"""Poll intervals after which what was read last counts as old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,4 +177,4 @@ class Reader:
             told_at = known.last_success_at  # it cannot be seen: each list that lacks it tells so again
         settings = self._settings.get(source)
         every = settings.poll_every if settings else self._config.schedule.poll_every
-        return told_at is None or self.now - told_at > STALE_AFTER * every
+        return told_at is None or self.now - told_at > STALE_AFTER_INTERVALS * every

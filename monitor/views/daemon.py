@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from monitor.config import Config
 from monitor.domain.errors import StoreError
+from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.timefmt import span
 from monitor.engine.applied_config import LastReload, last_reload
 from monitor.store import Connection, outbox
 from monitor.store.lock import DaemonLock, Holder
-from monitor.views.connections import STALE_AFTER
 from monitor.views.sources import SourceView, source_views
 
 
@@ -30,10 +30,10 @@ def _late(views: list[SourceView], now: datetime) -> Iterator[str]:
             continue
         if view.last_poll_at is None:
             yield f"The source {view.name} has not been polled yet."
-        elif now - view.last_poll_at > STALE_AFTER * view.poll_every:
+        elif now - view.last_poll_at > STALE_AFTER_INTERVALS * view.poll_every:
             yield (
                 f"The source {view.name} was polled last {span(now - view.last_poll_at)} ago, "
-                f"more than {STALE_AFTER} intervals of {span(view.poll_every)}."
+                f"more than {STALE_AFTER_INTERVALS} intervals of {span(view.poll_every)}."
             )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from monitor.config import Config, SourceConfig
 from monitor.domain import ProviderKind, SourceStatus, utc_text
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
+from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.schedule import Round, full_round, poll_requests
 from monitor.domain.timefmt import span
 from monitor.store import Connection, channel_states, connection_queries, sources
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
-from monitor.views.connections import STALE_AFTER
 from monitor.views.filters import Selection
 
 
@@ -92,7 +92,7 @@ class SourceView:
     @property
     def stale(self) -> bool:
         """Whether it was read last more than three poll intervals ago, or never."""
-        return self.last_success_at is None or self.now - self.last_success_at > STALE_AFTER * self.poll_every
+        return self.last_success_at is None or self.now - self.last_success_at > STALE_AFTER_INTERVALS * self.poll_every
 
     @property
     def round(self) -> Round | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.domain import ProviderKind, SourceStatus, Status
+from monitor.domain import IncidentSubject, ProviderKind, SourceStatus, Status
 
 PROVIDER_NAMES = {
     ProviderKind.POSTPOST: "PostPost",
@@ -144,13 +144,13 @@ def source_advice(status: str, provider: ProviderKind) -> str:
 def monitor_advice(kind: str, which: str) -> str:
     """What a person should do about trouble of the monitor itself; empty where its message says all there is."""
     match kind:
-        case "channel":
+        case IncidentSubject.CHANNEL:
             return f"Put its service or its url right and reload the monitor. `token-monitor test-alert {which}` proves it."
-        case "deliveries":
+        case IncidentSubject.DELIVERIES:
             return f"See `token-monitor alerts` for what was lost, and whether `token-monitor test-alert {which}` arrives."
-        case "network":
+        case IncidentSubject.NETWORK:
             return "See whether this machine reaches the internet: its network, its name servers, its proxy."
-        case "database":
+        case IncidentSubject.DATABASE:
             return "See whether the database runs, whether this machine reaches it, and whether its disk has room."
         case _:
             return ""

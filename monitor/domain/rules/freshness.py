@@ -10,8 +10,8 @@ from monitor.domain import SourceStatus
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.timefmt import span
 
-INTERVALS = 3
-"""So many poll intervals without a poll, or without a first success, are too many."""
+STALE_AFTER_INTERVALS = 3
+"""Poll intervals after which a source counts as overdue, what is known of it as stale, and its history as interrupted."""
 
 LONGEST_WAIT = timedelta(hours=1)
 """A source that asked for patience is excused for as long as it asked, and never for longer than this."""
@@ -52,17 +52,18 @@ def overdue(
     """
     if is_told(status):
         return None
-    patience = INTERVALS * poll_every
+    patience = STALE_AFTER_INTERVALS * poll_every
     if unpolled_for > patience:
         return Overdue(
             "not_polled",
-            f"It was not polled for {span(unpolled_for)}, which is more than {INTERVALS} intervals of {span(poll_every)}: "
-            "the monitor does not get on with its work.",
+            f"It was not polled for {span(unpolled_for)}, which is more than {STALE_AFTER_INTERVALS} intervals of "
+            f"{span(poll_every)}: the monitor does not get on with its work.",
         )
     if last_success_at is None and watched_for > patience:
         return Overdue(
             "never_read",
-            f"No poll of it has succeeded since it was added; that is {span(watched_for)}, more than {INTERVALS} intervals.",
+            f"No poll of it has succeeded since it was added; that is {span(watched_for)}, "
+            f"more than {STALE_AFTER_INTERVALS} intervals.",
         )
     return None
 
@@ -97,7 +98,7 @@ def find_gap(
 
     A source that was never read has no gap: its history has not begun.
     """
-    longest = max(INTERVALS * poll_every, LEAST)
+    longest = max(STALE_AFTER_INTERVALS * poll_every, LEAST)
     if last_success_at is None or now - last_success_at <= longest:
         return None
     if clock_skew is not None and abs(clock_skew) > CLOCK_UNTRUSTED_ABOVE:

@@ -8,8 +8,7 @@ about a source as a whole or the monitor itself, `outgoing` queues what is said 
 from __future__ import annotations
 
 from monitor.engine.recording.changes import Change, record_changes, review
-from monitor.engine.recording.incidents import OUTAGE
-from monitor.engine.recording.list_changes import MISSING, RecordedLists, record_lists
+from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import ChannelSettings, Recorded
 from monitor.engine.recording.system_alerts import (
     MONITOR,
@@ -20,9 +19,7 @@ from monitor.engine.recording.system_alerts import (
 )
 
 __all__ = [
-    "MISSING",
     "MONITOR",
-    "OUTAGE",
     "Change",
     "ChannelSettings",
     "Recorded",

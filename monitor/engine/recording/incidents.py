@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import SourceConfig
-from monitor.domain import Ack, Alert, ConnectionState, Event, EventKind, LastNotified, Policy, Severity, Snapshot, connection_id
+from monitor.domain import (
+    Ack,
+    Alert,
+    ConnectionState,
+    Event,
+    EventKind,
+    IncidentSubject,
+    LastNotified,
+    Policy,
+    Severity,
+    Snapshot,
+    connection_id,
+)
 from monitor.domain.records import Record, fresh_id, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
@@ -16,9 +28,6 @@ from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert
 from monitor.store import Connection, alerts, history, incidents, outbox, pending
 from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
-
-OUTAGE = "outage:"
-"""Subject of a source's incident about one platform: many of its connections are refused at once."""
 
 
 class ConnectionUpdate(Record, frozen=True, kw_only=True):
@@ -126,7 +135,7 @@ def _look_around(
         known=known,
         heard=incidents.heard(conn, [incident.id for incident in known.values() if incident.said is not None]),
         silences=stored_silences.all_current(conn, now),
-        outages=frozenset(subject.removeprefix(OUTAGE) for subject in open_subjects if subject.startswith(OUTAGE)),
+        outages=IncidentSubject.OUTAGE.names_in(open_subjects),
         changes=changes,
         spoken_at=alerts.last_spoken(conn, changes),
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionState, Event, EventKind, PollReport, Snapshot
+from monitor.domain import ConnectionState, Event, EventKind, IncidentSubject, PollReport, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules.expiry import Context
@@ -169,10 +169,6 @@ def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> 
     return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
 
 
-MISSING = "missing:"
-"""Subject of a source's incident about one scope, named after it: most of its connections are missing at once."""
-
-
 @dataclass(slots=True)
 class RecordedLists:
     """What was recorded of the lists of one poll."""
@@ -255,7 +251,7 @@ def _record_disappearances(
     """One alert where most of a scope is missing at once; it ends by itself, or in one message that says who is gone."""
     recorded = Recorded()
     for scope, count in suspects.items():
-        subject = f"{MISSING}{scope or ''}"
+        subject = IncidentSubject.MISSING.of(scope or "")
         if count >= suppression.AGREEING_POLLS:
             close_quietly(conn, source.name, subject, now)
             suspects[scope] = 0

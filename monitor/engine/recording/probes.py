@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionState, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ConnectionState, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules.expiry import Context
 from monitor.engine.probe_runner import Batch, Probed
-from monitor.engine.recording import OUTAGE, Change, ChannelSettings, Recorded, record_changes, record_source_incident
+from monitor.engine.recording import Change, ChannelSettings, Recorded, record_changes, record_source_incident
 from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
 
 ASKED_AGAIN_WITHIN = timedelta(minutes=65)
@@ -24,7 +24,7 @@ def record_with_outages(
     conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelSettings], now: datetime
 ) -> Recorded:
     """Write what probes changed; where most of a platform is refused at once, say that instead of each connection's trouble."""
-    known = {subject.removeprefix(OUTAGE) for subject in incidents.open_subjects(conn, source.name) if subject.startswith(OUTAGE)}
+    known = IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name))
     shift = _shift(changes)
     recorded = Recorded()
     if not known and not any(count > 0 for count in shift.values()):
@@ -69,7 +69,7 @@ def _say(
     return record_source_incident(
         conn,
         source,
-        subject=f"{OUTAGE}{platform}",
+        subject=IncidentSubject.OUTAGE.of(platform),
         problem=problem,
         reason="platform_outage",
         status="platform_outage" if problem else "ok",

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from monitor.domain import Alert, AlertEvent
+from monitor.domain import RECOVERY_EVENTS, Alert
 from monitor.domain.records import Record
 from monitor.domain.rules import routing
 from monitor.store import Connection, alerts, outbox
-
-_RECOVERIES = (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
 
 NO_CHANNEL = "No channel is configured that could be told."
 NOT_ROUTED = "No channel takes this alert: see events, severity and the filters."
@@ -90,7 +88,7 @@ def queue(conn: Connection, spoken: Sequence[OutgoingAlert], *, channels: Sequen
     for each, names in routed:
         for name in names:
             after = by_name[name].after
-            if after is None or each.alert.event in _RECOVERIES:
+            if after is None or each.alert.event in RECOVERY_EVENTS:
                 at_once.append((each.alert.id, name, now + by_name[name].group_wait))
             else:
                 later.append((each.alert.id, name, now + max(after, by_name[name].group_wait)))

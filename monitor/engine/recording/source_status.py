@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from monitor.config import SourceConfig
-from monitor.domain import Event, EventKind, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain import Event, EventKind, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
 from monitor.domain.rules import alerting, freshness, schedule, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import Peer, Reach
@@ -60,8 +60,6 @@ def record_gap(
 
 _READ = (PollOutcome.OK, PollOutcome.PARTIAL)
 
-NETWORK = "network"
-"""Subject of the monitor's incident: no source on any host can be reached."""
 
 ASK_AGAIN = timedelta(seconds=5)
 
@@ -128,7 +126,7 @@ def record_reach(
     """Write the source's row, and say what is to be said about whether it can be read."""
     now, outcome = poll.now, poll.report.outcome
     recorded = Recorded()
-    network_is_down = incidents.find_open_source(conn, "", subject=NETWORK) is not None
+    network_is_down = incidents.find_open_source(conn, "", subject=IncidentSubject.NETWORK) is not None
     if outcome is not PollOutcome.UNREACHABLE and network_is_down:
         recorded.add(_network_is_back(conn, channels=channels, now=now))
         network_is_down = False
@@ -205,12 +203,12 @@ def _reach(conn: Connection, row: SourceRow, since: datetime, now: datetime) -> 
 def _network_is_gone(conn: Connection, *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
     text = "No source can be reached, on any host: this looks like the monitor's own network. Connections keep their last status."
     return record_monitor_alert(
-        conn, subject=NETWORK, problem=True, reason="own_network", message=text, channels=channels, now=now
+        conn, subject=IncidentSubject.NETWORK, problem=True, reason="own_network", message=text, channels=channels, now=now
     )
 
 
 def _network_is_back(conn: Connection, *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
     text = "Sources can be reached again."
     return record_monitor_alert(
-        conn, subject=NETWORK, problem=False, reason="own_network", message=text, channels=channels, now=now
+        conn, subject=IncidentSubject.NETWORK, problem=False, reason="own_network", message=text, channels=channels, now=now
     )

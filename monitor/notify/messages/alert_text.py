@@ -9,14 +9,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from monitor.domain import Alert, AlertEvent, ConnectionLink, ProviderKind, Severity, SourceStatus, Status, timefmt
+from monitor.domain import (
+    RECOVERY_EVENTS,
+    Alert,
+    AlertEvent,
+    ConnectionLink,
+    IncidentSubject,
+    ProviderKind,
+    Severity,
+    SourceStatus,
+    Status,
+    split_subject,
+    timefmt,
+)
 from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, monitor_advice, source_advice
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id, defuse, is_plain_id, name, sentence
 from monitor.notify.messages.markup import Tone
-
-RECOVERIES = frozenset({AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED})
-"""The events that end something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +137,7 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         event=alert.event,
         word=word,
         rank=_rank(alert),
-        tone=Tone.SUCCESS if alert.event in RECOVERIES else _TONES[alert.severity],
+        tone=Tone.SUCCESS if alert.event in RECOVERY_EVENTS else _TONES[alert.severity],
         subject=subject,
         platform=_platform(alert) if about_connection else None,
         source=alert.source,
@@ -168,8 +177,8 @@ def _subject(alert: Alert) -> str:
         return name(alert.label, otherwise=clean_id(alert.external_id or alert.source))
     if alert.event is AlertEvent.REPORT:
         return _report_lines(alert)[0].partition(". ")[0].rstrip(".")
-    kind, _, rest = alert.subject.partition(":")
-    if kind == "channel" and rest:
+    kind, rest = split_subject(alert.subject)
+    if kind == IncidentSubject.CHANNEL and rest:
         return f"channel {clean_id(rest)}"
     return alert.source or (clean_id(spoken(alert.subject)) if alert.subject else "monitor")
 
@@ -180,13 +189,13 @@ def _platform(alert: Alert) -> str:
 
 def _word(alert: Alert) -> str:
     """A connection's status as it is; for a recovery, a source and the monitor itself the event says more than the status."""
-    if not is_about_connection(alert) or alert.event in RECOVERIES:
+    if not is_about_connection(alert) or alert.event in RECOVERY_EVENTS:
         return alert.event.value
     return clean_id(alert.status) if alert.status else alert.event.value
 
 
 def _rank(alert: Alert) -> int:
-    if alert.event in RECOVERIES:
+    if alert.event in RECOVERY_EVENTS:
         return 0
     if alert.event in _RANKS:
         return _RANKS[alert.event]
@@ -196,8 +205,8 @@ def _rank(alert: Alert) -> int:
 def _lasted(story: Sequence[Dispatch]) -> str:
     """For a recovery whose problem is told only now: what it was, and for how long."""
     last = story[-1].alert
-    problems = [dispatch.alert for dispatch in story if dispatch.alert.event not in RECOVERIES]
-    if last.event not in RECOVERIES or not problems:
+    problems = [dispatch.alert for dispatch in story if dispatch.alert.event not in RECOVERY_EVENTS]
+    if last.event not in RECOVERY_EVENTS or not problems:
         return ""
     if is_about_connection(last):
         # Not since the opening: an incident often begins a week before the date, with expiring_soon.
@@ -239,18 +248,18 @@ def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str
 
 def _subject_parts(alert: Alert) -> tuple[str, str]:
     """What an alert's subject is about, and which: outage and twitter, channel and ops."""
-    kind, _, which = alert.subject.partition(":")
+    kind, which = split_subject(alert.subject)
     return kind, clean_id(which) if which else ""
 
 
 def _topic(alert: Alert) -> str:
     kind, which = _subject_parts(alert)
     match kind:
-        case "outage":
+        case IncidentSubject.OUTAGE:
             return f"{PLATFORM_NAMES.get(which, which)} outage"
-        case "missing":
+        case IncidentSubject.MISSING:
             return f"connections missing at {which}" if which else "connections missing"
-        case "unpolled":
+        case IncidentSubject.UNPOLLED:
             return "not being watched"
         case _:
             return clean_id(spoken(alert.subject)) if alert.subject and alert.source else ""
@@ -261,11 +270,11 @@ def _about_part(alert: Alert, service: str) -> str:
     kind, which = _subject_parts(alert)
     some, at = str(alert.count) if alert.count > 1 else "Some", f"of the source {alert.source} ({service})"
     match kind:
-        case "outage":
+        case IncidentSubject.OUTAGE:
             return f"{some} {PLATFORM_NAMES.get(which, which)} connections {at} are refused at once."
-        case "missing":
+        case IncidentSubject.MISSING:
             return f"{some} connections {at} are missing from its list all at once."
-        case "unpolled":
+        case IncidentSubject.UNPOLLED:
             return f"The source {alert.source} ({service}) is not being watched."
         case _:
             return f"The source {alert.source} ({service}) has trouble: {_topic(alert)}."
@@ -273,7 +282,7 @@ def _about_part(alert: Alert, service: str) -> str:
 
 def _about_part_over(alert: Alert, service: str) -> str:
     where = f"The source {alert.source} ({service})"
-    if _subject_parts(alert)[0] == "unpolled":
+    if _subject_parts(alert)[0] == IncidentSubject.UNPOLLED:
         return f"{where} is being watched again."
     return f"{where} is well again: the trouble is over ({_topic(alert)})."
 
@@ -312,10 +321,10 @@ def _said_because(story: Sequence[Dispatch]) -> str:
     opened = alert.opened_at
     lasted = f" after {timefmt.span(alert.at - opened)} of trouble" if opened and alert.at > opened else ""
     still = f": still so after {timefmt.span(alert.at - alert.since)}" if alert.since and alert.at > alert.since else ""
-    previous = first.previous or (_word(first) if first.event not in RECOVERIES and _word(first) != _word(alert) else None)
-    previous = previous if len(story) > 1 and alert.event not in RECOVERIES else alert.previous
+    previous = first.previous or (_word(first) if first.event not in RECOVERY_EVENTS and _word(first) != _word(alert) else None)
+    previous = previous if len(story) > 1 and alert.event not in RECOVERY_EVENTS else alert.previous
     before = f": it was {spoken(clean_id(previous))}" if previous else ""
-    if first.reason == AlertReason.FIRST and alert.event not in RECOVERIES:
+    if first.reason == AlertReason.FIRST and alert.event not in RECOVERY_EVENTS:
         return f"First notice{before}."
     match alert.reason:
         case AlertReason.WORSE:
@@ -359,7 +368,7 @@ def _notes(story: Sequence[Dispatch]) -> tuple[str, ...]:
 
 
 def _advice(alert: Alert) -> str:
-    if alert.event in RECOVERIES:
+    if alert.event in RECOVERY_EVENTS:
         return "Nothing, it is well again."
     if alert.provider is None:
         return monitor_advice(*_subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
@@ -371,7 +380,7 @@ def _advice(alert: Alert) -> str:
 def _link(dispatch: Dispatch, *, zone: ZoneInfo | None) -> tuple[str | None, str]:
     """Where to make it good, and for a connection page until when that opens."""
     alert, page = dispatch.alert, dispatch.page
-    if page is not None and alert.event not in RECOVERIES and _LINK.fullmatch(page.url):
+    if page is not None and alert.event not in RECOVERY_EVENTS and _LINK.fullmatch(page.url):
         return page.url, timefmt.moment(page.good_until, zone)
     return alert.link if alert.link and _LINK.fullmatch(alert.link) else None, ""
 
@@ -383,7 +392,7 @@ def _public_id(alert: Alert) -> str:
 
 
 def _ack(alert: Alert, public_id: str) -> str:
-    problem = alert.event in _STATUSES and alert.event not in RECOVERIES
+    problem = alert.event in _STATUSES and alert.event not in RECOVERY_EVENTS
     return f"token-monitor ack {shlex.quote(public_id)}" if problem and is_plain_id(public_id) else ""
 
 

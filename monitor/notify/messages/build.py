@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import AlertEvent
+from monitor.domain import RECOVERY_EVENTS, AlertEvent
 from monitor.notify.messages import (
     ChannelProfile,
     Dispatch,
@@ -23,7 +23,6 @@ from monitor.notify.messages import (
     message_of,
     templates,
 )
-from monitor.notify.messages.alert_text import RECOVERIES
 from monitor.notify.messages.templates import TemplatePair, TemplateProblem
 
 log = structlog.get_logger(__name__)
@@ -64,7 +63,7 @@ def build_test(
 
 def _about_one(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     item = message.items[0]
-    over = item.event in RECOVERIES
+    over = item.event in RECOVERY_EVENTS
     return tuple(replace(part, incident=item.incident, resolves=over) for part in fit(message, profile))
 
 

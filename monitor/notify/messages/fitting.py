@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.domain import Status
+from monitor.domain import RECOVERY_EVENTS, Status
 from monitor.notify.messages import email, plain
-from monitor.notify.messages.alert_text import RECOVERIES, Item
+from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
 from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
 from monitor.notify.messages.plain import csv_of
@@ -112,7 +112,7 @@ def _command(items: Sequence[Item]) -> str:
         return "token-monitor sources"
     words = {item.word for item in items}
     status = next(iter(words))
-    narrowed = len(words) == 1 and status in _STATUSES and all(item.event not in RECOVERIES for item in items)
+    narrowed = len(words) == 1 and status in _STATUSES and all(item.event not in RECOVERY_EVENTS for item in items)
     return f"token-monitor status --status {status}" if narrowed else "token-monitor status"
 
 

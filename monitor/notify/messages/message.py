@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from monitor.domain import Alert, AlertEvent, Severity, timefmt
-from monitor.notify.messages.alert_text import RECOVERIES, Dispatch, Item, is_about_connection, item_of, spoken
+from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent, Severity, timefmt
+from monitor.notify.messages.alert_text import Dispatch, Item, is_about_connection, item_of, spoken
 from monitor.notify.messages.markup import Tone
 
 
@@ -130,12 +130,12 @@ def title_of(items: Sequence[Item]) -> str:
     """One line for all of these: the news itself for one, the counts for several."""
     if len(items) == 1:
         return _single_title(items[0])
-    problems = Counter(item.word for item in items if item.platform is not None and item.event not in RECOVERIES)
+    problems = Counter(item.word for item in items if item.platform is not None and item.event not in RECOVERY_EVENTS)
     parts = []
     if total := sum(problems.values()):
         words = ", ".join(f"{count} {spoken(word)}" for word, count in problems.items())
         parts.append(f"{total} connection{' needs' if total == 1 else 's need'} you: {words}")
-    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERIES)
+    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERY_EVENTS)
     parts += [_counted(event, count, in_part=in_part) for (event, in_part), count in others.items()]
     sources = {item.source for item in items}
     where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources else ""
@@ -144,7 +144,7 @@ def title_of(items: Sequence[Item]) -> str:
 
 def names_of(items: Sequence[Item]) -> str:
     """Who is affected, for the end of a title: Acme, Beta and 3 more. Empty where that says nothing, or nobody could read it."""
-    kinds = {(item.platform is not None, item.event in RECOVERIES) for item in items}
+    kinds = {(item.platform is not None, item.event in RECOVERY_EVENTS) for item in items}
     if not 1 < len(items) <= _MOST_NAMED or kinds not in ({(True, False)}, {(True, True)}):
         return ""
     names = list(dict.fromkeys(item.subject for item in items))
@@ -231,7 +231,7 @@ def _urgency(item: Item) -> tuple[datetime, str, str]:
 
 def _date(item: Item) -> datetime:
     """When it runs out, or ran out; what has no date, or is well again, is in no hurry."""
-    return _NEVER if item.event in RECOVERIES else item.alert.expires_at or _NEVER
+    return _NEVER if item.event in RECOVERY_EVENTS else item.alert.expires_at or _NEVER
 
 
 def _tone_of(items: Sequence[Item]) -> Tone:
