@@ -179,8 +179,8 @@ def flags_written_in(*modules: ModuleType) -> set[str]:
     }
 
 
-def test_every_event_is_told_with_its_severity() -> None:
-    rows = rows_under("docs/alerts.md", "What is said, and when")
+def test_every_alert_event_is_listed_with_its_severity() -> None:
+    rows = rows_under("docs/alerts.md", "Alert events")
     assert {event for row in rows for event in spans([row[0]])} == {event.value for event in AlertEvent}
     for row in rows:
         for event in spans([row[0]]):
