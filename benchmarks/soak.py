@@ -38,6 +38,7 @@ from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.domain.clock import SystemClock
 from monitor.engine import config_sync
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
@@ -48,6 +49,7 @@ from monitor.store import Store, open_store
 from monitor.store.alerts import find_alert
 from monitor.store.schema import alerts, metadata
 from monitor.telemetry import logs, memory
+from monitor.telemetry.metrics import Metrics
 
 START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
 """Thirty days from here hold Berlin's short night (29 March) and Sydney's long one (5 April)."""
@@ -273,8 +275,8 @@ class Soak:
             store=store,
             clock=clock,
             work=work,
-            poller=Poller(store=store, clock=clock, channels=config.channels),
-            prober=Prober(store=store, clock=clock, channels=config.channels),
+            poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
+            prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
             timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
             notifier=notifier,
             reporter=Reporter(

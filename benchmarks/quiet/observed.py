@@ -15,6 +15,7 @@ from benchmarks.quiet.stage import Account, Stage, Wish
 from monitor.config import Config, load
 from monitor.demo.server import WorldServer
 from monitor.domain import Ack, Alert, connection_id
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
@@ -22,6 +23,7 @@ from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_pro
 from monitor.providers.base import Provider
 from monitor.store import Store, connection_queries, connections, incidents, open_store, sources
 from monitor.store.types import instant_text
+from monitor.telemetry.metrics import Metrics
 
 TICK = timedelta(seconds=0.5)
 QUICK = HttpLimits(retry_wait=0.001)
@@ -140,8 +142,8 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
                 store=store,
                 config=config,
                 providers=providers,
-                poller=Poller(store=store, clock=clock, channels=channels),
-                prober=Prober(store=store, clock=clock, channels=channels),
+                poller=Poller(store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks()),
+                prober=Prober(store=store, clock=clock, channels=channels, metrics=Metrics()),
                 timekeeper=TimeChanges(
                     store=store, clock=clock, configured={each.name: each for each in config.sources}, channels=channels
                 ),

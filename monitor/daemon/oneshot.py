@@ -21,6 +21,7 @@ from monitor.notify.apprise import Channel
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.store.lock import DaemonLock
+from monitor.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,8 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
         work = build_work(config, sessions=sessions, clock=clock)
         chosen = [item for name, item in work.items() if only in (None, name)]
         links = ConnectionLinks()
-        poller = Poller(store=store, clock=clock, channels=config.channels, links=links)
-        prober = Prober(store=store, clock=clock, channels=config.channels)
+        poller = Poller(store=store, clock=clock, channels=config.channels, links=links, metrics=Metrics())
+        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics())
 
         async def cycle(item: Work) -> None:
             tell_unrouted(await poller.poll(item.source, item.provider))

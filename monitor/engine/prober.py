@@ -35,14 +35,14 @@ class Prober:
         store: Store,
         clock: Clock,
         channels: Sequence[ChannelSettings],
-        metrics: Metrics | None = None,
+        metrics: Metrics,
         news_within: float = NEWS_WITHIN,
     ) -> None:
         """`news_within`: seconds for which news may wait for the rest of its batch."""
         self._store = store
         self._clock = clock
         self._channels = channels
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._news_within = news_within
         self._quickest: dict[str, float] = {}
         """Seconds of each source's quickest probe in its last batch."""

@@ -21,9 +21,9 @@ from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind, S
 from monitor.domain.errors import ProviderError
 from monitor.domain.rules import probes
 from monitor.engine import config_sync
-from monitor.engine.poller import Poll, record_poll
 from monitor.engine.probe_runner import Batch, Probed
 from monitor.engine.recording import Recorded
+from monitor.engine.recording.polls import Poll, record_poll
 from monitor.engine.recording.probes import record_probes
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider

@@ -11,12 +11,14 @@ from sqlalchemy import func, select
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.domain.errors import StoreError
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import alerts, events
+from monitor.telemetry.metrics import Metrics
 from tests.support.delivery import QUICK, channel, numbered, queue, states, until
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import running
@@ -37,7 +39,10 @@ async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once
     async with running(store, clock, world, tmp_path) as cycle:
         with Store(database_url) as other:
             channels, work = cycle.config.channels, cycle.work["agency"]
-            pollers = [Poller(store=each, clock=clock, channels=channels) for each in (store, other)]
+            pollers = [
+                Poller(store=each, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks())
+                for each in (store, other)
+            ]
             configured = {"agency": work.source}
             keepers = [TimeChanges(store=each, clock=clock, configured=configured, channels=channels) for each in (store, other)]
             said: list[tuple[str | None, str, timedelta | None, int]] = []

@@ -15,6 +15,7 @@ from monitor.daemon.scheduler import Retention, Scheduler
 from monitor.demo.world import World
 from monitor.domain import DeliveryState, ProviderKind, Severity
 from monitor.domain.rules.recurrence import quiet_until
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
@@ -22,6 +23,7 @@ from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
+from monitor.telemetry.metrics import Metrics
 from monitor.views.sources import source_views
 from tests.support.delivery import channel, numbered, queue, states, until
 from tests.support.delivery import running as delivering
@@ -156,8 +158,8 @@ def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, TimeChanges]:
         store=store,
         clock=clock,
         work=cycle.work,
-        poller=Poller(store=store, clock=clock, channels=config.channels),
-        prober=Prober(store=store, clock=clock, channels=config.channels),
+        poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
+        prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
         timekeeper=keeper,
         notifier=Notifier(store=store, channels=config.channels, clock=clock),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),

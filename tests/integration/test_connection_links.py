@@ -19,6 +19,7 @@ from monitor.engine.poller import Poller
 from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import metadata
+from monitor.telemetry.metrics import Metrics
 from monitor.views.alerts import alert_views, explain
 from tests.support.delivery import QUICK, states, until
 from tests.support.fakes import ManualClock
@@ -43,7 +44,7 @@ class Agency:
         """As the daemon does."""
         work = self.cycle.work["agency"]
         channels = self.cycle.config.channels
-        poller = Poller(store=self.cycle.store, clock=self.cycle.clock, channels=channels, links=self.links)
+        poller = Poller(store=self.cycle.store, clock=self.cycle.clock, channels=channels, links=self.links, metrics=Metrics())
         await poller.poll(work.source, work.provider)
 
     async def deliver(self, links: ConnectionLinks) -> str:

@@ -10,8 +10,10 @@ from structlog.testing import capture_logs
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import ProviderKind
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.store import Store
+from monitor.telemetry.metrics import Metrics
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import running
 
@@ -25,7 +27,7 @@ async def test_the_same_failure_is_a_warning_once_an_hour_and_another_one_at_onc
     world.add_source("agency", ProviderKind.POSTPOST)
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=timedelta(days=50))
     async with running(store, clock, world, tmp_path) as cycle:
-        poller = Poller(store=store, clock=clock, channels=cycle.config.channels)
+        poller = Poller(store=store, clock=clock, channels=cycle.config.channels, metrics=Metrics(), links=ConnectionLinks())
         work = cycle.work["agency"]
 
         async def polled(times: int) -> list[str]:

@@ -74,7 +74,7 @@ async def crowd(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterat
 
 
 def prober_of(cycle: Cycle, **over: Any) -> Prober:
-    return Prober(store=cycle.store, clock=cycle.clock, channels=cycle.config.channels, **over)
+    return Prober(store=cycle.store, clock=cycle.clock, channels=cycle.config.channels, **{"metrics": Metrics(), **over})
 
 
 async def probe_due(cycle: Cycle, platform: Platform, **over: Any) -> int:

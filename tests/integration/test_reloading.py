@@ -20,7 +20,7 @@ from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements, config_sync
-from monitor.engine.poller import Poll, record_poll
+from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries, incidents
 from monitor.telemetry.metrics import Metrics

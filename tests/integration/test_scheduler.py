@@ -14,12 +14,14 @@ from structlog.testing import capture_logs
 from monitor.daemon.scheduler import Retention, Scheduler, Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store
+from monitor.telemetry.metrics import Metrics
 from tests.support.delivery import until
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
@@ -91,8 +93,8 @@ async def ticking(cycle: Cycle) -> AsyncIterator[Scheduler]:
         store=store,
         clock=clock,
         work=cycle.work,
-        poller=Poller(store=store, clock=clock, channels=config.channels),
-        prober=Prober(store=store, clock=clock, channels=config.channels),
+        poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
+        prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
         timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
         notifier=Notifier(store=store, channels=config.channels, clock=clock),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
@@ -126,7 +128,7 @@ async def test_N21_a_defect_in_reading_one_source_is_that_sources_trouble_alone(
         async with ticking(cycle):
             await until(lambda: cycle.source("agency").failures == 1)
             await until(lambda: cycle.source("studio").last_success_at == cycle.clock.now())
-    assert cycle.source("agency").message == "The answer could not be handled (ArithmeticError): see the log."
+    assert cycle.source("agency").message == "The answer could not be processed (ArithmeticError). See the log."
     assert "poll.fault" in [line["event"] for line in told]
 
 

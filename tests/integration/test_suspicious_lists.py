@@ -12,8 +12,8 @@ import pytest
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, ProviderKind, ScopeReport
-from monitor.engine.poller import Poll, record_poll
 from monitor.engine.recording import Recorded
+from monitor.engine.recording.polls import Poll, record_poll
 from monitor.store import Store, incidents
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running

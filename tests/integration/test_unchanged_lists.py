@@ -27,7 +27,7 @@ from monitor.domain import (
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import fingerprint
-from monitor.engine.poller import Poll, record_poll
+from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers.postpost import listing as postpost_listing
 from monitor.store import Store, connection_queries, connections, list_state
 from monitor.telemetry.memory import uninterrupted

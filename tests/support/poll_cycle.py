@@ -16,12 +16,14 @@ from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain import Alert, ConnectionState, Event, connection_id
 from monitor.engine import config_sync
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries, history, sources
+from monitor.telemetry.metrics import Metrics
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
@@ -48,7 +50,9 @@ class Cycle:
     async def poll(self, source: str | None = None, *, after: timedelta = timedelta(0)) -> Recorded:
         """Poll one source, or all, after some time."""
         self.clock.advance(after)
-        poller = Poller(store=self.store, clock=self.clock, channels=self.config.channels)
+        poller = Poller(
+            store=self.store, clock=self.clock, channels=self.config.channels, metrics=Metrics(), links=ConnectionLinks()
+        )
         recorded = Recorded()
         for name, work in self.work.items():
             if source in (None, name):
@@ -59,7 +63,7 @@ class Cycle:
     async def probe(self, *, after: timedelta = timedelta(0), due: bool = False) -> Recorded:
         """Probe every connection, or those that are due."""
         self.clock.advance(after)
-        prober = Prober(store=self.store, clock=self.clock, channels=self.config.channels)
+        prober = Prober(store=self.store, clock=self.clock, channels=self.config.channels, metrics=Metrics())
         recorded = Recorded()
         for work in self.work.values():
             if work.provider.probes:

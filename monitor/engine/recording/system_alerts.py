@@ -8,7 +8,6 @@ from datetime import datetime
 from monitor.config import SourceConfig
 from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
 from monitor.domain.records import fresh_id
-from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
 from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
 from monitor.store import Connection, incidents, outbox
@@ -23,14 +22,13 @@ def record_source_status(
     source: SourceConfig,
     before: SourceRow,
     after: SourceRow,
+    reason: AlertReason,
     *,
     channels: Sequence[ChannelSettings],
     now: datetime,
 ) -> Recorded:
-    """Say what changed about a source itself. The caller writes the source's row in the same transaction."""
-    reason = alerting.decide_source_alert(before.status, after.status)
-    if reason is AlertReason.NOTHING:
-        return Recorded()
+    """Queue the alert about a source that can no longer, or can again, be read. The caller writes the source's row."""
+    previous = before.status if before.status not in (SourceStatus.PENDING, after.status) else None
     return record_source_incident(
         conn,
         source,
@@ -42,7 +40,7 @@ def record_source_status(
         channels=channels,
         now=now,
         verdict_reason=after.reason,
-        previous=before.status if before.status is not SourceStatus.PENDING else None,
+        previous=previous,
     )
 
 

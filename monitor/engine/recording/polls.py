@@ -1,0 +1,77 @@
+"""Record one poll of a source, in one transaction.
+
+The way of a poll: `engine/poller.py` fetches the lists and calls `record_poll` here. `list_changes` compares the lists with
+the stored connections and applies the rules to what differs. `source_status` records what the poll shows about the source
+itself. Both call downwards only: `changes` writes states and history, `incidents` decides about alerts, `queueing` queues
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.config import SourceConfig
+from monitor.domain import PollReport, ScopeReport
+from monitor.domain.rules import schedule
+from monitor.engine.recording.list_changes import RecordedLists, record_lists
+from monitor.engine.recording.queueing import ChannelSettings, Recorded
+from monitor.engine.recording.source_status import record_source
+from monitor.store import Connection, polls, probes, sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """One poll that has ended: its report and its times."""
+
+    report: PollReport
+    started_at: datetime
+    now: datetime
+    """When the answer was complete. Everything that follows from the poll is dated with this time."""
+
+
+def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels: Sequence[ChannelSettings]) -> Recorded:
+    """Record everything that follows from one poll, in the caller's transaction."""
+    before = sources.find_source(conn, source.name)
+    if before is None or before.removed_at is not None:
+        return Recorded()  # the source left the configuration while it was being polled
+    report, now = poll.report, poll.now
+    clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
+    listed = RecordedLists()
+    if report.scopes:
+        listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew)
+    _plan_probes(conn, source, listed.cohorts, now)
+    sources.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes], digests=listed.digests)
+    sources.save_suspects(conn, source.name, listed.suspects)
+    recorded = Recorded()
+    recorded.add(listed.recorded)
+    recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
+    polls.record_poll(
+        conn,
+        source=source.name,
+        at=now,
+        duration_ms=round((now - poll.started_at) / timedelta(milliseconds=1)),
+        outcome=report.outcome,
+        problem=report.problem,
+        requests=report.requests,
+        connections=report.listed,
+        changed=listed.recorded.changed,
+    )
+    return recorded
+
+
+def _plan_probes(conn: Connection, source: SourceConfig, cohorts: Iterable[int], now: datetime) -> None:
+    """Give the cohorts of new connections their place in the probe interval."""
+    if source.probe_every is None or not source.probes_on_schedule:
+        return
+    due = {
+        cohort: schedule.next_cohort_probe(now, source.probe_every, source=source.name, cohort=cohort, jitter=source.jitter)
+        for cohort in cohorts
+    }
+    if due:
+        probes.ensure_cohorts(conn, source.name, due)
+
+
+def _scope_row(scope: ScopeReport, now: datetime) -> tuple[str | None, datetime | None, str | None, int]:
+    return scope.scope, now if scope.complete else None, scope.problem, len(scope.snapshots) + len(scope.unreadable)
