@@ -29,6 +29,12 @@ def moment(instant: datetime, where: ZoneInfo | None) -> str:
     return f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]} {local.year} {local:%H:%M} {shown}"
 
 
+def day(instant: datetime, where: ZoneInfo | None) -> str:
+    """Return the day without the year: 21 Nov."""
+    local = instant.astimezone(where or UTC)
+    return f"{local.day} {_MONTHS[local.month - 1]}"
+
+
 def span(length: timedelta) -> str:
     """A length of time in its two largest units, rounded down: 6 days 23 hours. The sign is not shown."""
     seconds = int(abs(length.total_seconds()))

@@ -13,7 +13,7 @@ from monitor.domain import ProviderKind, ReportedStatus, Status, Verdict
 from monitor.domain.rules.forecast import Need, need_of, sittings_of
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
-from monitor.notify.messages.chart import LANES, timeline
+from monitor.notify.messages.chart import MAX_ROWS, timeline
 from tests.support.factories import NOW, make_state
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
@@ -99,20 +99,33 @@ def test_a_weekly_hour_that_the_clock_skips_comes_once_all_the_same() -> None:
     assert next_weekly(first, weekday=6, at=time(2, 30), zone=BERLIN) == datetime(2026, 4, 5, 0, 30, tzinfo=UTC)
 
 
-def test_the_picture_is_well_formed_bounded_and_needs_no_font() -> None:
-    sittings = sittings_of(need(number, source=f"<&{number}>") for number in range(1, 40))
-    drawn = timeline(sittings, now=NOW, ahead=MONTH)
+def test_the_chart_is_well_formed_bounded_and_escapes_names() -> None:
+    batches = sittings_of(need(number, source=f"<&{number}>") for number in range(1, 40))
+    drawn = timeline(batches, now=NOW, ahead=MONTH)
     tree = ET.fromstring(drawn)  # noqa: S314 - our own drawing
-    assert {child.tag.rpartition("}")[2] for child in tree} <= {"path", "rect", "circle"}
+    assert {child.tag.rpartition("}")[2] for child in tree} <= {"path", "rect", "circle", "text"}
     assert len(drawn) < 200_000
-    assert drawn.count("<circle") == LANES
+    assert drawn.count("<circle") == MAX_ROWS
+    assert f"{39 - MAX_ROWS} more reconnect batches not shown" in drawn
     assert timeline((), now=NOW, ahead=MONTH).startswith("<svg")
 
 
-def test_letters_have_strokes_and_strangers_become_question_marks() -> None:
-    plain = chart.path("ABC 123", 0, 0, size=12)
-    assert plain
-    assert chart.path("a\u0301bc 123", 0, 0, size=12) == plain
-    assert chart.path("\u4e16", 0, 0, size=12) == chart.path("?", 0, 0, size=12)
-    assert chart.width("", size=12) == 0
-    assert chart.width("AB", size=6) == 10
+def test_a_chart_has_text_from_the_shipped_font_alone() -> None:
+    drawn = timeline(sittings_of([need(3)]), now=NOW, ahead=MONTH)
+    picture = chart.png(drawn)
+    assert picture is not None
+    assert picture.startswith(b"\x89PNG")
+    for shown in ("1 connection needs action in the next 30 days", "now"):
+        assert f">{shown}<" in drawn
+        other = chart.png(drawn.replace(f">{shown}<", "><"))
+        assert other is not None
+        assert other != picture, "the text is painted"
+    accented, plain = (chart.png(drawn.replace(">now<", f">{letter}<")) for letter in "\u00e9e")
+    assert accented != plain, "the font has accented letters"
+
+
+@pytest.mark.parametrize("platform", ["\x00\x1b[2J", "\ud800", "</text><script>", "\u4e16\u754c", "]]>", "&nbsp;"])
+def test_no_platform_name_breaks_the_chart(platform: str) -> None:
+    drawn = timeline(sittings_of([need(3, platform=platform)]), now=NOW, ahead=MONTH)
+    ET.fromstring(drawn)  # noqa: S314 - our own drawing
+    assert chart.png(drawn) is not None
