@@ -149,8 +149,8 @@ def _require_templates(config: Config) -> None:
     problems = []
     for number, channel in enumerate(config.channels):
         for event, pair in channel.templates.items():
-            key = "template" if event == templates.ANY_EVENT else f"templates.{event}"
-            for tried in AlertEvent if event == templates.ANY_EVENT else [AlertEvent(event)]:
+            key = "template" if event == templates.EVERY_EVENT else f"templates.{event}"
+            for tried in AlertEvent if event == templates.EVERY_EVENT else [AlertEvent(event)]:
                 try:
                     templates.render_sample(pair, tried)
                 except templates.TemplateProblem as problem:

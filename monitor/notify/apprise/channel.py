@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from monitor.config import Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
 from monitor.notify.apprise import services
 from monitor.notify.apprise.errors import ServiceResponses, last_refusal, watch_answers
@@ -29,14 +30,6 @@ APP_NAME = "Token expiry monitor"
 _DEFAULT_WAIT = 60.0  # seconds, for a 429 that names none
 _LONGEST_PACE = 1.0
 _building = threading.Lock()  # the first channel makes Apprise load its plugins, into one registry for all
-
-
-class Revealable(Protocol):
-    """A secret text."""
-
-    def reveal(self) -> str:
-        """The text itself."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +52,7 @@ class Channel:
     """
 
     name: str
-    url: Revealable = field(repr=False)
+    url: Secret = field(repr=False)
     _service: Any = field(default=None, init=False, repr=False)
     _target: Apprise | None = field(default=None, init=False, repr=False)
     _hider: UrlHider | None = field(default=None, init=False, repr=False)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from monitor.config import ChannelConfig
+from monitor.config import ChannelConfig, TemplatePair
 from monitor.domain import RECOVERY_EVENTS, AlertEvent
 from monitor.notify.messages import (
     ChannelProfile,
@@ -23,7 +23,7 @@ from monitor.notify.messages import (
     message_of,
     templates,
 )
-from monitor.notify.messages.templates import TemplatePair, TemplateProblem
+from monitor.notify.messages.templates import TemplateProblem
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +69,9 @@ def _about_one(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
 
 def _worded(message: Message, channel: ChannelConfig, profile: ChannelProfile) -> Message:
     """The message in the channel's own words, where it has any."""
-    pairs: Mapping[str, TemplatePair] = channel.templates
-    return message_of(_reworded(message.items, pairs, channel.name, profile)) if pairs else message
+    if not channel.templates:
+        return message
+    return message_of(_reworded(message.items, channel.templates, channel.name, profile))
 
 
 def _reworded(items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: ChannelProfile) -> Iterable[Item]:

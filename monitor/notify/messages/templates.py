@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from html import escape as escape_html
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
+from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.domain import Alert, AlertEvent, ProviderKind, Severity, Status, utc_text
 from monitor.domain.errors import ConfigError
 from monitor.domain.rules.alerting import AlertReason
@@ -31,7 +32,6 @@ LONGEST_TEMPLATE = 10_000
 """Characters of one template."""
 LONGEST_TITLE = 250
 LONGEST_BODY = 20_000
-ANY_EVENT = "*"
 
 MEANINGS = {
     "title": "the built-in title",
@@ -76,20 +76,6 @@ class TemplateProblem(ConfigError):
     """A template cannot be used."""
 
 
-class TemplatePair(Protocol):
-    """A channel's own title, body, or both."""
-
-    @property
-    def title(self) -> str | None:
-        """One line; None for the built-in one."""
-        ...
-
-    @property
-    def body(self) -> str | None:
-        """In the channel's own format; None for the built-in one."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """What a template made of an item; None where the built-in wording stays."""
@@ -100,7 +86,7 @@ class Rendered:
 
 def pair_for(templates: Mapping[str, TemplatePair], event: AlertEvent) -> TemplatePair | None:
     """The template for an event: its own, else the one for any, else none."""
-    return templates.get(event.value) or templates.get(ANY_EVENT)
+    return templates.get(event.value) or templates.get(EVERY_EVENT)
 
 
 def render(pair: TemplatePair, item: Item, markup: Markup, *, marked_title: bool = False) -> Rendered:
