@@ -50,6 +50,7 @@ from monitor.store.alerts import find_alert
 from monitor.store.schema import alerts, metadata
 from monitor.telemetry import logs, memory
 from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 
 START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
 """Thirty days from here hold Berlin's short night (29 March) and Sydney's long one (5 April)."""
@@ -266,7 +267,15 @@ class Soak:
         with store.begin_write() as conn:
             config_sync.align(conn, config, clock.now())
         settings = DeliverySettings(timezone=config.timezone, poll_every=self._plan.tick)
-        notifier = Notifier(store=store, channels=config.channels, clock=clock, settings=settings)
+        notifier = Notifier(
+            store=store,
+            channels=config.channels,
+            clock=clock,
+            settings=settings,
+            metrics=Metrics(),
+            progress=Progress(),
+            links=ConnectionLinks(),
+        )
         await notifier.start()
         stack.push_async_callback(notifier.stop, timedelta(seconds=5))
         configured = {name: item.source for name, item in work.items()}

@@ -15,6 +15,7 @@ from monitor.cli.options import AsJson
 from monitor.cli.output import say, say_json
 from monitor.cli.sources import channel_problem
 from monitor.config import UNREAD, Config, SourceConfig, show, starter
+from monitor.config.templates import EVERY_EVENT
 from monitor.domain import AlertEvent, utc_text
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.domain.rules.schedule import full_round, poll_requests
@@ -149,8 +150,8 @@ def _require_templates(config: Config) -> None:
     problems = []
     for number, channel in enumerate(config.channels):
         for event, pair in channel.templates.items():
-            key = "template" if event == templates.EVERY_EVENT else f"templates.{event}"
-            for tried in AlertEvent if event == templates.EVERY_EVENT else [AlertEvent(event)]:
+            key = "template" if event == EVERY_EVENT else f"templates.{event}"
+            for tried in AlertEvent if event == EVERY_EVENT else [AlertEvent(event)]:
                 try:
                     templates.render_sample(pair, tried)
                 except templates.TemplateProblem as problem:

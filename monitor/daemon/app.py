@@ -298,9 +298,9 @@ def build_notifier(
     *,
     store: Store,
     clock: Clock,
-    progress: Progress | None = None,
-    links: ConnectionLinks | None = None,
-    metrics: Metrics | None = None,
+    progress: Progress,
+    links: ConnectionLinks,
+    metrics: Metrics,
 ) -> Notifier:
     """The delivery side, with every configured channel."""
     return Notifier(

@@ -16,10 +16,13 @@ from monitor.config import ChannelConfig
 from monitor.domain import IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError, StoreHeld
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording.system_alerts import record_monitor_alert
 from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
+from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +59,15 @@ async def report(
         store, holder, news = await asyncio.to_thread(_recorded, stack, database, message, channels, clock)
         if holder is not None:
             return CrashReportResult(news=news, undelivered=0, daemon=holder)
-        notifier = Notifier(store=store, channels=channels, clock=clock, settings=DeliverySettings(timezone=timezone))
+        notifier = Notifier(
+            store=store,
+            channels=channels,
+            clock=clock,
+            settings=DeliverySettings(timezone=timezone),
+            metrics=Metrics(),
+            progress=Progress(),
+            links=ConnectionLinks(),
+        )
         return CrashReportResult(news=news, undelivered=(await notifier.drain(within)).left)
 
 

@@ -22,6 +22,7 @@ from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,8 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
         await asyncio.gather(*(cycle(item) for item in chosen))
         configured = {name: item.source for name, item in work.items()}
         tell_unrouted(await TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels).advance())
-        drained = await build_notifier(config, store=store, clock=clock, links=links).drain(timedelta(seconds=30))
+        notifier = build_notifier(config, store=store, clock=clock, progress=Progress(), links=links, metrics=Metrics())
+        drained = await notifier.drain(timedelta(seconds=30))
         unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
         return CheckOutcome(unread=unread, undelivered=drained.left)
 
@@ -117,7 +119,10 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
 async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
     """Send a test message through the real path, to one channel or to all. Raises ConfigError for an unknown channel."""
     with Store(config.database.url.reveal()) as store:
-        results = await build_notifier(config, store=store, clock=SystemClock()).send_test(channel, event=event)
+        notifier = build_notifier(
+            config, store=store, clock=SystemClock(), progress=Progress(), links=ConnectionLinks(), metrics=Metrics()
+        )
+        results = await notifier.send_test(channel, event=event)
     return [
         LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "took the message")
         for name, problem in results.items()

@@ -52,15 +52,13 @@ class Notifier:
         store: Store,
         channels: Sequence[ChannelConfig],
         clock: Clock,
-        settings: DeliverySettings | None = None,
-        metrics: Metrics | None = None,
-        progress: Progress | None = None,
-        links: ConnectionLinks | None = None,
+        settings: DeliverySettings,
+        metrics: Metrics,
+        progress: Progress,
+        links: ConnectionLinks,
     ) -> None:
-        self._links = links or ConnectionLinks()
-        self._store, self._clock = store, clock
-        self._metrics, self._progress = metrics or Metrics(), progress or Progress()
-        self._settings = settings or DeliverySettings()
+        self._store, self._clock, self._settings = store, clock, settings
+        self._metrics, self._progress, self._links = metrics, progress, links
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._channels = tuple(channels)
         self._workers = self._build(channels)
@@ -97,7 +95,7 @@ class Notifier:
             self._workers[name].stop()
         await _finish([*tasks.values(), *self._retiring], timeout)
 
-    async def reconfigure(self, channels: Sequence[ChannelConfig], *, settings: DeliverySettings | None = None) -> None:
+    async def reconfigure(self, channels: Sequence[ChannelConfig], *, settings: DeliverySettings) -> None:
         """Swaps the channels. Holds on broken ones are forgotten, and what waits for them is tried at once.
 
         Raises StoreError, and then goes on with the old channels.
@@ -110,7 +108,7 @@ class Notifier:
             self._progress.forget(f"{DELIVERY}:{name}")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-        self._settings = settings or self._settings
+        self._settings = settings
         left = [task for name, task in self._tasks.items() if name not in names]
         self._channels = tuple(channels)
         self._workers, self._tasks = self._build(channels), {}

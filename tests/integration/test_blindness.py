@@ -11,9 +11,8 @@ import pytest
 from monitor.config import ChannelConfig
 from monitor.daemon.database_outage import DatabaseOutageAlert, patience
 from monitor.domain import AlertEvent
-from monitor.notify import Notifier
 from monitor.store import Store, alerts, outbox
-from tests.support.delivery import QUICK, channel
+from tests.support.delivery import channel, make_notifier
 from tests.support.fakes import ManualClock
 from tests.support.receivers import Reply, WebhookReceiver
 
@@ -32,7 +31,7 @@ class Watch:
 
     def __init__(self, store: Store, clock: ManualClock, *channels: ChannelConfig) -> None:
         self.passed, self._clock = 0.0, clock
-        self.notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+        self.notifier = make_notifier(store, clock, *channels)
         self.blindness = DatabaseOutageAlert(store=store, clock=clock, speaker=self.notifier, monotonic=lambda: self.passed)
         self.blindness.expect([20 * SECOND], channels)
 

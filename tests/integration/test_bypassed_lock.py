@@ -15,11 +15,10 @@ from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
-from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import alerts, events
 from monitor.telemetry.metrics import Metrics
-from tests.support.delivery import QUICK, channel, numbered, queue, states, until
+from tests.support.delivery import channel, make_notifier, numbered, queue, states, until
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import running
 from tests.support.receivers import WebhookReceiver
@@ -68,7 +67,7 @@ async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once
 async def test_P27_two_that_deliver_at_once_send_each_alert_once(store: Store, database_url: str, clock: ManualClock) -> None:
     with WebhookReceiver() as receiver, Store(database_url) as other:
         ops = [channel(receiver.apprise_url())]
-        notifiers = [Notifier(store=each, channels=ops, clock=clock, settings=QUICK) for each in (store, other)]
+        notifiers = [make_notifier(each, clock, *ops) for each in (store, other)]
         for notifier in notifiers:
             await notifier.start()
         try:

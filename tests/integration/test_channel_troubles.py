@@ -12,7 +12,7 @@ from monitor.domain import Alert, AlertEvent
 from monitor.engine.recording.queueing import OutgoingAlert
 from monitor.engine.recording.queueing import queue as record
 from monitor.store import Store, alerts, channel_states, incidents, outbox
-from tests.support.delivery import HOUR, MINUTE, SECOND, channel, named, numbered, queue, running, states, until
+from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 from tests.support.receivers import Reply, WebhookReceiver
@@ -75,14 +75,14 @@ async def test_a_broken_channel_that_leaves_the_configuration_takes_its_trouble_
     broken, works = channel(webhook.apprise_url(), "broken"), channel(other.apprise_url(), "works")
     async with running(store, clock, broken, works) as notifier:
         await until(lambda: states(store) == {"pending": 1, "sent": 2})
-        await notifier.reconfigure([works])
+        await notifier.reconfigure([works], settings=QUICK)
         assert states(store) == {"sent": 2, "skipped": 1}
         with store.begin_read() as conn:
             assert incidents.all_open(conn, source="") == []
             assert channel_states.find_state(conn, "broken").problem is None
         # Back under the same name it is a new channel, of which nobody has heard anything bad.
         webhook.reply = Reply()
-        await notifier.reconfigure([broken, works])
+        await notifier.reconfigure([broken, works], settings=QUICK)
         assert [each.rejected for each in notifier.health()] == [False, False]
     assert len(about_the_monitor(store)) == 1, "nobody needs to be told that it works again"
 

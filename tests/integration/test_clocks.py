@@ -19,13 +19,12 @@ from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
-from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
 from monitor.telemetry.metrics import Metrics
 from monitor.views.sources import source_views
-from tests.support.delivery import channel, numbered, queue, states, until
+from tests.support.delivery import channel, make_notifier, numbered, queue, states, until
 from tests.support.delivery import running as delivering
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
@@ -161,7 +160,7 @@ def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, TimeChanges]:
         poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
         prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
         timekeeper=keeper,
-        notifier=Notifier(store=store, channels=config.channels, clock=clock),
+        notifier=make_notifier(store, clock, *config.channels),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
         keep=Retention(history=2 * DAY, polls=2 * DAY),
     )

@@ -16,12 +16,11 @@ from monitor.demo.world import World
 from monitor.domain import ConnectionLink, ProviderKind
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
-from monitor.notify import Notifier
 from monitor.store import Store
 from monitor.store.schema import metadata
 from monitor.telemetry.metrics import Metrics
 from monitor.views.alerts import alert_views, explain
-from tests.support.delivery import QUICK, states, until
+from tests.support.delivery import make_notifier, states, until
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
 from tests.support.receivers import Reply, WebhookReceiver
@@ -50,7 +49,7 @@ class Agency:
     async def deliver(self, links: ConnectionLinks) -> str:
         """Deliver what waits, by what is remembered; the text of the last message."""
         store, channels = self.cycle.store, self.cycle.config.channels
-        notifier = Notifier(store=store, channels=channels, clock=self.cycle.clock, settings=QUICK, links=links)
+        notifier = make_notifier(store, self.cycle.clock, *channels, links=links)
         await notifier.start()
         try:
             await until(lambda: states(store) == {"sent": 1})
@@ -132,7 +131,7 @@ async def test_a_service_that_quotes_the_message_in_its_refusal_gives_nothing_aw
     agency.cycle.world.expire("agency", "mastodon-m", scope=USER)
     await agency.poll()
     store, channels = agency.cycle.store, agency.cycle.config.channels
-    notifier = Notifier(store=store, channels=channels, clock=agency.cycle.clock, settings=QUICK, links=agency.links)
+    notifier = make_notifier(store, agency.cycle.clock, *channels, links=agency.links)
     with capture_logs() as logs:
         await notifier.start()
         await until(lambda: notifier.health()[0].problem is not None)

@@ -10,9 +10,20 @@ import pytest
 
 from monitor.config.time_windows import QuietHours
 from monitor.domain import Ack, Alert, LastNotified, Severity, Status
-from monitor.notify import Notifier
 from monitor.store import Store, alerts, incidents, outbox
-from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
+from tests.support.delivery import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    channel,
+    make_notifier,
+    named,
+    numbered,
+    queue,
+    running,
+    states,
+    until,
+)
 from tests.support.factories import NOW, make_alert
 from tests.support.fakes import ManualClock
 from tests.support.receivers import Reply, WebhookReceiver
@@ -96,7 +107,7 @@ async def test_one_cycle_by_hand_sends_no_escalation_before_its_time(
 ) -> None:
     escalate(store)
     queue(store, numbered(1), "boss", wait=10 * SECOND)
-    notifier = Notifier(store=store, channels=[boss(webhook)], clock=clock, settings=QUICK)
+    notifier = make_notifier(store, clock, boss(webhook))
     drained = await notifier.drain(2 * SECOND)
     assert (drained.sent, drained.left) == (1, 1)
     assert named(webhook.received) == ["linkedin-00001"]

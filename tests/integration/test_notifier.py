@@ -14,9 +14,23 @@ from structlog.testing import capture_logs
 from monitor.domain import AlertEvent, ConnectionLink, DeliveryState
 from monitor.domain.errors import ConfigError
 from monitor.engine.connection_links import ConnectionLinks
-from monitor.notify import DeliverySettings, Notifier
+from monitor.notify import DeliverySettings
 from monitor.store import Store, outbox
-from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, outcomes, queue, running, states, until
+from tests.support.delivery import (
+    HOUR,
+    MINUTE,
+    QUICK,
+    SECOND,
+    channel,
+    make_notifier,
+    named,
+    numbered,
+    outcomes,
+    queue,
+    running,
+    states,
+    until,
+)
 from tests.support.factories import NOW, make_alert
 from tests.support.fakes import ManualClock
 from tests.support.receivers import Reply, WebhookReceiver
@@ -172,7 +186,7 @@ async def test_A04_a_rejected_channel_keeps_its_deliveries_and_is_tried_hourly_a
             await until(lambda: len(webhook.received) == 2)
             await until(lambda: states(store) == {"pending": 2})
             webhook.reply = Reply()
-            await notifier.reconfigure([channel(webhook.apprise_url())])
+            await notifier.reconfigure([channel(webhook.apprise_url())], settings=QUICK)
             await until(lambda: states(store) == {"sent": 2})
     assert len([entry for entry in logs if entry["log_level"] == "error"]) == 1
 
@@ -233,7 +247,7 @@ async def test_the_doubt_of_a_timeout_outlives_a_reload_and_a_restart(
     async with running(store, clock, ops, settings=settings) as notifier:
         await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
         if not restarted:
-            await notifier.reconfigure([ops])
+            await notifier.reconfigure([ops], settings=settings)
             release.set()
             await until(lambda: states(store) == {"sent": 1})
     release.set()
@@ -281,7 +295,7 @@ async def test_P05_a_stop_in_the_middle_of_a_delivery_lets_it_end(
     release = threading.Event()
     webhook.reply = Reply(until=release)
     queue(store, numbered(1))
-    notifier = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    notifier = make_notifier(store, clock, channel(webhook.apprise_url()))
     await notifier.start()
     await until(lambda: len(webhook.received) == 1)
     stopping = asyncio.create_task(notifier.stop(timedelta(seconds=5)))
@@ -298,7 +312,7 @@ async def test_P01_what_was_in_flight_at_the_end_is_sent_again_once_and_says_so(
     release = threading.Event()
     webhook.script(Reply(until=release))
     queue(store, numbered(2))
-    first = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    first = make_notifier(store, clock, channel(webhook.apprise_url()))
     await first.start()
     await until(lambda: len(webhook.received) == 1)
     began = time.monotonic()
@@ -354,7 +368,7 @@ async def test_what_waits_for_a_channel_that_is_no_longer_configured_ends_with_a
     with capture_logs() as logs:
         async with running(store, clock, channel(webhook.apprise_url())) as notifier:
             await until(lambda: len(webhook.received) == 1)
-            await notifier.reconfigure([channel(webhook.apprise_url())])
+            await notifier.reconfigure([channel(webhook.apprise_url())], settings=QUICK)
     assert states(store) == {"sent": 2, "skipped": 2}
     assert len(webhook.received) == 1, "what another channel has is not said there twice"
     warned = [entry for entry in logs if entry["event"] == "notifier.channel_not_configured"]
@@ -391,7 +405,7 @@ async def test_drain_ignores_group_wait_and_leaves_what_fails(
     other.reply = Reply(status=404)
     queue(store, numbered(2), "ops", "broken", wait=10 * MINUTE)
     channels = [channel(webhook.apprise_url()), channel(other.apprise_url(), "broken")]
-    notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+    notifier = make_notifier(store, clock, *channels)
     drained = await notifier.drain(timedelta(seconds=5))
     assert (drained.sent, drained.left) == (3, 2), "the two, and that the other channel is broken"
     assert states(store) == {"pending": 2, "sent": 3}
@@ -401,7 +415,7 @@ async def test_drain_is_bounded(store: Store, clock: ManualClock, webhook: Webho
     release = threading.Event()
     webhook.reply = Reply(until=release)
     queue(store, numbered(1))
-    notifier = Notifier(store=store, channels=[channel(webhook.apprise_url())], clock=clock, settings=QUICK)
+    notifier = make_notifier(store, clock, channel(webhook.apprise_url()))
     began = time.monotonic()
     drained = await notifier.drain(timedelta(milliseconds=300))
     assert time.monotonic() - began < 4
@@ -414,7 +428,7 @@ async def test_a_test_message_goes_the_real_way_and_names_what_failed(
 ) -> None:
     other.reply = Reply(status=403)
     channels = [channel(webhook.apprise_url()), channel(other.apprise_url(), "broken")]
-    notifier = Notifier(store=store, channels=channels, clock=clock, settings=QUICK)
+    notifier = make_notifier(store, clock, *channels)
     results = await notifier.send_test()
     assert results["ops"] is None
     assert results["broken"] is not None
@@ -479,7 +493,7 @@ async def test_A03_a_message_that_cannot_be_prepared_is_tried_again_like_any_oth
 ) -> None:
     """Nothing was sent, so it does not wait for the end of its lease, and does not say that it may be a repeat."""
     ops = [channel(webhook.apprise_url())]
-    notifier = Notifier(store=store, channels=ops, clock=clock, settings=QUICK, links=FaultyLinks())
+    notifier = make_notifier(store, clock, *ops, links=FaultyLinks())
     await notifier.start()
     try:
         queue(store, numbered(1))

@@ -18,11 +18,10 @@ from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
-from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.store import Store
 from monitor.telemetry.metrics import Metrics
-from tests.support.delivery import until
+from tests.support.delivery import make_notifier, until
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
 
@@ -96,7 +95,7 @@ async def ticking(cycle: Cycle) -> AsyncIterator[Scheduler]:
         poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
         prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
         timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
-        notifier=Notifier(store=store, channels=config.channels, clock=clock),
+        notifier=make_notifier(store, clock, *config.channels),
         reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
         keep=Retention(history=DAY, polls=DAY),
         tick=TICK,

@@ -15,11 +15,10 @@ from monitor.demo.world import World
 from monitor.domain import ProviderKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
-from monitor.notify import Notifier
 from monitor.store import Store, connection_queries, outbox
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.schema import alerts, deliveries
-from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND
+from tests.support.delivery import HOUR, MINUTE, SECOND, make_notifier
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
 from tests.support.receivers import Received, Reply, WebhookReceiver
@@ -47,7 +46,7 @@ class Story:
     async def deliver(self, *, after: timedelta = timedelta(0)) -> None:
         """Time passes, and what is due goes out."""
         await self.cycle.pass_time(after)
-        notifier = Notifier(store=self.cycle.store, channels=self.channels, clock=self.cycle.clock, settings=QUICK)
+        notifier = make_notifier(self.cycle.store, self.cycle.clock, *self.channels)
         await notifier.drain(SECOND)
 
     def got(self, path: str) -> list[str]:
@@ -213,7 +212,7 @@ async def test_an_escalation_waits_for_news_that_is_not_said_yet(story: Story) -
     story.silence(4 * HOUR)
     await story.becomes("valid", after=HOUR)
     story.cycle.clock.advance(3 * HOUR)
-    notifier = Notifier(store=story.cycle.store, channels=story.channels, clock=story.cycle.clock, settings=QUICK)
+    notifier = make_notifier(story.cycle.store, story.cycle.clock, *story.channels)
     await notifier.drain(SECOND)
     assert story.got("/boss") == []
     await story.deliver(after=2 * MINUTE)

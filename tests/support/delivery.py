@@ -14,9 +14,12 @@ from sqlalchemy import select
 
 from monitor.config import ChannelConfig, Secret
 from monitor.domain import Alert, Severity
+from monitor.domain.clock import Clock
+from monitor.engine.connection_links import ConnectionLinks
 from monitor.notify import DeliverySettings, Notifier
 from monitor.store import Store, alerts, outbox
 from monitor.store.schema import attempts, deliveries
+from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from tests.support.factories import make_alert
 from tests.support.fakes import ManualClock
@@ -77,6 +80,26 @@ async def until(condition: Callable[[], bool], *, within: float = 10) -> None:
         await asyncio.sleep(0.01)
 
 
+def make_notifier(
+    store: Store,
+    clock: Clock,
+    *channels: ChannelConfig,
+    settings: DeliverySettings = QUICK,
+    progress: Progress | None = None,
+    links: ConnectionLinks | None = None,
+) -> Notifier:
+    """A notifier with these channels, not started."""
+    return Notifier(
+        store=store,
+        channels=channels,
+        clock=clock,
+        settings=settings,
+        metrics=Metrics(),
+        progress=progress or Progress(),
+        links=links or ConnectionLinks(),
+    )
+
+
 @asynccontextmanager
 async def running(
     store: Store,
@@ -86,7 +109,7 @@ async def running(
     progress: Progress | None = None,
 ) -> AsyncIterator[Notifier]:
     """A notifier with these channels, stopped at the end."""
-    notifier = Notifier(store=store, channels=channels, clock=clock, settings=settings, progress=progress)
+    notifier = make_notifier(store, clock, *channels, settings=settings, progress=progress)
     await notifier.start()
     try:
         yield notifier
