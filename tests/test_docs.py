@@ -413,8 +413,8 @@ def test_every_key_of_a_channel_a_silence_and_a_sitting_is_told() -> None:
         connections=(view_of(make_state()),),
     )
     shape = sitting.json()
-    assert told_keys("A sitting of the forecast") == set(shape)
-    rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "A sitting of the forecast")}
+    assert told_keys("A reconnect batch of the forecast") == set(shape)
+    rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "A reconnect batch of the forecast")}
     assert set(spans([rows["`connections`"]])) == set(shape["connections"][0])
 
 
