@@ -142,7 +142,7 @@ def template_variables() -> str:
 def failures() -> str:
     """The catalogue of failures with the tests that prove each row, and what the last recorded run came to."""
     results = catalogue.results()
-    head = ("row", "what goes wrong", "what happens then", "tests", "result", "date")
+    head = ("row", "failure", "handling", "tests", "result", "date")
     sections = []
     for name, rows in groupby(catalogue.rows(), key=lambda row: row.section):
         lines = [
