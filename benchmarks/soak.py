@@ -30,7 +30,9 @@ from benchmarks.story import Doubt, Life, Said, Told, judge
 from benchmarks.warped import Warp, run_warped
 from monitor.config import Config, load
 from monitor.daemon.app import build_work
-from monitor.daemon.scheduler import Retention, Scheduler
+from monitor.daemon.database_outage import DatabaseOutageAlert
+from monitor.daemon.overdue_sources import OverdueSources
+from monitor.daemon.scheduler import Scheduler
 from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
@@ -279,19 +281,21 @@ class Soak:
         await notifier.start()
         stack.push_async_callback(notifier.stop, timedelta(seconds=5))
         configured = {name: item.source for name, item in work.items()}
-        keep = config.retention.history or DAY, config.retention.polls or DAY
         scheduler = Scheduler(
             store=store,
             clock=clock,
             work=work,
             poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
             prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
-            timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
+            time_changes=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
             notifier=notifier,
             reporter=Reporter(
                 store=store, clock=clock, channels=config.channels, sources=config.sources, timezone=config.timezone
             ),
-            keep=Retention(history=keep[0], polls=keep[1]),
+            retention=config.retention,
+            overdue_sources=OverdueSources(store=store, clock=clock, configured=configured, channels=config.channels),
+            outage_alert=DatabaseOutageAlert(store=store, clock=clock, notifier=notifier),
+            progress=Progress(),
             tick=self._plan.tick,
         )
         scheduler.start()

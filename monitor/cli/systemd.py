@@ -186,7 +186,7 @@ def report_failure(
         say(f"Not delivered yet: {reported.undelivered}. The daemon sends what is left when it runs again.")
         return 1
     else:
-        say("Delivered." if reported.news else "This was said already, and nothing has recovered since.")
+        say("Delivered." if reported.new else "This was said already, and nothing has recovered since.")
     return 0
 
 

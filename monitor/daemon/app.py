@@ -1,4 +1,4 @@
-"""The composition root: builds every part from the configuration, starts them in order, stops them in reverse."""
+"""Composition root: builds every part from the configuration, starts them in order and stops them in reverse."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from monitor.daemon import crash_report, standby
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.health_reporting import START_WITHIN, HealthReporter
 from monitor.daemon.overdue_sources import OverdueSources
-from monitor.daemon.scheduler import Retention, Scheduler, Work
-from monitor.daemon.signals import LOST, RELOAD, STOP, SignalQueue
+from monitor.daemon.scheduler import Scheduler, Work
+from monitor.daemon.signals import LOCK_LOST, RELOAD, STOP, SignalQueue
 from monitor.domain.clock import Clock, SystemClock
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.engine import applied_config, config_sync
@@ -30,7 +30,7 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions, build_provider
-from monitor.store import Store, open_store
+from monitor.store import Connection, Store, open_store
 from monitor.store.lock import DaemonLock
 from monitor.telemetry import logs, memory
 from monitor.telemetry.metrics import Metrics
@@ -42,24 +42,21 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-FOR_EVER = timedelta(days=36500)
-"""What a retention of "off" means."""
-
-SERVICE_BACK = f"The monitor runs again (version {__version__})."
-"""Said where people were told that it had died."""
+SERVICE_BACK = f"The monitor is running again (version {__version__})."
+"""Recovery text for channels that got the crash report."""
 
 SWAP_WITHIN = timedelta(seconds=3)
-"""So long a reload lets polls and probes under way finish."""
+"""How long a reload waits for running polls and probes."""
 
 STOP_WITHIN = timedelta(seconds=9)
-"""A stop ends within 10 s: what is under way gets this long, shared by the parts."""
+"""How long a stop waits for running work, all parts together: the process ends within 10 s."""
 
-THREAD_TURN = timedelta(milliseconds=1)
-"""So long a thread may keep the others from Python: what is being told must not wait behind a long list that is read."""
+SWITCH_INTERVAL = timedelta(milliseconds=1)
+"""Python's thread switch interval, so that deliveries are not delayed while a large list is parsed."""
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where there is one."""
+    """Run a coroutine to its end, on uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -68,109 +65,109 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
-    """The daemon, until SIGTERM or SIGINT. SIGHUP calls `reload` and swaps what changed.
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP calls `reload` and applies the new configuration.
 
-    Where another daemon works on the same PostgreSQL database, this one stands by and takes over when that is gone. Raises
-    StoreHeld where another one holds a SQLite database, SchemaOutOfDate and StoreError where it cannot be used.
+    While another daemon works on the same PostgreSQL database, this one stands by and takes over when the other ends.
+    Raises StoreHeld if another daemon holds a SQLite database, SchemaOutOfDate or StoreError if the database is unusable.
     """
     logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
     memory.prepare()
-    sys.setswitchinterval(THREAD_TURN.total_seconds())
+    sys.setswitchinterval(SWITCH_INTERVAL.total_seconds())
     run = _Run(config=loaded.config, reload=reload)
     loop = asyncio.get_running_loop()
-    run.wishes.listen(loop)
+    run.signals.install_handlers(loop)
     try:
-        while await run.has_turn():
-            if await run.active() != LOST:
+        while await run.wait_for_lock():
+            if await run.work() != LOCK_LOST:
                 break
     finally:
         run.lock.release()
-        run.wishes.deafen(loop)
+        run.signals.remove_handlers(loop)
     log.info("daemon.stopped")
 
 
 class _Run:
-    """One process of the daemon: now standing by, now at work, with the configuration it read last."""
+    """One daemon process, standing by or active, with the configuration that it read last."""
 
     def __init__(self, *, config: Config, reload: Callable[[], Loaded]) -> None:
         self.config, self._reload = config, reload
-        self.wishes, self._notify, self._metrics = SignalQueue(), Notify(), Metrics()
+        self.signals, self._notify, self._metrics = SignalQueue(), Notify(), Metrics()
         self.lock = DaemonLock(config.database.url.reveal())
 
-    async def has_turn(self) -> bool:
-        """Wait for the right to be the one at work. False: a stop was asked for first."""
+    async def wait_for_lock(self) -> bool:
+        """Return True once this process is the active daemon, False if it was asked to stop first."""
         url = self.config.database.url.reveal()
         if self.lock.can_wait:
             await asyncio.to_thread(standby.require_usable, url)
-        return await standby.await_turn(self.lock, notify=self._notify, wishes=self.wishes, reload=self._reread)
+        return await standby.wait_for_lock(self.lock, notify=self._notify, signals=self.signals, reload=self._reload_in_standby)
 
-    async def active(self) -> str:
-        """Be at work until a word from Wishes ends that: which one. A lost lock ends it at once, whatever is under way."""
+    async def work(self) -> str:
+        """Run as the active daemon until a signal ends it, and return that signal. A lost lock ends it immediately."""
         config, notify, progress, clock = self.config, self._notify, Progress(), SystemClock()
         notify.extend_timeout(START_WITHIN, "Opening the database")
         async with AsyncExitStack() as stack:
             hosting = Hosting(clock=clock, metrics=self._metrics, progress=progress)
             hosting.prepare(config)
             stack.push_async_callback(hosting.stop)
-            async with standby.fed(notify, within=START_WITHIN):
+            async with standby.watchdog_fed(notify, within=START_WITHIN):
                 store = await asyncio.to_thread(opened, stack, config)
                 sessions = await stack.enter_async_context(HttpSessions())
                 daemon = Daemon(
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
                 )
-                vitals = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
+                health = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
                 stack.push_async_callback(daemon.stop)
-                guard = asyncio.create_task(standby.guard(self.lock, lost=partial(self._lose, daemon)), name="lock")
-                stack.callback(guard.cancel)
+                holding = asyncio.create_task(standby.hold_lock(self.lock, lost=partial(self._lose_lock, daemon)), name="lock")
+                stack.callback(holding.cancel)
                 await daemon.start(config)
-                await stack.enter_async_context(vitals)
-                await vitals.ready(config)
+                await stack.enter_async_context(health)
+                await health.ready(config)
             memory.settle()
-            small = asyncio.create_task(memory.stay_small(), name="memory")
-            stack.callback(small.cancel)
+            trimming = asyncio.create_task(memory.stay_small(), name="memory")
+            stack.callback(trimming.cancel)
             log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
-            while (wish := await self.wishes.next()) == RELOAD:
-                vitals.reloading()
-                self.config = await _reload(daemon, self.config, self._reload, vitals)
-                await vitals.ready(self.config)
-            if wish == LOST:
-                await daemon.lose()
-                return LOST
-            vitals.stopping()
+            while (received := await self.signals.next()) == RELOAD:
+                health.reloading()
+                self.config = await _reload(daemon, self.config, self._reload, health)
+                await health.ready(self.config)
+            if received == LOCK_LOST:
+                await daemon.abandon()
+                return LOCK_LOST
+            health.stopping()
             log.info("daemon.stopping")
         return STOP
 
-    def _lose(self, daemon: Daemon) -> None:
-        """Nothing more is begun from this instant on; the rest follows when the word is heard."""
+    def _lose_lock(self, daemon: Daemon) -> None:
+        """Stop starting work immediately; the shutdown follows when the signal is handled."""
         daemon.halt()
-        self.wishes.lose()
+        self.signals.put_lock_lost()
 
-    def _reread(self) -> None:
-        """A reload while standing by: only the configuration changes hands."""
+    def _reload_in_standby(self) -> None:
+        """Replace the configuration; nothing else is running."""
         try:
             self.config = _read_again(self.config, self._reload).config
         except MonitorError as error:
-            log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
+            log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - an expected failure: no traceback
 
 
 def opened(stack: AsyncExitStack, config: Config) -> Store:
-    """The database with its schema up to date."""
+    """Return the store with its schema up to date; the stack closes it."""
     store = open_store(config.database.url.reveal())
     stack.callback(store.close)
     return store
 
 
 class _InForce(NamedTuple):
-    """What the running parts were built from, to build them anew where a reload fails."""
+    """The configuration in force and what was built from it, needed again if a reload fails."""
 
     config: Config
     work: dict[str, Work]
 
 
 class Daemon:
-    """The running parts, which a reload swaps as one."""
+    """The running parts, which a reload swaps together."""
 
     def __init__(
         self, *, store: Store, sessions: HttpSessions, clock: Clock, progress: Progress, metrics: Metrics, hosting: Hosting
@@ -181,128 +178,120 @@ class Daemon:
         self._notifier: Notifier | None = None
         self._scheduler: Scheduler | None = None
         self._in_force: _InForce | None = None
+        self._outage_alert: DatabaseOutageAlert | None = None
+        self._outage_task: asyncio.Task[None] | None = None
         self._halted = False
-        self._blindness: DatabaseOutageAlert | None = None
-        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, config: Config) -> None:
-        """Start everything. Raises where it cannot; nothing is left running then."""
+        """Start every part. Raises if one cannot start; nothing is left running then."""
         work = build_work(config, sessions=self._sessions, clock=self._clock)
         await align(self._store, config, self._clock)
         self._notifier = build_notifier(
             config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
         )
-        await crash_report.over(self._store, message=SERVICE_BACK, channels=config.channels, clock=self._clock)
+        await crash_report.recover(self._store, message=SERVICE_BACK, channels=config.channels, clock=self._clock)
         await self._notifier.start()
-        self._blindness = DatabaseOutageAlert(store=self._store, clock=self._clock, speaker=self._notifier)
-        self._blindness.expect([source.poll_every for source in config.sources], config.channels)
-        self._watch = asyncio.create_task(self._blindness.run(), name="blindness")
+        self._outage_alert = DatabaseOutageAlert(store=self._store, clock=self._clock, notifier=self._notifier)
+        self._outage_alert.configure([source.poll_every for source in config.sources], config.channels)
+        self._outage_task = asyncio.create_task(self._outage_alert.run(), name="database-outage")
         self._in_force = _InForce(config, work)
-        self._begin(self._build_scheduler(config, work, self._notifier))
+        self._start_scheduler(self._build_scheduler(config, work, self._notifier, self._outage_alert))
         await self._hosting.follow(config, self._store)
 
     async def swap(self, config: Config) -> None:
-        """Go over to another configuration: built whole first, then swapped.
+        """Apply another configuration: every part is built first, then swapped.
 
-        What is under way gets a moment to finish under the old one, before anything is written: so nothing that was judged
-        by the old settings can come after what judges it again. Raises StoreError, and then goes on as before.
+        Running work gets a moment to finish under the old one before anything is written, so that no result of the old
+        settings is recorded after the new ones apply. Raises StoreError, and then keeps the old configuration in force.
         """
-        if self._notifier is None or self._scheduler is None or self._in_force is None:
+        if self._notifier is None or self._scheduler is None or self._in_force is None or self._outage_alert is None:
             return
         before, work = self._in_force, build_work(config, sessions=self._sessions, clock=self._clock)
-        scheduler = self._build_scheduler(config, work, self._notifier)
+        scheduler = self._build_scheduler(config, work, self._notifier, self._outage_alert)
         self._hosting.prepare(config)
         await self._scheduler.stop(SWAP_WITHIN)
         try:
             await align(self._store, config, self._clock)
             await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
         except Exception:
-            with suppress(StoreError):  # what was written for the other configuration is none of this one's
+            with suppress(StoreError):  # undo what was written for the new configuration
                 await align(self._store, before.config, self._clock)
-            self._begin(self._build_scheduler(before.config, before.work, self._notifier))
+            self._start_scheduler(self._build_scheduler(before.config, before.work, self._notifier, self._outage_alert))
             raise
         self._in_force = _InForce(config, work)
-        if self._blindness is not None:
-            self._blindness.expect([source.poll_every for source in config.sources], config.channels)
+        self._outage_alert.configure([source.poll_every for source in config.sources], config.channels)
         self._links.keep_only({source.name for source in config.sources if source.connection_links})
-        self._begin(scheduler)
+        self._start_scheduler(scheduler)
         self._metrics.reload_done(ok=True)
         await self._hosting.follow(config, self._store)
 
     async def stop(self, within: timedelta = STOP_WITHIN) -> None:
-        """Stop intake first, then delivery. Bounded; what is under way is recorded or still due. May be called twice."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop polling first, then delivery. Bounded; running work is recorded or still due. May be called twice."""
+        if self._outage_task is not None:
+            self._outage_task.cancel()
         if self._scheduler is not None:
             await asyncio.gather(self._scheduler.stop(within / 2), self._hosting.stop())
         if self._notifier is not None:
             await self._notifier.stop(within / 2)
 
-    async def refuse(self, problem: str) -> None:
-        """A reload changes nothing, and this is why: for `status` and for Prometheus."""
+    async def reject_reload(self, problem: str) -> None:
+        """Record that a reload was rejected, and why, for `status` and for Prometheus."""
         self._metrics.reload_done(ok=False)
-
-        def write() -> None:
-            with self._store.begin_write() as conn:
-                applied_config.note_reload(conn, self._clock.now(), problem=problem)
-
         with suppress(StoreError):
-            await self._store.run(write)
+            await self._store.write(lambda conn: applied_config.note_reload(conn, self._clock.now(), problem=problem))
 
     def halt(self) -> None:
-        """Begin nothing more, from this very instant."""
+        """Start no more work, effective immediately."""
         self._halted = True
         if self._scheduler is not None:
             self._scheduler.halt()
         if self._notifier is not None:
             self._notifier.halt()
 
-    async def lose(self) -> None:
-        """The database is another daemon's now: stop at once, whatever is under way, and leave no loose end."""
+    async def abandon(self) -> None:
+        """Stop immediately, whatever is running: another daemon has the database now."""
         await self.stop(timedelta(0))
-        if self._blindness is not None:
-            await self._blindness.hand_over()
+        if self._outage_alert is not None:
+            await self._outage_alert.hand_over()
 
-    def _begin(self, scheduler: Scheduler) -> None:
+    def _start_scheduler(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        if not self._halted:  # as where the lock is lost in the midst of a reload
+        if not self._halted:  # the lock may be lost during a reload
             scheduler.start()
 
-    def _build_scheduler(self, config: Config, work: dict[str, Work], notifier: Notifier) -> Scheduler:
+    def _build_scheduler(
+        self, config: Config, work: dict[str, Work], notifier: Notifier, outage_alert: DatabaseOutageAlert
+    ) -> Scheduler:
         store, clock, channels = self._store, self._clock, config.channels
         configured = {name: item.source for name, item in work.items()}
         return Scheduler(
-            progress=self._progress,
-            unpolled=OverdueSources(store=store, clock=clock, configured=configured, channels=channels),
-            blindness=self._blindness,
             store=store,
             clock=clock,
             work=work,
             poller=Poller(store=store, clock=clock, channels=channels, metrics=self._metrics, links=self._links),
             prober=Prober(store=store, clock=clock, channels=channels, metrics=self._metrics),
-            timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=channels),
+            time_changes=TimeChanges(store=store, clock=clock, configured=configured, channels=channels),
             notifier=notifier,
+            retention=config.retention,
             reporter=Reporter(store=store, clock=clock, channels=channels, sources=config.sources, timezone=config.timezone),
-            keep=Retention(history=config.retention.history or FOR_EVER, polls=config.retention.polls or FOR_EVER),
+            overdue_sources=OverdueSources(store=store, clock=clock, configured=configured, channels=channels),
+            outage_alert=outage_alert,
+            progress=self._progress,
         )
 
 
 def build_work(config: Config, *, sessions: HttpSessions, clock: Clock) -> dict[str, Work]:
-    """Each configured source with its API client, by name."""
-    providers = {source.name: build_provider(source, sessions=sessions, clock=clock) for source in config.sources}
-    return {source.name: Work(source=source, provider=providers[source.name]) for source in config.sources}
+    """Return each configured source with the client of its API, by the source's name."""
+    return {
+        source.name: Work(source=source, provider=build_provider(source, sessions=sessions, clock=clock))
+        for source in config.sources
+    }
 
 
 def build_notifier(
-    config: Config,
-    *,
-    store: Store,
-    clock: Clock,
-    progress: Progress,
-    links: ConnectionLinks,
-    metrics: Metrics,
+    config: Config, *, store: Store, clock: Clock, progress: Progress, links: ConnectionLinks, metrics: Metrics
 ) -> Notifier:
-    """The delivery side, with every configured channel."""
+    """Return the delivery side, with every configured channel."""
     return Notifier(
         store=store,
         channels=config.channels,
@@ -317,23 +306,22 @@ def build_notifier(
 async def align(store: Store, config: Config, clock: Clock) -> None:
     """Make the store follow the configuration."""
 
-    def write() -> None:
-        with store.begin_write() as conn:
-            config_sync.align(conn, config, clock.now())
-            applied_config.note_reload(conn, clock.now(), problem=None)
+    def write(conn: Connection) -> None:
+        config_sync.align(conn, config, clock.now())
+        applied_config.note_reload(conn, clock.now(), problem=None)
 
-    await store.run(write)
+    await store.write(write)
 
 
-async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], vitals: HealthReporter) -> Config:
-    """Read everything anew; a file that cannot be used changes nothing."""
+async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], health: HealthReporter) -> Config:
+    """Read and apply the configuration; return the one in force afterwards, the old one if the new one is unusable."""
     try:
         loaded = _read_again(config, reload)
         await daemon.swap(loaded.config)
     except MonitorError as error:
-        log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
-        vitals.refused(str(error))
-        await daemon.refuse(str(error))
+        log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - an expected failure: no traceback
+        health.reload_rejected(str(error))
+        await daemon.reject_reload(str(error))
         return config
     logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
@@ -343,8 +331,8 @@ async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], 
 
 
 def _read_again(config: Config, reload: Callable[[], Loaded]) -> Loaded:
-    """What the files say now. Raises MonitorError where a running process cannot go over to that."""
+    """Return the configuration as the files have it now. Raises MonitorError if a running process cannot apply it."""
     loaded = reload()
     if loaded.config.database != config.database:
-        raise ConfigError("database.url changed: that takes a restart, so nothing was reloaded.")
+        raise ConfigError("database.url changed, which requires a restart; nothing was reloaded.")
     return loaded

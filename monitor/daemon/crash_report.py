@@ -1,4 +1,4 @@
-"""The last word of a daemon that died: said by another process, through the same channels, with the store or without it."""
+"""Crash notification, sent by a separate process (systemd's OnFailure=) on the same channels, with or without the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.domain.errors import MonitorError, StoreError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording.system_alerts import record_monitor_alert
 from monitor.notify import DeliverySettings, Notifier
-from monitor.store import Store
+from monitor.store import Connection, Store
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -31,14 +31,14 @@ SEND_WITHIN = timedelta(seconds=45)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashReportResult:
-    """What became of the report."""
+    """Outcome of one report."""
 
-    news: bool
-    """False: this failure was told before, and nothing has recovered since."""
+    new: bool
+    """False if this failure was reported before and the service has not recovered since."""
     undelivered: int
-    """Deliveries that were not taken yet."""
+    """Deliveries that no channel has accepted yet."""
     daemon: str | None = None
-    """The daemon that runs again already, and delivers it."""
+    """The daemon that is running again and delivers the report; None if there is none."""
 
 
 async def report(
@@ -50,15 +50,15 @@ async def report(
     clock: Clock,
     within: timedelta = SEND_WITHIN,
 ) -> CrashReportResult:
-    """Say that the service failed, on every channel that takes a monitor_problem, and wait for that, so long at most.
+    """Send a monitor_problem with this message on every channel that takes one, and wait for delivery for up to `within`.
 
-    It is kept like any alert, so that what is not delivered now goes out when the daemon is back. Where its store cannot
-    be used, which may be why it died, a store of the moment takes its place.
+    The alert is stored like any other, so the daemon delivers the rest when it runs again. If the store cannot be used,
+    which may be the cause of the crash, a temporary one takes its place.
     """
     with ExitStack() as stack:
-        store, holder, news = await asyncio.to_thread(_recorded, stack, database, message, channels, clock)
+        store, holder, new = await asyncio.to_thread(_record_in_any_store, stack, database, message, channels, clock)
         if holder is not None:
-            return CrashReportResult(news=news, undelivered=0, daemon=holder)
+            return CrashReportResult(new=new, undelivered=0, daemon=holder)
         notifier = Notifier(
             store=store,
             channels=channels,
@@ -68,41 +68,40 @@ async def report(
             progress=Progress(),
             links=ConnectionLinks(),
         )
-        return CrashReportResult(news=news, undelivered=(await notifier.drain(within)).left)
+        return CrashReportResult(new=new, undelivered=(await notifier.drain(within)).left)
 
 
-async def over(store: Store, *, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> Collection[str]:
-    """Say that the service runs again, where it was said that it does not. The channels to wake. Raises StoreError."""
+async def recover(store: Store, *, message: str, channels: Sequence[ChannelConfig], clock: Clock) -> Collection[str]:
+    """Queue the recovery on the channels that got the crash report; return the channels to wake. Raises StoreError."""
 
-    def write() -> Collection[str]:
-        with store.begin_write() as conn:
-            recorded = record_monitor_alert(
-                conn,
-                subject=IncidentSubject.SERVICE,
-                problem=False,
-                reason="service_back",
-                message=message,
-                channels=channels,
-                now=clock.now(),
-            )
-            return frozenset(recorded.channels)
+    def write(conn: Connection) -> Collection[str]:
+        recorded = record_monitor_alert(
+            conn,
+            subject=IncidentSubject.SERVICE,
+            problem=False,
+            reason="service_back",
+            message=message,
+            channels=channels,
+            now=clock.now(),
+        )
+        return frozenset(recorded.channels)
 
-    return await store.run(write)
+    return await store.write(write)
 
 
-def _recorded(
+def _record_in_any_store(
     stack: ExitStack, database: str, message: str, channels: Sequence[ChannelConfig], clock: Clock
 ) -> tuple[Store, str | None, bool]:
-    """The store that holds the report now, who else holds that store, and whether the report is news.
+    """Record the report; return the store that holds it, the daemon that holds that store, and True if the report is new.
 
-    Where the real store cannot be used, it is an empty one in a folder of the moment.
+    If the real store cannot be used, it is an empty one in a temporary folder.
     """
     try:
-        with ExitStack() as ours:
-            store, holder = _real_store(ours, database)
-            news = _record(store, message, channels, clock)
-            stack.push(ours.pop_all())
-            return store, holder, news
+        with ExitStack() as attempt:
+            store, holder = _real_store(attempt, database)
+            new = _record(store, message, channels, clock)
+            stack.push(attempt.pop_all())
+            return store, holder, new
     except MonitorError as error:
         log.warning("failure.store_unusable", problem=str(error))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="token-monitor-")))
@@ -112,9 +111,9 @@ def _recorded(
 
 
 def _real_store(stack: ExitStack, database: str) -> tuple[Store, str | None]:
-    """The monitor's store, held for ourselves, or who holds it. Raises StoreError where it cannot be used."""
+    """Return the monitor's store, locked for this process, or with the daemon that holds it. Raises StoreError."""
     if not database:
-        raise StoreError("The configuration names no database that could be used.")
+        raise StoreError("The configuration names no usable database.")
     lock, holder = DaemonLock(database), None
     try:
         lock.acquire()

@@ -1,4 +1,4 @@
-"""Report the daemon's health to systemd and to the heartbeat URL."""
+"""Reports of the daemon's health to systemd and to the heartbeat URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.domain.errors import ProviderError, StoreError
 from monitor.domain.timefmt import span
 from monitor.providers import HttpSessions
 from monitor.providers.http import ping
-from monitor.store import Store, outbox, sources
+from monitor.store import Connection, Store, outbox, sources
 from monitor.telemetry.progress import Progress
 from monitor.telemetry.systemd import Notify
 
@@ -25,17 +25,20 @@ log = structlog.get_logger(__name__)
 
 
 class HeartbeatPinger:
-    """Calls the configured address. Its troubles are told in the log, once, and disturb nothing else."""
+    """Calls the configured heartbeat URL. A failing URL is logged once and affects nothing else."""
 
     def __init__(self, *, sessions: HttpSessions, progress: Progress, describe: Callable[[], Awaitable[str]]) -> None:
-        """`describe` gives the sentence that goes along with a sign of life."""
+        """`describe` returns the text that is sent with each ping."""
         self._sessions, self._progress, self._describe = sessions, progress, describe
         self._config: HeartbeatConfig | None = None
         self._task: asyncio.Task[None] | None = None
         self._failing = False
 
     def configure(self, config: HeartbeatConfig | None) -> None:
-        """Go over to this address and pace; None: to none. What stays the same goes on. Inside a running event loop."""
+        """Ping this URL at this interval from now on; None: stop. Must be called inside a running event loop.
+
+        An unchanged configuration leaves the running task alone.
+        """
         if config == self._config and (config is None or self._task is not None):
             return
         self.stop()
@@ -44,7 +47,7 @@ class HeartbeatPinger:
             self._task = asyncio.create_task(self._run(config), name="heartbeat")
 
     def stop(self) -> None:
-        """No further call: the service at the other end notices the silence."""
+        """Stop pinging; the service behind the URL reports the missing pings."""
         if self._task is not None:
             self._task.cancel()
         self._task = None
@@ -72,15 +75,15 @@ class HeartbeatPinger:
             self._failing = False
 
 
-LOOK_EVERY = timedelta(seconds=2)
-"""How often the store is asked what `systemctl status` shows."""
+UPDATE_EVERY = timedelta(seconds=2)
+"""Interval at which the line for `systemctl status` is updated."""
 START_WITHIN = timedelta(minutes=15)
-"""What a start may take at most: a large database's migration, or the wait for a server. Said anew by ready()."""
+"""Start timeout requested from systemd: migrating a large database, or waiting for a server, may take this long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonHealth:
-    """What one look at the store showed."""
+    """The counts behind the status line."""
 
     sources: int
     connections: int
@@ -89,14 +92,14 @@ class DaemonHealth:
     """Deliveries that are not sent yet."""
 
 
-def describe(standing: DaemonHealth, now: datetime) -> str:
-    """One line for people: watching 312 connections of 3 sources; next poll in 40 seconds; 1 delivery waits."""
-    parts = [f"watching {_counted(standing.connections, 'connection')} of {_counted(standing.sources, 'source')}"]
-    if standing.next_poll_at is not None:
-        left = standing.next_poll_at - now
+def describe(health: DaemonHealth, now: datetime) -> str:
+    """Return the status line: monitoring 312 connections from 3 sources; next poll in 40 seconds; 1 delivery pending."""
+    parts = [f"monitoring {_counted(health.connections, 'connection')} from {_counted(health.sources, 'source')}"]
+    if health.next_poll_at is not None:
+        left = health.next_poll_at - now
         parts.append(f"next poll in {span(left)}" if left >= timedelta(seconds=1) else "polling now")
-    if standing.waiting:
-        parts.append(f"{_counted(standing.waiting, 'delivery', 'deliveries')} {'waits' if standing.waiting == 1 else 'wait'}")
+    if health.waiting:
+        parts.append(f"{_counted(health.waiting, 'delivery', 'deliveries')} pending")
     return "; ".join(parts)
 
 
@@ -105,16 +108,14 @@ def _counted(number: int, one: str, many: str = "") -> str:
 
 
 class HealthReporter:
-    """An async context manager around the running daemon; leaving it ends every sign of life."""
+    """An async context manager around the running daemon; on exit, the watchdog and the heartbeat end."""
 
-    def __init__(
-        self, *, store: Store, sessions: HttpSessions, clock: Clock, progress: Progress, notify: Notify | None = None
-    ) -> None:
-        self._store, self._clock, self._progress = store, clock, progress
-        self._notify = notify or Notify()
+    def __init__(self, *, store: Store, sessions: HttpSessions, clock: Clock, progress: Progress, notify: Notify) -> None:
+        self._store, self._clock, self._progress, self._notify = store, clock, progress, notify
         self._text = "starting"
-        self._refused: str | None = None
-        self._heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=self._look)
+        self._rejected: str | None = None
+        """Why the last reload was rejected."""
+        self._heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=self._describe)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -130,67 +131,68 @@ class HealthReporter:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def ready(self, config: Config) -> None:
-        """The daemon runs with this configuration, from its start or a reload on."""
+        """Report that the start or a reload is done, and that this configuration is in force."""
         self._heartbeat.configure(config.heartbeat)
-        self._text = await self._look()
-        self._notify.ready(self._sentence())
+        self._text = await self._describe()
+        self._notify.ready(self._status_line())
         if self._notify.listens and not self._tasks:
-            self._tasks = [asyncio.create_task(self._tell(), name="status")]
+            self._tasks = [asyncio.create_task(self._update_status(), name="status")]
             if self._notify.watchdog is not None:
-                self._tasks.append(asyncio.create_task(self._feed(self._notify.watchdog), name="watchdog"))
+                self._tasks.append(asyncio.create_task(self._feed_watchdog(self._notify.watchdog), name="watchdog"))
 
     def reloading(self) -> None:
-        """A reload begins; ready() ends it, whether it was refused or not."""
-        self._refused = None
+        """Report that a reload begins; ready() reports its end, accepted or rejected."""
+        self._rejected = None
         self._notify.reloading()
 
-    def refused(self, problem: str) -> None:
-        """The reload changes nothing, and this is why: people see it until the next one."""
-        self._refused = problem
+    def reload_rejected(self, problem: str) -> None:
+        """Show this problem in the status line until the next reload."""
+        self._rejected = problem
 
     def stopping(self) -> None:
-        """The stop begins."""
+        """Report that the stop begins."""
         self._heartbeat.stop()
         self._notify.stopping()
 
-    async def _feed(self, watchdog: timedelta) -> None:
-        """A sign of life three times in systemd's patience, while there is progress."""
-        told: str | None = None
+    async def _feed_watchdog(self, watchdog: timedelta) -> None:
+        """Notify systemd three times per watchdog interval, but only while there is progress."""
+        logged: str | None = None
         while True:
             stuck = self._progress.stuck()
             if stuck is None:
                 self._notify.alive()
-            elif stuck != told:
-                log.error("daemon.stuck", problem=stuck, advice="systemd restarts it; please report this.")
-            told = stuck
+            elif stuck != logged:
+                log.error("daemon.stuck", problem=stuck, advice="systemd restarts the daemon; please report this.")
+            logged = stuck
             await asyncio.sleep(watchdog.total_seconds() / 3)
 
-    async def _tell(self) -> None:
+    async def _update_status(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY.total_seconds())
-            before, self._text = self._text, await self._look()
+            await asyncio.sleep(UPDATE_EVERY.total_seconds())
+            before, self._text = self._text, await self._describe()
             if self._text != before:
-                self._notify.status(self._sentence())
+                self._notify.status(self._status_line())
 
-    async def _look(self) -> str:
+    async def _describe(self) -> str:
         stuck = self._progress.stuck()
         if stuck is not None:
             return stuck
         try:
-            return describe(await self._store.run_read(self._standing), self._clock.now())
+            return describe(await self._store.read(_read_health), self._clock.now())
         except StoreError as error:
-            return f"blind: {error}"
+            return f"database unavailable: {error}"
 
-    def _standing(self) -> DaemonHealth:
-        with self._store.begin_read() as conn:
-            watched, listed = sources.totals(conn)
-            return DaemonHealth(
-                sources=watched,
-                connections=listed,
-                next_poll_at=sources.next_poll_due(conn),
-                waiting=sum(outbox.pending_counts(conn).values()),
-            )
+    def _status_line(self) -> str:
+        if self._rejected is None:
+            return self._text
+        return f"{self._text} (the last reload was rejected and the previous configuration stays in force: {self._rejected})"
 
-    def _sentence(self) -> str:
-        refused = f" (the last reload was refused, the former configuration goes on: {self._refused})" if self._refused else ""
-        return f"{self._text}{refused}"
+
+def _read_health(conn: Connection) -> DaemonHealth:
+    monitored, listed = sources.totals(conn)
+    return DaemonHealth(
+        sources=monitored,
+        connections=listed,
+        next_poll_at=sources.next_poll_due(conn),
+        waiting=sum(outbox.pending_counts(conn).values()),
+    )

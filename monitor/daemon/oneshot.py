@@ -1,4 +1,4 @@
-"""Commands that do the daemon's work once: `check`, `config check --live` and `test-alert`."""
+"""The daemon's work done once, for the commands `check`, `config check --live` and `test-alert`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from monitor.config import ChannelConfig, Config
 from monitor.daemon.app import align, build_notifier, build_work, opened
-from monitor.daemon.scheduler import Work, tell_unrouted
+from monitor.daemon.scheduler import Work, log_unrouted
 from monitor.domain import AlertEvent, PollOutcome
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, StoreHeld
@@ -19,7 +20,7 @@ from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel
 from monitor.providers import HttpSessions
-from monitor.store import Store, sources
+from monitor.store import Connection, Store, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -27,7 +28,7 @@ from monitor.telemetry.progress import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
-    """What one cycle could not do."""
+    """Sources and deliveries that one cycle left undone."""
 
     unread: dict[str, str]
     """Sources that could not be read, with the problem."""
@@ -37,7 +38,7 @@ class CheckOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveFinding:
-    """What a live call to one source or channel showed."""
+    """Result of a live call to one source or channel."""
 
     kind: str
     name: str
@@ -45,50 +46,52 @@ class LiveFinding:
     text: str
 
 
-def _held(stack: AsyncExitStack, config: Config) -> None:
-    """The right to be the one process at work on this database. It comes before the schema: two may start at once."""
+def _take_lock(stack: AsyncExitStack, config: Config) -> None:
+    """Take the daemon lock; the stack releases it. Raises StoreHeld.
+
+    The lock comes before the schema upgrade: two processes may start at the same moment.
+    """
     lock = DaemonLock(config.database.url.reveal())
     try:
         lock.acquire()
     except StoreHeld as error:
-        raise StoreHeld(f"{error} It polls by itself; `token-monitor status --exit-code` only looks.") from None
+        raise StoreHeld(f"{error} It polls already; use `token-monitor status --exit-code` to read the results.") from None
     stack.callback(lock.release)
 
 
 async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckOutcome:
-    """One cycle now: poll, probe, record, alert without group_wait, and wait up to 30 s for the deliveries.
+    """Run one cycle: poll, probe, record, alert without group_wait, and wait up to 30 s for the deliveries.
 
-    `only` names one source. Raises StoreHeld while a daemon holds the database, StoreError where it cannot be used.
+    `only` names one source. Raises StoreHeld while a daemon holds the database, StoreError if it cannot be used.
     """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        _held(stack, config)
+        _take_lock(stack, config)
         store = opened(stack, config)
         sessions = await stack.enter_async_context(HttpSessions())
         await align(store, config, clock)
         work = build_work(config, sessions=sessions, clock=clock)
         chosen = [item for name, item in work.items() if only in (None, name)]
-        links = ConnectionLinks()
-        poller = Poller(store=store, clock=clock, channels=config.channels, links=links, metrics=Metrics())
-        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics())
+        links, metrics = ConnectionLinks(), Metrics()
+        poller = Poller(store=store, clock=clock, channels=config.channels, metrics=metrics, links=links)
+        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=metrics)
 
         async def cycle(item: Work) -> None:
-            tell_unrouted(await poller.poll(item.source, item.provider))
+            log_unrouted(await poller.poll(item.source, item.provider))
             if probe and item.provider.probes:
-                tell_unrouted(await prober.probe_all(item.source, item.provider))
+                log_unrouted(await prober.probe_all(item.source, item.provider))
 
         await asyncio.gather(*(cycle(item) for item in chosen))
         configured = {name: item.source for name, item in work.items()}
-        tell_unrouted(await TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels).advance())
-        notifier = build_notifier(config, store=store, clock=clock, progress=Progress(), links=links, metrics=Metrics())
+        log_unrouted(await TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels).advance())
+        notifier = build_notifier(config, store=store, clock=clock, progress=Progress(), links=links, metrics=metrics)
         drained = await notifier.drain(timedelta(seconds=30))
-        unread = await store.run_read(_unread, store, {item.source.name for item in chosen})
+        unread = await store.read(partial(_unread, names={item.source.name for item in chosen}))
         return CheckOutcome(unread=unread, undelivered=drained.left)
 
 
-def _unread(store: Store, names: set[str]) -> dict[str, str]:
-    with store.begin_read() as conn:
-        return {row.name: row.message for row in sources.all_sources(conn) if row.name in names and row.failures > 0}
+def _unread(conn: Connection, *, names: set[str]) -> dict[str, str]:
+    return {row.name: row.message for row in sources.all_sources(conn) if row.name in names and row.failures > 0}
 
 
 async def verify_live(config: Config) -> list[LiveFinding]:
@@ -104,7 +107,7 @@ async def _verify_source(item: Work) -> LiveFinding:
     report = await item.provider.poll()
     listed = sum(len(scope.snapshots) for scope in report.scopes)
     ok = report.outcome is PollOutcome.OK
-    text = f"reads {listed} connections" if ok else report.problem or report.outcome.value
+    text = f"lists {listed} connection{'' if listed == 1 else 's'}" if ok else report.problem or report.outcome.value
     return LiveFinding(kind="source", name=item.source.name, ok=ok, text=text)
 
 
@@ -113,17 +116,17 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
         Channel(settings.name, settings.url).verify()
     except MonitorError as error:
         return LiveFinding(kind="channel", name=settings.name, ok=False, text=str(error))
-    return LiveFinding(kind="channel", name=settings.name, ok=True, text="has a URL that Apprise understands")
+    return LiveFinding(kind="channel", name=settings.name, ok=True, text="the URL is valid for Apprise")
 
 
 async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
-    """Send a test message through the real path, to one channel or to all. Raises ConfigError for an unknown channel."""
+    """Send a test message the way alerts are sent, to one channel or to all. Raises ConfigError for an unknown channel."""
     with Store(config.database.url.reveal()) as store:
         notifier = build_notifier(
             config, store=store, clock=SystemClock(), progress=Progress(), links=ConnectionLinks(), metrics=Metrics()
         )
         results = await notifier.send_test(channel, event=event)
     return [
-        LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "took the message")
+        LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "accepted the message")
         for name, problem in results.items()
     ]

@@ -1,4 +1,4 @@
-"""Notices sources that nobody reads: not polled for three intervals, or never read since they were added."""
+"""Alert for overdue sources: not polled for three intervals, or never read since they were added."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 
 import structlog
 
@@ -23,36 +24,36 @@ from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY = timedelta(minutes=1)
+CHECK_EVERY = timedelta(minutes=1)
 
 
 class _End(Enum):
     """How an incident ends."""
 
-    SAID = "said"
-    QUIET = "quiet"
-    """Something else says already that the source cannot be read."""
+    RECOVERED = "recovered"
+    SUPERSEDED = "superseded"
+    """Without a recovery: another alert reports already that the source cannot be read."""
 
 
-_News = Overdue | _End
+_Change = Overdue | _End
 
 
 @dataclass(slots=True)
 class _SourceProgress:
-    """What this process saw of a source, on the monotonic clock."""
+    """What this process observed of a source, in seconds of the monotonic clock."""
 
     first: float
-    """When it was seen first; later by what it asked us to wait."""
+    """First observation, moved later by delays that the service asked for."""
     since: float
-    """When poll_at was seen to change; likewise."""
+    """Last observed change of poll_at, moved later likewise."""
     read: bool
-    """Whether it was read since the incident was told."""
+    """True if the source was read since the incident opened."""
     poll_at: datetime | None = None
     success_at: datetime | None = None
 
 
 class OverdueSources:
-    """Opens and closes the incidents. Its memory is that of the process: a restart begins to wait anew."""
+    """Opens and closes the incidents. Observations are kept in memory: after a restart the intervals start again."""
 
     def __init__(
         self,
@@ -65,71 +66,70 @@ class OverdueSources:
     ) -> None:
         self._store, self._clock, self._configured, self._channels = store, clock, configured, channels
         self._monotonic = monotonic
-        self._seen: dict[str, _SourceProgress] = {}
-        self._looked: float | None = None
+        self._observed: dict[str, _SourceProgress] = {}
+        self._checked_at: float | None = None
 
     async def run_due(self) -> Recorded:
-        """Look, once a minute, and say what is new. Raises StoreError."""
+        """Check every source, at most once a minute, and record the changes. Raises StoreError."""
         passed = self._monotonic()
-        if self._looked is not None and passed - self._looked < LOOK_EVERY.total_seconds():
+        if self._checked_at is not None and passed - self._checked_at < CHECK_EVERY.total_seconds():
             return Recorded()
-        self._looked = passed
-        changes = await self._store.run_read(self._changes, passed)
-        return await self._store.run(self._record, changes) if changes else Recorded()
+        self._checked_at = passed
+        changes = await self._store.read(partial(self._changes, passed=passed))
+        return await self._store.write(partial(self._record, changes=changes)) if changes else Recorded()
 
-    def _changes(self, passed: float) -> dict[str, _News]:
-        """What is new of which source."""
-        with self._store.begin_read() as conn:
-            rows = [row for row in sources.all_sources(conn) if row.name in self._configured]
-            names = incidents.sources_with_open(conn, subject=IncidentSubject.UNPOLLED)
-            told = {name: incidents.find_open_source(conn, name, subject=IncidentSubject.UNPOLLED) for name in names}
-        found = {row.name: self._judge(row, told.get(row.name), passed) for row in rows}
-        return {name: news for name, news in found.items() if news is not None}
+    def _changes(self, conn: Connection, *, passed: float) -> dict[str, _Change]:
+        """Return the sources whose incident opens or ends, with the reason."""
+        rows = [row for row in sources.all_sources(conn) if row.name in self._configured]
+        names = incidents.sources_with_open(conn, subject=IncidentSubject.UNPOLLED)
+        open_incidents = {name: incidents.find_open_source(conn, name, subject=IncidentSubject.UNPOLLED) for name in names}
+        found = {row.name: self._judge(row, open_incidents.get(row.name), passed) for row in rows}
+        return {name: change for name, change in found.items() if change is not None}
 
-    def _judge(self, row: SourceRow, told: Incident | None, passed: float) -> _News | None:
-        seen = self._look(row, told, passed)
-        if told is not None:
+    def _judge(self, row: SourceRow, incident: Incident | None, passed: float) -> _Change | None:
+        observed = self._observe(row, incident, passed)
+        if incident is not None:
             if is_told(row.status):
-                return _End.QUIET
-            return _End.SAID if seen.read else None
+                return _End.SUPERSEDED
+            return _End.RECOVERED if observed.read else None
         return overdue(
             status=row.status,
             last_success_at=row.last_success_at,
-            unpolled_for=timedelta(seconds=passed - seen.since),
-            watched_for=timedelta(seconds=passed - seen.first),
+            unpolled_for=timedelta(seconds=passed - observed.since),
+            watched_for=timedelta(seconds=passed - observed.first),
             poll_every=self._configured[row.name].poll_every,
         )
 
-    def _look(self, row: SourceRow, told: Incident | None, passed: float) -> _SourceProgress:
-        """What is known of the source, this look included."""
-        seen = self._seen.get(row.name)
-        if seen is None:
-            # What an earlier process told has ended where the source was read after it; later on, looking is surer than dates.
-            read = told is not None and row.last_success_at is not None and row.last_success_at >= told.opened_at
-            seen = self._seen[row.name] = _SourceProgress(first=passed, since=passed, read=read)
+    def _observe(self, row: SourceRow, incident: Incident | None, passed: float) -> _SourceProgress:
+        """Update and return the observations of one source."""
+        observed = self._observed.get(row.name)
+        if observed is None:
+            # An incident of an earlier process has ended if the source was read after it. Later observations of this
+            # process are more reliable than stored dates.
+            read = incident is not None and row.last_success_at is not None and row.last_success_at >= incident.opened_at
+            observed = self._observed[row.name] = _SourceProgress(first=passed, since=passed, read=read)
         else:
-            seen.read = told is not None and (seen.read or row.last_success_at != seen.success_at)
-        seen.success_at = row.last_success_at
-        if row.last_poll_at != seen.poll_at:
-            seen.poll_at, seen.since = row.last_poll_at, passed
+            observed.read = incident is not None and (observed.read or row.last_success_at != observed.success_at)
+        observed.success_at = row.last_success_at
+        if row.last_poll_at != observed.poll_at:
+            observed.poll_at, observed.since = row.last_poll_at, passed
             if row.next_poll_at is not None:
-                # The wall clock is asked once for each poll, right after it: that it is moved later makes no difference.
+                # The wall clock is read once for each poll, right after it, so a later change of the clock has no effect.
                 wait = excused(row.next_poll_at - self._clock.now(), self._configured[row.name].poll_every).total_seconds()
-                seen.since += wait
-                seen.first += wait
-        return seen
+                observed.since += wait
+                observed.first += wait
+        return observed
 
-    def _record(self, changes: Mapping[str, _News]) -> Recorded:
+    def _record(self, conn: Connection, *, changes: Mapping[str, _Change]) -> Recorded:
         recorded = Recorded()
-        with self._store.begin_write() as conn:
-            for name, news in changes.items():
-                if news is _End.QUIET:
-                    close_quietly(conn, name, IncidentSubject.UNPOLLED, self._clock.now())
-                else:
-                    recorded.add(self._say(conn, name, news if isinstance(news, Overdue) else None))
+        for name, change in changes.items():
+            if change is _End.SUPERSEDED:
+                close_quietly(conn, name, IncidentSubject.UNPOLLED, self._clock.now())
+            else:
+                recorded.add(self._record_change(conn, name, change if isinstance(change, Overdue) else None))
         return recorded
 
-    def _say(self, conn: Connection, name: str, problem: Overdue | None) -> Recorded:
+    def _record_change(self, conn: Connection, name: str, problem: Overdue | None) -> Recorded:
         row = sources.find_source(conn, name)
         if row is None:
             return Recorded()
@@ -142,7 +142,7 @@ class OverdueSources:
             problem=problem is not None,
             reason=problem.reason if problem else "read_again",
             status=row.status,
-            message=problem.message if problem else "It is being read again.",
+            message=problem.message if problem else "The source is being read again.",
             channels=self._channels,
             now=self._clock.now(),
         )

@@ -1,7 +1,7 @@
-"""Ticks. What is due is written in the store; APScheduler only looks, every half second, and starts what it finds.
+"""Ticks. Due dates are kept in the store; every half second the scheduler reads them and starts the work that is due.
 
-So a restart neither stampedes nor skips, and a late tick runs what is due late, once. The jobs hold no state and
-start tracked tasks of their own: APScheduler cancels what it runs itself when it shuts down.
+So a restart causes neither a burst nor a gap, and a late tick runs overdue work once. APScheduler's jobs hold no state;
+they start tasks that the scheduler tracks, because APScheduler cancels what it runs when it shuts down.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from monitor.config import SourceConfig
+from monitor.config import RetentionConfig, SourceConfig
+from monitor.daemon.clock_watch import ClockWatch
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
-from monitor.engine.config_sync import pull_back
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
@@ -31,90 +31,80 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers.base import Provider
-from monitor.store import Store, connections, incidents, maintenance, meta, probes, sources
-from monitor.telemetry.progress import POLL, Progress
+from monitor.store import Connection, Store, connections, incidents, maintenance, meta, probes, sources
+from monitor.telemetry.progress import LOOK, POLL, Progress
 
 log = structlog.get_logger(__name__)
 
 TICK = timedelta(seconds=0.5)
-JUMP = timedelta(seconds=5)
-"""The wall clock jumped when it moved by this much more, or less, than time passed."""
-
-CARE_EVERY = timedelta(hours=1)
+PRUNE_EVERY = timedelta(hours=1)
 REPORTS_EVERY = timedelta(seconds=20)
-"""How often it is looked whether a drill or a report is due."""
+"""Interval at which due drills and reports, and overdue sources, are checked."""
 
-POLLS_AT_ONCE = 64
-"""Sources read at the same time; the rest wait their turn."""
+CONCURRENT_POLLS = 64
+"""Maximum number of sources polled at the same time; the rest wait."""
 
-PLAN_EVERY = 60.0
-"""Seconds between readings of all probes that are planned. In between each source's is read when its own work ends."""
+REPLAN_EVERY = 60.0
+"""Seconds between readings of all planned probes. In between, a source's plan is read when its own work ends."""
 
-FIRST_HOLD, LONGEST_HOLD = 1.0, 30.0
-"""Seconds that work rests after its own failure (the store was not there, a defect of ours), doubling in between."""
-LONGEST_LOOK_HOLD = 4.0
-"""The same for the look at what is due: everything waits for it when the store is back."""
+FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
+"""Seconds that work waits after a failure (store unavailable, a defect), doubling in between."""
+LONGEST_TICK_BACKOFF = 4.0
+"""The same for the tick itself: all other work waits for it when the store is back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One configured source and the API behind it."""
+    """One configured source and the client of its API."""
 
     source: SourceConfig
     provider: Provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long history and polls are kept."""
-
-    history: timedelta
-    polls: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DueWork:
-    """What the store says is due now."""
+    """Work that is due now, according to the store."""
 
     polls: list[str]
     time: bool
+    """True if a connection or an incident changes by time alone."""
     probes: dict[str, datetime] | None
-    """When each source's next probe is, where that was asked."""
+    """When each source's next probe is due; None if that was not read."""
 
 
 @dataclass(slots=True)
 class Backoff:
-    """Work that failed rests for a while."""
+    """The wait of work that failed."""
 
     until: float = 0.0
     seconds: float = 0.0
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
-    """Fires one interval after now, whatever happened before: no run is made up for, however far the clock jumped."""
+    """Fires one interval from now, whatever happened before: missed runs are not made up for, however far the clock jumped."""
 
     def __init__(self, every: timedelta) -> None:
         self._every = every
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:  # noqa: ARG002 - its interface
-        """One interval from now."""
+        """Return one interval from now."""
         return now + self._every
 
 
-def tell_unrouted(recorded: Recorded) -> None:
-    """An alert that no channel takes is an error that people see, never silence."""
+def log_unrouted(recorded: Recorded) -> None:
+    """Log an error for each alert that no channel takes: it must not go unnoticed."""
     for alert in recorded.unrouted:
         log.error(
             "alert.unroutable",
             alert=alert.id,
             alert_event=alert.event.value,
             about=alert.connection or alert.source,
-            advice="No channel takes it: widen a channel's filters, or give one fallback = true.",
+            advice="No channel takes this alert: widen a channel's filters, or set fallback = true on one.",
         )
 
 
 class Scheduler:
-    """Starts polls, probes and time-driven changes when they are due, each source's work one at a time."""
+    """Starts polls, probes and time-driven changes when they are due. The work of one source runs one at a time."""
 
     def __init__(
         self,
@@ -124,59 +114,61 @@ class Scheduler:
         work: Mapping[str, Work],
         poller: Poller,
         prober: Prober,
-        timekeeper: TimeChanges,
+        time_changes: TimeChanges,
         notifier: Notifier,
-        keep: Retention,
+        retention: RetentionConfig,
         reporter: Reporter,
-        progress: Progress | None = None,
-        unpolled: OverdueSources | None = None,
-        blindness: DatabaseOutageAlert | None = None,
+        overdue_sources: OverdueSources,
+        outage_alert: DatabaseOutageAlert,
+        progress: Progress,
         tick: timedelta = TICK,
     ) -> None:
-        """`tick` is how often it looks at what is due, and what follows from that; longer ones are for simulated weeks."""
-        self._store, self._clock, self._work, self._keep = store, clock, work, keep
-        self._poller, self._prober, self._timekeeper, self._notifier = poller, prober, timekeeper, notifier
-        self._reporter, self._unpolled, self._blindness = reporter, unpolled, blindness
-        self._progress, self._tick_every = progress or Progress(), tick
+        """`tick` is the interval at which due work is read; simulations that span weeks use longer ones."""
+        self._store, self._clock, self._work, self._retention = store, clock, work, retention
+        self._poller, self._prober, self._time_changes, self._notifier = poller, prober, time_changes, notifier
+        self._reporter, self._overdue_sources, self._outage_alert = reporter, overdue_sources, outage_alert
+        self._progress, self._tick_every = progress, tick
         self._ticker = AsyncIOScheduler(timezone="UTC")
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._holds: dict[str, Backoff] = {}
-        self._polls_at_once = asyncio.Semaphore(POLLS_AT_ONCE)
+        self._backoffs: dict[str, Backoff] = {}
+        self._polls = asyncio.Semaphore(CONCURRENT_POLLS)
         self._next_probes: dict[str, datetime] = {}
-        """When each source's next probe is due. Asking the store at every tick would cost more than the probes."""
+        """When each source's next probe is due. Reading it at every tick would cost more than the probes."""
         self._planned_at = -math.inf
         self._store_is_down = False
-        self._compared = clock.now(), 0.0
-        """The wall clock and the time that had passed, when they were last compared."""
-        self._jumped_by = timedelta(0)
-        """By how much the wall clock was moved, as far as the store was not mended yet."""
         self._stopping = False
-        self._watcher: asyncio.Task[None] | None = None
+        self._clock_watch = ClockWatch(
+            store=store,
+            clock=clock,
+            sources=[item.source for item in work.values()],
+            time_changes=time_changes,
+            jumped=self._clock_jumped,
+        )
+        self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to tick. Must be called inside a running event loop."""
-        self._timekeeper.distrust()
-        self._compared = self._clock.now(), asyncio.get_running_loop().time()
+        self._clock_watch.start()
         rules = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._ticker.add_job(self._tick, Every(self._tick_every), id="tick", next_run_time=self._clock.now(), **rules)
-        self._ticker.add_job(self._care, Every(CARE_EVERY), id="care", **rules)
-        self._ticker.add_job(self._report, Every(max(REPORTS_EVERY, self._tick_every)), id="report", **rules)
+        self._ticker.add_job(self._prune_tick, Every(PRUNE_EVERY), id="care", **rules)
+        self._ticker.add_job(self._report_tick, Every(max(REPORTS_EVERY, self._tick_every)), id="report", **rules)
         self._ticker.start()
-        self._watcher = asyncio.create_task(self._watch_clock(), name="clock")
+        self._watching = asyncio.create_task(self._clock_watch.run(max(1.0, self._tick_every.total_seconds())), name="clock")
 
     def halt(self) -> None:
-        """Start nothing more, from this very instant. stop() is still to follow."""
+        """Start no more work, effective immediately. stop() must still follow."""
         self._stopping = True
         self._prober.stop()
 
     async def stop(self, timeout: timedelta) -> None:
-        """Start nothing more; let what is under way finish for up to `timeout`, then cut it off.
+        """Start no more work; let running work finish for up to `timeout`, then cancel it.
 
-        Nothing is lost by that: what was not recorded is still due.
+        Nothing is lost: work that was not recorded is still due.
         """
         self._stopping = True
-        if self._watcher is not None:
-            self._watcher.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._ticker.running:
             self._ticker.shutdown(wait=False)
             await asyncio.sleep(0)
@@ -190,98 +182,74 @@ class Scheduler:
         await asyncio.gather(*late, return_exceptions=True)
 
     async def _tick(self) -> None:
-        self._launch("look", self._look)
+        self._launch(LOOK, self._start_due_work)
 
-    async def _care(self) -> None:
+    async def _prune_tick(self) -> None:
         self._launch("care", self.prune)
 
-    async def _report(self) -> None:
-        self._launch("report", self._report_due)
+    async def _report_tick(self) -> None:
+        self._launch("report", self._send_due_reports)
 
-    async def _watch_clock(self) -> None:
-        """APScheduler would sleep through a step back, and nobody look at the clock until it has been made up for."""
-        while True:
-            await asyncio.sleep(max(1.0, self._tick_every.total_seconds()))
-            self._steady_now()
+    def _clock_jumped(self, now: datetime) -> None:
+        for job in self._ticker.get_jobs():
+            job.modify(next_run_time=now)
+        self._launch("jump", self._repair_times)
 
-    def _steady_now(self) -> datetime:
-        """What the wall clock shows, once it was compared with the time that passed: where it jumped, time is not trusted."""
-        wall, passed = self._clock.now(), asyncio.get_running_loop().time()
-        moved, took = wall - self._compared[0], timedelta(seconds=passed - self._compared[1])
-        self._compared = wall, passed
-        if abs(moved - took) > JUMP:
-            log.warning("clock.jumped", by_seconds=round((moved - took).total_seconds(), 1))
-            self._timekeeper.distrust()
-            for job in self._ticker.get_jobs():
-                job.modify(next_run_time=wall)
-            self._jumped_by += moved - took
-            self._launch("jump", self._mend)
-        return wall
-
-    async def _mend(self) -> None:
-        by = self._jumped_by
-        await self._store.run(self._mend_now, by)
-        self._jumped_by -= by
+    async def _repair_times(self) -> None:
+        await self._clock_watch.repair()
         self._planned_at = -math.inf
         self._notifier.forget_holds()
 
-    def _mend_now(self, by: timedelta) -> None:
-        with self._store.begin_write() as conn:
-            now = self._clock.now()
-            pull_back(conn, [work.source for work in self._work.values()], now)
-            maintenance.after_jump(conn, now, by=by)
-
     def _launch(self, key: str, action: Callable[[], Awaitable[None]]) -> None:
-        """Start one piece of work unless it is still running or resting."""
-        hold = self._holds.get(key)
-        if self._stopping or key in self._running or (hold is not None and hold.until > asyncio.get_running_loop().time()):
+        """Start one piece of work unless it is still running or backing off."""
+        backoff = self._backoffs.get(key)
+        if self._stopping or key in self._running or (backoff is not None and backoff.until > asyncio.get_running_loop().time()):
             return
         task = asyncio.create_task(self._guarded(key, action), name=key)
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
     async def _guarded(self, key: str, action: Callable[[], Awaitable[None]]) -> None:
-        """Run one piece of work; a failure of ours is told and rested upon, never fatal to the rest."""
+        """Run one piece of work; a failure is logged and followed by a backoff, and never affects the rest."""
         try:
             await action()
         except StoreError as error:
-            self._rest(key)
-            if self._blindness is not None:
-                self._blindness.failed(str(error))
+            self._back_off(key)
+            self._outage_alert.store_failed(str(error))
             if not self._store_is_down:
-                log.error("store.unavailable", problem=str(error))  # noqa: TRY400 - a sentence for a person, no traceback
+                log.error("store.unavailable", problem=str(error))  # noqa: TRY400 - an expected failure: no traceback
             self._store_is_down = True
         except Exception:
-            self._rest(key)
+            self._back_off(key)
             log.exception("work.failed", work=key)
         else:
-            self._holds.pop(key, None)
+            self._backoffs.pop(key, None)
         finally:
             self._progress.note(key.partition(":")[0])
 
-    def _rest(self, key: str) -> None:
-        hold = self._holds.setdefault(key, Backoff())
-        hold.seconds = min(max(hold.seconds * 2, FIRST_HOLD), LONGEST_LOOK_HOLD if key == "look" else LONGEST_HOLD)
-        hold.until = asyncio.get_running_loop().time() + hold.seconds
+    def _back_off(self, key: str) -> None:
+        backoff = self._backoffs.setdefault(key, Backoff())
+        longest = LONGEST_TICK_BACKOFF if key == LOOK else LONGEST_BACKOFF
+        backoff.seconds = min(max(backoff.seconds * 2, FIRST_BACKOFF), longest)
+        backoff.until = asyncio.get_running_loop().time() + backoff.seconds
 
-    async def _look(self) -> None:
+    async def _start_due_work(self) -> None:
         if self._store_is_down:
             self._progress.owe(POLL, due=False)
-            await self._store.run(self._try_to_write)  # nothing is asked of any API that could not be written down
+            await self._store.write(self._try_to_write)  # no API is asked for anything that could not be stored
             self._store_is_down = False
-            if "look" in self._holds:  # it was away indeed, and no single piece of work that it refused
-                self._holds.clear()
+            if LOOK in self._backoffs:  # the store was away, rather than refusing a single piece of work
+                self._backoffs.clear()
             log.info("store.back")
         loop = asyncio.get_running_loop()
-        replan = loop.time() - self._planned_at >= PLAN_EVERY
-        due = await self._store.run_read(self._due, replan=replan)
-        if self._blindness is not None:
-            self._blindness.worked()
+        replan = loop.time() - self._planned_at >= REPLAN_EVERY
+        due = await self._store.read(partial(self._due, replan=replan))
+        self._outage_alert.store_available()
         if due.probes is not None:
             self._next_probes, self._planned_at = due.probes, loop.time()
         self._progress.owe(POLL, due=any(name in self._work for name in due.polls))
         if due.time:
-            self._launch("time", self._advance)
+            self._launch("time", self._apply_time_changes)
         for name in due.polls:
             if name in self._work:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
@@ -290,69 +258,61 @@ class Scheduler:
             if name in self._work and self._work[name].source.probes_on_schedule:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
 
-    def _try_to_write(self) -> None:
-        with self._store.begin_write() as conn:
-            meta.set(conn, "last_write_after_trouble", self._clock.now().isoformat())
+    def _try_to_write(self, conn: Connection) -> None:
+        meta.set(conn, "last_write_after_trouble", self._clock.now().isoformat())
 
-    def _due(self, *, replan: bool) -> DueWork:
+    def _due(self, conn: Connection, *, replan: bool) -> DueWork:
         now = self._clock.now()
-        with self._store.begin_read() as conn:
-            instants = (connections.next_change_due(conn), incidents.next_look_due(conn))
-            return DueWork(
-                polls=sources.due_sources(conn, now),
-                time=any(instant is not None and instant <= now for instant in instants),
-                probes=probes.next_probes(conn) if replan else None,
-            )
+        instants = (connections.next_change_due(conn), incidents.next_look_due(conn))
+        return DueWork(
+            polls=sources.due_sources(conn, now),
+            time=any(instant is not None and instant <= now for instant in instants),
+            probes=probes.next_probes(conn) if replan else None,
+        )
 
     async def _poll(self, work: Work) -> None:
-        async with self._polls_at_once:
-            self._steady_now()
-            doubts = self._timekeeper.doubts
+        async with self._polls:
+            self._clock_watch.now()
+            doubts = self._time_changes.doubts
             recorded = await self._poller.poll(work.source, work.provider)
-        self._steady_now()
-        self._timekeeper.trust(work.source.name, since=doubts)
-        self._wake(recorded)
+        self._clock_watch.now()
+        self._time_changes.trust(work.source.name, since=doubts)
+        self._wake_channels(recorded)
         if recorded.changed and work.source.probes_on_schedule:
-            await self._plan(work.source.name)
+            await self._replan(work.source.name)
 
     async def _probe(self, work: Work) -> None:
-        self._wake(await self._prober.probe_due(work.source, work.provider))
-        await self._plan(work.source.name)
+        self._wake_channels(await self._prober.probe_due(work.source, work.provider))
+        await self._replan(work.source.name)
 
-    async def _plan(self, name: str) -> None:
-        """Look up when the source's next probe is."""
-        found = await self._store.run_read(self._planned, name)
-        if found is None:
-            self._next_probes.pop(name, None)
+    async def _replan(self, name: str) -> None:
+        """Read when the source's next probe is due."""
+        planned = await self._store.read(partial(probes.next_probes, source=name))
+        if name in planned:
+            self._next_probes[name] = planned[name]
         else:
-            self._next_probes[name] = found
+            self._next_probes.pop(name, None)
 
-    def _planned(self, name: str) -> datetime | None:
-        with self._store.begin_read() as conn:
-            return probes.next_probes(conn, name).get(name)
+    async def _apply_time_changes(self) -> None:
+        self._wake_channels(await self._time_changes.advance(now=self._clock_watch.now()))
 
-    async def _advance(self) -> None:
-        self._wake(await self._timekeeper.advance(now=self._steady_now()))
-
-    async def _report_due(self) -> None:
+    async def _send_due_reports(self) -> None:
         for channel in await self._reporter.run_due():
             self._notifier.wake(channel)
-        if self._unpolled is not None:
-            self._wake(await self._unpolled.run_due())
+        self._wake_channels(await self._overdue_sources.run_due())
 
-    def _wake(self, recorded: Recorded) -> None:
-        tell_unrouted(recorded)
+    def _wake_channels(self, recorded: Recorded) -> None:
+        log_unrouted(recorded)
         for channel in recorded.channels:
             self._notifier.wake(channel)
 
     async def prune(self) -> None:
-        """Forget what is older than it is kept, unless the clock may be wrong."""
-        await self._store.run(self._prune_now)
+        """Delete what is past its retention, unless the clock may be wrong."""
+        await self._store.write(self._prune)
 
-    def _prune_now(self) -> None:
-        if not self._timekeeper.trusts_clock:
+    def _prune(self, conn: Connection) -> None:
+        if not self._time_changes.trusts_clock:
             return
-        with self._store.begin_write() as conn:
-            if any(abs(row.clock_skew or 0) > CLOCK_UNTRUSTED_ABOVE for row in sources.all_sources(conn)):
-                return  # by a clock that is a year ahead, everything is old
-            maintenance.prune(conn, self._clock.now(), history=self._keep.history, polls_kept=self._keep.polls)
+        if any(abs(row.clock_skew or 0) > CLOCK_UNTRUSTED_ABOVE for row in sources.all_sources(conn)):
+            return  # to a clock that is a year ahead, everything looks old
+        maintenance.prune(conn, self._clock.now(), history=self._retention.history, polls_kept=self._retention.polls)

@@ -1,41 +1,41 @@
-"""What the operating system asks of the daemon, as words in order: stop, reload; and that the database was lost."""
+"""Queue of stop, reload and lock-lost signals."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-RELOAD, STOP, LOST = "reload", "stop", "lost"
+RELOAD, STOP, LOCK_LOST = "reload", "stop", "lock_lost"
 
 
 class SignalQueue:
-    """Signals as words. A second request to stop ends the process at once."""
+    """Signals in order of arrival. A second stop signal ends the process immediately."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._stopping = False
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the signals from here on."""
+    def install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Receive SIGTERM, SIGINT and SIGHUP from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._queue.put_nowait, RELOAD)
 
-    def deafen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leave the signals to their defaults again."""
+    def remove_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Restore the default signal handlers."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
     async def next(self, *, within: float | None = None) -> str | None:
-        """The next word; None where there is none within so many seconds."""
+        """Return the next signal, or None if none arrives within this many seconds."""
         try:
             return await asyncio.wait_for(self._queue.get(), within)
         except TimeoutError:
             return None
 
-    def lose(self) -> None:
-        """The database is somebody else's now."""
-        self._queue.put_nowait(LOST)
+    def put_lock_lost(self) -> None:
+        """Report that another daemon holds the database lock."""
+        self._queue.put_nowait(LOCK_LOST)
 
     def _stop(self) -> None:
         if self._stopping:

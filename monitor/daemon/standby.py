@@ -1,6 +1,6 @@
-"""One daemon works on a PostgreSQL database, the others stand by: they wait for its lock, and take over when it is free.
+"""Standby: one daemon works on a PostgreSQL database, the others wait for its lock and take over when it is free.
 
-The server gives the lock back when its holder dies, so nobody has to judge whether a silent daemon is dead.
+The server releases the lock when its holder dies, so no timeout has to decide whether a silent daemon is dead.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from monitor.telemetry.systemd import Notify
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY = timedelta(seconds=2)
-"""How often a daemon that stands by looks whether the lock is free."""
-GUARD_EVERY = timedelta(seconds=2)
-"""How often the one at work makes sure that the lock is still its own."""
+RETRY_EVERY = timedelta(seconds=2)
+"""Interval at which a standby daemon tries to take the lock."""
+VERIFY_EVERY = timedelta(seconds=2)
+"""Interval at which the active daemon verifies that it still holds the lock."""
 
 
-async def await_turn(lock: DaemonLock, *, notify: Notify, wishes: SignalQueue, reload: Callable[[], None]) -> bool:
-    """Wait until the lock is ours: True; False where a stop was asked for first. Meanwhile nothing is polled and nothing sent.
+async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueue, reload: Callable[[], None]) -> bool:
+    """Return True once this process holds the lock, False if it was asked to stop first. Nothing is polled or sent meanwhile.
 
-    Raises StoreHeld at once where the database is one that only one daemon may use (SQLite), SchemaOutOfDate where it could
-    never be used, and StoreUnavailable where it cannot be reached at the first try; later tries go on for ever.
+    Raises StoreHeld immediately if the database allows only one daemon (SQLite), SchemaOutOfDate if this version can never
+    use the database, and StoreUnavailable if the first attempt cannot reach it; later attempts continue indefinitely.
     """
     try:
         await asyncio.to_thread(lock.acquire)
@@ -40,46 +40,46 @@ async def await_turn(lock: DaemonLock, *, notify: Notify, wishes: SignalQueue, r
     else:
         return True
     log.info("daemon.standby")
-    told = ""
+    reported = ""
     while True:
-        text = await asyncio.to_thread(_look, lock)
+        text = await asyncio.to_thread(_try_acquire, lock)
         if text is None:
             log.info("daemon.takeover")
             return True
-        if text != told:
+        if text != reported:
             notify.ready(text)
             log.debug("daemon.standing_by", text=text)
-            told = text
-        notify.alive()  # each look ends within seconds, whatever the server does
-        wish = await wishes.next(within=_pause(notify).total_seconds())
-        if wish == STOP:
+            reported = text
+        notify.alive()  # each attempt ends within seconds, whatever the server does
+        received = await signals.next(within=_pause(notify).total_seconds())
+        if received == STOP:
             return False
-        if wish == RELOAD:
+        if received == RELOAD:
             notify.reloading()
             reload()
-            told = ""
+            reported = ""
 
 
-def _look(lock: DaemonLock) -> str | None:
-    """None once the lock is ours, else who is at work, as people may read it."""
+def _try_acquire(lock: DaemonLock) -> str | None:
+    """Return None once this process holds the lock, else the status text that names the active daemon."""
     try:
         holder = lock.look()
         if holder is None:
             lock.acquire()
             return None
     except StoreHeld:
-        return "standing by: another one took over just now"
+        return "standing by: another daemon just took over"
     except StoreError as error:
-        return f"standing by: nobody can tell who is active ({error})"
+        return f"standing by: the active daemon is unknown ({error})"
     return f"standing by: {holder} is active"
 
 
 def _pause(notify: Notify) -> timedelta:
-    return LOOK_EVERY if notify.watchdog is None else min(LOOK_EVERY, notify.watchdog / 3)
+    return RETRY_EVERY if notify.watchdog is None else min(RETRY_EVERY, notify.watchdog / 3)
 
 
 def require_usable(url: str) -> None:
-    """A daemon of an older version would stand by in vain. Raises SchemaOutOfDate; what cannot be read is left for later."""
+    """Raise SchemaOutOfDate if this version can never use the database's schema; a database that cannot be read passes."""
     with Store(url) as store:
         found = None
         with suppress(StoreError):
@@ -88,10 +88,10 @@ def require_usable(url: str) -> None:
             raise SchemaOutOfDate(revisions.unknown(found))
 
 
-async def guard(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
-    """Keep the lock. A server that restarts drops it: it is taken again, or `lost` is called, where another was faster."""
+async def hold_lock(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
+    """Retake the lock whenever the server drops it (as in a restart); call `lost` and return if another daemon was faster."""
     while True:
-        await asyncio.sleep(GUARD_EVERY.total_seconds())
+        await asyncio.sleep(VERIFY_EVERY.total_seconds())
         try:
             await asyncio.to_thread(lock.keep)
         except StoreHeld as error:
@@ -103,8 +103,8 @@ async def guard(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def fed(notify: Notify, *, within: timedelta) -> AsyncIterator[None]:
-    """Signs of life while something long is under way that nobody else watches yet, but for no longer than `within`."""
+async def watchdog_fed(notify: Notify, *, within: timedelta) -> AsyncIterator[None]:
+    """Feed systemd's watchdog inside the block, before the health reporter runs, but no longer than `within`."""
 
     async def feed(every: timedelta) -> None:
         async with asyncio.timeout(within.total_seconds()):

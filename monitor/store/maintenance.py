@@ -78,18 +78,19 @@ class Pruned:
     """Of the many that one delivery took while its channel was down."""
 
 
+_FOREVER = timedelta(days=36500)
 FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
 """So many of a delivery's failed attempts are kept: a channel that is down for days is tried thousands of times."""
 
 
-def prune(conn: Connection, now: datetime, *, history: timedelta, polls_kept: timedelta) -> Pruned:
-    """Forget history older than `history`, and polls and hourly probe counts older than `polls_kept`.
+def prune(conn: Connection, now: datetime, *, history: timedelta | None, polls_kept: timedelta | None) -> Pruned:
+    """Delete history older than `history`, and polls and hourly probe counts older than `polls_kept`; None deletes none.
 
-    A retired connection goes with the last of its history. Everything in one transaction.
+    A retired connection is deleted with the last of its history. Everything in one transaction.
     """
-    before = now - history
-    gone = prune_polls(conn, now - polls_kept)
-    rollups = conn.execute(delete(probe_rollups).where(probe_rollups.c.hour < now - polls_kept)).rowcount
+    before, polls_before = (now - (kept or _FOREVER) for kept in (history, polls_kept))
+    gone = prune_polls(conn, polls_before)
+    rollups = conn.execute(delete(probe_rollups).where(probe_rollups.c.hour < polls_before)).rowcount
     return Pruned(
         events=conn.execute(delete(events).where(events.c.at < before)).rowcount,
         alerts=_prune_alerts(conn, before),

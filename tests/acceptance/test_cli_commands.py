@@ -161,7 +161,7 @@ url = "sqlite:///monitor.db"
             held = token_monitor("check", config=config)
             assert (held.status, held.out) == (3, "")
             assert f"process {os.getpid()} " in held.err
-            assert "`token-monitor status --exit-code` only looks." in held.err
+            assert "use `token-monitor status --exit-code` to read the results." in held.err
             daemon = token_monitor("run", config=config)
             assert (daemon.status, f"process {os.getpid()} " in daemon.err) == (1, True)
 
@@ -179,7 +179,7 @@ def test_test_alert_shows_what_an_event_looks_like_about_a_marked_sample(tmp_pat
         text = CONFIG.replace(OPS_URL, webhook.apprise_url())
         config = write_config(tmp_path, text=text)
         done = token_monitor("test-alert", "ops", "--event", "expired", config=config)
-        assert (done.status, done.out) == (0, "ok      channel ops: took the message\n")
+        assert (done.status, done.out) == (0, "ok      channel ops: accepted the message\n")
         (request,) = webhook.received
     assert request.title == "[EXPIRED] SAMPLE connection (a test, not real) (linkedin) at sample"
     assert "Nothing has happened." in request.text

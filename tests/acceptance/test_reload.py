@@ -92,7 +92,7 @@ def test_P07_another_database_takes_a_restart_and_a_reload_that_names_one_change
     process.send_signal(signal.SIGHUP)
     eventually(lambda: "config.reload" in one.log())
     assert "config.reload_refused" in one.log()
-    assert "database.url changed: that takes a restart" in one.log()
+    assert "database.url changed, which requires a restart" in one.log()
     edit(one, "other.db", "monitor.db")
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.heard("linkedin-li", "expired"))

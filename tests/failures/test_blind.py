@@ -22,7 +22,7 @@ from tests.support import postgres
 pytestmark = pytest.mark.slow
 
 QUICK = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
-BLIND, SEES = "The monitor is blind", "The database can be used again"
+BLIND, SEES = "The database has been unavailable", "The database is available again"
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goe
     goes_blind_and_sees_again(one, process, away=partial(limit, 4096), back=partial(limit, resource.RLIM_INFINITY))
     with Store(f"sqlite:///{one.folder / 'monitor.db'}") as store, store.begin_read() as conn:
         kept = {row.alert.reason: row.note for row in alerts.list_alerts(conn) if row.alert.reason == "blind" and row.note}
-    assert kept == {"blind": "Said without the database, on hook."}
+    assert kept == {"blind": "Sent without the database, on hook."}
 
 
 def test_P16_while_the_file_is_elsewhere_it_says_that_it_is_blind_and_goes_on_when_it_is_back(one: Setting) -> None:

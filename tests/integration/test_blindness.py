@@ -27,27 +27,27 @@ def receiver() -> Iterator[WebhookReceiver]:
 
 
 class Watch:
-    """A blindness whose seconds are the test's."""
+    """The outage alert, on a clock that the test advances."""
 
     def __init__(self, store: Store, clock: ManualClock, *channels: ChannelConfig) -> None:
         self.passed, self._clock = 0.0, clock
         self.notifier = make_notifier(store, clock, *channels)
-        self.blindness = DatabaseOutageAlert(store=store, clock=clock, speaker=self.notifier, monotonic=lambda: self.passed)
-        self.blindness.expect([20 * SECOND], channels)
+        self.outage_alert = DatabaseOutageAlert(store=store, clock=clock, notifier=self.notifier, monotonic=lambda: self.passed)
+        self.outage_alert.configure([20 * SECOND], channels)
 
     async def dark(self, span: timedelta) -> None:
         """The store is away for so long."""
         for _ in range(span // SECOND):
             self._pass(SECOND)
-            self.blindness.failed(PROBLEM)
-            await self.blindness.look()
+            self.outage_alert.store_failed(PROBLEM)
+            await self.outage_alert.check()
 
     async def light(self, span: timedelta = 3 * SECOND) -> None:
         """The store works."""
         for _ in range(span // SECOND):
             self._pass(SECOND)
-            self.blindness.worked()
-            await self.blindness.look()
+            self.outage_alert.store_available()
+            await self.outage_alert.check()
 
     def _pass(self, span: timedelta) -> None:
         self.passed += span.total_seconds()
@@ -75,17 +75,17 @@ async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_
     assert receiver.received == []
     await watch.dark(10 * MINUTE)
     (blind,) = receiver.received
-    assert f"The monitor is blind: its database has been away for 1 minute. {PROBLEM}" in blind.text
+    assert f"The database has been unavailable for 1 minute. {PROBLEM}" in blind.text
     assert "database" in blind.text
     await watch.light()
     with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
     assert kept(store) == [
-        (AlertEvent.MONITOR_PROBLEM, "Said without the database, on ops."),
+        (AlertEvent.MONITOR_PROBLEM, "Sent without the database, on ops."),
         (AlertEvent.MONITOR_RECOVERED, None),
     ]
     await watch.notifier.drain(5 * SECOND)
-    assert "goes on watching" in receiver.received[1].text
+    assert "Monitoring continues" in receiver.received[1].text
     await watch.light(MINUTE)
     assert len(receiver.received) == 2
 
@@ -97,10 +97,10 @@ async def test_a_database_that_comes_and_goes_is_told_once_an_hour(
     for _ in range(6):
         await watch.dark(2 * MINUTE)
         await watch.light(3 * MINUTE)
-    assert len([each for each in receiver.received if "is blind" in each.text]) == 1
+    assert len([each for each in receiver.received if "has been unavailable" in each.text]) == 1
     await watch.light(31 * MINUTE)
     await watch.dark(2 * MINUTE)
-    assert len([each for each in receiver.received if "is blind" in each.text]) == 2
+    assert len([each for each in receiver.received if "has been unavailable" in each.text]) == 2
 
 
 async def test_a_short_absence_and_a_process_that_was_stopped_are_not_told(
@@ -149,9 +149,9 @@ async def test_who_loses_the_database_to_another_daemon_says_that_it_is_in_good_
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     watch = Watch(store, clock, channel(receiver.apprise_url()))
-    await watch.blindness.hand_over()
+    await watch.outage_alert.hand_over()
     assert kept(store) == []
     await watch.dark(2 * MINUTE)
-    await watch.blindness.hand_over()
+    await watch.outage_alert.hand_over()
     await watch.notifier.drain(5 * SECOND)
-    assert "Another token-monitor is active now" in receiver.received[1].text
+    assert "Another token-monitor daemon is now active" in receiver.received[1].text

@@ -11,23 +11,16 @@ from sqlalchemy import func, select
 
 from benchmarks.soak import Plan, Soak
 from monitor.config.time_windows import QuietHours
-from monitor.daemon.scheduler import Retention, Scheduler
 from monitor.demo.world import World
 from monitor.domain import DeliveryState, ProviderKind, Severity
 from monitor.domain.rules.recurrence import quiet_until
-from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.time_changes import TimeChanges
-from monitor.notify.reports import Reporter
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
-from monitor.telemetry.metrics import Metrics
 from monitor.views.sources import source_views
-from tests.support.delivery import channel, make_notifier, numbered, queue, states, until
+from tests.support.delivery import channel, numbered, queue, states, until
 from tests.support.delivery import running as delivering
 from tests.support.fakes import ManualClock
-from tests.support.poll_cycle import Cycle, running
+from tests.support.poll_cycle import build_scheduler, running
 from tests.support.receivers import Reply, WebhookReceiver
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -148,25 +141,6 @@ async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock:
         assert [alert.reason for alert in cycle.said[said:]] == ["reminder"]
 
 
-def keeping_two_days(cycle: Cycle) -> tuple[Scheduler, TimeChanges]:
-    """The scheduler of a cycle, which the test has prune; it is never started."""
-    store, clock, config = cycle.store, cycle.clock, cycle.config
-    configured = {name: item.source for name, item in cycle.work.items()}
-    keeper = TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels)
-    scheduler = Scheduler(
-        store=store,
-        clock=clock,
-        work=cycle.work,
-        poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
-        prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
-        timekeeper=keeper,
-        notifier=make_notifier(store, clock, *config.channels),
-        reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
-        keep=Retention(history=2 * DAY, polls=2 * DAY),
-    )
-    return scheduler, keeper
-
-
 async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -176,7 +150,7 @@ async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
 
     truth = ManualClock(clock.now())
     async with running(store, clock, one_world(truth, lifetime=200 * DAY), tmp_path) as cycle:
-        scheduler, keeper = keeping_two_days(cycle)
+        scheduler, keeper = build_scheduler(cycle, keep=2 * DAY, tick=timedelta(seconds=1))
         await cycle.poll()
         clock.advance(FORTY)
         keeper.distrust()  # as after a start or a jump
@@ -198,7 +172,7 @@ async def test_P23_a_poll_that_began_before_the_clock_was_moved_confirms_nothing
     """Its answer compared the clocks before the jump; what it recorded says that they agree."""
     truth = ManualClock(clock.now())
     async with running(store, clock, one_world(truth, lifetime=20 * DAY), tmp_path) as cycle:
-        _, keeper = keeping_two_days(cycle)
+        _, keeper = build_scheduler(cycle, keep=2 * DAY, tick=timedelta(seconds=1))
         before = keeper.doubts
         await cycle.poll()
         clock.advance(FORTY)

@@ -38,12 +38,12 @@ async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is
     store: Store, database_url: str, receiver: WebhookReceiver, clock: ManualClock
 ) -> None:
     channels = [channel(receiver.apprise_url())]
-    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(news=True, undelivered=0)
+    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(new=True, undelivered=0)
     assert DIED in receiver.wait_for(1)[0].text
-    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(news=False, undelivered=0)
+    assert await report(database_url, channels, clock) == crash_report.CrashReportResult(new=False, undelivered=0)
     assert len(receiver.received) == 1
-    assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == {"ops"}
-    assert await crash_report.over(store, message="The monitor runs again.", channels=channels, clock=clock) == frozenset()
+    assert await crash_report.recover(store, message="The monitor runs again.", channels=channels, clock=clock) == {"ops"}
+    assert await crash_report.recover(store, message="The monitor runs again.", channels=channels, clock=clock) == frozenset()
     with store.begin_read() as conn:
         events = [row.alert.event for row in alerts.list_alerts(conn)]
     assert sorted(events) == [AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED]
@@ -54,7 +54,7 @@ async def test_where_a_daemon_runs_again_already_it_delivers(
 ) -> None:
     with DaemonLock(database_url):
         reported = await report(database_url, [channel(receiver.apprise_url())], clock)
-    assert reported.news
+    assert reported.new
     assert "holds" in (reported.daemon or "")
     assert receiver.received == []
     with store.begin_read() as conn:
@@ -65,14 +65,14 @@ async def test_P15_a_broken_store_does_not_keep_it_silent(tmp_path: Path, receiv
     path = tmp_path / "monitor.db"
     path.write_bytes(b"this is no database" * 100)
     reported = await report(f"sqlite:///{path}", [channel(receiver.apprise_url())], clock)
-    assert reported == crash_report.CrashReportResult(news=True, undelivered=0)
+    assert reported == crash_report.CrashReportResult(new=True, undelivered=0)
     assert DIED in receiver.wait_for(1)[0].text
 
 
 async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database_url: str, clock: ManualClock) -> None:
     """The clock stands still, so nothing is tried a second time here."""
     reported = await report(database_url, [channel("json://127.0.0.1:9/")], clock, within=timedelta(seconds=3))
-    assert (reported.news, reported.undelivered) == (True, 1)
+    assert (reported.new, reported.undelivered) == (True, 1)
     with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
 

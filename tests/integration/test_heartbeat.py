@@ -49,8 +49,8 @@ class Passing:
         return self.now
 
 
-async def say() -> str:
-    return "watching 2 connections"
+async def describe() -> str:
+    return "monitoring 2 connections"
 
 
 def address(receiver: WebhookReceiver, path: str = "/ping/5f0c", *, every: timedelta = QUICK) -> HeartbeatConfig:
@@ -58,7 +58,7 @@ def address(receiver: WebhookReceiver, path: str = "/ping/5f0c", *, every: timed
 
 
 async def test_it_tells_of_the_start_and_then_of_every_interval(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
-    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=say)
+    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
     heartbeat.configure(address(receiver))
     await until(lambda: len(receiver.received) >= 3)
     heartbeat.stop()
@@ -68,7 +68,7 @@ async def test_it_tells_of_the_start_and_then_of_every_interval(receiver: Webhoo
         ("POST", "/ping/5f0c"),
         ("POST", "/ping/5f0c"),
     ]
-    assert second.body == b"watching 2 connections"
+    assert second.body == b"monitoring 2 connections"
 
 
 async def test_a_standstill_is_told_as_a_failure_with_its_reason_and_nothing_else(
@@ -78,7 +78,7 @@ async def test_a_standstill_is_told_as_a_failure_with_its_reason_and_nothing_els
     progress = Progress(monotonic=passing)
     progress.note(LOOK)
     passing.now += 600
-    heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=say)
+    heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=describe)
     heartbeat.configure(address(receiver))
     await until(lambda: len(receiver.received) >= 3)
     assert {each.path for each in receiver.received[1:]} == {"/ping/5f0c/fail"}
@@ -89,7 +89,7 @@ async def test_a_standstill_is_told_as_a_failure_with_its_reason_and_nothing_els
 
 
 async def test_a_query_stays_behind_the_path(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
-    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=say)
+    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
     heartbeat.configure(address(receiver, "/ping/?rid=1", every=LONG))
     await until(lambda: len(receiver.received) >= 1)
     heartbeat.stop()
@@ -99,7 +99,7 @@ async def test_a_query_stays_behind_the_path(receiver: WebhookReceiver, sessions
 async def test_what_it_is_answered_is_its_own_trouble_told_once(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
     """Refused, broken off, sent elsewhere: it goes on, and follows nobody."""
     receiver.script(Reply(status=503), Reply(reset=True), Reply(status=302, headers={"Location": "/elsewhere"}))
-    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=say)
+    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
     with structlog.testing.capture_logs() as told:
         heartbeat.configure(address(receiver))
         await until(lambda: len(receiver.received) >= 6)
@@ -112,7 +112,7 @@ async def test_what_it_is_answered_is_its_own_trouble_told_once(receiver: Webhoo
 async def test_a_reload_goes_over_to_the_new_address_and_leaves_an_unchanged_one_alone(
     receiver: WebhookReceiver, sessions: HttpSessions
 ) -> None:
-    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=say)
+    heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
     heartbeat.configure(address(receiver, every=LONG))
     await until(lambda: len(receiver.received) == 1)
     heartbeat.configure(address(receiver, every=LONG))
@@ -161,10 +161,10 @@ async def test_P09_the_watchdog_is_fed_while_there_is_progress_and_starves_witho
     passing, heard = Passing(), Heard(listener)
     progress = Progress(monotonic=passing)
     notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000"})
-    vitals = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
-    async with vitals:
+    reporter = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
+    async with reporter:
         progress.note(LOOK)
-        await vitals.ready(a_config(tmp_path))
+        await reporter.ready(a_config(tmp_path))
         await until(lambda: heard("WATCHDOG=1") >= 3)
         passing.now += 600
         await asyncio.sleep(0.05)  # what was on its way
@@ -185,18 +185,18 @@ async def test_ready_and_a_refused_reload_are_told_with_a_line_for_people(
         sources.save_source(conn, replace(row, connections=312, next_poll_at=clock.now() + timedelta(seconds=40)))
     heard = Heard(listener)
     notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify")})
-    async with HealthReporter(store=store, sessions=sessions, clock=clock, progress=Progress(), notify=notify) as vitals:
-        line = "STATUS=watching 312 connections of 1 source; next poll in 40 seconds"
-        await vitals.ready(a_config(tmp_path))
+    async with HealthReporter(store=store, sessions=sessions, clock=clock, progress=Progress(), notify=notify) as reporter:
+        line = "STATUS=monitoring 312 connections from 1 source; next poll in 40 seconds"
+        await reporter.ready(a_config(tmp_path))
         await until(lambda: heard(line) == 1)
-        vitals.reloading()
-        vitals.refused("config.toml: timezone is wrong.")
-        await vitals.ready(a_config(tmp_path))
-        refused = f"{line} (the last reload was refused, the former configuration goes on: config.toml: timezone is wrong.)"
-        await until(lambda: heard(refused) == 1)
-        vitals.reloading()
-        await vitals.ready(a_config(tmp_path))
+        reporter.reloading()
+        reporter.reload_rejected("config.toml: timezone is wrong.")
+        await reporter.ready(a_config(tmp_path))
+        why = "the last reload was rejected and the previous configuration stays in force: config.toml: timezone is wrong."
+        await until(lambda: heard(f"{line} ({why})") == 1)
+        reporter.reloading()
+        await reporter.ready(a_config(tmp_path))
         await until(lambda: heard(line) == 2)
-        vitals.stopping()
+        reporter.stopping()
         await until(lambda: heard("STOPPING=1") == 1)
         assert heard("READY=1") == 3

@@ -11,19 +11,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.daemon.scheduler import Retention, Scheduler, Work
+from monitor.daemon.scheduler import Scheduler, Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
-from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.time_changes import TimeChanges
-from monitor.notify.reports import Reporter
 from monitor.store import Store
-from monitor.telemetry.metrics import Metrics
-from tests.support.delivery import make_notifier, until
+from tests.support.delivery import until
 from tests.support.fakes import ManualClock
-from tests.support.poll_cycle import Cycle, running
+from tests.support.poll_cycle import Cycle, build_scheduler, running
 
 DAY = timedelta(days=1)
 TICK = timedelta(milliseconds=20)
@@ -85,21 +79,8 @@ async def cycle(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterat
 
 @asynccontextmanager
 async def ticking(cycle: Cycle) -> AsyncIterator[Scheduler]:
-    """A scheduler over the cycle's work that looks fifty times a second."""
-    store, clock, config = cycle.store, cycle.clock, cycle.config
-    configured = {name: item.source for name, item in cycle.work.items()}
-    scheduler = Scheduler(
-        store=store,
-        clock=clock,
-        work=cycle.work,
-        poller=Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks()),
-        prober=Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics()),
-        timekeeper=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
-        notifier=make_notifier(store, clock, *config.channels),
-        reporter=Reporter(store=store, clock=clock, channels=config.channels, sources=config.sources, timezone="UTC"),
-        keep=Retention(history=DAY, polls=DAY),
-        tick=TICK,
-    )
+    """A scheduler over the cycle's work that ticks fifty times a second."""
+    scheduler, _ = build_scheduler(cycle, keep=DAY, tick=TICK)
     scheduler.start()
     try:
         yield scheduler

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from monitor.config import Config, load
+from monitor.config import Config, RetentionConfig, load
 from monitor.daemon.app import build_work
-from monitor.daemon.scheduler import Work
+from monitor.daemon.database_outage import DatabaseOutageAlert
+from monitor.daemon.overdue_sources import OverdueSources
+from monitor.daemon.scheduler import Scheduler, Work
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain import Alert, ConnectionState, Event, connection_id
@@ -21,10 +23,13 @@ from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
+from monitor.notify.reports import Reporter
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries, history, sources
 from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.progress import Progress
 from tests.support import canary
+from tests.support.delivery import make_notifier
 from tests.support.fakes import ManualClock
 
 CHANNEL = f"""
@@ -163,3 +168,27 @@ def count_rows(store: Store) -> int:
 
     with store.begin_read() as conn:
         return sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
+
+
+def build_scheduler(cycle: Cycle, *, keep: timedelta, tick: timedelta) -> tuple[Scheduler, TimeChanges]:
+    """Return a scheduler over the cycle's work, not started yet, and its time changes. `keep` is the retention."""
+    store, clock, channels, sources = cycle.store, cycle.clock, cycle.config.channels, cycle.config.sources
+    configured = {name: item.source for name, item in cycle.work.items()}
+    time_changes = TimeChanges(store=store, clock=clock, configured=configured, channels=channels)
+    notifier = make_notifier(store, clock, *channels)
+    scheduler = Scheduler(
+        store=store,
+        clock=clock,
+        work=cycle.work,
+        poller=Poller(store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks()),
+        prober=Prober(store=store, clock=clock, channels=channels, metrics=Metrics()),
+        time_changes=time_changes,
+        notifier=notifier,
+        retention=RetentionConfig(history=keep, polls=keep),
+        reporter=Reporter(store=store, clock=clock, channels=channels, sources=sources, timezone="UTC"),
+        overdue_sources=OverdueSources(store=store, clock=clock, configured=configured, channels=channels),
+        outage_alert=DatabaseOutageAlert(store=store, clock=clock, notifier=notifier),
+        progress=Progress(),
+        tick=tick,
+    )
+    return scheduler, time_changes

@@ -95,10 +95,10 @@ def test_the_watchdog_is_fed_only_where_systemd_watches_this_process(given: dict
 @pytest.mark.parametrize(
     ("standing", "said"),
     [
-        ((3, 312, 40, 1), "watching 312 connections of 3 sources; next poll in 40 seconds; 1 delivery waits"),
-        ((1, 1, 90, 0), "watching 1 connection of 1 source; next poll in 1 minute"),
-        ((2, 12_345, 0, 2), "watching 12,345 connections of 2 sources; polling now; 2 deliveries wait"),
-        ((0, 0, None, 0), "watching 0 connections of 0 sources"),
+        ((3, 312, 40, 1), "monitoring 312 connections from 3 sources; next poll in 40 seconds; 1 delivery pending"),
+        ((1, 1, 90, 0), "monitoring 1 connection from 1 source; next poll in 1 minute"),
+        ((2, 12_345, 0, 2), "monitoring 12,345 connections from 2 sources; polling now; 2 deliveries pending"),
+        ((0, 0, None, 0), "monitoring 0 connections from 0 sources"),
     ],
 )
 def test_the_status_line_is_one_that_people_can_read(standing: tuple[int, int, int | None, int], said: str) -> None:

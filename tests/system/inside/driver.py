@@ -89,7 +89,7 @@ def starts(_: str) -> None:
     expect(shown("ActiveState"), "active", "state")
     expect(shown("Type"), "notify", "type")
     fact("start waits for READY=1 (Type=notify)")
-    eventually(lambda: "watching 2 connections of 1 source" in shown("StatusText"), "STATUS= counts")
+    eventually(lambda: "monitoring 2 connections from 1 source" in shown("StatusText"), "STATUS= counts")
     assert "next poll in" in shown("StatusText") or "polling now" in shown("StatusText")
     fact(f"STATUS= says: {shown('StatusText')}")
     eventually(lambda: heard("linkedin-near", "expiring_soon") == 1, "the first alert")
@@ -162,7 +162,7 @@ def stops_and_remembers(_: str) -> None:
     expect((done.returncode, shown("ActiveState"), shown("Result")), (0, "inactive", "success"), "stop")
     fact("stop: clean, exit status 0")
     expect(call("systemctl", "start", UNIT).returncode, 0, "second start")
-    eventually(lambda: "watching 2 connections" in shown("StatusText"), "it knows its connections")
+    eventually(lambda: "monitoring 2 connections" in shown("StatusText"), "it knows its connections")
     expect(heard("linkedin-near"), 1, "alerts about the connection after five starts")
     fact("state survives stop and start: nothing is announced a second time")
 
@@ -182,7 +182,7 @@ def gives_up_on_a_wrong_configuration(base_url: str) -> None:
     fact("OnFailure=: the failure was told on the configured channel, mistake included, although the configuration is broken")
     write_config(base_url)
     expect(call("systemctl", "start", UNIT).returncode, 0, "start with the mended file")
-    eventually(lambda: heard("The monitor runs again") == 1, "the recovery is told")
+    eventually(lambda: heard("The monitor is running again") == 1, "the recovery is told")
     fact("mended and started: the recovery was told")
 
 
