@@ -37,7 +37,6 @@ from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.domain.clock import SystemClock
 from monitor.engine import config_sync
 from monitor.engine.connection_links import ConnectionLinks
@@ -169,8 +168,8 @@ class Soak:
         self._plan, self._folder = plan, folder
         self._warp, self._dice = Warp(START), random.Random(plan.seed)
         self._world = World(clock=self._warp, expiring_within=DAY)
-        self._world.add_source("agency", ProviderKind.POSTPOST)
-        self._world.add_source("retail", ProviderKind.PUBLORA)
+        self._world.add_source("agency", "postpost")
+        self._world.add_source("retail", "publora")
         self._lives = [self._new_life(number) for number in range(CONNECTIONS)]
         self._said: list[Said] = []
         self._seen: set[str] = set()
@@ -220,8 +219,8 @@ class Soak:
             poll_every=self._plan.poll_every,
             agency=self._world.sources["agency"].key,
             retail=self._world.sources["retail"].key,
-            postpost=server.base_url(ProviderKind.POSTPOST),
-            publora=server.base_url(ProviderKind.PUBLORA),
+            postpost=server.base_url("postpost"),
+            publora=server.base_url("publora"),
             ops=ops.apprise_url,
             night=night.apprise_url,
         )

@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, reference
-from monitor.domain import Alert, AlertEvent, Policy, ProviderKind, ReportedStatus, Severity, Snapshot, Status, connection_id
+from monitor.domain import Alert, AlertEvent, Policy, ReportedStatus, Severity, Snapshot, Status, connection_id, provider_info
 from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
@@ -130,7 +130,7 @@ def verdict_rules() -> str:
 
 def advised() -> str:
     """What a message tells people to do about an expired connection, by platform."""
-    rows = ((name, advice(slug, Status.EXPIRED, ProviderKind.POSTPOST)) for slug, name in PLATFORM_NAMES.items())
+    rows = ((name, advice(slug, Status.EXPIRED, "postpost")) for slug, name in PLATFORM_NAMES.items())
     return table(("platform", "what to do"), rows)
 
 
@@ -177,7 +177,7 @@ def _sample() -> Alert:
         expires_at=_SAMPLE_NOW + timedelta(days=6, hours=23),
         display_name="Northwind Coffee Roasters",
     )
-    context = Context(now=_SAMPLE_NOW, provider=ProviderKind.POSTPOST, policy=Policy(), polled=True)
+    context = Context(now=_SAMPLE_NOW, provider=provider_info("postpost"), policy=Policy(), polled=True)
     state = lifecycle.observe(None, snapshot, context)
     return Alert(
         id="69afd2801f0c5be2a377",
@@ -187,8 +187,8 @@ def _sample() -> Alert:
         severity=Severity.WARNING,
         at=_SAMPLE_NOW,
         source="agency",
-        provider=ProviderKind.POSTPOST,
-        connection=connection_id("agency", ProviderKind.POSTPOST, None, snapshot.external_id),
+        provider="postpost",
+        connection=connection_id("agency", "postpost", None, snapshot.external_id),
         external_id=snapshot.external_id,
         platform=snapshot.platform,
         label=snapshot.label,

@@ -22,7 +22,6 @@ from docs import generate
 from monitor.cli.commands import command_line
 from monitor.cli.startup import with_options_first
 from monitor.config import Config, load, reference
-from monitor.config.provider_defaults import SERVICES
 from monitor.demo.scenario import CAST
 from monitor.domain import (
     AlertEvent,
@@ -31,11 +30,11 @@ from monitor.domain import (
     Event,
     EventKind,
     LastError,
-    ProviderKind,
     Severity,
     SourceStatus,
     Status,
 )
+from monitor.domain.providers import provider_names, registered_providers
 from monitor.domain.rules import dates, lifecycle, token, verdict
 from monitor.domain.rules.forecast import Need, ReconnectBatch
 from monitor.domain.rules.silences import Silence
@@ -190,11 +189,11 @@ def test_every_alert_event_is_listed_with_its_severity() -> None:
 
 def test_the_providers_table_agrees_with_what_the_program_knows_of_them() -> None:
     rows = {row[0]: row[1:] for row in rows_under("docs/providers.md", "Providers")}
-    assert spans(rows["`provider`"]) == [kind.value for kind in SERVICES]
-    assert spans(rows["list"]) == [f"GET {service.list_path}" for service in SERVICES.values()]
-    assert [cell != "none" for cell in rows["probe"]] == [service.has_probes for service in SERVICES.values()]
+    assert spans(rows["`provider`"]) == list(provider_names())
+    assert spans(rows["list"]) == [f"GET {service.list_path}" for service in registered_providers()]
+    assert [cell != "none" for cell in rows["probe"]] == [service.has_probes for service in registered_providers()]
     paces = [int(cell.split(",")[0]) for cell in rows["requests a minute, by default"]]
-    assert paces == [service.requests_per_minute for service in SERVICES.values()]
+    assert paces == [service.requests_per_minute for service in registered_providers()]
 
 
 # --- the command line
@@ -328,7 +327,7 @@ def view_of(state: ConnectionState) -> ConnectionView:
     row = ConnectionRow(
         id=1,
         source="agency",
-        provider=ProviderKind.POSTPOST,
+        provider="postpost",
         state=state,
         added_at=NOW,
         last_seen_at=NOW,
@@ -346,7 +345,7 @@ def test_every_key_of_a_connection_is_told() -> None:
 def test_every_key_of_a_source_is_told() -> None:
     view = SourceView(
         name="agency",
-        provider=ProviderKind.POSTPOST,
+        provider="postpost",
         status=SourceStatus.OK,
         reason="ok",
         message=None,

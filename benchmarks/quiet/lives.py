@@ -8,9 +8,8 @@ from datetime import timedelta
 from benchmarks.quiet.stage import Account, Script, Stage, Wish
 from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind
 from monitor.demo.connection import VALIDATED, Health, ProbeScript
-from monitor.domain import ProviderKind
 
-TESTED = (ProviderKind.POSTPOST, ProviderKind.PUBLORA)
+TESTED = ("postpost", "publora")
 Trouble = Callable[[Stage, Account], Script]
 
 RIGHTS = "Bot needs channel administrator posting rights"
@@ -36,14 +35,14 @@ def troubles_of(account: Account) -> list[Trouble]:
     """What can happen to this account, noise that is no trouble included."""
     kind = account.source.kind
     menu: list[Trouble] = [removed, skipped_once, renamed]
-    if kind is not ProviderKind.PUBLORA and kind is not ProviderKind.POSTPOST:
+    if kind not in ("postpost", "publora"):
         menu += [reconnected_at_once, reconnected_at_once]
-    if kind is ProviderKind.POSTPEER:
+    if kind == "postpeer":
         return menu
     menu += [odd_words, garbled]
     if account.platform == "telegram":
         menu += [rights_lost, rights_lost, lost_unseen]
-    elif kind is ProviderKind.POSTBREEZE or account.platform not in VALIDATED:
+    elif kind == "postbreeze" or account.platform not in VALIDATED:
         menu += [lost_in_the_list, lost_in_the_list]
     else:
         menu += [lost_in_the_list, lost_unseen, refused, flapping]
@@ -65,7 +64,7 @@ def dated(stage: Stage, account: Account) -> Script:
         if quiet_until - stage.now > 2 * DAY and stage.dice.random() < 0.6:
             yield stage.now + stage.between(DAY / 2, (quiet_until - stage.now) / 2)
             yield from stage.when_open(account, stage.now)
-            trouble = stage.dice.choice([*menu, refresh_fails] if account.source.kind is ProviderKind.POSTBREEZE else menu)
+            trouble = stage.dice.choice([*menu, refresh_fails] if account.source.kind == "postbreeze" else menu)
             yield from trouble(stage, account)
             if any(problem.holds(stage.now) for problem in account.open) or not stage.is_listed(account):
                 return
@@ -207,7 +206,7 @@ def removed(stage: Stage, account: Account) -> Script:
         return
     yield from stage.when_open(account, stage.now + stage.between(3 * stage.truth.one_poll, 2 * DAY))
     stage.world.restore(source, account.id, scope=account.scope)
-    if account.source.kind in (ProviderKind.POSTBREEZE, ProviderKind.POSTPEER) and stage.dice.random() < 0.5:
+    if account.source.kind in ("postbreeze", "postpeer") and stage.dice.random() < 0.5:
         _new_id(stage, account)
     stage.renew(account)
 

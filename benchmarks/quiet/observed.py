@@ -168,7 +168,7 @@ url = "json://127.0.0.1:9/"
         written += f"""
 [[sources]]
 name = {json.dumps(name)}
-provider = "{source.kind.value}"
+provider = "{source.kind}"
 api_key = "{source.key}"
 base_url = "{server.base_url(source.kind)}"
 {users}

@@ -14,7 +14,6 @@ from monitor.demo.connection import Health, SimConnection
 from monitor.demo.responses import PREFIXES
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.providers.api import segment
 from tests.support.fakes import ManualClock
 
@@ -166,7 +165,7 @@ class Stage:
 
     def refuse_once(self, account: Account) -> None:
         """The platform refuses the next probe, and takes the one after it."""
-        if account.source.kind is ProviderKind.POSTPOST or account.source.kind is ProviderKind.PUBLORA:
+        if account.source.kind in ("postpost", "publora"):
             path = f"POST {PREFIXES[account.source.kind]}/test-connection/{segment(account.id)}"
             self.change(account, health=Health.REFUSED)
             self._refused_once.append((account, path, self.world.requests[path]))

@@ -9,7 +9,6 @@ from benchmarks.quiet.stage import Account, Stage
 from benchmarks.quiet.truth import DAY, HOUR, Truth
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.support.fakes import ManualClock
 
 START = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)
@@ -22,18 +21,17 @@ BRAND = "tiktok linkedin telegram facebook instagram youtube threads mastodon bl
 STUDIO = "linkedin twitter instagram youtube threads tiktok facebook bluesky pinterest"
 PEER = "twitter instagram linkedin googlebusiness facebook tiktok youtube threads pinterest bluesky"
 CAST = (
-    ("agency", ProviderKind.POSTPOST, AGENCY.split(), 0.42),
-    ("brand", ProviderKind.PUBLORA, BRAND.split(), 0.23),
-    ("studio", ProviderKind.POSTBREEZE, STUDIO.split(), 0.2),
-    ("peer", ProviderKind.POSTPEER, PEER.split(), 0.15),
+    ("agency", "postpost", AGENCY.split(), 0.42),
+    ("brand", "publora", BRAND.split(), 0.23),
+    ("studio", "postbreeze", STUDIO.split(), 0.2),
+    ("peer", "postpeer", PEER.split(), 0.15),
 )
 _PERSONAL = {"linkedin": 60 * DAY, "instagram": 60 * DAY, "threads": 60 * DAY}
 LIFETIMES = {
-    ProviderKind.POSTPOST: _PERSONAL | {"tiktok": 180 * DAY},
-    ProviderKind.PUBLORA: _PERSONAL | {"tiktok": 180 * DAY},
-    ProviderKind.POSTBREEZE: _PERSONAL
-    | {"pinterest": 30 * DAY, "tiktok": DAY, "twitter": 2 * HOUR, "bluesky": 2 * HOUR, "youtube": HOUR},
-    ProviderKind.POSTPEER: {},
+    "postpost": _PERSONAL | {"tiktok": 180 * DAY},
+    "publora": _PERSONAL | {"tiktok": 180 * DAY},
+    "postbreeze": _PERSONAL | {"pinterest": 30 * DAY, "tiktok": DAY, "twitter": 2 * HOUR, "bluesky": 2 * HOUR, "youtube": HOUR},
+    "postpeer": {},
 }
 EVERY_NTH_IS_MTPROTO = 4
 
@@ -45,7 +43,7 @@ def stage_of(*, days: int, accounts: int, seed: int, poll_every: timedelta, prob
     stage = Stage(world=world, clock=clock, truth=Truth(poll_every=poll_every, probe_every=probe_every), seed=seed, days=days)
     for name, kind, platforms, share in CAST:
         source = world.add_source(name, kind)
-        user = world.add_user(name).id if kind is ProviderKind.POSTPOST else None
+        user = world.add_user(name).id if kind == "postpost" else None
         for number in range(round(accounts * share)):
             scope = user if number % 5 == 0 else None
             _enter(stage, source, platforms[number % len(platforms)], scope, number)

@@ -56,7 +56,7 @@ def _round(source: SourceConfig, connections: int | None, scopes: int) -> tuple[
         requests_per_minute=source.requests_per_minute,
         probes=source.probe,
         probe_every=source.probe_every,
-        polling=poll_requests(source.provider, connections=connections or 0, scopes=scopes),
+        polling=poll_requests(source.info, connections=connections or 0, scopes=scopes),
     )
     budget = f"{pace.requests_per_minute:,} requests a minute"
     every = "" if pace.probe_every is None else f"every {span(pace.probe_every)}."

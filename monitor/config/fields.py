@@ -15,7 +15,8 @@ from monitor.config import templates, time_windows
 from monitor.config.error_text import found, kind_of, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCES, SecretSource
-from monitor.domain import AlertEvent, ProviderKind, Severity
+from monitor.domain import AlertEvent, Severity
+from monitor.domain.providers import provider_names
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -141,6 +142,10 @@ def _member(enum: type[StrEnum], noun: str) -> Callable[[Any], Any]:
     return lambda value: enum(parse(value))
 
 
+def _provider(value: Any) -> Any:
+    return one_of(provider_names(), "provider")(value)
+
+
 def _texts(value: Any, *, noun: str) -> list[str]:
     if not isinstance(value, list):
         refuse(f"is {found(value)}, but a list of {noun} is needed.")
@@ -226,7 +231,7 @@ Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of 
 Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
 Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
 SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
-Provider = Annotated[ProviderKind, PlainValidator(_member(ProviderKind, "provider")), Kind(", ".join(ProviderKind))]
+Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
 Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[
     tuple[time_windows.QuietHours, ...],

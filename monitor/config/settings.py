@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from monitor.config.provider_defaults import SERVICES
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import QuietHours, WeeklyTime
-from monitor.domain import AlertEvent, Policy, ProviderKind, Severity
+from monitor.domain import AlertEvent, Policy, ProviderInfo, Severity, provider_info
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
@@ -45,7 +44,7 @@ class SourceConfig:
     """One API key at one service, with everything resolved: nothing is left to look up elsewhere."""
 
     name: str
-    provider: ProviderKind
+    provider: str
     api_key: Secret
     base_url: str
     """Without a slash at its end."""
@@ -70,18 +69,18 @@ class SourceConfig:
     """Whether alerts carry the connection pages of managed users: whoever reads one can open it."""
 
     @property
+    def info(self) -> ProviderInfo:
+        """The facts about this source's service."""
+        return provider_info(self.provider)
+
+    @property
     def dashboard_url(self) -> str:
-        """Where a person reconnects the accounts of this source."""
-        return SERVICES[self.provider].dashboard_url
+        """The page on which this source's accounts are reconnected."""
+        return self.info.dashboard_url
 
     def policy_for(self, platform: str) -> Policy:
         """The thresholds for a platform: source and platform, source, platform, policy; key by key."""
         return self.policies.get(canonical(platform), self.policy)
-
-    @property
-    def has_users(self) -> bool:
-        """Whether the service knows managed users."""
-        return SERVICES[self.provider].has_users
 
     @property
     def probes_on_schedule(self) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 from monitor.config import urls
 from monitor.config.formatting import plain, toml_key, toml_value
-from monitor.config.provider_defaults import SERVICES
 from monitor.config.secrets import HIDDEN
 from monitor.config.settings import ChannelConfig, Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
@@ -45,8 +44,8 @@ def _pace(config: Config) -> Iterator[str]:
 
 
 def _source(source: SourceConfig, config: Config) -> Iterator[str]:
-    service = SERVICES[source.provider]
-    yield from ("", "[[sources]]", f"name = {toml_value(source.name)}", f"provider = {toml_value(str(source.provider))}")
+    service = source.info
+    yield from ("", "[[sources]]", f"name = {toml_value(source.name)}", f"provider = {toml_value(source.provider)}")
     yield f"api_key = {toml_value(HIDDEN)}"
     yield f"base_url = {toml_value(source.base_url)}"
     if service.has_users:

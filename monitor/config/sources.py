@@ -7,12 +7,11 @@ from typing import Any
 
 from monitor.config import urls
 from monitor.config.policies import source_policies
-from monitor.config.provider_defaults import SERVICES, Service
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Document, SourceTable
 from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
-from monitor.domain import ProviderKind
+from monitor.domain.providers import ProviderInfo, provider_info, provider_names, providers_with
 
 
 def resolve_sources(reading: Resolver, document: Document) -> tuple[SourceConfig, ...]:
@@ -37,7 +36,7 @@ def note_repeated_names(reading: Resolver, key: str, names: list[str | None]) ->
 def _resolve(reading: Resolver, document: Document, number: int) -> SourceConfig | None:
     loc: Loc = ("sources", number)
     raw = document.sources[number]
-    kinds = ", ".join(ProviderKind)
+    kinds = ", ".join(provider_names())
     named = reading.needed((*loc, "name"), raw.name, hint="give it a short name of small letters, digits, _ and -.")
     known = reading.needed((*loc, "provider"), raw.provider, hint=f"use one of {kinds}.")
     reading.needed(
@@ -49,7 +48,7 @@ def _resolve(reading: Resolver, document: Document, number: int) -> SourceConfig
     policies = source_policies(reading, loc, above=document.policy, own=raw.policy)
     if not (named and known) or raw.name is None or raw.provider is None:
         return None
-    service = SERVICES[raw.provider]
+    service = provider_info(raw.provider)
     _note_what_it_lacks(reading, loc, raw, service)
     base_url = _base_url(reading, loc, raw, service)
     return SourceConfig(
@@ -77,7 +76,7 @@ def _pace(document: Document, raw: SourceTable) -> dict[str, Any]:
     return {key: getattr(raw if key in raw.model_fields_set else document.schedule, key) for key in keys}
 
 
-def _budget(reading: Resolver, loc: Loc, document: Document, raw: SourceTable, service: Service) -> int:
+def _budget(reading: Resolver, loc: Loc, document: Document, raw: SourceTable, service: ProviderInfo) -> int:
     """Requests per minute; a wider [schedule] is narrowed to what the service allows, a source's own is a mistake."""
     most = service.most_per_minute
     own = raw.requests_per_minute
@@ -89,7 +88,7 @@ def _budget(reading: Resolver, loc: Loc, document: Document, raw: SourceTable, s
     return min(wanted, most) if most is not None else wanted
 
 
-def _base_url(reading: Resolver, loc: Loc, raw: SourceTable, service: Service) -> str:
+def _base_url(reading: Resolver, loc: Loc, raw: SourceTable, service: ProviderInfo) -> str:
     if raw.base_url is None:
         return service.base_url
     here = (*loc, "base_url")
@@ -115,21 +114,20 @@ def _environment_proxy(reading: Resolver, loc: Loc, url: str) -> Secret | None:
     return Secret(proxy) if proxy else None
 
 
-def _note_what_it_lacks(reading: Resolver, loc: Loc, raw: SourceTable, service: Service) -> None:
+def _note_what_it_lacks(reading: Resolver, loc: Loc, raw: SourceTable, service: ProviderInfo) -> None:
     """Note keys that mean something at other services only."""
-    lacking = []
-    if raw.users is not None and not service.has_users:
-        lacking.append(("users", "has no managed users (PostPost and Publora have)"))
-    if raw.connection_links and not service.has_users:
-        lacking.append(("connection_links", "has no managed users (PostPost and Publora have)"))
-    if raw.workspaces is not None and not service.has_workspaces:
-        lacking.append(("workspaces", "has no workspaces (Postbreeze has)"))
-    if raw.probe and not service.has_probes:
-        lacking.append(("probe", "has no probes (PostPost and Publora have)"))
-    if raw.probe_every is not None and not service.has_probes:
-        lacking.append(("probe_every", "has no probes (PostPost and Publora have)"))
-    for key, why in lacking:
-        reading.findings.error((*loc, key), f"cannot be set: {service.label} {why}; remove it.")
+    users = service.has_users, f"no managed users (only {providers_with(lambda each: each.has_users)})"
+    workspaces = service.has_workspaces, f"no workspaces (only {providers_with(lambda each: each.has_workspaces)})"
+    probes = service.has_probes, f"no probes (only {providers_with(lambda each: each.has_probes)})"
+    for key, is_set, (has, lack) in (
+        ("users", raw.users is not None, users),
+        ("connection_links", raw.connection_links, users),
+        ("workspaces", raw.workspaces is not None, workspaces),
+        ("probe", raw.probe, probes),
+        ("probe_every", raw.probe_every is not None, probes),
+    ):
+        if is_set and not has:
+            reading.findings.error((*loc, key), f"cannot be set: {service.label} has {lack}; remove it.")
     if raw.connection_links and service.has_users and raw.users in (None, "none"):
         reading.findings.warning((*loc, "connection_links"), 'has no effect, because users is "none".')
     if raw.probe is False and raw.probe_every is not None:

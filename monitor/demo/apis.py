@@ -14,21 +14,20 @@ from monitor.demo.connection import SimConnection
 from monitor.demo.responses import PREFIXES, Call, SimResponse, encoded, in_trouble, rate_limited, refusal
 from monitor.demo.source import EVERYWHERE, SimSource
 from monitor.demo.world import Seen, World
-from monitor.domain import ProviderKind
 
 _KINDS = {prefix.split("/")[1]: kind for kind, prefix in PREFIXES.items()}
 _KEY_HEADER = {
-    ProviderKind.POSTPOST: "x-api-key",
-    ProviderKind.PUBLORA: "x-publora-key",
-    ProviderKind.POSTBREEZE: "Authorization",
-    ProviderKind.POSTPEER: "x-access-key",
+    "postpost": "x-api-key",
+    "publora": "x-publora-key",
+    "postbreeze": "Authorization",
+    "postpeer": "x-access-key",
 }
-_BRAND = {ProviderKind.POSTPOST: "x-postpost", ProviderKind.PUBLORA: "x-publora"}
+_BRAND = {"postpost": "x-postpost", "publora": "x-publora"}
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _PLATFORM_ID = {
     # PostPost only splits at a dash; Publora wants a lower-case prefix and an id without whitespace / ? #.
-    ProviderKind.POSTPOST: re.compile(r"[^-]+-.+", re.DOTALL),
-    ProviderKind.PUBLORA: re.compile(r"[a-z0-9_]+-[^\s/?#]+"),
+    "postpost": re.compile(r"[^-]+-.+", re.DOTALL),
+    "publora": re.compile(r"[a-z0-9_]+-[^\s/?#]+"),
 }
 
 
@@ -60,12 +59,12 @@ def answer(world: World, call: Call) -> tuple[SimResponse, SimSource | None]:
         return _past_the_key(_Visit(world, source, call, rest, now)), source
 
 
-def _key(kind: ProviderKind, call: Call) -> str:
+def _key(kind: str, call: Call) -> str:
     key = call.headers.get(_KEY_HEADER[kind], "")
-    return key.removeprefix("Bearer ") if kind is ProviderKind.POSTBREEZE else key
+    return key.removeprefix("Bearer ") if kind == "postbreeze" else key
 
 
-def _no_key(kind: ProviderKind, call: Call, rest: str) -> str:
+def _no_key(kind: str, call: Call, rest: str) -> str:
     """The list's document knows one text, test-connection's tells a missing key from a wrong one."""
     if not call.headers.get(_KEY_HEADER[kind]) and rest.startswith("/test-connection"):
         return "API key is required"
@@ -86,7 +85,7 @@ def _past_the_key(visit: _Visit) -> SimResponse:
     return serve(visit)
 
 
-def _route(kind: ProviderKind, method: str, rest: str) -> tuple[str, Callable[[_Visit], SimResponse]]:
+def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_Visit], SimResponse]]:
     """What is asked for, and who serves it."""
     if kind in _BRAND and method == "POST" and rest.startswith("/test-connection/"):
         return "probe", _test_connection
@@ -270,15 +269,15 @@ _ONE_BACKEND: _Gets = (
     ("/platform-connections", "list", _platform_connections),
     ("/workspace/users", "users", _workspace_users),
 )
-_GETS: dict[ProviderKind, _Gets] = {
-    ProviderKind.POSTPOST: _ONE_BACKEND,
-    ProviderKind.PUBLORA: _ONE_BACKEND,
-    ProviderKind.POSTBREEZE: (
+_GETS: dict[str, _Gets] = {
+    "postpost": _ONE_BACKEND,
+    "publora": _ONE_BACKEND,
+    "postbreeze": (
         ("/social-accounts", "list", _social_accounts),
         ("/social-accounts/", "one", _one_social_account),
         ("/workspaces", "workspaces", _workspaces),
     ),
-    ProviderKind.POSTPEER: (
+    "postpeer": (
         ("/connect/integrations", "list", _integrations),
         ("/health/auth", "health", _health_auth),
     ),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from monitor.demo.connection import VALIDATED, Health, SimConnection
-from monitor.domain import ProviderKind
 
 JsonObject = dict[str, object]
 
@@ -14,15 +13,15 @@ HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
 
 DATE_FIELD = {
-    ProviderKind.POSTPOST: "accessTokenExpiresAt",
-    ProviderKind.PUBLORA: "accessTokenExpiresAt",
-    ProviderKind.POSTBREEZE: "tokenExpiresAt",
+    "postpost": "accessTokenExpiresAt",
+    "publora": "accessTokenExpiresAt",
+    "postbreeze": "tokenExpiresAt",
 }
 """The row's expiry date; PostPeer states none."""
 WORD_FIELD = {
-    ProviderKind.POSTPOST: "tokenStatus",
-    ProviderKind.PUBLORA: "tokenStatus",
-    ProviderKind.POSTBREEZE: "status",
+    "postpost": "tokenStatus",
+    "publora": "tokenStatus",
+    "postbreeze": "status",
 }
 """The row's word about the token; PostPeer states none."""
 
@@ -167,13 +166,13 @@ def postpeer_row(connection: SimConnection, *, shape: Shape) -> JsonObject:
     return row
 
 
-def listed_row(kind: ProviderKind, connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
+def listed_row(kind: str, connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
     """The row that a provider's list holds for a connection, with what the connection overrides or omits."""
-    if kind is ProviderKind.POSTPOST:
+    if kind == "postpost":
         row = postpost_row(connection, now, window=window)
-    elif kind is ProviderKind.PUBLORA:
+    elif kind == "publora":
         row = publora_row(connection, now, window=window, shape=shape)
-    elif kind is ProviderKind.POSTBREEZE:
+    elif kind == "postbreeze":
         row = postbreeze_row(connection, now)
     else:
         row = postpeer_row(connection, shape=shape)
@@ -184,7 +183,7 @@ def listed_row(kind: ProviderKind, connection: SimConnection, now: datetime, *, 
     return row
 
 
-def probe_answer(kind: ProviderKind, connection: SimConnection, now: datetime) -> JsonObject:
+def probe_answer(kind: str, connection: SimConnection, now: datetime) -> JsonObject:
     """The body of test-connection for a connection that exists: ok or error, always with HTTP 200."""
     verdict = connection.probe
     if verdict is not None:
@@ -219,7 +218,7 @@ def unknown_platform(platform: str, platform_id: str) -> JsonObject:
     }
 
 
-def _probe_verdict(kind: ProviderKind, connection: SimConnection, now: datetime) -> tuple[str, str]:
+def _probe_verdict(kind: str, connection: SimConnection, now: datetime) -> tuple[str, str]:
     health = connection.effective_health(now)
     if connection.platform == "telegram":
         return _telegram_verdict(kind, connection, health)
@@ -232,9 +231,9 @@ def _probe_verdict(kind: ProviderKind, connection: SimConnection, now: datetime)
     return "ok", f"Connected as {connection.username or connection.display_name}"
 
 
-def _telegram_verdict(kind: ProviderKind, connection: SimConnection, health: Health) -> tuple[str, str]:
+def _telegram_verdict(kind: str, connection: SimConnection, health: Health) -> tuple[str, str]:
     """Telegram's answers mislead: a user session fails the bot test for ever, with the words of a revoked bot at PostPost."""
-    publora = kind is ProviderKind.PUBLORA
+    publora = kind == "publora"
     if connection.mtproto:
         return "error", "Invalid bot connection" if publora else "Invalid bot token"
     if health in (Health.EXPIRED, Health.REVOKED):

@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, SimConnection
 from monitor.demo.source import SimSource
 from monitor.demo.world import DEFAULT_WORKSPACE, World, new_id
-from monitor.domain import ProviderKind
 
 _MIX = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "youtube", "bluesky")
 """Platforms in turn; the first four have dates."""
 _DATED = 4
 
 
-def crowd(world: World, n: int, *, source: str = "crowd", kind: ProviderKind = ProviderKind.POSTPOST) -> SimSource:
+def crowd(world: World, n: int, *, source: str = "crowd", kind: str = "postpost") -> SimSource:
     """One source that lists n healthy connections, whose dates lie 30 to 89 days ahead.
 
     All dates fall on the same half hour, so that what is stated changes at most once an hour and not all the time.
@@ -32,7 +31,7 @@ def many_sources(
     sources: int,
     each: int,
     *,
-    kind: ProviderKind = ProviderKind.POSTPOST,
+    kind: str = "postpost",
     prefix: str = "source",
     latency_ms: float = 0.0,
 ) -> list[SimSource]:
@@ -43,16 +42,16 @@ def many_sources(
     return made
 
 
-def _people(kind: ProviderKind, n: int, now: datetime) -> Iterator[SimConnection]:
+def _people(kind: str, n: int, now: datetime) -> Iterator[SimConnection]:
     noon = now.replace(minute=30, second=0, microsecond=0)
     for number in range(n):
         platform, account = _MIX[number % len(_MIX)], str(1_000_000 + number)
         dated = number % len(_MIX) < _DATED
         yield SimConnection(
             external_id=new_id(kind, platform, account=account, number=number),
-            platform=POSTBREEZE_PLATFORMS[platform] if kind is ProviderKind.POSTBREEZE else platform,
+            platform=POSTBREEZE_PLATFORMS[platform] if kind == "postbreeze" else platform,
             account=account,
-            scope=DEFAULT_WORKSPACE if kind is ProviderKind.POSTBREEZE else None,
+            scope=DEFAULT_WORKSPACE if kind == "postbreeze" else None,
             username=f"@person{number}",
             display_name=f"Person {number}",
             profile_url=f"https://{platform}.example/person{number}",

@@ -9,15 +9,14 @@ from datetime import timedelta
 import msgspec
 
 from monitor.demo.source import EncodedBody, Outage, SimSource, Trouble
-from monitor.domain import ProviderKind
 
 JSON = "application/json; charset=utf-8"
 
-PREFIXES: Mapping[ProviderKind, str] = {
-    ProviderKind.POSTPOST: "/postpost/api/v1",
-    ProviderKind.PUBLORA: "/publora/api/v1",
-    ProviderKind.POSTBREEZE: "/postbreeze/api/v1",
-    ProviderKind.POSTPEER: "/postpeer/v1",
+PREFIXES: Mapping[str, str] = {
+    "postpost": "/postpost/api/v1",
+    "publora": "/publora/api/v1",
+    "postbreeze": "/postbreeze/api/v1",
+    "postpeer": "/postpeer/v1",
 }
 """Where each API lives on the one port."""
 
@@ -57,7 +56,7 @@ _CODES = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_F
 
 
 def refusal(
-    kind: ProviderKind,
+    kind: str,
     status: int,
     message: str,
     *,
@@ -69,22 +68,22 @@ def refusal(
 
     PostPost and Publora {error} (or {message}); Postbreeze {statusCode, code, message, requestId}; PostPeer {success, message}.
     """
-    if kind is ProviderKind.POSTBREEZE:
+    if kind == "postbreeze":
         code = _CODES.get(status, "INTERNAL_ERROR")
         body: dict[str, object] = {"statusCode": status, "code": code, "message": message, "requestId": f"req_{serial:08x}"}
-    elif kind is ProviderKind.POSTPEER:
+    elif kind == "postpeer":
         body = {"success": False, "message": message}
     else:
         body = {field_name: message}
     return encoded(body | (extra or {}), status=status)
 
 
-def rate_limited(kind: ProviderKind, *, retry_after: str, wait: timedelta, serial: int) -> SimResponse:
+def rate_limited(kind: str, *, retry_after: str, wait: timedelta, serial: int) -> SimResponse:
     """429 with Retry-After, and the wait in the body where the provider repeats it there."""
     extra: dict[str, object] = {}
-    if kind is ProviderKind.POSTBREEZE:
+    if kind == "postbreeze":
         extra = {"retryAfterMs": round(wait.total_seconds() * 1000)}
-    elif kind is ProviderKind.PUBLORA:
+    elif kind == "publora":
         extra = {"success": False, "retryAfter": max(1, round(wait.total_seconds()))}
     answer = refusal(kind, 429, "Too many requests", serial=serial, extra=extra)
     answer.headers["Retry-After"] = retry_after

@@ -269,7 +269,7 @@ def _configuration(world: World, server: WorldServer, port: int, page: int) -> s
     sources = [
         SOURCE.format(
             name=name,
-            kind=source.kind.value,
+            kind=source.kind,
             key=source.key,
             url=server.base_url(source.kind),
             more='users    = "all"\n' if name == "agency" else "",

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from monitor.demo.source import EVERYWHERE, Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.domain import ProviderKind
 from monitor.domain.clock import Clock
 
 
@@ -124,11 +123,11 @@ class Step:
 
 LONG = 60 * 86_400.0
 
-SOURCES: tuple[tuple[str, ProviderKind], ...] = (
-    ("agency", ProviderKind.POSTPOST),
-    ("studio", ProviderKind.PUBLORA),
-    ("retail", ProviderKind.POSTBREEZE),
-    ("events", ProviderKind.POSTPEER),
+SOURCES: tuple[tuple[str, str], ...] = (
+    ("agency", "postpost"),
+    ("studio", "publora"),
+    ("retail", "postbreeze"),
+    ("events", "postpeer"),
 )
 
 CAST: tuple[Role, ...] = (

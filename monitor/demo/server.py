@@ -23,7 +23,6 @@ from monitor.demo.responses import PREFIXES, Call, SimResponse, encoded
 from monitor.demo.scenario import Action, perform
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 
 T = TypeVar("T")
 
@@ -70,7 +69,7 @@ class WorldServer:
         """Scheme, host and port."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
-    def base_url(self, kind: ProviderKind) -> str:
+    def base_url(self, kind: str) -> str:
         """What a source of this kind is configured with: everything up to the resource's own path."""
         return self.address + PREFIXES[kind]
 
@@ -178,7 +177,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--connections", type=int, default=1_000, help="per source")
     parser.add_argument("--sources", type=int, default=1)
-    parser.add_argument("--kind", type=ProviderKind, choices=list(ProviderKind), default=ProviderKind.POSTPOST)
+    parser.add_argument("--kind", choices=list(PREFIXES), default="postpost")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="every answer comes this much later")
     parser.add_argument("--certificate", help="PEM file with certificate and key: speak HTTPS")
     return parser.parse_args(argv)
@@ -196,7 +195,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         names = list(world.sources)
         told = {
             "address": server.address,
-            "urls": {kind.value: server.base_url(kind) for kind in ProviderKind},
+            "urls": {kind: server.base_url(kind) for kind in PREFIXES},
             "kind": arguments.kind,
             "sources": len(names),
             "keys": {name: world.sources[name].key for name in names[:1]},

@@ -14,7 +14,6 @@ import msgspec
 
 from monitor.demo import payloads
 from monitor.demo.connection import SimConnection
-from monitor.domain import ProviderKind
 
 TIKTOK_WINDOW = timedelta(days=30)
 WINDOW = timedelta(days=7)
@@ -104,7 +103,7 @@ class SimSource:
     """One API key at one simulated provider. Tests read it; only the World changes it."""
 
     name: str
-    kind: ProviderKind
+    kind: str
     key: str
     shape: payloads.Shape = payloads.Shape.CURRENT
     expiring_within: timedelta | None = None
@@ -152,7 +151,7 @@ class SimSource:
         """How long before the date this provider says expiring_soon of a platform."""
         if self.expiring_within is not None:
             return self.expiring_within
-        return TIKTOK_WINDOW if self.kind is ProviderKind.PUBLORA and platform == "tiktok" else WINDOW
+        return TIKTOK_WINDOW if self.kind == "publora" and platform == "tiktok" else WINDOW
 
     def put(self, connection: SimConnection) -> None:
         """List a connection, in place of one of the same id and scope."""

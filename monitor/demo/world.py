@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from monitor.demo import payloads
 from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
 from monitor.demo.source import EVERYWHERE, ManagedUser, Outage, RateWindow, SimSource, Trouble
-from monitor.domain import ProviderKind
 from monitor.domain.clock import Clock, SystemClock
 
 DEFAULT_WORKSPACE = "ws_1"
@@ -49,13 +48,13 @@ class World:
         self.requests: Counter[str] = Counter()
         """Requests by "METHOD /path", without the query."""
         self.seen: deque[Seen] = deque(maxlen=remember)
-        self._keys: dict[tuple[ProviderKind, str], SimSource] = {}
+        self._keys: dict[tuple[str, str], SimSource] = {}
         self._serial = 0
 
     def add_source(
         self,
         name: str,
-        kind: ProviderKind,
+        kind: str,
         *,
         key: str | None = None,
         shape: payloads.Shape = payloads.Shape.CURRENT,
@@ -70,7 +69,7 @@ class World:
             expiring_within=self.expiring_within,
             budgets=[RateWindow(limit, per) for limit, per in limits],
         )
-        if kind is ProviderKind.POSTBREEZE:
+        if kind == "postbreeze":
             source.workspaces[DEFAULT_WORKSPACE] = "Main"
         with self.lock:
             if name in self.sources or (kind, source.key) in self._keys:
@@ -79,7 +78,7 @@ class World:
             self._keys[kind, source.key] = source
         return source
 
-    def by_key(self, kind: ProviderKind, key: str) -> SimSource | None:
+    def by_key(self, kind: str, key: str) -> SimSource | None:
         """The source that a key opens at a provider."""
         return self._keys.get((kind, key))
 
@@ -124,7 +123,7 @@ class World:
         kind, now, number = self.sources[source].kind, self.clock.now(), self.serial()
         account = account or str(100_000_000 + number)
         slug, spelt = platform.lower(), platform
-        if kind is ProviderKind.POSTBREEZE:
+        if kind == "postbreeze":
             spelt, scope = POSTBREEZE_PLATFORMS.get(slug, platform), scope or DEFAULT_WORKSPACE
         handle = username or f"account{number}"
         connection = SimConnection(
@@ -188,7 +187,7 @@ class World:
 
         `noticed=True` at PostPost and Publora lists it as `expired`: their word cannot tell the two apart.
         """
-        known = self.sources[source].kind is ProviderKind.POSTBREEZE if noticed is None else noticed
+        known = self.sources[source].kind == "postbreeze" if noticed is None else noticed
         self.change(source, external_id, scope=scope, health=Health.REVOKED, noticed=known, detail=detail)
 
     def refuse(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, detail: str | None = None) -> None:
@@ -297,10 +296,10 @@ class World:
         self.sources[source].latency = timedelta(0)
 
 
-def new_id(kind: ProviderKind, platform: str, *, account: str, number: int) -> str:
+def new_id(kind: str, platform: str, *, account: str, number: int) -> str:
     """An external id in a provider's form: platform-account, soc_… or int_…."""
-    if kind is ProviderKind.POSTBREEZE:
+    if kind == "postbreeze":
         return f"soc_01HZ{number:08X}"
-    if kind is ProviderKind.POSTPEER:
+    if kind == "postpeer":
         return f"int_{number:08x}"
     return f"{platform}-{account}"

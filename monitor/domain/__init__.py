@@ -11,7 +11,6 @@ from monitor.domain.enums import (
     PollOutcome,
     ProbeFinding,
     ProbeStatus,
-    ProviderKind,
     ReportedStatus,
     Severity,
     SourceStatus,
@@ -28,6 +27,7 @@ from monitor.domain.observations import (
     Snapshot,
     Unreadable,
 )
+from monitor.domain.providers import ProviderInfo, provider_info
 from monitor.domain.state import ConnectionState, Event, Policy, ProbeState, TokenState, Verdict
 
 __all__ = [
@@ -51,7 +51,7 @@ __all__ = [
     "ProbeFinding",
     "ProbeState",
     "ProbeStatus",
-    "ProviderKind",
+    "ProviderInfo",
     "Refresh",
     "ReportedStatus",
     "ScopeReport",
@@ -63,6 +63,7 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "connection_id",
+    "provider_info",
     "split_subject",
     "utc_text",
 ]

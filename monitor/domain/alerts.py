@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from monitor.domain.enums import AlertEvent, ProviderKind, Severity, Status
+from monitor.domain.enums import AlertEvent, Severity, Status
+from monitor.domain.providers import provider_info
 from monitor.domain.records import Record, field
 
 
@@ -85,7 +86,7 @@ class Alert(Record, frozen=True, kw_only=True):
     severity: Severity
     at: datetime
     source: str  # empty for an alert about the monitor itself
-    provider: ProviderKind | None = None  # None for an alert about the monitor itself
+    provider: str | None = None  # None for an alert about the monitor itself
     subject: str = ""
     """What the alert of a source or of the monitor is about (see IncidentSubject); empty for a source as a whole."""
     count: int = 1  # how many connections an alert about a source speaks of
@@ -110,11 +111,11 @@ class Alert(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
 
 
-def connection_id(source: str, provider: ProviderKind, scope: str | None, external_id: str) -> str:
+def connection_id(source: str, provider: str, scope: str | None, external_id: str) -> str:
     """The public id: source/external_id, or source/scope/external_id for a managed user (INTERFACE: JSON).
 
     Ids of Postbreeze and PostPeer are unique within a key, so a workspace is not part of theirs.
     """
-    if scope is None or provider not in (ProviderKind.POSTPOST, ProviderKind.PUBLORA):
+    if scope is None or not provider_info(provider).scope_in_ids:
         return f"{source}/{external_id}"
     return f"{source}/{scope}/{external_id}"

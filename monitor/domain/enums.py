@@ -63,15 +63,6 @@ class SourceStatus(StrEnum):
     UNAUTHORIZED = "unauthorized"
 
 
-class ProviderKind(StrEnum):
-    """The four APIs."""
-
-    POSTPOST = "postpost"
-    PUBLORA = "publora"
-    POSTBREEZE = "postbreeze"
-    POSTPEER = "postpeer"
-
-
 class ReportedStatus(StrEnum):
     """What a provider states about a token, in one vocabulary. Only the provider's word, no conclusion of ours."""
 

@@ -73,7 +73,7 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
         return
     if source.workspaces is not None:
         watched: set[str | None] = set(source.workspaces)
-    elif source.has_users:
+    elif source.info.has_users:
         watched = {None} if isinstance(source.users, str) else {None, *source.users}
     else:
         return

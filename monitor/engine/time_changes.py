@@ -126,6 +126,6 @@ def _skew(conn: Connection, name: str) -> float | None:
 
 
 def _elapsed(source: SourceConfig, row: int, state: ConnectionState, *, clock_skew: float | None, now: datetime) -> Change | None:
-    context = Context(now=now, provider=source.provider, policy=source.policy_for(state.snapshot.platform), clock_skew=clock_skew)
+    context = Context(now=now, provider=source.info, policy=source.policy_for(state.snapshot.platform), clock_skew=clock_skew)
     after = lifecycle.elapse(state, context)
     return None if after == state else Change(row=row, before=state, after=after)

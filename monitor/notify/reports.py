@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity, Status
+from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity, Status, provider_info
 from monitor.domain.clock import Clock
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import forecast, recurrence
@@ -98,9 +98,8 @@ class Reporter:
         for row in connection_queries.list_connections(conn, source=wanted, platform=channel.platforms):
             status = row.state.verdict.status
             counts[status] = counts.get(status, 0) + 1
-            need = forecast.need_of(
-                row.state, connection=row.public_id, source=row.source, provider=row.provider, now=now, within=AHEAD
-            )
+            info = provider_info(row.provider)
+            need = forecast.need_of(row.state, connection=row.public_id, source=row.source, provider=info, now=now, within=AHEAD)
             if need is not None:
                 needs.append(need)
         sittings = forecast.sittings_of(needs)

@@ -16,6 +16,7 @@ from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 from yarl import URL
 
+from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.errors import (
     ConfigError,
@@ -26,7 +27,6 @@ from monitor.domain.errors import (
     ProviderUnreachable,
 )
 from monitor.providers import payload
-from monitor.providers.base import SourceSettings
 from monitor.providers.http import GOOD, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
 from monitor.providers.rate_limit import WITHOUT_HINT, RequestBudget, http_date, retry_after
 
@@ -48,14 +48,6 @@ _WORTH_WAITING = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyHeader:
-    """The header that carries the key, and what stands before the key in it."""
-
-    name: str
-    prefix: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse:
     """A usable answer: its status, its body (with our key taken out, should it echo it), and the server's own time."""
 
@@ -71,18 +63,18 @@ class Api:
 
     def __init__(
         self,
-        source: SourceSettings,
+        source: SourceConfig,
         *,
-        key_header: KeyHeader,
         sessions: HttpSessions,
         clock: Clock,
         budget: RequestBudget | None = None,
     ) -> None:
         self._source = source
-        self._key_header = key_header
+        self._info = source.info
         self._sessions = sessions
         self._clock = clock
-        self.budget = budget or RequestBudget(source.requests_per_minute)
+        most = self._info.most_per_minute or source.requests_per_minute
+        self.budget = budget or RequestBudget(min(source.requests_per_minute, most))
         self.limits = sessions.limits
         self.clock_skew: float | None = None
         """Server Date minus our clock in seconds, by the latest answer that had a Date."""
@@ -183,7 +175,7 @@ class Api:
             "User-Agent": USER_AGENT,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
-            self._key_header.name: self._key_header.prefix + key,
+            self._info.key_header: self._info.key_prefix + key,
             **(more or {}),
         }
 

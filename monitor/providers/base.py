@@ -2,79 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from monitor.domain import PollReport, ProbeAnswer, ProviderKind
-
-
-class SecretText(Protocol):
-    """A secret that shows itself only when asked to."""
-
-    def reveal(self) -> str:
-        """The secret itself."""
-        ...
-
-
-class SourceSettings(Protocol):
-    """One source: an API key at a provider."""
-
-    @property
-    def name(self) -> str:
-        """The source's unique name."""
-        ...
-
-    @property
-    def provider(self) -> ProviderKind:
-        """Which of the four APIs."""
-        ...
-
-    @property
-    def api_key(self) -> SecretText:
-        """The key, sent in a header and nowhere else."""
-        ...
-
-    @property
-    def base_url(self) -> str:
-        """Everything up to the resource's own path, without a trailing slash."""
-        ...
-
-    @property
-    def users(self) -> str | Sequence[str]:
-        """Managed users to read: "none", "all", or their ids (PostPost, Publora)."""
-        ...
-
-    @property
-    def connection_links(self) -> bool:
-        """Whether the connection pages of managed users are to be read as well (PostPost, Publora)."""
-        ...
-
-    @property
-    def workspaces(self) -> Sequence[str] | None:
-        """Workspaces to read, None for all that the key can reach (Postbreeze)."""
-        ...
-
-    @property
-    def probe(self) -> bool:
-        """Whether connections are to be tested."""
-        ...
-
-    @property
-    def requests_per_minute(self) -> int:
-        """The most requests that may leave in a minute."""
-        ...
-
-    @property
-    def proxy(self) -> SecretText | None:
-        """The proxy's URL, None for what HTTPS_PROXY and NO_PROXY say."""
-        ...
-
-    @property
-    def ca_file(self) -> Path | None:
-        """Certificates to trust beside the system's."""
-        ...
+from monitor.domain import PollReport, ProbeAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +34,6 @@ class HttpLimits:
 
 class Provider(Protocol):
     """One source's API, with its key."""
-
-    @property
-    def kind(self) -> ProviderKind:
-        """Which of the four APIs this is."""
-        ...
 
     @property
     def probes(self) -> bool:

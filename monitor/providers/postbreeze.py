@@ -8,20 +8,16 @@ from datetime import datetime
 
 import msgspec
 
-from monitor.domain import PollReport, ProbeAnswer, ProviderKind, Refresh, ReportedStatus, ScopeReport, Snapshot, Unreadable
+from monitor.config import SourceConfig
+from monitor.domain import PollReport, ProbeAnswer, Refresh, ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import canonical, is_usable_id
 from monitor.domain.text import sanitize, sanitize_or_none
 from monitor.providers import payload
-from monitor.providers.api import Api, KeyHeader, RequestRefused
-from monitor.providers.base import SourceSettings
+from monitor.providers.api import Api, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
-
-KEY_HEADER = KeyHeader(name="Authorization", prefix="Bearer ")
-REQUESTS_PER_MINUTE = 60
-"""The service's own limit per key, which no configuration exceeds."""
 
 _GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
 _MOST_SCOPES = 200
@@ -76,10 +72,9 @@ class _Rows:
 class Postbreeze:
     """One source at Postbreeze."""
 
-    kind = ProviderKind.POSTBREEZE
     probes = False
 
-    def __init__(self, source: SourceSettings, *, api: Api) -> None:
+    def __init__(self, source: SourceConfig, *, api: Api) -> None:
         self._workspaces = source.workspaces
         self._api = api
         self._walk: ScopeWalk[_Rows] = ScopeWalk()

@@ -8,16 +8,15 @@ from typing import Any
 
 import msgspec
 
-from monitor.domain import PollReport, ProbeAnswer, ProviderKind, ReportedStatus, Snapshot, Unreadable
+from monitor.config import SourceConfig
+from monitor.domain import PollReport, ProbeAnswer, ReportedStatus, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules.platforms import canonical, is_usable_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
 from monitor.providers import payload
-from monitor.providers.api import Api, ApiResponse, KeyHeader, RequestRefused
+from monitor.providers.api import Api, ApiResponse, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import report_of, scope_report
-
-KEY_HEADER = KeyHeader(name="x-access-key")
 
 _PAGE = 100
 _SPARE_PAGES = 10
@@ -57,10 +56,10 @@ class _Walk:
 class PostPeer:
     """One source at PostPeer."""
 
-    kind = ProviderKind.POSTPEER
     probes = False
 
-    def __init__(self, *, api: Api) -> None:
+    def __init__(self, source: SourceConfig, *, api: Api) -> None:
+        del source  # one key reads one project: there is nothing to choose
         self._api = api
 
     async def poll(self) -> PollReport:

@@ -12,10 +12,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Date, Select, String, and_, case, cast, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Date, Select, String, and_, case, cast, false, func, literal, not_, or_, select
 
 from monitor.domain import Status
-from monitor.domain.rules.expiry import ROTATING_PLATFORMS, SHORT_LIFETIME, TRUSTED_PLATFORMS, TRUSTED_PLATFORMS_AT
+from monitor.domain.providers import registered_providers
+from monitor.domain.rules.expiry import ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.store.connection_queries import ConnectionRow, expiry, get_connections, public_id
 from monitor.store.schema import connections
 
@@ -184,11 +185,10 @@ def coming(conn: Connection, wanted: PageFilter, *, now: datetime, until: dateti
 
 def _trusted_platform() -> ColumnElement[bool]:
     """The platform part of rules.expiry.is_trusted."""
-    of_one_provider = (
-        and_(_c.provider == provider.value, _c.platform.in_(sorted(platforms)))
-        for provider, platforms in TRUSTED_PLATFORMS_AT.items()
+    platforms = (
+        and_(_c.provider == info.name, _c.platform.in_(sorted(info.trusted_platforms))) for info in registered_providers()
     )
-    return or_(_c.platform.in_(sorted(TRUSTED_PLATFORMS)), *of_one_provider)
+    return or_(false(), *platforms)
 
 
 def _is_short_lived(*, sqlite: bool) -> ColumnElement[bool]:

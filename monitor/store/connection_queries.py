@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
-from monitor.domain import ConnectionState, ProbeStatus, ProviderKind, Status, connection_id
+from monitor.domain import ConnectionState, ProbeStatus, Status, connection_id
+from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state
 from monitor.store.schema import cohorts, connections, scopes, sources
 from monitor.store.sql import chunked
 
 _c = connections.c
-_SCOPED = (ProviderKind.POSTPOST.value, ProviderKind.PUBLORA.value)
 _PROBED = (ProbeStatus.OK, ProbeStatus.FAILING)
 _RANK = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
 
@@ -25,7 +25,7 @@ class ConnectionRow(Record, frozen=True, kw_only=True):
 
     id: int
     source: str
-    provider: ProviderKind
+    provider: str
     state: ConnectionState
     added_at: datetime
     last_seen_at: datetime | None
@@ -71,7 +71,7 @@ def _row(row: Any) -> ConnectionRow:
     return ConnectionRow(
         id=row.id,
         source=row.source,
-        provider=ProviderKind(row.provider),
+        provider=row.provider,
         state=state,
         added_at=row.added_at,
         last_seen_at=seen,
@@ -137,7 +137,7 @@ def get_connections(conn: Connection, keys: Iterable[int]) -> list[ConnectionRow
 
 def public_id() -> ColumnElement[Any]:
     """model.connection_id, in the database."""
-    in_scope = and_(_c.provider.in_(_SCOPED), _c.scope != "")
+    in_scope = and_(_c.provider.in_([info.name for info in registered_providers() if info.scope_in_ids]), _c.scope != "")
     return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
 
 

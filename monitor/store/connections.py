@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
-from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, ProviderKind, Status
+from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, Status
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state, encode_change, encode_state
 from monitor.store.schema import connections, sources
@@ -61,7 +61,7 @@ def find_by_account(conn: Connection, source: str, scope: str | None, platform: 
     return list(conn.scalars(query.order_by(_c.id)))
 
 
-def insert(conn: Connection, *, source: str, provider: ProviderKind, rows: Sequence[NewConnection], now: datetime) -> list[int]:
+def insert(conn: Connection, *, source: str, provider: str, rows: Sequence[NewConnection], now: datetime) -> list[int]:
     """Add connections and return their ids in the order of the rows.
 
     One that was retired earlier under the same scope and external_id comes back under its old id, with its history.
@@ -85,7 +85,7 @@ def _retired(conn: Connection, source: str) -> dict[tuple[str, str], int]:
     return {(row.scope, row.external_id): row.id for row in conn.execute(query.order_by(_c.id))}
 
 
-def _new_values(row: NewConnection, *, source: str, provider: ProviderKind, now: datetime) -> dict[str, Any]:
+def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime) -> dict[str, Any]:
     return {
         **encode_state(row.state),
         "source": source,

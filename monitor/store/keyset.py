@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, false, func, or_, select
 
-from monitor.domain import Event, EventKind, ProviderKind, Status, connection_id
+from monitor.domain import Event, EventKind, Status, connection_id
+from monitor.domain.providers import registered_providers
 from monitor.store.alert_codec import decode_alert
 from monitor.store.alerts import AlertRow
 from monitor.store.connection_queries import ConnectionRow, expiry, get_connections
@@ -23,7 +24,6 @@ from monitor.store.schema import alerts, connections, events, sources
 from monitor.store.sql import chunked
 
 _c = connections.c
-_SCOPED = (ProviderKind.POSTPOST.value, ProviderKind.PUBLORA.value)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,7 +51,7 @@ class CursorCounts:
 
 
 def _public_id() -> Any:
-    in_scope = and_(_c.provider.in_(_SCOPED), _c.scope != "")
+    in_scope = and_(_c.provider.in_([info.name for info in registered_providers() if info.scope_in_ids]), _c.scope != "")
     return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
 
 
@@ -137,7 +137,7 @@ def _event(row: Any) -> EventRow:
 def _id_of(row: Any) -> str | None:
     if row.external_id is None:
         return None
-    return connection_id(row.source, ProviderKind(row.provider), row.scope or None, row.external_id)
+    return connection_id(row.source, row.provider, row.scope or None, row.external_id)
 
 
 def alerts_before(conn: Connection, before: tuple[int, str] | None, *, wanted: CursorFilter, limit: int) -> list[AlertRow]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, literal_column, or_, select, update
 
-from monitor.domain import ProviderKind, SourceStatus
+from monitor.domain import SourceStatus
 from monitor.store.schema import connections, meta, scopes, sources
 from monitor.store.sql import upsert
 
@@ -106,7 +106,7 @@ class SourceRow:
     """All that is remembered of one source."""
 
     name: str
-    provider: ProviderKind
+    provider: str
     host: str
     """Host of its base_url, to tell one API's outage from our own network's."""
     status: SourceStatus
@@ -127,10 +127,10 @@ class SourceRow:
 
 
 def _row(row: RowMapping) -> SourceRow:
-    return SourceRow(**{**row, "provider": ProviderKind(row["provider"]), "status": SourceStatus(row["status"])})
+    return SourceRow(**{**row, "status": SourceStatus(row["status"])})
 
 
-def sync_sources(conn: Connection, configured: Sequence[tuple[str, ProviderKind, str]], now: datetime) -> None:
+def sync_sources(conn: Connection, configured: Sequence[tuple[str, str, str]], now: datetime) -> None:
     """Make the table follow the configuration, given as (name, provider, host).
 
     A new source is pending and due at once; one that is named again returns and is due at once; one that is
@@ -144,7 +144,7 @@ def sync_sources(conn: Connection, configured: Sequence[tuple[str, ProviderKind,
         row = known.get(name)
         if row is None or (row.provider, row.host, row.removed_at) == (provider, host, None):
             continue
-        values: dict[str, Any] = {"provider": provider.value, "host": host, "removed_at": None}
+        values: dict[str, Any] = {"provider": provider, "host": host, "removed_at": None}
         if row.removed_at is not None:
             values["next_poll_at"] = now
         conn.execute(update(sources).where(sources.c.name == name).values(values))
@@ -157,7 +157,7 @@ def sync_sources(conn: Connection, configured: Sequence[tuple[str, ProviderKind,
         conn.execute(delete(meta).where(meta.c.key == f"settings:{gone}"))
 
 
-def _pending(name: str, provider: ProviderKind, host: str, now: datetime) -> dict[str, Any]:
+def _pending(name: str, provider: str, host: str, now: datetime) -> dict[str, Any]:
     row = SourceRow(
         name=name,
         provider=provider,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from monitor.config import Config, SourceConfig
-from monitor.domain import Ack, ConnectionState, Snapshot, Status, utc_text
+from monitor.domain import Ack, ConnectionState, Snapshot, Status, provider_info, utc_text
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
@@ -164,7 +164,7 @@ class Reader:
         source = self.sources.get(row.source)
         context = Context(
             now=self.now,
-            provider=row.provider,
+            provider=provider_info(row.provider),
             policy=settings.policy_for(state.snapshot.platform) if settings else self._config.policy,
             clock_skew=source.clock_skew if source else None,
         )

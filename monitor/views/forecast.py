@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.config import Config
-from monitor.domain import ProviderKind, utc_text
+from monitor.domain import provider_info, utc_text
 from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
 from monitor.store import Connection, connection_queries, keyset, sources
 from monitor.store.keyset import CursorFilter
@@ -30,7 +30,7 @@ class Expiry:
     label: str
     """A stranger's text."""
     source: str
-    provider: ProviderKind
+    provider: str
     platform: str
     external_id: str
     at: datetime
@@ -55,7 +55,7 @@ def coming_expiries(
     found: list[Expiry] = []
     for view in map(reader.view, rows):
         state, row = view.row.state, view.row
-        need = need_of(state, connection=view.id, source=row.source, provider=row.provider, now=now, within=within)
+        need = need_of(state, connection=view.id, source=row.source, provider=provider_info(row.provider), now=now, within=within)
         if need is None or need.overdue or need.by <= now:
             continue
         own = settings.get(row.source)
@@ -139,9 +139,8 @@ def forecast(
     views: dict[str, ConnectionView] = {}
     needs = []
     for view in map(reader.view, rows):
-        need = need_of(
-            view.row.state, connection=view.id, source=view.row.source, provider=view.row.provider, now=now, within=within
-        )
+        info = provider_info(view.row.provider)
+        need = need_of(view.row.state, connection=view.id, source=view.row.source, provider=info, now=now, within=within)
         if need is not None and chosen.takes_status(need.status):
             needs.append(need)
             views[view.id] = view

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.config import Config, SourceConfig
-from monitor.domain import ProviderKind, SourceStatus, utc_text
+from monitor.domain import SourceStatus, utc_text
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.schedule import Round, full_round, poll_requests
@@ -67,7 +67,7 @@ class SourceView:
     """A source at one instant."""
 
     name: str
-    provider: ProviderKind
+    provider: str
     status: SourceStatus
     reason: str
     message: str | None
@@ -104,7 +104,7 @@ class SourceView:
             requests_per_minute=self.settings.requests_per_minute,
             probes=self.settings.probe,
             probe_every=self.settings.probe_every,
-            polling=poll_requests(self.provider, connections=self.connections, scopes=self.scopes),
+            polling=poll_requests(self.settings.info, connections=self.connections, scopes=self.scopes),
         )
 
     @property

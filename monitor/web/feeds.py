@@ -11,8 +11,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET  # nosec B405
 
 from monitor import __version__
-from monitor.domain import Alert, Status, utc_text
-from monitor.domain.rules.advice import PROVIDER_NAMES, advice
+from monitor.domain import Alert, Status, provider_info, utc_text
+from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span, zone
 from monitor.notify.messages import Dispatch
@@ -210,7 +210,7 @@ def _event(expiry: Expiry, timezone: str) -> Event:
 
 
 def _description(expiry: Expiry, *, name: str, platform: str, timezone: str) -> str:
-    service = PROVIDER_NAMES[expiry.provider]
+    service = provider_info(expiry.provider).label
     lines = [
         f"The token of {name} ({platform}) runs out on {moment(expiry.at, zone(timezone))}.",
         advice(expiry.platform, Status.EXPIRING_SOON, expiry.provider),

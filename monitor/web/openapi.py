@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
 from monitor import __version__
-from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, ProviderKind, Severity, SourceStatus, Status
+from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, Severity, SourceStatus, Status
+from monitor.domain.providers import provider_names
 from monitor.web import api_params
 from monitor.web.api_params import Parameter
 from monitor.web.responses import JSON
@@ -32,7 +32,7 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def words(kinds: Iterable[StrEnum]) -> Schema:
+def words(kinds: Iterable[str]) -> Schema:
     """One of these words."""
     return {"type": "string", "enum": [str(kind) for kind in kinds]}
 
@@ -57,7 +57,7 @@ CONNECTION = shape(
     "One social account that a source lists.",
     id={**TEXT, "description": "source/external_id, or source/scope/external_id for a managed user."},
     source=TEXT,
-    provider=words(ProviderKind),
+    provider=words(provider_names()),
     scope={**nullable(TEXT), "description": "Managed user or workspace; null for the key's owner."},
     platform=TEXT,
     external_id=TEXT,
@@ -84,7 +84,7 @@ CONNECTION = shape(
 SOURCE = shape(
     "One API key at one provider.",
     name=TEXT,
-    provider=words(ProviderKind),
+    provider=words(provider_names()),
     status=words(SourceStatus),
     reason=TEXT,
     message=nullable(TEXT),
@@ -135,7 +135,7 @@ ALERT = shape(
     severity=words(Severity),
     at=AT,
     source={**TEXT, "description": "Empty for an alert about the monitor itself."},
-    provider=nullable(words(ProviderKind)),
+    provider=nullable(words(provider_names())),
     scope=nullable(TEXT),
     connection=nullable(TEXT),
     external_id=nullable(TEXT),
@@ -170,7 +170,7 @@ SITTING = shape(
     first_at=AT,
     last_at=AT,
     source=TEXT,
-    provider=words(ProviderKind),
+    provider=words(provider_names()),
     platform=TEXT,
     link=nullable(TEXT),
     count=COUNT,

@@ -17,8 +17,8 @@ from starlette.responses import HTMLResponse
 
 from monitor import __version__
 from monitor.config import Config
-from monitor.domain import utc_text
-from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES
+from monitor.domain import provider_info, utc_text
+from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, relative, span, zone
 from monitor.web.auth import STATIC, visit_of
@@ -172,7 +172,7 @@ def _environment() -> Environment:
         "clean": clean,
         "words": _words,
         "platform": _platform,
-        "provider": lambda kind: PROVIDER_NAMES[kind],
+        "provider": lambda name: provider_info(name).label,
         "number": lambda value: f"{value:,}",
         "percent": _percent,
         "span": _length,

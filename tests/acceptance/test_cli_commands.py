@@ -11,7 +11,6 @@ import pytest
 
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.store import connection_queries, open_store
 from monitor.store.lock import DaemonLock
 from tests.support import canary
@@ -138,7 +137,7 @@ def test_check_that_reads_nothing_is_unknown(tmp_path: Path) -> None:
 
 def test_check_shows_what_it_read_and_exits_by_it(tmp_path: Path) -> None:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="1", username="@fern", display_name="Fern & Fable")
     with ThreadedWorld(world) as server:
         text = f"""
@@ -146,7 +145,7 @@ def test_check_shows_what_it_read_and_exits_by_it(tmp_path: Path) -> None:
 name = "agency"
 provider = "postpost"
 api_key = "{world.sources["agency"].key}"
-base_url = "{server.base_url(ProviderKind.POSTPOST)}"
+base_url = "{server.base_url("postpost")}"
 [database]
 url = "sqlite:///monitor.db"
 """

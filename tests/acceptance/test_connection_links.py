@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow
@@ -22,7 +21,7 @@ WANTED = 'users = "all"\nconnection_links = true'
 
 def test_a_page_is_told_while_it_is_wanted_and_is_nowhere_else(tmp_path: Path, empty_database: str) -> None:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.add_user("agency", user=USER)
     for name in ("one", "two"):
         world.connect("agency", "mastodon", account=name, scope=USER, username=f"@{name}", display_name=name.title())

@@ -15,12 +15,11 @@ from monitor.demo.connection import ProbeScript
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow
 
-POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = ProviderKind
+POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "postpeer"
 DAY = timedelta(days=1)
 QUICK = """
 [schedule]

@@ -12,7 +12,6 @@ import pytest
 
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.support import prometheus_text
 from tests.support.prometheus_text import Read
@@ -41,7 +40,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> str:
 def place(tmp_path: Path, url: str) -> Iterator[Setting]:
     """A source with one connection that works and one that has expired, and one webhook."""
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="fine", username="Fine", display_name="Fine", lifetime=timedelta(days=50))
     world.connect("agency", "threads", account="over", username="Over", display_name="Over", lifetime=timedelta(days=50))
     world.expire("agency", "threads-over")

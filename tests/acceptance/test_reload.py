@@ -14,7 +14,6 @@ import pytest
 
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow
@@ -33,7 +32,7 @@ def port() -> int:
 @pytest.fixture
 def one(tmp_path: Path, port: int) -> Iterator[Setting]:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
     with setting(tmp_path, world, database=f"sqlite:///{tmp_path / 'monitor.db'}", top=TOP) as made:
         edit(made, 'listen = "off"', f'listen = "127.0.0.1:{port}"')
@@ -137,7 +136,7 @@ def test_what_waits_for_a_channel_goes_out_on_it_after_it_was_renamed(one: Setti
 
 
 def test_a_source_that_is_taken_out_leaves_without_a_word_and_returns_with_its_history(one: Setting) -> None:
-    one.world.add_source("second", ProviderKind.PUBLORA)
+    one.world.add_source("second", "publora")
     one.world.connect("second", "mastodon", account="m", username="@m", display_name="M")
     whole = one.config.read_text("utf-8")
     second = f"""
@@ -145,7 +144,7 @@ def test_a_source_that_is_taken_out_leaves_without_a_word_and_returns_with_its_h
 name = "second"
 provider = "publora"
 api_key = "{one.world.sources["second"].key}"
-base_url = "{one.server.base_url(ProviderKind.PUBLORA)}"
+base_url = "{one.server.base_url("publora")}"
 """
     one.config.write_text(whole + second, "utf-8")
     process = one.start()

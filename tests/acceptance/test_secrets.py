@@ -29,7 +29,6 @@ from monitor.demo.receivers import WebhookReceiver as DemoReceiver
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, eventually
 from tests.acceptance.test_web_daemon import free_port
 from tests.support import canary, postgres
@@ -43,10 +42,10 @@ pytestmark = [
 ]
 
 KEYS = {
-    "agency": (ProviderKind.POSTPOST, canary.POSTPOST_KEY, '{ env = "AGENCY_KEY" }'),
-    "north": (ProviderKind.PUBLORA, canary.PUBLORA_KEY, '{ file = "north.key" }'),
-    "south": (ProviderKind.POSTBREEZE, canary.POSTBREEZE_KEY, '{ credential = "south" }'),
-    "studio": (ProviderKind.POSTPEER, canary.POSTPEER_KEY, json.dumps(canary.POSTPEER_KEY)),
+    "agency": ("postpost", canary.POSTPOST_KEY, '{ env = "AGENCY_KEY" }'),
+    "north": ("publora", canary.PUBLORA_KEY, '{ file = "north.key" }'),
+    "south": ("postbreeze", canary.POSTBREEZE_KEY, '{ credential = "south" }'),
+    "studio": ("postpeer", canary.POSTPEER_KEY, json.dumps(canary.POSTPEER_KEY)),
 }
 KEY_HEADERS = {"agency": "x-api-key", "north": "x-publora-key", "south": "authorization", "studio": "x-access-key"}
 ROUNDS: tuple[tuple[Trouble, ...], ...] = (
@@ -139,7 +138,7 @@ def configuration(stage: Stage, server: WorldServer, tls: WorldServer, proxy: We
     strange = {
         "echo": (f"http://{stage.echo.address}/api/v1", ""),
         "refused": (f"http://127.0.0.1:{closed}/api/v1", ""),
-        "untrusted": (tls.base_url(ProviderKind.POSTPOST), ""),
+        "untrusted": (tls.base_url("postpost"), ""),
         "proxied": ("https://api.example/api/v1", f'proxy = "http://user:{canary.PROXY_PASSWORD}@{proxy.address}"'),
         "unproxied": ("https://api.example/api/v1", f'proxy = "http://user:{canary.PROXY_PASSWORD}@127.0.0.1:{closed}"'),
     }

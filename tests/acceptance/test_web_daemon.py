@@ -19,7 +19,6 @@ import psutil
 import pytest
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
 from tests.support import canary
 
@@ -52,7 +51,7 @@ def port() -> int:
 def one(tmp_path: Path, port: int) -> Iterator[Setting]:
     """One source with an expired token, and a page."""
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "threads", account="over", username="Over", display_name="Over", lifetime=timedelta(days=50))
     world.expire("agency", "threads-over")
     with setting(tmp_path, world, database="sqlite:///monitor.db", top=QUICK) as made:

@@ -14,7 +14,6 @@ import pytest
 
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -49,7 +48,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_installed_program_runs_a_cycle_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "mastodon", account="1", username="@fern", display_name="Fern & Fable")
     with ThreadedWorld(world) as server:
         config = tmp_path / "config.toml"
@@ -61,7 +60,7 @@ url = "sqlite:///state/monitor.db"
 name = "agency"
 provider = "postpost"
 api_key = {{ env = "KEY" }}
-base_url = "{server.base_url(ProviderKind.POSTPOST)}"
+base_url = "{server.base_url("postpost")}"
 """,
             encoding="utf-8",
         )

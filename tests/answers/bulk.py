@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ProviderKind, ScopeReport
+from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ScopeReport, provider_info
 from monitor.domain.errors import ProviderError
+from monitor.domain.providers import provider_names
 from monitor.domain.rules import lifecycle, probes
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint
@@ -46,26 +47,28 @@ class Tally:
 class World:
     """The cast of each API as it was before any of the answers."""
 
-    states: dict[ProviderKind, dict[Key, ConnectionState]]
+    states: dict[str, dict[Key, ConnectionState]]
 
     @classmethod
     async def begin(cls) -> World:
         """Everybody as listed in flawless lists."""
-        return cls(states={kind: await _listed(kind) for kind in ProviderKind})
+        return cls(states={kind: await _listed(kind) for kind in provider_names()})
 
 
-async def _listed(kind: ProviderKind) -> dict[Key, ConnectionState]:
+async def _listed(kind: str) -> dict[Key, ConnectionState]:
     body = Scene(kind=kind).text(generator.known(kind))
     report = await provider(kind, Raw(body=body)).poll()
     return {key: state for key, _, state in _observed(kind, report, {})}
 
 
-def _context(kind: ProviderKind, report: PollReport | None = None) -> Context:
-    return Context(now=NOW, provider=kind, policy=Policy(), polled=True, clock_skew=report.clock_skew if report else None)
+def _context(kind: str, report: PollReport | None = None) -> Context:
+    return Context(
+        now=NOW, provider=provider_info(kind), policy=Policy(), polled=True, clock_skew=report.clock_skew if report else None
+    )
 
 
 def _observed(
-    kind: ProviderKind, report: PollReport, before: dict[Key, ConnectionState]
+    kind: str, report: PollReport, before: dict[Key, ConnectionState]
 ) -> Iterator[tuple[Key, ConnectionState | None, ConnectionState]]:
     """Each listed connection: what was known and what is known now."""
     context = _context(kind, report)

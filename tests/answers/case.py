@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from monitor.domain import PollOutcome, ProbeFinding, ProviderKind
+from monitor.domain import PollOutcome, ProbeFinding
+from monitor.domain.providers import provider_names
 from tests.contract.loopback import Request, Response, Writer
 from tests.support.factories import NOW
 
 CAST = 50
 """Connections that each source has when a case begins."""
 
-POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = ProviderKind
+POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "postpeer"
 TWINS = (POSTPOST, PUBLORA)
 """One backend under two names: they share their shapes."""
 STATING = (POSTPOST, PUBLORA, POSTBREEZE)
 """Those whose rows say something about the token."""
-ALL = tuple(ProviderKind)
+ALL = provider_names()
 
 PLATFORMS = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "youtube", "bluesky", "mastodon", "telegram")
 UNDATED = frozenset({"twitter", "facebook", "youtube", "mastodon", "telegram"})
@@ -52,7 +53,7 @@ def instant(after: timedelta) -> datetime:
 class Scene:
     """A source with fifty connections: all of them well, or all of them ill."""
 
-    kind: ProviderKind
+    kind: str
     well: bool = True
 
     @property
@@ -68,22 +69,22 @@ class Scene:
     @property
     def word(self) -> str:
         """The field that holds the service's word."""
-        return "status" if self.kind is POSTBREEZE else "tokenStatus"
+        return "status" if self.kind == POSTBREEZE else "tokenStatus"
 
     @property
     def expiry(self) -> str:
         """The field that holds the expiry date."""
-        return "tokenExpiresAt" if self.kind is POSTBREEZE else "accessTokenExpiresAt"
+        return "tokenExpiresAt" if self.kind == POSTBREEZE else "accessTokenExpiresAt"
 
     @property
     def healthy(self) -> str:
         """How the service says that a token is valid."""
-        return "ACTIVE" if self.kind is POSTBREEZE else "valid"
+        return "ACTIVE" if self.kind == POSTBREEZE else "valid"
 
     @property
     def broken(self) -> str:
         """How it says that a token is expired."""
-        return "TOKEN_EXPIRED" if self.kind is POSTBREEZE else "expired"
+        return "TOKEN_EXPIRED" if self.kind == POSTBREEZE else "expired"
 
     @property
     def other(self) -> Scene:
@@ -95,12 +96,12 @@ class Scene:
         platform = PLATFORMS[number % len(PLATFORMS)]
         if self.twin:
             return f"{platform}-{number:03}a"
-        return f"{'soc' if self.kind is POSTBREEZE else 'int'}_{number:03}a"
+        return f"{'soc' if self.kind == POSTBREEZE else 'int'}_{number:03}a"
 
     def row(self, number: int) -> dict[str, Any]:
         """One row as the documents describe it."""
         platform = PLATFORMS[number % len(PLATFORMS)]
-        if self.kind is POSTPEER:
+        if self.kind == POSTPEER:
             return {
                 "id": self.id_of(number),
                 "platform": platform,
@@ -110,7 +111,7 @@ class Scene:
                 "profileUrl": f"https://{platform}.example/user{number}",
                 "createdAt": date(-100),
             }
-        if self.kind is POSTBREEZE:
+        if self.kind == POSTBREEZE:
             return {
                 "id": self.id_of(number),
                 "workspaceId": "ws_1",
@@ -147,9 +148,9 @@ class Scene:
 
     def envelope(self, rows: Sequence[Any], **more: Any) -> Any:
         """The list that holds these rows."""
-        if self.kind is POSTBREEZE:
+        if self.kind == POSTBREEZE:
             return list(rows)
-        if self.kind is POSTPEER:
+        if self.kind == POSTPEER:
             return {"success": True, "total": len(rows), "integrations": list(rows), **more}
         return {"success": True, "connections": list(rows), **more}
 
@@ -159,7 +160,7 @@ class Scene:
 
     def opposite(self) -> bytes:
         """A flawless list that says the opposite of what is known: whoever takes it as evidence is seen to do so."""
-        return self.text([]) if self.kind is POSTPEER else self.other.text()
+        return self.text([]) if self.kind == POSTPEER else self.other.text()
 
     def first(self, /, **over: Any) -> bytes:
         """The list with fields of the first row replaced; ... takes one out."""
@@ -196,7 +197,7 @@ class Case:
     part: str
     """What of the answer is hostile: status, headers, framing, body, row, date, pages."""
     answer: Answerer
-    kinds: Sequence[ProviderKind] = ALL
+    kinds: Sequence[str] = ALL
     outcome: frozenset[PollOutcome] = LOST
     """How the poll may end."""
     well: str = ""
@@ -226,7 +227,7 @@ class ProbeCase:
     name: str
     row: str
     answer: Answerer
-    kinds: Sequence[ProviderKind] = TWINS
+    kinds: Sequence[str] = TWINS
     finding: ProbeFinding | None = None
     """What it means; None: it is no answer."""
     well: str = ""
@@ -294,7 +295,7 @@ class Book:
 
     row: str
     part: str
-    kinds: Sequence[ProviderKind] = ALL
+    kinds: Sequence[str] = ALL
     cases: list[Case] = field(default_factory=list)
 
     def add(self, name: str, answer: Answerer, **more: Any) -> None:

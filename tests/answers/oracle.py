@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ProviderKind, Status
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, Status
 from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS
 from tests.answers.generator import Payload
 from tests.answers.told import Raw
@@ -57,7 +57,7 @@ class Row:
 class Reading:
     """An answer as the oracle reads it."""
 
-    kind: ProviderKind
+    kind: str
     top: Any = None
     rows: list[Row] = field(default_factory=list)
     strangers: int = 0
@@ -71,12 +71,12 @@ class Reading:
     @property
     def word(self) -> str:
         """The field of the service's word."""
-        return "status" if self.kind is POSTBREEZE else "tokenStatus"
+        return "status" if self.kind == POSTBREEZE else "tokenStatus"
 
     @property
     def date(self) -> str:
         """The field of the expiry."""
-        return "tokenExpiresAt" if self.kind is POSTBREEZE else "accessTokenExpiresAt"
+        return "tokenExpiresAt" if self.kind == POSTBREEZE else "accessTokenExpiresAt"
 
     def of(self, external_id: str) -> list[Row]:
         """The rows that may be a connection's."""
@@ -111,7 +111,7 @@ def read(payload: Payload) -> Reading:
     """The answer's list."""
     reading = Reading(payload.kind)
     reading.top = _json(payload.raw)
-    name = "integrations" if payload.kind is POSTPEER else "connections"
+    name = "integrations" if payload.kind == POSTPEER else "connections"
     lists: list[Any] = []
     if isinstance(reading.top, Members):
         lists = [value for key, value in reading.top if key == name]
@@ -188,14 +188,14 @@ def _of_one(reading: Reading, one: Judged) -> Iterator[str]:
     if after is Status.UNKNOWN and before not in (None, Status.UNKNOWN, Status.DISCONNECTED):
         yield f"{key} was {before}, and is forgotten"
     plain = reading.plain(key)
-    broken = "TOKEN_EXPIRED" if reading.kind is POSTBREEZE else "expired"
+    broken = "TOKEN_EXPIRED" if reading.kind == POSTBREEZE else "expired"
     if plain is not None and plain.all_of(reading.word) == [broken] and rows and after is Status.VALID:
         yield f"MISSED: {key} is said to be {broken}"
 
 
 def may_be_valid(reading: Reading, key: str) -> bool:
     """Whether some row of it can be understood as: valid."""
-    if reading.kind is POSTPEER:
+    if reading.kind == POSTPEER:
         return False
     plain = reading.plain(key)
     if plain is not None and reading.kind in TWINS and key.lower().startswith(_TRUSTED) and _is_past(plain.all_of(reading.date)):
@@ -205,14 +205,14 @@ def may_be_valid(reading: Reading, key: str) -> bool:
 
 def _says_valid(reading: Reading, row: Row) -> bool:
     words = row.words(reading.word)
-    if reading.kind is POSTBREEZE:
+    if reading.kind == POSTBREEZE:
         return {word.upper() for word in words} == {"ACTIVE"}
     if words == {"valid"}:
         return True
     dated = [value for value in row.all_of(reading.date) if value not in (None, "")]
     if words == {"unknown"}:
         # It may mean: does not expire. Then a date beside it decides.
-        may_mean_so = reading.kind is POSTPOST or any(_undated_unknown(reading, each) for each in reading.rows)
+        may_mean_so = reading.kind == POSTPOST or any(_undated_unknown(reading, each) for each in reading.rows)
         return may_mean_so and not _is_past(dated)
     # No word is as good as valid only where no row has one: such is the old shape.
     stated = [each for each in reading.rows if not each.repeats and _named(reading, each) and each.words(reading.word)]
@@ -236,7 +236,7 @@ def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
     if status is Status.EXPIRED:
         said = words & {"EXPIRED", "TOKEN_EXPIRED"}
         return bool(said) or any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
-    return reading.kind is POSTBREEZE and status.upper() in words
+    return reading.kind == POSTBREEZE and status.upper() in words
 
 
 def _is_past(dates: list[Any]) -> bool:

@@ -6,8 +6,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from monitor.domain import ProviderKind
-
 WORDS = ["valid", "expiring_soon", "expired", "unknown", "brand_new"]
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -52,17 +50,17 @@ POSTBREEZE_ROW = mutated(
 POSTPEER_ROW = mutated({"id": st.sampled_from(["a", "b"]), "platform": st.sampled_from(["twitter"]), "displayName": st.text()})
 
 _ROWS = {
-    ProviderKind.POSTPOST: POSTPOST_ROW,
-    ProviderKind.PUBLORA: POSTPOST_ROW,
-    ProviderKind.POSTBREEZE: POSTBREEZE_ROW,
-    ProviderKind.POSTPEER: POSTPEER_ROW,
+    "postpost": POSTPOST_ROW,
+    "publora": POSTPOST_ROW,
+    "postbreeze": POSTBREEZE_ROW,
+    "postpeer": POSTPEER_ROW,
 }
 
 
-def lists(kind: ProviderKind) -> st.SearchStrategy[Any]:
+def lists(kind: str) -> st.SearchStrategy[Any]:
     """Lists of that API, things that are nearly one, and bytes that are none."""
     rows = st.lists(_ROWS[kind] | JSON, max_size=6)
-    name = "integrations" if kind is ProviderKind.POSTPEER else "connections"
+    name = "integrations" if kind == "postpeer" else "connections"
     around = mutated({"success": st.just(value=True), "total": st.integers(0, 6), "error": st.text(max_size=3)})
     wrapped = st.builds(lambda inside, outside: {**outside, name: inside}, rows, around)
     return rows | wrapped | wrapped | JSON | st.binary(max_size=100)

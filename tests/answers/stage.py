@@ -17,8 +17,9 @@ import structlog
 from sqlalchemy import Connection, select
 
 from monitor.config import SourceConfig, load
-from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind, ScopeReport, Status
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, Status
 from monitor.domain.errors import ProviderError
+from monitor.domain.providers import provider_names
 from monitor.domain.rules import probes
 from monitor.engine import config_sync
 from monitor.engine.probe_runner import Batch, Probed
@@ -57,7 +58,7 @@ class _Undo(Exception):
     """Ends a transaction of which nothing is to stay."""
 
 
-def template(store: Store, folder: Path) -> dict[tuple[ProviderKind, bool], SourceConfig]:
+def template(store: Store, folder: Path) -> dict[tuple[str, bool], SourceConfig]:
     """Fill a store with the world, and say which source is which."""
     path = folder / "config.toml"
     path.touch(mode=0o600)
@@ -70,7 +71,7 @@ def template(store: Store, folder: Path) -> dict[tuple[ProviderKind, bool], Sour
 
 def scenes() -> list[Scene]:
     """Every world: each API with all well, and with all ill where its rows can say so."""
-    return [Scene(kind=kind, well=well) for kind in ProviderKind for well in (True, False) if well or kind in STATING]
+    return [Scene(kind=kind, well=well) for kind in provider_names() for well in (True, False) if well or kind in STATING]
 
 
 def _source_text(scene: Scene) -> str:
@@ -83,7 +84,7 @@ class Stage:
     """One open stage."""
 
     store: Store
-    sources: Mapping[tuple[ProviderKind, bool], SourceConfig]
+    sources: Mapping[tuple[str, bool], SourceConfig]
     server: Server
     sessions: HttpSessions
     quick: HttpSessions
@@ -93,7 +94,7 @@ class Stage:
     before: dict[Scene, dict[str, Held]] = field(default_factory=dict)
     """What each source has when a case begins."""
 
-    def provider(self, kind: ProviderKind, case: Case | ProbeCase) -> Provider:
+    def provider(self, kind: str, case: Case | ProbeCase) -> Provider:
         """An adapter that has seen nothing yet."""
         settings = loopback.source(kind, self.server)
         sessions = self.quick if case.quick else self.sessions
@@ -197,7 +198,7 @@ def _record(conn: Connection, made: Stage, scene: Scene, report: PollReport) -> 
 # --- What must hold ---
 
 
-async def play(made: Stage, case: Case, kind: ProviderKind) -> list[str]:
+async def play(made: Stage, case: Case, kind: str) -> list[str]:
     """Tell one answer to one source, in both worlds, and say what went wrong; nothing where all is as it must be."""
     wrong: list[str] = []
     report: PollReport | None = None
@@ -215,7 +216,7 @@ async def play(made: Stage, case: Case, kind: ProviderKind) -> list[str]:
     return wrong
 
 
-async def play_probe(made: Stage, case: ProbeCase, kind: ProviderKind) -> list[str]:
+async def play_probe(made: Stage, case: ProbeCase, kind: str) -> list[str]:
     """The same for an answer to a probe, which every connection gives three times in a row."""
     wrong: list[str] = []
     for scene in scenes():

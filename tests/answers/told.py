@@ -8,15 +8,15 @@ from functools import partial
 
 import httpx
 
-from monitor.domain import ProviderKind
+from monitor.config import SourceConfig
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, http, transport
-from monitor.providers.api import Api, ApiResponse, KeyHeader
+from monitor.providers.api import Api, ApiResponse
 from monitor.providers.base import Provider
 from monitor.providers.http import Bounds, HttpResponse
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PostPost
-from tests.contract.loopback import Source
+from tests.contract.loopback import make_source
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 
@@ -41,10 +41,8 @@ _GOOD_KEY = Raw(body=b'{"ok":true}')
 class ToldApi(Api):
     """An API that gives one answer to everything but the question whether the key is good."""
 
-    def __init__(self, source: Source, raw: Raw, *, sessions: HttpSessions = _SESSIONS) -> None:
-        super().__init__(
-            source, key_header=KeyHeader(name="x-api-key"), sessions=sessions, clock=ManualClock(NOW), budget=RequestBudget(10**9)
-        )
+    def __init__(self, source: SourceConfig, raw: Raw, *, sessions: HttpSessions = _SESSIONS) -> None:
+        super().__init__(source, sessions=sessions, clock=ManualClock(NOW), budget=RequestBudget(10**9))
         self._raw = raw
 
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
@@ -68,13 +66,13 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + _PIECE]
 
 
-def provider(kind: ProviderKind, raw: Raw, *, rows: int | None = None) -> Provider:
+def provider(kind: str, raw: Raw, *, rows: int | None = None) -> Provider:
     """An adapter whose API gives this answer. `rows` is a smaller cap on them."""
-    source = Source(provider=kind, base_url="http://127.0.0.1:9/api/v1")
+    source = make_source(kind, "http://127.0.0.1:9/api/v1")
     sessions = _SESSIONS
     if rows is not None:
         sessions = HttpSessions(limits=replace(_SESSIONS.limits, rows=rows), env={})
     api = ToldApi(source, raw, sessions=sessions)
-    if kind is ProviderKind.POSTBREEZE:
+    if kind == "postbreeze":
         return Postbreeze(source, api=api)
-    return PostPeer(api=api) if kind is ProviderKind.POSTPEER else PostPost(source, api=api)
+    return PostPeer(source, api=api) if kind == "postpeer" else PostPost(source, api=api)

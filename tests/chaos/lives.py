@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.store import Store
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
 from tests.chaos.oracle import Findings, judge, settled, wrong_states
@@ -138,7 +137,7 @@ class Turner:
 def new_world(dice: random.Random) -> Turner:
     """A source with one connection on each platform, all of them well."""
     world = World()
-    world.add_source(SOURCE, ProviderKind.POSTPOST)
+    world.add_source(SOURCE, "postpost")
     turner = Turner(world=world, dice=dice)
     for platform in PLATFORMS:
         made = world.connect(SOURCE, platform, account=f"{platform}-1", username=f"@{platform}", display_name=platform.title())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.store import Store
 from tests.acceptance.daemon import ROOT, Setting, setting
 from tests.chaos.lives import SOURCE, TOP
@@ -97,7 +96,7 @@ class Rehearsal:
 def rehearsal(folder: Path, database: str) -> Iterator[Rehearsal]:
     """Two cycles are behind us (all well, then one problem said); the next one has something of everything to say."""
     world = World()
-    world.add_source(SOURCE, ProviderKind.POSTPOST)
+    world.add_source(SOURCE, "postpost")
     for platform in ("linkedin", "threads", "facebook"):
         world.connect(SOURCE, platform, account=platform, username=f"@{platform}", display_name=platform.title())
     with setting(folder, world, database=database, top=TOP) as made:

@@ -9,12 +9,14 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from monitor.domain import ProviderKind
+from monitor.config import Secret, SourceConfig
+from monitor.domain import Policy, provider_info
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from monitor.providers.base import Provider
 from tests.support import canary
@@ -32,32 +34,24 @@ def fixture(name: str) -> Any:
     return json.loads((DATA / name).read_text())
 
 
-@dataclass(frozen=True)
-class Secret:
-    """A secret as the configuration holds one."""
-
-    text: str = field(repr=False)
-
-    def reveal(self) -> str:
-        """The secret itself."""
-        return self.text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A source as the configuration describes one."""
-
-    provider: ProviderKind
-    base_url: str
-    name: str = "agency"
-    api_key: Secret = Secret(KEY)
-    users: str | tuple[str, ...] = "none"
-    connection_links: bool = False
-    workspaces: tuple[str, ...] | None = None
-    probe: bool = True
-    requests_per_minute: int = 60_000
-    proxy: Secret | None = None
-    ca_file: Path | None = None
+def make_source(provider: str, base_url: str, **over: Any) -> SourceConfig:
+    """A source as the configuration gives one."""
+    settings: dict[str, Any] = {
+        "name": "agency",
+        "api_key": Secret(KEY),
+        "users": "none",
+        "workspaces": None,
+        "probe": provider_info(provider).has_probes,
+        "labels": {},
+        "poll_every": timedelta(minutes=15),
+        "probe_every": timedelta(hours=6),
+        "jitter": 0.1,
+        "requests_per_minute": 60_000,
+        "proxy": None,
+        "ca_file": None,
+        "policy": Policy(),
+    }
+    return SourceConfig(provider=provider, base_url=base_url, **settings | over)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +196,14 @@ async def running(
         await asyncio.sleep(0)
 
 
-def source(kind: ProviderKind, server: Server, *, scheme: str = "http", host: str = "127.0.0.1", **over: Any) -> Source:
+def source(kind: str, server: Server, *, scheme: str = "http", host: str = "127.0.0.1", **over: Any) -> SourceConfig:
     """A source of that kind whose API is the server."""
-    return Source(provider=kind, base_url=f"{scheme}://{host}:{server.port}{BASE}", **over)
+    return make_source(kind, f"{scheme}://{host}:{server.port}{BASE}", **over)
 
 
 @asynccontextmanager
 async def connected(
-    settings: Source, clock: ManualClock, *, limits: HttpLimits = QUICK, env: dict[str, str] | None = None
+    settings: SourceConfig, clock: ManualClock, *, limits: HttpLimits = QUICK, env: dict[str, str] | None = None
 ) -> AsyncIterator[Provider]:
     """The provider for a source, with sessions of its own that are closed when the block ends."""
     async with HttpSessions(limits=limits, env=env or {}) as sessions:

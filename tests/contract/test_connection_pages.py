@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import ConnectionLink, PollOutcome, PollReport, ProviderKind
+from monitor.domain import ConnectionLink, PollOutcome, PollReport
 from tests.contract.loopback import Request, Response, as_json, connected, running, source
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
-POSTPOST, PUBLORA = ProviderKind.POSTPOST, ProviderKind.PUBLORA
+POSTPOST, PUBLORA = "postpost", "publora"
 ONE, TWO = "65f000000000000000000001", "65f000000000000000000002"
 DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -23,7 +23,7 @@ def user(identity: str, page: object = PAGE, until: object = "2026-12-01T00:00:0
     return {"_id": identity, "connectionsPageUrl": page, "connectionsPageTokenExpiresAt": until}
 
 
-async def poll(kind: ProviderKind, listed: Any, clock: ManualClock, *, status: int = 200, **over: Any) -> PollReport:
+async def poll(kind: str, listed: Any, clock: ManualClock, *, status: int = 200, **over: Any) -> PollReport:
     def answer(request: Request) -> Response:
         if request.path == "/workspace/users":
             return as_json(listed, status=status, Date=DATE)
@@ -34,7 +34,7 @@ async def poll(kind: ProviderKind, listed: Any, clock: ManualClock, *, status: i
 
 
 @pytest.mark.parametrize("kind", [POSTPOST, PUBLORA])
-async def test_pages_come_with_the_users_where_they_are_wanted(kind: ProviderKind, clock: ManualClock) -> None:
+async def test_pages_come_with_the_users_where_they_are_wanted(kind: str, clock: ManualClock) -> None:
     report = await poll(kind, {"users": [user(ONE), {"_id": TWO}]}, clock, users="all", connection_links=True)
     assert report.links == {ONE: ConnectionLink(url=PAGE, good_until=datetime(2026, 12, 1, tzinfo=UTC))}
     canary.assert_absent(repr(report), "the report")

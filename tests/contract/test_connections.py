@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 import trustme
 
-from monitor.domain import PollOutcome, PollReport, ProviderKind
+from monitor.config import Secret
+from monitor.domain import PollOutcome, PollReport
 from monitor.domain.errors import ConfigError, ProviderError
 from monitor.providers.base import Provider
 from monitor.providers.http import tls_context
-from tests.contract.loopback import KEY, Request, Response, Secret, Server, as_json, connected, running, source, wire
+from tests.contract.loopback import KEY, Request, Response, Server, as_json, connected, running, source, wire
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
-KIND = ProviderKind.POSTPOST
+KIND = "postpost"
 LIST = {"success": True, "connections": [{"platformId": "threads-1", "tokenStatus": "valid"}]}
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import PollOutcome, PollReport, ProviderKind, Refresh, ReportedStatus, ScopeReport, errors
+from monitor.domain import PollOutcome, PollReport, Refresh, ReportedStatus, ScopeReport, errors
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.support.fakes import ManualClock
 
-KIND = ProviderKind.POSTBREEZE
+KIND = "postbreeze"
 
 
 async def poll(body: Any, clock: ManualClock, **over: Any) -> PollReport:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import PollOutcome, PollReport, ProviderKind, ReportedStatus
+from monitor.domain import PollOutcome, PollReport, ReportedStatus
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.support.fakes import ManualClock
 
-KIND = ProviderKind.POSTPEER
+KIND = "postpeer"
 
 
 def row(n: int) -> dict[str, Any]:

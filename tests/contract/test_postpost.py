@@ -13,7 +13,6 @@ from monitor.domain import (
     PollOutcome,
     PollReport,
     ProbeAnswer,
-    ProviderKind,
     ReportedStatus,
     ScopeReport,
     Snapshot,
@@ -22,13 +21,13 @@ from monitor.domain import (
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.support.fakes import ManualClock
 
-POSTPOST, PUBLORA = ProviderKind.POSTPOST, ProviderKind.PUBLORA
+POSTPOST, PUBLORA = "postpost", "publora"
 ONE, TWO = "65f000000000000000000001", "65f000000000000000000002"
 DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-async def poll(kind: ProviderKind, body: Any, clock: ManualClock, **over: Any) -> PollReport:
+async def poll(kind: str, body: Any, clock: ManualClock, **over: Any) -> PollReport:
     async with running(lambda _: as_json(body, Date=DATE)) as server, connected(source(kind, server, **over), clock) as provider:
         return await provider.poll()
 
@@ -105,7 +104,7 @@ async def test_N21_a_row_without_a_readable_id_makes_the_scope_incomplete(clock:
     ],
 )
 async def test_the_meaning_of_unknown_is_told_by_the_rows(
-    kind: ProviderKind, neighbour: str | None, meaning: ReportedStatus, clock: ManualClock
+    kind: str, neighbour: str | None, meaning: ReportedStatus, clock: ManualClock
 ) -> None:
     rows = [{"platformId": "bluesky-did:plc:a", "tokenStatus": "unknown", "accessTokenExpiresAt": None}]
     if neighbour:

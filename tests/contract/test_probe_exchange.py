@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import trustme
 
-from monitor.domain import ProbeAnswer, ProviderKind
+from monitor.config import Secret
+from monitor.domain import ProbeAnswer
 from monitor.domain.errors import (
     ProviderError,
     ProviderPayloadInvalid,
@@ -24,12 +25,12 @@ from monitor.domain.errors import (
     ProviderUnreachable,
 )
 from monitor.providers.base import HttpLimits
-from tests.contract.loopback import KEY, QUICK, Request, Response, Secret, as_json, connected, running, source, wire
+from tests.contract.loopback import KEY, QUICK, Request, Response, as_json, connected, running, source, wire
 from tests.contract.test_connections import context_of, proxying
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
-KIND = ProviderKind.POSTPOST
+KIND = "postpost"
 OK = {"status": "ok", "message": "Connection is valid"}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 

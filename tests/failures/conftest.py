@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.acceptance.daemon import Setting, setting
 
 DAY = timedelta(days=1)
@@ -19,7 +18,7 @@ DAY = timedelta(days=1)
 def one(tmp_path: Path) -> Iterator[Setting]:
     """One PostPost source with two healthy connections on SQLite, polled every second and never probed."""
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
     world.connect("agency", "threads", account="th", username="Lumen", display_name="Lumen", lifetime=20 * DAY)
     top = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from monitor.demo.world import World
-from monitor.domain import AlertEvent, PollOutcome, ProviderKind
+from monitor.domain import AlertEvent, PollOutcome
 from monitor.store import Store, alerts, polls
 from tests.acceptance.daemon import Setting, eventually, setting
 
@@ -89,8 +89,8 @@ def main() -> None:
     folder, database = Path(sys.argv[1]), sys.argv[2]
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
-    world.add_source("studio", ProviderKind.PUBLORA)
+    world.add_source("agency", "postpost")
+    world.add_source("studio", "publora")
     for source in world.sources.values():
         source.extra_headers["Connection"] = "close"  # else a connection that is still open is waited for, for half a minute
     world.connect("agency", "linkedin", account="soon", username="Northwind", lifetime=50 * DAY)
@@ -98,7 +98,7 @@ def main() -> None:
     world.connect("studio", "mastodon", account="well", username="Fern", lifetime=50 * DAY)
     with setting(folder, world, database=database, top=QUICK + '[policy]\nexpiring_within = "1s"\nstages = []\n') as made:
         text = made.config.read_text("utf-8")
-        url = made.server.base_url(ProviderKind.PUBLORA)
+        url = made.server.base_url("publora")
         made.config.write_text(text.replace(url, url.replace("127.0.0.1", "localhost")), "utf-8")  # another host
         print(json.dumps(live(made, database)))  # noqa: T201 - read by the test
 

@@ -13,7 +13,6 @@ import pytest
 
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.store import Store, alerts
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.failures.conftest import DAY
@@ -34,7 +33,7 @@ def server() -> Iterator[postgres.PrivateServer]:
 @pytest.fixture
 def on_postgres(tmp_path: Path, server: postgres.PrivateServer) -> Iterator[Setting]:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
     url = postgres.create_database(server.url.render_as_string(hide_password=False))
     with setting(tmp_path, world, database=url, top=QUICK) as made:

@@ -19,10 +19,9 @@ import asyncio, json
 from monitor.providers import HttpSessions, build_provider
 from monitor.providers.base import Limits
 from monitor.domain.clock import SystemClock
-from monitor.domain import ProviderKind
-from tests.contract.loopback import Source
+from tests.contract.loopback import make_source
 
-SOURCE = Source(provider=ProviderKind.POSTPOST, base_url="http://127.0.0.1:9/api/v1")
+SOURCE = make_source("postpost", "http://127.0.0.1:9/api/v1")
 
 async def main():
     limits = Limits(list_timeout=0.5, overall_timeout=1.2, retry_wait=0.01)

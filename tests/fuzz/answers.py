@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 
-from monitor.domain import ProviderKind
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
+from monitor.domain.providers import provider_names
 from monitor.providers import payload, transport
 from monitor.providers.rate_limit import LONGEST, SHORTEST, http_date, retry_after
 from tests.answers import bulk, corpus, generator
@@ -28,7 +28,7 @@ _WORLD = _LOOP.run_until_complete(World.begin())
 _LONGEST_SEED = 6000
 
 
-def _told(kind: ProviderKind, octets: bytes, *, probe: bool = False) -> None:
+def _told(kind: str, octets: bytes, *, probe: bool = False) -> None:
     """The body as one API's answer: nothing raises, and nothing follows that it does not justify."""
     told = Payload(number=0, kind=kind, probe=probe, raw=Raw(body=octets))
     wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
@@ -39,12 +39,12 @@ def _refused(octets: bytes) -> None:
     """The body of an error: the first byte chooses the status."""
     statuses = (400, 401, 403, 404, 408, 418, 429, 500, 503, 302, 204, 206)
     status = statuses[octets[0] % len(statuses)] if octets else 500
-    told = Payload(number=0, kind=ProviderKind.POSTBREEZE, probe=False, raw=Raw(status=status, body=octets[1:]))
+    told = Payload(number=0, kind="postbreeze", probe=False, raw=Raw(status=status, body=octets[1:]))
     wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
     must(not wrong, wrong)
 
 
-def _list_seeds(kind: ProviderKind) -> Sequence[bytes]:
+def _list_seeds(kind: str) -> Sequence[bytes]:
     """The cast's own list, and what the hand-written cases send."""
     scene = Scene(kind=kind)
     seeds = [scene.text(generator.known(kind)), scene.text(generator.known(kind)[:1]), scene.text([])]
@@ -68,14 +68,14 @@ def _row_start(scene: Scene, number: int) -> bytes:
 
 def _probe_seeds() -> Sequence[bytes]:
     request = Request(method="POST", target="/api/v1/test-connection/x", headers={}, body=b"")
-    scene = Scene(kind=ProviderKind.POSTPOST)
+    scene = Scene(kind="postpost")
     found = {case.answer(scene, request).body for case in corpus.PROBES}
     return sorted((seed for seed in found if 0 < len(seed) <= 2000), key=len)
 
 
 def _refusal_seeds() -> Sequence[bytes]:
     request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
-    scene = Scene(kind=ProviderKind.POSTBREEZE)
+    scene = Scene(kind="postbreeze")
     found = {case.answer(scene, request).body for case in corpus.POLLS if case.row in ("N08", "N09", "N10")}
     return [bytes([number % 12]) + seed for number, seed in enumerate(sorted(found, key=len)) if len(seed) <= 2000]
 
@@ -97,7 +97,7 @@ def _date(octets: bytes) -> None:
 
 def _pause_seeds() -> Sequence[bytes]:
     request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
-    responses = [case.answer(Scene(kind=ProviderKind.POSTPOST), request) for case in corpus.POLLS if case.row == "N08"]
+    responses = [case.answer(Scene(kind="postpost"), request) for case in corpus.POLLS if case.row == "N08"]
     lines = [
         (answer.headers.get("retry-after", ""), answer.headers.get("x-ratelimit-reset", ""), answer.body.decode("latin-1"))
         for answer in responses
@@ -117,7 +117,7 @@ def _unpacked(octets: bytes) -> None:
 
 
 def _unpacked_seeds() -> Sequence[bytes]:
-    text = Scene(kind=ProviderKind.POSTBREEZE).text([])
+    text = Scene(kind="postbreeze").text([])
     return [b"\x01" + gzip.compress(text), b"\x02" + zlib.compress(text), b"\x02" + zlib.compress(text)[2:-4], b"\x00" + text]
 
 
@@ -133,9 +133,9 @@ def _users(octets: bytes) -> None:
 TARGETS = (
     *(
         Target(name=f"list-{kind}", one=partial(_told, kind), seeds=partial(_list_seeds, kind), largest=_LONGEST_SEED)
-        for kind in ProviderKind
+        for kind in provider_names()
     ),
-    Target(name="probe", one=partial(_told, ProviderKind.POSTPOST, probe=True), seeds=_probe_seeds, largest=2000),
+    Target(name="probe", one=partial(_told, "postpost", probe=True), seeds=_probe_seeds, largest=2000),
     Target(name="refusal", one=_refused, seeds=_refusal_seeds, largest=2000),
     Target(name="users", one=_users, seeds=lambda: [b'{"users":[{"_id":"a","displayName":"A"}]}', b'[{"id":"a"}]']),
     Target(name="unpacking", one=_unpacked, seeds=_unpacked_seeds),

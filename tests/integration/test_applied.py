@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from monitor.config import Config, load
 from monitor.daemon.scheduler import Work
 from monitor.demo.world import World
-from monitor.domain import EventKind, ProviderKind
+from monitor.domain import EventKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import applied_config, config_sync
 from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, polls, silences, sources
@@ -129,7 +129,7 @@ def test_how_the_last_reload_went_is_remembered(store: Store, now: datetime) -> 
 
 def agency(clock: ManualClock) -> World:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=50 * DAY)
     world.connect("agency", "threads", account="th", username="L", display_name="L", lifetime=50 * DAY)
     world.expire("agency", "threads-th")

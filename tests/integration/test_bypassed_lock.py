@@ -9,7 +9,6 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.domain.errors import StoreError
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
@@ -30,7 +29,7 @@ async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once
     store: Store, database_url: str, clock: ManualClock, tmp_path: Path
 ) -> None:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     names = [
         world.connect("agency", "linkedin", account=f"a{number}", username="N", display_name="N", lifetime=(8 + number) * DAY)
         for number in range(12)

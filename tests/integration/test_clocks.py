@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from benchmarks.soak import Plan, Soak
 from monitor.config.time_windows import QuietHours
 from monitor.demo.world import World
-from monitor.domain import DeliveryState, ProviderKind, Severity
+from monitor.domain import DeliveryState, Severity
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls
@@ -29,7 +29,7 @@ FORTY = 40 * DAY
 
 def one_world(clock: ManualClock, *, lifetime: timedelta) -> World:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=lifetime)
     return world
 
@@ -122,7 +122,7 @@ def test_what_an_earlier_life_dated_ahead_is_taken_to_be_of_now(store: Store, cl
 
 async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     made = world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=50 * DAY)
     async with running(store, clock, world, tmp_path) as cycle:
         await cycle.poll()

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from monitor.demo.world import World
-from monitor.domain import ConnectionLink, ProviderKind
+from monitor.domain import ConnectionLink
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.store import Store
@@ -65,7 +65,7 @@ def settings(webhook: WebhookReceiver) -> str:
 @pytest.fixture
 async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Agency]:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.add_user("agency", user=USER)
     world.connect("agency", "mastodon", account="m", scope=USER, username="@m", display_name="Acme")
     world.connect("agency", "mastodon", account="own", username="@own", display_name="Own")

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
-from monitor.domain import EventKind, ProviderKind, SourceStatus
+from monitor.domain import EventKind, SourceStatus
 from monitor.store import Store
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import CHANNEL, Cycle, count_rows, running
@@ -28,7 +28,7 @@ CLIENT = "65f0c0ffee0000000000a11c"
 async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """One PostPost source with a LinkedIn connection that expires in 20 days, a Mastodon one, and a managed user's."""
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.add_user("agency", user=CLIENT, display_name="A client")
     world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=20 * DAY)
     world.connect("agency", "mastodon", account="ma", username="@fern", display_name="Fern & Fable")
@@ -199,7 +199,7 @@ async def test_a_clock_that_disagrees_raises_nothing_by_time(agency: Cycle) -> N
 
 async def test_a_reconnect_under_a_new_id_carries_the_history_over(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     world = World(clock=clock)
-    world.add_source("retail", ProviderKind.POSTBREEZE)
+    world.add_source("retail", "postbreeze")
     world.connect(
         "retail", "instagram", account="178", external_id="soc_old", scope=DEFAULT_WORKSPACE, username="@glow", lifetime=60 * DAY
     )
@@ -225,7 +225,7 @@ async def test_alerts_are_queued_for_the_channels_that_take_them_in_the_same_tra
 
     world = World(clock=clock)
     for name in ("agency", "other"):
-        world.add_source(name, ProviderKind.PUBLORA)
+        world.add_source(name, "publora")
         world.connect(name, "linkedin", account=name, username=name, display_name=name, lifetime=3 * DAY)
     extra = CHANNEL + 'sources = ["agency"]\n'
     async with running(store, clock, world, tmp_path, extra=extra) as cycle:

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import EventKind, ProviderKind
+from monitor.domain import EventKind
 from monitor.domain.rules.freshness import NOT_POLLED, NOT_READ, Gap, find_gap
 from monitor.store import Store, connection_queries
 from monitor.views.history import EventView, event_views, gaps_of
@@ -61,7 +61,7 @@ def events_of(cycle: Cycle, name: str, **lasting: object) -> list[EventView]:
 @pytest.fixture
 def world(clock: ManualClock) -> World:
     made = World(clock=clock)
-    made.add_source("agency", ProviderKind.POSTPOST)
+    made.add_source("agency", "postpost")
     made.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=50 * DAY)
     return made
 

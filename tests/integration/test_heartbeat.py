@@ -14,7 +14,6 @@ import structlog.testing
 
 from monitor.config import Config, HeartbeatConfig, Secret, load
 from monitor.daemon.health_reporting import HealthReporter, HeartbeatPinger
-from monitor.domain import ProviderKind
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.telemetry.progress import LOOK, Progress
@@ -179,7 +178,7 @@ async def test_ready_and_a_refused_reload_are_told_with_a_line_for_people(
     store: Store, clock: ManualClock, sessions: HttpSessions, listener: socket.socket, tmp_path: Path
 ) -> None:
     with store.begin_write() as conn:
-        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1")], clock.now())
+        sources.sync_sources(conn, [("agency", "postpost", "127.0.0.1")], clock.now())
         row = sources.find_source(conn, "agency")
         assert row is not None
         sources.save_source(conn, replace(row, connections=312, next_poll_at=clock.now() + timedelta(seconds=40)))

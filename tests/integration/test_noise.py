@@ -12,7 +12,7 @@ import pytest
 from monitor.demo.populate import crowd
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import Ack, EventKind, ProviderKind, Status
+from monitor.domain import Ack, EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.support.fakes import ManualClock
@@ -29,7 +29,7 @@ CROWD = 8
 async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """One PostPost source with eight Mastodon connections that never expire."""
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     for number in range(CROWD):
         world.connect("agency", "mastodon", account=str(number), username=f"@u{number}", display_name=f"User {number}")
     async with running(store, clock, world, tmp_path) as cycle:
@@ -290,7 +290,7 @@ async def three(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterat
 
     world = World(clock=clock)
     for name in ("one", "two", "three"):
-        world.add_source(name, ProviderKind.PUBLORA)
+        world.add_source(name, "publora")
         world.connect(name, "mastodon", account=name, username=name, display_name=name)
     quick = dict.fromkeys(world.sources, "requests_per_minute = 6000")
     async with running(store, clock, world, tmp_path, per_source=quick) as cycle:
@@ -373,7 +373,7 @@ async def test_recoveries_go_only_where_the_problem_went(store: Store, clock: Ma
     from monitor.store import alerts, outbox
 
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "mastodon", account="0", username="@u", display_name="U")
     late = CHANNEL + '[[channels]]\nname = "boss"\nurl = "json://127.0.0.1:9/boss"\nafter = "2h"\n'
     async with running(store, clock, world, tmp_path, extra=late) as cycle:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from monitor.domain import DeliveryState, ProviderKind
+from monitor.domain import DeliveryState
 from monitor.domain.errors import StoreError
 from monitor.store import Store, alerts, incidents, open_store, outbox, schema, sources
 from monitor.store.outbox import Claimed
@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 def queue(store: Store, names: Sequence[str], *, channels: Sequence[str] = ("ops",)) -> None:
     """Alerts of these ids with one delivery per channel, due now."""
     with store.begin_write() as conn:
-        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "api.test")], NOW)
+        sources.sync_sources(conn, [("agency", "postpost", "api.test")], NOW)
         said = make_said()
         incident = incidents.find_open_source(conn, "agency")
         key = incident.id if incident else incidents.open_incident(conn, source="agency", connection_id=None, said=said, now=NOW)

@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.store import Store
@@ -24,7 +23,7 @@ async def test_the_same_failure_is_a_warning_once_an_hour_and_another_one_at_onc
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=timedelta(days=50))
     async with running(store, clock, world, tmp_path) as cycle:
         poller = Poller(store=store, clock=clock, channels=cycle.config.channels, metrics=Metrics(), links=ConnectionLinks())

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from monitor.demo import populate
 from monitor.demo.world import World
-from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus, ProviderKind
+from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus
 from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
 from monitor.domain.rules.schedule import LEAD
 from monitor.engine.probe_runner import ProbeLane
@@ -35,7 +35,7 @@ REFUSED = ProbeAnswer(http_status=200, status="error", message="Access token exp
 class Platform:
     """A provider whose probes the test answers; it remembers who was asked and how many at once."""
 
-    kind = ProviderKind.POSTPOST
+    kind = "postpost"
     probes = True
 
     def __init__(self, answer: Callable[[str], Awaitable[ProbeAnswer]]) -> None:

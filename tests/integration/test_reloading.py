@@ -15,7 +15,6 @@ from monitor.daemon.app import Daemon
 from monitor.daemon.oneshot import check_once
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.silences import Silence
@@ -52,7 +51,7 @@ async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncItera
 
 def crowd(clock: ManualClock) -> World:
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     for number in range(CROWD):
         world.connect("agency", "mastodon", account=str(number), username=f"@u{number}", display_name=f"User {number}")
     return world
@@ -185,7 +184,7 @@ async def test_what_check_found_is_forgotten_when_nothing_may_probe_any_more(age
 
 async def test_probes_of_check_alone_are_believed_from_one_check_to_the_next(database_url: str, tmp_path: Path) -> None:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "mastodon", account="0", username="@u", display_name="U")
     async with WorldServer(world) as server:
         path = tmp_path / "config.toml"
@@ -229,7 +228,7 @@ async def test_an_outage_ends_with_probing_and_its_end_is_said(
 async def test_a_suspicion_about_a_scope_leaves_with_the_scope(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     user = "65f0c0ffee0000000000a11c"
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.add_user("agency", user=user, display_name="client")
     for number in range(CROWD):
         world.connect("agency", "mastodon", account=str(number), username=f"@u{number}", display_name="U", scope=user)
@@ -248,7 +247,7 @@ async def test_a_suspicion_about_a_scope_leaves_with_the_scope(store: Store, clo
 
 async def test_a_list_of_a_source_that_left_meanwhile_says_nothing(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     world = crowd(clock)
-    world.add_source("other", ProviderKind.PUBLORA)
+    world.add_source("other", "publora")
     async with running(store, clock, world, tmp_path) as cycle:
         await cycle.poll()
         work = cycle.work["agency"]
@@ -287,7 +286,7 @@ class Live:
 @asynccontextmanager
 async def at_work(store: Store, folder: Path) -> AsyncIterator[Live]:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=20 * DAY)
     top = '[web]\nlisten = "off"\n[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
     path = folder / "config.toml"

@@ -12,7 +12,7 @@ import pytest
 
 from monitor.config import ChannelConfig, Secret, SourceConfig
 from monitor.config.time_windows import WeeklyTime
-from monitor.domain import AlertEvent, Policy, ProviderKind, Status, Verdict
+from monitor.domain import AlertEvent, Policy, Status, Verdict
 from monitor.notify.reports import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
 from monitor.store.connections import NewConnection
@@ -34,7 +34,7 @@ def webhook() -> Iterator[WebhookReceiver]:
 def source(name: str = "agency", **labels: str) -> SourceConfig:
     return SourceConfig(
         name=name,
-        provider=ProviderKind.POSTPOST,
+        provider="postpost",
         api_key=Secret("key"),
         base_url="http://127.0.0.1",
         users="none",
@@ -68,9 +68,9 @@ def fill(store: Store) -> None:
         made.append(make_state(external_id=f"tiktok-{number}", platform="tiktok", display_name="Evil @everyone", verdict=verdict))
     made.append(make_state(external_id="linkedin-99"))
     with store.begin_write() as conn:
-        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "api")], NOW)
+        sources.sync_sources(conn, [("agency", "postpost", "api")], NOW)
         rows = [NewConnection(state=state, fingerprint="", next_probe_at=None) for state in made]
-        connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
+        connections.insert(conn, source="agency", provider="postpost", rows=rows, now=NOW)
 
 
 async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_last_success(

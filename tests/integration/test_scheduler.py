@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from monitor.daemon.scheduler import Scheduler, Work
 from monitor.demo.world import World
-from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProviderKind
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer
 from monitor.store import Store
 from tests.support.delivery import until
 from tests.support.fakes import ManualClock
@@ -26,7 +26,7 @@ TICK = timedelta(milliseconds=20)
 class Slow:
     """A provider whose list takes until the test lets it come; it counts how often it was asked, and how often at once."""
 
-    kind = ProviderKind.POSTPOST
+    kind = "postpost"
     probes = False
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Slow:
 class Defective:
     """An adapter with a defect."""
 
-    kind = ProviderKind.POSTPOST
+    kind = "postpost"
     probes = True
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ async def cycle(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterat
     """Two sources with one connection each, both polled once."""
     world = World(clock=clock)
     for name in ("agency", "studio"):
-        world.add_source(name, ProviderKind.POSTPOST)
+        world.add_source(name, "postpost")
         world.connect(name, "linkedin", account=name, username="N", display_name="N", lifetime=50 * DAY)
     async with running(store, clock, world, tmp_path) as made:
         await made.poll()

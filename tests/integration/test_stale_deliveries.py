@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from monitor.config import ChannelConfig
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
 from monitor.store import Store, connection_queries, outbox
@@ -119,7 +118,7 @@ async def story(
 ) -> AsyncIterator[Story]:
     """Channels as the test wants them (`chief` at a receiver of its own); else a team, and a boss after two hours."""
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "mastodon", account="0", username="@u", display_name="U")
     wanted: dict[str, str] = getattr(request, "param", {"team": "", "boss": 'after = "2h"'})
     extra = "".join(channel(hooks[name == "chief"], name, more) for name, more in wanted.items())

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from monitor.domain import Alert, AlertEvent, Event, EventKind, PollOutcome, ProviderKind, Severity, Status
+from monitor.domain import Alert, AlertEvent, Event, EventKind, PollOutcome, Severity, Status
 from monitor.domain.errors import StoreError
+from monitor.domain.providers import provider_names
 from monitor.domain.records import replace
 from monitor.store import Store, alerts, connection_queries, connections, history, incidents, maintenance, outbox, polls, probes
 from monitor.store.alert_codec import decode_alert, encode_alert
@@ -27,13 +28,13 @@ DAY = timedelta(days=1)
 def key(store: Store) -> int:
     """A connection of the source agency."""
     with store.begin_write() as conn:
-        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test")], NOW)
+        sync_sources(conn, [("agency", "postpost", "a.test")], NOW)
         return connect(conn, "linkedin-123")
 
 
 def connect(conn: Connection, external_id: str) -> int:
     row = NewConnection(state=make_state(external_id=external_id), fingerprint="m")
-    return connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=[row], now=NOW)[0]
+    return connections.insert(conn, source="agency", provider="postpost", rows=[row], now=NOW)[0]
 
 
 def entry(days: int, kind: EventKind = EventKind.STATUS_CHANGED, **over: Any) -> Event:
@@ -157,7 +158,7 @@ ALERTS = st.builds(
     severity=st.sampled_from(Severity),
     at=INSTANTS,
     source=TEXTS,
-    provider=st.sampled_from(ProviderKind),
+    provider=st.sampled_from(provider_names()),
     scope=st.none() | TEXTS,
     connection=st.none() | TEXTS,
     external_id=st.none() | TEXTS,

@@ -16,7 +16,6 @@ from monitor.domain import (
     ProbeFinding,
     ProbeState,
     ProbeStatus,
-    ProviderKind,
     Refresh,
     ReportedStatus,
     Snapshot,
@@ -105,12 +104,12 @@ STATES = st.builds(
 @pytest.fixture(autouse=True)
 def _sources(store: Store) -> None:
     with store.begin_write() as conn:
-        kinds = [("agency", ProviderKind.POSTPOST, "a.test"), ("studio", ProviderKind.POSTBREEZE, "b.test")]
+        kinds = [("agency", "postpost", "a.test"), ("studio", "postbreeze", "b.test")]
         sync_sources(conn, kinds, NOW)
 
 
 def add(store: Store, *states: ConnectionState, source: str = "agency", now: datetime = NOW, **over: Any) -> list[int]:
-    kind = ProviderKind.POSTPOST if source == "agency" else ProviderKind.POSTBREEZE
+    kind = "postpost" if source == "agency" else "postbreeze"
     rows = [NewConnection(state=state, fingerprint=f"mark-{state.snapshot.external_id}", **over) for state in states]
     with store.begin_write() as conn:
         return connections.insert(conn, source=source, provider=kind, rows=rows, now=now)
@@ -240,7 +239,7 @@ def test_source_that_was_removed_has_nothing_due_and_nothing_listed(store: Store
     add(store, make_state(next_change_at=NOW), next_probe_at=NOW)
     with store.begin_write() as conn:
         probes.ensure_cohorts(conn, "agency", {1: NOW})
-        sync_sources(conn, [("studio", ProviderKind.POSTBREEZE, "b.test")], NOW)
+        sync_sources(conn, [("studio", "postbreeze", "b.test")], NOW)
         assert connections.due_changes(conn, NOW, limit=10) == []
         assert connections.next_change_due(conn) is None
         assert probes.due_cohorts(conn, "agency", NOW) == []

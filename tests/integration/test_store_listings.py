@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import ConnectionState, ProviderKind
+from monitor.domain import ConnectionState
 from monitor.domain.records import replace
 from monitor.store import Store, connection_codec, connections, list_state, sources
 from monitor.store.connections import NewConnection
@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def _sources(store: Store) -> None:
     with store.begin_write() as conn:
-        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "a.test"), ("studio", ProviderKind.POSTPEER, "b.test")], NOW)
+        sync_sources(conn, [("agency", "postpost", "a.test"), ("studio", "postpeer", "b.test")], NOW)
 
 
 def flagged(external_id: str, flag: str, **over: Any) -> ConnectionState:
@@ -32,7 +32,7 @@ def flagged(external_id: str, flag: str, **over: Any) -> ConnectionState:
 def add(store: Store, *states: ConnectionState, source: str = "agency") -> list[int]:
     rows = [NewConnection(state=state, fingerprint=f"mark-{state.snapshot.external_id}") for state in states]
     with store.begin_write() as conn:
-        return connections.insert(conn, source=source, provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
+        return connections.insert(conn, source=source, provider="postpost", rows=rows, now=NOW)
 
 
 def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) -> None:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from monitor.domain import ConnectionState, DeliveryState, ProviderKind, Refresh, Status
+from monitor.domain import ConnectionState, DeliveryState, Refresh, Status, provider_info
 from monitor.domain.rules.forecast import need_of
 from monitor.store import Store, alerts, connection_pages, connection_queries, connections
 from monitor.store.alerts import WantedAlerts
@@ -126,7 +126,7 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
         until + timedelta(hours=1),
     ]
     refreshes = [None, Refresh(), refreshed(1), Refresh(connected_at=NOW - timedelta(days=30))]
-    for provider in (ProviderKind.POSTPOST, ProviderKind.PUBLORA, ProviderKind.POSTBREEZE):
+    for provider in ("postpost", "publora", "postbreeze"):
         states: list[ConnectionState] = []
         for platform in ("linkedin", "tiktok", "facebook", "twitter"):
             for instant in dates:
@@ -136,17 +136,17 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
                         states.append(
                             make_state(external_id=name, platform=platform, expires_at=instant, refresh=refresh, status=status)
                         )
-        add_source(store, provider.value, states, now=NOW, provider=provider)
+        add_source(store, provider, states, now=NOW, provider=provider)
         expected: dict[tuple[str, date], int] = {}
         for state in states:
-            need = need_of(state, connection="x", source=provider.value, provider=provider, now=NOW, within=until - NOW)
+            need = need_of(state, connection="x", source=provider, provider=provider_info(provider), now=NOW, within=until - NOW)
             # A date that has passed while nobody was told moves the verdict first: the timeline shows what is to come.
             if need is None or need.overdue or (need.by <= NOW and state.verdict.status is not Status.EXPIRING_SOON):
                 continue
             key = state.snapshot.platform, need.by.date()
             expected[key] = expected.get(key, 0) + 1
         with store.begin_read() as conn:
-            found = connection_pages.coming(conn, PageFilter(sources=[provider.value]), now=NOW, until=until)
+            found = connection_pages.coming(conn, PageFilter(sources=[provider]), now=NOW, until=until)
         assert {(each.platform, each.first.date()): each.number for each in found} == expected
         assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
 
@@ -161,7 +161,7 @@ def test_a_connection_is_found_by_its_whole_id_alone(store: Store) -> None:
         "south",
         [make_state(snapshot=make_snapshot(external_id="same", scope="ws_1"))],
         now=NOW,
-        provider=ProviderKind.POSTBREEZE,
+        provider="postbreeze",
     )
     with store.begin_read() as conn:
         found = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from monitor.domain import PollOutcome, ProbeFinding, ProbeState, ProviderKind, SourceStatus
+from monitor.domain import PollOutcome, ProbeFinding, ProbeState, SourceStatus
 from monitor.domain.rules import schedule
 from monitor.store import Store, connections, meta, polls, probes, sources
 from monitor.store.connections import NewConnection
 from tests.support.factories import NOW, make_state
 
 HOUR = timedelta(hours=1)
-AGENCY = ("agency", ProviderKind.POSTPOST, "a.test")
-STUDIO = ("studio", ProviderKind.POSTBREEZE, "b.test")
+AGENCY = ("agency", "postpost", "a.test")
+STUDIO = ("studio", "postbreeze", "b.test")
 
 
 def test_new_source_is_pending_and_due_at_once(store: Store) -> None:
@@ -22,7 +22,7 @@ def test_new_source_is_pending_and_due_at_once(store: Store) -> None:
         (source,) = sources.all_sources(conn)
         assert sources.due_sources(conn, NOW) == ["agency"]
         assert sources.next_poll_due(conn) == NOW
-    assert (source.status, source.provider, source.host) == (SourceStatus.PENDING, ProviderKind.POSTPOST, "a.test")
+    assert (source.status, source.provider, source.host) == (SourceStatus.PENDING, "postpost", "a.test")
     assert (source.since, source.added_at, source.removed_at) == (NOW, NOW, None)
 
 
@@ -61,7 +61,7 @@ def test_restart_with_the_same_configuration_changes_nothing(store: Store) -> No
         sources.save_source(conn, replace(before, status=SourceStatus.OK, next_poll_at=NOW + HOUR))
         sources.sync_sources(conn, [AGENCY], NOW + timedelta(minutes=1))
         assert sources.find_source(conn, "agency") == replace(before, status=SourceStatus.OK, next_poll_at=NOW + HOUR)
-        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "new.test")], NOW + timedelta(minutes=1))
+        sources.sync_sources(conn, [("agency", "postpost", "new.test")], NOW + timedelta(minutes=1))
         assert [(row.host, row.next_poll_at) for row in sources.all_sources(conn)] == [("new.test", NOW + HOUR)]
 
 
@@ -181,7 +181,7 @@ def test_probe_before_its_cohort_is_due_on_its_own(store: Store) -> None:
             NewConnection(state=make_state(external_id="x-2"), fingerprint="m", next_probe_at=NOW),
             NewConnection(state=make_state(external_id="x-3"), fingerprint="m"),
         ]
-        first, second, third = connections.insert(conn, source="agency", provider=ProviderKind.POSTPOST, rows=rows, now=NOW)
+        first, second, third = connections.insert(conn, source="agency", provider="postpost", rows=rows, now=NOW)
         due = probes.individually_due(conn, "agency", NOW + HOUR, 10)
         assert due == [
             probes.Target(second, "x-2", None, "linkedin", ProbeState(), individual=True),

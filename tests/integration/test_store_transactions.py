@@ -151,10 +151,9 @@ def test_close_may_be_called_twice(store: Store) -> None:
     "given", [NOW, NOW + timedelta(microseconds=1), datetime(2026, 3, 10, 1, 30, 0, 5, tzinfo=timezone(timedelta(hours=2)))]
 )
 def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
-    from monitor.domain import ProviderKind
 
     with store.begin_write() as conn:
-        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], given)
+        sync_sources(conn, [("agency", "postpost", "h")], given)
         source = find_source(conn, "agency")
     assert source is not None
     assert source.since == given
@@ -162,10 +161,9 @@ def test_instants_come_back_as_aware_utc(store: Store, given: datetime) -> None:
 
 
 def test_naive_instants_are_refused(store: Store) -> None:
-    from monitor.domain import ProviderKind
 
     with pytest.raises(StoreError, match="A naive datetime cannot be stored"), store.begin_write() as conn:
-        sync_sources(conn, [("agency", ProviderKind.POSTPOST, "h")], NOW.replace(tzinfo=None))
+        sync_sources(conn, [("agency", "postpost", "h")], NOW.replace(tzinfo=None))
 
 
 def test_sqlite_instants_sort_as_text() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import PollOutcome, ProviderKind, ScopeReport
+from monitor.domain import PollOutcome, ScopeReport
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.polls import Poll, record_poll
 from monitor.store import Store, incidents
@@ -28,7 +28,7 @@ RECOVERED = ("source_recovered", "suspicious_list")
 async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """A managed user with eight connections, and one of the key's owner."""
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.add_user("agency", user=USER, display_name="client")
     for number in range(8):
         world.connect("agency", "mastodon", account=str(number), username=f"@u{number}", display_name=f"U{number}", scope=USER)

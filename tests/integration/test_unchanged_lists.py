@@ -19,7 +19,6 @@ from monitor.domain import (
     ConnectionState,
     PollOutcome,
     PollReport,
-    ProviderKind,
     ReportedStatus,
     ScopeReport,
     Snapshot,
@@ -43,7 +42,7 @@ DAY = timedelta(days=1)
 async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """One PostPost source with three connections, probing off."""
     world = World(clock=clock)
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=20 * DAY)
     world.connect("agency", "mastodon", account="ma", username="@fern", display_name="Fern & Fable")
     world.connect("agency", "youtube", account="yt", username="lumen", display_name="Lumen", lifetime=40 * DAY)

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.config import Secret, SourceConfig
 from monitor.daemon.overdue_sources import OverdueSources
-from monitor.domain import AlertEvent, Policy, ProviderKind, SourceStatus
+from monitor.domain import AlertEvent, Policy, SourceStatus
 from monitor.store import Store, incidents, sources
 from tests.support.delivery import channel
 from tests.support.fakes import ManualClock
@@ -17,7 +17,7 @@ from tests.support.fakes import ManualClock
 MINUTE = timedelta(minutes=1)
 AGENCY = SourceConfig(
     name="agency",
-    provider=ProviderKind.POSTPOST,
+    provider="postpost",
     api_key=Secret("key"),
     base_url="http://127.0.0.1",
     users="none",
@@ -40,7 +40,7 @@ class Watch:
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self.store, self.clock, self.passed = store, clock, 0.0
         with store.begin_write() as conn:
-            sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1")], clock.now())
+            sources.sync_sources(conn, [("agency", "postpost", "127.0.0.1")], clock.now())
         self.unpolled = self.restarted()
 
     def restarted(self) -> OverdueSources:

@@ -17,7 +17,6 @@ from monitor.domain import (
     LastError,
     ProbeState,
     ProbeStatus,
-    ProviderKind,
     Severity,
     SourceStatus,
     Status,
@@ -128,7 +127,7 @@ def test_a_connection_tells_all_that_its_source_told(store: Store, look: Look, n
 
 
 def test_a_workspace_is_a_scope_but_no_part_of_the_id(store: Store, look: Look, now: datetime) -> None:
-    add_source(store, "studio", [make_state(external_id="65f0", scope="ws_1")], now=now, provider=ProviderKind.POSTBREEZE)
+    add_source(store, "studio", [make_state(external_id="65f0", scope="ws_1")], now=now, provider="postbreeze")
     found = lone_connection(look())
     assert (found["id"], found["scope"], found["provider"]) == ("studio/65f0", "ws_1", "postbreeze")
 
@@ -427,7 +426,7 @@ def test_a_retired_connection_and_a_removed_source_are_not_shown(store: Store, l
     rows = make_world(store, now)
     with store.begin_write() as conn:
         connections.retire(conn, rows["expired"], now)
-        sources.sync_sources(conn, [("agency", ProviderKind.POSTPOST, "127.0.0.1:9")], now)
+        sources.sync_sources(conn, [("agency", "postpost", "127.0.0.1:9")], now)
     assert [view.id for view in look().connections] == [
         "agency/linkedin-revoked",
         "agency/linkedin-expiring_soon",
@@ -448,5 +447,5 @@ def test_the_effective_expiry_of_a_coarse_span_is_the_one_that_is_told(store: St
     ends = now + timedelta(days=3)
     token = TokenState(status=Status.EXPIRING_SOON, reason="span", message="Soon.", expires_at=ends)
     state = make_state(status=Status.EXPIRING_SOON, expires_at=None, expires_before=ends, token=token)
-    add_source(store, "studio", [state], now=now, provider=ProviderKind.POSTPEER)
+    add_source(store, "studio", [state], now=now, provider="postpeer")
     assert lone_connection(look())["seconds_left"] == 3 * 86400

@@ -10,7 +10,6 @@ import pytest
 from monitor.demo.connection import PostError, ProbeScript
 from monitor.demo.payloads import Shape
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from tests.support.fakes import ManualClock
 from tests.support.world_client import NOW, POSTPEER, POSTPOST, PUBLORA, Caller, calling, four_sources, handle, john
 
@@ -154,7 +153,7 @@ async def test_overrides_are_stated_whatever_is_true_until_renewed(world: World,
     ],
 )
 async def test_a_wrong_key_is_401_in_the_providers_shape(
-    caller: Caller, kind: ProviderKind, call: str, key: str, body: dict[str, object]
+    caller: Caller, kind: str, call: str, key: str, body: dict[str, object]
 ) -> None:
     method, path = call.split()
     answer = await caller.get(kind, path, key=key, method=method)
@@ -171,13 +170,11 @@ async def test_a_key_opens_only_its_own_provider(world: World, caller: Caller) -
 
 
 @pytest.mark.parametrize(("kind", "brand"), [(POSTPOST, "x-postpost"), (PUBLORA, "x-publora")])
-async def test_managed_users_have_lists_and_probes_of_their_own(
-    world: World, caller: Caller, kind: ProviderKind, brand: str
-) -> None:
+async def test_managed_users_have_lists_and_probes_of_their_own(world: World, caller: Caller, kind: str, brand: str) -> None:
     """Without the header a managed user's connection is not found."""
-    user = world.add_user(kind.value, display_name="Client A")
-    world.connect(kind.value, "linkedin", account="own")
-    world.connect(kind.value, "linkedin", account="theirs", scope=user.id)
+    user = world.add_user(kind, display_name="Client A")
+    world.connect(kind, "linkedin", account="own")
+    world.connect(kind, "linkedin", account="theirs", scope=user.id)
     listed = (await caller.get(kind, "/workspace/users")).json()["users"]
     assert listed[0] | {"_id": user.id, "displayName": "Client A", "role": "managed"} == listed[0]
     assert set(listed[0]) >= {"username", "dailyPostsLeft", "connectionsPageUrl", "connectionsPageTokenExpiresAt"}
@@ -302,11 +299,9 @@ async def test_unknown_platform_is_the_documents_example(caller: Caller) -> None
         ),
     ],
 )
-async def test_telegram_answers_mislead_as_they_really_do(
-    world: World, caller: Caller, kind: ProviderKind, expected: list[str]
-) -> None:
+async def test_telegram_answers_mislead_as_they_really_do(world: World, caller: Caller, kind: str, expected: list[str]) -> None:
     """In order: working, without rights, revoked, a personal session."""
-    source = kind.value
+    source = kind
     row_id = world.connect(source, "telegram", account="-100", username="news", display_name="News").external_id
     said = [(await caller.probe(kind, row_id)).json()["message"]]
     world.refuse(source, row_id)
@@ -340,7 +335,7 @@ async def test_a_revocation_is_told_by_the_probe_and_not_by_the_list(world: Worl
         (PUBLORA, "twitter-1", 404),
     ],
 )
-async def test_probe_path_errors(caller: Caller, kind: ProviderKind, platform_id: str, status: int) -> None:
+async def test_probe_path_errors(caller: Caller, kind: str, platform_id: str, status: int) -> None:
     text = {400: "Invalid platformId format", 404: "Connection not found"}[status]
     answer = await caller.probe(kind, platform_id)
     assert (answer.status_code, answer.json()) == (status, {"error": text})

@@ -20,7 +20,7 @@ from monitor.demo.scenario import Action, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
+from monitor.domain.providers import provider_names
 from tests.support.fakes import ManualClock
 from tests.support.sim_world import state_word_of_all
 from tests.support.world_client import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
@@ -64,21 +64,21 @@ async def test_a_reconnect_keeps_the_account_and_changes_the_id(world: World, ca
     assert [(row["id"], row["externalId"]) for row in rows] == [("soc_new", "178")]
 
 
-@pytest.mark.parametrize("kind", list(ProviderKind))
+@pytest.mark.parametrize("kind", provider_names())
 @pytest.mark.parametrize(
     ("trouble", "status"),
     [(Trouble.SERVER_ERROR, 503), (Trouble.UNAUTHORIZED, 401), (Trouble.FORBIDDEN, 403), (Trouble.RATE_LIMITED, 429)],
 )
 async def test_a_broken_source_answers_errors_until_it_recovers(
-    world: World, caller: Caller, kind: ProviderKind, trouble: Trouble, status: int
+    world: World, caller: Caller, kind: str, trouble: Trouble, status: int
 ) -> None:
     path = {POSTBREEZE: "/social-accounts", POSTPEER: "/connect/integrations"}.get(kind, "/platform-connections")
-    world.break_source(kind.value, trouble, status=503, retry_after="7")
+    world.break_source(kind, trouble, status=503, retry_after="7")
     broken = await caller.get(kind, path)
     assert broken.status_code == status
     assert isinstance(broken.json(), dict)
     assert broken.headers.get("Retry-After") == ("7" if status in (429, 503) else None)
-    world.recover_source(kind.value)
+    world.recover_source(kind)
     assert (await caller.get(kind, path)).status_code == 200
 
 
@@ -141,7 +141,7 @@ async def test_requests_are_counted_and_remembered(world: World, caller: Caller)
 
 
 async def test_what_is_nowhere_is_404(caller: Caller) -> None:
-    for kind in ProviderKind:
+    for kind in provider_names():
         assert (await caller.get(kind, "/nowhere")).status_code == 404
         assert (await caller.get(kind, "/test-connection/linkedin-a")).status_code == 404
     assert (await caller.client.get(caller.server.address + "/")).status_code == 404
@@ -154,10 +154,10 @@ async def test_a_crowd_is_listed_whole_at_every_provider(clock: ManualClock) -> 
     world = World(clock=clock)
     paths = {POSTBREEZE: "/social-accounts", POSTPEER: "/connect/integrations?limit=100"}
     async with calling(world) as caller:
-        for kind in ProviderKind:
+        for kind in provider_names():
             populate.crowd(world, 120, source=f"c-{kind}", kind=kind)
             answer = await caller.get(kind, paths.get(kind, "/platform-connections"), key=f"demo-key-c-{kind}")
-            assert answer.content.count(b"Person ") == (100 if kind is POSTPEER else 120)
+            assert answer.content.count(b"Person ") == (100 if kind == POSTPEER else 120)
         assert state_word_of_all(world, "c-postpost", "expired") == 120
         answer = await caller.get(POSTPOST, "/platform-connections", key="demo-key-c-postpost")
         assert {row["tokenStatus"] for row in answer.json()["connections"]} == {"expired"}
@@ -172,7 +172,7 @@ def test_the_story_is_in_order_short_and_about_its_own_cast() -> None:
     seconds = [beat.second for beat in scenario.STORY]
     assert seconds == sorted(seconds)
     assert seconds[-1] <= 25
-    assert {source.kind for source in world.sources.values()} == set(ProviderKind)
+    assert {source.kind for source in world.sources.values()} == set(provider_names())
     assert len(scenario.CAST) >= 20
     for beat in scenario.STORY:
         clock.set(NOW + timedelta(seconds=beat.second))

@@ -14,10 +14,10 @@ from monitor.domain import (
     Policy,
     ProbeAnswer,
     ProbeFinding,
-    ProviderKind,
     ReportedStatus,
     Snapshot,
     Status,
+    provider_info,
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import alerting, lifecycle, probes, schedule, transitions
@@ -325,7 +325,7 @@ class Told(RuleBasedStateMachine):
     """One connection and the incident about it, as the recorder keeps them: rows, probes, absences, a clock, restarts."""
 
     @initialize(provider=some.providers, snapshot=some.snapshots, stages=st.lists(some.near_spans, max_size=3))
-    def begin(self, provider: ProviderKind, snapshot: Snapshot, stages: list[timedelta]) -> None:
+    def begin(self, provider: str, snapshot: Snapshot, stages: list[timedelta]) -> None:
         self.provider = provider
         self.policy = Policy(stages=tuple(stages))
         self.now = NOW
@@ -335,7 +335,7 @@ class Told(RuleBasedStateMachine):
         self.tell(None)
 
     def context(self, *, polled: bool) -> Context:
-        return Context(now=self.now, provider=self.provider, policy=self.policy, polled=polled)
+        return Context(now=self.now, provider=provider_info(self.provider), policy=self.policy, polled=polled)
 
     def wait(self, by: timedelta) -> None:
         self.now = self.now + by if some.LAST_DAY - self.now > by else some.LAST_DAY

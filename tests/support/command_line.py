@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from monitor.domain import ConnectionState, Event, EventKind, ProviderKind, SourceStatus, Status
+from monitor.domain import ConnectionState, Event, EventKind, SourceStatus, Status
 from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
 from tests.support import canary
@@ -115,7 +115,7 @@ def add_source(
     states: Sequence[ConnectionState] = (),
     *,
     now: datetime,
-    provider: ProviderKind = ProviderKind.POSTPOST,
+    provider: str = "postpost",
     status: SourceStatus = SourceStatus.OK,
     polled_at: datetime | None = None,
 ) -> list[int]:
@@ -152,5 +152,5 @@ def make_world(store: Store, now: datetime) -> dict[str, int]:
     ]
     ids = add_source(store, "agency", states, now=now)
     lone = make_state(external_id="65f0", platform="youtube", display_name="Studio", expires_at=None)
-    ids += add_source(store, "studio", [lone], now=now, provider=ProviderKind.POSTPEER)
+    ids += add_source(store, "studio", [lone], now=now, provider="postpeer")
     return dict(zip([*statuses, "studio"], ids, strict=True))

@@ -130,7 +130,7 @@ def config_text(world: World, server: WorldServer, *, extra: str = "", per_sourc
         text += f"""
 [[sources]]
 name = {json.dumps(name)}
-provider = "{source.kind.value}"
+provider = "{source.kind}"
 api_key = "{source.key}"
 base_url = "{server.base_url(source.kind)}"
 {(per_source or {}).get(name, "")}

@@ -20,7 +20,6 @@ from monitor.domain import (
     ProbeFinding,
     ProbeState,
     ProbeStatus,
-    ProviderKind,
     Refresh,
     Severity,
     SourceStatus,
@@ -67,10 +66,10 @@ group_wait = "0s"
 """
 
 KINDS = {
-    "agency": ProviderKind.POSTPOST,
-    "north": ProviderKind.PUBLORA,
-    "south": ProviderKind.POSTBREEZE,
-    "studio": ProviderKind.POSTPEER,
+    "agency": "postpost",
+    "north": "publora",
+    "south": "postbreeze",
+    "studio": "postpeer",
 }
 _PEOPLE = (
     ("linkedin", "Acme Ltd", Status.EXPIRED, -2.0),

@@ -12,14 +12,14 @@ from httpx_aiohttp import AiohttpTransport
 from monitor.demo.connection import SimConnection
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 from monitor.domain.clock import Clock
+from monitor.domain.providers import provider_names
 
 NOW = datetime(2026, 2, 22, 6, 0, tzinfo=UTC)
 """The instant at which the guide's "82d 4h" is true."""
-POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = ProviderKind
+POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "postpeer"
 
-AUTH: dict[ProviderKind, Callable[[str], dict[str, str]]] = {
+AUTH: dict[str, Callable[[str], dict[str, str]]] = {
     POSTPOST: lambda key: {"x-api-key": key},
     PUBLORA: lambda key: {"x-publora-key": key},
     POSTBREEZE: lambda key: {"Authorization": f"Bearer {key}"},
@@ -34,19 +34,19 @@ class Caller:
         self.server = server
         self.client = client
 
-    async def get(self, kind: ProviderKind, path: str, *, key: str = "k", method: str = "GET", **headers: str) -> httpx.Response:
+    async def get(self, kind: str, path: str, *, key: str = "k", method: str = "GET", **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.request(method, self.server.base_url(kind) + path, headers=AUTH[kind](key) | named)
 
-    async def probe(self, kind: ProviderKind, platform_id: str, **headers: str) -> httpx.Response:
+    async def probe(self, kind: str, platform_id: str, **headers: str) -> httpx.Response:
         return await self.get(kind, f"/test-connection/{platform_id}", method="POST", **headers)
 
 
 def four_sources(clock: Clock) -> World:
     """A world with one source per provider, named after it, whose key is "k"."""
     world = World(clock=clock)
-    for kind in ProviderKind:
-        world.add_source(kind.value, kind, key="k")
+    for kind in provider_names():
+        world.add_source(kind, kind, key="k")
     return world
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, find_config, load
-from monitor.domain import AlertEvent, Policy, ProviderKind, Severity
+from monitor.domain import AlertEvent, Policy, Severity
 from monitor.domain.errors import ConfigError
 
 FILES = Path(__file__).parent.parent / "data" / "config"
@@ -131,7 +131,7 @@ def test_only_a_window_that_a_person_set_counts_as_explicit(tmp_path: Path) -> N
 )
 def test_each_service_has_its_own_defaults(provider: str, base_url: str, budget: int, probes: bool, tmp_path: Path) -> None:
     [source] = loaded(tmp_path, SOURCE.format(provider) + CHANNEL).sources
-    assert source.provider is ProviderKind(provider)
+    assert source.provider == provider
     assert (source.base_url, source.requests_per_minute, source.probe) == (base_url, budget, probes)
     assert source.dashboard_url.startswith("https://app.")
 

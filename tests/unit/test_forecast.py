@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.domain import ProviderKind, ReportedStatus, Status, Verdict
+from monitor.domain import ReportedStatus, Status, Verdict, provider_info
 from monitor.domain.rules.forecast import Need, need_of, sittings_of
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
@@ -36,7 +36,7 @@ def need(days: float, **over: Any) -> Need:
 def found(**over: Any) -> Need | None:
     verdict = over.pop("verdict", None)
     state = make_state(**over, **({"verdict": verdict} if verdict else {}))
-    return need_of(state, connection="agency/x", source="agency", provider=ProviderKind.POSTPOST, now=NOW, within=MONTH)
+    return need_of(state, connection="agency/x", source="agency", provider=provider_info("postpost"), now=NOW, within=MONTH)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from monitor.domain import (
     Policy,
     ProbeAnswer,
     ProbeStatus,
-    ProviderKind,
     Refresh,
     ReportedStatus,
     Snapshot,
     Status,
+    provider_info,
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle
@@ -28,7 +28,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 
-POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = ProviderKind
+POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "postpeer"
 VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING
 EXPIRED, REVOKED, DISCONNECTED = Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED
 
@@ -53,14 +53,16 @@ def breeze(left: timedelta, lived: timedelta = 60 * DAY, *, platform: str = "fac
 class Life:
     """One connection and its clock: each step happens at an offset from NOW."""
 
-    def __init__(self, provider: ProviderKind = POSTPOST, **policy: Any) -> None:
+    def __init__(self, provider: str = POSTPOST, **policy: Any) -> None:
         self.provider = provider
         self.policy = Policy(**policy)
         self.skew: float | None = None
         self.state: ConnectionState | None = None
 
     def context(self, at: timedelta, *, polled: bool) -> Context:
-        return Context(now=NOW + at, provider=self.provider, policy=self.policy, polled=polled, clock_skew=self.skew)
+        return Context(
+            now=NOW + at, provider=provider_info(self.provider), policy=self.policy, polled=polled, clock_skew=self.skew
+        )
 
     def listed(self, snapshot: Snapshot, at: timedelta = timedelta(0)) -> ConnectionState:
         self.state = lifecycle.observe(self.state, snapshot, self.context(at, polled=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, AlertEvent, ConnectionLink, ProviderKind, Severity
+from monitor.domain import Alert, AlertEvent, ConnectionLink, Severity
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, compose, fit
 from tests.support.factories import NOW, make_alert
 
@@ -205,7 +205,7 @@ def test_trouble_with_a_part_of_a_source_is_named_in_plain_words(
 
 def test_the_count_tells_sources_that_cannot_be_read_from_those_with_other_trouble() -> None:
     outage = about_source(id="s2", subject="outage:twitter", count=9)
-    part = said(about_source(), outage, about_source(id="s3", source="studio", provider=ProviderKind.PUBLORA))
+    part = said(about_source(), outage, about_source(id="s3", source="studio", provider="publora"))
     assert part.title == "2 sources cannot be read; 1 source has trouble"
 
 

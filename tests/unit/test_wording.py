@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, AlertEvent, ProviderKind, Severity
+from monitor.domain import Alert, AlertEvent, Severity
 from monitor.domain.rules.alerting import AlertReason
 from monitor.notify.messages import (
     ChannelLimits,
@@ -111,7 +111,7 @@ def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platfor
         expired(2, label="Beta"),
         expired(3, label="Alpha"),
         expired(4, platform="tiktok", external_id="tiktok-4"),
-        source_down(9, source="studio", provider=ProviderKind.POSTBREEZE),
+        source_down(9, source="studio", provider="postbreeze"),
     )
     assert part.title == "4 connections need you: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
     headings = [

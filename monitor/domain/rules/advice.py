@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.domain import IncidentSubject, ProviderKind, SourceStatus, Status
-
-PROVIDER_NAMES = {
-    ProviderKind.POSTPOST: "PostPost",
-    ProviderKind.PUBLORA: "Publora",
-    ProviderKind.POSTBREEZE: "Postbreeze",
-    ProviderKind.POSTPEER: "PostPeer",
-}
-"""The services as they write themselves."""
+from monitor.domain import IncidentSubject, SourceStatus, Status, provider_info
 
 PLATFORM_NAMES = {
     "twitter": "X",
@@ -89,13 +81,13 @@ _ONCE_EXPIRED = {
 }
 
 
-def advice(platform: str | None, status: Status, provider: ProviderKind) -> str:
+def advice(platform: str | None, status: Status, provider: str) -> str:
     """What a person should do about a connection in this status, as one to three sentences; empty where nothing is needed.
 
     A platform that is not known here is named as it is, so it has to be a harmless text.
     """
     slug = platform or ""
-    name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), PROVIDER_NAMES[provider]
+    name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), provider_info(provider).label
     reconnect = _RECONNECT.get(slug, f"Reconnect {name} in {{p}}.")
     match status:
         case Status.EXPIRING_SOON:
@@ -117,9 +109,9 @@ def advice(platform: str | None, status: Status, provider: ProviderKind) -> str:
     return " ".join(part for part in parts if part).replace("{p}", service)
 
 
-def source_advice(status: str, provider: ProviderKind) -> str:
+def source_advice(status: str, provider: str) -> str:
     """What a person should do about a source that cannot be read; empty where nothing is needed."""
-    service = PROVIDER_NAMES[provider]
+    service = provider_info(provider).label
     if status == SourceStatus.UNAUTHORIZED:
         return (
             f"Create a new API key in {service} (or see whether the plan still includes API access), put it where this source's "

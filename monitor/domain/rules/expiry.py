@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain import Policy, ProviderKind, Snapshot
+from monitor.domain import Policy, ProviderInfo, Snapshot
 from monitor.domain.records import Record
 
 CLOCK_SUSPECT_ABOVE = 120.0
@@ -21,7 +21,7 @@ class Context(Record, frozen=True, kw_only=True):
     """One judgement's circumstances. One `now` for the whole cycle."""
 
     now: datetime
-    provider: ProviderKind
+    provider: ProviderInfo
     policy: Policy
     polled: bool = False
     """Whether the provider's list was answered just now; False where only time passed or a probe answered."""
@@ -42,15 +42,6 @@ class Context(Record, frozen=True, kw_only=True):
 SHORT_LIFETIME = timedelta(hours=48)
 """Tokens that live shorter are rotated by the provider all day: the clock alone must never warn about them."""
 
-TRUSTED_PLATFORMS = frozenset({"linkedin", "instagram", "threads"})
-"""Platforms whose stated expiry date alone may move a verdict, at every provider (PROVIDERS 2b, trusted dates).
-
-The conditions in monitor/store/connection_pages.py are made from this table, the next one and ROTATING_PLATFORMS.
-"""
-
-TRUSTED_PLATFORMS_AT = {ProviderKind.PUBLORA: frozenset({"tiktok"})}
-"""Further trusted platforms of one provider."""
-
 # Only where the platform's documents name one lifetime; the longest where there are two.
 _KNOWN_LIFETIMES = {
     "linkedin": timedelta(days=60),
@@ -64,9 +55,6 @@ ROTATING_PLATFORMS = frozenset({"twitter", "youtube", "googlebusiness", "tiktok"
 
 RENEWED_BY_PROVIDER = frozenset({"youtube", "tiktok", "twitter", "bluesky", "pinterest"})
 """A past date without a word proves nothing here: access tokens are renewed on use (PROVIDERS 2a, old shape)."""
-
-_PROVIDER_WINDOW = timedelta(days=7)
-_PROVIDER_WINDOW_TIKTOK = timedelta(days=30)
 
 
 def effective_expiry(snapshot: Snapshot) -> datetime | None:
@@ -92,13 +80,11 @@ def is_short_lived(snapshot: Snapshot) -> bool:
     return snapshot.refresh is not None and snapshot.platform in ROTATING_PLATFORMS
 
 
-def is_trusted(snapshot: Snapshot, provider: ProviderKind) -> bool:
+def is_trusted(snapshot: Snapshot, provider: ProviderInfo) -> bool:
     """Whether the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
     if snapshot.expires_at is None or is_short_lived(snapshot):
         return False
-    if snapshot.platform in TRUSTED_PLATFORMS:
-        return True
-    return snapshot.platform in TRUSTED_PLATFORMS_AT.get(provider, ())
+    return snapshot.platform in provider.trusted_platforms
 
 
 def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | None:
@@ -126,13 +112,6 @@ def window_of(policy: Policy, lifetime: timedelta | None) -> timedelta:
     if lifetime is not None and policy.expiring_within >= lifetime:
         return lifetime / 3
     return policy.expiring_within
-
-
-def provider_window(snapshot: Snapshot, provider: ProviderKind) -> timedelta:
-    """From when on the provider itself says expiring_soon (7 days; TikTok at Publora 30)."""
-    if provider is ProviderKind.PUBLORA and snapshot.platform == "tiktok":
-        return _PROVIDER_WINDOW_TIKTOK
-    return _PROVIDER_WINDOW
 
 
 def stages_within(policy: Policy, window: timedelta) -> tuple[timedelta, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.domain import ConnectionState, ProviderKind, Status
+from monitor.domain import ConnectionState, ProviderInfo, Status
 from monitor.domain.rules import expiry
 
 SITTING = timedelta(days=3)
@@ -64,7 +64,7 @@ class ReconnectBatch:
 
 
 def need_of(
-    state: ConnectionState, *, connection: str, source: str, provider: ProviderKind, now: datetime, within: timedelta
+    state: ConnectionState, *, connection: str, source: str, provider: ProviderInfo, now: datetime, within: timedelta
 ) -> Need | None:
     """Why this connection needs a person within that time, None where it does not.
 

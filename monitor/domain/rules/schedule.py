@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from zlib import crc32
 
-from monitor.domain import ProviderKind
+from monitor.domain import ProviderInfo
 
 HEADROOM = 1.25
 """Answers do not all take the same time."""
@@ -32,14 +32,10 @@ def probes_at_once(per_second: float, quickest: float | None, *, burst: int) -> 
     return max(1, anyway, needed)
 
 
-ROWS_PER_PAGE = 100
-"""PostPeer lists in pages; the others give a scope's whole list at once."""
-
-
-def poll_requests(provider: ProviderKind, *, connections: int, scopes: int) -> int:
-    """About how many requests one poll needs, by what the source listed last."""
-    if provider is ProviderKind.POSTPEER:
-        return max(1, ceil(connections / ROWS_PER_PAGE))
+def poll_requests(provider: ProviderInfo, *, connections: int, scopes: int) -> int:
+    """Return roughly how many requests one poll needs, judged by the source's latest list."""
+    if provider.rows_per_page is not None:
+        return max(1, ceil(connections / provider.rows_per_page))
     return max(1, scopes)
 
 

@@ -234,7 +234,7 @@ def provider_expiring_soon(e: Evidence) -> Finding | None:
         return None
     overruled = (
         e.context.policy.expiring_within_explicit
-        and e.window < expiry.provider_window(e.snapshot, e.context.provider)
+        and e.window < e.context.provider.warning_window(e.snapshot.platform)
         and e.clock_may_raise
         and e.left is not None
         and e.left > e.window

@@ -142,7 +142,7 @@ class RowJudge:
         if platform not in self._contexts:
             self._contexts[platform] = Context(
                 now=self.now,
-                provider=self.source.provider,
+                provider=self.source.info,
                 policy=self.source.policy_for(platform),
                 polled=True,
                 clock_skew=self.clock_skew,

@@ -165,7 +165,7 @@ class Tally:
 
     def _judge(self, result: Probed, answer: ProbeAnswer, state: ConnectionState, *, clock_skew: float | None) -> None:
         policy = self.source.policy_for(state.snapshot.platform)
-        context = Context(now=self.now, provider=self.source.provider, policy=policy, clock_skew=clock_skew)
+        context = Context(now=self.now, provider=self.source.info, policy=policy, clock_skew=clock_skew)
         after = lifecycle.probed(state, answer, context)
         if after == state:
             self._unchanged(result, state.probe)

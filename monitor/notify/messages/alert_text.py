@@ -15,14 +15,14 @@ from monitor.domain import (
     AlertEvent,
     ConnectionLink,
     IncidentSubject,
-    ProviderKind,
     Severity,
     SourceStatus,
     Status,
+    provider_info,
     split_subject,
     timefmt,
 )
-from monitor.domain.rules.advice import PLATFORM_NAMES, PROVIDER_NAMES, advice, monitor_advice, source_advice
+from monitor.domain.rules.advice import PLATFORM_NAMES, advice, monitor_advice, source_advice
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id, defuse, is_plain_id, name, sentence
 from monitor.notify.messages.markup import Tone
@@ -127,7 +127,7 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
     about_connection = is_about_connection(alert)
     word = _word(alert)
     subject = _subject(alert)
-    service = PROVIDER_NAMES[alert.provider] if alert.provider else ""
+    service = provider_info(alert.provider).label if alert.provider else ""
     lasted = _lasted(story)
     link, link_until = _link(story[-1], zone=zone)
     public_id = _public_id(alert) if about_connection else ""
@@ -399,5 +399,5 @@ def _ack(alert: Alert, public_id: str) -> str:
 def _scope(alert: Alert) -> str:
     if alert.scope is None:
         return ""
-    workspaces = alert.provider in (ProviderKind.POSTBREEZE, ProviderKind.POSTPEER)
-    return f"{'workspace' if workspaces else 'managed user'} {clean_id(alert.scope)}"
+    label = provider_info(alert.provider).scope_label if alert.provider else "managed user"
+    return f"{label} {clean_id(alert.scope)}"

@@ -19,7 +19,7 @@ from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from monitor.config.templates import EVERY_EVENT, TemplatePair
-from monitor.domain import Alert, AlertEvent, ProviderKind, Severity, Status, utc_text
+from monitor.domain import Alert, AlertEvent, Severity, Status, utc_text
 from monitor.domain.errors import ConfigError
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id
@@ -137,7 +137,7 @@ def sample_alert(event: AlertEvent, *, now: datetime) -> Alert:
         severity=severity,
         at=now,
         source="" if event.value.startswith("monitor") else "sample",
-        provider=None if event.value.startswith("monitor") else ProviderKind.POSTPOST,
+        provider=None if event.value.startswith("monitor") else "postpost",
         connection="sample/linkedin-SAMPLE" if about_connection else None,
         external_id="linkedin-SAMPLE" if about_connection else None,
         platform="linkedin" if about_connection else None,

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ProviderKind, ReportedStatus, ScopeReport, Unreadable
+from monitor.config import SourceConfig
+from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ReportedStatus, ScopeReport, Unreadable
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize_or_none
 from monitor.providers import payload
-from monitor.providers.api import Api, KeyHeader, RequestRefused, header_value, segment
-from monitor.providers.base import SourceSettings
+from monitor.providers.api import Api, RequestRefused, header_value, segment
 from monitor.providers.postpost.scopes import ScopeRows, Sound, read_rows, understand
 from monitor.providers.scopes import ScopeWalk, report_of
 
@@ -63,19 +63,14 @@ _ROW_BYTES = 256
 class Brand:
     """What differs between the two brands of the one backend."""
 
-    key_header: KeyHeader
     user_header: str
     unknown: ReportedStatus
     """What `tokenStatus: "unknown"` means where the rows do not tell."""
 
 
-PROFILES = {
-    ProviderKind.POSTPOST: Brand(
-        key_header=KeyHeader(name="x-api-key"), user_header="x-postpost-user-id", unknown=ReportedStatus.NON_EXPIRING
-    ),
-    ProviderKind.PUBLORA: Brand(
-        key_header=KeyHeader(name="x-publora-key"), user_header="x-publora-user-id", unknown=ReportedStatus.UNKNOWN
-    ),
+_BRANDS = {
+    "postpost": Brand(user_header="x-postpost-user-id", unknown=ReportedStatus.NON_EXPIRING),
+    "publora": Brand(user_header="x-publora-user-id", unknown=ReportedStatus.UNKNOWN),
 }
 
 
@@ -87,20 +82,14 @@ _USERS = payload.RowReader(UserRow, id_field="_id", guarded=_GUARDED_USER)
 class PostPost:
     """One source at PostPost or Publora."""
 
-    def __init__(self, source: SourceSettings, *, api: Api) -> None:
-        self._kind = source.provider
-        self._profile = PROFILES[source.provider]
+    def __init__(self, source: SourceConfig, *, api: Api) -> None:
+        self._brand = _BRANDS[source.provider]
         self._users = source.users
         self._wants_links = source.connection_links and source.users != "none"
         self._probes = source.probe
         self._api = api
         self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
         self._sound = Sound()
-
-    @property
-    def kind(self) -> ProviderKind:
-        """PostPost or Publora."""
-        return self._kind
 
     @property
     def probes(self) -> bool:
@@ -160,7 +149,7 @@ class PostPost:
         value = header_value(scope)
         if value is None:
             raise ProviderScopeRefused("The managed user's id cannot be sent in a header.")
-        return {self._profile.user_header: value}
+        return {self._brand.user_header: value}
 
     def _probe_refusal(self, refused: RequestRefused, scope: str | None) -> ProbeAnswer:
         """400 and 404 in the API's own words are answers; all else is raised."""
@@ -202,7 +191,7 @@ class PostPost:
     async def _understand(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
         """The report of every scope that was asked for."""
         count = sum(result.count for result in results.values() if isinstance(result, ScopeRows))
-        default, most = self._profile.unknown, self._api.limits.rows
+        default, most = self._brand.unknown, self._api.limits.rows
         return await payload.off_loop(
             lambda: understand(results, default=default, most=most, sound=self._sound), size=count * _ROW_BYTES
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from monitor.domain import ProviderKind
 from tests.answers.case import Case, ProbeCase
 from tests.answers.corpus import bodies, dates, framing, pages, pauses, probes, rows, statuses
 
@@ -23,8 +22,8 @@ POLLS: tuple[Case, ...] = (
 PROBES: tuple[ProbeCase, ...] = tuple(probes.CASES)
 
 
-Told = tuple[Case, ProviderKind]
-ToldProbe = tuple[ProbeCase, ProviderKind]
+Told = tuple[Case, str]
+ToldProbe = tuple[ProbeCase, str]
 
 
 def polls(row: str | None = None, *, by_all: bool = False) -> Iterator[Told]:
@@ -39,5 +38,5 @@ def probe_answers(row: str | None = None, *, by_all: bool = False) -> Iterator[T
     return ((case, kind) for turn, case in enumerate(chosen) for kind in _turn(case.kinds, turn, by_all=by_all))
 
 
-def _turn(kinds: Sequence[ProviderKind], turn: int, *, by_all: bool) -> Sequence[ProviderKind]:
+def _turn(kinds: Sequence[str], turn: int, *, by_all: bool) -> Sequence[str]:
     return kinds if by_all else [kinds[turn % len(kinds)]]

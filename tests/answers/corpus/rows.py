@@ -199,7 +199,7 @@ for name, value in {
     new.add(f"word_{name}", _word(value), outcome=OK)
 new.add(
     "word_of_another_service",
-    body(lambda s: s.first(**{s.word: "expired" if s.kind is POSTBREEZE else "TOKEN_EXPIRED"})),
+    body(lambda s: s.first(**{s.word: "expired" if s.kind == POSTBREEZE else "TOKEN_EXPIRED"})),
     outcome=OK,
 )
 new.add("word_in_other_letters", _first(tokenStatus="VALID"), kinds=TWINS, outcome=OK)

@@ -9,7 +9,6 @@ from pathlib import Path
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
-from monitor.domain import ProviderKind
 
 CREDENTIALS = Path("/etc/token-monitor/credentials")
 HEARD = Path("/out/heard.jsonl")
@@ -22,7 +21,7 @@ def keep(post: Post) -> None:
 
 async def main() -> None:
     world = World()
-    world.add_source("agency", ProviderKind.POSTPOST)
+    world.add_source("agency", "postpost")
     world.connect("agency", "linkedin", account="near", username="near", display_name="Near", lifetime=timedelta(days=5))
     world.connect("agency", "mastodon", account="fine", username="fine", display_name="Fine")
     async with WorldServer(world, port=8100) as server, WebhookReceiver(port=8200, on_post=keep) as receiver:
@@ -30,7 +29,7 @@ async def main() -> None:
         (CREDENTIALS / "hook").write_text(receiver.apprise_url, "utf-8")
         for file in CREDENTIALS.iterdir():
             file.chmod(0o600)
-        Path("/out/base_url").write_text(server.base_url(ProviderKind.POSTPOST), "utf-8")
+        Path("/out/base_url").write_text(server.base_url("postpost"), "utf-8")
         await asyncio.Event().wait()
 
 
