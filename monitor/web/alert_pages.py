@@ -1,4 +1,4 @@
-"""Every alert with its deliveries, and why one was or was not sent."""
+"""Pages of alerts: the list with deliveries, and one alert with the reason why it was or was not sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import AlertEvent, DeliveryState
-from monitor.domain.errors import MonitorError, StoreError
+from monitor.domain.errors import StoreError
 from monitor.domain.text import clean
 from monitor.store import Connection, outbox, sources
 from monitor.store import alerts as alert_pages
@@ -22,33 +22,32 @@ from monitor.web.pages import show
 from monitor.web.site import Site
 
 PER_PAGE = 50
-WHY = {
-    "first": "The first notice of an incident.",
-    "worse": "A more severe status than the one said before.",
-    "changed": "A less severe status than the one said before, which still needs a person.",
-    "stage": "Still expiring soon, and a tighter stage was crossed.",
-    "reminder": "Still broken, and remind_every has passed since the last word.",
-    "recovered": "Good again.",
-    "renewed": "Good again, because the token was renewed.",
+REASONS = {
+    "first": "The first alert of an incident.",
+    "worse": "The status is more severe than in the previous alert.",
+    "changed": "The status is less severe than in the previous alert and still needs action.",
+    "stage": "Still expiring soon, and the next warning stage is reached.",
+    "reminder": "Still broken, and remind_every has passed since the previous alert.",
+    "recovered": "The connection has recovered.",
+    "renewed": "The connection has recovered because the token was renewed.",
 }
 
 
-class NoSuchAlert(MonitorError):
-    """There is no alert with this id."""
-
-
 def routes(site: Site) -> list[Route]:
-    """The list, and one alert explained."""
+    """Return the routes of the list and of one alert."""
 
     async def alerts(request: Request) -> Response:
         return await show(site, request, "alerts.html", lambda conn, config: _list(conn, config, request))
 
     async def alert(request: Request) -> Response:
-        wanted = str(request.path_params["id"])
-        try:
-            return await show(site, request, "alert.html", lambda conn, config: _explained(conn, config, site, wanted))
-        except NoSuchAlert:
-            return await show(site, request, "missing_alert.html", lambda _conn, _config: {"wanted": wanted}, status=404)
+        alert_id = str(request.path_params["id"])
+        return await show(
+            site,
+            request,
+            "alert.html",
+            lambda conn, config: _explained(conn, config, site, alert_id),
+            missing={"noun": "alert", "id": alert_id},
+        )
 
     return [Route("/alerts", alerts, methods=["GET"]), Route("/alerts/{id}", alert, methods=["GET"])]
 
@@ -65,9 +64,7 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     }
     chosen = {key: params.get(key, "").strip() for key in choices}
     problems = [
-        f"There is no {key} {clean(value)}: nothing matches it."
-        for key, value in chosen.items()
-        if value and value not in choices[key]
+        f"Unknown {key} {clean(value)}: no alert matches." for key, value in chosen.items() if value and value not in choices[key]
     ]
     wanted = WantedAlerts(
         sources=[chosen["source"]] if chosen["source"] else None,
@@ -81,7 +78,7 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     page = min(int(number), pages) if number.isascii() and number.isdigit() and len(number) < 9 and int(number) else 1
     rows = alert_pages.list_page(conn, wanted, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
     deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
-    kept = {key: value for key, value in chosen.items() if value}
+    filters = {key: value for key, value in chosen.items() if value}
     return {
         "views": [AlertView(alert=row.alert, note=row.note, deliveries=tuple(deliveries.get(row.alert.id, ()))) for row in rows],
         "total": total,
@@ -90,16 +87,16 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
         "choices": choices,
         "chosen": chosen,
         "problems": problems,
-        "link": lambda number: f"?{urlencode({**kept, 'page': number})}",
+        "link": lambda number: f"?{urlencode({**filters, 'page': number})}",
         "first": (page - 1) * PER_PAGE,
     }
 
 
-def _explained(conn: Connection, config: Config, site: Site, wanted: str) -> dict[str, Any]:
+def _explained(conn: Connection, config: Config, site: Site, alert_id: str) -> dict[str, Any] | None:
     try:
-        found = explain(conn, config, wanted, now=site.clock.now())
-    except StoreError:
-        raise NoSuchAlert from None  # several have it in their ids: a page has one
+        found = explain(conn, config, alert_id, now=site.clock.now())
+    except StoreError:  # the text is part of several IDs
+        return None
     if found is None:
-        raise NoSuchAlert
-    return {"found": found, "view": found.view, "alert": found.view.alert, "why": WHY.get(found.view.alert.reason, "")}
+        return None
+    return {"found": found, "view": found.view, "alert": found.view.alert, "why": REASONS.get(found.view.alert.reason, "")}

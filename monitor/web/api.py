@@ -1,4 +1,4 @@
-"""/api/v1: the lists of the command line's --json, a page at a time, and what can be done there."""
+"""The routes of /api/v1: lists in the shapes of the command line's --json, one page at a time, and the writes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.store import Connection
 from monitor.views import pages
-from monitor.views.filters import Shaped
+from monitor.views.filters import Shaped, listing
 from monitor.views.pages import Query
 from monitor.views.silences import silence_views
 from monitor.web import api_params, api_writes, openapi
 from monitor.web.api_params import ApiParams, Parameter
 from monitor.web.openapi import ROOT
-from monitor.web.responses import Content, Handling, Resource, answer, json_content, nothing_here
+from monitor.web.responses import Content, Handler, Resource, answer, json_content, not_found
 from monitor.web.site import Site
 
 Build = Callable[[Connection, Config, Query, datetime, ApiParams], Shaped]
@@ -28,55 +28,53 @@ Build = Callable[[Connection, Config, Query, datetime, ApiParams], Shaped]
 
 @dataclass(frozen=True, slots=True)
 class ListEndpoint:
-    """One list: its parameters, and how a page of it is read."""
+    """One list: its parameters, and the function that reads a page of it."""
 
     parameters: Sequence[Parameter]
     build: Build
 
 
-def _forecast(conn: Connection, config: Config, asked: Query, now: datetime, given: ApiParams) -> Shaped:
-    return pages.forecast_page(conn, config, asked, now=now, within=timedelta(days=given.number(api_params.DAYS)))
+def _forecast(conn: Connection, config: Config, query: Query, now: datetime, params: ApiParams) -> Shaped:
+    return pages.forecast_page(conn, config, query, now=now, within=timedelta(days=params.number(api_params.DAYS)))
 
 
 LISTS = {
     "connections": ListEndpoint(
-        api_params.CONNECTIONS, lambda conn, config, asked, now, _: pages.connection_page(conn, config, asked, now=now)
+        api_params.CONNECTIONS, lambda conn, config, query, now, _: pages.connection_page(conn, config, query, now=now)
     ),
     "sources": ListEndpoint(
-        api_params.SOURCES, lambda conn, config, asked, now, _: pages.source_page(conn, config, asked, now=now)
+        api_params.SOURCES, lambda conn, config, query, now, _: pages.source_page(conn, config, query, now=now)
     ),
-    "events": ListEndpoint(api_params.EVENTS, lambda conn, config, asked, now, _: pages.event_page(conn, config, asked, now=now)),
-    "alerts": ListEndpoint(api_params.ALERTS, lambda conn, config, asked, now, _: pages.alert_page(conn, config, asked, now=now)),
+    "events": ListEndpoint(api_params.EVENTS, lambda conn, config, query, now, _: pages.event_page(conn, config, query, now=now)),
+    "alerts": ListEndpoint(api_params.ALERTS, lambda conn, config, query, now, _: pages.alert_page(conn, config, query, now=now)),
     "forecast": ListEndpoint(api_params.FORECAST, _forecast),
 }
 
 
 def routes(site: Site) -> list[Route]:
-    """The addresses of the API."""
+    """Return the addresses of the API."""
     silences = Resource(get=_silences(site), post=api_writes.silence(site))
     return [
-        *(Route(f"{ROOT}/{name}", Resource(get=_lister(site, listing))) for name, listing in LISTS.items()),
+        *(Route(f"{ROOT}/{name}", Resource(get=_list_handler(site, endpoint))) for name, endpoint in LISTS.items()),
         Route(f"{ROOT}/acks", Resource(post=api_writes.ack(site))),
         Route(f"{ROOT}/silences", silences),
         Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=api_writes.unsilence(site))),
         Route(f"{ROOT}/openapi.json", Resource(get=_document)),
-        Route("/api/{rest:path}", Resource(get=nothing_here, post=nothing_here)),
+        Route("/api/{rest:path}", Resource(get=not_found, post=not_found)),
     ]
 
 
-def _lister(site: Site, listing: ListEndpoint) -> Handling:
+def _list_handler(site: Site, endpoint: ListEndpoint) -> Handler:
     async def respond(request: Request) -> Response:
-        given = ApiParams.read(request.query_params, listing.parameters)
-        return answer(request, await site.read(_page, site, listing, given, request))
+        params = ApiParams.read(request.query_params, endpoint.parameters)
+        return answer(request, await site.read(lambda conn: _page(conn, site, endpoint, params, request)))
 
     return respond
 
 
-def _page(site: Site, listing: ListEndpoint, given: ApiParams, request: Request) -> Content:
+def _page(conn: Connection, site: Site, endpoint: ListEndpoint, params: ApiParams, request: Request) -> Content:
     config, now = site.config(), site.clock.now()
-    with site.store.begin_read() as conn:
-        asked = given.query(conn, config)
-        found = listing.build(conn, config, asked, now, given).json()
+    found = endpoint.build(conn, config, params.query(conn, config), now, params).json()
     headers = {}
     if found["next"] is not None:
         others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
@@ -84,16 +82,15 @@ def _page(site: Site, listing: ListEndpoint, given: ApiParams, request: Request)
     return json_content(found, **headers)
 
 
-def _silences(site: Site) -> Handling:
-    def read(everything: bool) -> Content:  # noqa: FBT001 - an answer's own parameter
-        now = site.clock.now()
-        with site.store.begin_read() as conn:
-            found = silence_views(conn, now=now, everything=everything)
-        return json_content(api_writes.silence_list(found, now))
-
+def _silences(site: Site) -> Handler:
     async def respond(request: Request) -> Response:
-        given = ApiParams.read(request.query_params, api_params.SILENCES)
-        return answer(request, await site.read(read, given.one(api_params.EVERYTHING.name) == "true"))
+        params = ApiParams.read(request.query_params, api_params.SILENCES)
+        everything, now = params.one(api_params.EVERYTHING.name) == "true", site.clock.now()
+
+        def read(conn: Connection) -> Content:
+            return json_content(listing("silences", silence_views(conn, now=now, everything=everything), now=now))
+
+        return answer(request, await site.read(read))
 
     return respond
 

@@ -1,14 +1,15 @@
-"""Acknowledge and silence by API: JSON over POST, the only calls that change anything."""
+"""Acknowledge and silence through the API: the only calls that change anything, as JSON over POST."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
+from msgspec import Meta
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -25,104 +26,144 @@ from monitor.store import Connection, keyset, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.keyset import CursorFilter
 from monitor.views.connections import Reader, Suppressions
-from monitor.views.filters import listing
 from monitor.views.silences import SilenceView
-from monitor.web.api_params import Refusal
-from monitor.web.responses import JSON, Handling
+from monitor.web.responses import JSON, Handler
+from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
 
-LARGEST_BODY = 64 * 1024
-BODY_WITHIN = 10.0
-"""Seconds in which a body must have arrived."""
 BY = "the API"
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_MOST = 100
+"""Values in one list."""
+_LONGEST_ID = 700
 _LONGEST_WINDOW = 31 * 24 * 3600
 _SHOWN = 120
+# In Python `$` matches before a final newline too; the lookahead rules that out, in JSON Schema it changes nothing.
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)]], Meta(max_length=_MOST)]
+Instant = Annotated[datetime, Meta(tz=True)]
 
 
-def silence_list(views: Sequence[SilenceView], now: datetime) -> dict[str, Any]:
-    """The shape of `silence list --json`."""
-    return listing("silences", views, now=now)
+class NewAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An acknowledgement of a connection's open incident, or its withdrawal."""
+
+    connection: Annotated[
+        str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS, description="The connection's full ID.")
+    ]
+    until: Annotated[Instant | None, Meta(description="When it ends, at the latest; null for no limit.")] = None
+    comment: Annotated[str, Meta(max_length=400, pattern=_NO_CONTROLS)] | None = None
+    remove: Annotated[bool, Meta(description="True withdraws the acknowledgement.")] = False
 
 
-def ack(site: Site) -> Handling:
-    """Acknowledge a connection's open incident, or take that back."""
+class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A silence. A connection must match every matcher that is given, and any of a matcher's values."""
+
+    sources: Names | None = None
+    platforms: Names | None = None
+    connections: Annotated[Names | None, Meta(description="Globs on IDs.")] = None
+    labels: (
+        Annotated[
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=300, pattern=_NO_CONTROLS)],
+                Annotated[str, Meta(max_length=300, pattern=_NO_CONTROLS)],
+            ],
+            Meta(max_length=_MOST),
+        ]
+        | None
+    ) = None
+    comment: Annotated[str, Meta(min_length=1, max_length=400, pattern=_NO_CONTROLS)]
+    starts_at: Annotated[Instant | None, Meta(description="Now if null.")] = None
+    ends_at: Annotated[Instant | None, Meta(description="Null lasts until the silence is removed.")] = None
+    rrule: Annotated[
+        Annotated[str, Meta(max_length=500, pattern=_NO_CONTROLS)] | None,
+        Meta(description="An RFC 5545 recurrence rule for the start of each window. Needs window_seconds."),
+    ] = None
+    window_seconds: Annotated[int, Meta(ge=1, le=_LONGEST_WINDOW)] | None = None
+    timezone: Annotated[
+        Annotated[str, Meta(max_length=100, pattern=_NO_CONTROLS)] | None,
+        Meta(description="The IANA time zone of the rule; the configured one if null."),
+    ] = None
+
+
+class EmptyObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object without members. An empty body is accepted as well."""
+
+
+def ack(site: Site) -> Handler:
+    """Return the handler that acknowledges a connection's open incident, or withdraws an acknowledgement."""
 
     async def respond(request: Request) -> Response:
-        body = JsonBody(await _json(request), ("connection", "until", "comment", "remove"))
-        wanted = body.text("connection", needed=True, longest=700) or ""
-        comment = body.text("comment", longest=400) or ""
-        until, remove = body.instant("until"), body.yes("remove")
+        body = await _read_json(request, NewAck)
+        until = _utc(body, "until")
 
-        def write() -> dict[str, Any]:
+        def write(conn: Connection) -> dict[str, Any]:
             now, config = site.clock.now(), site.config()
             if until is not None and until <= now:
-                raise Refusal(422, "until is over already.")
-            with site.store.begin_write() as conn:
-                row = _live(conn, wanted, now)
-                known = {each.name: each for each in sources.all_sources(conn)}
-                elapsed = Reader(config, known, now=now).view(row).row
-                if remove:
-                    acknowledgements.take_back(conn, elapsed, now=now, by=BY)
-                else:
-                    acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=comment, by=BY)
-                after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
+                raise HTTPException(422, "until is in the past.")
+            row = _find(conn, body.connection, now)
+            known = {each.name: each for each in sources.all_sources(conn)}
+            elapsed = Reader(config, known, now=now).view(row).row
+            if body.remove:
+                acknowledgements.take_back(conn, elapsed, now=now, by=BY)
+            else:
+                acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", by=BY)
+            after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
             return {"generated_at": utc_text(now), "connection": after.json()}
 
-        return JSONResponse(await site.write(write))
+        return JSONResponse(await site.store.write(write))
 
     return respond
 
 
-def silence(site: Site) -> Handling:
-    """Keep quiet about what matches."""
+def silence(site: Site) -> Handler:
+    """Return the handler that adds a silence."""
 
     async def respond(request: Request) -> Response:
-        body = JsonBody(await _json(request), _SILENCE)
+        body = await _read_json(request, NewSilence)
 
-        def write() -> dict[str, Any]:
+        def write(conn: Connection) -> dict[str, Any]:
             now = site.clock.now()
-            made = _silence(body, now, site.config().timezone)
-            with site.store.begin_write() as conn:
-                _require_sources(conn, site, made.sources)
-                number = acknowledgements.add_silence(conn, made, now=now, by=BY)
-                found = silences.find_silence(conn, number)
-            assert found is not None  # noqa: S101 - it was just written
-            return {"generated_at": utc_text(now), "silence": SilenceView(silence=found, now=now).json()}
+            wanted = _silence(body, now, site.config().timezone)
+            _require_sources(conn, site, wanted.sources)
+            return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, by=BY), now)
 
-        return JSONResponse(await site.write(write), status_code=201)
+        return JSONResponse(await site.store.write(write), status_code=201)
 
     return respond
 
 
-def unsilence(site: Site) -> Handling:
-    """End a silence for good."""
+def unsilence(site: Site) -> Handler:
+    """Return the handler that removes a silence."""
 
     async def respond(request: Request) -> Response:
-        JsonBody(await _json(request, empty=True), ())
+        await _read_json(request, EmptyObject)
         text = request.path_params["number"]
         number = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
-        def write() -> dict[str, Any]:
+        def write(conn: Connection) -> dict[str, Any]:
             now = site.clock.now()
-            with site.store.begin_write() as conn:
-                if silences.find_silence(conn, number) is None:
-                    raise Refusal(404, "There is no silence of this number.")
-                acknowledgements.remove_silence(conn, number, now=now, by=BY)
-                found = silences.find_silence(conn, number)
-            assert found is not None  # noqa: S101 - it was there a moment ago
-            return {"generated_at": utc_text(now), "silence": SilenceView(silence=found, now=now).json()}
+            if silences.find_silence(conn, number) is None:
+                raise HTTPException(404, "There is no silence with this number.")
+            acknowledgements.remove_silence(conn, number, now=now, by=BY)
+            return _silence_json(conn, number, now)
 
-        return JSONResponse(await site.write(write))
+        return JSONResponse(await site.store.write(write))
 
     return respond
 
 
-def _live(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
-    """The connection of exactly this id."""
+def _silence_json(conn: Connection, number: int, now: datetime) -> dict[str, Any]:
+    found = silences.find_silence(conn, number)
+    assert found is not None  # noqa: S101 - it was written in this transaction
+    return {"generated_at": utc_text(now), "silence": SilenceView(silence=found, now=now).json()}
+
+
+def _find(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
+    """Return the connection with exactly this ID. Raise HTTPException (404) if there is none."""
     found = keyset.connections_after(conn, 0, wanted=CursorFilter(connection=public_id), now=now, limit=1)
     if not found:
-        raise Refusal(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every id.")
+        raise HTTPException(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every ID.")
     return found[0]
 
 
@@ -131,38 +172,34 @@ def _require_sources(conn: Connection, site: Site, names: Sequence[str]) -> None
     for name in names:
         if name not in known:
             near = nearest(name, known)
-            hint = f"did you mean {near}?" if near else "/api/v1/sources lists every one."
-            raise Refusal(404, f"There is no source {clean(name, limit=_SHOWN)}; {hint}")
+            hint = f"did you mean {near}?" if near else "/api/v1/sources lists every source."
+            raise HTTPException(404, f"There is no source {clean(name, limit=_SHOWN)}; {hint}")
 
 
-_SILENCE = (
-    "sources", "platforms", "connections", "labels", "comment", "starts_at", "ends_at", "rrule", "window_seconds", "timezone",
-)  # fmt: skip
-
-
-def _silence(body: JsonBody, now: datetime, timezone: str) -> Silence:
-    """The silence that a body describes. Raises Refusal where it makes no sense."""
+def _silence(body: NewSilence, now: datetime, timezone: str) -> Silence:
+    """Return the silence that a body describes. Raise HTTPException if it contradicts itself or matches nothing."""
     matchers: dict[str, Any] = {
-        "sources": tuple(sorted(set(body.texts("sources")))),
-        "platforms": tuple(sorted({canonical(name) for name in body.texts("platforms")})),
-        "connections": tuple(dict.fromkeys(body.texts("connections"))),
-        "labels": body.pairs("labels"),
+        "sources": tuple(sorted(set(body.sources or ()))),
+        "platforms": tuple(sorted({canonical(name) for name in body.platforms or ()})),
+        "connections": tuple(dict.fromkeys(body.connections or ())),
+        "labels": body.labels or {},
     }
     if not any(matchers.values()):
-        raise Refusal(422, "Say what to silence: sources, platforms, connections or labels; connections ['*'] is every one.")
-    comment = (body.text("comment", needed=True, longest=400) or "").strip()
+        raise HTTPException(
+            422, "A matcher is required: sources, platforms, connections or labels. connections ['*'] matches all."
+        )
+    comment = body.comment.strip()
     if not comment:
-        raise Refusal(422, "comment says nothing: say why, for those who wonder later.")
-    where = body.text("timezone", longest=100) or timezone
-    problem = timezone_problem(where)
-    if problem is not None:
-        raise Refusal(422, "timezone is no IANA time zone.")
-    starts, ends = body.instant("starts_at") or now, body.instant("ends_at")
+        raise HTTPException(422, "comment is empty: give the reason for the silence.")
+    where = body.timezone or timezone
+    if timezone_problem(where) is not None:
+        raise HTTPException(422, "timezone is not an IANA time zone.")
+    starts, ends = _utc(body, "starts_at") or now, _utc(body, "ends_at")
     if ends is not None and ends <= max(starts, now):
-        raise Refusal(422, "It would be over before it begins: give a later ends_at.")
-    rrule, seconds = body.text("rrule", longest=500), body.seconds("window_seconds")
+        raise HTTPException(422, "ends_at must be in the future and after starts_at.")
+    rrule, seconds = body.rrule, body.window_seconds
     if (rrule is None) != (seconds is None):
-        raise Refusal(422, "rrule and window_seconds belong together: when windows begin, and how long each is.")
+        raise HTTPException(422, "rrule and window_seconds must be given together: the start and the length of each window.")
     lasts = None if seconds is None else timedelta(seconds=seconds)
     made = Silence(**matchers, comment=comment, starts_at=starts, ends_at=ends, rrule=rrule, lasts=lasts, timezone=where)
     if rrule is not None:
@@ -173,114 +210,38 @@ def _silence(body: JsonBody, now: datetime, timezone: str) -> Silence:
 def _require_recurring(made: Silence, rule: str, now: datetime) -> None:
     problem = recurrence.rule_problem(rule)
     if problem is not None:
-        raise Refusal(422, f"rrule {problem}")
+        raise HTTPException(422, f"rrule {problem}")
     local = made.starts_at.astimezone(zone(made.timezone) or UTC).replace(tzinfo=None)
     if not recurrence.recurs(rule, local) or SilenceView(silence=made, now=now).window is None:
-        raise Refusal(422, "rrule never comes due between starts_at and ends_at.")
+        raise HTTPException(422, "rrule has no occurrence between starts_at and ends_at.")
 
 
-async def _json(request: Request, *, empty: bool = False) -> dict[str, Any]:
-    """The object that was sent. Nothing larger, slower or of another kind is read.
+async def _read_json(request: Request, kind: type[Body]) -> Body:
+    """Decode the body. Raise HTTPException if it is too large, too slow, not JSON or not of this type.
 
-    The kind is required even where there is no body: a foreign page's form cannot state it.
+    The content type is required even without a body: a form on a page of another site cannot send it.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refusal(415, f"The body is {JSON}.", headers={"accept": JSON})
-    body = await _read(request)
-    if empty and not body:
-        return {}
+    if content_type(request) != JSON:
+        raise HTTPException(415, f"The content type must be {JSON}.", {"accept": JSON})
+    body = await read_body(request)
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refusal(400, "The body is no JSON.") from None
-    if not isinstance(found, dict):
-        raise Refusal(400, "The body is one JSON object.")
-    return found
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise HTTPException(400, _body_problem(str(error), msgspec.structs.fields(kind))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HTTPException(400, "The body is not valid JSON.") from None
 
 
-async def _read(request: Request) -> bytes:
-    found = b""
+def _body_problem(problem: str, fields: Iterable[msgspec.structs.FieldInfo]) -> str:
+    if "unknown field" in problem:  # the library repeats the name, which may be anything
+        return f"The body has an unknown member. Allowed: {', '.join(field.name for field in fields) or 'none'}."
+    return f"The body is not valid: {problem}."
+
+
+def _utc(body: NewAck | NewSilence, name: str) -> datetime | None:
+    """Return a member's instant in UTC. Raise HTTPException if it is outside of the calendar there."""
+    instant: datetime | None = getattr(body, name)
     try:
-        async with asyncio.timeout(BODY_WITHIN):
-            async for part in request.stream():
-                found += part
-                if len(found) > LARGEST_BODY:
-                    raise Refusal(413, f"A body has at most {LARGEST_BODY // 1024} KiB.")
-    except TimeoutError:
-        raise Refusal(408, "The body did not arrive in time.") from None
-    return found
-
-
-class JsonBody:
-    """The members of an object, each read as what it must be. Raises Refusal."""
-
-    def __init__(self, found: Mapping[str, Any], known: Sequence[str]) -> None:
-        unknown = sorted(set(found) - set(known))
-        if unknown:
-            raise Refusal(400, f"There is no such member here; there are: {', '.join(known) or 'none'}.")
-        self._found = found
-
-    def text(self, name: str, *, longest: int, needed: bool = False) -> str | None:
-        """A text without control characters, None where there is none."""
-        value = self._found.get(name)
-        if value is None and not needed:
-            return None
-        if not isinstance(value, str) or not _is_plain(value) or len(value) > longest or (needed and not value):
-            raise Refusal(400, f"{name} is a text of at most {longest} characters, without control characters.")
-        return value
-
-    def texts(self, name: str) -> list[str]:
-        """A list of texts, empty where there is none."""
-        value = self._found.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list) or len(value) > 100 or not all(_is_word(each) for each in value):
-            raise Refusal(400, f"{name} is a list of at most 100 texts of 1 to 700 characters, without control characters.")
-        return value
-
-    def pairs(self, name: str) -> dict[str, str]:
-        """An object of texts, empty where there is none."""
-        value = self._found.get(name)
-        if value is None:
-            return {}
-        good = isinstance(value, dict) and len(value) <= 100
-        if not good or not all(_is_word(key) and isinstance(each, str) and _is_plain(each) for key, each in value.items()):
-            raise Refusal(400, f"{name} is an object of at most 100 texts, without control characters.")
-        return dict(value)
-
-    def instant(self, name: str) -> datetime | None:
-        """An instant with its offset (RFC 3339), None where there is none."""
-        value = self._found.get(name)
-        if value is None:
-            return None
-        problem = Refusal(400, f"{name} is an instant such as 2030-01-31T08:00:00Z.")
-        if not isinstance(value, str) or not _INSTANT.fullmatch(value):
-            raise problem
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise problem from None
-
-    def yes(self, name: str) -> bool:
-        """True or false, false where it is not there."""
-        value = self._found.get(name, False)
-        if not isinstance(value, bool):
-            raise Refusal(400, f"{name} is true or false.")
-        return value
-
-    def seconds(self, name: str) -> int | None:
-        """A positive whole number of seconds up to a month, None where there is none."""
-        value = self._found.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LONGEST_WINDOW:
-            raise Refusal(400, f"{name} is a whole number of seconds from 1 to {_LONGEST_WINDOW}.")
-        return value
-
-
-def _is_plain(text: str) -> bool:
-    return not re.search("[\x00-\x1f\x7f\ud800-\udfff]", text)
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 700 and _is_plain(value)
+        return None if instant is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise HTTPException(400, f"{name} is outside of the calendar.") from None

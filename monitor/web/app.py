@@ -1,4 +1,4 @@
-"""All pages as one ASGI application, behind the gate."""
+"""The ASGI application: every page behind the security middleware."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.web.site import Site, problem
 
 
 def build_app(site: Site) -> ASGIApp:
-    """The whole site. Nothing is read until a request comes."""
+    """Return the whole site. Nothing is read before the first request."""
     found = [
         *pages.routes(site),
         *alert_pages.routes(site),
@@ -30,7 +30,7 @@ def build_app(site: Site) -> ASGIApp:
 
 
 async def _missing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Nothing of ours has this address."""
+    """Answer for an unknown address."""
     request = Request(scope, receive)
     response: Response = problem(request, 404, "There is no such page.")
     await response(scope, receive, send)

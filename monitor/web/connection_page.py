@@ -1,4 +1,4 @@
-"""One connection's page: how it stands, how it came to that, what was said about it, and the buttons that quieten it."""
+"""The page of one connection: status, history, alerts, and the forms to acknowledge and silence it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import EventKind
-from monitor.domain.errors import MonitorError
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.store import Connection, alerts, connection_pages, incidents, outbox, sources
@@ -29,12 +28,8 @@ MOST_EVENTS = 200
 MOST_ALERTS = 50
 
 
-class NoSuchConnection(MonitorError):
-    """There is no connection with this id."""
-
-
 def routes(site: Site) -> list[Route]:
-    """A connection by its id."""
+    """Return the route of a connection's page."""
 
     async def connection(request: Request) -> Response:
         return await show_connection(site, request, id_of(request))
@@ -43,38 +38,38 @@ def routes(site: Site) -> list[Route]:
 
 
 def id_of(request: Request) -> str:
-    """The id that a request is about; ids that no path can hold stand in the query."""
+    """Return the ID in the request's path, or in its query if a path cannot hold the ID."""
     return str(request.path_params["id"]) or request.query_params.get("id", "")
 
 
 async def show_connection(
     site: Site, request: Request, public_id: str, *, status: int = 200, problem: str | None = None
 ) -> Response:
-    """The page, or that there is no such connection."""
-    try:
-        return await show(
-            site,
-            request,
-            "connection.html",
-            lambda conn, config: _context(conn, config, site.clock.now(), public_id),
-            status=status,
-            problem=problem,
-        )
-    except NoSuchConnection:
-        return await show(site, request, "missing.html", lambda _conn, _config: {"public_id": public_id}, status=404)
+    """Return the connection's page, or a 404 page."""
+    return await show(
+        site,
+        request,
+        "connection.html",
+        lambda conn, config: _context(conn, config, site.clock.now(), public_id),
+        status=status,
+        problem=problem,
+        missing={"noun": "connection", "id": public_id},
+    )
 
 
-def read_one(conn: Connection, config: Config, now: datetime, public_id: str) -> ConnectionView:
-    """The connection now. Raises NoSuchConnection."""
+def read_one(conn: Connection, config: Config, now: datetime, public_id: str) -> ConnectionView | None:
+    """Return the connection with the clock applied, None if there is none with this ID."""
     row = connection_pages.find_one(conn, public_id)
     if row is None:
-        raise NoSuchConnection
+        return None
     known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}
     return Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
 
 
-def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any]:
+def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any] | None:
     view = read_one(conn, config, now, public_id)
+    if view is None:
+        return None
     settings = next((source for source in config.sources if source.name == view.row.source), None)
     every = settings.poll_every if settings else None
     events = event_views(conn, view.row, labels=view.labels, now=now, poll_every=every)
@@ -110,7 +105,7 @@ def _alerts(conn: Connection, row: ConnectionRow) -> list[AlertView]:
 
 
 def _silences(conn: Connection, view: ConnectionView, now: datetime) -> list[SilenceView]:
-    """Those that match it, in force or to come."""
+    """Return the active and coming silences that match the connection."""
     return [
         each
         for each in silence_views(conn, now=now)

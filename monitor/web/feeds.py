@@ -10,53 +10,48 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # nosec B405
 
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from monitor import __version__
-from monitor.domain import Alert, Status, provider_info, utc_text
+from monitor.config import Config
+from monitor.domain import Alert, Severity, Status, provider_info, utc_text
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span, zone
 from monitor.notify.messages import Dispatch
 from monitor.notify.messages.alert_text import item_of
-from monitor.views.forecast import Expiry
-from monitor.views.status import PluginState
-
-if TYPE_CHECKING:
-    from icalendar import Alarm, Event
-
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from monitor.config import Config
-from monitor.domain import Severity
 from monitor.store import Connection, keyset, sources
 from monitor.store.keyset import CursorFilter
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.forecast import coming_expiries
+from monitor.views.forecast import Expiry, coming_expiries
 from monitor.views.pages import ConnectionPage, Query
 from monitor.web import api_params
 from monitor.web.api_params import ApiParams
-from monitor.web.responses import Content, Handling, Resource, answer, has_it, tag_of, text_content
+from monitor.web.responses import Content, Handler, Resource, answer, etag_of, has_current, text_content
 from monitor.web.site import Site
+
+if TYPE_CHECKING:
+    from icalendar import Alarm, Event
 
 ATOM_TYPE = "application/atom+xml"
 ENTRIES = 100
-"""The newest alerts that are in the feed."""
+"""The number of alerts in the feed, the newest ones."""
 _ATOM = "http://www.w3.org/2005/Atom"
 _ATOM_NAMESPACE = uuid.UUID("0c0b8f55-0f0e-5c92-8f0c-2e4b3f1a9d10")
 
 
 def feed(alerts: Sequence[Alert], *, site: str, begun_at: datetime, timezone: str) -> bytes:
-    """The feed of these alerts, newest first. `site` is the address of the pages, without a slash at its end.
+    """Return an Atom feed of these alerts, newest first. `site` is the address of the pages, without a final slash.
 
-    `begun_at` is what an empty feed was changed at last.
+    `begun_at` is the time of the last change of an empty feed.
     """
     root = ET.Element("feed", {"xmlns": _ATOM, "xml:lang": "en"})
     _add(root, "id", id_of("feed"))
     _add(root, "title", "Token expiry monitor: alerts")
-    _add(root, "subtitle", "What happens to the social accounts behind your keys.")
+    _add(root, "subtitle", "Alerts about the social accounts behind your API keys.")
     _add(root, "updated", utc_text(max((alert.at for alert in alerts), default=begun_at)) or "")
     _add(root, "generator", "token-expiry-monitor", version=__version__)
     _add(_add(root, "author"), "name", "token-expiry-monitor")
@@ -68,7 +63,7 @@ def feed(alerts: Sequence[Alert], *, site: str, begun_at: datetime, timezone: st
 
 
 def id_of(alert_id: str) -> str:
-    """An entry's id, from its alert's id alone."""
+    """Return an entry's ID, derived from its alert's ID alone."""
     return uuid.uuid5(_ATOM_NAMESPACE, alert_id).urn
 
 
@@ -88,7 +83,7 @@ def _entry(root: ET.Element, alert: Alert, *, site: str, timezone: str) -> None:
 
 
 def _add(parent: ET.Element, name: str, text: str = "", **attributes: str) -> ET.Element:
-    """A child. Texts hold nothing that XML 1.0 does not know."""
+    """Add a child element. Characters that XML 1.0 does not allow are removed."""
     legal = {key: _legal(value) for key, value in attributes.items()}
     element = ET.SubElement(parent, name, legal)
     element.text = _legal(text) or None
@@ -104,27 +99,21 @@ _LONGEST = 40
 _FONT = "Verdana,DejaVu Sans,Geneva,sans-serif"
 # White text on each of these has a contrast of at least 4.5 to 1.
 GREEN, AMBER, RED, GREY, DARK = "#1a7f37", "#8a5a00", "#b42318", "#57606a", "#3b4148"
-_COLOURS = {PluginState.OK: GREEN, PluginState.WARNING: AMBER, PluginState.CRITICAL: RED, PluginState.UNKNOWN: GREY}
 _NARROW, _WIDE = frozenset("fijlrtI1.,:;'|!()[] "), frozenset("mwMW@%")
 
 
 def colour_of(status: Status) -> str:
-    """The colour of a connection's status."""
+    """Return the colour of a connection's status."""
     if status is Status.UNKNOWN:
         return GREY
     return {"info": GREEN, "warning": AMBER}.get(str(status.severity), RED)
 
 
-def standing_colour(standing: PluginState) -> str:
-    """The colour of the whole."""
-    return _COLOURS[standing]
-
-
 def badge(label: str, message: str, colour: str) -> str:
-    """The picture. Both texts may be strangers'; its title says them for those who do not see it."""
-    left = escape(clean(label, limit=_LONGEST, otherwise="?"))
-    right = escape(clean(message, limit=_LONGEST, otherwise="?"))
-    wide, more = _width(clean(label, limit=_LONGEST, otherwise="?")), _width(clean(message, limit=_LONGEST, otherwise="?"))
+    """Return the badge as SVG. Both texts may be untrusted; the title repeats them for screen readers."""
+    label, message = (clean(text, limit=_LONGEST, otherwise="?") for text in (label, message))
+    left, right = escape(label), escape(message)
+    wide, more = _width(label), _width(message)
     whole = wide + more
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole}" height="20" viewBox="0 0 {whole} 20" role="img" '
@@ -139,19 +128,19 @@ def badge(label: str, message: str, colour: str) -> str:
 
 
 def _width(text: str) -> int:
-    """About how many pixels a text takes with its margins; the text is then drawn as wide as this says."""
+    """Return a text's approximate width in pixels with its margins; `textLength` then stretches it to this width."""
     units = sum(4 if each in _NARROW else 10 if each in _WIDE else 7 if ord(each) < 0x2E80 else 12 for each in text)
     return units + 12
 
 
 CALENDAR_TYPE = "text/calendar; charset=utf-8; method=PUBLISH"
-FORM = f"{__version__} 1"
-"""What else than the expiries decides how it is written: the version, and a number for changes within one."""
+FORMAT = f"{__version__} 1"
+"""Part of the ETag: the version, and a number for changes of the format within one version."""
 NAME = "Social accounts to reconnect"
 AHEAD = timedelta(days=400)
-"""How far the calendar goes."""
+"""The period that the calendar covers."""
 _LASTS = timedelta(minutes=30)
-"""How long an entry looks: one without a length is drawn as a hairline by some."""
+"""The length of an entry: some programs draw one without a length as a hairline."""
 _MOST_ALARMS = 5
 _END = b"END:VCALENDAR\r\n"
 _REFRESH = timedelta(hours=1)
@@ -159,7 +148,7 @@ _CALENDAR_NAMESPACE = uuid.UUID("5f1d1d1c-54a4-5c7c-9d2c-6b1a0c1f3e77")
 
 
 def calendar(expiries: Iterable[Expiry], *, timezone: str) -> bytes:
-    """The whole calendar. `timezone` is for the dates in texts; the entries' own instants are UTC."""
+    """Return the calendar. `timezone` is used in texts; the start and end of entries are UTC."""
     from icalendar import Calendar
 
     found = Calendar()
@@ -168,18 +157,18 @@ def calendar(expiries: Iterable[Expiry], *, timezone: str) -> bytes:
     found.add("calscale", "GREGORIAN")
     found.add("method", "PUBLISH")
     found.add("x-wr-calname", NAME)
-    found.add("x-wr-caldesc", "When the tokens of social accounts run out.")
+    found.add("x-wr-caldesc", "Expiry dates of the tokens of social accounts.")
     found.add("x-wr-timezone", "UTC")
     found.add("name", NAME)
     found.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
     found.add("x-published-ttl", "PT1H")
-    # Each entry is written as it is made: a thousand of them alive at once would cost the daemon pauses to look through.
+    # Entries are serialized one by one: a thousand of them in memory would lengthen the garbage collector's pauses.
     entries = b"".join(_event(expiry, timezone).to_ical() for expiry in expiries)
     return bytes(found.to_ical()).removesuffix(_END) + entries + _END
 
 
 def uid_of(connection: str) -> str:
-    """The UID of a connection's entry: from its public id alone, in any process and at any time."""
+    """Return the UID of a connection's entry, derived from its public ID alone."""
     return f"{uuid.uuid5(_CALENDAR_NAMESPACE, connection)}@token-expiry-monitor"
 
 
@@ -196,7 +185,7 @@ def _event(expiry: Expiry, timezone: str) -> Event:
     event.add("sequence", expiry.moved)
     event.add("dtstart", expiry.at.astimezone(UTC))
     event.add("dtend", (expiry.at + _LASTS).astimezone(UTC))
-    event.add("summary", f"Reconnect {name} ({platform}): its token runs out")
+    event.add("summary", f"Reconnect {name} ({platform}): its token expires")
     event.add("description", _description(expiry, name=name, platform=platform, timezone=timezone))
     event.add("categories", [platform or "social"])
     event.add("status", "CONFIRMED")
@@ -212,9 +201,9 @@ def _event(expiry: Expiry, timezone: str) -> Event:
 def _description(expiry: Expiry, *, name: str, platform: str, timezone: str) -> str:
     service = provider_info(expiry.provider).label
     lines = [
-        f"The token of {name} ({platform}) runs out on {moment(expiry.at, zone(timezone))}.",
+        f"The token of {name} ({platform}) expires on {moment(expiry.at, zone(timezone))}.",
         advice(expiry.platform, Status.EXPIRING_SOON, expiry.provider),
-        f"Where: {expiry.link}" if expiry.link else "",
+        f"Link: {expiry.link}" if expiry.link else "",
         f"{clean(expiry.connection, limit=600)} at {service}",
     ]
     return "\n".join(line for line in lines if line)
@@ -226,17 +215,17 @@ def _alarm(name: str, platform: str, before: timedelta) -> Alarm:
     alarm = Alarm()
     alarm.add("action", "DISPLAY")
     alarm.add("trigger", -before)
-    alarm.add("description", f"In {span(before)} the token of {name} ({platform}) runs out.")
+    alarm.add("description", f"The token of {name} ({platform}) expires in {span(before)}.")
     return alarm
 
 
 SIGNATURE = "sig"
-"""The parameter that opens a feed without a login; the gate looks at it."""
-_PLACES = (api_params.SOURCE, api_params.PLATFORM, api_params.LABEL)
+"""The query parameter that opens a feed without a login; the security middleware verifies it."""
+_FILTERS = (api_params.SOURCE, api_params.PLATFORM, api_params.LABEL)
 
 
 def routes(site: Site) -> list[Route]:
-    """The feeds' addresses."""
+    """Return the routes of the feeds."""
     return [
         Route("/calendar.ics", Resource(get=_calendar(site))),
         Route("/feed.atom", Resource(get=_feed(site))),
@@ -244,72 +233,65 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-def _calendar(site: Site) -> Handling:
-
-    def read(given: ApiParams, request: Request) -> Content:
+def _calendar(site: Site) -> Handler:
+    def read(conn: Connection, params: ApiParams, request: Request) -> Content:
         config, now = site.config(), site.clock.now()
-        with site.store.begin_read() as conn:
-            selection = given.selection(conn, config)
-            found = coming_expiries(conn, config, now=now, within=AHEAD, selection=selection)
-        etag = tag_of(repr((FORM, config.timezone, found)).encode("utf-8", "replace"))
-        # Writing a large calendar takes far longer than reading what it is made of, and it hardly ever changes.
-        text = b"" if has_it(request, etag) else calendar(found, timezone=config.timezone)
+        selection = params.selection(conn, config)
+        found = coming_expiries(conn, config, now=now, within=AHEAD, selection=selection)
+        etag = etag_of(repr((FORMAT, config.timezone, found)).encode("utf-8", "replace"))
+        # Writing a large calendar takes far longer than reading its data, and it hardly ever changes.
+        text = b"" if has_current(request, etag) else calendar(found, timezone=config.timezone)
         headers = {"content-disposition": 'inline; filename="token-expiry.ics"'}
         return Content(body=text, media_type=CALENDAR_TYPE, etag=etag, headers=headers)
 
     async def respond(request: Request) -> Response:
-        given = ApiParams.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
-        return answer(request, await site.read(read, given, request))
+        params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
+        return answer(request, await site.read(lambda conn: read(conn, params, request)))
 
     return respond
 
 
-def _feed(site: Site) -> Handling:
-    def read(given: ApiParams, base: str) -> Content:
+def _feed(site: Site) -> Handler:
+    def read(conn: Connection, params: ApiParams, base: str) -> Content:
         config = site.config()
-        with site.store.begin_read() as conn:
-            chosen = given.selection(conn, config)
-            wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
-            rows = keyset.alerts_before(conn, None, wanted=wanted, limit=ENTRIES)
-            begun = min((row.added_at for row in sources.all_sources(conn)), default=keyset.EPOCH)
+        chosen = params.selection(conn, config)
+        wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
+        rows = keyset.alerts_before(conn, None, wanted=wanted, limit=ENTRIES)
+        begun = min((row.added_at for row in sources.all_sources(conn)), default=keyset.EPOCH)
         text = feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)
         return text_content(text, ATOM_TYPE)
 
     async def respond(request: Request) -> Response:
-        given = ApiParams.read(request.query_params, _PLACES, ignored=(SIGNATURE,))
-        return answer(request, await site.read(read, given, str(request.base_url).rstrip("/")))
+        params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
+        base = str(request.base_url).rstrip("/")
+        return answer(request, await site.read(lambda conn: read(conn, params, base)))
 
     return respond
 
 
-def _badge(site: Site) -> Handling:
-    def read(given: ApiParams) -> tuple[Content, int]:
+def _badge(site: Site) -> Handler:
+    def read(conn: Connection, params: ApiParams) -> tuple[Content, int]:
         config, now = site.config(), site.clock.now()
-        wanted = given.one(api_params.CONNECTION.name)
-        with site.store.begin_read() as conn:
-            if wanted is not None:
-                view = _exactly(conn, config, wanted, now)
-                label, word, colour = _one(view)
-                return _picture(label, word, colour), 404 if view is None else 200
-            asked = Query(selection=given.selection(conn, config), limit=1)
-            found = pages.connection_page(conn, config, asked, now=now)
-        word, standing = _all(found)
-        return _picture("social accounts", word, standing_colour(standing)), 200
+        public_id = params.one(api_params.CONNECTION.name)
+        if public_id is not None:
+            view = _exactly(conn, config, public_id, now)
+            return _badge_content(*_connection_badge(view)), 404 if view is None else 200
+        query = Query(selection=params.selection(conn, config), limit=1)
+        found = pages.connection_page(conn, config, query, now=now)
+        return _badge_content("social accounts", *_summary_badge(found)), 200
 
     async def respond(request: Request) -> Response:
-        given = ApiParams.read(request.query_params, (*_PLACES, api_params.CONNECTION), ignored=(SIGNATURE,))
-        content, status = await site.read(read, given)
-        response = answer(request, content)
-        response.status_code = response.status_code if status == 200 else status
-        return response
+        params = ApiParams.read(request.query_params, (*_FILTERS, api_params.CONNECTION), ignored=(SIGNATURE,))
+        content, status = await site.read(lambda conn: read(conn, params))
+        return answer(request, content, status=status)
 
     return respond
 
 
-def _picture(label: str, word: str, colour: str) -> Content:
-    # A badge is made to be shown on other sites' pages.
+def _badge_content(label: str, message: str, colour: str) -> Content:
+    # Badges are embedded in pages of other sites.
     shown = {"cross-origin-resource-policy": "cross-origin"}
-    return text_content(badge(label, word, colour).encode(), SVG_TYPE, **shown)
+    return text_content(badge(label, message, colour).encode(), SVG_TYPE, **shown)
 
 
 def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) -> ConnectionView | None:
@@ -318,26 +300,26 @@ def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) ->
     return Reader(config, known, now=now).view(found[0]) if found else None
 
 
-def _one(view: ConnectionView | None) -> tuple[str, str, str]:
-    """What is said of one connection, and in which colour; old news is grey."""
+def _connection_badge(view: ConnectionView | None) -> tuple[str, str, str]:
+    """Return the label, message and colour for one connection; stale data is grey."""
     if view is None:
         return "connection", "not found", GREY
-    word = str(view.status).replace("_", " ")
+    message = str(view.status).replace("_", " ")
     if view.stale:
-        return view.snapshot.label, f"{word}, old data", GREY
-    return view.snapshot.label, word, colour_of(view.status)
+        return view.snapshot.label, f"{message}, stale data", GREY
+    return view.snapshot.label, message, colour_of(view.status)
 
 
-def _all(found: ConnectionPage) -> tuple[str, PluginState]:
-    """What is said of all of them: what does not work comes before what cannot be read, that before what runs out."""
+def _summary_badge(found: ConnectionPage) -> tuple[str, str]:
+    """Return the message and colour for all connections: broken ones first, then unread sources, then those expiring soon."""
     total = sum(found.summary.values())
     broken = sum(number for status, number in found.summary.items() if status.severity is Severity.CRITICAL)
     soon = found.summary[Status.EXPIRING_SOON]
     unread = sum(1 for source in found.sources if source.unread or source.stale)
     if broken:
-        return f"{broken:,} of {total:,} broken", PluginState.CRITICAL
+        return f"{broken:,} of {total:,} broken", RED
     if unread:
-        return f"{unread:,} source{'' if unread == 1 else 's'} unread", PluginState.UNKNOWN
+        return f"{unread:,} source{'' if unread == 1 else 's'} unread", GREY
     if soon:
-        return f"{soon:,} expiring soon", PluginState.WARNING
-    return (f"{total:,} ok" if total else "none yet"), PluginState.OK
+        return f"{soon:,} expiring soon", AMBER
+    return (f"{total:,} ok" if total else "none yet"), GREEN

@@ -1,12 +1,11 @@
-"""What the pages can change: acknowledge and silence, as the command line does, through the same functions.
+"""Forms of the pages: acknowledge and silence, through the same functions as the command line.
 
-The daemon looks at the store twice a second, so it notices these writes as it notices the command line's.
+The daemon checks the store twice a second, so it notices these writes as it notices those of the command line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +21,7 @@ from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
 from monitor.store import Connection, sources
 from monitor.web.auth import Visit, visit_of
-from monitor.web.connection_page import NoSuchConnection, id_of, read_one, show_connection
+from monitor.web.connection_page import id_of, read_one, show_connection
 from monitor.web.pages import LENGTHS, show, silences_context
 from monitor.web.rendering import connection_link
 from monitor.web.site import Site
@@ -30,51 +29,51 @@ from monitor.web.site import Site
 BY = "the status page"
 LONGEST_COMMENT = 400
 _ENDLESS = "removed"
-"""The length that means: until somebody removes it."""
+"""The length of a silence that lasts until it is removed."""
+_SINGLE = ("connection", "for", "comment", "from", "until")
+"""The fields of the silence form with one value."""
 
 
 class InvalidForm(MonitorError):
-    """A form that cannot be taken as it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Times:
-    starts_at: datetime
-    ends_at: datetime | None
+    """The form's values are not valid."""
 
 
 def routes(site: Site) -> list[Route]:
-    """Acknowledge and silence one connection; add and remove silences."""
+    """Return the routes that acknowledge and silence a connection, and add and remove silences.
+
+    A form that cannot be carried out is shown again with the reason; transient errors go to the error handler.
+    """
 
     async def connection(request: Request) -> Response:
         visit, public_id = visit_of(request), id_of(request)
         try:
-            said = await site.write(_quieten, site, visit, public_id)
-        except NoSuchConnection:
-            return await show_connection(site, request, public_id)
+            notice = await site.store.write(lambda conn: _change_connection(conn, site, visit, public_id))
         except MonitorError as error:
             if error.transient:
                 raise
             return await show_connection(site, request, public_id, status=422, problem=str(error))
-        return RedirectResponse(connection_link(public_id, said=said), 303)
+        return RedirectResponse(connection_link(public_id, said=notice), 303)
 
     async def add(request: Request) -> Response:
         visit = visit_of(request)
         try:
-            await site.write(_add, site, visit)
-        except InvalidForm as error:
-            filled = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
-            filled |= {key: [visit.field(key)] for key in ("connection", "for", "comment", "from", "until")}
-            return await _again(site, request, filled, str(error))
-        return RedirectResponse("/silences?said=silenced", 303)
-
-    async def remove(request: Request) -> Response:
-        try:
-            await site.write(_remove, site, int(request.path_params["number"]))
+            await site.store.write(lambda conn: _add(conn, site, visit))
         except MonitorError as error:
             if error.transient:
                 raise
-            return await _again(site, request, {}, str(error))
+            filled: dict[str, Any] = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
+            filled |= {key: visit.field(key) for key in _SINGLE}
+            return await _silences_again(site, request, filled, str(error))
+        return RedirectResponse("/silences?said=silenced", 303)
+
+    async def remove(request: Request) -> Response:
+        number = int(request.path_params["number"])
+        try:
+            await site.store.write(lambda conn: acknowledgements.remove_silence(conn, number, now=site.clock.now(), by=BY))
+        except MonitorError as error:
+            if error.transient:
+                raise
+            return await _silences_again(site, request, {}, str(error))
         return RedirectResponse("/silences?said=lifted", 303)
 
     return [
@@ -84,74 +83,73 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _again(site: Site, request: Request, filled: Mapping[str, list[str]], problem: str) -> Response:
-    """The silences page with what was typed and what is wrong with it."""
-    single = ("connection", "for", "comment", "from", "until")
-    values: dict[str, Any] = {key: value[0] if key in single else value for key, value in filled.items()}
+async def _silences_again(site: Site, request: Request, filled: Mapping[str, Any], problem: str) -> Response:
+    """Return the silences page with the form's values and the reason why they were refused."""
     return await show(
         site,
         request,
         "silences.html",
-        lambda conn, config: silences_context(conn, config, site, everything=False, filled=values),
+        lambda conn, config: silences_context(conn, config, site, everything=False, filled=filled),
         status=422,
         problem=problem,
     )
 
 
-def _quieten(site: Site, visit: Visit, public_id: str) -> str:
-    """Do what a connection's form says; the word for what was done."""
+def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: str) -> str:
+    """Carry out a form of a connection's page and return the notice's code. Raise InvalidForm."""
     config, now = site.config(), site.clock.now()
-    with site.store.begin_write() as conn:
-        view = read_one(conn, config, now, public_id)
-        if view.row.retired_at is not None:
-            raise InvalidForm("This connection is retired: nothing is said about it any more.")
-        match visit.field("action"):
-            case "ack":
-                length = visit.field("for")
-                until = None if length in ("", _ENDLESS) else now + _length(length)
-                acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), by=BY)
-                return "acknowledged"
-            case "unack":
-                acknowledgements.take_back(conn, view.row, now=now, by=BY)
-                return "unacknowledged"
-            case "silence":
-                times = _times(visit, config, now)
-                silence = Silence(
-                    connections=(literal(view.id),),
-                    comment=_comment(visit, needed=True),
-                    timezone=config.timezone,
-                    starts_at=times.starts_at,
-                    ends_at=times.ends_at,
-                )
-                acknowledgements.add_silence(conn, silence, now=now, by=BY)
-                return "silenced"
-            case _:
-                raise InvalidForm("The form does not say what to do.")
+    view = read_one(conn, config, now, public_id)
+    if view is None:
+        raise InvalidForm("There is no connection with this ID.")
+    if view.row.retired_at is not None:
+        raise InvalidForm("This connection is no longer monitored, so it has no alerts to acknowledge or silence.")
+    match visit.field("action"):
+        case "ack":
+            length = visit.field("for")
+            until = None if length in ("", _ENDLESS) else now + _length(length)
+            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), by=BY)
+            return "acknowledged"
+        case "unack":
+            acknowledgements.take_back(conn, view.row, now=now, by=BY)
+            return "unacknowledged"
+        case "silence":
+            starts, ends = _period(visit, config, now)
+            silence = Silence(
+                connections=(literal(view.id),),
+                comment=_comment(visit, required=True),
+                timezone=config.timezone,
+                starts_at=starts,
+                ends_at=ends,
+            )
+            acknowledgements.add_silence(conn, silence, now=now, by=BY)
+            return "silenced"
+        case _:
+            raise InvalidForm("The form names no action.")
 
 
-def _add(site: Site, visit: Visit) -> None:
+def _add(conn: Connection, site: Site, visit: Visit) -> None:
+    """Add the silence of the form. Raise InvalidForm."""
     config, now = site.config(), site.clock.now()
-    times = _times(visit, config, now)
-    globs = tuple(dict.fromkeys(part for part in visit.field("connection").split() if part))
-    with site.store.begin_write() as conn:
-        chosen = _known(conn, config, visit)
-        if not any(chosen.values()) and not globs:
-            raise InvalidForm("Say what to silence: a source, a platform, a label or connections. * silences every connection.")
-        silence = Silence(
-            sources=tuple(sorted(chosen["source"])),
-            platforms=tuple(sorted(chosen["platform"])),
-            connections=globs,
-            labels=dict(each.split("=", 1) for each in chosen["label"]),
-            comment=_comment(visit, needed=True),
-            timezone=config.timezone,
-            starts_at=times.starts_at,
-            ends_at=times.ends_at,
-        )
-        acknowledgements.add_silence(conn, silence, now=now, by=BY)
+    starts, ends = _period(visit, config, now)
+    globs = tuple(dict.fromkeys(visit.field("connection").split()))
+    matchers = _matchers(conn, config, visit)
+    if not any(matchers.values()) and not globs:
+        raise InvalidForm("Choose a source, a platform, a label or connections to silence. * silences every connection.")
+    silence = Silence(
+        sources=tuple(sorted(matchers["source"])),
+        platforms=tuple(sorted(matchers["platform"])),
+        connections=globs,
+        labels=dict(each.split("=", 1) for each in matchers["label"]),
+        comment=_comment(visit, required=True),
+        timezone=config.timezone,
+        starts_at=starts,
+        ends_at=ends,
+    )
+    acknowledgements.add_silence(conn, silence, now=now, by=BY)
 
 
-def _known(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str]]:
-    """The filters of the form. What does not exist is refused: a slip must not look like silence."""
+def _matchers(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str]]:
+    """Return the sources, platforms and labels of the form. Raise InvalidForm for an unknown source or label."""
     given = {key: [value for value in visit.form.get(key, []) if value] for key in ("source", "platform", "label")}
     names = {row.name for row in sources.all_sources(conn)} | {source.name for source in config.sources}
     labels = {f"{key}={value}" for source in config.sources for key, value in source.labels.items()}
@@ -162,13 +160,8 @@ def _known(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str
     return given
 
 
-def _remove(site: Site, number: int) -> None:
-    with site.store.begin_write() as conn:
-        acknowledgements.remove_silence(conn, number, now=site.clock.now(), by=BY)
-
-
-def _times(visit: Visit, config: Config, now: datetime) -> _Times:
-    """From when until when, as two dates, or as a length."""
+def _period(visit: Visit, config: Config, now: datetime) -> tuple[datetime, datetime | None]:
+    """Return the start and end of a silence, from two dates or a length. Raise InvalidForm."""
     begin, end, length = visit.field("from"), visit.field("until"), visit.field("for")
     starts = _local(begin, config) if begin else now
     if end and length not in ("", _ENDLESS):
@@ -180,37 +173,37 @@ def _times(visit: Visit, config: Config, now: datetime) -> _Times:
     elif length:
         ends = starts + _length(length)
     else:
-        raise InvalidForm("Say how long.")
+        raise InvalidForm("Give an end or a length.")
     if ends is not None and ends <= max(starts, now):
-        raise InvalidForm("It would be over before it begins: give a later end.")
-    return _Times(starts_at=starts, ends_at=ends)
+        raise InvalidForm("The end must be in the future and after the start.")
+    return starts, ends
 
 
-def _length(word: str) -> timedelta:
-    if word not in LENGTHS:
-        raise InvalidForm("This length cannot be chosen.")
-    return LENGTHS[word][1]
+def _length(key: str) -> timedelta:
+    if key not in LENGTHS:
+        raise InvalidForm("This length is not offered.")
+    return LENGTHS[key][1]
 
 
 def _local(text: str, config: Config) -> datetime:
-    """A browser's date and time, in the configured time zone."""
+    """Return a browser's date and time, given in the configured time zone. Raise InvalidForm."""
     try:
         found = datetime.fromisoformat(text)
         aware = found if found.tzinfo is not None else found.replace(tzinfo=zone(config.timezone) or UTC)
         return aware.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidForm("This is no date with a time.") from None
+        raise InvalidForm("The date and time are not valid.") from None
 
 
-def _comment(visit: Visit, *, needed: bool = False) -> str:
+def _comment(visit: Visit, *, required: bool = False) -> str:
     text = visit.field("comment")
-    if needed and not text:
-        raise InvalidForm("Say why, for those who wonder later.")
+    if required and not text:
+        raise InvalidForm("Give a reason.")
     if len(text) > LONGEST_COMMENT:
         raise InvalidForm(f"The comment is too long: at most {LONGEST_COMMENT} characters.")
     return text
 
 
 def literal(public_id: str) -> str:
-    """A glob that fits this id alone."""
+    """Return a glob that matches only this ID."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in public_id)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.domain.errors import StoreError
+from monitor.store import Connection
 from monitor.telemetry.metrics import TEXT_FORMAT, render
 from monitor.views.daemon import late_sources
 from monitor.views.metrics import families
@@ -23,11 +24,11 @@ from monitor.web.site import Site
 log = structlog.get_logger(__name__)
 
 FRESH_FOR = 1.0
-"""Seconds for which what was collected is given again."""
+"""Seconds for which a collected exposition is reused."""
 
 
 def metrics_routes(site: Site) -> list[Route]:
-    """The address that Prometheus scrapes."""
+    """Return the route that Prometheus scrapes."""
     exposition = Exposition(site)
 
     async def respond(_: Request) -> Response:
@@ -38,74 +39,74 @@ def metrics_routes(site: Site) -> list[Route]:
 
 @dataclass(slots=True)
 class Exposition:
-    """The text, and until when it is fresh."""
+    """The text for Prometheus, cached for FRESH_FOR."""
 
     site: Site
     _text: bytes = b""
     _until: float = 0.0
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def text(self) -> bytes:
-        """Everything, at most a second old."""
-        async with self._turn:
+        """Return every metric, at most FRESH_FOR old."""
+        async with self._lock:
             if time.monotonic() >= self._until:
-                self._text = await self.site.read(self._collect)
+                self._text = await self._collect()
                 self._until = time.monotonic() + FRESH_FOR
             return self._text
 
-    def _collect(self) -> bytes:
-        """A store that cannot be read is a metric too: the counters must not vanish with it."""
-        site = self.site
-        config, now = site.config(), site.clock.now()
-        stuck = site.progress.stuck() is not None
+    async def _collect(self) -> bytes:
         try:
-            with site.store.begin_read() as conn:
-                found = families(conn, config, site.metrics, now=now, stuck=stuck)
+            return await self.site.read(self._render)
         except StoreError as error:
+            # An unreadable store is a metric too: the counters must not vanish with it.
             log.warning("metrics.store_unavailable", problem=str(error))
-            found = families(None, config, site.metrics, now=now, stuck=stuck)
-        return render(site.metrics, found)
+            return self._render(None)
+
+    def _render(self, conn: Connection | None) -> bytes:
+        site = self.site
+        stuck = site.progress.stuck() is not None
+        return render(site.metrics, families(conn, site.config(), site.metrics, now=site.clock.now(), stuck=stuck))
 
 
 ANSWER_WITHIN = 5.0
-"""Seconds that the store has to answer."""
+"""Seconds within which the store must respond."""
 _MOST = 20
-"""Reasons that are named."""
+"""Reasons that are listed."""
 
 
 def routes(site: Site) -> list[Route]:
-    """The health addresses."""
+    """Return the routes of the health endpoints."""
 
     async def healthy(request: Request) -> Response:
         return _answer(request, "stuck", site.progress.problems())
 
     async def ready(request: Request) -> Response:
-        return _answer(request, "not_ready", [*site.progress.problems(), *await _unready(site)])
+        return _answer(request, "not_ready", [*site.progress.problems(), *await _store_problems(site)])
 
     return [Route("/healthz", Resource(get=healthy)), Route("/readyz", Resource(get=ready))]
 
 
-async def _unready(site: Site) -> list[str]:
-    def look() -> list[str]:
+async def _store_problems(site: Site) -> list[str]:
+    def check() -> list[str]:
         with site.store.begin_read():
-            pass  # a database that is away says so better than one that seems to have no schema
+            pass  # an unreachable database gives a better error here than as a missing schema below
         site.store.require_current()
         with site.store.begin_read() as conn:
             return late_sources(conn, site.config(), now=site.clock.now())
 
     try:
         async with asyncio.timeout(ANSWER_WITHIN):
-            return await site.store.run_read(look)
+            return await site.store.run_read(check)
     except StoreError as error:
         return [str(error)]
     except TimeoutError:
-        return [f"The store has not answered for {ANSWER_WITHIN:.0f} seconds."]
+        return [f"The database has not responded for {ANSWER_WITHIN:.0f} seconds."]
 
 
-def _answer(request: Request, word: str, reasons: Sequence[str]) -> Response:
-    """Whoever has not shown the token learns whether, not why."""
-    body: dict[str, object] = {"status": word if reasons else "ok"}
-    if visit_of(request).known:
+def _answer(request: Request, status: str, reasons: Sequence[str]) -> Response:
+    """Return the status; the reasons only for an authenticated request."""
+    body: dict[str, object] = {"status": status if reasons else "ok"}
+    if visit_of(request).authenticated:
         body["reasons"] = list(reasons[:_MOST])
         body["more"] = max(0, len(reasons) - _MOST)
     return JSONResponse(body, 503 if reasons else 200, headers={"cache-control": "no-store"})

@@ -1,6 +1,6 @@
-"""The web side of a running daemon: its port, its server, and how both follow the configuration.
+"""The web server of a running daemon: its port, and how it follows the configuration.
 
-Importing this loads no web framework; a monitor whose page is off never does.
+Importing this loads no web framework: a monitor with `web.listen = "off"` never does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from monitor.config import Config
 from monitor.domain.clock import Clock
 from monitor.store import Store
 from monitor.web.server import WebServer, address_of, take_port
-from monitor.web.site import Site
 
 if TYPE_CHECKING:
     from monitor.telemetry.metrics import Metrics
@@ -25,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Hosting:
-    """Serves the pages where the configuration says so. Everything but `prepare` needs a running event loop."""
+    """Serves the pages at the configured address. Everything but `prepare` needs a running event loop."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, progress: Progress) -> None:
         self._clock, self._metrics, self._progress = clock, metrics, progress
@@ -35,16 +34,16 @@ class Hosting:
         self._server: WebServer | None = None
 
     def prepare(self, config: Config) -> None:
-        """Take the port that this configuration names, so that a busy one is known before anything changes.
+        """Bind the port of this configuration, so that a busy one is found before anything changes.
 
-        Raises PortTaken, and then everything is as before.
+        Raise PortTaken if that fails; then nothing has changed.
         """
         self._drop()
         if config.web.listen is not None and config.web.listen != self._listen:
             self._taken = take_port(config.web.listen)
 
     async def follow(self, config: Config, store: Store) -> None:
-        """Go over to a configuration that was prepared: a server at another port, or only other settings."""
+        """Apply a prepared configuration: start a server at another port, or only use the new settings."""
         self._config = config
         if config.web.listen == self._listen:
             return
@@ -53,23 +52,24 @@ class Hosting:
         taken, self._taken = self._taken, None
         if taken is None:
             return
-        # Loading the web framework takes a few hundred milliseconds, and the first polls are on their way.
+        # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
         self._server = await asyncio.to_thread(self._build, taken, store)
         await self._server.start()
         log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
 
     def _build(self, taken: socket.socket, store: Store) -> WebServer:
         from monitor.web.app import build_app
+        from monitor.web.site import Site
 
         def config() -> Config:
-            assert self._config is not None  # noqa: S101 - follow() has set it before a request can come
+            assert self._config is not None  # noqa: S101 - follow() sets it before the first request
             return self._config
 
         site = Site(store=store, clock=self._clock, config=config, metrics=self._metrics, progress=self._progress)
         return WebServer(taken, build_app(site))
 
     async def stop(self) -> None:
-        """Answer no more; bounded. May be called twice."""
+        """Stop the server within a bounded time. May be called twice."""
         self._drop()
         await self._end()
 
@@ -80,7 +80,7 @@ class Hosting:
             await server.stop()
 
     def _drop(self) -> None:
-        """Give a port back that was taken for a configuration that never came into force."""
+        """Release a port that was bound for a configuration that was never applied."""
         if self._taken is not None:
             self._taken.close()
             self._taken = None

@@ -1,4 +1,4 @@
-"""The pages that only read: status, sources, silences. Each is built and rendered in a reader thread of the store."""
+"""The read-only pages: status, sources, silences. Each is built and rendered in a reader thread of the store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from monitor.store import Connection, outbox, polls
 from monitor.store import sources as scopes
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views
-from monitor.web import site as notices
 from monitor.web import status_page
 from monitor.web.rendering import page
-from monitor.web.site import Site
+from monitor.web.site import Site, notice_text
 
 LENGTHS = {
     "1h": ("1 hour", timedelta(hours=1)),
@@ -31,36 +30,48 @@ LENGTHS = {
     "7d": ("7 days", timedelta(days=7)),
     "30d": ("30 days", timedelta(days=30)),
 }
-"""How long one may keep quiet, as the forms offer it."""
+"""The durations that the forms offer for acknowledgements and silences."""
 
 _POLLS_SHOWN = 30
 
-Build = Callable[[Connection, Config], Mapping[str, Any]]
+Build = Callable[[Connection, Config], Mapping[str, Any] | None]
+"""Reads the template's context; None if the page's subject does not exist."""
 
 
 async def show(
-    site: Site, request: Request, template: str, build: Build, *, status: int = 200, problem: str | None = None
+    site: Site,
+    request: Request,
+    template: str,
+    build: Build,
+    *,
+    status: int = 200,
+    problem: str | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
-    """Read with `build`, render, answer: off the event loop, in one consistent look at the store."""
+    """Read with `build` and render, off the event loop and over one consistent state of the store.
 
-    def work() -> HTMLResponse:
+    Where `build` returns None the response is a 404 page with `missing`: the subject's noun and ID.
+    """
+
+    def work(conn: Connection) -> HTMLResponse:
         config, now = site.config(), site.clock.now()
-        with site.store.begin_read() as conn:
-            context = build(conn, config)
-        notice = notices.text_of(request.query_params.get("said"))
+        context = build(conn, config)
+        if context is None:
+            return page(request, "missing.html", config, now, {**(missing or {}), "problem": None, "notice": None}, status=404)
+        notice = notice_text(request.query_params.get("said"))
         return page(request, template, config, now, {**context, "problem": problem, "notice": notice}, status=status)
 
     return await site.read(work)
 
 
 def routes(site: Site) -> list[Route]:
-    """Status, sources, silences."""
-    kept = status_page.CountCache()
+    """Return the routes of the status, sources and silences pages."""
+    cache = status_page.CountCache()
 
     async def status(request: Request) -> Response:
         now = site.clock.now()
         return await show(
-            site, request, "status.html", lambda conn, config: status_page.build(conn, config, now, request.query_params, kept)
+            site, request, "status.html", lambda conn, config: status_page.build(conn, config, now, request.query_params, cache)
         )
 
     async def sources(request: Request) -> Response:
@@ -106,7 +117,7 @@ def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
 def silences_context(
     conn: Connection, config: Config, site: Site, *, everything: bool, filled: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The silences page; `filled` is what somebody typed into its form before."""
+    """Return the context of the silences page. `filled` holds the form's values after a refused submission."""
     from monitor.store import connection_pages, sources
 
     names = [row.name for row in sources.all_sources(conn)]

@@ -1,4 +1,4 @@
-"""Pages from templates. Whatever a template shows is escaped; what strangers named is cleaned and set apart as well."""
+"""Jinja2 environment of the pages. Every value is escaped; untrusted names are also cleaned and isolated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -20,7 +19,7 @@ from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
-from monitor.domain.timefmt import moment, relative, span, zone
+from monitor.domain.timefmt import Times, span
 from monitor.web.auth import STATIC, visit_of
 
 if TYPE_CHECKING:
@@ -28,44 +27,34 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 120
 REFRESH = 30
-"""Seconds between a page's own refreshes."""
+"""Seconds between a page's automatic refreshes."""
 
 
-class Times:
-    """Writes instants in the configured time zone, as seen from one now."""
-
-    def __init__(self, timezone: str, now: datetime) -> None:
-        self.now = now
-        self.zone: ZoneInfo | None = zone(timezone)
-
-    def exact(self, instant: datetime) -> str:
-        """The date with its zone."""
-        return moment(instant, self.zone)
+class HtmlTimes(Times):
+    """Writes instants as `time` elements: one form as the text, the other as the tooltip."""
 
     def when(self, instant: datetime | None, *, absent: str = "never") -> Markup | str:
-        """How far away it is, with the date behind it."""
+        """Return the distance, with the date as the tooltip."""
         if instant is None:
             return absent
-        near = "just now" if abs(instant - self.now) < timedelta(seconds=2) else relative(instant, self.now)
+        near = "just now" if abs(instant - self.now) < timedelta(seconds=2) else self.near(instant)
         return self._tag(instant, near, self.exact(instant))
 
     def date(self, instant: datetime | None, *, absent: str = "never") -> Markup | str:
-        """The date, with how far away it is behind it."""
-        return absent if instant is None else self._tag(instant, self.exact(instant), relative(instant, self.now))
+        """Return the date, with the distance as the tooltip."""
+        return absent if instant is None else self._tag(instant, self.exact(instant), self.near(instant))
 
     def lasting(self, since: datetime) -> Markup:
-        """For how long something has been so."""
+        """Return the time since an instant: for 2 days 3 hours."""
         return self._tag(since, f"for {span(self.now - since)}", self.exact(since))
 
     def day(self, instant: datetime) -> str:
-        """Only the day: 21 Nov."""
-        return " ".join(moment(instant, self.zone).split(" ")[1:3])
+        """Return only the day: 21 Nov."""
+        return " ".join(self.exact(instant).split(" ")[1:3])
 
     def tick(self, instant: datetime, within: timedelta) -> str:
-        """The mark of an axis: a day, or in a short picture the time of day."""
-        if within >= timedelta(days=2):
-            return self.day(instant)
-        return moment(instant, self.zone).split(" ")[4]
+        """Return the label of an axis: a day, or the time of day if the axis covers less than two days."""
+        return self.day(instant) if within >= timedelta(days=2) else self.exact(instant).split(" ")[4]
 
     def _tag(self, instant: datetime, text: str, title: str) -> Markup:
         return Markup('<time datetime="{}" title="{}">{}</time>').format(utc_text(instant), title, text)
@@ -74,11 +63,11 @@ class Times:
 def page(
     request: Request, template: str, config: Config, now: datetime, context: Mapping[str, Any], *, status: int = 200
 ) -> HTMLResponse:
-    """A whole page. Call it in a reader thread: large ones take a while."""
+    """Render a whole page. Call it in a thread: a large page takes a while."""
     query = dict(request.query_params)
     values = {
         **context,
-        "times": Times(config.timezone, now),
+        "times": HtmlTimes(config.timezone, now),
         "now": now,
         "visit": visit_of(request),
         "guarded": config.web.token is not None,
@@ -91,29 +80,29 @@ def page(
     return HTMLResponse(_environment().get_template(template).render(values), status)
 
 
-def bare(
+def standalone_page(
     template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HTMLResponse:
-    """A page that tells nothing of the monitor: for strangers, and where something went wrong."""
+    """Render a page without monitoring data, for unauthenticated clients and errors."""
     return HTMLResponse(_environment().get_template(template).render(context), status, headers=dict(headers or {}))
 
 
 def connection_link(public_id: str, **query: str) -> str:
-    """The address of a connection's page, whatever its id is made of."""
-    asked = f"?{urlencode(query)}" if query else ""
+    """Return the address of a connection's page, for any ID."""
+    suffix = f"?{urlencode(query)}" if query else ""
     if any(part in ("", ".", "..") for part in public_id.split("/")):
         # Browsers would resolve these parts away.
         return f"/connections/?{urlencode({'id': public_id, **query})}"
-    return f"/connections/{quote(public_id, safe='/')}{asked}"
+    return f"/connections/{quote(public_id, safe='/')}{suffix}"
 
 
 def named(text: str | None, limit: int = LONGEST_NAME, otherwise: str = "(no name)") -> Markup:
-    """A stranger's text on one line, whose direction stays its own."""
+    """Return an untrusted text on one line, with its text direction isolated."""
     return Markup("<bdi>{}</bdi>").format(clean(text, limit=limit, otherwise=otherwise))
 
 
 def outside(url: str | None) -> str | None:
-    """A link that leads out of here, None unless it is a plain web address."""
+    """Return an external link, None unless it is an http or https URL without credentials."""
     try:
         parts = urlsplit((url or "").strip())
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
@@ -124,7 +113,7 @@ def outside(url: str | None) -> str | None:
 
 @cache
 def static_files() -> dict[str, tuple[bytes, str]]:
-    """What the pages load: content and a mark that changes with it, by name."""
+    """Return content and digest of each static file by name."""
     folder = files("monitor.web") / "static"
     contents = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
     return {name: (body, hashlib.sha256(body).hexdigest()[:16]) for name, body in contents.items()}
@@ -135,7 +124,7 @@ def _asset(name: str) -> str:
 
 
 def _words(word: str) -> str:
-    """expiring_soon as people write it."""
+    """Return expiring_soon as "expiring soon"."""
     return word.replace("_", " ")
 
 
@@ -144,17 +133,13 @@ def _platform(slug: str | None) -> str:
 
 
 def _plural(number: int, word: str, many: str | None = None) -> Markup:
-    """3 connections, with the number grouped."""
+    """Return "3 connections", with the number's digits grouped."""
     return Markup("{} {}").format(f"{number:,}", word if number == 1 else many or f"{word}s")
 
 
 def _percent(value: float) -> str:
-    """A place in a picture that is as wide as its place."""
+    """Return a position in percent of the picture's width."""
     return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
-
-
-def _length(value: timedelta) -> str:
-    return span(value)
 
 
 @cache
@@ -175,7 +160,7 @@ def _environment() -> Environment:
         "provider": lambda name: provider_info(name).label,
         "number": lambda value: f"{value:,}",
         "percent": _percent,
-        "span": _length,
+        "span": span,
         "outside": outside,
         "escape": escape,
     }

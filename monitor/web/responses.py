@@ -1,4 +1,4 @@
-"""Answers for programs: JSON with an ETag, and what is asked of each address by which method."""
+"""Responses for programs: ETags, conditional requests, and one address with a handler per method."""
 
 from __future__ import annotations
 
@@ -9,56 +9,54 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from monitor.domain.errors import ConfigError, MonitorError, StoreError
-from monitor.web.api_params import Refusal
-from monitor.web.site import problem
-
 JSON = "application/json"
 _CLOCK = re.compile(rb'"(?:generated_at":"[^"]*"|seconds_left":(?:-?[0-9]+|null))')
-"""What differs in every answer although nothing has changed: the ETag leaves it out. In strangers' texts quotes are escaped."""
+"""The members that the clock alone changes: the ETag leaves them out. Quotes inside of texts are escaped, so no text matches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """An answer before it is known whether its reader has it already."""
+    """A response before its ETag is compared with the client's."""
 
     body: bytes
     media_type: str
     etag: str
-    """Weak: bodies of the same tag say the same, but for the clock."""
+    """Weak: bodies with the same tag differ at most in what the clock alone changes."""
     headers: Mapping[str, str]
 
 
-def json_content(found: Mapping[str, Any], **headers: str) -> Content:
-    """One JSON object. Costs time with its size: call it in a thread."""
-    body = json.dumps(found, separators=(",", ":")).encode()
-    return Content(body=body, media_type=JSON, etag=tag_of(_CLOCK.sub(b"", body)), headers=headers)
+def json_content(value: Mapping[str, Any], **headers: str) -> Content:
+    """Encode one JSON object. Call it in a thread: the time grows with the size."""
+    body = json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins).encode()
+    return Content(body=body, media_type=JSON, etag=etag_of(_CLOCK.sub(b"", body)), headers=headers)
 
 
 def text_content(body: bytes, media_type: str, **headers: str) -> Content:
-    """Any other text."""
-    return Content(body=body, media_type=media_type, etag=tag_of(body), headers=headers)
+    """Return content that is not JSON."""
+    return Content(body=body, media_type=media_type, etag=etag_of(body), headers=headers)
 
 
-def tag_of(what: bytes) -> str:
-    """A weak ETag for what an answer says."""
-    return f'W/"{hashlib.blake2b(what, digest_size=12).hexdigest()}"'
+def etag_of(data: bytes) -> str:
+    """Return a weak ETag of a response's data."""
+    return f'W/"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
 
 
-def answer(request: Request, content: Content) -> Response:
-    """The content, or 304 where the reader says that it has it already."""
+def answer(request: Request, content: Content, *, status: int = 200) -> Response:
+    """Return the content, or 304 if the client already has it."""
     headers = {"etag": content.etag, "cache-control": "no-cache", "vary": "authorization, cookie", **content.headers}
-    if has_it(request, content.etag):
+    if has_current(request, content.etag):
         return Response(status_code=304, headers=headers)
-    return Response(content.body, media_type=content.media_type, headers=headers)
+    return Response(content.body, status, media_type=content.media_type, headers=headers)
 
 
-def has_it(request: Request, etag: str) -> bool:
-    """Whether the reader says so (RFC 9110): by a list of tags, compared weakly, or an asterisk."""
+def has_current(request: Request, etag: str) -> bool:
+    """Return True if If-None-Match holds this tag or an asterisk; tags are compared weakly (RFC 9110)."""
     given = request.headers.get("if-none-match")
     if given is None:
         return False
@@ -66,40 +64,30 @@ def has_it(request: Request, etag: str) -> bool:
     return "*" in tags or etag.removeprefix("W/") in tags
 
 
-Handling = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Resource:
-    """One address, and what answers each method there. Any other method is 405, and every refusal a problem (RFC 9457)."""
+    """One address with a handler per method, as an ASGI application. Any other method is answered with 405."""
 
-    def __init__(self, *, get: Handling | None = None, post: Handling | None = None) -> None:
-        self._methods: dict[str, Handling] = {}
+    def __init__(self, *, get: Handler | None = None, post: Handler | None = None) -> None:
+        self._methods: dict[str, Handler] = {}
         if get is not None:
             self._methods |= {"GET": get, "HEAD": get}
         if post is not None:
             self._methods["POST"] = post
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         request = Request(scope, receive)
-        response = await self._respond(request)
+        handler = self._methods.get(request.method)
+        if handler is None:
+            allowed = ", ".join(self._methods)
+            raise HTTPException(405, f"This address supports {allowed}.", {"allow": allowed})
+        response = await handler(request)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
-        method = self._methods.get(request.method)
-        if method is None:
-            allowed = ", ".join(self._methods)
-            return problem(request, 405, f"This address knows {allowed}.", headers={"allow": allowed})
-        try:
-            return await method(request)
-        except Refusal as refusal:
-            return problem(request, refusal.status, refusal.text, headers=refusal.headers)
-        except StoreError as error:
-            return problem(request, 503, str(error), headers={"retry-after": "5"})
-        except (ConfigError, MonitorError) as error:
-            return problem(request, 409, str(error))
 
-
-async def nothing_here(request: Request) -> Response:
-    """For every address of the API that there is not."""
-    return problem(request, 404, "There is nothing at this address: /api/v1/openapi.json lists what there is.")
+async def not_found(_: Request) -> Response:
+    """Answer for an unknown address of the API."""
+    raise HTTPException(404, "There is nothing at this address. /api/v1/openapi.json lists every address.")

@@ -1,6 +1,6 @@
-"""The gate before every page: who asks, under which name, with which form; and what every answer must carry.
+"""Middleware in front of every page: Host check, authentication, CSRF checks, time limits and security headers.
 
-Plain ASGI, so that nothing of a request is read before it was let in, and no answer leaves without its headers.
+Plain ASGI, so that nothing of a request is read before it is let in, and every response gets the headers.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ import asyncio
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlsplit
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Config
-from monitor.domain.errors import MonitorError, StoreError
-from monitor.web.auth import FEEDS, OPEN, STATIC, Access, Session, Visit, remember_visit
-from monitor.web.site import Site, problem
+from monitor.domain.errors import MonitorError
+from monitor.web.auth import FEEDS, OPEN, STATIC, Access, Session, Visit, record_visit
+from monitor.web.site import Site, error_response, problem
 
 log = structlog.get_logger(__name__)
 
 LARGEST_BODY = 64 * 1024
+"""Bytes."""
 MOST_FIELDS = 100
 BODY_WITHIN = 10.0
-"""Seconds in which a form must have arrived."""
+"""Seconds within which a request's body must have arrived."""
 ANSWER_WITHIN = 30.0
-"""Seconds after which an answer is given up, also where its reader takes none of it."""
+"""Seconds after which a response is abandoned, also if the client does not read it."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -47,112 +49,108 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-_READING = ("GET", "HEAD", "OPTIONS")
-CALLS = "/api/"
-"""Below this programs call. What changes anything there takes JSON alone, a kind that no foreign page can send unasked."""
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+API = "/api/"
+"""Writes below this path need no CSRF token: they take only JSON, which pages of other sites cannot send without CORS."""
 _THEMES = ("light", "dark", "auto")
 
 
-class Refused(Exception):
-    """The request is not let in: an answer, not an error of ours."""
-
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status, self.text, self.headers = status, text, dict(headers or {})
-
-
 class SecurityMiddleware:
-    """Lets requests in, or says why not."""
+    """Passes allowed requests on to the application and answers the others with a problem."""
 
-    def __init__(self, app: ASGIApp, site: Site, *, chance: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(self, app: ASGIApp, site: Site, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._app, self._site = app, site
-        self._chance = chance(32)
+        self._random_key = random_bytes(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         if scope["type"] != "http":
             return
         config = self._site.config()
-        access = Access.of(config, self._chance)
+        access = Access.of(config, self._random_key)
         request = Request(scope, receive)
         out = _SecuredResponse(send, scope)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self._let_in(request, config, access, out)
-        except Refused as refused:
-            await out.instead(problem(request, refused.status, refused.text, headers=refused.headers))
-        except StoreError as error:
-            await out.instead(problem(request, 503, str(error)))
-        except MonitorError as error:
-            await out.instead(problem(request, 422, str(error)))
+                await self._admit(request, config, access, out)
+        except (HTTPException, MonitorError) as error:
+            await out.replace(error_response(request, error))
         except TimeoutError:
             log.warning("web.too_slow", path=scope["path"])
-            await out.instead(problem(request, 503, "The answer took too long: try again."))
+            await out.replace(problem(request, 503, "The response took too long. Try again."))
         except Exception:
-            # Whatever a page trips over must not reach the server's own traceback page, or the daemon.
+            # An unexpected error must reach neither the server's own traceback page nor the daemon.
             log.exception("web.failed", path=scope["path"])
-            await out.instead(problem(request, 500, "This page failed. The monitor's log says why; the monitor goes on."))
+            await out.replace(problem(request, 500, "This page failed. See the monitor's log. Monitoring continues."))
 
-    async def _let_in(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
+    async def _admit(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
+        """Check the request, record its Visit and pass it on. Raise HTTPException if it is not allowed."""
         _require_host(request, config)
         cookie = cookie_name(config)
         session = access.session(request.cookies.get(cookie, ""), self._site.clock.now())
-        bearer = _is_bearer(request, access)
-        known = access.token is None or bearer or (session is not None and session.known)
+        bearer = _has_bearer_token(request, access)
+        authenticated = access.token is None or bearer or (session is not None and session.authenticated)
         if session is None:
-            value = access.new_cookie(self._site.clock.now(), known=False)
-            session = Session(id=value.rpartition(".")[0], known=False)
-            if _is_page(request) and not bearer:
+            value = access.new_cookie(self._site.clock.now(), authenticated=False)
+            session = Session(id=value.rpartition(".")[0], authenticated=False)
+            if _accepts_page(request) and not bearer:
                 out.cookie = cookie_header(request, cookie, value)
         theme = request.cookies.get("theme", "")
-        visit = Visit(known=known, csrf=access.csrf(session), theme=theme if theme in _THEMES else _THEMES[-1], access=access)
-        remember_visit(request.scope, visit)
-        if not known:
+        visit = Visit(
+            authenticated=authenticated,
+            csrf=access.csrf(session),
+            theme=theme if theme in _THEMES else _THEMES[-1],
+            access=access,
+        )
+        record_visit(request.scope, visit)
+        if not authenticated:
             _require_open(request, access)
-        if request.method not in _READING:
-            _require_own_site(request)
-            if not request.url.path.startswith(CALLS):
+        if request.method not in _SAFE_METHODS:
+            _require_same_site(request)
+            if not request.url.path.startswith(API):
                 form = await _form(request)
                 if not bearer:
-                    _require_own_form(form, access, session)
-                remember_visit(request.scope, replace(visit, form=form))
+                    _require_csrf(form, access, session)
+                record_visit(request.scope, replace(visit, form=form))
         await self._app(request.scope, request.receive, out.send)
 
 
 def cookie_name(config: Config) -> str:
-    """Cookies do not tell ports apart, and one machine may run several monitors."""
+    """Return the session cookie's name. It holds the port: cookies ignore ports, and one host may run several monitors."""
     port = (config.web.listen or "").rpartition(":")[2]
     return f"token_monitor_{port}"
 
 
 def cookie_header(request: Request, name: str, value: str, *, lasts: int | None = None) -> str:
-    """A Set-Cookie line: no script sees it, and a foreign site's forms do not send it."""
-    # Behind a proxy that ends TLS the scheme is still https for the browser. Claiming it falsely only costs the liar.
+    """Return a Set-Cookie line, HttpOnly and SameSite=Lax. `lasts` is in seconds; None ends with the browser session."""
+    # Behind a proxy that terminates TLS the browser's scheme is https. A forged header only harms the client that sends it.
     tls = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     age = "" if lasts is None else f"; Max-Age={lasts}"
     return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}" + ("; Secure" if tls else "")
 
 
 def host_names(config: Config) -> set[str]:
-    """The names under which the pages may be asked for, besides plain addresses."""
+    """Return the host names, other than IP addresses, under which the pages are served."""
     listen = urlsplit(f"//{config.web.listen}").hostname or ""
     own = socket.gethostname().lower()
     names = {"localhost", listen, own, own.partition(".")[0], *(name.lower() for name in config.web.hosts)}
-    return names - {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, never listened at
+    return names - {"", "0.0.0.0", "::"}  # noqa: S104 - only compared
 
 
 def _require_host(request: Request, config: Config) -> None:
-    """A foreign name that somebody pointed at this address (DNS rebinding) is turned away; an address cannot be pointed."""
+    """Refuse unknown host names (DNS rebinding). An IP address cannot be rebound."""
     given = request.headers.getlist("host")
     try:
         host = (urlsplit(f"//{given[0]}").hostname or "").rstrip(".") if len(given) == 1 else ""
     except ValueError:
         host = ""
-    if not host or not (host in host_names(config) or _is_own_address(host, config)):
-        raise Refused(421, "This monitor is not known under that name. To use it, add it to web.hosts in the configuration.")
+    if not host or not (host in host_names(config) or _is_served_address(host, config)):
+        raise HTTPException(
+            421, "This monitor is not served under this host name. Add the name to web.hosts in the configuration."
+        )
 
 
-def _is_own_address(host: str, config: Config) -> bool:
+def _is_served_address(host: str, config: Config) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -169,44 +167,50 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_bearer(request: Request, access: Access) -> bool:
+def _has_bearer_token(request: Request, access: Access) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     return scheme.lower() == "bearer" and access.is_token(given.strip())
 
 
-def _is_page(request: Request) -> bool:
-    """Whether a person in front of a browser asks."""
+def _accepts_page(request: Request) -> bool:
+    """Return True if a browser asks for a page."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def _require_open(request: Request, access: Access) -> None:
-    """What somebody who has not shown the token may ask for."""
+    """Refuse an unauthenticated request unless its address is open or its link is signed."""
     path = request.url.path
     if path in OPEN or path.startswith(STATIC):
         return
     if path in FEEDS and access.is_signed(request.query_params.get("sig", ""), path):
         return
-    if _is_page(request):
-        asked = path + (f"?{request.url.query}" if request.url.query else "")
-        raise Refused(303, "Log in first.", {"location": f"/login?next={quote(asked, safe='/')}"})
-    raise Refused(401, "Show the token: `Authorization: Bearer …`, or log in.", {"www-authenticate": "Bearer"})
+    if _accepts_page(request):
+        target = path + (f"?{request.url.query}" if request.url.query else "")
+        raise HTTPException(303, "Log in first.", {"location": f"/login?next={quote(target, safe='/')}"})
+    detail = "Authentication is required: send `Authorization: Bearer TOKEN`, or log in."
+    raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
-    """The fields of a form. Nothing larger, slower or of another kind is read."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await _body(request)
-    if body and kind != "application/x-www-form-urlencoded":
-        raise Refused(415, "Only plain forms are taken.")
+    """Return the fields of an HTML form. Raise HTTPException for any other content type, and as read_body()."""
+    body = await read_body(request)
+    if body and content_type(request) != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "The form must be sent as application/x-www-form-urlencoded.")
     try:
         text = body.decode("utf-8")
         return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError:
-        raise Refused(400, "The form cannot be read.") from None
+        raise HTTPException(400, "The form cannot be read.") from None
 
 
-async def _body(request: Request) -> bytes:
-    too_large = Refused(413, f"A form has at most {LARGEST_BODY // 1024} KiB.", {"connection": "close"})
+def content_type(request: Request) -> str:
+    """Return the media type of the request's body in lower case, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body. Raise HTTPException if it is larger than LARGEST_BODY or takes longer than BODY_WITHIN."""
+    too_large = HTTPException(413, f"The request body is larger than {LARGEST_BODY // 1024} KiB.", {"connection": "close"})
     stated = request.headers.get("content-length", "0")
     if not stated.isdigit() or int(stated) > LARGEST_BODY:
         raise too_large
@@ -220,57 +224,57 @@ async def _body(request: Request) -> bytes:
                 if size > LARGEST_BODY:
                     raise too_large
     except TimeoutError:
-        raise Refused(408, "The form did not arrive in time.", {"connection": "close"}) from None
+        raise HTTPException(408, "The request body did not arrive in time.", {"connection": "close"}) from None
     return b"".join(parts)
 
 
-def _require_own_site(request: Request) -> None:
-    """No foreign page makes a browser send anything but questions here. Programs tell of no page."""
+def _require_same_site(request: Request) -> None:
+    """Refuse changes from pages of other sites. Clients that are not browsers send neither header."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:
-        own = site in ("same-origin", "none")
+        same = site in ("same-origin", "none")
     else:
-        own = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    if not own:
-        raise Refused(403, "This comes from a page of another site. Nothing was changed.")
+        same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    if not same:
+        raise HTTPException(403, "The request comes from a page of another site. Nothing was changed.")
 
 
-def _require_own_form(form: dict[str, list[str]], access: Access, session: Session) -> None:
-    """Only forms that were given to this browser are taken."""
+def _require_csrf(form: dict[str, list[str]], access: Access, session: Session) -> None:
+    """Refuse forms that were not served to this browser."""
     if not access.is_csrf(next(iter(form.get("csrf", ())), ""), session):
-        raise Refused(403, "This form is too old, or not from here: load its page again and repeat it. Nothing was changed.")
+        raise HTTPException(403, "This form has expired. Reload the page and send it again. Nothing was changed.")
 
 
 class _SecuredResponse:
-    """What goes out: headers on everything, and at most one answer."""
+    """Adds the security headers to every response, and sends at most one."""
 
     def __init__(self, send: Send, scope: Scope) -> None:
         self._send, self._scope = send, scope
         self._started = False
         self.cookie: str | None = None
-        """A Set-Cookie line for the answer."""
+        """A Set-Cookie line for the response."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
-            message = {**message, "headers": _with_ours(message["headers"], self.cookie)}
+            message = {**message, "headers": _secured(message["headers"], self.cookie)}
         await self._send(message)
 
-    async def instead(self, response: Response) -> None:
-        """Answer with this, unless an answer is on its way already."""
+    async def replace(self, response: Response) -> None:
+        """Send this response instead, unless another one has started."""
         if not self._started:
-            await response(self._scope, _nothing, self.send)
+            await response(self._scope, _disconnected, self.send)
 
 
-async def _nothing() -> Message:
+async def _disconnected() -> Message:
     return {"type": "http.disconnect"}
 
 
-def _with_ours(headers: Iterable[tuple[bytes, bytes]], cookie: str | None) -> Sequence[tuple[bytes, bytes]]:
+def _secured(headers: Iterable[tuple[bytes, bytes]], cookie: str | None) -> Sequence[tuple[bytes, bytes]]:
     given = [(name.lower(), value) for name, value in headers]
     names = {name for name, _ in given}
-    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in names]
+    added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in names]
     if cookie is not None and b"set-cookie" not in names:
-        ours.append((b"set-cookie", cookie.encode("latin-1")))
-    return [*given, *ours]
+        added.append((b"set-cookie", cookie.encode("latin-1")))
+    return [*given, *added]

@@ -1,6 +1,6 @@
-"""uvicorn inside the daemon's own event loop: a port that is taken first, and an end that is bounded.
+"""uvicorn in the daemon's event loop, with its port bound beforehand and a bounded shutdown.
 
-The port is taken before anything else starts, so that a busy one is known before the first alert is sent.
+The port is bound before anything else starts, so that a busy one is reported before the first alert is sent.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 MOST_CONNECTIONS = 200
-"""Open connections at once; further ones are closed at once, so that the daemon keeps its file descriptors."""
-ANSWERS_AT_ONCE = 100
+"""Open connections. Further ones are closed immediately, so that the daemon keeps its file descriptors."""
+CONCURRENT_RESPONSES = 100
 HEAD_WITHIN = 10.0
-"""Seconds in which the head of a request must have arrived."""
+"""Seconds within which the head of a request must have arrived."""
 KEPT_ALIVE = 5
 LARGEST_HEAD = 16 * 1024
 _DRAIN = 3
-"""Seconds in which answers under way may end at a stop."""
+"""Seconds that responses under way get at shutdown."""
 
 
 class PortTaken(MonitorError):
-    """The address of the status page cannot be listened at."""
+    """The address of the status page cannot be bound."""
 
 
 def take_port(listen: str) -> socket.socket:
-    """A socket that holds host:port. Raises PortTaken with one sentence."""
+    """Return a socket that listens at host:port. Raise PortTaken with a sentence for the user."""
     parts = urlsplit(f"//{listen}")
     host, port = parts.hostname or "", parts.port or 0
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         taken = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise PortTaken(f"web.listen is {listen}, which is no address of this machine: {error.strerror or error}.") from error
+        raise PortTaken(f"web.listen is {listen}, which is not an address of this machine: {error.strerror or error}.") from error
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -60,21 +60,21 @@ def take_port(listen: str) -> socket.socket:
 
 def _why(listen: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Another program listens at {listen} already: set web.listen to another port, or to off."
+        return f"Another program already listens at {listen}: set web.listen to another port, or to off."
     if error.errno == errno.EACCES:
-        return f"This user may not listen at {listen}: choose a port above 1023 for web.listen."
-    return f"Nothing can listen at {listen} (web.listen): {error.strerror or error}."
+        return f"This user may not listen at {listen}: set web.listen to a port above 1023."
+    return f"Cannot listen at {listen} (web.listen): {error.strerror or error}."
 
 
 def address_of(taken: socket.socket) -> str:
-    """Where a browser finds it."""
+    """Return the URL for a browser on this machine."""
     host, port = taken.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - every address: this machine's own will do
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - stands for every address; the loopback one works
     return f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
 
 
 class WebServer:
-    """Answers at a socket until it is stopped. Must be used inside a running event loop."""
+    """Serves an application at a bound socket. Needs a running event loop."""
 
     def __init__(self, taken: socket.socket, app: ASGIApp) -> None:
         self._taken = taken
@@ -82,16 +82,16 @@ class WebServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Answer from now on. Raises what the server itself fails with."""
+        """Start serving. Raise the server's own error if it fails to start."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._taken]), name="web")
         while not self._server.started:
             if self._task.done():
                 await self._task
-                raise MonitorError("The web server ended while it was starting.")
+                raise MonitorError("The web server stopped during start-up.")
             await asyncio.sleep(0.01)
 
     async def stop(self, timeout: timedelta = timedelta(seconds=_DRAIN + 1)) -> None:
-        """Take no more requests, let answers under way end for a moment, then cut them off. May be called twice."""
+        """Accept no more requests, wait for responses under way, then cut them off. May be called twice."""
         task, self._task = self._task, None
         if task is None:
             self._taken.close()
@@ -106,15 +106,15 @@ class WebServer:
 
 
 def _build(app: ASGIApp) -> Server:
-    """The server, with limits on everything that a stranger can make large or slow."""
+    """Return the server, with limits on everything that a client can make large or slow."""
     from uvicorn import Config, Server
 
     class Embedded(Server):
-        """Signals are the daemon's."""
+        """A server that leaves the signal handlers to the daemon."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Takes none."""
+            """Install no handlers."""
             yield
 
     return Embedded(
@@ -130,7 +130,7 @@ def _build(app: ASGIApp) -> Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=ANSWERS_AT_ONCE,
+            limit_concurrency=CONCURRENT_RESPONSES,
             timeout_keep_alive=KEPT_ALIVE,
             timeout_graceful_shutdown=_DRAIN,
             h11_max_incomplete_event_size=LARGEST_HEAD,
@@ -143,7 +143,7 @@ def _protocol() -> Any:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Bounded(H11Protocol):
-        """A connection that must say what it wants soon."""
+        """A connection whose next request head must arrive within HEAD_WITHIN."""
 
         _deadline: asyncio.TimerHandle | None = None
 
@@ -152,28 +152,28 @@ def _protocol() -> Any:
             if len(self.connections) > MOST_CONNECTIONS:
                 transport.abort()
             else:
-                self._watch()
+                self._set_deadline()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            self._watch()
+            self._set_deadline()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            self._watch()
+            self._set_deadline()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._forget()
+            self._cancel_deadline()
             super().connection_lost(exc)
 
-        def _watch(self) -> None:
-            """While no request is being answered, the next one's head has so long to arrive."""
+        def _set_deadline(self) -> None:
+            """Start the time limit for the next request's head while no response is under way."""
             if not self._is_waiting():
-                self._forget()
+                self._cancel_deadline()
             elif self._deadline is None:
-                self._deadline = self.loop.call_later(HEAD_WITHIN, self._give_up)
+                self._deadline = self.loop.call_later(HEAD_WITHIN, self._abort_if_waiting)
 
-        def _give_up(self) -> None:
+        def _abort_if_waiting(self) -> None:
             self._deadline = None
             if self._is_waiting():
                 self.transport.abort()
@@ -182,7 +182,7 @@ def _protocol() -> Any:
             cycle: Any = self.cycle  # None before the first request, which the library's annotation leaves out
             return cycle is None or bool(cycle.response_complete)
 
-        def _forget(self) -> None:
+        def _cancel_deadline(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None

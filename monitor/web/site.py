@@ -1,89 +1,88 @@
-"""What every page needs: store access, flash notices and problem documents."""
+"""Site: the part of the daemon that the web pages use; problem responses and flash notices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from monitor.config import Config
+from monitor.domain.clock import Clock
+from monitor.domain.errors import MonitorError, StoreError
+from monitor.store import Connection, Store
 from monitor.telemetry.logs import redact
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-
-from monitor.config import Config
-from monitor.domain.clock import Clock
-from monitor.store import Store
-
-if TYPE_CHECKING:
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
 
-
-def problem(request: Request, status: int, text: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """What is wrong, in one sentence, in the form that was asked for (RFC 9457 for programs)."""
-    said = redact(text)
-    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
-        from monitor.web.rendering import bare
-
-        return bare("problem.html", {"title": HTTPStatus(status).phrase, "text": said}, status=status, headers=headers)
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": said}
-    return JSONResponse(body, status, headers=dict(headers or {}), media_type="application/problem+json")
-
-
-_NOTICES = {
-    "acknowledged": "Acknowledged: quiet until it gets worse or recovers.",
-    "unacknowledged": "No longer acknowledged: it is said again when there is something to say.",
-    "silenced": "Silenced. What changes meanwhile is recorded, and said at the end.",
-    "lifted": "The silence is removed: what changed meanwhile is said now.",
-    "logged-out": "You are logged out.",
-}
-
-
-def text_of(word: str | None) -> str | None:
-    """The sentence, None for a word that is none of ours."""
-    return _NOTICES.get(word or "")
-
-
-P = ParamSpec("P")
 T = TypeVar("T")
 
-READS_AT_ONCE = 2
-"""Of the store's four reader threads: however many pages are asked for, the daemon's own reads find one free."""
+CONCURRENT_READS = 2
+"""Pages may use this many of the store's four reader threads, so that the daemon's own reads always find a free one."""
 
 
-def _turns() -> asyncio.Semaphore:
-    return asyncio.Semaphore(READS_AT_ONCE)
+def _read_slots() -> asyncio.Semaphore:
+    return asyncio.Semaphore(CONCURRENT_READS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The daemon as its web pages see it. Every module with pages offers `routes(site) -> list[Route]`."""
+    """The store, configuration and health of the daemon, for its web pages."""
 
     store: Store
     clock: Clock
     config: Callable[[], Config]
-    """The configuration of now: a reload swaps it."""
+    """Returns the current configuration; a reload replaces it."""
     metrics: Metrics
     progress: Progress
-    turns: asyncio.Semaphore = field(default_factory=_turns)
+    read_slots: asyncio.Semaphore = field(default_factory=_read_slots)
 
-    async def read(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that reads, and may render, in a thread: the event loop serves more than pages.
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which may also render, over one consistent state in a reader thread. Raises StoreError.
 
-        Few run at a time, the others wait their turn.
+        At most CONCURRENT_READS run simultaneously; the others wait.
         """
-        async with self.turns:
-            return await self.store.run_read(fn, *args, **kwargs)
+        async with self.read_slots:
+            return await self.store.read(work)
 
-    async def write(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that writes in the store's writer thread, after what the daemon is writing."""
-        return await self.store.run(fn, *args, **kwargs)
+
+def error_response(request: Request, error: HTTPException | MonitorError) -> Response:
+    """Return the problem page or document for an expected error."""
+    if isinstance(error, HTTPException):
+        return problem(request, error.status_code, error.detail, headers=error.headers)
+    if isinstance(error, StoreError):
+        return problem(request, 503, str(error), headers={"retry-after": "5"})
+    return problem(request, 409 if request.url.path.startswith("/api/") else 422, str(error))
+
+
+def problem(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error response: a page for browsers, a problem document (RFC 9457) for programs."""
+    title, detail = HTTPStatus(status).phrase, redact(detail)
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        from monitor.web.rendering import standalone_page
+
+        return standalone_page("problem.html", {"title": title, "text": detail}, status=status, headers=headers)
+    body = {"title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+_NOTICES = {
+    "acknowledged": "Acknowledged. No more alerts until the status worsens or the connection recovers.",
+    "unacknowledged": "The acknowledgement is withdrawn. Alerts are sent again.",
+    "silenced": "Silenced. Changes are recorded, and the net change is sent when the silence ends.",
+    "lifted": "The silence is removed. Changes that happened during it are sent now.",
+    "logged-out": "You are logged out.",
+}
+
+
+def notice_text(code: str | None) -> str | None:
+    """Return the sentence for a notice's code in the URL, None for an unknown code."""
+    return _NOTICES.get(code or "")

@@ -96,7 +96,7 @@ def test_a_busy_port_ends_the_start_with_one_sentence(one: Setting, port: int) -
         done = one.call("run")
     assert done.returncode == 1
     told = done.stderr.strip().splitlines()[-1]
-    assert told.endswith(f"Another program listens at 127.0.0.1:{port} already: set web.listen to another port, or to off.")
+    assert told.endswith(f"Another program already listens at 127.0.0.1:{port}: set web.listen to another port, or to off.")
     assert "Traceback" not in done.stderr
     assert one.world.sources["agency"].calls["list"] == 0
     assert not (one.folder / "monitor.db").exists()

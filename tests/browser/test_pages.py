@@ -272,7 +272,11 @@ def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None
     page.get_by_label("For at most").select_option("8h")
     page.get_by_label("Comment").fill("Ann <b>calls</b> them")
     page.get_by_role("button", name="Acknowledge").click()
-    expect(page.get_by_role("status").get_by_text("Acknowledged: quiet until it gets worse or recovers.")).to_be_visible()
+    expect(
+        page.get_by_role("status").get_by_text(
+            "Acknowledged. No more alerts until the status worsens or the connection recovers."
+        )
+    ).to_be_visible()
     expect(page.locator("#headline").get_by_text("acknowledged")).to_be_visible()
     assert acked(visitor.store) == sorted([*before, "agency/linkedin-agency000"])
     page.get_by_role("button", name="Take it back").click()
@@ -309,7 +313,7 @@ def test_a_form_that_is_refused_says_why(visitor: Visitor) -> None:
     page.get_by_label("or for").select_option("7d")
     page.get_by_label("Why", exact=True).fill("Everything?")
     page.get_by_role("button", name="Add the silence").click()
-    expect(page.get_by_role("alert")).to_contain_text("Say what to silence")
+    expect(page.get_by_role("alert")).to_contain_text("Choose a source, a platform, a label or connections to silence.")
     expect(page.get_by_label("Why", exact=True)).to_have_value("Everything?")
     assert violations(page) == []
 

@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 from monitor.config import load
 from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.views import pages
 from monitor.web import api_params
-from monitor.web.api_params import ApiParams, Refusal
+from monitor.web.api_params import ApiParams
 from tests.fuzz.target import Target, must
 from tests.support.factories import NOW
 
@@ -58,8 +59,8 @@ def _query(octets: bytes) -> None:
         given = ApiParams.read(QueryParams(octets[1:].decode("latin-1")), parameters)
         with _STORE.begin_read() as conn:
             found = page(conn, _CONFIG, given.query(conn, _CONFIG), now=NOW)
-    except Refusal as refusal:
-        must(refusal.status in (400, 404) and refusal.text, refusal.text)
+    except HTTPException as refusal:
+        must(refusal.status_code in (400, 404) and refusal.detail, refusal.detail)
         return
     must(found.json()["generated_at"], "no answer")
 

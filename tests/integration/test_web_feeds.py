@@ -59,8 +59,8 @@ async def test_there_is_one_entry_for_each_coming_expiry(site: Served, store: St
     add_source(store, "agency", [renewing], now=now)
     _, _, entries = await read_calendar(site)
     assert [str(entry["summary"]) for entry in entries] == [
-        "Reconnect Person 1 (linkedin): its token runs out",
-        "Reconnect Person 0 (linkedin): its token runs out",
+        "Reconnect Person 1 (linkedin): its token expires",
+        "Reconnect Person 0 (linkedin): its token expires",
     ]
     assert [entry.start for entry in entries] == [now + timedelta(days=5), now + timedelta(days=60)]
 
@@ -309,7 +309,7 @@ async def test_the_badge_of_one_connection(site: Served, store: Store, now: date
     missing = await site.get("/badge.svg?connection=agency/nobody")
     assert (missing.status_code, picture(missing)[1]) == (404, "connection: not found")
     clock.advance(timedelta(hours=2))
-    assert picture(await site.get("/badge.svg?connection=agency/linkedin-valid"))[1] == "Person 0: valid, old data"
+    assert picture(await site.get("/badge.svg?connection=agency/linkedin-valid"))[1] == "Person 0: valid, stale data"
 
 
 async def test_hostile_names_stay_inside_the_badge(site: Served, store: Store, now: datetime) -> None:

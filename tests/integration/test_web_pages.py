@@ -351,7 +351,7 @@ async def test_times_are_near_and_exact_in_the_configured_zone(full: Served) -> 
 
 async def test_a_connection_that_is_not_there(full: Served) -> None:
     page = await read(full, "/connections/agency/nobody", status=404)
-    assert "There is no connection with the id agency/nobody" in page.words
+    assert "There is no connection with the ID agency/nobody" in page.words
     await read(full, "/connections/", status=404)
     await read(full, "/connections/agency", status=404)
     answer = await send(full, "/connections/agency/nobody", action="ack")
@@ -422,7 +422,7 @@ async def test_acknowledging_is_what_the_command_line_does(full: Served, store: 
     answer = await send(full, f"/connections/{EXPIRED}", action="ack", comment="Ann is at it", **{"for": "8h"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/connections/{EXPIRED}?said=acknowledged")
     page = await read(full, answer.headers["location"])
-    assert "Acknowledged: quiet until it gets worse or recovers." in page.words
+    assert "Acknowledged. No more alerts until the status worsens or the connection recovers." in page.words
     assert "Ann is at it" in page.words
     with store.begin_read() as conn:
         row = connection_queries.find_connections(conn, EXPIRED)[0]
@@ -519,14 +519,14 @@ async def test_dates_of_a_silence_are_in_the_configured_zone(full: Served, store
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"for": "1h", "comment": "x"}, "Say what to silence"),
-        ({"source": "agency", "for": "1h"}, "Say why"),
-        ({"source": "agency", "comment": "x"}, "Say how long."),
-        ({"source": "agency", "comment": "x", "for": "900y"}, "This length cannot be chosen."),
+        ({"for": "1h", "comment": "x"}, "Choose a source, a platform, a label or connections to silence."),
+        ({"source": "agency", "for": "1h"}, "Give a reason."),
+        ({"source": "agency", "comment": "x"}, "Give an end or a length."),
+        ({"source": "agency", "comment": "x", "for": "900y"}, "This length is not offered."),
         ({"source": "agncy", "comment": "x", "for": "1h"}, "There is no such source."),
         ({"label": "a=b", "comment": "x", "for": "1h"}, "There is no such label."),
-        ({"source": "agency", "comment": "x", "until": "2020-01-01T00:00"}, "It would be over before it begins"),
-        ({"source": "agency", "comment": "x", "until": "soon"}, "This is no date with a time."),
+        ({"source": "agency", "comment": "x", "until": "2020-01-01T00:00"}, "The end must be in the future and after the start."),
+        ({"source": "agency", "comment": "x", "until": "soon"}, "The date and time are not valid."),
         ({"source": "agency", "comment": "x", "until": "2030-01-01T00:00", "for": "1h"}, "not both"),
         ({"source": "agency", "comment": "x" * 401, "for": "1h"}, "at most 400 characters"),
     ],
@@ -560,7 +560,7 @@ async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Serve
     links = [a["href"] for a in page.all("a") if a["href"].startswith("/alerts/alert-")]
     assert len(links) == 11
     story = await read(full, links[0])
-    assert "The first notice of an incident." in story.words
+    assert "The first alert of an incident." in story.words
     assert "ops takes it, after collecting for 10 seconds" in story.words
     assert "token-monitor alerts retry" in (await read(full, next(iter(await dead(full))))).words
 
@@ -598,13 +598,13 @@ async def test_alerts_are_filtered(full: Served) -> None:
     assert len(await dead(full)) == 2
     for query, words in (("event=expired", "2 of 2"), ("source=studio", "of 2"), ("platform=linkedin&event=expired", "of 2")):
         assert words in (await read(full, f"/alerts?{query}")).words, query
-    assert "There is no event nonsense" in (await read(full, "/alerts?event=nonsense")).words
+    assert "Unknown event nonsense: no alert matches." in (await read(full, "/alerts?event=nonsense")).words
     assert "No alert fits." in (await read(full, "/alerts?event=nonsense")).words
 
 
 async def test_an_alert_that_is_not_there(full: Served) -> None:
-    assert "There is no alert nothing" in (await read(full, "/alerts/nothing", status=404)).words
-    assert "There is no alert alert" in (await read(full, "/alerts/alert", status=404)).words
+    assert "There is no alert with the ID nothing" in (await read(full, "/alerts/nothing", status=404)).words
+    assert "There is no alert with the ID alert" in (await read(full, "/alerts/alert", status=404)).words
 
 
 async def test_sources_tell_their_health_and_channels_theirs(full: Served) -> None:

@@ -468,7 +468,7 @@ async def test_too_many_connections_are_hung_up_on(
 async def test_an_answer_that_takes_too_long_is_given_up(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "ANSWER_WITHIN", 0.05)
     for _ in range(2):
-        await open_site.site.turns.acquire()
+        await open_site.site.read_slots.acquire()
     assert (await open_site.get("/", headers=PAGE)).status_code == 503
 
 
