@@ -1,4 +1,4 @@
-"""The four simulated APIs: who asks, what for, and the answer that the documents promise."""
+"""The four simulated APIs: authentication, routing, and the documented answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLATFORM_ID = {
 
 
 class _Visit(NamedTuple):
-    """One request that got past the key."""
+    """One authenticated request."""
 
     world: World
     source: SimSource
@@ -43,7 +43,7 @@ class _Visit(NamedTuple):
 
 
 def answer(world: World, call: Call) -> tuple[SimResponse, SimSource | None]:
-    """The world's answer to one request, and the source whose key it carried (None: no valid key)."""
+    """Return the answer to one request, and the source of its key (None without a valid key)."""
     with world.lock:
         now = world.clock.now()
         world.requests[f"{call.method} {call.path}"] += 1
@@ -65,7 +65,7 @@ def _key(kind: str, call: Call) -> str:
 
 
 def _no_key(kind: str, call: Call, rest: str) -> str:
-    """The list's document knows one text, test-connection's tells a missing key from a wrong one."""
+    """Return the documented refusal: one text for lists; test-connection distinguishes a missing key from a wrong one."""
     if not call.headers.get(_KEY_HEADER[kind]) and rest.startswith("/test-connection"):
         return "API key is required"
     return "Invalid API key"
@@ -86,7 +86,7 @@ def _past_the_key(visit: _Visit) -> SimResponse:
 
 
 def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_Visit], SimResponse]]:
-    """What is asked for, and who serves it."""
+    """Return the kind of a request and its handler."""
     if kind in _BRAND and method == "POST" and rest.startswith("/test-connection/"):
         return "probe", _test_connection
     for prefix, named, serve in _GETS[kind] if method == "GET" else ():
@@ -107,7 +107,7 @@ def _nothing_here(visit: _Visit) -> SimResponse:
 
 
 def _scope(visit: _Visit) -> str | SimResponse | None:
-    """The managed user whom the request is for, None for the owner, or why it is refused."""
+    """Return the managed user of the request (None for the owner), or the refusal."""
     headers, brand = visit.call.headers, _BRAND[visit.source.kind]
     if headers.get(f"{brand}-client") == "mcp":
         return _refuse(visit, 403, "MCP access is not enabled for this account")
@@ -188,7 +188,7 @@ def _social_accounts(visit: _Visit) -> SimResponse:
 
 
 def _bare_array(source: SimSource, workspace: str, now: datetime) -> bytes:
-    """Newest-connected first; what is DISCONNECTED is excluded."""
+    """Return the list, most recently connected first, without DISCONNECTED rows."""
     listed = [each for each in source.newest_first(workspace) if (each.overrides or {}).get("status") != "DISCONNECTED"]
     return b"[" + source.rows(listed, now) + b"]"
 
@@ -226,7 +226,7 @@ class _Page(NamedTuple):
         return self.search is None or self.search in f"{connection.display_name or ''}\n{connection.account}".casefold()
 
     def cut(self, newest_first: Sequence[SimConnection]) -> Sequence[SimConnection]:
-        """The page's own part. From the other end where the oldest come first: turning all round for each page costs more."""
+        """Return the rows of a page, taken from the other end in ascending order, which is cheaper than reversing all rows."""
         last = self.offset + self.limit
         if self.oldest_first:
             count = len(newest_first)
@@ -235,7 +235,7 @@ class _Page(NamedTuple):
 
 
 def _page(query: str) -> _Page:
-    """Raises ValueError where a parameter is not what the document allows."""
+    """Return the page's parameters. Raises ValueError for a value that the API document does not allow."""
     asked = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     limit, offset, sort = int(asked.get("limit", "20")), int(asked.get("offset", "0")), asked.get("sort", "desc")
     if not 1 <= limit <= 100 or offset < 0 or sort not in ("asc", "desc"):

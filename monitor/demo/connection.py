@@ -1,4 +1,4 @@
-"""One simulated connection: the truth about its token, and what its platform would say."""
+"""One simulated connection: the true state of its token, and the answers of its platform."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
 
 
 class Health(StrEnum):
-    """The truth about a token, apart from its date."""
+    """The true state of a token, apart from its date."""
 
     FINE = "fine"
-    EXPIRED = "expired"  # the platform says that the session is over
-    REVOKED = "revoked"  # a person took the permission back
+    EXPIRED = "expired"  # the platform reports that the session has ended
+    REVOKED = "revoked"  # a user revoked the permission
     REFUSED = "refused"  # the token lives, the platform refuses the call for another reason
 
 
@@ -72,31 +72,31 @@ class ProbeScript:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimConnection:
-    """A connection as the simulated provider knows it. Immutable: the World replaces it, so that no answer goes stale.
+    """A connection at the simulated provider. Immutable: the World replaces it, so that no cached answer is outdated.
 
     Compared by identity, which makes it a cheap key to what is kept encoded of it.
     """
 
     external_id: str
-    """PostPost and Publora: the whole platformId; Postbreeze and PostPeer: their own id."""
+    """PostPost and Publora: the complete platformId; Postbreeze and PostPeer: the provider's id."""
     platform: str
     """In the provider's own spelling (linkedin, LINKEDIN_PERSON)."""
     account: str
     """The account's id on its platform."""
     scope: str | None = None
-    """Managed user (PostPost, Publora) or workspace (Postbreeze); PostPeer's profile. None is the owner's own."""
+    """Managed user (PostPost, Publora), workspace (Postbreeze) or profile (PostPeer). None for the owner."""
     username: str | None = None
     display_name: str | None = None
     profile_url: str | None = None
     image_url: str | None = None
     connected_at: datetime
     expires_at: datetime | None = None
-    """None: the platform's tokens do not run out by date."""
+    """None if the platform's tokens have no expiry date."""
     health: Health = Health.FINE
     noticed: bool = True
-    """Whether the provider's list knows of bad health. Only a probe tells while it does not."""
+    """True if the provider's list shows a problem. Otherwise only a probe does."""
     detail: str | None = None
-    """What the platform says when it refuses; None takes a usual sentence."""
+    """The text of a refusal by the platform; None for a typical sentence."""
     mtproto: bool = False
     """Telegram only: a user session, which the probe always refuses although it works."""
     permissions: tuple[str, ...] = ()
@@ -108,12 +108,12 @@ class SimConnection:
     last_error: PostError | None = None
     probe: ProbeScript | None = None
     overrides: Mapping[str, object] | None = None
-    """Fields of the listed row that are stated as they are here, whatever is true. Values are JSON values or msgspec.Raw."""
+    """Overridden fields of the listed row, regardless of the truth. Values are JSON values or msgspec.Raw."""
     omitted: frozenset[str] = frozenset()
-    """Fields that the listed row lacks."""
+    """Fields omitted from the listed row."""
 
     def effective_health(self, now: datetime) -> Health:
-        """The truth at an instant: a fine token whose date has passed is expired."""
+        """Return the true state at an instant: a valid token whose date has passed is expired."""
         if self.health is Health.FINE and self.expires_at is not None and self.expires_at <= now:
             return Health.EXPIRED
         return self.health

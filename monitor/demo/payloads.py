@@ -17,31 +17,31 @@ DATE_FIELD = {
     "publora": "accessTokenExpiresAt",
     "postbreeze": "tokenExpiresAt",
 }
-"""The row's expiry date; PostPeer states none."""
+"""The field with the expiry date, by provider; PostPeer reports none."""
 WORD_FIELD = {
     "postpost": "tokenStatus",
     "publora": "tokenStatus",
     "postbreeze": "status",
 }
-"""The row's word about the token; PostPeer states none."""
+"""The field with the reported status, by provider; PostPeer reports none."""
 
 
 class Shape(StrEnum):
-    """Which generation of an API's documents a source answers by."""
+    """The generation of the API documents that a source follows."""
 
     CURRENT = "current"
     LEGACY = "legacy"  # Publora: five fields and a bare array of users; PostPeer: seven fields
 
 
 def iso(instant: datetime | None) -> str | None:
-    """RFC 3339 with milliseconds and Z, as all four APIs write dates; None stays None."""
+    """Return an instant in RFC 3339 with milliseconds and Z, as all four APIs write dates; None for None."""
     if instant is None:
         return None
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
 
 
 def remaining(expires_at: datetime | None, now: datetime) -> str | None:
-    """The human span of tokenExpiresIn: "82d 4h", "5h", "< 1h", "expired", or None without a date."""
+    """Return tokenExpiresIn: "82d 4h", "5h", "< 1h", "expired", or None without a date."""
     if expires_at is None:
         return None
     left = expires_at - now
@@ -54,7 +54,7 @@ def remaining(expires_at: datetime | None, now: datetime) -> str | None:
 
 
 def changes_at(connection: SimConnection, now: datetime, window: timedelta) -> datetime | None:
-    """The next instant at which time alone changes what is stated of a connection; None when nothing will."""
+    """Return the next instant at which time alone changes a connection's row, or None."""
     expires_at = connection.expires_at
     if expires_at is None or expires_at <= now:
         return None
@@ -68,7 +68,7 @@ def changes_at(connection: SimConnection, now: datetime, window: timedelta) -> d
 
 
 def token_word(connection: SimConnection, now: datetime, *, window: timedelta, undated: str) -> str:
-    """The tokenStatus as PostPost documents it: strictly less than the window is expiring_soon."""
+    """Return tokenStatus as PostPost documents it: strictly less than the window is expiring_soon."""
     if connection.noticed and connection.health in (Health.EXPIRED, Health.REVOKED):
         return "expired"
     if connection.expires_at is None:
@@ -85,7 +85,7 @@ def _last_error(connection: SimConnection) -> JsonObject | None:
 
 
 def postpost_row(connection: SimConnection, now: datetime, *, window: timedelta, undated: str = "unknown") -> JsonObject:
-    """One element of PostPost's `connections`."""
+    """Return one element of PostPost's `connections`."""
     return {
         "platformId": connection.external_id,
         "username": connection.username,
@@ -101,7 +101,7 @@ def postpost_row(connection: SimConnection, now: datetime, *, window: timedelta,
 
 
 def publora_row(connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
-    """One element of Publora's `connections`: five fields in the older document, PostPost's and one more today.
+    """Return one element of Publora's `connections`: five fields in the older document, PostPost's and one more today.
 
     Today's tokenStatus calls what has no date `valid`, and `unknown` only a Bluesky row without a user name.
     """
@@ -120,7 +120,7 @@ def publora_row(connection: SimConnection, now: datetime, *, window: timedelta, 
 
 
 def postbreeze_status(connection: SimConnection, now: datetime) -> str:
-    """ACTIVE, TOKEN_EXPIRED or REVOKED."""
+    """Return ACTIVE, TOKEN_EXPIRED or REVOKED."""
     health = connection.effective_health(now)
     if not connection.noticed or health in (Health.FINE, Health.REFUSED):
         return "ACTIVE"
@@ -128,7 +128,7 @@ def postbreeze_status(connection: SimConnection, now: datetime) -> str:
 
 
 def postbreeze_row(connection: SimConnection, now: datetime) -> JsonObject:
-    """One element of Postbreeze's bare array."""
+    """Return one element of Postbreeze's bare array."""
     return {
         "id": connection.external_id,
         "workspaceId": connection.scope,
@@ -151,7 +151,7 @@ def postbreeze_row(connection: SimConnection, now: datetime) -> JsonObject:
 
 
 def postpeer_row(connection: SimConnection, *, shape: Shape) -> JsonObject:
-    """One element of PostPeer's `integrations`, which says nothing of health."""
+    """Return one element of PostPeer's `integrations`, which reports no health."""
     row: JsonObject = {
         "id": connection.external_id,
         "platform": connection.platform,
@@ -167,7 +167,7 @@ def postpeer_row(connection: SimConnection, *, shape: Shape) -> JsonObject:
 
 
 def listed_row(kind: str, connection: SimConnection, now: datetime, *, window: timedelta, shape: Shape) -> JsonObject:
-    """The row that a provider's list holds for a connection, with what the connection overrides or omits."""
+    """Return the row of a connection in a provider's list, with its overridden and omitted fields."""
     if kind == "postpost":
         row = postpost_row(connection, now, window=window)
     elif kind == "publora":
@@ -184,7 +184,7 @@ def listed_row(kind: str, connection: SimConnection, now: datetime, *, window: t
 
 
 def probe_answer(kind: str, connection: SimConnection, now: datetime) -> JsonObject:
-    """The body of test-connection for a connection that exists: ok or error, always with HTTP 200."""
+    """Return the body of test-connection for an existing connection: ok or error, always with HTTP 200."""
     verdict = connection.probe
     if verdict is not None:
         status, message = verdict.status, verdict.message
@@ -204,7 +204,7 @@ def probe_answer(kind: str, connection: SimConnection, now: datetime) -> JsonObj
 
 
 def unknown_platform(platform: str, platform_id: str) -> JsonObject:
-    """What test-connection answers for a platform that it cannot test, whether or not the connection exists."""
+    """Return the answer of test-connection for a platform that it cannot test, whether or not the connection exists."""
     return {
         "platform": platform,
         "platformId": platform_id,
@@ -232,7 +232,7 @@ def _probe_verdict(kind: str, connection: SimConnection, now: datetime) -> tuple
 
 
 def _telegram_verdict(kind: str, connection: SimConnection, health: Health) -> tuple[str, str]:
-    """Telegram's answers mislead: a user session fails the bot test for ever, with the words of a revoked bot at PostPost."""
+    """Return Telegram's misleading answer: a user session always fails the bot test, at PostPost like a revoked bot."""
     publora = kind == "publora"
     if connection.mtproto:
         return "error", "Invalid bot connection" if publora else "Invalid bot token"
@@ -245,5 +245,5 @@ def _telegram_verdict(kind: str, connection: SimConnection, health: Health) -> t
 
 
 def can_be_tested(platform: str) -> bool:
-    """Whether test-connection has a validator for a platform."""
+    """Return True if test-connection has a validator for a platform."""
     return platform.lower() in VALIDATED

@@ -1,4 +1,4 @@
-"""Crowds for benchmarks: many connections in one list, many sources of a few."""
+"""Large populations for benchmarks: many connections in one list, or many sources of a few."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DATED = 4
 
 
 def crowd(world: World, n: int, *, source: str = "crowd", kind: str = "postpost") -> SimSource:
-    """One source that lists n healthy connections, whose dates lie 30 to 89 days ahead.
+    """Add one source that lists n healthy connections, with dates 30 to 89 days ahead.
 
     All dates fall on the same half hour, so that what is stated changes at most once an hour and not all the time.
     The same n always gives the same ids: platformId `linkedin-1000000`, `instagram-1000001`, … at PostPost.
@@ -35,7 +35,7 @@ def many_sources(
     prefix: str = "source",
     latency_ms: float = 0.0,
 ) -> list[SimSource]:
-    """Sources named source-0, source-1, … with `each` connections apiece; the keys are demo-key-source-0 and so on."""
+    """Add sources named source-0, source-1, … with `each` connections; the keys are demo-key-source-0 and so on."""
     made = [crowd(world, each, source=f"{prefix}-{number}", kind=kind) for number in range(sources)]
     for source in made:
         source.latency = timedelta(milliseconds=latency_ms)

@@ -1,4 +1,4 @@
-"""Where alerts may arrive: a webhook and a mail server on loopback, which keep what they get."""
+"""A webhook on loopback that records the alerts it receives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One webhook call: when it arrived (wall and monotonic clock), where to, and what it brought."""
+    """One webhook call, with its time of arrival by the wall and the monotonic clock."""
 
     at: datetime
     monotonic: float
@@ -29,26 +29,26 @@ class Post:
 
     @property
     def document(self) -> dict[str, object]:
-        """The body as a JSON object; raises msgspec.DecodeError where it is none."""
+        """The body as a JSON object. Raises msgspec.DecodeError if it is none."""
         return msgspec.json.decode(self.body, type=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookReply:
-    """How the webhook answers one call."""
+    """The webhook's answer to one call."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     after: float = 0.0
     """Seconds to wait before answering."""
     cut: bool = False
-    """Take the call, then reset the connection: the sender cannot know that it arrived."""
+    """Accept the call, then reset the connection: the sender cannot know that it arrived."""
 
 
 class WebhookReceiver:
-    """Takes POSTs on 127.0.0.1 until its context ends. Its Apprise address is `json://127.0.0.1:PORT/…`.
+    """A receiver of POSTs on 127.0.0.1, until its context ends. Its Apprise address is `json://127.0.0.1:PORT/…`.
 
-    It answers by `reply`, or by the replies queued in `script` first. `on_post` is told of each call at once.
+    It answers by `reply`, or by the replies queued in `script` first. `on_post` is called with each request immediately.
     """
 
     def __init__(self, *, port: int = 0, on_post: Callable[[Post], None] | None = None) -> None:
@@ -68,7 +68,7 @@ class WebhookReceiver:
 
     @property
     def apprise_url(self) -> str:
-        """The same for a channel's configuration."""
+        """The Apprise URL for a channel's configuration."""
         return f"json://127.0.0.1:{self.port}/"
 
     async def __aenter__(self) -> Self:
@@ -84,7 +84,7 @@ class WebhookReceiver:
             await self._listener.wait_closed()
 
     async def wait_for(self, count: int, *, timeout: float = _PATIENCE) -> list[Post]:
-        """All posts, once there are at least `count`. Raises TimeoutError. Only inside the receiver's own loop."""
+        """Wait for at least `count` posts and return all. Raises TimeoutError. Call it only in the receiver's event loop."""
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(lambda: len(self.posts) >= count)
         return list(self.posts)

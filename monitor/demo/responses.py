@@ -1,4 +1,4 @@
-"""What a request to the simulated world is answered with. Synchronous and free of sockets: the server only carries it."""
+"""Answers of the simulated world. Synchronous and free of sockets: the server only transports them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PREFIXES: Mapping[str, str] = {
     "postbreeze": "/postbreeze/api/v1",
     "postpeer": "/postpeer/v1",
 }
-"""Where each API lives on the one port."""
+"""The path prefix of each API on the one port."""
 
 _SIGN_IN_PAGE = b"<!doctype html><html><head><title>Sign in to the guest network</title></head><body>Welcome!</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it arrived: the path still percent-encoded, header names in any case."""
+    """A request as received: the path still percent-encoded, header names in any case."""
 
     method: str
     path: str
@@ -35,20 +35,20 @@ class Call:
 
 @dataclass(slots=True)
 class SimResponse:
-    """An HTTP answer, and what to do to the connection while giving it."""
+    """An HTTP answer, and how to disturb the connection while sending it."""
 
     body: EncodedBody
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
     cut: bool = False
-    """Reset the connection instead."""
+    """Reset the connection instead of answering."""
     truncated: bool = False
     """Announce the whole body and send half of it."""
 
 
 def encoded(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> SimResponse:
-    """An answer with a JSON body."""
+    """Return an answer with a JSON body."""
     return SimResponse(EncodedBody(msgspec.json.encode(value)), status, headers or {})
 
 
@@ -64,7 +64,7 @@ def refusal(
     field_name: str = "error",
     extra: dict[str, object] | None = None,
 ) -> SimResponse:
-    """An error in a provider's own shape.
+    """Return an error in a provider's shape.
 
     PostPost and Publora {error} (or {message}); Postbreeze {statusCode, code, message, requestId}; PostPeer {success, message}.
     """
@@ -79,7 +79,7 @@ def refusal(
 
 
 def rate_limited(kind: str, *, retry_after: str, wait: timedelta, serial: int) -> SimResponse:
-    """429 with Retry-After, and the wait in the body where the provider repeats it there."""
+    """Return 429 with Retry-After, and the wait in the body if the provider repeats it there."""
     extra: dict[str, object] = {}
     if kind == "postbreeze":
         extra = {"retryAfterMs": round(wait.total_seconds() * 1000)}
@@ -91,7 +91,7 @@ def rate_limited(kind: str, *, retry_after: str, wait: timedelta, serial: int) -
 
 
 def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> SimResponse:
-    """What a broken source answers, whatever was asked."""
+    """Return the answer of a broken source to any request."""
     kind = source.kind
     if outage.trouble is Trouble.CUT:
         return SimResponse(EncodedBody(b""), cut=True)
@@ -101,9 +101,9 @@ def in_trouble(source: SimSource, outage: Outage, *, serial: int) -> SimResponse
         message = "API access is not enabled for this account"
         return refusal(kind, 403, message, serial=serial, field_name=source.error_field)
     if outage.trouble is Trouble.RATE_LIMITED:
-        said = outage.retry_after or "30"
-        wait = timedelta(seconds=int(said) if said.isdecimal() and said.isascii() else 30)
-        return rate_limited(kind, retry_after=said, wait=wait, serial=serial)
+        header = outage.retry_after or "30"
+        wait = timedelta(seconds=int(header) if header.isdecimal() and header.isascii() else 30)
+        return rate_limited(kind, retry_after=header, wait=wait, serial=serial)
     if outage.trouble is Trouble.HTML:
         return SimResponse(EncodedBody(_SIGN_IN_PAGE), content_type="text/html; charset=utf-8")
     if outage.trouble is Trouble.TRUNCATED:

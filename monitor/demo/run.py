@@ -1,7 +1,7 @@
-"""The demo: a simulated world on loopback, the real daemon beside it, and its alerts as they arrive.
+"""The demo: a simulated world on loopback, the real daemon, and its alerts as they arrive.
 
-Everything is real but the four APIs: the daemon is a process of its own with a configuration file and a SQLite
-database in a temporary folder, and its alerts travel through Apprise to a webhook that prints them here.
+Only the four APIs are simulated: the daemon is a separate process with a configuration file and a SQLite
+database in a temporary folder, and its alerts go through Apprise to a webhook that prints them here.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ _TOLD = re.compile(
 """A message about one connection names its status on a line; one about several has a heading for each group."""
 
 
-def told_in(body: str) -> Counter[str]:
-    """How many alerts of each status a message tells of, by the lines that say so: names and reasons hold such words too."""
+def alerts_in(body: str) -> Counter[str]:
+    """Return the number of alerts of each status in a message, from its status lines only: names may contain the same words."""
     found: Counter[str] = Counter()
     for line in body.splitlines():
         if match := _TOLD.fullmatch(line):
@@ -86,29 +86,29 @@ def told_in(body: str) -> Counter[str]:
 
 
 class Stage:
-    """What the viewer sees: the story on the left, the alerts as they arrive, each with its second."""
+    """The output of the demo: the steps of the scenario and the alerts as they arrive, each with its second."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.seen: Counter[str] = Counter()
         self.webhook_posts = 0
         self.over = asyncio.Event()
-        """Set when somebody asked for the end, or when nobody watches any more."""
+        """Set when the demo was interrupted, or when its output was closed."""
         self._began = time.monotonic()
         self._explained = False
         self._held: list[Post] | None = None
         self.ended = False
 
     def begin(self) -> None:
-        """Second 0."""
+        """Start counting seconds."""
         self._began = time.monotonic()
 
-    def story(self, beat: Step) -> None:
-        """Tell what happens in the simulated world."""
-        self._line("world", Text(beat.told, style="dim"))
+    def story(self, step: Step) -> None:
+        """Print a step of the scenario."""
+        self._line("world", Text(step.caption, style="dim"))
 
     def alert(self, post: Post) -> None:
-        """Show a message that the daemon sent."""
+        """Print a message that the daemon sent."""
         if self.ended:
             return
         title, body = str(post.document.get("title", "")), str(post.document.get("message", ""))
@@ -118,12 +118,12 @@ class Stage:
         if self._held is not None:
             self._held.append(post)
             return
-        self.seen.update(told_in(body))
+        self.seen.update(alerts_in(body))
         self._line("alert", Text(title, style=_COLOURS.get(str(post.document.get("type")), "bold")))
         if not self._explained:
             self._explained = True
             self._print(Text(f"\n{body.strip()}\n"))
-            self._print(Text("(That was a whole message; from here on only titles and names.)", style="dim"))
+            self._print(Text("(That was a complete message; from here on only titles and names are shown.)", style="dim"))
             return
         for line in body.splitlines():
             if line.startswith("- "):
@@ -131,7 +131,7 @@ class Stage:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Show nothing else meanwhile: alerts that arrive are shown afterwards."""
+        """Hold back alerts that arrive inside the context, and print them afterwards."""
         held: list[Post] = []
         self._held = held
         try:
@@ -141,19 +141,21 @@ class Stage:
             for post in held:
                 self.alert(post)
 
-    def heard(self) -> str:
-        """What arrived, counted."""
+    def summary(self) -> str:
+        """Return the number of alerts by status and of webhook messages, as a sentence."""
         counted = ", ".join(f"{word} {self.seen[word]}" for word in _WORDS if self.seen[word])
-        alerts = f"Alerts heard on the console channel: {counted}." if counted else "No alert about a connection was heard yet."
-        took = "1 critical message" if self.webhook_posts == 1 else f"{self.webhook_posts} critical messages"
-        return f"{alerts} The webhook channel took {took}."
+        alerts = (
+            f"Alerts received on the console channel: {counted}." if counted else "No alert about a connection was received yet."
+        )
+        received = "1 critical message" if self.webhook_posts == 1 else f"{self.webhook_posts} critical messages"
+        return f"{alerts} The webhook channel received {received}."
 
-    def say(self, text: str) -> None:
-        """A line of the demo's own."""
+    def note(self, text: str) -> None:
+        """Print a line about the demo itself."""
         self._print(Text(text))
 
     def _print(self, text: Text) -> None:
-        """Print without wrapping; a viewer who left (a closed pipe) ends the show."""
+        """Print without wrapping; a closed pipe ends the demo."""
         try:
             self.console.print(text, soft_wrap=True)
         except OSError:
@@ -165,7 +167,7 @@ class Stage:
 
 
 def main(seconds: float | None = None) -> int:
-    """Run the demo for so many seconds, or until interrupted; the exit status."""
+    """Run the demo for a number of seconds, or until interrupted. Return the exit status."""
     return asyncio.run(_show(seconds))
 
 
@@ -180,9 +182,9 @@ async def _show(seconds: float | None) -> int:
             config.touch(mode=0o600)
             page = _free_port()
             config.write_text(_configuration(world, server, receiver.port, page), encoding="utf-8")
-            stage.say(f"A simulated PostPost, Publora, Postbreeze and PostPeer answer on {server.address}.")
-            stage.say(f"The status page is at http://127.0.0.1:{page}/ as long as this runs.")
-            stage.say(f"The real daemon watches them; its configuration and database lie in {folder}.\n")
+            stage.note(f"The simulated PostPost, Publora, Postbreeze and PostPeer APIs are at {server.address}.")
+            stage.note(f"The status page is at http://127.0.0.1:{page}/ while the demo runs.")
+            stage.note(f"The daemon monitors them; its configuration and database are in {folder}.\n")
             daemon = await _start("run", config=config, log=Path(folder) / "daemon.log")
             try:
                 return await _watch(stage, world, daemon, config, seconds)
@@ -191,7 +193,7 @@ async def _show(seconds: float | None) -> int:
 
 
 async def _watch(stage: Stage, world: World, daemon: asyncio.subprocess.Process, config: Path, seconds: float | None) -> int:
-    """Play the story beside the daemon; show the table near the beginning and at the end."""
+    """Play the scenario while the daemon runs; print the status near the beginning and at the end."""
     ending = asyncio.create_task(daemon.wait())
     playing = asyncio.create_task(_play(stage, world, config))
     leaving = asyncio.create_task(stage.over.wait())
@@ -200,36 +202,36 @@ async def _watch(stage: Stage, world: World, daemon: asyncio.subprocess.Process,
         task.cancel()
     await asyncio.gather(playing, leaving, return_exceptions=True)
     if ending.done():
-        stage.say(f"The daemon ended by itself with status {ending.result()}; its log says:")
-        stage.say((config.parent / "daemon.log").read_text(encoding="utf-8", errors="replace")[-4000:])
+        stage.note(f"The daemon exited unexpectedly with status {ending.result()}. Its log:")
+        stage.note((config.parent / "daemon.log").read_text(encoding="utf-8", errors="replace")[-4000:])
         return 1
     ending.cancel()
     with stage.alone():
-        await _table(stage, config, "\nWhere things stand now (token-monitor status):")
-    stage.ended = True  # what the daemon still says while it stops is in no total
-    stage.say(stage.heard())
+        await _table(stage, config, "\nCurrent status (token-monitor status):")
+    stage.ended = True  # alerts sent while the daemon stops are not counted
+    stage.note(stage.summary())
     return 0
 
 
 async def _play(stage: Stage, world: World, config: Path) -> None:
-    """Once the daemon has read every source: the table, then the story from its second 0."""
+    """Wait until the daemon has read every source, print the status, then play the scenario from second 0."""
     while not all(source.calls["list"] >= FIRST_POLLS for source in world.sources.values()):
         await asyncio.sleep(0.05)
     anchor(world)
     with stage.alone():
-        await _table(stage, config, "The first polls are in (token-monitor status):")
+        await _table(stage, config, "Status after the first polls (token-monitor status):")
         stage.begin()
-    await play(world, beats=STORY, tell=stage.story)
+    await play(world, steps=STORY, on_step=stage.story)
 
 
 async def _table(stage: Stage, config: Path, heading: str) -> None:
-    """What `token-monitor status` prints, as a process of its own: on the terminal itself where there is one."""
+    """Run `token-monitor status` as a separate process, directly on the terminal if there is one."""
     output = None if stage.console.is_terminal else asyncio.subprocess.PIPE
-    stage.say(heading)
+    stage.note(heading)
     command = await asyncio.create_subprocess_exec(*_command("status", config), stdout=output, stderr=output)
     out, _ = await command.communicate()
     if out is not None:
-        stage.say(out.decode(errors="replace"))
+        stage.note(out.decode(errors="replace"))
 
 
 async def _start(name: str, *, config: Path, log: Path) -> asyncio.subprocess.Process:
@@ -240,7 +242,7 @@ async def _start(name: str, *, config: Path, log: Path) -> asyncio.subprocess.Pr
 
 
 async def _end(daemon: asyncio.subprocess.Process) -> None:
-    """Stop the daemon as an operator would; it ends within 10 s or is killed."""
+    """Stop the daemon with SIGTERM; kill it if it does not stop within 12 s."""
     if daemon.returncode is not None:
         return
     daemon.send_signal(signal.SIGTERM)
@@ -252,7 +254,7 @@ async def _end(daemon: asyncio.subprocess.Process) -> None:
 
 
 def _free_port() -> int:
-    """The usual port of the page, or any other where that is taken."""
+    """Return the default port of the page, or another one if that is taken."""
     for port in (PAGE, 0):
         with contextlib.suppress(OSError), socket.socket() as found:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

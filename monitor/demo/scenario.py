@@ -14,7 +14,7 @@ from monitor.domain.clock import Clock
 
 
 class Verb(StrEnum):
-    """Everything that may happen to a connection or a source."""
+    """What may happen to a connection or a source."""
 
     EXPIRE = "expire"
     REVOKE = "revoke"
@@ -33,7 +33,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One thing done to one connection, or to a whole source where `connection` is empty."""
+    """An action on one connection, or on a whole source if `connection` is empty."""
 
     verb: Verb
     source: str
@@ -43,38 +43,38 @@ class Action:
     seconds: float | None = None
 
 
-def perform(world: World, deed: Action) -> None:
-    """Do it. Raises KeyError where the source or the connection does not exist, ValueError for an unknown detail."""
-    if deed.connection:
-        _to_connection(world, deed)
+def perform(world: World, action: Action) -> None:
+    """Perform an action. Raises KeyError if the source or connection does not exist, ValueError for an unknown detail."""
+    if action.connection:
+        _to_connection(world, action)
     else:
-        _to_source(world, deed)
+        _to_source(world, action)
 
 
-def _to_source(world: World, deed: Action) -> None:
-    match deed.verb:
+def _to_source(world: World, action: Action) -> None:
+    match action.verb:
         case Verb.BREAK:
-            world.break_source(deed.source, Trouble(deed.detail or Trouble.SERVER_ERROR))
+            world.break_source(action.source, Trouble(action.detail or Trouble.SERVER_ERROR))
         case Verb.SLOW:
-            world.slow_source(deed.source, timedelta(seconds=deed.seconds or 0))
+            world.slow_source(action.source, timedelta(seconds=action.seconds or 0))
         case Verb.RECOVER:
-            world.recover_source(deed.source)
+            world.recover_source(action.source)
         case _:
-            raise ValueError(f"{deed.verb} needs a connection.")
+            raise ValueError(f"{action.verb} needs a connection.")
 
 
-def _to_connection(world: World, deed: Action) -> None:
-    source, connection, scope = deed.source, deed.connection, deed.scope
-    lifetime = None if deed.seconds is None else timedelta(seconds=deed.seconds)
-    match deed.verb:
+def _to_connection(world: World, action: Action) -> None:
+    source, connection, scope = action.source, action.connection, action.scope
+    lifetime = None if action.seconds is None else timedelta(seconds=action.seconds)
+    match action.verb:
         case Verb.EXPIRE:
             world.expire(source, connection, scope=scope)
         case Verb.REVOKE:
-            world.revoke(source, connection, scope=scope, detail=deed.detail)
+            world.revoke(source, connection, scope=scope, detail=action.detail)
         case Verb.REFUSE:
-            world.refuse(source, connection, scope=scope, detail=deed.detail)
+            world.refuse(source, connection, scope=scope, detail=action.detail)
         case Verb.FAIL_REFRESH:
-            world.fail_refresh(source, connection, scope=scope, error=deed.detail or "invalid_grant")
+            world.fail_refresh(source, connection, scope=scope, error=action.detail or "invalid_grant")
         case Verb.RENEW:
             world.renew(source, connection, scope=scope, lifetime=lifetime)
         case Verb.VANISH:
@@ -82,30 +82,30 @@ def _to_connection(world: World, deed: Action) -> None:
         case Verb.RESTORE:
             world.restore(source, connection, scope=scope)
         case Verb.STATE_WORD:
-            world.state_word(source, connection, deed.detail, scope=scope)
+            world.state_word(source, connection, action.detail, scope=scope)
         case Verb.SHORTEN:
             world.change(source, connection, scope=scope, expires_at=world.clock.now() + (lifetime or timedelta(0)))
         case Verb.RENAME:
-            name = deed.detail or connection
+            name = action.detail or connection
             world.rename(source, connection, scope=scope, username=name, display_name=name)
         case _:
-            raise ValueError(f"{deed.verb} is for a whole source.")
+            raise ValueError(f"{action.verb} applies only to a whole source.")
 
 
 EXPIRING_WITHIN = timedelta(seconds=10)
-"""The providers' own window of expiring_soon in the demo: seconds where the real one has days."""
+"""The providers' window of expiring_soon in the demo: seconds instead of days."""
 CLIENT = "65f0c0ffee0000000000a11c"
 """The managed user of the agency's workspace key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One account of the cast. `seconds` is how long its token lives; None: it has no date; LONG: two months."""
+    """One account of the cast. `seconds` is the lifetime of its token; None: no expiry date; LONG: two months."""
 
     source: str
     platform: str
     account: str
-    """The id on the platform; at Postbreeze and PostPeer the provider's own id follows after a slash."""
+    """The id on the platform; for Postbreeze and PostPeer, a slash and the provider's own id follow."""
     username: str
     display_name: str
     seconds: float | None = None
@@ -114,11 +114,11 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """At this second the deed is done; `told` says it to the viewer."""
+    """An action at a given second, with the caption that the viewer sees."""
 
     second: float
-    deed: Action
-    told: str
+    action: Action
+    caption: str
 
 
 LONG = 60 * 86_400.0
@@ -163,26 +163,26 @@ STORY: tuple[Step, ...] = (
     Step(
         2,
         _on("agency", Verb.REVOKE, "twitter-1529384756"),
-        "Somebody at Brightside Legal removes the app from X: only a probe can tell.",
+        "A user at Brightside Legal removes the app from X: only a probe can detect it.",
     ),
     Step(
         3,
         _on("agency", Verb.REFUSE, "telegram--1001739265480"),
-        "Kestrel Market News takes the posting rights from the bot on Telegram.",
+        "Kestrel Market News removes the posting rights of the bot on Telegram.",
     ),
     Step(4, _on("agency", Verb.VANISH, "facebook-104857600123456"), "Oakfield Dental's Facebook page is removed at PostPost."),
     Step(5, _on("retail", Verb.REVOKE, "soc_01HZGREENGROCER"), "Postbreeze reports The Green Grocer's TikTok as revoked."),
     Step(
         6,
         _on("retail", Verb.FAIL_REFRESH, "soc_01HZMERIDIAN"),
-        "Postbreeze cannot refresh Meridian Bikes' LinkedIn token any more: a person is needed before the date.",
+        "Postbreeze can no longer refresh the LinkedIn token of Meridian Bikes: it must be reconnected before its date.",
     ),
-    Step(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it answers 500 to everything."),
+    Step(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it answers 500 to every request."),
     Step(8, _on("events", Verb.VANISH, "int_vinylfair"), "Brighton Vinyl Fair's Pinterest disappears from PostPeer's list."),
     Step(
         9,
         _on("agency", Verb.RENEW, "instagram-17841405822304914"),
-        "Harbor & Pine Hotel reconnects Instagram three seconds before its token ends.",
+        "Harbor & Pine Hotel reconnects Instagram three seconds before its token expires.",
     ),
     Step(13, _on("agency", Verb.RENEW, "telegram--1001739265480"), "Kestrel Market News makes the bot an administrator again."),
     Step(
@@ -194,17 +194,17 @@ STORY: tuple[Step, ...] = (
     Step(
         21,
         _on("agency", Verb.RENEW, "linkedin-Nw7Kc2pQeA"),
-        "Northwind Coffee Roasters reconnects LinkedIn, five seconds after its token ran out.",
+        "Northwind Coffee Roasters reconnects LinkedIn, five seconds after its token expired.",
     ),
     Step(23, _on("agency", Verb.RESTORE, "facebook-104857600123456"), "Oakfield Dental's Facebook page is connected again."),
     Step(24, _on("agency", Verb.RENEW, "twitter-1529384756"), "Brightside Legal reconnects X."),
 )
-"""What one sees besides, because dates pass by themselves: Northwind and Lumen Yoga go from valid over expiring_soon to
-expired at seconds 16 and 20, and Harbor & Pine is expiring_soon from second 2 on."""
+"""The script. In addition, dates pass: Northwind and Lumen Yoga go from valid over expiring_soon to expired at seconds 16
+and 20, and Harbor & Pine is expiring_soon from second 2 on."""
 
 
 def build_world(*, clock: Clock | None = None) -> World:
-    """The cast at second 0, under a clock (the machine's own by default)."""
+    """Return the cast at second 0, under a clock (by default the system clock)."""
     world = World(clock=clock, expiring_within=EXPIRING_WITHIN)
     for name, kind in SOURCES:
         world.add_source(name, kind)
@@ -226,7 +226,7 @@ def build_world(*, clock: Clock | None = None) -> World:
 
 
 def anchor(world: World) -> None:
-    """Let the short lives begin now: the daemon took a moment to come up, and nobody should miss the beginning."""
+    """Restart the short lifetimes now: the daemon needed some time to start, and the viewer should not miss the beginning."""
     now = world.clock.now()
     for role in CAST:
         if role.seconds is not None and role.seconds < LONG:
@@ -237,15 +237,15 @@ def anchor(world: World) -> None:
 async def play(
     world: World,
     *,
-    beats: Sequence[Step] = STORY,
-    tell: Callable[[Step], None] | None = None,
+    steps: Sequence[Step] = STORY,
+    on_step: Callable[[Step], None] | None = None,
     speed: float = 1.0,
 ) -> None:
-    """Do each deed at its second, counted from the call on the event loop's clock, and tell it. Ends after the last."""
+    """Perform each action at its second after the call, on the event loop's clock, and pass each step to `on_step`."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    for beat in beats:
-        await asyncio.sleep(max(0.0, began + beat.second / speed - loop.time()))
-        perform(world, beat.deed)
-        if tell is not None:
-            tell(beat)
+    for step in steps:
+        await asyncio.sleep(max(0.0, began + step.second / speed - loop.time()))
+        perform(world, step.action)
+        if on_step is not None:
+            on_step(step)

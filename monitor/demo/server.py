@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @contextmanager
 def in_thread(opened: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """Enter an asynchronous context in an event loop of its own thread, and leave it there at the end."""
+    """Enter an asynchronous context in the event loop of a separate thread, and leave it there at the end."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="demo-server", daemon=True)
     thread.start()
@@ -49,7 +49,7 @@ _WORTH_COMPRESSING = 1_024
 
 
 class WorldServer:
-    """Plays one world's four APIs on 127.0.0.1, until the context ends.
+    """A server of one world's four APIs on 127.0.0.1, until the context ends.
 
     `port=0` takes a free one. With `tls` it speaks HTTPS. With `control`, POST /world/do performs a Deed
     (JSON) and GET /world/requests tells the counts of requests: for benchmarks in another process.
@@ -70,7 +70,7 @@ class WorldServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def base_url(self, kind: str) -> str:
-        """What a source of this kind is configured with: everything up to the resource's own path."""
+        """Return the base_url to configure for a provider: everything up to the resource's path."""
         return self.address + PREFIXES[kind]
 
     async def __aenter__(self) -> Self:
@@ -81,14 +81,14 @@ class WorldServer:
         await self.refuse()
 
     async def listen(self) -> None:
-        """Take connections, on the same port as before where there was one."""
+        """Accept connections, on the same port as before if there was one."""
         loop = asyncio.get_running_loop()
         self._http = web.Server(self._serve, access_log=None)
         self._listener = await loop.create_server(self._http, "127.0.0.1", self.port, ssl=self._tls, backlog=4096)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Close the door: open connections end, new ones are refused, until `listen`."""
+        """Close all connections and refuse new ones, until `listen`."""
         if self._listener is None or self._http is None:
             return
         self._listener.close()
@@ -112,11 +112,11 @@ class WorldServer:
         if path == "/world/requests":
             return encoded({name: source.calls for name, source in self.world.sources.items()})
         try:
-            deed = msgspec.json.decode(await request.read(), type=Action)
-            perform(self.world, deed)
+            action = msgspec.json.decode(await request.read(), type=Action)
+            perform(self.world, action)
         except (KeyError, ValueError) as exc:
             return encoded({"error": str(exc)}, status=400)
-        return encoded({"done": deed.verb, "at": self.world.clock.now()})
+        return encoded({"done": action.verb, "at": self.world.clock.now()})
 
     async def _give(self, request: web.BaseRequest, reply: SimResponse, source: SimSource | None) -> web.StreamResponse:
         headers = {"Date": self._date(source), "Server": "demo", "Content-Type": reply.content_type}
@@ -132,7 +132,7 @@ class WorldServer:
         return web.Response(status=reply.status, body=body, headers=headers)
 
     def _date(self, source: SimSource | None) -> str:
-        """The Date header by the world's clock and the source's skew, written once per second."""
+        """Return the Date header by the world's clock and the source's skew, formatted once per second."""
         now = self.world.clock.now()
         if source is not None:
             now += source.clock_skew
@@ -146,7 +146,7 @@ class WorldServer:
 
 
 async def _spoilt(request: web.BaseRequest, reply: SimResponse, headers: dict[str, str]) -> web.StreamResponse:
-    """Half an answer, or none, and a connection that is reset."""
+    """Send half an answer, or none, and reset the connection."""
     response = web.StreamResponse(status=reply.status, headers=headers)
     if reply.truncated:
         response.content_length = 2 * len(reply.body.plain)
@@ -158,7 +158,7 @@ async def _spoilt(request: web.BaseRequest, reply: SimResponse, headers: dict[st
 
 
 class ThreadedWorld:
-    """A WorldServer with an event loop of its own in a thread, for synchronous code."""
+    """A WorldServer with its own event loop in a thread, for synchronous code."""
 
     def __init__(self, world: World, *, port: int = 0) -> None:
         self.world = world
@@ -186,7 +186,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 async def _run(arguments: argparse.Namespace) -> None:
     world = World(remember=0)
     populate.many_sources(world, arguments.sources, arguments.connections, kind=arguments.kind, latency_ms=arguments.latency_ms)
-    gc.freeze()  # a large crowd would be walked by every full collection
+    gc.freeze()  # otherwise every full collection would traverse all connections
     tls = None
     if arguments.certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -215,7 +215,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve until interrupted, after one line of JSON with the addresses on standard output."""
+    """Serve until interrupted, after printing one line of JSON with the addresses."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(_run(_arguments(argv)))

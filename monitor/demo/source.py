@@ -1,4 +1,4 @@
-"""One simulated API key: its connections, and their answers kept encoded until something changes."""
+"""One simulated API key: its connections, and their answers, encoded once per change."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ POSTBREEZE_LIMITS = ((60, timedelta(seconds=60)), (1000, timedelta(minutes=15)))
 """Requests allowed per key and span, as Postbreeze publishes them."""
 
 EVERYWHERE = "*"
-"""Names the view over every scope of a key, where None names the owner's own."""
+"""Selects every scope of a key, whereas None selects the owner's scope."""
 
 _MOST_VIEWS = 5_000
 
 
 class Trouble(StrEnum):
-    """What can be wrong with a whole source."""
+    """The ways in which a whole source can fail."""
 
     CUT = "cut"  # the connection is reset without an answer
     SERVER_ERROR = "server_error"
     UNAUTHORIZED = "unauthorized"  # 401, as for a wrong key
     FORBIDDEN = "forbidden"  # 403, the plan has no API access
     RATE_LIMITED = "rate_limited"
-    HTML = "html"  # 200 with somebody's sign-in page
+    HTML = "html"  # 200 with a sign-in page
     TRUNCATED = "truncated"  # the body ends before its announced length
-    ENVELOPE = "envelope"  # 200 with a body that says it failed
+    ENVELOPE = "envelope"  # 200 with a body that reports a failure
     REDIRECT = "redirect"  # 302 to `location`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A trouble with its particulars."""
+    """A failure of a source, with its parameters."""
 
     trouble: Trouble
     status: int = 500
-    """For server_error: which 5xx."""
+    """The 5xx status of server_error."""
     retry_after: str | None = None
-    """The Retry-After header, word for word; rate_limited says 30 without one."""
+    """The literal Retry-After header; rate_limited sends 30 by default."""
     location: str = ""
 
 
@@ -73,7 +73,7 @@ class EncodedBody:
         self._zipped: bytes | None = None
 
     def zipped(self) -> bytes:
-        """The same, gzipped."""
+        """Return the answer, gzipped."""
         if self._zipped is None:
             self._zipped = gzip.compress(self.plain, compresslevel=1, mtime=0)
         return self._zipped
@@ -89,7 +89,7 @@ class RateWindow:
         self._used = 0
 
     def spend(self, now: datetime) -> timedelta | None:
-        """Take one request; the time to wait where there is none left, else None."""
+        """Count one request. Return None, or the time to wait if the limit is reached."""
         if self._ends is None or now >= self._ends:
             self._ends, self._used = now + self.per, 0
         if self._used >= self.limit:
@@ -107,7 +107,7 @@ class SimSource:
     key: str
     shape: payloads.Shape = payloads.Shape.CURRENT
     expiring_within: timedelta | None = None
-    """The provider's own window of expiring_soon; None takes the documented one."""
+    """The provider's window of expiring_soon; None for the documented one."""
     users: dict[str, ManagedUser] = field(default_factory=dict)
     workspaces: dict[str, str] = field(default_factory=dict)
     """Postbreeze: id to name."""
@@ -115,16 +115,16 @@ class SimSource:
     error_field: str = "error"
     """PostPost and Publora: the field of an error body that holds the text, `error` or `message`."""
     clock_skew: timedelta = timedelta(0)
-    """How far this provider's Date header is ahead."""
+    """How far this provider's Date header is ahead of the clock."""
     latency: timedelta = timedelta(0)
     extra_headers: dict[str, str] = field(default_factory=dict)
     budgets: list[RateWindow] = field(default_factory=list)
     outage: Outage | None = None
     calls: Counter[str] = field(default_factory=Counter)
-    """Requests by what they asked for: list, probe, users, workspaces, one, health, other."""
+    """Number of requests by kind: list, probe, users, workspaces, one, health, other."""
     scopes: dict[str | None, dict[str, SimConnection]] = field(default_factory=dict)
     attic: dict[tuple[str | None, str], SimConnection] = field(default_factory=dict)
-    """What vanished and may come back."""
+    """Connections that vanished and may be restored."""
     _rows: dict[SimConnection, bytes] = field(default_factory=dict)
     _probes: dict[SimConnection, EncodedBody] = field(default_factory=dict)
     _views: dict[str | None, dict[object, EncodedBody]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class SimSource:
     _due: list[tuple[float, int, SimConnection]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[SimConnection]:
-        """Every connection, scope by scope."""
+        """Yield every connection, scope by scope."""
         for connections in self.scopes.values():
             yield from connections.values()
 
@@ -140,7 +140,7 @@ class SimSource:
         return sum(len(connections) for connections in self.scopes.values())
 
     def find(self, external_id: str, scope: str | None = EVERYWHERE) -> SimConnection:
-        """The listed connection of that id; raises KeyError where there is none."""
+        """Return the listed connection of an id. Raises KeyError if there is none."""
         candidates = self.scopes.values() if scope == EVERYWHERE else [self.scopes.get(scope, {})]
         for connections in candidates:
             if external_id in connections:
@@ -148,24 +148,24 @@ class SimSource:
         raise KeyError(f"{self.name} lists no connection {external_id}")
 
     def window(self, platform: str) -> timedelta:
-        """How long before the date this provider says expiring_soon of a platform."""
+        """Return how long before the date this provider reports expiring_soon for a platform."""
         if self.expiring_within is not None:
             return self.expiring_within
         return TIKTOK_WINDOW if self.kind == "publora" and platform == "tiktok" else WINDOW
 
     def put(self, connection: SimConnection) -> None:
-        """List a connection, in place of one of the same id and scope."""
+        """List a connection, replacing one of the same id and scope."""
         listed = self.scopes.setdefault(connection.scope, {})
         self._forget(listed.get(connection.external_id, connection))
         listed[connection.external_id] = connection
 
     def take(self, connection: SimConnection) -> None:
-        """List a connection no more."""
+        """Remove a connection from the list."""
         del self.scopes[connection.scope][connection.external_id]
         self._forget(connection)
 
     def _forget(self, connection: SimConnection) -> None:
-        """Drop what is kept encoded of one connection and of the lists that hold it."""
+        """Drop the encoded answers about one connection and the lists that contain it."""
         self._rows.pop(connection, None)
         self._probes.pop(connection, None)
         for view in (connection.scope, EVERYWHERE):
@@ -173,7 +173,7 @@ class SimSource:
             self._orders.pop(view, None)
 
     def pass_time(self, now: datetime) -> None:
-        """Drop what time has made untrue."""
+        """Drop the encoded answers that time has changed."""
         at = now.timestamp()
         while self._due and self._due[0][0] <= at:
             connection = heapq.heappop(self._due)[2]
@@ -181,7 +181,7 @@ class SimSource:
                 self._forget(connection)
 
     def row(self, connection: SimConnection, now: datetime) -> bytes:
-        """A connection's listed row, encoded."""
+        """Return a connection's listed row, encoded."""
         window = self.window(connection.platform)
         listed = payloads.listed_row(self.kind, connection, now, window=window, shape=self.shape)
         row = self._rows[connection] = msgspec.json.encode(listed)
@@ -189,12 +189,12 @@ class SimSource:
         return row
 
     def rows(self, connections: Iterable[SimConnection], now: datetime) -> bytes:
-        """Listed rows, encoded, with commas between them."""
+        """Return listed rows, encoded and separated by commas."""
         kept = self._rows.get
         return b",".join([kept(each) or self.row(each, now) for each in connections])
 
     def probe(self, connection: SimConnection, now: datetime) -> EncodedBody:
-        """A connection's test-connection answer, encoded."""
+        """Return a connection's test-connection answer, encoded."""
         body = self._probes.get(connection)
         if body is None:
             answer = payloads.probe_answer(self.kind, connection, now)
@@ -208,7 +208,7 @@ class SimSource:
             heapq.heappush(self._due, (moment.timestamp(), id(connection), connection))
 
     def view(self, scope: str | None, name: object, build: Callable[[], bytes]) -> EncodedBody:
-        """A list over one scope (or EVERYWHERE), built once and kept until one of its connections changes."""
+        """Return the list of one scope (or EVERYWHERE), built once and cached until one of its connections changes."""
         views = self._views.setdefault(scope, {})
         body = views.get(name)
         if body is None:
@@ -219,7 +219,7 @@ class SimSource:
         return body
 
     def newest_first(self, scope: str | None = EVERYWHERE) -> Sequence[SimConnection]:
-        """The connections of one scope, or of all, by descending time of connection (ties: last added first)."""
+        """Return the connections of one scope, or of all, by descending connection time (ties: last added first)."""
         order = self._orders.get(scope)
         if order is None:
             listed: Iterable[SimConnection] = self if scope == EVERYWHERE else self.scopes.get(scope, {}).values()

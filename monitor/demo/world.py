@@ -1,4 +1,4 @@
-"""The simulated world: accounts at four providers, whose tokens run out, are renewed, revoked or vanish.
+"""The simulated world: accounts at four providers, whose tokens expire, are renewed or revoked, or disappear.
 
 Nothing here listens: `monitor.demo.server` plays the APIs, and several servers may play one world. What
 the APIs state is derived from the world's clock, or frozen where a test overrides it. Every method may be
@@ -20,12 +20,12 @@ from monitor.domain.clock import Clock, SystemClock
 
 DEFAULT_WORKSPACE = "ws_1"
 RENEWED_FOR = timedelta(days=60)
-"""The lifetime that a renewal gives where none is named: LinkedIn's and Meta's."""
+"""The default lifetime of a renewed token: that of LinkedIn and Meta."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that arrived: when, what, and with which headers (lower-case names)."""
+    """A request that arrived, with its time and its headers (lower-case names)."""
 
     at: datetime
     method: str
@@ -34,10 +34,12 @@ class Seen:
 
 
 class World:
-    """Every simulated source, under one clock."""
+    """All simulated sources, under one clock."""
 
     def __init__(self, *, clock: Clock | None = None, expiring_within: timedelta | None = None, remember: int = 1_000) -> None:
-        """`expiring_within` is every provider's own window of expiring_soon, None the documented 7 days (Publora's TikTok: 30).
+        """Create an empty world.
+
+        `expiring_within` is every provider's window of expiring_soon, None for the documented 7 days (Publora's TikTok: 30).
 
         The last `remember` requests are kept in `seen`.
         """
@@ -46,7 +48,7 @@ class World:
         self.lock = threading.RLock()
         self.sources: dict[str, SimSource] = {}
         self.requests: Counter[str] = Counter()
-        """Requests by "METHOD /path", without the query."""
+        """Number of requests by "METHOD /path", without the query."""
         self.seen: deque[Seen] = deque(maxlen=remember)
         self._keys: dict[tuple[str, str], SimSource] = {}
         self._serial = 0
@@ -60,7 +62,7 @@ class World:
         shape: payloads.Shape = payloads.Shape.CURRENT,
         limits: tuple[tuple[int, timedelta], ...] = (),
     ) -> SimSource:
-        """A new API key. `limits` are requests per span; none are enforced by default (POSTBREEZE_LIMITS are the real ones)."""
+        """Add an API key. `limits` are requests per span; none by default (POSTBREEZE_LIMITS are the documented ones)."""
         source = SimSource(
             name=name,
             kind=kind,
@@ -79,17 +81,17 @@ class World:
         return source
 
     def by_key(self, kind: str, key: str) -> SimSource | None:
-        """The source that a key opens at a provider."""
+        """Return the source of a key at a provider, or None."""
         return self._keys.get((kind, key))
 
     def serial(self) -> int:
-        """A number that was never given before."""
+        """Return the next unused number."""
         with self.lock:
             self._serial += 1
             return self._serial
 
     def add_user(self, source: str, *, user: str | None = None, display_name: str = "Client") -> ManagedUser:
-        """A managed user of a workspace key (PostPost, Publora)."""
+        """Add a managed user of a workspace key (PostPost, Publora)."""
         identity = user or f"{self.serial():024x}"
         managed = ManagedUser(id=identity, username=f"{identity[-6:]}@clients.example", display_name=display_name)
         with self.lock:
@@ -99,7 +101,7 @@ class World:
     # --- connections -------------------------------------------------------------------------------------
 
     def add(self, source: str, connection: SimConnection) -> SimConnection:
-        """List a connection exactly as it is given."""
+        """List a connection exactly as given."""
         with self.lock:
             self.sources[source].put(connection)
         return connection
@@ -116,7 +118,7 @@ class World:
         display_name: str | None = None,
         lifetime: timedelta | None = None,
     ) -> SimConnection:
-        """A new healthy connection, with ids and addresses in the provider's own forms.
+        """Add a healthy connection, with ids and addresses in the provider's forms.
 
         `platform` is a common slug or the provider's spelling; without a `lifetime` the token has no date.
         """
@@ -145,19 +147,19 @@ class World:
         return self.add(source, connection)
 
     def find(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> SimConnection:
-        """The listed connection; raises KeyError where there is none. Without `scope` every scope is searched."""
+        """Return the listed connection. Without `scope` every scope is searched. Raises KeyError if there is none."""
         with self.lock:
             return self.sources[source].find(external_id, scope)
 
     def change(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, **fields: object) -> SimConnection:
-        """Replace fields of a connection by the names that SimConnection has, but its id and scope."""
+        """Replace fields of a connection, named as in SimConnection, except its id and scope."""
         with self.lock:
             changed = replace(self.find(source, external_id, scope=scope), **fields)  # type: ignore[arg-type]  # fields by name
             self.sources[source].put(changed)
         return changed
 
     def expire(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, noticed: bool = True) -> None:
-        """The token ends now: its date is now if it has one. `noticed=False`: only a probe tells, the date stays."""
+        """End the token now: its date becomes now if it has one. `noticed=False`: only a probe shows it, the date stays."""
         now = self.clock.now()
         ends = self.find(source, external_id, scope=scope).expires_at
         if noticed and ends is not None:
@@ -183,7 +185,7 @@ class World:
         noticed: bool | None = None,
         detail: str | None = None,
     ) -> None:
-        """A person takes the permission back. By default only Postbreeze's list knows; elsewhere the probe tells.
+        """Revoke the permission. By default only Postbreeze's list shows it; elsewhere the probe does.
 
         `noticed=True` at PostPost and Publora lists it as `expired`: their word cannot tell the two apart.
         """
@@ -191,7 +193,7 @@ class World:
         self.change(source, external_id, scope=scope, health=Health.REVOKED, noticed=known, detail=detail)
 
     def refuse(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, detail: str | None = None) -> None:
-        """The platform refuses the probe for a reason that is neither expiry nor revocation."""
+        """Let the platform refuse the probe for a reason that is neither expiry nor revocation."""
         self.change(source, external_id, scope=scope, health=Health.REFUSED, detail=detail)
 
     def fail_refresh(
@@ -203,14 +205,14 @@ class World:
         status: int | None = 401,
         error: str = "invalid_grant",
     ) -> None:
-        """Postbreeze's own attempt to refresh the token fails now."""
+        """Let Postbreeze's attempt to refresh the token fail now."""
         now = self.clock.now()
         self.change(source, external_id, scope=scope, refresh_attempt_at=now, refresh_error=error, refresh_error_status=status)
 
     def renew(
         self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, lifetime: timedelta | None = None
     ) -> SimConnection:
-        """All is well again: a new date if it had one (60 days unless told), and nothing overridden any more."""
+        """Restore health: a new date if it had one (60 days by default), and no overridden fields."""
         now = self.clock.now()
         dated = self.find(source, external_id, scope=scope).expires_at is not None or lifetime is not None
         return self.change(
@@ -232,21 +234,21 @@ class World:
         )
 
     def reconnect(self, source: str, external_id: str, *, new_id: str, scope: str | None = EVERYWHERE) -> SimConnection:
-        """The same account comes back under another id, renewed (Postbreeze, PostPeer)."""
+        """Reconnect the same account under another id, renewed (Postbreeze, PostPeer)."""
         with self.lock:
             renewed = self.renew(source, external_id, scope=scope)
             self.sources[source].take(renewed)
             return self.add(source, replace(renewed, external_id=new_id, connected_at=self.clock.now()))
 
     def vanish(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> None:
-        """The list no longer holds it, and a probe answers 404. `restore` brings it back."""
+        """Remove it from the list; a probe answers 404. `restore` reverses this."""
         with self.lock:
             gone = self.find(source, external_id, scope=scope)
             self.sources[source].take(gone)
             self.sources[source].attic[gone.scope, external_id] = gone
 
     def restore(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> SimConnection:
-        """What vanished is listed again, as it was. Raises KeyError where nothing of that id vanished."""
+        """List a vanished connection again, unchanged. Raises KeyError if none of that id vanished."""
         with self.lock:
             attic = self.sources[source].attic
             for key in list(attic):
@@ -255,26 +257,26 @@ class World:
         raise KeyError(f"Nothing with the id {external_id} has vanished from {source}.")
 
     def remove(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE) -> None:
-        """Gone for good."""
+        """Remove a connection permanently."""
         with self.lock:
             self.sources[source].take(self.find(source, external_id, scope=scope))
 
     def rename(self, source: str, external_id: str, *, username: str, display_name: str, scope: str | None = EVERYWHERE) -> None:
-        """The account calls itself something else."""
+        """Change the names of an account."""
         self.change(source, external_id, scope=scope, username=username, display_name=display_name)
 
     def state(self, source: str, external_id: str, *, scope: str | None = EVERYWHERE, **fields: object) -> None:
-        """Freeze fields of the listed row, by the API's own field names, whatever is true. `renew` thaws them."""
+        """Override fields of the listed row, by the API's field names, regardless of the truth. `renew` removes the override."""
         with self.lock:
             stated = dict(self.find(source, external_id, scope=scope).overrides or {})
             self.change(source, external_id, scope=scope, overrides=stated | fields)
 
     def state_word(self, source: str, external_id: str, word: object, *, scope: str | None = EVERYWHERE) -> None:
-        """Freeze the provider's word about the token (tokenStatus or status)."""
+        """Override the reported status of the token (tokenStatus or status)."""
         self.state(source, external_id, scope=scope, **{payloads.WORD_FIELD[self.sources[source].kind]: word})
 
     def state_date(self, source: str, external_id: str, date: object, *, scope: str | None = EVERYWHERE) -> None:
-        """Freeze the stated expiry: a datetime in the API's form, anything else as it is."""
+        """Override the reported expiry: a datetime in the API's form, any other value unchanged."""
         value = payloads.iso(date) if isinstance(date, datetime) else date
         self.state(source, external_id, scope=scope, **{payloads.DATE_FIELD[self.sources[source].kind]: value})
 
@@ -283,21 +285,21 @@ class World:
     def break_source(
         self, source: str, trouble: Trouble, *, status: int = 500, retry_after: str | None = None, location: str = ""
     ) -> None:
-        """From now on every request with this key meets the trouble, until `recover_source`."""
+        """Let every request with this key fail in a given way, until `recover_source`."""
         self.sources[source].outage = Outage(trouble=trouble, status=status, retry_after=retry_after, location=location)
 
     def slow_source(self, source: str, latency: timedelta) -> None:
-        """Every answer comes this much later."""
+        """Delay every answer."""
         self.sources[source].latency = latency
 
     def recover_source(self, source: str) -> None:
-        """The source answers again, at once."""
+        """Let the source answer normally and without delay."""
         self.sources[source].outage = None
         self.sources[source].latency = timedelta(0)
 
 
 def new_id(kind: str, platform: str, *, account: str, number: int) -> str:
-    """An external id in a provider's form: platform-account, soc_… or int_…."""
+    """Return an external id in a provider's form: platform-account, soc_… or int_…."""
     if kind == "postbreeze":
         return f"soc_01HZ{number:08X}"
     if kind == "postpeer":

@@ -169,28 +169,28 @@ def test_the_story_is_in_order_short_and_about_its_own_cast() -> None:
     """Every deed can be done at its place in the story; within 30 seconds; on all four providers."""
     clock = ManualClock(NOW)
     world = scenario.build_world(clock=clock)
-    seconds = [beat.second for beat in scenario.STORY]
+    seconds = [step.second for step in scenario.STORY]
     assert seconds == sorted(seconds)
     assert seconds[-1] <= 25
     assert {source.kind for source in world.sources.values()} == set(provider_names())
     assert len(scenario.CAST) >= 20
-    for beat in scenario.STORY:
-        clock.set(NOW + timedelta(seconds=beat.second))
-        perform(world, beat.deed)
-        assert beat.told.endswith(".")
+    for step in scenario.STORY:
+        clock.set(NOW + timedelta(seconds=step.second))
+        perform(world, step.action)
+        assert step.caption.endswith(".")
 
 
 async def test_within_half_a_minute_the_story_shows_every_kind_of_change() -> None:
     """Walked through on a clock of its own: the words that PostPost's list has said of Northwind are all of them."""
     clock = ManualClock(NOW)
     world = scenario.build_world(clock=clock)
-    beats = list(scenario.STORY)
+    steps = list(scenario.STORY)
     words: list[str] = []
     async with calling(world) as caller:
         for second in range(30):
             clock.set(NOW + timedelta(seconds=second))
-            while beats and beats[0].second <= second:
-                perform(world, beats.pop(0).deed)
+            while steps and steps[0].second <= second:
+                perform(world, steps.pop(0).action)
             body = await caller.get(POSTPOST, "/platform-connections", key="demo-key-agency")
             row = body.json()["connections"][0]
             assert row["displayName"] == "Northwind Coffee Roasters"
@@ -201,9 +201,9 @@ async def test_within_half_a_minute_the_story_shows_every_kind_of_change() -> No
 
 async def test_the_story_plays_by_itself() -> None:
     world = scenario.build_world()
-    told: list[scenario.Step] = []
-    await scenario.play(world, tell=told.append, speed=200)
-    assert told == list(scenario.STORY)
+    caption: list[scenario.Step] = []
+    await scenario.play(world, on_step=caption.append, speed=200)
+    assert caption == list(scenario.STORY)
 
 
 def test_synchronous_code_can_use_the_world_from_another_thread(world: World) -> None:
@@ -219,16 +219,16 @@ async def test_the_world_runs_as_a_process_and_obeys_its_control_path() -> None:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
-        headers = {"x-api-key": told["keys"]["source-0"]}
+        caption = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        headers = {"x-api-key": caption["keys"]["source-0"]}
         async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
-            url = told["urls"]["postpost"] + "/platform-connections"
+            url = caption["urls"]["postpost"] + "/platform-connections"
             assert len((await client.get(url, headers=headers)).json()["connections"]) == 10
-            deed = {"verb": "expire", "source": "source-0", "connection": "linkedin-1000000"}
-            assert (await client.post(told["control"], json=deed)).json()["done"] == "expire"
+            action = {"verb": "expire", "source": "source-0", "connection": "linkedin-1000000"}
+            assert (await client.post(caption["control"], json=action)).json()["done"] == "expire"
             assert (await client.get(url, headers=headers)).json()["connections"][0]["tokenStatus"] == "expired"
-            assert (await client.post(told["control"], json=deed | {"connection": "nobody"})).status_code == 400
-            assert (await client.get(told["address"] + "/world/requests")).json()["source-0"] == {"list": 2}
+            assert (await client.post(caption["control"], json=action | {"connection": "nobody"})).status_code == 400
+            assert (await client.get(caption["address"] + "/world/requests")).json()["source-0"] == {"list": 2}
     finally:
         process.terminate()
         await process.communicate()
@@ -243,8 +243,8 @@ def test_a_deed_for_a_connection_cannot_be_done_to_a_source(world: World) -> Non
 
 
 async def test_the_webhook_keeps_what_it_gets_and_answers_as_told() -> None:
-    told: list[Post] = []
-    async with WebhookReceiver(on_post=told.append) as hook, aiohttp.ClientSession() as session:
+    caption: list[Post] = []
+    async with WebhookReceiver(on_post=caption.append) as hook, aiohttp.ClientSession() as session:
         hook.script.extend([WebhookReply(status=503, headers={"Retry-After": "2"}), WebhookReply(cut=True)])
         async with session.post(hook.url, json={"n": 1}) as first:
             assert (first.status, first.headers["Retry-After"]) == (503, "2")
@@ -254,5 +254,5 @@ async def test_the_webhook_keeps_what_it_gets_and_answers_as_told() -> None:
             assert third.status == 200
         posts = await hook.wait_for(3)
     assert [post.document["n"] for post in posts] == [1, 2, 3]
-    assert posts == told
+    assert posts == caption
     assert posts[0].headers["content-type"] == "application/json"

@@ -9,7 +9,7 @@ from io import StringIO
 from rich.console import Console
 
 from monitor.demo.receivers import Post
-from monitor.demo.run import Stage, told_in
+from monitor.demo.run import Stage, alerts_in
 from monitor.domain import AlertEvent
 from monitor.notify.messages import Dispatch, compose, render
 from tests.support.factories import NOW, make_alert
@@ -39,18 +39,18 @@ def post(text: str, path: str = "/console") -> Post:
 
 
 def test_alerts_are_counted_and_not_words() -> None:
-    assert told_in(body(0)) == {"recovered": 1}
-    assert told_in(body(1)) == {"expired": 1, "recovered": 1}
-    assert told_in(body(3)) == {"expired": 3, "recovered": 1}
+    assert alerts_in(body(0)) == {"recovered": 1}
+    assert alerts_in(body(1)) == {"expired": 1, "recovered": 1}
+    assert alerts_in(body(3)) == {"expired": 3, "recovered": 1}
 
 
 def test_the_totals_of_nothing_are_a_sentence() -> None:
     stage = Stage(Console(file=StringIO()))
-    assert stage.heard() == "No alert about a connection was heard yet. The webhook channel took 0 critical messages."
+    assert stage.summary() == "No alert about a connection was received yet. The webhook channel received 0 critical messages."
     stage.alert(post(body(2)))
     stage.alert(post(body(2), path="/webhook"))
-    assert stage.heard() == (
-        "Alerts heard on the console channel: expired 2, recovered 1. The webhook channel took 1 critical message."
+    assert stage.summary() == (
+        "Alerts received on the console channel: expired 2, recovered 1. The webhook channel received 1 critical message."
     )
     stage.ended = True
     stage.alert(post(body(2)))
@@ -61,9 +61,9 @@ def test_what_arrives_while_the_table_prints_is_shown_behind_it() -> None:
     out = StringIO()
     stage = Stage(Console(file=out))
     with stage.alone():
-        stage.say("The table:")
+        stage.note("The table:")
         stage.alert(post(body(1)))
-        stage.say("a row")
+        stage.note("a row")
     assert out.getvalue().startswith("The table:\na row\n")
     assert "News" in out.getvalue()
     assert stage.seen["expired"] == 1
