@@ -13,7 +13,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from enum import StrEnum
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,19 @@ from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, reference
-from monitor.domain import Alert, AlertEvent, Policy, ReportedStatus, Severity, Snapshot, Status, connection_id, provider_info
+from monitor.domain import (
+    Alert,
+    AlertEvent,
+    Policy,
+    ReportedStatus,
+    Severity,
+    Snapshot,
+    Status,
+    VerdictFlag,
+    VerdictReason,
+    connection_id,
+    provider_info,
+)
 from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
@@ -123,6 +136,28 @@ def verdict_rules() -> str:
     """How the axes are merged; what is left is the token axis."""
     left = ("", f"`{verdict.as_listed.__name__}`", "anything else → the token's status", first_line(verdict.as_listed))
     return f"{_rules(verdict, 'VERDICT_RULES')}\n| {' | '.join(left)} |"
+
+
+def member_sentences(enumeration: type[StrEnum]) -> dict[str, str]:
+    """Return the sentence below each member of an enumeration, by the member's value."""
+    body = ast.parse(inspect.getsource(enumeration)).body[0].body  # type: ignore[attr-defined]  # a class
+    sentences = {}
+    for assignment, sentence in pairwise(body):
+        if isinstance(assignment, ast.Assign) and isinstance(sentence, ast.Expr):
+            sentences[ast.literal_eval(assignment.value)] = ast.literal_eval(sentence.value)
+    return sentences
+
+
+def reasons() -> str:
+    """Every reason with the statuses that it can have."""
+    split = ((reason, *sentence.split(": ", 1)) for reason, sentence in member_sentences(VerdictReason).items())
+    rows = ((f"`{reason}`", re.sub(r"\w+", r"`\g<0>`", statuses), meaning) for reason, statuses, meaning in split)
+    return table(("reason", "status", "meaning"), rows)
+
+
+def flags() -> str:
+    """Every flag."""
+    return table(("flag", "meaning"), ((f"`{flag}`", meaning) for flag, meaning in member_sentences(VerdictFlag).items()))
 
 
 # --- alerts
@@ -290,6 +325,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": command_line,
     "configuration": configuration,
     "token-rules": token_rules,
+    "reasons": reasons,
+    "flags": flags,
     "probe-rules": probe_rules,
     "verdict-rules": verdict_rules,
     "advice": advised,

@@ -33,9 +33,11 @@ from monitor.domain import (
     Severity,
     SourceStatus,
     Status,
+    VerdictFlag,
+    VerdictReason,
 )
 from monitor.domain.providers import provider_names, registered_providers
-from monitor.domain.rules import dates, lifecycle, token, verdict
+from monitor.domain.rules import dates, lifecycle, token, token_rules, verdict
 from monitor.domain.rules.forecast import Need, ReconnectBatch
 from monitor.domain.rules.silences import Silence
 from monitor.providers import postbreeze, scopes
@@ -135,46 +137,38 @@ def test_every_status_of_a_source_is_told() -> None:
     assert spans([row[0] for row in rows_under("docs/statuses.md", "Sources")]) == [status.value for status in SourceStatus]
 
 
-def test_every_reason_is_told_with_its_statuses() -> None:
-    told = {row[0].strip("`"): set(spans([row[1]])) for row in rows_under("docs/statuses.md", "Reasons")}
-    assert told == reasons_in_the_rules()
+def test_every_reason_is_documented_with_its_statuses() -> None:
+    documented = {row[0].strip("`"): set(spans([row[1]])) for row in rows_under("docs/statuses.md", "Reasons")}
+    assert documented == reasons_in_the_rules()
+    assert set(documented) == set(VerdictReason)
 
 
 def reasons_in_the_rules() -> dict[str, set[str]]:
     """Every reason that a rule writes out, with the statuses that it writes beside it."""
     found: dict[str, set[str]] = {}
-    for module in (token, verdict):
+    for module in (token_rules, verdict):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             match node:
-                case ast.Call(func=ast.Name("Finding"), args=[ast.Attribute(attr=status), ast.Constant(value=str(reason)), *_]):
-                    found.setdefault(reason, set()).add(Status[status].value)
-                case ast.Tuple(elts=[ast.Attribute(ast.Name("Status"), attr=status), ast.Constant(value=str(reason)), *_]):
-                    found.setdefault(reason, set()).add(Status[status].value)
+                case (
+                    ast.Call(func=ast.Name("Finding"), args=[ast.Attribute() as status, ast.Attribute() as reason, *_])
+                    | ast.Tuple(elts=[ast.Attribute() as status, ast.Attribute() as reason, *_])
+                ) if (ast.unparse(status.value), ast.unparse(reason.value)) == ("Status", "VerdictReason"):
+                    found.setdefault(VerdictReason[reason.attr].value, set()).add(Status[status.attr].value)
     return found
 
 
-def test_every_flag_is_told() -> None:
-    told = set(spans([row[0] for row in rows_under("docs/statuses.md", "Flags")]))
-    constants = {dates.NAIVE, dates.EPOCH, dates.UNPARSED, dates.ANCIENT, dates.FAR, lifecycle.UNREADABLE}
-    constants |= {
-        postpost_rows.SPAN_UNPARSED,
-        postpost_rows.SPAN_COARSE,
-        postpost_rows.SPAN_EXPIRED,
-        postpost_rows.STATUS_MISSING,
-    }
-    by_probe = {*verdict._PROBE_FLAGS.values(), "probe_refused"}
-    assert told == constants | by_probe | flags_written_in(token, verdict, lifecycle, scopes, postbreeze)
+def test_every_flag_is_documented_and_set_somewhere() -> None:
+    assert set(spans([row[0] for row in rows_under("docs/statuses.md", "Flags")])) == set(VerdictFlag)
+    assert flags_named_in(dates, token_rules, token, verdict, lifecycle, scopes, postbreeze, postpost_rows) == set(VerdictFlag)
 
 
-def flags_written_in(*modules: ModuleType) -> set[str]:
-    """Words in set displays: these modules write no other sets of words."""
+def flags_named_in(*modules: ModuleType) -> set[str]:
+    """The flags that these modules name."""
     return {
-        item.value
+        VerdictFlag[node.attr].value
         for module in modules
         for node in ast.walk(ast.parse(inspect.getsource(module)))
-        if isinstance(node, ast.Set)
-        for item in node.elts
-        if isinstance(item, ast.Constant) and isinstance(item.value, str)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "VerdictFlag"
     }
 
 

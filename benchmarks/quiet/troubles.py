@@ -87,8 +87,8 @@ def rows_lost(stage: Stage, source: SimSource, at: timedelta) -> Script:
         yield stage.now + HOUR
     listed = len(source.scopes[None])
     chosen = [each for each in stage.accounts if each.source is source and each.scope is None and stage.is_well_now(each)]
-    chosen = chosen[: max(listed * 3 // 4, suppression.MANY)]
-    if not suppression.is_mass(len(chosen), listed):
+    chosen = chosen[: max(listed * 3 // 4, suppression.MASS_MINIMUM)]
+    if not suppression.is_mass_failure(len(chosen), listed):
         return
     end = stage.now + 1.6 * stage.truth.poll_every
     _hold(stage, source, chosen, end)
@@ -123,7 +123,7 @@ def platform_out(stage: Stage, source: SimSource, at: timedelta) -> Script:
     well = [each for each in tested if each.lifetime is None and stage.is_well_now(each)]
     platform, count = Counter(each.platform for each in well).most_common(1)[0]
     of = sum(each.platform == platform and stage.is_listed(each) for each in tested)
-    if not suppression.is_mass(count, of):
+    if not suppression.is_mass_failure(count, of):
         return
     chosen = [each for each in well if each.platform == platform]
     end = stage.now + 2.2 * stage.truth.one_probe

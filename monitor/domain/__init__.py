@@ -15,6 +15,8 @@ from monitor.domain.enums import (
     Severity,
     SourceStatus,
     Status,
+    VerdictFlag,
+    VerdictReason,
     utc_text,
 )
 from monitor.domain.observations import (
@@ -62,6 +64,8 @@ __all__ = [
     "TokenState",
     "Unreadable",
     "Verdict",
+    "VerdictFlag",
+    "VerdictReason",
     "connection_id",
     "provider_info",
     "split_subject",

@@ -1,4 +1,4 @@
-"""The words of the domain that are one of a few: statuses, severities, kinds, outcomes."""
+"""Enumerations: statuses, reasons, flags, severities, kinds and outcomes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How urgent something is, for routing."""
+    """The urgency of an alert, for routing."""
 
     INFO = "info"
     WARNING = "warning"
@@ -23,7 +23,7 @@ _SEVERITY_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 class Status(StrEnum):
-    """A connection's verdict, in rising severity (INTERFACE: Statuses)."""
+    """The status of a connection, in rising severity (INTERFACE: Statuses)."""
 
     VALID = "valid"
     UNKNOWN = "unknown"
@@ -40,7 +40,7 @@ class Status(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """info, warning or critical."""
+        """The severity of alerts about this status."""
         if self.rank <= 1:
             return Severity.INFO
         return Severity.WARNING if self is Status.EXPIRING_SOON else Severity.CRITICAL
@@ -54,8 +54,123 @@ class Status(StrEnum):
 _STATUS_RANK = {status: rank for rank, status in enumerate(Status)}
 
 
+class VerdictReason(StrEnum):
+    """Why a connection has its status. Stored, and shown as `reason`.
+
+    Each sentence begins with the statuses that the reason can have. docs/statuses.md is generated from them.
+    """
+
+    PROVIDER_VALID = "provider_valid"
+    """valid: The provider reports the token as valid."""
+    NON_EXPIRING = "non_expiring"
+    """valid: The token has no expiry date."""
+    RENEWS_ITSELF = "renews_itself"
+    """valid: The provider renews this short-lived token automatically."""
+    OUTSIDE_WINDOW = "outside_window"
+    """valid: The provider already warns, but the smaller window that you configured is not reached."""
+    NO_EXPIRY_DATE = "no_expiry_date"
+    """valid: The connection is listed without a status and without an expiry date (older API responses)."""
+    DATE_AHEAD = "date_ahead"
+    """valid: The connection is listed without a status, and its expiry date is in the future (older API responses)."""
+    PROBE_OK = "probe_ok"
+    """valid: The list gives no status, and the platform accepted the token."""
+    NO_HEALTH_REPORTED = "no_health_reported"
+    """unknown: The provider lists connections but reports no token health (PostPeer)."""
+    PROVIDER_UNKNOWN = "provider_unknown"
+    """unknown: The provider itself does not know the status."""
+    UNRECOGNISED_STATUS = "unrecognised_status"
+    """unknown: The provider reports a status that this version does not know."""
+    STALE_DATE = "stale_date"
+    """unknown: The expiry date is in the past, which proves nothing on this platform."""
+    EXPIRES_WITHIN = "expires_within"
+    """expiring_soon: A trusted expiry date is within the window."""
+    PROVIDER_EXPIRING_SOON = "provider_expiring_soon"
+    """expiring_soon: The provider warns."""
+    RENEWAL_OVERDUE = "renewal_overdue"
+    """expiring_soon: The provider normally renews the token automatically and has not done so."""
+    REFRESH_FAILING = "refresh_failing"
+    """expiring_soon: The provider's attempts to renew the token keep failing."""
+    REFRESH_REJECTED = "refresh_rejected"
+    """expiring_soon, expired: The provider could not renew the token, and retrying will not help."""
+    EXPIRY_PASSED = "expiry_passed"
+    """expired: The provider reports the token as expired, and its expiry date is in the past."""
+    REJECTED_BY_PLATFORM = "rejected_by_platform"
+    """expired: The provider reports the token as expired before its date, or without one: the platform rejected it."""
+    DATE_PASSED = "date_passed"
+    """expired: A trusted expiry date has passed."""
+    DATE_PAST = "date_past"
+    """expired: The only evidence is an expiry date, and it is in the past (older API responses)."""
+    REFRESH_OVERDUE = "refresh_overdue"
+    """expired: The expiry date passed long ago, and the provider still reports the token as active."""
+    PROBE_EXPIRED = "probe_expired"
+    """expired: The platform rejects the token and names expiry."""
+    PROBE_REVOKED = "probe_revoked"
+    """revoked: The platform rejects the token and names revocation."""
+    PROBE_FAILING = "probe_failing"
+    """failing: The platform rejects the connection for another reason."""
+    PROVIDER_REVOKED = "provider_revoked"
+    """revoked: The provider reports the token as revoked."""
+    PROVIDER_DISCONNECTED = "provider_disconnected"
+    """disconnected: The provider reports the connection as removed."""
+    MISSING_FROM_LIST = "missing_from_list"
+    """disconnected: The connection was absent from several complete lists in a row."""
+
+
+class VerdictFlag(StrEnum):
+    """Side notes to a verdict, which change no status. Stored, and shown as `flags`. docs/statuses.md is generated from them."""
+
+    CONFLICT = "conflict"
+    """Two kinds of evidence disagree: a reported status and a trusted date, or the list and the probe."""
+    STALE_DATE = "stale_date"
+    """The provider reports the token as valid beside an expiry date in the past that is not trusted."""
+    LOW_CONFIDENCE = "low_confidence"
+    """The provider stated only a date, or nothing at all."""
+    PROVIDER_UNKNOWN = "provider_unknown"
+    """The provider does not know the status; the last known status is kept."""
+    REFRESH_FAILING = "refresh_failing"
+    """The provider's attempts to renew the token fail for a temporary reason."""
+    LAZY_REFRESH = "lazy_refresh"
+    """The expiry date has just passed, and the provider, which renews the token automatically, is given some grace."""
+    CLOCK_SUSPECT = "clock_suspect"
+    """The clocks of this machine and of the provider differ by more than 2 minutes."""
+    UNREADABLE = "unreadable"
+    """The connection is listed in a row that cannot be read; its last status is kept."""
+    DUPLICATE_ID = "duplicate_id"
+    """The list contains the connection more than once; the worst row counts."""
+    PROBE_REFUSED = "probe_refused"
+    """A probe was refused and the refusal is not confirmed yet."""
+    PROBE_UNSUPPORTED = "probe_unsupported"
+    """The provider cannot test this platform or this kind of connection."""
+    PROBE_MISSING = "probe_missing"
+    """The probe was answered with 404; the list decides."""
+    PROBE_BAD_ID = "probe_bad_id"
+    """The provider's connection test does not accept this id."""
+    MTPROTO_OR_REVOKED_BOT = "mtproto_or_revoked_bot"
+    """Telegram's answer fits both a personal session and a revoked bot."""
+    STATUS_MISSING = "status_missing"
+    """This row has no status although other rows have one."""
+    PLATFORM_MISSING = "platform_missing"
+    """The row does not name its platform."""
+    NAIVE_DATE = "naive_date"
+    """The expiry date has no time zone; UTC was assumed."""
+    EPOCH_DATE = "epoch_date"
+    """The expiry date is a number instead of ISO 8601."""
+    UNPARSED_DATE = "unparsed_date"
+    """The expiry date cannot be read as a date."""
+    ANCIENT_DATE = "ancient_date"
+    """The expiry date is before 2015, when none of these services existed; it is ignored."""
+    FAR_DATE = "far_date"
+    """The expiry date is more than five years ahead, which services store for "does not expire"; it is ignored."""
+    UNPARSED_SPAN = "unparsed_span"
+    """A time left such as "82d 4h" could not be read."""
+    COARSE_SPAN = "coarse_span"
+    """A time left is given only in whole days."""
+    SPAN_EXPIRED = "span_expired"
+    """A time left is given as "expired", which contradicts the reported status."""
+
+
 class SourceStatus(StrEnum):
-    """Whether a source's API can be read."""
+    """The status of a source: the result of reading its API."""
 
     PENDING = "pending"
     OK = "ok"
@@ -64,29 +179,29 @@ class SourceStatus(StrEnum):
 
 
 class ReportedStatus(StrEnum):
-    """What a provider states about a token, in one vocabulary. Only the provider's word, no conclusion of ours."""
+    """The status of a token as its provider reports it, in one vocabulary for all providers."""
 
     VALID = "valid"
     EXPIRING_SOON = "expiring_soon"
     EXPIRED = "expired"
     REVOKED = "revoked"
     DISCONNECTED = "disconnected"
-    NON_EXPIRING = "non_expiring"  # "unknown" where the documents say: platform uses non-expiring tokens
-    UNKNOWN = "unknown"  # an explicit unknown that does mean: cannot tell
-    UNRECOGNISED = "unrecognised"  # a word this version does not know; the word itself is in raw_word
-    UNSTATED = "unstated"  # the API has such a field, this answer does not (old shape)
+    NON_EXPIRING = "non_expiring"  # "unknown" where the API document defines it as: platform uses non-expiring tokens
+    UNKNOWN = "unknown"  # an explicit unknown that does mean: status not known
+    UNRECOGNISED = "unrecognised"  # a status that this version does not know; the original text is in raw_word
+    UNSTATED = "unstated"  # the API has such a field, this row does not (older responses)
     NO_HEALTH = "no_health"  # the API has no such field at all
 
 
 class PollOutcome(StrEnum):
-    """How a poll of a source ended."""
+    """The result of polling a source."""
 
     OK = "ok"
     PARTIAL = "partial"  # at least one scope could not be read or was incomplete
     UNREACHABLE = "unreachable"
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"
-    INVALID = "invalid"  # an answer that is not what the documents describe
+    INVALID = "invalid"  # a response that does not match the API document
 
 
 class ProbeStatus(StrEnum):
@@ -99,7 +214,7 @@ class ProbeStatus(StrEnum):
 
 
 class ProbeFinding(StrEnum):
-    """What a probe answer means (PROVIDERS 2a)."""
+    """The meaning of a probe's answer (PROVIDERS 2a)."""
 
     OK = "ok"
     EXPIRED = "expired"
@@ -108,17 +223,17 @@ class ProbeFinding(StrEnum):
     MISSING = "missing"  # 404: the list decides
     UNSUPPORTED = "unsupported"  # no validator for this platform: stop probing it
     AMBIGUOUS = "ambiguous"  # Telegram "Invalid bot token": MTProto, or a revoked bot
-    TRANSIENT = "transient"  # says nothing about the token
-    BAD_ID = "bad_id"  # 400: the provider does not take this id
+    TRANSIENT = "transient"  # no evidence about the token
+    BAD_ID = "bad_id"  # 400: the provider does not accept this id
 
     @property
     def is_refusal(self) -> bool:
-        """True where the platform refused the token or the call."""
+        """True if the platform refused the token or the call."""
         return self in (ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING)
 
 
 class AlertEvent(StrEnum):
-    """What an alert is about. The first five are statuses; a channel's `events` filter names these."""
+    """The kind of an alert. The first five are statuses. A channel's `events` filter names these."""
 
     EXPIRING_SOON = "expiring_soon"
     EXPIRED = "expired"
@@ -139,13 +254,13 @@ RECOVERY_EVENTS = frozenset({AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, 
 
 
 class DeliveryState(StrEnum):
-    """A delivery's life: pending, sending, then sent, pending again, or dead; skipped where it was no longer wanted."""
+    """The state of a delivery: pending, sending, then sent, pending again, or dead; skipped if no longer needed."""
 
     PENDING = "pending"
     SENDING = "sending"
     SENT = "sent"
     DEAD = "dead"
-    SKIPPED = "skipped"  # no longer wanted when its time came: an escalation of what was settled meanwhile
+    SKIPPED = "skipped"  # no longer needed when it was due, such as an escalation of an incident that was resolved meanwhile
 
 
 class EventKind(StrEnum):
@@ -166,11 +281,11 @@ class EventKind(StrEnum):
     SILENCED = "silenced"
     UNSILENCED = "unsilenced"
     GAP = "gap"
-    """Of a source: it was not observed from `old` to `new`."""
+    """An entry of a source: it was not observed from `old` to `new`."""
 
 
 def utc_text(instant: datetime | None) -> str | None:
-    """RFC 3339 in UTC ending in Z, whole seconds; None stays None."""
+    """Return the instant as RFC 3339 in UTC ending in Z, whole seconds; None stays None."""
     if instant is None:
         return None
     return instant.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from monitor.config import SourceConfig
-from monitor.domain import PollReport, ProbeAnswer, Refresh, ReportedStatus, ScopeReport, Snapshot, Unreadable
+from monitor.domain import PollReport, ProbeAnswer, Refresh, ReportedStatus, ScopeReport, Snapshot, Unreadable, VerdictFlag
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import canonical, is_usable_id
@@ -148,8 +148,8 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
     refresh, more = _refresh(row)
     platform = sanitize(row.platform).lower() if row.platform else ""
     if not platform:
-        more |= {"platform_missing"}
-    if flags & {dates.UNPARSED, dates.ANCIENT} and row.status == "ACTIVE":
+        more |= {VerdictFlag.PLATFORM_MISSING}
+    if flags & {VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE} and row.status == "ACTIVE":
         # Without its date an active token would read as one that does not expire.
         return Unreadable(external_id=row.id, why="The row's tokenExpiresAt is no date.")
     return Snapshot(
@@ -180,7 +180,7 @@ def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
         error=sanitize_or_none(row.last_refresh_error),
         error_status=row.last_refresh_error_status,
     )
-    return refresh, (of_connected | of_refreshed | of_attempt) & {dates.NAIVE}
+    return refresh, (of_connected | of_refreshed | of_attempt) & {VerdictFlag.NAIVE_DATE}
 
 
 def _by_workspace(found: _Rows) -> list[ScopeReport]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from monitor.domain import PollOutcome, PollReport, ReportedStatus, ScopeReport, Snapshot, Unreadable
+from monitor.domain import PollOutcome, PollReport, ReportedStatus, ScopeReport, Snapshot, Unreadable, VerdictFlag
 from monitor.domain.errors import (
     ProviderError,
     ProviderRateLimited,
@@ -174,4 +174,4 @@ def without_duplicates(snapshots: Iterable[Snapshot], unreadable: Sequence[Unrea
 
 def _worst(same: list[Snapshot]) -> Snapshot:
     ordered = sorted(same, key=lambda row: (-_BADNESS[row.word], row.expires_at or _NO_DATE, row.raw_word or "", row.label))
-    return replace(ordered[0], flags=ordered[0].flags | {"duplicate_id"})
+    return replace(ordered[0], flags=ordered[0].flags | {VerdictFlag.DUPLICATE_ID})

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from monitor.domain import VerdictFlag
 from monitor.store.sql import mark, raw_instant
 from monitor.store.types import instant_reader
 
-_DUE = """(missing > 0 OR recheck_at <= {0} OR (flags <> '[]' AND (flags LIKE {0} OR flags LIKE {0})))"""
+_DUE = """(missing > 0 OR recheck_at <= {0} OR (flags <> '[]' AND flags LIKE {0}))"""
 _LIVE = "FROM connections WHERE source = {0} AND retired_at IS NULL"
 _COUNTS = f"SUM(CASE WHEN missing = 0 THEN 1 ELSE 0 END), SUM(CASE WHEN {_DUE} THEN 1 ELSE 0 END)"
 _STANDING = f"SELECT scope, {_COUNTS} {_LIVE} GROUP BY scope"
@@ -24,8 +25,8 @@ _MARKS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
 _IDS = f"SELECT external_id, id {_LIVE} AND scope = {{0}}"
 _SPANS = f"SELECT external_id, expires_before {_LIVE} AND scope = {{0}} AND expires_before IS NOT NULL"
 _FEW = 200
-_FLAGS = ('%"unreadable"%', '%"scope_gone"%')
-"""Flags of a verdict that a readable row ends."""
+_UNREADABLE = f'%"{VerdictFlag.UNREADABLE.value}"%'
+"""The flag that a readable row ends, as a pattern for the stored list of flags."""
 
 
 class StoredList(NamedTuple):
@@ -55,7 +56,7 @@ class UnsettledConnection(NamedTuple):
 def standings(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
     """Every scope of a source that has connections or was listed."""
     found = {scope or None: StoredList(digest, 0, 0, suspects) for scope, digest, suspects in _run(conn, _SCOPES, source)}
-    for name, present, count in _run(conn, _STANDING, raw_instant(conn, now), *_FLAGS, source):
+    for name, present, count in _run(conn, _STANDING, raw_instant(conn, now), _UNREADABLE, source):
         known = found.get(name or None, NOTHING)
         found[name or None] = known._replace(present=int(present), restless=int(count))
     return found
@@ -64,7 +65,7 @@ def standings(conn: Connection, source: str, now: datetime) -> dict[str | None, 
 def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, list[UnsettledConnection]]:
     """The connections that a poll must look at, by scope."""
     found: dict[str | None, list[UnsettledConnection]] = {}
-    for scope, external_id, missing in _run(conn, _RESTLESS, source, raw_instant(conn, now), *_FLAGS):
+    for scope, external_id, missing in _run(conn, _RESTLESS, source, raw_instant(conn, now), _UNREADABLE):
         found.setdefault(scope or None, []).append(UnsettledConnection(external_id, missing > 0))
     return found
 

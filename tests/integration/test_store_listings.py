@@ -43,7 +43,6 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         make_state(external_id="x-3", recheck_at=NOW),
         make_state(external_id="x-4", recheck_at=NOW + timedelta(microseconds=1)),
         flagged("x-5", "unreadable"),
-        flagged("x-6", "scope_gone"),
         flagged("x-7", "conflict"),
         make_state(external_id="x-1", scope="u1"),
     )
@@ -53,7 +52,7 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         sources.save_suspects(conn, "agency", {"u2": 2})
     with store.begin_read() as conn:
         assert list_state.standings(conn, "agency", NOW) == {
-            None: StoredList(digest="d1", present=6, restless=4),
+            None: StoredList(digest="d1", present=5, restless=3),
             "u1": StoredList(digest=None, present=1, restless=0),
             "u2": StoredList(digest=None, present=0, restless=0, suspect_polls=2),
         }
@@ -63,7 +62,6 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         UnsettledConnection("x-2", missing=True),
         UnsettledConnection("x-3", missing=False),
         UnsettledConnection("x-5", missing=False),
-        UnsettledConnection("x-6", missing=False),
     ]
 
 

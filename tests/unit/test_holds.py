@@ -32,7 +32,7 @@ def ack(status: Status = EXPIRED, stage: timedelta | None = None, until: timedel
 
 
 def flapping(changes: int, ago: timedelta | None) -> dict[str, Any]:
-    return {"recent_changes": changes, "last_spoken_at": None if ago is None else NOW - ago}
+    return {"recent_changes": changes, "last_notified_at": None if ago is None else NOW - ago}
 
 
 REFUSED = state(FAILING, finding=ProbeFinding.FAILING)
@@ -82,19 +82,20 @@ TABLE: list[tuple[str, AlertReason, ConnectionState, dict[str, Any], tuple[str, 
 def test_the_table(
     reason: AlertReason, after: ConnectionState, around: dict[str, Any], held: tuple[str, datetime | None] | None
 ) -> None:
-    hold = suppression.hold_for(reason, after, SuppressionContext(now=NOW, policy=Policy(), **around))
-    assert (None if hold is None else (hold.why, hold.until)) == held
+    hold = suppression.find_suppression(reason, after, SuppressionContext(now=NOW, policy=Policy(), **around))
+    assert (None if hold is None else (hold.reason, hold.until)) == held
 
 
 def test_damping_can_be_off_and_follows_the_policy() -> None:
     spoken: dict[str, Any] = flapping(99, ago=SECOND)
     off, strict = Policy(flap_window=None), Policy(flap_changes=1)
-    assert suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=off, **spoken)) is None
+    assert suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=off, **spoken)) is None
     assert (
-        suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(1, ago=SECOND))) is None
+        suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(1, ago=SECOND)))
+        is None
     )
     assert (
-        suppression.hold_for(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(2, ago=SECOND)))
+        suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(2, ago=SECOND)))
         is not None
     )
 
@@ -116,7 +117,7 @@ def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
     acked: tuple[Status, timedelta | None], now: tuple[Status, timedelta | None], covered: tuple[Status, timedelta | None] | None
 ) -> None:
     before = ack(acked[0], acked[1], until=DAY)
-    lowered = suppression.ack_lowered(before, state(*now))
+    lowered = suppression.lower_ack(before, state(*now))
     if covered is None:
         assert lowered is None
         return
@@ -128,9 +129,9 @@ def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
 
 def test_what_was_said_counts_as_no_more_than_what_the_acknowledgement_covered_in_the_end() -> None:
     said = make_said(status=EXPIRED)
-    assert suppression.said_at_most(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
-    assert suppression.said_at_most(said, ack(EXPIRED)) == said
-    assert suppression.said_at_most(said, ack(REVOKED)) == said
+    assert suppression.cap_at_ack(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
+    assert suppression.cap_at_ack(said, ack(EXPIRED)) == said
+    assert suppression.cap_at_ack(said, ack(REVOKED)) == said
 
 
 def test_an_acknowledgement_of_nothing_covers_nothing() -> None:

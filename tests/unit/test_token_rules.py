@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
-from monitor.domain.rules import token
+from monitor.domain.rules import token, token_evidence
 from monitor.domain.rules.expiry import Context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -59,8 +59,8 @@ def before(status: Status, **over: object) -> TokenState:
     return TokenState(**values)  # type: ignore[arg-type]  # a test's overrides
 
 
-def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = None) -> token.Finding:
-    return token.judge(token.gather(snapshot, previous, context))
+def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = None) -> token_evidence.Finding:
+    return token.judge(token_evidence.gather(snapshot, previous, context))
 
 
 UNTRUSTED_CLOCK = {"clock_skew": 301.0}
@@ -403,7 +403,7 @@ def test_a_passing_refresh_failure_warns_at_the_third_poll() -> None:
     state: TokenState | None = None
     seen = []
     for _ in range(5):
-        evidence = token.gather(failing(503), state, at(POSTBREEZE))
+        evidence = token_evidence.gather(failing(503), state, at(POSTBREEZE))
         finding = token.judge(evidence)
         state = token.next_token_state(evidence, finding)
         seen.append(finding.status)
@@ -412,18 +412,18 @@ def test_a_passing_refresh_failure_warns_at_the_third_poll() -> None:
     assert state.refresh_failures == 3
 
 
-def test_every_rule_speaks_in_some_row() -> None:
-    spoken = set()
+def test_every_rule_applies_in_some_row() -> None:
+    applied = set()
     cases = [(case[1], case[2], None) for case in FIRST_SIGHT] + [(PUBLORA, case[1], case[2]) for case in WITH_MEMORY]
     for provider, snapshot, previous in cases:
-        evidence = token.gather(snapshot, previous, at(provider))
-        spoken.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
-    assert spoken == set(token.TOKEN_RULES)
+        evidence = token_evidence.gather(snapshot, previous, at(provider))
+        applied.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
+    assert applied == set(token.TOKEN_RULES)
 
 
 def test_what_the_platform_rejected_names_a_date_only_where_there_is_one() -> None:
     ahead, dateless = (
         judge(each, at(PUBLORA)) for each in (row(word=ReportedStatus.EXPIRED, left=40 * DAY), row(word=ReportedStatus.EXPIRED))
     )
-    assert ahead.message == "The provider says expired before the date: the platform rejected the token."
-    assert dateless.message == "The provider says that the token expired and gives no date: the platform rejected the token."
+    assert ahead.message == "The provider reports that the token expired before its date: the platform rejected it."
+    assert dateless.message == "The provider reports that the token expired without a date: the platform rejected it."

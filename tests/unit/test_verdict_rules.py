@@ -6,7 +6,7 @@ import pytest
 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
 from monitor.domain.rules import verdict
-from monitor.domain.rules.token import Finding
+from monitor.domain.rules.token_evidence import Finding
 from monitor.domain.rules.verdict import Axes, merge
 
 VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING
@@ -127,7 +127,7 @@ def test_flags_beside_the_verdict(token: Status, probe: ProbeState, flags: set[s
 
 def test_the_platforms_own_words_are_kept() -> None:
     finding = judge(VALID, refused(P.FAILING, 2, message="Bot needs administrator posting rights"))
-    assert finding.message == "The platform refuses the connection (Bot needs administrator posting rights)."
+    assert finding.message == "The platform rejects the connection (Bot needs administrator posting rights)."
 
 
 @pytest.mark.parametrize("confirm", [1, 0, -3])
@@ -141,7 +141,7 @@ def test_without_any_evidence_no_confirmation_is_reached(confirm: int) -> None:
     assert judge(VALID, UNPROBED, 0, confirm_missing=confirm, confirm_failures=confirm).status is VALID
 
 
-def test_every_rule_speaks_in_some_row() -> None:
+def test_every_rule_applies_in_some_row() -> None:
     spoken = set()
     for _, token, probe, missing, _, _ in TABLE:
         state = TokenState(status=token, reason="listed", message="As listed.")

@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from monitor.domain import AlertEvent, ConnectionState, LastNotified, Policy, ProbeStatus, Severity, SourceStatus, Status
+from monitor.domain import (
+    AlertEvent,
+    ConnectionState,
+    LastNotified,
+    Policy,
+    ProbeStatus,
+    Severity,
+    SourceStatus,
+    Status,
+    VerdictFlag,
+)
 
 
 class Paced(Protocol):
@@ -104,7 +114,7 @@ def _ending(said: LastNotified, status: Status, *, renewed: bool) -> AlertReason
 
 def _list_lags_behind(said: LastNotified, state: ConnectionState) -> bool:
     """The platform takes the token again that it had refused, and the list still says lost: its next answer settles it."""
-    return said.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and "conflict" in state.verdict.flags
+    return said.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and VerdictFlag.CONFLICT in state.verdict.flags
 
 
 def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:

@@ -10,16 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-NAIVE = "naive_date"
-"""Flag: no time zone was written; UTC was assumed."""
-EPOCH = "epoch_date"
-"""Flag: a number was written instead of ISO 8601."""
-UNPARSED = "unparsed_date"
-"""Flag: something was written that is no date."""
-ANCIENT = "ancient_date"
-"""Flag: the date lies before 2015, when none of these services existed; it counts as none."""
-FAR = "far_date"
-"""Flag: the date lies more than five years ahead, which services store for "does not expire"; it counts as none."""
+from monitor.domain import VerdictFlag
 
 Flags = frozenset[str]
 
@@ -48,14 +39,14 @@ def parse_instant(value: object) -> tuple[datetime | None, Flags]:
         return _parse_text(value.strip())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _parse_number(value)
-    return None, frozenset({UNPARSED})
+    return None, frozenset({VerdictFlag.UNPARSED_DATE})
 
 
 def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flags]:
     """Like parse_instant, for an expiry: more than five years after `now` means "does not expire" (None, far_date)."""
     instant, flags = parse_instant(value)
     if instant is not None and instant - now > _FAR_AHEAD:
-        return None, flags | {FAR}
+        return None, flags | {VerdictFlag.FAR_DATE}
     return instant, flags
 
 
@@ -67,34 +58,34 @@ def plain_until(now: datetime) -> tuple[datetime, datetime]:
 def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     if _ISO.fullmatch(text) is None:
         if _DIGITS.fullmatch(text) is None:
-            return None, frozenset({UNPARSED})
+            return None, frozenset({VerdictFlag.UNPARSED_DATE})
         return _parse_number(float(text))
     try:
         written = datetime.fromisoformat(text.upper().replace(",", "."))
     except ValueError:  # 30 February, a leap second, 24:00, +99:00
-        return None, frozenset({UNPARSED})
+        return None, frozenset({VerdictFlag.UNPARSED_DATE})
     if written.tzinfo is None:
-        return _bounded(written.replace(tzinfo=UTC), frozenset({NAIVE}))
+        return _bounded(written.replace(tzinfo=UTC), frozenset({VerdictFlag.NAIVE_DATE}))
     try:
         return _bounded(written.astimezone(UTC), _NONE)
     except OverflowError:  # year 1 or 9999, and an offset that leads out of the calendar
-        return None, frozenset({FAR if written.year > _EARLIEST.year else ANCIENT})
+        return None, frozenset({VerdictFlag.FAR_DATE if written.year > _EARLIEST.year else VerdictFlag.ANCIENT_DATE})
 
 
 def _parse_number(number: float) -> tuple[datetime | None, Flags]:
     # Compared as it is: an int of thousands of digits does not fit a float.
     if not -_LARGEST_NUMBER < number < _LARGEST_NUMBER or math.isnan(number):
-        return None, frozenset({UNPARSED})
+        return None, frozenset({VerdictFlag.UNPARSED_DATE})
     seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
     try:
-        return _bounded(datetime.fromtimestamp(seconds, UTC), frozenset({EPOCH}))
+        return _bounded(datetime.fromtimestamp(seconds, UTC), frozenset({VerdictFlag.EPOCH_DATE}))
     except (ValueError, OverflowError, OSError):
-        return None, frozenset({UNPARSED})
+        return None, frozenset({VerdictFlag.UNPARSED_DATE})
 
 
 def _bounded(instant: datetime, flags: Flags) -> tuple[datetime | None, Flags]:
     if instant < _EARLIEST:
-        return None, flags | {ANCIENT}
+        return None, flags | {VerdictFlag.ANCIENT_DATE}
     return instant, flags
 
 

@@ -36,7 +36,7 @@ def fingerprint(snapshot: Snapshot) -> str:
         s.scopes,
         s.last_successful_post_at,
         error,
-        sorted(s.flags),
+        [str(flag) for flag in sorted(s.flags)],  # plain text: the digest is of their repr, which outlives this version
     )
     return blake2b(repr(kept).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain import ConnectionState, ProbeAnswer, ProbeFinding, ProbeState, Snapshot, Status, TokenState, Verdict
+from monitor.domain import (
+    ConnectionState,
+    ProbeAnswer,
+    ProbeFinding,
+    ProbeState,
+    Snapshot,
+    Status,
+    TokenState,
+    Verdict,
+    VerdictFlag,
+    VerdictReason,
+)
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, probes, token
 from monitor.domain.rules.expiry import LATER_BY, Context
+from monitor.domain.rules.token_evidence import REFRESH_FAILURES_BEFORE_WARNING, Finding, gather
 from monitor.domain.rules.verdict import Axes, merge
-
-UNREADABLE = "unreadable"
-"""Flag: the connection's row is there and cannot be read, so its last verdict stands."""
 
 
 def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context) -> ConnectionState:
     """A complete or partial list shows the connection. `context.polled` must be True."""
-    evidence = token.gather(snapshot, state.token if state else None, context)
+    evidence = gather(snapshot, state.token if state else None, context)
     finding = token.judge(evidence)
     return _settle(
         state,
@@ -41,7 +50,7 @@ def miss(state: ConnectionState, context: Context, *, confirmed: bool = False) -
 def unreadable(state: ConnectionState, context: Context) -> ConnectionState:
     """A list shows the connection in a row that cannot be read: it is present, and its last verdict stands."""
     present = _rejudge(state, context, probe=state.probe, missing=0) if state.missing else state
-    verdict = replace(present.verdict, flags=present.verdict.flags | {UNREADABLE})
+    verdict = replace(present.verdict, flags=present.verdict.flags | {VerdictFlag.UNREADABLE})
     return replace(present, verdict=verdict)
 
 
@@ -59,7 +68,7 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
     if not expiry.is_trusted(state.snapshot, context.provider) or not context.clock_trusted:
         trusted = expiry.is_trusted(state.snapshot, context.provider)
         return replace(state, next_change_at=_next_line(state.snapshot, state.token, context) if trusted else None)
-    evidence = token.gather(state.snapshot, state.token, context)
+    evidence = gather(state.snapshot, state.token, context)
     finding = token.judge(evidence)
     after = _settle(
         state,
@@ -93,7 +102,7 @@ def _rejudge(state: ConnectionState, context: Context, *, probe: ProbeState, mis
 
 def _keep_unreadable(before: ConnectionState, after: ConnectionState) -> ConnectionState:
     """Only a list can tell that the row is readable again."""
-    kept = before.verdict.flags & {UNREADABLE}
+    kept = before.verdict.flags & {VerdictFlag.UNREADABLE}
     return replace(after, verdict=replace(after.verdict, flags=after.verdict.flags | kept)) if kept else after
 
 
@@ -120,7 +129,7 @@ def _settle(
     merged = merge(_axes(token_state, probe, missing, context))
     flags = merged.flags | token_state.flags | snapshot.flags
     if context.clock_suspect and token_state.expires_at is not None:
-        flags |= {"clock_suspect"}
+        flags |= {VerdictFlag.CLOCK_SUSPECT}
     previous = state.verdict if state else None
     verdict = Verdict(
         status=merged.status,
@@ -142,11 +151,13 @@ def _settle(
     )
 
 
-def _since(previous: Verdict | None, merged: token.Finding, snapshot: Snapshot, context: Context) -> datetime:
+def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, context: Context) -> datetime:
     """The instant of the change; the date itself where a trusted date passed."""
     if previous is not None and previous.status is merged.status:
         return previous.since
-    date_counts = merged.reason in ("date_passed", "expiry_passed") and expiry.is_trusted(snapshot, context.provider)
+    date_counts = merged.reason in (VerdictReason.DATE_PASSED, VerdictReason.EXPIRY_PASSED) and expiry.is_trusted(
+        snapshot, context.provider
+    )
     if date_counts and snapshot.expires_at is not None and snapshot.expires_at <= context.now:
         return snapshot.expires_at
     return context.now
@@ -195,7 +206,7 @@ def _recheck(
     "At every poll" is an instant that has passed; the same one as before, so that judging again writes nothing.
     """
     due = state.recheck_at if state is not None and state.recheck_at is not None and state.recheck_at <= context.now else None
-    counting = 0 < token_state.refresh_failures < token.REFRESH_FAILURES_BEFORE_WARNING
+    counting = 0 < token_state.refresh_failures < REFRESH_FAILURES_BEFORE_WARNING
     if counting or (not context.clock_trusted and token_state.expires_at is not None):
         return due or context.now
     if due is not None and not context.polled:

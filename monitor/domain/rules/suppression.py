@@ -1,66 +1,123 @@
-"""Alert suppression: acknowledgements, silences, outages, flapping and mass failures."""
+"""Alert suppression: which alerts are held back, and until when.
+
+SUPPRESSION_RULES is the specification of what is checked when a change is recorded: the first rule that applies holds the
+alert. Its incident is open all the same, and is reviewed when the suppression ends. What can change while a delivery waits is
+checked again when a channel claims it:
+
+| check | when the change is recorded | when a delivery is claimed |
+| --- | --- | --- |
+| silence | held until the silence ends | escalation about a connection: postponed until the silence ends |
+| acknowledgement | held until it ends or the status worsens; a recovery passes | escalation: skipped, revived when it ends |
+| platform outage | held until the outage ends; one alert for all | not checked |
+| flapping | held until an hour after the last alert | not checked |
+| many missing at once | held until three complete lists agree; one alert for all | not checked |
+| the monitor's own network | held; one alert for all sources | not checked |
+| incident closed | not checked | escalation: skipped, and the recovery of a channel that received nothing |
+| status changed since | not checked | escalation: skipped, or postponed by a minute until the new status is notified |
+| newer alert sent on the channel | not checked | skipped |
+| quiet hours of the channel | not checked | postponed until they end |
+
+The first set of checks is in monitor/engine/recording (incidents.py; list_changes.py for missing connections,
+polls.py and rules/source_reach.py for the network), the second in monitor/notify (escalations.py, and worker.py for quiet
+hours) with the queries of monitor/store/pending.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from monitor.domain import Ack, ConnectionState, LastNotified, Policy, ProbeFinding, Status
 from monitor.domain.records import Record, replace
 from monitor.domain.rules.alerting import AlertReason
 
-MANY = 5
-"""Fewer than this is no crowd."""
-
-AGREEING_POLLS = 3
-"""The list that lost most of its connections, and two further complete ones that say the same."""
-
-
-def is_mass(affected: int, of: int) -> bool:
-    """More than half, and at least five."""
-    return affected >= MANY and affected * 2 > of
-
-
-SUMMARY_EVERY = timedelta(hours=1)
-"""A flapping connection says its net change at most this often."""
+FLAPPING_ALERT_EVERY = timedelta(hours=1)
+"""Least time between two alerts of a flapping connection; each reports the net change."""
 
 
 class Suppression(Record, frozen=True):
-    """Something is kept back, and until when."""
+    """The reason why an alert is held, and until when."""
 
-    why: str
-    """acknowledged, silenced, outage or flapping."""
+    reason: str
+    """silenced, acknowledged, outage or flapping."""
     until: datetime | None
     """None: until something changes."""
 
 
 class SuppressionContext(Record, frozen=True, kw_only=True):
-    """What is known around a connection when it wants to speak."""
+    """The circumstances of a connection that decide about its alert."""
 
     now: datetime
     policy: Policy
     ack: Ack | None = None
     silenced_until: datetime | None = None
     outage: bool = False
-    """Many connections of its platform are refused at once: that is one alert, and not this one's."""
+    """True if the probes of many connections of its platform are refused, which is one alert of its own."""
     recent_changes: int = 0
-    """Its changes of status within the policy's flap_window, this one included."""
-    last_spoken_at: datetime | None = None
-    """When it was last spoken of, in this incident or an earlier one."""
+    """Changes of its status within the policy's flap_window, this one included."""
+    last_notified_at: datetime | None = None
+    """The time of its last alert, in this incident or an earlier one."""
 
 
-def hold_for(reason: AlertReason, state: ConnectionState, around: SuppressionContext) -> Suppression | None:
-    """The first hold that applies, None where it may be said now."""
-    if around.silenced_until is not None and around.silenced_until > around.now:
-        return Suppression("silenced", around.silenced_until)
-    if not reason.ends_incident and ack_covers(around.ack, state, around.now):
-        return Suppression("acknowledged", around.ack.until if around.ack else None)
-    if around.outage and is_outage_symptom(state):
+def find_suppression(reason: AlertReason, state: ConnectionState, context: SuppressionContext) -> Suppression | None:
+    """Return the first suppression that applies; None if the alert may be sent now."""
+    for rule in SUPPRESSION_RULES:
+        suppression = rule(reason, state, context)
+        if suppression is not None:
+            return suppression
+    return None
+
+
+def silence_matches(_: AlertReason, __: ConnectionState, context: SuppressionContext) -> Suppression | None:
+    """An active silence matches the connection."""
+    if context.silenced_until is not None and context.silenced_until > context.now:
+        return Suppression("silenced", context.silenced_until)
+    return None
+
+
+def acknowledgement_covers(reason: AlertReason, state: ConnectionState, context: SuppressionContext) -> Suppression | None:
+    """The incident is acknowledged and has not become worse since."""
+    if not reason.ends_incident and ack_covers(context.ack, state, context.now):
+        return Suppression("acknowledged", context.ack.until if context.ack else None)
+    return None
+
+
+def outage_explains_status(_: AlertReason, state: ConnectionState, context: SuppressionContext) -> Suppression | None:
+    """An outage of the platform explains the status."""
+    if context.outage and is_outage_symptom(state):
         return Suppression("outage", None)
-    return _damped(reason, around)
+    return None
+
+
+def is_outage_symptom(state: ConnectionState) -> bool:
+    """Return True if an outage of the platform can explain the status: refused for another reason than expiry or revocation."""
+    return state.verdict.status is Status.FAILING and state.probe.finding is ProbeFinding.FAILING
+
+
+def connection_is_flapping(reason: AlertReason, _: ConnectionState, context: SuppressionContext) -> Suppression | None:
+    """The status changed more often than the policy allows within its window. A tighter stage is always notified."""
+    policy = context.policy
+    if policy.flap_window is None or context.recent_changes <= policy.flap_changes or context.last_notified_at is None:
+        return None
+    if reason is AlertReason.STAGE:
+        return None
+    until = context.last_notified_at + FLAPPING_ALERT_EVERY
+    return Suppression("flapping", until) if until > context.now else None
+
+
+SUPPRESSION_RULES: tuple[Callable[[AlertReason, ConnectionState, SuppressionContext], Suppression | None], ...] = (
+    silence_matches,  # an active silence matches -> until it ends
+    acknowledgement_covers,  # acknowledged, not worse since, not a recovery -> until the acknowledgement ends
+    outage_explains_status,  # refused while the platform has an outage -> until the outage ends
+    connection_is_flapping,  # more than flap_changes changes within flap_window -> until an hour after the last alert
+)
+
+
+# --- Acknowledgements
 
 
 def ack_covers(ack: Ack | None, state: ConnectionState, now: datetime) -> bool:
-    """Whether an acknowledgement still stands: nothing got worse since, and its date has not passed."""
+    """Return True if an acknowledgement still applies: nothing is worse than it covers, and it has not ended."""
     if ack is None or (ack.until is not None and ack.until <= now):
         return False
     status = state.verdict.status
@@ -70,37 +127,38 @@ def ack_covers(ack: Ack | None, state: ConnectionState, now: datetime) -> bool:
     return not (status is Status.EXPIRING_SOON and ack.status is status and tighter)
 
 
-def ack_lowered(ack: Ack, state: ConnectionState) -> Ack | None:
-    """What an acknowledgement that stands covers from now on, where that is less than before: it got better. None: the same.
+def lower_ack(ack: Ack, state: ConnectionState) -> Ack | None:
+    """Return the acknowledgement reduced to a state that became milder, or None if it stays the same.
 
-    So that getting worse again, even back to what was acknowledged, ends it.
+    So that a later worsening ends it, even if only back to what was acknowledged first.
     """
     status, stage = state.verdict.status, state.stage
-    return replace(ack, status=status, stage=stage) if _milder(status, stage, ack.status, ack.stage) else None
+    return replace(ack, status=status, stage=stage) if _is_milder(status, stage, ack.status, ack.stage) else None
 
 
-def said_at_most(said: LastNotified, ack: Ack) -> LastNotified:
-    """What counts as said when an acknowledgement ends because it got worse: no more than what that covered in the end."""
-    return replace(said, status=ack.status, stage=ack.stage) if _milder(ack.status, ack.stage, said.status, said.stage) else said
+def cap_at_ack(notified: LastNotified, ack: Ack) -> LastNotified:
+    """Return what counts as notified when a worsening ends the acknowledgement: at most what that covered in the end."""
+    if _is_milder(ack.status, ack.stage, notified.status, notified.stage):
+        return replace(notified, status=ack.status, stage=ack.stage)
+    return notified
 
 
-def _milder(status: Status, stage: timedelta | None, than: Status, than_stage: timedelta | None) -> bool:
+def _is_milder(status: Status, stage: timedelta | None, than: Status, than_stage: timedelta | None) -> bool:
     if status is Status.EXPIRING_SOON and than is status:
         return than_stage is not None and (stage is None or stage > than_stage)
     return status.rank < than.rank
 
 
-def is_outage_symptom(state: ConnectionState) -> bool:
-    """Whether a platform's outage explains it: refused for another reason than expiry or revocation."""
-    return state.verdict.status is Status.FAILING and state.probe.finding is ProbeFinding.FAILING
+# --- Mass failures: many failures that are one failure
 
 
-def _damped(reason: AlertReason, around: SuppressionContext) -> Suppression | None:
-    """More changes than the policy allows within its window: one message an hour, with the net change."""
-    policy = around.policy
-    if policy.flap_window is None or around.recent_changes <= policy.flap_changes or around.last_spoken_at is None:
-        return None
-    if reason is AlertReason.STAGE:
-        return None
-    until = around.last_spoken_at + SUMMARY_EVERY
-    return Suppression("flapping", until) if until > around.now else None
+MASS_MINIMUM = 5
+"""Minimum number of connections for a mass failure."""
+
+AGREEING_POLLS = 3
+"""Complete lists in a row that confirm a mass loss: the first that lacks most connections, and two more."""
+
+
+def is_mass_failure(affected: int, of: int) -> bool:
+    """Return True if more than half are affected, and at least five."""
+    return affected >= MASS_MINIMUM and affected * 2 > of

@@ -162,7 +162,7 @@ def _decide(subject: ConnectionUpdate, around: _Context, outcome: _Outcome) -> N
         elif incident is not None:
             outcome.looks.append((incident.id, None))
         return
-    hold = suppression.hold_for(reason, after, _circumstances(subject, incident, policy, around))
+    hold = suppression.find_suppression(reason, after, _circumstances(subject, incident, policy, around))
     if hold is not None:
         _held(subject, incident, hold, around, outcome)
         return
@@ -175,7 +175,7 @@ def _acknowledged(
     """What becomes of an incident's acknowledgement, and what counts as said of it."""
     after = subject.after
     if suppression.ack_covers(ack, after, around.now):
-        lowered = suppression.ack_lowered(ack, after)
+        lowered = suppression.lower_ack(ack, after)
         if lowered is not None:
             outcome.lowered.append((incident.id, lowered))
         return incident.said
@@ -186,7 +186,7 @@ def _acknowledged(
     why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
     entry = Event(kind=EventKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
     outcome.noticed.append((around.source.name, subject.row, entry))
-    return incident.said if dated or incident.said is None else suppression.said_at_most(incident.said, ack)
+    return incident.said if dated or incident.said is None else suppression.cap_at_ack(incident.said, ack)
 
 
 def _circumstances(
@@ -201,7 +201,7 @@ def _circumstances(
         silenced_until=silenced_until,
         outage=snapshot.platform in around.outages,
         recent_changes=around.changes.get(subject.row, 0),
-        last_spoken_at=around.spoken_at.get(subject.row),
+        last_notified_at=around.spoken_at.get(subject.row),
     )
 
 
@@ -277,7 +277,9 @@ def _remind(
     heard = around.heard.get(incident.id, {})
     due, coming = alerting.due_channels(heard, around.channels, policy, around.now)
     if due:
-        hold = suppression.hold_for(AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around))
+        hold = suppression.find_suppression(
+            AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around)
+        )
         if hold is not None:
             outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
             return

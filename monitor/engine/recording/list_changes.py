@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionState, Event, EventKind, IncidentSubject, PollReport, Snapshot
+from monitor.domain import ConnectionState, Event, EventKind, IncidentSubject, PollReport, Snapshot, VerdictFlag
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules.expiry import Context
@@ -67,7 +67,7 @@ def judge_unreadable(conn: Connection, compared: Compared, judge: RowJudge) -> J
     if compared.unreadable:
         known = _load(conn, compared, compared.unreadable)
         for row, state in known.values():
-            if state.missing or not state.verdict.flags & {lifecycle.UNREADABLE, "scope_gone"}:
+            if state.missing or VerdictFlag.UNREADABLE not in state.verdict.flags:
                 judged.add(judge.unreadable(row, state))
     return judged
 
@@ -213,7 +213,7 @@ def record_lists(
         record([judge_unreadable(conn, each, judge)])
     before = comparison.suspects()
     gone = _gone(compared, absent)
-    lost = {scope for scope, (count, of) in gone.items() if suppression.is_mass(count, of)}
+    lost = {scope for scope, (count, of) in gone.items() if suppression.is_mass_failure(count, of)}
     listed.suspects = {
         scope: before.get(scope, 0) + 1 if scope in lost else 0 for scope in gone if scope in lost or scope in before
     }

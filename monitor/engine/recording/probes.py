@@ -33,7 +33,7 @@ def record_with_outages(
     for platform in sorted(known | set(shift)):
         refused, of = stand.get(platform, (0, 0))
         refused += shift[platform]
-        is_outage = suppression.is_mass(refused, max(of, refused))
+        is_outage = suppression.is_mass_failure(refused, max(of, refused))
         if is_outage is (platform in known):
             continue
         recorded.add(_say(conn, source, platform, refused, of, problem=is_outage, channels=channels, now=now))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from monitor.config import SourceConfig
-from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ReportedStatus, ScopeReport, Unreadable
+from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ReportedStatus, ScopeReport, Unreadable, VerdictFlag
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import is_usable_id
@@ -43,7 +43,7 @@ def links_of(rows: Iterable[UserRow], *, now: datetime) -> dict[str, ConnectionL
     found = {}
     for row in rows:
         until, flags = dates.parse_instant(row.page_until)
-        if row.user and _is_page(row.page) and until is not None and dates.NAIVE not in flags and until > now:
+        if row.user and _is_page(row.page) and until is not None and VerdictFlag.NAIVE_DATE not in flags and until > now:
             found[row.user] = ConnectionLink(url=row.page, good_until=until)
     return found
 

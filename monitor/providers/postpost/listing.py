@@ -14,7 +14,7 @@ from typing import Annotated, Any, overload
 
 import msgspec
 
-from monitor.domain import Snapshot, Unreadable
+from monitor.domain import Snapshot, Unreadable, VerdictFlag
 from monitor.domain.rules import dates
 from monitor.domain.rules.fingerprint import fingerprint
 from monitor.domain.rules.platforms import is_plain_platform_id, split_platform_id
@@ -65,8 +65,10 @@ def survey(array: memoryview, *, at: datetime) -> ListSurvey:
                 found.votes.note(row)
         for row in _unplain(rows, at):
             expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
-            meanings.update(repr((row.platform_id, expires_at, sorted(flags))).encode("utf-8", "surrogatepass"))
-            if expires_at is None and dates.FAR not in flags and row.token_expires_in:
+            meanings.update(
+                repr((row.platform_id, expires_at, [str(flag) for flag in sorted(flags)])).encode("utf-8", "surrogatepass")
+            )
+            if expires_at is None and VerdictFlag.FAR_DATE not in flags and row.token_expires_in:
                 found.follows_span = True
             row.token_expires_in = None
         found.count += len(piece)

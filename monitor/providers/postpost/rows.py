@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from monitor.domain import LastError, ReportedStatus, Snapshot, Unreadable
+from monitor.domain import LastError, ReportedStatus, Snapshot, Unreadable, VerdictFlag
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import split_platform_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
@@ -17,18 +17,10 @@ from monitor.providers.payload import Date
 GUARDED = ("platformId", "tokenStatus", "accessTokenExpiresAt")
 """Fields that a row must not state twice (FAILURES N18)."""
 
-SPAN_UNPARSED = "unparsed_span"
-"""Flag: tokenExpiresIn says something that is no span."""
-SPAN_COARSE = "coarse_span"
-"""Flag: only a span in whole days is stated: too wide to follow a date by, so none is."""
-SPAN_EXPIRED = "span_expired"
-"""Flag: tokenExpiresIn says expired, and tokenStatus something else."""
-STATUS_MISSING = "status_missing"
-"""Flag: this row has no tokenStatus although others of the source have one."""
 
 _WORDS = {"valid": ReportedStatus.VALID, "expiring_soon": ReportedStatus.EXPIRING_SOON, "expired": ReportedStatus.EXPIRED}
 _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
-_DOUBTFUL_DATE = frozenset({dates.UNPARSED, dates.ANCIENT})
+_DOUBTFUL_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 
 
 class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
@@ -121,13 +113,13 @@ def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: D
     expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
     word = _word(row, dialect)
     expires_before = None
-    if expires_at is None and dates.FAR not in flags:
+    if expires_at is None and VerdictFlag.FAR_DATE not in flags:
         expires_before, more, word = _by_span(row, at=at, word=word)
         flags |= more
         if flags & _DOUBTFUL_DATE and word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED):
             word = ReportedStatus.UNKNOWN  # there is a date, though it cannot be read: "does not expire" would be a guess
     if word is ReportedStatus.UNKNOWN and row.token_status is None:
-        flags |= {STATUS_MISSING}
+        flags |= {VerdictFlag.STATUS_MISSING}
     posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
     return Snapshot(
         external_id=row.platform_id,
@@ -175,15 +167,15 @@ def _by_span(row: PostPostRow, *, at: datetime, word: ReportedStatus) -> tuple[d
         return None, frozenset(), word
     span = dates.parse_remaining(text)
     if span is None:
-        return None, frozenset({SPAN_UNPARSED}), word
+        return None, frozenset({VerdictFlag.UNPARSED_SPAN}), word
     if span.expired:
         # It states no instant to follow. A word that would read as "does not expire" cannot stand beside it.
         corrected = ReportedStatus.UNKNOWN if word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED) else word
-        return None, frozenset() if word is ReportedStatus.EXPIRED else frozenset({SPAN_EXPIRED}), corrected
+        return None, frozenset() if word is ReportedStatus.EXPIRED else frozenset({VerdictFlag.SPAN_EXPIRED}), corrected
     if span.coarse:
-        return None, frozenset({SPAN_COARSE}), word
+        return None, frozenset({VerdictFlag.COARSE_SPAN}), word
     try:
         end, flags = dates.parse_expiry((at + span.below).isoformat(), now=at)
     except OverflowError:
-        return None, frozenset({dates.FAR}), word
+        return None, frozenset({VerdictFlag.FAR_DATE}), word
     return end, flags, word

@@ -1,0 +1,207 @@
+"""The rules of the token axis. Each returns a Finding if it applies, else None. Their order is TOKEN_RULES in token.py."""
+
+from __future__ import annotations
+
+from monitor.domain import ReportedStatus, Status, VerdictFlag, VerdictReason
+from monitor.domain.rules import expiry
+from monitor.domain.rules.token_evidence import (
+    NO_FLAGS,
+    REFRESH_FAILURES_BEFORE_WARNING,
+    REFRESH_REJECTED,
+    Evidence,
+    Finding,
+)
+
+_CONFLICT = frozenset({VerdictFlag.CONFLICT})
+_STALE_DATE = frozenset({VerdictFlag.STALE_DATE})
+_LOW_CONFIDENCE = frozenset({VerdictFlag.LOW_CONFIDENCE})
+_LAZY_REFRESH = frozenset({VerdictFlag.LAZY_REFRESH})
+_REFRESH_FAILING = frozenset({VerdictFlag.REFRESH_FAILING})
+_PROVIDER_UNKNOWN = frozenset({VerdictFlag.PROVIDER_UNKNOWN})
+
+
+def list_says_revoked(e: Evidence) -> Finding | None:
+    """The provider reports it."""
+    if e.reported is ReportedStatus.REVOKED:
+        return Finding(Status.REVOKED, VerdictReason.PROVIDER_REVOKED, "The provider reports that access was revoked.")
+    return None
+
+
+def list_says_disconnected(e: Evidence) -> Finding | None:
+    """The provider reports it."""
+    if e.reported is ReportedStatus.DISCONNECTED:
+        text = "The provider reports that the connection was removed."
+        return Finding(Status.DISCONNECTED, VerdictReason.PROVIDER_DISCONNECTED, text)
+    return None
+
+
+def list_says_expired(e: Evidence) -> Finding | None:
+    """The provider reports it, whatever the date: a null or future date means that the platform rejected the credential."""
+    if e.reported is not ReportedStatus.EXPIRED:
+        return None
+    if e.date_has_passed:
+        return Finding(Status.EXPIRED, VerdictReason.EXPIRY_PASSED, "The provider reports that the token expired.")
+    when = "without a date" if e.left is None else "before its date"
+    text = f"The provider reports that the token expired {when}: the platform rejected it."
+    return Finding(Status.EXPIRED, VerdictReason.REJECTED_BY_PLATFORM, text)
+
+
+def provider_reports_no_health(e: Evidence) -> Finding | None:
+    """The API lists connections without the health of their tokens."""
+    if e.reported is ReportedStatus.NO_HEALTH:
+        text = "Connected; this provider reports no token health."
+        return Finding(Status.UNKNOWN, VerdictReason.NO_HEALTH_REPORTED, text)
+    return None
+
+
+def trusted_date_has_passed(e: Evidence) -> Finding | None:
+    """A trusted date was reached and has not moved. A provider that still reports valid contradicts its own date."""
+    if not (e.date_has_passed and e.date_may_decide):
+        return None
+    reported_now = e.context.polled or (e.previous is not None and VerdictFlag.CONFLICT in e.previous.flags)
+    disagrees = reported_now and e.reported in (ReportedStatus.VALID, ReportedStatus.EXPIRING_SOON)
+    flags = _CONFLICT if disagrees else NO_FLAGS
+    return Finding(Status.EXPIRED, VerdictReason.DATE_PASSED, "The token reached its expiry date.", flags)
+
+
+def expired_date_has_not_moved(e: Evidence) -> Finding | None:
+    """A token that expired by its date stays expired until the date moves later by more than an hour."""
+    if e.previous is None or e.previous.status is not Status.EXPIRED or not e.date_has_not_moved:
+        return None
+    disagrees = e.reported is ReportedStatus.VALID and e.previous.reason == VerdictReason.DATE_PASSED
+    return Finding(Status.EXPIRED, e.previous.reason, e.previous.message, _CONFLICT if disagrees else NO_FLAGS)
+
+
+def refresh_was_rejected(e: Evidence) -> Finding | None:
+    """The provider tried to renew the token and was refused permanently: the user must reconnect."""
+    refresh = e.snapshot.refresh
+    if (
+        e.reported is not ReportedStatus.VALID
+        or refresh is None
+        or not e.refresh_fails
+        or refresh.error_status not in REFRESH_REJECTED
+    ):
+        return None
+    text = f"The provider could not renew the token (HTTP {refresh.error_status}: {refresh.error})"
+    if e.date_has_passed and e.context.clock_trusted:
+        return Finding(Status.EXPIRED, VerdictReason.REFRESH_REJECTED, f"{text}, and it has expired.")
+    return Finding(Status.EXPIRING_SOON, VerdictReason.REFRESH_REJECTED, f"{text}.")
+
+
+def grace_has_passed(e: Evidence) -> Finding | None:
+    """The date is long past although the provider renews tokens automatically and still reports the token as active."""
+    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or not e.context.clock_trusted:
+        return None
+    if -e.left <= expiry.grace_of(e.snapshot, e.lifetime):
+        return None
+    text = "The token expired and was not renewed; the provider still reports it as active."
+    return Finding(Status.EXPIRED, VerdictReason.REFRESH_OVERDUE, text)
+
+
+def refresh_is_failing(e: Evidence) -> Finding | None:
+    """The refresh fails for a temporary reason: a warning near the expiry or after three polls."""
+    if e.reported is not ReportedStatus.VALID or not e.refresh_fails or e.snapshot.refresh is None:
+        return None
+    near = e.context.clock_trusted and e.left is not None and e.left <= e.window and not expiry.is_short_lived(e.snapshot)
+    text = f"The provider's attempts to renew the token fail ({e.snapshot.refresh.error})."
+    if near or e.refresh_failures >= REFRESH_FAILURES_BEFORE_WARNING:
+        return Finding(Status.EXPIRING_SOON, VerdictReason.REFRESH_FAILING, text, _REFRESH_FAILING)
+    return expiring_date_has_not_moved(e) or Finding(Status.VALID, VerdictReason.PROVIDER_VALID, text, _REFRESH_FAILING)
+
+
+def short_lived_token_rotates(e: Evidence) -> Finding | None:
+    """The provider renews a token with a lifetime of hours automatically: time alone never warns."""
+    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or not expiry.is_short_lived(e.snapshot):
+        return None
+    text = "Valid; the provider renews this short-lived token automatically."
+    return Finding(Status.VALID, VerdictReason.RENEWS_ITSELF, text, _LAZY_REFRESH if e.date_has_passed else NO_FLAGS)
+
+
+def renewal_is_overdue(e: Evidence) -> Finding | None:
+    """The provider renews long-lived tokens automatically and has not done so, although the expiry is near."""
+    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or e.date_has_passed:
+        return None
+    if e.left > e.window or not e.context.clock_trusted:
+        return None
+    text = "The token expires soon; the provider normally renews it automatically and has not done so."
+    return Finding(Status.EXPIRING_SOON, VerdictReason.RENEWAL_OVERDUE, text)
+
+
+def list_says_expiring_soon(e: Evidence) -> Finding | None:
+    """The provider's own warning counts, unless a smaller window is configured and a trusted date is still outside it."""
+    if e.reported is not ReportedStatus.EXPIRING_SOON:
+        return None
+    overruled = (
+        e.context.policy.expiring_within_explicit
+        and e.window < e.context.provider.warning_window(e.snapshot.platform)
+        and e.date_may_decide
+        and e.left is not None
+        and e.left > e.window
+    )
+    if overruled:
+        text = "The provider already warns; the token expires later than the configured window."
+        return expiring_date_has_not_moved(e) or Finding(Status.VALID, VerdictReason.OUTSIDE_WINDOW, text)
+    text = "The provider reports that the token expires soon."
+    return Finding(Status.EXPIRING_SOON, VerdictReason.PROVIDER_EXPIRING_SOON, text)
+
+
+def trusted_date_is_near(e: Evidence) -> Finding | None:
+    """A trusted date is within the window."""
+    if e.date_may_decide and e.left is not None and e.left <= e.window:
+        return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, "The token expires soon.")
+    return None
+
+
+def expiring_date_has_not_moved(e: Evidence) -> Finding | None:
+    """expiring_soon ends only when the date moves later by more than an hour, or is gone while the provider reports valid."""
+    if e.previous is None or e.previous.status is not Status.EXPIRING_SOON or not e.date_has_not_moved:
+        return None
+    return Finding(Status.EXPIRING_SOON, e.previous.reason, e.previous.message)
+
+
+def date_is_within_grace(e: Evidence) -> Finding | None:
+    """The date has just passed and the provider, which renews tokens automatically, still reports the token as active."""
+    if e.snapshot.refresh is not None and e.reported is ReportedStatus.VALID and e.date_has_passed:
+        text = "Valid according to the provider; the expiry date has just passed."
+        return Finding(Status.VALID, VerdictReason.PROVIDER_VALID, text, _LAZY_REFRESH)
+    return None
+
+
+def list_says_valid(e: Evidence) -> Finding | None:
+    """The status that the provider reports outranks its date."""
+    if e.reported is not ReportedStatus.VALID:
+        return None
+    if e.expires_at is None:
+        return Finding(Status.VALID, VerdictReason.NON_EXPIRING, "Valid; no expiry date.")
+    return Finding(Status.VALID, VerdictReason.PROVIDER_VALID, "Valid.", _STALE_DATE if e.date_has_passed else NO_FLAGS)
+
+
+def token_does_not_expire(e: Evidence) -> Finding | None:
+    """PostPost's "unknown" without a date: the platform's tokens do not expire."""
+    if e.reported is ReportedStatus.NON_EXPIRING and e.expires_at is None:
+        return Finding(Status.VALID, VerdictReason.NON_EXPIRING, "Does not expire.")
+    return None
+
+
+def list_states_only_a_date(e: Evidence) -> Finding | None:
+    """No status, at most a date (older API responses): a past date means expired, unless access tokens are renewed on use."""
+    if e.reported not in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) or e.snapshot.refresh is not None:
+        return None
+    if e.expires_at is None:
+        return Finding(Status.VALID, VerdictReason.NO_EXPIRY_DATE, "Listed, without an expiry date.", _LOW_CONFIDENCE)
+    if not e.date_has_passed:
+        text = "The provider states an expiry date and no status."
+        return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE)
+    if e.snapshot.platform in expiry.RENEWED_BY_PROVIDER or not e.context.clock_trusted:
+        text = "The stated expiry date is in the past, which proves nothing on this platform."
+        return Finding(Status.UNKNOWN, VerdictReason.STALE_DATE, text)
+    return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
+
+
+def status_is_unknown(e: Evidence) -> Finding:
+    """An explicit unknown, a missing status, or a status that this version does not know."""
+    if e.reported is ReportedStatus.UNRECOGNISED:
+        text = f"The provider reports the status {e.snapshot.raw_word!r}, which this version does not know."
+        return Finding(Status.UNKNOWN, VerdictReason.UNRECOGNISED_STATUS, text, _PROVIDER_UNKNOWN)
+    text = "The provider does not know the token's status."
+    return Finding(Status.UNKNOWN, VerdictReason.PROVIDER_UNKNOWN, text, _PROVIDER_UNKNOWN)
