@@ -11,7 +11,7 @@ import pytest
 from monitor.domain import Ack, Alert, AlertEvent, LastNotified, Severity, Status
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
-from monitor.notify import channel_health
+from monitor.notify import handover
 from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
 from monitor.store.incidents import Incident
 from tests.support.command_line import Done, make_world, real_now, token_monitor, write_config
@@ -272,7 +272,7 @@ def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, t
     with small.begin_write() as conn:
         alerts.add_alerts(conn, [(told(open_incidents(small)[Status.EXPIRED].id, at), None, None)])
         outbox.add_deliveries(conn, [("a1", "old", at)], at)
-        channel_health.settle(conn, [], at)
+        handover.hand_over_removed(conn, [], at)
     done = token_monitor("alerts", "explain", "a1", folder=tmp_path)
     assert "Not sent: the channel old is no longer configured." in done.out
     assert "not tried yet" not in done.out

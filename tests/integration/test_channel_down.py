@@ -173,7 +173,7 @@ async def test_A01_a_channel_that_is_down_is_asked_every_minute_by_a_small_messa
 ) -> None:
     """The backlog is tried by its oldest few, so days of trying cost next to nothing."""
     failing, knock, rounds = service(503), 5, Rounds()
-    settings = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=10), knock=knock)
+    settings = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=10), retry_batch=knock)
     failing.go_down()
     queue(store, numbered(50))
     async with running(store, clock, channel(failing.url), settings=settings, progress=rounds) as notifier:
@@ -199,7 +199,7 @@ async def test_A02_what_grows_too_old_while_the_channel_is_down_is_given_up_in_t
 ) -> None:
     failing, rounds = service(503), Rounds()
     failing.go_down()
-    settings = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=50), knock=3)
+    settings = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=50), retry_batch=3)
     queue(store, numbered(40))
     queue(store, numbered(10, first=100, at=clock.now() + HOUR))
     async with running(store, clock, channel(failing.url), settings=settings, progress=rounds) as notifier:

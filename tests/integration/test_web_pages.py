@@ -15,7 +15,7 @@ import pytest
 
 from monitor.domain import EventKind, Status
 from monitor.domain.rules.silences import Silence
-from monitor.notify import channel_health
+from monitor.notify import handover
 from monitor.store import (
     Store,
     channel_states,
@@ -584,7 +584,7 @@ async def test_a_delivery_that_was_called_off_tells_why(full: Served) -> None:
     now = full.site.clock.now()
     with full.site.store.begin_write() as conn:
         outbox.add_deliveries(conn, [("alert-1", "old", now)], now)
-        channel_health.settle(conn, full.site.config().channels, now)
+        handover.hand_over_removed(conn, full.site.config().channels, now)
     words = (await read(full, "/alerts/alert-1")).words
     assert "old skipped Not sent: the channel old is no longer configured." in words
 
