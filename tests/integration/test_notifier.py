@@ -435,7 +435,7 @@ async def test_a_test_message_goes_the_real_way_and_names_what_failed(
     assert "403" in results["broken"]
     assert webhook.received[0].title == "[TEST] Token monitor reaches channel ops"
     assert await notifier.send_test("ops") == {"ops": None}
-    with pytest.raises(ConfigError, match="There is no channel nope. Configured channels: ops, broken"):
+    with pytest.raises(ConfigError, match=r"There is no channel nope\. Configured channels: ops, broken"):
         await notifier.send_test("nope")
     assert states(store) == {}
 
