@@ -266,7 +266,7 @@ class Soak:
         sessions = await stack.enter_async_context(HttpSessions())
         work = build_work(config, sessions=sessions, clock=clock)
         with store.begin_write() as conn:
-            config_sync.align(conn, config, clock.now())
+            config_sync.sync(conn, config, clock.now())
         settings = DeliverySettings(timezone=config.timezone, poll_every=self._plan.tick)
         notifier = Notifier(
             store=store,

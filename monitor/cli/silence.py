@@ -57,7 +57,7 @@ def ack(
         view = Reader(config, {each.name: each for each in sources.all_sources(conn)}, now=now).view(row)
         name = clean(row.public_id, limit=400)
         if remove:
-            acknowledgements.take_back(conn, view.row, now=now, by=who())
+            acknowledgements.unacknowledge(conn, view.row, now=now, by=who())
         else:
             acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=who())
     if remove:

@@ -307,7 +307,7 @@ async def align(store: Store, config: Config, clock: Clock) -> None:
     """Make the store follow the configuration."""
 
     def write(conn: Connection) -> None:
-        config_sync.align(conn, config, clock.now())
+        config_sync.sync(conn, config, clock.now())
         applied_config.note_reload(conn, clock.now(), problem=None)
 
     await store.write(write)

@@ -10,7 +10,7 @@ import structlog
 
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
-from monitor.engine.config_sync import pull_back
+from monitor.engine.config_sync import limit_due_times
 from monitor.engine.time_changes import TimeChanges
 from monitor.store import Connection, Store, maintenance
 
@@ -72,7 +72,7 @@ class ClockWatch:
 
         def write(conn: Connection) -> None:
             now = self._clock.now()
-            pull_back(conn, self._sources, now)
+            limit_due_times(conn, self._sources, now)
             maintenance.after_jump(conn, now, by=by)
 
         await self._store.write(write)

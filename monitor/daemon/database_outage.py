@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from monitor.config import ChannelConfig
 from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.records import fresh_id
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.timefmt import span
-from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
+from monitor.engine.recording.queueing import Audience, OutgoingAlert, Recorded, queue
 from monitor.notify import Notifier
 from monitor.store import Connection, Store, alerts
 
@@ -48,7 +49,7 @@ class DatabaseOutageAlert:
         self, *, store: Store, clock: Clock, notifier: Notifier, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._clock, self._notifier, self._monotonic = store, clock, notifier, monotonic
-        self._patience, self._channels = MOST_PATIENCE, tuple[ChannelSettings, ...]()
+        self._patience, self._channels = MOST_PATIENCE, tuple[ChannelConfig, ...]()
         self._problem = ""
         self._unavailable_for = timedelta(0)
         """Length of the outage; time during which this process was suspended does not count."""
@@ -62,7 +63,7 @@ class DatabaseOutageAlert:
         self._alerted_at: float | None = None
         self._tried_at = -RETRY_EVERY.total_seconds()
 
-    def configure(self, poll_intervals: Iterable[timedelta], channels: Sequence[ChannelSettings]) -> None:
+    def configure(self, poll_intervals: Iterable[timedelta], channels: Sequence[ChannelConfig]) -> None:
         """Use the poll intervals of these sources, and these channels, from now on."""
         self._patience, self._channels = patience(poll_intervals), tuple(channels)
 
@@ -121,7 +122,12 @@ class DatabaseOutageAlert:
 
         def write(conn: Connection) -> Recorded:
             alerts.add_alerts(conn, [(outage, None, _note(self._notified))])
-            return queue(conn, [OutgoingAlert(alert=recovery, heard=self._notified)], channels=self._channels, now=recovery.at)
+            return queue(
+                conn,
+                [OutgoingAlert(alert=recovery, audience=Audience.NOTIFIED, channels=frozenset(self._notified))],
+                channels=self._channels,
+                now=recovery.at,
+            )
 
         try:
             recorded = await self._store.write(write)

@@ -11,13 +11,12 @@ from functools import partial
 
 import structlog
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.rules.freshness import Overdue, excused, is_told, overdue
 from monitor.engine.recording import Recorded
-from monitor.engine.recording.queueing import ChannelSettings
-from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
+from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
 from monitor.store import Connection, Store, incidents, sources
 from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
@@ -61,7 +60,7 @@ class OverdueSources:
         store: Store,
         clock: Clock,
         configured: Mapping[str, SourceConfig],
-        channels: Sequence[ChannelSettings],
+        channels: Sequence[ChannelConfig],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._clock, self._configured, self._channels = store, clock, configured, channels
@@ -124,7 +123,7 @@ class OverdueSources:
         recorded = Recorded()
         for name, change in changes.items():
             if change is _End.SUPERSEDED:
-                close_quietly(conn, name, IncidentSubject.UNPOLLED, self._clock.now())
+                close_without_alert(conn, name, IncidentSubject.UNPOLLED, self._clock.now())
             else:
                 recorded.add(self._record_change(conn, name, change if isinstance(change, Overdue) else None))
         return recorded

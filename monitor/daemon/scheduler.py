@@ -263,7 +263,7 @@ class Scheduler:
 
     def _due(self, conn: Connection, *, replan: bool) -> DueWork:
         now = self._clock.now()
-        instants = (connections.next_change_due(conn), incidents.next_look_due(conn))
+        instants = (connections.next_change_due(conn), incidents.next_review_due(conn))
         return DueWork(
             polls=sources.due_sources(conn, now),
             time=any(instant is not None and instant <= now for instant in instants),

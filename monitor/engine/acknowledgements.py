@@ -36,15 +36,15 @@ def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: d
     history.append(conn, row.source, row.id, [entry])
 
 
-def take_back(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -> None:
+def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -> None:
     """End this connection's acknowledgement: it is judged again at once. Raises MonitorError where there is none."""
     incident = incidents.find_open(conn, [row.id]).get(row.id)
     if incident is None:
         raise MonitorError(f"{_name(row)} has no open incident (it is {row.state.verdict.status}).")
     if incident.ack is None:
         raise MonitorError(f"{_name(row)} is not acknowledged.")
-    incidents.unacknowledge(conn, [incident.id], look_at=now)
-    pending.revive_escalations(conn, [incident.id], now)
+    incidents.unacknowledge(conn, [incident.id], next_review_at=now)
+    pending.restore_escalations(conn, [incident.id], now)
     entry = Event(kind=EventKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(by, ""))
     history.append(conn, row.source, row.id, [entry])
 
@@ -52,7 +52,7 @@ def take_back(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -
 def add_silence(conn: Connection, silence: Silence, *, now: datetime, by: str) -> int:
     """Keep a new silence and have what it touches judged again. Its number."""
     number = silences.add(conn, silence, now)
-    incidents.look_at_all(conn, now)
+    incidents.review_all(conn, now)
     entry = Event(
         kind=EventKind.SILENCED,
         at=now,
@@ -73,8 +73,8 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> 
             if known is None
             else f"Silence {number} was removed already."
         )
-    incidents.look_at_all(conn, now)
-    pending.end_silences(conn, now)
+    incidents.review_all(conn, now)
+    pending.resume_silenced(conn, now)
     if known is not None:
         message = _message(by, "")
         entry = Event(kind=EventKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)

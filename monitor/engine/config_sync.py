@@ -18,7 +18,7 @@ from monitor.config import ChannelConfig, Config, SourceConfig
 from monitor.domain import IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
-from monitor.engine.recording import close_quietly, record_source_incident
+from monitor.engine.recording import close_without_alert, record_source_incident
 from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 _SCHEDULED = "scheduled"
 
 
-def align(conn: Connection, config: Config, now: datetime) -> None:
+def sync(conn: Connection, config: Config, now: datetime) -> None:
     """Make the store follow the configuration, in the caller's transaction."""
     _follow_names(conn, config, now)
     sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
@@ -34,7 +34,7 @@ def align(conn: Connection, config: Config, now: datetime) -> None:
         _retire_unwatched_scopes(conn, source, now)
         _plan_probing(conn, source, now)
         _judge_by(conn, source, config.channels, now)
-    pull_back(conn, config.sources, now)
+    limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
     applied_config.remember(conn, config, now)
 
@@ -53,7 +53,7 @@ def _follow_names(conn: Connection, config: Config, now: datetime) -> None:
             log.info("channel.renamed", channel=new, before=old)
 
 
-def pull_back(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
+def limit_due_times(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
     """No poll and no probe waits longer than its interval allows: a clock may have been ahead when it was planned."""
     for source in configured:
         sources.cap_next_poll(conn, source.name, now, latest=schedule.latest(now, source.poll_every))
@@ -81,7 +81,7 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
         if row.scope not in watched:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
-            close_quietly(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
+            close_without_alert(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
             sources.forget(conn, source.name, row.scope)
 
 
@@ -126,7 +126,7 @@ def _judge_by(conn: Connection, source: SourceConfig, channels: Sequence[Channel
     if unprobed or before[:2] != after[:2]:
         sources.poll_now(conn, source.name, now)
     if (before.judging, before.naming) != (after.judging, after.naming):
-        incidents.look_at_all(conn, now, source=source.name)  # what held them back may not hold any more
+        incidents.review_all(conn, now, source=source.name)  # what held them back may not hold any more
 
 
 def _settings(source: SourceConfig) -> _Settings:

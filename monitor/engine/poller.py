@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollOutcome, PollReport
 from monitor.domain.clock import Clock
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording.polls import Poll, record_poll
-from monitor.engine.recording.queueing import ChannelSettings, Recorded
+from monitor.engine.recording.queueing import Recorded
 from monitor.providers.base import Provider
 from monitor.store import Connection, Store
 from monitor.store.batch_writer import BatchWriter
@@ -36,7 +36,7 @@ class Poller:
     """Polls sources and records the results."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, channels: Sequence[ChannelSettings], metrics: Metrics, links: ConnectionLinks
+        self, *, store: Store, clock: Clock, channels: Sequence[ChannelConfig], metrics: Metrics, links: ConnectionLinks
     ) -> None:
         self._store, self._batch_writer = store, BatchWriter(store)
         self._clock, self._channels = clock, channels
@@ -83,7 +83,7 @@ class Poller:
         }
         if report.outcome is PollOutcome.OK:
             self._warned.pop(source.name, None)
-            log.info("poll.done", **facts, alerts=recorded.said)
+            log.info("poll.done", **facts, alerts=recorded.alert_count)
             return
         problem, at = self._warned.get(source.name, ("", poll.now))
         if problem == report.problem and timedelta(0) <= poll.now - at < WARN_EVERY:

@@ -29,7 +29,7 @@ UNANSWERED = "unanswered"
 """What a probe came to that the API did not answer."""
 
 
-class Probed(NamedTuple):
+class ProbeResult(NamedTuple):
     """What came of one probe: an answer, or none."""
 
     target: Target
@@ -68,7 +68,7 @@ class ProbeLane:
         self._width, self._working = self._needed(quickest), 0
         self.quickest: float | None = None
         """Seconds that the quickest probe took, None before the first has ended."""
-        self.results: list[Probed] = []
+        self.results: list[ProbeResult] = []
         """What has come back, in no order. Whoever takes results out has them for good."""
         self.pause: float | None = None
         """Seconds for which the API wants to be left alone, where it said so or refused the key."""
@@ -98,7 +98,7 @@ class ProbeLane:
             except ProviderError as error:
                 log.info("probe.unanswered", source=self._source.name, connection=target.external_id, problem=str(error))
             took = time.monotonic() - started
-            self.results.append(Probed(target, answer, finding, took))
+            self.results.append(ProbeResult(target, answer, finding, took))
             if self.quickest is None or took < self.quickest:
                 self.quickest = took
                 self._width = self._needed(took)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
-from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, Probed, ProbeLane, batch_size, due_batch
-from monitor.engine.recording import ChannelSettings, Recorded
+from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, ProbeLane, ProbeResult, batch_size, due_batch
+from monitor.engine.recording import Recorded
 from monitor.engine.recording.probes import is_news, record_probes
 from monitor.providers.base import Provider
 from monitor.store import Store, probes
@@ -34,7 +34,7 @@ class Prober:
         *,
         store: Store,
         clock: Clock,
-        channels: Sequence[ChannelSettings],
+        channels: Sequence[ChannelConfig],
         metrics: Metrics,
         news_within: float = NEWS_WITHIN,
     ) -> None:
@@ -103,10 +103,12 @@ class Prober:
         recorded.add(await self._write(source, batch, lane.results, lane.pause))
         return lane.pause is not None
 
-    async def _write(self, source: SourceConfig, batch: Batch, results: Sequence[Probed], pause: float | None) -> Recorded:
+    async def _write(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
         recorded = await self._store.run(self._record, source, batch, results, pause)
         if results:
-            log.info("probes.done", source=source.name, probes=len(results), changed=recorded.changed, alerts=recorded.said)
+            log.info(
+                "probes.done", source=source.name, probes=len(results), changed=recorded.changed, alerts=recorded.alert_count
+            )
         return recorded
 
     def _due(self, source: SourceConfig) -> Batch:
@@ -129,7 +131,7 @@ class Prober:
                     batch.targets += (target._replace(individual=True) for target in members)
         return batch
 
-    def _record(self, source: SourceConfig, batch: Batch, results: Sequence[Probed], pause: float | None) -> Recorded:
+    def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
         with self._store.begin_write() as conn:
             recorded = record_probes(conn, source, batch, results, pause=pause, channels=self._channels, now=self._clock.now())
         for result in results:
@@ -146,7 +148,7 @@ def _pace(source: SourceConfig, batch: Batch) -> float:
     return min(allowed, len(batch.targets) / within)
 
 
-def _take_news(source: SourceConfig, results: list[Probed]) -> list[Probed]:
+def _take_news(source: SourceConfig, results: list[ProbeResult]) -> list[ProbeResult]:
     """Take out of the results those that change something; the others can wait."""
     news = [result for result in results if is_news(source, result)]
     if news:

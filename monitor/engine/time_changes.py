@@ -7,12 +7,12 @@ from datetime import datetime
 
 import structlog
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState
 from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
 from monitor.domain.rules.expiry import Context
-from monitor.engine.recording import Change, ChannelSettings, Recorded, record_changes, review
+from monitor.engine.recording import Change, Recorded, record_changes, review
 from monitor.store import Connection, Store, connections, incidents, sources
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ class TimeChanges:
     """Moves what time alone moves."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, configured: Mapping[str, SourceConfig], channels: Sequence[ChannelSettings]
+        self, *, store: Store, clock: Clock, configured: Mapping[str, SourceConfig], channels: Sequence[ChannelConfig]
     ) -> None:
         self._store = store
         self._clock = clock
@@ -68,8 +68,8 @@ class TimeChanges:
             recorded.add(part)
             if not more:
                 break
-        if recorded.said:
-            log.info("time.crossed", changed=recorded.changed, alerts=recorded.said)
+        if recorded.alert_count:
+            log.info("time.crossed", changed=recorded.changed, alerts=recorded.alert_count)
         return recorded
 
     def _record(self, now: datetime) -> tuple[Recorded, bool]:
@@ -82,7 +82,7 @@ class TimeChanges:
 
 
 def advance(
-    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelSettings], now: datetime
+    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> tuple[Recorded, bool]:
     """Apply up to BATCH due changes in the caller's transaction; the second value says whether more may be due."""
     due = connections.due_changes(conn, now, limit=BATCH)
@@ -103,11 +103,11 @@ def advance(
 
 
 def look_again(
-    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelSettings], now: datetime
+    conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> tuple[Recorded, bool]:
     """Judge again the incidents whose reminder is due or whose hold ended; the second value says whether more may be due."""
-    due = incidents.due_looks(conn, now, limit=BATCH)
-    incidents.plan_looks(conn, [(incident.id, None) for incident in due])
+    due = incidents.due_for_review(conn, now, limit=BATCH)
+    incidents.plan_reviews(conn, [(incident.id, None) for incident in due])
     recorded = Recorded()
     by_source: dict[str, list[int]] = {}
     for incident in due:

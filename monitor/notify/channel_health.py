@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from monitor.config import ChannelConfig
 from monitor.domain import IncidentSubject
 from monitor.domain.timefmt import span
-from monitor.engine.recording import MONITOR, Recorded, close_quietly, record_monitor_alert
+from monitor.engine.recording import MONITOR, Recorded, close_without_alert, record_monitor_alert
 from monitor.notify import handover
 from monitor.store import Connection, channel_states, incidents
 from monitor.store.outbox import Claimed
@@ -50,7 +50,7 @@ def record_success(conn: Connection, name: str, *, channels: Sequence[ChannelCon
         exclude={name},
     )
     if recorded.alerts:
-        close_quietly(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)  # one message about the same end is enough
+        close_without_alert(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)  # one message about the same end is enough
         return recorded
     return record_monitor_alert(
         conn,
@@ -94,7 +94,7 @@ def record_dead(
     recorded.channels |= handover.hand_over_dead(conn, name, dead, channels=channels, now=now)
     notified = incidents.find_open_source(conn, MONITOR, subject=IncidentSubject.DELIVERIES.of(name))
     if notified is not None and now - notified.opened_at >= DEAD_ALERT_INTERVAL:
-        close_quietly(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)
+        close_without_alert(conn, MONITOR, IncidentSubject.DELIVERIES.of(name), now)
     recorded.add(
         record_monitor_alert(
             conn,

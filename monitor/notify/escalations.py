@@ -20,9 +20,9 @@ def settle(conn: Connection, due: DueDeliveries) -> int:
     As many fewer are to be claimed: what lies behind them was not looked at.
     """
     if not pending.has_escalations(conn, due):
-        return pending.call_off_superseded(conn, due)
-    gone = pending.call_off_settled(conn, due)
-    gone += pending.put_off_unsaid(conn, replace(due, limit=due.limit - gone), until=due.now + NEWS_WITHIN)
+        return pending.cancel_superseded(conn, due)
+    gone = pending.cancel_outdated(conn, due)
+    gone += pending.postpone_unreported(conn, replace(due, limit=due.limit - gone), until=due.now + NEWS_WITHIN)
     return gone + _put_off_silenced(conn, replace(due, limit=due.limit - gone))
 
 
@@ -33,7 +33,7 @@ def _put_off_silenced(conn: Connection, due: DueDeliveries) -> int:
         return 0
     escalations = pending.due_escalations(conn, due)
     ends = {key: until for key, alert in escalations.items() if (until := _silenced_until(alert, in_force, due.now)) is not None}
-    pending.put_off_until(conn, ends)
+    pending.postpone_silenced(conn, ends)
     return len(ends)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from monitor.config import ChannelConfig
 from monitor.domain import CHANNEL_SUBJECTS, RECOVERY_EVENTS, Alert, split_subject
 from monitor.domain.rules import routing
-from monitor.engine.recording import MONITOR, close_quietly
+from monitor.engine.recording import MONITOR, close_without_alert
 from monitor.store import Connection, alerts, channel_states, incidents, outbox, pending
 from monitor.store.outbox import Claimed
 
@@ -24,8 +24,8 @@ def hand_over_dead(
     the recovery from one that nobody was notified of.
     """
     fallbacks = [channel.name for channel in channels if channel.fallback and channel.name != name]
-    rows = pending.hand_over(conn, alert_ids=[each.alert.id for each in dead], to=fallbacks, now=now)
-    outdated = pending.too_late(conn, {alert_id for alert_id, _, _ in rows})
+    rows = pending.fallback_deliveries(conn, alert_ids=[each.alert.id for each in dead], to=fallbacks, now=now)
+    outdated = pending.outdated_alerts(conn, {alert_id for alert_id, _, _ in rows})
     pending.add_skipped(conn, [row for row in rows if row[0] in outdated], why=pending.TOO_LATE)
     rows = [row for row in rows if row[0] not in outdated]
     outbox.add_deliveries(conn, rows, now)
@@ -52,15 +52,15 @@ def hand_over_removed(conn: Connection, channels: Sequence[ChannelConfig], now: 
     for subject in incidents.open_subjects(conn, MONITOR):
         kind, name = split_subject(subject)
         if kind in CHANNEL_SUBJECTS and name not in names:
-            close_quietly(conn, MONITOR, subject, now)
+            close_without_alert(conn, MONITOR, subject, now)
     for name in channel_states.all_states(conn).keys() - names:
         channel_states.forget_trouble(conn, name)
-    waiting = [each for each in pending.waiting(conn) if each.channel not in names]
+    waiting = [each for each in pending.unclaimed(conn) if each.channel not in names]
     if not waiting:
         return RemovedChannels()
     for name in sorted({each.channel for each in waiting}):
         ids = [each.delivery_id for each in waiting if each.channel == name]
-        pending.call_off(conn, ids, why=f"Not sent: the channel {name} is no longer configured.")
+        pending.cancel(conn, ids, why=f"Not sent: the channel {name} is no longer configured.")
     rows = _undelivered(conn, {each.alert_id for each in waiting}, channels, now)
     outbox.add_deliveries(conn, rows, now)
     return RemovedChannels(ended=Counter(each.channel for each in waiting), handed_to=frozenset(name for _, name, _ in rows))
@@ -69,7 +69,7 @@ def hand_over_removed(conn: Connection, channels: Sequence[ChannelConfig], now: 
 def _undelivered(
     conn: Connection, alert_ids: Collection[str], channels: Sequence[ChannelConfig], now: datetime
 ) -> list[tuple[str, str, datetime]]:
-    rows = pending.hand_over(conn, alert_ids=sorted(alert_ids), to=[channel.name for channel in channels], now=now)
+    rows = pending.fallback_deliveries(conn, alert_ids=sorted(alert_ids), to=[channel.name for channel in channels], now=now)
     known = {alert.id: alert for alert in alerts.load_many(conn, {alert_id for alert_id, _, _ in rows})}
     problems = {alert.incident for alert in known.values() if alert.event not in RECOVERY_EVENTS}
     # A recovery alone goes to no other channel: none of them was notified of the problem.

@@ -196,7 +196,7 @@ class Worker:
         settings = self._settings
         pending.bring_forward(conn, channel=self.name, now=now, until=until)
         if self._config.quiet_hours:
-            pending.put_off(conn, channel=self.name, now=now, quiet_until=partial(self._times.quiet_until, now))
+            pending.postpone_quiet(conn, channel=self.name, now=now, quiet_until=partial(self._times.quiet_until, now))
         limit = settings.batch
         if self._down:  # deliveries that are too old are claimed as well, so that they are given up in time
             old = outbox.count_older(conn, channel=self.name, than=now - GIVE_UP_AFTER)

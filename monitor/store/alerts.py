@@ -120,7 +120,7 @@ def count_alerts(conn: Connection) -> dict[AlertEvent, int]:
     return {AlertEvent(event): count for event, count in rows}
 
 
-def last_spoken(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
+def last_alerted(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
     """When each of these connections was last spoken of; those that never were are left out."""
     found: dict[int, datetime] = {}
     for chunk in chunked(connection_ids):

@@ -49,7 +49,7 @@ def deliveries_of(conn: Connection, alert_id: str) -> list[DeliveryRow]:
     return deliveries_of_many(conn, [alert_id]).get(alert_id, [])
 
 
-def said_together(conn: Connection, rows: Iterable[DeliveryRow]) -> dict[str, int]:
+def alerts_sent_together(conn: Connection, rows: Iterable[DeliveryRow]) -> dict[str, int]:
     """By channel, how many alerts the message that carried each of these held, this one included. One message, one instant."""
     found: dict[str, int] = {}
     for row in rows:

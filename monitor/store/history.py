@@ -72,7 +72,7 @@ def recent(
     ]
 
 
-def silencing(conn: Connection) -> list[Event]:
+def silence_events(conn: Connection) -> list[Event]:
     """What was noted of silences, oldest first: one entry for each that came or went; `new` is the silence's number."""
     kinds = (EventKind.SILENCED, EventKind.UNSILENCED)
     query = select(events).where(events.c.connection_id.is_(None), events.c.kind.in_(kinds))

@@ -50,7 +50,7 @@ def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
     if by < timedelta(0):
         conn.execute(update(connections).where(connections.c.since > now).values(since=now))
     not_ahead(conn, now)
-    open_incidents.look_at_all(conn, now)
+    open_incidents.review_all(conn, now)
 
 
 def not_ahead(conn: Connection, now: datetime) -> None:

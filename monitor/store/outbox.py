@@ -292,7 +292,7 @@ WHERE a.incident_id IN ({0}) AND d.escalation AND d.state = {1}
 OVER = "Not sent: it was over before the escalation's time came."
 
 
-def skip_escalations(conn: Connection, incident_ids: Iterable[str]) -> int:
+def cancel_escalations(conn: Connection, incident_ids: Iterable[str]) -> int:
     """Call off the waiting escalations of incidents that end, tried in vain before or not. How many."""
     waiting = DeliveryState.PENDING.value
     # Looked for first: hardly any incident has one.

@@ -70,12 +70,12 @@ def has_escalations(conn: Connection, due: DueDeliveries) -> bool:
     return bool(conn.exec_driver_sql(_ESCALATIONS_DUE.format(mark(conn)), values).scalar_one())
 
 
-def call_off_superseded(conn: Connection, due: DueDeliveries) -> int:
+def cancel_superseded(conn: Connection, due: DueDeliveries) -> int:
     """Skip what the channel has newer word of already: what it says is not so any more. How many."""
-    return call_off(conn, _superseded(conn, due), why=_SUPERSEDED)
+    return cancel(conn, _superseded(conn, due), why=_SUPERSEDED)
 
 
-def call_off_settled(conn: Connection, due: DueDeliveries) -> int:
+def cancel_outdated(conn: Connection, due: DueDeliveries) -> int:
     """Skip what is due and no longer to be said, each with its reason. How many.
 
     Escalations whose incident is over, whose acknowledgement stands, or of which another status was said since; and
@@ -104,10 +104,10 @@ def call_off_settled(conn: Connection, due: DueDeliveries) -> int:
             ended.add(incident)
     superseded = _superseded(conn, due)
     for reason in set(why.values()):
-        call_off(conn, [key for key, because in why.items() if because == reason], why=reason)
+        cancel(conn, [key for key, because in why.items() if because == reason], why=reason)
     unheard = _unheard(conn, due, ended) if ended else []
-    call_off(conn, unheard, why=_UNHEARD)
-    call_off(conn, [key for key in superseded if key not in why], why=_SUPERSEDED)
+    cancel(conn, unheard, why=_UNHEARD)
+    cancel(conn, [key for key in superseded if key not in why], why=_SUPERSEDED)
     return len({*why, *unheard, *superseded})
 
 
@@ -140,7 +140,7 @@ def _unheard(conn: Connection, due: DueDeliveries, ended: Iterable[str]) -> list
     return found
 
 
-def put_off(
+def postpone_quiet(
     conn: Connection, *, channel: str, now: datetime, quiet_until: Callable[[Severity], datetime | None]
 ) -> dict[Severity, datetime]:
     """Move a channel's due deliveries to the end of the quiet that holds for their severity. Until when, by severity."""
@@ -152,7 +152,7 @@ def put_off(
     return ends
 
 
-def put_off_unsaid(conn: Connection, due: DueDeliveries, *, until: datetime) -> int:
+def postpone_unreported(conn: Connection, due: DueDeliveries, *, until: datetime) -> int:
     """Put off due escalations whose connection has another status than they say, and than was said since. How many.
 
     Its news is held back or on its way, and decides what becomes of them.
@@ -175,12 +175,12 @@ def due_escalations(conn: Connection, due: DueDeliveries) -> dict[int, Alert]:
     return found
 
 
-def put_off_until(conn: Connection, ends: Mapping[int, datetime]) -> None:
+def postpone_silenced(conn: Connection, ends: Mapping[int, datetime]) -> None:
     """Move deliveries to the end of the silence that covers each: their time and their allowance begin there."""
     update_many(conn, deliveries, [{"id": key, "next_attempt_at": end, "created_at": end} for key, end in ends.items()])
 
 
-def end_silences(conn: Connection, now: datetime) -> int:
+def resume_silenced(conn: Connection, now: datetime) -> int:
     """Make due what was put off to the end of a silence, because one was taken back: another may still cover it. How many."""
     put_off = _d.state.in_(_WAITING), _d.escalation, _d.next_attempt_at > now, _d.created_at > now
     return conn.execute(update(deliveries).where(*put_off).values(next_attempt_at=now, created_at=now)).rowcount
@@ -192,7 +192,7 @@ WHERE a.incident_id IN ({0}) AND i.closed_at IS NULL AND d.escalation AND d.stat
 """
 
 
-def revive_escalations(conn: Connection, incident_ids: Iterable[str], now: datetime) -> int:
+def restore_escalations(conn: Connection, incident_ids: Iterable[str], now: datetime) -> int:
     """Make due the escalations of open incidents that only an acknowledgement had called off: it ended. How many."""
     values = DeliveryState.SKIPPED.value, _ACKNOWLEDGED
     found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _REVIVED, chunk, *values)]
@@ -202,7 +202,9 @@ def revive_escalations(conn: Connection, incident_ids: Iterable[str], now: datet
     return len(found)
 
 
-def hand_over(conn: Connection, *, alert_ids: Iterable[str], to: Iterable[str], now: datetime) -> list[tuple[str, str, datetime]]:
+def fallback_deliveries(
+    conn: Connection, *, alert_ids: Iterable[str], to: Iterable[str], now: datetime
+) -> list[tuple[str, str, datetime]]:
     """Which (alert, channel, not before) deliveries the fallback channels owe.
 
     Those of alerts that no channel has, or has newer word than, and none will have: every delivery is dead or was skipped.
@@ -223,7 +225,7 @@ def hand_over(conn: Connection, *, alert_ids: Iterable[str], to: Iterable[str], 
     ]
 
 
-def too_late(conn: Connection, alert_ids: Iterable[str]) -> set[str]:
+def outdated_alerts(conn: Connection, alert_ids: Iterable[str]) -> set[str]:
     """Which of these alerts are of no use to who hears of the incident only now: it is over, and nobody knows of it.
 
     The end of an incident of which some channel was told is still worth its word; a problem that is over is not.
@@ -261,13 +263,13 @@ class UnclaimedDelivery:
     channel: str
 
 
-def waiting(conn: Connection) -> list[UnclaimedDelivery]:
+def unclaimed(conn: Connection) -> list[UnclaimedDelivery]:
     """Everything that waits, for whichever channel, the oldest first."""
     query = select(_d.id, _d.alert_id, _d.channel).where(_d.next_attempt_at.is_not(None), _d.state.in_(_WAITING))
     return [UnclaimedDelivery(*row) for row in conn.execute(query.order_by(_d.id))]
 
 
-def call_off(conn: Connection, delivery_ids: Iterable[int], *, why: str) -> int:
+def cancel(conn: Connection, delivery_ids: Iterable[int], *, why: str) -> int:
     """End deliveries that are no longer wanted; `why` is shown with them. How many."""
     closed = 0
     for chunk in chunked(delivery_ids):

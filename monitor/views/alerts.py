@@ -14,7 +14,7 @@ from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
-from monitor.store.deliveries import DeliveryRow, said_together
+from monitor.store.deliveries import DeliveryRow, alerts_sent_together
 from monitor.views.filters import Selection
 from monitor.views.silences import SilenceView, is_about
 
@@ -121,7 +121,7 @@ class Explanation:
     """By channel that has it, how many alerts were said there in one message."""
 
     def json(self) -> dict[str, Any]:
-        """The alert's shape with `routes`, `acked_at`, `silences` and `said_together`."""
+        """The alert's shape with `routes`, `acked_at`, `silences` and `alerts_sent_together`."""
         return {
             **self.view.json(),
             "routes": [route.json() for route in self.routes],
@@ -157,7 +157,7 @@ def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Ex
         routes=tuple(_routes(row.alert, config)),
         ack=incident.ack if incident is not None and incident.closed_at is None else None,
         silences=tuple(each for each in quiet if each.active_until is not None),
-        together=said_together(conn, view.deliveries),
+        together=alerts_sent_together(conn, view.deliveries),
     )
 
 

@@ -111,7 +111,7 @@ def event_views(
 
 def _silenced(conn: Connection, row: ConnectionRow, labels: Mapping[str, str]) -> Iterator[Event]:
     """A silence is noted once, however many connections it matches."""
-    noted = [entry for entry in history.silencing(conn) if row.retired_at is None or entry.at <= row.retired_at]
+    noted = [entry for entry in history.silence_events(conn) if row.retired_at is None or entry.at <= row.retired_at]
     matching = {
         str(silence.id)
         for silence in (silences.list_silences(conn, include_removed=True) if noted else ())

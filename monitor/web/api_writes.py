@@ -105,7 +105,7 @@ def ack(site: Site) -> Handler:
             known = {each.name: each for each in sources.all_sources(conn)}
             elapsed = Reader(config, known, now=now).view(row).row
             if body.remove:
-                acknowledgements.take_back(conn, elapsed, now=now, by=BY)
+                acknowledgements.unacknowledge(conn, elapsed, now=now, by=BY)
             else:
                 acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", by=BY)
             after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)

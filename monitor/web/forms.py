@@ -110,7 +110,7 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
             acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), by=BY)
             return "acknowledged"
         case "unack":
-            acknowledgements.take_back(conn, view.row, now=now, by=BY)
+            acknowledgements.unacknowledge(conn, view.row, now=now, by=BY)
             return "unacknowledged"
         case "silence":
             starts, ends = _period(visit, config, now)

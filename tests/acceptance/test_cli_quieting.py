@@ -40,12 +40,12 @@ def fill(store: Store, at: datetime) -> None:
     with store.begin_write() as conn:
         for status in (Status.EXPIRING_SOON, Status.EXPIRED, Status.REVOKED):
             said = LastNotified(status=status, at=at)
-            incidents.open_incident(conn, source="agency", connection_id=ids[status], said=said, now=at)
+            incidents.open_incident(conn, source="agency", connection_id=ids[status], last_notified=said, now=at)
 
 
 def open_incidents(store: Store) -> dict[Status, Incident]:
     with store.begin_read() as conn:
-        return {each.said.status: each for each in incidents.all_open(conn) if each.said is not None}
+        return {each.last_notified.status: each for each in incidents.all_open(conn) if each.last_notified is not None}
 
 
 def stored(store: Store) -> list[Silence]:
@@ -67,9 +67,9 @@ def test_an_acknowledgement_is_stored_and_shown_until_it_is_taken_back(small: St
     incident = open_incidents(small)[Status.EXPIRED]
     assert isinstance(incident.ack, Ack)
     assert (incident.ack.status, incident.ack.comment) == (Status.EXPIRED, "Ann knows")
-    assert incident.ack.until == incident.look_at
-    assert incident.look_at is not None
-    assert abs(incident.look_at - at - timedelta(days=2)) < timedelta(minutes=2)
+    assert incident.ack.until == incident.next_review_at
+    assert incident.next_review_at is not None
+    assert abs(incident.next_review_at - at - timedelta(days=2)) < timedelta(minutes=2)
     seen = shown(token_monitor("status", "--json", folder=tmp_path))
     assert [name for name, (acked, _) in seen.items() if acked] == [EXPIRED]
     text = token_monitor("status", folder=tmp_path).out
@@ -79,8 +79,8 @@ def test_an_acknowledgement_is_stored_and_shown_until_it_is_taken_back(small: St
     assert token_monitor("ack", EXPIRED, "--remove", folder=tmp_path).status == 0
     incident = open_incidents(small)[Status.EXPIRED]
     assert incident.ack is None
-    assert incident.look_at is not None
-    assert incident.look_at >= at  # the daemon judges it again at once
+    assert incident.next_review_at is not None
+    assert incident.next_review_at >= at  # the daemon judges it again at once
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_silence_is_added_listed_shown_and_removed(small: Store, tmp_path: Pat
     done = token_monitor("silence", "add", *arguments, folder=tmp_path)
     assert done.status == 0, done.err
     assert done.out.startswith("Silence 1 matches 4 connections that are known now: in force until ")
-    assert all(each.look_at is not None and each.look_at >= at for each in open_incidents(small).values())
+    assert all(each.next_review_at is not None and each.next_review_at >= at for each in open_incidents(small).values())
 
     [row] = token_monitor("silence", "list", "--json", folder=tmp_path).json["silences"]
     assert (row["id"], row["state"], row["platforms"], row["labels"]) == (1, "active", ["linkedin"], {"client": "acme"})

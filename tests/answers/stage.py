@@ -22,7 +22,7 @@ from monitor.domain.errors import ProviderError
 from monitor.domain.providers import provider_names
 from monitor.domain.rules import probes
 from monitor.engine import config_sync
-from monitor.engine.probe_runner import Batch, Probed
+from monitor.engine.probe_runner import Batch, ProbeResult
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.polls import Poll, record_poll
 from monitor.engine.recording.probes import record_probes
@@ -65,7 +65,7 @@ def template(store: Store, folder: Path) -> dict[tuple[str, bool], SourceConfig]
     path.write_text("".join(_source_text(scene) for scene in scenes()), encoding="utf-8")
     config = load(path, {"HOME": str(folder)}).config
     with store.begin_write() as conn:
-        config_sync.align(conn, config, NOW)
+        config_sync.sync(conn, config, NOW)
     return {(scene.kind, scene.well): source for scene, source in zip(scenes(), config.sources, strict=True)}
 
 
@@ -312,7 +312,7 @@ def _misread(made: Stage, case: ProbeCase, scene: Scene, said: ProbeAnswer | Pro
         yield f"connections became {', '.join(sorted(changed))}, not {allowed}"
 
 
-def _probed(row: ConnectionRow, answer: ProbeAnswer | None) -> Probed:
+def _probed(row: ConnectionRow, answer: ProbeAnswer | None) -> ProbeResult:
     seen, known = row.state.snapshot, row.state.probe
     finding = None if answer is None else probes.classify(answer, platform=seen.platform, ever_ok=known.ever_ok)
-    return Probed(Target(row.id, seen.external_id, seen.scope, seen.platform, known), answer, finding, 0.0)
+    return ProbeResult(Target(row.id, seen.external_id, seen.scope, seen.platform, known), answer, finding, 0.0)

@@ -38,7 +38,7 @@ _STORE = _opened()
 atexit.register(_STORE.close)
 _CONFIG = load(Path(_FOLDER.name) / "config.toml", {"HOME": _FOLDER.name}).config
 with _STORE.begin_write() as _conn:
-    config_sync.align(_conn, _CONFIG, NOW)
+    config_sync.sync(_conn, _CONFIG, NOW)
 
 _LISTS = (
     (api_params.CONNECTIONS, pages.connection_page),

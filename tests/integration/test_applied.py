@@ -148,7 +148,7 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
         clock.advance(DAY)
         config = read(tmp_path, text.replace("{", "{{").replace("}", "}}"))
         with store.begin_write() as conn:
-            config_sync.align(conn, config, clock.now())
+            config_sync.sync(conn, config, clock.now())
         with store.begin_read() as conn:
             assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["bureau"]
             rows = {row.public_id: row for row in connection_queries.list_connections(conn)}
@@ -174,11 +174,11 @@ async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_aga
 
 def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: datetime, tmp_path: Path) -> None:
     with store.begin_write() as conn:
-        config_sync.align(conn, read(tmp_path, CONFIG), now)
+        config_sync.sync(conn, read(tmp_path, CONFIG), now)
         alerts.add_alerts(conn, [(make_alert(), None, None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
         channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
-        config_sync.align(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
+        config_sync.sync(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
         assert set(conn.scalars(select(deliveries.c.channel))) == {"people"}
         assert set(channel_states.all_states(conn)) == {"people"}
 
@@ -187,10 +187,10 @@ def test_a_removed_source_leaves_every_list_without_an_alert_and_keeps_its_histo
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     with store.begin_write() as conn:
-        config_sync.align(conn, read(tmp_path, CONFIG), clock.now())
+        config_sync.sync(conn, read(tmp_path, CONFIG), clock.now())
         conn.execute(text("UPDATE sources SET status = 'failing' WHERE name = 'agency'"))
         only = CONFIG[: CONFIG.index("[[sources]]")] + CONFIG[CONFIG.index('[[sources]]\nname = "studio"') :]
-        config_sync.align(conn, read(tmp_path, only), clock.now())
+        config_sync.sync(conn, read(tmp_path, only), clock.now())
         assert [row.name for row in sources.all_sources(conn)] == ["studio"]
         assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["agency", "studio"]
         assert outbox.pending_counts(conn) == {}

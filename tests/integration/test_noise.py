@@ -54,9 +54,14 @@ def incident_of(cycle: Cycle) -> incidents.Incident:
 def acknowledge(cycle: Cycle, *, until: timedelta | None = None) -> None:
     """Somebody knows of the only open incident."""
     incident = incident_of(cycle)
-    assert incident.said is not None
+    assert incident.last_notified is not None
     now = cycle.clock.now()
-    ack = Ack(status=incident.said.status, stage=incident.said.stage, at=now, until=None if until is None else now + until)
+    ack = Ack(
+        status=incident.last_notified.status,
+        stage=incident.last_notified.stage,
+        at=now,
+        until=None if until is None else now + until,
+    )
     with cycle.store.begin_write() as conn:
         incidents.acknowledge(conn, incident.id, ack)
 
@@ -67,7 +72,7 @@ def silence(cycle: Cycle, *, lasting: timedelta, **matchers: tuple[str, ...]) ->
     wanted = Silence(id=0, comment="maintenance", starts_at=now, ends_at=now + lasting, **matchers)  # type: ignore[arg-type]  # by name
     with cycle.store.begin_write() as conn:
         number = silences.add(conn, wanted, now)
-        incidents.look_at_all(conn, now)
+        incidents.review_all(conn, now)
     return number
 
 
@@ -200,7 +205,7 @@ async def test_a_silence_that_is_removed_lets_it_speak_at_once(agency: Cycle) ->
     await agency.poll(after=POLL)
     with agency.store.begin_write() as conn:
         silences.remove(conn, number, agency.clock.now())
-        incidents.look_at_all(conn, agency.clock.now())
+        incidents.review_all(conn, agency.clock.now())
     await agency.pass_time(timedelta(0))
     assert said(agency) == [("expired", "first")]
 
@@ -359,7 +364,7 @@ async def test_an_open_incident_survives_its_silence_by_status(agency: Cycle) ->
     silence(agency, lasting=HOUR, sources=("agency",))
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
-    assert incident_of(agency).said is None
+    assert incident_of(agency).last_notified is None
     agency.world.renew("agency", "mastodon-0")
     await agency.poll(after=POLL)
     with agency.store.begin_read() as conn:

@@ -50,7 +50,7 @@ async def api(store: Store, config: Config, clock: ManualClock, now: datetime) -
     named = [make_state(external_id=f"linkedin-n{n}", display_name=name) for n, name in enumerate(HOSTILE[:40])]
     add_source(store, "agency", [extra, *named], now=now)
     with store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=ids[Status.EXPIRED], said=make_said(), now=now)
+        incidents.open_incident(conn, source="agency", connection_id=ids[Status.EXPIRED], last_notified=make_said(), now=now)
         both = [make_alert(), make_alert(id="alert-2", connection=None, external_id=None, provider=None, source="")]
         alerts.add_alerts(conn, [(both[0], ids[Status.EXPIRED], None), (both[1], None, "no channel takes it")])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)

@@ -63,7 +63,7 @@ def reload(cycle: Cycle, folder: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     cycle.config = load(path, {"HOME": str(folder)}).config
     with cycle.store.begin_write() as conn:
-        config_sync.align(conn, cycle.config, cycle.clock.now())
+        config_sync.sync(conn, cycle.config, cycle.clock.now())
     works = list(cycle.work.values())
     cycle.work = {source.name: replace(work, source=source) for source, work in zip(cycle.config.sources, works, strict=False)}
 
@@ -259,7 +259,7 @@ async def test_a_list_of_a_source_that_left_meanwhile_says_nothing(store: Store,
             now = clock.now()
             poll = Poll(report=report, started_at=now, now=now)
             recorded = record_poll(conn, work.source, poll, channels=cycle.config.channels)
-        assert (recorded.said, recorded.changed) == (0, 0)
+        assert (recorded.alert_count, recorded.changed) == (0, 0)
         assert cycle.source("agency").removed_at is not None
 
 

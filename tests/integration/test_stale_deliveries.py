@@ -65,10 +65,10 @@ class Story:
         with self.cycle.store.begin_write() as conn:
             acknowledgements.acknowledge(conn, row, now=now, until=None if until is None else now + until, comment="", by="ann")
 
-    def take_back(self) -> None:
+    def unacknowledge(self) -> None:
         row = self.row()
         with self.cycle.store.begin_write() as conn:
-            acknowledgements.take_back(conn, row, now=self.cycle.clock.now(), by="ann")
+            acknowledgements.unacknowledge(conn, row, now=self.cycle.clock.now(), by="ann")
 
     def silence(self, lasting: timedelta | None, *, connection: str = "agency/*") -> int:
         now = self.cycle.clock.now()
@@ -163,7 +163,7 @@ async def test_an_escalation_goes_out_when_the_acknowledgement_that_called_it_of
     await story.deliver(after=5 * DAY - 3 * HOUR - MINUTE)
     assert story.got("/boss") == []
     if removed:
-        story.take_back()
+        story.unacknowledge()
     story.hook.script(Reply(status=503), Reply(status=503))
     await story.deliver(after=MINUTE)
     await story.deliver(after=MINUTE)
@@ -176,10 +176,10 @@ async def test_an_escalation_that_is_acknowledged_again_is_called_off_again(stor
     await story.becomes("expired")
     story.acknowledge()
     await story.deliver(after=3 * HOUR)
-    story.take_back()
+    story.unacknowledge()
     story.acknowledge()
     await story.deliver(after=HOUR)
-    story.take_back()
+    story.unacknowledge()
     await story.becomes("valid")
     await story.deliver(after=DAY)
     assert story.got("/boss") == []

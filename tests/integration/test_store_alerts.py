@@ -62,22 +62,22 @@ def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
     said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
     later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
     with store.begin_write() as conn:
-        opened = incidents.open_incident(conn, source="agency", connection_id=key, said=said, now=NOW)
+        opened = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=said, now=NOW)
         assert incidents.find_open(conn, [key, 999]) == {
-            key: incidents.Incident(id=opened, source="agency", connection_id=key, opened_at=NOW, said=said)
+            key: incidents.Incident(id=opened, source="agency", connection_id=key, opened_at=NOW, last_notified=said)
         }
-        incidents.note_said(conn, opened, later)
-        assert incidents.find_open(conn, [key])[key].said == later
+        incidents.save_last_notified(conn, [(opened, later, None)])
+        assert incidents.find_open(conn, [key])[key].last_notified == later
         assert [each.id for each in incidents.all_open(conn)] == [opened]
 
 
 def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        first = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+        first = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
         incidents.close(conn, first, NOW + DAY)
         incidents.close(conn, first, NOW + 2 * DAY)
         assert incidents.find_open(conn, [key]) == {}
-        second = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW + DAY)
+        second = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW + DAY)
         assert second != first
         closed = incidents.find_incident(conn, first)
         assert closed is not None
@@ -86,21 +86,21 @@ def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: St
 
 def test_connection_has_one_open_incident_at_most(store: Store, key: int) -> None:
     """The database itself refuses a second one, should two daemons ever run."""
-    rows = [NewIncident(source="agency", connection_id=key, said=make_said())] * 2
+    rows = [NewIncident(source="agency", connection_id=key, last_notified=make_said())] * 2
     with pytest.raises(StoreError), store.begin_write() as conn:
         incidents.open_incidents(conn, rows, NOW)
 
 
 def test_source_has_one_open_incident_at_most_beside_those_of_its_connections(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+        incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
         assert incidents.find_open_source(conn, "agency") is None
-        opened = incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
+        opened = incidents.open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
         found = incidents.find_open_source(conn, "agency")
         assert found is not None
         assert found.id == opened
     with pytest.raises(StoreError), store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=None, said=make_said(), now=NOW)
+        incidents.open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
 
 
 def put(conn: Connection, *given: Alert, key: int | None = None, note: str | None = None) -> None:
@@ -193,7 +193,7 @@ def test_alert_of_another_version_is_read_as_far_as_it_is_known() -> None:
 
 def fill(conn: Connection, key: int, *, sent: bool, closed: bool) -> None:
     """One old incident with its alert and delivery."""
-    opened = incidents.open_incident(conn, source="agency", connection_id=key, said=make_said(), now=NOW)
+    opened = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
     put(conn, make_alert(id=f"alert-{key}", incident=opened), key=key)
     outbox.add_deliveries(conn, [(f"alert-{key}", "ops", NOW)], NOW)
     history.append(conn, "agency", key, [entry(0)])

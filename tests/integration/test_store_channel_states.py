@@ -56,7 +56,7 @@ def test_putting_off_moves_only_what_is_due_and_of_that_severity(store: Store) -
     queue(store, numbered(1, first=4, severity=Severity.WARNING), wait=MINUTE)
     end = NOW + 8 * HOUR
     with store.begin_write() as conn:
-        ends = pending.put_off(
+        ends = pending.postpone_quiet(
             conn, channel="ops", now=NOW, quiet_until=lambda severity: None if severity is Severity.CRITICAL else end
         )
         assert ends == {Severity.INFO: end, Severity.WARNING: end}
@@ -71,10 +71,10 @@ def test_a_fallback_owes_what_is_dead_everywhere_and_never_twice(store: Store) -
         conn.execute(deliveries.update().where(deliveries.c.channel == "ops").values(lost))
         conn.execute(deliveries.update().where(deliveries.c.alert_id == "alert-00001").values(lost))
         ids = ["alert-00001", "alert-00002", "alert-00003"]
-        owed = pending.hand_over(conn, alert_ids=ids, to=["last"], now=NOW)
+        owed = pending.fallback_deliveries(conn, alert_ids=ids, to=["last"], now=NOW)
         assert owed == [("alert-00001", "last", NOW)]
         outbox.add_deliveries(conn, owed, NOW)
-        assert pending.hand_over(conn, alert_ids=ids, to=["last", "ops"], now=NOW) == []
+        assert pending.fallback_deliveries(conn, alert_ids=ids, to=["last", "ops"], now=NOW) == []
 
 
 def test_recipients_that_have_a_delivery_are_remembered_once_each(store: Store) -> None:

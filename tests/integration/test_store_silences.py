@@ -109,7 +109,9 @@ def test_an_acknowledgement_shows_until_it_got_worse_or_its_date_passed(store: S
     rows = add_source(store, "agency", [soon, broken], now=now)
     with store.begin_write() as conn:
         opened = [
-            incidents.open_incident(conn, source="agency", connection_id=row, said=LastNotified(status=status, at=now), now=now)
+            incidents.open_incident(
+                conn, source="agency", connection_id=row, last_notified=LastNotified(status=status, at=now), now=now
+            )
             for row, status in zip(rows, (Status.EXPIRING_SOON, Status.REVOKED), strict=True)
         ]
         incidents.acknowledge(conn, opened[0], Ack(status=Status.EXPIRING_SOON, stage=timedelta(days=1), at=now))

@@ -324,7 +324,7 @@ async def test_hostile_names_pass_through_as_json_and_nothing_else(api: Served, 
 
 async def open_incident(store: Store, now: datetime, row: int) -> None:
     with store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=row, said=make_said(), now=now)
+        incidents.open_incident(conn, source="agency", connection_id=row, last_notified=make_said(), now=now)
 
 
 async def test_an_incident_is_acknowledged_and_taken_back(

@@ -441,7 +441,7 @@ async def test_an_acknowledgement_can_be_taken_back_and_the_daemon_looks_at_once
     answer = await send(full, f"/connections/{EXPIRED}", action="unack")
     assert answer.headers["location"].endswith("?said=unacknowledged")
     with store.begin_read() as conn:
-        assert incidents.next_look_due(conn) == NOW
+        assert incidents.next_review_due(conn) == NOW
     assert (await send(full, f"/connections/{EXPIRED}", action="unack")).status_code == 422
 
 
@@ -458,7 +458,7 @@ async def test_silencing_one_connection_silences_no_other(full: Served, store: S
     assert answer.headers["location"].endswith("?said=silenced")
     with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
-        assert incidents.next_look_due(conn) == NOW
+        assert incidents.next_review_due(conn) == NOW
     assert (made.connections, made.ends_at, made.comment) == ((EXPIRED,), NOW + timedelta(days=7), "They know")
     quiet = [row for row in (await full.json("/api/v1/connections"))["connections"] if row["silenced_until"]]
     assert EXPIRED in {row["id"] for row in quiet}

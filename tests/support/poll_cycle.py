@@ -155,7 +155,7 @@ async def running(
         path.write_text(config_text(world, server, extra=extra, per_source=per_source), encoding="utf-8")
         config = load(path, {"HOME": str(folder)}).config
         with store.begin_write() as conn:
-            config_sync.align(conn, config, clock.now())
+            config_sync.sync(conn, config, clock.now())
         work = build_work(config, sessions=sessions, clock=clock)
         yield Cycle(store=store, clock=clock, world=world, server=server, config=config, work=work)
 

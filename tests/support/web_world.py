@@ -228,7 +228,7 @@ def _speak(store: Store, now: datetime) -> None:
                 continue
             said = LastNotified(status=state.verdict.status, at=now)
             incident = incidents.open_incident(
-                conn, source=row.source, connection_id=row.id, said=said, now=now - timedelta(hours=3)
+                conn, source=row.source, connection_id=row.id, last_notified=said, now=now - timedelta(hours=3)
             )
             alert = make_alert(
                 id=f"alert-{row.id}",

@@ -1,18 +1,19 @@
-"""Decide what to say about what changed, and write both down in the caller's one transaction.
+"""Recording: write what polls, probes and time change, in the caller's one transaction.
 
-State, history, incidents, alerts and deliveries commit together or not at all: an alert can be neither lost nor said
-about a change that was rolled back. `changes` writes what changed, `speaking` decides about each connection, `sources`
-about a source as a whole or the monitor itself, `outgoing` queues what is said for the channels.
+State, history, incidents, alerts and deliveries commit together or not at all, so that no alert is lost and none reports a
+change that was rolled back. `polls` and `probes` record one poll and one batch of probes. `changes` writes changed
+connections, `incidents` decides which of them need an alert, `system_alerts` does so for a source as a whole and for the
+monitor itself, and `queueing` queues the alerts for the channels.
 """
 
 from __future__ import annotations
 
 from monitor.engine.recording.changes import Change, record_changes, review
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
-from monitor.engine.recording.queueing import ChannelSettings, Recorded
+from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import (
     MONITOR,
-    close_quietly,
+    close_without_alert,
     record_monitor_alert,
     record_source_incident,
     record_source_status,
@@ -21,10 +22,9 @@ from monitor.engine.recording.system_alerts import (
 __all__ = [
     "MONITOR",
     "Change",
-    "ChannelSettings",
     "Recorded",
     "RecordedLists",
-    "close_quietly",
+    "close_without_alert",
     "record_changes",
     "record_lists",
     "record_monitor_alert",

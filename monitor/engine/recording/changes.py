@@ -1,62 +1,67 @@
-"""What changed about a source's connections: state, history, and what is to be said about it."""
+"""Write changed connections: their state and history. Then have `incidents` decide about alerts, and queue these."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, Event, Status
 from monitor.domain.records import Record
 from monitor.domain.rules import transitions
-from monitor.engine.recording.incidents import ConnectionUpdate, speak
-from monitor.engine.recording.queueing import ChannelSettings, Recorded, queue
+from monitor.engine.recording.incidents import ConnectionUpdate, evaluate
+from monitor.engine.recording.queueing import Recorded, queue
 from monitor.store import Connection, connection_codec, connections, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
 
 
 class Change(Record, frozen=True, kw_only=True):
-    """One connection whose state changed, or that is new (before and row None)."""
+    """A connection whose state changed, or a new one (`row` and `before` None)."""
 
     row: int | None = None
     before: ConnectionState | None = None
     after: ConnectionState
     fingerprint: str | None = None
+    """None keeps the stored one."""
     next_probe_at: datetime | Unchanged | None = KEEP
     last_seen_at: datetime | None = None
     extra: tuple[Event, ...] = ()
+    """History entries that the two states alone do not show."""
 
 
 def record_changes(
-    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelSettings], now: datetime
+    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
-    """Write the changes of one source's connections, their history, and what is to be said about them."""
+    """Write the changed connections of one source and their history, and queue the alerts that follow."""
     rows = _write_states(conn, source, changes, now)
     history.append_many(conn, _history(source.name, zip(rows, changes, strict=True), now))
-    subjects = [
+    updates = [
         ConnectionUpdate(row=row, before=change.before, after=change.after)
         for row, change in zip(rows, changes, strict=True)
-        if _may_speak(change)
+        if _concerns_incident(change)
     ]
-    recorded = queue(conn, speak(conn, source, subjects, channels=channels, now=now), channels=channels, now=now)
+    recorded = queue(conn, evaluate(conn, source, updates, channels=channels, now=now), channels=channels, now=now)
     recorded.changed = len(changes)
     return recorded
 
 
 def review(
-    conn: Connection, source: SourceConfig, rows: Sequence[int], *, channels: Sequence[ChannelSettings], now: datetime
+    conn: Connection, source: SourceConfig, rows: Sequence[int], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
-    """Judge open incidents again although nothing changed: a reminder is due, or a hold ended."""
+    """Evaluate the open incidents of these connections again although nothing changed.
+
+    For reminders that are due and suppressions that ended. Incidents of connections that no longer exist are closed.
+    """
     states = connection_codec.load(conn, rows)
-    subjects = [ConnectionUpdate(row=row, before=states[row], after=states[row]) for row in rows if row in states]
+    updates = [ConnectionUpdate(row=row, before=states[row], after=states[row]) for row in rows if row in states]
     lost = [row for row in rows if row not in states]
     if lost:
         incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, lost).values()], now)
-    return queue(conn, speak(conn, source, subjects, channels=channels, now=now), channels=channels, now=now)
+    return queue(conn, evaluate(conn, source, updates, channels=channels, now=now), channels=channels, now=now)
 
 
 def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Change], now: datetime) -> list[int]:
-    """Insert what is new, update what is known; the row ids in the order of the changes."""
+    """Insert the new connections, update the others, and return the row ids in the order of the changes."""
     new = [
         NewConnection(
             state=change.after,
@@ -89,7 +94,7 @@ def _history(source: str, rows: Iterable[tuple[int, Change]], now: datetime) -> 
             yield source, row, entry
 
 
-def _may_speak(change: Change) -> bool:
-    """Whether an incident can be involved: anything but a healthy connection that was healthy before, or is new."""
-    was = change.before is not None and change.before.verdict.status is not Status.VALID
-    return was or change.after.verdict.status.needs_attention
+def _concerns_incident(change: Change) -> bool:
+    """Return False for a healthy connection that is new or was healthy before: it cannot have or need an incident."""
+    was_unhealthy = change.before is not None and change.before.verdict.status is not Status.VALID
+    return was_unhealthy or change.after.verdict.status.needs_attention

@@ -1,4 +1,9 @@
-"""Decide about each connection that may want to speak; open, note, look after and close the incidents."""
+"""Decide which changed connections need an alert, and open, update and close their incidents.
+
+`evaluate` reads what the decisions depend on (`_Context`), decides about each connection with the rules in
+`domain/rules/alerting.py` and `domain/rules/suppression.py`, collects the results (`_Outcome`) and writes them in bulk. The
+caller queues the returned alerts (`queueing.queue`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import (
     Ack,
     Alert,
@@ -24,297 +29,331 @@ from monitor.domain.records import Record, fresh_id, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
-from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert
+from monitor.engine.recording.queueing import Audience, OutgoingAlert
 from monitor.store import Connection, alerts, history, incidents, outbox, pending
 from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
 
 
 class ConnectionUpdate(Record, frozen=True, kw_only=True):
-    """A connection that may want to speak, before and after what happened (the same twice where only time passed)."""
+    """A connection that may need an alert: its state before and after a change. The same state twice for a review."""
 
     row: int
     before: ConnectionState | None
     after: ConnectionState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Context:
+    """What the decisions depend on, read once for all connections."""
+
+    source: SourceConfig
+    channels: Sequence[ChannelConfig]
+    now: datetime
+    incidents: Mapping[int, Incident]
+    """Open incidents by connection."""
+    notified: Mapping[str, Mapping[str, datetime]]
+    """By incident and channel, the time of the last alert."""
+    silences: Sequence[Silence]
+    outages: frozenset[str]
+    """Platforms with an open outage incident."""
+    status_changes: Mapping[int, int]
+    """By connection, the number of recent status changes. Connections with only one are left out."""
+    last_alerted: Mapping[int, datetime]
+    """By connection, the time of its last alert."""
+    next_reminders: dict[str, datetime | None] = field(default_factory=dict)
+    """By platform, when a reminder of an alert that goes out now may be due. Filled as needed."""
+
+
 @dataclass(slots=True)
 class _Outcome:
-    """What is to be written about incidents, in bulk at the end."""
+    """What to write, in bulk at the end. The strings are incident ids."""
 
-    spoken: list[OutgoingAlert] = field(default_factory=list)
+    alerts: list[OutgoingAlert] = field(default_factory=list)
     opened: list[NewIncident] = field(default_factory=list)
-    noted: list[tuple[str, LastNotified, datetime | None]] = field(default_factory=list)
-    looks: list[tuple[str, datetime | None]] = field(default_factory=list)
+    notified: list[tuple[str, LastNotified, datetime | None]] = field(default_factory=list)
+    """Incidents with what was last notified about them and their next review."""
+    reviews: list[tuple[str, datetime | None]] = field(default_factory=list)
+    """Incidents with their next review."""
     closed: list[str] = field(default_factory=list)
     unacknowledged: list[str] = field(default_factory=list)
     lowered: list[tuple[str, Ack]] = field(default_factory=list)
     """Acknowledgements that cover less from now on."""
-    noticed: list[tuple[str, int | None, Event]] = field(default_factory=list)
-    """For the history of connections."""
+    events: list[tuple[str, int | None, Event]] = field(default_factory=list)
+    """Entries for the history of connections."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
-    """What is known around all of them, read once."""
-
-    source: SourceConfig
-    channels: Sequence[ChannelSettings]
-    now: datetime
-    known: Mapping[int, Incident]
-    heard: Mapping[str, Mapping[str, datetime]]
-    silences: Sequence[Silence]
-    outages: frozenset[str]
-    changes: Mapping[int, int]
-    spoken_at: Mapping[int, datetime]
-    reminded_at: dict[str, datetime | None] = field(default_factory=dict)
-    """By platform, when a reminder of what is said now may be due."""
-
-
-def speak(
+def evaluate(
     conn: Connection,
     source: SourceConfig,
-    subjects: Sequence[ConnectionUpdate],
+    updates: Sequence[ConnectionUpdate],
     *,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> list[OutgoingAlert]:
-    """What is to be said about these connections now; the incidents are written, the alerts are the caller's to queue."""
-    if not subjects:
+    """Decide about each connection, write the incidents, and return the alerts for the caller to queue."""
+    if not updates:
         return []
-    around = _look_around(conn, source, subjects, channels=channels, now=now)
+    context = _gather(conn, source, updates, channels=channels, now=now)
     outcome = _Outcome()
-    for subject in subjects:
-        _decide(subject, around, outcome)
-    over = [each.alert.incident for each in outcome.spoken if each.heard is not None]
-    called_off = outbox.skip_escalations(conn, over)
-    incidents.open_incidents(conn, outcome.opened, now)
-    incidents.unacknowledge(conn, outcome.unacknowledged)
-    incidents.lower_acks(conn, outcome.lowered)
-    history.append_many(conn, outcome.noticed)
-    incidents.note_said_many(conn, outcome.noted)
-    incidents.plan_looks(conn, outcome.looks)
-    incidents.close_many(conn, outcome.closed, now)
-    pending.revive_escalations(conn, _kept_back(outcome), now)
-    heard = incidents.heard(conn, over) if called_off else around.heard  # whose escalation was called off was not told
+    for update in updates:
+        _decide(update, context, outcome)
+    recovered = [each.alert.incident for each in outcome.alerts if each.audience is Audience.NOTIFIED]
+    cancelled = outbox.cancel_escalations(conn, recovered)
+    _write(conn, outcome, now)
+    # A channel whose escalation has just been cancelled was never notified, so it gets no recovery.
+    notified = incidents.notified_channels(conn, recovered) if cancelled else context.notified
     return [
-        each if each.heard is None else replace(each, heard=frozenset(heard.get(each.alert.incident, {})))
-        for each in outcome.spoken
+        replace(each, channels=frozenset(notified.get(each.alert.incident, {}))) if each.audience is Audience.NOTIFIED else each
+        for each in outcome.alerts
     ]
 
 
-def _kept_back(outcome: _Outcome) -> list[str]:
-    """The incidents whose acknowledgement ended, and whose escalations it may have called off that are still wanted.
-
-    Where it got worse or is over the news goes to the same channels, with escalations of its own.
-    """
-    if not outcome.unacknowledged:
-        return []
-    settled = {each.alert.incident for each in outcome.spoken if each.only is None}.union(outcome.closed)
-    return [each for each in outcome.unacknowledged if each not in settled]
-
-
-def _look_around(
+def _gather(
     conn: Connection,
     source: SourceConfig,
-    subjects: Sequence[ConnectionUpdate],
+    updates: Sequence[ConnectionUpdate],
     *,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> _Context:
-    rows = [subject.row for subject in subjects]
+    rows = [update.row for update in updates]
     known = incidents.find_open(conn, rows)
-    open_subjects = incidents.open_subjects(conn, source.name)
     windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
-    # Once is no flapping, and nothing was spoken of it before.
+    # A connection with a single change is not flapping and needs neither count.
     changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
     return _Context(
         source=source,
         channels=channels,
         now=now,
-        known=known,
-        heard=incidents.heard(conn, [incident.id for incident in known.values() if incident.said is not None]),
+        incidents=known,
+        notified=incidents.notified_channels(conn, [each.id for each in known.values() if each.last_notified is not None]),
         silences=stored_silences.all_current(conn, now),
-        outages=IncidentSubject.OUTAGE.names_in(open_subjects),
-        changes=changes,
-        spoken_at=alerts.last_spoken(conn, changes),
+        outages=IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)),
+        status_changes=changes,
+        last_alerted=alerts.last_alerted(conn, changes),
     )
 
 
-def _decide(subject: ConnectionUpdate, around: _Context, outcome: _Outcome) -> None:
-    """One connection: what to say, what holds it back, and when to look again."""
-    incident = around.known.get(subject.row)
-    said = incident.said if incident else None
-    after = subject.after
-    policy = around.source.policy_for(after.snapshot.platform)
-    renewed = transitions.is_renewal(subject.before, after)
+def _write(conn: Connection, outcome: _Outcome, now: datetime) -> None:
+    incidents.open_incidents(conn, outcome.opened, now)
+    incidents.unacknowledge(conn, outcome.unacknowledged)
+    incidents.lower_acks(conn, outcome.lowered)
+    history.append_many(conn, outcome.events)
+    incidents.save_last_notified(conn, outcome.notified)
+    incidents.plan_reviews(conn, outcome.reviews)
+    incidents.close_many(conn, outcome.closed, now)
+    pending.restore_escalations(conn, _with_wanted_escalations(outcome), now)
+
+
+def _with_wanted_escalations(outcome: _Outcome) -> list[str]:
+    """Return the incidents whose acknowledgement ended and may have cancelled escalations that are wanted again.
+
+    Incidents that got worse or are over are left out: their new alert has escalations for the same channels.
+    """
+    if not outcome.unacknowledged:
+        return []
+    settled = {each.alert.incident for each in outcome.alerts if each.audience is not Audience.DUE}.union(outcome.closed)
+    return [each for each in outcome.unacknowledged if each not in settled]
+
+
+def _decide(update: ConnectionUpdate, context: _Context, outcome: _Outcome) -> None:
+    """Decide about one connection: alert now, suppress, remind, close, or do nothing."""
+    incident = context.incidents.get(update.row)
+    notified = incident.last_notified if incident else None
+    after = update.after
+    policy = context.source.policy_for(after.snapshot.platform)
+    renewed = transitions.is_renewal(update.before, after)
     if incident and incident.ack:
-        said = _acknowledged(subject, incident, incident.ack, around, outcome)
-    reason = alerting.decide_alert(said, after, policy=policy, now=around.now, renewed=renewed)
-    if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and said is not None:
-        _remind(subject, incident, said, policy=policy, around=around, outcome=outcome)
-        if renewed and after.verdict.status is said.status:
-            outcome.noted.append((incident.id, replace(said, stage=after.stage), incident.look_at))
+        notified = _review_ack(update, incident, incident.ack, context, outcome)
+    reason = alerting.decide_alert(notified, after, policy=policy, now=context.now, renewed=renewed)
+    if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and notified is not None:
+        _remind(update, incident, notified, policy=policy, context=context, outcome=outcome)
+        if renewed and after.verdict.status is notified.status:
+            outcome.notified.append((incident.id, replace(notified, stage=after.stage), incident.next_review_at))
         return
     if reason is AlertReason.NOTHING:
         if incident is not None and not after.verdict.status.needs_attention:
-            outcome.closed.append(incident.id)  # nothing was ever said: it ends as quietly as it began
+            outcome.closed.append(incident.id)  # nothing was ever notified about it, so no recovery either
         elif incident is not None:
-            outcome.looks.append((incident.id, None))
+            outcome.reviews.append((incident.id, None))
         return
-    hold = suppression.find_suppression(reason, after, _circumstances(subject, incident, policy, around))
-    if hold is not None:
-        _held(subject, incident, hold, around, outcome)
+    suppressed = suppression.find_suppression(reason, after, _suppression_context(update, incident, policy, context))
+    if suppressed is not None:
+        _suppress(update, incident, suppressed, context, outcome)
         return
-    _say(subject, incident, reason, around, outcome, said=said)
+    _notify(update, incident, reason, context, outcome, notified=notified)
 
 
-def _acknowledged(
-    subject: ConnectionUpdate, incident: Incident, ack: Ack, around: _Context, outcome: _Outcome
+def _review_ack(
+    update: ConnectionUpdate, incident: Incident, ack: Ack, context: _Context, outcome: _Outcome
 ) -> LastNotified | None:
-    """What becomes of an incident's acknowledgement, and what counts as said of it."""
-    after = subject.after
-    if suppression.ack_covers(ack, after, around.now):
+    """Keep, lower or end an incident's acknowledgement. Return what counts as last notified."""
+    after = update.after
+    if suppression.ack_covers(ack, after, context.now):
         lowered = suppression.lower_ack(ack, after)
         if lowered is not None:
             outcome.lowered.append((incident.id, lowered))
-        return incident.said
+        return incident.last_notified
     outcome.unacknowledged.append(incident.id)
     if not after.verdict.status.needs_attention:
-        return incident.said
-    dated = ack.until is not None and ack.until <= around.now
-    why, said_so = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
-    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=around.now, reason=why, message=said_so)
-    outcome.noticed.append((around.source.name, subject.row, entry))
-    return incident.said if dated or incident.said is None else suppression.cap_at_ack(incident.said, ack)
+        return incident.last_notified
+    dated = ack.until is not None and ack.until <= context.now
+    reason, message = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
+    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=context.now, reason=reason, message=message)
+    outcome.events.append((context.source.name, update.row, entry))
+    if dated or incident.last_notified is None:
+        return incident.last_notified
+    return suppression.cap_at_ack(incident.last_notified, ack)
 
 
-def _circumstances(
-    subject: ConnectionUpdate, incident: Incident | None, policy: Policy, around: _Context
+def _suppression_context(
+    update: ConnectionUpdate, incident: Incident | None, policy: Policy, context: _Context
 ) -> suppression.SuppressionContext:
-    snapshot = subject.after.snapshot
-    silenced_until = _silenced_until(snapshot, around) if around.silences else None
+    snapshot = update.after.snapshot
     return suppression.SuppressionContext(
-        now=around.now,
+        now=context.now,
         policy=policy,
         ack=incident.ack if incident else None,
-        silenced_until=silenced_until,
-        outage=snapshot.platform in around.outages,
-        recent_changes=around.changes.get(subject.row, 0),
-        last_notified_at=around.spoken_at.get(subject.row),
+        silenced_until=_silenced_until(snapshot, context) if context.silences else None,
+        outage=snapshot.platform in context.outages,
+        recent_changes=context.status_changes.get(update.row, 0),
+        last_notified_at=context.last_alerted.get(update.row),
     )
 
 
-def _silenced_until(snapshot: Snapshot, around: _Context) -> datetime | None:
-    public = connection_id(around.source.name, around.source.provider, snapshot.scope, snapshot.external_id)
+def _silenced_until(snapshot: Snapshot, context: _Context) -> datetime | None:
+    source = context.source
     return silences.silenced_until(
-        around.silences,
-        source=around.source.name,
+        context.silences,
+        source=source.name,
         platform=snapshot.platform,
-        connection=public,
+        connection=connection_id(source.name, source.provider, snapshot.scope, snapshot.external_id),
         external_id=snapshot.external_id,
-        labels=around.source.labels,
-        now=around.now,
+        labels=source.labels,
+        now=context.now,
     )
 
 
-def _held(
-    subject: ConnectionUpdate, incident: Incident | None, hold: suppression.Suppression, around: _Context, outcome: _Outcome
+def _suppress(
+    update: ConnectionUpdate,
+    incident: Incident | None,
+    suppressed: suppression.Suppression,
+    context: _Context,
+    outcome: _Outcome,
 ) -> None:
-    """Keep it back: the incident is there, and is judged again when the hold ends."""
-    if incident is None:
-        outcome.opened.append(NewIncident(source=around.source.name, connection_id=subject.row, said=None, look_at=hold.until))
-    else:
-        outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
+    """Open or keep the incident without an alert. It is reviewed when the suppression ends."""
+    if incident is not None:
+        outcome.reviews.append((incident.id, _next_review(incident, suppressed.until, context.now)))
+        return
+    outcome.opened.append(
+        NewIncident(source=context.source.name, connection_id=update.row, last_notified=None, next_review_at=suppressed.until)
+    )
 
 
-def _say(
-    subject: ConnectionUpdate,
+def _notify(
+    update: ConnectionUpdate,
     incident: Incident | None,
     reason: AlertReason,
-    around: _Context,
+    context: _Context,
     outcome: _Outcome,
     *,
-    said: LastNotified | None,
+    notified: LastNotified | None,
 ) -> None:
-    incident_id = incident.id if incident else fresh_id(around.now)
-    opened_at = incident.opened_at if incident else around.now
-    alert = _alert(subject, reason, said, around, incident_id=incident_id, opened_at=opened_at)
-    outcome.spoken.append(OutgoingAlert(alert=alert, row=subject.row, heard=() if reason.ends_incident else None))
+    """Raise an alert, and open, update or close the incident with it."""
+    incident_id = incident.id if incident else fresh_id(context.now)
+    opened_at = incident.opened_at if incident else context.now
+    alert = _alert(update, reason, notified, context, incident_id=incident_id, opened_at=opened_at)
+    # The channels of a recovery are filled in by `evaluate`, once the escalations are cancelled.
+    audience = Audience.NOTIFIED if reason.ends_incident else Audience.ROUTED
+    outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row, audience=audience))
     if incident is not None and reason.ends_incident:
         outcome.closed.append(incident_id)
         return
-    after = alerting.next_said(reason, said, subject.after, around.now)
-    look_at = _next_reminder(subject, around)
-    if incident is None:
-        outcome.opened.append(
-            NewIncident(id=incident_id, source=around.source.name, connection_id=subject.row, said=after, look_at=look_at)
+    after = alerting.next_said(reason, notified, update.after, context.now)
+    next_review_at = _next_reminder(update, context)
+    if incident is not None:
+        outcome.notified.append((incident_id, after, next_review_at))
+        return
+    outcome.opened.append(
+        NewIncident(
+            id=incident_id,
+            source=context.source.name,
+            connection_id=update.row,
+            last_notified=after,
+            next_review_at=next_review_at,
         )
-    else:
-        outcome.noted.append((incident_id, after, look_at))
+    )
 
 
-def _next_reminder(subject: ConnectionUpdate, around: _Context) -> datetime | None:
-    """When a reminder may be due if nothing changes until then: only while it is broken."""
-    if subject.after.verdict.status.severity is not Severity.CRITICAL:
+def _next_reminder(update: ConnectionUpdate, context: _Context) -> datetime | None:
+    """Return when a reminder may be due if nothing changes until then; None unless the status is critical."""
+    if update.after.verdict.status.severity is not Severity.CRITICAL:
         return None
-    platform = subject.after.snapshot.platform
-    if platform not in around.reminded_at:
-        told_now = {channel.name: around.now for channel in around.channels}
-        policy = around.source.policy_for(platform)
-        around.reminded_at[platform] = alerting.due_channels(told_now, around.channels, policy, around.now)[1]
-    return around.reminded_at[platform]
+    platform = update.after.snapshot.platform
+    if platform not in context.next_reminders:
+        notified_now = {channel.name: context.now for channel in context.channels}
+        policy = context.source.policy_for(platform)
+        context.next_reminders[platform] = alerting.due_channels(notified_now, context.channels, policy, context.now)[1]
+    return context.next_reminders[platform]
 
 
 def _remind(
-    subject: ConnectionUpdate, incident: Incident, said: LastNotified, *, policy: Policy, around: _Context, outcome: _Outcome
+    update: ConnectionUpdate,
+    incident: Incident,
+    notified: LastNotified,
+    *,
+    policy: Policy,
+    context: _Context,
+    outcome: _Outcome,
 ) -> None:
-    """Remind the channels whose time has come; plan the next look."""
-    if subject.after.verdict.status.severity is not Severity.CRITICAL:
-        if incident.look_at is not None and incident.look_at <= around.now:
-            outcome.looks.append((incident.id, _next_look(incident, None, around.now)))
+    """Remind the channels that are due a reminder, and plan the next review."""
+    review_is_due = incident.next_review_at is not None and incident.next_review_at <= context.now
+    if update.after.verdict.status.severity is not Severity.CRITICAL:
+        if review_is_due:
+            outcome.reviews.append((incident.id, _next_review(incident, None, context.now)))
         return
-    heard = around.heard.get(incident.id, {})
-    due, coming = alerting.due_channels(heard, around.channels, policy, around.now)
-    if due:
-        hold = suppression.find_suppression(
-            AlertReason.REMINDER, subject.after, _circumstances(subject, incident, policy, around)
-        )
-        if hold is not None:
-            outcome.looks.append((incident.id, _next_look(incident, hold.until, around.now)))
-            return
-        alert = _alert(subject, AlertReason.REMINDER, said, around, incident_id=incident.id, opened_at=incident.opened_at)
-        outcome.spoken.append(OutgoingAlert(alert=alert, row=subject.row, only=due))
-        outcome.noted.append((incident.id, replace(said, at=around.now, reminders=said.reminders + 1), coming))
-    elif incident.look_at is None or incident.look_at <= around.now:
-        outcome.looks.append((incident.id, _next_look(incident, coming, around.now)))
+    due, next_due = alerting.due_channels(context.notified.get(incident.id, {}), context.channels, policy, context.now)
+    if not due:
+        if incident.next_review_at is None or review_is_due:
+            outcome.reviews.append((incident.id, _next_review(incident, next_due, context.now)))
+        return
+    suppressed = suppression.find_suppression(
+        AlertReason.REMINDER, update.after, _suppression_context(update, incident, policy, context)
+    )
+    if suppressed is not None:
+        outcome.reviews.append((incident.id, _next_review(incident, suppressed.until, context.now)))
+        return
+    alert = _alert(update, AlertReason.REMINDER, notified, context, incident_id=incident.id, opened_at=incident.opened_at)
+    outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row, audience=Audience.DUE, channels=due))
+    outcome.notified.append((incident.id, replace(notified, at=context.now, reminders=notified.reminders + 1), next_due))
 
 
-def _next_look(incident: Incident, coming: datetime | None, now: datetime) -> datetime | None:
-    """When to look again, given what else is coming: at the end of the acknowledgement at the latest."""
+def _next_review(incident: Incident, at: datetime | None, now: datetime) -> datetime | None:
+    """Return the earlier of `at` and the end of the incident's acknowledgement, if that lies ahead."""
     until = incident.ack.until if incident.ack else None
-    return coming if until is None or until <= now else min(until, coming or until)
+    return at if until is None or until <= now else min(until, at or until)
 
 
 def _alert(
-    subject: ConnectionUpdate,
+    update: ConnectionUpdate,
     reason: AlertReason,
-    said: LastNotified | None,
-    around: _Context,
+    notified: LastNotified | None,
+    context: _Context,
     *,
     incident_id: str,
     opened_at: datetime,
 ) -> Alert:
-    """Everything that routing and wording need, so that the message can be written at any later time."""
-    state, source = subject.after, around.source
+    """Return the alert, with all that routing and the message need: it may be sent much later."""
+    state, source = update.after, context.source
     snapshot, verdict = state.snapshot, state.verdict
     return Alert(
-        id=fresh_id(around.now),
+        id=fresh_id(context.now),
         incident=incident_id,
         event=alerting.event_of(reason, verdict.status),
         reason=reason,
-        severity=alerting.severity_of(reason, verdict.status, said),
-        at=around.now,
+        severity=alerting.severity_of(reason, verdict.status, notified),
+        at=context.now,
         source=source.name,
         provider=source.provider,
         scope=snapshot.scope,
@@ -328,9 +367,9 @@ def _alert(
         since=verdict.since,
         opened_at=opened_at,
         expires_at=state.token.expires_at,
-        previous=said.status if said else None,
+        previous=notified.status if notified else None,
         stage=state.stage,
-        reminder=said.reminders + 1 if reason is AlertReason.REMINDER and said else 0,
+        reminder=notified.reminders + 1 if reason is AlertReason.REMINDER and notified else 0,
         link=source.dashboard_url,
         labels=dict(source.labels),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, Event, EventKind, IncidentSubject, PollReport, Snapshot, VerdictFlag
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, schedule, suppression
@@ -15,8 +15,8 @@ from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.list_diff import Compared, Comparison
-from monitor.engine.recording.queueing import ChannelSettings, Recorded
-from monitor.engine.recording.system_alerts import close_quietly, record_source_incident
+from monitor.engine.recording.queueing import Recorded
+from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
 from monitor.store import Connection, connection_codec, connections, sources
 from monitor.store.connections import KEEP, Unchanged
 
@@ -187,7 +187,7 @@ def record_lists(
     source: SourceConfig,
     report: PollReport,
     *,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
     clock_skew: float | None,
 ) -> RecordedLists:
@@ -245,7 +245,7 @@ def _record_disappearances(
     suspects: dict[str | None, int],
     gone: Mapping[str | None, tuple[int, int]],
     *,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
     """One alert where most of a scope is missing at once; it ends by itself, or in one message that says who is gone."""
@@ -253,7 +253,7 @@ def _record_disappearances(
     for scope, count in suspects.items():
         subject = IncidentSubject.MISSING.of(scope or "")
         if count >= suppression.AGREEING_POLLS:
-            close_quietly(conn, source.name, subject, now)
+            close_without_alert(conn, source.name, subject, now)
             suspects[scope] = 0
             continue
         if count > 1:

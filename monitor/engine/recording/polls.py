@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
 from monitor.domain.rules import schedule
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
-from monitor.engine.recording.queueing import ChannelSettings, Recorded
+from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.source_status import record_source
 from monitor.store import Connection, polls, probes, sources
 
@@ -31,7 +31,7 @@ class Poll:
     """When the answer was complete. Everything that follows from the poll is dated with this time."""
 
 
-def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels: Sequence[ChannelSettings]) -> Recorded:
+def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels: Sequence[ChannelConfig]) -> Recorded:
     """Record everything that follows from one poll, in the caller's transaction."""
     before = sources.find_source(conn, source.name)
     if before is None or before.removed_at is not None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules.expiry import Context
-from monitor.engine.probe_runner import Batch, Probed
-from monitor.engine.recording import Change, ChannelSettings, Recorded, record_changes, record_source_incident
+from monitor.engine.probe_runner import Batch, ProbeResult
+from monitor.engine.recording import Change, Recorded, record_changes, record_source_incident
 from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
 
 ASKED_AGAIN_WITHIN = timedelta(minutes=65)
@@ -21,7 +21,7 @@ ASKED_AGAIN_WITHIN = timedelta(minutes=65)
 
 
 def record_with_outages(
-    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelSettings], now: datetime
+    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
     """Write what probes changed; where most of a platform is refused at once, say that instead of each connection's trouble."""
     known = IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name))
@@ -40,7 +40,7 @@ def record_with_outages(
         if not is_outage:
             # Most of them were only not asked again yet: those that are refused after that speak for themselves, whether
             # they did before the outage or not. It held back what got worse and reminders as well as first words.
-            incidents.look_at_platform(conn, now + ASKED_AGAIN_WITHIN, source=source.name, platform=platform)
+            incidents.review_platform(conn, now + ASKED_AGAIN_WITHIN, source=source.name, platform=platform)
     recorded.add(record_changes(conn, source, changes, channels=channels, now=now))
     return recorded
 
@@ -62,7 +62,7 @@ def _say(
     of: int,
     *,
     problem: bool,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
     trouble = f"{refused} of {of} {platform} connections are refused at once: the platform or the provider has trouble."
@@ -85,10 +85,10 @@ def record_probes(
     conn: Connection,
     source: SourceConfig,
     batch: Batch,
-    results: Sequence[Probed],
+    results: Sequence[ProbeResult],
     *,
     pause: float | None,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
     """Everything that follows from these answers, in the caller's transaction; the batch's cohorts are done with them.
@@ -120,7 +120,7 @@ def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int]
     probes.mark_cohorts(conn, source.name, due, probed_at=now if answered else None)
 
 
-def is_news(source: SourceConfig, result: Probed) -> bool:
+def is_news(source: SourceConfig, result: ProbeResult) -> bool:
     """Whether the answer changes what is known of the connection, judged by the little that its target carries."""
     if result.finding is None:
         return False
@@ -135,7 +135,7 @@ class Tally:
 
     source: SourceConfig
     now: datetime
-    news: list[Probed] = field(default_factory=list)
+    news: list[ProbeResult] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     next_at: dict[datetime | None, list[int]] = field(default_factory=dict)
     """Connections that did not change, by their own next probe (None: with their cohort)."""
@@ -143,7 +143,7 @@ class Tally:
     spent: Counter[str] = field(default_factory=Counter)
     """Milliseconds by outcome."""
 
-    def take(self, result: Probed) -> None:
+    def take(self, result: ProbeResult) -> None:
         """One more answer, or none."""
         self.outcomes[result.word] += 1
         self.spent[result.word] += round(result.took * 1000)
@@ -163,7 +163,7 @@ class Tally:
             if state is not None and result.answer is not None:  # else it was retired while it was being asked
                 self._judge(result, result.answer, state, clock_skew=row.clock_skew if row else None)
 
-    def _judge(self, result: Probed, answer: ProbeAnswer, state: ConnectionState, *, clock_skew: float | None) -> None:
+    def _judge(self, result: ProbeResult, answer: ProbeAnswer, state: ConnectionState, *, clock_skew: float | None) -> None:
         policy = self.source.policy_for(state.snapshot.platform)
         context = Context(now=self.now, provider=self.source.info, policy=policy, clock_skew=clock_skew)
         after = lifecycle.probed(state, answer, context)
@@ -173,7 +173,7 @@ class Tally:
         next_at = self._next_individual(after.snapshot.platform, after.probe, result.finding)
         self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_at))
 
-    def _unchanged(self, result: Probed, known: ProbeState) -> None:
+    def _unchanged(self, result: ProbeResult, known: ProbeState) -> None:
         next_at = self._next_individual(result.target.platform, known, result.finding)
         if result.target.individual or next_at is not None:
             self.next_at.setdefault(next_at, []).append(result.target.id)

@@ -1,134 +1,127 @@
-"""What is to be said goes out: stored, routed, and queued for each channel that takes it."""
+"""Store alerts, route them, and queue one delivery for each channel that takes them.
+
+The last step of a poll or probe inside the engine. From here on the workers in `monitor/notify` take over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from datetime import datetime
+from enum import Enum
 
+from monitor.config import ChannelConfig
 from monitor.domain import RECOVERY_EVENTS, Alert
 from monitor.domain.records import Record
 from monitor.domain.rules import routing
 from monitor.store import Connection, alerts, outbox
 
-NO_CHANNEL = "No channel is configured that could be told."
-NOT_ROUTED = "No channel takes this alert: see events, severity and the filters."
-NOBODY_HEARD = "No channel was told of the problem, so none is told that it is over."
+NO_CHANNEL = "No channel is configured."
+NOT_ROUTED = "No channel takes this alert. Check the channels' events, severity and filters."
+PROBLEM_NOT_NOTIFIED = "No channel was notified of the problem, so none is notified of the recovery."
 
-SHOWN = 2000
-"""Alerts that are handed on by what wrote them."""
-
-
-class ChannelSettings(routing.ChannelFilter, Protocol):
-    """What the recorder needs of a configured channel."""
-
-    @property
-    def group_wait(self) -> timedelta:
-        """How long the channel collects what happens together."""
-        ...
-
-    @property
-    def after(self) -> timedelta | None:
-        """Escalation: only what is still open and unacknowledged after this long."""
-        ...
-
-    @property
-    def remind_every(self) -> timedelta | Literal["inherit"] | None:
-        """Its own pace of reminders; "inherit" takes the policy's, None never reminds."""
-        ...
-
-    @property
-    def fallback(self) -> bool:
-        """Takes what no other channel takes."""
-        ...
+MAX_KEPT = 2000
+"""Alerts kept in `Recorded`. A large list can raise many more in one go, which would fill the memory."""
 
 
 @dataclass(slots=True)
 class Recorded:
-    """What a transaction wrote, for the log and to wake the workers."""
+    """What a transaction wrote, for the log and to wake the delivery workers."""
 
     changed: int = 0
-    said: int = 0
-    """How many alerts."""
+    """Number of connections that changed."""
+    alert_count: int = 0
     alerts: list[Alert] = field(default_factory=list)
-    """The first of them: all that are said at once by a large list would fill the memory."""
+    """The first MAX_KEPT of the alerts."""
     channels: set[str] = field(default_factory=set)
+    """Names of the channels that have new deliveries."""
     unrouted: list[Alert] = field(default_factory=list)
-    """Alerts that no channel takes: an error that people must see."""
+    """Alerts that no channel takes. The operator must learn of these: they are logged as errors."""
 
     def add(self, other: Recorded) -> None:
-        """Take in what another part of the same cycle wrote."""
+        """Add what another part of the same transaction wrote."""
         self.changed += other.changed
-        self.said += other.said
-        self.alerts += other.alerts[: max(SHOWN - len(self.alerts), 0)]
+        self.alert_count += other.alert_count
+        self.alerts += other.alerts[: max(MAX_KEPT - len(self.alerts), 0)]
         self.channels |= other.channels
         self.unrouted += other.unrouted
 
 
+class Audience(Enum):
+    """Which channels an alert is for."""
+
+    ROUTED = "routed"
+    """A problem: the channels that routing selects, else the fallback channels."""
+    NOTIFIED = "notified"
+    """A recovery: the channels in `OutgoingAlert.channels`, which were notified of the problem, whatever routing selects now."""
+    DUE = "due"
+    """A reminder: the channels that routing selects and that are in `OutgoingAlert.channels`."""
+
+
 class OutgoingAlert(Record, frozen=True, kw_only=True):
-    """One alert to go out."""
+    """An alert to store and queue."""
 
     alert: Alert
     row: int | None = None
-    """The connection's row id."""
-    heard: Collection[str] | None = None
-    """For a recovery: the channels that were told of the problem. None: routing alone decides."""
-    only: Collection[str] | None = None
-    """For a reminder: the channels that are due one."""
+    """The connection's row id; None for an alert about a source or the monitor."""
+    audience: Audience = Audience.ROUTED
+    channels: frozenset[str] = frozenset()
+    """Channel names, for an audience other than ROUTED."""
 
 
-def queue(conn: Connection, spoken: Sequence[OutgoingAlert], *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
+def queue(conn: Connection, outgoing: Sequence[OutgoingAlert], *, channels: Sequence[ChannelConfig], now: datetime) -> Recorded:
     """Store the alerts and one delivery for each channel that takes them."""
     by_name = {channel.name: channel for channel in channels}
-    routed = _routed(spoken, channels)
+    routed = _route_all(outgoing, channels)
     alerts.add_alerts(conn, [(each.alert, each.row, None if names else _note(each, channels)) for each, names in routed])
-    at_once: list[tuple[str, str, datetime]] = []
-    later: list[tuple[str, str, datetime]] = []
+    immediate: list[tuple[str, str, datetime]] = []
+    escalations: list[tuple[str, str, datetime]] = []
     for each, names in routed:
         for name in names:
             after = by_name[name].after
             if after is None or each.alert.event in RECOVERY_EVENTS:
-                at_once.append((each.alert.id, name, now + by_name[name].group_wait))
+                immediate.append((each.alert.id, name, now + by_name[name].group_wait))
             else:
-                later.append((each.alert.id, name, now + max(after, by_name[name].group_wait)))
-    outbox.add_deliveries(conn, at_once, now)
-    outbox.add_deliveries(conn, later, now, escalation=True)
-    unrouted = [each.alert for each, names in routed if channels and not names and each.heard is None and each.only is None]
+                escalations.append((each.alert.id, name, now + max(after, by_name[name].group_wait)))
+    outbox.add_deliveries(conn, immediate, now)
+    outbox.add_deliveries(conn, escalations, now, escalation=True)
     return Recorded(
-        said=len(spoken),
-        alerts=[each.alert for each in spoken],
-        channels={name for _, name, _ in at_once + later},
-        unrouted=unrouted,
+        alert_count=len(outgoing),
+        alerts=[each.alert for each in outgoing],
+        channels={name for _, name, _ in immediate + escalations},
+        unrouted=[each.alert for each, names in routed if channels and not names and each.audience is Audience.ROUTED],
     )
 
 
-def _routed(spoken: Sequence[OutgoingAlert], channels: Sequence[ChannelSettings]) -> list[tuple[OutgoingAlert, list[str]]]:
-    """Each with the channels that take it. What filters look at is alike in most of many that are said at once."""
+def _route_all(outgoing: Sequence[OutgoingAlert], channels: Sequence[ChannelConfig]) -> list[tuple[OutgoingAlert, list[str]]]:
+    """Return each alert with the names of its channels. Alerts that the filters cannot tell apart are routed only once."""
     known: dict[tuple[object, ...], list[str]] = {}
     routed: list[tuple[OutgoingAlert, list[str]]] = []
-    for each in spoken:
-        if each.heard is not None or each.only is not None:
-            routed.append((each, _targets(each, channels)))
+    for each in outgoing:
+        if each.audience is not Audience.ROUTED:
+            routed.append((each, _channels_of(each, channels)))
             continue
         alert = each.alert
         key = (alert.event, alert.severity, alert.source, alert.platform, tuple(alert.labels.items()))
         if key not in known:
-            known[key] = _targets(each, channels)
+            known[key] = _channels_of(each, channels)
         routed.append((each, known[key]))
     return routed
 
 
-def _targets(spoken: OutgoingAlert, channels: Sequence[ChannelSettings]) -> list[str]:
-    """The channels that take it; the fallback ones where no other does; a recovery goes where the problem went."""
-    if spoken.heard is not None:
-        return [each.name for each in channels if each.name in spoken.heard and routing.wants(each, spoken.alert.event)]
-    usual = routing.route(spoken.alert, [channel for channel in channels if not channel.fallback])
-    names = usual or routing.route(spoken.alert, [channel for channel in channels if channel.fallback])
-    return [name for name in names if spoken.only is None or name in spoken.only]
+def _channels_of(each: OutgoingAlert, channels: Sequence[ChannelConfig]) -> list[str]:
+    """Return the names of the channels that take an alert."""
+    if each.audience is Audience.NOTIFIED:
+        return [
+            channel.name for channel in channels if channel.name in each.channels and routing.wants(channel, each.alert.event)
+        ]
+    usual = routing.route(each.alert, [channel for channel in channels if not channel.fallback])
+    names = usual or routing.route(each.alert, [channel for channel in channels if channel.fallback])
+    return names if each.audience is Audience.ROUTED else [name for name in names if name in each.channels]
 
 
-def _note(spoken: OutgoingAlert, channels: Sequence[ChannelSettings]) -> str:
+def _note(each: OutgoingAlert, channels: Sequence[ChannelConfig]) -> str:
+    """Return why an alert has no delivery."""
     if not channels:
         return NO_CHANNEL
-    return NOT_ROUTED if spoken.heard is None else NOBODY_HEARD
+    return PROBLEM_NOT_NOTIFIED if each.audience is Audience.NOTIFIED else NOT_ROUTED

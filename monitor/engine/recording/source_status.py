@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Event, EventKind, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
 from monitor.domain.rules import alerting, freshness, schedule, source_reach
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll
-from monitor.engine.recording.queueing import ChannelSettings, Recorded
+from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert, record_source_status
 from monitor.store import Connection, history, incidents, polls, sources
 from monitor.store.sources import SourceRow
@@ -37,7 +37,7 @@ def record_source(
     report: PollReport,
     *,
     clock_skew: float | None,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
     """Write the source's row and the gap that the poll ends, and queue the alerts about the source itself.
@@ -165,7 +165,7 @@ def _peers(conn: Connection, row: SourceRow) -> list[Peer]:
     ]
 
 
-def _record_network(conn: Connection, alert: NetworkAlert, *, channels: Sequence[ChannelSettings], now: datetime) -> Recorded:
+def _record_network(conn: Connection, alert: NetworkAlert, *, channels: Sequence[ChannelConfig], now: datetime) -> Recorded:
     problem = alert is NetworkAlert.PROBLEM
     cause = "The cause is probably the monitor's own network. Connections keep their last status."
     text = f"No source can be reached on any host. {cause}" if problem else "Sources can be reached again."

@@ -1,16 +1,20 @@
-"""What is said about a source as a whole, and about the monitor itself: one alert instead of one per connection."""
+"""Alerts about a source as a whole and about the monitor itself: one alert instead of one per connection.
+
+Each opens or closes an incident and queues its alert through `queueing`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
 from monitor.domain.records import fresh_id
 from monitor.domain.rules.alerting import AlertReason
-from monitor.engine.recording.queueing import ChannelSettings, OutgoingAlert, Recorded, queue
+from monitor.engine.recording.queueing import Audience, OutgoingAlert, Recorded, queue
 from monitor.store import Connection, incidents, outbox
+from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
 
 MONITOR = ""
@@ -24,7 +28,7 @@ def record_source_status(
     after: SourceRow,
     reason: AlertReason,
     *,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
     """Queue the alert about a source that can no longer, or can again, be read. The caller writes the source's row."""
@@ -53,24 +57,23 @@ def record_source_incident(
     reason: str,
     status: str,
     message: str,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
     verdict_reason: str = "",
     previous: str | None = None,
     platform: str | None = None,
     count: int = 1,
 ) -> Recorded:
-    """Open or go on with a source's incident about this subject and say so, or end it and say that.
+    """Open, continue or (unless `problem`) close a source's incident about this subject, and queue the alert.
 
-    Ending one that is not open says nothing.
+    Closing an incident that is not open does nothing.
     """
     incident = incidents.find_open_source(conn, source.name, subject=subject)
     if not problem and incident is None:
         return Recorded()
-    incident_id = incident.id if incident else fresh_id(now)
     alert = Alert(
         id=fresh_id(now),
-        incident=incident_id,
+        incident=incident.id if incident else fresh_id(now),
         event=AlertEvent.SOURCE_FAILING if problem else AlertEvent.SOURCE_RECOVERED,
         reason=reason,
         severity=Severity.CRITICAL,
@@ -89,7 +92,7 @@ def record_source_incident(
         link=source.dashboard_url,
         labels=dict(source.labels),
     )
-    return _say(conn, alert, source.name, subject, is_open=incident is not None, problem=problem, channels=channels, now=now)
+    return _record(conn, alert, incident, problem=problem, channels=channels, now=now)
 
 
 def record_monitor_alert(
@@ -99,13 +102,13 @@ def record_monitor_alert(
     problem: bool,
     reason: str,
     message: str,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
     exclude: Collection[str] = (),
 ) -> Recorded:
-    """Say once that the monitor itself has this trouble, or that it is over, on every channel but the excluded ones.
+    """Open or (unless `problem`) close the monitor's incident about this subject, and queue the alert.
 
-    A problem that is said already, or an end of what was never said, is not said again.
+    Does nothing where the incident is already open or already closed. The excluded channels get no delivery.
     """
     incident = incidents.find_open_source(conn, MONITOR, subject=subject)
     if problem is (incident is not None):
@@ -124,34 +127,38 @@ def record_monitor_alert(
         opened_at=incident.opened_at if incident else now,
     )
     others = [channel for channel in channels if channel.name not in exclude]
-    return _say(conn, alert, MONITOR, subject, is_open=incident is not None, problem=problem, channels=others, now=now)
+    return _record(conn, alert, incident, problem=problem, channels=others, now=now)
 
 
-def close_quietly(conn: Connection, source: str, subject: str, now: datetime) -> None:
-    """End an incident without a word: something else says it."""
+def close_without_alert(conn: Connection, source: str, subject: str, now: datetime) -> None:
+    """Close an incident without an alert, because another alert reports the same."""
     incident = incidents.find_open_source(conn, source, subject=subject)
     if incident is not None:
         incidents.close(conn, incident.id, now)
 
 
-def _say(
+def _record(
     conn: Connection,
     alert: Alert,
-    source: str,
-    subject: str,
+    incident: Incident | None,
     *,
-    is_open: bool,
     problem: bool,
-    channels: Sequence[ChannelSettings],
+    channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
-    said = LastNotified(status=Status.FAILING, at=now)
-    if not is_open:
-        new = incidents.NewIncident(id=alert.incident, source=source, connection_id=None, said=said, subject=subject)
-        incidents.open_incidents(conn, [new], now)
     if problem:
+        if incident is None:
+            new = incidents.NewIncident(
+                id=alert.incident,
+                source=alert.source,
+                connection_id=None,
+                last_notified=LastNotified(status=Status.FAILING, at=now),
+                subject=alert.subject,
+            )
+            incidents.open_incidents(conn, [new], now)
         return queue(conn, [OutgoingAlert(alert=alert)], channels=channels, now=now)
-    outbox.skip_escalations(conn, [alert.incident])
-    heard = incidents.heard(conn, [alert.incident]).get(alert.incident, {})
+    outbox.cancel_escalations(conn, [alert.incident])
+    notified = incidents.notified_channels(conn, [alert.incident]).get(alert.incident, {})
     incidents.close(conn, alert.incident, now)
-    return queue(conn, [OutgoingAlert(alert=alert, heard=frozenset(heard))], channels=channels, now=now)
+    recovery = OutgoingAlert(alert=alert, audience=Audience.NOTIFIED, channels=frozenset(notified))
+    return queue(conn, [recovery], channels=channels, now=now)
