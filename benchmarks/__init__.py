@@ -1,1 +1,1 @@
-"""The figures that docs/performance.md shows: `make bench`. `benchmarks.quiet` plays simulated days and judges what is said."""
+"""Benchmarks: `make bench` measures the figures of docs/performance.md; `benchmarks.accuracy` scores simulated days."""

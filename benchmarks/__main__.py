@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import figures, pages, polling, probing, prometheus, resting, telling
+from benchmarks import delivery, figures, idle, pages, polling, probing, prometheus
 from benchmarks.bench import Bench
 from benchmarks.chart import draw, growth
 from benchmarks.figures import Results
@@ -33,11 +33,11 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "poll-unchanged": polling.unchanged,
     "poll-changed": polling.changed,
     "many-sources": polling.many_sources,
-    "memory": resting.memory,
-    "start": resting.start,
-    "status": resting.status,
-    "transition-to-webhook": telling.transitions,
-    "date-to-webhook": telling.dates,
+    "memory": idle.memory,
+    "start": idle.start,
+    "status": idle.status,
+    "transition-to-webhook": delivery.transitions,
+    "date-to-webhook": delivery.dates,
     "pages": pages.run,
     "prometheus": prometheus.run,
 }

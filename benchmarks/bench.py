@@ -19,17 +19,17 @@ from typing import Self
 
 from benchmarks import settings
 from benchmarks.daemon import BenchmarkFailed, Daemon, command, running
+from benchmarks.databases import Databases, listed
 from benchmarks.figures import Figure, Measurement, figure
 from benchmarks.machine import MEASURED, spawn
 from benchmarks.plan import Plan
 from benchmarks.settings import Settings
 from benchmarks.simulated import ROOT, Certificate, Simulated, certificate, simulator
-from benchmarks.stores import Databases, listed
 from monitor.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bare:
+class Baseline:
     """What the bare loop needed for the same requests."""
 
     cpu_each: float
@@ -48,7 +48,7 @@ class Bench:
         # All rows of a run are reckoned from one instant, so that a copied database and a later simulator agree.
         self.at = datetime.now(UTC).isoformat(timespec="seconds")
         self._stack = ExitStack()
-        self._bare: dict[tuple[str, bool, float, int], Bare] = {}
+        self._bare: dict[tuple[str, bool, float, int], Baseline] = {}
         self._made = 0
         self._port = lasting_port()
 
@@ -122,7 +122,7 @@ class Bench:
                     raise BenchmarkFailed(f"check left no crowd behind (exit {done.returncode}): {said[-1000:]}")
             self.databases.keep(kind, size, url)
 
-    def bare(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Bare:
+    def bare(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Baseline:
         """The bare loop's cost of one request, and with it the simulator's ceiling; measured once a run.
 
         `kind` is probes or lists; `size` is that of the list.
@@ -132,12 +132,12 @@ class Bench:
             self._bare[key] = self._measure_bare(kind, tls=tls, latency_ms=latency_ms, size=size)
         return self._bare[key]
 
-    def _measure_bare(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Bare:
+    def _measure_bare(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Baseline:
         count = self.plan.accounts if kind == "probes" else (5 if size > 1_000 else 200)
         at_once = (50 if latency_ms == 0 else 500) if kind == "probes" else (1 if size > 1_000 else 50)
         sources = 1 if kind == "probes" or size > 1_000 else 50
         with self.simulated(f"crowd:{sources}:{max(size, 1)}", tls=tls, latency_ms=latency_ms) as simulated:
-            line = [sys.executable, "-m", "benchmarks.bare", kind, "--url", simulated.address, "--source", "crowd"]
+            line = [sys.executable, "-m", "benchmarks.baseline", kind, "--url", simulated.address, "--source", "crowd"]
             line += ["--count", str(count), "--at-once", str(at_once), "--sources", str(sources), "--core", str(MEASURED)]
             line += ["--repeats", str(max(self.plan.repeats, 2))]
             if tls:
@@ -159,7 +159,7 @@ class Bench:
         }
         case = variant(tls=tls, latency_ms=latency_ms)
         self.add("bare", figures=figures, case=f"{kind}, {case}", size=size or None)
-        return Bare(cpu_each=median(one["cpu"] for one in rounds) / count, resident=median(one["resident"] for one in rounds))
+        return Baseline(cpu_each=median(one["cpu"] for one in rounds) / count, resident=median(one["resident"] for one in rounds))
 
 
 def variant(*, tls: bool, latency_ms: float) -> str:

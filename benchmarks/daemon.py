@@ -130,7 +130,7 @@ def running(config: Path, *, watched: bool = True, ready: bool = True) -> Iterat
     arguments = ["--config", str(config), "run"]
     line = [sys.executable, "-m", "monitor", *arguments]
     if watched:
-        line = [sys.executable, "-m", "benchmarks.watched", str(folder / "watch.jsonl"), str(MEASURED), *arguments]
+        line = [sys.executable, "-m", "benchmarks.instrumented", str(folder / "watch.jsonl"), str(MEASURED), *arguments]
     for name in ("watch.jsonl", "daemon.log"):
         (folder / name).unlink(missing_ok=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_MONITOR_")}

@@ -7,9 +7,9 @@ import time
 
 from benchmarks.bench import Bench, free_port
 from benchmarks.daemon import BenchmarkFailed, Daemon
+from benchmarks.databases import recorded_polls
 from benchmarks.figures import figure, percentile
 from benchmarks.settings import Settings
-from benchmarks.stores import recorded_polls
 from monitor.store import Store
 
 ADDRESSES = {"page": "/", "api": "/api/v1/connections"}

@@ -8,10 +8,10 @@ from statistics import median
 from benchmarks import machine
 from benchmarks.bench import Bench
 from benchmarks.daemon import BenchmarkFailed, Daemon, Mark, until
+from benchmarks.databases import planned_polls, recorded_polls, rows_changed, stored_alerts
 from benchmarks.figures import figure
 from benchmarks.settings import Settings
 from benchmarks.simulated import Simulated
-from benchmarks.stores import planned_polls, recorded_polls, rows_changed, stored_alerts
 from monitor.store import Store
 
 EACH = 10

@@ -6,10 +6,10 @@ import time
 
 from benchmarks.bench import Bench, variant
 from benchmarks.daemon import BenchmarkFailed, Window, running, watching
+from benchmarks.databases import size_on_disk
 from benchmarks.figures import Figure, figure
 from benchmarks.settings import Settings
 from benchmarks.simulated import Simulated
-from benchmarks.stores import size_on_disk
 
 
 def as_fast_as_they_go(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.figures import Figure, Measurement, Results
-from benchmarks.targets import Judged, judge, loudest_block
+from benchmarks.targets import TargetResult, judge, loudest_block
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 KINDS = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
@@ -57,14 +57,14 @@ def _origin(results: Results) -> str:
     )
 
 
-def _shown(results: Results) -> list[Judged]:
+def _shown(results: Results) -> list[TargetResult]:
     """Without those that this run did not set out to measure."""
     tried = {each.benchmark for each in results.measurements} | set(results.missing)
     asked = [each for each in judge(results) if each.target.benchmark in ("", *tried)]
     return [each for each in asked if each.value is not None or results.plan == "full"]
 
 
-def targets_table(judged: Sequence[Judged]) -> Iterator[str]:
+def targets_table(judged: Sequence[TargetResult]) -> Iterator[str]:
     """One row a target, its databases side by side."""
     present = [kind for kind in KINDS if any(each.database == kind for each in judged)]
     yield f"| work | bound | {' | '.join(KINDS[kind] for kind in present)} |"
@@ -75,7 +75,7 @@ def targets_table(judged: Sequence[Judged]) -> Iterator[str]:
         yield f"| {target.work} | {target.bound} | {' | '.join(cells)} |"
 
 
-def _judged(found: Judged | None) -> str:
+def _judged(found: TargetResult | None) -> str:
     if found is None:
         return ""
     if found.value is None:

@@ -1,7 +1,7 @@
 """A fast simulated provider, as a process of its own: PostPost's list and probe, a webhook, and a control channel.
 
 It answers ready-made bytes from one asyncio protocol on uvloop, so that it is not what a benchmark measures; its own
-ceiling is measured in the same run (benchmarks.bare). `monitor.demo.server` plays all four APIs faithfully and is slower.
+ceiling is measured in the same run (benchmarks.baseline). `monitor.demo.server` plays all four APIs faithfully and is slower.
 Run as `python -m benchmarks.simulator`; the first line of standard output tells the ports as JSON.
 """
 
@@ -23,8 +23,8 @@ from typing import Any
 import msgspec
 import uvloop
 
-from benchmarks.crowd import Crowd
 from benchmarks.machine import pin
+from benchmarks.population import Population
 from benchmarks.rows import LIST_PATH, PLATFORMS, PROBE_PATH, external_id, key_of, probe_answer
 
 IDLE_SECONDS = 5.0
@@ -55,7 +55,7 @@ class Counts:
 class Simulator:
     """The state behind every connection."""
 
-    def __init__(self, crowds: dict[bytes, Crowd], *, latency: float) -> None:
+    def __init__(self, crowds: dict[bytes, Population], *, latency: float) -> None:
         self.crowds = crowds
         self.latency = latency
         self.counts = Counts()
@@ -113,7 +113,7 @@ class Simulator:
         named = None if number is None else external_id(number)
         self.turns.append({"source": source, "word": word, "id": named, "answered_at": None, "seen": 0})
 
-    def listed(self, crowd: Crowd) -> None:
+    def listed(self, crowd: Population) -> None:
         """A list request was answered: count it, and note which turns it showed for the first time."""
         now = time.monotonic()
         counts = self.counts
@@ -220,22 +220,22 @@ class Conversation(asyncio.Protocol):
             self._transport.write(body)
 
 
-def _crowds(arguments: argparse.Namespace) -> dict[bytes, Crowd]:
+def _crowds(arguments: argparse.Namespace) -> dict[bytes, Population]:
     """Every source by its key. Numbers go on from one to the next, so that ids differ."""
     at = datetime.fromisoformat(arguments.at)
-    crowds: dict[bytes, Crowd] = {}
+    crowds: dict[bytes, Population] = {}
     first = 0
     for each in arguments.crowd:
         prefix, sources, size = each.split(":")
         for number in range(int(sources)):
             name = prefix if sources == "1" else f"{prefix}-{number}"
-            crowds[key_of(name).encode()] = Crowd(name=name, first=first, size=int(size), at=at)
+            crowds[key_of(name).encode()] = Population(name=name, first=first, size=int(size), at=at)
             first += int(size)
     if arguments.soon:
         now = datetime.now(UTC)
         dates = tuple(now + timedelta(seconds=12 + place * 1.37) for place in range(arguments.soon))
         first += -first % len(PLATFORMS)  # all at LinkedIn, whose dates are trusted
-        soon = Crowd(name="soon", first=first, size=arguments.soon, at=now, expiries=dates, step=len(PLATFORMS))
+        soon = Population(name="soon", first=first, size=arguments.soon, at=now, expiries=dates, step=len(PLATFORMS))
         crowds[key_of("soon").encode()] = soon
     return crowds
 

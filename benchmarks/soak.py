@@ -26,8 +26,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from benchmarks.story import Doubt, Life, Said, Told, judge
-from benchmarks.warped import Warp, run_warped
+from benchmarks.accelerated_clock import Acceleration, run_accelerated
+from benchmarks.expected_alerts import Doubt, Life, NotifiedAccount, ReceivedAlert, judge
 from monitor.config import Config, load
 from monitor.daemon.app import build_work
 from monitor.daemon.database_outage import DatabaseOutageAlert
@@ -120,13 +120,13 @@ class Sample:
 
 
 @dataclass(kw_only=True)
-class Soaked:
+class SoakResult:
     """What a run came to."""
 
     plan: Plan
     samples: list[Sample] = field(default_factory=list)
-    told: Told
-    troubles: list[str] = field(default_factory=list)
+    told: NotifiedAccount
+    unplanned_errors: list[str] = field(default_factory=list)
     """Errors in the log that nobody planned."""
     seconds: float = 0.0
 
@@ -157,7 +157,7 @@ class Soaked:
             "descriptors": sorted({each.descriptors for each in settled}),
             "database_kib": [each.database // 1024 for each in (settled[0], settled[-1])],
             "rows": [each.rows for each in (settled[0], settled[-1])],
-            "unplanned_errors": self.troubles,
+            "unplanned_errors": self.unplanned_errors,
         }
 
 
@@ -166,17 +166,17 @@ class Soak:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
-        self._warp, self._dice = Warp(START), random.Random(plan.seed)
+        self._warp, self._dice = Acceleration(START), random.Random(plan.seed)
         self._world = World(clock=self._warp, expiring_within=DAY)
         self._world.add_source("agency", "postpost")
         self._world.add_source("retail", "publora")
         self._lives = [self._new_life(number) for number in range(CONNECTIONS)]
-        self._said: list[Said] = []
+        self._said: list[ReceivedAlert] = []
         self._seen: set[str] = set()
         self._samples: list[Sample] = []
         self._story: list[Trial] = []
 
-    def run(self) -> Soaked:
+    def run(self) -> SoakResult:
         """Play it."""
         began, log = time.perf_counter(), self._folder / "log"
         with (
@@ -187,13 +187,13 @@ class Soak:
         ):
             logs.configure(level="warning", format="json", stream=stream)
             config = self._config(server, ops, night)
-            run_warped(lambda: self._play(config, ops, night), self._warp)
+            run_accelerated(lambda: self._play(config, ops, night), self._warp)
         told = judge(
             self._lives, self._said, self._doubtful(), until=self._warp.now(), late=2 * self._every() + 4 * self._plan.tick
         )
-        soaked = Soaked(plan=self._plan, samples=self._samples, told=told, seconds=time.perf_counter() - began)
+        soaked = SoakResult(plan=self._plan, samples=self._samples, told=told, seconds=time.perf_counter() - began)
         lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-        soaked.troubles = sorted({line["event"] for line in lines if line["level"] == "error"})
+        soaked.unplanned_errors = sorted({line["event"] for line in lines if line["level"] == "error"})
         return soaked
 
     def _doubtful(self) -> list[Doubt]:
@@ -237,9 +237,9 @@ class Soak:
             display_name=f"Person {number}",
             lifetime=lifetime,
         )
-        life = Life(source=source, external_id=made.external_id)
-        life.begin(self._warp.now(), self._warp.now() + lifetime)
-        return life
+        scenario = Life(source=source, external_id=made.external_id)
+        scenario.begin(self._warp.now(), self._warp.now() + lifetime)
+        return scenario
 
     async def _play(self, config: Config, ops: WebhookReceiver, night: WebhookReceiver) -> None:
         hours = int(self._plan.days * 24)
@@ -303,12 +303,12 @@ class Soak:
     def _turn(self, story: list[Trial]) -> None:
         """What happens in this hour: accounts are renewed, and what the story says."""
         now = self._warp.now()
-        for life in self._lives:
-            if now >= life.expires_at + life.patience:
+        for scenario in self._lives:
+            if now >= scenario.expires_at + scenario.patience:
                 lifetime = timedelta(hours=self._dice.uniform(30, 140))
-                self._world.renew(life.source, life.external_id, lifetime=lifetime)
-                life.begin(now, now + lifetime)
-                life.patience = timedelta(hours=self._dice.uniform(-3, 10))
+                self._world.renew(scenario.source, scenario.external_id, lifetime=lifetime)
+                scenario.begin(now, now + lifetime)
+                scenario.patience = timedelta(hours=self._dice.uniform(-3, 10))
         for trial in story:
             trial.turn(now)
 
@@ -320,7 +320,9 @@ class Soak:
                 found = find_alert(conn, each)
                 if found is not None and found.alert.external_id is not None:
                     told = found.alert
-                    self._said.append(Said(name=told.external_id or "", event=told.event, stage=told.stage, at=self._warp.now()))
+                    self._said.append(
+                        ReceivedAlert(name=told.external_id or "", event=told.event, stage=told.stage, at=self._warp.now())
+                    )
         self._seen |= set(new)
 
     def _sample(self, store: Store) -> Sample:
@@ -360,7 +362,7 @@ class Trial:
             self._done = 2
 
 
-def _story(warp: Warp, world: World, ops: WebhookReceiver, days: float) -> list[Trial]:
+def _story(acceleration: Acceleration, world: World, ops: WebhookReceiver, days: float) -> list[Trial]:
     """What goes wrong, and when."""
 
     def nothing() -> None:
@@ -372,7 +374,7 @@ def _story(warp: Warp, world: World, ops: WebhookReceiver, days: float) -> list[
         return Trial(begin=START + begin * days * DAY, end=START + end * days * DAY, wrong=wrong, right=right, source=source)
 
     def jump(begin: float, end: float, by: timedelta) -> Trial:
-        return between(begin, end, lambda: warp.jump(by), lambda: warp.jump(-by))
+        return between(begin, end, lambda: acceleration.jump(by), lambda: acceleration.jump(-by))
 
     def away(begin: float, end: float, source: str) -> Trial:
         broken = lambda: world.break_source(source, Trouble.SERVER_ERROR)  # noqa: E731 - as the others
@@ -393,7 +395,7 @@ def _story(warp: Warp, world: World, ops: WebhookReceiver, days: float) -> list[
         down(0.28, 0.34),
         jump(0.30, 0.32, 40 * DAY),
         jump(0.42, 0.44, -40 * DAY),
-        between(0.55, 0.55, lambda: warp.sleep_machine(8 * HOUR), nothing),
+        between(0.55, 0.55, lambda: acceleration.sleep_machine(8 * HOUR), nothing),
         away(0.68, 0.72, "agency"),
         away(0.80, 0.84, "retail"),
     ]
@@ -412,7 +414,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soaked = Soak(plan, Path(folder)).run()
     print(json.dumps(soaked.figures(), indent=1))
-    return 1 if soaked.told.violations or soaked.slope > 2**20 or soaked.troubles else 0
+    return 1 if soaked.told.violations or soaked.slope > 2**20 or soaked.unplanned_errors else 0
 
 
 if __name__ == "__main__":

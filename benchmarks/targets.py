@@ -33,7 +33,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class TargetResult:
     """A target beside what was measured for it on one database."""
 
     target: Target
@@ -145,17 +145,17 @@ TARGETS: tuple[Target, ...] = (
 )
 
 
-def judge(results: Results) -> list[Judged]:
+def judge(results: Results) -> list[TargetResult]:
     """Every target on each of its databases that took part."""
     present = [kind for kind in ("sqlite", "postgres") if any(each.database == kind for each in results.measurements)]
     return [_one(target, kind, results) for target in TARGETS for kind in present if kind in target.databases]
 
 
-def _one(target: Target, database: str, results: Results) -> Judged:
+def _one(target: Target, database: str, results: Results) -> TargetResult:
     found = [each.figures[target.figure] for each in results.measurements if _shows(each, target, database)]
     if not found:
-        return Judged(target=target, database=database, value=None)
-    return Judged(target=target, database=database, value=max(target.judged(each) for each in found))
+        return TargetResult(target=target, database=database, value=None)
+    return TargetResult(target=target, database=database, value=max(target.judged(each) for each in found))
 
 
 def _shows(measurement: Measurement, target: Target, database: str) -> bool:
@@ -168,7 +168,7 @@ def _shows(measurement: Measurement, target: Target, database: str) -> bool:
     )
 
 
-def missed(judged: Sequence[Judged]) -> list[Judged]:
+def missed(judged: Sequence[TargetResult]) -> list[TargetResult]:
     """Those that do not hold."""
     return [each for each in judged if each.met is False]
 

@@ -216,7 +216,7 @@ def test_P10_P22_P23_P25_P35_days_with_jumps_sleep_and_outages_miss_no_line_and_
         print(f"\n{plan.days} simulated days in {soaked.seconds:.0f} s: {soaked.figures()}")  # noqa: T201
     assert soaked.told.violations == []
     assert soaked.told.lines > 40
-    assert soaked.troubles == []
+    assert soaked.unplanned_errors == []
     first, last = soaked.settled[0], soaked.settled[-1]
     assert last.descriptors <= first.descriptors + 8, "but for idle connections"
     # Over so few days caches still fill; the program measures the slope of thirty.

@@ -14,9 +14,9 @@ import pytest
 from benchmarks import __main__ as program
 from benchmarks import figures, machine
 from benchmarks.chart import Curve, Panel, draw, growth
-from benchmarks.crowd import Crowd
 from benchmarks.figures import Figure, Measurement, Results, figure, from_json, merged, percentile, to_json
 from benchmarks.plan import FULL, PLANS
+from benchmarks.population import Population
 from benchmarks.report import BEGIN, END, block, figures_table, number, placed, targets_table
 from benchmarks.targets import TARGETS, judge, loudest_block, missed
 
@@ -212,7 +212,7 @@ def test_growth_is_drawn_only_where_there_are_sizes_to_compare() -> None:
 
 
 def test_a_crowd_lists_its_rows_and_turns_them() -> None:
-    crowd = Crowd(name="crowd", first=8, size=3, at=AT)
+    crowd = Population(name="crowd", first=8, size=3, at=AT)
     rows = json.loads(crowd.body(zipped=False))["connections"]
     assert [row["platformId"] for row in rows] == ["linkedin-1000008", "instagram-1000009", "threads-1000010"]
     assert {row["tokenStatus"] for row in rows} == {"valid"}
@@ -222,7 +222,7 @@ def test_a_crowd_lists_its_rows_and_turns_them() -> None:
 
 
 def test_the_same_instant_gives_the_same_list() -> None:
-    assert Crowd(name="a", first=0, size=20, at=AT).body(zipped=True) == Crowd(name="b", first=0, size=20, at=AT).body(
+    assert Population(name="a", first=0, size=20, at=AT).body(zipped=True) == Population(name="b", first=0, size=20, at=AT).body(
         zipped=True
     )
 

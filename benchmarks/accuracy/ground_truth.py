@@ -34,7 +34,7 @@ class Kind(StrEnum):
         return list(Kind).index(self)
 
 
-class Hearing(StrEnum):
+class Notification(StrEnum):
     """How the monitor comes to know."""
 
     POLL = "the next list"
@@ -63,7 +63,7 @@ class Problem:
     kind: Kind
     start: datetime
     end: datetime | None = None
-    needs: Hearing | None
+    needs: Notification | None
     """What the monitor must hear to know; None where it need not be said (too short to be seen for certain)."""
     why: str
     date: datetime | None = None
@@ -126,10 +126,10 @@ class Truth:
             return None
         return self.heard(problem.source, problem.start, problem.needs)
 
-    def heard(self, source: str, start: datetime, what: Hearing) -> datetime:
+    def heard(self, source: str, start: datetime, what: Notification) -> datetime:
         """By when the monitor has heard this since an instant. A probe that met an outage is made up for at its next turn."""
-        if what is not Hearing.PROBE:
-            polls = {Hearing.POLL: 1, Hearing.TWO_POLLS: 2, Hearing.FOUR_POLLS: 4}[what]
+        if what is not Notification.PROBE:
+            polls = {Notification.POLL: 1, Notification.TWO_POLLS: 2, Notification.FOUR_POLLS: 4}[what]
             return self.by(source, start, polls * self.one_poll)
         due = self.by(source, start, self.one_probe)
         met = any(begin < due and end > start for begin, end in self.deaf[source])

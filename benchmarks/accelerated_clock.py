@@ -30,7 +30,7 @@ _ON_THE_NETWORK = ("poll:", "probe:")
 """What the scheduler's tasks that talk to an API are called."""
 
 
-class Warp:
+class Acceleration:
     """The simulated clocks: time that passes for the process, the truth, and what the wall shows."""
 
     def __init__(self, start: datetime) -> None:
@@ -84,7 +84,7 @@ class Warp:
 class _Selector(selectors.DefaultSelector):
     """Where a real selector would wait for a timer, this one leaps to it, once nothing is under way."""
 
-    warp: Warp
+    acceleration: Acceleration
     busy: Callable[[], str]
     _quiet_since = 0.0
 
@@ -98,18 +98,18 @@ class _Selector(selectors.DefaultSelector):
             return events
         if busy == "thread" or (busy and time.perf_counter() - self._quiet_since < _QUIET_FOR):
             return list(super().select(_BREATH))
-        self.warp.advance(timeout)
+        self.acceleration.advance(timeout)
         self._quiet_since = time.perf_counter()
         return []
 
 
-class WarpedLoop(asyncio.SelectorEventLoop):
+class AcceleratedLoop(asyncio.SelectorEventLoop):
     """An event loop in simulated time."""
 
-    def __init__(self, warp: Warp) -> None:
+    def __init__(self, acceleration: Acceleration) -> None:
         selector = _Selector()
-        selector.warp, selector.busy = warp, self._busy
-        self._warp, self._in_threads = warp, 0
+        selector.acceleration, selector.busy = acceleration, self._busy
+        self._warp, self._in_threads = acceleration, 0
         super().__init__(selector)
 
     def time(self) -> float:
@@ -132,7 +132,7 @@ class WarpedLoop(asyncio.SelectorEventLoop):
         return "network" if any(task.get_name().startswith(_ON_THE_NETWORK) for task in asyncio.all_tasks(self)) else ""
 
 
-def run_warped(main: Callable[[], Coroutine[Any, Any, T]], warp: Warp) -> T:
+def run_accelerated(main: Callable[[], Coroutine[Any, Any, T]], acceleration: Acceleration) -> T:
     """Run a coroutine function to its end in simulated time."""
-    with warp.patched(), asyncio.Runner(loop_factory=lambda: WarpedLoop(warp)) as runner:
+    with acceleration.patched(), asyncio.Runner(loop_factory=lambda: AcceleratedLoop(acceleration)) as runner:
         return runner.run(main())

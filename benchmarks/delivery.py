@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.daemon import BenchmarkFailed, Daemon, until
+from benchmarks.databases import planned_polls, recorded_polls
 from benchmarks.figures import figure, percentile
 from benchmarks.rows import PLATFORMS, external_id
 from benchmarks.settings import Settings
 from benchmarks.simulated import Simulated
-from benchmarks.stores import planned_polls, recorded_polls
 from monitor.store import Store
 
 SOURCES = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
 
-from benchmarks.quiet.stage import Account, Stage
-from benchmarks.quiet.truth import DAY, HOUR, MINUTE, SAYS, Hearing, Kind, Problem, Truth
+from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, SAYS, Kind, Notification, Problem, Truth
+from benchmarks.accuracy.simulation import Account, Simulation
 from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent
 
 STAGES = (3 * DAY, DAY)
@@ -73,7 +73,7 @@ def _grouped(messages: Iterable[Alert]) -> int:
     return groups
 
 
-def judge(stage: Stage, said: Sequence[Alert]) -> Judgement:
+def judge(stage: Simulation, said: Sequence[Alert]) -> Judgement:
     """Compare everything that was said with everything that was the case."""
     judgement = Judgement(messages=list(said))
     names = {(account.source.name, account.scope, each): account for account in stage.accounts for each in account.ids}
@@ -110,7 +110,9 @@ def _told(alert: Alert) -> str:
 class _Account:
     """One account's messages against its problems."""
 
-    def __init__(self, stage: Stage, account: Account, problems: list[Problem], said: list[Alert], judgement: Judgement) -> None:
+    def __init__(
+        self, stage: Simulation, account: Account, problems: list[Problem], said: list[Alert], judgement: Judgement
+    ) -> None:
         self._stage, self._truth, self._account = stage, stage.truth, account
         self._problems, self._said, self._judgement = problems, said, judgement
         self._backing: dict[str, Problem] = {}
@@ -172,8 +174,8 @@ class _Account:
         over = problem.averted or problem.end
         if over is None:
             return self._stage.end
-        known = self._truth.heard(problem.source, over, Hearing.POLL)
-        return max(known, self._truth.by(problem.source, over, 1.5 * HOUR)) if problem.needs is Hearing.PROBE else known
+        known = self._truth.heard(problem.source, over, Notification.POLL)
+        return max(known, self._truth.by(problem.source, over, 1.5 * HOUR)) if problem.needs is Notification.PROBE else known
 
     def _wrong_recovery(self, alert: Alert, before: list[Alert], *, is_open: bool) -> str | None:
         if not is_open:
@@ -217,7 +219,7 @@ class _Account:
         self._judgement.leads.append(problem.date - about[0].at)
         for span in STAGES:
             line = max(problem.date - span, problem.start)
-            by = self._truth.heard(problem.source, line, Hearing.POLL)
+            by = self._truth.heard(problem.source, line, Notification.POLL)
             told = any(each.stage is not None and each.stage <= span and each.at <= by for each in about)
             if problem.holds(by) and by < self._stage.end and not told and not self._hidden(line, by):
                 self._judgement.misses.append(f"{problem}: the stage {span} was not said by {by:%m-%d %H:%M}")
@@ -240,8 +242,8 @@ class _Account:
         if any(each.end is None or each.end > self._stage.end for each in real) or not self._stage.is_listed(self._account):
             return
         last = max((each.end or each.start for each in real), default=self._said[-1].at)
-        probed = any(each.needs is Hearing.PROBE or each.needs is None for each in real)
-        by = self._truth.heard(self._account.source.name, max(last, self._said[-1].at), Hearing.TWO_POLLS)
+        probed = any(each.needs is Notification.PROBE or each.needs is None for each in real)
+        by = self._truth.heard(self._account.source.name, max(last, self._said[-1].at), Notification.TWO_POLLS)
         if probed:
             by = max(by, self._truth.by(self._account.source.name, last, 3 * HOUR))
         if by < self._stage.end:
@@ -252,7 +254,7 @@ def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:
     return stage is not None and (said is None or stage < said)
 
 
-def _judge_sources(stage: Stage, problems: list[Problem], said: list[Alert], judgement: Judgement) -> None:
+def _judge_sources(stage: Simulation, problems: list[Problem], said: list[Alert], judgement: Judgement) -> None:
     """The same for what is said about whole sources and about the monitor's own line."""
     truth, backing = stage.truth, defaultdict[int, list[Alert]](list)
     open_since: dict[tuple[str, str], Problem] = {}

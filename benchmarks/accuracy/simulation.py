@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from random import Random
 
-from benchmarks.quiet.truth import MINUTE, Hearing, Kind, Problem, Truth
+from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
 from monitor.demo.connection import Health, SimConnection
 from monitor.demo.responses import PREFIXES
 from monitor.demo.source import SimSource
@@ -41,7 +41,7 @@ class Account:
 
 
 @dataclass(kw_only=True)
-class Wish:
+class Intent:
     """What a person does at the monitor."""
 
     deed: str
@@ -49,7 +49,7 @@ class Wish:
     account: Account
 
 
-class Stage:
+class Simulation:
     """Everything that happens outside the monitor."""
 
     def __init__(self, *, world: World, clock: ManualClock, truth: Truth, seed: int, days: int) -> None:
@@ -62,7 +62,7 @@ class Stage:
         """Sources at which nobody can do anything until then: the service is down."""
         self.held: dict[str, datetime] = {}
         """Accounts that a larger trouble has hold of until then."""
-        self.wishes: list[Wish] = []
+        self.intents: list[Intent] = []
         self._scripts: list[tuple[datetime, int, Script, Account | None]] = []
         self._number = count()
         self._refused_once: list[tuple[Account, str, int]] = []
@@ -135,7 +135,13 @@ class Stage:
         return self.world.find(account.source.name, account.id, scope=account.scope)
 
     def suffers(
-        self, account: Account, kind: Kind, why: str, *, needs: Hearing | None = Hearing.POLL, start: datetime | None = None
+        self,
+        account: Account,
+        kind: Kind,
+        why: str,
+        *,
+        needs: Notification | None = Notification.POLL,
+        start: datetime | None = None,
     ) -> Problem:
         """Something is wrong with an account, from now on unless told."""
         problem = Problem(who=account.name, source=account.source.name, kind=kind, start=start or self.now, needs=needs, why=why)

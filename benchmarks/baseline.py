@@ -1,6 +1,6 @@
 """The bare loop that everything is compared with: aiohttp on uvloop, the answer decoded, nothing kept.
 
-`python -m benchmarks.bare probes|lists …` prints one line of JSON per repeat, after one repeat to warm up.
+`python -m benchmarks.baseline probes|lists …` prints one line of JSON per repeat, after one repeat to warm up.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Listing(msgspec.Struct):
     connections: list[Row]
 
 
-class ProbeSaid(msgspec.Struct):
+class ProbeAnswer(msgspec.Struct):
     """A probe's answer."""
 
     status: str
@@ -47,7 +47,7 @@ class ProbeSaid(msgspec.Struct):
 async def _one_round(session: aiohttp.ClientSession, arguments: argparse.Namespace) -> None:
     """`count` requests, so many at once."""
     waiting = _requests(arguments)
-    listing, probe = msgspec.json.Decoder(Listing), msgspec.json.Decoder(ProbeSaid)
+    listing, probe = msgspec.json.Decoder(Listing), msgspec.json.Decoder(ProbeAnswer)
 
     async def worker() -> None:
         for method, url, key in waiting:
@@ -82,7 +82,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Ask, and tell what it cost."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.baseline")
     parser.add_argument("kind", choices=["probes", "lists"])
     parser.add_argument("--url", required=True)
     parser.add_argument("--source", required=True)

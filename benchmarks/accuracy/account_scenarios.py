@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from benchmarks.quiet.stage import Account, Script, Stage, Wish
-from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind
+from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification
+from benchmarks.accuracy.simulation import Account, Intent, Script, Simulation
 from monitor.demo.connection import VALIDATED, Health, ProbeScript
 
 TESTED = ("postpost", "publora")
-Trouble = Callable[[Stage, Account], Script]
+Trouble = Callable[[Simulation, Account], Script]
 
 RIGHTS = "Bot needs channel administrator posting rights"
 PASSING = ("Request failed with status code 503", "Rate limit exceeded, try later", "connect ETIMEDOUT", "ECONNRESET")
 ODD_WORDS: tuple[object, ...] = ("checking", None, "valid", "", "VALID ")
 
 
-def life(stage: Stage, account: Account) -> Script:
+def scenario(stage: Simulation, account: Account) -> Script:
     """One trouble after another, with weeks of peace between; dated tokens run out and are renewed meanwhile."""
     if account.lifetime is not None:
         yield from dated(stage, account)
         return
-    menu = troubles_of(account)
+    menu = scenarios_of(account)
     while True:
         yield stage.now + stage.between(DAY / 2, max(9 * DAY, stage.days * DAY / 2.5))
         yield from stage.when_open(account, stage.now)
@@ -31,7 +31,7 @@ def life(stage: Stage, account: Account) -> Script:
             return
 
 
-def troubles_of(account: Account) -> list[Trouble]:
+def scenarios_of(account: Account) -> list[Trouble]:
     """What can happen to this account, noise that is no trouble included."""
     kind = account.source.kind
     menu: list[Trouble] = [removed, skipped_once, renamed]
@@ -54,9 +54,9 @@ def troubles_of(account: Account) -> list[Trouble]:
 # --- tokens that run out -----------------------------------------------------------------------------------------------
 
 
-def dated(stage: Stage, account: Account) -> Script:
+def dated(stage: Simulation, account: Account) -> Script:
     """Renewed in time, after the warning, too late, or never; now and then lost in mid-life."""
-    menu = [trouble for trouble in troubles_of(account) if trouble is not flapping]
+    menu = [trouble for trouble in scenarios_of(account) if trouble is not flapping]
     while True:
         date = stage.listed(account).expires_at
         assert date is not None
@@ -81,13 +81,13 @@ def dated(stage: Stage, account: Account) -> Script:
             at = date + stage.between(HOUR, 4 * DAY)
         else:
             yield date + stage.between(DAY, 3 * DAY)
-            stage.wishes.append(Wish(deed="ack", account=account))
+            stage.intents.append(Intent(deed="ack", account=account))
             return
         yield from stage.when_open(account, max(at, stage.now + HOUR))
         stage.renew(account)
 
 
-def word_wavers(stage: Stage, account: Account) -> Script:
+def word_wavers(stage: Simulation, account: Account) -> Script:
     """Near the line the provider says now expiring_soon, now valid, about the same date."""
     date = stage.listed(account).expires_at
     assert date is not None
@@ -101,7 +101,7 @@ def word_wavers(stage: Stage, account: Account) -> Script:
         stage.change(account, overrides=None)
 
 
-def rotating(stage: Stage, account: Account) -> Script:
+def rotating(stage: Simulation, account: Account) -> Script:
     """A token of hours that the service renews by itself: often a little late, now and then at the second attempt."""
     assert account.lifetime is not None
     dies_at = stage.now + stage.between(DAY, 4 * stage.days * DAY)
@@ -127,7 +127,7 @@ def rotating(stage: Stage, account: Account) -> Script:
     yield from rotating(stage, account)
 
 
-def refresh_fails(stage: Stage, account: Account) -> Script:
+def refresh_fails(stage: Simulation, account: Account) -> Script:
     """Postbreeze cannot renew: for a while, or until a person reconnects."""
     name, once = account.source.name, stage.truth.poll_every
     fate = stage.dice.random()
@@ -135,7 +135,7 @@ def refresh_fails(stage: Stage, account: Account) -> Script:
         stage.world.fail_refresh(name, account.id, scope=account.scope, status=503, error="upstream")
         yield stage.now + 0.45 * once
     elif fate < 0.7:
-        stage.suffers(account, Kind.EXPIRING, "the refresh keeps failing", needs=Hearing.FOUR_POLLS)
+        stage.suffers(account, Kind.EXPIRING, "the refresh keeps failing", needs=Notification.FOUR_POLLS)
         stage.world.fail_refresh(name, account.id, scope=account.scope, status=503, error="upstream")
         yield from stage.when_open(account, stage.now + 10 * once)
     else:
@@ -148,17 +148,17 @@ def refresh_fails(stage: Stage, account: Account) -> Script:
 # --- troubles ----------------------------------------------------------------------------------------------------------
 
 
-def mended(stage: Stage, account: Account, *, least: timedelta = 4 * HOUR) -> Script:
+def mended(stage: Simulation, account: Account, *, least: timedelta = 4 * HOUR) -> Script:
     """After hours or days a person reconnects; seldom never, and then only what the list shows (each costs a probe an hour)."""
     if least <= 4 * HOUR and stage.dice.random() < 0.06:
         yield stage.now + stage.between(DAY, 3 * DAY)
-        stage.wishes.append(Wish(deed="ack", account=account))
+        stage.intents.append(Intent(deed="ack", account=account))
         return
     yield from stage.when_open(account, stage.now + stage.between(least, least + DAY))
     stage.renew(account)
 
 
-def lost_in_the_list(stage: Stage, account: Account) -> Script:
+def lost_in_the_list(stage: Simulation, account: Account) -> Script:
     """Expired or revoked, and the list says so."""
     if stage.dice.random() < 0.5:
         stage.suffers(account, Kind.REVOKED, "revoked, listed")
@@ -173,35 +173,35 @@ def lost_in_the_list(stage: Stage, account: Account) -> Script:
     yield from mended(stage, account)
 
 
-def lost_unseen(stage: Stage, account: Account) -> Script:
+def lost_unseen(stage: Simulation, account: Account) -> Script:
     """Revoked, and only a probe can tell."""
-    stage.suffers(account, Kind.REVOKED, "revoked, unlisted", needs=Hearing.PROBE)
+    stage.suffers(account, Kind.REVOKED, "revoked, unlisted", needs=Notification.PROBE)
     stage.world.revoke(account.source.name, account.id, scope=account.scope, noticed=False)
     yield from mended(stage, account, least=1.6 * stage.truth.probe_every)
 
 
-def refused(stage: Stage, account: Account) -> Script:
+def refused(stage: Simulation, account: Account) -> Script:
     """The platform refuses posts for a reason of its own."""
-    stage.suffers(account, Kind.FAILING, "refused", needs=Hearing.PROBE)
+    stage.suffers(account, Kind.FAILING, "refused", needs=Notification.PROBE)
     stage.world.refuse(account.source.name, account.id, scope=account.scope)
     yield from mended(stage, account, least=1.6 * stage.truth.probe_every)
 
 
-def rights_lost(stage: Stage, account: Account) -> Script:
+def rights_lost(stage: Simulation, account: Account) -> Script:
     """Somebody takes the bot's rights in the channel, and gives them back."""
-    stage.suffers(account, Kind.FAILING, "rights lost", needs=Hearing.PROBE)
+    stage.suffers(account, Kind.FAILING, "rights lost", needs=Notification.PROBE)
     stage.world.refuse(account.source.name, account.id, scope=account.scope, detail=RIGHTS)
     yield from mended(stage, account, least=0.5 * stage.truth.probe_every)
 
 
-def removed(stage: Stage, account: Account) -> Script:
+def removed(stage: Simulation, account: Account) -> Script:
     """Removed: for good (and forgotten at the monitor), or reconnected days later under the same id or a new one."""
-    stage.suffers(account, Kind.GONE, "removed", needs=Hearing.TWO_POLLS)
+    stage.suffers(account, Kind.GONE, "removed", needs=Notification.TWO_POLLS)
     source = account.source.name
     stage.world.vanish(source, account.id, scope=account.scope)
     if stage.dice.random() < 0.3:
         yield stage.now + stage.between(DAY, 3 * DAY)
-        stage.wishes.append(Wish(deed="forget", account=account))
+        stage.intents.append(Intent(deed="forget", account=account))
         stage.is_well(account)
         return
     yield from stage.when_open(account, stage.now + stage.between(3 * stage.truth.one_poll, 2 * DAY))
@@ -211,35 +211,35 @@ def removed(stage: Stage, account: Account) -> Script:
     stage.renew(account)
 
 
-def _new_id(stage: Stage, account: Account) -> None:
+def _new_id(stage: Simulation, account: Account) -> None:
     prefix = account.id.partition("_")[0]
     new = f"{prefix}_again{stage.world.serial():06x}"
     stage.world.reconnect(account.source.name, account.id, scope=account.scope, new_id=new)
     account.ids.append(new)
 
 
-def reconnected_at_once(stage: Stage, account: Account) -> Script:
+def reconnected_at_once(stage: Simulation, account: Account) -> Script:
     """The same account under a new id, between two lists: nothing to say."""
     _new_id(stage, account)
     stage.renew(account)
     yield stage.now + MINUTE
 
 
-def skipped_once(stage: Stage, account: Account) -> Script:
+def skipped_once(stage: Simulation, account: Account) -> Script:
     """Missing from one list: nothing to say yet."""
     stage.world.vanish(account.source.name, account.id, scope=account.scope)
     yield stage.now + 0.45 * stage.truth.poll_every
     stage.world.restore(account.source.name, account.id, scope=account.scope)
 
 
-def renamed(stage: Stage, account: Account) -> Script:
+def renamed(stage: Simulation, account: Account) -> Script:
     """The account calls itself something else: nothing to say."""
     name = f"renamed{stage.world.serial()}"
     stage.world.rename(account.source.name, account.id, scope=account.scope, username=name, display_name=name.title())
     yield stage.now + MINUTE
 
 
-def odd_words(stage: Stage, account: Account) -> Script:
+def odd_words(stage: Simulation, account: Account) -> Script:
     """The provider's word wavers between what means nothing: nothing to say."""
     for _ in range(8):
         stage.world.state_word(account.source.name, account.id, stage.dice.choice(ODD_WORDS), scope=account.scope)
@@ -247,7 +247,7 @@ def odd_words(stage: Stage, account: Account) -> Script:
     stage.change(account, overrides=None)
 
 
-def garbled(stage: Stage, account: Account) -> Script:
+def garbled(stage: Simulation, account: Account) -> Script:
     """The row cannot be read for hours: nothing to say."""
     if stage.dice.random() < 0.5:
         stage.world.state_date(account.source.name, account.id, "soon™", scope=account.scope)
@@ -257,7 +257,7 @@ def garbled(stage: Stage, account: Account) -> Script:
     stage.change(account, overrides=None)
 
 
-def flapping(stage: Stage, account: Account) -> Script:
+def flapping(stage: Simulation, account: Account) -> Script:
     """The provider says expired and valid in turn, poll by poll: that is said, a few times."""
     for _ in range(6):
         stage.suffers(account, Kind.EXPIRED, "its word flaps", needs=None)
@@ -268,7 +268,7 @@ def flapping(stage: Stage, account: Account) -> Script:
         yield stage.now + 1.1 * stage.truth.poll_every
 
 
-def probe_fails_passingly(stage: Stage, account: Account) -> Script:
+def probe_fails_passingly(stage: Simulation, account: Account) -> Script:
     """Probes answer time-outs and rate limits for a day: nothing to say."""
     for _ in range(4):
         script = ProbeScript(message=stage.dice.choice(PASSING), http_status=stage.dice.choice((200, 200, 500, 502)))
@@ -277,7 +277,7 @@ def probe_fails_passingly(stage: Stage, account: Account) -> Script:
     stage.change(account, probe=None)
 
 
-def probe_refused_once(stage: Stage, account: Account) -> Script:
+def probe_refused_once(stage: Simulation, account: Account) -> Script:
     """One probe is refused and the next one taken: nothing to say."""
     stage.refuse_once(account)
     yield stage.now + 2 * stage.truth.one_probe

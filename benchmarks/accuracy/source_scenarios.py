@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from benchmarks.quiet.stage import Account, Script, Stage
-from benchmarks.quiet.truth import DAY, HOUR, MINUTE, Hearing, Kind, Problem
+from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification, Problem
+from benchmarks.accuracy.simulation import Account, Script, Simulation
 from monitor.demo.connection import VALIDATED, Health
 from monitor.demo.source import SimSource, Trouble
 from monitor.domain.rules import suppression
@@ -18,7 +18,7 @@ RECOVERY = 20 * MINUTE
 DOWN = (Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML, Trouble.TRUNCATED, Trouble.ENVELOPE, Trouble.RATE_LIMITED)
 
 
-def outages(stage: Stage, source: SimSource) -> Script:
+def outages(stage: Simulation, source: SimSource) -> Script:
     """From minutes to hours, of every sort, every few days."""
     while True:
         yield stage.now + stage.between(DAY / 2, max(3 * DAY, stage.days * DAY / 6))
@@ -33,7 +33,7 @@ def outages(stage: Stage, source: SimSource) -> Script:
             yield from outage(stage, source, stage.dice.choice(DOWN), lasting)
 
 
-def rejected_key(stage: Stage, source: SimSource, at: timedelta) -> Script:
+def rejected_key(stage: Simulation, source: SimSource, at: timedelta) -> Script:
     """The key is refused for a day."""
     yield stage.start + at
     while stage.busy.get(source.name, stage.now) > stage.now:
@@ -41,7 +41,7 @@ def rejected_key(stage: Stage, source: SimSource, at: timedelta) -> Script:
     yield from outage(stage, source, stage.dice.choice((Trouble.UNAUTHORIZED, Trouble.FORBIDDEN)), stage.between(6 * HOUR, DAY))
 
 
-def outage(stage: Stage, source: SimSource, trouble: Trouble, lasting: timedelta) -> Script:
+def outage(stage: Simulation, source: SimSource, trouble: Trouble, lasting: timedelta) -> Script:
     """One outage of one source."""
     refused = trouble in (Trouble.UNAUTHORIZED, Trouble.FORBIDDEN)
     recovery = stage.truth.one_poll if refused else RECOVERY
@@ -56,7 +56,7 @@ def outage(stage: Stage, source: SimSource, trouble: Trouble, lasting: timedelta
         kind=Kind.DOWN,
         start=stage.now,
         end=end,
-        needs=Hearing.POLL if long_enough else None,
+        needs=Notification.POLL if long_enough else None,
         why=f"{trouble.value} for {lasting}",
     )
     stage.truth.add(problem)
@@ -66,7 +66,7 @@ def outage(stage: Stage, source: SimSource, trouble: Trouble, lasting: timedelta
     stage.world.recover_source(source.name)
 
 
-def skew(stage: Stage, source: SimSource) -> Script:
+def skew(stage: Simulation, source: SimSource) -> Script:
     """The provider's clock is minutes off for hours."""
     while True:
         yield stage.now + stage.between(DAY, max(5 * DAY, stage.days * DAY / 3))
@@ -77,7 +77,7 @@ def skew(stage: Stage, source: SimSource) -> Script:
         source.clock_skew = timedelta(0)
 
 
-def rows_lost(stage: Stage, source: SimSource, at: timedelta) -> Script:
+def rows_lost(stage: Simulation, source: SimSource, at: timedelta) -> Script:
     """More than half of the owner's rows are missing from one or two lists, and come back.
 
     No source fails meanwhile: the monitor would ask the others at once, and count what they answer as further lists.
@@ -101,7 +101,7 @@ def rows_lost(stage: Stage, source: SimSource, at: timedelta) -> Script:
             kind=Kind.LOST_ROWS,
             start=stage.now,
             end=end,
-            needs=Hearing.POLL,
+            needs=Notification.POLL,
             why="rows lost",
         )
     )
@@ -112,7 +112,7 @@ def rows_lost(stage: Stage, source: SimSource, at: timedelta) -> Script:
         stage.world.restore(source.name, each.id, scope=each.scope)
 
 
-def platform_out(stage: Stage, source: SimSource, at: timedelta) -> Script:
+def platform_out(stage: Simulation, source: SimSource, at: timedelta) -> Script:
     """One platform refuses everything for more than a probe interval, and recovers."""
     yield stage.start + at
     while stage.busy.get(source.name, stage.now) > stage.now:
@@ -135,7 +135,7 @@ def platform_out(stage: Stage, source: SimSource, at: timedelta) -> Script:
             kind=Kind.PLATFORM_OUT,
             start=stage.now,
             end=end,
-            needs=Hearing.PROBE,
+            needs=Notification.PROBE,
             why=f"{platform} refuses all",
         )
     )
@@ -148,7 +148,7 @@ def platform_out(stage: Stage, source: SimSource, at: timedelta) -> Script:
         stage.change(each, health=Health.FINE, detail=None)
 
 
-def network_out(stage: Stage, at: timedelta) -> Script:
+def network_out(stage: Simulation, at: timedelta) -> Script:
     """Nothing can be reached for hours: the monitor's own line."""
     yield stage.start + at
     names = list(stage.world.sources)
@@ -161,7 +161,13 @@ def network_out(stage: Stage, at: timedelta) -> Script:
         stage.world.break_source(name, Trouble.CUT)
     stage.truth.add(
         Problem(
-            who="network", source="", kind=Kind.NETWORK_OUT, start=stage.now, end=end, needs=Hearing.TWO_POLLS, why="no network"
+            who="network",
+            source="",
+            kind=Kind.NETWORK_OUT,
+            start=stage.now,
+            end=end,
+            needs=Notification.TWO_POLLS,
+            why="no network",
         )
     )
     yield end
@@ -169,7 +175,7 @@ def network_out(stage: Stage, at: timedelta) -> Script:
         stage.world.recover_source(name)
 
 
-def _hold(stage: Stage, source: SimSource, accounts: Sequence[Account], until: datetime) -> None:
+def _hold(stage: Simulation, source: SimSource, accounts: Sequence[Account], until: datetime) -> None:
     """Nothing else happens to the source or to these accounts until then, and a little longer."""
     stage.busy[source.name] = until + stage.truth.one_poll
     for each in accounts:

@@ -56,15 +56,15 @@ class Doubt:
     source: str | None
     """The API that was away, so that the tokens of that time were unknown; None: nobody knew the time."""
 
-    def excuses(self, life: Life, token: int, crossed: datetime, late: timedelta) -> bool:
+    def excuses(self, scenario: Life, token: int, crossed: datetime, late: timedelta) -> bool:
         """Whether a line that was crossed then may have been said only at the end of it."""
         if not self.begin - late <= crossed <= self.end:
             return False
-        return self.source is None or (self.source == life.source and life.tokens[token][0] >= self.begin)
+        return self.source is None or (self.source == scenario.source and scenario.tokens[token][0] >= self.begin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ReceivedAlert:
     """One alert about a connection, and when it was seen (the truth, not the wall)."""
 
     name: str
@@ -85,7 +85,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class NotifiedAccount:
     """What was counted, and every violation as a sentence."""
 
     lines: int
@@ -93,53 +93,57 @@ class Told:
     violations: list[str]
 
 
-def judge(lives: Sequence[Life], said: Sequence[Said], doubts: Sequence[Doubt], *, until: datetime, late: timedelta) -> Told:
+def judge(
+    scenarios: Sequence[Life], said: Sequence[ReceivedAlert], doubts: Sequence[Doubt], *, until: datetime, late: timedelta
+) -> NotifiedAccount:
     """Every crossing is said within `late` (or by the end of the doubt it falls into), once, and never too early.
 
     Where several lines were crossed unseen, the tightest stands for all of them. A look every hour sees what was said.
     """
     violations: list[str] = []
-    by_name: dict[str, list[Said]] = defaultdict(list)
+    by_name: dict[str, list[ReceivedAlert]] = defaultdict(list)
     for each in said:
         by_name[each.name].append(each)
     lines = 0
-    for life in lives:
-        mine = by_name.pop(life.external_id, [])
-        for token, line, crossed in life.crossings(until):
-            ends = [each.end for each in doubts if each.excuses(life, token, crossed, late)]
+    for scenario in scenarios:
+        mine = by_name.pop(scenario.external_id, [])
+        for token, line, crossed in scenario.crossings(until):
+            ends = [each.end for each in doubts if each.excuses(scenario, token, crossed, late)]
             deadline = max([crossed, *ends]) + late + timedelta(hours=1)
-            renewed = life.tokens[token + 1][0] if token + 1 < len(life.tokens) else until
+            renewed = scenario.tokens[token + 1][0] if token + 1 < len(scenario.tokens) else until
             if deadline < min(renewed, until):  # else it was renewed before anybody had to notice
                 lines += 1
                 if not any(
                     each.line is not None and each.line >= line and crossed - SLACK <= each.at <= deadline for each in mine
                 ):
                     violations.append(
-                        f"{life.external_id}: the line {LINES[line]} of {crossed:%d %H:%M} was not said by {deadline:%d %H:%M}"
+                        f"{scenario.external_id}: {LINES[line]} crossed {crossed:%d %H:%M}, not notified by {deadline:%d %H:%M}"
                     )
-        violations += _false(life, mine, until, partial(_noticed, life, doubts, late))
+        violations += _false(scenario, mine, until, partial(_noticed, scenario, doubts, late))
     violations += [f"{name} is nobody's" for name in by_name]
-    return Told(lines=lines, said=len(said), violations=violations)
+    return NotifiedAccount(lines=lines, said=len(said), violations=violations)
 
 
-def _noticed(life: Life, doubts: Sequence[Doubt], late: timedelta, renewed: datetime) -> datetime:
+def _noticed(scenario: Life, doubts: Sequence[Doubt], late: timedelta, renewed: datetime) -> datetime:
     """By when a renewal is known: at the next poll, or at the first one after the doubt."""
-    mine = (each for each in doubts if each.source in (None, life.source))
+    mine = (each for each in doubts if each.source in (None, scenario.source))
     return max([renewed, *(each.end for each in mine if each.begin - late <= renewed <= each.end)]) + late
 
 
-def _false(life: Life, mine: Sequence[Said], until: datetime, noticed: Callable[[datetime], datetime]) -> Iterator[str]:
+def _false(
+    scenario: Life, mine: Sequence[ReceivedAlert], until: datetime, noticed: Callable[[datetime], datetime]
+) -> Iterator[str]:
     """Said too early, or twice for one token."""
-    crossed = list(life.crossings(until, noticed=noticed))
+    crossed = list(scenario.crossings(until, noticed=noticed))
     counts: Counter[tuple[int, int]] = Counter()
     for each in mine:
         if each.line is None:
             continue
         before = [(number, line) for number, line, at in crossed if line == each.line and at <= each.at + SLACK]
         if not before:
-            yield f"{life.external_id}: {each.event} ({each.stage}) was said at {each.at:%d %H:%M}, before it was true"
+            yield f"{scenario.external_id}: {each.event} ({each.stage}) was said at {each.at:%d %H:%M}, before it was true"
             continue
         counts[before[-1]] += 1
     for (number, line), times in counts.items():
         if times > 1:
-            yield f"{life.external_id}: line {LINES[line]} of token {number} was said {times} times"
+            yield f"{scenario.external_id}: line {LINES[line]} of token {number} was said {times} times"

@@ -1,6 +1,6 @@
 """Days of a simulated world, problems and noise of every sort: every real problem is said, and nothing else.
 
-The whole of it is `python -m benchmarks.quiet`; this is a short one.
+The whole of it is `python -m benchmarks.accuracy`; this is a short one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.quiet.__main__ import play
+from benchmarks.accuracy.__main__ import play
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from benchmarks.quiet import lives, troubles
-from benchmarks.quiet.stage import Account, Stage
-from benchmarks.quiet.truth import DAY, HOUR, Truth
+from benchmarks.accuracy import account_scenarios, source_scenarios
+from benchmarks.accuracy.ground_truth import DAY, HOUR, Truth
+from benchmarks.accuracy.simulation import Account, Simulation
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from tests.support.fakes import ManualClock
@@ -36,22 +36,24 @@ LIFETIMES = {
 EVERY_NTH_IS_MTPROTO = 4
 
 
-def stage_of(*, days: int, accounts: int, seed: int, poll_every: timedelta, probe_every: timedelta) -> Stage:
+def simulation_of(*, days: int, accounts: int, seed: int, poll_every: timedelta, probe_every: timedelta) -> Simulation:
     """A stage with everybody on it and every script begun."""
     clock = ManualClock(START)
     world = World(clock=clock, remember=0)
-    stage = Stage(world=world, clock=clock, truth=Truth(poll_every=poll_every, probe_every=probe_every), seed=seed, days=days)
+    stage = Simulation(
+        world=world, clock=clock, truth=Truth(poll_every=poll_every, probe_every=probe_every), seed=seed, days=days
+    )
     for name, kind, platforms, share in CAST:
         source = world.add_source(name, kind)
         user = world.add_user(name).id if kind == "postpost" else None
         for number in range(round(accounts * share)):
             scope = user if number % 5 == 0 else None
             _enter(stage, source, platforms[number % len(platforms)], scope, number)
-    _large_troubles(stage)
+    _large_scenarios(stage)
     return stage
 
 
-def _enter(stage: Stage, source: SimSource, platform: str, scope: str | None, number: int) -> None:
+def _enter(stage: Simulation, source: SimSource, platform: str, scope: str | None, number: int) -> None:
     """One account, healthy at first, its token somewhere in its life."""
     lifetime = LIFETIMES[source.kind].get(platform)
     left = None
@@ -77,19 +79,19 @@ def _enter(stage: Stage, source: SimSource, platform: str, scope: str | None, nu
         stage.change(account, connected_at=began, refreshed_at=began, refresh_attempt_at=began)
         if lifetime <= DAY:
             stage.change(account, noticed=False)
-            stage.play(lives.rotating(stage, account), account)
+            stage.play(account_scenarios.rotating(stage, account), account)
             return
         stage.dated(account, stage.now + left)
-    stage.play(lives.life(stage, account), account)
+    stage.play(account_scenarios.scenario(stage, account), account)
 
 
-def _large_troubles(stage: Stage) -> None:
+def _large_scenarios(stage: Simulation) -> None:
     whole = stage.days * DAY
     sources = stage.world.sources
     for source in sources.values():
-        stage.play(troubles.outages(stage, source))
-        stage.play(troubles.skew(stage, source))
-    stage.play(troubles.rows_lost(stage, sources["agency"], 0.2 * whole))
-    stage.play(troubles.platform_out(stage, sources["agency"], 0.4 * whole))
-    stage.play(troubles.network_out(stage, 0.65 * whole))
-    stage.play(troubles.rejected_key(stage, sources["brand"], 0.8 * whole))
+        stage.play(source_scenarios.outages(stage, source))
+        stage.play(source_scenarios.skew(stage, source))
+    stage.play(source_scenarios.rows_lost(stage, sources["agency"], 0.2 * whole))
+    stage.play(source_scenarios.platform_out(stage, sources["agency"], 0.4 * whole))
+    stage.play(source_scenarios.network_out(stage, 0.65 * whole))
+    stage.play(source_scenarios.rejected_key(stage, sources["brand"], 0.8 * whole))

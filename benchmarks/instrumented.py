@@ -1,6 +1,6 @@
 """The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite was told to write.
 
-`python -m benchmarks.watched REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR1 appends
+`python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR1 appends
 a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
 """
 
@@ -24,7 +24,7 @@ EVERY = 0.02
 """Seconds between looks at the clock. A block is seen up to this much shorter than it was."""
 
 
-class Watch:
+class LoopWatch:
     """Compares when the loop was to wake it with when it did."""
 
     def __init__(self, report: Path) -> None:
@@ -74,7 +74,7 @@ def main() -> None:
     from monitor import cli
     from monitor.daemon import app
 
-    watch = Watch(Path(report))
+    watch = LoopWatch(Path(report))
     plain = app.run_async
 
     def opened(conn: Any, _record: object) -> None:

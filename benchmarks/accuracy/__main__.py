@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quiet.judge import Judgement, judge
-from benchmarks.quiet.observed import TICK, observing
-from benchmarks.quiet.story import stage_of
+from benchmarks.accuracy.cast import simulation_of
+from benchmarks.accuracy.monitor_run import TICK, monitoring
+from benchmarks.accuracy.scoring import Judgement, judge
 from monitor.config import parse_duration
 from monitor.telemetry import logs
 
@@ -34,15 +34,15 @@ async def play(
     poll, probe = parse_duration(poll_every), parse_duration(probe_every)
     assert poll is not None, f"{poll_every} is no duration"
     assert probe is not None, f"{probe_every} is no duration"
-    stage = stage_of(days=days, accounts=accounts, seed=seed, poll_every=poll, probe_every=probe)
+    stage = simulation_of(days=days, accounts=accounts, seed=seed, poll_every=poll, probe_every=probe)
     steps = 0
-    async with observing(stage, folder, poll_every=poll_every, probe_every=probe_every) as monitor:
+    async with monitoring(stage, folder, poll_every=poll_every, probe_every=probe_every) as monitor:
         due = monitor.look()
         while stage.now < stage.end:
             stage.act()
-            for wish in stage.wishes:
-                monitor.obey(wish, stage.now)
-            stage.wishes.clear()
+            for intent in stage.intents:
+                monitor.obey(intent, stage.now)
+            stage.intents.clear()
             if due.first is not None and due.first <= stage.now:
                 await monitor.work(due, stage.now)
                 stage.act()
@@ -96,7 +96,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quiet", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("--days", type=int, default=100)
     parser.add_argument("--accounts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import TextClause, text
 
-from benchmarks.quiet.stage import Account, Stage, Wish
+from benchmarks.accuracy.simulation import Account, Intent, Simulation
 from monitor.config import Config, load
 from monitor.demo.server import WorldServer
 from monitor.domain import Ack, Alert, connection_id
@@ -65,7 +65,7 @@ def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
 
 
 @dataclass(kw_only=True)
-class Observed:
+class MonitorRun:
     """The monitor, and everything it said."""
 
     store: Store
@@ -103,14 +103,14 @@ class Observed:
         with self.store.begin_read() as conn:
             return list(conn.scalars(question, {"now": instant_text(now)}))
 
-    def obey(self, wish: Wish, now: datetime) -> None:
+    def obey(self, intent: Intent, now: datetime) -> None:
         """What a person does: `token-monitor ack` and `token-monitor forget`."""
         with self.store.begin_write() as conn:
-            row = self._row(wish.account)
+            row = self._row(intent.account)
             if row is None:
                 return
             found = incidents.find_open(conn, [row.id]).get(row.id)
-            if wish.deed == "forget":
+            if intent.deed == "forget":
                 connections.retire(conn, row.id, now)
                 incidents.close_many(conn, [found.id] if found else [], now)
             elif found is not None:
@@ -123,7 +123,7 @@ class Observed:
 
 
 @asynccontextmanager
-async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every: str) -> AsyncIterator[Observed]:
+async def monitoring(stage: Simulation, folder: Path, *, poll_every: str, probe_every: str) -> AsyncIterator[MonitorRun]:
     """The world answering on loopback, and a monitor of all of it."""
     async with WorldServer(stage.world) as server, HttpSessions(limits=QUICK) as sessions:
         config = _config(stage, server, folder, poll_every=poll_every, probe_every=probe_every)
@@ -138,7 +138,7 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
             with store.begin_write() as conn:  # each at a host of its own, as they are in life
                 hosts = [(each.name, each.provider, f"{each.name}.example") for each in config.sources]
                 sources.sync_sources(conn, hosts, clock.now())
-            yield Observed(
+            yield MonitorRun(
                 store=store,
                 config=config,
                 providers=providers,
@@ -150,7 +150,7 @@ async def observing(stage: Stage, folder: Path, *, poll_every: str, probe_every:
             )
 
 
-def _config(stage: Stage, server: WorldServer, folder: Path, *, poll_every: str, probe_every: str) -> Config:
+def _config(stage: Simulation, server: WorldServer, folder: Path, *, poll_every: str, probe_every: str) -> Config:
     written = f"""
 [database]
 url = "sqlite:///monitor.db"

@@ -12,10 +12,10 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.bench import Bench, free_port
 from benchmarks.daemon import BenchmarkFailed, Daemon, command, running, until
+from benchmarks.databases import recorded_polls
 from benchmarks.figures import figure
 from benchmarks.settings import Settings
 from benchmarks.simulated import ROOT, Simulated
-from benchmarks.stores import recorded_polls
 from monitor.store import Store
 
 SMALL = 10

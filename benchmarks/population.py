@@ -10,7 +10,7 @@ from benchmarks.rows import row
 
 
 @dataclass(slots=True, kw_only=True)
-class Crowd:
+class Population:
     """What one key lists. Its connections are numbered on from `first`, so that ids differ between sources."""
 
     name: str
