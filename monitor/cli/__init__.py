@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, the user gets a sentence
-        status = _tell(error)
+        status = _report_error(error)
         return UNKNOWN if follows_plugin_convention(arguments) else status
     finally:
         gc.freeze()  # what is left goes with the process: nothing of it need be looked through at the end
@@ -52,7 +52,7 @@ def _run(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _tell(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     """Say on stderr what is wrong; the exit status that goes with it."""
     import typer
 
@@ -60,22 +60,22 @@ def _tell(error: Exception) -> int:
         _print_traceback(error)
     match error:
         case typer.TyperException():
-            _tell_usage(error)
+            _report_usage(error)
             return UNUSABLE
         case ConfigError():
-            _say(*error.problems)
+            _report(*error.problems)
             return UNUSABLE
         case MonitorError():
-            _say(*str(error).split("\n"))
+            _report(*str(error).split("\n"))
             return UNUSABLE if isinstance(error, SchemaOutOfDate) else FAILED
         case typer.Abort():
-            _say("Stopped.")
+            _report("Stopped.")
             return FAILED
-    _say(f"An unexpected error stopped this command ({type(error).__name__}): set {TRACEBACK}=1 to see where, and report it.")
+    _report(f"An unexpected error stopped this command ({type(error).__name__}): set {TRACEBACK}=1 to see where, and report it.")
     return FAILED
 
 
-def _tell_usage(error: typer.TyperException) -> None:
+def _report_usage(error: typer.TyperException) -> None:
     """What was typed wrongly, and where to read how it is meant."""
     import typer
 
@@ -83,14 +83,14 @@ def _tell_usage(error: typer.TyperException) -> None:
     ours = isinstance(error, typer.BadParameter) and error.param is None
     message = error.message if ours else error.format_message()
     if context is None:
-        _say(message)
+        _report(message)
     elif type(error).__name__ == "NoArgsIsHelpError":
         _print(message)
     else:
-        _say(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See `{context.command_path} --help`.")
+        _report(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See `{context.command_path} --help`.")
 
 
-def _say(*sentences: str) -> None:
+def _report(*sentences: str) -> None:
     """Sentences, one a line, harmless whatever they quote."""
     from monitor.domain.text import clean
     from monitor.telemetry.logs import redact

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Block, StyledWord, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.output import console, echo, echo_json, on_terminal, show
+from monitor.cli.tables import Block, StyledStatus, show_rows
 from monitor.domain import Alert, DeliveryState
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.alerting import AlertReason
@@ -34,28 +34,28 @@ _WHY: dict[str, str] = {
 }
 
 
-def tell_explanation(found: Explanation, *, about: str, times: Times) -> None:
+def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
     """Write everything that decided about an alert and its deliveries."""
-    from monitor.cli.tables import blocks, coloured, facts
+    from monitor.cli.tables import blocks, coloured, fields
 
     alert = found.view.alert
     on = console()
-    say(f"Alert {alert.id}: {alert.event} ({alert.severity}), {about}.")
-    say("")
-    show(facts([*_facts(alert, times), *_quiet(found, times)]), on=on)
-    say("")
+    echo(f"Alert {alert.id}: {alert.event} ({alert.severity}), {about}.")
+    echo("")
+    show(fields([*_facts(alert, times), *_quiet(found, times)]), on=on)
+    echo("")
     if found.routes:
-        say("Channels, by the configuration of now:")
-        show(facts((clean(route.channel), _route(route, times)) for route in found.routes), on=on)
+        echo("Channels, by the configuration of now:")
+        show(fields((clean(route.channel), _route(route, times)) for route in found.routes), on=on)
     else:
-        say("No channel is configured.")
-    say("")
+        echo("No channel is configured.")
+    echo("")
     if found.view.note:
-        say(f"Not delivered: {clean(found.view.note, limit=300)}")
+        echo(f"Not delivered: {clean(found.view.note, limit=300)}")
     elif not found.view.deliveries:
-        say("Not delivered: no channel took it when it was said.")
+        echo("Not delivered: no channel took it when it was said.")
     else:
-        say("Deliveries:")
+        echo("Deliveries:")
         together = found.together
         told = (
             (coloured(row.state), list(_delivery(row, times, together=together.get(row.channel, 1))))
@@ -161,24 +161,24 @@ def alerts(
         selection = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
         views = alert_views(conn, config, selection=selection, limit=ON_A_SCREEN + 1 if short else None)
     if as_json:
-        say_json(listing("alerts", views, now=now))
+        echo_json(listing("alerts", views, now=now))
         return
     more = short and len(views) > ON_A_SCREEN
-    _tell(views[:ON_A_SCREEN] if more else views, Times(config.timezone, now))
+    _echo(views[:ON_A_SCREEN] if more else views, Times(config.timezone, now))
     if more:
-        say(f"The {ON_A_SCREEN} newest are shown: --all shows every one.")
+        echo(f"The {ON_A_SCREEN} newest are shown: --all shows every one.")
 
 
-def _tell(views: list[AlertView], times: Times) -> None:
-    say(_headline(views))
+def _echo(views: list[AlertView], times: Times) -> None:
+    echo(_headline(views))
     if not views:
         return
-    say("")
+    echo("")
     headings = ("WHEN", "EVENT", "ABOUT", "CHANNELS", "ID", "NOTE")
     rows = [
         (
             times.exact(view.alert.at),
-            StyledWord.of(view.alert.event),
+            StyledStatus.of(view.alert.event),
             about(view.alert),
             _channels(view),
             view.alert.id,
@@ -190,7 +190,7 @@ def _tell(views: list[AlertView], times: Times) -> None:
     def lines() -> Iterator[Block]:
         for view in views:
             told = (f"{about(view.alert)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
-            yield StyledWord.of(view.alert.event), told
+            yield StyledStatus.of(view.alert.event), told
 
     show_rows(headings, rows, lines, width=16)
 
@@ -238,9 +238,9 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
     if found is None:
         raise MonitorError(_unknown(id))
     if as_json:
-        say_json(listing("alerts", [found], now=now))
+        echo_json(listing("alerts", [found], now=now))
     else:
-        tell_explanation(found, about=about(found.view.alert), times=Times(config.timezone, now))
+        echo_explanation(found, about=about(found.view.alert), times=Times(config.timezone, now))
 
 
 def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
@@ -257,7 +257,7 @@ def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
             f"Alert {row.alert.id} has nothing to deliver: `token-monitor alerts explain {row.alert.id}` says why."
         )
     counted = "1 delivery is" if queued == 1 else f"{queued} deliveries are"
-    say(f"{counted} due now: the daemon sends at once, without one the next `check` does.")
+    echo(f"{counted} due now: the daemon sends at once, without one the next `check` does.")
 
 
 @contextmanager

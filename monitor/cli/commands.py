@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from monitor import __version__
-from monitor.cli.output import say
+from monitor.cli.output import echo
 from monitor.cli.startup import Options
 
 PARTS: Final = {
@@ -46,7 +46,7 @@ def command_line(word: str | None = None) -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(f"token-monitor {__version__}")
+        echo(f"token-monitor {__version__}")
         raise typer.Exit
 
 

@@ -12,7 +12,7 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson
-from monitor.cli.output import say, say_json
+from monitor.cli.output import echo, echo_json
 from monitor.cli.sources import channel_problem
 from monitor.config import UNREAD, Config, SourceConfig, show, starter
 from monitor.config.templates import EVERY_EVENT
@@ -35,10 +35,10 @@ MOST = 20
 """With more sources only those are named whose budget is too small."""
 
 
-def say_rounds(config: Config) -> None:
+def echo_round_times(config: Config) -> None:
     """One line per source. Connections are those of its last list; before the first, it is said what there is room for."""
     for line in round_lines(config, *_listed(config)):
-        say(line)
+        echo(line)
 
 
 def round_lines(config: Config, connections: dict[str, int], scopes: dict[str, int]) -> Iterator[str]:
@@ -93,12 +93,12 @@ def init(
     file = path or session.options(ctx).config or Path("config.toml")
     _write_new(file, starter())
     named = "" if file == Path("config.toml") else f" --config {file}"
-    say(f"Wrote {file}, which only you can read. Next:")
-    say(f"  1. Put your API keys and a channel into {file}, or set the variables that it names.")
-    say(f"  2. token-monitor{named} config check --live    asks every service and checks every channel's URL")
-    say(f"  3. token-monitor{named} test-alert             sends a message the way real ones go")
-    say(f"  4. token-monitor{named} check                  reads everything once and shows it")
-    say(f"  5. token-monitor{named} run                    keeps watch")
+    echo(f"Wrote {file}, which only you can read. Next:")
+    echo(f"  1. Put your API keys and a channel into {file}, or set the variables that it names.")
+    echo(f"  2. token-monitor{named} config check --live    asks every service and checks every channel's URL")
+    echo(f"  3. token-monitor{named} test-alert             sends a message the way real ones go")
+    echo(f"  4. token-monitor{named} check                  reads everything once and shows it")
+    echo(f"  5. token-monitor{named} run                    keeps watch")
 
 
 def _write_new(file: Path, text: str) -> None:
@@ -124,22 +124,22 @@ def check(
         raise typer.BadParameter("--live needs the secrets, so it does not go with --no-credentials.")
     loaded = session.loaded(ctx, elsewhere=["credential"] if no_credentials else ())
     for warning in loaded.warnings:
-        say(f"warning: {warning}")
+        echo(f"warning: {warning}")
     config = loaded.config
     _require_templates(config)
     if not live:
         _require_channels(config)
-    say(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
+    echo(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
     if not no_credentials:
-        say_rounds(config)
+        echo_round_times(config)
     if not live:
         return 0
     from monitor.daemon import app, oneshot
 
-    status = tell_findings(app.run_async(oneshot.verify_live(config)))
+    status = echo_findings(app.run_async(oneshot.verify_live(config)))
     broken = _broken_channels(config)
     for name, problem in broken.items():
-        say(f"FAILED  channel {name}: {problem}")
+        echo(f"FAILED  channel {name}: {problem}")
     return 1 if broken else status
 
 
@@ -191,17 +191,17 @@ def _broken_channels(config: Config) -> dict[str, str]:
         return {}  # `config check` is about the configuration, and may well come first
 
 
-def tell_findings(findings: list[LiveFinding]) -> int:
+def echo_findings(findings: list[LiveFinding]) -> int:
     """One line each; 1 where anything failed."""
     for finding in findings:
         word = "ok    " if finding.ok else "FAILED"
-        say(f"{word}  {finding.kind} {finding.name}: {clean(finding.text, limit=500)}")
+        echo(f"{word}  {finding.kind} {finding.name}: {clean(finding.text, limit=500)}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
 def show_config(ctx: typer.Context) -> None:
     """Show the effective configuration: defaults filled in, overrides applied, secrets hidden."""
-    say(show(session.loaded(ctx).config).rstrip("\n"))
+    echo(show(session.loaded(ctx).config).rstrip("\n"))
 
 
 def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
@@ -216,19 +216,19 @@ def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         since = utc_text(before.at) if before is not None else None
         changes = [each.json() for each in found]
-        say_json({"generated_at": utc_text(session.now()), "in_force_since": since, "differences": changes})
+        echo_json({"generated_at": utc_text(session.now()), "in_force_since": since, "differences": changes})
         return
     if before is None:
-        say("No configuration was in force yet on this database: there is nothing to compare with.")
+        echo("No configuration was in force yet on this database: there is nothing to compare with.")
         return
     since = Times(config.timezone, session.now()).both(before.at)
     whose = f"The daemon ({kept.holder})" if kept.holder is not None else "No daemon runs; the last cycle"
     if not found:
-        say(f"{whose} has this very configuration, since {since}.")
+        echo(f"{whose} has this very configuration, since {since}.")
         return
-    say(f"{whose} has had another configuration since {since}. {'A reload' if kept.holder is not None else 'The next start'}:")
+    echo(f"{whose} has had another configuration since {since}. {'A reload' if kept.holder is not None else 'The next start'}:")
     for each in found:
-        say(f"  {_difference(each)}")
+        echo(f"  {_difference(each)}")
 
 
 def _difference(each: Difference) -> str:

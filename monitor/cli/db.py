@@ -10,7 +10,7 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import WhichConnection, one_connection
-from monitor.cli.output import say
+from monitor.cli.output import echo
 from monitor.domain import Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
@@ -38,10 +38,12 @@ def forget(
         history.append(conn, row.source, row.id, [entry])
     name = clean(row.public_id, limit=400)
     if row.state.missing:
-        say(f"{name} is retired. Its history stays; it comes back if its source lists it again.")
+        echo(f"{name} is retired and its history is kept. If its source lists it again, it is monitored again.")
         return
-    say(f"{name} is retired. Its history stays. But its source listed it when it was last read, and brings it back with the next")
-    say("poll unless it is removed there. To hear nothing of one that stays: `token-monitor silence add --connection`.")
+    echo(f"{name} is retired and its history is kept. Its source still lists it, so the next poll adds it again.")
+    echo(
+        "Remove it there, or, to suppress alerts about a connection that stays listed, use `token-monitor silence add --connection`."
+    )
 
 
 def upgrade(
@@ -51,7 +53,7 @@ def upgrade(
     """Make the database, or bring its schema to this version's. SQLite: a copy of the file is made first."""
     with Store(session.local(ctx).database.url.reveal()) as store:
         changed = store.upgrade(backup=not no_backup)
-        say(f"{store.name} {'was brought to' if changed else 'is at'} revision {revisions.HEAD}.")
+        echo(f"{store.name} {'was brought to' if changed else 'is at'} revision {revisions.HEAD}.")
 
 
 def current(ctx: typer.Context) -> int:
@@ -59,7 +61,7 @@ def current(ctx: typer.Context) -> int:
     with Store(session.local(ctx).database.url.reveal()) as store:
         found = store.current()
         if found == revisions.HEAD:
-            say(f"{store.name} is at revision {found}, which is this version's.")
+            echo(f"{store.name} is at revision {found}, which is this version's.")
             return 0
         store.require_current()
     return 2
@@ -79,7 +81,7 @@ def prune(
             gone = maintenance.prune(conn, session.now(), history=keep.history or _FOR_EVER, polls_kept=keep.polls or _FOR_EVER)
         if shrink:
             store.shrink()
-    say(
+    echo(
         f"Forgotten: {gone.events:,} events, {gone.alerts:,} alerts, {gone.incidents:,} incidents, "
         f"{gone.connections:,} retired connections, {gone.polls:,} polls, {gone.rollups:,} hourly probe counts."
     )
@@ -95,7 +97,7 @@ def backup(
 
     with session.opened(config) as store:
         copy(store, file)
-    say(f"Wrote {file}, which only you can read.")
+    echo(f"Wrote {file}, which only you can read.")
 
 
 def register(app: typer.Typer) -> None:

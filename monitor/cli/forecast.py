@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Row, StyledWord, line, widths_of
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.output import console, echo, echo_json, on_terminal, show
+from monitor.cli.tables import Row, StyledStatus, column_widths, plain_line
 from monitor.cli.values import whole_number
 from monitor.domain.rules.forecast import Need
 from monitor.domain.text import clean
@@ -61,11 +61,11 @@ def forecast(
         )
         sittings = foreseen(conn, config, now=now, within=timedelta(days=days), selection=selection)
     if as_json:
-        say_json(listing("forecast", sittings, now=now))
+        echo_json(listing("forecast", sittings, now=now))
         return
-    say(_headline(sittings, days))
+    echo(_headline(sittings, days))
     if sittings:
-        _tell(sittings, Times(config.timezone, now), short=on_terminal() and not everything)
+        _echo(sittings, Times(config.timezone, now), short=on_terminal() and not everything)
 
 
 def _headline(views: list[ReconnectBatchView], days: int) -> str:
@@ -79,20 +79,20 @@ def _headline(views: list[ReconnectBatchView], days: int) -> str:
     return f"{need}: {len(views):,} sitting{'' if len(views) == 1 else 's'}."
 
 
-def _tell(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
+def _echo(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
     shown = sittings[:SITTINGS_ON_A_SCREEN] if short else sittings
     most = ON_A_SCREEN if short else None
     lists = [[_row(*each, times) for each in _needs(sitting, most)] for sitting in shown]
     show_rows = _drawn(lists) if on_terminal() else _plain(lists)
     for sitting, rows in zip(shown, lists, strict=True):
-        say("")
-        _say_title(_title(sitting, times))
+        echo("")
+        _echo_title(_title(sitting, times))
         show_rows(rows)
         if len(rows) < len(sitting.connections):
-            say(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more: --all shows every one")
+            echo(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more: --all shows every one")
     if len(shown) < len(sittings):
-        say("")
-        say(f"and {len(sittings) - len(shown):,} more sittings: --all shows every one")
+        echo("")
+        echo(f"and {len(sittings) - len(shown):,} more sittings: --all shows every one")
 
 
 def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
@@ -106,9 +106,9 @@ def _title(view: ReconnectBatchView, times: Times) -> str:
     return f"{when}: {len(sitting.needs):,} on {clean(sitting.platform)} at {clean(sitting.source)}{link}"
 
 
-def _say_title(title: str) -> None:
+def _echo_title(title: str) -> None:
     if not on_terminal():
-        say(title)
+        echo(title)
         return
     from rich.text import Text
 
@@ -116,7 +116,7 @@ def _say_title(title: str) -> None:
 
 
 def _row(view: ConnectionView, need: Need, times: Times) -> Row:
-    word = StyledWord.of(view.status, *(["acked"] if view.acked else []))
+    word = StyledStatus.of(view.status, *(["acked"] if view.acked else []))
     name = clean(view.snapshot.label, limit=40, otherwise="(no name)")
     if need.overdue:
         return word, name, times.near(need.by), f"since {times.exact(need.by)}", clean(view.id, limit=400)
@@ -124,19 +124,19 @@ def _row(view: ConnectionView, need: Need, times: Times) -> Row:
 
 
 def _plain(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
-    widths = widths_of(row for rows in lists for row in rows)
+    widths = column_widths(row for rows in lists for row in rows)
 
-    def tell(rows: list[Row]) -> None:
-        say("\n".join(f"{_INDENT}{line(row, widths)}" for row in rows))
+    def draw(rows: list[Row]) -> None:
+        echo("\n".join(f"{_INDENT}{plain_line(row, widths)}" for row in rows))
 
-    return tell
+    return draw
 
 
 def _drawn(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
     from monitor.cli import tables
 
     on = console()
-    widths = widths_of(row for rows in lists for row in rows)
+    widths = column_widths(row for rows in lists for row in rows)
     wide = on.width >= len(_INDENT) + sum(width + 2 for width in widths)
 
     def draw(rows: list[Row]) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import say_rows
 from monitor.cli.options import (
     AsJson,
     LabelFilter,
@@ -21,7 +20,8 @@ from monitor.cli.options import (
     one_connection,
     select,
 )
-from monitor.cli.output import console, on_terminal, say, say_json, show
+from monitor.cli.output import console, echo, echo_json, on_terminal, show
+from monitor.cli.tables import echo_rows
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
@@ -67,25 +67,25 @@ def history(
         own = next((each for each in config.sources if each.name == row.source), None)
         events = event_views(conn, row, labels=own.labels if own else None, now=now, poll_every=own.poll_every if own else None)
     if as_json:
-        say_json(listing("events", events, now=now))
+        echo_json(listing("events", events, now=now))
         return
-    _tell(row, events, Times(config.timezone, now))
+    _echo(row, events, Times(config.timezone, now))
 
 
-def _tell(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None:
+def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None:
     snapshot = row.state.snapshot
     retired = ", retired" if row.retired_at is not None else ""
     public = clean(row.public_id, limit=400)
-    say(f"{clean(snapshot.label)} ({clean(snapshot.platform)}), {public}: {row.state.verdict.status}{retired}")
+    echo(f"{clean(snapshot.label)} ({clean(snapshot.platform)}), {public}: {row.state.verdict.status}{retired}")
     if not events:
-        say("Nothing is recorded.")
+        echo("Nothing is recorded.")
         return
-    say("")
+    echo("")
     if on_terminal():
         on = console()
         show(_timeline(row, events, times, wide=on.width >= _WIDE), on=on)
         return
-    say_rows(
+    echo_rows(
         ("WHEN", "AGO", "WHAT", "WHY"),
         [
             (times.exact(event.entry.at), times.near(event.entry.at), _what(event), clean(event.entry.message, limit=256))

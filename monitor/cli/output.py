@@ -45,10 +45,10 @@ def show(*items: RenderableType, on: Console | None = None) -> None:
     with target.capture() as capture:
         for item in items:
             target.print(item)
-    say(re.sub(r"[ \t]+$", "", capture.get(), flags=re.MULTILINE).rstrip("\n"))
+    echo(re.sub(r"[ \t]+$", "", capture.get(), flags=re.MULTILINE).rstrip("\n"))
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Write lines. A reader that has left is no error; a full disk is."""
     encoding = sys.stdout.encoding or "utf-8"
     line = f"{text}\n".encode(encoding, "replace").decode(encoding)
@@ -62,11 +62,11 @@ def say(text: str) -> None:
         raise MonitorError(f"The answer could not be written: {error.strerror or type(error).__name__}.") from error
 
 
-def say_json(answer: dict[str, Any]) -> None:
+def echo_json(answer: dict[str, Any]) -> None:
     """Write one JSON object. What could steer a terminal is escaped, which any reader of JSON takes back."""
     wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(answer, ensure_ascii=not wide, indent=2 if on_terminal() else None, default=str)
-    say(_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
+    echo(_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
 def _discard_stdout() -> None:

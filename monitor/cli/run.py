@@ -10,7 +10,7 @@ import typer
 from monitor.cli import config as configuration
 from monitor.cli import session, status
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, complete_channel, select
-from monitor.cli.output import say, say_json
+from monitor.cli.output import echo, echo_json
 from monitor.cli.startup import loading
 from monitor.cli.values import number_from, one_of
 from monitor.config import Config, LogFormat
@@ -68,13 +68,13 @@ def check(
     unread = {name: problem for name, problem in outcome.unread.items() if name in {each.name for each in found.sources}}
     standing = found.standing(unread=unread)
     if as_json:
-        say_json(found.json())
+        echo_json(found.json())
         return standing
-    status.tell(found, config, standing=standing, unread=unread)
+    status.echo_status(found, config, standing=standing, unread=unread)
     for name, problem in unread.items():
-        say(f"Not read: {name}. {clean(problem, limit=256)}")
+        echo(f"Not read: {name}. {clean(problem, limit=256)}")
     if outcome.undelivered:
-        say(f"Not delivered yet: {outcome.undelivered}. They stay queued: `token-monitor alerts` shows them.")
+        echo(f"Not delivered yet: {outcome.undelivered}. They stay queued: `token-monitor alerts` shows them.")
     return standing
 
 
@@ -108,7 +108,7 @@ def send_test_alert(
         raise ConfigError("No channel is configured: add a [[channels]] table.")
     from monitor.daemon import app, oneshot
 
-    return configuration.tell_findings(app.run_async(oneshot.send_test(config, channel, event=event)))
+    return configuration.echo_findings(app.run_async(oneshot.send_test(config, channel, event=event)))
 
 
 def demo(

@@ -19,7 +19,7 @@ from monitor.cli.options import (
     one_connection,
     select,
 )
-from monitor.cli.output import console, say, say_json, show
+from monitor.cli.output import console, echo, echo_json, show
 from monitor.cli.session import who
 from monitor.cli.values import HELP, later_when, parse_length, parse_when
 from monitor.config import Config
@@ -61,10 +61,10 @@ def ack(
         else:
             acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=who())
     if remove:
-        say(f"{name} is no longer acknowledged: it is said again when there is something to say.")
+        echo(f"{name} is no longer acknowledged: it is said again when there is something to say.")
         return
     end = f", or {Times(config.timezone, now).exact(ends)}" if ends else ""
-    say(f"{name} is acknowledged ({view.status}): quiet until it gets worse or recovers{end}.")
+    echo(f"{name} is acknowledged ({view.status}): quiet until it gets worse or recovers{end}.")
 
 
 SilenceId = Annotated[str, typer.Argument(metavar="ID", help="The silence's number, as `silence list` shows it.")]
@@ -122,11 +122,11 @@ def add(
         matching = count_silenced(conn, config, silence)
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
-    say(f"Silence {number} matches {counted} that {'is' if matching == 1 else 'are'} known now: {_when(view, config)}.")
+    echo(f"Silence {number} matches {counted} that {'is' if matching == 1 else 'are'} known now: {_when(view, config)}.")
     for slug in silence.platforms:
         if slug not in slugs and slug not in PLATFORM_NAMES:
             hint = nearest_known(slug, sorted(slugs | PLATFORM_NAMES.keys()))
-            say(f"warning: No connection is on a platform {clean(slug, limit=80)}; {hint}")
+            echo(f"warning: No connection is on a platform {clean(slug, limit=80)}; {hint}")
 
 
 def _hours(
@@ -183,12 +183,12 @@ def list_all(
     with session.reading(config) as conn:
         views = silence_views(conn, now=now, everything=everything)
     if as_json:
-        say_json(listing("silences", views, now=now))
+        echo_json(listing("silences", views, now=now))
         return
     active = sum(1 for view in views if view.active_until is not None)
-    say(f"{len(views)} silence{'' if len(views) == 1 else 's'}, {active} in force now." if views else "No silence is set.")
+    echo(f"{len(views)} silence{'' if len(views) == 1 else 's'}, {active} in force now." if views else "No silence is set.")
     if views:
-        say("")
+        echo("")
         _show(views, config)
 
 
@@ -249,7 +249,7 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the comma
         if not number:
             raise MonitorError(f"There is no silence {clean(id)}: `token-monitor silence list` shows them.")
         acknowledgements.remove_silence(conn, number, now=now, by=who())
-    say(f"Silence {number} is removed: what changed meanwhile is said now.")
+    echo(f"Silence {number} is removed: what changed meanwhile is said now.")
 
 
 def register(app: typer.Typer) -> None:

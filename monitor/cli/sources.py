@@ -7,9 +7,9 @@ from datetime import timedelta
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Row, StyledWord, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
-from monitor.cli.output import say, say_json
+from monitor.cli.output import echo, echo_json
+from monitor.cli.tables import Row, StyledStatus, show_rows
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import sources as stored_sources
@@ -35,19 +35,19 @@ def sources(
         views = source_views(conn, config, now=now, selection=selection)
         channels = channel_views(conn, config)
     if as_json:
-        say_json({**listing("sources", views, now=now), "channels": [channel.json() for channel in channels]})
+        echo_json({**listing("sources", views, now=now), "channels": [channel.json() for channel in channels]})
         return
     times = Times(config.timezone, now)
     troubled = [channel for channel in channels if channel.problem]
-    say(_headline(views, mute=len(troubled), channels=len(channels)))
+    echo(_headline(views, mute=len(troubled), channels=len(channels)))
     if views:
-        say("")
+        echo("")
         _show_sources(views, times)
     if troubled:
-        say("")
-        say("Channels that cannot deliver:")
+        echo("")
+        echo("Channels that cannot deliver:")
         for channel in troubled:
-            say(f"! {clean(channel.name)}: {channel_problem(channel, times)}")
+            echo(f"! {clean(channel.name)}: {channel_problem(channel, times)}")
 
 
 def channel_problem(channel: ChannelView, times: Times) -> str:
@@ -73,7 +73,7 @@ def _headline(views: list[SourceView], *, mute: int, channels: int) -> str:
 def _show_sources(views: list[SourceView], times: Times) -> None:
     headings = ("SOURCE", "PROVIDER", "STATUS", "LAST POLL", "NEXT POLL", "CONNECTIONS", "BUDGET", "PROBLEMS")
     rows = [_row(view, times) for view in views]
-    show_rows(headings, rows, lambda: ((StyledWord.of(view.status), _lines(view, times)) for view in views), width=12)
+    show_rows(headings, rows, lambda: ((StyledStatus.of(view.status), _lines(view, times)) for view in views), width=12)
 
 
 def _row(view: SourceView, times: Times) -> Row:
@@ -81,7 +81,7 @@ def _row(view: SourceView, times: Times) -> Row:
     return (
         clean(view.name),
         view.provider,
-        StyledWord.of(view.status),
+        StyledStatus.of(view.status),
         times.near(view.last_poll_at),
         _next(view, times),
         f"{view.connections:,}",

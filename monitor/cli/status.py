@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.layout import Block, Row, StyledWord, arranged, show_rows
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import on_terminal, say, say_json
+from monitor.cli.output import echo, echo_json, on_terminal
+from monitor.cli.tables import Block, Row, StyledStatus, show_rows, table_or_blocks
 from monitor.config import Config
 from monitor.domain.timefmt import span
 from monitor.store import connection_queries, sources
@@ -227,9 +227,9 @@ def status(
     seen = look(ON_A_SCREEN if on_terminal() and not (everything or as_json) else None)
     standing = seen.found.standing()
     if as_json:
-        say_json(seen.found.json())
+        echo_json(seen.found.json())
     else:
-        tell(seen.found, config, kept=seen.kept, standing=standing if exit_code else None)
+        echo_status(seen.found, config, kept=seen.kept, standing=standing if exit_code else None)
     return standing if exit_code else 0
 
 
@@ -241,7 +241,7 @@ def _require_watchable(*, everything: bool, exit_code: bool, as_json: bool) -> N
         raise typer.BadParameter("--watch needs a terminal; `status --json` is for programs.")
 
 
-def tell(
+def echo_status(
     found: Overview,
     config: Config,
     *,
@@ -252,17 +252,17 @@ def tell(
     """The answer first, then the connections, worst first, and the counts. `unread`: sources that failed just now."""
     times = Times(config.timezone, found.now)
     answer = headline(found, unread=unread)
-    say(answer if standing is None else f"{standing.name}: {answer}")
+    echo(answer if standing is None else f"{standing.name}: {answer}")
     for note in notes(kept, found, times) if kept else ():
-        say(note)
+        echo(note)
     shown = found.connections
     if shown:
-        say("")
+        echo("")
         show_rows(_HEADINGS, [_row(view, times) for view in shown], lambda: _blocks(shown, times), width=_WORD_WIDTH)
-        say("")
-        say(counts(found))
+        echo("")
+        echo(counts(found))
     if len(shown) < found.total:
-        say(f"The {len(shown)} worst of {found.total:,} are shown: --all shows every one.")
+        echo(f"The {len(shown)} worst of {found.total:,} are shown: --all shows every one.")
 
 
 def _screen(seen: StatusReading, on: Console) -> RenderableType:
@@ -278,7 +278,7 @@ def _screen(seen: StatusReading, on: Console) -> RenderableType:
         *(Text(line, style="" if number else "bold") for number, line in enumerate(lines)),
         Text(f"{times.exact(found.now)}, every few seconds; Ctrl-C ends it.", style="dim"),
         Text(),
-        arranged(_HEADINGS, rows, lambda: _blocks(shown, times), width=_WORD_WIDTH, on=on),
+        table_or_blocks(_HEADINGS, rows, lambda: _blocks(shown, times), width=_WORD_WIDTH, on=on),
     )
 
 
@@ -301,9 +301,9 @@ def _lines(view: ConnectionView, times: Times) -> Iterator[str]:
     yield _id(view)
 
 
-def _word(view: ConnectionView) -> StyledWord:
+def _word(view: ConnectionView) -> StyledStatus:
     marks = [("stale", view.stale), ("acked", view.acked), ("silenced", view.silenced_until is not None)]
-    return StyledWord.of(view.status, *(mark for mark, there in marks if there))
+    return StyledStatus.of(view.status, *(mark for mark, there in marks if there))
 
 
 def _name(view: ConnectionView) -> str:

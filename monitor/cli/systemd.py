@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.output import say
+from monitor.cli.output import echo
 from monitor.config import Config, load, load_channels
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import ConfigError, MonitorError
@@ -134,15 +134,15 @@ def install_units(
             )
     written = install(root, program=chosen, dry_run=dry_run)
     for each in written:
-        say(f"{_verb(each, dry_run=dry_run)}  {each.path}")
+        echo(f"{_verb(each, dry_run=dry_run)}  {each.path}")
     if dry_run:
         return
-    say("Next:")
-    say(f"  1. Put your sources and channels into {CONFIG}.")
-    say(f"  2. Put each secret into a file of its name in {CONFIG.parent / 'credentials'}, which only root can read.")
-    say("  3. systemctl daemon-reload")
-    say("  4. systemctl enable --now token-monitor")
-    say("  5. systemctl status token-monitor")
+    echo("Next:")
+    echo(f"  1. Put your sources and channels into {CONFIG}.")
+    echo(f"  2. Put each secret into a file of its name in {CONFIG.parent / 'credentials'}, which only root can read.")
+    echo("  3. systemctl daemon-reload")
+    echo("  4. systemctl enable --now token-monitor")
+    echo("  5. systemctl status token-monitor")
 
 
 def _verb(written: UnitFile, *, dry_run: bool) -> str:
@@ -181,12 +181,12 @@ def report_failure(
         )
     )
     if reported.daemon:
-        say(f"Queued; the daemon that runs again delivers it. {reported.daemon}")
+        echo(f"Queued; the daemon that runs again delivers it. {reported.daemon}")
     elif reported.undelivered:
-        say(f"Not delivered yet: {reported.undelivered}. The daemon sends what is left when it runs again.")
+        echo(f"Not delivered yet: {reported.undelivered}. The daemon sends what is left when it runs again.")
         return 1
     else:
-        say("Delivered." if reported.new else "This was said already, and nothing has recovered since.")
+        echo("Delivered." if reported.new else "This was said already, and nothing has recovered since.")
     return 0
 
 

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from monitor.cli.startup import follows_plugin_convention, with_options_first
-from monitor.cli.tables import blocks, coloured, facts, fits, table
+from monitor.cli.tables import blocks, coloured, fields, fits, table
 from tests.support import canary
 from tests.support.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
 from tests.support.command_line import ROOT, environment
@@ -87,14 +87,14 @@ def test_on_a_narrow_screen_a_text_stands_below_its_word() -> None:
         "   agency/linkedin-123456789".ljust(40),
         "   \x1b[2mmore\x1b[0m".ljust(40 + len("\x1b[2m\x1b[0m")),
     ]
-    assert [line.rstrip() for line in drawn(facts([("rule", text)]), width=59)][1] == f"   {text}"
-    assert len(drawn(facts([("rule", text)]), width=60)) == 1
+    assert [line.rstrip() for line in drawn(fields([("rule", text)]), width=59)][1] == f"   {text}"
+    assert len(drawn(fields([("rule", text)]), width=60)) == 1
 
 
 def test_S04_markup_in_a_name_stays_text() -> None:
     for item in (table(HEADINGS, ROWS, on=screen(width=120)), blocks([(Text("a"), [ROWS[0][1]])], width=3)):
         assert "[bold red]Acme[/] :boom:" in "\n".join(drawn(item, width=120))
-    assert "[bold red]" in drawn(facts([("name", "[bold red]x[/]")]), width=80)[0]
+    assert "[bold red]" in drawn(fields([("name", "[bold red]x[/]")]), width=80)[0]
 
 
 def test_a_table_is_chosen_only_where_its_last_column_has_room() -> None:
