@@ -40,10 +40,8 @@ def forget(
     if row.state.missing:
         echo(f"{name} is retired and its history is kept. If its source lists it again, it is monitored again.")
         return
-    echo(f"{name} is retired and its history is kept. Its source still lists it, so the next poll adds it again.")
-    echo(
-        "Remove it there, or, to suppress alerts about a connection that stays listed, use `token-monitor silence add --connection`."
-    )
+    echo(f"{name} is retired and its history is kept. Its source still lists it: the next poll adds it again unless it is")
+    echo("removed there. To suppress alerts about a connection that stays listed: `token-monitor silence add --connection`.")
 
 
 def upgrade(

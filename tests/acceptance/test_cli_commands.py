@@ -192,7 +192,7 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
         assert token_monitor("forget", "linkedin", folder=tmp_path).status == 1, "several are meant"
         done = token_monitor("forget", "linkedin-expired", folder=tmp_path)
         assert done.out.startswith("agency/linkedin-expired is retired and its history is kept.")
-        assert "brings it back with the next\npoll unless it is removed there" in done.out
+        assert "the next poll adds it again unless it is\nremoved there" in done.out
         with store.begin_read() as conn:
             [row] = connection_queries.find_connections(conn, "linkedin-expired")
             assert row.retired_at is not None
