@@ -50,7 +50,7 @@ def forecast(
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn)]
-        selection = select(
+        filters = select(
             config,
             known=known,
             sources=source,
@@ -59,7 +59,7 @@ def forecast(
             labels=label,
             listed=lambda: connection_queries.platforms(conn),
         )
-        sittings = foreseen(conn, config, now=now, within=timedelta(days=days), selection=selection)
+        sittings = foreseen(conn, config, now=now, within=timedelta(days=days), filters=filters)
     if as_json:
         echo_json(listing("forecast", sittings, now=now))
         return

@@ -54,7 +54,7 @@ def history(
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn, include_removed=True)]
-        selection = select(
+        filters = select(
             config,
             known=known,
             sources=source,
@@ -63,7 +63,7 @@ def history(
             labels=label,
             listed=lambda: connection_queries.platforms(conn),
         )
-        row = one_connection(conn, config, connection, selection=selection)
+        row = one_connection(conn, config, connection, filters=filters)
         own = next((each for each in config.sources if each.name == row.source), None)
         events = event_views(conn, row, labels=own.labels if own else None, now=now, poll_every=own.poll_every if own else None)
     if as_json:

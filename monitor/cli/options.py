@@ -15,12 +15,13 @@ from monitor.config import REFERENCES, Config, load
 from monitor.config.error_text import nearest
 from monitor.domain import SourceStatus, Status
 from monitor.domain.errors import MonitorError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, Store, connection_queries, revisions
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.filters import Selection
+from monitor.views.filters import resolve_labels
 
 MOST = 200
 """Ids that are offered at once; who types on gets fewer."""
@@ -97,7 +98,7 @@ class NotOneConnectionError(MonitorError):
 
 
 def one_connection(
-    conn: Connection, config: Config, text: str, *, selection: Selection | None = None, retired: bool = True
+    conn: Connection, config: Config, text: str, *, filters: ConnectionFilter | None = None, retired: bool = True
 ) -> ConnectionRow:
     """The connection that is meant, by its id, else by its name. Raises NotOneConnectionError, which lists several candidates.
 
@@ -105,7 +106,7 @@ def one_connection(
     """
 
     def meant(rows: list[ConnectionRow]) -> list[ConnectionRow]:
-        chosen = rows if selection is None else [row for row in rows if _selected(row, config, selection)]
+        chosen = rows if filters is None else [row for row in rows if _matches(row, resolve_labels(filters, config))]
         live = [row for row in chosen if row.retired_at is None]
         return chosen if retired and not live else live
 
@@ -124,13 +125,8 @@ def one_connection(
     raise NotOneConnectionError("\n".join(lines))
 
 
-def _selected(row: ConnectionRow, config: Config, selection: Selection) -> bool:
-    names = selection.source_names(config)
-    if names is not None and row.source not in names:
-        return False
-    if selection.platforms is not None and row.state.snapshot.platform not in selection.platforms:
-        return False
-    return selection.takes_status(row.state.verdict.status)
+def _matches(row: ConnectionRow, filters: ConnectionFilter) -> bool:
+    return filters.matches(source=row.source, platform=row.state.snapshot.platform, status=row.state.verdict.status)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
@@ -186,7 +182,7 @@ def select(
     statuses: Sequence[Status] | Sequence[SourceStatus] | None = None,
     labels: Sequence[str] | None = None,
     listed: Callable[[], Collection[str]] | None = None,
-) -> Selection:
+) -> ConnectionFilter:
     """The filters of one call. `known` are the names of stored sources, `listed` gives the platforms of connections.
 
     A source, platform or label that does not exist is a usage error: a slip of the pen must not look like "all is well".
@@ -195,14 +191,14 @@ def select(
     slugs = [canonical(name) for name in platforms or ()]
     if listed is not None and not PLATFORM_NAMES.keys() >= set(slugs):
         require_known("platform", slugs, PLATFORM_NAMES.keys() | set(listed()))
-    selection = Selection(
+    filters = ConnectionFilter(
         sources=frozenset(sources) if sources else None,
         platforms=frozenset(slugs) if slugs else None,
         statuses=frozenset(str(status) for status in statuses) if statuses else None,
         labels=_labels(labels or ()),
     )
-    _require_labels(config, selection.labels)
-    return selection
+    _require_labels(config, filters.labels)
+    return filters
 
 
 def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:

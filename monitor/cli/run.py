@@ -58,13 +58,13 @@ def check(
     """One cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
     config = session.loaded(ctx).config
     _require_source(config, source)
-    selection = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
+    filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
     with loading():
         from monitor.daemon import app, oneshot
 
     outcome = app.run_async(oneshot.check_once(config, only=source, probe=not no_probe))
     with session.reading(config) as conn:
-        found = overview(conn, config, now=session.now(), selection=selection)
+        found = overview(conn, config, now=session.now(), filters=filters)
     unread = {name: problem for name, problem in outcome.unread.items() if name in {each.name for each in found.sources}}
     standing = found.standing(unread=unread)
     if as_json:

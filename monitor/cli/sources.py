@@ -31,8 +31,8 @@ def sources(
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in stored_sources.all_sources(conn)]
-        selection = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
-        views = source_views(conn, config, now=now, selection=selection)
+        filters = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
+        views = source_views(conn, config, now=now, filters=filters)
         channels = channel_views(conn, config)
     if as_json:
         echo_json({**listing("sources", views, now=now), "channels": [channel.json() for channel in channels]})

@@ -37,7 +37,6 @@ from monitor.domain.timefmt import span
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
 from monitor.views.daemon import keeping
-from monitor.views.filters import Selection
 from monitor.views.status import PluginState, overview
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def _none(found: Overview) -> str:
     if not found.left_out:
         return "No connection is known here."
     of = f"None of {found.left_out:,} connection{'' if found.left_out == 1 else 's'}"
-    statuses = [status for status in reversed(Status) if status.value in (found.asked.statuses or ())]
-    others = found.asked.sources or found.asked.platforms or found.asked.labels
+    statuses = [status for status in reversed(Status) if status.value in (found.filters.statuses or ())]
+    others = found.filters.sources or found.filters.platforms or found.filters.labels
     return f"{of} is {' or '.join(statuses)}." if statuses and not others else f"{of} fits these filters."
 
 
@@ -208,7 +207,7 @@ def status(
         with session.reading(config) as conn:
             now = session.now()
             known = [row.name for row in sources.all_sources(conn)]
-            selection: Selection = select(
+            filters = select(
                 config,
                 known=known,
                 sources=source,
@@ -217,7 +216,7 @@ def status(
                 labels=label,
                 listed=lambda: connection_queries.platforms(conn),
             )
-            found = overview(conn, config, now=now, selection=selection, limit=limit)
+            found = overview(conn, config, now=now, filters=filters, limit=limit)
             kept = keeping(conn, config.database.url.reveal(), now=now)
             return StatusReading(found=found, kept=kept, times=Times(config.timezone, now))
 

@@ -11,6 +11,7 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity, Status, provider_info
 from monitor.domain.clock import Clock
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import forecast, recurrence
 from monitor.domain.timefmt import span, zone
@@ -95,7 +96,8 @@ class Reporter:
         needs = []
         counts: dict[Status, int] = {}
         wanted = [source.name for source in self._sources if _takes(channel, source)]
-        for row in connection_queries.list_connections(conn, source=wanted, platform=channel.platforms):
+        filters = ConnectionFilter(sources=wanted, platforms=channel.platforms)
+        for row in connection_queries.list_connections(conn, filters):
             status = row.state.verdict.status
             counts[status] = counts.get(status, 0) + 1
             info = provider_info(row.provider)

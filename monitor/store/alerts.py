@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select
 
 from monitor.domain import Alert, AlertEvent, DeliveryState
 from monitor.domain.errors import StoreError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.store.alert_codec import decode_alert, encode_alert
-from monitor.store.schema import alerts, deliveries
+from monitor.store.connection_filter import identity_conditions
+from monitor.store.schema import alerts, connections, deliveries
 from monitor.store.sql import chunked, insert_columns, rows_by_key
 
 _CANDIDATES = 5
@@ -169,3 +171,31 @@ def _where(wanted: WantedAlerts) -> Iterator[ColumnElement[bool]]:
     if wanted.states is not None:
         states = [state.value for state in wanted.states]
         yield exists().where(deliveries.c.alert_id == _c.id, deliveries.c.state.in_(states))
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def alerts_before(conn: Connection, filters: ConnectionFilter, *, before: tuple[int, str] | None, limit: int) -> list[AlertRow]:
+    """Return the next alerts behind a position (see position_of), newest first.
+
+    The condition on the status is on the alert's event or the connection's status.
+    """
+    query = select(_c.payload, _c.connection_id, _c.note).outerjoin(connections, connections.c.id == _c.connection_id)
+    query = query.where(*identity_conditions(conn, filters))
+    for column, values in ((_c.source, filters.sources), (_c.platform, filters.platforms)):
+        if values is not None:
+            query = query.where(column.in_(list(values)))
+    if filters.statuses is not None:
+        # Only the payload has the status. No text from outside can look like this: its quotes are escaped.
+        in_payload = (_c.payload.contains(f'"status":"{word}"', autoescape=True) for word in filters.statuses)
+        query = query.where(or_(_c.event.in_(list(filters.statuses)), *in_payload))
+    if before is not None:
+        at = EPOCH + timedelta(microseconds=before[0])
+        query = query.where(or_(_c.at < at, and_(_c.at == at, _c.id < before[1])))
+    return [_row(row) for row in conn.execute(query.order_by(_c.at.desc(), _c.id.desc()).limit(limit))]
+
+
+def position_of(row: AlertRow) -> tuple[int, str]:
+    """Return the position behind this alert: microseconds since 1970, and its id."""
+    return (row.alert.at - EPOCH) // timedelta(microseconds=1), row.alert.id

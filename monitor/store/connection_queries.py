@@ -1,27 +1,28 @@
-"""Connections as people look at them: filtered, worst first, found by a part of their id, counted."""
+"""Queries of connections: list, find, count."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, Status, connection_id
-from monitor.domain.providers import registered_providers
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state
+from monitor.store.connection_filter import RANK, conditions, expiry, live, public_id
 from monitor.store.schema import cohorts, connections, scopes, sources
 from monitor.store.sql import chunked
 
 _c = connections.c
 _PROBED = (ProbeStatus.OK, ProbeStatus.FAILING)
-_RANK = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
 
 
 class ConnectionRow(Record, frozen=True, kw_only=True):
-    """One connection with what the store knows around its state."""
+    """A stored connection."""
 
     id: int
     source: str
@@ -29,42 +30,30 @@ class ConnectionRow(Record, frozen=True, kw_only=True):
     state: ConnectionState
     added_at: datetime
     last_seen_at: datetime | None
-    """The last complete list that named it."""
+    """The last complete list that contained it."""
     probe_at: datetime | None
-    """The last probe of it, also one that changed nothing; None while unprobed or unsupported."""
+    """Its last probe, including one that changed nothing; None if it was never probed or cannot be."""
     retired_at: datetime | None
     fingerprint: str
 
     @property
     def public_id(self) -> str:
-        """The id that people use: source/external_id or source/scope/external_id."""
+        """The id that is shown: source/external_id or source/scope/external_id."""
         return connection_id(self.source, self.provider, self.state.snapshot.scope, self.state.snapshot.external_id)
 
 
 def _query() -> Select[Any]:
-    joined = (
-        connections.join(sources, sources.c.name == _c.source)
-        .outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope))
-        .outerjoin(cohorts, and_(cohorts.c.source == _c.source, cohorts.c.cohort == _c.cohort))
+    joined = connections.outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope)).outerjoin(
+        cohorts, and_(cohorts.c.source == _c.source, cohorts.c.cohort == _c.cohort)
     )
     return select(connections, scopes.c.last_complete_at, cohorts.c.probed_at).select_from(joined)
-
-
-def _narrow(
-    query: Select[Any], *, source: str | Collection[str] | None, platform: str | Collection[str] | None, status: Any
-) -> Select[Any]:
-    query = query.where(_c.retired_at.is_(None), sources.c.removed_at.is_(None))
-    for column, wanted in ((_c.source, source), (_c.platform, platform), (_c.status, status)):
-        if wanted is not None:
-            query = query.where(column.in_([wanted] if isinstance(wanted, str) else list(wanted)))
-    return query
 
 
 def _row(row: Any) -> ConnectionRow:
     state = decode_state(row)
     seen, probed = row.last_seen_at, None
     if state.missing == 0 and row.last_complete_at is not None:
-        # An unchanged connection is not written at every poll: its scope remembers for all of them.
+        # A poll does not write unchanged connections: their scope has the time for all of them.
         seen = row.last_complete_at
     if state.probe.status in _PROBED:
         probed = max((at for at in (state.probe.at, row.probed_at) if at is not None), default=None)
@@ -81,77 +70,82 @@ def _row(row: Any) -> ConnectionRow:
     )
 
 
-def expiry() -> ColumnElement[Any]:
-    """The expiry that people are shown: what the verdict rests on, else the stated one."""
-    return func.coalesce(_c.token_expires_at, _c.expires_at, _c.expires_before, type_=_c.token_expires_at.type)
-
-
 def list_connections(
     conn: Connection,
+    filters: ConnectionFilter = EVERY,
     *,
-    source: str | Collection[str] | None = None,
-    platform: str | Collection[str] | None = None,
-    status: Status | Collection[Status] | None = None,
     limit: int | None = None,
     worst_first: bool = True,
     only: ColumnElement[bool] | None = None,
 ) -> Iterator[ConnectionRow]:
-    """Connections that are not retired, of sources that are configured; rows are fetched as they are taken.
+    """Return live connections of configured sources; rows are fetched as they are consumed.
 
     Worst first means by status, then by the nearest expiry; otherwise by source and id. `only` is a further condition,
-    such as moved_by() or needing_by().
+    such as changed_by_time() or needing_attention_by().
     """
-    query = _narrow(_query(), source=source, platform=platform, status=status)
+    query = _query().where(*live(), *conditions(conn, filters))
     if only is not None:
         query = query.where(only)
     if worst_first:
-        query = query.order_by(_RANK.desc(), _c.token_expires_at.asc().nulls_last())
+        query = query.order_by(RANK.desc(), _c.token_expires_at.asc().nulls_last())
     query = query.order_by(_c.source, _c.scope, _c.external_id).limit(limit)
     return (_row(row) for row in conn.execute(query, execution_options={"yield_per": 1000}))
 
 
-def moved_by(now: datetime) -> ColumnElement[bool]:
-    """What time alone has moved, which nobody has written down yet."""
+def changed_by_time(now: datetime) -> ColumnElement[bool]:
+    """Return the condition for connections whose state time has changed since it was stored."""
     return _c.next_change_at <= now
 
 
-def needing_by(now: datetime, until: datetime) -> ColumnElement[bool]:
-    """All that may need a person by then: what does already, what has a date by then, and what time has moved."""
+def needing_attention_by(now: datetime, until: datetime) -> ColumnElement[bool]:
+    """Return the condition for connections that may need attention by `until`.
+
+    Those that need it now, that have an expiry by then, and whose state time has changed.
+    """
     bad = [status.value for status in Status if status.needs_attention]
-    return or_(_c.status.in_(bad), expiry() <= until, moved_by(now))
+    return or_(_c.status.in_(bad), expiry() <= until, changed_by_time(now))
 
 
 def get_connection(conn: Connection, key: int) -> ConnectionRow | None:
-    """One connection by its row id, retired or not; None when there is none."""
+    """Return a connection by its row id, retired or not; None if it does not exist."""
     row = conn.execute(_query().where(_c.id == key)).one_or_none()
     return None if row is None else _row(row)
 
 
 def get_connections(conn: Connection, keys: Iterable[int]) -> list[ConnectionRow]:
-    """Several connections by their row ids, retired or not, in the order of the ids."""
+    """Return connections by their row ids, retired or not, in the order of the ids."""
     found: list[ConnectionRow] = []
     for chunk in chunked(sorted(keys)):
         found += [_row(row) for row in conn.execute(_query().where(_c.id.in_(chunk)).order_by(_c.id))]
     return found
 
 
-def public_id() -> ColumnElement[Any]:
-    """model.connection_id, in the database."""
-    in_scope = and_(_c.provider.in_([info.name for info in registered_providers() if info.scope_in_ids]), _c.scope != "")
-    return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
-
-
-def public_ids(conn: Connection, beginning: str, *, limit: int) -> list[str]:
-    """Ids of connections that are not retired and begin so, in order."""
+def public_ids(conn: Connection, prefix: str, *, limit: int) -> list[str]:
+    """Return the ids of connections that are not retired and begin with the prefix, in order."""
     public = public_id()
-    begins = public.startswith(beginning, autoescape=True)
+    begins = public.startswith(prefix, autoescape=True)
     return list(conn.scalars(select(public).where(_c.retired_at.is_(None), begins).order_by(public).limit(limit)))
 
 
-def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
-    """Connections whose public id is `text`, else those whose public id contains it (letter case does not matter).
+def find_by_public_id(conn: Connection, public_id: str) -> ConnectionRow | None:
+    """Return the connection with exactly this public id, a live one before a retired one; None if there is none."""
+    source, _, rest = public_id.partition("/")
+    if not rest:
+        return None
+    scope, _, inner = rest.partition("/")
+    # Only the provider decides which slash ends the scope, so every reading is tried.
+    readings = [_c.external_id == rest]
+    if inner:
+        readings.append(and_(_c.scope == scope, _c.external_id == inner))
+    ids = conn.scalars(select(_c.id).where(_c.source == source, or_(*readings)))
+    matching = [row for row in get_connections(conn, ids) if row.public_id == public_id]
+    return min(matching, key=lambda row: (row.retired_at is not None, -row.id), default=None)
 
-    Also retired ones and those of removed sources, which come last: their history can still be read.
+
+def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
+    """Return connections whose public id is `text`, else those whose public id contains it (letter case does not matter).
+
+    Retired ones and those of removed sources are included, last: their history can still be read.
     """
     public = public_id()
     exact = _found(conn, public == text)
@@ -159,97 +153,92 @@ def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
 
 
 def find_by_name(conn: Connection, text: str) -> list[ConnectionRow]:
-    """Connections whose display name or user name contains `text` (letter case does not matter), in the same order."""
+    """Return connections whose display name or user name contains `text` (letter case does not matter), in the same order."""
     names = (_c.display_name, _c.username)
     return _found(conn, or_(*(name.icontains(text, autoescape=True) for name in names))) if text else []
 
 
 def _found(conn: Connection, condition: ColumnElement[bool]) -> list[ConnectionRow]:
-    order = (or_(_c.retired_at.is_not(None), sources.c.removed_at.is_not(None)), _c.source, _c.scope, _c.external_id, _c.id)
+    removed = select(sources.c.name).where(sources.c.removed_at.is_not(None))
+    order = (or_(_c.retired_at.is_not(None), _c.source.in_(removed)), _c.source, _c.scope, _c.external_id, _c.id)
     return [_row(row) for row in conn.execute(_query().where(condition).order_by(*order))]
 
 
-def earliest(
-    conn: Connection, sources: Collection[str], statuses: Collection[Status]
-) -> dict[tuple[str, str, Status], datetime | None]:
-    """The earliest expiry by source, platform and status; None where none of them has a date."""
-    by, groups = expiry(), (_c.source, _c.platform, _c.status)
-    query = select(*groups, func.min(by, type_=by.type)).where(
-        _c.retired_at.is_(None), _c.source.in_(list(sources)), _c.status.in_([status.value for status in statuses])
-    )
-    rows = conn.execute(query.group_by(*groups))
-    return {(source, platform, Status(status)): first for source, platform, status, first in rows}
-
-
-def count_by_status(
-    conn: Connection,
-    *,
-    source: str | Collection[str] | None = None,
-    platform: str | Collection[str] | None = None,
-) -> dict[Status, int]:
-    """How many connections that are not retired have each status; every status is in the answer."""
-    joined = connections.join(sources, sources.c.name == _c.source)
-    query = _narrow(select(_c.status, func.count()).select_from(joined), source=source, platform=platform, status=None)
-    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query.group_by(_c.status))}
-    return {status: found.get(status.value, 0) for status in Status}
-
-
-class ObservedGroup(NamedTuple):
-    """Connections of one source that its lists told about at the same instant."""
+@dataclass(frozen=True, slots=True)
+class GroupCount:
+    """The number of connections of a source and platform with a status."""
 
     source: str
-    missing: bool
-    """Their lists came without them last: they are told about by being absent."""
-    at: datetime | None
-    """When a list named them last; None where they are missing, or where no list ever did."""
+    platform: str
+    status: Status
     number: int
 
 
-def count_told(
-    conn: Connection,
-    *,
-    source: str | Collection[str] | None = None,
-    platform: str | Collection[str] | None = None,
-    status: Status | Collection[Status] | None = None,
-) -> list[ObservedGroup]:
-    """How many connections that are not retired were told about when. Few groups: a list tells about a whole scope."""
-    joined = connections.join(sources, sources.c.name == _c.source)
+def count_groups(conn: Connection, filters: ConnectionFilter = EVERY) -> list[GroupCount]:
+    """Count live connections by source, platform and status, without empty groups; an index alone answers it."""
+    columns = _c.source, _c.platform, _c.status
+    query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
+    return [GroupCount(source, platform, Status(status), number) for source, platform, status, number in conn.execute(query)]
+
+
+def count_by_status(conn: Connection, filters: ConnectionFilter = EVERY) -> dict[Status, int]:
+    """Count live connections by stored status; every status is a key."""
+    query = select(_c.status, func.count()).where(*live(), *conditions(conn, filters)).group_by(_c.status)
+    return dict.fromkeys(Status, 0) | {Status(status): number for status, number in conn.execute(query)}
+
+
+def earliest_expiries(conn: Connection, filters: ConnectionFilter) -> dict[tuple[str, str, Status], datetime | None]:
+    """Return the earliest expiry of live connections by source, platform and status; None if none of a group has a date."""
+    by, groups = expiry(), (_c.source, _c.platform, _c.status)
+    query = select(*groups, func.min(by, type_=by.type)).where(*live(), *conditions(conn, filters)).group_by(*groups)
+    return {(source, platform, Status(status)): first for source, platform, status, first in conn.execute(query)}
+
+
+class ObservedGroup(NamedTuple):
+    """Connections of one source whose presence or absence was observed at the same time."""
+
+    source: str
+    missing: bool
+    """The last lists did not contain them."""
+    at: datetime | None
+    """When a list last contained them; None if they are missing, or if no list ever did."""
+    number: int
+
+
+def count_observed(conn: Connection, filters: ConnectionFilter = EVERY) -> list[ObservedGroup]:
+    """Count live connections by when they were last observed. The groups are few: a list observes a whole scope."""
     groups = _c.source, _c.scope, case((_c.missing > 0, 1), else_=0)
-    query = _narrow(select(*groups, func.count()).select_from(joined), source=source, platform=platform, status=status)
+    query = select(*groups, func.count()).where(*live(), *conditions(conn, filters)).group_by(*groups)
     listed = select(scopes.c.source, scopes.c.scope, scopes.c.last_complete_at)
     complete = {(row.source, row.scope): row.last_complete_at for row in conn.execute(listed)}
     found: list[ObservedGroup] = []
     never_complete = False
-    for name, scope, missing, number in conn.execute(query.group_by(*groups)):
+    for name, scope, missing, number in conn.execute(query):
         at = complete.get((name, scope))
         if missing or at is not None:
             found.append(ObservedGroup(name, bool(missing), None if missing else at, number))
         else:
             never_complete = True
     if never_complete:
-        found += _told_one_by_one(conn, source=source, platform=platform, status=status)
+        found += _observed_singly(conn, filters)
     return found
 
 
-def _told_one_by_one(conn: Connection, **filters: Any) -> Iterator[ObservedGroup]:
-    """Those of scopes that never had a complete list: each remembers itself when it was seen."""
-    joined = connections.join(sources, sources.c.name == _c.source).outerjoin(
-        scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope)
-    )
-    groups = _c.source, _c.last_seen_at
-    query = _narrow(select(*groups, func.count()).select_from(joined), **filters)
-    query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None))
-    for name, at, number in conn.execute(query.group_by(*groups)):
+def _observed_singly(conn: Connection, filters: ConnectionFilter) -> Iterator[ObservedGroup]:
+    """Count those of scopes that never had a complete list: each has its own time."""
+    joined = connections.outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope))
+    query = select(_c.source, _c.last_seen_at, func.count()).select_from(joined).where(*live(), *conditions(conn, filters))
+    query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None)).group_by(_c.source, _c.last_seen_at)
+    for name, at, number in conn.execute(query):
         yield ObservedGroup(name, missing=False, at=at, number=number)
 
 
-def sources_with(conn: Connection, platform: Collection[str]) -> set[str]:
-    """The sources that list a connection on one of these platforms."""
-    joined = connections.join(sources, sources.c.name == _c.source)
-    query = _narrow(select(_c.source).select_from(joined), source=None, platform=platform, status=None)
-    return set(conn.scalars(query.distinct()))
+def sources_with(conn: Connection, platforms: Collection[str]) -> set[str]:
+    """Return the sources that have a live connection on one of these platforms."""
+    on_them = conditions(conn, ConnectionFilter(platforms=platforms))
+    return set(conn.scalars(select(_c.source).where(*live(), *on_them).distinct()))
 
 
 def platforms(conn: Connection) -> set[str]:
-    """Every platform that a connection is on."""
+    """Return every platform of a connection that is not retired."""
     return set(conn.scalars(select(_c.platform).where(_c.retired_at.is_(None)).distinct()))

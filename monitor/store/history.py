@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from monitor.domain import Event, EventKind
+from monitor.domain import Event, EventKind, connection_id
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
-from monitor.store.schema import events
+from monitor.store.connection_filter import identity_conditions
+from monitor.store.schema import connections, events
 from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
 
 
@@ -91,6 +93,34 @@ def status_changes_since(
     """How often each of these connections changed its status since an instant; those that did so less often are left out."""
     values = EventKind.STATUS_CHANGED.value, raw_instant(conn, since), more_than
     return {row: count for chunk in chunked(connection_ids) for row, count in rows_by_key(conn, _CHANGES, chunk, *values)}
+
+
+def events_before(
+    conn: Connection, filters: ConnectionFilter, *, before: int | None, limit: int
+) -> list[tuple[EventRow, str | None]]:
+    """Return the next events with a lower row id, newest first, each with its connection's public id if it has one.
+
+    The condition on the status is on what a status changed to.
+    """
+    c, e = connections.c, events.c
+    joined = events.outerjoin(connections, c.id == e.connection_id)
+    query = select(events, c.provider, c.scope, c.external_id).select_from(joined).where(*identity_conditions(conn, filters))
+    for column, values in ((e.source, filters.sources), (c.platform, filters.platforms), (e.new, filters.statuses)):
+        if values is not None:
+            query = query.where(column.in_(list(values)))
+    if before is not None:
+        query = query.where(e.id < before)
+    return [(_event_row(row), _public_id(row)) for row in conn.execute(query.order_by(e.id.desc()).limit(limit))]
+
+
+def _event_row(row: Row[Any]) -> EventRow:
+    return EventRow(id=row.id, source=row.source, connection_id=row.connection_id, entry=_entry(row))
+
+
+def _public_id(row: Row[Any]) -> str | None:
+    if row.external_id is None:
+        return None
+    return connection_id(row.source, row.provider, row.scope or None, row.external_id)
 
 
 def _entry(row: Row[Any]) -> Event:

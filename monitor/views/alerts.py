@@ -10,12 +10,13 @@ from typing import Any
 
 from monitor.config import ChannelConfig, Config
 from monitor.domain import Ack, Alert, AlertEvent, Severity, utc_text
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
-from monitor.views.filters import Selection
+from monitor.views.filters import resolve_labels
 from monitor.views.silences import SilenceView, is_about
 
 
@@ -132,14 +133,14 @@ class Explanation:
 
 
 def alert_views(
-    conn: Connection, config: Config, *, selection: Selection | None = None, limit: int | None = None
+    conn: Connection, config: Config, *, filters: ConnectionFilter = EVERY, limit: int | None = None
 ) -> list[AlertView]:
     """The selected alerts, newest first. A status filter takes the alert's event and the connection's status."""
-    chosen = selection or Selection()
+    chosen = resolve_labels(filters, config)
     # Only the database's own filters may be cut short by it.
     early = limit if chosen.statuses is None else None
-    rows = alerts.list_alerts(conn, source=chosen.source_names(config), platform=chosen.platforms, limit=early)
-    rows = [row for row in rows if chosen.takes_status(row.alert.event, row.alert.status)][:limit]
+    rows = alerts.list_alerts(conn, source=chosen.sources, platform=chosen.platforms, limit=early)
+    rows = [row for row in rows if chosen.matches_status(row.alert.event, row.alert.status)][:limit]
     deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
-from monitor.store import Connection, connection_queries, keyset, sources
-from monitor.store.keyset import CursorFilter
+from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.filters import Selection
+from monitor.views.filters import resolve_labels
 
 MOST = 1000
 """Entries of one calendar, the soonest ones: a calendar of more is of no use to anybody."""
@@ -44,14 +44,14 @@ class Expiry:
 
 
 def coming_expiries(
-    conn: Connection, config: Config, *, now: datetime, within: timedelta, selection: Selection | None = None
+    conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[Expiry]:
     """What will need a person within that time, the soonest first; what does not work any more is not among them."""
-    chosen = selection or Selection()
+    chosen = resolve_labels(filters, config)
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
-    wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
-    rows = keyset.connections_expiring(conn, wanted=wanted, after=now, before=now + within, limit=_LOOKED_AT)
+    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms)
+    rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_LOOKED_AT)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
         state, row = view.row.state, view.row
@@ -123,25 +123,24 @@ def _connection(view: ConnectionView) -> dict[str, Any]:
 
 
 def forecast(
-    conn: Connection, config: Config, *, now: datetime, within: timedelta, selection: Selection | None = None
+    conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[ReconnectBatchView]:
     """What needs a person now, and what will within this time, by sittings: the broken first, then by date."""
-    chosen = selection or Selection()
+    chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     rows = connection_queries.list_connections(
         conn,
-        source=chosen.source_names(config),
-        platform=chosen.platforms,
+        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms),
         worst_first=False,
-        only=connection_queries.needing_by(now, now + within),
+        only=connection_queries.needing_attention_by(now, now + within),
     )
     views: dict[str, ConnectionView] = {}
     needs = []
     for view in map(reader.view, rows):
         info = provider_info(view.row.provider)
         need = need_of(view.row.state, connection=view.id, source=view.row.source, provider=info, now=now, within=within)
-        if need is not None and chosen.takes_status(need.status):
+        if need is not None and chosen.matches_status(need.status):
             needs.append(need)
             views[view.id] = view
     links = {source.name: source.dashboard_url for source in config.sources}

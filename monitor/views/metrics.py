@@ -8,7 +8,7 @@ from datetime import datetime
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
-from monitor.store import Connection, keyset, outbox
+from monitor.store import Connection, connection_pages, connection_queries, outbox
 from monitor.telemetry.metrics import Family, Metrics
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
@@ -85,7 +85,7 @@ def _counted(counts: dict[tuple[str, str], int], names: Iterable[str], outcomes:
 
 
 def _connections(conn: Connection) -> Iterator[Family]:
-    counts = keyset.count_by_place(conn)
+    counts = {(each.source, each.platform, each.status): each.number for each in connection_queries.count_groups(conn)}
     places = {(source, platform) for source, platform, _ in counts}
     if len(places) * len(Status) <= ZEROS_UP_TO:
         counts = {(*place, status): 0 for place in places for status in Status} | counts
@@ -176,12 +176,12 @@ def _each(conn: Connection, config: Config) -> bool:
     """Whether every connection gets series of its own."""
     wanted = config.web.connection_metrics
     if wanted == "auto":
-        return sum(keyset.count_by_place(conn).values()) <= AUTO_UP_TO
+        return sum(connection_queries.count_by_status(conn).values()) <= AUTO_UP_TO
     return wanted == "on"
 
 
 def _each_connection(conn: Connection) -> Iterator[Family]:
-    rows = keyset.expiries(conn, limit=MOST_CONNECTIONS)
+    rows = connection_pages.expiries(conn, limit=MOST_CONNECTIONS)
     labels = ("source", "scope", "platform", "external_id")
     keys = [(row.source, row.scope, row.platform, row.external_id) for row in rows]
     yield Family(

@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote
 
 from monitor.config import Config
 from monitor.domain import Status, utc_text
-from monitor.store import Connection, keyset, outbox, sources
-from monitor.store.keyset import CursorFilter
+from monitor.domain.filters import ConnectionFilter
+from monitor.store import Connection, alerts, connection_pages, history, outbox, sources
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.filters import Selection, Shaped, listing
+from monitor.views.filters import Shaped, listing, resolve_labels
 from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
@@ -28,28 +28,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """What is asked for: a selection, narrowed further, and how much of it."""
+class PageRequest:
+    """A page of a list."""
 
-    selection: Selection
-    text: str | None = None
-    """Part of a connection's id, display name or user name."""
-    connection: str | None = None
-    """A connection's whole id."""
+    filters: ConnectionFilter
     cursor: str | None = None
-    """The `next` of the page before, of the form that the list gives; None: from the start."""
+    """The `next` of the previous page, in the list's own form; None for the first page."""
     limit: int
-
-    def wanted(self, config: Config) -> CursorFilter:
-        """The same for the store."""
-        chosen = self.selection
-        return CursorFilter(
-            sources=chosen.source_names(config),
-            platforms=chosen.platforms,
-            words=chosen.statuses,
-            text=self.text,
-            connection=self.connection,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,31 +74,31 @@ class ConnectionPage:
         }
 
 
-def connection_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> ConnectionPage:
+def connection_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> ConnectionPage:
     """Connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
-    wanted, chosen = query.wanted(config), query.selection
-    rows = keyset.connections_after(conn, int(query.cursor or 0), wanted=wanted, now=now, limit=query.limit)
-    views = [view for view in map(reader.view, rows) if chosen.takes_status(view.status)]
-    first = query.cursor is None
+    filters = resolve_labels(request.filters, config)
+    rows = connection_pages.connections_after(conn, filters, after=int(request.cursor or 0), now=now, limit=request.limit)
+    views = [view for view in map(reader.view, rows) if filters.matches_status(view.status)]
+    first = request.cursor is None
     return ConnectionPage(
         now=now,
-        summary=_summary(conn, reader, wanted, chosen, now),
-        sources=source_views(conn, config, now=now, selection=chosen, by_status=False) if first else (),
+        summary=_summary(conn, reader, filters, now),
+        sources=source_views(conn, config, now=now, filters=filters, by_status=False) if first else (),
         connections=views,
-        next=str(rows[-1].id) if len(rows) == query.limit else None,
+        next=str(rows[-1].id) if len(rows) == request.limit else None,
     )
 
 
-def _summary(conn: Connection, reader: Reader, wanted: CursorFilter, chosen: Selection, now: datetime) -> dict[Status, int]:
+def _summary(conn: Connection, reader: Reader, filters: ConnectionFilter, now: datetime) -> dict[Status, int]:
     """Counted by the database, but for the few that time has moved since they were written."""
-    counted = keyset.count_connections(conn, wanted=wanted, now=now)
-    found = {status: counted.stored.get(status, 0) for status in Status}
+    counted = connection_pages.count_connections(conn, filters, now=now)
+    found = dict(counted.by_status)
     for row in counted.due:
         found[row.state.verdict.status] -= 1
         found[reader.view(row).status] += 1
-    return {status: number if chosen.takes_status(status) else 0 for status, number in found.items()}
+    return {status: number if filters.matches_status(status) else 0 for status, number in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,51 +113,51 @@ class SourcePage:
         return {**self.page.json(), "channels": [channel.json() for channel in self.channels]}
 
 
-def source_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> SourcePage:
+def source_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> SourcePage:
     """Sources by name. The cursor is a name."""
-    found = source_views(conn, config, now=now, selection=query.selection)
-    if query.text is not None:
-        found = [view for view in found if query.text.casefold() in view.name.casefold()]
-    views = [view for view in found if query.cursor is None or view.name > query.cursor]
-    page = views[: query.limit]
-    following = page[-1].name if len(views) > query.limit else None
+    found = source_views(conn, config, now=now, filters=request.filters)
+    if text := request.filters.text:
+        found = [view for view in found if text.casefold() in view.name.casefold()]
+    views = [view for view in found if request.cursor is None or view.name > request.cursor]
+    page = views[: request.limit]
+    following = page[-1].name if len(views) > request.limit else None
     return SourcePage(page=Page(name="sources", items=page, next=following, now=now), channels=channel_views(conn, config))
 
 
-def event_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> Page:
+def event_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> Page:
     """What happened anywhere, newest first. The cursor is a number."""
-    before = None if query.cursor is None else int(query.cursor)
-    rows = keyset.events_before(conn, before, wanted=query.wanted(config), limit=query.limit)
+    before = None if request.cursor is None else int(request.cursor)
+    rows = history.events_before(conn, resolve_labels(request.filters, config), before=before, limit=request.limit)
     views = [EventView(connection=public, source=row.source, entry=row.entry) for row, public in rows]
-    return Page(name="events", items=views, next=str(rows[-1][0].id) if len(rows) == query.limit else None, now=now)
+    return Page(name="events", items=views, next=str(rows[-1][0].id) if len(rows) == request.limit else None, now=now)
 
 
-def alert_page(conn: Connection, config: Config, query: Query, *, now: datetime) -> Page:
+def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> Page:
     """Alerts with their deliveries, newest first. The cursor is microseconds since 1970, a dot, and an alert's id."""
     before = None
-    if query.cursor is not None:
-        at, _, last = query.cursor.partition(".")
+    if request.cursor is not None:
+        at, _, last = request.cursor.partition(".")
         before = int(at), last
-    rows = keyset.alerts_before(conn, before, wanted=query.wanted(config), limit=query.limit)
+    rows = alerts.alerts_before(conn, resolve_labels(request.filters, config), before=before, limit=request.limit)
     sent = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     views = [AlertView(alert=row.alert, note=row.note, deliveries=tuple(sent.get(row.alert.id, ()))) for row in rows]
-    following = "{}.{}".format(*keyset.position_of(rows[-1])) if len(rows) == query.limit else None
+    following = "{}.{}".format(*alerts.position_of(rows[-1])) if len(rows) == request.limit else None
     return Page(name="alerts", items=views, next=following, now=now)
 
 
-def forecast_page(conn: Connection, config: Config, query: Query, *, now: datetime, within: timedelta) -> Page:
+def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime, within: timedelta) -> Page:
     """What will need a person, by sittings, the most urgent first.
 
     The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between.
     """
-    found = forecast(conn, config, now=now, within=within, selection=query.selection)
-    if query.text is not None or query.connection is not None:
-        found = [sitting for sitting in found if any(_is_meant(view, query) for view in sitting.connections)]
-    if query.cursor is not None:
-        behind = _parse_place(query.cursor)
+    found = forecast(conn, config, now=now, within=within, filters=request.filters)
+    if request.filters.text or request.filters.connection is not None:
+        found = [sitting for sitting in found if any(_matches(view, request.filters) for view in sitting.connections)]
+    if request.cursor is not None:
+        behind = _parse_place(request.cursor)
         found = [sitting for sitting in found if _place(sitting) > behind]
-    views = [replace(view, connections=view.connections[:MOST_TOGETHER]) for view in found[: query.limit]]
-    following = _place_text(_place(views[-1])) if len(found) > query.limit else None
+    views = [replace(view, connections=view.connections[:MOST_TOGETHER]) for view in found[: request.limit]]
+    following = _place_text(_place(views[-1])) if len(found) > request.limit else None
     return Page(name="forecast", items=views, next=following, now=now)
 
 
@@ -195,8 +180,8 @@ def _parse_place(text: str) -> Place:
     return -int(severity), int(at), source, unquote(platform)
 
 
-def _is_meant(view: ConnectionView, query: Query) -> bool:
-    if query.connection is not None and view.id != query.connection:
+def _matches(view: ConnectionView, filters: ConnectionFilter) -> bool:
+    if filters.connection is not None and view.id != filters.connection:
         return False
     texts = (view.id, view.snapshot.display_name or "", view.snapshot.username or "")
-    return query.text is None or any(query.text.casefold() in text.casefold() for text in texts)
+    return not filters.text or any(filters.text.casefold() in text.casefold() for text in texts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from monitor.config import Config
 from monitor.domain import Alert, utc_text
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
 from monitor.store import Connection, connection_queries, silences
@@ -87,9 +88,8 @@ def is_about(silence: Silence, alert: Alert) -> bool:
 def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
     """How many of the connections that are known now a silence matches, whether or not it is in force."""
     labels = {source.name: source.labels for source in config.sources}
-    rows = connection_queries.list_connections(
-        conn, source=silence.sources or None, platform=silence.platforms or None, worst_first=False
-    )
+    filters = ConnectionFilter(sources=silence.sources or None, platforms=silence.platforms or None)
+    rows = connection_queries.list_connections(conn, filters, worst_first=False)
     return sum(
         rules.matches(
             silence,

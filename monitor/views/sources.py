@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import SourceStatus, utc_text
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.schedule import Round, full_round, poll_requests
@@ -16,7 +17,7 @@ from monitor.domain.timefmt import span
 from monitor.store import Connection, channel_states, connection_queries, sources
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
-from monitor.views.filters import Selection
+from monitor.views.filters import resolve_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,19 +158,18 @@ class SourceView:
 
 
 def source_views(
-    conn: Connection, config: Config, *, now: datetime, selection: Selection | None = None, by_status: bool = True
+    conn: Connection, config: Config, *, now: datetime, filters: ConnectionFilter = EVERY, by_status: bool = True
 ) -> list[SourceView]:
     """The selected sources by name, those included that are configured and were never polled.
 
     A platform filter leaves the sources with a connection on one of these platforms. Without `by_status` the
-    selection's statuses are those of connections and leave the sources alone.
+    filter's statuses are those of connections and leave the sources alone.
     """
-    chosen = selection or Selection()
-    names = chosen.source_names(config)
+    chosen = resolve_labels(filters, config)
     found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.counts(conn))}
-    views = [found[name] for name in sorted(found) if names is None or name in names]
+    views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
     if by_status:
-        views = [view for view in views if chosen.takes_status(view.status)]
+        views = [view for view in views if chosen.matches_status(view.status)]
     if chosen.platforms is not None:
         there = connection_queries.sources_with(conn, chosen.platforms)
         views = [view for view in views if view.name in there]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
 from monitor.config import Config
 from monitor.domain import Severity, Status, utc_text
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.store import Connection, connection_pages, connection_queries, sources
-from monitor.store.connection_pages import Order, PageFilter
+from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.filters import Selection
+from monitor.views.filters import resolve_labels
 from monitor.views.sources import SourceView, source_views
 
 MANY_MOVED = 2_000
@@ -55,9 +56,8 @@ def worst_first(view: ConnectionView) -> tuple[int, datetime]:
 
 def find(
     conn: Connection,
-    config: Config,
     reader: Reader,
-    chosen: Selection,
+    chosen: ConnectionFilter,
     *,
     limit: int,
 ) -> tuple[list[ConnectionView], Counts] | None:
@@ -65,45 +65,36 @@ def find(
 
     The database knows the states as they are stored; those that time has moved since are read and counted one by one.
     """
-    names = chosen.source_names(config)
-    wanted = PageFilter(
-        sources=[name for name in reader.sources if names is None or name in names],
-        platforms=chosen.platforms,
-        statuses=None if chosen.statuses is None else [status for status in Status if status.value in chosen.statuses],
-    )
+    if chosen.sources is not None and len(chosen.sources) > MANY_SOURCES:
+        return None
     rows = connection_queries.list_connections(
         conn,
-        source=names,
-        platform=chosen.platforms,
+        replace(chosen, statuses=None),
         worst_first=False,
-        only=connection_queries.moved_by(reader.now),
+        only=connection_queries.changed_by_time(reader.now),
         limit=MANY_MOVED + 1,
     )
     moved = list(rows)
-    if len(moved) > MANY_MOVED or len(wanted.sources) > MANY_SOURCES:
+    if len(moved) > MANY_MOVED:
         return None
-    counts = _count_stored(conn, reader, wanted, chosen, moved=moved)
-    _count_quiet(conn, reader, wanted, chosen, counts=counts, moved={row.id for row in moved})
-    views = list(counts.counted(view for view in map(reader.view, moved) if chosen.takes_status(view.status)))
-    stored = connection_pages.list_page(conn, wanted, order=Order.WORST, limit=limit + len(moved))
+    counts = _count_stored(conn, reader, chosen, moved=moved)
+    _count_quiet(conn, reader, chosen, counts=counts, moved={row.id for row in moved})
+    views = list(counts.counted(view for view in map(reader.view, moved) if chosen.matches_status(view.status)))
+    stored = connection_pages.list_page(conn, chosen, order=Order.WORST, limit=limit + len(moved))
     there = {row.id for row in moved}
     views += [reader.view(row) for row in stored if row.id not in there]
     return heapq.nsmallest(limit, views, key=worst_first), counts
 
 
-def _count_stored(
-    conn: Connection, reader: Reader, wanted: PageFilter, chosen: Selection, *, moved: Iterable[ConnectionRow]
-) -> Counts:
+def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *, moved: Iterable[ConnectionRow]) -> Counts:
     """What is stored, without what time has moved."""
     counts = Counts()
-    for each in connection_pages.count_all(conn, wanted.sources):
-        if chosen.takes_status(each.status) and (wanted.platforms is None or each.platform in wanted.platforms):
-            counts.summary[each.status] += each.number
-    told = connection_queries.count_told(conn, source=wanted.sources, platform=wanted.platforms, status=wanted.statuses)
-    counts.stale = sum(each.number for each in told if reader.is_stale(each.source, missing=each.missing, told_at=each.at))
+    counts.summary = connection_queries.count_by_status(conn, chosen)
+    observed = connection_queries.count_observed(conn, chosen)
+    counts.stale = sum(each.number for each in observed if reader.is_stale(each.source, missing=each.missing, told_at=each.at))
     for row in moved:
         stored = row.state.verdict.status
-        if chosen.takes_status(stored):
+        if chosen.matches_status(stored):
             counts.summary[stored] -= 1
             counts.stale -= reader.is_stale(row.source, missing=row.state.missing > 0, told_at=row.last_seen_at)
     return counts
@@ -112,8 +103,7 @@ def _count_stored(
 def _count_quiet(
     conn: Connection,
     reader: Reader,
-    wanted: PageFilter,
-    chosen: Selection,
+    chosen: ConnectionFilter,
     *,
     counts: Counts,
     moved: set[int],
@@ -122,10 +112,8 @@ def _count_quiet(
     if not reader.quieted.acks and not reader.quieted.silences:
         return
     bad = [status for status in Status if status.needs_attention]
-    for row in connection_queries.list_connections(
-        conn, source=wanted.sources, platform=wanted.platforms, status=bad, worst_first=False
-    ):
-        if row.id not in moved and chosen.takes_status(row.state.verdict.status):
+    for row in connection_queries.list_connections(conn, replace(chosen, statuses=bad), worst_first=False):
+        if row.id not in moved and chosen.matches_status(row.state.verdict.status):
             view = reader.view(row)
             counts.acked += view.acked
             counts.silenced += view.silenced_until is not None
@@ -172,7 +160,7 @@ class Overview:
     """How many of them are acknowledged."""
     silenced: int = 0
     """How many of those that need attention are silenced now."""
-    asked: Selection = field(default_factory=Selection)
+    filters: ConnectionFilter = EVERY
     """The filters that selected them."""
     left_out: int = 0
     """Where none is selected: how many there are without the filters."""
@@ -205,37 +193,35 @@ class Overview:
 
 
 def overview(
-    conn: Connection, config: Config, *, now: datetime, selection: Selection | None = None, limit: int | None = None
+    conn: Connection, config: Config, *, now: datetime, filters: ConnectionFilter = EVERY, limit: int | None = None
 ) -> Overview:
     """What the store knows, with the clock applied: a trusted date that has passed shows, also if nobody wrote it down.
 
     With a limit only that many connections are kept, the worst; the counts are of all.
     """
-    chosen = selection or Selection()
+    chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
-    found = None if limit is None else find(conn, config, reader, chosen, limit=limit)
-    kept, counts = found or _read_all(conn, reader, config, chosen, limit=limit)
+    found = None if limit is None else find(conn, reader, chosen, limit=limit)
+    kept, counts = found or _read_all(conn, reader, chosen, limit=limit)
     return Overview(
         now=now,
         connections=kept,
-        sources=source_views(conn, config, now=now, selection=chosen, by_status=False),
+        sources=source_views(conn, config, now=now, filters=chosen, by_status=False),
         summary=counts.summary,
         stale=counts.stale,
         acked=counts.acked,
         silenced=counts.silenced,
-        asked=chosen,
+        filters=filters,
         left_out=0 if any(counts.summary.values()) else sum(connection_queries.count_by_status(conn).values()),
     )
 
 
 def _read_all(
-    conn: Connection, reader: Reader, config: Config, chosen: Selection, *, limit: int | None
+    conn: Connection, reader: Reader, chosen: ConnectionFilter, *, limit: int | None
 ) -> tuple[list[ConnectionView], Counts]:
-    rows = connection_queries.list_connections(
-        conn, source=chosen.source_names(config), platform=chosen.platforms, worst_first=False
-    )
+    rows = connection_queries.list_connections(conn, replace(chosen, statuses=None), worst_first=False)
     counts = Counts()
-    views = counts.counted(view for view in map(reader.view, rows) if chosen.takes_status(view.status))
+    views = counts.counted(view for view in map(reader.view, rows) if chosen.matches_status(view.status))
     kept = sorted(views, key=worst_first) if limit is None else heapq.nsmallest(limit, views, key=worst_first)
     return kept, counts

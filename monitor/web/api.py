@@ -15,7 +15,7 @@ from monitor.config import Config
 from monitor.store import Connection
 from monitor.views import pages
 from monitor.views.filters import Shaped, listing
-from monitor.views.pages import Query
+from monitor.views.pages import PageRequest
 from monitor.views.silences import silence_views
 from monitor.web import api_params, api_writes, openapi
 from monitor.web.api_params import ApiParams, Parameter
@@ -23,7 +23,7 @@ from monitor.web.openapi import ROOT
 from monitor.web.responses import Content, Handler, Resource, answer, json_content, not_found
 from monitor.web.site import Site
 
-Build = Callable[[Connection, Config, Query, datetime, ApiParams], Shaped]
+Build = Callable[[Connection, Config, PageRequest, datetime, ApiParams], Shaped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class ListEndpoint:
     build: Build
 
 
-def _forecast(conn: Connection, config: Config, query: Query, now: datetime, params: ApiParams) -> Shaped:
-    return pages.forecast_page(conn, config, query, now=now, within=timedelta(days=params.number(api_params.DAYS)))
+def _forecast(conn: Connection, config: Config, request: PageRequest, now: datetime, params: ApiParams) -> Shaped:
+    return pages.forecast_page(conn, config, request, now=now, within=timedelta(days=params.number(api_params.DAYS)))
 
 
 LISTS = {
@@ -74,7 +74,7 @@ def _list_handler(site: Site, endpoint: ListEndpoint) -> Handler:
 
 def _page(conn: Connection, site: Site, endpoint: ListEndpoint, params: ApiParams, request: Request) -> Content:
     config, now = site.config(), site.clock.now()
-    found = endpoint.build(conn, config, params.query(conn, config), now, params).json()
+    found = endpoint.build(conn, config, params.page(conn, config), now, params).json()
     headers = {}
     if found["next"] is not None:
         others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]

@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 
 from monitor.config import Config
 from monitor.domain import AlertEvent, SourceStatus, Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.platforms import canonical
 from monitor.store import Connection, connection_queries, sources
-from monitor.views.filters import Selection
-from monitor.views.pages import Query
+from monitor.views.pages import PageRequest
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -179,13 +179,15 @@ class ApiParams:
         given = self.one(parameter.name)
         return int(parameter.schema["default"] if given is None else given)
 
-    def selection(self, conn: Connection, config: Config) -> Selection:
+    def filters(self, conn: Connection, config: Config) -> ConnectionFilter:
         """Return the filters. Raise HTTPException (404) for an unknown source or platform, and labels that no source has."""
-        chosen = Selection(
+        chosen = ConnectionFilter(
             sources=self._set(SOURCE.name, str),
             platforms=self._set(PLATFORM.name, canonical),
             statuses=self._set("status", str),
             labels=dict(pair.split("=", 1) for pair in self.values.get(LABEL.name, ())),
+            text=self.one(TEXT.name),
+            connection=self.one(CONNECTION.name),
         )
         names = {source.name for source in config.sources}
         _require("source", chosen.sources, lambda: names | {row.name for row in sources.all_sources(conn)})
@@ -198,22 +200,20 @@ class ApiParams:
         values = self.values.get(name)
         return frozenset(reading(value) for value in values) if values else None
 
-    def query(self, conn: Connection, config: Config) -> Query:
-        """Return the parameters that all lists share. Raise HTTPException as selection() does."""
-        return Query(
-            selection=self.selection(conn, config),
-            text=self.one(TEXT.name),
-            connection=self.one(CONNECTION.name),
+    def page(self, conn: Connection, config: Config) -> PageRequest:
+        """Return the parameters that all lists share. Raise HTTPException as filters() does."""
+        return PageRequest(
+            filters=self.filters(conn, config),
             cursor=self.one("cursor"),
             limit=self.number(LIMIT),
         )
 
 
-def _require(what: str, wanted: frozenset[str] | None, known: Any) -> None:
+def _require(what: str, wanted: Collection[str] | None, known: Any) -> None:
     if wanted is None:
         return
     names = known()
-    for name in sorted(wanted - names):
+    for name in sorted(set(wanted) - names):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         did_you = f" Did you mean {near[0]}?" if near else ""
         raise HTTPException(404, f"There is no {what} with this name.{did_you}")

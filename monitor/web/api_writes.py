@@ -16,15 +16,15 @@ from starlette.responses import JSONResponse, Response
 from monitor.config.error_text import nearest
 from monitor.config.resolve import timezone_problem
 from monitor.domain import utc_text
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
-from monitor.store import Connection, keyset, silences, sources
+from monitor.store import Connection, connection_pages, silences, sources
 from monitor.store.connection_queries import ConnectionRow
-from monitor.store.keyset import CursorFilter
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.silences import SilenceView
 from monitor.web.responses import JSON, Handler
@@ -161,7 +161,7 @@ def _silence_json(conn: Connection, number: int, now: datetime) -> dict[str, Any
 
 def _find(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
     """Return the connection with exactly this ID. Raise HTTPException (404) if there is none."""
-    found = keyset.connections_after(conn, 0, wanted=CursorFilter(connection=public_id), now=now, limit=1)
+    found = connection_pages.connections_after(conn, ConnectionFilter(connection=public_id), now=now, limit=1)
     if not found:
         raise HTTPException(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every ID.")
     return found[0]

@@ -14,7 +14,7 @@ from monitor.config import Config
 from monitor.domain import EventKind
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
-from monitor.store import Connection, alerts, connection_pages, incidents, outbox, sources
+from monitor.store import Connection, alerts, connection_queries, incidents, outbox, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
@@ -59,7 +59,7 @@ async def show_connection(
 
 def read_one(conn: Connection, config: Config, now: datetime, public_id: str) -> ConnectionView | None:
     """Return the connection with the clock applied, None if there is none with this ID."""
-    row = connection_pages.find_one(conn, public_id)
+    row = connection_queries.find_by_public_id(conn, public_id)
     if row is None:
         return None
     known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}

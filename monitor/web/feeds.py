@@ -17,17 +17,18 @@ from starlette.routing import Route
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain import Alert, Severity, Status, provider_info, utc_text
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span, zone
 from monitor.notify.messages import Dispatch
 from monitor.notify.messages.alert_text import item_of
-from monitor.store import Connection, keyset, sources
-from monitor.store.keyset import CursorFilter
+from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
+from monitor.views.filters import resolve_labels
 from monitor.views.forecast import Expiry, coming_expiries
-from monitor.views.pages import ConnectionPage, Query
+from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import api_params
 from monitor.web.api_params import ApiParams
 from monitor.web.responses import Content, Handler, Resource, answer, etag_of, has_current, text_content
@@ -236,8 +237,8 @@ def routes(site: Site) -> list[Route]:
 def _calendar(site: Site) -> Handler:
     def read(conn: Connection, params: ApiParams, request: Request) -> Content:
         config, now = site.config(), site.clock.now()
-        selection = params.selection(conn, config)
-        found = coming_expiries(conn, config, now=now, within=AHEAD, selection=selection)
+        filters = params.filters(conn, config)
+        found = coming_expiries(conn, config, now=now, within=AHEAD, filters=filters)
         etag = etag_of(repr((FORMAT, config.timezone, found)).encode("utf-8", "replace"))
         # Writing a large calendar takes far longer than reading its data, and it hardly ever changes.
         text = b"" if has_current(request, etag) else calendar(found, timezone=config.timezone)
@@ -254,10 +255,9 @@ def _calendar(site: Site) -> Handler:
 def _feed(site: Site) -> Handler:
     def read(conn: Connection, params: ApiParams, base: str) -> Content:
         config = site.config()
-        chosen = params.selection(conn, config)
-        wanted = CursorFilter(sources=chosen.source_names(config), platforms=chosen.platforms)
-        rows = keyset.alerts_before(conn, None, wanted=wanted, limit=ENTRIES)
-        begun = min((row.added_at for row in sources.all_sources(conn)), default=keyset.EPOCH)
+        filters = resolve_labels(params.filters(conn, config), config)
+        rows = alerts.alerts_before(conn, filters, before=None, limit=ENTRIES)
+        begun = min((row.added_at for row in sources.all_sources(conn)), default=alerts.EPOCH)
         text = feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)
         return text_content(text, ATOM_TYPE)
 
@@ -276,8 +276,8 @@ def _badge(site: Site) -> Handler:
         if public_id is not None:
             view = _exactly(conn, config, public_id, now)
             return _badge_content(*_connection_badge(view)), 404 if view is None else 200
-        query = Query(selection=params.selection(conn, config), limit=1)
-        found = pages.connection_page(conn, config, query, now=now)
+        page = PageRequest(filters=params.filters(conn, config), limit=1)
+        found = pages.connection_page(conn, config, page, now=now)
         return _badge_content("social accounts", *_summary_badge(found)), 200
 
     async def respond(request: Request) -> Response:
@@ -295,7 +295,7 @@ def _badge_content(label: str, message: str, colour: str) -> Content:
 
 
 def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) -> ConnectionView | None:
-    found = keyset.connections_after(conn, 0, wanted=CursorFilter(connection=public_id), now=now, limit=1)
+    found = connection_pages.connections_after(conn, ConnectionFilter(connection=public_id), now=now, limit=1)
     known = {row.name: row for row in sources.all_sources(conn)}
     return Reader(config, known, now=now).view(found[0]) if found else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,9 +11,11 @@ from starlette.datastructures import QueryParams
 
 from monitor.config import Config
 from monitor.domain import Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
-from monitor.store.connection_pages import Order, PageFilter
+from monitor.store.connection_pages import Order
+from monitor.views.filters import resolve_labels
 
 PER_PAGE = (25, 50, 100, 200)
 ATTENTION = "attention"
@@ -30,7 +32,7 @@ class ListQuery:
 
     query: tuple[tuple[str, str], ...]
     """The part of the address that says it, without what is the default anyway."""
-    wanted: PageFilter
+    filters: ConnectionFilter
     order: Order
     page: int
     per: int
@@ -64,13 +66,13 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
     slugs = _one_of((canonical(each.strip().lower()) for each in params.getlist("platform")), platforms, "platform", problems)
     words = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
     labels = [each for each in params.getlist("label") if each]
-    chosen = _labelled(config, labels, names if names is not None else sources)
-    if labels and not chosen:
+    pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
+    filters = resolve_labels(ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
+    if labels and set(filters.sources or ()).isdisjoint(sources):
         problems.append(f"No source has the label {clean(', '.join(labels))}.")
     order = next((each for each in Order if each == params.get("sort")), Order.WORST)
     per = _number(params.get("per"), 50, PER_PAGE[-1])
     page = _number(params.get("page"), 1, _HIGHEST_PAGE)
-    statuses = None if words is None else _statuses(words)
     query = [
         ("q", text),
         *_pairs("status", words),
@@ -81,7 +83,7 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
     query += [("sort", order.value), ("per", str(per)), ("page", str(page))]
     return ListQuery(
         query=tuple((key, value) for key, value in query if value and _DEFAULTS.get(key) != value),
-        wanted=PageFilter(sources=sorted(chosen), platforms=slugs, statuses=statuses, text=text),
+        filters=replace(filters, statuses=None if words is None else _statuses(words)),
         order=order,
         page=page,
         per=per if per in PER_PAGE else 50,
@@ -101,14 +103,6 @@ def _one_of(given: Iterable[str], known: Collection[Any], noun: str, problems: l
     asked = list(dict.fromkeys(each.strip() for each in given if each.strip()))
     problems += [f"There is no {noun} {clean(each)}: nothing matches it." for each in asked if each not in known]
     return asked or None
-
-
-def _labelled(config: Config, labels: list[str], names: Collection[str]) -> list[str]:
-    pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
-    if not pairs:
-        return list(names)
-    fitting = {source.name for source in config.sources if pairs.items() <= source.labels.items()}
-    return [name for name in names if name in fitting]
 
 
 def _statuses(words: Iterable[str]) -> list[Status]:

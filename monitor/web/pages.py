@@ -13,7 +13,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.domain.rules.advice import source_advice
-from monitor.store import Connection, outbox, polls
+from monitor.store import Connection, connection_queries, outbox, polls
 from monitor.store import sources as scopes
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views
@@ -118,7 +118,7 @@ def silences_context(
     conn: Connection, config: Config, site: Site, *, everything: bool, filled: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the context of the silences page. `filled` holds the form's values after a refused submission."""
-    from monitor.store import connection_pages, sources
+    from monitor.store import sources
 
     names = [row.name for row in sources.all_sources(conn)]
     views: list[SilenceView] = silence_views(conn, now=site.clock.now(), everything=everything)
@@ -126,7 +126,7 @@ def silences_context(
         "views": views,
         "everything": everything,
         "source_names": sorted({*names, *(source.name for source in config.sources)}),
-        "platforms": sorted({each.platform for each in connection_pages.count_all(conn, names)}),
+        "platforms": sorted({each.platform for each in connection_queries.count_groups(conn)}),
         "labels": sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()}),
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
         "filled": {"source": [], "platform": [], "label": [], "connection": "", "for": "", "comment": "", **filled},

@@ -13,10 +13,11 @@ from starlette.datastructures import QueryParams
 
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import advice, source_advice
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
-from monitor.store.connection_pages import ExpiringGroup, Order, PageFilter, StatusCount
-from monitor.store.connection_queries import ConnectionRow
+from monitor.store.connection_pages import ExpiringGroup, Order
+from monitor.store.connection_queries import ConnectionRow, GroupCount
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, how_they_are, nobody_can_tell
@@ -86,13 +87,13 @@ class CountCache:
         self._key: object = None
         self._coming: list[ExpiringGroup] = []
 
-    def coming(self, conn: Connection, wanted: PageFilter, *, now: datetime) -> list[ExpiringGroup]:
-        """What runs out in the weeks to come."""
+    def coming(self, conn: Connection, known: Collection[str], *, now: datetime) -> list[ExpiringGroup]:
+        """What runs out in the weeks to come, of these sources: all that are configured."""
         begun = time.monotonic()
-        key = tuple(wanted.sources)
+        key = tuple(sorted(known))
         if begun >= self._until or key != self._key:
             until = now + timedelta(days=charts.TIMELINE_DAYS)
-            self._coming = connection_pages.coming(conn, wanted, now=now, until=until)
+            self._coming = connection_pages.count_expiring(conn, now=now, until=until)
             self._key, ended = key, time.monotonic()
             self._until = ended + _KEPT_PER_COST * (ended - begun)
         return self._coming
@@ -103,14 +104,13 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     known = {row.name: row for row in sources.all_sources(conn)}
     views = source_views(conn, config, now=now)
     reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
-    counted = connection_pages.count_all(conn, known)
+    counted = connection_queries.count_groups(conn)
     platforms = sorted({each.platform for each in counted})
     asked = asked_for(params, config, sources=list(known), platforms=platforms)
     asked, rows, total = _listed(conn, asked, counted)
     summary = _summary(counted)
     told = list(_told(views))
     mute = [channel for channel in channel_views(conn, config) if channel.problem]
-    everything = PageFilter(sources=sorted(known))
     return {
         "headline": _headline(
             summary,
@@ -126,7 +126,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "hidden_cards": max(0, len(list(_troubles(counted))) - MOST_CARDS),
         "told": told,
         "mute": mute,
-        "timeline": charts.timeline(kept.coming(conn, everything, now=now), now=now),
+        "timeline": charts.timeline(kept.coming(conn, known, now=now), now=now),
         "by_source": _bars(counted, "source", views),
         "by_platform": _bars(counted, "platform"),
         "asked": asked,
@@ -142,35 +142,25 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     }
 
 
-def _listed(conn: Connection, asked: ListQuery, counted: Iterable[StatusCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
+def _listed(conn: Connection, asked: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
     """The page that was asked for, or the last one where it lies behind that; and how many there are on all of them."""
-    wanted = asked.wanted
-    if wanted.text:
-        rows, total = connection_pages.search(conn, wanted, order=asked.order, limit=asked.per, offset=asked.offset)
+    filters = asked.filters
+    if filters.text:
+        rows, total = connection_pages.search(conn, filters, order=asked.order, limit=asked.per, offset=asked.offset)
         if total is not None:
             return asked, rows, total
-        numbers = connection_pages.count_matching(conn, wanted)
+        numbers = connection_queries.count_by_status(conn, filters)
     else:
-        numbers = _count(counted, wanted)
+        numbers = _summary(
+            each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)
+        )
     total = sum(numbers.values())
     asked = replace(asked, page=min(asked.page, max(1, -(-total // asked.per))))
-    rows = connection_pages.list_page(conn, wanted, order=asked.order, limit=asked.per, offset=asked.offset, numbers=numbers)
+    rows = connection_pages.list_page(conn, filters, order=asked.order, limit=asked.per, offset=asked.offset, counts=numbers)
     return asked, rows, total
 
 
-def _count(counted: Iterable[StatusCount], wanted: PageFilter) -> dict[Status, int]:
-    found = dict.fromkeys(Status, 0)
-    for each in counted:
-        if (
-            each.source in wanted.sources
-            and (wanted.platforms is None or each.platform in wanted.platforms)
-            and (wanted.statuses is None or each.status in wanted.statuses)
-        ):
-            found[each.status] += each.number
-    return found
-
-
-def _summary(counted: Iterable[StatusCount]) -> dict[Status, int]:
+def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
     found = dict.fromkeys(Status, 0)
     for each in counted:
         found[each.status] += each.number
@@ -188,7 +178,7 @@ def _silenced(conn: Connection, reader: Reader) -> int:
     if not reader.quieted.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
-    rows = connection_queries.list_connections(conn, status=bad, worst_first=False, limit=_SILENCED_LOOKED_AT)
+    rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_SILENCED_LOOKED_AT)
     return sum(reader.view(row).silenced_until is not None for row in rows)
 
 
@@ -230,25 +220,27 @@ def _headline(
     return Headline(tone="good", text="Nothing to do.", more=tuple(more))
 
 
-def _troubles(counted: Iterable[StatusCount]) -> Iterator[StatusCount]:
+def _troubles(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
     yield from (each for each in counted if each.status.needs_attention)
 
 
-def _cards(conn: Connection, config: Config, counted: Iterable[StatusCount], reader: Reader) -> list[Card]:
+def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader) -> list[Card]:
     """Worst first; of the same status what runs out, or ran out, first."""
     settings = {source.name: source for source in config.sources}
     there = list(_troubles(counted))
-    dates = connection_queries.earliest(conn, {each.source for each in there}, {each.status for each in there}) if there else {}
+    dates = (
+        connection_queries.earliest_expiries(conn, ConnectionFilter(statuses={each.status for each in there})) if there else {}
+    )
 
-    def worst_first(each: StatusCount) -> tuple[int, datetime, int, str, str]:
+    def worst_first(each: GroupCount) -> tuple[int, datetime, int, str, str]:
         date = dates.get((each.source, each.platform, each.status)) or NEVER
         return -each.status.rank, date, -each.number, each.source, each.platform
 
     troubles = sorted(there, key=worst_first)
     cards = []
     for each in troubles[:MOST_CARDS]:
-        wanted = PageFilter(sources=[each.source], platforms=[each.platform], statuses=[each.status])
-        views = tuple(map(reader.view, connection_pages.list_page(conn, wanted, order=Order.EXPIRY, limit=NAMED)))
+        filters = ConnectionFilter(sources=[each.source], platforms=[each.platform], statuses=[each.status])
+        views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
         if not views:
             continue
         own, provider = settings.get(each.source), views[0].row.provider
@@ -277,7 +269,7 @@ def _told(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
             yield SourceWarning(source=view, problem=problem, advice=source_advice(view.status, view.provider), grave=grave)
 
 
-def _bars(counted: Iterable[StatusCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
+def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
     found: dict[str, Counter[Status]] = {view.name: Counter() for view in views}
     for each in counted:
         found.setdefault(getattr(each, by), Counter())[each.status] += each.number

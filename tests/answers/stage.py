@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 from monitor.config import SourceConfig, load
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, Status
 from monitor.domain.errors import ProviderError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.providers import provider_names
 from monitor.domain.rules import probes
 from monitor.engine import config_sync
@@ -146,7 +147,7 @@ class _Narrowed(HttpSessions):
 
 
 def _rows(conn: Connection, source: str) -> list[ConnectionRow]:
-    return list(connection_queries.list_connections(conn, source=source))
+    return list(connection_queries.list_connections(conn, ConnectionFilter(sources=[source])))
 
 
 def _answer(case: Case | ProbeCase, scene: Scene, request: Request, elsewhere: Server) -> Response:

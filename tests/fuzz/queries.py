@@ -58,7 +58,7 @@ def _query(octets: bytes) -> None:
     try:
         given = ApiParams.read(QueryParams(octets[1:].decode("latin-1")), parameters)
         with _STORE.begin_read() as conn:
-            found = page(conn, _CONFIG, given.query(conn, _CONFIG), now=NOW)
+            found = page(conn, _CONFIG, given.page(conn, _CONFIG), now=NOW)
     except HTTPException as refusal:
         must(refusal.status_code in (400, 404) and refusal.detail, refusal.detail)
         return

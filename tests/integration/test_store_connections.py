@@ -23,6 +23,7 @@ from monitor.domain import (
     TokenState,
     Verdict,
 )
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
 from monitor.store import Store, connection_codec, connection_queries, connections, list_state, probes, sources
@@ -272,20 +273,23 @@ def test_list_and_counts_take_the_same_filters(store: Store) -> None:
     add(store, make_state(external_id="a"), make_state(external_id="b", platform="tiktok", status=Status.EXPIRED))
     add(store, make_state(external_id="c", platform="tiktok"), source="studio")
 
-    def ids(**filters: Any) -> list[str]:
+    def ids(filters: ConnectionFilter) -> list[str]:
         with store.begin_read() as conn:
             return [
-                row.state.snapshot.external_id for row in connection_queries.list_connections(conn, worst_first=False, **filters)
+                row.state.snapshot.external_id for row in connection_queries.list_connections(conn, filters, worst_first=False)
             ]
 
-    assert ids(source="agency") == ["a", "b"]
-    assert ids(source=["agency", "studio"], platform="tiktok") == ["b", "c"]
-    assert ids(status=[Status.EXPIRED, Status.REVOKED]) == ["b"]
-    assert ids(source=[]) == []
+    assert ids(ConnectionFilter(sources=["agency"])) == ["a", "b"]
+    assert ids(ConnectionFilter(sources=["agency", "studio"], platforms=["tiktok"])) == ["b", "c"]
+    assert ids(ConnectionFilter(statuses=[Status.EXPIRED, Status.REVOKED])) == ["b"]
+    assert ids(ConnectionFilter(sources=[])) == []
     with store.begin_read() as conn:
         every = connection_queries.count_by_status(conn)
         assert (every[Status.VALID], every[Status.EXPIRED], len(every)) == (2, 1, 7)
-        assert connection_queries.count_by_status(conn, source="agency", platform=["tiktok"])[Status.EXPIRED] == 1
+        assert (
+            connection_queries.count_by_status(conn, ConnectionFilter(sources=["agency"], platforms=["tiktok"]))[Status.EXPIRED]
+            == 1
+        )
 
 
 def test_unchanged_connection_was_last_seen_when_its_scope_was_complete(store: Store) -> None:

@@ -8,10 +8,11 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from monitor.domain import ConnectionState, DeliveryState, Refresh, Status, provider_info
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.forecast import need_of
 from monitor.store import Store, alerts, connection_pages, connection_queries, connections
 from monitor.store.alerts import WantedAlerts
-from monitor.store.connection_pages import Order, PageFilter
+from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow
 from tests.support.command_line import add_source
 from tests.support.factories import NOW, make_snapshot, make_state
@@ -20,9 +21,9 @@ from tests.support.web_world import KINDS, fill
 SOURCES = sorted(KINDS)
 
 
-def page(store: Store, wanted: PageFilter, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
+def page(store: Store, filters: ConnectionFilter, *, order: Order = Order.WORST, limit: int = 500, offset: int = 0) -> list[str]:
     with store.begin_read() as conn:
-        return [row.public_id for row in connection_pages.list_page(conn, wanted, order=order, limit=limit, offset=offset)]
+        return [row.public_id for row in connection_pages.list_page(conn, filters, order=order, limit=limit, offset=offset)]
 
 
 def rows_of(store: Store) -> list[ConnectionRow]:
@@ -33,34 +34,34 @@ def rows_of(store: Store) -> list[ConnectionRow]:
 def test_filters_are_anded_on_either_database(store: Store) -> None:
     fill(store, NOW)
     rows = rows_of(store)
-    cases: list[tuple[PageFilter, Callable[[ConnectionRow], bool]]] = [
-        (PageFilter(sources=SOURCES), lambda _: True),
-        (PageFilter(sources=["agency", "nobody"]), lambda row: row.source == "agency"),
-        (PageFilter(sources=[]), lambda _: False),
-        (PageFilter(sources=SOURCES, statuses=[]), lambda _: False),
+    cases: list[tuple[ConnectionFilter, Callable[[ConnectionRow], bool]]] = [
+        (ConnectionFilter(sources=SOURCES), lambda _: True),
+        (ConnectionFilter(sources=["agency", "nobody"]), lambda row: row.source == "agency"),
+        (ConnectionFilter(sources=[]), lambda _: False),
+        (ConnectionFilter(sources=SOURCES, statuses=[]), lambda _: False),
         (
-            PageFilter(sources=SOURCES, platforms=["linkedin", "threads"]),
+            ConnectionFilter(sources=SOURCES, platforms=["linkedin", "threads"]),
             lambda row: row.state.snapshot.platform in ("linkedin", "threads"),
         ),
         (
-            PageFilter(sources=SOURCES, statuses=[Status.EXPIRED, Status.REVOKED]),
+            ConnectionFilter(sources=SOURCES, statuses=[Status.EXPIRED, Status.REVOKED]),
             lambda row: row.state.verdict.status in ("expired", "revoked"),
         ),
-        (PageFilter(sources=SOURCES, text="nOrDlIcHt"), lambda row: "Nordlicht" in row.state.snapshot.label),
-        (PageFilter(sources=SOURCES, text="agency/linkedin"), lambda row: row.public_id.startswith("agency/linkedin")),
-        (PageFilter(sources=SOURCES, text="%"), lambda _: False),
-        (PageFilter(sources=SOURCES, text="\\"), lambda _: False),
+        (ConnectionFilter(sources=SOURCES, text="nOrDlIcHt"), lambda row: "Nordlicht" in row.state.snapshot.label),
+        (ConnectionFilter(sources=SOURCES, text="agency/linkedin"), lambda row: row.public_id.startswith("agency/linkedin")),
+        (ConnectionFilter(sources=SOURCES, text="%"), lambda _: False),
+        (ConnectionFilter(sources=SOURCES, text="\\"), lambda _: False),
         (
-            PageFilter(sources=["south"], platforms=["bluesky"], statuses=[Status.UNKNOWN], text="sky"),
+            ConnectionFilter(sources=["south"], platforms=["bluesky"], statuses=[Status.UNKNOWN], text="sky"),
             lambda row: row.source == "south" and row.state.snapshot.platform == "bluesky",
         ),
     ]
-    for wanted, expected in cases:
+    for filters, expected in cases:
         found = [row.public_id for row in rows if expected(row)]
         for order in Order:
-            assert sorted(page(store, wanted, order=order)) == sorted(found), (wanted, order)
+            assert sorted(page(store, filters, order=order)) == sorted(found), (filters, order)
         with store.begin_read() as conn:
-            assert sum(connection_pages.count_matching(conn, wanted).values()) == len(found)
+            assert sum(connection_queries.count_by_status(conn, filters).values()) == len(found)
 
 
 @pytest.mark.parametrize("order", list(Order))
@@ -69,9 +70,9 @@ def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> 
     states += [make_state(external_id=f"n{number:03}", expires_at=None, status=Status.UNKNOWN) for number in range(20)]
     states += [make_state(external_id=f"e{number:03}", status=Status.EXPIRED) for number in range(30)]
     add_source(store, "agency", states, now=NOW)
-    wanted = PageFilter(sources=["agency"])
-    whole = page(store, wanted, order=order)
-    parts = [each for offset in range(0, 140, 17) for each in page(store, wanted, order=order, limit=17, offset=offset)]
+    filters = ConnectionFilter(sources=["agency"])
+    whole = page(store, filters, order=order)
+    parts = [each for offset in range(0, 140, 17) for each in page(store, filters, order=order, limit=17, offset=offset)]
     assert parts == whole
     assert len(set(whole)) == 120
     ranks = {row.public_id: row for row in rows_of(store)}
@@ -88,7 +89,7 @@ def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> 
 def test_counts_are_of_every_combination(store: Store) -> None:
     fill(store, NOW)
     with store.begin_read() as conn:
-        counted = connection_pages.count_all(conn, ["agency", "south"])
+        counted = connection_queries.count_groups(conn, ConnectionFilter(sources=["agency", "south"]))
     expected: dict[tuple[str, str, str], int] = {}
     for row in rows_of(store):
         if row.source in ("agency", "south"):
@@ -101,12 +102,13 @@ def test_retired_connections_are_on_no_page_and_in_no_count(store: Store) -> Non
     keys = add_source(store, "agency", [make_state(external_id="a"), make_state(external_id="b")], now=NOW)
     with store.begin_write() as conn:
         connections.retire(conn, keys[0], NOW)
-    wanted = PageFilter(sources=["agency"])
-    assert page(store, wanted) == ["agency/b"]
+    filters = ConnectionFilter(sources=["agency"])
+    assert page(store, filters) == ["agency/b"]
     with store.begin_read() as conn:
-        assert [each.number for each in connection_pages.count_all(conn, ["agency"])] == [1]
-        assert sum(each.number for each in connection_pages.coming(conn, wanted, now=NOW, until=NOW + timedelta(days=90))) == 1
-        found = connection_pages.find_one(conn, "agency/a")
+        assert [each.number for each in connection_queries.count_groups(conn, filters)] == [1]
+        expiring = connection_pages.count_expiring(conn, filters, now=NOW, until=NOW + timedelta(days=90))
+        assert sum(each.number for each in expiring) == 1
+        found = connection_queries.find_by_public_id(conn, "agency/a")
     assert found is not None
     assert found.retired_at == NOW
 
@@ -146,7 +148,7 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
             key = state.snapshot.platform, need.by.date()
             expected[key] = expected.get(key, 0) + 1
         with store.begin_read() as conn:
-            found = connection_pages.coming(conn, PageFilter(sources=[provider]), now=NOW, until=until)
+            found = connection_pages.count_expiring(conn, ConnectionFilter(sources=[provider]), now=NOW, until=until)
         assert {(each.platform, each.first.date()): each.number for each in found} == expected
         assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
 
@@ -165,12 +167,12 @@ def test_a_connection_is_found_by_its_whole_id_alone(store: Store) -> None:
     )
     with store.begin_read() as conn:
         found = {
-            name: connection_pages.find_one(conn, name)
+            name: connection_queries.find_by_public_id(conn, name)
             for name in ("agency/same", "agency/a/b", "agency/%", "agency/Same", "south/same")
         }
         assert {name: row and row.public_id for name, row in found.items()} == {name: name for name in found}
         for name in ("", "agency", "agency/", "/same", "agency/sam", "south/ws_1/same", "nobody/same", "agency/user2/same"):
-            assert connection_pages.find_one(conn, name) is None, name
+            assert connection_queries.find_by_public_id(conn, name) is None, name
 
 
 def test_alerts_are_paged_and_filtered(store: Store) -> None:
@@ -182,13 +184,13 @@ def test_alerts_are_paged_and_filtered(store: Store) -> None:
             row.alert.id for offset in range(0, 15, 4) for row in alerts.list_page(conn, WantedAlerts(), limit=4, offset=offset)
         ]
         assert parts == [row.alert.id for row in everything]
-        for wanted, expected in (
+        for filters, expected in (
             (WantedAlerts(), 11),
             (WantedAlerts(events=["expired"]), 2),
             (WantedAlerts(events=[]), 0),
             (WantedAlerts(states=[DeliveryState.DEAD]), 2),
             (WantedAlerts(sources=["agency"], platforms=["linkedin"]), 1),
         ):
-            assert alerts.count_matching(conn, wanted) == expected
-            assert len(alerts.list_page(conn, wanted, limit=100)) == expected
+            assert alerts.count_matching(conn, filters) == expected
+            assert len(alerts.list_page(conn, filters, limit=100)) == expected
         assert "linkedin" in alerts.known_platforms(conn)

@@ -23,10 +23,11 @@ from monitor.domain import (
     TokenState,
     Verdict,
 )
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
-from monitor.views.filters import Selection, listing
+from monitor.views.filters import listing
 from monitor.views.history import event_views
 from monitor.views.sources import source_views
 from monitor.views.status import Overview, PluginState, overview
@@ -169,9 +170,9 @@ def test_a_trusted_date_that_passed_since_the_last_write_is_shown_as_expired_and
 def test_the_status_filter_looks_at_what_is_shown_and_not_at_what_is_stored(store: Store, look: Look, now: datetime) -> None:
     ends = now + timedelta(minutes=10)
     add_source(store, "agency", [make_state(status=Status.EXPIRING_SOON, expires_at=ends, next_change_at=ends)], now=now)
-    expired = Selection(statuses=frozenset({"expired"}))
-    assert look(selection=expired).total == 0
-    assert look(timedelta(minutes=11), selection=expired).total == 1
+    expired = ConnectionFilter(statuses=frozenset({"expired"}))
+    assert look(filters=expired).total == 0
+    assert look(timedelta(minutes=11), filters=expired).total == 1
 
 
 @pytest.mark.parametrize(("minutes", "stale"), [(45, False), (46, True)])
@@ -220,21 +221,21 @@ def test_a_source_that_was_never_polled_is_listed_as_pending(store: Store, look:
 
 
 @pytest.mark.parametrize(
-    ("selection", "ids", "names"),
+    ("filters", "ids", "names"),
     [
-        (Selection(sources=frozenset({"studio"})), ["studio/65f0"], ["studio"]),
-        (Selection(platforms=frozenset({"youtube"})), ["studio/65f0"], ["studio"]),
-        (Selection(statuses=frozenset({"expired"})), ["agency/linkedin-expired"], ["agency", "studio"]),
-        (Selection(labels={"client": "globex"}), ["studio/65f0"], ["studio"]),
-        (Selection(labels={"client": "acme"}, sources=frozenset({"studio"})), [], []),
-        (Selection(platforms=frozenset({"tiktok"})), [], []),
+        (ConnectionFilter(sources=frozenset({"studio"})), ["studio/65f0"], ["studio"]),
+        (ConnectionFilter(platforms=frozenset({"youtube"})), ["studio/65f0"], ["studio"]),
+        (ConnectionFilter(statuses=frozenset({"expired"})), ["agency/linkedin-expired"], ["agency", "studio"]),
+        (ConnectionFilter(labels={"client": "globex"}), ["studio/65f0"], ["studio"]),
+        (ConnectionFilter(labels={"client": "acme"}, sources=frozenset({"studio"})), [], []),
+        (ConnectionFilter(platforms=frozenset({"tiktok"})), [], []),
     ],
 )  # fmt: skip
 def test_filters_leave_what_they_name(
-    *, store: Store, look: Look, now: datetime, selection: Selection, ids: list[str], names: list[str]
+    *, store: Store, look: Look, now: datetime, filters: ConnectionFilter, ids: list[str], names: list[str]
 ) -> None:
     make_world(store, now)
-    found = look(selection=selection)
+    found = look(filters=filters)
     assert [view.id for view in found.connections] == ids
     assert [source.name for source in found.sources] == names
     assert found.total == len(ids)
@@ -272,7 +273,7 @@ def test_the_standing_follows_the_monitoring_plugin_convention(
 ) -> None:
     states = [make_state(status=status, external_id=f"linkedin-{status}") for status in statuses]
     add_source(store, "agency", states, now=now, status=source)
-    found = look(timedelta(minutes=minutes), selection=Selection(sources=frozenset({"agency"})))
+    found = look(timedelta(minutes=minutes), filters=ConnectionFilter(sources=frozenset({"agency"})))
     assert found.standing(unread=unread) is answer
 
 
@@ -371,21 +372,21 @@ def test_an_alert_shows_its_deliveries_with_every_attempt(store: Store, config: 
 
 
 @pytest.mark.parametrize(
-    ("selection", "ids"),
+    ("filters", "ids"),
     [
-        (Selection(), ["bbb2", "aaa1"]),
-        (Selection(sources=frozenset({"agency"})), ["aaa1"]),
-        (Selection(labels={"client": "globex"}), ["bbb2"]),
-        (Selection(platforms=frozenset({"linkedin"})), ["aaa1"]),
-        (Selection(statuses=frozenset({"expired"})), ["aaa1"]),
-        (Selection(statuses=frozenset({"revoked"})), []),
+        (ConnectionFilter(), ["bbb2", "aaa1"]),
+        (ConnectionFilter(sources=frozenset({"agency"})), ["aaa1"]),
+        (ConnectionFilter(labels={"client": "globex"}), ["bbb2"]),
+        (ConnectionFilter(platforms=frozenset({"linkedin"})), ["aaa1"]),
+        (ConnectionFilter(statuses=frozenset({"expired"})), ["aaa1"]),
+        (ConnectionFilter(statuses=frozenset({"revoked"})), []),
     ],
 )
-def test_alerts_can_be_filtered(store: Store, config: Config, now: datetime, selection: Selection, ids: list[str]) -> None:
+def test_alerts_can_be_filtered(store: Store, config: Config, now: datetime, filters: ConnectionFilter, ids: list[str]) -> None:
     add_alerts(store, now)
     with store.begin_read() as conn:
-        assert [view.alert.id for view in alert_views(conn, config, selection=selection)] == ids
-        assert len(alert_views(conn, config, selection=selection, limit=1)) == min(len(ids), 1)
+        assert [view.alert.id for view in alert_views(conn, config, filters=filters)] == ids
+        assert len(alert_views(conn, config, filters=filters, limit=1)) == min(len(ids), 1)
 
 
 def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Config, now: datetime) -> None:

@@ -12,26 +12,26 @@ from sqlalchemy import delete
 
 from monitor.config import Config, load
 from monitor.domain import Ack, ConnectionState, Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, connection_queries, connections, incidents, silences, sources
 from monitor.store import schema as tables
 from monitor.views import status as worst
-from monitor.views.filters import Selection
 from monitor.views.status import Overview, overview
 from tests.support.command_line import add_source, write_config
 from tests.support.factories import make_said, make_state
 
 SELECTIONS = [
-    Selection(),
-    Selection(sources=frozenset({"agency"})),
-    Selection(platforms=frozenset({"linkedin"})),
-    Selection(statuses=frozenset({"expired"})),
-    Selection(statuses=frozenset({"valid", "revoked"}), platforms=frozenset({"tiktok"})),
-    Selection(labels={"client": "globex"}),
-    Selection(sources=frozenset({"studio"}), labels={"client": "acme"}),
+    ConnectionFilter(),
+    ConnectionFilter(sources=frozenset({"agency"})),
+    ConnectionFilter(platforms=frozenset({"linkedin"})),
+    ConnectionFilter(statuses=frozenset({"expired"})),
+    ConnectionFilter(statuses=frozenset({"valid", "revoked"}), platforms=frozenset({"tiktok"})),
+    ConnectionFilter(labels={"client": "globex"}),
+    ConnectionFilter(sources=frozenset({"studio"}), labels={"client": "acme"}),
 ]
-Read = Callable[[int | None, Selection], Overview]
+Read = Callable[[int | None, ConnectionFilter], Overview]
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def config(tmp_path: Path) -> Config:
 def read(store: Store, config: Config, now: datetime) -> Read:
     """The overview of some number of connections, or of all."""
 
-    def find(limit: int | None, selection: Selection) -> Overview:
+    def find(limit: int | None, filters: ConnectionFilter) -> Overview:
         with store.begin_read() as conn:
-            return overview(conn, config, now=now, selection=selection, limit=limit)
+            return overview(conn, config, now=now, filters=filters, limit=limit)
 
     return find
 
@@ -91,16 +91,16 @@ def fill(store: Store, now: datetime) -> None:
 @pytest.mark.parametrize("limit", [1, 7, 1000])
 def test_the_database_finds_and_counts_what_reading_every_row_does(store: Store, read: Read, now: datetime, limit: int) -> None:
     fill(store, now)
-    for selection in SELECTIONS:
-        whole, found = read(None, selection), read(limit, selection)
-        assert found.summary == whole.summary, selection
-        assert (found.stale, found.acked, found.silenced) == (whole.stale, whole.acked, whole.silenced), selection
+    for filters in SELECTIONS:
+        whole, found = read(None, filters), read(limit, filters)
+        assert found.summary == whole.summary, filters
+        assert (found.stale, found.acked, found.silenced) == (whole.stale, whole.acked, whole.silenced), filters
         assert [worst.worst_first(view) for view in found.connections] == [
             worst.worst_first(view) for view in whole.connections[:limit]
-        ], selection
+        ], filters
         assert {view.id for view in found.connections} <= {view.id for view in whole.connections}
         assert [source.name for source in found.sources] == [source.name for source in whole.sources]
-    whole = read(None, Selection())
+    whole = read(None, ConnectionFilter())
     assert whole.stale > 0
     assert whole.acked > 0
     assert whole.silenced > 0
@@ -112,6 +112,6 @@ def test_where_time_has_moved_too_much_every_row_is_read(
     """After months without a daemon the stored states say little."""
     fill(store, now)
     monkeypatch.setattr(worst, "MANY_MOVED", 3)
-    whole, found = read(None, Selection()), read(5, Selection())
+    whole, found = read(None, ConnectionFilter()), read(5, ConnectionFilter())
     assert found.summary == whole.summary
     assert found.connections == whole.connections[:5]

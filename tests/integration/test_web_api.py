@@ -13,10 +13,11 @@ import pytest
 
 from monitor.config import Config, load
 from monitor.domain import Event, EventKind, Status, TokenState, Verdict
+from monitor.domain.filters import ConnectionFilter
 from monitor.store import Store, alerts, connection_queries, connections, history, incidents, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
-from monitor.views.filters import Selection, listing
+from monitor.views.filters import listing
 from monitor.views.status import overview
 from tests.support.command_line import add_source, make_world, write_config
 from tests.support.factories import make_alert, make_said, make_state
@@ -78,7 +79,7 @@ async def test_alerts_events_sources_and_forecast_have_the_shapes_of_the_command
         alerts.add_alerts(conn, [(make_alert(), world[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
     with store.begin_read() as conn:
-        wanted = listing("alerts", alert_views(conn, api.config, selection=Selection()), now=now)
+        wanted = listing("alerts", alert_views(conn, api.config, filters=ConnectionFilter()), now=now)
     assert await api.json("/api/v1/alerts") == {**wanted, "next": None}
     events = await api.json("/api/v1/events")
     assert events["events"][0]["connection"] == "studio/65f0"
@@ -225,7 +226,7 @@ async def test_no_name_can_pass_for_the_clock(api: Served, store: Store, now: da
     for number in range(2):
         odd = make_state(external_id="linkedin-odd", display_name=f'x","seconds_left":{number},"generated_at":"{number}"')
         with store.begin_write() as conn:
-            for row in list(connection_queries.list_connections(conn, source="studio")):
+            for row in list(connection_queries.list_connections(conn, ConnectionFilter(sources=["studio"]))):
                 connections.retire(conn, row.id, now)
         add_source(store, "studio", [odd], now=now)
         tags.add((await api.get("/api/v1/connections?connection=studio/linkedin-odd")).headers["etag"])

@@ -1,0 +1,36 @@
+"""The filter of connections that the command line, the pages and the API share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFilter:
+    """Conditions on connections, ANDed. None, and an empty mapping of labels, mean no such condition."""
+
+    sources: Collection[str] | None = None
+    platforms: Collection[str] | None = None
+    """Common platform slugs."""
+    statuses: Collection[str] | None = None
+    """Status words: of connections, events, alerts or sources, whichever are listed."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All of them must be labels of the source. Only the configuration knows labels: see views.filters.resolve_labels."""
+    text: str | None = None
+    """Part of a public id, display name or user name; letter case does not matter."""
+    connection: str | None = None
+    """A whole public id."""
+
+    def matches(self, *, source: str, platform: str, status: str) -> bool:
+        """Return True if the conditions on source, platform and status are met; the other conditions are not checked."""
+        in_source = self.sources is None or source in self.sources
+        return in_source and (self.platforms is None or platform in self.platforms) and self.matches_status(status)
+
+    def matches_status(self, *words: str) -> bool:
+        """Return True if the condition on the status is met by one of these words."""
+        return self.statuses is None or any(word in self.statuses for word in words)
+
+
+EVERY = ConnectionFilter()
+"""No condition: every connection matches."""
