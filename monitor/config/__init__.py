@@ -21,7 +21,8 @@ from monitor.config.settings import (
 )
 from monitor.config.show import show
 from monitor.config.templates import TemplatePair
-from monitor.config.time_windows import QuietHours, WeeklyTime
+from monitor.config.time_windows import WeeklyTime
+from monitor.domain import QuietHours
 
 __all__ = [
     "REFERENCES",

@@ -15,7 +15,7 @@ from monitor.config import templates, time_windows
 from monitor.config.error_text import found, kind_of, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCES, SecretSource
-from monitor.domain import AlertEvent, Severity
+from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
 
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -234,7 +234,7 @@ SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", jso
 Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
 Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[
-    tuple[time_windows.QuietHours, ...],
+    tuple[QuietHours, ...],
     PlainValidator(time_windows.quiet_hours),
     Kind("list of windows, each with from and to, and days, except and timezone where wanted", json="always"),
 ]

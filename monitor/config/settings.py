@@ -10,8 +10,8 @@ from typing import Literal
 
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
-from monitor.config.time_windows import QuietHours, WeeklyTime
-from monitor.domain import AlertEvent, Policy, ProviderInfo, Severity, provider_info
+from monitor.config.time_windows import WeeklyTime
+from monitor.domain import ChannelRules, Policy, ProviderInfo, provider_info
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
@@ -93,26 +93,10 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelConfig:
-    """Where alerts go, and which."""
+class ChannelConfig(ChannelRules):
+    """A channel: which alerts it takes, and where it sends them."""
 
-    name: str
     url: Secret
-    events: frozenset[AlertEvent] | None
-    """None: all."""
-    severity: Severity
-    sources: frozenset[str] | None
-    platforms: frozenset[str] | None
-    """Common platform slugs."""
-    labels: dict[str, str]
-    group_wait: timedelta
-    after: timedelta | None = None
-    """Escalation: only what is open and unacknowledged for this long; None: at once."""
-    fallback: bool = False
-    """Takes what no other channel takes or could deliver."""
-    remind_every: timedelta | Literal["inherit"] | None = "inherit"
-    """None: never; "inherit": as the policy says."""
-    quiet_hours: tuple[QuietHours, ...] = ()
     templates: dict[str, TemplatePair] = field(default_factory=dict)
     """By event; "*" is for the events without one of their own."""
     attachments: bool = True

@@ -10,8 +10,8 @@ from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN
 from monitor.config.settings import ChannelConfig, Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
-from monitor.config.time_windows import DAYS, QuietHours, WeeklyTime
-from monitor.domain import Policy
+from monitor.config.time_windows import DAYS, WeeklyTime
+from monitor.domain import Policy, QuietHours
 
 
 def show(config: Config) -> str:

@@ -9,7 +9,7 @@ from datetime import time
 from typing import Any
 
 from monitor.config.error_text import found, refuse, suggestion
-from monitor.domain import Severity
+from monitor.domain import QuietHours, Severity
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -23,20 +23,6 @@ class WeeklyTime:
     weekday: int
     """Monday is 0."""
     time: time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuietHours:
-    """One window of the day. It ends on the next day where `to_time` is not later than `from_time`."""
-
-    from_time: time
-    to_time: time
-    days: frozenset[int] | None = None
-    """The weekdays on which it begins, Monday is 0; None: every day."""
-    except_severity: Severity | None = None
-    """What is at least this severe is said all the same; None: nothing is."""
-    timezone: str | None = None
-    """None: the configured one."""
 
 
 def weekly_time(value: Any) -> WeeklyTime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.domain.alerts import CHANNEL_SUBJECTS, Ack, Alert, IncidentSubject, LastNotified, connection_id, split_subject
+from monitor.domain.channels import ChannelRules, QuietHours
 from monitor.domain.enums import (
     RECOVERY_EVENTS,
     AlertEvent,
@@ -38,6 +39,7 @@ __all__ = [
     "Ack",
     "Alert",
     "AlertEvent",
+    "ChannelRules",
     "ConnectionLink",
     "ConnectionState",
     "DeliveryState",
@@ -54,6 +56,7 @@ __all__ = [
     "ProbeState",
     "ProbeStatus",
     "ProviderInfo",
+    "QuietHours",
     "Refresh",
     "ReportedStatus",
     "ScopeReport",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.config import ChannelConfig, Config
-from monitor.domain import Ack, Alert, AlertEvent, Severity, utc_text
+from monitor.domain import Ack, Alert, ChannelRules, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
@@ -182,24 +181,13 @@ def _view(row: AlertRow, deliveries: Sequence[DeliveryRow]) -> AlertView:
     return AlertView(alert=row.alert, note=row.note, deliveries=tuple(deliveries))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Filter:
-    """One filter of a channel alone: routing itself says whether that one refuses."""
-
-    name: str
-    events: AbstractSet[AlertEvent] | None = None
-    severity: Severity = Severity.INFO
-    sources: AbstractSet[str] | None = None
-    platforms: AbstractSet[str] | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
 def _refused_by(alert: Alert, channel: ChannelConfig) -> str | None:
+    # Each filter alone: routing itself decides.
     alone = (
-        _Filter(name="events", events=channel.events),
-        _Filter(name="severity", severity=channel.severity),
-        _Filter(name="sources", sources=channel.sources),
-        _Filter(name="platforms", platforms=channel.platforms),
-        _Filter(name="labels", labels=channel.labels),
+        ChannelRules(name="events", events=channel.events),
+        ChannelRules(name="severity", severity=channel.severity),
+        ChannelRules(name="sources", sources=channel.sources),
+        ChannelRules(name="platforms", platforms=channel.platforms),
+        ChannelRules(name="labels", labels=channel.labels),
     )
     return next((single.name for single in alone if not routing.route(alert, [single])), None)

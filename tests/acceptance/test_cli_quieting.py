@@ -165,7 +165,7 @@ def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small:
         (["--source", "agency", "--from", "later"], "--from is later, which is no time."),
         (["--source", "agency", "--timezone", "Europe/Berlim"], "which is no IANA time zone; did you mean Europe/Berlin?"),
         (["--source", "agency", "--rrule", "FREQ=WEEKLY"], "--rrule needs --for"),
-        (["--source", "agency", "--rrule", "weekly", "--for", "1h"], "--rrule is no RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."),
+        (["--source", "agency", "--rrule", "weekly", "--for", "1h"], "--rrule is not an RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."),
         (["--source", "agency", "--rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "--for", "1h"], "--rrule never comes due"),
         (["--source", "agency", "--rrule", "FREQ=WEEKLY;BYDAY=XX", "--for", "1h"], "--rrule has BYDAY=XX, but MO, TU, WE,"),
     ],

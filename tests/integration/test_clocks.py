@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.soak import Plan, Soak
-from monitor.config.time_windows import QuietHours
 from monitor.demo.world import World
-from monitor.domain import DeliveryState, Severity
+from monitor.domain import DeliveryState, QuietHours, Severity
 from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import Store, maintenance, outbox
 from monitor.store.schema import connections, deliveries, incidents, polls

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config.time_windows import QuietHours
-from monitor.domain import Ack, Alert, LastNotified, Severity, Status
+from monitor.domain import Ack, Alert, LastNotified, QuietHours, Severity, Status
 from monitor.store import Store, alerts, incidents, outbox
 from tests.support.delivery import (
     HOUR,

@@ -99,6 +99,12 @@ def test_a_weekly_hour_that_the_clock_skips_comes_once_all_the_same() -> None:
     assert next_weekly(first, weekday=6, at=time(2, 30), zone=BERLIN) == datetime(2026, 4, 5, 0, 30, tzinfo=UTC)
 
 
+def test_of_a_weekly_hour_that_comes_twice_the_first_counts() -> None:
+    first = next_weekly(datetime(2026, 10, 24, 12, tzinfo=UTC), weekday=6, at=time(2, 30), zone=BERLIN)
+    assert first == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert next_weekly(first, weekday=6, at=time(2, 30), zone=BERLIN) == datetime(2026, 11, 1, 1, 30, tzinfo=UTC)
+
+
 def test_the_chart_is_well_formed_bounded_and_escapes_names() -> None:
     batches = sittings_of(need(number, source=f"<&{number}>") for number in range(1, 40))
     drawn = timeline(batches, now=NOW, ahead=MONTH)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from monitor.domain import Alert, AlertEvent, Severity
+from monitor.domain import Alert, AlertEvent, ChannelRules, Severity
 from monitor.domain.rules.routing import route
 from tests.support.factories import make_alert
 
 
-@dataclass(frozen=True)
-class Filter:
-    name: str = "ops"
-    events: frozenset[AlertEvent] | None = None
-    severity: Severity = Severity.INFO
-    sources: frozenset[str] | None = None
-    platforms: frozenset[str] | None = None
-    labels: dict[str, str] = field(default_factory=dict)
+def rules(**over: Any) -> ChannelRules:
+    return ChannelRules(**{"name": "ops", **over})
 
 
 EXPIRED = make_alert(labels={"client": "acme", "tier": "gold"})
@@ -33,45 +27,45 @@ MONITOR = make_alert(event=AlertEvent.MONITOR_PROBLEM, external_id=None, connect
     ("channel", "alert", "taken"),
     [
         # No filter at all takes everything.
-        (Filter(), EXPIRED, True),
-        (Filter(), SOURCE, True),
-        (Filter(), MONITOR, True),
+        (rules(), EXPIRED, True),
+        (rules(), SOURCE, True),
+        (rules(), MONITOR, True),
         # Events name what is wanted.
-        (Filter(events=frozenset({AlertEvent.EXPIRED})), EXPIRED, True),
-        (Filter(events=frozenset({AlertEvent.EXPIRED})), WARNING, False),
-        (Filter(events=frozenset()), EXPIRED, False),
+        (rules(events=frozenset({AlertEvent.EXPIRED})), EXPIRED, True),
+        (rules(events=frozenset({AlertEvent.EXPIRED})), WARNING, False),
+        (rules(events=frozenset()), EXPIRED, False),
         # Severity is a least one: its own level is taken.
-        (Filter(severity=Severity.WARNING), WARNING, True),
-        (Filter(severity=Severity.CRITICAL), WARNING, False),
-        (Filter(severity=Severity.CRITICAL), EXPIRED, True),
+        (rules(severity=Severity.WARNING), WARNING, True),
+        (rules(severity=Severity.CRITICAL), WARNING, False),
+        (rules(severity=Severity.CRITICAL), EXPIRED, True),
         # A recovery carries the severity of what it ends, so it reaches who heard of the problem.
-        (Filter(severity=Severity.CRITICAL), make_alert(event=AlertEvent.RECOVERED, status="valid"), True),
+        (rules(severity=Severity.CRITICAL), make_alert(event=AlertEvent.RECOVERED, status="valid"), True),
         # Sources by name.
-        (Filter(sources=frozenset({"agency"})), EXPIRED, True),
-        (Filter(sources=frozenset({"studio"})), EXPIRED, False),
-        (Filter(sources=frozenset({"studio"})), SOURCE, False),
+        (rules(sources=frozenset({"agency"})), EXPIRED, True),
+        (rules(sources=frozenset({"studio"})), EXPIRED, False),
+        (rules(sources=frozenset({"studio"})), SOURCE, False),
         # Platforms by slug; a source that cannot be read hides every platform, so it is said to all of its readers.
-        (Filter(platforms=frozenset({"linkedin"})), EXPIRED, True),
-        (Filter(platforms=frozenset({"tiktok"})), EXPIRED, False),
-        (Filter(platforms=frozenset({"tiktok"})), SOURCE, True),
+        (rules(platforms=frozenset({"linkedin"})), EXPIRED, True),
+        (rules(platforms=frozenset({"tiktok"})), EXPIRED, False),
+        (rules(platforms=frozenset({"tiktok"})), SOURCE, True),
         # Labels: all of the filter's must be there with their value; the alert may carry more.
-        (Filter(labels={"client": "acme"}), EXPIRED, True),
-        (Filter(labels={"client": "acme", "tier": "gold"}), EXPIRED, True),
-        (Filter(labels={"client": "acme", "tier": "iron"}), EXPIRED, False),
-        (Filter(labels={"client": "acme"}), SOURCE, False),
+        (rules(labels={"client": "acme"}), EXPIRED, True),
+        (rules(labels={"client": "acme", "tier": "gold"}), EXPIRED, True),
+        (rules(labels={"client": "acme", "tier": "iron"}), EXPIRED, False),
+        (rules(labels={"client": "acme"}), SOURCE, False),
         # The monitor's own trouble passes by sources, platforms and labels, not by events and severity.
-        (Filter(sources=frozenset({"studio"}), platforms=frozenset({"tiktok"}), labels={"client": "acme"}), MONITOR, True),
-        (Filter(events=frozenset({AlertEvent.EXPIRED})), MONITOR, False),
-        # Filters are ANDed.
-        (Filter(sources=frozenset({"agency"}), platforms=frozenset({"tiktok"})), EXPIRED, False),
+        (rules(sources=frozenset({"studio"}), platforms=frozenset({"tiktok"}), labels={"client": "acme"}), MONITOR, True),
+        (rules(events=frozenset({AlertEvent.EXPIRED})), MONITOR, False),
+        # ChannelRuless are ANDed.
+        (rules(sources=frozenset({"agency"}), platforms=frozenset({"tiktok"})), EXPIRED, False),
     ],
 )
-def test_a_channel_takes_what_all_its_filters_let_through(channel: Filter, alert: Alert, *, taken: bool) -> None:
+def test_a_channel_takes_what_all_its_filters_let_through(channel: ChannelRules, alert: Alert, *, taken: bool) -> None:
     assert route(alert, [channel]) == (["ops"] if taken else [])
 
 
 def test_every_matching_channel_is_named_in_the_order_given() -> None:
-    channels = [Filter(name="b"), Filter(name="none", events=frozenset()), Filter(name="a")]
+    channels = [rules(name="b"), rules(name="none", events=frozenset()), rules(name="a")]
     assert route(EXPIRED, channels) == ["b", "a"]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, Protocol
 
 from monitor.domain import (
     AlertEvent,
+    ChannelRules,
     ConnectionState,
     LastNotified,
     Policy,
@@ -20,22 +20,8 @@ from monitor.domain import (
 )
 
 
-class Paced(Protocol):
-    """What reminding needs to know of a channel."""
-
-    @property
-    def name(self) -> str:
-        """Its unique name."""
-        ...
-
-    @property
-    def remind_every(self) -> timedelta | Literal["inherit"] | None:
-        """Its own pace; "inherit" takes the policy's, None never reminds."""
-        ...
-
-
 def due_channels(
-    heard: Mapping[str, datetime], channels: Sequence[Paced], policy: Policy, now: datetime
+    heard: Mapping[str, datetime], channels: Sequence[ChannelRules], policy: Policy, now: datetime
 ) -> tuple[frozenset[str], datetime | None]:
     """Which channels are due a reminder now, and when the next one of any channel is.
 

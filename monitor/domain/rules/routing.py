@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Protocol
+from collections.abc import Sequence
 
-from monitor.domain import Alert, AlertEvent, Severity
-
-
-class ChannelFilter(Protocol):
-    """What routing needs to know of a configured channel. `None` and an empty mapping mean: no such filter."""
-
-    @property
-    def name(self) -> str:
-        """The channel's unique name."""
-        ...
-
-    @property
-    def events(self) -> AbstractSet[AlertEvent] | None:
-        """The events it wants."""
-        ...
-
-    @property
-    def severity(self) -> Severity:
-        """The least severity it takes."""
-        ...
-
-    @property
-    def sources(self) -> AbstractSet[str] | None:
-        """The names of the sources it wants."""
-        ...
-
-    @property
-    def platforms(self) -> AbstractSet[str] | None:
-        """The platform slugs it wants."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels an alert's source must carry, all of them."""
-        ...
-
+from monitor.domain import Alert, AlertEvent, ChannelRules
 
 _ABOUT_THE_MONITOR = frozenset({AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED})
 
 
-def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
+def route(alert: Alert, channels: Sequence[ChannelRules]) -> list[str]:
     """Names of the channels that take this alert, in the order given; empty where none does.
 
     Alerts about the monitor itself pass by the source, platform and label filters (INTERFACE: Alerts). An alert about a
@@ -55,12 +18,12 @@ def route(alert: Alert, channels: Sequence[ChannelFilter]) -> list[str]:
     return [channel.name for channel in channels if _takes(channel, alert)]
 
 
-def wants(channel: ChannelFilter, event: AlertEvent) -> bool:
+def wants(channel: ChannelRules, event: AlertEvent) -> bool:
     """Whether a channel takes this kind of event at all: what decides about the end of something that it heard of."""
     return channel.events is None or event in channel.events
 
 
-def _takes(channel: ChannelFilter, alert: Alert) -> bool:
+def _takes(channel: ChannelRules, alert: Alert) -> bool:
     if not wants(channel, alert.event):
         return False
     if alert.severity.rank < channel.severity.rank:

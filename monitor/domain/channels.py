@@ -1,0 +1,51 @@
+"""The settings of a channel that decide which alerts it takes, and when. The configuration adds where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from typing import Literal
+
+from monitor.domain.enums import AlertEvent, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietHours:
+    """One window of the day in which a channel is quiet."""
+
+    from_time: time
+    """Local time at which it begins; with an equal `to_time` it lasts a whole day."""
+    to_time: time
+    """Local time at which it ends, on the next day if that is not later than its beginning."""
+    days: frozenset[int] | None = None
+    """Weekdays on which it begins, Monday is 0; None: every day."""
+    except_severity: Severity | None = None
+    """Least severity that is sent all the same; None: nothing is."""
+    timezone: str | None = None
+    """IANA time zone; None: the one of the monitor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRules:
+    """Filters, delays and reminders of a channel. Filters are ANDed; None and an empty mapping mean no filter."""
+
+    name: str
+    """Unique name."""
+    events: frozenset[AlertEvent] | None = None
+    severity: Severity = Severity.INFO
+    """Least severity that it takes."""
+    sources: frozenset[str] | None = None
+    platforms: frozenset[str] | None = None
+    """Common platform slugs."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that an alert's source must have, all of them."""
+    group_wait: timedelta = timedelta(0)
+    """How long alerts are collected for one message."""
+    after: timedelta | None = None
+    """Escalation: only incidents that are open and unacknowledged for this long; None: every alert, immediately."""
+    fallback: bool = False
+    """True if it takes the alerts that no other channel takes or could deliver."""
+    remind_every: timedelta | Literal["inherit"] | None = "inherit"
+    """Interval of reminders; None: never, "inherit": as in the policy."""
+    quiet_hours: tuple[QuietHours, ...] = ()
