@@ -80,7 +80,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(
     plan_name: str, *, only: Sequence[str] = (), databases: Sequence[str] | None = None
 ) -> tuple[Results, dict[str, str]]:
-    """The figures, and the benchmarks that broke."""
+    """Run the benchmarks. Return the figures, and the benchmarks that failed."""
     broken: dict[str, str] = {}
     with Bench(PLANS[plan_name], databases=databases) as bench:
         results = Results(at=bench.at, plan=plan_name, machine=describe(bench.folder))

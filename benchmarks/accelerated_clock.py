@@ -50,7 +50,7 @@ class Acceleration:
             yield
 
     def now(self) -> datetime:
-        """The truth: what the APIs' clocks say (the Clock protocol)."""
+        """Return the true time, as the APIs' clocks show it (the Clock protocol)."""
         return self._start + timedelta(seconds=self.passed) + self._asleep
 
     def monotonic(self) -> float:
@@ -58,7 +58,7 @@ class Acceleration:
         return self.passed
 
     def wall(self) -> datetime:
-        """What this machine's clock says."""
+        """Return the time of the local clock."""
         return self.now() + self.wrong_by
 
     def advance(self, seconds: float) -> None:
@@ -72,7 +72,7 @@ class Acceleration:
         self._show()
 
     def sleep_machine(self, by: timedelta) -> None:
-        """The machine is suspended: time passes, but no process notices."""
+        """Suspend the machine: time passes while no process runs."""
         self._asleep += by
         self._show()
 
@@ -113,7 +113,7 @@ class AcceleratedLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
 
     def time(self) -> float:
-        """Simulated seconds."""
+        """Return simulated seconds."""
         return self._warp.passed
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # whatever it calls

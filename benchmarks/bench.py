@@ -82,7 +82,7 @@ class Bench:
     def simulated(
         self, *crowds: str, tls: bool = False, latency_ms: float = 0.0, soon: int = 0, own_port: bool = False
     ) -> Iterator[Simulated]:
-        """A simulator on the other core.
+        """Start a simulator on the other core.
 
         All take the same port, one after the other: a source that moves to another address is judged anew, every
         connection of it, which would be measured as well. `own_port` is for those that run beside each other.
@@ -93,18 +93,18 @@ class Bench:
             yield made
 
     def config(self, wanted: Settings, *, database: str, simulated: Simulated) -> Path:
-        """A configuration file in a folder of its own."""
+        """Write a configuration file in a new folder. Return its path."""
         self._made += 1
         return settings.write(self.folder / f"run-{self._made}", wanted, database=database, simulated=simulated)
 
     @contextmanager
     def daemon(self, wanted: Settings, *, database: str, simulated: Simulated, watched: bool = True) -> Iterator[Daemon]:
-        """The daemon, started, until the block ends."""
+        """Start the daemon and stop it when the block ends."""
         with running(self.config(wanted, database=database, simulated=simulated), watched=watched) as started:
             yield started
 
     def populated(self, kind: str, size: int) -> str:
-        """The URL of a database that knows a crowd of this size, its source due for a poll."""
+        """Return the URL of a database with a population of this size, whose source is due for a poll."""
         self.populate(kind, size)
         return self.databases.copy(kind, size)
 
@@ -123,7 +123,7 @@ class Bench:
             self.databases.keep(kind, size, url)
 
     def bare(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Baseline:
-        """The bare loop's cost of one request, and with it the simulator's ceiling; measured once a run.
+        """Return the baseline loop's cost of one request and the simulator's ceiling; measured once a run.
 
         `kind` is probes or lists; `size` is that of the list.
         """
@@ -163,12 +163,12 @@ class Bench:
 
 
 def variant(*, tls: bool, latency_ms: float) -> str:
-    """The case's name."""
+    """Return the name of a case."""
     return f"{'TLS' if tls else 'plain'}, {latency_ms:.0f} ms"
 
 
 def lasting_port() -> int:
-    """A free port below those that the system gives to outgoing connections: it can be taken again later."""
+    """Return a free port below the ephemeral range, so that it can be used again later."""
     for port in range(18_000 + os.getpid() % 1_000, 32_000):
         with socket.socket() as taken, suppress(OSError):
             taken.bind(("127.0.0.1", port))
@@ -177,7 +177,7 @@ def lasting_port() -> int:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

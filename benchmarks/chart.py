@@ -34,7 +34,7 @@ class Panel:
 
 
 def growth(results: Results) -> list[Panel]:
-    """The panels that these results can fill."""
+    """Return the panels that these results can fill."""
     wanted = (
         ("poll-unchanged", None, "cpu", "Unchanged poll, CPU", "s"),
         ("poll-unchanged", None, "resident", "Memory after polls", "MB"),
@@ -72,7 +72,7 @@ def _points(
 
 
 def draw(panels: Sequence[Panel], *, columns: int = 3) -> str:
-    """The picture. Raises ValueError for no panel."""
+    """Return the SVG. Raises ValueError without a panel."""
     if not panels:
         raise ValueError("There is nothing to draw.")
     rows = math.ceil(len(panels) / columns)

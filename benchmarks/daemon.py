@@ -57,11 +57,11 @@ class Daemon:
         self._log = folder / "daemon.log"
 
     def log(self) -> str:
-        """What it said so far."""
+        """Return its log so far."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
     def require_running(self) -> None:
-        """Raises BenchmarkFailed with the end of its log where it ended."""
+        """Raise BenchmarkFailed, with the end of its log, if the daemon has ended."""
         if self.process.poll() is not None:
             said = self.log().strip()[-3000:]
             raise BenchmarkFailed(f"The daemon ended with {self.process.returncode}: {said.rpartition(chr(10))[2]}\n{said}")
@@ -119,13 +119,13 @@ class Daemon:
 
 
 def command(config: Path, *words: str) -> list[str]:
-    """The command line of the program."""
+    """Return the command line of the program."""
     return [sys.executable, "-m", "monitor", "--config", str(config), *words]
 
 
 @contextmanager
 def running(config: Path, *, watched: bool = True, ready: bool = True) -> Iterator[Daemon]:
-    """The daemon on the measured core, until the block ends; `watched` has the watch beside it."""
+    """Run the daemon on the measured core until the block ends; `watched` adds the loop watch."""
     folder = config.parent
     arguments = ["--config", str(config), "run"]
     line = [sys.executable, "-m", "monitor", *arguments]

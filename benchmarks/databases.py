@@ -33,14 +33,14 @@ class Databases:
         self._stack.close()
 
     def empty(self, kind: str) -> str:
-        """The URL of a database that holds nothing, not even a schema."""
+        """Return the URL of a database without a schema."""
         self._made += 1
         if kind == "postgres":
             return postgres.create_database(self._postgres())
         return f"sqlite:///{self._folder}/{self._made}.db"
 
     def template(self, kind: str, size: int) -> str | None:
-        """The database that was kept as a template for this size."""
+        """Return the template database of this size."""
         return self._templates.get((kind, size))
 
     def keep(self, kind: str, size: int, url: str) -> None:
@@ -50,7 +50,7 @@ class Databases:
             postgres.settle(url)
 
     def copy(self, kind: str, size: int) -> str:
-        """The URL of a copy of a template, with every source due."""
+        """Return the URL of a copy of a template, with every source due."""
         template = self._templates[kind, size]
         if kind == "postgres":
             url = postgres.create_database(self._postgres(), template=postgres.name_of(template))
@@ -81,7 +81,7 @@ class Databases:
 
 
 def _postmaster(url: str) -> list[int]:
-    """The first process of a private server; none where somebody else's server is used."""
+    """Return the first process of the private server, None for an external server."""
     folder = make_url(url).query.get("host")
     file = Path(str(folder)) / "data" / "postmaster.pid"
     return [int(file.read_text(encoding="ascii").split()[0])] if folder and file.exists() else []
@@ -94,13 +94,13 @@ def make_due(url: str) -> None:
 
 
 def recorded_polls(store: Store) -> int:
-    """Polls written down so far."""
+    """Return the number of stored polls."""
     with store.begin_read() as conn:
         return conn.scalar(select(func.count()).select_from(polls)) or 0
 
 
 def listed(store: Store) -> int:
-    """Connections in the store."""
+    """Return the number of stored connections."""
     with store.begin_read() as conn:
         return conn.scalar(select(func.count()).select_from(connections)) or 0
 

@@ -24,7 +24,7 @@ class Life:
     tokens: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     def begin(self, at: datetime, expires_at: datetime) -> None:
-        """A new token."""
+        """Start a new token."""
         self.tokens.append((at, expires_at))
 
     @property

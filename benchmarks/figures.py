@@ -22,7 +22,7 @@ class Figure:
 
 
 def figure(values: Iterable[float], unit: str) -> Figure:
-    """The median and spread of repeats; raises ValueError where there are none."""
+    """Return the median and spread of repeats. Raises ValueError if there are none."""
     found = [float(value) for value in values]
     if not found:
         raise ValueError("There is nothing to take a median of.")
@@ -30,7 +30,7 @@ def figure(values: Iterable[float], unit: str) -> Figure:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share of all do not exceed; raises ValueError where there are none."""
+    """Return the smallest value that a given share of all values does not exceed. Raises ValueError if there are none."""
     if not values:
         raise ValueError("There is nothing to take a percentile of.")
     ordered = sorted(values)
@@ -69,7 +69,7 @@ class Results:
     """Benchmarks without figures, with the reason."""
 
     def find(self, benchmark: str, *, case: str | None = None, database: str | None = None) -> list[Measurement]:
-        """What a benchmark found; None takes any."""
+        """Return the measurements of a benchmark; None matches any."""
         return [
             each
             for each in self.measurements
@@ -78,7 +78,7 @@ class Results:
 
 
 def to_json(results: Results) -> str:
-    """The results as text, one figure a line."""
+    """Return the results as JSON, one figure a line."""
     document = {
         "at": results.at,
         "plan": results.plan,
@@ -99,7 +99,7 @@ def _plain(measurement: Measurement) -> dict[str, Any]:
 
 
 def from_json(text: str) -> Results:
-    """The results that to_json wrote. Raises KeyError or ValueError for anything else."""
+    """Return the results that to_json wrote. Raises KeyError or ValueError for anything else."""
     document = json.loads(text)
     measurements = [
         Measurement(
@@ -121,7 +121,7 @@ def from_json(text: str) -> Results:
 
 
 def merged(before: Results, now: Results) -> Results:
-    """A run of some benchmarks laid over an earlier one of all: what was measured again replaces what was known."""
+    """Merge a run of some benchmarks into an earlier complete one: new figures replace old ones."""
     again = {each.benchmark for each in now.measurements} | set(now.missing)
     kept = [each for each in before.measurements if each.benchmark not in again]
     missing = {name: why for name, why in before.missing.items() if name not in again}

@@ -23,7 +23,7 @@ RUNS = 5
 
 
 def memory(bench: Bench) -> None:
-    """The resident set of the daemon as a user runs it (status page on, usual pace), a minute after its first poll."""
+    """Measure the daemon's resident set (status page on, default pace) a minute after its first poll."""
     plan = bench.plan
     sizes = sorted({plan.large // 10, plan.large})
     bare = bench.bare("probes")

@@ -60,12 +60,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """The resident set now."""
+    """Return the current resident set in MB."""
     return _status_mb(pid, "VmRSS")
 
 
 def peak_mb(pid: int) -> float:
-    """The largest resident set since the start, or since `forget_peak`."""
+    """Return the largest resident set since the start, or since `forget_peak`, in MB."""
     return _status_mb(pid, "VmHWM")
 
 
@@ -80,7 +80,7 @@ def _status_mb(pid: int, name: str) -> float:
 
 
 def written_bytes(pid: int) -> int:
-    """What a process made the kernel write to disk (none of it on a file system in memory)."""
+    """Return the bytes that a process made the kernel write to disk (none on a file system in memory)."""
     text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("write_bytes:"))
 
@@ -96,12 +96,12 @@ class Reading:
 
 
 def read(pid: int) -> Reading:
-    """A process now."""
+    """Return the current reading of a process."""
     return Reading(cpu=cpu_seconds(pid), written=written_bytes(pid), resident=resident_mb(pid))
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """The machine and the versions, for the results."""
+    """Return the machine and the versions, for the results."""
     cores = os.cpu_count() or 1
     return {
         "processor": _processor(),

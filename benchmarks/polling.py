@@ -19,7 +19,7 @@ EACH = 10
 
 
 def unchanged(bench: Bench) -> None:
-    """The same list again and again, at every size."""
+    """Poll the same list repeatedly, at every size."""
     for kind in bench.kinds:
         for size in sorted({*bench.plan.sizes, bench.plan.large}):
             _unchanged(bench, kind, size)

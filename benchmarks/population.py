@@ -42,7 +42,7 @@ class Population:
         self.prepare()
 
     def body(self, *, zipped: bool) -> bytes:
-        """The whole answer."""
+        """Return the complete answer."""
         if self._plain is None:
             self._fill()
             self._plain = b'{"success":true,"connections":[' + b",".join(self._rows) + b"]}"

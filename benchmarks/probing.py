@@ -46,7 +46,7 @@ def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
 
 
 def once_a_minute(bench: Bench) -> None:
-    """The usual pace of a user with many accounts, over one kept connection or few; then a restart by kill -9."""
+    """Probe at the pace of a large installation, over few connections; then restart after kill -9."""
     for kind in bench.kinds:
         _paced(bench, kind, tls=False)
     if bench.plan.variants:

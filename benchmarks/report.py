@@ -29,7 +29,7 @@ _TITLES = {
 
 
 def block(results: Results, *, chart: str | None = None) -> str:
-    """What stands between the markers."""
+    """Return the text between the markers."""
     parts = [_origin(results), "", "### Targets", "", *targets_table(_shown(results))]
     loudest = loudest_block(results)
     if loudest is not None:
@@ -123,7 +123,7 @@ def number(value: float) -> str:
 
 
 def placed(document: str, text: str) -> str:
-    """The document with this text between its markers. Raises ValueError where it has none."""
+    """Return the document with this text between its markers. Raises ValueError if it has none."""
     before, found, rest = document.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not found or not ended:

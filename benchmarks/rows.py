@@ -15,12 +15,12 @@ LIST_PATH = b"/api/v1/platform-connections"
 
 
 def external_id(number: int) -> str:
-    """The platformId of the connection with this number."""
+    """Return the platformId of the connection with this number."""
     return f"{PLATFORMS[number % len(PLATFORMS)]}-{FIRST_ACCOUNT + number}"
 
 
 def key_of(source: str) -> str:
-    """The API key of a simulated source."""
+    """Return the API key of a simulated source."""
     return f"bench-key-{source}"
 
 
@@ -52,7 +52,7 @@ def instant(at: datetime) -> str:
 
 
 def probe_answer(platform_id: bytes) -> bytes:
-    """The body of a test-connection call that went well."""
+    """Return the body of a successful test-connection call."""
     platform = platform_id.partition(b"-")[0]
     return (
         b'{"platform":"%b","platformId":"%b","username":"@person","status":"ok","message":"Connected as @person",'

@@ -32,7 +32,7 @@ class Settings:
 
 
 def write(folder: Path, settings: Settings, *, database: str, simulated: Simulated) -> Path:
-    """The configuration file."""
+    """Write the configuration file. Return its path."""
     trust = "" if simulated.certificate is None else f"ca_file = {json.dumps(str(simulated.certificate.authority))}\n"
     pace = "" if settings.requests_per_minute is None else f"requests_per_minute = {settings.requests_per_minute}\n"
     listen = "off" if settings.web is None else f"127.0.0.1:{settings.web}"

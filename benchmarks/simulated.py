@@ -27,7 +27,7 @@ class Certificate:
 
 
 def certificate(folder: Path) -> Certificate:
-    """A fresh one, by trustme."""
+    """Create a certificate with trustme."""
     import trustme
 
     authority = trustme.CA()
@@ -64,7 +64,7 @@ class Simulated:
             return json.load(answer)
 
     def counts(self) -> dict[str, Any]:
-        """What was asked since the last reset."""
+        """Return the request counts since the last reset."""
         found: dict[str, Any] = self.ask("counts")
         return found
 
@@ -77,7 +77,7 @@ class Simulated:
 def simulator(
     crowds: Sequence[str], *, at: str, latency_ms: float = 0.0, tls: Certificate | None = None, soon: int = 0, port: int = 0
 ) -> Iterator[Simulated]:
-    """A simulator with these crowds ("NAME:SOURCES:SIZE"), until the block ends."""
+    """Run a simulator with these populations ("NAME:SOURCES:SIZE") until the block ends."""
     command = [sys.executable, "-m", "benchmarks.simulator", "--at", at, "--core", str(OTHERS)]
     command += ["--latency-ms", str(latency_ms), "--soon", str(soon)]
     command += ["--port", str(port)]

@@ -67,7 +67,7 @@ class Simulator:
         self._stamp = (0, b"")
 
     def date(self) -> bytes:
-        """The Date header, written once a second."""
+        """Return the Date header, formatted once a second."""
         second = int(time.time())
         if self._stamp[0] != second:
             self._stamp = (second, formatdate(second, usegmt=True).encode())
@@ -114,7 +114,7 @@ class Simulator:
         self.turns.append({"source": source, "word": word, "id": named, "answered_at": None, "seen": 0})
 
     def listed(self, crowd: Population) -> None:
-        """A list request was answered: count it, and note which turns it showed for the first time."""
+        """Count an answered list request, and record the changes that it showed for the first time."""
         now = time.monotonic()
         counts = self.counts
         counts.lists += 1

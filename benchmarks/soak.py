@@ -301,7 +301,7 @@ class Soak:
         stack.push_async_callback(scheduler.stop, timedelta(seconds=5))
 
     def _turn(self, story: list[Trial]) -> None:
-        """What happens in this hour: accounts are renewed, and what the story says."""
+        """Perform the events of this hour: renewals and the scripted failures."""
         now = self._warp.now()
         for scenario in self._lives:
             if now >= scenario.expires_at + scenario.patience:
@@ -363,7 +363,7 @@ class Trial:
 
 
 def _story(acceleration: Acceleration, world: World, ops: WebhookReceiver, days: float) -> list[Trial]:
-    """What goes wrong, and when."""
+    """Return the scripted failures with their times."""
 
     def nothing() -> None:
         pass

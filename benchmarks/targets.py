@@ -174,6 +174,6 @@ def missed(judged: Sequence[TargetResult]) -> list[TargetResult]:
 
 
 def loudest_block(results: Results) -> Measurement | None:
-    """The measurement with the longest block of the event loop."""
+    """Return the measurement with the longest block of the event loop."""
     found = [each for each in results.measurements if "blocked" in each.figures]
     return max(found, key=lambda each: each.figures["blocked"].high, default=None)

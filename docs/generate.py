@@ -55,12 +55,12 @@ def documents() -> list[Path]:
 
 
 def regenerated(text: str) -> str:
-    """The document with every generated part written anew. Raises KeyError for a part that nobody generates."""
+    """Return the document with every generated part updated. Raises KeyError for an unknown part."""
     return _BLOCK.sub(lambda block: f"{block[1]}\n{PARTS[block[2]]()}\n\n{block[3]}", text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
@@ -93,7 +93,7 @@ def _section(above: str, keys: list[KeyDoc]) -> str:
 
 
 def _code(kind: str) -> str:
-    """References to secrets as code, other kinds in words."""
+    """Return the type of a key: secret references shortened, others unchanged."""
     return "text or a reference to a secret" if "{ env" in kind else kind
 
 
@@ -112,7 +112,7 @@ def rule_rows(module: ModuleType, name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def first_line(documented: Any) -> str:
-    """The first line of a docstring."""
+    """Return the first line of a docstring."""
     return (inspect.getdoc(documented) or "").splitlines()[0]
 
 
@@ -122,12 +122,12 @@ def _rules(module: ModuleType, name: str) -> str:
 
 
 def token_rules() -> str:
-    """The token axis."""
+    """Return the table of token rules."""
     return _rules(token, "TOKEN_RULES")
 
 
 def probe_rules() -> str:
-    """What an answer of the test-connection call means."""
+    """Return the table of probe rules."""
     rows = ((str(number), row.meaning, f"`{row.finding}`") for number, row in enumerate(PROBE_RULES, start=1))
     return table(("", "answer", "finding"), rows)
 
@@ -164,18 +164,18 @@ def flags() -> str:
 
 
 def advised() -> str:
-    """What a message tells people to do about an expired connection, by platform."""
+    """Return the advice about an expired connection, by platform."""
     rows = ((name, advice(slug, Status.EXPIRED, "postpost")) for slug, name in PLATFORM_NAMES.items())
     return table(("platform", "what to do"), rows)
 
 
 def template_variables() -> str:
-    """What a channel's own text can name."""
+    """Return the variables of a channel's template."""
     return table(("name", "stands for"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
 
 
 def failures() -> str:
-    """The catalogue of failures with the tests that prove each row, and what the last recorded run came to."""
+    """Return the catalogue of failures, with the tests of each row and the result of the last recorded run."""
     results = catalogue.results()
     head = ("row", "failure", "handling", "tests", "result", "date")
     sections = []
@@ -196,7 +196,7 @@ def failures() -> str:
 
 
 def sample_alert() -> str:
-    """A message as a channel gets it: judged, worded and laid out by the code."""
+    """Return a message as a channel receives it, judged and composed by the code."""
     part = render(compose([Dispatch(alert=_sample())], timezone="Europe/Berlin", now=_SAMPLE_NOW))
     return f"```text\n{part.title}\n\n{part.body}\n```"
 
@@ -246,7 +246,7 @@ def _contracts() -> list[dict[str, Any]]:
 
 
 def layers() -> str:
-    """The layers of the package from the top down, with the first line of each package's docstring."""
+    """Return the layers of the package from the top down, with the first line of each package's docstring."""
     rows = []
     for layer in next(each["layers"] for each in _contracts() if each.get("containers") == ["monitor"]):
         names = layer.split(" | ")
@@ -307,7 +307,7 @@ def _command(name: str, command: Any) -> str:
 
 
 def typed(each: Any) -> str:
-    """An argument or option as it is typed: `CONNECTION`, `--json`, `--source NAME`."""
+    """Return an argument or option as typed: `CONNECTION`, `--json`, `--source NAME`."""
     if _is_argument(each):
         return _metavar(each)
     return ", ".join(each.opts) + ("" if each.is_flag else f" {_metavar(each)}")

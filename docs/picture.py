@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _watch(demo: subprocess.Popen[str]) -> tuple[list[str], str]:
-    """What the demo says about its world and its alerts, and the folder of its configuration."""
+    """Return the demo's lines about its world and its alerts, and the folder of its configuration."""
     said: list[str] = []
     everything = ""
     for line in demo.stdout or ():
@@ -82,7 +82,7 @@ def _watch(demo: subprocess.Popen[str]) -> tuple[list[str], str]:
 
 
 def _in_a_terminal(command: list[str]) -> str:
-    """The output of a command that believes to be in a terminal."""
+    """Return the output of a command that runs in a pseudo-terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
@@ -103,13 +103,13 @@ def _read(terminal: int) -> bytes:
 
 
 def _shortened(status: str, most: int = 19) -> list[str]:
-    """The worst of it; the picture need not show who is well."""
+    """Return the lines about connections that need attention; the picture omits healthy ones."""
     lines = status.rstrip("\n").split("\n")
     return [*lines[:most], "…", *lines[-1:]]
 
 
 def draw(lines: list[str]) -> str:
-    """The lines of a terminal as a picture that needs nothing from elsewhere."""
+    """Return the lines of a terminal as a self-contained SVG."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(Text.from_ansi(line), soft_wrap=True)

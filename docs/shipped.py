@@ -44,7 +44,7 @@ _ENVIRONMENT = (
 
 
 def man_page() -> str:
-    """The manual page, section 1, as man(7) writes it."""
+    """Return the manual page, section 1, in man(7) markup."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -91,12 +91,12 @@ def _text(text: str) -> str:
 
 
 def _paragraph(text: str) -> str:
-    """A line of running text, which must not begin like a request."""
+    """Return a line of running text, escaped so that it does not begin like a request."""
     return re.sub(r"^([.'])", r"\\&\1", _text(text))
 
 
 def completion(shell: str) -> str:
-    """The completion script of a shell."""
+    """Return the completion script of a shell."""
     return get_completion_script(prog_name=PROGRAM, complete_var="_TOKEN_MONITOR_COMPLETE", shell=shell) + "\n"
 
 

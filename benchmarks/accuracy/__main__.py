@@ -67,7 +67,7 @@ async def play(
 
 
 def show(judgement: Judgement, work: dict[str, object]) -> None:
-    """A table for people, then the same as JSON."""
+    """Print a table, then the same figures as JSON."""
     figures = judgement.figures()
     table = Table("", "", title="What was said, against what was the case", show_header=False, min_width=60)
     for name, value in {**work, **figures}.items():

@@ -32,7 +32,7 @@ def scenario(stage: Simulation, account: Account) -> Script:
 
 
 def scenarios_of(account: Account) -> list[Trouble]:
-    """What can happen to this account, noise that is no trouble included."""
+    """Return the scenarios that fit this account, including noise that is no problem."""
     kind = account.source.kind
     menu: list[Trouble] = [removed, skipped_once, renamed]
     if kind not in ("postpost", "publora"):
@@ -102,7 +102,7 @@ def word_wavers(stage: Simulation, account: Account) -> Script:
 
 
 def rotating(stage: Simulation, account: Account) -> Script:
-    """A token of hours that the service renews by itself: often a little late, now and then at the second attempt."""
+    """Renew a short-lived token as the service does: often slightly late, sometimes at the second attempt."""
     assert account.lifetime is not None
     dies_at = stage.now + stage.between(DAY, 4 * stage.days * DAY)
     while stage.now < dies_at:
@@ -181,7 +181,7 @@ def lost_unseen(stage: Simulation, account: Account) -> Script:
 
 
 def refused(stage: Simulation, account: Account) -> Script:
-    """The platform refuses posts for a reason of its own."""
+    """Let the platform refuse posts for another reason than expiry or revocation."""
     stage.suffers(account, Kind.FAILING, "refused", needs=Notification.PROBE)
     stage.world.refuse(account.source.name, account.id, scope=account.scope)
     yield from mended(stage, account, least=1.6 * stage.truth.probe_every)
@@ -195,7 +195,7 @@ def rights_lost(stage: Simulation, account: Account) -> Script:
 
 
 def removed(stage: Simulation, account: Account) -> Script:
-    """Removed: for good (and forgotten at the monitor), or reconnected days later under the same id or a new one."""
+    """Remove the account: permanently (and `forget` it), or reconnect it days later under the same id or a new one."""
     stage.suffers(account, Kind.GONE, "removed", needs=Notification.TWO_POLLS)
     source = account.source.name
     stage.world.vanish(source, account.id, scope=account.scope)
@@ -219,7 +219,7 @@ def _new_id(stage: Simulation, account: Account) -> None:
 
 
 def reconnected_at_once(stage: Simulation, account: Account) -> Script:
-    """The same account under a new id, between two lists: nothing to say."""
+    """Reconnect the same account under a new id between two lists: no alert."""
     _new_id(stage, account)
     stage.renew(account)
     yield stage.now + MINUTE
@@ -233,14 +233,14 @@ def skipped_once(stage: Simulation, account: Account) -> Script:
 
 
 def renamed(stage: Simulation, account: Account) -> Script:
-    """The account calls itself something else: nothing to say."""
+    """Rename the account: no alert."""
     name = f"renamed{stage.world.serial()}"
     stage.world.rename(account.source.name, account.id, scope=account.scope, username=name, display_name=name.title())
     yield stage.now + MINUTE
 
 
 def odd_words(stage: Simulation, account: Account) -> Script:
-    """The provider's word wavers between what means nothing: nothing to say."""
+    """Alternate the reported status between meaningless values: no alert."""
     for _ in range(8):
         stage.world.state_word(account.source.name, account.id, stage.dice.choice(ODD_WORDS), scope=account.scope)
         yield stage.now + stage.truth.poll_every
@@ -248,7 +248,7 @@ def odd_words(stage: Simulation, account: Account) -> Script:
 
 
 def garbled(stage: Simulation, account: Account) -> Script:
-    """The row cannot be read for hours: nothing to say."""
+    """Make the row unreadable for hours: no alert."""
     if stage.dice.random() < 0.5:
         stage.world.state_date(account.source.name, account.id, "soon™", scope=account.scope)
     else:
@@ -258,7 +258,7 @@ def garbled(stage: Simulation, account: Account) -> Script:
 
 
 def flapping(stage: Simulation, account: Account) -> Script:
-    """The provider says expired and valid in turn, poll by poll: that is said, a few times."""
+    """Alternate expired and valid from poll to poll: notified a few times."""
     for _ in range(6):
         stage.suffers(account, Kind.EXPIRED, "its word flaps", needs=None)
         stage.world.state_word(account.source.name, account.id, "expired", scope=account.scope)

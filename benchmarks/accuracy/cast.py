@@ -37,7 +37,7 @@ EVERY_NTH_IS_MTPROTO = 4
 
 
 def simulation_of(*, days: int, accounts: int, seed: int, poll_every: timedelta, probe_every: timedelta) -> Simulation:
-    """A stage with everybody on it and every script begun."""
+    """Return a simulation with all accounts and with every scenario started."""
     clock = ManualClock(START)
     world = World(clock=clock, remember=0)
     stage = Simulation(

@@ -104,7 +104,7 @@ class Truth:
         insort(self.deaf[source], (start, end))
 
     def by(self, source: str, start: datetime, need: timedelta) -> datetime:
-        """The instant by which the source could be heard for so long in all since `start`."""
+        """Return the instant by which the source was readable for this total time since `start`."""
         at = start
         for begin, end in self.deaf[source]:
             if end <= at:
@@ -136,7 +136,7 @@ class Truth:
         return self.by(source, start, self.one_probe + self.probe_every) if met else due
 
     def finish(self, problem: Problem, at: datetime) -> None:
-        """It is over; one that has not begun never will."""
+        """End the problem; one that has not begun is cancelled."""
         if problem.start >= at:
             problem.averted, problem.end = at, problem.start
         elif problem.end is None or problem.end > at:

@@ -104,7 +104,7 @@ class MonitorRun:
             return list(conn.scalars(question, {"now": instant_text(now)}))
 
     def obey(self, intent: Intent, now: datetime) -> None:
-        """What a person does: `token-monitor ack` and `token-monitor forget`."""
+        """Apply an operator's commands: `token-monitor ack` and `token-monitor forget`."""
         with self.store.begin_write() as conn:
             row = self._row(intent.account)
             if row is None:
@@ -124,7 +124,7 @@ class MonitorRun:
 
 @asynccontextmanager
 async def monitoring(stage: Simulation, folder: Path, *, poll_every: str, probe_every: str) -> AsyncIterator[MonitorRun]:
-    """The world answering on loopback, and a monitor of all of it."""
+    """Serve the world on loopback, with a monitor of all its sources."""
     async with WorldServer(stage.world) as server, HttpSessions(limits=QUICK) as sessions:
         config = _config(stage, server, folder, poll_every=poll_every, probe_every=probe_every)
         clock, channels = stage.clock, config.channels

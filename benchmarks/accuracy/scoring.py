@@ -162,7 +162,7 @@ class _Account:
         return None if changed else "said already, and nothing changed since"
 
     def _backed(self, alert: Alert) -> Problem | None:
-        """The problem that a message is about: it holds, or ended so lately that the monitor cannot know."""
+        """Return the problem of a message: it still exists, or ended so recently that the monitor cannot know."""
         fits = [each for each in self._problems if alert.event in SAYS.get(each.kind, ()) and each.start - ROUNDING <= alert.at]
         held = [each for each in fits if each.averted is None and each.holds(max(alert.at, each.start))]
         if held:
@@ -206,7 +206,7 @@ class _Account:
         return not any(each.start < due and (each.end is None or each.end > problem.start) for each in worse)
 
     def _require(self, problem: Problem) -> None:
-        """It is said by its due instant; an expiry more than once, as it draws near."""
+        """Check that a problem is notified by its due instant; an expiry at each stage."""
         due, events = self._due(problem), SAYS[problem.kind]
         about = [each for each in self._said if each.event in events and self._backing.get(each.id) is problem]
         if not about or about[0].at > due:
@@ -235,7 +235,7 @@ class _Account:
         )
 
     def _require_end(self) -> None:
-        """What was said to be wrong is said to be well again."""
+        """Check that every notified problem gets a recovery."""
         if not self._said or self._said[-1].event is AlertEvent.RECOVERED:
             return
         real = [each for each in self._problems if each.averted is None]
@@ -255,7 +255,7 @@ def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:
 
 
 def _judge_sources(stage: Simulation, problems: list[Problem], said: list[Alert], judgement: Judgement) -> None:
-    """The same for what is said about whole sources and about the monitor's own line."""
+    """Score the alerts about whole sources and about the monitor's own network."""
     truth, backing = stage.truth, defaultdict[int, list[Alert]](list)
     open_since: dict[tuple[str, str], Problem] = {}
     for alert in said:

@@ -73,7 +73,7 @@ class Simulation:
         return self.clock.now()
 
     def between(self, least: timedelta, most: timedelta) -> timedelta:
-        """A random span."""
+        """Return a random span."""
         return least + (most - least) * self.dice.random()
 
     def play(self, script: Script, account: Account | None = None) -> None:
@@ -131,7 +131,7 @@ class Simulation:
         return row.health is Health.FINE and row.probe is None and not row.overrides and not row.mtproto
 
     def listed(self, account: Account) -> SimConnection:
-        """What is listed of an account."""
+        """Return the listed connection of an account."""
         return self.world.find(account.source.name, account.id, scope=account.scope)
 
     def suffers(
@@ -149,7 +149,7 @@ class Simulation:
         return problem
 
     def dated(self, account: Account, date: datetime) -> None:
-        """The account's token runs out at a date: it will be expiring, then expired, unless somebody does something."""
+        """Let the account's token expire at a date: expiring_soon, then expired, unless it is renewed."""
         near = max(date - account.window, self.start)
         if near < date:
             expiring = self.suffers(account, Kind.EXPIRING, "runs out soon", start=near)
@@ -163,14 +163,14 @@ class Simulation:
         account.open.clear()
 
     def renew(self, account: Account) -> None:
-        """A person or the service renews the token: all is well, with a new date where there was one."""
+        """Renew the token: valid again, with a new date if it had one."""
         self.is_well(account)
         self.world.renew(account.source.name, account.id, scope=account.scope, lifetime=account.lifetime)
         if account.lifetime is not None:
             self.dated(account, self.now + account.lifetime)
 
     def refuse_once(self, account: Account) -> None:
-        """The platform refuses the next probe, and takes the one after it."""
+        """Let the platform refuse the next probe and accept the following one."""
         if account.source.kind in ("postpost", "publora"):
             path = f"POST {PREFIXES[account.source.kind]}/test-connection/{segment(account.id)}"
             self.change(account, health=Health.REFUSED)

@@ -34,7 +34,7 @@ def outages(stage: Simulation, source: SimSource) -> Script:
 
 
 def rejected_key(stage: Simulation, source: SimSource, at: timedelta) -> Script:
-    """The key is refused for a day."""
+    """Refuse the key for a day."""
     yield stage.start + at
     while stage.busy.get(source.name, stage.now) > stage.now:
         yield stage.busy[source.name] + HOUR
@@ -67,7 +67,7 @@ def outage(stage: Simulation, source: SimSource, trouble: Trouble, lasting: time
 
 
 def skew(stage: Simulation, source: SimSource) -> Script:
-    """The provider's clock is minutes off for hours."""
+    """Set the provider's clock minutes wrong for hours."""
     while True:
         yield stage.now + stage.between(DAY, max(5 * DAY, stage.days * DAY / 3))
         lasting = stage.between(2 * HOUR, 20 * HOUR)
