@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 from typer.main import get_command
 
 from docs import generate
@@ -304,10 +305,10 @@ def test_the_environment_that_is_shown_is_understood(tmp_path: Path) -> None:
 # --- JSON
 
 
-def keys_of(value: dict[str, Any]) -> set[str]:
+def keys_of(value: object) -> set[str]:
     """The keys as the documents write them: those of an object inside after a dot."""
     found = set()
-    for key, item in value.items():
+    for key, item in to_builtins(value).items():
         inner = isinstance(item, dict) and key != "labels"
         found |= {f"{key}.{below}" for below in item} if inner else {key}
     return found
@@ -376,7 +377,7 @@ def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
         attempts=(attempt,),
     )
     view = AlertView(alert=make_alert(), note=None, deliveries=(delivery,))
-    shape = view.json()
+    shape = to_builtins(view.json())
     rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "An alert")}
     assert told_keys("An alert") - {"deliveries[].attempts"} == keys_of(shape)
     words = {state.value for state in DeliveryState}
@@ -387,7 +388,7 @@ def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
 def test_every_key_of_an_explanation_is_told_down_to_its_routes() -> None:
     route = Route(channel="ops", group_wait=timedelta(0), refused_by=None)
     view = AlertView(alert=make_alert(), note=None, deliveries=())
-    shape = Explanation(view=view, routes=(route,)).json()
+    shape = to_builtins(Explanation(view=view, routes=(route,)).json())
     assert told_keys("An explanation") == keys_of(shape) - keys_of(view.json())
     routes = text_of("docs/commands.md").split("| key of a route |")[1].split("\n\n")[0]
     assert set(spans([line.split("|")[1] for line in routes.splitlines()[2:]])) == set(shape["routes"][0])
@@ -405,7 +406,7 @@ def test_every_key_of_a_channel_a_silence_and_a_sitting_is_told() -> None:
         link=None,
         connections=(view_of(make_state()),),
     )
-    shape = sitting.json()
+    shape = to_builtins(sitting.json())
     assert told_keys("A reconnect batch of the forecast") == set(shape)
     rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "A reconnect batch of the forecast")}
     assert set(spans([rows["`connections`"]])) == set(shape["connections"][0])

@@ -64,8 +64,10 @@ def echo(text: str) -> None:
 
 def echo_json(answer: dict[str, Any]) -> None:
     """Write one JSON object. What could steer a terminal is escaped, which any reader of JSON takes back."""
+    from msgspec import to_builtins
+
     wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(answer, ensure_ascii=not wide, indent=2 if on_terminal() else None, default=str)
+    text = json.dumps(answer, ensure_ascii=not wide, indent=2 if on_terminal() else None, default=to_builtins)
     echo(_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import overload
 
 
 class Severity(StrEnum):
@@ -284,6 +285,10 @@ class EventKind(StrEnum):
     """An entry of a source: it was not observed from `old` to `new`."""
 
 
+@overload
+def utc_text(instant: datetime) -> str: ...
+@overload
+def utc_text(instant: datetime | None) -> str | None: ...
 def utc_text(instant: datetime | None) -> str | None:
     """Return the instant as RFC 3339 in UTC ending in Z, whole seconds; None stays None."""
     if instant is None:

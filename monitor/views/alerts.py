@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from monitor.config import ChannelConfig, Config
 from monitor.domain import Ack, Alert, ChannelRules, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
@@ -15,6 +17,7 @@ from monitor.domain.rules.recurrence import quiet_until
 from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
+from monitor.views import json_types
 from monitor.views.filters import resolve_labels
 from monitor.views.silences import SilenceView, is_about
 
@@ -28,56 +31,56 @@ class AlertView:
     """Why there is no delivery."""
     deliveries: tuple[DeliveryRow, ...]
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.AlertJson:
         """The shape of an alert, with its deliveries and their attempts."""
         alert = self.alert
-        return {
-            "id": alert.id,
-            "incident": alert.incident,
-            "event": alert.event,
-            "reason": alert.reason,
-            "severity": alert.severity,
-            "at": utc_text(alert.at),
-            "source": alert.source,
-            "provider": alert.provider,
-            "scope": alert.scope,
-            "connection": alert.connection,
-            "external_id": alert.external_id,
-            "platform": alert.platform,
-            "label": alert.label,
-            "status": alert.status or None,
-            "previous": alert.previous,
-            "rule": alert.verdict_reason or None,
-            "message": alert.message or None,
-            "since": utc_text(alert.since),
-            "expires_at": utc_text(alert.expires_at),
-            "stage_seconds": None if alert.stage is None else int(alert.stage.total_seconds()),
-            "labels": dict(alert.labels),
-            "note": self.note,
-            "deliveries": [_delivery(row) for row in self.deliveries],
-        }
+        return json_types.AlertJson(
+            id=alert.id,
+            incident=alert.incident,
+            event=alert.event,
+            reason=alert.reason,
+            severity=alert.severity,
+            at=utc_text(alert.at),
+            source=alert.source,
+            provider=alert.provider,
+            scope=alert.scope,
+            connection=alert.connection,
+            external_id=alert.external_id,
+            platform=alert.platform,
+            label=alert.label,
+            status=alert.status or None,
+            previous=alert.previous,
+            rule=alert.verdict_reason or None,
+            message=alert.message or None,
+            since=utc_text(alert.since),
+            expires_at=utc_text(alert.expires_at),
+            stage_seconds=None if alert.stage is None else int(alert.stage.total_seconds()),
+            labels=dict(alert.labels),
+            note=self.note,
+            deliveries=[_delivery(row) for row in self.deliveries],
+        )
 
 
-def _delivery(row: DeliveryRow) -> dict[str, Any]:
-    return {
-        "channel": row.channel,
-        "state": row.state,
-        "created_at": utc_text(row.created_at),
-        "next_attempt_at": utc_text(row.next_attempt_at),
-        "sent_at": utc_text(row.sent_at),
-        "last_error": row.last_error,
-        "may_repeat": row.uncertain,
-        "attempts": [
-            {
-                "number": attempt.number,
-                "started_at": utc_text(attempt.started_at),
-                "finished_at": utc_text(attempt.finished_at),
-                "outcome": attempt.outcome,
-                "detail": attempt.detail,
-            }
+def _delivery(row: DeliveryRow) -> json_types.DeliveryJson:
+    return json_types.DeliveryJson(
+        channel=row.channel,
+        state=row.state,
+        created_at=utc_text(row.created_at),
+        next_attempt_at=utc_text(row.next_attempt_at),
+        sent_at=utc_text(row.sent_at),
+        last_error=row.last_error,
+        may_repeat=row.uncertain,
+        attempts=[
+            json_types.AttemptJson(
+                number=attempt.number,
+                started_at=utc_text(attempt.started_at),
+                finished_at=utc_text(attempt.finished_at),
+                outcome=attempt.outcome,
+                detail=attempt.detail,
+            )
             for attempt in row.attempts
         ],
-    }
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,7 @@ class Explanation:
     def json(self) -> dict[str, Any]:
         """The alert's shape with `routes`, `acked_at`, `silences` and `alerts_sent_together`."""
         return {
-            **self.view.json(),
+            **structs.asdict(self.view.json()),
             "routes": [route.json() for route in self.routes],
             "acked_at": utc_text(self.ack.at if self.ack else None),
             "silences": [silence.json() for silence in self.silences],

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import Ack, ConnectionState, Snapshot, Status, provider_info, utc_text
@@ -19,6 +18,7 @@ from monitor.store import Connection, incidents
 from monitor.store import silences as stored_silences
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow
+from monitor.views import json_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +97,39 @@ class ConnectionView:
         expires_at = self.expires_at
         return None if expires_at is None else math.floor((expires_at - self.now).total_seconds())
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.ConnectionJson:
         """The shape of a connection (INTERFACE: JSON)."""
         snapshot, verdict, probe = self.snapshot, self.row.state.verdict, self.row.state.probe
         error = snapshot.last_error
-        return {
-            "id": self.id,
-            "source": self.row.source,
-            "provider": self.row.provider,
-            "scope": snapshot.scope,
-            "platform": snapshot.platform,
-            "external_id": snapshot.external_id,
-            "username": snapshot.username,
-            "display_name": snapshot.display_name,
-            "profile_url": snapshot.profile_url,
-            "status": verdict.status,
-            "reason": verdict.reason,
-            "message": verdict.message,
-            "since": utc_text(verdict.since),
-            "expires_at": utc_text(self.expires_at),
-            "seconds_left": self.seconds_left,
-            "probe": {"status": probe.status, "message": probe.message, "at": utc_text(self.row.probe_at)},
-            "last_seen_at": utc_text(self.row.last_seen_at),
-            "last_successful_post_at": utc_text(snapshot.last_successful_post_at),
-            "last_error": None if error is None else {"message": error.message, "occurred_at": utc_text(error.occurred_at)},
-            "scopes": None if snapshot.scopes is None else list(snapshot.scopes),
-            "labels": dict(self.labels),
-            "flags": sorted(verdict.flags),
-            "acked": self.acked,
-            "silenced_until": utc_text(self.silenced_until),
-            "stale": self.stale,
-        }
+        return json_types.ConnectionJson(
+            id=self.id,
+            source=self.row.source,
+            provider=self.row.provider,
+            scope=snapshot.scope,
+            platform=snapshot.platform,
+            external_id=snapshot.external_id,
+            username=snapshot.username,
+            display_name=snapshot.display_name,
+            profile_url=snapshot.profile_url,
+            status=verdict.status,
+            reason=verdict.reason,
+            message=verdict.message,
+            since=utc_text(verdict.since),
+            expires_at=utc_text(self.expires_at),
+            seconds_left=self.seconds_left,
+            probe=json_types.ProbeJson(status=probe.status, message=probe.message, at=utc_text(self.row.probe_at)),
+            last_seen_at=utc_text(self.row.last_seen_at),
+            last_successful_post_at=utc_text(snapshot.last_successful_post_at),
+            last_error=None
+            if error is None
+            else json_types.PostErrorJson(message=error.message, occurred_at=utc_text(error.occurred_at)),
+            scopes=None if snapshot.scopes is None else list(snapshot.scopes),
+            labels=dict(self.labels),
+            flags=sorted(verdict.flags),
+            acked=self.acked,
+            silenced_until=utc_text(self.silenced_until),
+            stale=self.stale,
+        )
 
 
 class Reader:

@@ -15,8 +15,8 @@ from monitor.domain.filters import ConnectionFilter
 class Shaped(Protocol):
     """An object with a JSON form."""
 
-    def json(self) -> dict[str, Any]:
-        """Return the JSON form: every key is present, absent values are None."""
+    def json(self) -> object:
+        """Return the JSON form, a struct of json_types or a dict: every key is present, absent values are None."""
         ...
 
 

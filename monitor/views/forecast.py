@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
 from monitor.store import Connection, connection_pages, connection_queries, sources
+from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import resolve_labels
 
@@ -92,34 +92,34 @@ class ReconnectBatchView:
     connections: tuple[ConnectionView, ...]
     """In the order of the sitting's needs."""
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.SittingJson:
         """The shape of a sitting."""
         sitting = self.sitting
-        return {
-            "overdue": sitting.overdue,
-            "first_at": utc_text(sitting.first),
-            "last_at": utc_text(sitting.last),
-            "source": sitting.source,
-            "provider": self.provider,
-            "platform": sitting.platform,
-            "link": self.link,
-            "count": len(sitting.needs),
-            "connections": [_connection(view) for view in self.connections],
-        }
+        return json_types.SittingJson(
+            overdue=sitting.overdue,
+            first_at=utc_text(sitting.first),
+            last_at=utc_text(sitting.last),
+            source=sitting.source,
+            provider=self.provider,
+            platform=sitting.platform,
+            link=self.link,
+            count=len(sitting.needs),
+            connections=[_connection(view) for view in self.connections],
+        )
 
 
-def _connection(view: ConnectionView) -> dict[str, Any]:
-    return {
-        "id": view.id,
-        "external_id": view.snapshot.external_id,
-        "label": view.snapshot.label,
-        "status": view.status,
-        "since": utc_text(view.row.state.verdict.since),
-        "expires_at": utc_text(view.expires_at),
-        "seconds_left": view.seconds_left,
-        "message": view.row.state.verdict.message,
-        "acked": view.acked,
-    }
+def _connection(view: ConnectionView) -> json_types.NeedJson:
+    return json_types.NeedJson(
+        id=view.id,
+        external_id=view.snapshot.external_id,
+        label=view.snapshot.label,
+        status=view.status,
+        since=utc_text(view.row.state.verdict.since),
+        expires_at=utc_text(view.expires_at),
+        seconds_left=view.seconds_left,
+        message=view.row.state.verdict.message,
+        acked=view.acked,
+    )
 
 
 def forecast(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from monitor.domain import Event, EventKind, utc_text
 from monitor.domain.rules import freshness
@@ -13,6 +12,7 @@ from monitor.domain.rules import silences as rules
 from monitor.domain.rules.freshness import Gap
 from monitor.store import Connection, history, silences, sources
 from monitor.store.connection_queries import ConnectionRow
+from monitor.views import json_types
 
 
 def gaps_of(
@@ -76,18 +76,18 @@ class EventView:
     source: str
     entry: Event
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.EventJson:
         """The shape of an event."""
-        return {
-            "connection": self.connection,
-            "source": self.source,
-            "at": utc_text(self.entry.at),
-            "kind": self.entry.kind,
-            "old": self.entry.old,
-            "new": self.entry.new,
-            "reason": self.entry.reason,
-            "message": self.entry.message,
-        }
+        return json_types.EventJson(
+            connection=self.connection,
+            source=self.source,
+            at=utc_text(self.entry.at),
+            kind=self.entry.kind,
+            old=self.entry.old,
+            new=self.entry.new,
+            reason=self.entry.reason,
+            message=self.entry.message,
+        )
 
 
 def event_views(

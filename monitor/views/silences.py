@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from monitor.config import Config
 from monitor.domain import Alert, utc_text
@@ -12,6 +11,7 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
 from monitor.store import Connection, connection_queries, silences
+from monitor.views import json_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +44,27 @@ class SilenceView:
         """Whether a window's end means: until it is removed."""
         return end >= rules.FOR_EVER
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.SilenceJson:
         """The shape of a silence."""
         silence, window = self.silence, self.window
-        return {
-            "id": silence.id,
-            "state": self.state,
-            "sources": list(silence.sources),
-            "platforms": list(silence.platforms),
-            "connections": list(silence.connections),
-            "labels": dict(silence.labels),
-            "comment": silence.comment,
-            "created_at": utc_text(silence.created_at),
-            "starts_at": utc_text(silence.starts_at),
-            "ends_at": utc_text(silence.ends_at),
-            "rrule": silence.rrule,
-            "window_seconds": None if silence.lasts is None else int(silence.lasts.total_seconds()),
-            "timezone": silence.timezone,
-            "removed_at": utc_text(silence.removed_at),
-            "active_until": utc_text(self.active_until),
-            "next_starts_at": None if window is None or self.active_until is not None else utc_text(window[0]),
-        }
+        return json_types.SilenceJson(
+            id=silence.id,
+            state=self.state,
+            sources=list(silence.sources),
+            platforms=list(silence.platforms),
+            connections=list(silence.connections),
+            labels=dict(silence.labels),
+            comment=silence.comment,
+            created_at=utc_text(silence.created_at),
+            starts_at=utc_text(silence.starts_at),
+            ends_at=utc_text(silence.ends_at),
+            rrule=silence.rrule,
+            window_seconds=None if silence.lasts is None else int(silence.lasts.total_seconds()),
+            timezone=silence.timezone,
+            removed_at=utc_text(silence.removed_at),
+            active_until=utc_text(self.active_until),
+            next_starts_at=None if window is None or self.active_until is not None else utc_text(window[0]),
+        )
 
 
 def silence_views(conn: Connection, *, now: datetime, everything: bool = False) -> list[SilenceView]:

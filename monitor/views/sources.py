@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import SourceStatus, utc_text
@@ -17,6 +16,7 @@ from monitor.domain.timefmt import span
 from monitor.store import Connection, channel_states, connection_queries, sources
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
+from monitor.views import json_types
 from monitor.views.filters import resolve_labels
 
 
@@ -32,15 +32,15 @@ class ChannelView:
     """The service refused for good: it is tried hourly, and a person must act."""
     last_success_at: datetime | None
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.ChannelJson:
         """The shape of a channel."""
-        return {
-            "name": self.name,
-            "problem": self.problem,
-            "failing_since": utc_text(self.failing_since),
-            "broken": self.broken,
-            "last_success_at": utc_text(self.last_success_at),
-        }
+        return json_types.ChannelJson(
+            name=self.name,
+            problem=self.problem,
+            failing_since=utc_text(self.failing_since),
+            broken=self.broken,
+            last_success_at=utc_text(self.last_success_at),
+        )
 
 
 def channel_views(conn: Connection, config: Config) -> list[ChannelView]:
@@ -142,19 +142,19 @@ class SourceView:
             lasts, every = span(pace.probed), span(pace.probe_every)
             yield f"Probing all of it takes {lasts} at its budget, longer than probe_every ({every})."
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> json_types.SourceJson:
         """The shape of a source (INTERFACE: JSON)."""
-        return {
-            "name": self.name,
-            "provider": self.provider,
-            "status": self.status,
-            "reason": self.reason,
-            "message": self.message,
-            "last_poll_at": utc_text(self.last_poll_at),
-            "last_success_at": utc_text(self.last_success_at),
-            "connections": self.connections,
-            "clock_skew_seconds": None if self.clock_skew is None else round(self.clock_skew, 1),
-        }
+        return json_types.SourceJson(
+            name=self.name,
+            provider=self.provider,
+            status=self.status,
+            reason=self.reason,
+            message=self.message,
+            last_poll_at=utc_text(self.last_poll_at),
+            last_success_at=utc_text(self.last_success_at),
+            connections=self.connections,
+            clock_skew_seconds=None if self.clock_skew is None else round(self.clock_skew, 1),
+        )
 
 
 def source_views(

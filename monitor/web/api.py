@@ -14,8 +14,8 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.store import Connection
 from monitor.views import pages
-from monitor.views.filters import Shaped, listing
-from monitor.views.pages import PageRequest
+from monitor.views.filters import listing
+from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
 from monitor.views.silences import silence_views
 from monitor.web import api_params, api_writes, openapi
 from monitor.web.api_params import ApiParams, Parameter
@@ -23,7 +23,8 @@ from monitor.web.openapi import ROOT
 from monitor.web.responses import Content, Handler, Resource, answer, json_content, not_found
 from monitor.web.site import Site
 
-Build = Callable[[Connection, Config, PageRequest, datetime, ApiParams], Shaped]
+AnyPage = Page | ConnectionPage | SourcePage
+Build = Callable[[Connection, Config, PageRequest, datetime, ApiParams], AnyPage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class ListEndpoint:
     build: Build
 
 
-def _forecast(conn: Connection, config: Config, request: PageRequest, now: datetime, params: ApiParams) -> Shaped:
+def _forecast(conn: Connection, config: Config, request: PageRequest, now: datetime, params: ApiParams) -> Page:
     return pages.forecast_page(conn, config, request, now=now, within=timedelta(days=params.number(api_params.DAYS)))
 
 

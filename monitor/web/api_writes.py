@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from monitor.config.error_text import nearest
 from monitor.config.resolve import timezone_problem
@@ -27,7 +27,7 @@ from monitor.store import Connection, connection_pages, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.silences import SilenceView
-from monitor.web.responses import JSON, Handler
+from monitor.web.responses import JSON, Handler, encode
 from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
 
@@ -39,6 +39,9 @@ _LONGEST_WINDOW = 31 * 24 * 3600
 _SHOWN = 120
 # In Python `$` matches before a final newline too; the lookahead rules that out, in JSON Schema it changes nothing.
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+
+# 60.0 is an integer in JSON Schema; the decoder takes it for one only as a float.
+_WHOLE = Meta(ge=1, le=_LONGEST_WINDOW, multiple_of=1, extra_json_schema={"type": "integer"})
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)]], Meta(max_length=_MOST)]
@@ -79,7 +82,7 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Annotated[str, Meta(max_length=500, pattern=_NO_CONTROLS)] | None,
         Meta(description="An RFC 5545 recurrence rule for the start of each window. Needs window_seconds."),
     ] = None
-    window_seconds: Annotated[int, Meta(ge=1, le=_LONGEST_WINDOW)] | None = None
+    window_seconds: Annotated[float, _WHOLE] | None = None
     timezone: Annotated[
         Annotated[str, Meta(max_length=100, pattern=_NO_CONTROLS)] | None,
         Meta(description="The IANA time zone of the rule; the configured one if null."),
@@ -111,7 +114,7 @@ def ack(site: Site) -> Handler:
             after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
             return {"generated_at": utc_text(now), "connection": after.json()}
 
-        return JSONResponse(await site.store.write(write))
+        return Response(encode(await site.store.write(write)), media_type=JSON)
 
     return respond
 
@@ -128,7 +131,7 @@ def silence(site: Site) -> Handler:
             _require_sources(conn, site, wanted.sources)
             return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, by=BY), now)
 
-        return JSONResponse(await site.store.write(write), status_code=201)
+        return Response(encode(await site.store.write(write)), 201, media_type=JSON)
 
     return respond
 
@@ -148,7 +151,7 @@ def unsilence(site: Site) -> Handler:
             acknowledgements.remove_silence(conn, number, now=now, by=BY)
             return _silence_json(conn, number, now)
 
-        return JSONResponse(await site.store.write(write))
+        return Response(encode(await site.store.write(write)), media_type=JSON)
 
     return respond
 

@@ -1,310 +1,131 @@
-"""The OpenAPI document and its schemas."""
+"""The OpenAPI document. Its schemas are generated from the classes of the JSON objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from monitor import __version__
-from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, Severity, SourceStatus, Status
-from monitor.domain.providers import provider_names
+from monitor.domain import Status
+from monitor.views import json_types
 from monitor.web import api_params
 from monitor.web.api_params import Parameter
+from monitor.web.api_writes import EmptyObject, NewAck, NewSilence
 from monitor.web.responses import JSON
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-NUMBER: Schema = {"type": "integer"}
-YES: Schema = {"type": "boolean"}
-AT: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC, ending in Z."}
-TEXTS: Schema = {"type": "array", "items": TEXT}
-LABELS: Schema = {"type": "object", "additionalProperties": TEXT}
-
-
-def nullable(schema: Schema) -> Schema:
-    """The same, or null where there is none."""
-    if "type" in schema:
-        known = {**schema, "type": [schema["type"], "null"]}
-        return {**known, "enum": [*schema["enum"], None]} if "enum" in schema else known
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def words(kinds: Iterable[str]) -> Schema:
-    """One of these words."""
-    return {"type": "string", "enum": [str(kind) for kind in kinds]}
+INSTANT: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC, ending in Z."}
 
 
 def ref(name: str) -> Schema:
-    """A shape by its name."""
+    """Return a reference to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def shape(about: str, **members: Schema) -> Schema:
-    """An object whose members are always there. More may be added by later versions."""
+def object_schema(about: str, **members: Schema) -> Schema:
+    """Return the schema of an object with these required members. Later versions may add others."""
     return {"type": "object", "description": about, "properties": members, "required": list(members)}
 
 
-def listed(name: str, of: str, **more: Schema) -> Schema:
-    """A page of a list."""
-    following = {**nullable(TEXT), "description": "The cursor of the next page, null on the last."}
-    return shape(f"A page of {name}.", generated_at=AT, **{name: {"type": "array", "items": ref(of)}}, next=following, **more)
+def list_page(name: str, of: str, **more: Schema) -> Schema:
+    """Return the schema of a page of a list."""
+    cursor = {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "The cursor of the next page; null on the last."}
+    rows = {"type": "array", "items": ref(of)}
+    return object_schema(f"A page of {name}.", generated_at=INSTANT, **{name: rows}, next=cursor, **more)
 
 
-CONNECTION = shape(
-    "One social account that a source lists.",
-    id={**TEXT, "description": "source/external_id, or source/scope/external_id for a managed user."},
-    source=TEXT,
-    provider=words(provider_names()),
-    scope={**nullable(TEXT), "description": "Managed user or workspace; null for the key's owner."},
-    platform=TEXT,
-    external_id=TEXT,
-    username=nullable(TEXT),
-    display_name=nullable(TEXT),
-    profile_url=nullable(TEXT),
-    status=words(Status),
-    reason={**TEXT, "description": "A stable machine word."},
-    message=TEXT,
-    since=AT,
-    expires_at=nullable(AT),
-    seconds_left={**nullable(NUMBER), "description": "Negative after the date."},
-    probe=shape("What the platform itself answers.", status=words(ProbeStatus), message=nullable(TEXT), at=nullable(AT)),
-    last_seen_at=nullable(AT),
-    last_successful_post_at=nullable(AT),
-    last_error={"anyOf": [shape("The last posting error.", message=TEXT, occurred_at=nullable(AT)), {"type": "null"}]},
-    scopes=nullable(TEXTS),
-    labels=LABELS,
-    flags=TEXTS,
-    acked=YES,
-    silenced_until=nullable(AT),
-    stale={**YES, "description": "Its source has not told about it for three poll intervals."},
-)
-SOURCE = shape(
-    "One API key at one provider.",
-    name=TEXT,
-    provider=words(provider_names()),
-    status=words(SourceStatus),
-    reason=TEXT,
-    message=nullable(TEXT),
-    last_poll_at=nullable(AT),
-    last_success_at=nullable(AT),
-    connections=COUNT,
-    clock_skew_seconds={"type": ["number", "null"], "description": "Its clock minus the monitor's, at the last poll that told."},
-)
-CHANNEL = shape(
-    "Where alerts go.",
-    name=TEXT,
-    problem=nullable(TEXT),
-    failing_since=nullable(AT),
-    broken=YES,
-    last_success_at=nullable(AT),
-)
-EVENT = shape(
-    "Something that changed.",
-    connection={**nullable(TEXT), "description": "The connection's id, null for a source's own."},
-    source=TEXT,
-    at=AT,
-    kind=words(EventKind),
-    old=nullable(TEXT),
-    new=nullable(TEXT),
-    reason=nullable(TEXT),
-    message=nullable(TEXT),
-)
-ATTEMPT = shape(
-    "One try to send.", number=NUMBER, started_at=AT, finished_at=nullable(AT), outcome=nullable(TEXT), detail=nullable(TEXT)
-)
-DELIVERY = shape(
-    "One alert to one channel.",
-    channel=TEXT,
-    state=words(DeliveryState),
-    created_at=AT,
-    next_attempt_at=nullable(AT),
-    sent_at=nullable(AT),
-    last_error=nullable(TEXT),
-    may_repeat=YES,
-    attempts={"type": "array", "items": ref("Attempt")},
-)
-ALERT = shape(
-    "What was to be said, once.",
-    id=TEXT,
-    incident=TEXT,
-    event=words(AlertEvent),
-    reason=TEXT,
-    severity=words(Severity),
-    at=AT,
-    source={**TEXT, "description": "Empty for an alert about the monitor itself."},
-    provider=nullable(words(provider_names())),
-    scope=nullable(TEXT),
-    connection=nullable(TEXT),
-    external_id=nullable(TEXT),
-    platform=nullable(TEXT),
-    label=nullable(TEXT),
-    status=nullable(TEXT),
-    previous=nullable(TEXT),
-    rule=nullable(TEXT),
-    message=nullable(TEXT),
-    since=nullable(AT),
-    expires_at=nullable(AT),
-    stage_seconds=nullable(COUNT),
-    labels=LABELS,
-    note={**nullable(TEXT), "description": "Why there is no delivery."},
-    deliveries={"type": "array", "items": ref("Delivery")},
-)
-NEED = shape(
-    "One connection that needs a person.",
-    id=TEXT,
-    external_id=TEXT,
-    label=TEXT,
-    status=words(Status),
-    since=AT,
-    expires_at=nullable(AT),
-    seconds_left=nullable(NUMBER),
-    message=TEXT,
-    acked=YES,
-)
-SITTING = shape(
-    "Connections that one person can see to in one go.",
-    overdue=YES,
-    first_at=AT,
-    last_at=AT,
-    source=TEXT,
-    provider=words(provider_names()),
-    platform=TEXT,
-    link=nullable(TEXT),
-    count=COUNT,
-    connections={"type": "array", "items": ref("Need")},
-)
-SILENCE = shape(
-    "What is kept quiet, and when.",
-    id=COUNT,
-    state={"type": "string", "enum": ["active", "coming", "over", "removed"]},
-    sources=TEXTS,
-    platforms=TEXTS,
-    connections={**TEXTS, "description": "Globs on ids."},
-    labels=LABELS,
-    comment=TEXT,
-    created_at=nullable(AT),
-    starts_at=AT,
-    ends_at=nullable(AT),
-    rrule=nullable(TEXT),
-    window_seconds=nullable(COUNT),
-    timezone=TEXT,
-    removed_at=nullable(AT),
-    active_until=nullable(AT),
-    next_starts_at=nullable(AT),
-)
-PROBLEM = shape("What is wrong (RFC 9457).", title=TEXT, status=NUMBER, detail=TEXT)
-
-_PLAIN = r"^[^\x00-\x1f\x7f]*$"
+def _generated() -> dict[str, Schema]:
+    """Return the schemas of the classes by name, without the suffix that keeps them apart from the domain's classes."""
+    kinds = (
+        json_types.ConnectionJson,
+        json_types.SourceJson,
+        json_types.ChannelJson,
+        json_types.EventJson,
+        json_types.AlertJson,
+        json_types.SittingJson,
+        json_types.SilenceJson,
+        NewAck,
+        NewSilence,
+        EmptyObject,
+    )
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    renamed: dict[str, Schema] = json.loads(json.dumps(schemas).replace('Json"', '"'))
+    for schema in renamed.values():
+        if "enum" in schema:  # an enum's docstring is for readers of the code
+            del schema["description"]
+            schema["type"] = "string"
+    return renamed
 
 
-def _given(longest: int, *, least: int = 0) -> Schema:
-    return {"type": "string", "minLength": least, "maxLength": longest, "pattern": _PLAIN}
-
-
-def _sent(**members: Schema) -> Schema:
-    return {"type": "object", "properties": members, "additionalProperties": False}
-
-
-_SOME = {"type": ["array", "null"], "items": _given(700, least=1), "maxItems": 100}
-_LENGTH: Schema = {"type": ["integer", "null"], "minimum": 1, "maximum": 31 * 24 * 3600}
-_WHEN: Schema = {"type": ["string", "null"], "format": "date-time"}
-NEW_ACK = {
-    **_sent(connection=_given(700, least=1), until=_WHEN, comment=nullable(_given(400)), remove=YES),
-    "required": ["connection"],
-}
-NEW_SILENCE = {
-    **_sent(
-        sources=_SOME,
-        platforms=_SOME,
-        connections=_SOME,
-        labels={
-            "type": ["object", "null"],
-            "additionalProperties": _given(300),
-            "propertyNames": _given(300, least=1),
-            "maxProperties": 100,
-        },
-        comment=_given(400, least=1),
-        starts_at=_WHEN,
-        ends_at=_WHEN,
-        rrule=nullable(_given(500)),
-        window_seconds=_LENGTH,
-        timezone=nullable(_given(100)),
-    ),
-    "required": ["comment"],
-}
-
+COUNT: Schema = {"type": "integer", "minimum": 0}
 SCHEMAS: dict[str, Schema] = {
-    "Connection": CONNECTION,
-    "Source": SOURCE,
-    "Channel": CHANNEL,
-    "Event": EVENT,
-    "Attempt": ATTEMPT,
-    "Delivery": DELIVERY,
-    "Alert": ALERT,
-    "Need": NEED,
-    "Sitting": SITTING,
-    "Silence": SILENCE,
-    "Problem": PROBLEM,
-    "Summary": shape("How many of the selected connections have each status.", **{str(status): COUNT for status in Status}),
-    "ConnectionPage": listed(
+    **_generated(),
+    "Problem": object_schema(
+        "An error (RFC 9457).", title={"type": "string"}, status={"type": "integer"}, detail={"type": "string"}
+    ),
+    "Summary": object_schema("The number of selected connections with each status.", **{str(status): COUNT for status in Status}),
+    "ConnectionPage": list_page(
         "connections",
         "Connection",
         summary=ref("Summary"),
         sources={"type": "array", "items": ref("Source"), "description": "On the first page; empty on the others."},
     ),
-    "SourcePage": listed("sources", "Source", channels={"type": "array", "items": ref("Channel")}),
-    "EventPage": listed("events", "Event"),
-    "AlertPage": listed("alerts", "Alert"),
-    "ForecastPage": listed("forecast", "Sitting"),
-    "SilenceList": shape("Silences.", generated_at=AT, silences={"type": "array", "items": ref("Silence")}),
-    "OneConnection": shape("A connection as it is now.", generated_at=AT, connection=ref("Connection")),
-    "OneSilence": shape("A silence as it is now.", generated_at=AT, silence=ref("Silence")),
-    "Nothing": _sent(),
-    "NewAck": NEW_ACK,
-    "NewSilence": NEW_SILENCE,
+    "SourcePage": list_page("sources", "Source", channels={"type": "array", "items": ref("Channel")}),
+    "EventPage": list_page("events", "Event"),
+    "AlertPage": list_page("alerts", "Alert"),
+    "ForecastPage": list_page("forecast", "Sitting"),
+    "SilenceList": object_schema("Silences.", generated_at=INSTANT, silences={"type": "array", "items": ref("Silence")}),
+    "OneConnection": object_schema("A connection after the change.", generated_at=INSTANT, connection=ref("Connection")),
+    "OneSilence": object_schema("A silence after the change.", generated_at=INSTANT, silence=ref("Silence")),
 }
 
 
 ROOT = "/api/v1"
 _ABOUT = """\
-What the monitor knows, in the shapes of the command line's `--json`. Lists come a page at a time: `next` is the cursor of the
-next page, and rows that change, come or go meanwhile move no other. Every answer has an ETag that leaves `generated_at` and
-`seconds_left` out. What is wrong is said as a problem (RFC 9457)."""
+The same JSON objects as the command line's `--json`. Lists are paginated: `next` is the cursor of the next page, and rows that
+change, appear or disappear meanwhile do not shift other rows. Every response has an ETag that ignores `generated_at` and
+`seconds_left`. Errors are problem documents (RFC 9457)."""
 _PROBLEMS = {
-    400: "A parameter, or the body, is not as it must be.",
+    400: "A parameter or the body is not valid.",
     401: "The token is missing or wrong.",
-    403: "The request came from a page of another site.",
-    404: "There is nothing of that name.",
-    405: "The address does not know this method.",
+    403: "The request comes from a page of another site.",
+    404: "Not found.",
+    405: "The address does not support this method.",
     408: "The body did not arrive in time.",
-    409: "The connection or silence is in no state for that.",
+    409: "The state of the connection or silence does not allow the change.",
     413: "The body is too large.",
-    415: "The body is of another kind.",
-    421: "The monitor is not known under this host name.",
-    422: "What was asked for makes no sense.",
-    503: "The store cannot be read or written for now.",
+    415: "The content type is not application/json.",
+    421: "The monitor is not served under this host name.",
+    422: "The values are valid one by one and contradict each other or the current time.",
+    503: "The database is not available at the moment.",
 }
 _ALWAYS = (400, 401, 405, 421, 503)
 _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
-    "connections": ("Connections, in the order in which they appeared.", api_params.CONNECTIONS, "ConnectionPage"),
-    "sources": ("Sources by name, and how the channels do.", api_params.SOURCES, "SourcePage"),
-    "events": ("What happened, newest first.", api_params.EVENTS, "EventPage"),
+    "connections": ("Connections, in the order in which they first appeared.", api_params.CONNECTIONS, "ConnectionPage"),
+    "sources": ("Sources by name, and the health of the channels.", api_params.SOURCES, "SourcePage"),
+    "events": ("Events, newest first.", api_params.EVENTS, "EventPage"),
     "alerts": ("Alerts with their deliveries, newest first.", api_params.ALERTS, "AlertPage"),
-    "forecast": ("What will need a person, in sittings, the most urgent first.", api_params.FORECAST, "ForecastPage"),
-    "silences": ("Silences that are in force or will be, the oldest first.", api_params.SILENCES, "SilenceList"),
+    "forecast": (
+        "Reconnect batches, the most urgent first.",
+        api_params.FORECAST,
+        "ForecastPage",
+    ),
+    "silences": ("Active and coming silences, the oldest first.", api_params.SILENCES, "SilenceList"),
 }
 
 
 @cache
 def document() -> dict[str, Any]:
-    """The whole document. Nobody may change what it gives."""
+    """Return the document. It is cached: do not change it."""
     paths = {f"{ROOT}/{name}": {"get": _list(name, *how)} for name, how in _LISTS.items()}
-    paths[f"{ROOT}/silences"]["post"] = _change("addSilence", "Keep quiet about what matches.", "NewSilence", "OneSilence", 201)
+    paths[f"{ROOT}/silences"]["post"] = _change("addSilence", "Silence matching connections.", "NewSilence", "OneSilence", 201)
     paths[f"{ROOT}/acks"] = {
-        "post": _change("acknowledge", "Acknowledge an open incident, or take that back.", "NewAck", "OneConnection", 200)
+        "post": _change("acknowledge", "Acknowledge an open incident, or withdraw this.", "NewAck", "OneConnection", 200)
     }
     number = {
         "name": "number",
@@ -313,7 +134,7 @@ def document() -> dict[str, Any]:
         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     }
     paths[f"{ROOT}/silences/{{number}}/remove"] = {
-        "post": {**_change("removeSilence", "End a silence for good.", "Nothing", "OneSilence", 200), "parameters": [number]}
+        "post": {**_change("removeSilence", "Remove a silence.", "EmptyObject", "OneSilence", 200), "parameters": [number]}
     }
     paths[f"{ROOT}/openapi.json"] = {"get": _operation("describe", "This document.", {"type": "object"}, ())}
     return {
@@ -321,7 +142,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Token expiry monitor",
             "version": __version__,
-            "summary": "Read only, but for ack and silence.",
+            "summary": "Read-only, except for acknowledgements and silences.",
             "description": _ABOUT,
         },
         "servers": [{"url": "/"}],
@@ -330,7 +151,7 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "web.token, where one is set; else nothing."}
+                "token": {"type": "http", "scheme": "bearer", "description": "The value of web.token. Not needed if none is set."}
             },
         },
     }
@@ -343,15 +164,15 @@ def _list(name: str, about: str, parameters: Sequence[Parameter], shape: str) ->
 def _operation(name: str, about: str, schema: dict[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
     headers = {"ETag": {"schema": {"type": "string"}}, "Link": {"schema": {"type": "string"}, "description": "The next page."}}
     found = {"description": about, "headers": headers, "content": {JSON: {"schema": schema}}}
-    kept = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
+    condition = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
     return {
         "operationId": name,
         "summary": about,
-        "parameters": [*(parameter.document() for parameter in parameters), kept],
+        "parameters": [*(parameter.document() for parameter in parameters), condition],
         "responses": {
             "200": found,
-            "304": {"description": "Nothing has changed since the answer with this ETag."},
-            **_refusals(*_ALWAYS, 404),
+            "304": {"description": "Nothing has changed since the response with this ETag."},
+            **_problems(*_ALWAYS, 404),
         },
     }
 
@@ -363,11 +184,11 @@ def _change(name: str, about: str, body: str, shape: str, status: int) -> dict[s
         "requestBody": {"required": True, "content": {JSON: {"schema": ref(body)}}},
         "responses": {
             str(status): {"description": about, "content": {JSON: {"schema": ref(shape)}}},
-            **_refusals(*_ALWAYS, 403, 404, 408, 409, 413, 415, 422),
+            **_problems(*_ALWAYS, 403, 404, 408, 409, 413, 415, 422),
         },
     }
 
 
-def _refusals(*statuses: int) -> dict[str, Any]:
+def _problems(*statuses: int) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": ref("Problem")}}
     return {str(status): {"description": _PROBLEMS[status], "content": content} for status in sorted(statuses)}

@@ -33,8 +33,13 @@ class Content:
 
 def json_content(value: Mapping[str, Any], **headers: str) -> Content:
     """Encode one JSON object. Call it in a thread: the time grows with the size."""
-    body = json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins).encode()
+    body = encode(value)
     return Content(body=body, media_type=JSON, etag=etag_of(_CLOCK.sub(b"", body)), headers=headers)
+
+
+def encode(value: Mapping[str, Any]) -> bytes:
+    """Return compact ASCII JSON of an object that may hold structs."""
+    return json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins).encode()
 
 
 def text_content(body: bytes, media_type: str, **headers: str) -> Content:

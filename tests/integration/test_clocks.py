@@ -66,7 +66,7 @@ async def test_P24_how_far_the_clocks_differ_is_told_with_the_source(store: Stor
         await cycle.poll()
         with store.begin_read() as conn:
             (view,) = source_views(conn, cycle.config, now=clock.now())
-    assert view.json()["clock_skew_seconds"] == pytest.approx(-420, abs=1)
+    assert view.json().clock_skew_seconds == pytest.approx(-420, abs=1)
     assert list(view.problems()) == [
         "Its clock is 7 minutes behind this machine's, so dates alone move no status: set this machine's clock by NTP."
     ]

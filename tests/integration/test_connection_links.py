@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
@@ -94,7 +95,12 @@ async def test_an_alert_carries_the_page_and_nothing_else_does(agency: Agency) -
         explained = explain(conn, agency.cycle.config, view.alert.id, now=agency.cycle.clock.now())
     assert explained is not None
     assert view.alert.link == DASHBOARD
-    for kept in (everything_stored(agency.cycle.store), json.dumps(explained.json(), default=str), repr(explained), repr(logs)):
+    for kept in (
+        everything_stored(agency.cycle.store),
+        json.dumps(explained.json(), default=to_builtins),
+        repr(explained),
+        repr(logs),
+    ):
         assert CANARY not in kept
     assert CANARY not in repr(agency.links.find("agency", USER, now=agency.cycle.clock.now()))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from monitor.config import Config, load
 from monitor.domain import (
@@ -64,7 +65,7 @@ def look(store: Store, config: Config, now: datetime) -> Look:
 
 def lone_connection(found: Overview) -> dict[str, Any]:
     [view] = found.connections
-    return json.loads(json.dumps(view.json()))  # type: ignore[no-any-return] # what a program reads
+    return json.loads(json.dumps(to_builtins(view.json())))  # type: ignore[no-any-return] # what a program reads
 
 
 def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, look: Look, now: datetime) -> None:
@@ -135,7 +136,7 @@ def test_a_workspace_is_a_scope_but_no_part_of_the_id(store: Store, look: Look, 
 
 def test_the_whole_answer_has_a_count_for_each_status_and_every_source(store: Store, look: Look, now: datetime) -> None:
     make_world(store, now)
-    answer = look().json()
+    answer = to_builtins(look().json())
     assert answer.keys() == {"generated_at", "summary", "sources", "connections"}
     assert answer["generated_at"] == "2026-03-10T12:00:00Z"
     assert answer["summary"] == {
@@ -205,7 +206,7 @@ def test_an_unchanged_probe_shows_the_time_of_its_cohort(store: Store, look: Loo
 
 def test_a_source_that_was_never_polled_is_listed_as_pending(store: Store, look: Look, now: datetime) -> None:
     add_source(store, "agency", now=now)
-    found = look().json()["sources"]
+    found = to_builtins(look().json())["sources"]
     assert [(source["name"], source["status"]) for source in found] == [("agency", "ok"), ("studio", "pending")]
     assert found[1] == {
         "name": "studio",
@@ -301,7 +302,7 @@ def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
     with store.begin_read() as conn:
         found = connection_queries.get_connection(conn, row)
         assert found is not None
-        answer = listing("events", event_views(conn, found), now=now)
+        answer = to_builtins(listing("events", event_views(conn, found), now=now))
     assert answer == {
         "generated_at": "2026-03-10T12:00:00Z",
         "events": [
@@ -345,7 +346,7 @@ def test_an_alert_shows_its_deliveries_with_every_attempt(store: Store, config: 
     add_source(store, "agency", now=now)
     add_alerts(store, now)
     with store.begin_read() as conn:
-        back, expired = (view.json() for view in alert_views(conn, config))
+        back, expired = (to_builtins(view.json()) for view in alert_views(conn, config))
     assert (back["id"], back["note"], back["deliveries"]) == ("bbb2", "No channel takes this alert.", [])
     assert back.keys() == expired.keys()
     assert (expired["event"], expired["rule"], expired["stage_seconds"]) == ("expired", "date_passed", 86400)
@@ -397,7 +398,7 @@ def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Conf
         assert explain(conn, config, "nothing", now=now) is None
     assert found is not None
     assert [(route.channel, route.refused_by) for route in found.routes] == [("ops", None), ("night", "sources")]
-    assert found.json()["routes"][1] == {
+    assert to_builtins(found.json())["routes"][1] == {
         "channel": "night", "takes": False, "refused_by": "sources", "group_wait": 0, "after": None, "quiet_until": None
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import to_builtins
 
 from monitor.config import Config, load
 from monitor.domain import Event, EventKind, Status, TokenState, Verdict
@@ -64,7 +65,7 @@ async def test_connections_have_the_shape_of_status_json(api: Served, store: Sto
     """One serializer: every connection, source and count is exactly what the command line prints."""
     found = await api.json("/api/v1/connections")
     with store.begin_read() as conn:
-        wanted = overview(conn, api.config, now=now).json()
+        wanted = to_builtins(overview(conn, api.config, now=now).json())
     assert found.pop("next") is None
     assert sorted(found.pop("connections"), key=lambda row: str(row["id"])) == sorted(
         wanted.pop("connections"), key=lambda row: str(row["id"])
@@ -79,7 +80,7 @@ async def test_alerts_events_sources_and_forecast_have_the_shapes_of_the_command
         alerts.add_alerts(conn, [(make_alert(), world[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
     with store.begin_read() as conn:
-        wanted = listing("alerts", alert_views(conn, api.config, filters=ConnectionFilter()), now=now)
+        wanted = to_builtins(listing("alerts", alert_views(conn, api.config, filters=ConnectionFilter()), now=now))
     assert await api.json("/api/v1/alerts") == {**wanted, "next": None}
     events = await api.json("/api/v1/events")
     assert events["events"][0]["connection"] == "studio/65f0"

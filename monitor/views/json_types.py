@@ -1,0 +1,202 @@
+"""The JSON objects of the command line and the API. The OpenAPI document is generated from these classes.
+
+Every member is always present; absent values are null. Later versions may add members.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, Severity, SourceStatus, Status
+from monitor.domain.providers import provider_names
+
+Count = Annotated[int, Meta(ge=0)]
+Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339 in UTC with whole seconds, ending in Z."""
+Provider = Annotated[str, Meta(extra_json_schema={"enum": [str(name) for name in provider_names()]})]
+
+
+class ProbeJson(Struct, frozen=True, kw_only=True):
+    """The result of the last probe."""
+
+    status: ProbeStatus
+    message: str | None
+    at: Instant | None
+
+
+class PostErrorJson(Struct, frozen=True, kw_only=True):
+    """The last posting error."""
+
+    message: str
+    occurred_at: Instant | None
+
+
+class ConnectionJson(Struct, frozen=True, kw_only=True):
+    """One social account that a source lists."""
+
+    id: Annotated[str, Meta(description="source/external_id, or source/scope/external_id for a managed user.")]
+    source: str
+    provider: Provider
+    scope: Annotated[str | None, Meta(description="Managed user or workspace; null for the owner of the key.")]
+    platform: str
+    external_id: str
+    username: str | None
+    display_name: str | None
+    profile_url: str | None
+    status: Status
+    reason: Annotated[str, Meta(description="A stable code for the reason of the status.")]
+    message: str
+    since: Instant
+    expires_at: Instant | None
+    seconds_left: Annotated[int | None, Meta(description="Negative after the expiry.")]
+    probe: ProbeJson
+    last_seen_at: Instant | None
+    last_successful_post_at: Instant | None
+    last_error: PostErrorJson | None
+    scopes: Annotated[list[str] | None, Meta(description="The permissions that the token has.")]
+    labels: dict[str, str]
+    flags: list[str]
+    acked: bool
+    silenced_until: Instant | None
+    stale: Annotated[bool, Meta(description="True if its source has not reported it for three poll intervals.")]
+
+
+class SourceJson(Struct, frozen=True, kw_only=True):
+    """One API key at one provider."""
+
+    name: str
+    provider: Provider
+    status: SourceStatus
+    reason: str
+    message: str | None
+    last_poll_at: Instant | None
+    last_success_at: Instant | None
+    connections: Count
+    clock_skew_seconds: Annotated[
+        float | None, Meta(description="The provider's clock minus the monitor's, as of the last poll that measured it.")
+    ]
+
+
+class ChannelJson(Struct, frozen=True, kw_only=True):
+    """A destination of alerts."""
+
+    name: str
+    problem: str | None
+    failing_since: Instant | None
+    broken: Annotated[bool, Meta(description="True if the channel has refused permanently; it is retried hourly.")]
+    last_success_at: Instant | None
+
+
+class EventJson(Struct, frozen=True, kw_only=True):
+    """One entry of a connection's or source's history."""
+
+    connection: Annotated[str | None, Meta(description="The connection's ID; null for an event of the source itself.")]
+    source: str
+    at: Instant
+    kind: EventKind
+    old: str | None
+    new: str | None
+    reason: str | None
+    message: str | None
+
+
+class AttemptJson(Struct, frozen=True, kw_only=True):
+    """One attempt to send a delivery."""
+
+    number: int
+    started_at: Instant
+    finished_at: Instant | None
+    outcome: str | None
+    detail: str | None
+
+
+class DeliveryJson(Struct, frozen=True, kw_only=True):
+    """One alert to one channel."""
+
+    channel: str
+    state: DeliveryState
+    created_at: Instant
+    next_attempt_at: Instant | None
+    sent_at: Instant | None
+    last_error: str | None
+    may_repeat: Annotated[bool, Meta(description="True if an attempt ended without an answer, so the message may arrive twice.")]
+    attempts: list[AttemptJson]
+
+
+class AlertJson(Struct, frozen=True, kw_only=True):
+    """One alert with its deliveries."""
+
+    id: str
+    incident: str
+    event: AlertEvent
+    reason: str
+    severity: Severity
+    at: Instant
+    source: Annotated[str, Meta(description="Empty for an alert about the monitor itself.")]
+    provider: Provider | None
+    scope: str | None
+    connection: str | None
+    external_id: str | None
+    platform: str | None
+    label: str | None
+    status: str | None
+    previous: str | None
+    rule: str | None
+    message: str | None
+    since: Instant | None
+    expires_at: Instant | None
+    stage_seconds: Count | None
+    labels: dict[str, str]
+    note: Annotated[str | None, Meta(description="Why there are no deliveries.")]
+    deliveries: list[DeliveryJson]
+
+
+class NeedJson(Struct, frozen=True, kw_only=True):
+    """One connection of a reconnect batch."""
+
+    id: str
+    external_id: str
+    label: str
+    status: Status
+    since: Instant
+    expires_at: Instant | None
+    seconds_left: int | None
+    message: str
+    acked: bool
+
+
+class SittingJson(Struct, frozen=True, kw_only=True):
+    """A reconnect batch: connections of one source and platform that expire within three days of each other."""
+
+    overdue: bool
+    first_at: Instant
+    last_at: Instant
+    source: str
+    provider: Provider
+    platform: str
+    link: str | None
+    count: Count
+    connections: list[NeedJson]
+
+
+class SilenceJson(Struct, frozen=True, kw_only=True):
+    """A silence: its matchers, and when it is active."""
+
+    id: Count
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["active", "coming", "over", "removed"]})]
+    sources: list[str]
+    platforms: list[str]
+    connections: Annotated[list[str], Meta(description="Globs on IDs.")]
+    labels: dict[str, str]
+    comment: str
+    created_at: Instant | None
+    starts_at: Instant
+    ends_at: Instant | None
+    rrule: str | None
+    window_seconds: Count | None
+    timezone: str
+    removed_at: Instant | None
+    active_until: Instant | None
+    next_starts_at: Instant | None
