@@ -1,4 +1,4 @@
-"""Plan one batch of probes and run it concurrently."""
+"""Plan one batch of probes and run it concurrently. `recording/probes.py` records the results."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from monitor.store.probes import Target
 
 log = structlog.get_logger(__name__)
 
-
 UNANSWERED = "unanswered"
-"""What a probe came to that the API did not answer."""
+"""The outcome of a probe that the API did not answer."""
 
 
 class ProbeResult(NamedTuple):
-    """What came of one probe: an answer, or none."""
+    """The result of one probe."""
 
     target: Target
     answer: ProbeAnswer | None
+    """None: the API did not answer."""
     finding: ProbeFinding | None
-    """What the answer means."""
-    took: float
-    """Seconds, with the wait for its turn."""
+    """What the answer means; None without an answer."""
+    seconds: float
+    """Duration, with the wait for its turn."""
 
     @property
-    def word(self) -> str:
-        """What it is counted as."""
+    def outcome(self) -> str:
+        """The finding's name for metrics and rollups, or UNANSWERED."""
         return UNANSWERED if self.finding is None else self.finding.value
 
 
 class ProbeLane:
-    """One source's probes under way.
+    """Runs the probes of one source side by side.
 
-    It begins with one probe at a time, or with what was needed last, and widens until `per_second` of them end: a quick
-    API needs one connection, one that takes its time some more.
+    It begins with one probe at a time, or with as many as the last batch needed, and widens until `per_second` probes end per
+    second: a quick API needs one connection, a slow one some more.
     """
 
     def __init__(
@@ -64,23 +64,23 @@ class ProbeLane:
     ) -> None:
         self._source, self._provider, self._stopping = source, provider, stopping
         self._waiting = list(reversed(targets))
-        self._needed = partial(probes_at_once, per_second, burst=len(targets))
-        self._width, self._working = self._needed(quickest), 0
+        self._width_for = partial(probes_at_once, per_second, burst=len(targets))
+        self._width, self._workers = self._width_for(quickest), 0
         self.quickest: float | None = None
-        """Seconds that the quickest probe took, None before the first has ended."""
+        """Seconds of the quickest probe; None before the first has ended."""
         self.results: list[ProbeResult] = []
-        """What has come back, in no order. Whoever takes results out has them for good."""
+        """The results so far, in no order. The caller may remove some."""
         self.pause: float | None = None
-        """Seconds for which the API wants to be left alone, where it said so or refused the key."""
+        """Seconds for which to send the API nothing, where it limited the rate or refused the key."""
 
-    async def ask(self) -> None:
-        """Ask about each target; ends early where the API asks for a pause or refuses the key."""
+    async def run(self) -> None:
+        """Probe each target. Ends early where the API asks for a pause or refuses the key."""
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._width, len(self._waiting))):
-                self._start(group)
+                self._add_worker(group)
 
-    def _start(self, group: asyncio.TaskGroup) -> None:
-        self._working += 1
+    def _add_worker(self, group: asyncio.TaskGroup) -> None:
+        self._workers += 1
         group.create_task(self._work(group))
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
@@ -93,44 +93,45 @@ class ProbeLane:
                 answer = await self._provider.probe(target.external_id, scope=target.scope)
                 finding = probe_rules.classify(answer, platform=target.platform, ever_ok=target.known.ever_ok)
             except (ProviderRateLimited, ProviderUnauthorized) as error:
-                self._rest(error)
+                self._pause(error)
                 break
             except ProviderError as error:
                 log.info("probe.unanswered", source=self._source.name, connection=target.external_id, problem=str(error))
-            took = time.monotonic() - started
-            self.results.append(ProbeResult(target, answer, finding, took))
-            if self.quickest is None or took < self.quickest:
-                self.quickest = took
-                self._width = self._needed(took)
-            if self._working < min(self._width, len(self._waiting)):
-                self._start(group)
-        self._working -= 1
+            seconds = time.monotonic() - started
+            self.results.append(ProbeResult(target, answer, finding, seconds))
+            if self.quickest is None or seconds < self.quickest:
+                self.quickest = seconds
+                self._width = self._width_for(seconds)
+            if self._workers < min(self._width, len(self._waiting)):
+                self._add_worker(group)
+        self._workers -= 1
 
-    def _rest(self, error: ProviderRateLimited | ProviderUnauthorized) -> None:
+    def _pause(self, error: ProviderRateLimited | ProviderUnauthorized) -> None:
         seconds = error.retry_after or self._source.poll_every.total_seconds()
         self.pause = max(seconds, self.pause or 0.0)
         log.warning("probes.paused", source=self._source.name, problem=str(error), seconds=seconds)
 
 
 BATCH = 1000
-"""Answers are written together, at most so many in one transaction."""
+"""Maximum number of results written in one transaction."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one turn of a lane has to do."""
+    """Connections to probe in one go."""
 
     targets: list[Target] = field(default_factory=list)
     cohorts: list[int] = field(default_factory=list)
+    """The cohorts whose members are all among the targets."""
     more: bool = False
-    """Whether more is due than fits."""
+    """True if more is due than fits."""
 
 
 def due_batch(conn: Connection, source: SourceConfig, now: datetime) -> Batch:
-    """The next batch of a source: single connections (confirmations, newcomers) in up to half of it, then whole cohorts.
+    """Return the next batch of a source: single connections (confirmations, new ones) in up to half of it, then whole cohorts.
 
-    Once one cohort is due, those that are due soon come along: one burst now and then costs fewer wake-ups, fewer
-    transactions and fewer TLS connections than many small ones, and leaves the network alone in between.
+    Once one cohort is due, those that are due soon are included. One large burst costs fewer wake-ups, transactions and TLS
+    connections than many small ones.
     """
     size = batch_size(source)
     single = probes.individually_due(conn, source.name, now, size)
@@ -142,8 +143,20 @@ def due_batch(conn: Connection, source: SourceConfig, now: datetime) -> Batch:
     return batch
 
 
+def next_batch(conn: Connection, source: SourceConfig, cohorts: list[int]) -> Batch:
+    """Remove cohorts from the list, and return a batch of all their members, due or not, with those probed as unsupported."""
+    batch = Batch(more=True)
+    while cohorts and len(batch.targets) < BATCH:
+        some = cohorts[: schedule.COHORTS // 8]
+        del cohorts[: len(some)]
+        batch.cohorts += some
+        for members in probes.cohort_targets(conn, source.name, some, unsupported=True).values():
+            batch.targets += (target._replace(individual=True) for target in members)
+    return batch
+
+
 def _add_cohorts(conn: Connection, source: SourceConfig, batch: Batch, cohorts: list[int], *, room: int) -> bool:
-    """Add the members of as many cohorts as there is room for, at least one; whether any were left out."""
+    """Add the members of as many cohorts as there is room for, at least of one. Return True if any cohort was left out."""
     taken = {target.id for target in batch.targets}
     at, step = 0, 1
     while at < len(cohorts):
@@ -157,12 +170,12 @@ def _add_cohorts(conn: Connection, source: SourceConfig, batch: Batch, cohorts: 
             batch.cohorts.append(cohort)
             room -= len(members)
         at += len(some)
-        # As many at a time as will probably fit: 256 cohorts of a large source are not read to take three of them.
+        # Read as many as will probably fit, so that 256 cohorts of a large source are not read to take three of them.
         size = max(1, len(batch.targets) // len(batch.cohorts))
         step = min(max(1, room // size), schedule.COHORTS)
     return False
 
 
 def batch_size(source: SourceConfig) -> int:
-    """As many probes as the request budget allows in some twenty seconds."""
+    """Return as many probes as the request budget allows in some twenty seconds."""
     return max(10, min(BATCH, source.requests_per_minute // 3))

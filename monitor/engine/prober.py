@@ -1,4 +1,8 @@
-"""Probe due connections, in batches, until none is due."""
+"""Probe connections, batch by batch, until none is due.
+
+`probe_runner` plans a batch and runs its probes; the next step is `record_probes` in `engine/recording/probes.py`, which
+writes the results in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,24 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
-from monitor.engine.probe_runner import BATCH, UNANSWERED, Batch, ProbeLane, ProbeResult, batch_size, due_batch
+from monitor.engine.probe_runner import Batch, ProbeLane, ProbeResult, due_batch, next_batch
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.probes import is_news, record_probes
 from monitor.providers.base import Provider
-from monitor.store import Store, probes
+from monitor.store import Connection, Store, probes
 from monitor.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 NEWS_WITHIN = 10.0
-"""Seconds; a batch of slow probes may take minutes."""
+"""Seconds after which results that change something are recorded, although the rest of the batch is still being probed."""
 
 BURST_WITHIN = 20.0
-"""Seconds in which a burst should be through: then its lane is as wide as that takes, and no wider."""
+"""Seconds in which a burst should end. No more probes run side by side than that takes."""
 
 
 class Prober:
-    """Probes what is due and records what it says."""
+    """Probes connections and records the results."""
 
     def __init__(
         self,
@@ -38,7 +42,6 @@ class Prober:
         metrics: Metrics,
         news_within: float = NEWS_WITHIN,
     ) -> None:
-        """`news_within`: seconds for which news may wait for the rest of its batch."""
         self._store = store
         self._clock = clock
         self._channels = channels
@@ -49,14 +52,14 @@ class Prober:
         self._stopping = False
 
     def stop(self) -> None:
-        """Start no further probe; those under way finish and are recorded."""
+        """Start no further probe. Those that are running end and are recorded."""
         self._stopping = True
 
     async def probe_due(self, source: SourceConfig, provider: Provider) -> Recorded:
         """Probe a source's due connections, batch by batch, until none is due or the API asks for a pause."""
         recorded = Recorded()
         while not self._stopping:
-            batch = await self._store.run_read(self._due, source)
+            batch = await self._store.read(lambda conn: due_batch(conn, source, self._clock.now()))
             if not batch.targets and not batch.cohorts:
                 break
             paused = await self._probe(source, provider, batch, recorded)
@@ -67,15 +70,15 @@ class Prober:
     async def probe_all(self, source: SourceConfig, provider: Provider) -> Recorded:
         """Probe every connection of a source once, now."""
         recorded = Recorded()
-        waiting = await self._store.run_read(self._cohorts, source)
-        while waiting and not self._stopping:
-            batch = await self._store.run_read(self._next_of, source, waiting)
+        cohorts = await self._store.read(lambda conn: probes.live_cohorts(conn, source.name))
+        while cohorts and not self._stopping:
+            batch = await self._store.read(lambda conn: next_batch(conn, source, cohorts))
             if await self._probe(source, provider, batch, recorded):
                 break
         return recorded
 
     async def _probe(self, source: SourceConfig, provider: Provider, batch: Batch, recorded: Recorded) -> bool:
-        """Ask and record one batch; whether the API asked for a pause."""
+        """Probe and record one batch. Return True if the API asked for a pause."""
         lane = ProbeLane(
             source,
             provider,
@@ -84,63 +87,39 @@ class Prober:
             quickest=self._quickest.get(source.name),
             stopping=lambda: self._stopping,
         )
-        told: set[int] = set()
-        asking = asyncio.create_task(lane.ask(), name=f"ask:{source.name}")
+        recorded_ids: set[int] = set()
+        running = asyncio.create_task(lane.run(), name=f"probe:{source.name}")
         try:
-            while not (await asyncio.wait({asking}, timeout=self._news_within))[0]:
+            while not (await asyncio.wait({running}, timeout=self._news_within))[0]:
                 news = _take_news(source, lane.results)
                 if news:
-                    told.update(result.target.id for result in news)
-                    recorded.add(await self._write(source, Batch(), news, None))
+                    recorded_ids.update(result.target.id for result in news)
+                    recorded.add(await self._record(source, Batch(), news, None))
         finally:
-            asking.cancel()  # does nothing where it is done
-            await asyncio.wait({asking})
-        asking.result()
+            running.cancel()  # has no effect once it is done
+            await asyncio.wait({running})
+        running.result()
         if lane.quickest is not None:
             self._quickest[source.name] = lane.quickest
-        if told:
-            batch.targets = [target for target in batch.targets if target.id not in told]
-        recorded.add(await self._write(source, batch, lane.results, lane.pause))
+        batch.targets = [target for target in batch.targets if target.id not in recorded_ids]
+        recorded.add(await self._record(source, batch, lane.results, lane.pause))
         return lane.pause is not None
 
-    async def _write(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
-        recorded = await self._store.run(self._record, source, batch, results, pause)
-        if results:
-            log.info(
-                "probes.done", source=source.name, probes=len(results), changed=recorded.changed, alerts=recorded.alert_count
-            )
-        return recorded
+    async def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
+        def write(conn: Connection) -> Recorded:
+            return record_probes(conn, source, batch, results, pause=pause, channels=self._channels, now=self._clock.now())
 
-    def _due(self, source: SourceConfig) -> Batch:
-        with self._store.begin_read() as conn:
-            return due_batch(conn, source, self._clock.now())
-
-    def _cohorts(self, source: SourceConfig) -> list[int]:
-        with self._store.begin_read() as conn:
-            return probes.live_cohorts(conn, source.name)
-
-    def _next_of(self, source: SourceConfig, waiting: list[int]) -> Batch:
-        """Some of the waiting cohorts, which are taken out."""
-        batch = Batch(more=True)
-        with self._store.begin_read() as conn:
-            while waiting and len(batch.targets) < BATCH:
-                some = waiting[: schedule.COHORTS // 8]
-                del waiting[: len(some)]
-                batch.cohorts += some
-                for members in probes.cohort_targets(conn, source.name, some, unsupported=True).values():
-                    batch.targets += (target._replace(individual=True) for target in members)
-        return batch
-
-    def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
-        with self._store.begin_write() as conn:
-            recorded = record_probes(conn, source, batch, results, pause=pause, channels=self._channels, now=self._clock.now())
+        recorded = await self._store.write(write)
         for result in results:
-            self._metrics.probe_done(source.name, result.word, result.took)
+            self._metrics.probe_done(source.name, result.outcome, result.seconds)
+        if results:
+            facts = {"probes": len(results), "changed": recorded.changed, "alerts": recorded.alert_count}
+            log.info("probes.done", source=source.name, **facts)
         return recorded
 
 
 def _pace(source: SourceConfig, batch: Batch) -> float:
-    """Probes a second: what the request budget allows while there is more to do, else what is enough for this burst."""
+    """Return the probes per second: all that the request budget allows while more is due, else enough for this burst."""
     allowed = source.requests_per_minute / 60
     if batch.more or source.probe_every is None:
         return allowed
@@ -149,12 +128,9 @@ def _pace(source: SourceConfig, batch: Batch) -> float:
 
 
 def _take_news(source: SourceConfig, results: list[ProbeResult]) -> list[ProbeResult]:
-    """Take out of the results those that change something; the others can wait."""
+    """Remove the results that change something from the list, and return them. The others can wait."""
     news = [result for result in results if is_news(source, result)]
     if news:
-        gone = {result.target.id for result in news}
-        results[:] = [result for result in results if result.target.id not in gone]
+        taken = {result.target.id for result in news}
+        results[:] = [result for result in results if result.target.id not in taken]
     return news
-
-
-__all__ = ["BATCH", "UNANSWERED", "Batch", "Prober", "batch_size", "due_batch", "record_probes"]

@@ -1,4 +1,4 @@
-"""Time moves things too: dates cross their lines, reminders fall due, holds end, even while an API is down."""
+"""Apply changes caused by time alone: expiry thresholds, reminders, ended suppressions, even while an API is down."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from monitor.store import Connection, Store, connections, incidents, sources
 log = structlog.get_logger(__name__)
 
 BATCH = 1000
-"""Connections moved in one transaction."""
+"""Maximum number of connections changed in one transaction."""
 
 
 class TimeChanges:
-    """Moves what time alone moves."""
+    """Applies changes caused by time alone."""
 
     def __init__(
         self, *, store: Store, clock: Clock, configured: Mapping[str, SourceConfig], channels: Sequence[ChannelConfig]
@@ -35,56 +35,54 @@ class TimeChanges:
         self._doubts = 0
 
     def distrust(self) -> None:
-        """The clock may be wrong (a start, a jump): time alone raises nothing for a source until its next poll ended.
+        """Take the clock as possibly wrong, after a start or a jump.
 
-        That poll tells how far the clocks differ, or that nobody can tell.
+        Time alone then changes nothing for a source until its next poll has ended: that poll shows by how much the clocks
+        differ, or that this is unknown.
         """
         self._unconfirmed = set(self._configured)
         self._doubts += 1
 
     @property
     def doubts(self) -> int:
-        """How often the clock has been in doubt; to be noted when a poll begins."""
+        """How often the clock was distrusted. Read it when a poll begins, for `trust`."""
         return self._doubts
 
     def trust(self, source: str, *, since: int) -> None:
-        """A poll of this source ended, well or not. `since`: the `doubts` when it began.
+        """Trust the clock for a source whose poll ended, whatever its outcome. `since`: the `doubts` when it began.
 
-        One that began before the clock was moved compared the clocks before that, perhaps, and confirms nothing.
+        A poll that began before the clock was last distrusted confirms nothing: it may have compared the clock of before.
         """
         if since == self._doubts:
             self._unconfirmed.discard(source)
 
     @property
     def trusts_clock(self) -> bool:
-        """Whether every source was polled since the clock was last in doubt."""
+        """True if every source was polled since the clock was last distrusted."""
         return not self._unconfirmed
 
     async def advance(self, *, now: datetime | None = None) -> Recorded:
-        """Apply every change by time that is due now. `now` is an instant that is known to be none of a clock that jumped."""
-        recorded = Recorded()
-        while True:
-            part, more = await self._store.run(self._record, now or self._clock.now())
+        """Apply every change that is due by now. `now`: a time that is known to be right, if the clock may not be."""
+        recorded, more = Recorded(), True
+        while more:
+            part, more = await self._store.write(lambda conn: self._apply_batch(conn, now or self._clock.now()))
             recorded.add(part)
-            if not more:
-                break
         if recorded.alert_count:
             log.info("time.crossed", changed=recorded.changed, alerts=recorded.alert_count)
         return recorded
 
-    def _record(self, now: datetime) -> tuple[Recorded, bool]:
-        with self._store.begin_write() as conn:
-            trusted = {name: source for name, source in self._configured.items() if name not in self._unconfirmed}
-            recorded, more = advance(conn, trusted, channels=self._channels, now=now)
-            looked, more_looks = look_again(conn, self._configured, channels=self._channels, now=now)
-            recorded.add(looked)
-            return recorded, more or more_looks
+    def _apply_batch(self, conn: Connection, now: datetime) -> tuple[Recorded, bool]:
+        trusted = {name: source for name, source in self._configured.items() if name not in self._unconfirmed}
+        recorded, more_changes = apply_due_changes(conn, trusted, channels=self._channels, now=now)
+        reviewed, more_reviews = review_due_incidents(conn, self._configured, channels=self._channels, now=now)
+        recorded.add(reviewed)
+        return recorded, more_changes or more_reviews
 
 
-def advance(
+def apply_due_changes(
     conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> tuple[Recorded, bool]:
-    """Apply up to BATCH due changes in the caller's transaction; the second value says whether more may be due."""
+    """Apply up to BATCH due changes. The second value is True if more may be due."""
     due = connections.due_changes(conn, now, limit=BATCH)
     recorded = Recorded()
     by_source: dict[str, list[tuple[int, ConnectionState]]] = {}
@@ -102,10 +100,10 @@ def advance(
     return recorded, len(due) == BATCH and recorded.changed > 0
 
 
-def look_again(
+def review_due_incidents(
     conn: Connection, configured: Mapping[str, SourceConfig], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> tuple[Recorded, bool]:
-    """Judge again the incidents whose reminder is due or whose hold ended; the second value says whether more may be due."""
+    """Evaluate up to BATCH incidents whose review is due. The second value is True if more may be due."""
     due = incidents.due_for_review(conn, now, limit=BATCH)
     incidents.plan_reviews(conn, [(incident.id, None) for incident in due])
     recorded = Recorded()

@@ -246,7 +246,7 @@ async def lane(crowd: Cycle, answer: Callable[[str], Awaitable[ProbeAnswer]], co
     platform = Platform(answer)
     source = crowd.work["agency"].source
     asked = ProbeLane(source, platform, targets(count), per_second=per_second, quickest=None, stopping=lambda: False)
-    await asked.ask()
+    await asked.run()
     assert sorted(result.target.id for result in asked.results) == list(range(count))
     return platform
 

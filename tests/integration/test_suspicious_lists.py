@@ -103,7 +103,7 @@ async def test_where_only_some_return_the_others_are_named_and_told_one_by_one(a
         agency.world.restore("agency", f"mastodon-{number}")
     assert await poll(agency) == [RECOVERED]
     assert agency.said[-1].message == (
-        f"Some connections of {USER} are listed again; 4 of 8 are still missing, and told one by one if that lasts."
+        f"Some connections of {USER} are listed again; 4 of 8 are still missing, with an alert for each if that lasts."
     )
     assert await poll(agency) == [("disconnected", "first")] * 4
     with agency.store.begin_read() as conn:

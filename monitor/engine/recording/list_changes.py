@@ -1,4 +1,8 @@
-"""Record what changed in the lists of one poll."""
+"""Record what changed in the lists of one poll.
+
+`list_diff` finds the rows that may have changed, `RowJudge` applies the rules to them, and `record_lists` writes the changes
+through `changes.record_changes`, batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from monitor.store import Connection, connection_codec, connections, sources
 from monitor.store.connections import KEEP, Unchanged
 
 BATCH = 2000
-"""Connections judged and written together: what is held in memory does not grow with the list."""
+"""Connections judged and written together, so that the memory in use does not grow with the list."""
 
 Absent = dict[str, tuple[int, ConnectionState]]
 """Connections that a list lacks, by external id: row id and state."""
@@ -29,114 +33,178 @@ Absent = dict[str, tuple[int, ConnectionState]]
 
 @dataclass(slots=True)
 class JudgedChanges:
-    """What became of some connections."""
+    """The changes of a batch of connections."""
 
     changes: list[Change] = field(default_factory=list)
-    marks: list[tuple[int, str]] = field(default_factory=list)
-    """Row ids and new marks of connections whose row is only written in another way."""
+    fingerprints: list[tuple[int, str]] = field(default_factory=list)
+    """Row ids and new fingerprints of connections whose listed row differs without changing their state."""
 
-    def add(self, change: Change | None, row: int | None = None, mark: str | None = None) -> None:
-        """One more connection: a change, or its mark at least."""
+    def add(self, row: int, change: Change | None, fingerprint: str | None) -> None:
+        """Add a known connection: its change, or else its new fingerprint, if there is one."""
         if change is not None:
             self.changes.append(change)
-        elif row is not None and mark is not None:
-            self.marks.append((row, mark))
+        elif fingerprint is not None:
+            self.fingerprints.append((row, fingerprint))
 
 
-def judge_listed(conn: Connection, compared: Compared, judge: RowJudge, absent: Absent) -> Iterator[JudgedChanges]:
-    """Batch by batch what the listed rows change. A reconnected one is taken out of the absent ones."""
+@dataclass(slots=True)
+class RecordedLists:
+    """What was recorded of the lists of one poll."""
+
+    recorded: Recorded = field(default_factory=Recorded)
+    cohorts: set[int] = field(default_factory=set)
+    """Probe cohorts of new connections."""
+    digests: dict[str | None, str | None] = field(default_factory=dict)
+    """By scope, the digest of the list from which its stored connections now follow."""
+    suspects: dict[str | None, int] = field(default_factory=dict)
+    """By scope, the new number of suspicious lists in a row. Only scopes whose number changes."""
+
+
+def record_lists(
+    conn: Connection,
+    source: SourceConfig,
+    report: PollReport,
+    *,
+    channels: Sequence[ChannelConfig],
+    now: datetime,
+    clock_skew: float | None,
+) -> RecordedLists:
+    """Record everything that the lists change, scope by scope. An incomplete list is no evidence of absence."""
+    comparison = Comparison(conn, source.name, report, now=now)
+    compared = comparison.scopes()
+    judge = RowJudge(source=source, now=now, clock_skew=clock_skew)
+    listed = RecordedLists(digests={each.scope: each.digest for each in compared})
+    absent = _absent_by_scope(conn, compared)
+
+    def record(batches: Iterable[JudgedChanges]) -> None:
+        for judged in batches:
+            connections.set_marks(conn, judged.fingerprints)
+            listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
+            listed.cohorts |= {
+                schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
+                for change in judged.changes
+                if change.row is None
+            }
+
+    for each in compared:
+        record(_judge_listed(conn, each, judge, absent.get(each.scope, {})))
+        record([_judge_unreadable(conn, each, judge)])
+    before = comparison.suspects()
+    missing = _newly_missing(compared, absent)
+    suspicious = {scope for scope, (count, of) in missing.items() if suppression.is_mass_failure(count, of)}
+    listed.suspects = {
+        scope: before.get(scope, 0) + 1 if scope in suspicious else 0
+        for scope in missing
+        if scope in suspicious or scope in before
+    }
+    confirmed = {scope for scope in suspicious if listed.suspects[scope] >= suppression.AGREEING_POLLS}
+    listed.recorded.add(_record_suspicions(conn, source, listed.suspects, missing, channels=channels, now=now))
+    seen_at = {row.scope: row.last_complete_at for row in sources.all_scopes(conn, source.name)} if absent else {}
+    for scope, rows in absent.items():
+        if scope not in suspicious or scope in confirmed:
+            record(_judge_absent(rows, judge, confirmed=scope in confirmed, seen_at=seen_at.get(scope)))
+    return listed
+
+
+def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, absent: Absent) -> Iterator[JudgedChanges]:
+    """Yield, batch by batch, what the listed rows change. Removes reconnected connections from the absent ones."""
     snapshots = compared.snapshots()
     while batch := list(islice(snapshots, BATCH)):
         known = _load(conn, compared, [row.external_id for row in batch])
         judged = JudgedChanges()
         for snapshot in batch:
             found = known.get(snapshot.external_id)
-            mark = compared.marks.get(snapshot.external_id)
             if found is None:
-                judged.add(_fresh(conn, compared, judge, snapshot, absent))
-            elif snapshot.external_id not in compared.due and _says_the_same(found[1].snapshot, snapshot):
-                judged.add(None, found[0], mark)
-            else:
-                judged.add(judge.seen(*found, snapshot, mark), found[0], mark)
+                judged.changes.append(_judge_new(conn, compared, judge, snapshot, absent))
+                continue
+            row, state = found
+            fingerprint = compared.fingerprints.get(snapshot.external_id)
+            same = snapshot.external_id not in compared.due and _is_same(state.snapshot, snapshot)
+            judged.add(row, None if same else judge.listed(row, state, snapshot, fingerprint), fingerprint)
         yield judged
 
 
-def judge_unreadable(conn: Connection, compared: Compared, judge: RowJudge) -> JudgedChanges:
-    """The connections whose row is there and cannot be read."""
+def _judge_unreadable(conn: Connection, compared: Compared, judge: RowJudge) -> JudgedChanges:
+    """Return what changes for connections that are listed in a row that cannot be read."""
     judged = JudgedChanges()
     if compared.unreadable:
         known = _load(conn, compared, compared.unreadable)
         for row, state in known.values():
             if state.missing or VerdictFlag.UNREADABLE not in state.verdict.flags:
-                judged.add(judge.unreadable(row, state))
+                judged.add(row, judge.unreadable(row, state), None)
     return judged
 
 
-def judge_absent(absent: Absent, judge: RowJudge, *, confirmed: bool, seen_at: datetime | None) -> Iterator[JudgedChanges]:
-    """The connections that a list lacks; `seen_at` tells when their scope was last listed completely before this."""
+def _judge_absent(absent: Absent, judge: RowJudge, *, confirmed: bool, seen_at: datetime | None) -> Iterator[JudgedChanges]:
+    """Yield, batch by batch, what changes for connections that a list lacks. `seen_at` as for RowJudge.missed."""
     rows = iter(absent.values())
     while batch := list(islice(rows, BATCH)):
         judged = JudgedChanges()
         for row, state in batch:
-            judged.add(judge.missed(row, state, confirmed=confirmed, seen_at=seen_at))
+            judged.add(row, judge.missed(row, state, confirmed=confirmed, seen_at=seen_at), None)
         yield judged
 
 
-def _says_the_same(before: Snapshot, after: Snapshot) -> bool:
-    """Whether the row tells nothing new; the wobbling end of a coarse span is nothing new."""
+def _is_same(before: Snapshot, after: Snapshot) -> bool:
+    """Return True if nothing changed. A coarse span whose end wobbles is no change."""
     if after.expires_before is None or before.expires_before is None:
         return before == after
     moved = span_moved(before.expires_before, after.expires_before)
     return not moved and before == replace(after, expires_before=before.expires_before)
 
 
-def _fresh(conn: Connection, compared: Compared, judge: RowJudge, snapshot: Snapshot, absent: Absent) -> Change:
-    """A connection that is listed for the first time, or an absent one of the same account under a new id."""
-    mark = compared.marks[snapshot.external_id]
+def _judge_new(conn: Connection, compared: Compared, judge: RowJudge, snapshot: Snapshot, absent: Absent) -> Change:
+    """Return the change for an unknown external id: a new connection, or the same account of an absent one, reconnected."""
+    fingerprint = compared.fingerprints[snapshot.external_id]
     if absent and snapshot.account is not None:
-        where = judge.source.name, snapshot.scope, snapshot.platform, snapshot.account
-        same = set(connections.find_by_account(conn, *where))
+        account = judge.source.name, snapshot.scope, snapshot.platform, snapshot.account
+        same = set(connections.find_by_account(conn, *account))
         key = next((key for key, (row, _) in absent.items() if row in same), None)
         if key is not None:
-            return judge.reconnected(*absent.pop(key), snapshot, mark)
-    return judge.appeared(snapshot, mark)
+            return judge.reconnected(*absent.pop(key), snapshot, fingerprint)
+    return judge.appeared(snapshot, fingerprint)
 
 
 @dataclass(slots=True, kw_only=True)
 class RowJudge:
-    """Applies the rules to one row after another, all with the same circumstances."""
+    """Applies the rules to the rows of one poll."""
 
     source: SourceConfig
     now: datetime
     clock_skew: float | None
     _contexts: dict[str, Context] = field(default_factory=dict)
+    """By platform."""
 
-    def seen(self, row: int, state: ConnectionState, snapshot: Snapshot, mark: str | None) -> Change | None:
-        """A known connection is listed."""
-        return self._change(row, state, lifecycle.observe(state, snapshot, self._context(snapshot.platform)), mark=mark)
+    def listed(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str | None) -> Change | None:
+        """Return the change of a known connection that is listed, or None."""
+        after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
+        return self._change(row, state, after, fingerprint=fingerprint)
 
     def unreadable(self, row: int, state: ConnectionState) -> Change | None:
-        """A known connection is listed in a row that cannot be read."""
-        return self._change(row, state, lifecycle.unreadable(state, self._context(state.snapshot.platform)), mark=None)
+        """Return the change of a known connection that is listed in a row that cannot be read, or None."""
+        return self._change(row, state, lifecycle.unreadable(state, self._context(state.snapshot.platform)), fingerprint=None)
 
     def missed(self, row: int, state: ConnectionState, *, confirmed: bool, seen_at: datetime | None) -> Change | None:
-        """A known connection is absent; `seen_at` tells when its scope was last listed completely before this."""
+        """Return the change of a known connection that is absent, or None.
+
+        `seen_at` is when its scope was last listed completely before this poll.
+        """
         after = lifecycle.miss(state, self._context(state.snapshot.platform), confirmed=confirmed)
-        change = self._change(row, state, after, mark=None)
+        change = self._change(row, state, after, fingerprint=None)
         return change if change is None or state.missing else replace(change, last_seen_at=seen_at)
 
-    def appeared(self, snapshot: Snapshot, mark: str) -> Change:
-        """A connection is listed for the first time."""
+    def appeared(self, snapshot: Snapshot, fingerprint: str) -> Change:
+        """Return the change for a connection that is listed for the first time."""
         after = lifecycle.observe(None, snapshot, self._context(snapshot.platform))
         probe_at = self.now if self.source.probes_on_schedule else KEEP
-        return Change(after=after, fingerprint=mark, next_probe_at=probe_at)
+        return Change(after=after, fingerprint=fingerprint, next_probe_at=probe_at)
 
-    def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot, mark: str) -> Change:
-        """The same account is listed under a new id: its history goes on, and it is probed anew."""
+    def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str) -> Change:
+        """Return the change for an account that is listed under a new id: it keeps its history and is probed again."""
         after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
         entry = Event(kind=EventKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
         probe_at = self.now if self.source.probes_on_schedule else KEEP
-        return Change(row=row, before=state, after=after, fingerprint=mark, next_probe_at=probe_at, extra=(entry,))
+        return Change(row=row, before=state, after=after, fingerprint=fingerprint, next_probe_at=probe_at, extra=(entry,))
 
     def _context(self, platform: str) -> Context:
         if platform not in self._contexts:
@@ -149,106 +217,53 @@ class RowJudge:
             )
         return self._contexts[platform]
 
-    def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, mark: str | None) -> Change | None:
+    def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, fingerprint: str | None) -> Change | None:
         if after == before:
             return None
         probe_at: datetime | Unchanged = (
             self.now if self.source.probes_on_schedule and lifecycle.probe_after_change(before, after) else KEEP
         )
-        return Change(row=row, before=before, after=after, fingerprint=mark, next_probe_at=probe_at)
+        return Change(row=row, before=before, after=after, fingerprint=fingerprint, next_probe_at=probe_at)
 
 
-def absent_of(conn: Connection, compared: Sequence[Compared]) -> dict[str | None, Absent]:
-    """Id and state of the absent connections of each scope that has some."""
+def _absent_by_scope(conn: Connection, compared: Sequence[Compared]) -> dict[str | None, Absent]:
+    """Return the absent connections of each scope that has some."""
     return {each.scope: _load(conn, each, each.absent) for each in compared if each.absent}
 
 
 def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, ConnectionState]]:
-    """Row id and state of those that are stored."""
+    """Return row id and state of those of the connections that are stored, by external id."""
     rows = {compared.ids[key]: key for key in external_ids if key in compared.ids}
     return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
 
 
-@dataclass(slots=True)
-class RecordedLists:
-    """What was recorded of the lists of one poll."""
+def _newly_missing(compared: Sequence[Compared], absent: Mapping[str | None, Absent]) -> dict[str | None, tuple[int, int]]:
+    """Return by scope how many connections are newly missing, and of how many.
 
-    recorded: Recorded = field(default_factory=Recorded)
-    cohorts: set[int] = field(default_factory=set)
-    """Probe cohorts of new connections."""
-    digests: dict[str | None, str | None] = field(default_factory=dict)
-    """Of each scope, the digest of the list that its stored connections now follow from."""
-    suspects: dict[str | None, int] = field(default_factory=dict)
-    """Scopes whose count of suspicious lists changes, with the new count."""
-
-
-def record_lists(
-    conn: Connection,
-    source: SourceConfig,
-    report: PollReport,
-    *,
-    channels: Sequence[ChannelConfig],
-    now: datetime,
-    clock_skew: float | None,
-) -> RecordedLists:
-    """Everything that the lists change, scope by scope. An incomplete one is evidence of what it shows, never of absence."""
-    comparison = Comparison(conn, source.name, report, now=now)
-    compared = comparison.scopes()
-    judge = RowJudge(source=source, now=now, clock_skew=clock_skew)
-    listed = RecordedLists(digests={each.scope: each.digest for each in compared})
-    absent = absent_of(conn, compared)
-
-    def record(batches: Iterable[JudgedChanges]) -> None:
-        for judged in batches:
-            connections.set_marks(conn, judged.marks)
-            listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
-            listed.cohorts |= {
-                schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
-                for change in judged.changes
-                if change.row is None
-            }
-
-    for each in compared:
-        record(judge_listed(conn, each, judge, absent.get(each.scope, {})))
-        record([judge_unreadable(conn, each, judge)])
-    before = comparison.suspects()
-    gone = _gone(compared, absent)
-    lost = {scope for scope, (count, of) in gone.items() if suppression.is_mass_failure(count, of)}
-    listed.suspects = {
-        scope: before.get(scope, 0) + 1 if scope in lost else 0 for scope in gone if scope in lost or scope in before
-    }
-    agreed = {scope for scope in lost if listed.suspects[scope] >= suppression.AGREEING_POLLS}
-    listed.recorded.add(_record_disappearances(conn, source, listed.suspects, gone, channels=channels, now=now))
-    seen_at = {row.scope: row.last_complete_at for row in sources.all_scopes(conn, source.name)} if absent else {}
-    for scope, rows in absent.items():
-        if scope not in lost or scope in agreed:
-            record(judge_absent(rows, judge, confirmed=scope in agreed, seen_at=seen_at.get(scope)))
-    return listed
-
-
-def _gone(compared: Sequence[Compared], absent: Mapping[str | None, Absent]) -> dict[str | None, tuple[int, int]]:
-    """Of each scope that was listed to its end, how many connections are newly missing, and of how many.
-
-    A scope that is not in here was not read, or only in part: that neither confirms nor disproves what is suspected of it.
+    Only scopes whose list proves absence. Any other list neither confirms nor disproves a suspicion.
     """
     found = {}
     for each in compared:
-        if each.whole:
+        if each.proves_absence:
             rows = absent.get(each.scope, {}).values()
             found[each.scope] = sum(state.missing == 0 for _, state in rows), each.present
     return found
 
 
-def _record_disappearances(
+def _record_suspicions(
     conn: Connection,
     source: SourceConfig,
     suspects: dict[str | None, int],
-    gone: Mapping[str | None, tuple[int, int]],
+    missing: Mapping[str | None, tuple[int, int]],
     *,
     channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
-    """One alert where most of a scope is missing at once; it ends by itself, or in one message that says who is gone."""
+    """Record one alert for each scope of which most connections are suddenly missing, and its end.
+
+    Once enough lists agree, the incident closes without an alert, because the connections get their own; the count of the
+    scope in `suspects` then restarts.
+    """
     recorded = Recorded()
     for scope, count in suspects.items():
         subject = IncidentSubject.MISSING.of(scope or "")
@@ -258,7 +273,7 @@ def _record_disappearances(
             continue
         if count > 1:
             continue
-        missing, of = gone[scope]
+        newly_missing, of = missing[scope]
         recorded.add(
             record_source_incident(
                 conn,
@@ -267,21 +282,24 @@ def _record_disappearances(
                 problem=count == 1,
                 reason="suspicious_list",
                 status="suspicious_list" if count else "ok",
-                message=_told(scope, missing, of, suspicious=count > 0),
+                message=_suspicion_text(scope, newly_missing, of, suspicious=count > 0),
                 channels=channels,
                 now=now,
-                count=max(missing, 1),
+                count=max(newly_missing, 1),
             )
         )
     return recorded
 
 
-def _told(scope: str | None, missing: int, of: int, *, suspicious: bool) -> str:
-    """What is said of a scope from which most connections are, or no longer are, missing at once."""
+def _suspicion_text(scope: str | None, missing: int, of: int, *, suspicious: bool) -> str:
+    """Return the message of an alert that a suspicion begins or ends."""
     where = f" of {scope}" if scope else ""
     if suspicious:
-        return f"{missing} of {of} connections{where} are missing at once; they keep their status until two more lists agree."
+        return (
+            f"{missing} of {of} connections{where} are suddenly missing from the list. "
+            "They keep their status until two more lists agree."
+        )
     if missing:
         still = f"{missing} of {of} {'is' if missing == 1 else 'are'} still missing"
-        return f"Some connections{where} are listed again; {still}, and told one by one if that lasts."
+        return f"Some connections{where} are listed again; {still}, with an alert for each if that lasts."
     return f"The connections{where} are listed again."

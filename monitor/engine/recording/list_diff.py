@@ -1,6 +1,6 @@
-"""What a list changes: found by a digest, then by marks, then row by row, and each time only as far as it is needed.
+"""Find the rows of a list that may have changed, by comparing it with the store: first by digest, then by fingerprints.
 
-An unchanged list costs one count in the database. Nothing here judges: it only finds the rows that must be judged.
+An unchanged list costs one count in the database. This module applies no rules: `list_changes` judges the rows found.
 """
 
 from __future__ import annotations
@@ -18,81 +18,81 @@ from monitor.store.list_state import NOTHING, StoredList, UnsettledConnection
 
 @dataclass(slots=True, kw_only=True)
 class Compared:
-    """One scope of a report beside what is stored of it."""
+    """One scope of a report, compared with what is stored."""
 
     scope: str | None
     digest: str | None = None
-    """To be stored with what follows from this list."""
+    """To be stored with what follows from this list; None: no later list can be recognised as the same."""
     rows: Marked
     touched: Collection[str] = ()
-    """Listed connections that must be judged, new ones among them."""
+    """External ids of listed connections that must be judged, new ones included."""
     due: Collection[str] = ()
-    """Of these, those that must be judged even where the row says the same."""
+    """Those of them that must be judged even if their row did not change."""
     unreadable: Collection[str] = ()
-    """Stored connections whose row is there and cannot be read."""
+    """Stored connections whose row is listed and cannot be read."""
     absent: Collection[str] = ()
     """Stored connections that are certainly not listed."""
-    whole: bool = False
-    """Whether the list tells for certain what is not in it. One that does not is no evidence of absence, nor of its end."""
+    proves_absence: bool = False
+    """True if every connection that the list lacks is certainly gone. Only such a list begins or ends a suspicion."""
     present: int = 0
-    """How many stored connections were there until now."""
+    """Number of stored connections that were not missing until now."""
     ids: Mapping[str, int] = field(default_factory=dict)
-    """The row ids of all of these that are stored."""
-    marks: Mapping[str, str] = field(default_factory=dict)
-    """The marks of the touched rows; empty where all of them are the stored ones."""
+    """Row ids of all these connections that are stored, by external id."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the touched rows; empty if all are the stored ones."""
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Of the touched rows, one by one."""
+        """Yield the touched rows, one by one."""
         return self.rows.pick(self.touched) if self.touched else iter(())
 
 
 class Comparison:
-    """Compares a report with what is stored, in one transaction."""
+    """Compares a report with the store, in one transaction."""
 
     def __init__(self, conn: Connection, source: str, report: PollReport, *, now: datetime) -> None:
         self._conn = conn
         self._source = source
         self._report = report
         self._now = now
-        self._standings = list_state.standings(conn, source, now)
+        self._stored_lists = list_state.standings(conn, source, now)
 
     def scopes(self) -> list[Compared]:
-        """Every scope that the report tells something about."""
+        """Return every scope of which the report lists or proves something."""
         found = [self._compare(scope) for scope in self._report.scopes]
         if self._report.covers_all:
             named = {scope.scope for scope in self._report.scopes}
-            left = (scope for scope, each in self._standings.items() if each.present or each.restless or each.suspect_polls)
-            found += [self._vanished(scope) for scope in left if scope not in named]
+            left = (scope for scope, each in self._stored_lists.items() if each.present or each.restless or each.suspect_polls)
+            found += [self._emptied(scope) for scope in left if scope not in named]
         return found
 
     def suspects(self) -> dict[str | None, int]:
-        """Scopes from which most connections were missing at once in the last complete lists, and in how many."""
-        return {scope: standing.suspect_polls for scope, standing in self._standings.items() if standing.suspect_polls}
+        """Return the scopes with suspicious lists, and the number of these in a row."""
+        return {scope: each.suspect_polls for scope, each in self._stored_lists.items() if each.suspect_polls}
 
     @cached_property
-    def _restless(self) -> dict[str | None, list[UnsettledConnection]]:
-        if not any(standing.restless for standing in self._standings.values()):
+    def _unsettled(self) -> dict[str | None, list[UnsettledConnection]]:
+        if not any(each.restless for each in self._stored_lists.values()):
             return {}
         return list_state.restless(self._conn, self._source, self._now)
 
     def _compare(self, scope: ScopeReport) -> Compared:
-        standing = self._standings.get(scope.scope, NOTHING)
+        stored_list = self._stored_lists.get(scope.scope, NOTHING)
         if not scope.complete and not scope.snapshots and not scope.unreadable:
-            # Nothing was read: what is stored still follows from the list before.
-            return Compared(scope=scope.scope, rows=marked(()), digest=standing.digest, present=standing.present)
+            # Nothing was read: the stored connections still follow from the list before.
+            return Compared(scope=scope.scope, rows=marked(()), digest=stored_list.digest, present=stored_list.present)
         rows = marked(scope.snapshots)
         digest = digest_of(scope, rows)
-        if digest is not None and digest == standing.digest and standing.present == len(scope.snapshots):
-            return self._same(scope, rows, digest, standing)
-        return self._different(scope, rows, digest, standing)
+        if digest is not None and digest == stored_list.digest and stored_list.present == len(scope.snapshots):
+            return self._same(scope, rows, digest, stored_list)
+        return self._different(scope, rows, digest, stored_list)
 
-    def _same(self, scope: ScopeReport, rows: Marked, digest: str, standing: StoredList) -> Compared:
-        """The list is the one that the stored connections follow from: what is not missing is listed."""
-        if standing.restless == 0:
-            return Compared(scope=scope.scope, rows=rows, digest=digest, whole=True, present=standing.present)
-        restless = self._restless.get(scope.scope, [])
-        due = {row.external_id for row in restless if not row.missing}
-        absent = [row.external_id for row in restless if row.missing]
+    def _same(self, scope: ScopeReport, rows: Marked, digest: str, stored_list: StoredList) -> Compared:
+        """Compare a list that is the same as the one from which the stored connections follow."""
+        if stored_list.restless == 0:
+            return Compared(scope=scope.scope, rows=rows, digest=digest, proves_absence=True, present=stored_list.present)
+        unsettled = self._unsettled.get(scope.scope, [])
+        due = {row.external_id for row in unsettled if not row.missing}
+        absent = [row.external_id for row in unsettled if row.missing]
         ids = list_state.ids(self._conn, self._source, scope.scope, {*due, *absent})
         return Compared(
             scope=scope.scope,
@@ -101,51 +101,51 @@ class Comparison:
             touched=due,
             due=due,
             absent=absent,
-            whole=True,
-            present=standing.present,
+            proves_absence=True,
+            present=stored_list.present,
             ids=ids,
         )
 
-    def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, standing: StoredList) -> Compared:
-        """Row by row, by marks."""
+    def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, stored_list: StoredList) -> Compared:
+        """Compare row by row, by fingerprints."""
         stored = list_state.marks(self._conn, self._source, scope.scope)
         listed = rows.marks()
-        restless = self._restless.get(scope.scope, []) if standing.restless else []
-        due = {row.external_id for row in restless if row.external_id in listed}
-        # Not by the operators of sets: one call over 100,000 rows holds every other thread up for as long as it takes.
-        touched = {key for key, mark in listed.items() if stored.get(key) != mark} | due | self._moved(scope.scope, rows)
-        lost = {row.external_id for row in scope.unreadable if row.external_id is not None}
+        unsettled = self._unsettled.get(scope.scope, []) if stored_list.restless else []
+        due = {row.external_id for row in unsettled if row.external_id in listed}
+        # No set operators here: one such call over 100,000 rows would block every other thread while it runs.
+        changed = {key for key, fingerprint in listed.items() if stored.get(key) != fingerprint}
+        touched = changed | due | self._moved(scope.scope, rows)
+        unreadable = {row.external_id for row in scope.unreadable if row.external_id is not None}
         absent: set[str] = set()
-        whole = scope.complete and not any(row.external_id is None for row in scope.unreadable)
-        if whole:
-            absent = {key for key in stored if key not in listed and key not in lost}
+        proves_absence = scope.complete and not any(row.external_id is None for row in scope.unreadable)
+        if proves_absence:
+            absent = {key for key in stored if key not in listed and key not in unreadable}
+        known = {key for key in touched if key in stored} | absent | (unreadable & stored.keys())
         return Compared(
             scope=scope.scope,
             rows=rows,
             digest=digest,
             touched=touched,
             due=due,
-            unreadable=lost & stored.keys(),
-            ids=list_state.ids(
-                self._conn, self._source, scope.scope, {key for key in touched if key in stored} | absent | (lost & stored.keys())
-            ),
+            unreadable=unreadable & stored.keys(),
+            ids=list_state.ids(self._conn, self._source, scope.scope, known),
             absent=[key for key in stored if key in absent],
-            whole=whole,
-            present=standing.present,
-            marks=listed,
+            proves_absence=proves_absence,
+            present=stored_list.present,
+            fingerprints=listed,
         )
 
     def _moved(self, scope: str | None, rows: Marked) -> set[str]:
-        """Rows that state only a span, which ends elsewhere than the stored one."""
+        """Return the rows that state only a coarse span, where its end moved."""
         spans = rows.spans()
         if not spans:
             return set()
         before = list_state.spans(self._conn, self._source, scope)
         return {key for key, end in spans.items() if span_moved(before.get(key), end)}
 
-    def _vanished(self, scope: str | None) -> Compared:
-        """A scope that the report would have named, had it any connection left."""
+    def _emptied(self, scope: str | None) -> Compared:
+        """Compare a scope that the report would list if it had any connection left."""
         stored = list(list_state.marks(self._conn, self._source, scope))
         ids = list_state.ids(self._conn, self._source, scope, set(stored))
-        present = self._standings[scope].present
-        return Compared(scope=scope, rows=marked(()), absent=stored, whole=True, ids=ids, present=present)
+        present = self._stored_lists[scope].present
+        return Compared(scope=scope, rows=marked(()), absent=stored, proves_absence=True, ids=ids, present=present)

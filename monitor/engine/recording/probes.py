@@ -1,4 +1,9 @@
-"""Record probe results, and detect platform outages."""
+"""Record one batch of probe results, in one transaction, and detect platform outages.
+
+The way of a probe: `engine/prober.py` runs the probes and calls `record_probes` here. `ProbeTally` counts the results and
+applies the rules to those that change something; `_record_changes` finds outages among the changes and passes them on to
+`changes`, which writes them and calls `incidents` and `queueing`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
@@ -16,69 +22,8 @@ from monitor.engine.probe_runner import Batch, ProbeResult
 from monitor.engine.recording import Change, Recorded, record_changes, record_source_incident
 from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
 
-ASKED_AGAIN_WITHIN = timedelta(minutes=65)
-"""A refused connection is probed hourly."""
-
-
-def record_with_outages(
-    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
-) -> Recorded:
-    """Write what probes changed; where most of a platform is refused at once, say that instead of each connection's trouble."""
-    known = IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name))
-    shift = _shift(changes)
-    recorded = Recorded()
-    if not known and not any(count > 0 for count in shift.values()):
-        return record_changes(conn, source, changes, channels=channels, now=now)
-    stand = connections.count_refused(conn, source.name)
-    for platform in sorted(known | set(shift)):
-        refused, of = stand.get(platform, (0, 0))
-        refused += shift[platform]
-        is_outage = suppression.is_mass_failure(refused, max(of, refused))
-        if is_outage is (platform in known):
-            continue
-        recorded.add(_say(conn, source, platform, refused, of, problem=is_outage, channels=channels, now=now))
-        if not is_outage:
-            # Most of them were only not asked again yet: those that are refused after that speak for themselves, whether
-            # they did before the outage or not. It held back what got worse and reminders as well as first words.
-            incidents.review_platform(conn, now + ASKED_AGAIN_WITHIN, source=source.name, platform=platform)
-    recorded.add(record_changes(conn, source, changes, channels=channels, now=now))
-    return recorded
-
-
-def _shift(changes: Sequence[Change]) -> Counter[str]:
-    """How these changes move each platform's number of refused connections."""
-    moved: Counter[str] = Counter()
-    for change in changes:
-        was = change.before is not None and suppression.is_outage_symptom(change.before)
-        moved[change.after.snapshot.platform] += suppression.is_outage_symptom(change.after) - was
-    return moved
-
-
-def _say(
-    conn: Connection,
-    source: SourceConfig,
-    platform: str,
-    refused: int,
-    of: int,
-    *,
-    problem: bool,
-    channels: Sequence[ChannelConfig],
-    now: datetime,
-) -> Recorded:
-    trouble = f"{refused} of {of} {platform} connections are refused at once: the platform or the provider has trouble."
-    return record_source_incident(
-        conn,
-        source,
-        subject=IncidentSubject.OUTAGE.of(platform),
-        problem=problem,
-        reason="platform_outage",
-        status="platform_outage" if problem else "ok",
-        message=trouble if problem else f"Most {platform} connections are taken again.",
-        channels=channels,
-        now=now,
-        platform=platform,
-        count=max(refused, 1),
-    )
+PROBED_AGAIN_WITHIN = timedelta(minutes=65)
+"""A refused connection is probed at least once within this time."""
 
 
 def record_probes(
@@ -91,28 +36,104 @@ def record_probes(
     channels: Sequence[ChannelConfig],
     now: datetime,
 ) -> Recorded:
-    """Everything that follows from these answers, in the caller's transaction; the batch's cohorts are done with them.
+    """Record everything that follows from these results, in the caller's transaction. The batch's cohorts are done.
 
-    Targets of the batch that are not among the results are due again after the `pause`, or at once without one.
+    Targets of the batch without a result are due again after `pause` seconds, or immediately without a pause.
     """
-    tally = Tally(source=source, now=now)
+    tally = ProbeTally(source=source, now=now)
     for result in results:
-        tally.take(result)
-    tally.judge(conn)
-    recorded = record_with_outages(conn, source, tally.changes, channels=channels, now=now)
-    asked = {result.target.id for result in results}
-    again = now if pause is None else schedule.postponed(now, pause)
-    tally.next_at.setdefault(again, []).extend(target.id for target in batch.targets if target.id not in asked)
-    for next_at, rows in tally.next_at.items():
-        connections.set_next_probe(conn, rows, next_at)
+        tally.count(result)
+    tally.judge_news(conn)
+    recorded = _record_changes(conn, source, tally.changes, channels=channels, now=now)
+    probed = {result.target.id for result in results}
+    retry_at = now if pause is None else schedule.postponed(now, pause)
+    tally.next_probes.setdefault(retry_at, []).extend(target.id for target in batch.targets if target.id not in probed)
+    for next_probe_at, rows in tally.next_probes.items():
+        connections.set_next_probe(conn, rows, next_probe_at)
     hour = now.replace(minute=0, second=0, microsecond=0)
-    probes.add_rollups(conn, source.name, hour, {word: (count, tally.spent[word]) for word, count in tally.outcomes.items()})
+    counts = {outcome: (count, tally.milliseconds[outcome]) for outcome, count in tally.outcomes.items()}
+    probes.add_rollups(conn, source.name, hour, counts)
     _mark_cohorts(conn, source, batch.cohorts, answered=any(result.answer is not None for result in results), now=now)
     return recorded
 
 
+def _record_changes(
+    conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
+) -> Recorded:
+    """Write the changed connections, and the outages that begin or end with them.
+
+    While most connections of a platform are refused, one alert about the outage replaces one per connection.
+    """
+    recorded = Recorded()
+    for outage in _outage_changes(conn, source, changes):
+        recorded.add(_record_outage(conn, source, outage, channels=channels, now=now))
+        if not outage.begins:
+            # Most connections have not been probed again yet. Those that are still refused then get their own alerts, also
+            # those that had one before: the outage suppressed worsening and reminders as well.
+            incidents.review_platform(conn, now + PROBED_AGAIN_WITHIN, source=source.name, platform=outage.platform)
+    recorded.add(record_changes(conn, source, changes, channels=channels, now=now))
+    return recorded
+
+
+class OutageChange(NamedTuple):
+    """A platform outage that begins or ends."""
+
+    platform: str
+    begins: bool
+    refused: int
+    """Refused connections after the changes."""
+    of: int
+    """Connections that are probed."""
+
+
+def _outage_changes(conn: Connection, source: SourceConfig, changes: Sequence[Change]) -> list[OutageChange]:
+    """Return the outages that begin or end with these changes, which are not written yet."""
+    known = IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name))
+    shift = _refused_shift(changes)
+    if not known and not any(count > 0 for count in shift.values()):
+        return []
+    stored = connections.count_refused(conn, source.name)
+    found = []
+    for platform in sorted(known | set(shift)):
+        refused, of = stored.get(platform, (0, 0))
+        refused += shift[platform]
+        is_outage = suppression.is_mass_failure(refused, max(of, refused))
+        if is_outage is not (platform in known):
+            found.append(OutageChange(platform, is_outage, refused, of))
+    return found
+
+
+def _refused_shift(changes: Sequence[Change]) -> Counter[str]:
+    """Return by how much these changes move each platform's number of refused connections."""
+    shift: Counter[str] = Counter()
+    for change in changes:
+        was = change.before is not None and suppression.is_outage_symptom(change.before)
+        shift[change.after.snapshot.platform] += suppression.is_outage_symptom(change.after) - was
+    return shift
+
+
+def _record_outage(
+    conn: Connection, source: SourceConfig, outage: OutageChange, *, channels: Sequence[ChannelConfig], now: datetime
+) -> Recorded:
+    platform, refused, of = outage.platform, outage.refused, outage.of
+    begins = f"{refused} of {of} {platform} connections are refused: the platform or the provider has a problem."
+    return record_source_incident(
+        conn,
+        source,
+        subject=IncidentSubject.OUTAGE.of(platform),
+        problem=outage.begins,
+        reason="platform_outage",
+        status="platform_outage" if outage.begins else "ok",
+        message=begins if outage.begins else f"Most {platform} connections are accepted again.",
+        channels=channels,
+        now=now,
+        platform=platform,
+        count=max(refused, 1),
+    )
+
+
 def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int], *, answered: bool, now: datetime) -> None:
-    """Their next turns. When they were probed stays as it is where nothing was answered."""
+    """Plan the cohorts' next turns. Their time of the last probe stays where nothing was answered."""
     every, due = source.probe_every, dict[int, datetime | None].fromkeys(cohorts)
     if every is not None:
         for cohort in cohorts:
@@ -121,46 +142,47 @@ def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int]
 
 
 def is_news(source: SourceConfig, result: ProbeResult) -> bool:
-    """Whether the answer changes what is known of the connection, judged by the little that its target carries."""
+    """Return True if the answer changes the connection's probe state, judged by the little that the target carries."""
     if result.finding is None:
         return False
-    ok = result.finding is ProbeFinding.OK  # the fate of nearly all of them, and nothing has to confirm it
+    ok = result.finding is ProbeFinding.OK  # true for nearly all results, and needs no confirmation
     confirm = 1 if ok else source.policy_for(result.target.platform).confirm_failures
     return probe_rules.is_news(result.target.known, result.finding, confirm=confirm)
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """What a batch of answers comes to. Only news is worth reading a connection's whole state for."""
+class ProbeTally:
+    """Collects the results of a batch. Whole states are read only for news, which is rare."""
 
     source: SourceConfig
     now: datetime
     news: list[ProbeResult] = field(default_factory=list)
+    """Results that probably change something."""
     changes: list[Change] = field(default_factory=list)
-    next_at: dict[datetime | None, list[int]] = field(default_factory=dict)
-    """Connections that did not change, by their own next probe (None: with their cohort)."""
+    next_probes: dict[datetime | None, list[int]] = field(default_factory=dict)
+    """Unchanged connections by the time of their next probe (None: with their cohort)."""
     outcomes: Counter[str] = field(default_factory=Counter)
-    spent: Counter[str] = field(default_factory=Counter)
-    """Milliseconds by outcome."""
+    milliseconds: Counter[str] = field(default_factory=Counter)
+    """Durations by outcome."""
 
-    def take(self, result: ProbeResult) -> None:
-        """One more answer, or none."""
-        self.outcomes[result.word] += 1
-        self.spent[result.word] += round(result.took * 1000)
+    def count(self, result: ProbeResult) -> None:
+        """Count one result, and sort it into news or unchanged."""
+        self.outcomes[result.outcome] += 1
+        self.milliseconds[result.outcome] += round(result.seconds * 1000)
         if is_news(self.source, result):
             self.news.append(result)
         else:
             self._unchanged(result, result.target.known)
 
-    def judge(self, conn: Connection) -> None:
-        """Judge the news on the connections' whole states."""
+    def judge_news(self, conn: Connection) -> None:
+        """Apply the rules to the news, on the connections' whole states."""
         if not self.news:
             return
         row = sources.find_source(conn, self.source.name)
         states = connection_codec.load(conn, [result.target.id for result in self.news])
         for result in self.news:
             state = states.get(result.target.id)
-            if state is not None and result.answer is not None:  # else it was retired while it was being asked
+            if state is not None and result.answer is not None:  # None where it was retired while it was being probed
                 self._judge(result, result.answer, state, clock_skew=row.clock_skew if row else None)
 
     def _judge(self, result: ProbeResult, answer: ProbeAnswer, state: ConnectionState, *, clock_skew: float | None) -> None:
@@ -170,23 +192,23 @@ class Tally:
         if after == state:
             self._unchanged(result, state.probe)
             return
-        next_at = self._next_individual(after.snapshot.platform, after.probe, result.finding)
-        self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_at))
+        next_probe_at = self._next_own_probe(after.snapshot.platform, after.probe, result.finding)
+        self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_probe_at))
 
     def _unchanged(self, result: ProbeResult, known: ProbeState) -> None:
-        next_at = self._next_individual(result.target.platform, known, result.finding)
-        if result.target.individual or next_at is not None:
-            self.next_at.setdefault(next_at, []).append(result.target.id)
+        next_probe_at = self._next_own_probe(result.target.platform, known, result.finding)
+        if result.target.individual or next_probe_at is not None:
+            self.next_probes.setdefault(next_probe_at, []).append(result.target.id)
 
-    def _next_individual(self, platform: str, probe: ProbeState, finding: ProbeFinding | None) -> datetime | None:
-        """When a connection is probed by itself, before its cohort's turn; None: with its cohort."""
+    def _next_own_probe(self, platform: str, probe: ProbeState, finding: ProbeFinding | None) -> datetime | None:
+        """Return when a connection is probed ahead of its cohort's turn; None: with its cohort."""
         every = self.source.probe_every
         if every is None:
             return None
         if probe.status is ProbeStatus.FAILING:
             confirmed = probe.refusals >= self.source.policy_for(platform).confirm_failures
             return schedule.next_failing_probe(self.now, every, confirmed=confirmed)
-        untold = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED
-        if untold or finding is None:
+        undecided = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED
+        if undecided or finding is None:
             return schedule.next_failing_probe(self.now, every, confirmed=True)
         return None
