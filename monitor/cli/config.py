@@ -122,7 +122,7 @@ def check(
     """Validate the configuration: every mistake with its place and what is allowed there."""
     if live and no_credentials:
         raise typer.BadParameter("--live needs the secrets, so it does not go with --no-credentials.")
-    loaded = session.loaded(ctx, elsewhere=["credential"] if no_credentials else ())
+    loaded = session.loaded(ctx, unread_kinds=["credential"] if no_credentials else ())
     for warning in loaded.warnings:
         echo(f"warning: {warning}")
     config = loaded.config

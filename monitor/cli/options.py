@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.values import one_of, shown
-from monitor.config import REFERENCES, Config, load
+from monitor.config import REFERENCE_KINDS, Config, load
 from monitor.config.error_text import nearest
 from monitor.domain import SourceStatus, Status
 from monitor.domain.errors import MonitorError
@@ -70,7 +70,7 @@ def _offered(ctx: typer.Context, names: Callable[[Config], Iterable[str]], incom
     """What begins so. A configuration or a database that cannot be read offers nothing: the prompt is no place for that."""
     given = ctx.find_root().params.get("config")
     try:
-        config = load(Path(given) if given else None, os.environ, elsewhere=REFERENCES).config
+        config = load(Path(given) if given else None, os.environ, unread_kinds=REFERENCE_KINDS).config
         return sorted(name for name in names(config) if name.startswith(incomplete) and name.isprintable())
     except MonitorError:
         return []

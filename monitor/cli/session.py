@@ -12,7 +12,7 @@ from datetime import datetime
 import typer
 
 from monitor.cli.startup import Options
-from monitor.config import REFERENCES, UNREAD, Config, Loaded, LogFormat, Reference, Secret, load
+from monitor.config import REFERENCE_KINDS, UNREAD, Config, Loaded, LogFormat, Secret, SecretKind, load
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
 from monitor.store import Connection, Store
@@ -37,14 +37,14 @@ def options(ctx: typer.Context) -> Options:
 
 
 def loaded(
-    ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, elsewhere: Iterable[Reference] = ()
+    ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, unread_kinds: Iterable[SecretKind] = ()
 ) -> Loaded:
     """The configuration, read anew; its secrets will be in no line of the log. Raises ConfigError.
 
     `quiet` keeps the log, which goes to stderr, to warnings: cron mails whatever a command says there.
     `log_format` outranks what the file says; secrets by the references in `elsewhere` need not be readable here.
     """
-    found = load(options(ctx).config, os.environ, elsewhere=elsewhere)
+    found = load(options(ctx).config, os.environ, unread_kinds=unread_kinds)
     if log_format is not None:
         found = replace(found, config=replace(found.config, logging=replace(found.config.logging, format=log_format)))
     logs.register_secret(*_secrets(found.config))
@@ -55,7 +55,7 @@ def loaded(
 
 def local(ctx: typer.Context) -> Config:
     """The configuration for what needs the database alone: API keys and channels' URLs may be only where the daemon runs."""
-    return loaded(ctx, elsewhere=REFERENCES).config
+    return loaded(ctx, unread_kinds=REFERENCE_KINDS).config
 
 
 def now() -> datetime:

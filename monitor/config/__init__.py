@@ -6,7 +6,7 @@ from monitor.config.file import find_config, starter
 from monitor.config.formatting import format_duration, parse_duration
 from monitor.config.load import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
-from monitor.config.secrets import REFERENCES, UNREAD, Reference, Secret
+from monitor.config.secrets import REFERENCE_KINDS, UNREAD, Secret, SecretKind
 from monitor.config.settings import (
     ChannelConfig,
     Config,
@@ -25,7 +25,7 @@ from monitor.config.time_windows import WeeklyTime
 from monitor.domain import QuietHours
 
 __all__ = [
-    "REFERENCES",
+    "REFERENCE_KINDS",
     "UNREAD",
     "ChannelConfig",
     "Config",
@@ -36,10 +36,10 @@ __all__ = [
     "LogFormat",
     "LoggingConfig",
     "QuietHours",
-    "Reference",
     "RetentionConfig",
     "ScheduleConfig",
     "Secret",
+    "SecretKind",
     "SourceConfig",
     "TemplatePair",
     "WebConfig",

@@ -1,47 +1,49 @@
-"""Makes channels whole, and holds their filters against the sources there are."""
+"""Resolution of `[[channels]]` tables, and checks of their filters against the configured sources."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from monitor.config import urls
-from monitor.config.error_text import found, suggestion
+from monitor.config.error_text import describe, suggestion
 from monitor.config.policies import platform_filter
 from monitor.config.resolve import Loc, Resolver, checked_timezone
 from monitor.config.schema import ChannelTable, Document
 from monitor.config.secrets import Secret
 from monitor.config.settings import ChannelConfig
-from monitor.config.sources import note_repeated_names
+from monitor.config.sources import reject_repeated_names
 from monitor.config.templates import resolve_templates
 
 
-def resolve_channels(reading: Resolver, document: Document) -> tuple[ChannelConfig, ...]:
-    """Every channel that is whole; what keeps the others from it is noted."""
-    if not document.channels and ("channels",) not in reading.broken:
-        reading.findings.warning((), "there is no [[channels]] table, so nobody will be told anything.")
-    resolved = [_resolve(reading, document, number) for number in range(len(document.channels))]
-    note_repeated_names(reading, "channels", [channel.name for channel in document.channels])
+def resolve_channels(resolver: Resolver, document: Document) -> tuple[ChannelConfig, ...]:
+    """Return every channel that has no mistake in its required keys; record the mistakes."""
+    if not document.channels and ("channels",) not in resolver.rejected:
+        resolver.problems.warning((), "there is no [[channels]] table, so no alert will be sent.")
+    resolved = [_resolve(resolver, document, number) for number in range(len(document.channels))]
+    reject_repeated_names(resolver, "channels", [channel.name for channel in document.channels])
     if document.channels and all(channel.after is not None or channel.fallback for channel in document.channels):
-        reading.findings.warning((), "every channel has after or fallback, so nothing is said at once: leave one without them.")
+        resolver.problems.warning(
+            (), "every channel has after or fallback, so no alert is sent immediately: leave one channel without them."
+        )
     return tuple(channel for channel in resolved if channel is not None)
 
 
-def _resolve(reading: Resolver, document: Document, number: int) -> ChannelConfig | None:
+def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConfig | None:
     loc: Loc = ("channels", number)
     raw = document.channels[number]
-    reading.needed((*loc, "name"), raw.name, hint="give it a short name of small letters, digits, _ and -.")
-    reading.needed(
-        (*loc, "url"), raw.url, hint='give it an Apprise URL or one of { env = "…" }, { file = "…" }, { credential = "…" }.'
+    resolver.required_value((*loc, "name"), raw.name, hint="choose a short name of lowercase letters, digits, _ and -.")
+    resolver.required_value(
+        (*loc, "url"), raw.url, hint='set an Apprise URL or one of { env = "…" }, { file = "…" }, { credential = "…" }.'
     )
-    url = reading.secret((*loc, "url"), raw.url, strict=False, shape=urls.channel_url)
-    for doubt in urls.channel_doubts(url.reveal()) if url else ():
-        reading.findings.warning((*loc, "url"), doubt)
-    _note_unknown_sources(reading, loc, raw, [source.name for source in document.sources if source.name])
-    _note_idle_labels(reading, loc, raw, document)
-    platforms = platform_filter(reading, (*loc, "platforms"), raw.platforms)
-    templates = resolve_templates(reading, loc, every=raw.template, by_event=raw.templates)
-    for place, window in enumerate(raw.quiet_hours):
-        checked_timezone(reading, (*loc, "quiet_hours", place, "timezone"), window.timezone or "UTC")
+    url = resolver.secret((*loc, "url"), raw.url, strict=False, shape=urls.channel_url)
+    for warning in urls.channel_warnings(url.reveal()) if url else ():
+        resolver.problems.warning((*loc, "url"), warning)
+    _reject_unknown_sources(resolver, loc, raw, [source.name for source in document.sources if source.name])
+    _warn_about_unmatched_labels(resolver, loc, raw, document)
+    platforms = platform_filter(resolver, (*loc, "platforms"), raw.platforms)
+    templates = resolve_templates(resolver, loc, every=raw.template, by_event=raw.templates)
+    for position, window in enumerate(raw.quiet_hours):
+        checked_timezone(resolver, (*loc, "quiet_hours", position, "timezone"), window.timezone or "UTC")
     if raw.name is None:
         return None
     return ChannelConfig(
@@ -64,15 +66,15 @@ def _resolve(reading: Resolver, document: Document, number: int) -> ChannelConfi
     )
 
 
-def _note_unknown_sources(reading: Resolver, loc: Loc, raw: ChannelTable, names: Sequence[str]) -> None:
+def _reject_unknown_sources(resolver: Resolver, loc: Loc, raw: ChannelTable, names: Sequence[str]) -> None:
     for name in raw.sources or ():
         if name not in names and names:
             end = suggestion(name, names, otherwise="the sources are")
-            reading.findings.error((*loc, "sources"), f"holds {found(name)}, which is no source{end}")
+            resolver.problems.error((*loc, "sources"), f"contains {describe(name)}, which is not a source{end}")
 
 
-def _note_idle_labels(reading: Resolver, loc: Loc, raw: ChannelTable, document: Document) -> None:
-    """Note a label filter that no source can pass: the channel would stay silent."""
+def _warn_about_unmatched_labels(resolver: Resolver, loc: Loc, raw: ChannelTable, document: Document) -> None:
+    """Warn about a label filter that matches no source: the channel would stay silent."""
     wanted = raw.labels.items()
     if wanted and document.sources and not any(wanted <= source.labels.items() for source in document.sources):
-        reading.findings.warning((*loc, "labels"), "fits no source: nothing about a connection will be said here.")
+        resolver.problems.warning((*loc, "labels"), "matches no source: this channel will receive no alert about a connection.")

@@ -1,4 +1,4 @@
-"""Environment variables that override the file: TOKEN_MONITOR_SCHEDULE__POLL_EVERY and its kind."""
+"""Environment variables that override the file, such as TOKEN_MONITOR_SCHEDULE__POLL_EVERY."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from monitor.config.resolve import Loc
 from monitor.config.schema import PREFIX, Document, kind_in
 
 LISTS = ("sources", "channels")
-"""Replaced whole, by JSON."""
+"""Tables that an environment variable replaces as a whole, by JSON."""
 
 
 class Environment(EnvSettingsSource):
-    """The settings in a given environment; what is wrong with a variable is collected, and its value judged with the file's."""
+    """Settings from environment variables. Mistakes in their names are collected; their values are validated with the file's."""
 
     def __init__(self, env: Mapping[str, str], *, over: Mapping[str, Any]) -> None:
-        """`over` is the file's content: where it has a value in a table's place, it must be told so and not be overridden."""
+        """Read the variables of `env` over the file's content.
+
+        Where the file has a plain value in place of a table, the file's mistake is reported and the variable ignored.
+        """
         super().__init__(Document, case_sensitive=False)
         self.origins: dict[Loc, str] = {}
-        """Which variable sets which key path."""
+        """The variable that sets each key path."""
         self.errors: list[str] = []
         self.unreadable: set[Loc] = set()
-        """Lists of which it is unknown what they should have held: no further complaint about them."""
+        """Lists that could not be decoded: no further mistake is reported about them."""
         self._known = _known()
         self._names = sorted(name for name in env if name.startswith(PREFIX))
         for name in self._names:
@@ -37,16 +40,16 @@ class Environment(EnvSettingsSource):
         self._content = super().__call__()
 
     def __call__(self) -> dict[str, Any]:
-        """The settings as the file would hold them."""
+        """Return the settings in the shape of the file."""
         return self._content
 
     def field_is_complex(self, field: FieldInfo) -> bool:
-        """Whether a value may be JSON: the key's kind says so."""
+        """Return True if a variable for this key may hold JSON."""
         kind = kind_in(field)
         return super().field_is_complex(field) if kind is None else kind.json != "never"
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """The value of JSON; the text where it is none, because the key's own rule says best what it wants."""
+        """Return the decoded JSON, or the text itself if it is not JSON: the key's own validator words the error."""
         kind = kind_in(field)
         if kind is None:
             return self._entries(field_name, value)
@@ -58,26 +61,29 @@ class Environment(EnvSettingsSource):
             return value
 
     def near_misses(self, used: Collection[str]) -> list[str]:
-        """Sentences on variables that a second underline, or an S at the end, would make valid; `used` ones hold secrets."""
+        """Return a sentence for each variable that a second underscore, or a final S, would make valid.
+
+        Variables in `used` hold secrets and are left out.
+        """
         by_flat = {known.replace("__", "_"): known for known in self._known}
         meant = {name: by_flat.get(name) or by_flat.get(f"{name}S") for name in self._names if name not in used}
-        return [f"{name} has no meaning; did you mean {near}?" for name, near in meant.items() if near and near != name]
+        return [f"{name} has no effect; did you mean {near}?" for name, near in meant.items() if near and near != name]
 
     def _take(self, name: str, over: Mapping[str, Any]) -> None:
         loc: Loc = tuple(name.removeprefix(PREFIX).lower().split("__"))
         inner = [known for known in self._known if known.startswith(f"{variable(loc)}__")]
         if loc[0] in LISTS and len(loc) > 1:
-            instead = f"{loc[0]} are replaced whole, by a JSON list in {variable(loc[:1])}"
+            instead = f"replace all {loc[0]} by a JSON list in {variable(loc[:1])}"
             self.errors.append(f"{_shown(name)} is not a known setting: {instead}.")
         elif loc[0] in LISTS or self._is_key(loc):
-            around = (value_at(over, loc[:length]) for length in range(1, len(loc)))
-            if all(value is None or isinstance(value, dict) for value in around):
+            context = (value_at(over, loc[:length]) for length in range(1, len(loc)))
+            if all(value is None or isinstance(value, dict) for value in context):
                 self.origins[loc] = name
         elif len(loc) > 1:
             near = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in self._known])
             self.errors.append(f"{_shown(name)} is not a known setting{f'; did you mean {PREFIX}{near}?' if near else '.'}")
         elif inner:
-            self.errors.append(f"{name} names a whole table: set its keys one by one, such as {inner[0]}.")
+            self.errors.append(f"{name} names a whole table: set its keys individually, such as {inner[0]}.")
 
     def _is_key(self, loc: Loc) -> bool:
         field = Document.model_fields.get(str(loc[0]))
@@ -94,7 +100,7 @@ class Environment(EnvSettingsSource):
         except json.JSONDecodeError as exc:
             problem = f"is not valid JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
         except ValueError:
-            problem = "holds a number that is out of range."
+            problem = "contains a number that is out of range."
         except RecursionError:
             problem = "is nested too deeply."
         self.errors.append(f"{self.origins[key,]} {problem}")
@@ -103,18 +109,18 @@ class Environment(EnvSettingsSource):
 
 
 def variable(loc: Loc) -> str:
-    """The variable that overrides a key path."""
+    """Return the variable that overrides a key path."""
     return PREFIX + "__".join(str(step) for step in loc).upper()
 
 
 def _known() -> list[str]:
-    """The variables that can be listed: all but those of single platforms."""
+    """Return every variable name, except those for single platforms."""
     plain = [key.path for key in reference() if not set(key.path) & set("[<")]
     return [variable(tuple(path.split("."))) for path in plain] + [variable((key,)) for key in LISTS]
 
 
 def _without_nulls(value: Any) -> Any:
-    """JSON's null means what leaving the key out means."""
+    """Drop keys whose value is null: null means the same as omitting the key."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Wording of configuration errors, and the nearest valid key."""
+"""Text of configuration errors: how values and key paths are shown, and the nearest valid word."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ _SHOWN = 60
 
 
 def looks_like_secret(text: str) -> bool:
-    """Whether a text that stands where no secret belongs may be one all the same (pasted into the wrong key)."""
+    """Return True if a text outside the secret keys may be a secret, pasted into the wrong key."""
     if text.startswith(_KNOWN_PREFIXES) or ("://" in text and "@" in text):
         return True
     return any(sum(map(str.isdigit, run)) >= 4 for run in _LONG_RUN.findall(text))
 
 
-def found(value: object) -> str:
-    """A value as a sentence can name it: short, printable, and hidden where it may be a secret."""
+def describe(value: object) -> str:
+    """Return a value as shown in an error: short, printable, and hidden if it may be a secret."""
     if isinstance(value, str):
-        return _found_text(value)
+        return _describe_text(value)
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, Sequence):
         return "a list"
-    return "a date" if isinstance(value, date | time) else "something else"
+    return "a date" if isinstance(value, date | time) else "an unknown value"
 
 
-def _found_text(text: str) -> str:
+def _describe_text(text: str) -> str:
     if looks_like_secret(text):
-        return "a text that looks like a secret"
+        return "text that looks like a secret"
     short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
     return json.dumps(short, ensure_ascii=not short.isprintable())
 
 
-def kind_of(value: object) -> str:
-    """Only the kind of a value: for places whose values are never shown."""
+def describe_type(value: object) -> str:
+    """Return only the type of a value, for keys whose values are never shown."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, bool | int | float):
-        return "a truth value" if isinstance(value, bool) else "a number"
-    return found(value)
+        return "a boolean" if isinstance(value, bool) else "a number"
+    return describe(value)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The valid word that was probably meant, None where none is near."""
+    """Return the valid word that was probably meant, or None if none is similar."""
     by_folded = {known.lower().replace("-", "_"): known for known in words}
     close = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None
 
 
 def suggestion(word: str, words: Sequence[str], *, otherwise: str) -> str:
-    """The end of a sentence about an unknown word: the nearest valid one, or all of them after `otherwise`."""
+    """Return the end of a sentence about an unknown word: the nearest valid one, or all of them after `otherwise`."""
     near = None if looks_like_secret(word) else nearest(word, words)
     return f"; did you mean {near}?" if near else f"; {otherwise} {', '.join(words)}."
 
 
 def path_text(loc: Sequence[str | int], document: Mapping[str, Any]) -> str:
-    """A key path as people write it: sources[1] (studio).policy.expiring_within."""
+    """Return a key path as text, such as sources[1] (studio).policy.expiring_within."""
     text = ""
     here: Any = document
     for step in loc:
@@ -80,7 +80,7 @@ def path_text(loc: Sequence[str | int], document: Mapping[str, Any]) -> str:
 
 
 def value_at(content: Any, loc: Sequence[str | int]) -> Any:
-    """What a document holds at a key path, None where there is nothing."""
+    """Return the value at a key path, or None if there is none."""
     for step in loc:
         if isinstance(step, int):
             content = content[step] if isinstance(content, list) and step < len(content) else None
@@ -99,13 +99,13 @@ def _name_of(entry: Any) -> str:
 def _key_text(key: str) -> str:
     if looks_like_secret(key):
         return '"…"'
-    return key if _BARE_KEY.fullmatch(key) else _found_text(key)
+    return key if _BARE_KEY.fullmatch(key) else _describe_text(key)
 
 
-OURS = "ours"
-"""The type of errors whose text is already the end of our sentence."""
+CUSTOM_ERROR = "ours"
+"""Pydantic error type whose message is already the end of a sentence."""
 
 
-def refuse(said: str) -> NoReturn:
-    """Refuse a value: `said` goes on after the key path."""
-    raise PydanticCustomError(OURS, "{said}", {"said": said})
+def refuse(sentence: str) -> NoReturn:
+    """Reject a value; `sentence` continues after the key path ("is …, but must be …")."""
+    raise PydanticCustomError(CUSTOM_ERROR, "{sentence}", {"sentence": sentence})

@@ -1,4 +1,4 @@
-"""The kinds of values that keys can have: each accepts exactly what the interface says, and says what it wants."""
+"""Types of values that keys can have, each with its validator and error text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator
 
 from monitor.config import templates, time_windows
-from monitor.config.error_text import found, kind_of, refuse, suggestion
+from monitor.config.error_text import describe, describe_type, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
-from monitor.config.secrets import REFERENCES, SecretSource
+from monitor.config.secrets import REFERENCE_KINDS, SecretSource
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
 
@@ -22,87 +22,87 @@ _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%", re.ASCII)
 _ONE_SECOND = timedelta(seconds=1)
-_REFERENCE_WANTED = 'text in quotes or one of { env = "…" }, { file = "…" }, { credential = "…" }'
+_REFERENCE_SYNTAX = 'text in quotes or one of { env = "…" }, { file = "…" }, { credential = "…" }'
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What people are told about a key's type, and how its value is written in an environment variable."""
+    """A key's type as documented, and how its value is written in an environment variable."""
 
     name: str
     json: Literal["never", "always", "braces"] = "never"
-    """Whether an environment variable holds the value as JSON and not as bare text; braces: only where it begins with {."""
+    """When an environment variable holds JSON instead of plain text; braces: only if it begins with {."""
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
-    """What happens without a key, where that is no plain value."""
+class DefaultText:
+    """Documentation of a default that is not a plain value."""
 
-    said: str
+    text: str
     required: bool = False
 
 
 def text(value: Any) -> str:
-    """Any text that is not empty."""
+    """Return any text that is not empty."""
     if not isinstance(value, str):
-        refuse(f"is {found(value)}, but text in quotes is needed.")
+        refuse(f"is {describe(value)}, but must be text in quotes.")
     if not value.strip():
         refuse("is empty.")
     return value
 
 
-def truth(value: Any) -> bool:
-    """A truth value: true or false, without quotes."""
+def boolean(value: Any) -> bool:
+    """Return true or false, written without quotes."""
     if not isinstance(value, bool):
-        refuse(f"is {found(value)}, but true or false (without quotes) is needed.")
+        refuse(f"is {describe(value)}, but must be true or false, without quotes.")
     return value
 
 
 def whole_number(value: Any) -> int:
-    """A whole number of at least one."""
+    """Return a whole number from 1 to 1,000,000."""
     if isinstance(value, bool) or not isinstance(value, int):
-        refuse(f"is {found(value)}, but a whole number is needed.")
+        refuse(f"is {describe(value)}, but must be a whole number.")
     if not 1 <= value <= 1_000_000:
-        refuse(f"is {value}, but it must be at least 1." if value < 1 else f"is {value}, but it must be at most 1000000.")
+        refuse(f"is {value}, but must be at least 1." if value < 1 else f"is {value}, but must be at most 1000000.")
     return value
 
 
-def share(value: Any) -> float:
-    """A percentage from 0 to 50, as a share; "off" is 0."""
+def percentage(value: Any) -> float:
+    """Return a percentage from 0 to 50 as a fraction; "off" is 0."""
     match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if value == "off":
         return 0.0
     if match is None:
-        refuse(f'is {found(value)}, but a percentage in quotes is needed, such as "10%".')
+        refuse(f'is {describe(value)}, but must be a percentage in quotes, such as "10%".')
     if float(match.group(1)) > 50:
-        refuse(f"is {found(value)}, but it must be at most 50%.")
+        refuse(f"is {describe(value)}, but must be at most 50%.")
     return round(float(match.group(1)) / 100, 6)
 
 
 def name(value: Any) -> str:
-    """A unique name."""
+    """Return a name of lowercase letters, digits, _ and -."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        refuse(f"is {found(value)}, but only small letters, digits, _ and - may stand in a name.")
+        refuse(f"is {describe(value)}, but a name may contain only lowercase letters, digits, _ and -.")
     return value
 
 
 def _duration(value: Any) -> timedelta:
     duration = parse_duration(value) if isinstance(value, str) else None
     if duration is None:
-        refuse(f'is {found(value)}, but a duration is needed, such as "90s", "15m", "6h", "7d" or "1d 12h".')
+        refuse(f'is {describe(value)}, but must be a duration, such as "90s", "15m", "6h", "7d" or "1d 12h".')
     if duration > LONGEST:
-        refuse(f"is {found(value)}, but it must be at most 100 years (36525d).")
+        refuse(f"is {describe(value)}, but must be at most 100 years (36525d).")
     return duration
 
 
-def _duration_from(least: timedelta, said: str) -> Callable[[Any], timedelta]:
+def _duration_from(least: timedelta, least_text: str) -> Callable[[Any], timedelta]:
     def parse(value: Any) -> timedelta:
         if value == "off":
-            instead = f"give a duration of at least {said}" if least else f'write "{said}"'
-            refuse(f'is "off", but it cannot be turned off: {instead}.')
+            instead = f"set a duration of at least {least_text}" if least else f'write "{least_text}"'
+            refuse(f'is "off", but cannot be turned off: {instead}.')
         duration = _duration(value)
         if duration < least:
-            refuse(f"is {found(value)}, but it must be at least {said}.")
+            refuse(f"is {describe(value)}, but must be at least {least_text}.")
         return duration
 
     return parse
@@ -117,21 +117,21 @@ def _or_off(parse: Callable[[Any], timedelta]) -> Callable[[Any], timedelta | No
 
 def _stages(value: Any) -> tuple[timedelta, ...]:
     if not isinstance(value, list):
-        refuse(f'is {found(value)}, but a list of durations is needed, such as ["7d", "3d", "1d"].')
-    found_bad = [item for item in value if not isinstance(item, str) or not parse_duration(item)]
-    if found_bad:
-        refuse(f'holds {found(found_bad[0])}, but each stage must be a duration such as "3d".')
+        refuse(f'is {describe(value)}, but must be a list of durations, such as ["7d", "3d", "1d"].')
+    invalid = [item for item in value if not isinstance(item, str) or not parse_duration(item)]
+    if invalid:
+        refuse(f'contains {describe(invalid[0])}, but each stage must be a duration such as "3d".')
     return tuple(sorted({_duration(item) for item in value}, reverse=True))
 
 
 def one_of(words: Sequence[str], noun: str) -> Callable[[Any], str]:
-    """One word of a few."""
+    """Return a validator that accepts exactly these words."""
 
     def parse(value: Any) -> str:
         if not isinstance(value, str):
-            refuse(f"is {found(value)}, which is no {noun}; use one of {', '.join(words)}.")
+            refuse(f"is {describe(value)}, which is not a {noun}; use one of {', '.join(words)}.")
         if value not in words:
-            refuse(f"is {found(value)}, which is no {noun}{suggestion(value, words, otherwise='use one of')}")
+            refuse(f"is {describe(value)}, which is not a {noun}{suggestion(value, words, otherwise='use one of')}")
         return value
 
     return parse
@@ -148,12 +148,12 @@ def _provider(value: Any) -> Any:
 
 def _texts(value: Any, *, noun: str) -> list[str]:
     if not isinstance(value, list):
-        refuse(f"is {found(value)}, but a list of {noun} is needed.")
+        refuse(f"is {describe(value)}, but must be a list of {noun}.")
     if not value:
-        refuse("is an empty list, which would take nothing: leave the key out to take everything.")
+        refuse("is an empty list, which would match nothing: omit the key to match everything.")
     for item in value:
         if not isinstance(item, str) or not item.strip():
-            refuse(f"holds {found(item)}, but each entry must be text in quotes.")
+            refuse(f"contains {describe(item)}, but each entry must be text in quotes.")
     return value
 
 
@@ -161,14 +161,14 @@ def _events(value: Any) -> frozenset[AlertEvent]:
     words = [event.value for event in AlertEvent]
     for item in _texts(value, noun="events"):
         if item not in words:
-            refuse(f"holds {found(item)}, which is no event{suggestion(item, words, otherwise='use')}")
+            refuse(f"contains {describe(item)}, which is not an event{suggestion(item, words, otherwise='use')}")
     return frozenset(AlertEvent(item) for item in value)
 
 
 def _ids(value: Any) -> tuple[str, ...]:
     for item in _texts(value, noun="ids"):
         if not _ID.fullmatch(item):
-            refuse(f"holds {found(item)}, but an id is printable ASCII without blanks.")
+            refuse(f"contains {describe(item)}, but an id must be printable ASCII without spaces.")
     return tuple(dict.fromkeys(value))
 
 
@@ -176,7 +176,7 @@ def _users(value: Any) -> str | tuple[str, ...]:
     if value in ("none", "all"):
         return str(value)
     if not isinstance(value, list):
-        refuse(f'is {found(value)}, but "none", "all" or a list of ids is needed.')
+        refuse(f'is {describe(value)}, but must be "none", "all" or a list of ids.')
     if not value:
         refuse('is an empty list: write "none" for the owner\'s own connections only.')
     return _ids(value)
@@ -188,12 +188,12 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _labels(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        refuse(f'is {found(value)}, but a table of texts is needed, such as {{ client = "acme" }}.')
+        refuse(f'is {describe(value)}, but must be a table of texts, such as {{ client = "acme" }}.')
     for key, item in value.items():
         if not isinstance(item, str):
-            refuse(f"holds {found(item)} for {found(key)}, but each label is text in quotes.")
+            refuse(f"contains {describe(item)} for {describe(key)}, but each label must be text in quotes.")
         if not key.isprintable() or not key.strip() or not item.isprintable():
-            refuse("holds a label that is empty or has a control character.")
+            refuse("contains a label that is empty or has a control character.")
     return dict(value)
 
 
@@ -201,29 +201,32 @@ def _secret(value: Any) -> SecretSource:
     if isinstance(value, str):
         return SecretSource("literal", value)
     if not isinstance(value, Mapping):
-        refuse(f"is {kind_of(value)}, but it must be {_REFERENCE_WANTED}.")
+        refuse(f"is {describe_type(value)}, but must be {_REFERENCE_SYNTAX}.")
     for key in value:
-        if key not in REFERENCES:
-            refuse(f"has the unknown key {found(key)}{suggestion(str(key), REFERENCES, otherwise='known are')}")
+        if key not in REFERENCE_KINDS:
+            refuse(f"has the unknown key {describe(key)}{suggestion(str(key), REFERENCE_KINDS, otherwise='the known keys are')}")
     if len(value) != 1:
-        refuse(f"must name exactly one of env, file and credential, and names {len(value)}.")
+        refuse(f"must have exactly one of env, file and credential, but has {len(value)}.")
     [(kind, target)] = value.items()
     if not isinstance(target, str) or not target.strip():
-        refuse(f"has {kind_of(target) if not isinstance(target, str) else 'nothing'} for {kind}, but a name in quotes is needed.")
+        what = "an empty text" if isinstance(target, str) else describe_type(target)
+        refuse(f"has {what} for {kind}, but needs a name in quotes.")
     return SecretSource(kind, target)
 
 
-_EVERY = _duration_from(_ONE_SECOND, "1s")
+_INTERVAL = _duration_from(_ONE_SECOND, "1s")
 
 Text = Annotated[str, PlainValidator(text), Kind("text")]
-Truth = Annotated[bool, PlainValidator(truth), Kind("true or false", json="always")]
+Boolean = Annotated[bool, PlainValidator(boolean), Kind("true or false", json="always")]
 WholeNumber = Annotated[int, PlainValidator(whole_number), Kind("whole number", json="always")]
-Share = Annotated[float, PlainValidator(share), Kind("percentage")]
+Percentage = Annotated[float, PlainValidator(percentage), Kind("percentage")]
 Name = Annotated[str, PlainValidator(name), Kind("name")]
-Every = Annotated[timedelta, PlainValidator(_EVERY), Kind("duration, at least 1s")]
-EveryOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('duration, at least 1s, or "off"')]
-KeptOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_EVERY)), Kind('duration, at least 1s, or "off" (kept for ever)')]
-Within = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s")), Kind("duration")]
+Interval = Annotated[timedelta, PlainValidator(_INTERVAL), Kind("duration, at least 1s")]
+IntervalOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off"')]
+RetentionOrOff = Annotated[
+    timedelta | None, PlainValidator(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off" (kept forever)')
+]
+Duration = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s")), Kind("duration")]
 Stages = Annotated[tuple[timedelta, ...], PlainValidator(_stages), Kind("list of durations", json="always")]
 Events = Annotated[frozenset[AlertEvent], PlainValidator(_events), Kind("list of events", json="always")]
 Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
@@ -232,11 +235,11 @@ Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names",
 Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
 SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
 Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
-Least = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
+SeverityName = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[
     tuple[QuietHours, ...],
     PlainValidator(time_windows.quiet_hours),
-    Kind("list of windows, each with from and to, and days, except and timezone where wanted", json="always"),
+    Kind("list of windows, each with from and to, optionally days, except and timezone", json="always"),
 ]
 WeeklyOrOff = Annotated[time_windows.WeeklyTime | None, PlainValidator(time_windows.weekly_time), Kind('day and time, or "off"')]
 Template = Annotated[
@@ -245,10 +248,12 @@ Template = Annotated[
     Kind("table of title, body or both", json="always"),
 ]
 Templates = Annotated[
-    Mapping[str, templates.RawTemplate], PlainValidator(templates.templates), Kind("such a table by event", json="always")
+    Mapping[str, templates.RawTemplate],
+    PlainValidator(templates.templates),
+    Kind("table by event, each as `template`", json="always"),
 ]
 Switch = Annotated[
-    Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "setting")), Kind('"on", "off" or "auto"')
+    Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "valid value")), Kind('"on", "off" or "auto"')
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],

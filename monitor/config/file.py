@@ -1,4 +1,4 @@
-"""The file: where it is found, how it is read, and what it is to begin with."""
+"""The configuration file: search order, reading, and the starter text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
-    """The configuration file: the explicit one, else $TOKEN_MONITOR_CONFIG, else ./config.toml, else the one in /etc.
+    """Return the configuration file: the explicit one, else $TOKEN_MONITOR_CONFIG, else ./config.toml, else the one in /etc.
 
-    Raises ConfigError that says where it looked where there is none.
+    Raises ConfigError with the searched places if there is none.
     """
     named = env.get("TOKEN_MONITOR_CONFIG", "").strip()
     if explicit is not None:
@@ -33,21 +33,21 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
         if _is_there(candidate):
             return candidate
     raise ConfigError(
-        f"There is no configuration: looked for {SEARCHED[0]} in {Path.cwd()} and for {SEARCHED[1]}. "
-        "Write a first one with `token-monitor init`, or name yours with --config or TOKEN_MONITOR_CONFIG."
+        f"No configuration found: searched for {SEARCHED[0]} in {Path.cwd()} and for {SEARCHED[1]}. "
+        "Create one with `token-monitor init`, or name an existing one with --config or TOKEN_MONITOR_CONFIG."
     )
 
 
 def starter() -> str:
-    """The text that `token-monitor init` writes: one source, one channel, and what is changed most, commented.
+    """Return the text that `token-monitor init` writes: one source, one channel, and the most used keys as comments.
 
-    Valid as soon as the two environment variables that it names are set.
+    It is valid once the two environment variables that it names are set.
     """
     return resources.files("monitor.config").joinpath("starter.toml").read_text("utf-8")
 
 
 class TomlFile(TomlConfigSettingsSource):
-    """The file's content; what is no regular file is read too, or refused, where the library would pass over it."""
+    """Content of the file. A path that is not a regular file is read or rejected; the library would silently skip it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class TomlFile(TomlConfigSettingsSource):
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    """The file's content. Raises ConfigError naming file, line and column where it cannot be read as TOML."""
+    """Return the file's content. Raises ConfigError with file, line and column if it is not valid TOML."""
     text = _read_text(path)
     try:
         return tomllib.loads(text)
@@ -67,13 +67,13 @@ def _read_document(path: Path) -> dict[str, Any]:
     except RecursionError:
         problem = "is nested too deeply."
     except ValueError:
-        problem = "holds a number or date that is out of range."
-    raise ConfigError(f"{path}: {problem}")  # outside the handlers: the cause would carry the text, secrets and all
+        problem = "contains a number or date that is out of range."
+    raise ConfigError(f"{path}: {problem}")  # outside the handlers: the cause would carry the text with its secrets
 
 
 def _existing(path: Path, why: str) -> Path:
     if not _is_there(path):
-        raise ConfigError(f"{path} does not exist{why}: write a first configuration with `token-monitor init`.")
+        raise ConfigError(f"{path} does not exist{why}: create a configuration with `token-monitor init`.")
     return path
 
 
@@ -83,7 +83,7 @@ def _is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError):
-        return True  # reading it will say what is wrong
+        return True  # reading it will report the problem
     return True
 
 
@@ -92,21 +92,21 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as stream:
             octets = stream.read(_LARGEST + 1)
     except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder: name the file in it.") from None
+        raise ConfigError(f"{path} is a folder, not a file.") from None
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or type(exc).__name__}.") from None
     if len(octets) > _LARGEST:
-        raise ConfigError(f"{path} is larger than 8 MiB, which no configuration is.")
+        raise ConfigError(f"{path} is larger than 8 MiB, too large for a configuration.")
     try:
         return octets.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as exc:
         line = octets.count(b"\n", 0, exc.start) + 1
-    raise ConfigError(f"{path}: line {line} holds something that is not UTF-8 text.")
+    raise ConfigError(f"{path}: line {line} is not valid UTF-8 text.")
 
 
-def _syntax_problem(said: str, text: str) -> str:
-    match = _PLACE.search(said)
-    what = said[: match.start()] if match else said
+def _syntax_problem(message: str, text: str) -> str:
+    match = _PLACE.search(message)
+    what = message[: match.start()] if match else message
     if match and match.group(1):
         line, column = match.group(1), match.group(2)
     else:

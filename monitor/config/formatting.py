@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import Any
 
 LONGEST = timedelta(days=36525)
-"""A hundred years: far beyond any use, and safe to add to any date of this century."""
+"""The longest accepted duration, 100 years: safe to add to any date of this century."""
 
 _PATTERN = re.compile(r"(?:(\d{1,6})w)? ?(?:(\d{1,6})d)? ?(?:(\d{1,8})h)? ?(?:(\d{1,9})m)? ?(?:(\d{1,10})s)?", re.ASCII)
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """The duration that the text states, None where it states none.
+    """Return the duration written in the text, or None if it is not one.
 
     Whole numbers with the units w, d, h, m, s, widest first, each at most once. May be longer than `LONGEST`.
     """
@@ -29,7 +29,7 @@ def parse_duration(text: str) -> timedelta | None:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The same in the words of the configuration, whole seconds: parse_duration gives it back."""
+    """Return a duration in the configuration's notation, in whole seconds; parse_duration reads it back."""
     left = int(duration.total_seconds())
     parts = []
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -43,12 +43,12 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_key(key: str) -> str:
-    """A key, quoted where it must be."""
+    """Return a TOML key, quoted if necessary."""
     return key if _BARE.fullmatch(key) else toml_value(key)
 
 
 def toml_value(value: Any) -> str:
-    """A text, number, truth value, list or table on one line. Raises TypeError for anything else."""
+    """Return a text, number, boolean, list or table as TOML on one line. Raises TypeError for other types."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool | int | float):
@@ -61,7 +61,7 @@ def toml_value(value: Any) -> str:
 
 
 def plain(value: Any, *, percentage: bool = False) -> str:
-    """A value of the configuration as TOML text; None is "off"."""
+    """Return a configuration value as TOML; None is "off"."""
     if value is None:
         return '"off"'
     if percentage:

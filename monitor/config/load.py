@@ -1,4 +1,4 @@
-"""From a file and an environment to the effective configuration, or to every mistake at once."""
+"""Loading: from a file and an environment to the effective configuration, or to the list of all mistakes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from monitor.config import urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
-from monitor.config.error_text import found
+from monitor.config.error_text import describe
 from monitor.config.file import TomlFile, find_config
 from monitor.config.policies import global_policies
 from monitor.config.resolve import ConfigProblems, Resolver, checked_timezone
 from monitor.config.schema import Document
-from monitor.config.secrets import Reference, ResolveContext, Secret, SecretSource, UnusableError, readable_by_others
+from monitor.config.secrets import ResolveContext, Secret, SecretKind, SecretSource, UnusableError, readable_by_others
 from monitor.config.settings import (
     Config,
     DatabaseConfig,
@@ -27,100 +27,99 @@ from monitor.config.settings import (
     WebConfig,
 )
 from monitor.config.sources import resolve_sources
-from monitor.config.validate import read_shape
+from monitor.config.validate import parse_document
 from monitor.domain.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that can be used."""
+    """A usable configuration."""
 
     config: Config
     path: Path
     """The file, absolute."""
     warnings: tuple[str, ...]
-    """What is allowed but probably not meant, one sentence each."""
+    """What is allowed but probably unintended, one sentence each."""
 
 
-def load(path: Path | None, env: Mapping[str, str], *, elsewhere: Iterable[Reference] = ()) -> Loaded:
-    """Read, override, resolve and judge the configuration; secrets are read anew each time.
+def load(path: Path | None, env: Mapping[str, str], *, unread_kinds: Iterable[SecretKind] = ()) -> Loaded:
+    """Return the configuration with overrides applied and secrets read. Secrets are read again on every call.
 
-    Secrets by the kinds of references in `elsewhere` need not be readable: what cannot be read is taken to be there, and the
-    result is for what needs none of them. The database's own URL is always needed.
+    Secrets of the kinds in `unread_kinds` may be unreadable: they become UNREAD, and the result serves only commands that
+    need none of them. The database URL must always be readable.
 
-    Raises ConfigError with every problem found, one sentence each, none of which shows a secret.
+    Raises ConfigError with every mistake, one sentence each. No sentence contains a secret.
     """
-    config, findings, warnings = _read(path, env, frozenset(elsewhere))
-    if findings.errors:
-        raise ConfigError(findings.errors)
-    return Loaded(config, config.path, (*warnings, *findings.warnings))
+    config, problems, warnings = _read(path, env, frozenset(unread_kinds))
+    if problems.errors:
+        raise ConfigError(problems.errors)
+    return Loaded(config, config.path, (*warnings, *problems.warnings))
 
 
 def load_channels(path: Path | None, env: Mapping[str, str]) -> Config:
-    """What can be saved of a configuration with mistakes, to tell people of them: its channels that are whole, its database,
-    its time zone. Nothing else of it may be used.
+    """Return the usable part of a configuration with mistakes, to report them: its valid channels, database and time zone.
 
-    Raises ConfigError where there is no such file, or it is no TOML.
+    No other part of the result may be used. Raises ConfigError if there is no file, or it is not TOML.
     """
     config, _, _ = _read(path, env)
     return replace(config, channels=tuple(channel for channel in config.channels if channel.url.reveal()))
 
 
 def _read(
-    path: Path | None, env: Mapping[str, str], elsewhere: frozenset[Reference] = frozenset()
+    path: Path | None, env: Mapping[str, str], unread_kinds: frozenset[SecretKind] = frozenset()
 ) -> tuple[Config, ConfigProblems, tuple[str, ...]]:
-    """The configuration, usable only where no mistake was found, what was found, and near misses among the variables."""
+    """Return the configuration (usable only without errors), the mistakes, and warnings about misspelt variables."""
     file = find_config(path, env)
-    # with PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets as well
+    # With PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets included.
     logging.getLogger("pydantic_settings").disabled = True
     content = TomlFile(file)
     environment = Environment(env, over=content())
-    findings = ConfigProblems(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
-    document, broken = read_shape(findings, environment=environment, file=content)
-    reading = Resolver(findings, ResolveContext(env, file.absolute().parent, elsewhere), broken)
-    return _resolve(reading, document, file.absolute()), findings, tuple(environment.near_misses(reading.variables))
+    problems = ConfigProblems(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
+    document, rejected = parse_document(problems, environment=environment, file=content)
+    resolver = Resolver(problems, ResolveContext(env, file.absolute().parent, unread_kinds), rejected)
+    return _resolve(resolver, document, file.absolute()), problems, tuple(environment.near_misses(resolver.variables))
 
 
-def _resolve(reading: Resolver, document: Document, file: Path) -> Config:
-    """The configuration; where a mistake was noted it holds stand-ins and must not be used."""
-    policies = global_policies(reading, document.policy)
+def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
+    """Return the configuration; after a mistake it contains placeholders and must not be used."""
+    policies = global_policies(resolver, document.policy)
     config = Config(
         path=file,
-        timezone=checked_timezone(reading, ("timezone",), document.timezone),
-        database=_database(reading, document),
+        timezone=checked_timezone(resolver, ("timezone",), document.timezone),
+        database=_database(resolver, document),
         schedule=ScheduleConfig(**dict(document.schedule)),
         policy=policies.base,
         policies=policies.platforms,
-        sources=resolve_sources(reading, document),
-        channels=resolve_channels(reading, document),
-        web=_web(reading, document),
+        sources=resolve_sources(resolver, document),
+        channels=resolve_channels(resolver, document),
+        web=_web(resolver, document),
         logging=LoggingConfig(**dict(document.logging)),
-        heartbeat=_heartbeat(reading, document),
+        heartbeat=_heartbeat(resolver, document),
         retention=RetentionConfig(**dict(document.retention)),
     )
-    if reading.literals and readable_by_others(file):
-        places = ", ".join(reading.findings.place(loc) for loc in reading.literals)
-        reading.findings.warning((), f"others on this machine can read this file, and it holds secrets ({places}): chmod 600 it.")
+    if resolver.literals and readable_by_others(file):
+        places = ", ".join(resolver.problems.path_of(loc) for loc in resolver.literals)
+        resolver.problems.warning((), f"other users can read this file, and it contains secrets ({places}): chmod 600 it.")
     return config
 
 
-def _database(reading: Resolver, document: Document) -> DatabaseConfig:
+def _database(resolver: Resolver, document: Document) -> DatabaseConfig:
     loc = ("database", "url")
-    source = document.database.url or _default_database(reading)
-    url = reading.secret(
+    source = document.database.url or _default_database(resolver)
+    url = resolver.secret(
         loc,
         source,
         strict=False,
-        shape=lambda text: urls.database_url(text, reading.around),
+        shape=lambda text: urls.database_url(text, resolver.context),
         hides=urls.holds_password,
-        here=True,
+        always_required=True,
     )
     return DatabaseConfig(url=url or Secret(""))
 
 
-def _default_database(reading: Resolver) -> SecretSource | None:
-    """SQLite under $STATE_DIRECTORY (systemd; the first of several), else under the XDG state folder."""
-    env = reading.around.env
+def _default_database(resolver: Resolver) -> SecretSource | None:
+    """Return SQLite under $STATE_DIRECTORY (systemd; the first of several), else under the XDG state folder."""
+    env = resolver.context.env
     state = env.get("STATE_DIRECTORY", "").split(":")[0]
     if state:
         folder = Path(state)
@@ -129,37 +128,38 @@ def _default_database(reading: Resolver) -> SecretSource | None:
     elif env.get("HOME"):
         folder = Path(env["HOME"]) / ".local" / "state" / "token-monitor"
     else:
-        if ("database", "url") not in reading.broken:
-            reading.findings.error(
-                ("database", "url"), "has no default here, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set: set it."
+        if ("database", "url") not in resolver.rejected:
+            resolver.problems.error(
+                ("database", "url"), "has no default, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are unset: set it."
             )
         return None
     return SecretSource("literal", f"sqlite:///{folder.absolute() / 'monitor.db'}")
 
 
-def _web(reading: Resolver, document: Document) -> WebConfig:
+def _web(resolver: Resolver, document: Document) -> WebConfig:
     raw = document.web
-    token = reading.secret(("web", "token"), raw.token)
+    token = resolver.secret(("web", "token"), raw.token)
     listen: str | None = None
     if raw.listen != "off":
         try:
             host, port = urls.listen_address(raw.listen)
         except UnusableError as exc:
-            reading.findings.error(("web", "listen"), str(exc))
+            resolver.problems.error(("web", "listen"), str(exc))
         else:
             listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            if raw.token is None and ("web", "token") not in reading.broken and not urls.is_loopback(host):
-                reading.findings.error(
-                    ("web", "listen"), f"is {found(listen)}, which others can reach: set web.token, or listen on 127.0.0.1."
+            if raw.token is None and ("web", "token") not in resolver.rejected and not urls.is_loopback(host):
+                resolver.problems.error(
+                    ("web", "listen"),
+                    f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",
                 )
     return WebConfig(listen=listen, token=token, connection_metrics=raw.connection_metrics, hosts=raw.hosts or ())
 
 
-def _heartbeat(reading: Resolver, document: Document) -> HeartbeatConfig | None:
+def _heartbeat(resolver: Resolver, document: Document) -> HeartbeatConfig | None:
     raw = document.heartbeat
-    if raw is None or not reading.needed(
-        ("heartbeat", "url"), raw.url, hint="give it the address to call, or remove [heartbeat]."
+    if raw is None or not resolver.required_value(
+        ("heartbeat", "url"), raw.url, hint="set the address to call, or remove [heartbeat]."
     ):
         return None
-    url = reading.secret(("heartbeat", "url"), raw.url, strict=False, shape=urls.web_url)
+    url = resolver.secret(("heartbeat", "url"), raw.url, strict=False, shape=urls.web_url)
     return HeartbeatConfig(url=url or Secret(""), every=raw.every)

@@ -1,4 +1,4 @@
-"""Thresholds by precedence: source and platform, source, platform, policy; key by key."""
+"""Policies by precedence, key by key: source and platform, source, platform, policy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.config.error_text import found, suggestion
+from monitor.config.error_text import describe, suggestion
 from monitor.config.formatting import format_duration
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Level, Levels
@@ -22,83 +22,82 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The policies in force at one level: for one source, or for all."""
+    """The policies for one source, or for all."""
 
     base: Policy
     platforms: Mapping[str, Policy] = field(default_factory=dict)
 
 
-def global_policies(reading: Resolver, levels: Levels) -> Policies:
-    """The policies of sources that set none themselves."""
-    base = _settled(reading, ("policy",), [levels])
-    own = platform_levels(reading, ("policy", "platforms"), levels)
+def global_policies(resolver: Resolver, levels: Levels) -> Policies:
+    """Return the policies of sources that set none themselves."""
+    base = _effective(resolver, ("policy",), [levels])
+    own = platform_levels(resolver, ("policy", "platforms"), levels)
     return Policies(
-        base, {slug: _settled(reading, ("policy", "platforms", key), [levels, level]) for slug, (key, level) in own.items()}
+        base, {slug: _effective(resolver, ("policy", "platforms", key), [levels, level]) for slug, (key, level) in own.items()}
     )
 
 
-def source_policies(reading: Resolver, loc: Loc, *, above: Levels, own: Levels) -> Policies:
-    """One source's policies."""
-    base = _settled(reading, (*loc, "policy"), [above, own])
+def source_policies(resolver: Resolver, loc: Loc, *, above: Levels, own: Levels) -> Policies:
+    """Return one source's policies."""
+    base = _effective(resolver, (*loc, "policy"), [above, own])
     of_all = {canonical(key.strip()): level for key, level in above.platforms.items()}
-    of_source = platform_levels(reading, (*loc, "policy", "platforms"), own)
+    of_source = platform_levels(resolver, (*loc, "policy", "platforms"), own)
     platforms = {}
     for slug in {**of_all, **of_source}:
         key, level = of_source.get(slug, (slug, Level()))
         chain = [above, of_all.get(slug, Level()), own, level]
-        platforms[slug] = _settled(reading, (*loc, "policy", "platforms", key), chain)
+        platforms[slug] = _effective(resolver, (*loc, "policy", "platforms", key), chain)
     return Policies(base, platforms)
 
 
-def platform_levels(reading: Resolver, loc: Loc, levels: Levels) -> dict[str, tuple[str, Level]]:
-    """The exceptions by common slug, with the name the user gave; mistakes in the names are noted."""
+def platform_levels(resolver: Resolver, loc: Loc, levels: Levels) -> dict[str, tuple[str, Level]]:
+    """Return the platform tables by common slug, with the name as written; record mistakes in the names."""
     by_slug: dict[str, tuple[str, Level]] = {}
     for key, level in levels.platforms.items():
         slug = canonical(key)
         if not _SLUG.fullmatch(slug):
-            reading.findings.error((*loc, key), "is no platform: small letters, digits, _ and - make its name.")
+            resolver.problems.error((*loc, key), "is not a platform name: use lowercase letters, digits, _ and -.")
         elif slug in by_slug:
-            reading.findings.error((*loc, key), f"means the same platform as {by_slug[slug][0]}: keep one of them.")
+            resolver.problems.error((*loc, key), f"is the same platform as {by_slug[slug][0]}: keep one of them.")
         else:
             by_slug[slug] = (key, level)
             if slug not in PLATFORM_NAMES:
-                reading.findings.warning((*loc, key), f"is no platform that is known{_known(slug)}")
+                resolver.problems.warning((*loc, key), f"is not a known platform{_known(slug)}")
     return by_slug
 
 
-def platform_filter(reading: Resolver, loc: Loc, names: Sequence[str] | None) -> frozenset[str] | None:
-    """A filter's platforms by common slug; mistakes are noted."""
+def platform_filter(resolver: Resolver, loc: Loc, names: Sequence[str] | None) -> frozenset[str] | None:
+    """Return a filter's platforms as common slugs; record mistakes."""
     if names is None:
         return None
     slugs = {canonical(name) for name in names}
     for slug in sorted(slugs):
         if not _SLUG.fullmatch(slug):
-            reading.findings.error(loc, "holds a name that is no platform: small letters, digits, _ and - make its name.")
+            resolver.problems.error(loc, "contains an entry that is not a platform name: use lowercase letters, digits, _ and -.")
         elif slug not in PLATFORM_NAMES:
-            reading.findings.warning(loc, f"holds {found(slug)}, which is no platform that is known{_known(slug)}")
+            resolver.problems.warning(loc, f"contains {describe(slug)}, which is not a known platform{_known(slug)}")
     return frozenset(slugs)
 
 
 def _known(slug: str) -> str:
-    """A service may list a platform that is new, so this is no mistake; but a slip of the pen would fit nothing."""
-    return suggestion(slug, sorted(PLATFORM_NAMES), otherwise="known are")
+    """Return the end of the warning. A service may list a new platform, so this is no error; a typo would match nothing."""
+    return suggestion(slug, sorted(PLATFORM_NAMES), otherwise="the known platforms are")
 
 
-def _settled(reading: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
-    """The policy that a chain of levels gives, the strongest last; a chain whose last level contradicts itself is noted."""
+def _effective(resolver: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
+    """Return the policy of a chain of levels, the strongest last; warn if the last level contradicts itself."""
     policy = Policy()
     for level in chain:
-        policy = _overlay(policy, level)
-    said_here = chain[-1].model_fields_set & {"stages", "expiring_within"}
+        policy = _apply_level(policy, level)
+    last_sets = chain[-1].model_fields_set & {"stages", "expiring_within"}
     chosen = any("stages" in level.model_fields_set for level in chain)
-    if said_here and chosen and policy.stages and min(policy.stages) >= policy.expiring_within:
+    if last_sets and chosen and policy.stages and min(policy.stages) >= policy.expiring_within:
         within = format_duration(policy.expiring_within)
-        said = f"has no stage shorter than expiring_within ({within}): none of its stages will ever be said."
-        reading.findings.warning(loc, said)
+        resolver.problems.warning(loc, f"has no stage shorter than expiring_within ({within}): none will ever warn.")
     return policy
 
 
-def _overlay(policy: Policy, level: Level) -> Policy:
+def _apply_level(policy: Policy, level: Level) -> Policy:
     changes: dict[str, Any] = {key: getattr(level, key) for key in KEYS if key in level.model_fields_set}
     if "expiring_within" in changes:
         changes["expiring_within_explicit"] = True

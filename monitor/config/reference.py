@@ -1,4 +1,4 @@
-"""All keys of the configuration as data, for the documentation and its tests."""
+"""Every configuration key as data, for the documentation and its tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from monitor.config.fields import Without
+from monitor.config.fields import DefaultText
 from monitor.config.formatting import plain
 from monitor.config.schema import Document, Level, Levels, kind_in, table_at
 
@@ -18,23 +18,23 @@ _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = 
 
 @dataclass(frozen=True, slots=True)
 class KeyDoc:
-    """One key: where it stands, what it takes, what happens without it, and what it means."""
+    """One key: its path, type, default and meaning."""
 
     path: str
-    """`schedule.poll_every`; `sources[].name` in a list; `policy.platforms.<platform>.stages` per platform."""
+    """Such as `schedule.poll_every`, `sources[].name` in a list, or `policy.platforms.<platform>.stages`."""
     type: str
     default: str
-    """A value as TOML, or words where there is none."""
+    """A value as TOML, or a description if it is not a plain value."""
     meaning: str
 
     @property
     def required(self) -> bool:
-        """Whether its table cannot do without it."""
+        """True if the table is invalid without it."""
         return self.default.startswith("required")
 
 
 def reference() -> list[KeyDoc]:
-    """Every key in the order of the file."""
+    """Return every key in the order of the file."""
     return list(_keys_of(Document, (), "", inherited=None))
 
 
@@ -60,7 +60,7 @@ def _level_above(loc: tuple[str, ...]) -> str:
 
 def _default(field: FieldInfo, kind: str) -> str:
     for note in field.metadata:
-        if isinstance(note, Without):
-            return note.said
+        if isinstance(note, DefaultText):
+            return note.text
     value: Any = field.get_default(call_default_factory=True)
     return "none" if isinstance(value, Mapping) else plain(value, percentage=kind == "percentage")

@@ -1,4 +1,4 @@
-"""Context for resolving a configuration: problems found, secrets, CA files, time zones."""
+"""State of one resolution: the mistakes found, and readers of secrets, certificate files and time zones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.config import secrets
-from monitor.config.error_text import found, nearest, path_text
+from monitor.config.error_text import describe, nearest, path_text
 from monitor.config.secrets import UNREAD, ResolveContext, Secret, SecretSource, UnusableError
 
 Loc = tuple[str | int, ...]
@@ -17,43 +17,43 @@ Loc = tuple[str | int, ...]
 
 @dataclass
 class ConfigProblems:
-    """What is wrong (errors) and what is doubtful (warnings), in the order found, without repeats."""
+    """Errors and warnings in the order found, without repeats."""
 
     label: str
-    """The file's name as the user gave it."""
+    """The file's name as given by the user."""
     document: Mapping[str, Any]
-    """What was read, to name sources and channels beside their number."""
+    """The content read, to show the names of sources and channels beside their numbers."""
     origins: Mapping[Loc, str] = field(default_factory=dict)
-    """Which paths an environment variable set, and which variable."""
+    """The environment variable that set each overridden path."""
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def error(self, loc: Sequence[str | int], said: str) -> None:
-        """Note a mistake: `said` goes on after the key path ("is …, but …")."""
-        self._note(self.errors, loc, said)
+    def error(self, loc: Sequence[str | int], sentence: str) -> None:
+        """Record a mistake; `sentence` continues after the key path ("is …, but must be …")."""
+        self._record(self.errors, loc, sentence)
 
-    def warning(self, loc: Sequence[str | int], said: str) -> None:
-        """Note what is allowed but probably not meant."""
-        self._note(self.warnings, loc, said)
+    def warning(self, loc: Sequence[str | int], sentence: str) -> None:
+        """Record what is allowed but probably unintended."""
+        self._record(self.warnings, loc, sentence)
 
-    def place(self, loc: Sequence[str | int]) -> str:
-        """The key path in words, without the file."""
+    def path_of(self, loc: Sequence[str | int]) -> str:
+        """Return the key path as text, without the file."""
         return path_text(loc, self.document)
 
     def from_environment(self, loc: Sequence[str | int]) -> str | None:
-        """The environment variable that set this path or something around it."""
+        """Return the environment variable that set this path or a table around it, or None."""
         steps = tuple(loc)
         for length in range(len(steps), 0, -1):
             if steps[:length] in self.origins:
                 return self.origins[steps[:length]]
         return None
 
-    def _note(self, sentences: list[str], loc: Sequence[str | int], said: str) -> None:
+    def _record(self, sentences: list[str], loc: Sequence[str | int], sentence: str) -> None:
         label = self.from_environment(loc) or self.label
-        place = self.place(loc)
-        sentence = f"{label}: {place} {said}" if place else f"{label}: {said}"
-        if sentence not in sentences:
-            sentences.append(sentence)
+        path = self.path_of(loc)
+        whole = f"{label}: {path} {sentence}" if path else f"{label}: {sentence}"
+        if whole not in sentences:
+            sentences.append(whole)
 
 
 def _always(_: str) -> bool:
@@ -62,16 +62,16 @@ def _always(_: str) -> bool:
 
 @dataclass
 class Resolver:
-    """One pass over one document."""
+    """One resolution of one document."""
 
-    findings: ConfigProblems
-    around: ResolveContext
-    broken: frozenset[Loc]
-    """Places whose value was refused already: nothing more is said about them."""
+    problems: ConfigProblems
+    context: ResolveContext
+    rejected: frozenset[Loc]
+    """Paths whose value was rejected already: no further mistake is recorded for them."""
     literals: list[Loc] = field(default_factory=list)
-    """Where secrets stand in the file itself."""
+    """Paths of secrets written in the file itself."""
     variables: set[str] = field(default_factory=set)
-    """The environment variables that hold secrets."""
+    """Environment variables that hold secrets."""
 
     def secret(
         self,
@@ -81,78 +81,78 @@ class Resolver:
         strict: bool = True,
         shape: Callable[[str], str] = str,
         hides: Callable[[str], bool] = _always,
-        here: bool = False,
+        always_required: bool = False,
     ) -> Secret | None:
-        """Read a secret and bring it into shape; None where there is none or it is unusable, which is then noted.
+        """Return a secret after `shape` has validated it; None if there is none or it is unusable, which is recorded.
 
-        `hides` tells whether a literal text really holds something secret; `here`, that it is needed whatever the
-        surroundings take to be there.
+        `hides` returns True if a literal text really contains a secret. With `always_required` the secret must be
+        readable whatever its kind.
         """
         if source is None:
             return None
         if source.kind == "env":
             self.variables.add(source.text)
         try:
-            secret = secrets.read_secret(source, self.around, strict=strict)
-            shaped = Secret(shape(secret.reveal()))
+            secret = secrets.read_secret(source, self.context, strict=strict)
+            checked_text = Secret(shape(secret.reveal()))
         except UnusableError as exc:
-            if source.kind in self.around.elsewhere and not here:
+            if source.kind in self.context.unread_kinds and not always_required:
                 return UNREAD
-            self.findings.error(loc, str(exc))
+            self.problems.error(loc, str(exc))
             return None
-        if source.kind == "literal" and hides(secret.reveal()) and not self.findings.from_environment(loc):
+        if source.kind == "literal" and hides(secret.reveal()) and not self.problems.from_environment(loc):
             self.literals.append(loc)
-        if secrets.is_exposed(source, self.around):
-            self.findings.warning(loc, f"is read from {source.text}, which others on this machine can read: chmod 600 it.")
-        return shaped
+        if secrets.is_exposed(source, self.context):
+            self.problems.warning(loc, f"is read from {source.text}, which other users can read: chmod 600 it.")
+        return checked_text
 
-    def shaped(self, loc: Loc, shape: Callable[[str], str], text: str) -> str:
-        """A plain text brought into shape; the text itself where that is refused, which is then noted."""
+    def checked_text(self, loc: Loc, shape: Callable[[str], str], text: str) -> str:
+        """Return a text after `shape` has validated it; the text itself if that fails, which is recorded."""
         try:
             return shape(text)
         except UnusableError as exc:
-            self.findings.error(loc, str(exc))
+            self.problems.error(loc, str(exc))
             return text
 
-    def needed(self, loc: Loc, value: object, *, hint: str) -> bool:
-        """Whether a required key has a value; its absence is noted unless something else was said about it."""
-        if value is None and not self.broken.intersection((loc, loc[:-1])):
-            self.findings.error(loc, f"is missing: {hint}")
+    def required_value(self, loc: Loc, value: object, *, hint: str) -> bool:
+        """Return True if a required key has a value; record its absence unless its value was rejected already."""
+        if value is None and not self.rejected.intersection((loc, loc[:-1])):
+            self.problems.error(loc, f"is missing: {hint}")
         return value is not None
 
-    def certificates(self, loc: Loc, text: str | None) -> Path | None:
-        """A PEM file of certificates; None where there is none or it is unusable, which is then noted."""
+    def certificate_file(self, loc: Loc, text: str | None) -> Path | None:
+        """Return the path of a PEM file; None if there is none or it is unusable, which is recorded."""
         if text is None:
             return None
         try:
-            path = self.around.path(text)
-            holds_some = "-----BEGIN " in path.read_text("ascii", errors="replace")
+            path = self.context.path(text)
+            has_certificate = "-----BEGIN " in path.read_text("ascii", errors="replace")
         except UnusableError as exc:
-            self.findings.error(loc, str(exc))
+            self.problems.error(loc, str(exc))
             return None
         except OSError as exc:
-            self.findings.error(loc, f"names {found(text)}, which cannot be read: {exc.strerror or type(exc).__name__}.")
+            self.problems.error(loc, f"names {describe(text)}, which cannot be read: {exc.strerror or type(exc).__name__}.")
             return None
-        if not holds_some:
-            self.findings.error(loc, f"names {found(text)}, which holds no PEM certificate.")
+        if not has_certificate:
+            self.problems.error(loc, f"names {describe(text)}, which contains no PEM certificate.")
         return path
 
 
 def timezone_problem(name: str) -> str | None:
-    """Why this is no time zone that this machine knows, as the end of a sentence; None where it is one."""
+    """Return why the name is not a time zone known to this machine, as the end of a sentence; None if it is one."""
     try:
-        if name != "UTC":  # always known, even where the system has no time zone data
+        if name != "UTC":  # always known, even if the system has no time zone data
             zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         near = nearest(name, zoneinfo.available_timezones())
         end = f"; did you mean {near}?" if near else ', such as "Europe/Berlin" or "UTC".'
-        return f"is {found(name)}, which is no IANA time zone{end}"
+        return f"is {describe(name)}, which is not an IANA time zone{end}"
     return None
 
 
-def checked_timezone(reading: Resolver, loc: Loc, name: str) -> str:
-    """The name; a mistake in it is noted."""
+def checked_timezone(resolver: Resolver, loc: Loc, name: str) -> str:
+    """Return the name; record a mistake in it."""
     problem = timezone_problem(name)
     if problem is not None:
-        reading.findings.error(loc, problem)
+        resolver.problems.error(loc, problem)
     return name

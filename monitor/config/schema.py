@@ -1,4 +1,4 @@
-"""The shape of the file: every key, its kind, its default and its meaning. The reference is made from this."""
+"""Schema of the file: every key with its type, default and description. The documentation is generated from it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,47 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config import fields as kinds
-from monitor.config.fields import Kind, Without
+from monitor.config.fields import DefaultText, Kind
 from monitor.domain import Policy, Severity
+from monitor.domain.providers import in_words, providers_with, registered_providers
 
 PREFIX = "TOKEN_MONITOR_"
-"""What every environment variable of ours begins with."""
+"""Prefix of the environment variables that override keys."""
+
+_WITH_USERS = providers_with(lambda info: info.has_users)
+_WITH_WORKSPACES = providers_with(lambda info: info.has_workspaces)
+_WITH_PROBES = providers_with(lambda info: info.has_probes)
+_LIMITS = " ".join(
+    f"{info.label} allows at most {info.most_per_minute}." for info in registered_providers() if info.most_per_minute
+)
+
+
+def _default_budgets() -> str:
+    """Return "600 for A and B, 60 for C" from the providers' facts."""
+    labels: dict[int, list[str]] = {}
+    for info in registered_providers():
+        labels.setdefault(info.requests_per_minute, []).append(info.label)
+    return ", ".join(f"{budget} for {in_words(names)}" for budget, names in labels.items())
+
 
 _POLICY = Policy()
-_SCHEDULE = Without("as in [schedule]")
-_ALL = Without("all")
-_NEEDED = Without("required", required=True)
+_SCHEDULE = DefaultText("as in [schedule]")
+_ALL = DefaultText("all")
+_REQUIRED = DefaultText("required", required=True)
 
 
 class Table(BaseModel):
-    """One table of the file: no unknown keys, and no value in any error."""
+    """One table of the file. Unknown keys are errors, and no error contains a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class DatabaseTable(Table):
-    """Where everything is kept."""
+    """Where the monitor stores its data."""
 
     url: Annotated[
-        kinds.SecretText | None, Without("SQLite: monitor.db under $STATE_DIRECTORY, else token-monitor in the XDG state folder")
+        kinds.SecretText | None,
+        DefaultText("SQLite: monitor.db under $STATE_DIRECTORY, else token-monitor in the XDG state folder"),
     ] = Field(
         default=None,
         description="SQLite file (`sqlite:///monitor.db`, relative to the configuration's folder) or PostgreSQL "
@@ -41,61 +59,61 @@ class DatabaseTable(Table):
 
 
 class ScheduleTable(Table):
-    """How often each source is looked at."""
+    """How often sources are polled and connections are probed."""
 
-    poll_every: kinds.Every = Field(
-        default=timedelta(minutes=15), description="How often each source's list of connections is read."
+    poll_every: kinds.Interval = Field(
+        default=timedelta(minutes=15), description="How often each source's list of connections is polled."
     )
-    probe_every: kinds.EveryOrOff = Field(
-        default=timedelta(hours=6), description="How often each connection is tested, where the service can; `off` never tests."
+    probe_every: kinds.IntervalOrOff = Field(
+        default=timedelta(hours=6),
+        description="How often each connection is probed, if the provider has probes; `off`: never.",
     )
-    jitter: kinds.Share = Field(
+    jitter: kinds.Percentage = Field(
         default=0.1,
-        description="How far a poll or probe may lie off its even pace, plus or minus: fixed for each source and "
-        "connection, never adding up; at most 50%.",
+        description="Maximum shift of a poll or probe within its interval, plus or minus. The shift is fixed for each source "
+        "and connection and does not accumulate; at most 50%.",
     )
-    requests_per_minute: Annotated[
-        kinds.WholeNumber | None, Without("600 for PostPost and PostPeer, 60 for Publora and Postbreeze")
-    ] = Field(
+    requests_per_minute: Annotated[kinds.WholeNumber | None, DefaultText(_default_budgets())] = Field(
         default=None,
-        description="The most requests that one source sends in a minute. Postbreeze allows 60 and never gets more.",
+        description=f"Maximum number of requests per minute for one source. {_LIMITS}",
     )
 
 
 class Level(Table):
-    """Thresholds at one level of precedence: source and platform, source, platform, policy; key by key."""
+    """Thresholds at one level of precedence. Keys are resolved individually: source and platform, source, platform, policy."""
 
-    expiring_within: kinds.Within = Field(
-        default=_POLICY.expiring_within, description="A valid token becomes `expiring_soon` when the time left is this or less."
+    expiring_within: kinds.Duration = Field(
+        default=_POLICY.expiring_within, description="A valid token becomes `expiring_soon` when this much time or less is left."
     )
     stages: kinds.Stages = Field(
         default=_POLICY.stages,
-        description="Further warnings while it is `expiring_soon`; those not shorter than `expiring_within`, or wider "
-        "than the token's own lifetime, are ignored.",
+        description="Times left at which to warn again while a token is `expiring_soon`. Values not shorter than "
+        "`expiring_within`, or longer than the token's lifetime, are ignored.",
     )
     confirm_failures: kinds.WholeNumber = Field(
         default=_POLICY.confirm_failures,
-        description="Refused probes in a row before `failing`, `expired` or `revoked` by a probe; failed polls in a row "
-        "before a source is `failing`.",
+        description="Consecutive refused probes before a connection is `failing`, `expired` or `revoked` by probe, and "
+        "consecutive failed polls before a source is `failing`.",
     )
     confirm_missing: kinds.WholeNumber = Field(
-        default=_POLICY.confirm_missing, description="Complete lists in a row without a connection before it is `disconnected`."
+        default=_POLICY.confirm_missing,
+        description="Complete lists in a row without a connection before it is `disconnected`.",
     )
-    remind_every: kinds.EveryOrOff = Field(
+    remind_every: kinds.IntervalOrOff = Field(
         default=_POLICY.remind_every,
-        description="How often to say it again while `expired`, `revoked`, `failing` or `disconnected`; `off` says it once.",
+        description="How often to send a reminder while `expired`, `revoked`, `failing` or `disconnected`; `off` sends none.",
     )
     flap_changes: kinds.WholeNumber = Field(
         default=_POLICY.flap_changes,
-        description="A connection whose status changed more often than this within `flap_window` tells once an hour.",
+        description="A connection whose status changes more often than this within `flap_window` alerts at most once an hour.",
     )
-    flap_window: kinds.EveryOrOff = Field(
-        default=_POLICY.flap_window, description="The time in which changes are counted; `off` damps nothing."
+    flap_window: kinds.IntervalOrOff = Field(
+        default=_POLICY.flap_window, description="Time window in which status changes are counted; `off` disables the limit."
     )
 
 
 class Levels(Level):
-    """Thresholds, with exceptions for platforms."""
+    """Thresholds, with overrides for single platforms."""
 
     platforms: dict[str, Level] = Field(
         default_factory=dict, description="Thresholds for one platform, such as `[policy.platforms.tiktok]`."
@@ -103,97 +121,99 @@ class Levels(Level):
 
 
 class SourceTable(Table):
-    """One API key at one service."""
+    """One API key at one provider."""
 
-    name: Annotated[kinds.Name | None, _NEEDED] = Field(
-        default=None, description="A unique name of small letters, digits, `_` and `-`; part of every connection's id."
+    name: Annotated[kinds.Name | None, _REQUIRED] = Field(
+        default=None, description="Unique name of lowercase letters, digits, `_` and `-`; part of every connection's id."
     )
-    provider: Annotated[kinds.Provider | None, _NEEDED] = Field(default=None, description="Which service the key belongs to.")
-    api_key: Annotated[kinds.SecretText | None, _NEEDED] = Field(default=None, description="The service's API key.")
-    base_url: Annotated[kinds.Text | None, Without("by provider")] = Field(
+    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(default=None, description="The service that issued the key.")
+    api_key: Annotated[kinds.SecretText | None, _REQUIRED] = Field(default=None, description="API key.")
+    base_url: Annotated[kinds.Text | None, DefaultText("by provider")] = Field(
         default=None, description="Everything up to the resource's own path; `https`, or `http` on loopback only."
     )
-    users: Annotated[kinds.Users, Without("none")] = Field(
+    users: Annotated[kinds.Users, DefaultText("none")] = Field(
         default=None,
-        description="PostPost and Publora: the managed users of a workspace key that are watched too; the owner's own "
-        "connections always are.",
+        description=f"{_WITH_USERS}: managed users of a workspace key whose connections are monitored too. The owner's "
+        "connections are always monitored.",
     )
-    workspaces: Annotated[kinds.Ids | None, Without("all that the key can reach")] = Field(
-        default=None, description="Postbreeze: the workspaces to watch."
+    workspaces: Annotated[kinds.Ids | None, DefaultText("all that the key can reach")] = Field(
+        default=None, description=f"{_WITH_WORKSPACES}: workspaces to monitor."
     )
-    connection_links: kinds.Truth = Field(
+    connection_links: kinds.Boolean = Field(
         default=False,
-        description="PostPost and Publora: whether alerts about a managed user's connections carry that user's own connection "
-        "page while it is good. Whoever has the address can connect there, so mind who reads your channels.",
+        description=f"{_WITH_USERS}: if true, alerts about a managed user's connections include that user's connection page "
+        "while it is valid. Anyone with the address can connect accounts there: check who reads the channel.",
     )
-    probe: Annotated[kinds.Truth | None, Without("true where the service has probes")] = Field(
-        default=None, description="Whether connections are tested, not only listed (PostPost, Publora)."
+    probe: Annotated[kinds.Boolean | None, DefaultText("true if the provider has probes")] = Field(
+        default=None, description=f"If true, connections are probed in addition to being listed ({_WITH_PROBES})."
     )
-    labels: kinds.Labels = Field(
-        default_factory=dict, description="Words of your own: shown with connections, usable in filters."
+    labels: kinds.Labels = Field(default_factory=dict, description="Custom labels, shown with connections and usable in filters.")
+    poll_every: Annotated[kinds.Interval | None, _SCHEDULE] = Field(
+        default=None, description="As in [schedule], for this source."
     )
-    poll_every: Annotated[kinds.Every | None, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
-    probe_every: Annotated[kinds.EveryOrOff, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
-    jitter: Annotated[kinds.Share | None, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
+    probe_every: Annotated[kinds.IntervalOrOff, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
+    jitter: Annotated[kinds.Percentage | None, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
     requests_per_minute: Annotated[kinds.WholeNumber | None, _SCHEDULE] = Field(
-        default=None, description="As in [schedule], for this source; Postbreeze: at most 60."
+        default=None, description=f"As in [schedule], for this source. {_LIMITS}"
     )
-    proxy: Annotated[kinds.SecretText | None, Without("HTTPS_PROXY and NO_PROXY of the environment")] = Field(
-        default=None, description="The proxy for this source, `http://` or `https://`."
+    proxy: Annotated[kinds.SecretText | None, DefaultText("HTTPS_PROXY and NO_PROXY from the environment")] = Field(
+        default=None, description="Proxy for this source, `http://` or `https://`."
     )
-    ca_file: Annotated[kinds.Text | None, Without("the system's certificates alone")] = Field(
-        default=None, description="A PEM file of certificates to trust as well; verification cannot be turned off."
+    ca_file: Annotated[kinds.Text | None, DefaultText("the system's certificates only")] = Field(
+        default=None, description="PEM file of additional trusted certificates; verification cannot be turned off."
     )
     policy: Levels = Field(default_factory=Levels, description="Thresholds for this source.")
 
 
 class ChannelTable(Table):
-    """Where alerts go, and which."""
+    """A destination of alerts, and its filters."""
 
-    name: Annotated[kinds.Name | None, _NEEDED] = Field(
-        default=None, description="A unique name of small letters, digits, `_` and `-`."
+    name: Annotated[kinds.Name | None, _REQUIRED] = Field(
+        default=None, description="Unique name of lowercase letters, digits, `_` and `-`."
     )
-    url: Annotated[kinds.SecretText | None, _NEEDED] = Field(
+    url: Annotated[kinds.SecretText | None, _REQUIRED] = Field(
         default=None, description="Any Apprise URL: `slack://`, `mailto://`, `discord://`, `ntfy://`, `json://` and many more."
     )
-    events: Annotated[kinds.Events | None, _ALL] = Field(default=None, description="What is said here; see the list of events.")
-    severity: kinds.Least = Field(default=Severity.INFO, description="The least severity that is said here.")
-    sources: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only what concerns these sources.")
-    platforms: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only what concerns these platforms.")
-    labels: kinds.Labels = Field(default_factory=dict, description="Only what concerns sources that carry all of these labels.")
-    group_wait: kinds.Within = Field(
-        default=timedelta(seconds=10), description="What happens within this time goes out as one message; `0s` sends at once."
+    events: Annotated[kinds.Events | None, _ALL] = Field(default=None, description="Events to send; see the list of events.")
+    severity: kinds.SeverityName = Field(default=Severity.INFO, description="Minimum severity of alerts to send.")
+    sources: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only alerts about these sources.")
+    platforms: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only alerts about these platforms.")
+    labels: kinds.Labels = Field(default_factory=dict, description="Only alerts about sources with all of these labels.")
+    group_wait: kinds.Duration = Field(
+        default=timedelta(seconds=10),
+        description="Alerts within this period are grouped into one message; `0s` sends each one immediately.",
     )
-    after: kinds.EveryOrOff = Field(
+    after: kinds.IntervalOrOff = Field(
         default=None,
-        description="Escalation: only what is still open and unacknowledged after this long is said here; `off` says it at once.",
+        description="Escalation: send only incidents still open and unacknowledged after this time; `off` sends immediately.",
     )
-    fallback: kinds.Truth = Field(
-        default=False, description="Takes what no other channel takes, or could deliver, and only that; its filters hold."
+    fallback: kinds.Boolean = Field(
+        default=False,
+        description="If true, the channel receives only alerts that no other channel accepts or can deliver; its filters apply.",
     )
-    remind_every: Annotated[kinds.EveryOrOff, Without("as in the policy")] = Field(
-        default=None, description="How often this channel is reminded; `off` says it once."
+    remind_every: Annotated[kinds.IntervalOrOff, DefaultText("as in the policy")] = Field(
+        default=None, description="How often reminders go to this channel; `off` sends none."
     )
-    quiet_hours: Annotated[kinds.QuietHoursList, Without("none")] = Field(
+    quiet_hours: Annotated[kinds.QuietHoursList, DefaultText("none")] = Field(
         default=(),
-        description="When this channel keeps still: what is due waits for the end, save what is as severe as `except`. `days` "
-        "are those on which a window begins; `timezone` is the configured one where it is not given.",
+        description="Windows in which this channel sends nothing: due alerts wait for the end of the window, except those at "
+        "least as severe as `except`. `days` are the days on which a window begins; `timezone` defaults to the configured one.",
     )
-    template: Annotated[kinds.Template | None, Without("the built-in texts")] = Field(
-        default=None, description="The message's `title`, `body` or both, in Jinja2; a file's path is relative to this file."
+    template: Annotated[kinds.Template | None, DefaultText("the built-in texts")] = Field(
+        default=None, description="Message `title`, `body` or both, in Jinja2; a file's path is relative to this file."
     )
-    templates: Annotated[kinds.Templates, Without("as in `template`")] = Field(
-        default_factory=dict, description="The same for single events, such as `[channels.templates.expired]`."
+    templates: Annotated[kinds.Templates, DefaultText("as in `template`")] = Field(
+        default_factory=dict, description="Templates for single events, such as `[channels.templates.expired]`."
     )
-    attachments: kinds.Truth = Field(
-        default=True, description="Whether files may be attached where the channel can carry them: long lists, charts."
+    attachments: kinds.Boolean = Field(
+        default=True, description="If true, long lists and charts are attached as files where the channel supports it."
     )
-    drill_every: kinds.EveryOrOff = Field(
-        default=None, description="How often a test alert proves that this channel still works; `off` sends none."
+    drill_every: kinds.IntervalOrOff = Field(
+        default=None, description="How often to send a test alert that verifies this channel; `off` sends none."
     )
     report: kinds.WeeklyOrOff = Field(
         default=None,
-        description='When the weekly report is sent, such as `"mon 08:00"`, by the configured time zone; `off`: never.',
+        description='When to send the weekly report, such as `"mon 08:00"`, in the configured time zone; `off` sends none.',
     )
 
 
@@ -202,52 +222,50 @@ class WebTable(Table):
 
     listen: Annotated[kinds.Text, Kind('host:port or "off"')] = Field(
         default="127.0.0.1:8321",
-        description="Where the status page listens; `off` disables it. Any address but loopback needs a token.",
+        description="Listen address of the status page; `off` disables it. Any address other than loopback requires a token.",
     )
-    token: Annotated[kinds.SecretText | None, Without("none")] = Field(
-        default=None, description="What a reader must present: `Authorization: Bearer`, or the login form."
+    token: Annotated[kinds.SecretText | None, DefaultText("none")] = Field(
+        default=None, description="Access token, sent as `Authorization: Bearer` or entered in the login form."
     )
-    hosts: Annotated[kinds.Ids | None, Without("none")] = Field(
-        default=None, description="Further names under which the page may be asked for, such as the one a proxy gives it."
+    hosts: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
+        default=None, description="Additional accepted host names, such as the name under which a reverse proxy serves the page."
     )
     connection_metrics: kinds.Switch = Field(
-        default="auto", description="Metrics for each connection; `auto` gives them for up to 1,000 connections."
+        default="auto", description="Metrics for each connection; `auto` exports them for up to 1,000 connections."
     )
 
 
 class LoggingTable(Table):
-    """What the log says, and how."""
+    """Level and format of the log."""
 
-    level: kinds.LogLevel = Field(
-        default="info", description="The least level that is logged; `debug` never shows a secret either."
-    )
+    level: kinds.LogLevel = Field(default="info", description="Minimum level to log; no level shows secrets.")
     format: kinds.LogFormat = Field(
-        default="console", description="`console` for people, `json` for machines, `journal` for systemd's journal."
+        default="console", description="`console` for terminals, `json` for log collectors, `journal` for systemd's journal."
     )
 
 
 class HeartbeatTable(Table):
-    """A sign of life to a service that raises the alarm when it stops."""
+    """Dead man's switch: a URL called regularly, so that another service notices when calls stop."""
 
-    url: Annotated[kinds.SecretText | None, Without("required in this table", required=True)] = Field(
-        default=None, description="The address that is called while the monitor makes progress; no table, no heartbeat."
+    url: Annotated[kinds.SecretText | None, DefaultText("required in this table", required=True)] = Field(
+        default=None, description="URL to call while the monitor makes progress. Without this table there is no heartbeat."
     )
-    every: kinds.Every = Field(default=timedelta(minutes=1), description="How often it is called.")
+    every: kinds.Interval = Field(default=timedelta(minutes=1), description="How often the URL is called.")
 
 
 class RetentionTable(Table):
-    """How long what is over is kept."""
+    """How long finished records are kept."""
 
-    history: kinds.KeptOrOff = Field(
-        default=timedelta(days=400), description="How long events, closed incidents and alerts are kept."
+    history: kinds.RetentionOrOff = Field(
+        default=timedelta(days=400), description="How long to keep events, closed incidents and alerts."
     )
-    polls: kinds.KeptOrOff = Field(default=timedelta(days=30), description="How long the log of polls is kept.")
+    polls: kinds.RetentionOrOff = Field(default=timedelta(days=30), description="How long to keep the log of polls.")
 
 
 class Document(BaseSettings):
-    """The whole file, under the environment: made from the sources `environment` and `file` and from nothing else.
+    """The whole file, overridden by the environment: built only from the sources `environment` and `file`.
 
-    Not strict as tables are: the library would then convert an environment variable before the key's own rule sees it.
+    Not strict, unlike its tables: pydantic would convert an environment variable before the key's validator sees it.
     """
 
     model_config = SettingsConfigDict(
@@ -260,22 +278,25 @@ class Document(BaseSettings):
     )
 
     timezone: Annotated[kinds.Text, Kind("IANA time zone")] = Field(
-        default="UTC", description="For text that people read; the store is always UTC."
+        default="UTC", description="Time zone of times in messages and pages; the database always uses UTC."
     )
-    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Where everything is kept.")
-    schedule: ScheduleTable = Field(default_factory=ScheduleTable, description="How often each source is looked at.")
+    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Where the monitor stores its data.")
+    schedule: ScheduleTable = Field(
+        default_factory=ScheduleTable, description="How often sources are polled and connections are probed."
+    )
     policy: Levels = Field(default_factory=Levels, description="When to warn.")
-    sources: list[SourceTable] = Field(default_factory=list, description="The API keys to watch, one table each.")
-    channels: list[ChannelTable] = Field(default_factory=list, description="Where alerts go, one table each.")
+    sources: list[SourceTable] = Field(default_factory=list, description="API keys to monitor, one table each.")
+    channels: list[ChannelTable] = Field(default_factory=list, description="Destinations of alerts, one table each.")
     web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
-    logging: LoggingTable = Field(default_factory=LoggingTable, description="What the log says, and how.")
+    logging: LoggingTable = Field(default_factory=LoggingTable, description="Level and format of the log.")
     heartbeat: HeartbeatTable | None = Field(
-        default=None, description="A sign of life to a service that raises the alarm when it stops."
+        default=None,
+        description="Dead man's switch: a URL called regularly, so that another service notices when calls stop.",
     )
-    retention: RetentionTable = Field(default_factory=RetentionTable, description="How long what is over is kept.")
+    retention: RetentionTable = Field(default_factory=RetentionTable, description="How long finished records are kept.")
 
     def __init__(self, *, environment: PydanticBaseSettingsSource, file: PydanticBaseSettingsSource) -> None:
-        """Raises pydantic's ValidationError."""
+        """Validate the two sources. Raises pydantic's ValidationError."""
         super().__init__(environment=environment, file=file)
 
     @classmethod
@@ -286,13 +307,13 @@ class Document(BaseSettings):
         *_: Any,
         **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then the file, both as given to the constructor: never this process's own variables."""
+        """Return the constructor's environment and file as the only sources, never this process's variables."""
         given = init_settings()
         return given["environment"], given["file"]
 
 
 def kind_in(field: FieldInfo) -> Kind | None:
-    """What people are told about the key's type; None where the key is a table."""
+    """Return the documented type of a key; None if the key is a table."""
     return _kind_among([*reversed(field.metadata), field.annotation])
 
 
@@ -305,12 +326,12 @@ def _kind_among(items: list[Any]) -> Kind | None:
 
 
 def known_keys(table: type[BaseModel] | None) -> tuple[str, ...]:
-    """The keys that a table may have."""
+    """Return the keys of a table."""
     return tuple(table.model_fields) if table else ()
 
 
 def table_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The table at a key path of the document, in a list or of a platform too; None where there is a value or nothing."""
+    """Return the table at a key path, also within lists and platforms; None if the path is a value or unknown."""
     here: type[BaseModel] | None = Document
     for above, step in zip((None, *loc), loc, strict=False):
         if not isinstance(step, int) and above != "platforms":

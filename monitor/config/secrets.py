@@ -1,4 +1,4 @@
-"""Secrets and the references that name them."""
+"""Secrets, and reading them from the file, the environment, other files or systemd credentials."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HIDDEN = "<secret>"
 
 
 class Secret:
-    """An API key, a token or a URL that may hold one.
+    """An API key, a token or a URL that may contain one.
 
-    Only `reveal` gives the text. Printing, formatting, logging and JSON encoders that fall back to `str` or
-    `repr` give `<secret>`; pickling is refused. Two secrets are equal when their texts are.
+    Only `reveal` returns the text. Printing, formatting, logging, and JSON encoders that fall back to `str` or
+    `repr` produce `<secret>`; pickling raises TypeError. Two secrets are equal if their texts are.
     """
 
     __slots__ = ("_text",)
@@ -29,7 +29,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself: call it where the text is used, and keep the result in no variable that lives on."""
+        """Return the text. Call this where the text is used, and do not keep the result in a long-lived variable."""
         return self._text
 
     def __str__(self) -> str:
@@ -56,123 +56,123 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not to be written anywhere.")
+        raise TypeError("A secret cannot be pickled.")
 
 
 UNREAD: Final = Secret("unread")
-"""Stands for a secret that is taken to be there, where nothing is done that needs it."""
+"""Placeholder for a secret that could not be read, in a configuration for commands that do not need it."""
 
 
 def _octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-Reference = Literal["literal", "env", "file", "credential"]
-REFERENCES: tuple[Reference, ...] = ("env", "file", "credential")
+SecretKind = Literal["literal", "env", "file", "credential"]
+REFERENCE_KINDS: tuple[SecretKind, ...] = ("env", "file", "credential")
 _LARGEST = 65536
 _FOLDER_ID = "token-monitor"
-"""The id under which our unit loads the folder of credentials."""
+"""The id under which the systemd unit loads the folder of credentials."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _EXPECTED_OPEN = ("/run/secrets/", "/var/run/secrets/")  # container engines mount secrets there, readable by design
 
 
 class UnusableError(Exception):
-    """A reference gave no usable secret; the message goes on after the key path."""
+    """A value is unusable; the message continues after the key path."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a secret is to be read from."""
+    """Where a secret is read from."""
 
-    kind: Reference
+    kind: SecretKind
     text: str = field(repr=False)
-    """The secret itself where kind is literal, else the name of the variable, file or credential."""
+    """The secret itself if kind is literal, else the name of the variable, file or credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolveContext:
-    """What references are resolved against."""
+    """The environment and folder against which references are resolved."""
 
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     """The configuration file's folder, absolute."""
-    elsewhere: frozenset[Reference] = frozenset()
-    """Kinds of references that may be readable only where the daemon runs: a secret that cannot be read is taken to be there."""
+    unread_kinds: frozenset[SecretKind] = frozenset()
+    """Kinds of secrets that may be readable by the daemon alone: an unreadable one becomes UNREAD, not an error."""
 
     def path(self, text: str) -> Path:
-        """A path from the configuration, relative to its folder. Raises UnusableError where it cannot be one."""
+        """Return a path from the configuration, relative to its folder. Raises UnusableError if it is not usable."""
         if text.startswith("~"):
-            raise UnusableError("starts with ~, which is not expanded here: write the whole path.")
+            raise UnusableError("starts with ~, which is not expanded: write the full path.")
         if not text or "\0" in text:
-            raise UnusableError("is no path to a file.")
+            raise UnusableError("is not a path to a file.")
         return self.folder / text
 
 
-def read_secret(source: SecretSource, around: ResolveContext, *, strict: bool) -> Secret:
-    """The secret, without blanks and line ends around it.
+def read_secret(source: SecretSource, context: ResolveContext, *, strict: bool) -> Secret:
+    """Return the secret without surrounding white space.
 
-    With `strict` (API keys and tokens, which travel in a header) it must be printable ASCII without blanks;
-    else (URLs) only control characters are refused. Raises UnusableError, whose text names the place and never the value.
+    With `strict` (API keys and tokens, which are sent in a header) it must be printable ASCII without spaces; otherwise
+    (URLs) only control characters are rejected. Raises UnusableError, which names the origin and never the value.
     """
-    text = _raw_text(source, around).strip()
+    text = _raw_text(source, context).strip()
     origin = _origin(source)
     if not text:
         raise UnusableError(f"is empty{origin}: a secret is needed.")
     if HIDDEN in text:
-        raise UnusableError(f"holds the placeholder {HIDDEN}{origin}: put the real secret there.")
+        raise UnusableError(f"contains the placeholder {HIDDEN}{origin}: insert the real secret.")
     if _CONTROL.search(text):
-        raise UnusableError(f"holds a line break or another control character{origin}: it must be one line.")
+        raise UnusableError(f"contains a line break or another control character{origin}: it must be one line.")
     if strict and not text.isascii():
-        raise UnusableError(f"holds a character that is not ASCII{origin}: copy it again.")
+        raise UnusableError(f"contains a character that is not ASCII{origin}: copy it again.")
     if strict and any(character.isspace() for character in text):
-        raise UnusableError(f"holds a blank inside{origin}: copy it again.")
+        raise UnusableError(f"contains a space{origin}: copy it again.")
     return Secret(text)
 
 
-def is_exposed(source: SecretSource, around: ResolveContext) -> bool:
-    """Whether a secret's own file can be read by everybody on this machine or by its group."""
+def is_exposed(source: SecretSource, context: ResolveContext) -> bool:
+    """Return True if a secret's own file can be read by its group or by every user of this machine."""
     if source.kind != "file":
         return False
-    path = around.folder / source.text
+    path = context.folder / source.text
     return not str(path).startswith(_EXPECTED_OPEN) and readable_by_others(path)
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether group or others may read the file; False where that cannot be told."""
+    """Return True if group or others may read the file; False if that cannot be determined."""
     try:
         return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
     except OSError:
         return False
 
 
-def _raw_text(source: SecretSource, around: ResolveContext) -> str:
+def _raw_text(source: SecretSource, context: ResolveContext) -> str:
     match source.kind:
         case "literal":
             return source.text
         case "env":
-            return _from_environment(source.text, around)
+            return _from_environment(source.text, context)
         case "file":
-            return _from_file(around.path(source.text), f"the file {_shown(source.text)}")
+            return _from_file(context.path(source.text), f"the file {_shown(source.text)}")
         case "credential":
-            return _from_credential(source.text, around)
+            return _from_credential(source.text, context)
 
 
-def _from_environment(name: str, around: ResolveContext) -> str:
-    value = around.env.get(name)
+def _from_environment(name: str, context: ResolveContext) -> str:
+    value = context.env.get(name)
     if value is None:
         raise UnusableError(f"needs the environment variable {_shown(name)}, which is not set.")
     return value
 
 
-def _from_credential(name: str, around: ResolveContext) -> str:
-    folder = around.env.get("CREDENTIALS_DIRECTORY")
+def _from_credential(name: str, context: ResolveContext) -> str:
+    folder = context.env.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise UnusableError(
             f"needs the systemd credential {_shown(name)}, but CREDENTIALS_DIRECTORY is not set: "
-            "give the unit a LoadCredential= line for it."
+            "add a LoadCredential= line to the unit."
         )
     if "/" in name or name in ("", ".", ".."):
-        raise UnusableError("names a systemd credential by a path: give only its name.")
+        raise UnusableError("names a systemd credential by a path: write only its name.")
     path = Path(folder) / name
     given = path.with_name(f"{_FOLDER_ID}_{name}")  # LoadCredential= of a whole folder puts its own id in front
     if os.path.exists(given) and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where the folder is closed to us
@@ -180,21 +180,21 @@ def _from_credential(name: str, around: ResolveContext) -> str:
     return _from_file(path, f"the systemd credential {_shown(name)}")
 
 
-def _from_file(path: Path, called: str) -> str:
+def _from_file(path: Path, label: str) -> str:
     try:
         if not path.is_file():
-            raise UnusableError(f"needs {called}, which {'is no file' if path.exists() else 'does not exist'}.")
+            raise UnusableError(f"needs {label}, which {'is not a file' if path.exists() else 'does not exist'}.")
         with path.open("rb") as stream:
             octets = stream.read(_LARGEST + 1)
     except OSError as exc:
-        raise UnusableError(f"needs {called}, which cannot be read: {exc.strerror or type(exc).__name__}.") from None
+        raise UnusableError(f"needs {label}, which cannot be read: {exc.strerror or type(exc).__name__}.") from None
     if len(octets) > _LARGEST:
-        raise UnusableError(f"needs {called}, which is larger than 64 KiB and so no secret.")
+        raise UnusableError(f"needs {label}, which is larger than 64 KiB, too large for a secret.")
     try:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    raise UnusableError(f"needs {called}, which is not UTF-8 text.")
+    raise UnusableError(f"needs {label}, which is not UTF-8 text.")
 
 
 def _origin(source: SecretSource) -> str:
@@ -210,5 +210,5 @@ def _origin(source: SecretSource) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name, unless it looks like the secret itself, written where its name belongs."""
+    """Return a name, or "…" if it looks like the secret itself, written in place of its name."""
     return "…" if looks_like_secret(name) or not name.isprintable() else name

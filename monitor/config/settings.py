@@ -1,4 +1,4 @@
-"""The effective configuration: frozen, every default filled in, every override applied, every secret read."""
+"""The effective configuration as immutable values: defaults filled in, overrides applied, secrets read."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ LogFormat = Literal["console", "json", "journal"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig:
-    """Where the store is."""
+    """The database."""
 
     url: Secret
-    """SQLAlchemy URL; the path of an SQLite file is absolute. A secret because it may hold a password."""
+    """SQLAlchemy URL; the path of an SQLite file is absolute. A secret because it may contain a password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleConfig:
-    """The pace for sources that do not set their own."""
+    """Schedule of sources that do not set their own."""
 
     poll_every: timedelta
     probe_every: timedelta | None
     jitter: float
-    """A share: 0.1 is plus or minus 10 %."""
+    """A fraction: 0.1 is plus or minus 10 %."""
     requests_per_minute: int | None
-    """None: each service's own default."""
+    """None: each provider's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
-    """One API key at one service, with everything resolved: nothing is left to look up elsewhere."""
+    """One API key at one provider, fully resolved."""
 
     name: str
     provider: str
     api_key: Secret
     base_url: str
-    """Without a slash at its end."""
+    """Without a trailing slash."""
     users: Literal["none", "all"] | tuple[str, ...]
     workspaces: tuple[str, ...] | None
-    """None: all that the key can reach."""
+    """None: every workspace that the key can reach."""
     probe: bool
-    """False where it is turned off and where the service has no probes."""
+    """False if probes are turned off or the provider has none."""
     labels: dict[str, str]
     poll_every: timedelta
     probe_every: timedelta | None
     jitter: float
     requests_per_minute: int
     proxy: Secret | None
-    """The proxy for this source: its own, else the one HTTPS_PROXY names unless NO_PROXY spares the host."""
+    """The source's own proxy, else the one from HTTPS_PROXY, unless NO_PROXY exempts the host."""
     ca_file: Path | None
     policy: Policy
-    """For platforms that have no policy of their own."""
+    """For platforms without a policy in `policies`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By common platform slug."""
     connection_links: bool = False
-    """Whether alerts carry the connection pages of managed users: whoever reads one can open it."""
+    """True if alerts include the connection pages of managed users. Anyone who reads such an alert can open the page."""
 
     @property
     def info(self) -> ProviderInfo:
-        """The facts about this source's service."""
+        """Facts about this source's provider."""
         return provider_info(self.provider)
 
     @property
@@ -79,16 +79,16 @@ class SourceConfig:
         return self.info.dashboard_url
 
     def policy_for(self, platform: str) -> Policy:
-        """The thresholds for a platform: source and platform, source, platform, policy; key by key."""
+        """Return the policy for a platform: source and platform, source, platform, policy; key by key."""
         return self.policies.get(canonical(platform), self.policy)
 
     @property
     def probes_on_schedule(self) -> bool:
-        """Whether connections are tested by themselves: probing is neither turned off nor impossible."""
+        """True if connections are probed on a schedule."""
         return self.probe and self.probe_every is not None
 
     def all_policies(self) -> tuple[Policy, ...]:
-        """Every policy that some connection of this source can be under."""
+        """Return every policy that may apply to a connection of this source."""
         return (self.policy, *self.policies.values())
 
 
@@ -98,7 +98,7 @@ class ChannelConfig(ChannelRules):
 
     url: Secret
     templates: dict[str, TemplatePair] = field(default_factory=dict)
-    """By event; "*" is for the events without one of their own."""
+    """By event; "*" is for every event without a specific one."""
     attachments: bool = True
     drill_every: timedelta | None = None
     report: WeeklyTime | None = None
@@ -114,12 +114,12 @@ class WebConfig:
     token: Secret | None
     connection_metrics: Switch
     hosts: tuple[str, ...] = ()
-    """Names in the Host header that are taken besides this machine's own."""
+    """Host names accepted in the Host header in addition to this machine's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingConfig:
-    """What the log says, and how."""
+    """Level and format of the log."""
 
     level: LogLevel
     format: LogFormat
@@ -127,7 +127,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatConfig:
-    """The address that is called while the monitor makes progress."""
+    """The URL called periodically while the monitor makes progress."""
 
     url: Secret
     every: timedelta
@@ -135,7 +135,7 @@ class HeartbeatConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionConfig:
-    """How long what is over is kept; None: for ever."""
+    """How long finished records are kept; None: forever."""
 
     history: timedelta | None
     polls: timedelta | None
@@ -148,12 +148,12 @@ class Config:
     path: Path
     """The file, absolute."""
     timezone: str
-    """A valid IANA name, for text that people read."""
+    """A valid IANA name, for times in text."""
     database: DatabaseConfig
     schedule: ScheduleConfig
     policy: Policy
     policies: Mapping[str, Policy]
-    """The policies of platforms that no source has changed, by common slug."""
+    """Global policies for single platforms, by common slug."""
     sources: tuple[SourceConfig, ...]
     channels: tuple[ChannelConfig, ...]
     web: WebConfig

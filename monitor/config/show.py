@@ -1,133 +1,106 @@
-"""The effective configuration as TOML that anybody may read."""
+"""The effective configuration as TOML without secrets, made by a walk over the schema."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from monitor.config import urls
+from pydantic import BaseModel
+
+from monitor.config import schema, urls
+from monitor.config.fields import DefaultText
 from monitor.config.formatting import plain, toml_key, toml_value
-from monitor.config.secrets import HIDDEN
-from monitor.config.settings import ChannelConfig, Config, SourceConfig
+from monitor.config.secrets import HIDDEN, Secret
+from monitor.config.settings import Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, WeeklyTime
 from monitor.domain import Policy, QuietHours
 
+_URLS = {
+    (schema.DatabaseTable, "url"): urls.shown_database,
+    (schema.ChannelTable, "url"): urls.shown_channel,
+    (schema.SourceTable, "proxy"): urls.shown,
+    (schema.HeartbeatTable, "url"): urls.shown,
+}
+"""How each secret URL is shown. Other secrets are hidden completely."""
+_TABLES = ("web", "logging", "heartbeat", "retention")
+
 
 def show(config: Config) -> str:
-    """The effective configuration: defaults filled in, overrides applied, secrets as <secret>, URLs without what may be one."""
+    """Return the effective configuration: secrets as <secret>, URLs without the parts that may contain one."""
     return "\n".join(_lines(config)).strip() + "\n"
 
 
 def _lines(config: Config) -> Iterator[str]:
     yield f"# the effective configuration of {plain(str(config.path))[1:-1]}"
     yield f"timezone = {toml_value(config.timezone)}"
-    yield from ("", "[database]", f"url = {toml_value(urls.shown_database(config.database.url.reveal()))}")
-    yield from ("", "[schedule]", *_pace(config))
-    yield from _policy(config.policy, config.policies, header="policy")
+    yield from _table("[database]", schema.DatabaseTable, config.database)
+    yield from _table("[schedule]", schema.ScheduleTable, config.schedule)
+    yield from _policies(config.policy, config.policies, header="policy")
     for source in config.sources:
-        yield from _source(source, config)
+        yield from _table("[[sources]]", schema.SourceTable, source, skip=_unsupported(source))
+        if (source.policy, source.policies) != (config.policy, config.policies):
+            yield from _policies(source.policy, source.policies, header="sources.policy")
     for channel in config.channels:
-        yield from _channel(channel)
-    yield from _rest(config)
+        yield from _table("[[channels]]", schema.ChannelTable, channel, skip=("template", "templates"))
+        for event, pair in channel.templates.items():
+            yield f"{'template' if event == EVERY_EVENT else f'templates.{event}'} = {toml_value(_written(pair))}"
+    for name in _TABLES:
+        settings, table = getattr(config, name), schema.table_at((name,))
+        if settings is not None and table is not None:
+            yield from _table(f"[{name}]", table, settings)
 
 
-def _pace(config: Config) -> Iterator[str]:
-    pace = config.schedule
-    yield f"poll_every = {plain(pace.poll_every)}"
-    yield f"probe_every = {plain(pace.probe_every)}"
-    yield f"jitter = {plain(pace.jitter, percentage=True)}"
-    if pace.requests_per_minute is None:
-        yield "# requests_per_minute: by provider"
-    else:
-        yield f"requests_per_minute = {pace.requests_per_minute}"
+def _unsupported(source: SourceConfig) -> set[str]:
+    """Return the keys that the source's provider does not support, or that have no effect."""
+    info = source.info
+    keys = {"users": info.has_users, "connection_links": info.has_users, "workspaces": info.has_workspaces}
+    keys |= {"probe": info.has_probes, "probe_every": source.probe}
+    return {key for key, supported in keys.items() if not supported}
 
 
-def _source(source: SourceConfig, config: Config) -> Iterator[str]:
-    service = source.info
-    yield from ("", "[[sources]]", f"name = {toml_value(source.name)}", f"provider = {toml_value(source.provider)}")
-    yield f"api_key = {toml_value(HIDDEN)}"
-    yield f"base_url = {toml_value(source.base_url)}"
-    if service.has_users:
-        yield f"users = {plain(source.users)}"
-        yield f"connection_links = {plain(source.connection_links)}"
-    if source.workspaces is not None:
-        yield f"workspaces = {plain(source.workspaces)}"
-    if service.has_probes:
-        yield f"probe = {plain(source.probe)}"
-    yield f"labels = {toml_value(source.labels)}"
-    yield f"poll_every = {plain(source.poll_every)}"
-    if source.probe:
-        yield f"probe_every = {plain(source.probe_every)}"
-    yield f"jitter = {plain(source.jitter, percentage=True)}"
-    yield f"requests_per_minute = {source.requests_per_minute}"
-    if source.proxy is not None:
-        yield f"proxy = {toml_value(urls.shown(source.proxy.reveal()))}"
-    if source.ca_file is not None:
-        yield f"ca_file = {toml_value(str(source.ca_file))}"
-    if (source.policy, source.policies) != (config.policy, config.policies):
-        yield from _policy(source.policy, source.policies, header="sources.policy")
+def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()) -> Iterator[str]:
+    yield from ("", header)
+    for key, field in table.model_fields.items():
+        kind = schema.kind_in(field)
+        if kind is None or key in skip:
+            continue
+        value = getattr(settings, key)
+        default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), None)
+        if default is not None and (value in ((), "inherit") or (value is None and '"off"' not in kind.name)):
+            yield f"# {key}: {default}"
+        elif isinstance(value, Secret):
+            yield f"{key} = {toml_value(_URLS.get((table, key), lambda _: HIDDEN)(value.reveal()))}"
+        else:
+            yield f"{key} = {plain(_written(value), percentage=kind.name == 'percentage')}"
 
 
-def _channel(channel: ChannelConfig) -> Iterator[str]:
-    yield from ("", "[[channels]]", f"name = {toml_value(channel.name)}")
-    yield f"url = {toml_value(urls.shown_channel(channel.url.reveal()))}"
-    for key in ("events", "sources", "platforms"):
-        wanted = getattr(channel, key)
-        yield f"# {key}: all" if wanted is None else f"{key} = {plain(wanted)}"
-    yield f"severity = {toml_value(str(channel.severity))}"
-    yield f"labels = {toml_value(channel.labels)}"
-    yield f"group_wait = {plain(channel.group_wait)}"
-    yield f"after = {plain(channel.after)}"
-    yield f"fallback = {plain(channel.fallback)}"
-    inherits = channel.remind_every == "inherit"
-    yield "# remind_every: as in the policy" if inherits else f"remind_every = {plain(channel.remind_every)}"
-    yield f"quiet_hours = {toml_value([_window(hours) for hours in channel.quiet_hours])}"
-    yield f"attachments = {plain(channel.attachments)}"
-    yield f"drill_every = {plain(channel.drill_every)}"
-    yield f"report = {plain(channel.report and _weekly(channel.report))}"
-    for event, pair in channel.templates.items():
-        yield f"{'template' if event == EVERY_EVENT else f'templates.{event}'} = {toml_value(_texts(pair))}"
+def _written(value: Any) -> Any:
+    """Return a value as it is written in the file."""
+    match value:
+        case WeeklyTime():
+            return f"{DAYS[value.weekday]} {value.time:%H:%M}"
+        case QuietHours():
+            window: dict[str, Any] = {"from": f"{value.from_time:%H:%M}", "to": f"{value.to_time:%H:%M}"}
+            window["days"] = None if value.days is None else [DAYS[day] for day in sorted(value.days)]
+            window |= {"except": value.except_severity and str(value.except_severity), "timezone": value.timezone}
+            return {key: item for key, item in window.items() if item is not None}
+        case TemplatePair():
+            return {key: text for key, text in asdict(value).items() if text is not None}
+        case tuple():
+            return tuple(_written(item) for item in value)
+    return value
 
 
-def _window(hours: QuietHours) -> dict[str, Any]:
-    """Quiet hours as they are written."""
-    written: dict[str, Any] = {"from": f"{hours.from_time:%H:%M}", "to": f"{hours.to_time:%H:%M}"}
-    if hours.days is not None:
-        written["days"] = [DAYS[day] for day in sorted(hours.days)]
-    if hours.except_severity is not None:
-        written["except"] = str(hours.except_severity)
-    return written | ({"timezone": hours.timezone} if hours.timezone is not None else {})
-
-
-def _weekly(at: WeeklyTime) -> str:
-    return f"{DAYS[at.weekday]} {at.time:%H:%M}"
-
-
-def _texts(pair: TemplatePair) -> dict[str, str]:
-    return {key: text for key, text in (("title", pair.title), ("body", pair.body)) if text is not None}
-
-
-def _policy(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:
+def _policies(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:
     tables = {header: base} | {f"{header}.platforms.{toml_key(slug)}": policy for slug, policy in sorted(platforms.items())}
     for name, policy in tables.items():
-        within = plain(policy.expiring_within)
-        # As a key it would overrule a provider's own word.
-        window = f" = {within}" if policy.expiring_within_explicit else f": by provider, else {within}"
-        yield from ("", f"[{name}]", f"{'' if policy.expiring_within_explicit else '# '}expiring_within{window}")
-        for key in ("stages", "confirm_failures", "confirm_missing", "remind_every", "flap_changes", "flap_window"):
-            yield f"{key} = {plain(getattr(policy, key))}"
-
-
-def _rest(config: Config) -> Iterator[str]:
-    yield from ("", "[web]", f"listen = {plain(config.web.listen)}")
-    if config.web.token is not None:
-        yield f"token = {toml_value(HIDDEN)}"
-    if config.web.hosts:
-        yield f"hosts = {plain(config.web.hosts)}"
-    yield f"connection_metrics = {toml_value(config.web.connection_metrics)}"
-    yield from ("", "[logging]", f"level = {toml_value(config.logging.level)}", f"format = {toml_value(config.logging.format)}")
-    if config.heartbeat is not None:
-        yield from ("", "[heartbeat]", f"url = {toml_value(urls.shown(config.heartbeat.url.reveal()))}")
-        yield f"every = {plain(config.heartbeat.every)}"
-    yield from ("", "[retention]", f"history = {plain(config.retention.history)}", f"polls = {plain(config.retention.polls)}")
+        yield from ("", f"[{name}]")
+        for key in schema.Level.model_fields:
+            text = plain(getattr(policy, key))
+            if key == "expiring_within" and not policy.expiring_within_explicit:
+                # As a key it would override the provider's own expiring_soon.
+                yield f"# {key}: by provider, else {text}"
+            else:
+                yield f"{key} = {text}"

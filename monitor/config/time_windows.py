@@ -1,4 +1,4 @@
-"""Times of day and of the week, and quiet hours, as people write them."""
+"""Parsing of weekly times and quiet hours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
-from monitor.config.error_text import found, refuse, suggestion
+from monitor.config.error_text import describe, refuse, suggestion
 from monitor.domain import QuietHours, Severity
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -26,44 +26,44 @@ class WeeklyTime:
 
 
 def weekly_time(value: Any) -> WeeklyTime | None:
-    """A day and a time such as mon 08:00, or off."""
+    """Return a day and time such as "mon 08:00"; None for "off"."""
     if value == "off":
         return None
     day, _, clock = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
     at = _clock(clock)
     if day not in DAYS or at is None:
-        refuse(f'is {found(value)}, but a day and a time are needed, such as "mon 08:00", or "off".')
+        refuse(f'is {describe(value)}, but must be a day and time such as "mon 08:00", or "off".')
     return WeeklyTime(DAYS.index(day), at)
 
 
 def quiet_hours(value: Any) -> tuple[QuietHours, ...]:
-    """A list of windows; each is a table."""
+    """Return the windows of a list of tables."""
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        refuse(f'is {found(value)}, but a list of tables is needed, such as [{{ from = "22:00", to = "07:00" }}].')
+        refuse(f'is {describe(value)}, but must be a list of tables, such as [{{ from = "22:00", to = "07:00" }}].')
     return tuple(_window(item) for item in value)
 
 
 def _window(item: Mapping[str, Any]) -> QuietHours:
     for key in item:
         if key not in _KEYS:
-            refuse(f"holds the unknown key {found(key)}{suggestion(str(key), _KEYS, otherwise='known are')}")
-    begin, end = (_needed_clock(item, key) for key in ("from", "to"))
+            refuse(f"contains the unknown key {describe(key)}{suggestion(str(key), _KEYS, otherwise='the known keys are')}")
+    begin, end = (_required_clock(item, key) for key in ("from", "to"))
     days = _days(item.get("days"))
     least = _severity(item.get("except"))
     timezone = item.get("timezone")
     if timezone is not None and not isinstance(timezone, str):
-        refuse(f"holds {found(timezone)} for timezone, but text in quotes is needed.")
+        refuse(f"contains {describe(timezone)} for timezone, but needs text in quotes.")
     if begin == end and days is None and least is None:
-        refuse('holds a window of whole days, every day, so nothing would ever be said: give it days or except = "critical".')
+        refuse('contains a window that covers all of every day: no alert would be sent. Add days or except = "critical".')
     return QuietHours(from_time=begin, to_time=end, days=days, except_severity=least, timezone=timezone)
 
 
-def _needed_clock(item: Mapping[str, Any], key: str) -> time:
+def _required_clock(item: Mapping[str, Any], key: str) -> time:
     if key not in item:
-        refuse(f"holds a window without {key}: each needs from and to.")
+        refuse(f"contains a window without {key}: each window needs from and to.")
     at = _clock(item[key])
     if at is None:
-        refuse(f'holds {found(item[key])} for {key}, but a time of day is needed, such as "22:00".')
+        refuse(f'contains {describe(item[key])} for {key}, but needs a time of day such as "22:00".')
     return at
 
 
@@ -78,12 +78,12 @@ def _days(value: Any) -> frozenset[int] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not value:
-        what = "an empty list" if value == [] else found(value)
-        refuse(f'holds {what} for days, but a list of days is needed, such as ["sat", "sun"].')
+        what = "an empty list" if value == [] else describe(value)
+        refuse(f'contains {what} for days, but needs a list of days such as ["sat", "sun"].')
     for day in value:
         if day not in DAYS:
             end = suggestion(day, DAYS, otherwise="use") if isinstance(day, str) else f"; use {', '.join(DAYS)}."
-            refuse(f"holds {found(day)}, which is no day{end}")
+            refuse(f"contains {describe(day)}, which is not a day{end}")
     return frozenset(DAYS.index(day) for day in value)
 
 
@@ -93,5 +93,5 @@ def _severity(value: Any) -> Severity | None:
         return None
     if value not in words:
         end = suggestion(value, words, otherwise="use") if isinstance(value, str) else f"; use {', '.join(words)}."
-        refuse(f"holds {found(value)} for except, which is no severity{end}")
+        refuse(f"contains {describe(value)} for except, which is not a severity{end}")
     return Severity(value)

@@ -1,4 +1,4 @@
-"""The addresses of a configuration: what is allowed in each, and how each is shown without what it may hide."""
+"""URLs and addresses of the configuration: validation, and display without secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
-from monitor.config.error_text import found
+from monitor.config.error_text import describe
 from monitor.config.secrets import HIDDEN, ResolveContext, UnusableError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -18,7 +18,7 @@ _NO_WORDS = ("no", "false", "0", "off", "n", "f", "none", "deny", "never", "disa
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Return True if a host name or address is a loopback one."""
     if host.lower() == "localhost":
         return True
     try:
@@ -28,14 +28,14 @@ def is_loopback(host: str) -> bool:
 
 
 def base_url(text: str, *, list_path: str) -> str:
-    """A source's base URL without slashes at its end. Raises UnusableError."""
+    """Return a source's base URL without trailing slashes. Raises UnusableError."""
     parts = _split(text)
     if parts is None or parts.scheme not in ("https", "http") or not parts.hostname:
-        raise UnusableError("is no usable address: an https:// URL with a host is needed.")
+        raise UnusableError("is not a usable URL: it must be an https:// URL with a host.")
     if parts.username is not None or parts.password is not None:
-        raise UnusableError("holds a user name or password: the key belongs into api_key only.")
+        raise UnusableError("contains a user name or password: put the key in api_key only.")
     if parts.query or parts.fragment:
-        raise UnusableError("must not hold a query or fragment (? or #): give everything up to the resource's own path.")
+        raise UnusableError("must not contain a query or fragment (? or #): write everything up to the resource's own path.")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise UnusableError(
             f"uses http to {parts.hostname}, which would send the key unencrypted: use https (http only on loopback)."
@@ -47,7 +47,7 @@ def base_url(text: str, *, list_path: str) -> str:
 
 
 def is_private(url: str) -> bool:
-    """Whether a base URL names a private or link-local address, which no public service has."""
+    """Return True if a base URL has a private or link-local address, which no public service has."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)
@@ -56,35 +56,33 @@ def is_private(url: str) -> bool:
     return (address.is_private or address.is_link_local) and not address.is_loopback
 
 
-def database_url(text: str, around: ResolveContext) -> str:
-    """A database URL whose SQLite path is absolute. Raises UnusableError, which never shows the URL."""
+def database_url(text: str, context: ResolveContext) -> str:
+    """Return a database URL with an absolute SQLite path. Raises UnusableError, which never contains the URL."""
     match = _SCHEME.match(text)
     scheme = match.group(1).lower() if match else ""
     if scheme in _POSTGRES:
         if _split(text) is None:
-            raise UnusableError("is no usable postgresql:// URL: write postgresql://user@host/database.")
+            raise UnusableError("is not a usable postgresql:// URL: write postgresql://user@host/database.")
         return text
     if scheme == "postgres":
         raise UnusableError("starts with postgres://, but must start with postgresql://.")
     if scheme != "sqlite":
         raise UnusableError("must start with sqlite:/// or postgresql://.")
-    return _sqlite_url(text, around)
+    return _sqlite_url(text, context)
 
 
-def _sqlite_url(text: str, around: ResolveContext) -> str:
+def _sqlite_url(text: str, context: ResolveContext) -> str:
     location, mark, query = text[len("sqlite://") :].partition("?")
     if location and not location.startswith("/"):
         raise UnusableError("needs three slashes for a relative and four for an absolute path: sqlite:///monitor.db.")
     file = location[1:]
     if file in ("", ":memory:") or "mode=memory" in query:
-        raise UnusableError(
-            "names a database in memory, which would forget everything: name a file, such as sqlite:///monitor.db."
-        )
-    return f"sqlite:///{around.path(file)}{mark}{query}"
+        raise UnusableError("names an in-memory database, which would lose all data: name a file such as sqlite:///monitor.db.")
+    return f"sqlite:///{context.path(file)}{mark}{query}"
 
 
 def proxy_url(text: str) -> str:
-    """A proxy's URL. Raises UnusableError, which never shows it."""
+    """Return a proxy's URL. Raises UnusableError, which never contains it."""
     parts = _split(text)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise UnusableError("must be an http:// or https:// URL of a proxy.")
@@ -92,9 +90,9 @@ def proxy_url(text: str) -> str:
 
 
 def environment_proxy(url: str, env: Mapping[str, str]) -> str | None:
-    """The proxy that HTTPS_PROXY names for an https URL, None where there is none or NO_PROXY spares the host.
+    """Return the proxy from HTTPS_PROXY for an https URL; None if it is unset or NO_PROXY exempts the host.
 
-    Raises UnusableError where the variable holds no usable proxy.
+    Raises UnusableError if the variable is not a usable proxy URL.
     """
     parts = urlsplit(url)
     named = (env.get("https_proxy") or env.get("HTTPS_PROXY") or "").strip()
@@ -107,7 +105,7 @@ def environment_proxy(url: str, env: Mapping[str, str]) -> str | None:
 
 
 def web_url(text: str) -> str:
-    """An http or https URL with a host. Raises UnusableError, which never shows it."""
+    """Return an http or https URL with a host. Raises UnusableError, which never contains it."""
     parts = _split(text)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise UnusableError("must be an http:// or https:// URL.")
@@ -115,42 +113,42 @@ def web_url(text: str) -> str:
 
 
 def channel_url(text: str) -> str:
-    """An Apprise URL, as far as that can be told without asking Apprise. Raises UnusableError, which never shows it."""
+    """Return an Apprise URL, checked without loading Apprise. Raises UnusableError, which never contains it."""
     if not _SCHEME.match(text):
         raise UnusableError("must be an Apprise URL, such as slack://…, mailto://… or json://….")
     if _SECOND_URL.search(text):
-        raise UnusableError("holds more than one URL: write one [[channels]] entry for each.")
+        raise UnusableError("contains more than one URL: write one [[channels]] table for each.")
     return text
 
 
-def channel_doubts(text: str) -> list[str]:
-    """What an Apprise URL turns off that is better left on, as ends of sentences."""
+def channel_warnings(text: str) -> list[str]:
+    """Return warnings about unsafe options of an Apprise URL, as ends of sentences."""
     query = urlsplit(text).query if _split(text) else ""
     options = {key.lower(): value.strip().lower() for key, value in parse_qsl(query)}
-    doubts = []
+    warnings = []
     if options.get("verify") in _NO_WORDS:
-        doubts.append("turns off the verification of TLS certificates (verify=no): anybody on the way can read the messages.")
+        warnings.append("turns off the verification of TLS certificates (verify=no): messages can be intercepted.")
     if "optional" in options and options["optional"] not in _NO_WORDS:
-        doubts.append("has optional=yes, which makes a message that failed look delivered: remove it.")
-    return doubts
+        warnings.append("has optional=yes, which makes a failed message look delivered: remove it.")
+    return warnings
 
 
 def listen_address(text: str) -> tuple[str, int]:
-    """Host and port of host:port, IPv6 in brackets. Raises UnusableError."""
-    wanted = UnusableError(f'is {found(text)}, but an address with a port is needed, such as "127.0.0.1:8321", or "off".')
+    """Return host and port of host:port, IPv6 in brackets. Raises UnusableError."""
+    invalid = UnusableError(f'is {describe(text)}, but must be an address with a port, such as "127.0.0.1:8321", or "off".')
     host, colon, port = text.strip().rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
     if not colon or not host or (":" in host) != bracketed or not re.fullmatch(r"[A-Za-z0-9.:%_-]+", host):
-        raise wanted
+        raise invalid
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise wanted
+        raise invalid
     return host, int(port)
 
 
 def shown(url: str) -> str:
-    """A URL as `config show` prints it: without password, path and query, which may all hold tokens."""
+    """Return a URL for display: without password, path and query, which may all contain tokens."""
     parts = _split(url)
     if parts is None or not parts.hostname:
         return HIDDEN
@@ -160,7 +158,7 @@ def shown(url: str) -> str:
 
 
 def shown_database(url: str) -> str:
-    """A database URL without password and query."""
+    """Return a database URL for display: without password and query."""
     if url.startswith("sqlite"):
         return url.partition("?")[0]
     parts = _split(url)
@@ -171,13 +169,13 @@ def shown_database(url: str) -> str:
 
 
 def shown_channel(url: str) -> str:
-    """Only the scheme of an Apprise URL: every other part of it may be a token."""
+    """Return the scheme of an Apprise URL for display: every other part may be a token."""
     match = _SCHEME.match(url)
     return f"{match.group(1)}://{HIDDEN}" if match else HIDDEN
 
 
 def holds_password(url: str) -> bool:
-    """Whether a database URL holds a password, in its user part or its query."""
+    """Return True if a database URL contains a password, in its user part or its query."""
     parts = _split(url)
     return parts is not None and (parts.password is not None or "password" in parts.query)
 
@@ -189,7 +187,7 @@ def _host_and_port(parts: SplitResult) -> str:
 
 
 def _split(text: str) -> SplitResult | None:
-    """The parts of a URL, None where it is malformed, has blanks inside, or a port that is none."""
+    """Return the parts of a URL; None if it is malformed, contains white space, or has an invalid port."""
     try:
         parts = urlsplit(text.strip())
         _ = parts.port

@@ -1,58 +1,58 @@
-"""Holds the document against its shape: every fault becomes one sentence, and what is left is read on."""
+"""Validation of the document against the schema: every fault becomes one sentence, and the rest is still used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config.environment import Environment
-from monitor.config.error_text import OURS, kind_of, looks_like_secret, nearest, value_at
+from monitor.config.error_text import CUSTOM_ERROR, describe_type, looks_like_secret, nearest, value_at
 from monitor.config.file import TomlFile
 from monitor.config.resolve import ConfigProblems, Loc
 from monitor.config.schema import Document, known_keys, table_at
 
-_ROUNDS = 20
+_MOST_ATTEMPTS = 20
 
 
-def read_shape(findings: ConfigProblems, *, environment: Environment, file: TomlFile) -> tuple[Document, frozenset[Loc]]:
-    """The document in its shape, and the places whose value was refused and is left out.
+def parse_document(problems: ConfigProblems, *, environment: Environment, file: TomlFile) -> tuple[Document, frozenset[Loc]]:
+    """Return the document without its invalid values, and the paths of those values; record a sentence for each.
 
-    Leaving them out of the two sources lets everything else be judged as well, so that all mistakes are said at once.
+    One invalid value makes pydantic reject the whole document. So each rejected value is removed from the environment and
+    the file, and the rest is validated again: all mistakes are reported together. More than one repetition is rare; it
+    happens where a removed value had hidden another, such as a list's entry that is emptied.
     """
-    broken = set(environment.unreadable)
+    rejected = set(environment.unreadable)
     for loc in environment.origins:
-        _leave_out(file(), loc)  # a secret's reference is replaced whole, where the library would merge two of them
-    for _ in range(_ROUNDS):
-        faults: Sequence[ErrorDetails] = ()
+        _remove(file(), loc)  # a secret's reference is replaced whole; pydantic would merge the two tables
+    for _ in range(_MOST_ATTEMPTS):
         try:
-            return Document(environment=environment, file=file), frozenset(broken)
+            return Document(environment=environment, file=file), frozenset(rejected)
         except ValidationError as exc:
             faults = exc.errors(include_url=False)
         for fault in faults:
-            findings.error(fault["loc"], _sentence(fault))
-            broken.add(fault["loc"])
-        for fault in faults:
-            _leave_out(environment(), fault["loc"])
-            _leave_out(file(), fault["loc"])
-    return Document.model_construct(), frozenset(broken)
+            problems.error(fault["loc"], _sentence(fault))
+            rejected.add(fault["loc"])
+            _remove(environment(), fault["loc"])
+            _remove(file(), fault["loc"])
+    return Document.model_construct(), frozenset(rejected)
 
 
 def _sentence(fault: ErrorDetails) -> str:
     loc = fault["loc"]
-    if fault["type"] == OURS:
-        return str(fault["ctx"]["said"])
+    if fault["type"] == CUSTOM_ERROR:
+        return str(fault["ctx"]["sentence"])
     if fault["type"] == "extra_forbidden":
-        return f"is not a known key{_meant(loc)}"
-    was = kind_of(fault["input"])
+        return f"is not a known key{_intended(loc)}"
+    was = describe_type(fault["input"])
     if fault["type"] == "list_type":
         return f"is {was}, but must be a list of tables: write [[{loc[-1]}]] with two brackets."
     return f"is {was}, but must be a table."
 
 
-def _meant(loc: Loc) -> str:
+def _intended(loc: Loc) -> str:
+    """Return the end of the sentence: the key that was probably meant, or the known ones."""
     key = str(loc[-1])
     if looks_like_secret(key):
         return "."
@@ -63,11 +63,11 @@ def _meant(loc: Loc) -> str:
     home = _home_of(key)
     if home:
         return f"; did you mean {home}?"
-    return f"; known here are {', '.join(here)}." if here else "."
+    return f"; the known keys are {', '.join(here)}." if here else "."
 
 
 def _home_of(key: str) -> str | None:
-    """Where a key that is valid elsewhere belongs: written under the wrong header, mostly."""
+    """Return the path of a key that is valid in another table, usually written under the wrong header."""
     if key in known_keys(Document):
         return f"{key} at the top of the file"
     for name in known_keys(Document):
@@ -77,9 +77,9 @@ def _home_of(key: str) -> str | None:
     return None
 
 
-def _leave_out(content: dict[str, Any], loc: Loc) -> None:
+def _remove(content: dict[str, Any], loc: Loc) -> None:
     last, table = loc[-1], value_at(content, loc[:-1])
     if isinstance(table, dict):
         table.pop(last, None)
     elif isinstance(table, list) and isinstance(last, int) and last < len(table):
-        table[last] = {}  # a list keeps its numbers
+        table[last] = {}  # the other entries keep their numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -90,7 +90,12 @@ def provider_names() -> tuple[str, ...]:
 
 def providers_with(fact: Callable[[ProviderInfo], object]) -> str:
     """Return the labels of the services for which `fact` is true, as "A, B and C"."""
-    *others, last = [info.label for info in _PROVIDERS.values() if fact(info)] or ["none"]
+    return in_words([info.label for info in _PROVIDERS.values() if fact(info)])
+
+
+def in_words(labels: Sequence[str]) -> str:
+    """Return "A, B and C"; "none" for an empty list."""
+    *others, last = labels or ["none"]
     return f"{', '.join(others)} and {last}" if others else last
 
 

@@ -55,7 +55,7 @@ def _addresses(octets: bytes) -> None:
             must(str(error), "refused without a word")
     urls.is_loopback(text)
     urls.holds_password(text)
-    urls.channel_doubts(text)
+    urls.channel_warnings(text)
     for shown in (urls.shown, urls.shown_channel):
         shown(text)
 

@@ -93,27 +93,27 @@ def test_the_lists_are_replaced_whole() -> None:
         (
             "SOURCES__0__NAME",
             "a",
-            "TOKEN_MONITOR_SOURCES__0__NAME is not a known setting: sources are replaced whole, by a JSON list in ",
+            "TOKEN_MONITOR_SOURCES__0__NAME is not a known setting: replace all sources by a JSON list in ",
         ),
         ("SOURCES", "[{]", "TOKEN_MONITOR_SOURCES is not valid JSON: "),
         ("SOURCES", "[" * 200_000, "TOKEN_MONITOR_SOURCES is nested too deeply."),
-        ("SOURCES", "9" * 5000, "TOKEN_MONITOR_SOURCES holds a number that is out of range."),
+        ("SOURCES", "9" * 5000, "TOKEN_MONITOR_SOURCES contains a number that is out of range."),
         ("CHANNELS", "{}", "TOKEN_MONITOR_CHANNELS must be a JSON list of objects."),
         ("SOURCES", "[1]", "TOKEN_MONITOR_SOURCES: sources[0] is a number, but must be a table."),
         (
             "SCHEDULE",
             "{}",
-            "TOKEN_MONITOR_SCHEDULE names a whole table: set its keys one by one, such as TOKEN_MONITOR_SCHEDULE__POLL_EVERY.",
+            "TOKEN_MONITOR_SCHEDULE names a whole table: set its keys individually, such as TOKEN_MONITOR_SCHEDULE__POLL_EVERY.",
         ),
         (
             "SCHEDULE__POLL_EVERY",
             "soon",
-            'TOKEN_MONITOR_SCHEDULE__POLL_EVERY: schedule.poll_every is "soon", but a duration is needed, such as ',
+            'TOKEN_MONITOR_SCHEDULE__POLL_EVERY: schedule.poll_every is "soon", but must be a duration, such as ',
         ),
         (
             "SCHEDULE__REQUESTS_PER_MINUTE",
             "many",
-            'TOKEN_MONITOR_SCHEDULE__REQUESTS_PER_MINUTE: schedule.requests_per_minute is "many", but a whole number is needed.',
+            'TOKEN_MONITOR_SCHEDULE__REQUESTS_PER_MINUTE: schedule.requests_per_minute is "many", but must be a whole number.',
         ),
         ("DATABASE__URL", "mysql://me:hunter2@x/y", "TOKEN_MONITOR_DATABASE__URL: database.url must start with "),
     ],
@@ -129,7 +129,7 @@ def test_a_mistake_in_the_environment_names_the_variable(name: str, value: str, 
     [("DATABASE_URL", "DATABASE__URL"), ("SOURCE", "SOURCES"), ("SCHEDULE_POLL_EVERY", "SCHEDULE__POLL_EVERY")],
 )
 def test_a_variable_that_just_misses_a_known_one_is_a_warning(name: str, meant: str) -> None:
-    expected = f"TOKEN_MONITOR_{name} has no meaning; did you mean TOKEN_MONITOR_{meant}?"
+    expected = f"TOKEN_MONITOR_{name} has no effect; did you mean TOKEN_MONITOR_{meant}?"
     assert loaded(**{name: "x"}).warnings == (expected,)
 
 

@@ -164,7 +164,7 @@ def test_the_database_lies_in_the_state_folder_by_default(env: dict[str, str], f
 
 def test_without_any_state_folder_the_database_must_be_named(tmp_path: Path) -> None:
     assert problems(tmp_path, SOURCE.format("postpost") + CHANNEL, HOME="") == [
-        "database.url has no default here, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set: set it."
+        "database.url has no default, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are unset: set it."
     ]
 
 
@@ -257,7 +257,7 @@ def test_the_file_is_searched_in_the_order_of_the_interface(tmp_path: Path, monk
 
 def test_a_missing_file_is_an_error_that_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist: write a first configuration"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist: create a configuration"):
         find_config(Path("nowhere.toml"), {})
     with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist \(TOKEN_MONITOR_CONFIG names it\)"):
         find_config(None, {"TOKEN_MONITOR_CONFIG": "nowhere.toml"})

@@ -83,9 +83,9 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'timezone = "\xff"', "config.toml: line 1 holds something that is not UTF-8 text."),
+        (b'timezone = "\xff"', "config.toml: line 1 is not valid UTF-8 text."),
         (b"a = " + b"[" * 200_000, "config.toml: is nested too deeply."),
-        (b"#" * (8 * 1024 * 1024 + 1), "config.toml is larger than 8 MiB, which no configuration is."),
+        (b"#" * (8 * 1024 * 1024 + 1), "config.toml is larger than 8 MiB, too large for a configuration."),
     ],
 )
 def test_what_is_no_toml_at_all_is_named_with_its_file(

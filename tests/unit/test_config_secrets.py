@@ -58,7 +58,7 @@ def test_S01_a_secret_prints_as_hidden_and_is_not_pickled() -> None:
     ]
     assert not [text for text in shown if CANARY in text]
     assert json.dumps({"key": secret}, default=str) == '{"key": "<secret>"}'
-    with pytest.raises(TypeError, match="not to be written"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(secret)
     assert not hasattr(secret, "__dict__")
 
@@ -172,7 +172,7 @@ def test_a_reference_gives_the_secret_without_line_end(kind: str, tmp_path: Path
     ("name", "said"),
     [
         ("gone", "needs the systemd credential gone, which does not exist."),
-        ("../the-key", "names a systemd credential by a path: give only its name."),
+        ("../the-key", "names a systemd credential by a path: write only its name."),
     ],
 )
 def test_a_credential_that_is_not_there_is_named(name: str, said: str, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_S14_a_secret_file_that_others_can_read_is_a_warning(tmp_path: Path) -> 
     path = written(tmp_path, GOOD.format('{ file = "a.key" }'))
     key_file.chmod(0o640)
     assert load(path, {"HOME": "/"}).warnings == (
-        f"{path}: sources[0] (a).api_key is read from a.key, which others on this machine can read: chmod 600 it.",
+        f"{path}: sources[0] (a).api_key is read from a.key, which other users can read: chmod 600 it.",
     )
     key_file.chmod(0o600)
     assert load(path, {"HOME": "/"}).warnings == ()

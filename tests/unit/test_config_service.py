@@ -50,10 +50,10 @@ def test_without_credentials_everything_else_is_judged(tmp_path: Path) -> None:
     """systemd gives ExecReload= none of them."""
     path = tmp_path / "config.toml"
     path.write_text(SHIPPED.read_text("utf-8"), "utf-8")
-    assert load(path, {"HOME": "/nonexistent"}, elsewhere=["credential"]).warnings == ()
+    assert load(path, {"HOME": "/nonexistent"}, unread_kinds=["credential"]).warnings == ()
     path.write_text(SHIPPED.read_text("utf-8").replace('"postpost" ', '"postpast" '), "utf-8")
     with pytest.raises(ConfigError, match="postpast"):
-        load(path, {"HOME": "/nonexistent"}, elsewhere=["credential"])
+        load(path, {"HOME": "/nonexistent"}, unread_kinds=["credential"])
 
 
 @pytest.mark.slow
