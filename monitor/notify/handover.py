@@ -21,7 +21,7 @@ def hand_over_dead(
     """Queue on the fallback channels what this channel gave up and no other delivers. Return the channels to wake.
 
     What is over by now is recorded as skipped instead: a fallback channel would get a problem that no longer exists, or
-    the recovery from one that nobody was notified of.
+    the recovery from one that no channel was notified of.
     """
     fallbacks = [channel.name for channel in channels if channel.fallback and channel.name != name]
     rows = pending.fallback_deliveries(conn, alert_ids=[each.alert.id for each in dead], to=fallbacks, now=now)

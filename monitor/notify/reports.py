@@ -27,7 +27,7 @@ AHEAD = timedelta(days=30)
 
 
 class Reporter:
-    """Sends each channel its drills and reports through the outbox, as its configuration wishes."""
+    """Queues each channel's drills and reports at the times of its configuration."""
 
     def __init__(
         self, *, store: Store, clock: Clock, channels: Sequence[ChannelConfig], sources: Sequence[SourceConfig], timezone: str
@@ -36,12 +36,12 @@ class Reporter:
         self._zone: ZoneInfo | None = zone(timezone)
 
     async def run_due(self) -> set[str]:
-        """Plans what is not planned yet and queues what is due. Returns the channels to wake. Raises StoreError."""
-        if await self._store.run_read(self._nothing_to_do):
+        """Plan what is not planned yet, queue what is due, and return the channels to wake. Raises StoreError."""
+        if await self._store.run_read(self._is_up_to_date):
             return set()
         return await self._store.run(self._record)
 
-    def _nothing_to_do(self) -> bool:
+    def _is_up_to_date(self) -> bool:
         now = self._clock.now()
         with self._store.begin_read() as conn:
             states = channel_states.all_states(conn)
@@ -78,13 +78,13 @@ class Reporter:
             channel_states.plan_report(conn, channel.name, report)
 
     def _drill_plan(self, channel: ChannelConfig, state: ChannelState, now: datetime) -> datetime | None:
-        """The next drill: what was planned, unless it is due now or the configuration wants it sooner."""
+        """Return the time of the next drill: as planned, unless that is due now or the configuration asks for an earlier one."""
         every, planned = channel.drill_every, state.next_drill_at
         if every is None:
             return None
         if planned is None or planned > now + every:
             return now + every
-        # Whole intervals from the last plan, so that a late drill moves no later one; those missed are not made up for.
+        # Whole intervals from the last plan, so that a late drill does not move the next; missed drills are skipped.
         return planned if planned > now else planned + every * ((now - planned) // every + 1)
 
     def _report_plan(self, channel: ChannelConfig, now: datetime) -> datetime | None:
@@ -104,19 +104,19 @@ class Reporter:
             need = forecast.need_of(row.state, connection=row.public_id, source=row.source, provider=info, now=now, within=AHEAD)
             if need is not None:
                 needs.append(need)
-        sittings = forecast.sittings_of(needs)
+        batches = forecast.sittings_of(needs)
         known = [states.get(each.name, ChannelState(name=each.name)) for each in self._channels]
         return _alert(
             AlertEvent.REPORT,
             channel,
             now,
-            message="\n".join(report_lines(sittings, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
-            chart=timeline(sittings, now=now, ahead=AHEAD, zone=self._zone) if sittings else None,
+            message="\n".join(report_lines(batches, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
+            chart=timeline(batches, now=now, ahead=AHEAD, zone=self._zone) if batches else None,
         )
 
 
 def _takes(channel: ChannelConfig, source: SourceConfig) -> bool:
-    """Whether the channel's filters let this source's connections through."""
+    """Return True if the channel's filters include this source's connections."""
     named = channel.sources is None or source.name in channel.sources
     return named and channel.labels.items() <= source.labels.items()
 
@@ -126,8 +126,9 @@ def _is_due(planned: datetime | None, now: datetime) -> bool:
 
 
 def _drill(channel: ChannelConfig, state: ChannelState, now: datetime) -> Alert:
-    every = f"It is sent every {span(channel.drill_every)}. " if channel.drill_every else ""
-    last = f"took its last message {span(now - state.last_success_at)} ago" if state.last_success_at else "took no message before"
+    every = f"Drills are sent every {span(channel.drill_every)}. " if channel.drill_every else ""
+    at = state.last_success_at
+    last = f"last accepted a message {span(now - at)} ago" if at else "has not accepted a message yet"
     return _alert(AlertEvent.DRILL, channel, now, message=f"{every}The channel {channel.name} {last}.")
 
 
@@ -148,7 +149,7 @@ def _alert(event: AlertEvent, channel: ChannelConfig, now: datetime, *, message:
 
 
 def _queue(conn: Connection, alert: Alert, channel: ChannelConfig, now: datetime) -> None:
-    """For this channel alone, whatever its filters: it asked for it by its own configuration."""
+    """Queue the alert for this channel only, regardless of its filters: the channel's configuration asks for it."""
     alerts.add_alerts(conn, [(alert, None, None)])
     outbox.add_deliveries(conn, [(alert.id, channel.name, now)], now)
 

@@ -19,7 +19,7 @@ class RetryPlan:
     """The next attempts of deliveries that failed together."""
 
     delivery_ids: dict[tuple[datetime | None, bool], list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Delivery ids by the time of the next attempt (None: give up) and by whether the failed one may have arrived."""
+    """Delivery ids by the time of the next attempt (None: give up) and True if the failed one may have arrived."""
     dead: list[Claimed] = field(default_factory=list)
     """The deliveries that are given up."""
 

@@ -1,4 +1,4 @@
-"""Runs a channel's blocking calls in a thread of its own, one at a time and never waited for longer than promised."""
+"""Running a channel's blocking calls in a thread, one at a time and with a time limit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monitor.notify.messages import ChannelProfile, Part
 T = TypeVar("T")
 
 ABANDON_AFTER = 900.0
-"""Seconds after which a call that never ended no longer keeps its channel from a fresh start."""
+"""Seconds after which a call that does not end is abandoned, and the channel is built anew."""
 
 
 class Sender:
     """The asynchronous side of one channel.
 
-    A call that outlasts its bound raises TimeoutError and goes on in its thread; until it ends the channel is `busy` and
-    must be given no more. The threads are daemons: a server that never stops talking cannot keep the process alive.
+    A call that exceeds its time limit raises TimeoutError and goes on in its thread; until it ends the channel is `busy` and
+    must not be used. The threads are daemon threads, so a server that keeps a call open cannot keep the process alive.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -32,7 +32,7 @@ class Sender:
 
     @property
     def busy(self) -> bool:
-        """Whether an earlier call is still under way."""
+        """True if an earlier call has not ended."""
         if self._running is None or self._running.done():
             return False
         if asyncio.get_running_loop().time() - self._started < ABANDON_AFTER:
@@ -42,18 +42,19 @@ class Sender:
         return False
 
     async def idle(self) -> None:
-        """Waits until no call is under way."""
+        """Wait until no call is running."""
         if self._running is not None:
             await asyncio.wait([self._running])
 
     async def profile(self, *, within: float) -> ChannelProfile:
-        """What the channel can carry. Raises ConfigError where the URL is no use, TimeoutError after `within` seconds."""
+        """Return the channel's capabilities. Raises ConfigError for an unusable URL, TimeoutError after `within` seconds."""
         return await self._call(lambda: self._channel.profile, within=within)
 
     async def send(self, part: Part, *, within: float, done: frozenset[str] = frozenset()) -> Sent:
-        """Sends one message at the channel's pace, to every recipient of the channel that is not `done`.
+        """Send one message at the channel's pace to every recipient that is not in `done`.
 
-        Raises DeliveryError, which names those who have it all the same, or TimeoutError after `within` seconds.
+        Raises DeliveryError, which holds the recipients that have the message all the same, or TimeoutError after `within`
+        seconds.
         """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(self._free_at - loop.time(), 0))
@@ -65,17 +66,17 @@ class Sender:
     async def _call(self, work: Callable[[], T], *, within: float) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        # A result that nobody waits for any more is fetched all the same, else asyncio reports it as lost.
+        # The result of an abandoned call is fetched as well, or asyncio logs an error about it.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         thread = threading.Thread(
-            target=_settle, args=(loop, future, work), name=f"monitor-channel-{self._channel.name}", daemon=True
+            target=_run, args=(loop, future, work), name=f"monitor-channel-{self._channel.name}", daemon=True
         )
-        thread.start()  # may fail where memory runs out: then nothing is under way
+        thread.start()  # may fail without memory: then no call is running
         self._running, self._started = future, loop.time()
         return await asyncio.wait_for(asyncio.shield(future), within)
 
 
-def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:
+def _run(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:
     def finish(result: T | None, error: BaseException | None) -> None:
         if future.done():
             return
@@ -88,7 +89,7 @@ def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Ca
     failure: BaseException | None = None
     try:
         result = work()
-    except Exception as error:  # noqa: BLE001 - carried over to the waiting side, whatever it is
+    except Exception as error:  # noqa: BLE001 - any error is raised on the waiting side
         failure = error
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
         loop.call_soon_threadsafe(finish, result, failure)

@@ -79,7 +79,14 @@ def _entry(root: ET.Element, alert: Alert, *, site: str, timezone: str) -> None:
     _add(entry, "category", term=str(alert.severity), scheme="urn:token-expiry-monitor:severity")
     where = f"{site}/connections/{quote(alert.connection)}" if alert.connection else f"{site}/alerts"
     _add(entry, "link", rel="alternate", type="text/html", href=where)
-    lines = [item.opening, item.expiry, item.cause, *item.told, item.advice and f"What to do: {item.advice}", item.link or ""]
+    lines = [
+        item.opening,
+        item.expiry,
+        item.cause,
+        *item.report_lines,
+        item.advice and f"What to do: {item.advice}",
+        item.link or "",
+    ]
     _add(entry, "content", "\n".join(line for line in lines if line), type="text")
 
 

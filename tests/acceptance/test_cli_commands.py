@@ -239,5 +239,5 @@ def test_config_check_finds_a_channel_that_apprise_cannot_use(tmp_path: Path) ->
     config = write_config(tmp_path, text=CONFIG.replace("json://127.0.0.1:9/night", f"slak://{canary.CHANNEL_PATH}/x"))
     done = token_monitor("config", "check", config=config)
     assert done.status == 2
-    assert "channels[1] (night).url: The URL of channel night (slak://...) is none that Apprise can use" in done.err
+    assert "channels[1] (night).url: Apprise cannot use the URL of the channel night (slak://...)" in done.err
     assert "is valid" not in done.out

@@ -68,7 +68,7 @@ def test_a_thousand_expire_at_once(tmp_path: Path, empty_database: str) -> None:
                 posts = list(receiver.posts)
                 assert posts[0].at - at < GROUP_WAIT + timedelta(seconds=5)
                 assert len(posts) <= MOST_PARTS
-                assert "1000 connections need you: 1000 expired at agency" in str(posts[0].document["title"])
+                assert "1000 connections need attention: 1000 expired at agency" in str(posts[0].document["title"])
             assert made.stop(process) == 0
 
 

@@ -13,7 +13,7 @@ from monitor.config import load, urls
 from monitor.config.formatting import LONGEST, format_duration, parse_duration, toml_value
 from monitor.config.secrets import UnusableError
 from monitor.domain.errors import ConfigError
-from monitor.notify.apprise.redaction import UrlHider
+from monitor.notify.apprise.redaction import UrlRedactor
 from tests.fuzz.target import Target, must
 
 _EXAMPLES = Path(__file__).parent.parent / "data" / "config"
@@ -71,7 +71,7 @@ def _redaction(octets: bytes) -> None:
         f"json://example.com/path?token={secret}",
         f"https://user:{secret}@host.example/{secret}?q={secret}#{secret}",
     ):
-        hidden = UrlHider(address, [secret]).hide(f"POST {address} failed: {secret} is bad, {secret.upper()} too")
+        hidden = UrlRedactor(address, [secret]).redact_line(f"POST {address} failed: {secret} is bad, {secret.upper()} too")
         must(secret.casefold() not in hidden.casefold(), hidden)
         must(secret not in urls.shown_channel(address), urls.shown_channel(address))
     web = f"https://user:{secret}@host.example/{secret}?q={secret}#{secret}"

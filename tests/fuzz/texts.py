@@ -73,7 +73,10 @@ def _names(octets: bytes) -> None:
 
 _PROFILES = [
     ChannelProfile(
-        limits=ChannelLimits(body=body, title=title, shared=False, lines=lines), markup=markup, marked_title=False, files=False
+        limits=ChannelLimits(body=body, title=title, shared=False, lines=lines),
+        markup=markup,
+        title_has_markup=False,
+        files=False,
     )
     for markup in Markup
     for body, title, lines in ((160, 40, 0), (2000, 250, 10))

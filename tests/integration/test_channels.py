@@ -148,7 +148,7 @@ def test_S01_a_mail_server_that_quotes_a_connection_page_does_not_give_it_away()
 )
 def test_an_unusable_url_is_one_sentence_without_the_url(url: str, logged: io.StringIO) -> None:
     channel = channel_to(url)
-    with pytest.raises(ConfigError, match=r"The URL of channel ops( \([a-z]+://...\))? is none that Apprise can use") as caught:
+    with pytest.raises(ConfigError, match=r"Apprise cannot use the URL of the channel ops( \([a-z]+://...\))?") as caught:
         channel.verify()
     with pytest.raises(ChannelRejected):
         channel.send(PART)

@@ -55,7 +55,7 @@ async def test_what_is_due_goes_out_as_one_message_and_is_marked_sent(
     async with running(store, clock, channel(webhook.apprise_url())) as notifier:
         await until(lambda: states(store) == {"sent": 3})
         (message,) = webhook.received
-        assert message.title == "3 connections need you: 3 expired at agency (Customer 1, Customer 2, Customer 3)"
+        assert message.title == "3 connections need attention: 3 expired at agency (Customer 1, Customer 2, Customer 3)"
         assert named([message]) == ["linkedin-00001", "linkedin-00002", "linkedin-00003"]
         assert notifier.health()[0].last_sent_at == NOW
     assert outcomes(store) == [("sent", "JSON accepted it.")] * 3
@@ -516,4 +516,4 @@ async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: Manua
     async with running(store, clock, channel(webhook.apprise_url())):
         await until(lambda: states(store) == {DeliveryState.SENT: 1})
     assert webhook.received[0].json["type"] == "success"
-    assert "Recovered after 4 hours of trouble: it was expired." in webhook.received[0].text
+    assert "Recovered; the incident lasted 4 hours. Previous status: expired." in webhook.received[0].text

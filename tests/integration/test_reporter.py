@@ -93,8 +93,8 @@ async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_
         await until(lambda: states(store) == {"sent": 2})
     assert "drill" in webhook.received[0].text.lower()
     first, second = said(store, AlertEvent.DRILL)
-    assert "took no message before" in first
-    assert "took its last message 7 days ago" in second
+    assert "has not accepted a message yet" in first
+    assert "last accepted a message 7 days ago" in second
 
 
 async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
@@ -152,11 +152,11 @@ async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
         await until(lambda: states(store) == {"sent": 1})
     (message,) = webhook.received
     lines = said(store, AlertEvent.REPORT)[0].splitlines()
-    assert lines[0] == "7 connections need a person in the next 30 days, in 2 sittings. 2 of them do not work any more."
+    assert lines[0] == "7 connections need action in the next 30 days, in 2 reconnect batches. 2 of them no longer work."
     assert lines[1] == "All connections: 2 expired, 6 valid."
     assert lines[2].startswith("Now (2 expired): 2 on TikTok at agency: Evil @everyone")
     assert lines[3].startswith("Before Thu 19 Mar 2026 12:00 UTC: 5 on LinkedIn at agency")
-    assert message.title == "[REPORT] 7 connections need a person in the next 30 days, in 2 sittings"
+    assert message.title == "[REPORT] 7 connections need action in the next 30 days, in 2 reconnect batches"
     assert lines[0] in message.text
     assert message.text.index("TikTok") < message.text.index("LinkedIn")
     assert "@everyone" not in message.text, "names from strangers are defused"
@@ -179,7 +179,7 @@ async def test_without_the_extra_or_where_attachments_are_off_the_words_stand_fo
     async with running(store, clock, ops):
         await until(lambda: states(store) == {"sent": 1})
     assert webhook.received[0].json["attachments"] == []
-    assert "7 connections need a person" in webhook.received[0].text
+    assert "7 connections need action" in webhook.received[0].text
 
 
 async def test_a_report_keeps_to_the_channels_filters(store: Store, clock: ManualClock) -> None:
@@ -207,5 +207,5 @@ async def test_a_report_that_cannot_be_delivered_waits_like_any_alert(
         clock.advance(HOUR)
         notifier.wake()
         await until(lambda: states(store) == {"sent": 1})
-    assert "No connection will need a person" in webhook.received[1].text
+    assert "No connection needs action" in webhook.received[1].text
     assert "Late by 1 hour" in webhook.received[1].text

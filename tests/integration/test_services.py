@@ -234,7 +234,7 @@ def test_slack_gets_its_own_formatting(fixed_hosts: WebhookReceiver) -> None:
     send(SLACK_HOOK, expired(1, label="Zo\u00eb & S\u00f6hne"), expired(2, label="Beta"))
     (request,) = fixed_hosts.received
     (attachment,) = request.json["attachments"]
-    assert attachment["title"] == "2 connections need you: 2 expired at agency (Beta, Zoë &amp; Söhne)"
+    assert attachment["title"] == "2 connections need attention: 2 expired at agency (Beta, Zoë &amp; Söhne)"
     assert attachment["text"].startswith(
         "*expired: linkedin at agency (PostPost), 2 connections*\n- *Beta* (`linkedin-2`)\n  It expired"
     )
@@ -255,9 +255,9 @@ def test_discord_gets_markdown_in_two_thousand_characters_and_the_rest_as_a_file
     send(DISCORD, *(expired(number, label=f"Customer {number}") for number in range(1000)))
     text, upload = fixed_hosts.received
     content = text.json["content"]
-    assert content.startswith("**1000 connections need you: 1000 expired at agency**\r\nIn all: linkedin at agency 1000.")
+    assert content.startswith("**1000 connections need attention: 1000 expired at agency**\r\nTotal: linkedin at agency 1000.")
     assert len(content) <= 2000
-    assert "The attached file names all 1000." in content
+    assert "The attached file lists all 1000." in content
     assert b'filename="connections.csv"' in upload.body
     assert all(f",linkedin-{number},".encode() in upload.body for number in range(1000))
 
@@ -295,7 +295,7 @@ def test_a_mail_is_html_with_a_text_alternative_and_nothing_from_outside(mail: M
     send(mail.apprise_url(), expired(1), expired(2, label="Beta", platform="tiktok"))
     (message,) = mail.messages
     html, plain = texts(message)
-    assert message["Subject"] == "2 connections need you: 2 expired at agency (Acme Ltd, Beta)"
+    assert message["Subject"] == "2 connections need attention: 2 expired at agency (Acme Ltd, Beta)"
     assert html.count("<table") == 2
     assert '<a href="https://app.postpost.dev" style="display:inline-block' in html
     assert re.findall(r"(?:src|background)=|url\(|<link|<style|<script|@import", html) == []
@@ -357,7 +357,7 @@ def test_a_mail_about_a_thousand_shows_fifty_and_attaches_all(mail: MailReceiver
     (message,) = mail.messages
     (file,) = message.iter_attachments()
     assert file.get_filename() == "connections.csv"
-    assert "The attached file names all 1000." in texts(message)[1]
+    assert "The attached file lists all 1000." in texts(message)[1]
     content = file.get_content()
     listed = content if isinstance(content, str) else content.decode()
     assert all(f",linkedin-{number}," in listed for number in range(1000))
@@ -457,7 +457,7 @@ def test_a_batch_holds_each_ones_own_words(webhook: WebhookReceiver) -> None:
     url = LOOPBACK["json"].format(webhook.address)
     send(url, expired(1), expired(2, label="Beta"), templates={"*": TemplatePair(body="Call {{ name }}!")})
     assert "Call Acme Ltd!\nCall Beta!" in webhook.received[0].text
-    assert webhook.received[0].title == "2 connections need you: 2 expired at agency (Acme Ltd, Beta)"
+    assert webhook.received[0].title == "2 connections need attention: 2 expired at agency (Acme Ltd, Beta)"
 
 
 def test_a_template_that_fails_gives_way_to_the_built_in_text_with_a_note(webhook: WebhookReceiver) -> None:
@@ -466,7 +466,7 @@ def test_a_template_that_fails_gives_way_to_the_built_in_text_with_a_note(webhoo
     assert parts[0].alert_ids == ("alert-1",)
     text = webhook.received[0].text
     assert "Acme Ltd on LinkedIn has expired." in text
-    assert "The template of this channel failed, so this is the built-in text." in text
+    assert "The template could not be rendered, so this is the built-in text." in text
 
 
 def test_what_a_template_shows_is_escaped_for_its_channel(fixed_hosts: WebhookReceiver) -> None:

@@ -106,9 +106,10 @@ def test_any_alert_can_be_said_on_any_channel(
         facts["external_id"] = "x"
     alerts = [make_alert(id=f"alert-{number}", incident=f"inc-{number % 3}", **facts) for number in range(copies)]
     message = compose([Dispatch(alert=alert) for alert in alerts], timezone="Europe/Berlin", now=NOW)
-    on_top = limits.shared or limits.title == 0
+    title_in_body = limits.shared or limits.title == 0
     parts = fit(
-        message, ChannelProfile(limits=limits, markup=markup, marked_title=on_top and markup is not Markup.TEXT, files=files)
+        message,
+        ChannelProfile(limits=limits, markup=markup, title_has_markup=title_in_body and markup is not Markup.TEXT, files=files),
     )
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == [alert.id for alert in alerts]
     assert len(parts) <= 3

@@ -50,7 +50,7 @@ def test_how_long_it_lasted_counts_from_the_status_and_not_from_the_first_warnin
     bad = alert("a", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon", since=NOW - HOUR, opened_at=opened)
     good = well("b", reason=AlertReason.RENEWED, opened_at=opened)
     assert say(bad, good).body.startswith("Acme Ltd on LinkedIn was expired for 1 hour and has recovered.")
-    assert "Renewed after 7 days of trouble: it was expired." in say(good).body
+    assert "Renewed; the incident lasted 7 days. Previous status: expired." in say(good).body
     at_once = alert("a", since=NOW, opened_at=opened)
     assert "Acme Ltd on LinkedIn was expired and has recovered." in say(at_once, good).body
 
@@ -65,14 +65,14 @@ def test_what_got_worse_while_it_waited_is_said_once_in_its_newest_state() -> No
     worse = alert("b", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon")
     part = say(soon("a", hours_ago=3), worse)
     assert part.title == "[EXPIRED] Acme Ltd (linkedin) at agency"
-    assert "First notice: it was expiring soon." in part.body
+    assert "First alert. Previous status: expiring soon." in part.body
     assert part.alert_ids == ("a", "b")
 
 
 def test_what_happened_on_the_way_is_told_where_it_is_more_than_one_step() -> None:
     again = alert("c", reason=AlertReason.FIRST, incident="incident-2", previous=None)
     part = say(alert("a", hours_ago=3), well("b", hours_ago=2), again)
-    assert "What happened since the last message: expired, recovered, expired." in part.body
+    assert "Status changes since the last message: expired, recovered, expired." in part.body
     assert part.alert_ids == ("a", "b", "c")
 
 
@@ -82,7 +82,7 @@ def test_reminders_of_one_incident_become_one() -> None:
         for name, hours, number in (("r2", 24, 2), ("r3", 0, 3))
     )
     part = say(second, third)
-    assert "Reminder 3: still so after 3 days." in part.body
+    assert "Reminder 3: unchanged for 3 days." in part.body
     assert part.alert_ids == ("r2", "r3")
 
 
@@ -91,13 +91,13 @@ def test_the_title_counts_connections_and_not_alerts() -> None:
     part = say(
         soon("a", hours_ago=2), alert("b", reason=AlertReason.WORSE), alert("c", **other), alert("d", hours_ago=1, **other)
     )
-    assert part.title == "2 connections need you: 2 expired at agency (Acme Ltd)"
+    assert part.title == "2 connections need attention: 2 expired at agency (Acme Ltd)"
     assert sorted(part.alert_ids) == ["a", "b", "c", "d"]
 
 
 def test_the_same_id_in_two_scopes_or_sources_is_two_connections() -> None:
     part = say(alert("a"), alert("b", scope="u1"), alert("c", source="studio"))
-    assert part.title == "3 connections need you: 3 expired (Acme Ltd)"
+    assert part.title == "3 connections need attention: 3 expired (Acme Ltd)"
 
 
 def test_a_fold_is_a_repeat_or_late_where_one_of_its_alerts_is() -> None:
@@ -144,5 +144,5 @@ def test_alerts_about_the_monitor_itself_name_their_subject_and_no_service() -> 
     )
     part = say(broken)
     assert part.title == "[MONITOR PROBLEM] channel ops"
-    assert "The monitor itself has a problem: channel ops." in part.body
+    assert "The monitor has a problem: channel ops." in part.body
     assert "Slack answered 404." in part.body

@@ -43,10 +43,12 @@ PROFILES = {
     "json": ChannelProfile(limits=ChannelLimits(body=31_129), files=True),
     "gotify": ChannelProfile(limits=ChannelLimits(body=31_129)),
     "slack": ChannelProfile(limits=ChannelLimits(body=33_250), markup=Markup.SLACK),
-    "discord": ChannelProfile(limits=ChannelLimits(body=1_900, shared=True), markup=Markup.CHAT, marked_title=True, files=True),
-    "telegram": ChannelProfile(limits=ChannelLimits(body=3_891, title=0), markup=Markup.HTML, marked_title=True, files=True),
-    "mattermost": ChannelProfile(limits=ChannelLimits(body=3_800, title=0), markup=Markup.CHAT, marked_title=True),
-    "webex": ChannelProfile(limits=ChannelLimits(body=950, title=0), markup=Markup.MARKDOWN, marked_title=True),
+    "discord": ChannelProfile(
+        limits=ChannelLimits(body=1_900, shared=True), markup=Markup.CHAT, title_has_markup=True, files=True
+    ),
+    "telegram": ChannelProfile(limits=ChannelLimits(body=3_891, title=0), markup=Markup.HTML, title_has_markup=True, files=True),
+    "mattermost": ChannelProfile(limits=ChannelLimits(body=3_800, title=0), markup=Markup.CHAT, title_has_markup=True),
+    "webex": ChannelProfile(limits=ChannelLimits(body=950, title=0), markup=Markup.MARKDOWN, title_has_markup=True),
     "mail": ChannelProfile(limits=ChannelLimits(body=400_000), markup=Markup.MAIL, files=True),
     "mail without files": ChannelProfile(limits=ChannelLimits(body=400_000), markup=Markup.MAIL),
     "short mail": ChannelProfile(limits=ChannelLimits(body=60_000), markup=Markup.MAIL),
@@ -79,7 +81,7 @@ def test_A09_any_number_is_at_most_three_messages_within_the_limits_and_settles_
     assert settled(parts) == [alert.id for alert in alerts]
     for part in parts:
         limits = profile.limits
-        assert len(part.body) + (len(part.title) + 2 if limits.on_top and part.title else 0) <= limits.body
+        assert len(part.body) + (len(part.title) + 2 if limits.title_in_body and part.title else 0) <= limits.body
         assert len(part.title) <= (limits.title or 250)
         assert limits.lines == 0 or part.body.count("\n") < limits.lines
 
@@ -89,7 +91,7 @@ def test_a_thousand_are_all_named_in_the_texts_or_in_the_file(name: str) -> None
     parts = parts_of(many(1000), PROFILES[name])
     said = "".join(part.body + "".join(file.content.decode() for file in part.files) for part in parts)
     assert all(f"linkedin-{number:05}" in said for number in range(1000))
-    assert "1000 connections need you: 1000 expired at agency" in parts[0].title.replace("\\", "").replace("*", "")
+    assert "1000 connections need attention: 1000 expired at agency" in parts[0].title.replace("\\", "").replace("*", "")
 
 
 @pytest.mark.parametrize("name", ["mattermost", "webex", "sms", "short mail", "desktop"])
@@ -106,7 +108,7 @@ def test_a_short_message_for_many_is_one_with_the_figures_and_the_command() -> N
     (part,) = parts_of(many(1000), PROFILES["sms"])
     assert part.title == ""
     assert part.body == (
-        "1000 connections need you: 1000 expired at agency. linkedin at agency 1000. token-monitor status --status expired"
+        "1000 connections need attention: 1000 expired at agency. linkedin at agency 1000. token-monitor status --status expired"
     )
 
 
@@ -130,7 +132,7 @@ def test_the_file_lists_every_connection_with_what_people_need_to_act() -> None:
     assert (row["platform"], row["source"], row["expires_at"]) == ("linkedin", "agency", "2026-03-10T10:00:00Z")
     assert row["what_to_do"].startswith("Reconnect LinkedIn in PostPost")
     assert (row["link"], row["alert"]) == ("https://app.postpost.dev", "alert-00000")
-    assert "names all 300" in part.body
+    assert "lists all 300" in part.body
 
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)"])
@@ -144,7 +146,7 @@ def test_a_name_is_no_formula_in_the_file(formula: str) -> None:
 def test_counts_are_by_platform_and_source_the_most_first() -> None:
     alerts = [*many(300), *(make_alert(id=f"t{n}", external_id=f"tiktok-{n}", platform="tiktok") for n in range(200))]
     (part,) = parts_of(alerts, PROFILES["discord"])
-    assert "In all: linkedin at agency 300, tiktok at agency 200." in part.body
+    assert "Total: linkedin at agency 300, tiktok at agency 200." in part.body
 
 
 def test_a_part_that_shows_some_of_a_section_says_of_how_many() -> None:

@@ -52,7 +52,7 @@ def test_a_connection_page_stands_where_the_dashboard_would_and_says_until_when_
     alerts = [expired(1), expired(2)] if many else [expired(1)]
     part = said(*alerts, profile=ChannelProfile(limits=ChannelLimits(body=30_000), markup=markup), page=PAGE)
     assert PAGE.url in part.body.replace("&amp;", "&")
-    assert "good until Mon 8 Jun 2026 12:00 UTC" in part.body
+    assert "valid until Mon 8 Jun 2026 12:00 UTC" in part.body
     assert DASHBOARD not in part.body
     assert part.secrets == (PAGE.url,)
     assert f"secrets={PAGE.url}" not in repr(part)
@@ -126,12 +126,15 @@ def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
 @pytest.mark.parametrize(
     ("alerts", "title"),
     [
-        ([expired(1, label="Acme"), expired(2, label="Beta")], "2 connections need you: 2 expired at agency (Acme, Beta)"),
-        ([expired(n, label=f"C{n}") for n in range(1, 6)], "5 connections need you: 5 expired at agency (C1, C2 and 3 more)"),
-        ([expired(n, label=f"C{n}") for n in range(40)], "40 connections need you: 40 expired at agency"),
+        ([expired(1, label="Acme"), expired(2, label="Beta")], "2 connections need attention: 2 expired at agency (Acme, Beta)"),
+        (
+            [expired(n, label=f"C{n}") for n in range(1, 6)],
+            "5 connections need attention: 5 expired at agency (C1, C2 and 3 more)",
+        ),
+        ([expired(n, label=f"C{n}") for n in range(40)], "40 connections need attention: 40 expired at agency"),
         # With other news in the title nobody could tell what the names belong to.
-        ([expired(1, label="Acme"), about_source()], "1 connection needs you: 1 expired; 1 source cannot be read"),
-        ([expired(1, label="x" * 80), expired(2, label="y" * 80)], "2 connections need you: 2 expired at agency"),
+        ([expired(1, label="Acme"), about_source()], "1 connection needs attention: 1 expired; 1 source cannot be read"),
+        ([expired(1, label="x" * 80), expired(2, label="y" * 80)], "2 connections need attention: 2 expired at agency"),
     ],
 )
 def test_a_title_of_several_names_who_is_affected_where_that_fits(alerts: list[Alert], title: str) -> None:
@@ -140,7 +143,7 @@ def test_a_title_of_several_names_who_is_affected_where_that_fits(alerts: list[A
 
 def test_a_title_that_costs_room_in_a_small_body_has_no_names() -> None:
     part = said(expired(1), expired(2, label="Beta"), profile=ChannelProfile(limits=ChannelLimits(body=900, title=0)))
-    assert part.title == "2 connections need you: 2 expired at agency"
+    assert part.title == "2 connections need attention: 2 expired at agency"
 
 
 # --- plain words
@@ -170,26 +173,26 @@ def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: A
         (
             {"subject": "outage:twitter", "status": "platform_outage", "count": 9},
             "[SOURCE FAILING] agency (PostPost): X outage",
-            "9 X connections of the source agency (PostPost) are refused at once.",
+            "9 X connections of the source agency (PostPost) are refused at the same time.",
             "Wait for now. What is still refused",
         ),
         (
             {"subject": "missing:", "status": "suspicious_list", "count": 12},
             "[SOURCE FAILING] agency (PostPost): connections missing",
-            "12 connections of the source agency (PostPost) are missing from its list all at once.",
+            "12 connections of the source agency (PostPost) are missing from its latest list.",
             "See in PostPost whether they are really gone",
         ),
         (
             {"subject": "unpolled", "message": "It has not been read for 3 hours."},
-            "[SOURCE FAILING] agency (PostPost): not being watched",
-            "The source agency (PostPost) is not being watched.",
+            "[SOURCE FAILING] agency (PostPost): not polled",
+            "The source agency (PostPost) is not being polled.",
             "",
         ),
         (
             {"subject": "outage:twitter", "event": AlertEvent.SOURCE_RECOVERED, "status": "ok", "reason": "platform_outage"},
             "[SOURCE RECOVERED] agency (PostPost): X outage",
-            "The source agency (PostPost) is well again: the trouble is over (X outage).",
-            "Nothing, it is well again.",
+            "The problem with the source agency (PostPost) is resolved: X outage.",
+            "No action needed.",
         ),
     ],
 )
@@ -206,7 +209,7 @@ def test_trouble_with_a_part_of_a_source_is_named_in_plain_words(
 def test_the_count_tells_sources_that_cannot_be_read_from_those_with_other_trouble() -> None:
     outage = about_source(id="s2", subject="outage:twitter", count=9)
     part = said(about_source(), outage, about_source(id="s3", source="studio", provider="publora"))
-    assert part.title == "2 sources cannot be read; 1 source has trouble"
+    assert part.title == "2 sources cannot be read; 1 source problem"
 
 
 @pytest.mark.parametrize(
@@ -221,4 +224,4 @@ def test_trouble_of_the_monitor_itself_comes_with_advice(subject: str, help_: st
     about = {"source": "", "provider": None, "link": None, "status": "", "reason": "channel_broken", "message": "It says why."}
     part = said(about_source(event=AlertEvent.MONITOR_PROBLEM, subject=subject, **about))
     assert help_ in part.body
-    assert "Why: It says why.\n" in part.body, "the machine's word adds nothing to it"
+    assert "Reason: It says why.\n" in part.body, "the machine's word adds nothing to it"

@@ -53,9 +53,9 @@ def test_a_template_fills_in_what_is_known(body: str, text: str) -> None:
         ("{{ 'a' * 9 }}", "must not multiply"),
         ("{{ 9 ** 9 }}", "must not multiply"),
         ("{{ '%9d' % 1 }}", "must not format by %"),
-        ("{% for a in range(3) %}{% endfor %}", "may only loop over notes and labels"),
+        ("{% for a in range(3) %}{% endfor %}", "can only loop over notes and labels"),
         ("{% for a in notes %}{% for b in notes %}{% endfor %}{% endfor %}", "must not nest loops"),
-        ("{% for a in (1, 2) %}{% endfor %}", "may only loop"),
+        ("{% for a in (1, 2) %}{% endfor %}", "can only loop"),
         ("{% include 'x' %}", "must not include"),
         ("{% import 'x' as y %}", "must not import"),
         ("{% extends 'x' %}", "must not extend"),
@@ -65,7 +65,7 @@ def test_a_template_fills_in_what_is_known(body: str, text: str) -> None:
         ("{{ ''.__class__ }}", "unsafe"),
         ("{{ name|int / 0 }}", "must not use div"),
         ("x" * 10_001, "longer than 10,000"),
-        ("{% for c in name|sort %}" + "x" * 3000 + "{% endfor %}", "writes more than 20,000"),
+        ("{% for c in name|sort %}" + "x" * 3000 + "{% endfor %}", "renders more than 20,000"),
     ],
 )
 def test_what_a_template_must_not_do_is_one_sentence(body: str, why: str) -> None:

@@ -89,7 +89,7 @@ def test_one_alert_reads_as_a_short_letter() -> None:
     assert part.body == (
         "Acme Ltd on LinkedIn expires soon. It expires Tue 17 Mar 2026 12:00 CET, in 6 days 23 hours.\n"
         "\n"
-        "Why: PostPost says that the token expires soon. First notice.\n"
+        "Reason: PostPost says that the token expires soon. First alert.\n"
         "\n"
         "What to do: Before it runs out: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
         "Link: https://app.postpost.dev\n"
@@ -113,7 +113,9 @@ def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platfor
         expired(4, platform="tiktok", external_id="tiktok-4"),
         source_down(9, source="studio", provider="postbreeze"),
     )
-    assert part.title == "4 connections need you: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
+    assert (
+        part.title == "4 connections need attention: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
+    )
     headings = [
         line for line in part.body.splitlines() if line and line[0] not in " -" and not line.startswith(("What", "Link", "Ack"))
     ]
@@ -166,10 +168,10 @@ def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, al
     [
         (expired(), "It expired Tue 10 Mar 2026 10:00 UTC, 2 hours ago."),
         # The provider's word stands above its date.
-        (expired(expires_at=NOW + DAY), "Its stated expiry, Wed 11 Mar 2026 12:00 UTC, in 1 day, no longer counts."),
+        (expired(expires_at=NOW + DAY), "Its stated expiry, Wed 11 Mar 2026 12:00 UTC, in 1 day, no longer applies."),
         (expired(expires_at=None), "No expiry date is known."),
         # A healthy connection with a stale past date does not read as a contradiction.
-        (recovered(expires_at=NOW - DAY), "Its stated expiry, Mon 9 Mar 2026 12:00 UTC, 1 day ago, is not relied upon."),
+        (recovered(expires_at=NOW - DAY), "Its stated expiry, Mon 9 Mar 2026 12:00 UTC, 1 day ago, is not trusted."),
         (
             expired(event=AlertEvent.DISCONNECTED, status="disconnected", expires_at=NOW + DAY),
             "Last known expiry: Wed 11 Mar 2026 12:00 UTC, in 1 day.",
@@ -183,14 +185,17 @@ def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence:
 @pytest.mark.parametrize(
     ("over", "sentence"),
     [
-        ({"reason": AlertReason.FIRST}, "First notice."),
-        ({"reason": AlertReason.WORSE, "previous": "expiring_soon"}, "Worse than before: it was expiring soon."),
-        ({"reason": AlertReason.CHANGED, "previous": "revoked"}, "Changed, and still needs you: it was revoked."),
+        ({"reason": AlertReason.FIRST}, "First alert."),
+        ({"reason": AlertReason.WORSE, "previous": "expiring_soon"}, "The status has worsened. Previous status: expiring soon."),
+        (
+            {"reason": AlertReason.CHANGED, "previous": "revoked"},
+            "The status has changed and still needs attention. Previous status: revoked.",
+        ),
         ({"reason": AlertReason.STAGE, "stage": 3 * DAY}, "Further warning (stage 3d)."),
         ({"reason": AlertReason.STAGE, "stage": 36 * HOUR}, "Further warning (stage 36h)."),
-        ({"reason": AlertReason.REMINDER, "opened_at": NOW - 8 * DAY, "since": NOW - DAY}, "Reminder: still so after 1 day."),
+        ({"reason": AlertReason.REMINDER, "opened_at": NOW - 8 * DAY, "since": NOW - DAY}, "Reminder: unchanged for 1 day."),
         ({"reason": AlertReason.REMINDER, "opened_at": NOW - 8 * DAY}, "Reminder."),
-        ({"reason": "something_new"}, "Reason: something new."),
+        ({"reason": "something_new"}, "Something new."),
     ],
 )
 def test_a_message_says_why_it_was_sent(over: dict[str, Any], sentence: str) -> None:
@@ -201,7 +206,7 @@ def test_a_recovery_says_how_long_it_took_and_what_ended() -> None:
     part = say(recovered())
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
     assert "Acme Ltd on LinkedIn has recovered." in part.body
-    assert "Why: Recovered after 4 hours of trouble: it was expired." in part.body
+    assert "Reason: Recovered; the incident lasted 4 hours. Previous status: expired." in part.body
     assert part.tone is Tone.SUCCESS
     assert "Renewed after 4 hours of trouble" in say(recovered(reason=AlertReason.RENEWED)).body
 
@@ -216,7 +221,7 @@ def test_a_late_message_says_how_late_and_a_possible_repeat_says_so() -> None:
 def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
     part = say(source_down(status="unauthorized", message="Invalid API key"))
     assert part.title == "[SOURCE FAILING] agency (PostPost)"
-    assert "refuses the API key of the source agency (unauthorized)" in part.body
+    assert "rejects the API key of the source agency (unauthorized)" in part.body
     assert "Create a new API key in PostPost" in part.body
 
 
@@ -356,8 +361,8 @@ def test_what_does_not_fit_whole_is_divided_by_whole_alerts_with_everybody_named
     assert 1 < len(parts) <= 3
     for number, part in enumerate(parts, start=1):
         assert part.title.endswith(f"({number}/{len(parts)})")
-        on_top = limits.shared or limits.title == 0
-        assert len(part.body) + (len(part.title) + 2 if on_top else 0) <= limits.body
+        title_in_body = limits.shared or limits.title == 0
+        assert len(part.body) + (len(part.title) + 2 if title_in_body else 0) <= limits.body
         for alert_id in part.alert_ids:
             assert f"(linkedin-{alert_id.removeprefix('alert-')})" in part.body
 
@@ -407,9 +412,9 @@ def test_a_test_message_says_that_it_is_no_more_than_that() -> None:
 
 
 def test_a_report_is_told_line_by_line_under_its_first_one() -> None:
-    first = "2 connections need a person in the next 30 days, in 1 sitting."
+    first = "2 connections need action in the next 30 days, in 1 sitting."
     lines = f"{first}\nNow: 2 on LinkedIn at agency: @everyone, Beta.\nChannels: ops."
     about = {"external_id": None, "connection": None, "platform": None, "label": None, "source": "", "provider": None}
     part = say(make_alert(event=AlertEvent.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about))
-    assert part.title == "[REPORT] 2 connections need a person in the next 30 days, in 1 sitting"
+    assert part.title == "[REPORT] 2 connections need action in the next 30 days, in 1 sitting"
     assert part.body == f"{first}\n\n- Now: 2 on LinkedIn at agency: @\u200beveryone, Beta.\n- Channels: ops.\n\nAlert: alert-1"

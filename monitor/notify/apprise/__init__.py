@@ -1,4 +1,4 @@
-"""Where alerts go: the home of Apprise. One channel, one message, one honest outcome."""
+"""Sending through Apprise: one message to one channel, with a definite outcome."""
 
 from __future__ import annotations
 

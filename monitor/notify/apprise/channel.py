@@ -1,4 +1,4 @@
-"""One configured channel: an Apprise service that sends one message at a time and tells how that went."""
+"""One configured channel: an Apprise service that sends one message at a time and reports the outcome."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from monitor.config import Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
 from monitor.notify.apprise import services
-from monitor.notify.apprise.errors import ServiceResponses, last_refusal, watch_answers
-from monitor.notify.apprise.format import Speech, attachments, notify_type
+from monitor.notify.apprise.errors import ServiceResponses, capture_responses, last_refusal
+from monitor.notify.apprise.format import ServiceAdapter, attachments, notify_type
 from monitor.notify.apprise.recipients import Recipient, send_each, split
-from monitor.notify.apprise.redaction import UrlHider
+from monitor.notify.apprise.redaction import UrlRedactor
 from monitor.notify.messages import ChannelProfile, Part
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 APP_NAME = "Token expiry monitor"
 
-_DEFAULT_WAIT = 60.0  # seconds, for a 429 that names none
+_DEFAULT_WAIT = 60.0  # seconds, for a 429 without Retry-After
 _LONGEST_PACE = 1.0
-_building = threading.Lock()  # the first channel makes Apprise load its plugins, into one registry for all
+_building = threading.Lock()  # the first channel makes Apprise load its plugins into a registry that all share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,82 +37,82 @@ class Sent:
     """A message that the channel accepted."""
 
     service: str
-    """Apprise's name of the kind of service."""
+    """Apprise's name of the service."""
     url_id: str
-    """A stable hash that tells URLs apart without showing them."""
+    """A stable hash that identifies the URL without showing it."""
     detail: str
-    """A sentence for the record of attempts."""
+    """A sentence for the list of attempts."""
 
 
 @dataclass(slots=True)
 class Channel:
-    """A channel by its name and Apprise URL. Built on first use, so that Apprise is loaded only where something is sent.
+    """A channel by its name and Apprise URL. Built on first use, so that Apprise is loaded only where a message is sent.
 
-    Synchronous: run it in a thread of its own, one message at a time. No text that leaves it holds a piece of the URL.
+    Synchronous: run it in a separate thread, one message at a time. No text that it returns or raises holds a part of the URL.
     """
 
     name: str
     url: Secret = field(repr=False)
     _service: Any = field(default=None, init=False, repr=False)
     _target: Apprise | None = field(default=None, init=False, repr=False)
-    _hider: UrlHider | None = field(default=None, init=False, repr=False)
+    _redactor: UrlRedactor | None = field(default=None, init=False, repr=False)
     _pace: float = field(default=0.0, init=False, repr=False)
-    _speech: Speech | None = field(default=None, init=False, repr=False)
+    _built_adapter: ServiceAdapter | None = field(default=None, init=False, repr=False)
 
     def verify(self) -> None:
-        """Raises ConfigError with one sentence where the URL is none that Apprise can use. Sends nothing."""
+        """Raise ConfigError with one sentence where Apprise cannot use the URL. Sends nothing."""
         self._built()
 
     @property
     def profile(self) -> ChannelProfile:
-        """What this channel understands and can carry. Raises ConfigError as `verify` does."""
+        """The capabilities of this channel. Raises ConfigError as `verify` does."""
         self._built()
-        return self._spoken().profile
+        return self._adapter.profile
 
     @property
     def pace(self) -> float:
-        """Seconds to leave between two messages, so that the service is not flooded; 0 before the first."""
+        """The seconds to leave between two messages, so that the service is not flooded; 0 before the first."""
         return self._pace
 
     def send(self, part: Part, *, done: AbstractSet[str] = frozenset()) -> Sent:
-        """Hands over one message to every recipient that is not `done`; returns once the service accepted it for each.
+        """Send one message to every recipient that is not in `done`; return once the service accepted it for each.
 
-        Raises ChannelUnreachable for what may pass (with `retry_after` in seconds where the service said when) and
-        ChannelRejected where only a person can help: 401, 403, 404, 410, a mail login that is refused, a mailbox that does
-        not exist, or a URL that is no use. Either names those who have the message all the same.
+        Raises ChannelUnreachable for temporary failures (with `retry_after` in seconds where the service asked for a pause)
+        and ChannelRejected where only an operator can help: 401, 403, 404, 410, a rejected mail login, a mailbox that does
+        not exist, or an unusable URL. Both hold the recipients that have the message all the same.
         """
         try:
             self._built()
         except ConfigError as error:
             raise ChannelRejected(str(error)) from None
-        speech = self._spoken()
-        speech.tell(part)
-        send_each(split(self._service), partial(self._send_to, speech, part), done=done)
+        self._adapter.prepare(part)
+        send_each(split(self._service), partial(self._send_to, part), done=done)
         return Sent(service=self._service_name, url_id=self._service.url_id() or "", detail=f"{self._service_name} accepted it.")
 
-    def _send_to(self, speech: Speech, part: Part, recipient: Recipient) -> None:
+    def _send_to(self, part: Part, recipient: Recipient) -> None:
         from apprise import Apprise
 
         target = Apprise(asset=recipient.service.asset)
         target.add(recipient.service)
-        with watch_answers() as heard:
+        with capture_responses() as responses:
             result = target.notify(
                 body=part.body,
                 title=part.title,
                 notify_type=notify_type(part),
-                body_format=speech.body_format(part),
+                body_format=self._adapter.body_format(part),
                 attach=attachments(part.files),
             )
         if not result or not result.results:
-            raise self._failure(result, heard, part.secrets)
+            raise self._failure(result, responses, part.secrets)
 
     @property
     def _service_name(self) -> str:
         return str(self._service.service_name)
 
-    def _spoken(self) -> Speech:
-        assert self._speech is not None  # noqa: S101 - made together with the service
-        return self._speech
+    @property
+    def _adapter(self) -> ServiceAdapter:
+        assert self._built_adapter is not None  # noqa: S101 - made together with the service
+        return self._built_adapter
 
     def _built(self) -> Apprise:
         with _building:
@@ -125,12 +125,12 @@ class Channel:
 
         asset = apprise.AppriseAsset(
             app_id=APP_NAME,
-            app_desc="Watches the tokens of social accounts",
+            app_desc="Monitors the tokens of social accounts",
             app_url="",
             image_url_mask="",
             image_url_logo="",
             async_mode=False,  # one service, in the calling thread
-            service_timeout=0,  # else it moves to a shared pool, where one slow channel delays the others
+            service_timeout=0,  # else it uses a shared pool, where one slow channel delays the others
             http_redirects=False,  # credentials would follow
         )
         url = self.url.reveal()
@@ -138,50 +138,52 @@ class Channel:
         with _captured_reasons() as reasons:
             service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
-            # What Apprise says about it quotes the URL, password and all.
+            # Apprise's reason may quote the URL with its password.
             plain = reasons and "://" not in reasons[-1] and "URL" not in reasons[-1]
-            because = f": {UrlHider(url).hide(reasons[-1]).rstrip('.')}" if plain else ""
+            because = f": {UrlRedactor(url).redact_line(reasons[-1]).rstrip('.')}" if plain else ""
             schema = url.partition("://")[0] if "://" in url else ""
             shown = f" ({schema}://...)" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+]{0,20}", schema) else ""
             raise ConfigError(
-                f"The URL of channel {self.name}{shown} is none that Apprise can use{because}: see Apprise's own "
-                "page of that service for what it must hold."
+                f"Apprise cannot use the URL of the channel {self.name}{shown}{because}. "
+                "Apprise's documentation of the service describes the expected form."
             )
-        self._service, self._hider = service, UrlHider(url, _plugin_values(service))
+        self._service, self._redactor = service, UrlRedactor(url, _plugin_values(service))
         self._pace = min(float(service.request_rate_per_sec), _LONGEST_PACE)
-        service.request_rate_per_sec = 0  # its throttle sleeps; the pace is kept outside
-        self._speech = Speech(service, url)
-        service.overflow_mode = apprise.OverflowMode.SPLIT  # parts are made to fit; should one not, nothing is cut off
+        service.request_rate_per_sec = 0  # its throttle sleeps; the sender keeps the pace
+        self._built_adapter = ServiceAdapter(service, url)
+        service.overflow_mode = apprise.OverflowMode.SPLIT  # parts are made to fit; if one does not, nothing is cut off
         target = apprise.Apprise(asset=asset)
         target.add(service)
         return target
 
     def _failure(
-        self, result: AppriseResult, heard: ServiceResponses, secrets: Sequence[str]
+        self, result: AppriseResult, responses: ServiceResponses, secrets: Sequence[str]
     ) -> ChannelUnreachable | ChannelRejected:
-        refused = last_refusal(heard.answers)
-        words = refused.said if refused is not None and refused.mail else _last_word(result)
-        said = self._reason(words, secrets)
+        refused = last_refusal(responses.received)
+        text = refused.text if refused is not None and refused.mail else _last_log_message(result)
+        reason = self._reason(text, secrets)
         if refused is None:
-            how = "did not take the message" if heard.answers else "could not be reached or did not take the message"
-            return ChannelUnreachable(f"{self._service_name} {how}{said}.", down=heard.down, uncertain=heard.maybe_taken)
-        sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{said}."
-        if refused.for_good:
-            return ChannelRejected(sentence, uncertain=heard.maybe_taken)
+            problem = "did not accept the message" if responses.received else "could not be reached or did not accept the message"
+            return ChannelUnreachable(
+                f"{self._service_name} {problem}{reason}.", down=responses.down, uncertain=responses.maybe_accepted
+            )
+        sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{reason}."
+        if refused.permanent:
+            return ChannelRejected(sentence, uncertain=responses.maybe_accepted)
         wait = refused.retry_after
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
-        return ChannelUnreachable(sentence, retry_after=wait, down=heard.down, uncertain=heard.maybe_taken)
+        return ChannelUnreachable(sentence, retry_after=wait, down=responses.down, uncertain=responses.maybe_accepted)
 
-    def _reason(self, words: str, secrets: Sequence[str]) -> str:
-        """What a mail server or Apprise said about a failure, which may name logins, or quote the message."""
+    def _reason(self, text: str, secrets: Sequence[str]) -> str:
+        """Return the reason in parentheses without secrets: it may name logins or quote the message."""
         for secret in secrets:
-            words = UrlHider(secret).take_out(words)
-        words = self._hider.hide(words).rstrip(".") if self._hider is not None else ""
-        return f" ({words})" if words else ""
+            text = UrlRedactor(secret).redact(text)
+        text = self._redactor.redact_line(text).rstrip(".") if self._redactor is not None else ""
+        return f" ({text})" if text else ""
 
 
-def _last_word(result: AppriseResult) -> str:
+def _last_log_message(result: AppriseResult) -> str:
     messages = [entry.message for entry in result.logs()]
     return str(messages[-1]) if messages else ""
 
@@ -199,8 +201,8 @@ def _plugin_values(service: Any) -> Iterator[object]:
             yield value
 
 
-def _keep_to_itself() -> logging.Logger:
-    """Apprise's log holds hosts and pieces of URLs: it is read here, made harmless and said by us, and goes nowhere else."""
+def _isolated_logger() -> logging.Logger:
+    """Return Apprise's logger, detached from all others: its messages hold hosts and parts of URLs."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
     if not logger.handlers:
@@ -210,7 +212,7 @@ def _keep_to_itself() -> logging.Logger:
 
 @contextmanager
 def _captured_reasons() -> Iterator[list[str]]:
-    """What Apprise logs in this thread until the block ends: the only place where it says why a URL is unusable."""
+    """Collect what Apprise logs in this thread until the block ends: the only source of the reason for an unusable URL."""
     reasons: list[str] = []
     thread = threading.get_ident()
 
@@ -219,7 +221,7 @@ def _captured_reasons() -> Iterator[list[str]]:
             reasons.append(record.getMessage())
         return True
 
-    logger = _keep_to_itself()
+    logger = _isolated_logger()
     logger.addFilter(take)
     try:
         yield reasons

@@ -1,8 +1,7 @@
-"""What services answered while a message was sent: HTTP status and Retry-After, or a mail server's code and words, or nothing.
+"""The responses of services while a message is sent: HTTP status and Retry-After, a mail server's code and text, or none.
 
-Apprise tells success or failure and keeps the answer to itself. Its plugins all speak HTTP through `requests` and mail
-through `smtplib`, so the one place that every answer passes is watched in each; only the sending thread's own context sees
-its own answers, and nothing else of an answer is kept.
+Apprise reports only success or failure. All its plugins use `requests` for HTTP and `smtplib` for mail, so one function of
+each is wrapped to record the responses. A context variable separates the sending threads, and nothing else is kept.
 """
 
 from __future__ import annotations
@@ -21,95 +20,95 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceResponse:
-    """One answer. `retry_after` in seconds as the server said it, None where it said nothing usable."""
+    """One response. `retry_after` is in seconds, None where the server sent no usable value."""
 
     status: int
     """The HTTP status, or the mail server's reply code."""
     retry_after: float | None = None
     mail: bool = False
-    """A mail server gave it."""
-    said: str = ""
-    """The mail server's words: raw, they may name users."""
+    """True if it came from a mail server."""
+    text: str = ""
+    """The mail server's text, unredacted: it may name users."""
 
     @property
-    def refuses(self) -> bool:
-        """Whether it says no, for now or for good."""
+    def is_refusal(self) -> bool:
+        """True if it rejects the message, temporarily or permanently."""
         return (
             self.status >= HTTPStatus.BAD_REQUEST if self.mail else not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
         )
 
     @property
-    def for_good(self) -> bool:
-        """Whether only a person can change that: gone, forbidden, a login refused, nobody of that address."""
-        return self.status in (_MAIL_FOR_GOOD if self.mail else _HTTP_FOR_GOOD)
+    def permanent(self) -> bool:
+        """True if only an operator can help: gone, forbidden, login rejected, no such mailbox."""
+        return self.status in (_MAIL_PERMANENT if self.mail else _HTTP_PERMANENT)
 
     @property
     def down(self) -> bool:
-        """Whether it says that the service does not work at present, and so took nothing."""
+        """True if the service does not work at present, so it certainly accepted nothing."""
         if self.mail:
-            return self.status == _MAIL_NOT_AVAILABLE
-        # A gateway that gave up waiting knows nothing of what became of the message behind it.
+            return self.status == _MAIL_UNAVAILABLE
+        # A gateway that timed out does not know if the service behind it accepted the message.
         return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.GATEWAY_TIMEOUT
 
 
 @dataclass(slots=True)
 class ServiceResponses:
-    """What came of the exchanges while one message was sent."""
+    """The responses and failed connections while one message was sent."""
 
-    answers: list[ServiceResponse] = field(default_factory=list)
-    unreached: bool = False
-    """Some connection did not come about: nothing went out on it."""
-    cut_off: bool = False
-    """A connection was there and no answer came: nobody said that the service is down."""
+    received: list[ServiceResponse] = field(default_factory=list)
+    not_connected: bool = False
+    """A connection failed, so nothing was sent on it."""
+    interrupted: bool = False
+    """A connection was established and no response came: it is unknown if the service is down."""
     unanswered: bool = False
-    """The message itself went out and no answer to it came."""
+    """The message itself was sent and no response came."""
 
     @property
-    def maybe_taken(self) -> bool:
-        """Whether the message may have arrived although nobody said so: to send it again may repeat it."""
-        refused = last_refusal(self.answers)
-        # A gateway that gave up waiting knows nothing of what became of the message behind it.
+    def maybe_accepted(self) -> bool:
+        """True if the message may have arrived without confirmation, so sending it again may repeat it."""
+        refused = last_refusal(self.received)
+        # A gateway that timed out does not know if the service behind it accepted the message.
         return self.unanswered or (refused is not None and not refused.mail and refused.status == HTTPStatus.GATEWAY_TIMEOUT)
 
     @property
     def down(self) -> bool:
-        """Whether the message was certainly not taken, because the service does not work at present."""
-        refused = last_refusal(self.answers)
-        return not self.cut_off and (refused.down if refused is not None else self.unreached)
+        """True if the message was certainly not accepted, because the service does not work at present."""
+        refused = last_refusal(self.received)
+        return not self.interrupted and (refused.down if refused is not None else self.not_connected)
 
 
-_HTTP_FOR_GOOD = frozenset({401, 403, 404, 410})
-# Login needed (530), refused (535) or too weak (534, 538); no such mailbox (550, 551, 553), no mail taken here (521, 556).
-_MAIL_FOR_GOOD = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
+_HTTP_PERMANENT = frozenset({401, 403, 404, 410})
+# Login required (530), rejected (535) or too weak (534, 538); no such mailbox (550, 551, 553), no mail accepted (521, 556).
+_MAIL_PERMANENT = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
 
 _MAIL_LOGGED_IN = 235
-_MAIL_GO_ON = 354
-_MAIL_NOT_AVAILABLE = 421
+_MAIL_START_INPUT = 354
+_MAIL_UNAVAILABLE = 421
 
-_seen: ContextVar[ServiceResponses | None] = ContextVar("monitor_channel_answers", default=None)
+_current: ContextVar[ServiceResponses | None] = ContextVar("monitor_channel_answers", default=None)
 _installing = threading.Lock()
 
 
-def last_refusal(answers: Sequence[ServiceResponse]) -> ServiceResponse | None:
-    """The last answer that said no, None where none did. A login that succeeded in the end takes back what was refused of it."""
-    for answer in reversed(answers):
-        if answer.refuses:
-            return answer
-        if answer.mail and answer.status == _MAIL_LOGGED_IN:
+def last_refusal(responses: Sequence[ServiceResponse]) -> ServiceResponse | None:
+    """Return the last refusal, None where there is none. A login that succeeds cancels the refusals before it."""
+    for response in reversed(responses):
+        if response.is_refusal:
+            return response
+        if response.mail and response.status == _MAIL_LOGGED_IN:
             return None
     return None
 
 
 @contextmanager
-def watch_answers() -> Iterator[ServiceResponses]:
-    """Collects what is heard of everything sent in this thread until the block ends."""
+def capture_responses() -> Iterator[ServiceResponses]:
+    """Collect the responses to everything sent in this thread until the block ends."""
     _install()
-    heard = ServiceResponses()
-    token = _seen.set(heard)
+    responses = ServiceResponses()
+    token = _current.set(responses)
     try:
-        yield heard
+        yield responses
     finally:
-        _seen.reset(token)
+        _current.reset(token)
 
 
 def _install() -> None:
@@ -119,76 +118,76 @@ def _install() -> None:
 
     with _installing:
         if not getattr(requests.Session.send, "watched", False):
-            requests.Session.send = _watched(requests.Session.send)  # type: ignore[method-assign]  # see the module's first lines
+            requests.Session.send = _watched(requests.Session.send)  # type: ignore[method-assign]  # see the module's docstring
         if not getattr(smtplib.SMTP.getreply, "watched", False):
-            smtplib.SMTP.getreply = _watched_mail(smtplib.SMTP.getreply)  # type: ignore[method-assign]  # see the module's first lines
-            smtplib.SMTP.connect = _watched_connect(smtplib.SMTP.connect)  # type: ignore[method-assign]  # see the module's first lines
+            smtplib.SMTP.getreply = _watched_mail(smtplib.SMTP.getreply)  # type: ignore[method-assign]  # see the module's docstring
+            smtplib.SMTP.connect = _watched_connect(smtplib.SMTP.connect)  # type: ignore[method-assign]  # see the module's docstring
 
 
 def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(send)
     def watched_send(*args: Any, **kwargs: Any) -> Any:
-        heard = _seen.get()
+        responses = _current.get()
         try:
             response = send(*args, **kwargs)
         except Exception as error:
-            if heard is not None:
-                _note_silence(heard, connected=not _never_connected(error))
-                heard.unanswered |= _went_out(error)
+            if responses is not None:
+                _note_no_response(responses, connected=not _never_connected(error))
+                responses.unanswered |= _was_sent(error)
             raise
-        if heard is not None:
+        if responses is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-            heard.answers.append(ServiceResponse(status=response.status_code, retry_after=wait))
+            responses.received.append(ServiceResponse(status=response.status_code, retry_after=wait))
         return response
 
-    watched_send.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
+    watched_send.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
     return watched_send
 
 
 def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, bytes]]:
     @functools.wraps(getreply)
     def watched_getreply(*args: Any, **kwargs: Any) -> tuple[int, bytes]:
-        heard = _seen.get()
+        responses = _current.get()
         try:
-            code, said = getreply(*args, **kwargs)
+            code, text = getreply(*args, **kwargs)
         except OSError:
-            if heard is not None:
-                _note_silence(heard, connected=True)
-                heard.unanswered |= _text_went_out(heard.answers)
+            if responses is not None:
+                _note_no_response(responses, connected=True)
+                responses.unanswered |= _text_sent(responses.received)
             raise
-        if heard is not None:
-            heard.answers.append(ServiceResponse(status=code, mail=True, said=said.decode("utf-8", "replace")))
-        return code, said
+        if responses is not None:
+            responses.received.append(ServiceResponse(status=code, mail=True, text=text.decode("utf-8", "replace")))
+        return code, text
 
-    watched_getreply.watched = True  # type: ignore[attr-defined]  # the mark by which _install knows its own work
+    watched_getreply.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
     return watched_getreply
 
 
 def _watched_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(connect)
     def watched_connect(*args: Any, **kwargs: Any) -> Any:
-        heard = _seen.get()
-        before = heard is not None and heard.cut_off
+        responses = _current.get()
+        before = responses is not None and responses.interrupted
         try:
             return connect(*args, **kwargs)
         except OSError:
-            if heard is not None:  # also where the greeting stayed away: no word of the message had gone out
-                heard.cut_off = before
-                _note_silence(heard, connected=False)
+            if responses is not None:  # also where no greeting came: nothing of the message was sent
+                responses.interrupted = before
+                _note_no_response(responses, connected=False)
             raise
 
     return watched_connect
 
 
-def _note_silence(heard: ServiceResponses, *, connected: bool) -> None:
+def _note_no_response(responses: ServiceResponses, *, connected: bool) -> None:
     if connected:
-        heard.cut_off = True
+        responses.interrupted = True
     else:
-        heard.unreached = True
+        responses.not_connected = True
 
 
 def _never_connected(error: Exception) -> bool:
-    """Whether an HTTP request failed before there was a connection to send it on."""
+    """Return True if an HTTP request failed before there was a connection to send it on."""
     import requests
     from urllib3.exceptions import NewConnectionError
 
@@ -200,8 +199,8 @@ def _never_connected(error: Exception) -> bool:
     return isinstance(cause, NewConnectionError)
 
 
-def _went_out(error: Exception) -> bool:
-    """Whether an HTTP request may have left before it failed: the connection, or the tunnel to it, had come about."""
+def _was_sent(error: Exception) -> bool:
+    """Return True if an HTTP request may have been sent before it failed: the connection or tunnel was established."""
     import ssl
 
     from requests import exceptions as failed
@@ -216,18 +215,18 @@ def _went_out(error: Exception) -> bool:
     return not (refused or isinstance(cause, ProxyError))
 
 
-def _text_went_out(answers: Sequence[ServiceResponse]) -> bool:
-    """Whether a mail server had asked for the text, and refused nothing since: before that there was nothing to take."""
-    for answer in reversed(answers):
-        if not answer.mail or answer.refuses:
+def _text_sent(responses: Sequence[ServiceResponse]) -> bool:
+    """Return True if a mail server asked for the text and refused nothing since: before that, nothing can have arrived."""
+    for response in reversed(responses):
+        if not response.mail or response.is_refusal:
             return False
-        if answer.status == _MAIL_GO_ON:
+        if response.status == _MAIL_START_INPUT:
             return True
     return False
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:
-    """Seconds to wait, from whole ASCII digits or an HTTP date; None for anything else. Not clamped."""
+    """Return the seconds to wait, from whole ASCII digits or an HTTP date; None for anything else. Not clamped."""
     if text is None:
         return None
     text = text.strip()

@@ -1,7 +1,7 @@
-"""The recipients inside one channel URL: each is sent to by itself, so that one refusal repeats nothing to the others.
+"""The recipients of one channel URL: each gets a separate request, so that one refusal repeats nothing for the others.
 
-Apprise answers once for a whole URL. A service that serves several targets keeps them in one list; a copy of the service
-whose list is narrowed to one of them is that recipient alone.
+Apprise returns one result for a whole URL. A service with several targets keeps them in one list; a copy of the service
+with only one of them in the list sends to that recipient alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, DeliveryError
 
-_SLOW = 10.0  # seconds: who failed that slowly was waited for in vain, and the next one would be too
-_COPIED = ("cc", "bcc")  # a mail's further readers get the first recipient's copy, and no other
+_SLOW = 10.0  # seconds: after a failure as slow as this the next recipient would most likely fail too
+_COPIED = ("cc", "bcc")  # they get the first recipient's mail and no other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,21 +25,21 @@ class Recipient:
     """One target of a channel."""
 
     key: str
-    """A stable hash that tells recipients apart without showing them."""
+    """A stable hash that identifies the recipient without showing it."""
     place: int
     count: int
     service: Any = field(repr=False)
-    """The Apprise service that reaches this one alone."""
+    """The Apprise service that sends to this one alone."""
 
     @property
     def label(self) -> str:
-        """How people find it in the URL."""
+        """The position in the URL, for an error message."""
         return f"recipient {self.place} of {self.count} ({self.key})"
 
 
 def split(service: Any) -> tuple[Recipient, ...]:
-    """Every recipient of an Apprise service; the service itself where it has one, or serves several in one request."""
-    name, targets = _list_of_targets(service)
+    """Return every recipient of an Apprise service; the service itself where it has one, or sends one request for several."""
+    name, targets = _target_list(service)
     if name is None:
         return (Recipient(key=_key(type(service).__name__), place=1, count=1, service=service),)
     return tuple(
@@ -51,9 +51,9 @@ def split(service: Any) -> tuple[Recipient, ...]:
 def send_each(
     recipients: Sequence[Recipient], send: Callable[[Recipient], None], *, done: AbstractSet[str] = frozenset()
 ) -> None:
-    """Sends to every recipient that is not `done`; `send` raises DeliveryError where one does not take it.
+    """Send to every recipient that is not in `done`; `send` raises DeliveryError where one does not accept the message.
 
-    Raises the gravest of these errors with `reached`: the keys of those who have the message now, the `done` ones included.
+    Raises the most severe of these errors with `reached`: the keys of the recipients that have the message, including `done`.
     """
     reached = set(done)
     failures: list[tuple[Recipient, DeliveryError]] = []
@@ -74,9 +74,9 @@ def send_each(
 
 
 def _error(failures: Sequence[tuple[Recipient, DeliveryError]], reached: frozenset[str]) -> DeliveryError:
-    """One error for all: refused for good where one is, else passing, with the longest wait that was asked for."""
-    alone = failures[0][0].count == 1
-    text = " ".join(str(error) if alone else f"To {recipient.label}: {error}" for recipient, error in failures)
+    """Return one error for all: permanent where one is, else temporary, with the longest requested pause."""
+    only_one = failures[0][0].count == 1
+    text = " ".join(str(error) if only_one else f"To {recipient.label}: {error}" for recipient, error in failures)
     errors = [error for _, error in failures]
     uncertain = any(error.uncertain for error in errors)
     if all(not error.transient for error in errors) or (reached and any(not error.transient for error in errors)):
@@ -86,8 +86,8 @@ def _error(failures: Sequence[tuple[Recipient, DeliveryError]], reached: frozens
     return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached, down=down, uncertain=uncertain)
 
 
-def _list_of_targets(service: Any) -> tuple[str | None, list[Any]]:
-    """The list that holds one entry per request the service would make; (None, []) where there is none."""
+def _target_list(service: Any) -> tuple[str | None, list[Any]]:
+    """Return the list with one entry for each request of the service; (None, []) where there is none."""
     count = len(service)
     for name, value in vars(service).items() if count > 1 else ():
         if isinstance(value, list) and len(value) == count and len(_narrowed(service, name, value[0], place=1)) == 1:
@@ -96,12 +96,12 @@ def _list_of_targets(service: Any) -> tuple[str | None, list[Any]]:
 
 
 def _narrowed(service: Any, name: str, target: Any, *, place: int) -> Any:
-    alone = copy.copy(service)
-    setattr(alone, name, [target])
+    single = copy.copy(service)
+    setattr(single, name, [target])
     for further in _COPIED if place > 1 else ():
-        if isinstance(getattr(alone, further, None), set):
-            setattr(alone, further, set())
-    return alone
+        if isinstance(getattr(single, further, None), set):
+            setattr(single, further, set())
+    return single
 
 
 def _key(text: str) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Markup
 
-_MARGIN = 0.95  # some services count bytes, or escape characters, after Apprise counted them
-_MAIL_ROOM = 400_000  # a letter has no limit of its own; Apprise's 32,768 is the default of all plugins
+_MARGIN = 0.95  # some services count bytes, or escape characters after Apprise counted them
+_MAIL_ROOM = 400_000  # a mail has no limit; Apprise's 32,768 is the default of all plugins
 
-# Declared as plain text, yet the service reads Markdown in whatever it is given.
+# Declared as plain text in Apprise, but the service reads Markdown.
 _READ_MARKDOWN = frozenset({"discord", "fluxer", "guilded", "mattermost", "revolt", "zulip"})
 
-# Take any file. Others that declare attachments take pictures only, or sounds.
+# Accept any file. Others that declare attachments accept only pictures or sounds.
 _TAKE_FILES = frozenset(
     {
         "apprise_api",
@@ -49,7 +49,7 @@ _TAKE_FILES = frozenset(
     }
 )
 
-# The setting that carries a stable id of an incident, by which the service itself groups and resolves.
+# The setting for the stable id of an incident, by which the service groups and resolves alerts.
 INCIDENT_SETTINGS = {
     "firehydrant": "dedup",
     "goalert": "dedup",
@@ -63,18 +63,18 @@ INCIDENT_SETTINGS = {
     "squadcast": "dedup",
 }
 
-REMEMBERING = frozenset({"jira", "opsgenie"})
-"""Close by an id that they were given when they opened, and only as long as this process remembers it."""
+RESOLVES_FROM_MEMORY = frozenset({"jira", "opsgenie"})
+"""Services that resolve an incident by an id from its creation, which only this process remembers."""
 
 
 def kind_of(service: Any) -> str:
-    """The plugin's own module name: slack, email, custom_json ..."""
+    """Return the module name of the plugin: slack, email, custom_json ..."""
     parts = type(service).__module__.split(".")
     return str(parts[-2] if parts[-1] == "base" else parts[-1])
 
 
-def profile_of(service: Any, *, keeps_incidents: bool) -> ChannelProfile:
-    """What a built Apprise service understands and can carry."""
+def profile_of(service: Any, *, manages_incidents: bool) -> ChannelProfile:
+    """Return the capabilities of a built Apprise service."""
     kind, markup = kind_of(service), _markup_of(service)
     title = max(int(service.title_maxlen), 0)
     shared = bool(service.overflow_amalgamate_title)
@@ -86,9 +86,9 @@ def profile_of(service: Any, *, keeps_incidents: bool) -> ChannelProfile:
             lines=service.body_max_line_count,
         ),
         markup=markup,
-        marked_title=markup is not Markup.TEXT and (title == 0 or shared),
+        title_has_markup=markup is not Markup.TEXT and (title == 0 or shared),
         files=_takes_files(service, kind),
-        one_each=keeps_incidents,
+        per_incident=manages_incidents,
     )
 
 
@@ -96,27 +96,27 @@ def _room(service: Any, kind: str, markup: Markup) -> int:
     if markup is Markup.MAIL:
         return _MAIL_ROOM
     if kind == "slack" and getattr(service, "use_blocks", False):
-        return 2900  # a section block of Slack holds 3,000
+        return 2900  # a section block of Slack holds 3,000 characters
     return max(int(service.body_maxlen * _MARGIN), 40)
 
 
 def _title_room(service: Any, kind: str, title: int) -> int:
     if kind == "slack" and getattr(service, "use_blocks", False):
         return min(title, 150)
-    # As an encoded header of one line, which Apprise does not fold, in the widest of scripts.
+    # The title is an encoded header of one line, which Apprise does not fold; this fits in every script.
     return min(title, 160) if kind == "email" else title
 
 
 def _takes_files(service: Any, kind: str) -> bool:
     if not service.attachment_support or kind not in _TAKE_FILES:
         return False
-    # Webhooks of these two take text alone.
+    # The webhooks of these two accept only text.
     return kind not in ("slack", "matrix") or str(service.mode) in ("bot", "off")
 
 
 def _markup_of(service: Any) -> Markup:
     kind = kind_of(service)
-    formats = [str(each.value) for each in service._formats()]  # noqa: SLF001 - Apprise offers no other view of them
+    formats = [str(each.value) for each in service._formats()]  # noqa: SLF001 - Apprise has no public access to them
     wanted = service._format_override  # noqa: SLF001 - see above
     chosen = str(wanted.value) if wanted is not None and wanted.value in formats else formats[0]
     if kind in _READ_MARKDOWN:
@@ -136,14 +136,14 @@ _WORD = re.compile(r"""["']([A-Za-z0-9+-]+)["']""")
 
 
 def load_for(url: str) -> None:
-    """Have Apprise know what it needs for this URL: one plugin where its source tells which, else every one.
+    """Load the Apprise plugin for this URL, or all plugins where the schema does not identify one.
 
-    Not to be called by two threads at once.
+    Must not be called by two threads at the same time.
     """
     from apprise.manager_plugins import NotificationManager
 
     new: Any = NotificationManager
-    manager = new()  # the one there is
+    manager = new()  # a singleton
     schema = url.partition("://")[0].lower()
     if manager and schema in manager:
         return
@@ -151,7 +151,7 @@ def load_for(url: str) -> None:
     if plugin is not None:
         if not manager:
             with TemporaryDirectory() as nothing:
-                manager.load_modules(path=nothing)  # else it loads all of its own at the first question
+                manager.load_modules(path=nothing)  # else it loads all plugins on the first lookup
         manager.add(plugin)
     if plugin is None or schema not in manager:
         _load_everything(manager)
@@ -159,13 +159,13 @@ def load_for(url: str) -> None:
 
 @cache
 def _load_everything(manager: Any) -> None:
-    """As Apprise does it by itself; what it has learned so far would be in the way."""
+    """Load all plugins as Apprise does; those that were loaded separately would conflict."""
     manager.unload_modules()
     manager.load_modules()
 
 
 def _plugin_for(schema: str, manager: Any) -> Any:
-    """The plugin whose source claims the schema; None where no source or more than one does."""
+    """Return the plugin whose source declares the schema; None where no source or more than one does."""
     modules = modules_by_schema(Path(manager.module_path)).get(schema, set())
     if len(modules) != 1:
         return None
@@ -176,7 +176,7 @@ def _plugin_for(schema: str, manager: Any) -> Any:
 
 @cache
 def modules_by_schema(folder: Path) -> dict[str, set[str]]:
-    """The modules, by the schemas that their sources claim."""
+    """Return the modules by the schemas that their sources declare."""
     found: dict[str, set[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder).parts[0].removesuffix(".py")

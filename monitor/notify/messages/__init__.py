@@ -1,4 +1,4 @@
-"""What an alert says: a neutral message first, then its rendering in a channel's own markup, fit to what that can carry."""
+"""Messages: composed independently of any format, then rendered in a channel's markup and fitted into its limits."""
 
 from __future__ import annotations
 

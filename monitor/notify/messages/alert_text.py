@@ -1,4 +1,4 @@
-"""One thing to be said: an alert, or several of one story folded into the newest, in harmless sentences."""
+"""The text of one alert, or of several about the same subject merged into the newest. All texts are safe to display."""
 
 from __future__ import annotations
 
@@ -30,62 +30,63 @@ from monitor.notify.messages.markup import Tone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
-    """One alert on its way to one channel, with what only the delivery knows."""
+    """One alert to be delivered on one channel, with what only the delivery knows."""
 
     alert: Alert
     uncertain: bool = False
-    """An earlier try may have arrived: the message says that it may be a repeat."""
+    """An earlier attempt may have arrived: the message states that it may be a repeat."""
     late_by: timedelta | None = None
-    """How much later than promised it goes out; None when it is in time."""
+    """How late it is; None when it is on time."""
     page: ConnectionLink | None = None
-    """The managed user's own connection page, while it is good: it stands where the dashboard's link would."""
+    """The managed user's connection page while it is valid; it replaces the link to the dashboard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One alert, said. Texts are harmless single lines; an empty text means that there is nothing to say."""
+    """The texts of one alert. Each is a single line that is safe to display; an empty one is left out of the message."""
 
     alert: Alert
-    """The newest of the alerts that it says. Its texts are raw: only for what escapes them."""
+    """The newest of the merged alerts. Its texts are raw: they must be escaped."""
     alert_ids: tuple[str, ...]
-    """All the alerts that it says, oldest first."""
+    """The ids of all merged alerts, oldest first."""
     event: AlertEvent
-    word: str
-    """The status exactly as users know it: a connection's status, `recovered`, or the event for everything else."""
+    status: str
+    """A connection's status exactly as in the interface; `recovered` for a recovery, the event for everything else."""
     rank: int
-    """Urgency, for the order: the higher the worse."""
+    """The urgency, for sorting: higher is worse."""
     tone: Tone
     subject: str
-    """Who it is about: the connection's name, or the source's."""
+    """The name of the connection or source."""
     platform: str | None
-    """The platform's slug, None for what is not about a connection."""
+    """The platform's slug, None unless it is about a connection."""
     source: str
     service: str
     """The provider's name."""
     opening: str
-    """The news in a sentence. It begins with the subject where it is about a connection."""
+    """The first sentence. It begins with the subject where it is about a connection."""
     expiry: str = ""
     left: str = ""
     """The time left in short form, for a title; empty unless it is expiring."""
     lasted: str = ""
-    """For a recovery that is told together with its problem: "was expired for 4 hours"."""
+    """For a recovery in the same message as its problem: "was expired for 4 hours"."""
     cause: str = ""
-    told: tuple[str, ...] = ()
-    """The further lines of a report."""
-    said_because: str = ""
+    report_lines: tuple[str, ...] = ()
+    """The lines of a report after the first."""
+    why: str = ""
+    """Why the alert was sent."""
     notes: tuple[str, ...] = ()
     advice: str = ""
     link: str | None = field(default=None, repr=False)
-    """Where to do it. May be a secret: see `link_until`."""
+    """Where to follow the advice. May be a secret: see `link_until`."""
     link_until: str = ""
-    """For a connection page, which opens for whoever has its address: until when it is good. Empty for an ordinary link."""
+    """For a connection page, which opens for anyone who has its address: until when it is valid. Empty for other links."""
     external_id: str | None = None
     public_id: str = ""
-    """What the commands take as CONNECTION; empty for what is not about a connection."""
+    """The CONNECTION argument of commands; empty unless it is about a connection."""
     ack: str = ""
-    """The command that acknowledges it; empty where there is nothing to acknowledge."""
+    """The command that acknowledges it; empty where nothing can be acknowledged."""
     topic: str = ""
-    """What an alert about a source is about, where that is not the source as a whole: "LinkedIn outage"."""
+    """The part of a source that is concerned, such as "LinkedIn outage"; empty for the source as a whole."""
     scope: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     own_title: str = ""
@@ -118,38 +119,38 @@ _NEWS = {
     AlertEvent.DISCONNECTED: "is disconnected",
     AlertEvent.RECOVERED: "has recovered",
 }
-"""The statuses as a sentence says them; the status word itself stands beside it."""
+"""The statuses within a sentence; the status word itself is shown as well."""
 
 
-def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) -> Item:
-    """One item for the alerts of one story, oldest first: the newest state, and what happened on the way. Never raises."""
-    alert = story[-1].alert
+def item_of(group: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) -> Item:
+    """Return one item for the alerts about one subject (oldest first): the newest state, with earlier changes. Never raises."""
+    alert = group[-1].alert
     about_connection = is_about_connection(alert)
-    word = _word(alert)
+    status = _status(alert)
     subject = _subject(alert)
     service = provider_info(alert.provider).label if alert.provider else ""
-    lasted = _lasted(story)
-    link, link_until = _link(story[-1], zone=zone)
+    lasted = _lasted(group)
+    link, link_until = _link(group[-1], zone=zone)
     public_id = _public_id(alert) if about_connection else ""
     return Item(
         alert=alert,
-        alert_ids=tuple(dispatch.alert.id for dispatch in story),
+        alert_ids=tuple(dispatch.alert.id for dispatch in group),
         event=alert.event,
-        word=word,
+        status=status,
         rank=_rank(alert),
         tone=Tone.SUCCESS if alert.event in RECOVERY_EVENTS else _TONES[alert.severity],
         subject=subject,
         platform=_platform(alert) if about_connection else None,
         source=alert.source,
         service=service,
-        opening=_opening(alert, subject=subject, word=word, service=service, lasted=lasted),
+        opening=_opening(alert, subject=subject, status=status, service=service, lasted=lasted),
         expiry=_expiry(alert, zone=zone, now=now) if about_connection else "",
-        left=_left(alert, now=now) if word == Status.EXPIRING_SOON else "",
+        left=_left(alert, now=now) if status == Status.EXPIRING_SOON else "",
         lasted=lasted,
         cause="" if alert.event is AlertEvent.REPORT else sentence(alert.message),
-        told=tuple(_report_lines(alert)[1:]) if alert.event is AlertEvent.REPORT else (),
-        said_because=_said_because(story),
-        notes=_notes(story),
+        report_lines=tuple(_report_lines(alert)[1:]) if alert.event is AlertEvent.REPORT else (),
+        why=_why(group),
+        notes=_notes(group),
         advice=_advice(alert),
         link=link,
         link_until=link_until,
@@ -163,12 +164,12 @@ def item_of(story: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
 
 
 def is_about_connection(alert: Alert) -> bool:
-    """Whether it speaks of one connection, and not of a source or of the monitor itself."""
+    """Return True if it is about one connection, not about a source or the monitor itself."""
     return alert.external_id is not None and (alert.event in _STATUSES or alert.event is AlertEvent.RECOVERED)
 
 
-def spoken(word: str) -> str:
-    """A machine word as people say it."""
+def readable(word: str) -> str:
+    """Return a machine word with spaces: `expiring_soon` as "expiring soon"."""
     return word.replace("_", " ")
 
 
@@ -180,15 +181,17 @@ def _subject(alert: Alert) -> str:
     kind, rest = split_subject(alert.subject)
     if kind == IncidentSubject.CHANNEL and rest:
         return f"channel {clean_id(rest)}"
-    return alert.source or (clean_id(spoken(alert.subject)) if alert.subject else "monitor")
+    if kind == IncidentSubject.DELIVERIES and rest:
+        return f"deliveries to {clean_id(rest)}"
+    return alert.source or (clean_id(readable(alert.subject)) if alert.subject else "monitor")
 
 
 def _platform(alert: Alert) -> str:
     return clean_id(alert.platform or "unknown", limit=_PLATFORM_LENGTH)
 
 
-def _word(alert: Alert) -> str:
-    """A connection's status as it is; for a recovery, a source and the monitor itself the event says more than the status."""
+def _status(alert: Alert) -> str:
+    """Return a connection's status; for a recovery, a source and the monitor itself the event, which is more specific."""
     if not is_about_connection(alert) or alert.event in RECOVERY_EVENTS:
         return alert.event.value
     return clean_id(alert.status) if alert.status else alert.event.value
@@ -202,25 +205,25 @@ def _rank(alert: Alert) -> int:
     return Status(alert.event.value).rank
 
 
-def _lasted(story: Sequence[Dispatch]) -> str:
-    """For a recovery whose problem is told only now: what it was, and for how long."""
-    last = story[-1].alert
-    problems = [dispatch.alert for dispatch in story if dispatch.alert.event not in RECOVERY_EVENTS]
+def _lasted(group: Sequence[Dispatch]) -> str:
+    """Return the status before and its duration, for a recovery in the same message as its problem."""
+    last = group[-1].alert
+    problems = [dispatch.alert for dispatch in group if dispatch.alert.event not in RECOVERY_EVENTS]
     if last.event not in RECOVERY_EVENTS or not problems:
         return ""
     if is_about_connection(last):
-        # Not since the opening: an incident often begins a week before the date, with expiring_soon.
-        was, began = _word(problems[-1]), problems[-1].since or problems[-1].at
+        # Not since the incident opened: that is often a week before the date, with expiring_soon.
+        was, began = _status(problems[-1]), problems[-1].since or problems[-1].at
     else:
-        was = "unreadable" if last.event is AlertEvent.SOURCE_RECOVERED and not last.subject else "in trouble"
+        was = "unreadable" if last.event is AlertEvent.SOURCE_RECOVERED and not last.subject else "failing"
         began = min(last.opened_at or problems[0].at, problems[0].at)
-    return f"was {spoken(was)}" + (f" for {timefmt.span(last.at - began)}" if last.at > began else "")
+    return f"was {readable(was)}" + (f" for {timefmt.span(last.at - began)}" if last.at > began else "")
 
 
-def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str) -> str:
+def _opening(alert: Alert, *, subject: str, status: str, service: str, lasted: str) -> str:
     if is_about_connection(alert):
         platform = PLATFORM_NAMES.get(_platform(alert), _platform(alert))
-        news = f"{lasted} and has {word}" if lasted else _NEWS.get(alert.event, f"is {spoken(word)}")
+        news = f"{lasted} and has {status}" if lasted else _NEWS.get(alert.event, f"is {readable(status)}")
         return f"{subject} on {platform} {news}."
     after = f" It {lasted}." if lasted else ""
     match alert.event:
@@ -229,25 +232,25 @@ def _opening(alert: Alert, *, subject: str, word: str, service: str, lasted: str
         case AlertEvent.SOURCE_RECOVERED if alert.subject:
             return f"{_about_part_over(alert, service)}{after}"
         case AlertEvent.SOURCE_FAILING if alert.status == SourceStatus.UNAUTHORIZED:
-            return f"{service} refuses the API key of the source {subject} (unauthorized)."
+            return f"{service} rejects the API key of the source {subject} (unauthorized)."
         case AlertEvent.SOURCE_FAILING:
             return f"The source {subject} ({service}) cannot be read ({alert.status or 'failing'})."
         case AlertEvent.SOURCE_RECOVERED:
             return f"The source {subject} ({service}) can be read again.{after}"
         case AlertEvent.MONITOR_PROBLEM:
-            return f"The monitor itself has a problem{_about(subject)}."
+            return f"The monitor has a problem{_about(subject)}."
         case AlertEvent.MONITOR_RECOVERED:
-            return f"The monitor itself is well again{_about(subject)}.{after}"
+            return f"The monitor's problem is resolved{_about(subject)}.{after}"
         case AlertEvent.REPORT:
             return _report_lines(alert)[0]
         case AlertEvent.DRILL:
-            return "This is a drill: a test of this channel, as it was planned."
+            return "This is a drill: a scheduled test of this channel."
         case _:
-            return f"{spoken(alert.event.value).capitalize()}."
+            return f"{readable(alert.event.value).capitalize()}."
 
 
 def _subject_parts(alert: Alert) -> tuple[str, str]:
-    """What an alert's subject is about, and which: outage and twitter, channel and ops."""
+    """Return the kind and the name in an alert's subject: outage and twitter, channel and ops."""
     kind, which = split_subject(alert.subject)
     return kind, clean_id(which) if which else ""
 
@@ -260,35 +263,35 @@ def _topic(alert: Alert) -> str:
         case IncidentSubject.MISSING:
             return f"connections missing at {which}" if which else "connections missing"
         case IncidentSubject.UNPOLLED:
-            return "not being watched"
+            return "not polled"
         case _:
-            return clean_id(spoken(alert.subject)) if alert.subject and alert.source else ""
+            return clean_id(readable(alert.subject)) if alert.subject and alert.source else ""
 
 
 def _about_part(alert: Alert, service: str) -> str:
-    """Trouble with a part of a source."""
+    """Return the first sentence about a problem with a part of a source."""
     kind, which = _subject_parts(alert)
     some, at = str(alert.count) if alert.count > 1 else "Some", f"of the source {alert.source} ({service})"
     match kind:
         case IncidentSubject.OUTAGE:
-            return f"{some} {PLATFORM_NAMES.get(which, which)} connections {at} are refused at once."
+            return f"{some} {PLATFORM_NAMES.get(which, which)} connections {at} are refused at the same time."
         case IncidentSubject.MISSING:
-            return f"{some} connections {at} are missing from its list all at once."
+            return f"{some} connections {at} are missing from its latest list."
         case IncidentSubject.UNPOLLED:
-            return f"The source {alert.source} ({service}) is not being watched."
+            return f"The source {alert.source} ({service}) is not being polled."
         case _:
-            return f"The source {alert.source} ({service}) has trouble: {_topic(alert)}."
+            return f"The source {alert.source} ({service}) has a problem: {_topic(alert)}."
 
 
 def _about_part_over(alert: Alert, service: str) -> str:
-    where = f"The source {alert.source} ({service})"
+    source = f"source {alert.source} ({service})"
     if _subject_parts(alert)[0] == IncidentSubject.UNPOLLED:
-        return f"{where} is being watched again."
-    return f"{where} is well again: the trouble is over ({_topic(alert)})."
+        return f"The {source} is being polled again."
+    return f"The problem with the {source} is resolved: {_topic(alert)}."
 
 
 def _report_lines(alert: Alert) -> list[str]:
-    """A report is written line by line, the summary first. It holds names from strangers."""
+    """Return the lines of a report, the summary first. They hold names from services, so they are made safe."""
     return [defuse(clean(line, limit=2000)) for line in alert.message.splitlines() if line.strip()] or ["Report."]
 
 
@@ -304,9 +307,9 @@ def _expiry(alert: Alert, *, zone: ZoneInfo | None, now: datetime) -> str:
     if alert.event is AlertEvent.DISCONNECTED:
         return f"Last known expiry: {when}."
     if ahead and alert.event in _OVER:
-        return f"Its stated expiry, {when}, no longer counts."
+        return f"Its stated expiry, {when}, no longer applies."
     if not ahead and alert.event not in _OVER and alert.event is not AlertEvent.EXPIRING_SOON:
-        return f"Its stated expiry, {when}, is not relied upon."
+        return f"Its stated expiry, {when}, is not trusted."
     return f"It {'expires' if ahead else 'expired'} {when}."
 
 
@@ -314,39 +317,51 @@ def _left(alert: Alert, *, now: datetime) -> str:
     return timefmt.span(alert.expires_at - now) if alert.expires_at is not None and alert.expires_at > now else ""
 
 
-def _said_because(story: Sequence[Dispatch]) -> str:
-    """Why this message exists, so that nobody wonders why it came today."""
-    alert, first = story[-1].alert, story[0].alert
-    # An incident is as old as its first trouble; a status only as old as itself, and the one before may be any age.
-    opened = alert.opened_at
-    lasted = f" after {timefmt.span(alert.at - opened)} of trouble" if opened and alert.at > opened else ""
-    still = f": still so after {timefmt.span(alert.at - alert.since)}" if alert.since and alert.at > alert.since else ""
-    previous = first.previous or (_word(first) if first.event not in RECOVERY_EVENTS and _word(first) != _word(alert) else None)
-    previous = previous if len(story) > 1 and alert.event not in RECOVERY_EVENTS else alert.previous
-    before = f": it was {spoken(clean_id(previous))}" if previous else ""
+def _why(group: Sequence[Dispatch]) -> str:
+    """Return why this message was sent now."""
+    alert, first = group[-1].alert, group[0].alert
     if first.reason == AlertReason.FIRST and alert.event not in RECOVERY_EVENTS:
-        return f"First notice{before}."
+        return f"First alert.{_previous(group)}"
     match alert.reason:
         case AlertReason.WORSE:
-            return f"Worse than before{before}."
+            return f"The status has worsened.{_previous(group)}"
         case AlertReason.CHANGED:
-            return f"Changed, and still needs you{before}."
+            return f"The status has changed and still needs attention.{_previous(group)}"
         case AlertReason.STAGE:
             return f"Further warning (stage {_stage(alert.stage)})." if alert.stage else "Further warning."
         case AlertReason.REMINDER:
             number = f" {alert.reminder}" if alert.reminder else ""
-            return f"Reminder{number}{still}."
+            unchanged = (
+                f": unchanged for {timefmt.span(alert.at - alert.since)}" if alert.since and alert.at > alert.since else ""
+            )
+            return f"Reminder{number}{unchanged}."
         case AlertReason.RENEWED:
-            return f"Renewed{lasted}{before}."
+            return f"Renewed{_incident_length(alert)}.{_previous(group)}"
         case AlertReason.RECOVERED:
-            return f"Recovered{lasted}{before}."
+            return f"Recovered{_incident_length(alert)}.{_previous(group)}"
         case _:
-            # What is sent as planned, or about the monitor itself, has said why.
-            return f"Reason: {spoken(clean_id(alert.reason))}." if alert.reason and alert.source else ""
+            # Drills, reports and alerts about the monitor itself state their reason already.
+            return f"{readable(clean_id(alert.reason)).capitalize()}." if alert.reason and alert.source else ""
+
+
+def _previous(group: Sequence[Dispatch]) -> str:
+    """Return the status before the first of these alerts; for a recovery, the one before the recovery."""
+    alert, first = group[-1].alert, group[0].alert
+    previous = alert.previous
+    if len(group) > 1 and alert.event not in RECOVERY_EVENTS:
+        changed = first.event not in RECOVERY_EVENTS and _status(first) != _status(alert)
+        previous = first.previous or (_status(first) if changed else None)
+    return f" Previous status: {readable(clean_id(previous))}." if previous else ""
+
+
+def _incident_length(alert: Alert) -> str:
+    """Return the age of the incident, which began with its first problem, not with its last status."""
+    opened = alert.opened_at
+    return f"; the incident lasted {timefmt.span(alert.at - opened)}" if opened and alert.at > opened else ""
 
 
 def _stage(stage: timedelta) -> str:
-    """A stage as people configure it: the largest unit that divides it."""
+    """Return a stage as in the configuration: in the largest unit that divides it."""
     seconds = round(stage.total_seconds())
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds and seconds % size == 0:
@@ -354,22 +369,22 @@ def _stage(stage: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _notes(story: Sequence[Dispatch]) -> tuple[str, ...]:
+def _notes(group: Sequence[Dispatch]) -> tuple[str, ...]:
     notes = []
-    if late := max((dispatch.late_by for dispatch in story if dispatch.late_by is not None), default=None):
-        notes.append(f"Late by {timefmt.span(late)}: it could not be delivered before.")
-    words = [_word(dispatch.alert) for dispatch in story]
-    changes = [word for position, word in enumerate(words) if position == 0 or word != words[position - 1]]
+    if late := max((dispatch.late_by for dispatch in group if dispatch.late_by is not None), default=None):
+        notes.append(f"Late by {timefmt.span(late)}: it could not be delivered earlier.")
+    statuses = [_status(dispatch.alert) for dispatch in group]
+    changes = [status for index, status in enumerate(statuses) if index == 0 or status != statuses[index - 1]]
     if len(changes) > 2:
-        notes.append(f"What happened since the last message: {', '.join(map(spoken, changes))}.")
-    if any(dispatch.uncertain for dispatch in story):
-        notes.append("This may be a repeat: an earlier try was cut off before its outcome was known.")
+        notes.append(f"Status changes since the last message: {', '.join(map(readable, changes))}.")
+    if any(dispatch.uncertain for dispatch in group):
+        notes.append("This may be a repeat: an earlier attempt was interrupted before its outcome was known.")
     return tuple(notes)
 
 
 def _advice(alert: Alert) -> str:
     if alert.event in RECOVERY_EVENTS:
-        return "Nothing, it is well again."
+        return "No action needed."
     if alert.provider is None:
         return monitor_advice(*_subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
@@ -378,7 +393,7 @@ def _advice(alert: Alert) -> str:
 
 
 def _link(dispatch: Dispatch, *, zone: ZoneInfo | None) -> tuple[str | None, str]:
-    """Where to make it good, and for a connection page until when that opens."""
+    """Return the link to follow, and for a connection page until when it is valid."""
     alert, page = dispatch.alert, dispatch.page
     if page is not None and alert.event not in RECOVERY_EVENTS and _LINK.fullmatch(page.url):
         return page.url, timefmt.moment(page.good_until, zone)
@@ -386,7 +401,7 @@ def _link(dispatch: Dispatch, *, zone: ZoneInfo | None) -> tuple[str | None, str
 
 
 def _public_id(alert: Alert) -> str:
-    """The id that people see everywhere; where it cannot be shown as it is, the service's own."""
+    """Return the public id; where it is not safe to display, the service's id."""
     whole, own = alert.connection or "", clean_id(alert.external_id or "")
     return whole if whole.endswith(f"/{own}") and is_plain_id(whole) else own
 

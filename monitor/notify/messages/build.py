@@ -1,4 +1,4 @@
-"""From claimed deliveries to what goes out on a channel: folded, in its own markup and wording, fit to what it can carry."""
+"""Building the messages of a channel from claimed deliveries: grouped, in its markup and templates, within its limits."""
 
 from __future__ import annotations
 
@@ -31,61 +31,63 @@ log = structlog.get_logger(__name__)
 def build(
     dispatches: Sequence[Dispatch], *, channel: ChannelConfig, profile: ChannelProfile, timezone: str, now: datetime
 ) -> tuple[Part, ...]:
-    """The messages that say all of these on one channel, in the order of sending. Each alert is settled by exactly one.
+    """Return the messages with these alerts for one channel, in the order of sending. Each alert is in exactly one.
 
-    Several alerts of one story are one item with the newest state. A channel that keeps incidents of its own gets one
-    message for each. Never raises: a template that fails gives way to the built-in wording, with a note.
+    Several alerts about one subject are one item with the newest state. A service that manages incidents gets separate
+    messages for each. Never raises: where a template fails, the built-in text is used, with a note.
     """
     profile = replace(profile, files=profile.files and channel.attachments)
-    if profile.one_each:
+    if profile.per_incident:
         each = compose_each(dispatches, timezone=timezone, now=now)
-        return tuple(part for message in each for part in _about_one(_worded(message, channel, profile), profile))
-    return fit(_worded(compose(dispatches, timezone=timezone, now=now), channel, profile), profile)
+        return tuple(part for message in each for part in _of_incident(_templated(message, channel, profile), profile))
+    return fit(_templated(compose(dispatches, timezone=timezone, now=now), channel, profile), profile)
 
 
 def build_test(
     event: AlertEvent | None, *, channel: ChannelConfig, profile: ChannelProfile, timezone: str, now: datetime
 ) -> tuple[Part, ...]:
-    """A message that proves the channel, or what an event looks like there, about a clearly marked sample. Never raises.
+    """Return a message that tests the channel, or shows an event for a clearly marked sample connection. Never raises.
 
-    Where the service keeps incidents, what the test opens is closed again.
+    Where the service manages incidents, the incident that the test opens is resolved again.
     """
     if event is not None:
         dispatch = Dispatch(alert=templates.sample_alert(event, now=now))
         parts = build([dispatch], channel=channel, profile=profile, timezone=timezone, now=now)
     else:
         message = compose_test(channel.name, timezone=timezone, now=now)
-        parts = _about_one(message, profile) if profile.one_each else fit(message, profile)
-    if profile.one_each and not parts[-1].resolves:
+        parts = _of_incident(message, profile) if profile.per_incident else fit(message, profile)
+    if profile.per_incident and not parts[-1].resolves:
         parts = (*parts, replace(parts[-1], resolves=True))
     return parts
 
 
-def _about_one(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
+def _of_incident(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     item = message.items[0]
-    over = item.event in RECOVERY_EVENTS
-    return tuple(replace(part, incident=item.incident, resolves=over) for part in fit(message, profile))
+    resolves = item.event in RECOVERY_EVENTS
+    return tuple(replace(part, incident=item.incident, resolves=resolves) for part in fit(message, profile))
 
 
-def _worded(message: Message, channel: ChannelConfig, profile: ChannelProfile) -> Message:
-    """The message in the channel's own words, where it has any."""
+def _templated(message: Message, channel: ChannelConfig, profile: ChannelProfile) -> Message:
+    """Return the message with the channel's templates applied."""
     if not channel.templates:
         return message
-    return message_of(_reworded(message.items, channel.templates, channel.name, profile))
+    return message_of(_apply_templates(message.items, channel.templates, channel.name, profile))
 
 
-def _reworded(items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: ChannelProfile) -> Iterable[Item]:
+def _apply_templates(
+    items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: ChannelProfile
+) -> Iterable[Item]:
     for item in items:
         pair = templates.pair_for(pairs, item.event)
         if pair is None:
             yield item
             continue
         try:
-            made = templates.render(pair, item, profile.markup, marked_title=profile.marked_title)
+            rendered = templates.render(pair, item, profile.markup, title_has_markup=profile.title_has_markup)
         except TemplateProblem as problem:
             log.error("template.failed", channel=channel, event_kind=item.event.value, problem=str(problem))  # noqa: TRY400 - a sentence
             yield replace(
-                item, notes=(*item.notes, f"The template of this channel failed, so this is the built-in text. {problem}")
+                item, notes=(*item.notes, f"The template could not be rendered, so this is the built-in text. {problem}")
             )
         else:
-            yield replace(item, own_title=made.title or "", own_body=made.body or "")
+            yield replace(item, own_title=rendered.title or "", own_body=rendered.body or "")

@@ -1,8 +1,8 @@
-"""A message as an HTML letter for mail readers.
+"""Messages as HTML mails.
 
-Inline styles only, nothing loaded from anywhere, and readable on white and on black alike: text keeps the reader's own
-colours, and whatever has a background says its text colour too. Apprise derives the plain alternative from the visible
-text, so everything that matters is visible text, the addresses of links included.
+Styles are inline, no resource is loaded, and the mail is readable in light and dark mode: text keeps the mail client's
+colours, and every element with a background sets its text colour too. Apprise derives the plain-text alternative from the
+visible text, so all that matters is visible text, including the addresses of links.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from monitor.notify.messages.alert_text import Item, spoken
+from monitor.notify.messages.alert_text import Item, readable
 from monitor.notify.messages.markup import Tone
 from monitor.notify.messages.message import Section
 from monitor.notify.messages.plain import page_note
@@ -27,29 +27,29 @@ _BUTTON = (
     "font-weight:600;text-decoration:none"
 )
 _HEADING = "font-size:20px;line-height:1.3"
-_QUIET = "opacity:.72;font-size:13px"
+_MUTED = "opacity:.72;font-size:13px"
 _MONO = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px"
 _TABLE = 'role="presentation" cellpadding="0" cellspacing="0" style="width:100%;border-collapse:collapse;margin:8px 0"'
 _FACT = "padding:2px 0"
 _ROW = "padding:7px 10px 7px 0;border-top:1px solid #8a8f9466;vertical-align:top"
 
 
-def letter(item: Item, title: str) -> str:
-    """Everything about one alert."""
-    return _page(title, [item.own_body or inside(item)])
+def single(item: Item, title: str) -> str:
+    """Return a mail about one alert, with all details."""
+    return _page(title, [item.own_body or content(item)])
 
 
-def inside(item: Item) -> str:
-    """What a letter about one alert says, without the page around it."""
-    facts = "".join(f'<tr><td style="{_FACT}">{row}</td></tr>' for row in _particulars(item))
-    why = " ".join(text for text in (item.cause, item.said_because) if text)
-    word = item.word if item.platform else spoken(item.word)
+def content(item: Item) -> str:
+    """Return the content of a mail about one alert, without the page around it."""
+    facts = "".join(f'<tr><td style="{_FACT}">{row}</td></tr>' for row in _details(item))
+    reason = " ".join(text for text in (item.cause, item.why) if text)
+    status = item.status if item.platform else readable(item.status)
     blocks = [
-        f'<div>{_chip(word, item.tone)}</div><h1 style="{_HEADING};margin:10px 0">{escape(item.opening)}</h1>',
+        f'<div>{_chip(status, item.tone)}</div><h1 style="{_HEADING};margin:10px 0">{escape(item.opening)}</h1>',
         _paragraph(item.expiry, strong=True),
-        *(_paragraph(line) for line in item.told),
+        *(_paragraph(line) for line in item.report_lines),
         *(_paragraph(note) for note in item.notes),
-        _paragraph(f"Why: {why}" if why else ""),
+        _paragraph(f"Reason: {reason}" if reason else ""),
         *_to_do(item.advice, item.link, item.link_until, item.service, urgent=item.rank > 0),
         _acknowledge(item.ack),
         f"<table {_TABLE}>{facts}</table>" if facts else "",
@@ -59,10 +59,10 @@ def inside(item: Item) -> str:
 
 
 def listing(sections: Sequence[Section], title: str, *, lead: str = "", more: str = "") -> str:
-    """A table for each section. `lead` stands above them, `more` below."""
+    """Return a mail with a table for each section, `lead` above them and `more` below."""
     tables = (_section(section) for section in sections)
-    open_ones = any(item.ack for section in sections for item in section.items)
-    foot = _acknowledge("token-monitor ack CONNECTION", one=True) if open_ones else ""
+    can_acknowledge = any(item.ack for section in sections for item in section.items)
+    foot = _acknowledge("token-monitor ack CONNECTION", one=True) if can_acknowledge else ""
     head = f'<h1 style="{_HEADING};margin:0 0 8px">{escape(title)}</h1>'
     return _page(title, [head, _paragraph(lead), *tables, _paragraph(more, strong=True), foot])
 
@@ -72,12 +72,12 @@ def _page(title: str, blocks: Iterable[str]) -> str:
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         f'<title>{escape(title)}</title></head><body style="margin:0;padding:0"><div style="{_PAGE}">'
         + "".join(block for block in blocks if block)
-        + f'<div style="{_QUIET};margin-top:20px">Sent by your token expiry monitor.</div></div></body></html>'
+        + f'<div style="{_MUTED};margin-top:20px">Sent by your token expiry monitor.</div></div></body></html>'
     )
 
 
-def _chip(word: str, tone: Tone) -> str:
-    return f'<span style="{_CHIP}{_COLOURS[tone]}">{escape(word)}</span>'
+def _chip(status: str, tone: Tone) -> str:
+    return f'<span style="{_CHIP}{_COLOURS[tone]}">{escape(status)}</span>'
 
 
 def _paragraph(text: str, *, strong: bool = False) -> str:
@@ -92,17 +92,17 @@ def _to_do(advice: str, link: str | None, link_until: str, service: str, *, urge
         if urgent:
             yield f'<p style="margin:12px 0 2px"><a href="{address}" style="{_BUTTON}">Open {name}</a></p>'
         note = f"<br>{escape(page_note(link_until))}" if link_until else ""
-        yield f'<p style="margin:0 0 12px;{_QUIET}">Link: <a href="{address}" style="color:inherit">{address}</a>{note}</p>'
+        yield f'<p style="margin:0 0 12px;{_MUTED}">Link: <a href="{address}" style="color:inherit">{address}</a>{note}</p>'
 
 
 def _acknowledge(command: str, *, one: bool = False) -> str:
     if not command:
         return ""
     which = "Acknowledge one" if one else "Acknowledge"
-    return f'<p style="margin:8px 0;{_QUIET}">{which}: <span style="{_MONO}">{escape(command)}</span></p>'
+    return f'<p style="margin:8px 0;{_MUTED}">{which}: <span style="{_MONO}">{escape(command)}</span></p>'
 
 
-def _particulars(item: Item) -> Iterator[str]:
+def _details(item: Item) -> Iterator[str]:
     if item.external_id is not None:
         yield f'Connection: <span style="{_MONO}">{escape(item.public_id)}</span>'
         yield escape(f"Platform: {item.platform}")
@@ -132,19 +132,22 @@ def _row(item: Item, section: Section) -> str:
         first = f"{dot}<b>{escape(item.opening)}</b>"
     else:
         scope = f", {escape(item.scope)}" if item.scope else ""
-        known = "" if item.external_id == item.subject else f' <span style="{_MONO}">({escape(item.external_id)}{scope})</span>'
-        first = f"{dot}<b>{escape(item.subject)}</b>{known}"
+        external_id = (
+            "" if item.external_id == item.subject else f' <span style="{_MONO}">({escape(item.external_id)}{scope})</span>'
+        )
+        first = f"{dot}<b>{escape(item.subject)}</b>{external_id}"
     lasted = f"It {item.lasted}." if item.lasted and item.external_id is not None else ""
     own = item.advice if section.advice is None else ""
-    why = " ".join(text for text in (item.cause, item.said_because) if text)
-    told = [lasted, item.expiry, *item.told, *item.notes, f"Why: {why}" if why else "", f"What to do: {own}" if own else ""]
-    rest = "".join(f"<br>{escape(text)}" for text in told if text)
+    reason = " ".join(text for text in (item.cause, item.why) if text)
+    lines = [lasted, item.expiry, *item.report_lines, *item.notes]
+    lines += [f"Reason: {reason}" if reason else "", f"What to do: {own}" if own else ""]
+    rest = "".join(f"<br>{escape(text)}" for text in lines if text)
     if item.link and section.link is None:
-        note = f" (good until {escape(item.link_until)})" if item.link_until else ""
+        note = f" (valid until {escape(item.link_until)})" if item.link_until else ""
         rest += f'<br><a href="{escape(item.link)}" style="color:inherit">{escape(item.link)}</a>{note}'
     return f"{first}{rest}"
 
 
 def _alerts_of(item: Item) -> str:
-    many = "" if len(item.alert_ids) == 1 else "s"
-    return f'<div style="{_QUIET}">Alert{many}: {escape(", ".join(item.alert_ids))}</div>'
+    plural = "" if len(item.alert_ids) == 1 else "s"
+    return f'<div style="{_MUTED}">Alert{plural}: {escape(", ".join(item.alert_ids))}</div>'

@@ -1,6 +1,6 @@
-"""Makes a message fit: whole where it can be, else in at most three parts, and what is still too much as a file or in figures.
+"""Fitting a message into a channel's limits: whole, else in at most three parts, else as a file or with counts.
 
-Nothing is cut in two. Whatever a part cannot name is counted in it, with the command that names it, or attached.
+Entries are never cut. What a part cannot list is counted in it, with the command that lists it, or attached as a file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from monitor.notify.messages.message import Message, Section, counts_by_platform
 from monitor.notify.messages.plain import csv_of
 
 MOST_PARTS = 3
-"""The most messages that one batch becomes, however large it is. (Where incidents are kept apart each has its own.)"""
+"""The most messages for one batch of alerts. (Services that manage incidents get separate messages for each.)"""
 
 _COUNTER_ROOM = 10  # for " (12/34)"
-_NARROW = 400  # a budget under which a title on top of a one-line body only repeats it
-_MAIL_ROWS = 100  # a letter with more rows than this is read by nobody: they go into a file
+_NARROW = 400  # with less room than this, a title above a one-line body would only repeat it
+_MAIL_ROWS = 100  # more rows than this go into a file
 _MAIL_ROWS_SHOWN = 50
 _LINES_BESIDE_FILE = 20
-_THREAD_ROOM = 880  # a header's line ends at 998 characters, and Apprise folds none
-_LONGEST_WITH_NAMES = 160  # a title longer than this is cut off wherever titles are listed
-_ROOM_FOR_NAMES = 1000  # where the title costs room in a body shorter than this, names there have none
+_THREAD_ROOM = 880  # a header line ends at 998 characters, and Apprise folds none
+_LONGEST_WITH_NAMES = 160  # mail clients and chats cut longer titles
+_ROOM_FOR_NAMES = 1000  # where the title takes room in a shorter body, it has no names
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _STATUSES = frozenset(Status)
 
@@ -34,36 +34,36 @@ _Render = Callable[[Item, Section, Style], str]
 
 
 def _titled(message: Message, room: int) -> str:
-    """The title with the names of those affected, where they fit."""
+    """Return the title, with the names of the connections where they fit."""
     names = names_of(message.items)
-    whole = f"{message.title} ({names})" if names else message.title
-    return whole if len(whole) <= min(room, _LONGEST_WITH_NAMES) else plain.clip(message.title, room)
+    title = f"{message.title} ({names})" if names else message.title
+    return title if len(title) <= min(room, _LONGEST_WITH_NAMES) else plain.clip(message.title, room)
 
 
 def render(message: Message, markup: Markup = Markup.TEXT) -> Part:
-    """The whole message as one text, however long: a letter for one alert, a list for several."""
+    """Return the message as one text of any length: all details for one alert, a list for several."""
     return _part(message, _titled(message, 250), _whole(message, markup), message.items, markup)
 
 
 def body_of(item: Item, markup: Markup) -> str:
-    """The built-in text about one alert, as a template may quote it."""
-    return email.inside(item) if markup is Markup.MAIL else plain.letter(item, style_of(markup))
+    """Return the built-in text about one alert, for use in a template."""
+    return email.content(item) if markup is Markup.MAIL else plain.single(item, style_of(markup))
 
 
 def fit(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
-    """The message in as few parts as the channel's limits allow, in order; every alert settled by exactly one. Never raises."""
+    """Return the message in as few parts as the limits allow, in order; each alert belongs to exactly one. Never raises."""
     if profile.markup is Markup.MAIL:
         return _mails(message, profile)
     room = profile.limits.body
-    # A word that cannot be broken may still be longer than the room: then a cut is better than a refusal.
+    # A single word may still be longer than the limit: cutting it is better than a rejected message.
     return tuple(
         part if len(part.body) <= room else replace(part, body=plain.clip(part.body, room))
-        for part in _Fitting(message, profile).parts()
+        for part in _Fitter(message, profile).parts()
     )
 
 
 def thread_headers(items: Sequence[Item]) -> dict[str, str]:
-    """Mail headers that make an incident's messages one thread: all name the incident's id, which is no message's own."""
+    """Return mail headers that put the messages of an incident in one thread: all refer to an id made of the incident's."""
     ids = dict.fromkeys(_NO_ID.sub("", item.incident)[:64] for item in items[:_THREAD_ROOM])
     names: list[str] = []
     for each in ids:
@@ -91,34 +91,34 @@ def _part(
 def _whole(message: Message, markup: Markup) -> str:
     items = message.items
     if markup is Markup.MAIL:
-        return email.letter(items[0], message.title) if len(items) == 1 else email.listing(message.sections, message.title)
+        return email.single(items[0], message.title) if len(items) == 1 else email.listing(message.sections, message.title)
     style = style_of(markup)
     if len(items) == 1:
-        return plain.letter(items[0], style)
+        return plain.single(items[0], style)
     pieces = (plain.listing(message.sections, style), plain.footer(message.sections, style))
     return style.gap.join(piece for piece in pieces if piece)
 
 
 def _only(sections: Sequence[Section], items: Sequence[Item]) -> list[Section]:
-    """The sections with these items alone."""
+    """Return the sections with only these items."""
     wanted = {id(item) for item in items}
     kept = (replace(section, items=tuple(item for item in section.items if id(item) in wanted)) for section in sections)
     return [section for section in kept if section.items]
 
 
 def _command(items: Sequence[Item]) -> str:
-    """The command that names what a message does not."""
+    """Return the command that lists what a message leaves out."""
     if all(item.external_id is None for item in items):
         return "token-monitor sources"
-    words = {item.word for item in items}
-    status = next(iter(words))
-    narrowed = len(words) == 1 and status in _STATUSES and all(item.event not in RECOVERY_EVENTS for item in items)
+    statuses = {item.status for item in items}
+    status = next(iter(statuses))
+    narrowed = len(statuses) == 1 and status in _STATUSES and all(item.event not in RECOVERY_EVENTS for item in items)
     return f"token-monitor status --status {status}" if narrowed else "token-monitor status"
 
 
 @dataclass(frozen=True, slots=True)
-class _Fitting:
-    """One message on its way into one channel that reads text."""
+class _Fitter:
+    """Fits one message into the limits of one channel, except for mail."""
 
     message: Message
     profile: ChannelProfile
@@ -133,11 +133,11 @@ class _Fitting:
 
     def parts(self) -> tuple[Part, ...]:
         title = self._title((self.limits.title or 250) - _COUNTER_ROOM)
-        budget = self.limits.body - (len(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.on_top else 0)
+        budget = self.limits.body - (len(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.title_in_body else 0)
         whole = _whole(self.message, self.profile.markup)
-        if len(whole) <= budget and self._few_lines(whole):
+        if len(whole) <= budget and self._within_line_limit(whole):
             return (self._part(self._headline(title), whole, self.message.items),)
-        if self.limits.on_top and budget < _NARROW:
+        if self.limits.title_in_body and budget < _NARROW:
             return tuple(self._short_messages())
         bodies = self._bodies(budget)
         count = len(bodies)
@@ -148,25 +148,25 @@ class _Fitting:
         )
 
     def _title(self, room: int) -> str:
-        if self.limits.on_top and self.limits.body < _ROOM_FOR_NAMES:
+        if self.limits.title_in_body and self.limits.body < _ROOM_FOR_NAMES:
             return plain.clip(self.message.title, room)
         return _titled(self.message, room)
 
     def _headline(self, title: str) -> str:
-        """The title, in markup where the channel reads it as such."""
-        if not self.profile.marked_title or any(item.own_title for item in self.message.items[:1]):
+        """Return the title, in markup where the channel reads it as markup."""
+        if not self.profile.title_has_markup or any(item.own_title for item in self.message.items[:1]):
             return title
         return self.style.strong(title) if self.profile.markup is Markup.CHAT else self.style.escape(title)
 
     def _part(self, title: str, body: str, items: Sequence[Item], *, files: tuple[Attachment, ...] = ()) -> Part:
         return _part(self.message, title, body, items, self.profile.markup, files=files)
 
-    def _few_lines(self, body: str) -> bool:
+    def _within_line_limit(self, body: str) -> bool:
         return self.limits.lines == 0 or body.count("\n") + 1 + (self.limits.title == 0) <= self.limits.lines
 
     def _bodies(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         if self.limits.lines:
-            return self._few(budget)
+            return self._one_line_each(budget)
         for render_one in (plain.entry, plain.line):
             packed = self._pack(budget, render_one)
             if packed is not None and len(packed) <= MOST_PARTS:
@@ -177,23 +177,23 @@ class _Fitting:
         if self.profile.files:
             body, _ = self._summary(items, budget, beside_file=True)
             return [(body, items, (csv_of(items),))]
-        return self._figures(budget)
+        return self._with_counts(budget)
 
-    def _few(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
-        """Where only a few lines are shown: one for each alert, or for many one with the figures."""
+    def _one_line_each(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
+        """Return bodies for channels that show only a few lines: one line for each alert, or one with the counts."""
         most = max(self.limits.lines - (self.limits.title == 0), 1)
         items = self.message.items
         if len(items) > most * MOST_PARTS:
-            return [(f"{self._lead()} {self.style.code(_command(items))}", items, ())]
+            return [(f"{self._totals()} {self.style.code(_command(items))}", items, ())]
         groups = [items[start : start + most] for start in range(0, len(items), most)]
         return [("\n".join(self._shortest(item, budget // most) for item in group), group, ()) for group in groups]
 
-    def _figures(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
-        """As many lines as fit into the parts there may be; the last one counts the rest."""
+    def _with_counts(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
+        """Return as many lines as fit into the allowed parts; the last part counts the rest."""
         left = list(self.message.items)
         bodies: list[tuple[str, Sequence[Item], tuple[Attachment, ...]]] = []
         while left and len(bodies) < MOST_PARTS - 1:
-            lead = self._lead() if not bodies else ""
+            lead = self._totals() if not bodies else ""
             taken = self._take(left, budget - len(lead) - 2)
             if not taken:
                 break
@@ -204,12 +204,12 @@ class _Fitting:
             bodies.append((body, left, ()))
         return bodies
 
-    def _lead(self) -> str:
-        return self.style.escape(plain.clip(f"In all: {counts_by_platform(self.message.items)}.", 300))
+    def _totals(self) -> str:
+        return self.style.escape(plain.clip(f"Total: {counts_by_platform(self.message.items)}.", 300))
 
     def _summary(self, items: Sequence[Item], budget: int, *, beside_file: bool, lead: bool = True) -> tuple[str, Sequence[Item]]:
-        """The counts, as many lines as fit, and where the rest is to be found."""
-        front = self._lead() if lead else ""
+        """Return the counts, as many lines as fit, and where to find the rest."""
+        front = self._totals() if lead else ""
         room = budget - len(front) - len(self._rest(len(items), items, beside_file=beside_file)) - 4
         taken = self._take(items[:_LINES_BESIDE_FILE] if beside_file else items, room)
         rest = len(items) - len(taken)
@@ -217,17 +217,17 @@ class _Fitting:
         if rest or beside_file:
             pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
         body = "\n\n".join(piece for piece in pieces if piece)
-        if len(body) > budget and not taken:  # a channel of a few dozen characters: where to look says more than the figures
+        if len(body) > budget and not taken:  # for a few dozen characters: the command is worth more than the counts
             body = plain.clip(self._rest(len(items), items, beside_file=beside_file), budget)
         return body, taken
 
     def _rest(self, count: int, items: Sequence[Item], *, beside_file: bool) -> str:
         if beside_file:
-            return self.style.escape(f"and {count} more. The attached file names all {len(self.message.items)}.")
+            return self.style.escape(f"and {count} more. The attached file lists all {len(self.message.items)}.")
         return f"and {count} more: {self.style.code(_command(items or self.message.items))}"
 
     def _take(self, items: Sequence[Item], room: int) -> Sequence[Item]:
-        """As many of these, in order, as one text of lines can hold."""
+        """Return the longest start of `items` whose lines fit into `room`."""
         low, high = 0, len(items)
         while low < high:
             middle = (low + high + 1) // 2
@@ -242,13 +242,13 @@ class _Fitting:
         return layout(_only(self.message.sections, items), self.style)
 
     def _pack(self, budget: int, render_one: _Render) -> list[tuple[Item, ...]] | None:
-        """Items divided so that each group's list fits; None where one item alone does not."""
+        """Divide the items so that each group fits; None where a single item does not."""
         groups: list[tuple[Item, ...]] = []
         current: list[Item] = []
         used = 0
         gap = len(self.style.newline)
         for section in self.message.sections:
-            # Heading, advice, the blank line before, and room for the count that a longer section's heading shows.
+            # Heading, advice, the blank line before, and room for the count in the heading of a longer section.
             frame = (
                 len(plain.heading(section, self.style)) + 24 + sum(len(each) + gap for each in plain.to_do(section, self.style))
             )
@@ -272,39 +272,39 @@ class _Fitting:
         return body
 
     def _short_messages(self) -> Iterator[Part]:
-        """Where a title would only repeat the little that fits: untitled lines of their own, or for many one with the figures."""
+        """Yield messages without titles, which would repeat the little that fits: one for each alert, or one with the counts."""
         items = self.message.items
         if len(items) > MOST_PARTS:
-            figures = [f"{counts_by_platform(items)}.", _command(items)]
-            body = plain.clip(self.message.title, self.limits.body - len(figures[1]) - 2) + "."
-            if len(body) + sum(len(piece) + 1 for piece in figures) <= self.limits.body:
-                body = f"{body} {figures[0]}"
-            yield self._part("", self.style.escape(f"{body} {figures[1]}"), items)
+            counts, command = f"{counts_by_platform(items)}.", _command(items)
+            body = plain.clip(self.message.title, self.limits.body - len(command) - 2) + "."
+            if len(body) + len(counts) + len(command) + 2 <= self.limits.body:
+                body = f"{body} {counts}"
+            yield self._part("", self.style.escape(f"{body} {command}"), items)
             return
         budget = max(self.limits.body - (_COUNTER_ROOM if len(items) > 1 else 0), 40)
         for number, item in enumerate(items, start=1):
-            place = f"({number}/{len(items)}) " if len(items) > 1 else ""
-            yield self._part("", place + self._shortest(item, budget), [item])
+            counter = f"({number}/{len(items)}) " if len(items) > 1 else ""
+            yield self._part("", counter + self._shortest(item, budget), [item])
 
 
 def _mails(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
-    """Letters: one, with a file beside it where there is too much to read; without files up to three."""
+    """Return one mail, with an attached file for long lists; where files are off, up to three mails."""
     items, title = message.items, plain.clip(message.title, profile.limits.title or 250)
     subject = _titled(message, profile.limits.title or 250)
     many = len(items) > _MAIL_ROWS and profile.files
     if not many and len(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
         return (_part(message, subject, whole, items, Markup.MAIL),)
-    lead = f"In all: {counts_by_platform(items)}."
+    lead = f"Total: {counts_by_platform(items)}."
     if profile.files:
         shown = items[:_MAIL_ROWS_SHOWN]
-        more = f"and {len(items) - len(shown)} more. The attached file names all {len(items)}."
+        more = f"and {len(items) - len(shown)} more. The attached file lists all {len(items)}."
         body = email.listing(_only(message.sections, shown), title, lead=lead, more=more)
         return (_part(message, title, body, items, Markup.MAIL, files=(csv_of(items),)),)
-    return tuple(_mail_figures(message, title, lead, room=profile.limits.body))
+    return tuple(_mails_with_counts(message, title, lead, room=profile.limits.body))
 
 
-def _mail_figures(message: Message, title: str, lead: str, *, room: int) -> Iterator[Part]:
-    """Three letters with as many rows as they hold; the last one counts the rest."""
+def _mails_with_counts(message: Message, title: str, lead: str, *, room: int) -> Iterator[Part]:
+    """Yield up to three mails with as many rows as they hold; the last one counts the rest."""
     items = message.items
     size = max(len(items) * room // max(len(_whole(message, Markup.MAIL)) * 6 // 5, 1), 1)
     groups = [items[start : start + size] for start in range(0, len(items), size)][:MOST_PARTS]

@@ -10,7 +10,7 @@ from html import escape as escape_html
 
 
 class Tone(StrEnum):
-    """How a message is to be coloured where a channel has colours."""
+    """The colour of a message, where a channel has colours."""
 
     INFO = "info"
     SUCCESS = "success"
@@ -19,57 +19,57 @@ class Tone(StrEnum):
 
 
 class Markup(StrEnum):
-    """The languages that channels read."""
+    """The markup languages of channels."""
 
     TEXT = "text"
-    """Plain text: nothing in it means anything."""
+    """Plain text without any markup."""
     CHAT = "chat"
-    """Markdown as chats read it, line breaks kept (Discord, Mattermost, Zulip ...)."""
+    """The Markdown of chats, which keeps line breaks (Discord, Mattermost, Zulip ...)."""
     MARKDOWN = "markdown"
     """CommonMark."""
     SLACK = "slack"
-    """Slack's own mrkdwn."""
+    """Slack's mrkdwn."""
     HTML = "html"
     """A few inline tags (Telegram, Matrix)."""
     MAIL = "mail"
-    """A whole HTML letter."""
+    """A complete HTML mail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelLimits:
-    """What a channel can carry, in characters."""
+    """The limits of a channel, in characters."""
 
     body: int = 32768
     title: int = 250
-    """0 where the channel has no titles and puts them on top of the body."""
+    """0 where the channel has no titles: the title becomes the first line of the body."""
     shared: bool = False
-    """Whether the title counts against the body's limit."""
+    """True if the title counts towards the limit of the body."""
     lines: int = 0
-    """The most lines a body may have, 0 for any number."""
+    """The most lines of a body, 0 for no limit."""
 
     @property
-    def on_top(self) -> bool:
-        """Whether the title costs room in the body."""
+    def title_in_body(self) -> bool:
+        """True if the title takes room in the body."""
         return self.shared or self.title == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelProfile:
-    """What a channel understands and can carry."""
+    """The capabilities of a channel."""
 
     limits: ChannelLimits = field(default_factory=ChannelLimits)
     markup: Markup = Markup.TEXT
-    marked_title: bool = False
-    """Whether the title is read as markup too, because it is shown as the top of the body."""
+    title_has_markup: bool = False
+    """True if the title is read as markup too, because it is shown as the first line of the body."""
     files: bool = False
-    """Whether any file may be attached."""
-    one_each: bool = False
-    """The service keeps incidents of its own: one message for each of ours, never grouped."""
+    """True if any file can be attached."""
+    per_incident: bool = False
+    """True if the service manages incidents: each incident gets separate messages, which are never grouped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """Something to attach."""
+    """A file attached to a message."""
 
     name: str
     mimetype: str
@@ -78,53 +78,53 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One message to hand to a channel, and the alerts that it says."""
+    """One message for a channel, and the alerts in it."""
 
     title: str
     body: str
     tone: Tone
     alert_ids: tuple[str, ...]
-    """Every alert that is settled once this part has arrived, those folded into another one included."""
+    """Every alert that is delivered once this part has arrived, including those merged into another one."""
     markup: Markup = Markup.TEXT
     files: tuple[Attachment, ...] = ()
     incident: str = ""
-    """Where the channel keeps incidents of its own: the stable id of ours."""
+    """The incident's stable id, where the service manages incidents."""
     resolves: bool = False
-    """Where `incident` is set: whether that is over with this."""
+    """True if this ends `incident`."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Addresses within it that open a connection page: of no use in any record of what a service answered."""
+    """Addresses of connection pages within it: they must not appear in any record of the service's response."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Mail headers that keep an incident's messages in one thread. Other channels ignore them."""
+    """Mail headers that keep the messages of an incident in one thread. Other channels ignore them."""
 
 
-def _as_it_is(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """One way of writing. All functions are pure; `strong`, `code` and `link` take raw text and escape it themselves."""
+    """The functions that write one markup. All are pure; `strong`, `code` and `link` take raw text and escape it."""
 
-    escape: Callable[[str], str] = _as_it_is
-    strong: Callable[[str], str] = _as_it_is
-    code: Callable[[str], str] = _as_it_is
-    """For ids, to be copied exactly."""
-    link: Callable[[str], str] = _as_it_is
-    """For our own links (plain https, see `items`)."""
+    escape: Callable[[str], str] = _unchanged
+    strong: Callable[[str], str] = _unchanged
+    code: Callable[[str], str] = _unchanged
+    """For ids that are copied exactly."""
+    link: Callable[[str], str] = _unchanged
+    """For links that were checked to be plain https (see `alert_text`)."""
     newline: str = "\n"
     gap: str = "\n\n"
     """Between paragraphs."""
     indent: str = "  "
-    """In front of the further lines of an entry in a list."""
+    """Before the second and later lines of a list entry."""
 
 
-# `.` and `-` mean something only in places where no stranger's text begins.
-_MARKDOWN_POWERS = re.compile(r"([\\`*_~\[\]<>|#])")
+# `.` and `-` are special only at the beginning of a line, where no untrusted text stands.
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_~\[\]<>|#])")
 
 
 def escape_markdown(text: str) -> str:
-    """Literal text for Markdown in all its dialects: what could mean something is escaped by a backslash."""
-    return _MARKDOWN_POWERS.sub(r"\\\1", text)
+    """Return literal text for all dialects of Markdown: special characters are escaped with a backslash."""
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
 def _strong_markdown(text: str) -> str:
@@ -132,7 +132,7 @@ def _strong_markdown(text: str) -> str:
 
 
 def _code_markdown(text: str) -> str:
-    # Within a code span a backslash is itself, so a backtick cannot be escaped there; harmless ids hold none.
+    # A backtick cannot be escaped within a code span; plain ids contain none.
     return f"`{text}`" if text and "`" not in text else escape_markdown(text)
 
 
@@ -140,13 +140,13 @@ def _link_in_angles(url: str) -> str:
     return f"<{url}>"
 
 
-# Slack has no escape for its formatting, so its marks are replaced by signs that look the same and mean nothing.
+# Slack has no escape for its formatting characters, so they are replaced by lookalikes without a meaning.
 _SLACK_LOOKALIKES = str.maketrans({"*": "\u2217", "~": "\u223c", "`": "'"})
 _SLACK_EDGE_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def escape_slack(text: str) -> str:
-    """Literal text for Slack's mrkdwn: its three control characters as entities, its formatting marks by lookalikes."""
+    """Return literal text for Slack's mrkdwn: control characters as entities, formatting characters as lookalikes."""
     return _SLACK_EDGE_UNDERSCORE.sub("\u02cd", escape_html(text, quote=False).translate(_SLACK_LOOKALIKES))
 
 
@@ -177,7 +177,7 @@ def _link_html(url: str) -> str:
 _STYLES = {
     Markup.TEXT: Style(),
     Markup.CHAT: Style(escape=escape_markdown, strong=_strong_markdown, code=_code_markdown, link=_link_in_angles),
-    # Two spaces at its end keep a line a line of its own.
+    # Two spaces at the end of a line make a line break.
     Markup.MARKDOWN: Style(
         escape=escape_markdown, strong=_strong_markdown, code=_code_markdown, link=_link_in_angles, newline="  \n"
     ),
@@ -190,5 +190,5 @@ _STYLES = {
 
 
 def style_of(markup: Markup) -> Style:
-    """How that is written."""
+    """Return the functions that write this markup."""
     return _STYLES[markup]

@@ -1,7 +1,6 @@
-"""The neutral form of a message: what is said together, in which order, and under which title.
+"""The format-independent form of a message: its sections, their order, and the title.
 
-Nothing here knows a format. Every text that comes from a stranger is already harmless (see `names`); what is ours is
-plain words. A renderer only lays it out.
+Untrusted texts are already safe to display (see `monitor.domain.text`). A renderer only lays the message out.
 """
 
 from __future__ import annotations
@@ -13,36 +12,36 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent, Severity, timefmt
-from monitor.notify.messages.alert_text import Dispatch, Item, is_about_connection, item_of, spoken
+from monitor.notify.messages.alert_text import Dispatch, Item, is_about_connection, item_of, readable
 from monitor.notify.messages.markup import Tone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Items that share word, platform, source and provider, and with them what is to be done."""
+    """Items with the same status, platform, source and provider, and usually the same advice."""
 
-    word: str
+    status: str
     platform: str | None
     source: str
     service: str
     items: tuple[Item, ...]
     advice: str | None = None
-    """What to do about all of them; None where that differs from item to item."""
+    """The advice for all of them; None where it differs between items."""
     link: str | None = None
-    """Where to do it, where it is the same for all."""
+    """The link of all of them; None where it differs."""
     link_until: str = ""
-    """For a connection page: until when it is good."""
+    """For a connection page: until when it is valid."""
     total: int = 1
-    """How many items there are in all, where a part shows only some."""
+    """The number of items in the whole message; a part may show only some of them."""
 
     @property
     def label(self) -> str:
-        """The status word, exactly as users know a connection's; what is none is said in plain words."""
-        return self.word if self.platform is not None else spoken(self.word)
+        """The status word of a connection as in the interface; an event with spaces."""
+        return self.status if self.platform is not None else readable(self.status)
 
     @property
     def headline(self) -> str:
-        """What the section is about: linkedin at agency (PostPost), 12 connections."""
+        """The platform, source and count: linkedin at agency (PostPost), 12 connections."""
         place = f"{self.source} ({self.service})" if self.source and self.service else self.source
         where = " at ".join(text for text in (self.platform, place) if text)
         if self.platform is None or self.total == 1:
@@ -53,7 +52,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """Everything that goes out together on one channel, worst first."""
+    """All that is sent together on one channel, worst first."""
 
     title: str
     tone: Tone
@@ -61,34 +60,34 @@ class Message:
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """All items in order."""
+        """The items of all sections, in order."""
         return tuple(item for section in self.sections for item in section.items)
 
 
 _MOST_NAMED = 12
-"""Of more than these a few names in the title say nothing."""
+"""For more items than this, the title has no names."""
 _NAMES_SHOWN = 3
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
 
 
 def compose(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> Message:
-    """One message of everything given (at least one alert), worst first, grouped by status, source and platform. Never raises.
+    """Return one message of at least one alert, worst first, grouped by status, source and platform. Never raises.
 
-    Several alerts about one connection, source or subject are one item, with the newest state.
+    Several alerts about one connection, source or subject become one item, with the newest state.
     """
     zone = timefmt.zone(timezone)
-    return message_of([item_of(story, zone=zone, now=now) for story in _stories(dispatches, _subject_key)])
+    return message_of([item_of(group, zone=zone, now=now) for group in _grouped(dispatches, _subject_key)])
 
 
 def compose_each(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> tuple[Message, ...]:
-    """One message for each incident, oldest first, for channels that keep incidents of their own. Never raises."""
+    """Return one message for each incident, oldest first, for services that manage incidents. Never raises."""
     zone = timefmt.zone(timezone)
-    return tuple(message_of([item_of(story, zone=zone, now=now)]) for story in _stories(dispatches, _incident_key))
+    return tuple(message_of([item_of(group, zone=zone, now=now)]) for group in _grouped(dispatches, _incident_key))
 
 
 def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
-    """A message that proves a channel, and says that it is no more than that."""
+    """Return a message that tests a channel and is marked as a test."""
     zone = timefmt.zone(timezone)
     item = Item(
         alert=Alert(
@@ -102,7 +101,7 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
         ),
         alert_ids=(f"test-{int(now.timestamp())}",),
         event=AlertEvent.DRILL,
-        word="test",
+        status="test",
         rank=0,
         tone=Tone.INFO,
         subject=f"channel {channel}",
@@ -110,31 +109,31 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
         source="",
         service="",
         opening=f"This is a test of the channel {channel}, sent {timefmt.moment(now, zone)}.",
-        cause="Somebody asked for it with: token-monitor test-alert.",
-        advice="Nothing: if you can read this, alerts reach you here.",
+        cause="Requested with: token-monitor test-alert.",
+        advice="No action needed. If you can read this, alerts arrive here.",
     )
     return Message(title=f"[TEST] Token monitor reaches channel {channel}", tone=Tone.INFO, sections=(_section_of((item,)),))
 
 
 def message_of(items: Iterable[Item]) -> Message:
-    """These items under one title: the worst status first, of the same the earliest date."""
+    """Return a message of these items: the worst status first, then the earliest date."""
     groups = groupby(sorted(items, key=_place), key=_place)
     members = [tuple(sorted(group, key=_urgency)) for _, group in groups]
-    # Of the same status the group goes first that holds the earliest date, not the one whose name does.
-    sections = tuple(map(_section_of, sorted(members, key=lambda group: (-group[0].rank, group[0].word, _date(group[0])))))
+    # Sections of the same status are sorted by their earliest date, not by name.
+    sections = tuple(map(_section_of, sorted(members, key=lambda group: (-group[0].rank, group[0].status, _date(group[0])))))
     ordered = [item for section in sections for item in section.items]
     return Message(title=title_of(ordered), tone=_tone_of(ordered), sections=sections)
 
 
 def title_of(items: Sequence[Item]) -> str:
-    """One line for all of these: the news itself for one, the counts for several."""
+    """Return one line: the alert for a single item, counts for several."""
     if len(items) == 1:
         return _single_title(items[0])
-    problems = Counter(item.word for item in items if item.platform is not None and item.event not in RECOVERY_EVENTS)
+    problems = Counter(item.status for item in items if item.platform is not None and item.event not in RECOVERY_EVENTS)
     parts = []
     if total := sum(problems.values()):
-        words = ", ".join(f"{count} {spoken(word)}" for word, count in problems.items())
-        parts.append(f"{total} connection{' needs' if total == 1 else 's need'} you: {words}")
+        counts = ", ".join(f"{count} {readable(status)}" for status, count in problems.items())
+        parts.append(f"{total} connection{' needs' if total == 1 else 's need'} attention: {counts}")
     others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERY_EVENTS)
     parts += [_counted(event, count, in_part=in_part) for (event, in_part), count in others.items()]
     sources = {item.source for item in items}
@@ -143,7 +142,7 @@ def title_of(items: Sequence[Item]) -> str:
 
 
 def names_of(items: Sequence[Item]) -> str:
-    """Who is affected, for the end of a title: Acme, Beta and 3 more. Empty where that says nothing, or nobody could read it."""
+    """Return the affected connections, for the end of a title: Acme, Beta and 3 more. Empty where that would not help."""
     kinds = {(item.platform is not None, item.event in RECOVERY_EVENTS) for item in items}
     if not 1 < len(items) <= _MOST_NAMED or kinds not in ({(True, False)}, {(True, True)}):
         return ""
@@ -154,17 +153,17 @@ def names_of(items: Sequence[Item]) -> str:
 
 
 def counts_by_platform(items: Sequence[Item]) -> str:
-    """How many of which platform and source, the most first: linkedin at agency 600, tiktok at agency 400."""
+    """Return the counts by platform and source, highest first: linkedin at agency 600, tiktok at agency 400."""
     found = Counter(" at ".join(text for text in (item.platform, item.source) if text) or item.subject for item in items)
     return ", ".join(f"{place} {count}" for place, count in found.most_common())
 
 
-def _stories(dispatches: Sequence[Dispatch], key: Callable[[Alert], tuple[object, ...]]) -> list[tuple[Dispatch, ...]]:
-    """What belongs together, each story in the order of its happening, by the first of each."""
+def _grouped(dispatches: Sequence[Dispatch], key: Callable[[Alert], tuple[object, ...]]) -> list[tuple[Dispatch, ...]]:
+    """Group dispatches by `key`: each group in order of time, the groups in order of their first alert."""
     found: dict[tuple[object, ...], list[Dispatch]] = {}
     for dispatch in sorted(dispatches, key=lambda dispatch: (dispatch.alert.at, dispatch.alert.id)):
         found.setdefault(key(dispatch.alert), []).append(dispatch)
-    return [tuple(story) for story in found.values()]
+    return [tuple(group) for group in found.values()]
 
 
 def _subject_key(alert: Alert) -> tuple[object, ...]:
@@ -181,7 +180,7 @@ def _section_of(items: tuple[Item, ...]) -> Section:
     first = items[0]
     one_link = all(item.link == first.link for item in items)
     return Section(
-        word=first.word,
+        status=first.status,
         platform=first.platform,
         source=first.source,
         service=first.service,
@@ -197,23 +196,25 @@ def _counted(event: AlertEvent, count: int, *, in_part: bool) -> str:
     plural = "" if count == 1 else "s"
     match event:
         case AlertEvent.SOURCE_FAILING if in_part:
-            return f"{count} source{plural} {'has' if count == 1 else 'have'} trouble"
+            return f"{count} source problem{plural}"
         case AlertEvent.SOURCE_RECOVERED if in_part:
-            return f"{count} source{plural} {'is' if count == 1 else 'are'} well again"
+            return f"{count} source problem{plural} resolved"
         case AlertEvent.RECOVERED:
             return f"{count} connection{plural} recovered"
         case AlertEvent.SOURCE_FAILING:
             return f"{count} source{plural} cannot be read"
         case AlertEvent.SOURCE_RECOVERED:
             return f"{count} source{plural} can be read again"
+        case AlertEvent.MONITOR_RECOVERED:
+            return f"{count} monitor problem{plural} resolved"
         case _:
-            return f"{count} {spoken(event.value)}{plural}"
+            return f"{count} {readable(event.value)}{plural}"
 
 
 def _single_title(item: Item) -> str:
     if item.own_title:
         return item.own_title
-    head = f"[{spoken(item.word).upper()}] "
+    head = f"[{readable(item.status).upper()}] "
     if item.platform is None:
         return head + item.subject + (f" ({item.service})" if item.service else "") + (f": {item.topic}" if item.topic else "")
     more = f", {item.left} left" if item.left else f", {item.lasted}" if item.lasted else ""
@@ -221,8 +222,8 @@ def _single_title(item: Item) -> str:
 
 
 def _place(item: Item) -> tuple[int, str, str, str, bool, str]:
-    """What the items of a section share."""
-    return (-item.rank, item.word, item.source, item.platform or "", item.platform is None, item.service)
+    """Return what the items of a section have in common."""
+    return (-item.rank, item.status, item.source, item.platform or "", item.platform is None, item.service)
 
 
 def _urgency(item: Item) -> tuple[datetime, str, str]:
@@ -230,7 +231,7 @@ def _urgency(item: Item) -> tuple[datetime, str, str]:
 
 
 def _date(item: Item) -> datetime:
-    """When it runs out, or ran out; what has no date, or is well again, is in no hurry."""
+    """Return the expiry for sorting: without a date, and for a recovery, the end of time."""
     return _NEVER if item.event in RECOVERY_EVENTS else item.alert.expires_at or _NEVER
 
 

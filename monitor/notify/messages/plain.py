@@ -1,4 +1,4 @@
-"""Plain-text and table bodies of messages."""
+"""Message bodies as text in any markup, and the attached table."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _LONGEST = 256
 
 
 def csv_of(items: Sequence[Item]) -> Attachment:
-    """One row for each item, in order. Cells that a spreadsheet would run as a formula are made text."""
+    """Return one row for each item, in order. Cells that a spreadsheet would run as a formula become text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
     for item in items:
         writer.writerow([_cell(text) for text in _row(item)])
-    # The mark at the beginning lets spreadsheets read names in all scripts.
+    # The byte order mark makes spreadsheets read the file as UTF-8.
     return Attachment(name="connections.csv", mimetype="text/csv", content=b"\xef\xbb\xbf" + out.getvalue().encode("utf-8"))
 
 
 def _row(item: Item) -> tuple[str, ...]:
     alert = item.alert
     return (
-        item.word,
+        item.status,
         clean(alert.label, otherwise=item.subject) if item.external_id is not None else item.subject,
         clean(alert.connection, limit=_LONGEST),
         clean(alert.external_id, limit=_LONGEST),
@@ -64,24 +64,24 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def letter(item: Item, style: Style) -> str:
-    """Everything about one alert."""
+def single(item: Item, style: Style) -> str:
+    """Return the body of a message about one alert, with all details."""
     if item.own_body:
         return item.own_body
     paragraphs = [
         [_joined(" ", *_opening(item, style), style.escape(item.expiry))],
-        [f"- {style.escape(line)}" for line in item.told],
+        [f"- {style.escape(line)}" for line in item.report_lines],
         [style.escape(note) for note in item.notes],
         [style.escape(line) for line in _reasons(item)],
         [*_to_do(item.advice, item.link, item.link_until, style), *_acknowledge(item.ack, style)],
-        list(_particulars(item, style)),
+        list(_details(item, style)),
     ]
     blocks = [style.newline.join(line for line in lines if line) for lines in paragraphs]
     return style.gap.join(block for block in blocks if block)
 
 
 def _opening(item: Item, style: Style) -> Iterator[str]:
-    """The news, with the subject to the fore; that way no stranger's name begins a line either."""
+    """Yield the first sentence, its subject in bold; that also keeps untrusted text from the beginning of a line."""
     if item.opening.startswith(item.subject + " "):
         yield style.strong(item.subject)
         yield style.escape(item.opening[len(item.subject) + 1 :])
@@ -90,8 +90,8 @@ def _opening(item: Item, style: Style) -> Iterator[str]:
 
 
 def _reasons(item: Item) -> Iterator[str]:
-    if why := _joined(" ", item.cause, item.said_because):
-        yield f"Why: {why}"
+    if reason := _joined(" ", item.cause, item.why):
+        yield f"Reason: {reason}"
 
 
 def _to_do(advice: str, link: str | None, link_until: str, style: Style) -> Iterator[str]:
@@ -109,13 +109,13 @@ def _acknowledge(command: str, style: Style) -> Iterator[str]:
 
 
 def page_note(until: str) -> str:
-    """What to know of a connection page."""
-    return f"It is good until {until}, for whoever has its address: pass it on to the one who reconnects, and to nobody else."
+    """Return the note beside the link to a connection page."""
+    return f"The link is valid until {until} for anyone who has it. Share it only with the person who reconnects the account."
 
 
-def _particulars(item: Item, style: Style) -> Iterator[str]:
+def _details(item: Item, style: Style) -> Iterator[str]:
     if item.external_id is not None:
-        yield style.escape(f"Status: {item.word}")
+        yield style.escape(f"Status: {item.status}")
         yield f"Connection: {style.code(item.public_id)}"
         yield style.escape(f"Platform: {item.platform}")
     if item.source:
@@ -123,7 +123,7 @@ def _particulars(item: Item, style: Style) -> Iterator[str]:
         yield style.escape(f"Source: {_joined(', ', place, item.scope)}")
     if item.labels:
         yield style.escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
-    yield f"{_alerts_of(item)}"
+    yield _alerts_of(item)
 
 
 def _alerts_of(item: Item) -> str:
@@ -134,12 +134,12 @@ def _alerts_of(item: Item) -> str:
 
 
 def listing(sections: Sequence[Section], style: Style) -> str:
-    """A paragraph for each section, with an entry of a few lines for each alert."""
+    """Return a paragraph for each section, with an entry of a few lines for each alert."""
     return style.gap.join(_paragraph(section, entry, style) for section in sections)
 
 
 def lines(sections: Sequence[Section], style: Style) -> str:
-    """A paragraph for each section, with one line for each alert."""
+    """Return a paragraph for each section, with one line for each alert."""
     return style.gap.join(_paragraph(section, line, style) for section in sections)
 
 
@@ -149,76 +149,76 @@ def _paragraph(section: Section, one: Callable[[Item, Section, Style], str], sty
 
 
 def to_do(section: Section, style: Style) -> Iterator[str]:
-    """What is to be done about a whole section."""
+    """Yield the advice and link of a whole section."""
     return _to_do(section.advice or "", section.link, section.link_until, style)
 
 
 def footer(sections: Sequence[Section], style: Style) -> str:
-    """How to say that somebody cares for one of them; empty where there is nothing to acknowledge."""
-    open_ones = any(item.ack for section in sections for item in section.items)
-    return f"Acknowledge one: {style.code('token-monitor ack CONNECTION')}" if open_ones else ""
+    """Return how to acknowledge one of these; empty where nothing can be acknowledged."""
+    can_acknowledge = any(item.ack for section in sections for item in section.items)
+    return f"Acknowledge one: {style.code('token-monitor ack CONNECTION')}" if can_acknowledge else ""
 
 
 def heading(section: Section, style: Style) -> str:
-    """What a section is about."""
+    """Return the heading of a section."""
     return style.strong(_joined(": ", section.label, section.headline))
 
 
 def entry(item: Item, section: Section, style: Style) -> str:
-    """One alert of several, in a few lines."""
+    """Return one alert of several, in a few lines."""
     if item.own_body:
         return item.own_body
     advice, link = "" if section.advice == item.advice else item.advice, None if section.link == item.link else item.link
     own = _to_do(advice, link, item.link_until, style)
-    first = style.escape(item.opening) if item.external_id is None else named(item, style)
+    first = style.escape(item.opening) if item.external_id is None else name_and_id(item, style)
     opening = style.escape(item.opening) if item.lasted and item.external_id is not None else ""
-    said = [
+    rest = [
         opening,
-        *(style.escape(text) for text in (item.expiry, *item.told, *item.notes, *_reasons(item))),
+        *(style.escape(text) for text in (item.expiry, *item.report_lines, *item.notes, *_reasons(item))),
         *own,
         _alerts_of(item),
     ]
-    return f"{style.newline}{style.indent}".join([f"- {first}", *(text for text in said if text)])
+    return f"{style.newline}{style.indent}".join([f"- {first}", *(text for text in rest if text)])
 
 
 def line(item: Item, section: Section, style: Style) -> str:
-    """One alert of many, on one line."""
+    """Return one alert of many, on one line."""
     if item.external_id is None:
         return f"- {style.escape(item.opening)}"
-    said = [item.lasted and f"It {item.lasted}.", item.expiry, *item.notes]
+    texts = [item.lasted and f"It {item.lasted}.", item.expiry, *item.notes]
     if section.advice is None and item.advice:
-        said.append(item.advice)
+        texts.append(item.advice)
     own_link = style.link(item.link) if item.link and section.link is None else ""
-    return _joined(" ", f"- {named(item, style)}:", *(style.escape(text) for text in said if text), own_link)
+    return _joined(" ", f"- {name_and_id(item, style)}:", *(style.escape(text) for text in texts if text), own_link)
 
 
-def named(item: Item, style: Style) -> str:
-    """A connection by its name, with its id and scope where those say more."""
+def name_and_id(item: Item, style: Style) -> str:
+    """Return a connection's name, with its id and scope where they differ from the name."""
     if item.external_id == item.subject:
         return _joined(" ", style.strong(item.subject), f"({style.escape(item.scope)})" if item.scope else "")
     extra = [style.code(item.external_id or ""), style.escape(item.scope)]
     return f"{style.strong(item.subject)} ({_joined(', ', *extra)})"
 
 
-# --- where every character counts
+# --- short messages
 
 
 def short(item: Item, limit: int) -> str:
-    """One plain line of at most `limit` characters: what matters most first, and nothing cut in two."""
+    """Return one plain line of at most `limit` characters: the most important first, and only whole pieces."""
     if item.external_id is None:
         pieces = [item.opening]
     else:
-        pieces = [f"{item.word}: {item.subject}", f"({item.external_id}),", f"{item.platform} at {item.source}."]
+        pieces = [f"{item.status}: {item.subject}", f"({item.external_id}),", f"{item.platform} at {item.source}."]
     pieces += [item.expiry, *item.notes, item.advice, item.link or "", f"Alert {item.alert_id}"]
-    said = clip(pieces[0], limit)
+    text = clip(pieces[0], limit)
     for piece in pieces[1:]:
-        if piece and len(said) + 1 + len(piece) <= limit:
-            said = f"{said} {piece}"
-    return said.rstrip(",")
+        if piece and len(text) + 1 + len(piece) <= limit:
+            text = f"{text} {piece}"
+    return text.rstrip(",")
 
 
 def clip(text: str, limit: int) -> str:
-    """At most `limit` characters, with dots where something is missing."""
+    """Return at most `limit` characters, ending in dots where the text was cut."""
     return text if len(text) <= limit else text[: max(limit - 3, 0)].rstrip() + "..."
 
 

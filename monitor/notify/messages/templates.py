@@ -1,9 +1,8 @@
-"""A channel's own wording: the home of Jinja2.
+"""Message templates of channels, rendered with Jinja2.
 
-A template is text with places to fill. What fills them comes from strangers and is escaped for the channel at the last
-moment, whatever the template does with it before. What a template may do is bounded by its form, not by a clock: there is no
-way to assign, to call or to multiply, loops do not nest, and filters neither take nor give long texts. So rendering takes time
-and memory in proportion to the template's length, which is bounded too.
+The values come from services and are untrusted: they are escaped for the channel last, after all that the template does with
+them. Templates are limited by syntax, not by a timeout: they cannot assign, call or multiply, loops do not nest, and filters
+neither take nor return long texts. So time and memory grow only with the length of the template, which is limited too.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from monitor.config.templates import EVERY_EVENT, TemplatePair
-from monitor.domain import Alert, AlertEvent, Severity, Status, utc_text
+from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent, Severity, Status, utc_text
 from monitor.domain.errors import ConfigError
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id
@@ -29,44 +28,44 @@ from monitor.notify.messages.markup import style_of
 from monitor.notify.messages.message import title_of
 
 LONGEST_TEMPLATE = 10_000
-"""Characters of one template."""
+"""The most characters of a template."""
 LONGEST_TITLE = 250
 LONGEST_BODY = 20_000
 
 MEANINGS = {
     "title": "the built-in title",
-    "body": "the built-in text, in the channel's own format; within a body only",
-    "event": "what is said, such as `expired` or `source_failing`",
+    "body": "the built-in text, in the channel's format; only in a body",
+    "event": "the event, such as `expired` or `source_failing`",
     "status": "the connection's status; `recovered` for a recovery; the event for everything else",
     "severity": "`info`, `warning` or `critical`",
-    "subject": "who it is about: the connection's name, or the source's, or what the monitor itself has trouble with",
-    "name": "the same",
-    "external_id": "the service's own id of the connection",
-    "connection": "its whole id, which the commands take",
-    "platform": "such as `linkedin`",
+    "subject": "the name of the connection or source, or the part of the monitor that has a problem",
+    "name": "the same as `subject`",
+    "external_id": "the service's id of the connection",
+    "connection": "its full id, the CONNECTION argument of commands",
+    "platform": "the platform, such as `linkedin`",
     "source": "the source's name",
     "provider": "the service's name, such as PostPost",
-    "scope": "the managed user or workspace, in words",
+    "scope": "the managed user or workspace, such as `workspace ws_1`",
     "news": "the first sentence",
-    "cause": "why the status is what it is",
-    "why": "why this is said now: first notice, reminder 2, recovered after 4 hours of trouble",
-    "notes": "a list: late by, may be a repeat, what happened meanwhile",
+    "cause": "the reason for the status",
+    "why": "why the alert was sent, such as `Reminder 2: unchanged for 2 days.`",
+    "notes": "a list of notes: late, may be a repeat, status changes since the last message",
     "advice": "what to do about it",
-    "link": "where to do it; a connection page where the source has `connection_links`",
-    "link_until": "until when that connection page is good, in words; empty for an ordinary link",
+    "link": "where to do it; the connection page where the source has `connection_links`",
+    "link_until": "until when the link to a connection page is valid; empty for other links",
     "ack": "the command that acknowledges it",
     "expires": "the expiry, as a sentence",
     "left": "the time left, while it is `expiring_soon`",
-    "expires_at": "the expiry in UTC, RFC 3339",
-    "since": "since when the status holds, likewise",
-    "at": "when this was decided, likewise",
-    "previous": "the status that was said before",
-    "stage": "the stage that was crossed, in days, such as `3d`",
-    "incident": "the incident's id, the same from the first notice to the recovery",
-    "alert": "the alert's id, which `alerts explain` takes",
-    "labels": "the source's labels as a table: `labels.client`, or a loop over `labels|dictsort`",
+    "expires_at": "the expiry as an RFC 3339 time in UTC",
+    "since": "when the status began, in the same format",
+    "at": "when the alert was created, in the same format",
+    "previous": "the status of the previous alert",
+    "stage": "the stage that was reached, in days, such as `3d`",
+    "incident": "the incident's id, the same from the first alert to the recovery",
+    "alert": "the alert's id, the argument of `alerts explain`",
+    "labels": "the source's labels: `labels.client`, or a loop over `labels|dictsort`",
 }
-"""What a template can name, in the order of the documentation. What is absent is an empty text."""
+"""The variables of templates, in the order of the documentation. A value that is absent is an empty text."""
 
 _LONGEST_VALUE = 2_000
 _STATUSES = frozenset(Status)
@@ -78,30 +77,30 @@ class TemplateProblem(ConfigError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """What a template made of an item; None where the built-in wording stays."""
+    """The texts that a template made; None where the built-in text is used."""
 
     title: str | None = None
     body: str | None = None
 
 
 def pair_for(templates: Mapping[str, TemplatePair], event: AlertEvent) -> TemplatePair | None:
-    """The template for an event: its own, else the one for any, else none."""
+    """Return the template of an event, else the one for every event, else None."""
     return templates.get(event.value) or templates.get(EVERY_EVENT)
 
 
-def render(pair: TemplatePair, item: Item, markup: Markup, *, marked_title: bool = False) -> Rendered:
-    """Title and body for one item, in the channel's markup. Raises TemplateProblem with one sentence."""
+def render(pair: TemplatePair, item: Item, markup: Markup, *, title_has_markup: bool = False) -> Rendered:
+    """Return the title and body for one item, in the channel's markup. Raises TemplateProblem with one sentence."""
     values = variables(item)
-    # Our own link, and safe as it stands: a chat's escaping would break it.
+    # The link was checked to be plain https; the escaping of chats would break it.
     in_tags = markup in (Markup.SLACK, Markup.HTML, Markup.MAIL)
-    values["ack"] = _Ready(style_of(markup).escape(values["ack"]))  # to be copied as it is
-    values["link"] = _Ready(escape_html(values["link"]) if in_tags else values["link"])
+    values["ack"] = _Escaped(style_of(markup).escape(values["ack"]))  # copied exactly
+    values["link"] = _Escaped(escape_html(values["link"]) if in_tags else values["link"])
     title = body = None
     if pair.title is not None:
-        filled = _fill(pair.title, values, markup if marked_title else Markup.TEXT, part="title", limit=LONGEST_TITLE)
+        filled = _fill(pair.title, values, markup if title_has_markup else Markup.TEXT, part="title", limit=LONGEST_TITLE)
         title = " ".join(filled.split())
     if pair.body is not None:
-        values["body"] = _Ready(body_of(item, markup))
+        values["body"] = _Escaped(body_of(item, markup))
         body = _fill(pair.body, values, markup, part="body", limit=LONGEST_BODY).strip("\n")
         if markup in (Markup.MAIL, Markup.HTML) and "<" not in pair.body:
             body = body.replace("\n", "<br>")
@@ -109,16 +108,16 @@ def render(pair: TemplatePair, item: Item, markup: Markup, *, marked_title: bool
 
 
 def render_sample(pair: TemplatePair, event: AlertEvent, *, markup: Markup = Markup.TEXT) -> str:
-    """Title and body over sample data, to try a template out. Raises TemplateProblem with one sentence."""
+    """Return the title and body for sample data. Raises TemplateProblem with one sentence."""
     now = datetime.now(UTC)
     (item,) = compose([Dispatch(alert=sample_alert(event, now=now))], timezone="UTC", now=now).items
-    made = render(pair, item, markup)
-    return "\n".join(text for text in (made.title, made.body) if text)
+    rendered = render(pair, item, markup)
+    return "\n".join(text for text in (rendered.title, rendered.body) if text)
 
 
 def sample_alert(event: AlertEvent, *, now: datetime) -> Alert:
-    """A made-up alert of this kind, clearly marked as a sample."""
-    recovery = event in (AlertEvent.RECOVERED, AlertEvent.SOURCE_RECOVERED, AlertEvent.MONITOR_RECOVERED)
+    """Return an alert of this kind with made-up data, clearly marked as a sample."""
+    recovery = event in RECOVERY_EVENTS
     status = event.value if event.value in _STATUSES else "valid" if event is AlertEvent.RECOVERED else ""
     severity = (
         Severity.WARNING
@@ -128,6 +127,7 @@ def sample_alert(event: AlertEvent, *, now: datetime) -> Alert:
         else Severity.CRITICAL
     )
     about_connection = bool(status)
+    about_source = about_connection or event in (AlertEvent.SOURCE_FAILING, AlertEvent.SOURCE_RECOVERED)
     expires = {AlertEvent.EXPIRING_SOON: now + timedelta(days=3), AlertEvent.RECOVERED: now + timedelta(days=60)}
     return Alert(
         id=f"sample-{int(now.timestamp())}",
@@ -136,31 +136,31 @@ def sample_alert(event: AlertEvent, *, now: datetime) -> Alert:
         reason=AlertReason.RECOVERED if recovery else AlertReason.FIRST,
         severity=severity,
         at=now,
-        source="" if event.value.startswith("monitor") else "sample",
-        provider=None if event.value.startswith("monitor") else "postpost",
+        source="sample" if about_source else "",
+        provider="postpost" if about_source else None,
         connection="sample/linkedin-SAMPLE" if about_connection else None,
         external_id="linkedin-SAMPLE" if about_connection else None,
         platform="linkedin" if about_connection else None,
         label="SAMPLE connection (a test, not real)" if about_connection else None,
         status=status or ("ok" if recovery else "failing" if event is AlertEvent.SOURCE_FAILING else ""),
         verdict_reason="sample",
-        message="This is a sample that somebody asked for with token-monitor test-alert. Nothing has happened.",
+        message="This is a sample, requested with: token-monitor test-alert. Nothing has happened.",
         since=now,
         opened_at=now - timedelta(hours=4) if recovery else now,
         expires_at=expires.get(event, now - timedelta(hours=2)) if about_connection else None,
         previous="expired" if event is AlertEvent.RECOVERED else None,
-        link=None if event.value.startswith("monitor") else "https://app.postpost.dev",
-        labels={"client": "sample"},
+        link="https://app.postpost.dev" if about_source else None,
+        labels={"client": "sample"} if about_source else {},
     )
 
 
 def variables(item: Item) -> dict[str, Any]:
-    """Everything that a template can name, but for `body`: see MEANINGS. Texts are harmless lines."""
+    """Return the values of all variables in MEANINGS except `body`. Texts are single lines that are safe to display."""
     alert = item.alert
     return {
         "title": title_of([item]),
         "event": item.event.value,
-        "status": item.word,
+        "status": item.status,
         "severity": alert.severity.value,
         "subject": item.subject,
         "name": item.subject,
@@ -172,7 +172,7 @@ def variables(item: Item) -> dict[str, Any]:
         "scope": item.scope,
         "news": item.opening,
         "cause": item.cause,
-        "why": item.said_because,
+        "why": item.why,
         "notes": list(item.notes),
         "advice": item.advice,
         "link": item.link or "",
@@ -191,20 +191,20 @@ def variables(item: Item) -> dict[str, Any]:
     }
 
 
-class _Ready(str):
-    """A text that is in the channel's markup already, as long as nothing is done with it."""
+class _Escaped(str):
+    """A text that is already in the channel's markup; any operation on it gives an ordinary text."""
 
     __slots__ = ()
 
 
 class _Labels(dict[str, str]):
-    """Labels by name; one that is not set is an empty text, as sources differ in what they have."""
+    """Labels by name; one that is not set is an empty text, because sources have different labels."""
 
     def __missing__(self, key: str) -> str:
         return ""
 
 
-# --- the bounds
+# --- limits
 
 _ALLOWED = (
     nodes.Template,
@@ -230,7 +230,7 @@ _ALLOWED = (
     nodes.Slice,
     nodes.Keyword,
 )
-_NAMES = {
+_FORBIDDEN = {
     "Call": "call functions",
     "Assign": "assign variables",
     "AssignBlock": "assign variables",
@@ -286,12 +286,12 @@ def _require_short(value: Any) -> Any:
 def _environment(markup: Markup) -> SandboxedEnvironment:
     escape = style_of(markup).escape
     environment = SandboxedEnvironment(
-        autoescape=False,  # the channel's own escaping is done by `finalize`, at the last moment and on everything
+        autoescape=False,  # `finalize` escapes every value for the channel
         undefined=StrictUndefined,
         keep_trailing_newline=False,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, _Ready) else escape(_line(value)),
+        finalize=lambda value: value if isinstance(value, _Escaped) else escape(_line(value)),
     )
     environment.globals.clear()
     environment.filters = {name: _bounded(environment.filters[name]) for name in _FILTERS}
@@ -300,10 +300,10 @@ def _environment(markup: Markup) -> SandboxedEnvironment:
 
 
 def _line(value: Any) -> str:
-    """One clean line. None reads as a mistake in a message, so it is one."""
+    """Return one clean line. Raises TemplateProblem for None, which would be shown as a word."""
     if value is None:
-        raise TemplateProblem("The template shows a value that is none.")
-    # Cleaning takes out the marks that had made it harmless, and so does many a filter: it is made harmless anew.
+        raise TemplateProblem("The template shows a value that is None.")
+    # Cleaning, and many filters, remove the characters that make a text safe to display, so it is made safe again.
     text = clean(str(value), limit=_LONGEST_VALUE)
     return clean_id(text, limit=_LONGEST_VALUE) if text else ""
 
@@ -312,12 +312,12 @@ def _fill(source: str, values: Mapping[str, Any], markup: Markup, *, part: str, 
     if len(source) > LONGEST_TEMPLATE:
         raise TemplateProblem(f"The {part} template is longer than {LONGEST_TEMPLATE:,} characters.")
     environment = _environment(markup)
-    written: list[str] = []
+    pieces: list[str] = []
     room = limit
     try:
         _require_allowed(environment.parse(source), part)
         for piece in environment.from_string(source).generate(values):
-            written.append(piece)
+            pieces.append(piece)
             room -= len(piece)
             if room < 0:
                 break
@@ -328,22 +328,22 @@ def _fill(source: str, values: Mapping[str, Any], markup: Markup, *, part: str, 
         where = f" in line {line}" if line else ""
         why = clean(error.message, limit=200).rstrip(".")
         raise TemplateProblem(f"The {part} template cannot be used{where}: {why}.") from error
-    except Exception as error:  # a filter may raise anything at a value that it cannot take, and that is the template's fault
+    except Exception as error:  # a filter may raise anything for a value that it does not support
         raise TemplateProblem(f"The {part} template cannot be used: {clean(str(error), limit=200).rstrip('.')}.") from error
     if room < 0:
-        raise TemplateProblem(f"The {part} template writes more than {limit:,} characters.")
-    return "".join(written)
+        raise TemplateProblem(f"The {part} template renders more than {limit:,} characters.")
+    return "".join(pieces)
 
 
 def _require_allowed(template: nodes.Template, part: str) -> None:
-    """Refuse whatever could grow beyond the template's own length."""
+    """Raise TemplateProblem for all that could grow beyond the length of the template."""
     for node in template.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED):
-            does = _NAMES.get(type(node).__name__, f"use {type(node).__name__.lower()}")
+            action = _FORBIDDEN.get(type(node).__name__, f"use {type(node).__name__.lower()}")
             line = f" (line {node.lineno})" if getattr(node, "lineno", None) else ""
-            raise TemplateProblem(f"The {part} template must not {does}{line}.")
+            raise TemplateProblem(f"The {part} template must not {action}{line}.")
         if isinstance(node, nodes.For):
             if next(node.find_all(nodes.For), None) is not None:
                 raise TemplateProblem(f"The {part} template must not nest loops (line {node.lineno}).")
             if not isinstance(node.iter, (nodes.Name, nodes.Filter, nodes.Getattr)):
-                raise TemplateProblem(f"The {part} template may only loop over notes and labels (line {node.lineno}).")
+                raise TemplateProblem(f"The {part} template can only loop over notes and labels (line {node.lineno}).")
