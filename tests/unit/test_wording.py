@@ -208,7 +208,7 @@ def test_a_recovery_says_how_long_it_took_and_what_ended() -> None:
     assert "Acme Ltd on LinkedIn has recovered." in part.body
     assert "Reason: Recovered; the incident lasted 4 hours. Previous status: expired." in part.body
     assert part.tone is Tone.SUCCESS
-    assert "Renewed after 4 hours of trouble" in say(recovered(reason=AlertReason.RENEWED)).body
+    assert "Renewed; the incident lasted 4 hours" in say(recovered(reason=AlertReason.RENEWED)).body
 
 
 def test_a_late_message_says_how_late_and_a_possible_repeat_says_so() -> None:
