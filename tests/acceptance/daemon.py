@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.world import World
-from tests.support import canary
+from tests.support import canary, launcher
+from tests.support.launcher import Process
 from tests.support.poll_cycle import config_text
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = launcher.ROOT
 PATIENCE = 20.0
 """Seconds that something may take before the test gives up; never a claim about speed."""
 
@@ -39,6 +40,11 @@ def eventually(what: Callable[[], T | None], *, within: float = PATIENCE) -> T:
         time.sleep(0.02)
 
 
+def _environment() -> dict[str, str]:
+    """The test's own, in which the program is found."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+
+
 @dataclass(kw_only=True)
 class Setting:
     """A configured monitor: the world it watches, where its alerts arrive, and its processes."""
@@ -48,7 +54,7 @@ class Setting:
     server: WorldServer
     receiver: WebhookReceiver
     config: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     def command(self, *words: str) -> list[str]:
         """The command line of the program."""
@@ -56,32 +62,25 @@ class Setting:
 
     def call(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-        done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, env=env, cwd=self.folder, timeout=90
-        )
+        chosen = ["--config", str(self.config), *words]
+        done = launcher.run(*chosen, env={**_environment(), **(environment or {})}, cwd=self.folder, timeout=90)
         canary.WATCH.look(done.stdout + done.stderr, f"token-monitor {' '.join(words)}")
         return done
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Process:
         """Start the daemon and wait until it says so."""
         log = self.log_path
         seen = self.log().count("daemon.started")
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                self.command("run"),
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                cwd=self.folder,
-                start_new_session=True,
+            process = launcher.launch(
+                "--config", str(self.config), "run", stdout=output, stderr=output, env=_environment(), cwd=self.folder
             )
         self.processes.append(process)
         eventually(lambda: self.log().count("daemon.started") > seen or process.poll() is not None)
         assert process.poll() is None, self.log()
         return process
 
-    def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+    def stop(self, process: Process, number: int = signal.SIGTERM) -> int:
         """End a process and give its exit status."""
         process.send_signal(number)
         return process.wait(timeout=PATIENCE)

@@ -32,6 +32,7 @@ from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually
 from tests.acceptance.test_web_daemon import free_port
 from tests.support import canary, postgres
+from tests.support.launcher import Process
 from tests.support.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
 pytestmark = [
@@ -326,7 +327,7 @@ def trouble_everywhere(stage: Stage, *, rounds: tuple[tuple[Trouble, ...], ...] 
         world.recover_source(name)
 
 
-def look_at_processes(stage: Stage, process: subprocess.Popen[bytes]) -> None:
+def look_at_processes(stage: Stage, process: Process) -> None:
     """The arguments hold nothing, the environment what was put there, and there are no children to hand it on to."""
     running = psutil.Process(process.pid)
     canary.assert_absent(" ".join(running.cmdline()), "the process list")
@@ -367,7 +368,7 @@ def look_at_pages(stage: Stage) -> None:
         browser.get(f"/?token={canary.WEB_TOKEN}")  # a page's forms lead back to the address it was asked by; the log does not
 
 
-def reload_with_mistakes(stage: Stage, process: subprocess.Popen[bytes], good: str) -> None:
+def reload_with_mistakes(stage: Stage, process: Process, good: str) -> None:
     """Secrets pasted where they do not belong, and files that end in the middle of one: the reload is refused."""
     made, key = stage.setting, canary.POSTPEER_KEY
     mistakes = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +16,7 @@ from monitor.store import Store, alerts
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.failures.conftest import DAY
 from tests.support import postgres
+from tests.support.launcher import Process
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +44,7 @@ def said(made: Setting, words: str) -> int:
     return sum(words in message["message"] for message in made.messages())
 
 
-def goes_blind_and_sees_again(
-    made: Setting, process: subprocess.Popen[bytes], *, away: Callable[[], None], back: Callable[[], None]
-) -> None:
+def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable[[], None], back: Callable[[], None]) -> None:
     made.await_polls(2)
     away()
     eventually(lambda: said(made, BLIND), within=60)

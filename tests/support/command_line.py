@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,10 +13,10 @@ from typing import Any
 from monitor.domain import ConnectionState, Event, EventKind, SourceStatus, Status
 from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
-from tests.support import canary
+from tests.support import canary, launcher
 from tests.support.factories import make_state
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = launcher.ROOT
 OPS_URL = canary.channel_url("127.0.0.1:9")
 
 CONFIG = f"""\
@@ -84,16 +82,7 @@ def token_monitor(
 ) -> Done:
     """Run the program to its end, as a process of its own with an environment of its own."""
     chosen = ["--config", str(config)] if config else []
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", *chosen, *arguments],
-        cwd=folder or ROOT,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=60,
-    )
+    done = launcher.run(*chosen, *arguments, env=environment(env), cwd=folder or ROOT)
     assert "Traceback" not in done.stderr, done.stderr
     canary.assert_absent(done.stdout + done.stderr, f"token-monitor {' '.join(arguments)}")
     return Done(done.returncode, done.stdout, done.stderr)

@@ -6,20 +6,20 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import launcher
 from tests.support.command_line import environment
+from tests.support.launcher import Process
 
 
 class Terminal:
     """What a running program writes to its terminal."""
 
-    def __init__(self, process: subprocess.Popen[bytes], handle: int) -> None:
+    def __init__(self, process: Process, handle: int) -> None:
         self.process = process
         self._handle = handle
         self._received = b""
@@ -59,21 +59,23 @@ def terminal(
     """The program in a terminal of this size; it is ended with the block where it has not ended by itself."""
     mine, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    with subprocess.Popen(
-        [sys.executable, "-m", "monitor", *arguments],
-        cwd=folder,
-        env=environment({"TERM": "xterm-256color", **(env or {})}),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
+    try:
+        process = launcher.launch(
+            *arguments,
+            env=environment({"TERM": "xterm-256color", **(env or {})}),
+            cwd=folder,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+    finally:
         os.close(theirs)
-        try:
-            yield Terminal(process, mine)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            os.close(mine)
+    try:
+        yield Terminal(process, mine)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(mine)
 
 
 def in_terminal(folder: Path, *arguments: str, width: int, env: dict[str, str] | None = None) -> str:
