@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -137,20 +137,31 @@ def keep_showing(look: Callable[[Console], RenderableType], *, every: float = EV
     on = console()
     with _until_ctrl_c() as ended, suppress(KeyboardInterrupt), Live(console=on, screen=True, auto_refresh=False) as live:
         pause = 0.0
-        while not ended.wait(pause):
+        while not ended(pause):
             started = time.monotonic()
             live.update(_drawn(look, on), refresh=True)
             pause = max(every, SHARE * (time.monotonic() - started))
 
 
 @contextmanager
-def _until_ctrl_c() -> Iterator[threading.Event]:
-    """Set by Ctrl-C, which otherwise may come where Python throws exceptions away, and be lost. A second one interrupts."""
-    ended = threading.Event()
+def _until_ctrl_c() -> Iterator[Callable[[float], bool]]:
+    """Yield a wait of some seconds that returns True as soon as Ctrl-C was pressed. A second Ctrl-C interrupts.
+
+    KeyboardInterrupt may be raised where Python discards exceptions. threading.Event.set() in a signal handler deadlocks
+    when the signal arrives just as wait() begins; SimpleQueue.put() may be called there.
+    """
+    pressed: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def end(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, before)
-        ended.set()
+        pressed.put(None)
+
+    def ended(seconds: float) -> bool:
+        try:
+            pressed.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
 
     before = signal.signal(signal.SIGINT, end)
     try:
