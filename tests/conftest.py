@@ -13,6 +13,7 @@ from monitor.store import Store
 from tests.failures import catalogue
 from tests.support import canary, factories, postgres, secret_sweep
 from tests.support.fakes import ManualClock
+from tests.support.memory_folder import memory_folder
 
 NOW = factories.NOW
 
@@ -24,7 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """No test may leave a secret behind."""
+    """No test may leave a secret behind. Its files are in memory where there is room, so that none waits for a disk."""
+    memory = memory_folder(executable=True)
+    if memory is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
     config.pluginmanager.register(secret_sweep, "sweeping")
 
 
@@ -80,13 +84,15 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_url: str) -> Iterator[str]:
-    """A database at the newest revision to copy from; nobody may be connected to it while it is copied."""
-    url = postgres.create_database(postgres_url)
-    with Store(url) as template:
-        template.upgrade()
-    yield postgres.name_of(url)
-    postgres.drop_database(url)
+def _postgres_pool(postgres_url: str) -> Iterator[postgres.Pool]:
+    """Databases at the newest revision."""
+    template = postgres.create_database(postgres_url)
+    with Store(template) as store:
+        store.upgrade()
+    pool = postgres.Pool(postgres_url, template)
+    yield pool
+    pool.close()
+    postgres.drop_database(template)
 
 
 @pytest.fixture(scope="session")
@@ -99,18 +105,25 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new_postgres(postgres_url: str) -> Iterator[Callable[..., str]]:
-    """Makes databases that are gone after the test: new_postgres() an empty one, new_postgres(template=...) a copy."""
+def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes empty databases that are gone after the test."""
     made: list[str] = []
 
-    def make(*, template: str | None = None) -> str:
-        made.append(postgres.create_database(postgres_url, template=template))
+    def make() -> str:
+        made.append(postgres.create_database(postgres_url))
         return made[-1]
 
     yield make
     for url in made:
         canary.WATCH.look(postgres.everything_in(url), f"database {postgres.name_of(url)}")
         postgres.drop_database(url)
+
+
+@pytest.fixture
+def _migrated_postgres(_postgres_pool: postgres.Pool) -> Iterator[str]:
+    url = _postgres_pool.take()
+    yield url
+    _postgres_pool.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -136,8 +149,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
         path.touch(mode=0o600)
         path.write_bytes(template.read_bytes())
         return f"sqlite:///{path}"
-    name = request.getfixturevalue("_postgres_template")
-    return str(request.getfixturevalue("new_postgres")(template=name))
+    return str(request.getfixturevalue("_migrated_postgres"))
 
 
 @pytest.fixture
