@@ -67,15 +67,23 @@ class Setting:
         canary.WATCH.look(done.stdout + done.stderr, f"token-monitor {' '.join(words)}")
         return done
 
-    def start(self) -> Process:
-        """Start the daemon and wait until it says so."""
-        log = self.log_path
-        seen = self.log().count("daemon.started")
-        with log.open("ab") as output:
+    def launch(self, *words: str) -> Process:
+        """Start a command that goes on: what it writes goes to the log, and it is killed at the end of the test."""
+        return self.launch_module("monitor", "--config", str(self.config), *words)
+
+    def launch_module(self, module: str, *arguments: str) -> Process:
+        """Start the `main` of a module likewise."""
+        with self.log_path.open("ab") as output:
             process = launcher.launch(
-                "--config", str(self.config), "run", stdout=output, stderr=output, env=_environment(), cwd=self.folder
+                *arguments, stdout=output, stderr=output, env=_environment(), cwd=self.folder, module=module
             )
         self.processes.append(process)
+        return process
+
+    def start(self) -> Process:
+        """Start the daemon and wait until its log reports that."""
+        seen = self.log().count("daemon.started")
+        process = self.launch("run")
         eventually(lambda: self.log().count("daemon.started") > seen or process.poll() is not None)
         assert process.poll() is None, self.log()
         return process

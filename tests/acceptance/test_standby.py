@@ -21,8 +21,9 @@ from monitor.demo.receivers import WebhookReply
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.chaos.lives import SOURCE, TOP, Zygote, new_world
+from tests.chaos.lives import SOURCE, TOP, new_world
 from tests.chaos.oracle import judge, settled, wrong_states
+from tests.support.launcher import Process
 
 pytestmark = pytest.mark.slow
 
@@ -76,37 +77,46 @@ def holder(url: str) -> int:
     return found.pid or 0 if found is not None else 0
 
 
+def started(made: Setting, count: int) -> dict[int, Process]:
+    """New daemons, by their pids."""
+    return {process.pid: process for process in (made.launch("run") for _ in range(count))}
+
+
 def test_P27_of_eight_daemons_one_works_and_ten_kills_are_taken_over_in_time_with_nothing_lost_or_doubled(
     tmp_path: Path, new_postgres: Callable[[], str], ears: Ears, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, turner = new_postgres(), new_world(random.Random(random.randrange(1_000_000)))
-    with setting(tmp_path, turner.world, database=url, top=TOP) as made, Zygote(made) as zygote:
-        pids = {zygote.run() for _ in range(DAEMONS)}
-        eventually(lambda: len(ears.said("standing by: process")) == DAEMONS - 1 and holder(url) in pids, within=40)
+    with setting(tmp_path, turner.world, database=url, top=TOP) as made:
+        daemons = started(made, DAEMONS)
+        eventually(lambda: len(ears.said("standing by: process")) == DAEMONS - 1 and holder(url) in daemons, within=40)
         active = holder(url)
-        assert ears.said("standing by") == pids - {active}
-        assert all(f"process {active} on " in ears.status[pid] for pid in pids - {active})
+        assert ears.said("standing by") == daemons.keys() - {active}
+        assert all(f"process {active} on " in ears.status[pid] for pid in daemons.keys() - {active})
         calls, took = made.world.sources[SOURCE].calls, []
+
+        def all_stand_by(active: int) -> None:
+            eventually(lambda: daemons.keys() - {active} <= ears.said("standing by"))
+
         for _ in range(KILLS):
+            all_stand_by(active)  # one that has just begun would take the free lock without standing by
             made.await_polls(1, SOURCE)
             turner.turn()
             time.sleep(random.uniform(0, 0.5))
             assert holder(url) == active
             killed_at, before = time.monotonic(), calls["list"]
-            assert zygote.end(active, signal.SIGKILL) == -signal.SIGKILL
-            pids.remove(active)
+            assert made.stop(daemons.pop(active), signal.SIGKILL) == -signal.SIGKILL
             eventually(lambda before=before: calls["list"] > before, within=WITHIN)  # type: ignore[misc]  # bound at once
             took.append(time.monotonic() - killed_at)
             active = eventually(lambda: holder(url))
-            assert active in pids
-            pids.add(zygote.run())
+            assert active in daemons
+            daemons |= started(made, 1)
         with Store(url) as store:
             with suppress(AssertionError):  # the oracle says what is amiss, better than a wait that ran out
                 eventually(lambda: settled(store) and not wrong_states(store, turner.states))
-            eventually(lambda: pids - {active} <= ears.said("standing by"))  # one that has just begun knows no signal yet
-            for pid in pids - {active}:
-                assert zygote.end(pid, signal.SIGTERM) == 0
-            assert zygote.end(active, signal.SIGTERM) == 0, made.log()[-4000:]
+            all_stand_by(active)  # one that has just begun handles no signal yet
+            for pid in daemons.keys() - {active}:
+                assert made.stop(daemons[pid]) == 0
+            assert made.stop(daemons[active]) == 0, made.log()[-4000:]
             found = judge(store, made.receiver.posts, turner.states, kills=KILLS)
     with capsys.disabled():
         print(f"\n{KILLS} takeovers among {DAEMONS} daemons: the longest took {max(took):.1f} s; {found.repeats} repeats")  # noqa: T201
@@ -119,17 +129,18 @@ def test_P27_of_eight_daemons_one_works_and_ten_kills_are_taken_over_in_time_wit
 def test_P27_of_eight_daemons_on_sqlite_seven_refuse_in_one_sentence(tmp_path: Path) -> None:
     turner = new_world(random.Random(1))
     url = f"sqlite:///{tmp_path / 'monitor.db'}"
-    with setting(tmp_path, turner.world, database=url, top=TOP) as made, Zygote(made) as zygote:
-        pids = {zygote.run() for _ in range(DAEMONS)}
+    with setting(tmp_path, turner.world, database=url, top=TOP) as made:
+        daemons = started(made, DAEMONS)
         made.await_polls(1, SOURCE)
         active = holder(url)
-        assert {pid: zygote.wait(pid) for pid in pids - {active}} == dict.fromkeys(pids - {active}, 1)
-        assert active in pids
+        others = daemons.keys() - {active}
+        assert {pid: daemons[pid].wait(60) for pid in others} == dict.fromkeys(others, 1)
+        assert active in daemons
         sentence = f"holds the database {tmp_path / 'monitor.db'}: only one daemon may use it at a time."
         assert made.log().count(sentence) == DAEMONS - 1
         assert made.log().count(f"(process {active} on ") >= DAEMONS - 2  # one may have asked before the name was written
         assert "Traceback" not in made.log()
-        assert zygote.end(active, signal.SIGTERM) == 0
+        assert made.stop(daemons[active]) == 0
 
 
 @contextmanager
@@ -174,57 +185,54 @@ def listening(pid: int) -> list[int]:
 
 
 def test_a_standby_opens_no_port_and_asks_nobody_and_can_be_reloaded_and_stopped(pair: Setting, ears: Ears) -> None:
-    with Zygote(pair) as zygote:
-        active = zygote.run()
-        eventually(lambda: listening(active))
-        waiting = zygote.run()
-        eventually(lambda: waiting in ears.said(f"standing by: process {active} on "))
-        assert listening(waiting) == []
-        good = pair.config.read_text("utf-8")
-        pair.config.write_text(good + "\nnonsense = 1\n", "utf-8")
-        psutil.Process(waiting).send_signal(signal.SIGHUP)
-        eventually(lambda: "config.reload_refused" in pair.log())
-        pair.config.write_text(good, "utf-8")
-        psutil.Process(waiting).send_signal(signal.SIGHUP)
-        assert zygote.end(active, signal.SIGTERM) == 0
-        eventually(lambda: listening(waiting), within=WITHIN)
-        pair.await_polls(1, SOURCE)
-        third = zygote.run()
-        eventually(lambda: third in ears.said("standing by"))
-        assert zygote.end(third, signal.SIGTERM) == 0
-        assert zygote.end(waiting, signal.SIGTERM) == 0
+    active = pair.launch("run")
+    eventually(lambda: listening(active.pid))
+    waiting = pair.launch("run")
+    eventually(lambda: waiting.pid in ears.said(f"standing by: process {active.pid} on "))
+    assert listening(waiting.pid) == []
+    good = pair.config.read_text("utf-8")
+    pair.config.write_text(good + "\nnonsense = 1\n", "utf-8")
+    waiting.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reload_refused" in pair.log())
+    pair.config.write_text(good, "utf-8")
+    waiting.send_signal(signal.SIGHUP)
+    assert pair.stop(active) == 0
+    eventually(lambda: listening(waiting.pid), within=WITHIN)
+    pair.await_polls(1, SOURCE)
+    third = pair.launch("run")
+    eventually(lambda: third.pid in ears.said("standing by"))
+    assert pair.stop(third) == 0
+    assert pair.stop(waiting) == 0
 
 
 def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(pair: Setting, ears: Ears) -> None:
     pair.receiver.reply = WebhookReply(after=2)  # a delivery that is under way does not hold it up
-    with Zygote(pair) as zygote:
-        pid = zygote.run()
-        pair.await_polls(2, SOURCE)
-        pair.world.expire(SOURCE, "linkedin-linkedin-1")
-        eventually(lambda: pair.heard("linkedin-1"))
-        with lock_taken_from(database(pair), pid):
-            eventually(lambda: pid in ears.said("standing by: process 1 on elsewhere"))
-            assert listening(pid) == []
-            assert "daemon.lost_lock" in pair.log()
-            calls = pair.world.sources[SOURCE].calls["list"]
-            pair.world.expire(SOURCE, "threads-threads-1")
-            time.sleep(0.9)
-            time.sleep(0.9)
-            assert pair.world.sources[SOURCE].calls["list"] == calls
-        pair.receiver.reply = WebhookReply()
-        eventually(lambda: pair.heard("threads-1", "expired"), within=WITHIN)
-        eventually(lambda: listening(pid))
-        assert zygote.end(pid, signal.SIGTERM) == 0
+    daemon = pair.launch("run")
+    pair.await_polls(2, SOURCE)
+    pair.world.expire(SOURCE, "linkedin-linkedin-1")
+    eventually(lambda: pair.heard("linkedin-1"))
+    with lock_taken_from(database(pair), daemon.pid):
+        eventually(lambda: daemon.pid in ears.said("standing by: process 1 on elsewhere"))
+        assert listening(daemon.pid) == []
+        assert "daemon.lost_lock" in pair.log()
+        calls = pair.world.sources[SOURCE].calls["list"]
+        pair.world.expire(SOURCE, "threads-threads-1")
+        time.sleep(0.9)
+        time.sleep(0.9)
+        assert pair.world.sources[SOURCE].calls["list"] == calls
+    pair.receiver.reply = WebhookReply()
+    eventually(lambda: pair.heard("threads-1", "expired"), within=WITHIN)
+    eventually(lambda: listening(daemon.pid))
+    assert pair.stop(daemon) == 0
     told = [message for message in pair.messages() if "linkedin-1" in str(message) and "repeat" not in str(message)]
     assert len(told) == 1
 
 
 def test_a_standby_of_an_older_version_says_at_once_that_it_cannot_use_the_database(pair: Setting) -> None:
-    with Zygote(pair) as zygote:
-        active = zygote.run()
-        pair.await_polls(1, SOURCE)
-        with psycopg.connect(database(pair).replace("+psycopg", ""), autocommit=True) as admin:
-            admin.execute("UPDATE alembic_version SET version_num = '0999'")
-        assert zygote.wait(zygote.run()) == 2
-        assert "revision 0999" in pair.log()
-        assert zygote.end(active, signal.SIGTERM) == 0
+    active = pair.launch("run")
+    pair.await_polls(1, SOURCE)
+    with psycopg.connect(database(pair).replace("+psycopg", ""), autocommit=True) as admin:
+        admin.execute("UPDATE alembic_version SET version_num = '0999'")
+    assert pair.launch("run").wait(60) == 2
+    assert "revision 0999" in pair.log()
+    assert pair.stop(active) == 0

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from monitor.demo.world import World
 from monitor.store import Store
-from tests.acceptance.daemon import ROOT, Setting, eventually, setting
+from tests.acceptance.daemon import Setting, eventually, setting
 from tests.chaos.oracle import Findings, judge, settled, wrong_states
 
 SOURCE = "agency"
@@ -34,71 +29,6 @@ remind_every = "off"
 flap_window = "off"
 """
 """Everything is said at once and nothing is held back, so that what must be said is exactly what happened."""
-
-
-class Zygote:
-    """The forking process (see zygote.py), as a context."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        setting = self._setting
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.zygote", str(setting.config), str(setting.log_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert self._answer() == "ready"
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def start(self) -> int:
-        """A new daemon; its pid."""
-        return int(self._ask("start"))
-
-    def run(self) -> int:
-        """The same by the command line; its pid."""
-        return int(self._ask("run"))
-
-    def wait(self, pid: int) -> int:
-        """Wait until it ended by itself; its exit status."""
-        return int(self._ask(f"wait {pid}"))
-
-    def end(self, pid: int, number: int) -> int:
-        """End it by a signal and wait for it; its exit status, negative for a signal."""
-        return int(self._ask(f"end {pid} {number}"))
-
-    def check(self, step: str = "") -> int:
-        """One cycle, killed at a step where one is named; its exit status, negative for a signal."""
-        return int(self._ask(f"check {step}"))
-
-    def _ask(self, line: str) -> str:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
 
 
 @dataclass(kw_only=True)
@@ -154,32 +84,32 @@ class Told:
     seconds: float
 
 
-def live(zygote: Zygote, turner: Turner, *, kills: int, longest: float = 0.9) -> Told:
+def live(made: Setting, turner: Turner, *, kills: int, longest: float = 0.9) -> Told:
     """So many lives, each killed at a random instant of its first `longest` seconds."""
     begun, turns = time.monotonic(), 0
     for _ in range(kills):
-        pid = zygote.start()
+        process = made.launch("run")
         for _ in range(turner.dice.randrange(3)):
             time.sleep(turner.dice.uniform(0, longest / 3))
             turner.turn()
             turns += 1
         time.sleep(turner.dice.uniform(0, longest))
-        assert zygote.end(pid, signal.SIGKILL) == -signal.SIGKILL, "the daemon ended by itself: see its log"
+        assert made.stop(process, signal.SIGKILL) == -signal.SIGKILL, "the daemon ended by itself: see its log"
     return Told(kills=kills, turns=turns, seconds=time.monotonic() - begun)
 
 
 def run_lives(folder: Path, database: str, *, kills: int, seed: int) -> Findings:
     """So many lives on this database, then one that settles, and what the oracle says of it all."""
     turner = new_world(random.Random(seed))
-    with setting(folder, turner.world, database=database, top=TOP) as made, Zygote(made) as zygote:
-        first = zygote.start()
+    with setting(folder, turner.world, database=database, top=TOP) as made:
+        first = made.launch("run")
         made.await_polls(2)  # what vanishes before it was ever seen is nobody's loss
-        assert zygote.end(first, signal.SIGTERM) == 0, made.log()[-4000:]
-        live(zygote, turner, kills=kills)
-        pid = zygote.start()
+        assert made.stop(first) == 0, made.log()[-4000:]
+        live(made, turner, kills=kills)
+        last = made.launch("run")
         made.await_polls(4)
         with Store(database) as store:
             with suppress(AssertionError):  # the oracle says what is amiss, better than a wait that ran out
                 eventually(lambda: settled(store) and not wrong_states(store, turner.states))
-            assert zygote.end(pid, signal.SIGTERM) == 0, made.log()[-4000:]
+            assert made.stop(last) == 0, made.log()[-4000:]
             return judge(store, made.receiver.posts, turner.states, kills=kills)

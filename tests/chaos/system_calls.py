@@ -46,6 +46,10 @@ class Rehearsal:
         del self.made.receiver.posts[self.said_before :]
         _copy(self.database, self.folder / "before", back=True)
 
+    def run(self, step: str = "") -> int:
+        """Run the cycle, killed at a step where one is named (see steps.py); its exit status."""
+        return self.made.launch_module("tests.chaos.cycle", str(self.made.config), *([step] if step else [])).wait(90)
+
     def points(self) -> list[Point]:
         """Every point of an undisturbed cycle: for each kind of call, up to the most that one thread makes."""
         self.put_back()

@@ -16,15 +16,14 @@ TOOLS = ("unshare", "ip", "nft")
 
 PROGRAM = """
 import asyncio, json
-from monitor.providers import HttpSessions, build_provider
-from monitor.providers.base import Limits
+from monitor.providers import HttpLimits, HttpSessions, build_provider
 from monitor.domain.clock import SystemClock
 from tests.contract.loopback import make_source
 
 SOURCE = make_source("postpost", "http://127.0.0.1:9/api/v1")
 
 async def main():
-    limits = Limits(list_timeout=0.5, overall_timeout=1.2, retry_wait=0.01)
+    limits = HttpLimits(list_timeout=0.5, overall_timeout=1.2, retry_wait=0.01)
     async with HttpSessions(limits=limits) as sessions:
         report = await asyncio.wait_for(build_provider(SOURCE, sessions=sessions, clock=SystemClock()).poll(), timeout=20)
         print(json.dumps([report.outcome.value, report.problem, report.listed]))

@@ -24,6 +24,8 @@ from typing import BinaryIO, Protocol
 ROOT = Path(__file__).resolve().parents[2]
 _OWN = {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 _READ_AT_START = ("PYTHON", "LD_")
+_HARMLESS = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+"""Often set in containers, and without effect on what the program does."""
 MESSAGE = 1 << 18
 """The most bytes of a request."""
 
@@ -145,7 +147,8 @@ def launch(
 
 
 def _is_own(environment: Mapping[str, str]) -> bool:
-    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)} == _OWN
+    read = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START) and name not in _HARMLESS}
+    return read == _OWN
 
 
 def _number(stream: BinaryIO | int, nothing: BinaryIO) -> int:
