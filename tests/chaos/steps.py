@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,15 @@ def _watch_transactions(reached: Callable[[str], None], seen: Counter[str]) -> N
 
 
 def _caller() -> str:
-    """The function of ours that opened the transaction."""
+    """The program's function that opened the transaction, or was given to Store.write() for one."""
     frame: Any = sys._getframe(2)
     while not frame.f_globals["__name__"].startswith("monitor."):
         frame = frame.f_back
+    work = frame.f_locals.get("work")
+    while isinstance(work, partial):
+        work = work.func
+    if work is not None:
+        return f"{work.__module__}:{work.__name__}"
     return f"{frame.f_globals['__name__']}:{frame.f_code.co_name}"
 
 
