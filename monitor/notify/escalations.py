@@ -1,4 +1,8 @@
-"""What is due for a channel is looked at once more before it is claimed: things may have changed since it was queued."""
+"""Check due deliveries again before a channel claims them: things may have changed since they were queued.
+
+The claim-time half of the table in `domain/rules/suppression.py`; the queries are in `store/pending.py`. Quiet hours are
+checked by the worker.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,23 @@ from monitor.store import Connection, pending, silences
 from monitor.store.pending import DueDeliveries
 
 NEWS_WITHIN = timedelta(minutes=1)
-"""How long an escalation waits for the news that decides about it before it is looked at again."""
+"""How long an escalation is postponed while the alert about a newer status is on its way."""
 
 
 def settle(conn: Connection, due: DueDeliveries) -> int:
-    """Call off or put off what is not to go out now of what is due. How many.
+    """Cancel or postpone the due deliveries that are not to be sent now. Return their number.
 
-    As many fewer are to be claimed: what lies behind them was not looked at.
+    The caller claims that many fewer: the deliveries behind them were not checked.
     """
     if not pending.has_escalations(conn, due):
         return pending.cancel_superseded(conn, due)
-    gone = pending.cancel_outdated(conn, due)
-    gone += pending.postpone_unreported(conn, replace(due, limit=due.limit - gone), until=due.now + NEWS_WITHIN)
-    return gone + _put_off_silenced(conn, replace(due, limit=due.limit - gone))
+    settled = pending.cancel_outdated(conn, due)
+    settled += pending.postpone_unreported(conn, replace(due, limit=due.limit - settled), until=due.now + NEWS_WITHIN)
+    return settled + _postpone_silenced(conn, replace(due, limit=due.limit - settled))
 
 
-def _put_off_silenced(conn: Connection, due: DueDeliveries) -> int:
-    """Put off the due escalations that a silence covers to its end. How many."""
+def _postpone_silenced(conn: Connection, due: DueDeliveries) -> int:
+    """Postpone the due escalations that a silence covers until it ends. Return their number."""
     in_force = [each for each in silences.all_current(conn, due.now) if active_until(each, due.now) is not None]
     if not in_force:
         return 0

@@ -1,7 +1,8 @@
 """The outbox: one alert to one channel is a delivery, claimed with a lease, sent, then marked.
 
-pending → sending → sent | pending again | dead; or skipped (see backlog). Two workers never hold the same delivery. What
-was being sent when its lease ran out, or when the process died, is sent again and says that it may be a repeat.
+pending → sending → sent | pending again | dead; or skipped, if it is cancelled (see `pending`). Two workers never hold the
+same delivery. A delivery that was being sent when its lease ended, or when the process died, is sent again and states that
+it may be a repeat.
 """
 
 from __future__ import annotations
@@ -41,24 +42,24 @@ __all__ = [
 ]
 _d = deliveries.c
 REACHED = "reached"
-"""The outcome of an attempt's own row for one recipient that has the message although others of its channel do not."""
+"""Outcome of the extra attempt row of a recipient that has the message although others of its channel do not."""
 _LEASE_ENDED = "It is unknown whether this attempt arrived: it was not finished when its lease ended."
 
 
 class Claimed(Record, frozen=True, kw_only=True):
-    """A delivery that this worker alone may send until its lease ends."""
+    """A delivery that only this worker may send until its lease ends."""
 
     delivery_id: int
     alert: Alert
     attempt: int
     """1 for the first."""
     uncertain: bool
-    """An earlier attempt may have arrived: the message says that it may be a repeat."""
+    """True if an earlier attempt may have arrived: the message then states that it may be a repeat."""
     created_at: datetime
-    """The backoff counts from here; a retry by hand begins anew."""
+    """The time until it is given up counts from here. A retry by hand restarts it."""
     escalation: bool = False
     reached: frozenset[str] = frozenset()
-    """The keys of the channel's recipients that have it already."""
+    """Keys of the channel's recipients that have the message already."""
 
 
 def add_deliveries(
@@ -66,7 +67,7 @@ def add_deliveries(
 ) -> None:
     """Queue deliveries given as (alert id, channel, not before), in one statement.
 
-    An escalation goes out only where its incident is still open and nobody acknowledged it when its time comes.
+    An escalation is sent only if its incident is still open and not acknowledged when it is due.
     """
     columns: dict[str, list[Any] | Constant] = {
         "alert_id": [alert for alert, _, _ in rows],
@@ -80,16 +81,16 @@ def add_deliveries(
 
 
 def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
-    """Take up to `limit` due deliveries of a channel, the oldest first, and open an attempt for each.
+    """Claim up to `limit` due deliveries of a channel, the oldest first, and open an attempt for each.
 
-    Also takes back what another worker was sending when its lease ended.
+    Also claims deliveries that another worker was sending when its lease ended.
     """
     due = (
         select(_d.id)
         .where(_d.channel == channel, _d.next_attempt_at <= now)
         .order_by(_d.id)
         .limit(limit)
-        # SQLite has one writer at a time and ignores this; on PostgreSQL it keeps two workers from waiting for each other.
+        # On PostgreSQL, two workers do not wait for each other. SQLite has one writer at a time and ignores this.
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -111,12 +112,12 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
         return []
     _finish_attempts(conn, [row.id for row in rows if row.uncertain], now, outcome="unknown", detail=_LEASE_ENDED)
     insert_many(conn, attempts, [{"delivery_id": row.id, "number": row.attempts, "started_at": now} for row in rows])
-    told = _alerts(conn, {row.alert_id for row in rows})
+    found = _alerts(conn, {row.alert_id for row in rows})
     reached = _reached(conn, [row.id for row in rows if row.attempts > 1])
     return [
         Claimed(
             delivery_id=row.id,
-            alert=told[row.alert_id],
+            alert=found[row.alert_id],
             attempt=row.attempts,
             uncertain=row.uncertain,
             created_at=row.created_at,
@@ -128,7 +129,7 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
 
 
 def _reached(conn: Connection, ids: Iterable[int]) -> dict[int, set[str]]:
-    """The recipients that have each of these deliveries, where some of its channel's have it and some do not."""
+    """Return, by delivery, the recipients that have it, where only some of its channel's recipients do."""
     found: dict[int, set[str]] = {}
     for chunk in chunked(ids):
         query = select(attempts.c.delivery_id, attempts.c.detail)
@@ -164,7 +165,7 @@ def _finish_attempts(conn: Connection, ids: Iterable[int], now: datetime, *, out
 
 
 def _mark(conn: Connection, ids: Iterable[int], owner: str, values: dict[str, Any]) -> list[int]:
-    """Change deliveries that this owner still holds; whose lease was lost to another is left out."""
+    """Change the deliveries that this owner still holds, and return their ids. Those of lost leases are left out."""
     marked: list[int] = []
     for chunk in chunked(ids):
         held = _d.id.in_(chunk), _d.state == DeliveryState.SENDING, _d.lease_owner == owner
@@ -174,7 +175,7 @@ def _mark(conn: Connection, ids: Iterable[int], owner: str, values: dict[str, An
 
 
 def mark_sent(conn: Connection, ids: Iterable[int], owner: str, now: datetime, *, detail: str | None = None) -> list[int]:
-    """Deliveries arrived. Returns the ids that were still held by this owner and are now sent."""
+    """Mark deliveries as sent. Return the ids of those that this owner still held."""
     values = {"state": DeliveryState.SENT, "sent_at": now, "next_attempt_at": None, "last_error": None}
     marked = _mark(conn, ids, owner, values)
     _finish_attempts(conn, marked, now, outcome="sent", detail=detail)
@@ -193,22 +194,21 @@ def mark_failed(
     reached: Collection[str] = (),
     uncertain: bool = False,
 ) -> list[int]:
-    """Deliveries did not arrive: again at next_attempt_at, or dead where that is None or the refusal is permanent.
+    """Mark deliveries as failed: pending again at `next_attempt_at`, or dead if that is None or the refusal is permanent.
 
-    `uncertain`: they may have arrived all the same, and the next attempt says that it may be a repeat. `reached` names
-    recipients of the channel that have the message all the same: they are remembered and not sent to again. Returns the
-    ids that were still held by this owner.
+    `uncertain`: they may have arrived all the same, and the next attempt states that it may be a repeat. `reached`: keys of
+    recipients that have the message, to which it is not sent again. Return the ids of those that this owner still held.
     """
     again = None if permanent else next_attempt_at
     state = DeliveryState.DEAD if again is None else DeliveryState.PENDING
-    doubt = {"uncertain": True} if uncertain else {}  # an older doubt stays, however certain this failure is
+    doubt = {"uncertain": True} if uncertain else {}  # an earlier uncertainty stays, however certain this failure is
     marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail, **doubt})
     _finish_attempts(conn, marked, now, outcome="rejected" if permanent else "failed", detail=detail)
-    _note_reached(conn, marked, reached, now)
+    _save_reached(conn, marked, reached, now)
     return marked
 
 
-def _note_reached(conn: Connection, ids: Sequence[int], keys: Collection[str], now: datetime) -> None:
+def _save_reached(conn: Connection, ids: Sequence[int], keys: Collection[str], now: datetime) -> None:
     if not keys:
         return
     known = _reached(conn, ids)
@@ -224,7 +224,10 @@ def _note_reached(conn: Connection, ids: Sequence[int], keys: Collection[str], n
 
 
 def release_uncertain(conn: Connection, now: datetime) -> int:
-    """At start, when no worker can be alive: what was being sent is due at once and may be a repeat. How many."""
+    """Make deliveries that were being sent due now, as possible repeats. Return their number.
+
+    For the start of a daemon, when no worker can be alive.
+    """
     values = {"state": DeliveryState.PENDING, "uncertain": True, "next_attempt_at": now}
     statement = update(deliveries).where(_d.state == DeliveryState.SENDING, _d.next_attempt_at.is_not(None))
     released = conn.scalars(statement.values(**values, lease_owner=None, lease_until=None).returning(_d.id)).all()
@@ -233,7 +236,7 @@ def release_uncertain(conn: Connection, now: datetime) -> int:
 
 
 def retry(conn: Connection, alert_id: str, now: datetime) -> int:
-    """Make an alert's dead or waiting deliveries due at once, with a fresh time allowance. How many."""
+    """Make an alert's dead and pending deliveries due now, with a new time limit. Return their number."""
     states = (DeliveryState.DEAD.value, DeliveryState.PENDING.value)
     statement = update(deliveries).where(_d.alert_id == alert_id, _d.state.in_(states))
     values = {"state": DeliveryState.PENDING, "next_attempt_at": now, "created_at": now}
@@ -241,12 +244,12 @@ def retry(conn: Connection, alert_id: str, now: datetime) -> int:
 
 
 def channels_due(conn: Connection, now: datetime) -> list[str]:
-    """The channels that have something due."""
+    """Return the names of the channels with due deliveries."""
     return list(conn.scalars(select(_d.channel).where(_d.next_attempt_at <= now).distinct().order_by(_d.channel)))
 
 
 def next_delivery_due(conn: Connection, *, channel: str | None = None) -> datetime | None:
-    """The earliest instant at which a delivery (of this channel) is due or its lease ends; None when nothing waits."""
+    """Return when the next delivery (of this channel) is due or its lease ends; None if none is unfinished."""
     query = select(func.min(_d.next_attempt_at)).where(_d.next_attempt_at.is_not(None))
     if channel is not None:
         query = query.where(_d.channel == channel)
@@ -255,32 +258,32 @@ def next_delivery_due(conn: Connection, *, channel: str | None = None) -> dateti
 
 
 def pending_counts(conn: Connection) -> dict[str, int]:
-    """Per channel, how many deliveries are waiting or being sent."""
+    """Return by channel the number of deliveries that are pending or being sent."""
     query = select(_d.channel, func.count()).where(_d.next_attempt_at.is_not(None)).group_by(_d.channel)
     return dict(conn.execute(query).all())
 
 
 def oldest_pending(conn: Connection) -> datetime | None:
-    """When the oldest unfinished delivery was queued; None when nothing waits."""
+    """Return when the oldest unfinished delivery was queued; None if there is none."""
     oldest: datetime | None = conn.scalars(select(func.min(_d.created_at)).where(_d.next_attempt_at.is_not(None))).one()
     return oldest
 
 
 def overdue(conn: Connection, before: datetime) -> list[tuple[str, int, datetime]]:
-    """(channel, deliveries, when the oldest was queued) of what was tried in vain, or should have been before an instant."""
+    """Return unfinished deliveries that failed or were due before an instant, as (channel, number, oldest queued at)."""
     late = or_(and_(_d.attempts > 0, _d.state == DeliveryState.PENDING), _d.next_attempt_at <= before)
     query = select(_d.channel, func.count(), func.min(_d.created_at)).where(_d.next_attempt_at.is_not(None), late)
     return [(channel, count, at) for channel, count, at in conn.execute(query.group_by(_d.channel).order_by(_d.channel))]
 
 
 def count_older(conn: Connection, *, channel: str, than: datetime) -> int:
-    """How many of a channel's waiting deliveries were queued before an instant."""
+    """Return how many of a channel's pending deliveries were queued before an instant."""
     old = _d.channel == channel, _d.next_attempt_at.is_not(None), _d.state == DeliveryState.PENDING, _d.created_at <= than
     return conn.scalars(select(func.count()).select_from(deliveries).where(*old)).one()
 
 
 def state_counts(conn: Connection) -> dict[tuple[str, DeliveryState], int]:
-    """Per (channel, state), how many deliveries there are."""
+    """Return the number of deliveries by channel and state."""
     rows = conn.execute(select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state))
     return {(channel, DeliveryState(state)): count for channel, state, count in rows}
 
@@ -289,15 +292,15 @@ _ESCALATIONS = """
 SELECT d.id FROM alerts a JOIN deliveries d ON d.alert_id = a.id
 WHERE a.incident_id IN ({0}) AND d.escalation AND d.state = {1}
 """
-OVER = "Not sent: it was over before the escalation's time came."
+INCIDENT_OVER = "Not sent: the incident was over before the escalation was due."
 
 
 def cancel_escalations(conn: Connection, incident_ids: Iterable[str]) -> int:
-    """Call off the waiting escalations of incidents that end, tried in vain before or not. How many."""
-    waiting = DeliveryState.PENDING.value
-    # Looked for first: hardly any incident has one.
-    found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _ESCALATIONS, chunk, waiting)]
+    """Cancel the pending escalations of incidents that end, also those that failed before. Return their number."""
+    # Queried first, because hardly any incident has one.
+    pending = DeliveryState.PENDING.value
+    found = [key for chunk in chunked(incident_ids) for (key,) in rows_by_key(conn, _ESCALATIONS, chunk, pending)]
     for chunk in chunked(found):
         statement = update(deliveries).where(_d.id.in_(chunk), _d.state == DeliveryState.PENDING)
-        conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None, last_error=OVER))
+        conn.execute(statement.values(state=DeliveryState.SKIPPED, next_attempt_at=None, last_error=INCIDENT_OVER))
     return len(found)

@@ -200,7 +200,7 @@ async def test_an_escalation_of_a_status_that_is_past_is_not_said(story: Story) 
     await story.becomes("expiring_soon", after=HOUR)
     await story.deliver(after=HOUR + MINUTE)
     assert story.got("/boss") == []
-    assert "status was past" in (story.reasons("boss")[0][2] or "")
+    assert "status had changed" in (story.reasons("boss")[0][2] or "")
     await story.deliver(after=HOUR)
     assert story.got("/boss") == ["expiring soon"]
 
@@ -298,7 +298,7 @@ async def test_who_was_being_told_in_vain_while_it_ended_is_not_told_of_the_end(
     await story.deliver()
     assert broken.received == []
     assert [(event, state) for event, state, _ in story.reasons("chief")] == [("expired", "skipped"), ("recovered", "skipped")]
-    assert "not told of the problem" in (story.reasons("chief")[1][2] or "")
+    assert "not notified of the problem" in (story.reasons("chief")[1][2] or "")
 
 
 FALLBACK = {"chief": "", "last": "fallback = true"}

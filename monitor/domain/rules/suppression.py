@@ -7,18 +7,18 @@ checked again when a channel claims it:
 | check | when the change is recorded | when a delivery is claimed |
 | --- | --- | --- |
 | silence | held until the silence ends | escalation about a connection: postponed until the silence ends |
-| acknowledgement | held until it ends or the status worsens; a recovery passes | escalation: skipped, revived when it ends |
+| acknowledgement | held until it ends or the status worsens; a recovery passes | escalation: cancelled, restored when it ends |
 | platform outage | held until the outage ends; one alert for all | not checked |
 | flapping | held until an hour after the last alert | not checked |
 | many missing at once | held until three complete lists agree; one alert for all | not checked |
 | the monitor's own network | held; one alert for all sources | not checked |
-| incident closed | not checked | escalation: skipped, and the recovery of a channel that received nothing |
-| status changed since | not checked | escalation: skipped, or postponed by a minute until the new status is notified |
-| newer alert sent on the channel | not checked | skipped |
+| incident closed | not checked | escalation: cancelled, and the recovery of a channel that received nothing |
+| status changed since | not checked | escalation: cancelled, or postponed by a minute until the new status is notified |
+| newer alert sent on the channel | not checked | cancelled |
 | quiet hours of the channel | not checked | postponed until they end |
 
 The first set of checks is in monitor/engine/recording (incidents.py; list_changes.py for missing connections,
-polls.py and rules/source_reach.py for the network), the second in monitor/notify (escalations.py, and worker.py for quiet
+source_status.py for the network), the second in monitor/notify (escalations.py, and worker.py for quiet
 hours) with the queries of monitor/store/pending.py.
 """
 
