@@ -1,14 +1,17 @@
-"""Conversion between connection rows and `ConnectionState`."""
+"""Conversion between rows of `connections` and `ConnectionState`.
+
+The maps name each column that a state decides, with the field of its record. Columns are written and read by name only, so
+that their order in the table does not matter.
+"""
 
 from __future__ import annotations
 
-import json
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Dialect
 
 from monitor.domain import (
     ConnectionState,
@@ -25,35 +28,36 @@ from monitor.domain import (
 )
 from monitor.domain.records import Record
 from monitor.domain.rules.schedule import cohort_of
+from monitor.store.schema import connections
 from monitor.store.sql import chunked, rows_by_key
-from monitor.store.types import instant_reader
 
-# A dict lookup costs a tenth of calling the Enum class, and every row needs four.
+# A dict lookup takes a tenth of the time of calling the Enum class, and every row needs four.
 STATUS = {each.value: each for each in Status}
-WORD = {each.value: each for each in ReportedStatus}
-PROBE = {each.value: each for each in ProbeStatus}
-FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
+_REPORTED = {each.value: each for each in ReportedStatus}
+_PROBE_STATUS = {each.value: each for each in ProbeStatus}
+_FINDING: dict[str | None, ProbeFinding | None] = {None: None, **{each.value: each for each in ProbeFinding}}
 
 
 class _Columns:
-    """The columns that one record decides: each by its field."""
+    """The columns of one record, each with the name of its field."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.names = tuple(fields)
         self._read: Callable[[Any], tuple[Any, ...]] = attrgetter(*fields.values())
 
     def encode(self, record: object) -> dict[str, Any]:
-        """All of them. The column types do the rest."""
+        """Return the record's values by column."""
         return dict(zip(self.names, self._read(record), strict=True))
 
     def differing(self, before: object, after: object) -> dict[str, Any]:
-        """Those in which two records differ, as the second says."""
+        """Return the values of `after` by column, only those that differ from `before`."""
         if before is after or before == after:
             return {}
         old, new = self._read(before), self._read(after)
         return {name: now for name, was, now in zip(self.names, old, new, strict=True) if now is not was and now != was}
 
 
+_KEY = _Columns({"scope": "scope", "external_id": "external_id"})
 _REST = _Columns({"missing": "missing", "recheck_at": "recheck_at", "next_change_at": "next_change_at", "stage": "stage"})
 _VERDICT = _Columns({"status": "status", "reason": "reason", "message": "message", "since": "since", "flags": "flags"})
 _TOKEN = _Columns(
@@ -104,10 +108,11 @@ _REFRESH = _Columns(
     }
 )
 _ERROR = _Columns({"last_error_message": "message", "last_error_at": "occurred_at"})
+_ALL = (_KEY, _REST, _VERDICT, _TOKEN, _PROBE, _SNAPSHOT, _REFRESH, _ERROR)
 
 
 class _NoError(Record, frozen=True):
-    """What the columns of an error hold where there is none."""
+    """The values of an error's columns where there is none."""
 
     message: None = None
     occurred_at: None = None
@@ -117,7 +122,7 @@ _NO_REFRESH, _NO_ERROR = Refresh(), _NoError()
 
 
 def encode_state(state: ConnectionState) -> dict[str, Any]:
-    """Every column that a state decides. The column types do the rest."""
+    """Return the value of every column that a state decides; the column types convert them."""
     snapshot = state.snapshot
     return {
         **_encode_key(snapshot),
@@ -133,7 +138,7 @@ def encode_state(state: ConnectionState) -> dict[str, Any]:
 
 
 def encode_change(before: ConnectionState, after: ConnectionState) -> dict[str, Any]:
-    """The columns in which two states of a connection differ: an index over the others is then left alone."""
+    """Return the columns in which two states of a connection differ: writing only them leaves other indexes alone."""
     changed = _REST.differing(before, after)
     changed |= _VERDICT.differing(before.verdict, after.verdict)
     changed |= _TOKEN.differing(before.token, after.token)
@@ -157,7 +162,7 @@ def _encode_key(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def decode_state(row: Any) -> ConnectionState:
-    """The state in a row that has every column of the table."""
+    """Return the state in a row that has these columns as attributes, with converted values."""
     token = TokenState(
         status=STATUS[row.token_status],
         reason=row.token_reason,
@@ -169,8 +174,8 @@ def decode_state(row: Any) -> ConnectionState:
         flags=row.token_flags,
     )
     probe = ProbeState(
-        status=PROBE[row.probe_status],
-        finding=FINDING[row.probe_finding],
+        status=_PROBE_STATUS[row.probe_status],
+        finding=_FINDING[row.probe_finding],
         refusals=row.probe_refusals,
         message=row.probe_message,
         at=row.probe_at,
@@ -204,7 +209,7 @@ def _decode_snapshot(row: Any) -> Snapshot:
         external_id=row.external_id,
         scope=row.scope or None,
         platform=row.platform,
-        word=WORD[row.word],
+        word=_REPORTED[row.word],
         raw_word=row.raw_word,
         expires_at=row.expires_at,
         expires_before=row.expires_before,
@@ -220,107 +225,33 @@ def _decode_snapshot(row: Any) -> Snapshot:
     )
 
 
-_COLUMNS = (
-    "id, external_id, scope, platform, word, raw_word, expires_at, expires_before, refresh_reported, refresh_connected_at,"
-    " refresh_last_at, refresh_attempt_at, refresh_error, refresh_error_status, account, username, display_name, profile_url,"
-    " scopes, last_successful_post_at, last_error_message, last_error_at, snapshot_flags, token_status, token_reason,"
-    " token_message, token_expires_at, token_crossed_at, token_issued_at, token_refresh_failures, token_flags, probe_status,"
-    " probe_finding, probe_refusals, probe_message, probe_at, probe_ever_ok, status, reason, message, since, flags, stage,"
-    " missing, next_change_at, recheck_at"
-)
-_BY_ID = f"SELECT {_COLUMNS} FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - our own names
-_NO_FLAGS: frozenset[str] = frozenset()
+_DECIDED = {"id", "refresh_reported"}.union(*(columns.names for columns in _ALL))
+_NAMES = tuple(column.name for column in connections.c if column.name in _DECIDED)
+_Row: Any = namedtuple("_Row", _NAMES)  # type: ignore[misc]  # noqa: PYI024 - its fields are the maps'
+_BY_ID = f"SELECT {', '.join(_NAMES)} FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - our own names
 
 
 def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
-    """The whole state of these connections by id; those that do not exist or are retired are left out."""
-    decode = _Decoder(conn).state
-    return dict(decode(row) for chunk in chunked(ids) for row in rows_by_key(conn, _BY_ID, chunk))
+    """Return the state of these connections by id, without those that do not exist or are retired.
+
+    It reads raw rows, which takes half as long as SQLAlchemy's rows.
+    """
+    convert = _converter(conn.dialect)
+    rows = (convert(row) for chunk in chunked(ids) for row in rows_by_key(conn, _BY_ID, chunk))
+    return {row.id: decode_state(row) for row in rows}
 
 
-class _Decoder:
-    """Makes states of raw rows of one kind of database."""
+def _converter(dialect: Dialect) -> Callable[[tuple[Any, ...]], Any]:
+    """Return a function that converts a raw row as the column types do."""
+    types = (connections.c[name].type.dialect_impl(dialect) for name in _NAMES)
+    processors = [(place, kind.result_processor(dialect, None)) for place, kind in enumerate(types)]
+    needed = [(place, convert) for place, convert in processors if convert is not None]
 
-    def __init__(self, conn: Connection) -> None:
-        instant = instant_reader(conn.dialect)
-        self._at: Callable[[Any], Any] = lambda value: None if value is None else instant(value)
+    def converted(row: tuple[Any, ...]) -> Any:
+        values = list(row)
+        for place, convert in needed:
+            if (value := values[place]) is not None:
+                values[place] = convert(value)
+        return _Row._make(values)
 
-    def state(self, row: tuple[Any, ...]) -> tuple[int, ConnectionState]:
-        """The row's id and what it holds; the row has _COLUMNS."""
-        status, reason, message, since, flags, stage, missing, next_change_at, recheck_at = row[37:]
-        at = self._at
-        state = ConnectionState(
-            snapshot=self._snapshot(row[1:23]),
-            token=self._token(row[23:31]),
-            probe=self._probe(row[31:37]),
-            verdict=Verdict(status=STATUS[status], reason=reason, message=message, since=at(since), flags=_flags(flags)),
-            stage=None if stage is None else timedelta(seconds=stage),
-            missing=missing,
-            next_change_at=next_change_at and at(next_change_at),
-            recheck_at=recheck_at and at(recheck_at),
-        )
-        return row[0], state
-
-    def _snapshot(self, values: tuple[Any, ...]) -> Snapshot:
-        # fmt: off
-        (external_id, scope, platform, word, raw_word, expires_at, expires_before,
-         reported, connected_at, refreshed_at, attempt_at, refresh_error, refresh_status,
-         account, username, display_name, profile_url, scopes, posted_at, error, error_at, flags) = values
-        # fmt: on
-        at = self._at
-        refresh = None
-        if reported:
-            refresh = Refresh(
-                connected_at=at(connected_at),
-                last_refreshed_at=at(refreshed_at),
-                last_attempt_at=at(attempt_at),
-                error=refresh_error,
-                error_status=refresh_status,
-            )
-        return Snapshot(
-            external_id=external_id,
-            scope=scope or None,
-            platform=platform,
-            word=WORD[word],
-            raw_word=raw_word,
-            expires_at=expires_at and at(expires_at),
-            expires_before=expires_before and at(expires_before),
-            refresh=refresh,
-            account=account,
-            username=username,
-            display_name=display_name,
-            profile_url=profile_url,
-            scopes=None if scopes is None else tuple(json.loads(scopes)),
-            last_successful_post_at=posted_at and at(posted_at),
-            last_error=None if error is None else LastError(message=error, occurred_at=at(error_at)),
-            flags=_flags(flags),
-        )
-
-    def _token(self, values: tuple[Any, ...]) -> TokenState:
-        status, reason, message, expires_at, crossed_at, issued_at, refresh_failures, flags = values
-        at = self._at
-        return TokenState(
-            status=STATUS[status],
-            reason=reason,
-            message=message,
-            expires_at=expires_at and at(expires_at),
-            crossed_at=crossed_at and at(crossed_at),
-            issued_at=issued_at and at(issued_at),
-            refresh_failures=refresh_failures,
-            flags=_flags(flags),
-        )
-
-    def _probe(self, values: tuple[Any, ...]) -> ProbeState:
-        status, finding, refusals, message, probed_at, ever_ok = values
-        return ProbeState(
-            status=PROBE[status],
-            finding=FINDING[finding],
-            refusals=refusals,
-            message=message,
-            at=probed_at and self._at(probed_at),
-            ever_ok=bool(ever_ok),
-        )
-
-
-def _flags(value: str | None) -> frozenset[str]:
-    return _NO_FLAGS if value is None or value == "[]" else frozenset(json.loads(value))
+    return converted

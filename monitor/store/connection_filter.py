@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from monitor.domain import Status
 from monitor.domain.filters import ConnectionFilter
@@ -53,9 +53,14 @@ def identity_conditions(conn: Connection, filters: ConnectionFilter) -> list[Col
         ends = ["/".join(parts[at:]) for at in range(len(parts))]
         found += [_c.source == source, _c.external_id.in_(ends), public_id() == filters.connection]
     if filters.text:
-        # Searching one joined text takes a third of the time of searching three.
-        texts = public_id() + "\n" + func.coalesce(_c.display_name, "") + "\n" + func.coalesce(_c.username, "")
-        # SQLite's LIKE ignores the case of ASCII letters; lower() on both sides would double the time.
-        search = texts.contains if conn.dialect.name == "sqlite" else texts.icontains
-        found.append(search(filters.text, autoescape=True))
+        found.append(_text_condition(conn, filters.text))
     return found
+
+
+def _text_condition(conn: Connection, text: str) -> ColumnElement[bool]:
+    if conn.dialect.name == "sqlite":
+        # SQLite's LIKE ignores the case of ASCII letters; lower() on both sides would double the time.
+        return or_(*(each.contains(text, autoescape=True) for each in (public_id(), _c.display_name, _c.username)))
+    # PostgreSQL searches one joined text in two thirds of the time of three.
+    joined = public_id() + "\n" + func.coalesce(_c.display_name, "") + "\n" + func.coalesce(_c.username, "")
+    return joined.icontains(text, autoescape=True)
