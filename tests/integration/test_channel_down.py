@@ -1,4 +1,4 @@
-"""One channel is down for hours or days while another works: everything arrives when it is back, at once and once."""
+"""One channel is down for hours or days while another works: everything arrives when it is back, immediately and once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a channel's trouble does to the others: they are told once, get what it could not deliver, and hear of its end."""
+"""A channel's problem and the others: they are notified once, get what it could not deliver, and are notified of the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def about_the_monitor(store: Store) -> list[Alert]:
     return [row.alert for row in reversed(found)]
 
 
-async def test_A04_a_broken_channel_is_told_to_the_others_once_and_again_when_it_works(
+async def test_A04_the_others_are_notified_once_of_a_broken_channel_and_once_when_it_works(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
 ) -> None:
     webhook.reply = Reply(status=410)
@@ -53,7 +53,7 @@ async def test_A04_a_broken_channel_is_told_to_the_others_once_and_again_when_it
             clock.advance(61 * MINUTE)
             notifier.wake()
             await until(lambda tried=tried: len(webhook.received) > tried and states(store, "broken") == {"pending": 1})  # type: ignore[misc]  # bound at once
-    # A restart tells nobody again, and what waits is still there.
+    # After a restart no channel is notified again, and what waits is still there.
     async with running(store, clock, *channels) as notifier:
         assert notifier.health()[0].rejected
         clock.advance(61 * MINUTE)
@@ -80,14 +80,14 @@ async def test_a_broken_channel_that_leaves_the_configuration_takes_its_trouble_
         with store.begin_read() as conn:
             assert incidents.all_open(conn, source="") == []
             assert channel_states.find_state(conn, "broken").problem is None
-        # Back under the same name it is a new channel, of which nobody has heard anything bad.
+        # Back under the same name it is a new channel without a known problem.
         webhook.reply = Reply()
         await notifier.reconfigure([broken, works], settings=QUICK)
         assert [each.rejected for each in notifier.health()] == [False, False]
     assert len(about_the_monitor(store)) == 1, "nobody needs to be told that it works again"
 
 
-async def test_a_channel_that_fails_for_a_while_is_remembered_but_not_told_of(
+async def test_a_temporary_channel_failure_is_stored_but_not_notified(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
 ) -> None:
     webhook.reply = Reply(status=500)
@@ -114,7 +114,7 @@ async def test_a_channel_that_fails_for_a_while_is_remembered_but_not_told_of(
     assert other.received == []
 
 
-async def test_A02_dead_deliveries_go_to_the_fallback_and_are_told_once_a_day(
+async def test_A02_dead_deliveries_go_to_the_fallback_and_are_notified_once_a_day(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
 ) -> None:
     webhook.reply = Reply(status=500)
@@ -129,7 +129,7 @@ async def test_A02_dead_deliveries_go_to_the_fallback_and_are_told_once_a_day(
         assert "Late by 3 days" in text
         assert "3 alerts" in text
         assert "channel dying" in text or "deliveries:dying" in text or "The channel dying" in text
-        # More of them on the same day go to the fallback, and nobody is told again that the channel is dead.
+        # More of them on the same day go to the fallback, and no channel is notified again of dead deliveries.
         queue(store, numbered(2, first=10, at=clock.now() - 73 * HOUR), "dying")
         clock.advance(MINUTE)
         notifier.wake()

@@ -36,7 +36,7 @@ def webhook() -> Iterator[WebhookReceiver]:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What the program's log would hold at debug. (pytest's own capture also sees loggers that speak to nobody.)"""
+    """The program's log at debug level. (pytest's capture also records loggers without a handler.)"""
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = list(root.handlers), root.level
     logs.configure("debug", "console", stream=stream)
@@ -124,7 +124,7 @@ def test_A07_a_mail_that_the_server_refuses_may_pass() -> None:
             channel_to(mail.apprise_url()).send(PART)
 
 
-def test_S02_what_a_mail_server_says_is_told_without_any_piece_of_the_address() -> None:
+def test_S02_a_mail_servers_reply_is_shown_without_any_part_of_the_address() -> None:
     with MailReceiver() as mail:
         mail.refused["ops@example.com"] = "451 4.2.2 the mailbox of ops@example.com is full"
         with pytest.raises(ChannelUnreachable, match="is full") as caught:

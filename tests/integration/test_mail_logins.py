@@ -1,4 +1,4 @@
-"""A mail server that wants a login: a refused one is a refusal for good, and its words are told without the login."""
+"""A mail server with a login: a rejected login is permanent, and the server's text is shown without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.delivery import channel, numbered, queue, running, states, un
 from tests.support.fakes import ManualClock
 from tests.support.receivers import MailReceiver, WebhookReceiver
 
-# The receiver speaks on loopback alone and needs no certificate.
+# The receiver listens on loopback only and needs no certificate.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 
 PART = Part(title="Hello", body="World", tone=Tone.INFO, alert_ids=("one",))
@@ -36,7 +36,7 @@ def test_a_login_that_succeeds_in_the_end_takes_back_its_refusals() -> None:
     assert last_refusal([weak, ServiceResponse(status=221, mail=True)]) is weak
 
 
-def test_A04_a_login_that_is_refused_is_a_refusal_for_good_in_the_servers_own_words() -> None:
+def test_A04_a_rejected_login_is_permanent_and_shown_in_the_servers_words() -> None:
     with MailReceiver(login=("monitor", PASSWORD)) as mail:
         said = r"^E-Mail answered 535 \(5\.7\.8 Authentication credentials invalid\)\.$"
         with pytest.raises(ChannelRejected, match=said) as raised:
@@ -60,7 +60,9 @@ def test_a_mail_server_that_is_busy_may_pass() -> None:
             Channel("ops", Secret(mail.apprise_url())).send(PART)
 
 
-async def test_A04_a_changed_mail_password_breaks_the_channel_and_the_others_hear_of_it(store: Store, clock: ManualClock) -> None:
+async def test_A04_a_changed_mail_password_breaks_the_channel_and_the_others_are_notified(
+    store: Store, clock: ManualClock
+) -> None:
     with MailReceiver(login=("monitor", PASSWORD)) as mail, WebhookReceiver() as other:
         queue(store, numbered(1), "mail")
         both = channel(mail.apprise_url_as(f"monitor:{OLD}"), "mail"), channel(other.apprise_url(), "other")

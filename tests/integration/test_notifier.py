@@ -155,7 +155,7 @@ async def test_A01_after_six_hours_of_errors_everything_arrives_once_in_order_ma
     assert "may be a repeat" not in delivered[0].text
 
 
-async def test_A02_after_three_days_a_delivery_is_dead_and_an_error_says_so(
+async def test_A02_after_three_days_a_delivery_is_dead_and_logged_as_an_error(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     webhook.reply = Reply(status=500)
@@ -175,7 +175,7 @@ async def test_A04_a_rejected_channel_keeps_its_deliveries_and_is_tried_hourly_a
     with capture_logs() as logs:
         async with running(store, clock, channel(webhook.apprise_url())) as notifier:
             await until(lambda: notifier.health()[0].rejected)
-            # New alerts do not knock on a door that is known to be closed.
+            # New alerts do not retry a channel during its pause.
             queue(store, numbered(1, first=2))
             clock.advance(50 * MINUTE)
             notifier.wake()
@@ -270,7 +270,7 @@ async def test_what_was_not_under_way_when_another_message_was_cut_off_is_no_rep
     assert sorted(f"linkedin-{row.alert_id[-5:]}" for row in doubtful) == sorted(named(webhook.received))
 
 
-async def test_a_message_without_an_answer_in_time_is_repeated_and_says_that_it_may_be_one(
+async def test_a_message_without_a_response_in_time_is_sent_again_as_a_possible_repeat(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     release = threading.Event()
@@ -306,7 +306,7 @@ async def test_P05_a_stop_in_the_middle_of_a_delivery_lets_it_end(
     await notifier.stop()
 
 
-async def test_P01_what_was_in_flight_at_the_end_is_sent_again_once_and_says_so(
+async def test_P01_what_was_in_flight_at_the_end_is_sent_again_once_as_a_possible_repeat(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     release = threading.Event()
@@ -491,7 +491,7 @@ async def test_A03_a_defect_of_ours_in_a_channels_work_does_not_silence_it(store
 async def test_A03_a_message_that_cannot_be_prepared_is_tried_again_like_any_other(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
-    """Nothing was sent, so it does not wait for the end of its lease, and does not say that it may be a repeat."""
+    """Nothing was sent, so it does not wait for the end of its lease, and is not marked as a possible repeat."""
     ops = [channel(webhook.apprise_url())]
     notifier = make_notifier(store, clock, *ops, links=FaultyLinks())
     await notifier.start()

@@ -100,7 +100,7 @@ class TopicReceiver(WebhookReceiver):
         return self.replies.get(topic, usual)
 
 
-def test_the_error_tells_who_has_it_and_a_second_send_leaves_them_out(mail: MailReceiver) -> None:
+def test_the_error_holds_the_reached_recipients_and_a_second_send_skips_them(mail: MailReceiver) -> None:
     mail.refused[OPS] = "451 not now"
     target = Channel("ops", Secret(mail.apprise_url(f"{OPS},{BOSS}")))
     with pytest.raises(ChannelUnreachable) as raised:

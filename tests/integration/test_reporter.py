@@ -55,7 +55,7 @@ def reporter(store: Store, clock: ManualClock, *channels: ChannelConfig, timezon
     return Reporter(store=store, clock=clock, channels=channels, sources=[source(client="acme")], timezone=timezone)
 
 
-def said(store: Store, event: AlertEvent) -> list[str]:
+def messages_of(store: Store, event: AlertEvent) -> list[str]:
     with store.begin_read() as conn:
         return [row.alert.message for row in reversed(alerts.list_alerts(conn, event=event))]
 
@@ -73,7 +73,7 @@ def fill(store: Store) -> None:
         connections.insert(conn, source="agency", provider="postpost", rows=rows, now=NOW)
 
 
-async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_last_success(
+async def test_a_drill_is_queued_every_interval_and_states_the_last_success(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     ops = channel(webhook.apprise_url(), drill_every=WEEK, events=frozenset({AlertEvent.EXPIRED}), sources=frozenset({"other"}))
@@ -92,7 +92,7 @@ async def test_a_drill_comes_every_interval_through_the_outbox_and_tells_of_the_
         notifier.wake("ops")
         await until(lambda: states(store) == {"sent": 2})
     assert "drill" in webhook.received[0].text.lower()
-    first, second = said(store, AlertEvent.DRILL)
+    first, second = messages_of(store, AlertEvent.DRILL)
     assert "has not accepted a message yet" in first
     assert "last accepted a message 7 days ago" in second
 
@@ -104,8 +104,8 @@ async def test_restarts_and_long_pauses_neither_skip_nor_repeat_a_drill(
     for _ in range(20):
         clock.advance(12 * HOUR)
         await reporter(store, clock, ops).run_due()
-    assert len(said(store, AlertEvent.DRILL)) == 1
-    clock.advance(30 * DAY)  # four more are missed: one says enough
+    assert len(messages_of(store, AlertEvent.DRILL)) == 1
+    clock.advance(30 * DAY)  # four more are missed: one is enough
     assert await reporter(store, clock, ops).run_due() == {"ops"}
     assert await reporter(store, clock, ops).run_due() == set()
     with store.begin_read() as conn:
@@ -139,7 +139,7 @@ async def test_a_report_comes_once_a_week_by_the_local_clock_across_its_change(s
     ]
 
 
-async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
+async def test_a_report_lists_what_needs_action_worst_first_with_a_chart(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     fill(store)
@@ -151,7 +151,7 @@ async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
         notifier.wake()
         await until(lambda: states(store) == {"sent": 1})
     (message,) = webhook.received
-    lines = said(store, AlertEvent.REPORT)[0].splitlines()
+    lines = messages_of(store, AlertEvent.REPORT)[0].splitlines()
     assert lines[0] == "7 connections need action in the next 30 days, in 2 reconnect batches. 2 of them no longer work."
     assert lines[1] == "All connections: 2 expired, 6 valid."
     assert lines[2].startswith("Now (2 expired): 2 on TikTok at agency: Evil @everyone")
@@ -165,7 +165,7 @@ async def test_a_report_tells_what_needs_a_person_worst_first_with_a_picture(
     assert base64.b64decode(picture["base64"]).startswith(b"\x89PNG")
 
 
-async def test_without_the_extra_or_where_attachments_are_off_the_words_stand_for_themselves(
+async def test_without_the_extra_or_with_attachments_off_a_report_has_no_chart(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fill(store)
@@ -190,7 +190,7 @@ async def test_a_report_keeps_to_the_channels_filters(store: Store, clock: Manua
     await reporter(store, clock, tiktok, nobody, mine).run_due()
     clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
     assert await reporter(store, clock, tiktok, nobody, mine).run_due() == {"tiktok", "nobody", "mine"}
-    firsts = sorted(message.splitlines()[0] for message in said(store, AlertEvent.REPORT))
+    firsts = sorted(message.splitlines()[0] for message in messages_of(store, AlertEvent.REPORT))
     assert [line.split(" connection")[0] for line in firsts] == ["2", "7", "No"]
 
 

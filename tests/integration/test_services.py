@@ -148,7 +148,7 @@ def test_a_service_gets_name_id_status_expiry_and_what_to_do(webhook: WebhookRec
     """Whatever its format, with a batch of two and a recovery folded into its problem."""
     folded = expired(2, at=NOW - HOUR, label="Beta"), recovered(2, label="Beta")
     parts = send(LOOPBACK[name].format(webhook.address), expired(1), *folded)
-    said = said_in(webhook.received)
+    text = text_of(webhook.received)
     for promised in (
         "Acme Ltd",
         "linkedin-1",
@@ -159,12 +159,12 @@ def test_a_service_gets_name_id_status_expiry_and_what_to_do(webhook: WebhookRec
         "app.postpost.dev",
         "Beta",
     ):
-        assert promised in said
-    assert "recovered" in said
+        assert promised in text
+    assert "recovered" in text
     assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == ["alert-1", "alert-2", "alert-2b"]
 
 
-def said_in(requests: list[Received]) -> str:
+def text_of(requests: list[Received]) -> str:
     """All that arrived, with the encodings of transport taken off."""
     from urllib.parse import unquote_plus
 
@@ -402,7 +402,7 @@ def test_goalert_closes_what_it_opened(webhook: WebhookReceiver) -> None:
     assert (closed["action"], closed["dedup"]) == ("close", "inc1")
 
 
-def test_opsgenie_closes_by_alias_what_this_process_opened_and_says_the_rest_anew(fixed_hosts: WebhookReceiver) -> None:
+def test_opsgenie_closes_by_alias_what_this_process_opened_and_sends_the_rest_anew(fixed_hosts: WebhookReceiver) -> None:
     """Its plugin forgets at a restart what it opened; then a recovery would be lost and called sent."""
     url = "opsgenie://aaaaaaaa-1111-2222-3333-444444444444"
     fixed_hosts.reply = Reply(status=202, body=b'{"requestId": "r-1"}')
@@ -439,7 +439,7 @@ def test_a_test_opens_no_incident_that_stays_open(fixed_hosts: WebhookReceiver) 
     assert sent == ["trigger", "resolve", "trigger", "resolve", "resolve"]
 
 
-def test_a_channel_says_it_in_its_own_words(webhook: WebhookReceiver) -> None:
+def test_a_channel_uses_its_templates(webhook: WebhookReceiver) -> None:
     pairs = {
         "expired": TemplatePair(title="Ticket: {{ name }}", body="{{ external_id }} at {{ source }}: {{ expires }}"),
         "*": TemplatePair(body="Something else: {{ status }}"),
@@ -453,7 +453,7 @@ def test_a_channel_says_it_in_its_own_words(webhook: WebhookReceiver) -> None:
     assert (second.title, second.text) == ("[RECOVERED] Acme Ltd (linkedin) at agency", "Something else: recovered")
 
 
-def test_a_batch_holds_each_ones_own_words(webhook: WebhookReceiver) -> None:
+def test_a_batch_uses_the_template_of_each_alert(webhook: WebhookReceiver) -> None:
     url = LOOPBACK["json"].format(webhook.address)
     send(url, expired(1), expired(2, label="Beta"), templates={"*": TemplatePair(body="Call {{ name }}!")})
     assert "Call Acme Ltd!\nCall Beta!" in webhook.received[0].text

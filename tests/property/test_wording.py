@@ -1,4 +1,4 @@
-"""Whatever strangers call themselves, a message stays one message, and harmless."""
+"""Whatever names services send, a message stays one message and is safe to display."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_id_is_either_plain_or_harmless(text: str) -> None:
     copies=st.integers(1, 5),
     about_source=st.booleans(),
 )
-def test_any_alert_can_be_said_on_any_channel(
+def test_any_alert_fits_any_channel(
     *, limits: ChannelLimits, markup: Markup, files: bool, copies: int, about_source: bool, **facts: object
 ) -> None:
     if about_source:
@@ -123,7 +123,7 @@ def test_any_alert_can_be_said_on_any_channel(
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001 - zones are added
-def test_any_instant_can_be_said_in_any_zone(instant: datetime) -> None:
+def test_any_instant_can_be_shown_in_any_zone(instant: datetime) -> None:
     for timezone in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12", "America/New_York"):
         message = compose([Dispatch(alert=make_alert(expires_at=instant))], timezone=timezone, now=NOW)
         assert (

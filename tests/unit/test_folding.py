@@ -33,12 +33,12 @@ def well(name: str, **over: Any) -> Alert:
     return alert(name, **{**values, "expires_at": NOW + 60 * 24 * HOUR, **over})
 
 
-def say(*alerts: Alert, **over: Any) -> Part:
+def message_of(*alerts: Alert, **over: Any) -> Part:
     return render(compose([Dispatch(alert=each, **over) for each in alerts], timezone="UTC", now=NOW))
 
 
-def test_A12_a_problem_and_its_recovery_are_one_item_that_says_how_long_it_lasted() -> None:
-    part = say(well("b"), alert("a", hours_ago=4))
+def test_A12_a_problem_and_its_recovery_are_one_item_with_the_duration() -> None:
+    part = message_of(well("b"), alert("a", hours_ago=4))
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency, was expired for 4 hours"
     assert part.body.startswith("Acme Ltd on LinkedIn was expired for 4 hours and has recovered.")
     assert part.alert_ids == ("a", "b")
@@ -49,29 +49,29 @@ def test_how_long_it_lasted_counts_from_the_status_and_not_from_the_first_warnin
     opened = NOW - 7 * 24 * HOUR
     bad = alert("a", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon", since=NOW - HOUR, opened_at=opened)
     good = well("b", reason=AlertReason.RENEWED, opened_at=opened)
-    assert say(bad, good).body.startswith("Acme Ltd on LinkedIn was expired for 1 hour and has recovered.")
-    assert "Renewed; the incident lasted 7 days. Previous status: expired." in say(good).body
+    assert message_of(bad, good).body.startswith("Acme Ltd on LinkedIn was expired for 1 hour and has recovered.")
+    assert "Renewed; the incident lasted 7 days. Previous status: expired." in message_of(good).body
     at_once = alert("a", since=NOW, opened_at=opened)
-    assert "Acme Ltd on LinkedIn was expired and has recovered." in say(at_once, good).body
+    assert "Acme Ltd on LinkedIn was expired and has recovered." in message_of(at_once, good).body
 
 
-def test_a_recovery_alone_is_said_as_ever() -> None:
-    part = say(well("b"))
+def test_a_recovery_alone_has_no_duration() -> None:
+    part = message_of(well("b"))
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
     assert "Acme Ltd on LinkedIn has recovered." in part.body
 
 
-def test_what_got_worse_while_it_waited_is_said_once_in_its_newest_state() -> None:
+def test_what_got_worse_while_it_waited_is_one_item_in_its_newest_state() -> None:
     worse = alert("b", hours_ago=1, reason=AlertReason.WORSE, previous="expiring_soon")
-    part = say(soon("a", hours_ago=3), worse)
+    part = message_of(soon("a", hours_ago=3), worse)
     assert part.title == "[EXPIRED] Acme Ltd (linkedin) at agency"
     assert "First alert. Previous status: expiring soon." in part.body
     assert part.alert_ids == ("a", "b")
 
 
-def test_what_happened_on_the_way_is_told_where_it_is_more_than_one_step() -> None:
+def test_status_changes_are_listed_where_there_is_more_than_one() -> None:
     again = alert("c", reason=AlertReason.FIRST, incident="incident-2", previous=None)
-    part = say(alert("a", hours_ago=3), well("b", hours_ago=2), again)
+    part = message_of(alert("a", hours_ago=3), well("b", hours_ago=2), again)
     assert "Status changes since the last message: expired, recovered, expired." in part.body
     assert part.alert_ids == ("a", "b", "c")
 
@@ -81,14 +81,14 @@ def test_reminders_of_one_incident_become_one() -> None:
         alert(name, reason=AlertReason.REMINDER, hours_ago=hours, reminder=number, since=NOW - 72 * HOUR)
         for name, hours, number in (("r2", 24, 2), ("r3", 0, 3))
     )
-    part = say(second, third)
+    part = message_of(second, third)
     assert "Reminder 3: unchanged for 3 days." in part.body
     assert part.alert_ids == ("r2", "r3")
 
 
 def test_the_title_counts_connections_and_not_alerts() -> None:
     other: dict[str, Any] = {"external_id": "tiktok-1", "platform": "tiktok", "incident": "incident-9"}
-    part = say(
+    part = message_of(
         soon("a", hours_ago=2), alert("b", reason=AlertReason.WORSE), alert("c", **other), alert("d", hours_ago=1, **other)
     )
     assert part.title == "2 connections need attention: 2 expired at agency (Acme Ltd)"
@@ -96,7 +96,7 @@ def test_the_title_counts_connections_and_not_alerts() -> None:
 
 
 def test_the_same_id_in_two_scopes_or_sources_is_two_connections() -> None:
-    part = say(alert("a"), alert("b", scope="u1"), alert("c", source="studio"))
+    part = message_of(alert("a"), alert("b", scope="u1"), alert("c", source="studio"))
     assert part.title == "3 connections need attention: 3 expired (Acme Ltd)"
 
 
@@ -111,7 +111,7 @@ def test_a_source_that_failed_and_came_back_is_one_item() -> None:
     about: dict[str, Any] = {"external_id": None, "connection": None, "platform": None, "label": None, "expires_at": None}
     down = alert("a", hours_ago=4, event=AlertEvent.SOURCE_FAILING, status="failing", **about)
     up = alert("b", event=AlertEvent.SOURCE_RECOVERED, status="ok", reason=AlertReason.RECOVERED, **about)
-    part = say(down, up)
+    part = message_of(down, up)
     assert part.body.startswith("The source agency (PostPost) can be read again. It was unreadable for 4 hours.")
     assert part.alert_ids == ("a", "b")
 
@@ -142,7 +142,7 @@ def test_alerts_about_the_monitor_itself_name_their_subject_and_no_service() -> 
         message="Slack answered 404",
         **about,
     )
-    part = say(broken)
+    part = message_of(broken)
     assert part.title == "[MONITOR PROBLEM] channel ops"
     assert "The monitor has a problem: channel ops." in part.body
     assert "Slack answered 404." in part.body

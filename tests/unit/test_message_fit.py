@@ -62,9 +62,7 @@ PROFILES = {
 @pytest.mark.parametrize(
     "limits", [ChannelLimits(body=40, title=0), ChannelLimits(body=40, lines=2), ChannelLimits(body=50)], ids=str
 )
-def test_A09_where_a_word_is_longer_than_the_room_it_is_cut_and_the_alerts_are_settled(
-    limits: ChannelLimits, markup: Markup
-) -> None:
+def test_A09_a_word_longer_than_the_limit_is_cut_and_the_alerts_are_delivered(limits: ChannelLimits, markup: Markup) -> None:
     for count in (1, 2, 4, 30):
         alerts = many(count)
         parts = parts_of(alerts, ChannelProfile(limits=limits, markup=markup))
@@ -149,7 +147,7 @@ def test_counts_are_by_platform_and_source_the_most_first() -> None:
     assert "Total: linkedin at agency 300, tiktok at agency 200." in part.body
 
 
-def test_a_part_that_shows_some_of_a_section_says_of_how_many() -> None:
+def test_a_part_that_shows_some_of_a_section_states_the_total() -> None:
     parts = parts_of(many(1000), PROFILES["gotify"])
     assert "of 1000 connections" in parts[0].body
 

@@ -38,7 +38,7 @@ def about_source(**over: Any) -> Alert:
     )
 
 
-def said(*alerts: Alert, profile: ChannelProfile = PLAIN, page: ConnectionLink | None = None) -> Part:
+def message_of(*alerts: Alert, profile: ChannelProfile = PLAIN, page: ConnectionLink | None = None) -> Part:
     (part,) = fit(compose([Dispatch(alert=each, page=page) for each in alerts], timezone="UTC", now=NOW), profile)
     return part
 
@@ -48,9 +48,9 @@ def said(*alerts: Alert, profile: ChannelProfile = PLAIN, page: ConnectionLink |
 
 @pytest.mark.parametrize("markup", MARKUPS)
 @pytest.mark.parametrize("many", [False, True])
-def test_a_connection_page_stands_where_the_dashboard_would_and_says_until_when_it_is_good(markup: Markup, *, many: bool) -> None:
+def test_a_connection_page_replaces_the_dashboard_link_and_states_until_when_it_is_valid(markup: Markup, *, many: bool) -> None:
     alerts = [expired(1), expired(2)] if many else [expired(1)]
-    part = said(*alerts, profile=ChannelProfile(limits=ChannelLimits(body=30_000), markup=markup), page=PAGE)
+    part = message_of(*alerts, profile=ChannelProfile(limits=ChannelLimits(body=30_000), markup=markup), page=PAGE)
     assert PAGE.url in part.body.replace("&amp;", "&")
     assert "valid until Mon 8 Jun 2026 12:00 UTC" in part.body
     assert DASHBOARD not in part.body
@@ -59,14 +59,14 @@ def test_a_connection_page_stands_where_the_dashboard_would_and_says_until_when_
 
 
 def test_an_ordinary_link_is_no_secret_and_has_no_end() -> None:
-    part = said(expired())
+    part = message_of(expired())
     assert f"Link: {DASHBOARD}" in part.body
     assert "good until" not in part.body
     assert part.secrets == ()
 
 
 def test_a_recovery_carries_no_connection_page() -> None:
-    part = said(expired(event=AlertEvent.RECOVERED, status="valid", reason="recovered"), page=PAGE)
+    part = message_of(expired(event=AlertEvent.RECOVERED, status="valid", reason="recovered"), page=PAGE)
     assert (PAGE.url in part.body, part.secrets) == (False, ())
 
 
@@ -74,7 +74,7 @@ def test_a_recovery_carries_no_connection_page() -> None:
     "url", ["https://app.example/a\nb", "https://user:pass@app.example/", "http://app.example/", "https://a.example/<b>"]
 )
 def test_a_page_that_could_break_a_message_gives_way_to_the_dashboard(url: str) -> None:
-    part = said(expired(), page=ConnectionLink(url=url, good_until=PAGE.good_until))
+    part = message_of(expired(), page=ConnectionLink(url=url, good_until=PAGE.good_until))
     assert f"Link: {DASHBOARD}" in part.body
 
 
@@ -90,8 +90,8 @@ def test_pages_of_two_users_stay_apart() -> None:
 
 
 def test_a_problem_names_the_whole_command_that_acknowledges_it() -> None:
-    assert "Acknowledge: token-monitor ack agency/u1/linkedin-1\n" in said(expired()).body
-    assert "Connection: agency/u1/linkedin-1\n" in said(expired()).body
+    assert "Acknowledge: token-monitor ack agency/u1/linkedin-1\n" in message_of(expired()).body
+    assert "Connection: agency/u1/linkedin-1\n" in message_of(expired()).body
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_problem_names_the_whole_command_that_acknowledges_it() -> None:
     ],
 )
 def test_a_command_can_be_copied_into_a_shell_or_is_not_given(external_id: str, command: str) -> None:
-    body = said(expired(external_id=external_id, connection=f"agency/{external_id}", scope=None)).body
+    body = message_of(expired(external_id=external_id, connection=f"agency/{external_id}", scope=None)).body
     assert [line for line in body.splitlines() if line.startswith("Acknowledge")] == (
         [f"Acknowledge: {command}"] if command else []
     )
@@ -114,10 +114,10 @@ def test_a_command_can_be_copied_into_a_shell_or_is_not_given(external_id: str, 
 
 def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
     over = expired(event=AlertEvent.RECOVERED, status="valid", reason="recovered")
-    assert "Acknowledge" not in said(over).body
-    assert "Acknowledge" not in said(about_source()).body
-    assert "Acknowledge" not in said(over, about_source()).body
-    assert said(expired(1), about_source()).body.endswith("Acknowledge one: token-monitor ack CONNECTION")
+    assert "Acknowledge" not in message_of(over).body
+    assert "Acknowledge" not in message_of(about_source()).body
+    assert "Acknowledge" not in message_of(over, about_source()).body
+    assert message_of(expired(1), about_source()).body.endswith("Acknowledge one: token-monitor ack CONNECTION")
 
 
 # --- titles
@@ -132,17 +132,17 @@ def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
             "5 connections need attention: 5 expired at agency (C1, C2 and 3 more)",
         ),
         ([expired(n, label=f"C{n}") for n in range(40)], "40 connections need attention: 40 expired at agency"),
-        # With other news in the title nobody could tell what the names belong to.
+        # With other counts in the title it would be unclear which of them the names belong to.
         ([expired(1, label="Acme"), about_source()], "1 connection needs attention: 1 expired; 1 source cannot be read"),
         ([expired(1, label="x" * 80), expired(2, label="y" * 80)], "2 connections need attention: 2 expired at agency"),
     ],
 )
 def test_a_title_of_several_names_who_is_affected_where_that_fits(alerts: list[Alert], title: str) -> None:
-    assert said(*alerts).title == title
+    assert message_of(*alerts).title == title
 
 
 def test_a_title_that_costs_room_in_a_small_body_has_no_names() -> None:
-    part = said(expired(1), expired(2, label="Beta"), profile=ChannelProfile(limits=ChannelLimits(body=900, title=0)))
+    part = message_of(expired(1), expired(2, label="Beta"), profile=ChannelProfile(limits=ChannelLimits(body=900, title=0)))
     assert part.title == "2 connections need attention: 2 expired at agency"
 
 
@@ -159,12 +159,12 @@ def test_a_title_that_costs_room_in_a_small_body_has_no_names() -> None:
         (AlertEvent.DISCONNECTED, "Acme Ltd on LinkedIn is disconnected."),
     ],
 )
-def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: AlertEvent, sentence: str) -> None:
+def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(status: AlertEvent, sentence: str) -> None:
     alert = expired(event=status, status=status.value, severity=Severity.WARNING)
-    body = said(alert).body
+    body = message_of(alert).body
     assert body.startswith(sentence)
     assert f"Status: {status.value}\n" in body
-    assert f"{status.value}: linkedin at agency" in said(alert, about_source()).body
+    assert f"{status.value}: linkedin at agency" in message_of(alert, about_source()).body
 
 
 @pytest.mark.parametrize(
@@ -196,19 +196,19 @@ def test_a_sentence_is_a_sentence_and_the_status_word_stands_beside_it(status: A
         ),
     ],
 )
-def test_trouble_with_a_part_of_a_source_is_named_in_plain_words(
+def test_a_problem_with_a_part_of_a_source_is_named_in_plain_english(
     over: dict[str, Any], title: str, sentence: str, help_: str
 ) -> None:
-    part = said(about_source(**over))
+    part = message_of(about_source(**over))
     assert part.title == title
     assert part.body.startswith(sentence)
     assert help_ in part.body
     assert "outage:" not in part.title + part.body
 
 
-def test_the_count_tells_sources_that_cannot_be_read_from_those_with_other_trouble() -> None:
+def test_the_counts_separate_unreadable_sources_from_other_source_problems() -> None:
     outage = about_source(id="s2", subject="outage:twitter", count=9)
-    part = said(about_source(), outage, about_source(id="s3", source="studio", provider="publora"))
+    part = message_of(about_source(), outage, about_source(id="s3", source="studio", provider="publora"))
     assert part.title == "2 sources cannot be read; 1 source problem"
 
 
@@ -222,6 +222,6 @@ def test_the_count_tells_sources_that_cannot_be_read_from_those_with_other_troub
 )
 def test_trouble_of_the_monitor_itself_comes_with_advice(subject: str, help_: str) -> None:
     about = {"source": "", "provider": None, "link": None, "status": "", "reason": "channel_broken", "message": "It says why."}
-    part = said(about_source(event=AlertEvent.MONITOR_PROBLEM, subject=subject, **about))
+    part = message_of(about_source(event=AlertEvent.MONITOR_PROBLEM, subject=subject, **about))
     assert help_ in part.body
     assert "Reason: It says why.\n" in part.body, "the machine's word adds nothing to it"

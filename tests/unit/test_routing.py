@@ -38,13 +38,13 @@ MONITOR = make_alert(event=AlertEvent.MONITOR_PROBLEM, external_id=None, connect
         (rules(severity=Severity.WARNING), WARNING, True),
         (rules(severity=Severity.CRITICAL), WARNING, False),
         (rules(severity=Severity.CRITICAL), EXPIRED, True),
-        # A recovery carries the severity of what it ends, so it reaches who heard of the problem.
+        # A recovery carries the severity of what it ends, so it reaches the channels that were notified of the problem.
         (rules(severity=Severity.CRITICAL), make_alert(event=AlertEvent.RECOVERED, status="valid"), True),
         # Sources by name.
         (rules(sources=frozenset({"agency"})), EXPIRED, True),
         (rules(sources=frozenset({"studio"})), EXPIRED, False),
         (rules(sources=frozenset({"studio"})), SOURCE, False),
-        # Platforms by slug; a source that cannot be read hides every platform, so it is said to all of its readers.
+        # Platforms by slug; a source that cannot be read hides every platform, so all of its channels are notified.
         (rules(platforms=frozenset({"linkedin"})), EXPIRED, True),
         (rules(platforms=frozenset({"tiktok"})), EXPIRED, False),
         (rules(platforms=frozenset({"tiktok"})), SOURCE, True),

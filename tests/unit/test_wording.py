@@ -1,4 +1,4 @@
-"""What messages say, in which order, and how they are divided."""
+"""The text of messages, its order, and its division into sections."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def recovered(number: int = 5, **over: Any) -> Alert:
     return expiring(number, **{**values, **over})
 
 
-def say(*alerts: Alert, now: datetime = NOW, timezone: str = "UTC", **dispatch: Any) -> Part:
+def message_of(*alerts: Alert, now: datetime = NOW, timezone: str = "UTC", **dispatch: Any) -> Part:
     return render(compose([Dispatch(alert=alert, **dispatch) for alert in alerts], timezone=timezone, now=now))
 
 
 def test_one_alert_reads_as_a_short_letter() -> None:
-    part = say(expiring(labels={"client": "acme"}, connection="agency/linkedin-1"), timezone="Europe/Berlin")
+    part = message_of(expiring(labels={"client": "acme"}, connection="agency/linkedin-1"), timezone="Europe/Berlin")
     assert part.title == "[EXPIRING SOON] Acme Ltd (linkedin) at agency, 6 days 23 hours left"
     assert part.tone is Tone.WARNING
     assert part.body == (
@@ -105,7 +105,7 @@ def test_one_alert_reads_as_a_short_letter() -> None:
 
 
 def test_several_alerts_read_as_a_list_worst_first_grouped_by_source_and_platform() -> None:
-    part = say(
+    part = message_of(
         recovered(5),
         expiring(1),
         expired(2, label="Beta"),
@@ -146,7 +146,7 @@ def test_of_the_same_status_the_earliest_date_comes_first_whatever_its_platform(
 @pytest.mark.parametrize("make", [expiring, expired, recovered])
 def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, alone: bool) -> None:
     alert = make(7, scope="66f000000000000000000001")
-    text = say(alert).body if alone else say(alert, source_down()).body
+    text = message_of(alert).body if alone else message_of(alert, source_down()).body
     word = "recovered" if alert.event is AlertEvent.RECOVERED else alert.status
     for promised in (
         "linkedin-7",
@@ -178,8 +178,8 @@ def test_each_alerts_text_holds_all_that_the_interface_promises(make: Any, *, al
         ),
     ],
 )
-def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence: str) -> None:
-    assert sentence in say(alert).body
+def test_the_expiry_is_stated_as_far_as_it_is_trusted(alert: Alert, sentence: str) -> None:
+    assert sentence in message_of(alert).body
 
 
 @pytest.mark.parametrize(
@@ -198,28 +198,28 @@ def test_the_expiry_is_said_as_far_as_it_can_be_believed(alert: Alert, sentence:
         ({"reason": "something_new"}, "Something new."),
     ],
 )
-def test_a_message_says_why_it_was_sent(over: dict[str, Any], sentence: str) -> None:
-    assert sentence in say(expiring(**over)).body
+def test_a_message_states_why_it_was_sent(over: dict[str, Any], sentence: str) -> None:
+    assert sentence in message_of(expiring(**over)).body
 
 
-def test_a_recovery_says_how_long_it_took_and_what_ended() -> None:
-    part = say(recovered())
+def test_a_recovery_states_the_length_of_the_incident_and_the_previous_status() -> None:
+    part = message_of(recovered())
     assert part.title == "[RECOVERED] Acme Ltd (linkedin) at agency"
     assert "Acme Ltd on LinkedIn has recovered." in part.body
     assert "Reason: Recovered; the incident lasted 4 hours. Previous status: expired." in part.body
     assert part.tone is Tone.SUCCESS
-    assert "Renewed; the incident lasted 4 hours" in say(recovered(reason=AlertReason.RENEWED)).body
+    assert "Renewed; the incident lasted 4 hours" in message_of(recovered(reason=AlertReason.RENEWED)).body
 
 
-def test_a_late_message_says_how_late_and_a_possible_repeat_says_so() -> None:
-    body = say(expired(), uncertain=True, late_by=3 * HOUR).body
+def test_a_late_message_and_a_possible_repeat_have_a_note() -> None:
+    body = message_of(expired(), uncertain=True, late_by=3 * HOUR).body
     assert "Late by 3 hours" in body
     assert "may be a repeat" in body
-    assert "may be a repeat" not in say(expired()).body
+    assert "may be a repeat" not in message_of(expired()).body
 
 
 def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
-    part = say(source_down(status="unauthorized", message="Invalid API key"))
+    part = message_of(source_down(status="unauthorized", message="Invalid API key"))
     assert part.title == "[SOURCE FAILING] agency (PostPost)"
     assert "rejects the API key of the source agency (unauthorized)" in part.body
     assert "Create a new API key in PostPost" in part.body
@@ -228,7 +228,7 @@ def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("instant", "timezone", "shown"),
     [
-        # One minute before and after the autumn change: the same wall clock, told apart by its zone.
+        # One minute before and after the autumn change: the same wall clock time, distinguished by its zone.
         (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "Europe/Berlin", "Sun 25 Oct 2026 02:30 CEST"),
         (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "Europe/Berlin", "Sun 25 Oct 2026 02:30 CET"),
         (datetime(2026, 3, 29, 1, 0, tzinfo=UTC), "Europe/Berlin", "Sun 29 Mar 2026 03:00 CEST"),
@@ -238,7 +238,7 @@ def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
     ],
 )
 def test_P25_absolute_times_carry_the_zone_they_are_in(instant: datetime, timezone: str, shown: str) -> None:
-    assert shown in say(expiring(expires_at=instant), timezone=timezone).body
+    assert shown in message_of(expiring(expires_at=instant), timezone=timezone).body
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_P25_absolute_times_carry_the_zone_they_are_in(instant: datetime, timezo
         (timedelta(0), "0 seconds ago."),
     ],
 )
-def test_the_time_left_is_told_in_two_units_rounded_down(left: timedelta, shown: str) -> None:
-    assert shown in say(expiring(expires_at=NOW + left)).body
+def test_the_time_left_has_two_units_and_is_rounded_down(left: timedelta, shown: str) -> None:
+    assert shown in message_of(expiring(expires_at=NOW + left)).body
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_the_time_left_is_told_in_two_units_rounded_down(left: timedelta, shown:
     ],
 )
 def test_S08_only_a_plain_https_link_is_shown(link: str) -> None:
-    assert "Link:" not in say(expired(link=link)).body
+    assert "Link:" not in message_of(expired(link=link)).body
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_S08_only_a_plain_https_link_is_shown(link: str) -> None:
     ["@everyone", "@here", "@channel", "@room", "<!channel>", "<!here|here>", "<@U123>", "<#C1>", "<@&99>", "\uff20everyone"],
 )
 def test_S05_mentions_in_names_lose_their_power_but_stay_readable(mention: str) -> None:
-    part = say(expired(label=f"Acme {mention}", message=f"Bot can post to {mention}"))
+    part = message_of(expired(label=f"Acme {mention}", message=f"Bot can post to {mention}"))
     for text in (part.title, part.body):
         assert mention not in text
     assert mention in part.body.replace("\u200b", "")
@@ -307,7 +307,7 @@ def test_S05_links_and_formatting_in_names_lose_their_power(text: str, harmless:
 
 @pytest.mark.parametrize("markup", [Markup.CHAT, Markup.MARKDOWN])
 def test_S05_what_could_be_formatting_is_literal_where_a_channel_reads_markdown(markup: Markup) -> None:
-    """Every single mark is escaped: a name may be snake_case, a heading, a quote, a table or half of somebody's bold."""
+    """Every special character is escaped: a name may look like snake_case, a heading, a quote, a table or half of a bold text."""
     made = make_alert(label="snake_case *a ~b [c] #d >e |f")
     (part,) = fit(
         compose([Dispatch(alert=made)], timezone="UTC", now=NOW), ChannelProfile(limits=ChannelLimits(body=4000), markup=markup)
@@ -402,19 +402,21 @@ def test_a_long_title_leaves_room_for_the_number() -> None:
 
 def test_the_same_alerts_make_the_same_message_in_any_order() -> None:
     alerts = [expired(1), expiring(2), recovered(3), source_down(4)]
-    assert say(*alerts) == say(*reversed(alerts))
+    assert message_of(*alerts) == message_of(*reversed(alerts))
 
 
-def test_a_test_message_says_that_it_is_no_more_than_that() -> None:
+def test_a_test_message_is_marked_as_a_test() -> None:
     part = render(compose_test("ops", timezone="UTC", now=NOW))
     assert part.title == "[TEST] Token monitor reaches channel ops"
     assert "This is a test of the channel ops, sent Tue 10 Mar 2026 12:00 UTC." in part.body
 
 
-def test_a_report_is_told_line_by_line_under_its_first_one() -> None:
+def test_a_report_is_a_list_of_lines_below_its_first_one() -> None:
     first = "2 connections need action in the next 30 days, in 1 sitting."
     lines = f"{first}\nNow: 2 on LinkedIn at agency: @everyone, Beta.\nChannels: ops."
     about = {"external_id": None, "connection": None, "platform": None, "label": None, "source": "", "provider": None}
-    part = say(make_alert(event=AlertEvent.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about))
+    part = message_of(
+        make_alert(event=AlertEvent.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about)
+    )
     assert part.title == "[REPORT] 2 connections need action in the next 30 days, in 1 sitting"
     assert part.body == f"{first}\n\n- Now: 2 on LinkedIn at agency: @\u200beveryone, Beta.\n- Channels: ops.\n\nAlert: alert-1"
