@@ -1,6 +1,6 @@
-"""Pictures as plain geometry: where things stand, in percent of a width that only the browser knows, so that text keeps its size.
+"""Geometry of the charts. Positions are percentages, so that text keeps its size at any width.
 
-The templates draw them; each comes with its words, for those who listen instead of looking.
+The templates draw the charts and describe each one in words for screen readers.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _STATUS_KINDS = (EventKind.APPEARED, EventKind.STATUS_CHANGED)
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line across a picture, at an instant."""
+    """A mark of the time axis."""
 
     x: float
     at: datetime
 
     @property
     def anchor(self) -> str:
-        """Which end of its words stands at the place, so that they stay inside of the picture."""
+        """The label's text-anchor that keeps it inside the chart."""
         return "start" if self.x < 6 else "end" if self.x > 94 else "middle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Tokens that run out within one sitting."""
+class TimelineBatch:
+    """Tokens that expire within one reconnect batch."""
 
     source: str
     platform: str
@@ -48,18 +48,18 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineMark:
-    """A sitting in the timeline."""
+    """A reconnect batch in the timeline."""
 
     x: float
     width: float
-    group: Group
+    batch: TimelineBatch
     days: int
-    """Whole days until the first of it."""
+    """Whole days until its first expiry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineLane:
-    """One platform in the timeline; empty for all that found no place of their own."""
+    """One platform in the timeline. The platform is empty in the lane that holds all further platforms."""
 
     platform: str
     number: int
@@ -68,23 +68,23 @@ class TimelineLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """What runs out in the next weeks."""
+    """Upcoming expiries."""
 
     lanes: tuple[TimelineLane, ...]
     ticks: tuple[Tick, ...]
-    sittings: tuple[Group, ...]
+    batches: tuple[TimelineBatch, ...]
     """By source and platform, the nearest first."""
     number: int
     days: int = TIMELINE_DAYS
 
     @property
-    def busiest(self) -> Group | None:
-        """The largest sitting, the earliest of several."""
-        return max(self.sittings, key=lambda group: group.number, default=None)
+    def busiest(self) -> TimelineBatch | None:
+        """The largest batch, the earliest of several."""
+        return max(self.batches, key=lambda batch: batch.number, default=None)
 
 
 def timeline(coming: Sequence[ExpiringGroup], *, now: datetime) -> Timeline:
-    """What runs out in the next 90 days: a lane for each platform, the fullest first."""
+    """Return the expiries of the next 90 days: a lane for each platform, the fullest first."""
     until = now + TIMELINE_DAYS * _DAY
     numbers: dict[str, int] = {}
     for each in coming:
@@ -98,28 +98,30 @@ def timeline(coming: Sequence[ExpiringGroup], *, now: datetime) -> Timeline:
     return Timeline(
         lanes=tuple(lanes),
         ticks=tuple(_ticks(now, until)),
-        sittings=tuple(groups(coming, key=lambda each: (each.source, each.platform))),
+        batches=tuple(batches(coming, key=lambda each: (each.source, each.platform))),
         number=sum(numbers.values()),
     )
 
 
-def groups(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], Any]) -> list[Group]:
-    """Sittings of whole days: what runs out within three days of the first."""
-    open_: dict[Any, Group] = {}
-    found: list[Group] = []
+def batches(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], Any]) -> list[TimelineBatch]:
+    """Return reconnect batches of whole days: expiries within three days of the first."""
+    open_: dict[Any, TimelineBatch] = {}
+    found: list[TimelineBatch] = []
     for each in sorted(coming, key=lambda each: each.first):
-        group = open_.get(key(each))
-        if group is not None and each.last - group.first <= SITTING:
-            joined = Group(
-                source=group.source,
-                platform=group.platform,
-                first=group.first,
-                last=max(group.last, each.last),
-                number=group.number + each.number,
+        batch = open_.get(key(each))
+        if batch is not None and each.last - batch.first <= SITTING:
+            joined = TimelineBatch(
+                source=batch.source,
+                platform=batch.platform,
+                first=batch.first,
+                last=max(batch.last, each.last),
+                number=batch.number + each.number,
             )
-            found[found.index(group)] = joined
+            found[found.index(batch)] = joined
         else:
-            joined = Group(source=each.source, platform=each.platform, first=each.first, last=each.last, number=each.number)
+            joined = TimelineBatch(
+                source=each.source, platform=each.platform, first=each.first, last=each.last, number=each.number
+            )
             found.append(joined)
         open_[key(each)] = joined
     return found
@@ -130,16 +132,16 @@ def _lane(platform: str, coming: Sequence[ExpiringGroup], now: datetime) -> Time
     width = 100 * (SITTING / whole)
     marks = tuple(
         TimelineMark(
-            x=max(0.0, 100 * ((group.first - now) / whole)), width=width, group=group, days=max(0, (group.first - now).days)
+            x=max(0.0, 100 * ((batch.first - now) / whole)), width=width, batch=batch, days=max(0, (batch.first - now).days)
         )
-        for group in groups(coming, key=lambda _: platform)
+        for batch in batches(coming, key=lambda _: platform)
     )
     return TimelineLane(platform=platform, number=sum(each.number for each in coming), marks=marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A time in one status; None where nothing is known of it."""
+    """A period in one status; None without data."""
 
     status: Status | None
     begin: datetime
@@ -150,7 +152,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """Something that happened, on a band."""
+    """An event on a band."""
 
     x: float
     entry: Event
@@ -168,7 +170,7 @@ class Band:
 
 
 def band(entries: Sequence[Event], *, status: Status, added_at: datetime, now: datetime, days: int = 90) -> Band:
-    """The status over time, from the first day that is known, at most `days` ago, until now."""
+    """Return the status over time, from the first known instant, at most `days` ago, until now."""
     begin = max(min([added_at, *(entry.at for entry in entries)]), now - days * _DAY)
     begin = min(begin, now - timedelta(minutes=1))
     spots = [(entry.at, entry) for entry in entries if entry.kind in _STATUS_KINDS and entry.at <= now]
@@ -200,20 +202,20 @@ def band(entries: Sequence[Event], *, status: Status, added_at: datetime, now: d
     )
 
 
-Time = tuple[datetime, datetime, Status | None]
-"""From, until, and the status meanwhile."""
+Period = tuple[datetime, datetime, Status | None]
+"""Begin, end and status of a period."""
 
 
 def _unobserved(entries: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """When nobody looked: of these times nothing is known, whatever was known before."""
+    """Yield the gaps in monitoring: the status during them is unknown."""
     for entry in entries:
         began = _instant(entry.old) if entry.kind is EventKind.GAP else None
         if began is not None:
             yield began, now if entry.new is None else min(entry.at, now)
 
 
-def _without(times: Iterable[Time], unobserved: Sequence[tuple[datetime, datetime]]) -> Iterator[Time]:
-    """The same times, with no status where nobody looked."""
+def _without(times: Iterable[Period], unobserved: Sequence[tuple[datetime, datetime]]) -> Iterator[Period]:
+    """Yield the same periods, split at gaps and without a status during them."""
     for begin, end, status in times:
         edges = sorted({begin, end, *(edge for gap in unobserved for edge in gap if begin < edge < end)})
         for at, until in pairwise(edges):
@@ -223,37 +225,37 @@ def _without(times: Iterable[Time], unobserved: Sequence[tuple[datetime, datetim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A straight piece of a chart: places in percent from the left and from the top."""
+    """A line of a chart: positions in percent from the left and from the top."""
 
     x1: float
     y1: float
     x2: float
     y2: float
     jump: bool = False
-    """A renewal: upright, not a way that time took."""
+    """True for the vertical line of a renewal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifetimeChart:
-    """How long the token had to live, over time."""
+    """The time left on the token, over time."""
 
     begin: datetime
     end: datetime
     lines: tuple[Line, ...]
     ticks: tuple[Tick, ...]
     levels: tuple[tuple[float, int], ...]
-    """Lines across, as (from the top in percent, days left)."""
+    """Horizontal grid lines, as (percent from the top, days left)."""
     zero: float
-    """Where no time is left, in percent from the top."""
+    """The position of zero days left, in percent from the top."""
     window: float | None
-    """Where expiring_soon begins, None where that is outside of the picture."""
+    """The position at which expiring_soon begins, None if it is outside the chart."""
     renewals: int
 
 
 def time_left(
     entries: Sequence[Event], *, expires_at: datetime | None, window: timedelta | None, begin: datetime, now: datetime
 ) -> LifetimeChart | None:
-    """Days left over time: falling day by day, and up again with each renewal. None where no date was ever told."""
+    """Return the days left over time, with a jump at each renewal. None if no expiry date was ever reported."""
     pieces = list(_pieces(entries, expires_at, begin, now))
     if not pieces:
         return None
@@ -288,7 +290,7 @@ def time_left(
 def _pieces(
     entries: Sequence[Event], expires_at: datetime | None, begin: datetime, now: datetime
 ) -> Iterator[tuple[datetime, datetime, float, float]]:
-    """From, until, days left at either end; one piece for each date that was in force."""
+    """Yield begin, end and the days left at both, once per expiry date that was in force."""
     renewals = [entry for entry in entries if entry.kind is EventKind.RENEWED and begin < entry.at < now]
     dates = [_instant(entry.old) for entry in renewals] + [expires_at]
     starts = [begin, *(entry.at for entry in renewals)]
@@ -304,7 +306,7 @@ def _levels(top: float) -> list[int]:
 
 
 def _ticks(begin: datetime, end: datetime) -> Iterator[Tick]:
-    """Five to eight instants at even distances, on whole days where the picture is longer than a few."""
+    """Yield five to eight evenly spaced instants, on whole days if the chart covers more than a few."""
     length = end - begin
     step = next((step for step in _STEPS if length / step <= 8), 10 * _STEPS[-1])
     if length < 2 * _STEPS[0]:

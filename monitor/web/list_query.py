@@ -1,4 +1,4 @@
-"""What a page's address asks for: filters, order and page of a list, as links carry them."""
+"""The query of the connection list: filters, order and page, as links carry them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.views.filters import resolve_labels
 
 PER_PAGE = (25, 50, 100, 200)
 ATTENTION = "attention"
-"""Stands for every status that needs a person."""
+"""The filter value for every status that needs action."""
 
 LONGEST_TEXT = 200
 _HIGHEST_PAGE = 1_000_000
@@ -28,43 +28,43 @@ _DEFAULTS = {"sort": Order.WORST.value, "per": "50", "page": "1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """One list as it was asked for."""
+    """A requested page of the connection list."""
 
     query: tuple[tuple[str, str], ...]
-    """The part of the address that says it, without what is the default anyway."""
+    """The query parameters, without those that have their default value."""
     filters: ConnectionFilter
     order: Order
     page: int
     per: int
     problems: tuple[str, ...] = ()
-    """What was asked for and does not exist: it must not look as if all were well."""
+    """Sentences about filter values that do not exist: an empty list alone would look like good news."""
     chosen: dict[str, str] = field(default_factory=dict)
-    """The form's values."""
+    """The values of the filter form."""
 
     @property
     def offset(self) -> int:
-        """How many come before this page."""
+        """The number of rows before this page."""
         return (self.page - 1) * self.per
 
     @property
     def filtered(self) -> bool:
-        """Whether anything is left out."""
+        """True if a filter is set."""
         return any(key in ("q", "status", "source", "platform", "label") for key, _ in self.query)
 
     def link(self, **changes: str | int | None) -> str:
-        """This list with something changed; None takes a key away. Back to the first page unless a page is given."""
+        """Return the link with changed parameters; None removes one. It leads to the first page unless `page` is given."""
         kept = [(key, value) for key, value in self.query if key not in changes and key != "page"]
         added = [(key, str(value)) for key, value in changes.items() if value is not None and _DEFAULTS.get(key) != str(value)]
         return f"?{urlencode([*kept, *added])}" if kept or added else "?"
 
 
-def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> ListQuery:
-    """Read the query. `sources` and `platforms` are those that exist."""
+def read_query(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> ListQuery:
+    """Read the query of a request. `sources` and `platforms` are the existing ones."""
     problems: list[str] = []
     text = clean(params.get("q", ""), limit=LONGEST_TEXT)
     names = _one_of(params.getlist("source"), sources, "source", problems)
     slugs = _one_of((canonical(each.strip().lower()) for each in params.getlist("platform")), platforms, "platform", problems)
-    words = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
+    statuses = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
     labels = [each for each in params.getlist("label") if each]
     pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
     filters = resolve_labels(ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
@@ -75,7 +75,7 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
     page = _number(params.get("page"), 1, _HIGHEST_PAGE)
     query = [
         ("q", text),
-        *_pairs("status", words),
+        *_pairs("status", statuses),
         *_pairs("source", names),
         *_pairs("platform", slugs),
         *_pairs("label", labels),
@@ -83,14 +83,14 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
     query += [("sort", order.value), ("per", str(per)), ("page", str(page))]
     return ListQuery(
         query=tuple((key, value) for key, value in query if value and _DEFAULTS.get(key) != value),
-        filters=replace(filters, statuses=None if words is None else _statuses(words)),
+        filters=replace(filters, statuses=None if statuses is None else _expand(statuses)),
         order=order,
         page=page,
         per=per if per in PER_PAGE else 50,
         problems=tuple(problems),
         chosen={
             "q": text,
-            "status": (words or [""])[0],
+            "status": (statuses or [""])[0],
             "source": (names or [""])[0],
             "platform": (slugs or [""])[0],
             "label": (labels or [""])[0],
@@ -99,14 +99,17 @@ def asked_for(params: QueryParams, config: Config, *, sources: Collection[str], 
 
 
 def _one_of(given: Iterable[str], known: Collection[Any], noun: str, problems: list[str]) -> list[str] | None:
-    """The values that were asked for, None where none was. What does not exist stays: then nothing matches."""
-    asked = list(dict.fromkeys(each.strip() for each in given if each.strip()))
-    problems += [f"There is no {noun} {clean(each)}: nothing matches it." for each in asked if each not in known]
-    return asked or None
+    """Return the requested values, None if there are none. Unknown values stay, so that nothing matches."""
+    requested = list(dict.fromkeys(each.strip() for each in given if each.strip()))
+    problems += [f"Unknown {noun} {clean(each)}: no connection matches." for each in requested if each not in known]
+    return requested or None
 
 
-def _statuses(words: Iterable[str]) -> list[Status]:
-    found = {status for status in Status for word in words if word == status or (word == ATTENTION and status.needs_attention)}
+def _expand(values: Iterable[str]) -> list[Status]:
+    """Return the statuses of the filter's values, the worst first; `attention` stands for several."""
+    found = {
+        status for status in Status for value in values if value == status or (value == ATTENTION and status.needs_attention)
+    }
     return sorted(found, key=lambda status: -status.rank)
 
 

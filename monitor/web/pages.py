@@ -96,16 +96,16 @@ def routes(site: Site) -> list[Route]:
 def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
     now = site.clock.now()
     views = source_views(conn, config, now=now)
-    troubled: dict[str, list[Any]] = {}
+    failing_scopes: dict[str, list[Any]] = {}
     for row in scopes.all_scopes(conn):
         if row.problem:
-            troubled.setdefault(row.source, []).append(row)
+            failing_scopes.setdefault(row.source, []).append(row)
     return {
         "views": views,
         "problems": {view.name: list(view.problems()) for view in views},
         "advice": {view.name: source_advice(view.status, view.provider) for view in views},
         "polls": {view.name: list(reversed(polls.last_polls(conn, view.name, limit=_POLLS_SHOWN))) for view in views[:50]},
-        "troubled": troubled,
+        "failing_scopes": failing_scopes,
         "channels": channel_views(conn, config),
         "settings": {channel.name: channel for channel in config.channels},
         "pending": outbox.pending_counts(conn),

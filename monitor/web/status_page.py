@@ -1,4 +1,4 @@
-"""What the status page shows: the answer to "do I have to do something?", and everything behind it."""
+"""The context of the status page: headline, warnings, connections that need action, timeline, and the list."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, how_they_are, nobody_can_tell
 from monitor.web import charts
-from monitor.web.list_query import ListQuery, asked_for
+from monitor.web.list_query import ListQuery, read_query
 
 MOST_CARDS = 12
 NAMED = 5
-"""Connections that a card names; the rest are a link away."""
+"""Connections that a card lists; a link leads to the others."""
 MOST_BARS = 12
-_KEPT_PER_COST = 100
-_ACKS_LOOKED_AT = 500
-_SILENCED_LOOKED_AT = 2_000
+_CACHED_PER_COST = 100
+_MOST_ACKS = 500
+_MOST_SILENCED = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Connections of one platform at one source in the same trouble: one sitting for one person."""
+    """Connections of one source and platform with the same status, which needs action."""
 
     source: str
     platform: str
@@ -50,23 +50,23 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """How a source or platform is doing, by status."""
+    """A source's or platform's connections by status."""
 
     name: str
     number: int
     parts: tuple[tuple[Status, int, float, float], ...]
-    """Status, number, place and width in percent; the worst first."""
+    """Status, number, position and width in percent; the worst first."""
     source: SourceView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWarning:
-    """A source that cannot be trusted to be read now, or whose data are old."""
+    """A source that cannot be read at the moment, or whose data is stale."""
 
     source: SourceView
     problem: str
     advice: str
-    grave: bool
+    severe: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,58 +80,58 @@ class Headline:
 
 
 class CountCache:
-    """What is dear to count is kept for a hundred times as long as counting took."""
+    """A cache of expensive counts: each is kept for a hundred times as long as the query took."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self._key: object = None
-        self._coming: list[ExpiringGroup] = []
+        self._groups: list[ExpiringGroup] = []
 
-    def coming(self, conn: Connection, known: Collection[str], *, now: datetime) -> list[ExpiringGroup]:
-        """What runs out in the weeks to come, of these sources: all that are configured."""
-        begun = time.monotonic()
+    def expiring(self, conn: Connection, known: Collection[str], *, now: datetime) -> list[ExpiringGroup]:
+        """Return the groups that expire within the timeline. `known` names all sources: a change empties the cache."""
+        started = time.monotonic()
         key = tuple(sorted(known))
-        if begun >= self._until or key != self._key:
+        if started >= self._until or key != self._key:
             until = now + timedelta(days=charts.TIMELINE_DAYS)
-            self._coming = connection_pages.count_expiring(conn, now=now, until=until)
+            self._groups = connection_pages.count_expiring(conn, now=now, until=until)
             self._key, ended = key, time.monotonic()
-            self._until = ended + _KEPT_PER_COST * (ended - begun)
-        return self._coming
+            self._until = ended + _CACHED_PER_COST * (ended - started)
+        return self._groups
 
 
-def build(conn: Connection, config: Config, now: datetime, params: QueryParams, kept: CountCache) -> dict[str, Any]:
-    """Everything that the page's template names."""
+def build(conn: Connection, config: Config, now: datetime, params: QueryParams, cache: CountCache) -> dict[str, Any]:
+    """Return the context of the page's template."""
     known = {row.name: row for row in sources.all_sources(conn)}
     views = source_views(conn, config, now=now)
     reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
     counted = connection_queries.count_groups(conn)
     platforms = sorted({each.platform for each in counted})
-    asked = asked_for(params, config, sources=list(known), platforms=platforms)
-    asked, rows, total = _listed(conn, asked, counted)
+    query = read_query(params, config, sources=list(known), platforms=platforms)
+    query, rows, total = _listed(conn, query, counted)
     summary = _summary(counted)
-    told = list(_told(views))
-    mute = [channel for channel in channel_views(conn, config) if channel.problem]
+    warnings = list(_source_warnings(views))
+    failing_channels = [channel for channel in channel_views(conn, config) if channel.problem]
     return {
         "headline": _headline(
             summary,
-            told,
+            warnings,
             views,
             acked=_acked(conn, reader),
             silenced=_silenced(conn, reader),
-            broken=sum(channel.broken for channel in mute),
+            broken=sum(channel.broken for channel in failing_channels),
         ),
         "summary": summary,
         "share": _parts(Counter({status: summary[status] for status in Status})),
         "cards": _cards(conn, config, counted, reader),
-        "hidden_cards": max(0, len(list(_troubles(counted))) - MOST_CARDS),
-        "told": told,
-        "mute": mute,
-        "timeline": charts.timeline(kept.coming(conn, known, now=now), now=now),
+        "hidden_cards": max(0, len(list(_needing_action(counted))) - MOST_CARDS),
+        "warnings": warnings,
+        "failing_channels": failing_channels,
+        "timeline": charts.timeline(cache.expiring(conn, known, now=now), now=now),
         "by_source": _bars(counted, "source", views),
         "by_platform": _bars(counted, "platform"),
-        "asked": asked,
+        "query": query,
         "total": total,
-        "pages": max(1, -(-total // asked.per)),
+        "pages": max(1, -(-total // query.per)),
         "views": [reader.view(row) for row in rows],
         "orders": list(Order),
         "statuses": list(Status),
@@ -142,22 +142,22 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     }
 
 
-def _listed(conn: Connection, asked: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
-    """The page that was asked for, or the last one where it lies behind that; and how many there are on all of them."""
-    filters = asked.filters
+def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
+    """Return the query with a page number that exists, the rows of that page, and the total number of rows."""
+    filters = query.filters
     if filters.text:
-        rows, total = connection_pages.search(conn, filters, order=asked.order, limit=asked.per, offset=asked.offset)
+        rows, total = connection_pages.search(conn, filters, order=query.order, limit=query.per, offset=query.offset)
         if total is not None:
-            return asked, rows, total
+            return query, rows, total
         numbers = connection_queries.count_by_status(conn, filters)
     else:
         numbers = _summary(
             each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)
         )
     total = sum(numbers.values())
-    asked = replace(asked, page=min(asked.page, max(1, -(-total // asked.per))))
-    rows = connection_pages.list_page(conn, filters, order=asked.order, limit=asked.per, offset=asked.offset, counts=numbers)
-    return asked, rows, total
+    query = replace(query, page=min(query.page, max(1, -(-total // query.per))))
+    rows = connection_pages.list_page(conn, filters, order=query.order, limit=query.per, offset=query.offset, counts=numbers)
+    return query, rows, total
 
 
 def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
@@ -168,17 +168,17 @@ def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
 
 
 def _acked(conn: Connection, reader: Reader) -> int:
-    """How many acknowledgements still stand."""
-    rows = connection_queries.get_connections(conn, sorted(incidents.all_acks(conn))[:_ACKS_LOOKED_AT])
+    """Return the number of connections with an acknowledgement in force."""
+    rows = connection_queries.get_connections(conn, sorted(incidents.all_acks(conn))[:_MOST_ACKS])
     return sum(reader.view(row).acked for row in rows)
 
 
 def _silenced(conn: Connection, reader: Reader) -> int:
-    """How many of those that need attention are silenced now; of very many only the first are looked at."""
+    """Return the number of silenced connections that need action, counted among the first _MOST_SILENCED."""
     if not reader.quieted.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
-    rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_SILENCED_LOOKED_AT)
+    rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_MOST_SILENCED)
     return sum(reader.view(row).silenced_until is not None for row in rows)
 
 
@@ -210,7 +210,7 @@ def _headline(
     if soon:
         text = f"{soon:,} connection{' needs' if soon == 1 else 's need'} you soon."
         return Headline(tone="soon", text=text, more=tuple(more))
-    if told and any(each.grave for each in told):
+    if told and any(each.severe for each in told):
         return Headline(tone="unsure", text="As far as is known, nothing to do.", more=tuple(more))
     if not total:
         first = "No connection is known yet." if views else "No source is configured."
@@ -220,25 +220,25 @@ def _headline(
     return Headline(tone="good", text="Nothing to do.", more=tuple(more))
 
 
-def _troubles(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
+def _needing_action(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
     yield from (each for each in counted if each.status.needs_attention)
 
 
 def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader) -> list[Card]:
-    """Worst first; of the same status what runs out, or ran out, first."""
+    """Return a card per source, platform and status: the worst first, then the earliest expiry."""
     settings = {source.name: source for source in config.sources}
-    there = list(_troubles(counted))
+    groups = list(_needing_action(counted))
     dates = (
-        connection_queries.earliest_expiries(conn, ConnectionFilter(statuses={each.status for each in there})) if there else {}
+        connection_queries.earliest_expiries(conn, ConnectionFilter(statuses={each.status for each in groups})) if groups else {}
     )
 
     def worst_first(each: GroupCount) -> tuple[int, datetime, int, str, str]:
         date = dates.get((each.source, each.platform, each.status)) or NEVER
         return -each.status.rank, date, -each.number, each.source, each.platform
 
-    troubles = sorted(there, key=worst_first)
+    groups.sort(key=worst_first)
     cards = []
-    for each in troubles[:MOST_CARDS]:
+    for each in groups[:MOST_CARDS]:
         filters = ConnectionFilter(sources=[each.source], platforms=[each.platform], statuses=[each.status])
         views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
         if not views:
@@ -259,14 +259,16 @@ def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], read
     return cards
 
 
-def _told(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
+def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
     for view in views:
-        grave = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or (view.stale and view.last_poll_at is not None)
+        severe = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or (
+            view.stale and view.last_poll_at is not None
+        )
         problem = next(view.problems(), None)
         if problem is None and view.stale:
-            problem = "What it told last is older than three of its poll intervals."
+            problem = "Its latest data is older than three poll intervals."
         if problem is not None:
-            yield SourceWarning(source=view, problem=problem, advice=source_advice(view.status, view.provider), grave=grave)
+            yield SourceWarning(source=view, problem=problem, advice=source_advice(view.status, view.provider), severe=severe)
 
 
 def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
@@ -286,7 +288,7 @@ def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] 
 
 
 def _parts(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], ...]:
-    """The worst first. What is there is seen, however little of the whole it is."""
+    """Return a bar's parts, the worst first. Every part gets a visible width, however small its share."""
     there = [(status, numbers[status]) for status in reversed(Status) if numbers[status]]
     widths = [max(0.8, 100 * number / numbers.total()) for _, number in there]
     scale = 100 / sum(widths) if widths else 1.0
@@ -298,6 +300,6 @@ def _parts(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], 
 
 
 def _freshness(views: Collection[SourceView]) -> datetime | None:
-    """When the source that was read longest ago was read; None while one never was."""
+    """Return the oldest last read of all sources; None if one was never read."""
     instants = [view.last_success_at for view in views]
     return None if not instants or None in instants else min(instant for instant in instants if instant is not None)

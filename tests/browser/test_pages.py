@@ -151,7 +151,7 @@ def test_pictures_for_the_documents(visitor: Visitor, picture: Callable[[Page, s
 def test_the_first_tab_leads_past_the_navigation(visitor: Visitor) -> None:
     page = visitor.open()
     page.keyboard.press("Tab")
-    skip = page.get_by_role("link", name="Skip to the content")
+    skip = page.get_by_role("link", name="Skip to content")
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")
@@ -171,7 +171,7 @@ def test_everything_can_be_reached_and_the_focus_is_seen(visitor: Visitor) -> No
             break
         assert outline != "none", name
         seen.add(name)
-    assert {"SELECT source", "INPUT comment", "BUTTON Add the silence"} <= seen
+    assert {"SELECT source", "INPUT comment", "BUTTON Add silence"} <= seen
 
 
 # --- filters
@@ -180,19 +180,19 @@ def test_everything_can_be_reached_and_the_focus_is_seen(visitor: Visitor) -> No
 def test_filters_work_together_and_stay_in_the_address(visitor: Visitor) -> None:
     page = visitor.open()
     everything = rows(page)
-    form = page.get_by_role("search", name="Filter the connections")
+    form = page.get_by_role("search", name="Filter connections")
     form.get_by_label("Source", exact=True).select_option("agency")
-    form.get_by_role("button", name="Show").click()
+    form.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("source=agency"))
     assert 0 < rows(page) < everything
     form.get_by_label("Status").select_option("attention")
     form.get_by_label("Sort by").select_option("name")
-    form.get_by_label("Name or id").fill("ACME")
-    form.get_by_label("Name or id").press("Enter")
+    form.get_by_label("Name or ID").fill("ACME")
+    form.get_by_label("Name or ID").press("Enter")
     page.wait_for_url(re.compile("q=ACME"))
     assert page.locator("table.connections tbody th .name").all_inner_texts() == ["Acme Ltd", "Acme on Facebook", "Acme Stories"]
     page.reload()
-    expect(form.get_by_label("Name or id")).to_have_value("ACME")
+    expect(form.get_by_label("Name or ID")).to_have_value("ACME")
     expect(form.get_by_label("Status")).to_have_value("attention")
     form.get_by_role("link", name="Clear").click()
     page.wait_for_url(re.compile("/#connections"))
@@ -208,7 +208,7 @@ def test_every_choice_of_every_filter_works(visitor: Visitor, label: str) -> Non
     ]
     for value in values:
         page.get_by_label(label, exact=True).select_option(value)
-        page.get_by_role("button", name="Show").click()
+        page.get_by_role("button", name="Apply").click()
         page.wait_for_load_state()
         expect(page.get_by_label(label, exact=True)).to_have_value(value)
         assert rows(page) > 0, value
@@ -248,11 +248,11 @@ def test_the_pager_turns_pages(visiting: Callable[..., Any]) -> None:
 def test_alerts_are_filtered(visitor: Visitor) -> None:
     page = visitor.open("/alerts")
     page.get_by_label("Delivery").select_option("dead")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("state=dead"))
     assert page.locator("tbody tr").count() == 2
     page.locator("tbody tr").first.get_by_role("link").first.click()
-    expect(page.get_by_role("heading", name="Why it was said")).to_be_visible()
+    expect(page.get_by_role("heading", name="Details")).to_be_visible()
 
 
 # --- buttons
@@ -269,7 +269,7 @@ def acked(store: Store) -> list[str]:
 def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None:
     before = acked(visitor.store)
     page = visitor.open(EXPIRED, java_script_enabled=javascript)
-    page.get_by_label("For at most").select_option("8h")
+    page.get_by_label("At most for").select_option("8h")
     page.get_by_label("Comment").fill("Ann <b>calls</b> them")
     page.get_by_role("button", name="Acknowledge").click()
     expect(
@@ -279,14 +279,14 @@ def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None
     ).to_be_visible()
     expect(page.locator("#headline").get_by_text("acknowledged")).to_be_visible()
     assert acked(visitor.store) == sorted([*before, "agency/linkedin-agency000"])
-    page.get_by_role("button", name="Take it back").click()
-    expect(page.get_by_text("No longer acknowledged")).to_be_visible()
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_text("The acknowledgement is withdrawn")).to_be_visible()
     assert acked(visitor.store) == before
     page.get_by_label("For", exact=True).select_option("removed")
-    page.get_by_label("Why", exact=True).fill("Moving")
+    page.get_by_label("Reason", exact=True).fill("Moving")
     page.get_by_role("button", name="Silence").click()
     expect(page.locator("#headline").get_by_text("silenced")).to_be_visible()
-    page.locator(".quieten").get_by_role("link", name="Silence").first.click()
+    page.locator(".suppress").get_by_role("link", name="Silence").first.click()
     expect(page.get_by_role("heading", name="Silences", exact=True)).to_be_visible()
 
 
@@ -296,8 +296,8 @@ def test_a_silence_is_added_and_removed(visitor: Visitor, javascript: bool) -> N
     page.get_by_label("Sources").select_option(["agency", "studio"])
     page.get_by_label("Connections").fill("agency/*")
     page.get_by_label("or for").select_option("7d")
-    page.get_by_label("Why", exact=True).fill("Summer break")
-    page.get_by_role("button", name="Add the silence").click()
+    page.get_by_label("Reason", exact=True).fill("Summer break")
+    page.get_by_role("button", name="Add silence").click()
     row = page.locator("tbody tr", has_text="Summer break")
     expect(row).to_be_visible()
     row.get_by_role("button", name="Remove").click()
@@ -311,10 +311,10 @@ def test_a_form_that_is_refused_says_why(visitor: Visitor) -> None:
     visitor.seen.expected = ("422",)
     page = visitor.open("/silences")
     page.get_by_label("or for").select_option("7d")
-    page.get_by_label("Why", exact=True).fill("Everything?")
-    page.get_by_role("button", name="Add the silence").click()
+    page.get_by_label("Reason", exact=True).fill("Everything?")
+    page.get_by_role("button", name="Add silence").click()
     expect(page.get_by_role("alert")).to_contain_text("Choose a source, a platform, a label or connections to silence.")
-    expect(page.get_by_label("Why", exact=True)).to_have_value("Everything?")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("Everything?")
     assert violations(page) == []
 
 
@@ -323,11 +323,11 @@ def test_the_login(visiting: Callable[..., Any]) -> None:
         visitor.seen.expected = ("403",)
         page = visitor.open("/alerts?event=expired")
         assert violations(page) == []
-        page.get_by_label("The token").fill("wrong")
+        page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("alert")).to_contain_text("That is not the token.")
+        expect(page.get_by_role("alert")).to_contain_text("The token is wrong.")
         assert violations(page) == []
-        page.get_by_label("The token").fill(canary.WEB_TOKEN)
+        page.get_by_label("Token").fill(canary.WEB_TOKEN)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url(re.compile(r"/alerts\?event=expired"))
         assert canary.WEB_TOKEN not in page.content()
@@ -346,8 +346,8 @@ def test_the_page_refreshes_itself_and_loses_neither_focus_nor_what_was_typed(vi
     page = visitor.context().new_page()
     page.clock.install()
     visitor.go(page, "/?source=agency")
-    page.locator("#sittings summary").click()
-    page.get_by_label("Name or id").fill("half a na")
+    page.locator("#batches summary").click()
+    page.get_by_label("Name or ID").fill("half a na")
     link = page.locator("#by-source a", has_text="south")
     link.focus()
     add_source(visitor.store, "agency", [make_state(external_id="new", status=Status.EXPIRED)], now=NOW)
@@ -356,8 +356,8 @@ def test_the_page_refreshes_itself_and_loses_neither_focus_nor_what_was_typed(vi
     expect(page.get_by_role("heading", level=1)).to_have_text("8 connections need you now.")
     assert page.title().startswith("8 connections need you now.")
     expect(page.locator("#by-source a", has_text="south")).to_be_focused()
-    expect(page.get_by_label("Name or id")).to_have_value("half a na")
-    assert page.locator("#sittings").get_attribute("open") is not None
+    expect(page.get_by_label("Name or ID")).to_have_value("half a na")
+    assert page.locator("#batches").get_attribute("open") is not None
     assert "source=agency" in page.url
     assert rows(page) == 7
 
@@ -370,7 +370,7 @@ def test_a_page_that_cannot_refresh_says_so_loudly(visitor: Visitor) -> None:
     expect(page.locator("#lost")).to_be_hidden()
     page.route("**/*", lambda route: route.fulfill(status=503, body="no"))
     page.clock.fast_forward(31_000)
-    expect(page.locator("#lost")).to_contain_text("This page could not be refreshed since")
+    expect(page.locator("#lost")).to_contain_text("This page has not been refreshed since")
     assert violations(page) == []
     page.unroute("**/*")
     page.clock.fast_forward(31_000)
@@ -380,7 +380,7 @@ def test_a_page_that_cannot_refresh_says_so_loudly(visitor: Visitor) -> None:
 def test_without_script_the_page_reloads_itself_unless_told_not_to(visitor: Visitor) -> None:
     page = visitor.open("/?source=agency", java_script_enabled=False)
     assert page.locator("meta[http-equiv=refresh]").get_attribute("content") == "60"
-    page.get_by_role("link", name="stop that").click()
+    page.get_by_role("link", name="Stop reloading").click()
     page.wait_for_url(re.compile("source=agency&refresh=off"))
     assert page.locator("meta[http-equiv=refresh]").count() == 0
 
@@ -393,7 +393,7 @@ def test_everything_works_without_script(visitor: Visitor) -> None:
     page.get_by_role("button", name="Dark colours").click()
     visitor.go(page, "/")
     page.get_by_label("Source", exact=True).select_option("agency")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("source=agency"))
     assert rows(page) == 6
 

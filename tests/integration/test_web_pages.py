@@ -133,8 +133,8 @@ async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Resp
 async def test_an_empty_store_says_so(site: Served) -> None:
     page = await read(site, "/")
     assert "No connection is known yet." in page.words
-    assert (await read(site, "/alerts")).words.count("Nothing was ever said.") == 1
-    assert "No silence is set." in (await read(site, "/silences")).words
+    assert (await read(site, "/alerts")).words.count("No alerts yet.") == 1
+    assert "No silences." in (await read(site, "/silences")).words
     assert (
         "It has not been polled yet" in (await read(site, "/sources")).words
         or "has not been polled yet" in (await read(site, "/sources")).words
@@ -173,22 +173,22 @@ async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Serv
         channel_states.note_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
     page = await read(site, "/")
     assert "Nothing to do." in page.words  # it is tried again by itself
-    assert "1 channel cannot be heard now night It did not answer." in page.words
+    assert "1 failing channel night It did not answer." in page.words
     with store.begin_write() as conn:
         channel_states.note_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
     page = await read(site, "/")
     assert "1 channel refuses every alert." in page.words
     assert "Nothing to do." not in page.words
     assert "night 404 from the webhook." in page.words
-    assert "It refuses for good: put its address right and reload." in page.words
+    assert "The channel refuses permanently. Correct its URL and reload the configuration." in page.words
 
 
 async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> None:
     page = await read(full, "/")
-    assert "1 source cannot be relied on now north The API could not be reached: connection refused." in page.words
+    assert "1 source with problems north The API could not be reached: connection refused." in page.words
     clock.advance(timedelta(hours=2))
     page = await read(full, "/")
-    assert "4 sources cannot be relied on now" in page.words
+    assert "4 sources with problems" in page.words
     assert "stale" in page.words
 
 
@@ -295,9 +295,9 @@ async def test_filters_take_what_they_say(full: Served, store: Store, query: str
 @pytest.mark.parametrize("query", ["source=agncy", "platform=fax", "status=exprd", "label=client%3Dnobody"])
 async def test_a_filter_for_what_does_not_exist_never_looks_as_if_all_were_well(full: Served, query: str) -> None:
     page = await read(full, f"/?{query}")
-    assert "There is no" in page.words or "No source has" in page.words
+    assert "Unknown" in page.words or "No source has" in page.words
     assert await table(full, query) == []
-    assert "No connection fits." in page.words
+    assert "No connection matches the filters." in page.words
 
 
 async def test_filters_stay_in_every_link_of_the_list(full: Served) -> None:
@@ -316,7 +316,7 @@ async def test_the_timeline_has_a_sitting_for_what_runs_out_together(site: Serve
     states.append(make_state(external_id="untrusted", platform="facebook", expires_at=NOW + timedelta(days=5)))
     add_source(store, "agency", states, now=NOW)
     page = await read(site, "/")
-    assert "5 tokens will run out, in 3 sittings of at most three days each; the largest has 3" in page.words
+    assert "5 tokens expire, in 3 reconnect batches of at most three days each. The largest has 3" in page.words
 
 
 # --- a connection
@@ -328,8 +328,8 @@ async def test_a_connection_tells_its_story(full: Served) -> None:
         "Acme Ltd",
         "The token ran out.",
         "Reconnect LinkedIn in PostPost",
-        "Ran out 2 days ago",
-        "1 renewal in the time shown",
+        "Expired 2 days ago",
+        "1 renewal in the period shown",
         "renewed: 2026-02-28T12:00:00Z → 2026-04-25T12:00:00Z",
         "renamed: old.name → acme.ltd",
         "Image too large",
@@ -561,7 +561,7 @@ async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Serve
     assert len(links) == 11
     story = await read(full, links[0])
     assert "The first alert of an incident." in story.words
-    assert "ops takes it, after collecting for 10 seconds" in story.words
+    assert "ops receives it after a group wait of 10 seconds." in story.words
     assert "token-monitor alerts retry" in (await read(full, next(iter(await dead(full))))).words
 
 
@@ -576,8 +576,8 @@ async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> No
         thinned = maintenance.prune(conn, now, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
     words = (await read(full, "/alerts/alert-1")).words
     assert words.count("It answered 503.") == 60 - thinned
-    assert f"{thinned} more attempts failed." in words
-    assert "Due: it goes along with the channel's next attempt." in words
+    assert f"{thinned} more failed attempts." in words
+    assert "Due with the channel's next attempt." in words
 
 
 async def test_a_delivery_that_was_called_off_tells_why(full: Served) -> None:
@@ -599,7 +599,7 @@ async def test_alerts_are_filtered(full: Served) -> None:
     for query, words in (("event=expired", "2 of 2"), ("source=studio", "of 2"), ("platform=linkedin&event=expired", "of 2")):
         assert words in (await read(full, f"/alerts?{query}")).words, query
     assert "Unknown event nonsense: no alert matches." in (await read(full, "/alerts?event=nonsense")).words
-    assert "No alert fits." in (await read(full, "/alerts?event=nonsense")).words
+    assert "No alert matches the filters." in (await read(full, "/alerts?event=nonsense")).words
 
 
 async def test_an_alert_that_is_not_there(full: Served) -> None:
@@ -612,7 +612,7 @@ async def test_sources_tell_their_health_and_channels_theirs(full: Served) -> No
     for words in (
         "north failing",
         "The API could not be reached: connection refused.",
-        "600 a minute",
+        "600 requests per minute",
         "night broken",
         "404 from the webhook.",
         "ops ok",

@@ -32,9 +32,9 @@ def entry(kind: EventKind, days: float, old: str | None = None, new: str | None 
 
 def test_what_runs_out_within_three_days_is_one_sitting() -> None:
     drawn = charts.timeline([coming(10), coming(12.9, number=4), coming(13.1), coming(40)], now=NOW)
-    assert [(group.number, (group.first - NOW) / DAY) for group in drawn.sittings] == [(5, 10), (1, pytest.approx(13.1)), (1, 40)]
+    assert [(group.number, (group.first - NOW) / DAY) for group in drawn.batches] == [(5, 10), (1, pytest.approx(13.1)), (1, 40)]
     assert drawn.number == 7
-    assert drawn.busiest == drawn.sittings[0]
+    assert drawn.busiest == drawn.batches[0]
 
 
 def test_lanes_are_by_platform_the_fullest_first_and_the_rest_share_one() -> None:
@@ -47,7 +47,7 @@ def test_lanes_are_by_platform_the_fullest_first_and_the_rest_share_one() -> Non
 
 def test_nothing_to_come_is_an_empty_picture() -> None:
     drawn = charts.timeline([], now=NOW)
-    assert (drawn.lanes, drawn.sittings, drawn.number, drawn.busiest) == ((), (), 0, None)
+    assert (drawn.lanes, drawn.batches, drawn.number, drawn.busiest) == ((), (), 0, None)
 
 
 @given(st.lists(st.integers(min_value=0, max_value=89), max_size=40))
@@ -63,8 +63,8 @@ def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list
         for index, day in enumerate(days)
     ]
     expected = sorted((sitting.first, sitting.last, len(sitting.needs)) for sitting in sittings_of(needs))
-    assert sorted((group.first, group.last, group.number) for group in drawn.sittings) == expected
-    assert all(group.last - group.first <= SITTING for group in drawn.sittings)
+    assert sorted((group.first, group.last, group.number) for group in drawn.batches) == expected
+    assert all(group.last - group.first <= SITTING for group in drawn.batches)
 
 
 # --- status over time

@@ -1,4 +1,4 @@
-// A light enhancement: the page refreshes itself in place. Everything works without it.
+// Progressive enhancement: the page refreshes in place. Everything works without it.
 "use strict";
 (() => {
   document.documentElement.classList.add("js");
@@ -10,14 +10,14 @@
   let shown = new Date();
   let running = false;
 
-  // What has the focus is found again by its place among those that can have it.
-  const reachable = (region) => [...region.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
+  // The focused element is found again by its position among the focusable ones.
+  const focusable = (region) => [...region.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
 
   const replace = (region, fresh) => {
     if (region.innerHTML === fresh.innerHTML) return;
     const active = document.activeElement;
     const inside = region.contains(active) && active !== region;
-    const place = inside ? reachable(region).indexOf(active) : -1;
+    const place = inside ? focusable(region).indexOf(active) : -1;
     const link = inside ? active.getAttribute("href") : null;
     const open = new Set([...region.querySelectorAll("details[open][id]")].map((each) => each.id));
     const scrolled = [...region.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
@@ -26,7 +26,7 @@
     open.forEach((id) => { const each = document.getElementById(id); if (each) each.open = true; });
     region.querySelectorAll(".scroll").forEach((each, index) => { each.scrollLeft = scrolled[index] || 0; });
     if (place < 0) return;
-    const now = reachable(region);
+    const now = focusable(region);
     const same = now[place] && now[place].getAttribute("href") === link ? now[place] : now.find((each) => link && each.getAttribute("href") === link);
     (same || now[place] || document.getElementById("main")).focus({ preventScroll: true });
   };
