@@ -327,7 +327,7 @@ class Soak:
 
     def _sample(self, store: Store) -> Sample:
         gc.collect()
-        memory.give_back()
+        memory.release()
         with store.begin_read() as conn:
             rows = sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
         sizes = [path.stat().st_size for path in self._folder.glob("monitor.db*")]

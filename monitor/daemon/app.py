@@ -124,8 +124,8 @@ class _Run:
                 await daemon.start(config)
                 await stack.enter_async_context(health)
                 await health.ready(config)
-            memory.settle()
-            trimming = asyncio.create_task(memory.stay_small(), name="memory")
+            memory.freeze_loaded()
+            trimming = asyncio.create_task(memory.trim_periodically(), name="memory")
             stack.callback(trimming.cancel)
             log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
             while (received := await self.signals.next()) == RELOAD:

@@ -135,7 +135,7 @@ class HealthReporter:
         self._heartbeat.configure(config.heartbeat)
         self._text = await self._describe()
         self._notify.ready(self._status_line())
-        if self._notify.listens and not self._tasks:
+        if self._notify.enabled and not self._tasks:
             self._tasks = [asyncio.create_task(self._update_status(), name="status")]
             if self._notify.watchdog is not None:
                 self._tasks.append(asyncio.create_task(self._feed_watchdog(self._notify.watchdog), name="watchdog"))
@@ -160,7 +160,7 @@ class HealthReporter:
         while True:
             stuck = self._progress.stuck()
             if stuck is None:
-                self._notify.alive()
+                self._notify.ping_watchdog()
             elif stuck != logged:
                 log.error("daemon.stuck", problem=stuck, advice="systemd restarts the daemon; please report this.")
             logged = stuck

@@ -32,7 +32,7 @@ from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers.base import Provider
 from monitor.store import Connection, Store, connections, incidents, maintenance, meta, probes, sources
-from monitor.telemetry.progress import LOOK, POLL, Progress
+from monitor.telemetry.progress import POLL, SCHEDULER, Progress
 
 log = structlog.get_logger(__name__)
 
@@ -182,7 +182,7 @@ class Scheduler:
         await asyncio.gather(*late, return_exceptions=True)
 
     async def _tick(self) -> None:
-        self._launch(LOOK, self._start_due_work)
+        self._launch(SCHEDULER, self._start_due_work)
 
     async def _prune_tick(self) -> None:
         self._launch("care", self.prune)
@@ -229,16 +229,16 @@ class Scheduler:
 
     def _back_off(self, key: str) -> None:
         backoff = self._backoffs.setdefault(key, Backoff())
-        longest = LONGEST_TICK_BACKOFF if key == LOOK else LONGEST_BACKOFF
+        longest = LONGEST_TICK_BACKOFF if key == SCHEDULER else LONGEST_BACKOFF
         backoff.seconds = min(max(backoff.seconds * 2, FIRST_BACKOFF), longest)
         backoff.until = asyncio.get_running_loop().time() + backoff.seconds
 
     async def _start_due_work(self) -> None:
         if self._store_is_down:
-            self._progress.owe(POLL, due=False)
+            self._progress.set_due(POLL, due=False)
             await self._store.write(self._try_to_write)  # no API is asked for anything that could not be stored
             self._store_is_down = False
-            if LOOK in self._backoffs:  # the store was away, rather than refusing a single piece of work
+            if SCHEDULER in self._backoffs:  # the store was away, rather than refusing a single piece of work
                 self._backoffs.clear()
             log.info("store.back")
         loop = asyncio.get_running_loop()
@@ -247,7 +247,7 @@ class Scheduler:
         self._outage_alert.store_available()
         if due.probes is not None:
             self._next_probes, self._planned_at = due.probes, loop.time()
-        self._progress.owe(POLL, due=any(name in self._work for name in due.polls))
+        self._progress.set_due(POLL, due=any(name in self._work for name in due.polls))
         if due.time:
             self._launch("time", self._apply_time_changes)
         for name in due.polls:

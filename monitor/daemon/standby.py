@@ -50,7 +50,7 @@ async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueu
             notify.ready(text)
             log.debug("daemon.standing_by", text=text)
             reported = text
-        notify.alive()  # each attempt ends within seconds, whatever the server does
+        notify.ping_watchdog()  # each attempt ends within seconds, whatever the server does
         received = await signals.next(within=_pause(notify).total_seconds())
         if received == STOP:
             return False
@@ -109,7 +109,7 @@ async def watchdog_fed(notify: Notify, *, within: timedelta) -> AsyncIterator[No
     async def feed(every: timedelta) -> None:
         async with asyncio.timeout(within.total_seconds()):
             while True:
-                notify.alive()
+                notify.ping_watchdog()
                 await asyncio.sleep(every.total_seconds())
 
     task = asyncio.create_task(feed(notify.watchdog / 3), name="starting") if notify.watchdog is not None else None

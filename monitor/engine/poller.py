@@ -58,7 +58,7 @@ class Poller:
         self._metrics.poll_done(source.name, report.outcome, seconds=(poll.now - started_at).total_seconds())
         recorded = await self._record(source, poll)
         self._log(source, poll, recorded)
-        big = report.listed >= memory.BIG
+        big = report.listed >= memory.LARGE_LIST
         del report, poll
         if big:
             await asyncio.to_thread(memory.trim)
@@ -66,7 +66,7 @@ class Poller:
 
     async def _record(self, source: SourceConfig, poll: Poll) -> Recorded:
         def write(conn: Connection) -> Recorded:
-            with memory.uninterrupted(poll.report.listed):
+            with memory.gc_paused(poll.report.listed):
                 return record_poll(conn, source, poll, channels=self._channels)
 
         small = poll.report.listed <= SMALL

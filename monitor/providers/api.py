@@ -1,4 +1,4 @@
-"""One source's API: requests with its key inside its budget, and answers with their HTTP status judged once."""
+"""Requests to one source's API: key header, request budget, retries, and HTTP status checks."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ from monitor.domain.errors import (
     ProviderUnreachable,
 )
 from monitor.providers import payload
-from monitor.providers.http import GOOD, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
-from monitor.providers.rate_limit import WITHOUT_HINT, RequestBudget, http_date, retry_after
+from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
+from monitor.providers.rate_limit import DEFAULT_WAIT, RequestBudget, http_date, retry_after
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
-"""A shorter key is left alone: taking it out would cut ordinary words, and no service gives out such keys."""
+"""Shorter keys are not redacted: that would damage ordinary words, and no service issues such keys."""
 
-_NO_ADDRESS = "base_url is no address that can be asked."
+_INVALID_URL = "base_url is not a valid URL."
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
-"""What no JSON encoder escapes."""
+"""Characters that no JSON encoder escapes."""
 
 _YEARS = range(2015, 2100)
-"""Between these any server's clock stands, right or wrong."""
+"""Plausible years of a server's clock."""
 
-_PASSING = frozenset({408, 425})
+_TRANSIENT = frozenset({408, 425})
 _WORTH_WAITING = 5.0
-"""Seconds of Retry-After on a server error that a list request still waits for by itself."""
+"""Maximum Retry-After in seconds, on a server error, for which a list request waits before it retries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse:
-    """A usable answer: its status, its body (with our key taken out, should it echo it), and the server's own time."""
+    """A successful response: its status, its body without the API key (some services echo it), and the server's time."""
 
     status: int
     body: bytes
     content_type: str | None
     at: datetime
-    """The answer's Date, or our clock's time where it has none: the anchor of relative spans."""
+    """The response's Date, or this machine's time if it has none: the reference of relative durations."""
 
 
 class Api:
-    """Asks one provider's API with one source's key."""
+    """Sends requests to one provider's API with one source's key."""
 
     def __init__(
         self,
@@ -73,41 +73,41 @@ class Api:
         self._info = source.info
         self._sessions = sessions
         self._clock = clock
-        most = self._info.most_per_minute or source.requests_per_minute
-        self.budget = budget or RequestBudget(min(source.requests_per_minute, most))
+        limit = self._info.most_per_minute or source.requests_per_minute
+        self.budget = budget or RequestBudget(min(source.requests_per_minute, limit))
         self.limits = sessions.limits
         self.clock_skew: float | None = None
-        """Server Date minus our clock in seconds, by the latest answer that had a Date."""
+        """The latest response's Date minus this machine's clock, in seconds; None without a Date so far."""
         self.list_requests = 0
-        """List requests sent so far, repetitions included."""
+        """List requests sent so far, retries included."""
         self._keys = _as_written(source.api_key.reveal())
         self._probe_bounds = self._bounds(self.limits.probe_timeout, self.limits.other_bytes)
 
     async def get(
         self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> ApiResponse:
-        """GET base_url + path. Repeats what may help (no connection, timeout, 5xx), within one overall bound.
+        """Send GET base_url + path and return a 200 response. Retries after connection errors, timeouts and 5xx.
 
-        Returns 200 answers. Raises the ProviderError that any other status or the failure means; what depends on
-        the request (400, 401, 403, 404) is a RequestRefused.
+        Raises the ProviderError for any other status or failure. A status whose meaning depends on the request (400, 401,
+        403, 404) is a RequestRefused. The limits' overall timeout includes retries.
         """
         limits = self.limits
         deadline = time.monotonic() + limits.overall_timeout
 
-        async def once() -> ApiResponse:
+        async def attempt() -> ApiResponse:
             left = max(deadline - time.monotonic(), 0.001)
             bounds = self._bounds(min(limits.list_timeout, left), limits.list_bytes)
             request = self._request("GET", _with_query(path, query), headers)
             async with self.budget.request("GET"):
                 self.list_requests += 1
-                return self._judge(await self._exchange(request, bounds))
+                return self._check_status(await self._exchange(request, bounds))
 
         def may_help(exc: Exception) -> bool | float:
             if not isinstance(exc, ProviderUnreachable) or time.monotonic() >= deadline:
                 return False
             if exc.retry_after is None:
                 return True
-            # A little longer than asked: the budget stays closed until exactly then.
+            # Slightly longer than requested: the budget stays closed until exactly that instant.
             return exc.retry_after + 0.1 if exc.retry_after <= _WORTH_WAITING else False
 
         caller = stamina.AsyncRetryingCaller(
@@ -116,38 +116,39 @@ class Api:
             wait_initial=limits.retry_wait,
             wait_jitter=limits.retry_wait,
         )
-        return await caller(may_help, once)
+        return await caller(may_help, attempt)
 
     async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
-        """POST base_url + path with an empty body, once: never repeated here. Returns and raises like get.
+        """Send POST base_url + path with an empty body, without retries. Returns and raises like get.
 
-        The path's every byte is sent as it is. What all probes share is made once: this is what the monitor does most.
+        The path must be percent-encoded already. URL and headers are prepared once, because probes are the most frequent
+        requests of the monitor.
         """
         base, shared = self._probing
         sent = CIMultiDict(shared, **headers) if headers else shared
         async with self.budget.request("POST"):
             url = URL(base + path, encoded=True)
-            return self._judge(await post(self._transport(), url, sent, bounds=self._probe_bounds))
+            return self._check_status(await post(self._transport(), url, sent, bounds=self._probe_bounds))
 
     @cached_property
     def _probing(self) -> tuple[str, CIMultiDict[str]]:
-        """Where probes go and the headers of all of them. Raises what _headers raises, again each time."""
+        """The base URL and headers of probes. Raises like _headers."""
         headers = CIMultiDict(self._headers(None))
         try:
             return str(URL(self._source.base_url)), headers
         except ValueError as exc:
-            raise ProviderPayloadInvalid(_NO_ADDRESS) from exc
+            raise ProviderPayloadInvalid(_INVALID_URL) from exc
 
     def _bounds(self, timeout: float, body_bytes: int) -> Bounds:
         limits = self.limits
         return Bounds(timeout=timeout, body_bytes=body_bytes, error_bytes=limits.other_bytes, inflation=limits.inflation)
 
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
-        answer = await exchange(self._transport(), request, bounds=bounds, on_headers=self._note_date)
+        answer = await exchange(self._transport(), request, bounds=bounds, on_headers=self._record_clock_skew)
         redirected = self._same_host_redirect(request, answer)
         if redirected is not None:
             self.list_requests += 1
-            answer = await exchange(self._transport(), redirected, bounds=bounds, on_headers=self._note_date)
+            answer = await exchange(self._transport(), redirected, bounds=bounds, on_headers=self._record_clock_skew)
         return answer
 
     def _transport(self) -> AiohttpTransport:
@@ -156,21 +157,21 @@ class Api:
             return self._sessions.transport(
                 self._source.base_url, ca_file=self._source.ca_file, proxy=None if proxy is None else proxy.reveal()
             )
-        except ConfigError as exc:  # a ca_file that vanished since the configuration was read
+        except ConfigError as exc:  # a ca_file deleted since the configuration was read
             raise ProviderUnreachable(str(exc)) from exc
 
     def _request(self, method: str, path: str, headers: Mapping[str, str] | None) -> httpx.Request:
         try:
             return httpx.Request(method, self._source.base_url + path, headers=self._headers(headers))
         except httpx.InvalidURL as exc:
-            raise ProviderPayloadInvalid(_NO_ADDRESS) from exc
+            raise ProviderPayloadInvalid(_INVALID_URL) from exc
 
     def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
-        """All headers of a request. Raises ProviderUnauthorized for a key that no header can carry."""
+        """Return all headers of a request. Raises ProviderUnauthorized for a key that cannot be sent in a header."""
         key = self._source.api_key.reveal()
         if not key or not _is_header_safe(key):
-            # The library's own error would show the key.
-            raise ProviderUnauthorized("The API key is empty or holds a character that cannot be sent in a header.")
+            # The library's error message would contain the key.
+            raise ProviderUnauthorized("The API key is empty or contains a character that cannot be sent in a header.")
         return {
             "User-Agent": USER_AGENT,
             "Accept": "application/json",
@@ -180,7 +181,7 @@ class Api:
         }
 
     def _same_host_redirect(self, request: httpx.Request, answer: HttpResponse) -> httpx.Request | None:
-        """The request to send once more where a GET is redirected within its own https host (a trailing slash, say)."""
+        """Return the redirected request if a GET is redirected within its https host (such as a trailing slash), else None."""
         location = answer.headers.get("location")
         if request.method != "GET" or answer.status not in (301, 302, 307, 308) or not location:
             return None
@@ -193,40 +194,40 @@ class Api:
             return None
         return httpx.Request("GET", target, headers=request.headers)
 
-    def _note_date(self, headers: Mapping[str, str]) -> None:
+    def _record_clock_skew(self, headers: Mapping[str, str]) -> None:
         date = _server_time(headers)
         if date is not None:
             self.clock_skew = (date - self._clock.now()).total_seconds()
 
-    def _judge(self, answer: HttpResponse) -> ApiResponse:
-        """The reply to a 200 or 201. Raises what any other status means."""
+    def _check_status(self, answer: HttpResponse) -> ApiResponse:
+        """Return a 200 or 201 response. Raises the error for any other status."""
         body = self._without_key(answer.body)
-        if answer.status in GOOD:
+        if answer.status in SUCCESS:
             at = _server_time(answer.headers) or self._clock.now()
             return ApiResponse(status=answer.status, body=body, content_type=answer.headers.get("content-type"), at=at)
-        raise self._refusal(answer, body)
+        raise self._error_for(answer, body)
 
-    def _refusal(self, answer: HttpResponse, body: bytes) -> ProviderError:
+    def _error_for(self, answer: HttpResponse, body: bytes) -> ProviderError:
         status = answer.status
         fields = payload.error_fields(body)
-        said = payload.error_text(fields) if fields is not None else payload.not_json(body, answer.headers.get("content-type"))
-        tail = _after_colon(said)
+        detail = payload.error_text(fields) if fields is not None else payload.not_json(body, answer.headers.get("content-type"))
+        tail = _after_colon(detail)
         wait = None
         if status == 429 or status >= 500:
             wait = retry_after(answer.headers, fields, now=self._clock.now())
         if status == 429:
-            self.budget.wait(wait or WITHOUT_HINT)
-            return ProviderRateLimited(f"The API asked us to slow down (HTTP 429){tail}", retry_after=wait)
+            self.budget.wait(wait or DEFAULT_WAIT)
+            return ProviderRateLimited(f"The API limits the request rate (HTTP 429){tail}", retry_after=wait)
         if wait is not None:
             self.budget.wait(wait)
-        if status >= 500 or status in _PASSING:
-            return ProviderUnreachable(f"The API answered HTTP {status}{tail}", retry_after=wait)
+        if status >= 500 or status in _TRANSIENT:
+            return ProviderUnreachable(f"The API returned HTTP {status}{tail}", retry_after=wait)
         if 300 <= status < 400:
-            return ProviderPayloadInvalid(f"The API redirected us (HTTP {status}), which is not followed: check base_url.")
-        return RequestRefused(status, said, spoken_by_api=fields is not None)
+            return ProviderPayloadInvalid(f"The API returned a redirect (HTTP {status}), which is not followed: check base_url.")
+        return RequestRefused(status, detail, from_api=fields is not None)
 
     def _without_key(self, body: bytes) -> bytes:
-        # Here once for all that is read from it: errors, names, messages (some services echo credentials).
+        # Done once for everything read from the body: errors, names, messages (some services echo credentials).
         for written in self._keys:
             if written in body:
                 body = body.replace(written, _REDACTED)
@@ -234,7 +235,7 @@ class Api:
 
 
 def _as_written(key: str) -> Sequence[bytes]:
-    """A key in every way in which a JSON document has it; none where it is too short to be told from other text."""
+    """Return a key in every form in which a JSON document may contain it; nothing for a key too short to redact."""
     if len(key) < _SHORTEST_REDACTED:
         return ()
     forms = {key, key.replace("/", "\\/")}
@@ -245,33 +246,33 @@ def _as_written(key: str) -> Sequence[bytes]:
 
 
 class RequestRefused(ProviderPayloadInvalid):
-    """The API answered with a status whose meaning depends on what was asked (400, 401, 403, 404, ...)."""
+    """The API returned a status whose meaning depends on the request (400, 401, 403, 404, ...)."""
 
-    def __init__(self, status: int, said: str, *, spoken_by_api: bool) -> None:
-        super().__init__(f"The API answered HTTP {status}{_after_colon(said)}")
+    def __init__(self, status: int, detail: str, *, from_api: bool) -> None:
+        super().__init__(f"The API returned HTTP {status}{_after_colon(detail)}")
         self.status = status
         """The HTTP status."""
-        self.said = said
-        """The API's own words, cleaned, at most 256 characters."""
-        self.spoken_by_api = spoken_by_api
-        """Whether the body is one of the API's own error objects, and not a proxy's page."""
+        self.detail = detail
+        """The API's error text, sanitized, at most 256 characters."""
+        self.from_api = from_api
+        """True if the body is an error object of the API, not a page of a proxy."""
 
     def unauthorized(self) -> ProviderUnauthorized | None:
-        """The error to raise where a 401 or 403 concerns the key itself, None for any other status."""
+        """Return the error for a 401 or 403 that concerns the key; None for any other status."""
         if self.status not in (401, 403):
             return None
-        hint = " The plan may lack API access." if self.status == 403 else ""
-        return ProviderUnauthorized(f"The API refused the key (HTTP {self.status}){_after_colon(self.said)}{hint}")
+        hint = " The plan may not include API access." if self.status == 403 else ""
+        return ProviderUnauthorized(f"The API rejected the key (HTTP {self.status}){_after_colon(self.detail)}{hint}")
 
 
 def _server_time(headers: Mapping[str, str]) -> datetime | None:
-    """The answer's own Date; None where there is none that can be meant: a box without a battery says 1970, a joker 9999."""
+    """Return the response's Date; None if it is missing or implausible (such as 1970, from a clock without a battery)."""
     date = http_date(headers.get("date"))
     return date if date is not None and date.year in _YEARS else None
 
 
-def _after_colon(said: str) -> str:
-    return f": {said if said.endswith(('.', '…')) else said + '.'}" if said else "."
+def _after_colon(detail: str) -> str:
+    return f": {detail if detail.endswith(('.', '…')) else detail + '.'}" if detail else "."
 
 
 def _is_header_safe(text: str) -> bool:
@@ -279,12 +280,12 @@ def _is_header_safe(text: str) -> bool:
 
 
 def header_value(text: str) -> str | None:
-    """The text where it can stand in a header as one visible ASCII word, else None."""
+    """Return the text if it is valid as a header value of visible ASCII characters, else None."""
     return text if text and len(text) <= 256 and text.isascii() and text.isprintable() and " " not in text else None
 
 
 def segment(text: str) -> str:
-    """One path segment: everything but A-Z a-z 0-9 . _ : ~ - is percent-encoded (FAILURES S9)."""
+    """Return a path segment with everything but A-Z a-z 0-9 . _ : ~ - percent-encoded (FAILURES S9)."""
     return quote(text, safe=":~", errors="strict")
 
 

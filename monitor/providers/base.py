@@ -10,44 +10,44 @@ from monitor.domain import PollReport, ProbeAnswer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """How long one exchange may take, and how much it may bring. Times in seconds, sizes in bytes."""
+    """Limits of one HTTP exchange. Times in seconds, sizes in bytes."""
 
     list_timeout: float = 30.0
-    """Total for one request of a list, body included: no single byte renews it (FAILURES N5)."""
+    """Total time for one list request, body included: received bytes do not extend it (FAILURES N5)."""
     probe_timeout: float = 15.0
-    """Total for one probe: it waits for a live call to the platform."""
+    """Total time for one probe, which waits for a live call to the platform."""
     overall_timeout: float = 60.0
-    """Total for one list request with its repetitions."""
+    """Total time for one list request with its retries."""
     attempts: int = 3
-    """Tries of one list request; probes are never repeated here."""
+    """Attempts of one list request; probes are never retried here."""
     retry_wait: float = 0.5
-    """Wait before the second try; doubled before the third, each with as much again of jitter."""
+    """Wait before the second attempt, doubled before the third; each with up to the same amount of jitter added."""
     list_bytes: int = 64 * 1024 * 1024
-    """Cap on a list, raw and decoded."""
+    """Maximum size of a list, raw and decoded."""
     other_bytes: int = 1024 * 1024
-    """Cap on any other answer, raw and decoded."""
+    """Maximum size of any other response, raw and decoded."""
     inflation: int = 100
-    """Cap on decoded bytes per raw byte: JSON does not compress better, a bomb does (FAILURES N14)."""
+    """Maximum decoded bytes per raw byte. JSON does not compress further; a decompression bomb does (FAILURES N14)."""
     rows: int = 100_000
-    """Rows of one source beyond which a poll is incomplete."""
+    """Maximum rows of one source; a poll with more is incomplete."""
 
 
 class Provider(Protocol):
-    """One source's API, with its key."""
+    """Access to one source: an API with a key."""
 
     @property
     def probes(self) -> bool:
-        """Whether the API has a test-connection call and the source wants it used."""
+        """True if the API can test connections and the source enables probes."""
         ...
 
     async def poll(self) -> PollReport:
-        """Read the whole list, scope by scope. Never raises a ProviderError: a failure is a report."""
+        """Read the whole list, scope by scope. Never raises a ProviderError: a failure is reported in the result."""
         ...
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Test one connection.
 
-        A 400 or 404 of the probe endpoint is an answer. Raises ProviderUnreachable, ProviderRateLimited,
-        ProviderUnauthorized or ProviderPayloadInvalid where there was none.
+        A 400 or 404 from the probe endpoint is a result. Raises ProviderUnreachable, ProviderRateLimited,
+        ProviderUnauthorized or ProviderPayloadInvalid if there is no result.
         """
         ...

@@ -31,42 +31,42 @@ from monitor.providers.payload import off_loop
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
 
-GOOD = frozenset({200, 201})
-"""Statuses whose body is what was asked for. 201 because some frameworks answer every POST so."""
+SUCCESS = frozenset({200, 201})
+"""Successful statuses. 201 is included because some frameworks return it for every POST."""
 
 _DECODED_AGAIN = re.compile(r"[^A-Za-z0-9._:~/%-]", re.ASCII)
 
 _USUAL_INFLATION = 8
-"""A list's bytes for each byte that was sent of it: from some size on it is unpacked in a thread."""
+"""Typical decoded bytes per compressed byte, to decide whether a list is decompressed in a thread."""
 
 _KEEP_ALIVE = 4.0
-"""Seconds. Node closes idle connections after five; a probe sent into that moment would fail and may not be repeated."""
+"""Seconds. Node closes idle connections after five; a probe sent at that moment would fail and must not be retried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
-    """One answer, decoded. `fault` says why the body of an error answer could not be read (then it is empty)."""
+    """One decoded response. `fault` is the reason why the body of an error response could not be read and is empty."""
 
     status: int
     headers: Mapping[str, str]
-    """By name, whatever its case."""
+    """By case-insensitive name."""
     body: bytes
     fault: str | None = None
 
 
 class HttpSessions:
-    """The process's HTTP connections: one session and one TLS context per (ca_file, proxy). An async context manager."""
+    """Async context manager of the process's HTTP connections: one session and TLS context for each (ca_file, proxy)."""
 
     def __init__(self, *, limits: HttpLimits | None = None, env: Mapping[str, str] | None = None) -> None:
         self.limits = limits or HttpLimits()
-        """Times and sizes of every exchange."""
+        """Limits of every exchange."""
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
         self._known: dict[tuple[str, Path | None, str | None], AiohttpTransport] = {}
-        """The same by what was asked for: a probe does not look into the environment."""
+        """Transports by the arguments of transport(): probes need not read the environment again."""
 
     async def __aenter__(self) -> Self:
-        # Its default hooks log the arguments and the exception of what is retried; ours are logged by the poller.
+        # The default hooks would log arguments and exceptions of every retry; the poller logs the outcome instead.
         stamina.instrumentation.set_on_retry_hooks([])
         return self
 
@@ -76,45 +76,45 @@ class HttpSessions:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every connection. May be called more than once."""
+        """Close every connection. May be called repeatedly."""
         transports, self._transports = list(self._transports.values()), {}
         self._known.clear()
         for transport in transports:
             await transport.aclose()
 
     def transport(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> AiohttpTransport:
-        """The transport to use for a base URL. Must be called inside the event loop. Raises ConfigError for a bad ca_file."""
-        asked = (base_url, ca_file, proxy)
-        known = self._known.get(asked)
+        """Return the transport for a base URL. Call within the event loop. Raises ConfigError for an unusable ca_file."""
+        arguments = (base_url, ca_file, proxy)
+        known = self._known.get(arguments)
         if known is not None:
             return known
         proxy = proxy or self._proxy_from_env(base_url)
         key = (ca_file, proxy)
         if key not in self._transports:
             self._transports[key] = _build_transport(ca_file, proxy)
-        self._known[asked] = self._transports[key]
+        self._known[arguments] = self._transports[key]
         return self._transports[key]
 
     def _proxy_from_env(self, base_url: str) -> str | None:
-        """HTTPS_PROXY where NO_PROXY does not except the host. Plain http is loopback, which no proxy reaches."""
+        """Return HTTPS_PROXY unless NO_PROXY exempts the host. Plain http is loopback only, which needs no proxy."""
         parts = urlsplit(base_url)
         if parts.scheme != "https":
             return None
         proxy = self._env.get("https_proxy") or self._env.get("HTTPS_PROXY")
-        excepted = self._env.get("no_proxy") or self._env.get("NO_PROXY") or ""
-        if not proxy or _is_excepted(parts.hostname or "", excepted):
+        exempt = self._env.get("no_proxy") or self._env.get("NO_PROXY") or ""
+        if not proxy or _is_exempt(parts.hostname or "", exempt):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _is_excepted(host: str, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the host, a domain above it, or everything."""
+def _is_exempt(host: str, no_proxy: str) -> bool:
+    """Return True if NO_PROXY contains the host, a parent domain, or *."""
     names = [name.strip().lower().lstrip(".") for name in no_proxy.split(",")]
     return any(name == "*" or (name and (host == name or host.endswith("." + name))) for name in names)
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Verified TLS on the system's trust store, and on ca_file beside it. Raises ConfigError where that cannot be read."""
+    """Return a verifying TLS context for the system's trust store and ca_file. Raises ConfigError for an unreadable ca_file."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
@@ -131,7 +131,7 @@ def _build_transport(ca_file: Path | None, proxy: str | None) -> AiohttpTranspor
         connector=aiohttp.TCPConnector(
             ssl=context,
             resolver=aiohttp.ThreadedResolver(),
-            limit=0,  # each source's budget bounds it
+            limit=0,  # bounded by each source's budget
             keepalive_timeout=_KEEP_ALIVE,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -145,7 +145,7 @@ def _build_transport(ca_file: Path | None, proxy: str | None) -> AiohttpTranspor
 async def _keep_encoded(
     request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 ) -> aiohttp.ClientResponse:
-    """Encode again what aiohttp took the encoding off (& ' ( ) and their like): a path segment stays as we wrote it."""
+    """Restore percent-encodings that aiohttp removed (such as those of & ' ( )), so that path segments are sent as built."""
     path = request.url.raw_path
     kept = _DECODED_AGAIN.sub(lambda match: f"%{ord(match.group()):02X}", path)
     if kept != path:
@@ -154,12 +154,12 @@ async def _keep_encoded(
             scheme=url.scheme, authority=url.raw_authority, path=kept, query_string=url.raw_query_string, encoded=True
         )
     response = await handler(request)
-    response.reason = None  # httpx wants it in UTF-8, proxies write it in their own language, and nobody reads it
+    response.reason = None  # httpx requires UTF-8, proxies use other encodings, and the phrase is unused
     return response
 
 
 def _proxy(url: str) -> httpx.Proxy:
-    """The proxy with its user and password in a header: aiohttp is giving up its own argument for them."""
+    """Return the proxy with user and password in a header: aiohttp deprecates its argument for them."""
     parts = urlsplit(url)
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     if parts.username is None:
@@ -171,7 +171,7 @@ def _proxy(url: str) -> httpx.Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one exchange may take: seconds in all, and bytes where the answer is a 200 and where it is not."""
+    """Limits of one exchange: total seconds, and bytes of a successful and of an error body."""
 
     timeout: float
     body_bytes: int
@@ -186,10 +186,10 @@ async def exchange(
     bounds: Bounds,
     on_headers: Callable[[httpx.Headers], None],
 ) -> HttpResponse:
-    """Send one request and read its whole answer within `bounds`. `on_headers` is told as soon as headers arrive.
+    """Send one request and return its response, read within `bounds`. `on_headers` is called when the headers arrive.
 
-    Any HTTP status is an answer. Raises ProviderUnreachable (connect, TLS, timeout, cut off) or
-    ProviderPayloadInvalid (no valid HTTP, too large, damaged); cancellation passes through.
+    Every HTTP status is a response. Raises ProviderUnreachable (connection, TLS, timeout, incomplete body) or
+    ProviderPayloadInvalid (invalid HTTP, too large, damaged body).
     """
     host = request.url.netloc.decode("ascii", "replace")
     try:
@@ -205,50 +205,52 @@ async def exchange(
     except ProviderError:
         raise
     except TimeoutError as exc:
-        raise ProviderUnreachable(f"The API at {host} did not answer in time (timeout).") from exc
+        raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
     except faults.TRANSPORT_FAULTS as exc:
-        raise faults.in_our_words(exc, host=host) from exc
+        raise faults.to_provider_error(exc, host=host) from exc
 
 
 async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> HttpResponse:
-    """POST with an empty body to a URL whose every byte is meant (encoded already). Answers and raises as exchange does."""
+    """Send a POST with an empty body to a percent-encoded URL. Returns and raises like exchange."""
     host = url.raw_authority
     try:
         async with asyncio.timeout(bounds.timeout):
-            response = await _session(transport).request("POST", url, headers=headers, **_LEAN, **_through(transport.proxy))
-            said = response.headers
+            response = await _session(transport).request(
+                "POST", url, headers=headers, **_POST_OPTIONS, **_proxy_options(transport.proxy)
+            )
+            response_headers = response.headers
             try:
-                body = partial(bodies.read_whole, response.content, announced=said.get("content-length"))
-                return await _read(response.status, said, body, bounds)
+                body = partial(bodies.read_whole, response.content, announced=response_headers.get("content-length"))
+                return await _read(response.status, response_headers, body, bounds)
             finally:
                 response.release()
     except ProviderError:
         raise
     except TimeoutError as exc:
-        raise ProviderUnreachable(f"The API at {host} did not answer in time (timeout).") from exc
+        raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
     except faults.TRANSPORT_FAULTS as exc:
-        raise faults.in_our_words(exc, host=host) from exc
+        raise faults.to_provider_error(exc, host=host) from exc
 
 
-_LEAN: dict[str, Any] = {"allow_redirects": False, "middlewares": ()}
-"""No redirect is followed, and nothing mends the path: it comes encoded."""
+_POST_OPTIONS: dict[str, Any] = {"allow_redirects": False, "middlewares": ()}
+"""No redirects, and no middleware: the path is encoded already."""
 
 
 def _session(transport: AiohttpTransport) -> aiohttp.ClientSession:
     session = transport.client
     if not isinstance(session, aiohttp.ClientSession):
-        raise TypeError("The transport was built with a session.")
+        raise TypeError("The transport has no aiohttp session.")
     return session
 
 
-def _through(proxy: httpx.Proxy | None) -> dict[str, Any]:
+def _proxy_options(proxy: httpx.Proxy | None) -> dict[str, Any]:
     return {} if proxy is None else {"proxy": str(proxy.url), "proxy_headers": dict(proxy.headers)}
 
 
 async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds) -> HttpResponse:
-    """The answer, whose raw body `body(cap=...)` reads."""
-    good = status in GOOD
-    cap = bounds.body_bytes if good else bounds.error_bytes
+    """Return the response; `body(cap=...)` reads its raw body."""
+    success = status in SUCCESS
+    cap = bounds.body_bytes if success else bounds.error_bytes
     try:
         raw = text = await body(cap=cap)
         encoding = headers.get("content-encoding")
@@ -256,40 +258,40 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
             unpack = partial(bodies.decode, raw, encoding, cap=cap, inflation=bounds.inflation)
             text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
     except (ProviderPayloadInvalid, *faults.TRANSPORT_FAULTS) as exc:
-        # The status of an error answer says enough, even where its text is lost.
-        if good or isinstance(exc, TimeoutError):
+        # The status of an error response suffices, even without its body.
+        if success or isinstance(exc, TimeoutError):
             raise
         return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])
     return HttpResponse(status=status, headers=headers, body=text)
 
 
 _BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)
-_LONGEST = 10_000
-"""Bytes of text; the services keep no more of it."""
+_MAX_LENGTH = 10_000
+"""Bytes of text; heartbeat services store no more."""
 
 
 async def ping(sessions: HttpSessions, url: str, *, suffix: str = "", text: str = "") -> None:
-    """POST `text` to the URL, with `suffix` at the end of its path. Follows no redirect, repeats nothing.
+    """Send `text` by POST to the URL, with `suffix` appended to its path. No redirects, no retries.
 
-    Raises ProviderError where it was not taken; the message names the host alone, for the path may be a secret.
+    Raises ProviderError on failure. The message contains only the host, because the path may be a secret.
     """
     parts = urlsplit(url)
     target = parts._replace(path=parts.path.rstrip("/") + suffix).geturl() if suffix else url
-    host = parts.hostname or "there"
+    host = parts.hostname or "an unknown host"
     try:
         request = httpx.Request(
             "POST",
             target,
-            content=text.encode("utf-8", "replace")[:_LONGEST],
+            content=text.encode("utf-8", "replace")[:_MAX_LENGTH],
             headers={"User-Agent": USER_AGENT, "Content-Type": "text/plain; charset=utf-8"},
         )
         transport = sessions.transport(target, ca_file=None, proxy=None)
         answer = await exchange(transport, request, bounds=_BOUNDS, on_headers=lambda _: None)
     except (ProviderError, httpx.InvalidURL) as error:
-        raise ProviderUnreachable(f"The heartbeat's address at {host} was not reached: {_why(error)}") from error
+        raise ProviderUnreachable(f"The heartbeat URL at {host} could not be reached: {_reason(error)}") from error
     if not 200 <= answer.status < 300:
-        raise ProviderPayloadInvalid(f"The heartbeat's address at {host} answered with HTTP {answer.status}.")
+        raise ProviderPayloadInvalid(f"The heartbeat URL at {host} returned HTTP {answer.status}.")
 
 
-def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, ProviderError) else "it cannot be called."
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ProviderError) else "it is not a valid URL."

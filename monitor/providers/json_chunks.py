@@ -1,4 +1,4 @@
-"""A long JSON array in pieces of whole rows, so that one step of decoding is short and little is held at a time."""
+"""Decoding of long JSON arrays in pieces of whole rows, to keep each step short and memory low."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from monitor.providers import payload
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-PIECE = 128 * 1024
+PIECE_BYTES = 128 * 1024
 """Bytes of one piece: about a millisecond of decoding."""
 
-_BETWEEN = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*\{[ \t\r\n]*"')
-"""Where one row ends and the next begins; or inside a text or a row, which shows in the pieces: they are no JSON then."""
+_ROW_BOUNDARY = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*\{[ \t\r\n]*"')
+"""A boundary between two rows. A match inside a text or a row makes invalid JSON of both pieces, which is detected."""
 
 
 _OPENING, _CLOSING = b"{]"
 
 
 class NotChunkable(Exception):
-    """The array cannot be read piece by piece."""
+    """The array cannot be decoded in pieces."""
 
 
 class ChunkReader(Generic[T]):
-    """Reads an array of rows piece by piece."""
+    """Decodes an array of rows in pieces."""
 
     def __init__(self, row_type: type[T], rows: payload.RowReader[T], *, guarded: tuple[str, ...]) -> None:
         self._rows = rows
@@ -44,8 +44,8 @@ class ChunkReader(Generic[T]):
         self._decoder: msgspec.json.Decoder[list[T]] = msgspec.json.Decoder(rows_type)
 
     def read(self, array: memoryview) -> Iterator[list[T] | list[T | Unreadable]]:
-        """The rows of each piece. Raises Uneven, also in the middle, where the array must be read as a whole."""
-        for piece in _cut(array):
+        """Yield the rows of each piece. Raises NotChunkable, also after some pieces, if the array must be read as a whole."""
+        for piece in _pieces(array):
             try:
                 rows = self._decoder.decode(piece)
             except (msgspec.DecodeError, ValueError, RecursionError):
@@ -57,7 +57,7 @@ class ChunkReader(Generic[T]):
                 yield rows
 
     def _restates(self, piece: bytes, rows: list[T]) -> bool:
-        """Whether the piece may state a guarded field more often than its rows have it: twice in one. null states nothing."""
+        """Return True if a row of the piece may contain a guarded field twice. A null does not count."""
         for written, value_of in self._counted:
             found = piece.count(written)
             stated = len(rows) - list(map(value_of, rows)).count(None)
@@ -73,13 +73,13 @@ class ChunkReader(Generic[T]):
         return [self._rows.read(row) for row in rows]
 
 
-def _cut(array: memoryview) -> Iterator[bytes]:
-    """The array as smaller arrays."""
+def _pieces(array: memoryview) -> Iterator[bytes]:
+    """Yield the array as smaller arrays."""
     start, end = 1, len(array) - 1
     if end < start or array[end] != _CLOSING:
         raise NotChunkable
     while start < end:
-        found = _BETWEEN.search(array, start + PIECE) if end - start > PIECE else None
+        found = _ROW_BOUNDARY.search(array, start + PIECE_BYTES) if end - start > PIECE_BYTES else None
         stop = end if found is None else found.start() + 1
         yield b"".join((b"[", array[start:stop], b"]"))
         if found is None:

@@ -1,7 +1,7 @@
-"""Decoding JSON from strangers, row by row: a fault in one row costs that row, never the process.
+"""Decoding of untrusted JSON, row by row: a faulty row costs that row only.
 
-The quick way is msgspec. What it refuses as a whole (lone surrogates, NaN, wrong charsets) goes through the
-standard library's lenient parser, and so does a body in which a key that matters occurs twice: FAILURES N16 to N21.
+msgspec decodes regular input. Input that it rejects as a whole (lone surrogates, NaN, wrong charsets), and input in which
+a guarded key occurs twice, goes through the standard library's lenient parser: FAILURES N16 to N21.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from monitor.domain.text import sanitize
 
 T = TypeVar("T")
 Date = str | int | float | None
-"""What a date may be written as."""
+"""Types in which a date may be written."""
 
 _BOM = b"\xef\xbb\xbf"
 _WHITE = b" \t\r\n"
-_THREAD_FROM = 256 * 1024
-"""Bytes from which decoding leaves the event loop: below, the hop costs more than it saves."""
+_THREAD_MIN_BYTES = 256 * 1024
+"""Minimum size for decoding in a thread: below it, the switch costs more than it saves."""
 
 _ESCAPED_KEY = re.compile(rb'\\u00[2-7][0-9a-fA-F][^"]{0,64}"\s*:')
 _LONGEST_INT = 18
@@ -40,69 +40,68 @@ _ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class _Contradiction(dict[str, Any]):
-    """An object in which a key occurs twice with different values: which one holds cannot be known."""
+    """An object in which a key occurs twice with different values, so that its value is undefined."""
 
     names: frozenset[str] = frozenset()
-    """Those keys."""
+    """The repeated keys."""
 
 
 class _Rejected:
-    """Stands where NaN, Infinity or an absurd number was: of no type that any field takes."""
+    """Placeholder for NaN, Infinity or an oversized number: of a type that no field accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedList:
-    """A decoded list: its rows (each still to be read), and the other fields of the object around it."""
+    """A decoded list: its rows, not yet read, and the other fields of the surrounding object."""
 
     rows: list[Any]
     fields: Mapping[str, Any]
     cut: bool = False
-    """Whether rows beyond the cap were left out."""
+    """True if rows beyond the maximum were left out."""
 
 
 async def off_loop(function: Callable[[], T], *, size: int) -> T:
-    """function(), in a thread where `size` bytes of decoding would hold up the event loop."""
-    return await asyncio.to_thread(function) if size >= _THREAD_FROM else function()
+    """Return function(), called in a thread if decoding `size` bytes would block the event loop."""
+    return await asyncio.to_thread(function) if size >= _THREAD_MIN_BYTES else function()
 
 
 def read_list(
-    body: bytes, *, content_type: str | None, key: str | None, bare: bool, guarded: tuple[str, ...], most: int
+    body: bytes, *, content_type: str | None, key: str | None, bare: bool, guarded: tuple[str, ...], max_rows: int
 ) -> DecodedList:
-    """The rows of a list answer: a bare array where `bare`, or the array under `key`.
+    """Return the rows of a list response: of a bare array if `bare` is true, or of the array under `key`.
 
-    `guarded` are the row fields that must not be stated twice. Raises ProviderPayloadInvalid for HTML, for what
-    is no JSON, for an error object ({"success": false}, {"error": ...}) and for a list that is missing or null:
-    none of these is an empty list.
+    `guarded` are the row fields that must not occur twice. Raises ProviderPayloadInvalid for HTML, invalid JSON, an error
+    object ({"success": false}, {"error": ...}) and a list that is missing or null: none of these is an empty list.
     """
     found, fields = find_array(body, content_type=content_type, key=key, bare=bare)
     rows = found if isinstance(found, list) else rows_of(bytes(found), guarded)
-    return DecodedList(rows=rows[:most], fields=fields, cut=len(rows) > most)
+    return DecodedList(rows=rows[:max_rows], fields=fields, cut=len(rows) > max_rows)
 
 
 def find_array(
     body: bytes, *, content_type: str | None, key: str | None, bare: bool
 ) -> tuple[memoryview | list[Any], Mapping[str, Any]]:
-    """Where the array of a list answer is, as text, or decoded where that is the only way; and the fields around it.
+    """Return the array of a list response, undecoded if possible, and the other fields of the surrounding object.
 
-    Raises as read_list does.
+    Raises like read_list.
     """
     body = json_text(body, content_type)
     if body[:1] == b"[":
         if not bare:
-            raise ProviderPayloadInvalid("The API answered with a bare array, where an object is documented.")
+            raise ProviderPayloadInvalid("The API returned a bare array instead of the documented object.")
         return memoryview(body), {}
     fields = _object(body, key)
     refuse_error_object(fields)
     if key is None or not isinstance(fields.get(key), (list, msgspec.Raw)):
-        raise ProviderPayloadInvalid(f"The API's answer holds no list{f' {key!r}' if key else ''}.")
+        raise ProviderPayloadInvalid(f"The API's response contains no list{f' {key!r}' if key else ''}.")
     found = fields.pop(key)
     return found if isinstance(found, list) else memoryview(found), fields
 
 
 def read_object(body: bytes, *, content_type: str | None, guarded: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """The fields of an object answer. Raises ProviderPayloadInvalid for anything else, error objects included.
+    """Return the fields of an object response. Raises ProviderPayloadInvalid for anything else, error objects included.
 
-    `guarded` are the fields that must not be stated twice, differently.
+    `guarded` are the fields that must not occur twice with different values.
     """
     text = json_text(body, content_type)
     fields = _lenient_object(text) if may_contradict(text, guarded) else _object(text, None)
@@ -111,25 +110,25 @@ def read_object(body: bytes, *, content_type: str | None, guarded: tuple[str, ..
 
 
 def json_text(body: bytes, content_type: str | None) -> bytes:
-    """The body without BOM and white space. Raises ProviderPayloadInvalid where it cannot be JSON."""
+    """Return the body without BOM and white space. Raises ProviderPayloadInvalid if it cannot be JSON."""
     reason = not_json(body, content_type)
     if reason:
-        raise ProviderPayloadInvalid(f"The API's answer is not JSON: {reason}.")
+        raise ProviderPayloadInvalid(f"The API's response is not JSON: {reason}.")
     return body.removeprefix(_BOM).strip(_WHITE)
 
 
 def not_json(body: bytes, content_type: str | None) -> str:
-    """Why the body cannot be JSON (empty, a web page), "" where it may be."""
+    """Return why the body cannot be JSON (empty, a web page); "" if it may be."""
     start = body[:64].removeprefix(_BOM).lstrip(_WHITE)
     if not start:
         return "it is empty"
     if start.startswith(b"<") or ("html" in (content_type or "").lower() and start[:1] not in (b"{", b"[")):
-        return "it is a web page, perhaps of a proxy or a login in between"
+        return "it is a web page, possibly of a proxy or a login form"
     return ""
 
 
 def error_fields(body: bytes) -> Mapping[str, Any] | None:
-    """The fields of an error answer, None where it is no JSON object. Never raises."""
+    """Return the fields of an error response; None if it is not a JSON object. Never raises."""
     try:
         return _object(body.removeprefix(_BOM).strip(_WHITE), None)
     except ProviderPayloadInvalid:
@@ -137,35 +136,35 @@ def error_fields(body: bytes) -> Mapping[str, Any] | None:
 
 
 def error_text(fields: Mapping[str, Any]) -> str:
-    """What an error object says, in any of the documented shapes: {error}, {message}, maybe {code} and {requestId}."""
-    said = next((text for name in ("error", "message") if (text := _words(fields.get(name)))), "")
+    """Return the text of an error object in any documented form: {error} or {message}, optionally {code} and {requestId}."""
+    detail = next((text for name in ("error", "message") if (text := _message_of(fields.get(name)))), "")
     code, request = fields.get("code"), fields.get("requestId")
-    if isinstance(code, str) and code and code not in said:
-        said = f"{said} ({code})" if said else code
+    if isinstance(code, str) and code and code not in detail:
+        detail = f"{detail} ({code})" if detail else code
     if isinstance(request, str) and request:
-        said = f"{said[:180]} [request {request}]"
-    return sanitize(said)
+        detail = f"{detail[:180]} [request {request}]"
+    return sanitize(detail)
 
 
 def refuse_error_object(fields: Mapping[str, Any]) -> None:
-    """Raises ProviderPayloadInvalid for a 200 answer that is an error all the same."""
+    """Raise ProviderPayloadInvalid if the body of a 200 response is an error object."""
     if fields.get("success") is False or fields.get("error"):
-        said = error_text(fields)
-        raise ProviderPayloadInvalid(f"The API answered HTTP 200 with an error{': ' + said if said else '.'}")
+        detail = error_text(fields)
+        raise ProviderPayloadInvalid(f"The API returned HTTP 200 with an error{': ' + detail if detail else '.'}")
 
 
 class RowReader(Generic[T]):
-    """Reads rows into a msgspec Struct. Unknown fields are ignored; null and absent are equal where a default is null."""
+    """Decodes rows into a msgspec Struct. Unknown fields are ignored; null equals absent for fields with a null default."""
 
     def __init__(self, row_type: type[T], *, id_field: str, guarded: Iterable[str] = ()) -> None:
-        """`guarded` are the fields that a row must not state twice, differently: such a row cannot be read."""
+        """Prepare the decoder. A row that contains a `guarded` field twice with different values is unreadable."""
         self._type = row_type
         self._id_field = id_field
         self._guarded = frozenset(guarded)
         self._decoder = msgspec.json.Decoder(row_type)
 
     def read(self, row: Any) -> T | Unreadable:
-        """The row, or why it cannot be read, with its id where at least that can."""
+        """Return the row, or why it is unreadable, with its id if that is readable."""
         if isinstance(row, msgspec.Raw):
             try:
                 return self._decoder.decode(row)
@@ -177,7 +176,7 @@ class RowReader(Generic[T]):
                 except ProviderPayloadInvalid:
                     return Unreadable(external_id=None, why="The row is damaged.")
         if isinstance(row, _Contradiction) and not row.names.isdisjoint(self._guarded):
-            return Unreadable(external_id=self._id_of(row), why="The row states a field twice, differently.")
+            return Unreadable(external_id=self._id_of(row), why="The row contains a field twice with different values.")
         try:
             return msgspec.convert(row, self._type)
         except (msgspec.ValidationError, ValueError, RecursionError) as exc:
@@ -193,24 +192,24 @@ class RowReader(Generic[T]):
             except ProviderPayloadInvalid:
                 return None
         if isinstance(row, _Contradiction) and self._id_field in row.names:
-            return None  # it may be the row of either
+            return None  # either value may be the id
         found = row.get(self._id_field) if isinstance(row, dict) else None
         return found if is_usable_id(found) else None
 
 
-def _words(value: object) -> str:
+def _message_of(value: object) -> str:
     if isinstance(value, Mapping):
         value = value.get("message")
     return value if isinstance(value, str) else ""
 
 
 def raw_rows(array: bytes) -> list[Any]:
-    """The rows of an array as texts. Raises what msgspec raises where it refuses the array as a whole."""
+    """Return the rows of an array undecoded. Raises msgspec's errors if it rejects the array as a whole."""
     return _ROWS.decode(array)
 
 
 def rows_of(array: bytes, guarded: tuple[str, ...]) -> list[Any]:
-    """The rows of an array, as texts or decoded. Raises ProviderPayloadInvalid for what is no array."""
+    """Return the rows of an array, undecoded or decoded. Raises ProviderPayloadInvalid if it is not an array."""
     try:
         rows = raw_rows(array)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -218,16 +217,16 @@ def rows_of(array: bytes, guarded: tuple[str, ...]) -> list[Any]:
     if rows is None or escapes_a_key(array) or any(states_twice(bytes(row), guarded) for row in rows):
         found = _lenient(array)
         if not isinstance(found, list):
-            raise ProviderPayloadInvalid("The API's answer holds something else where a list is documented.")
+            raise ProviderPayloadInvalid("The API's response contains another value instead of the documented list.")
         return found
     return rows
 
 
 def _object(body: bytes, key: str | None) -> dict[str, Any]:
-    """An object's fields: those but `key` decoded, the array under `key` raw, or decoded where that is not possible."""
+    """Return an object's fields decoded, except the array under `key`, which stays raw if possible."""
     try:
         if key is None and isinstance(fields := _ANY.decode(body), dict):
-            return fields  # a probe's answer, mostly: read in one go
+            return fields  # the common case: a probe's response
         raw = _OBJECT.decode(body)
         fields = {name: value if name == key else _ANY.decode(value) for name, value in raw.items()}
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -242,40 +241,43 @@ def _object(body: bytes, key: str | None) -> dict[str, Any]:
 def _lenient_object(body: bytes) -> dict[str, Any]:
     found = _lenient(body)
     if isinstance(found, _Contradiction):
-        raise ProviderPayloadInvalid("The API's answer states a field twice, differently.")
+        raise ProviderPayloadInvalid("The API's response contains a field twice with different values.")
     if not isinstance(found, dict):
-        raise ProviderPayloadInvalid("The API's answer is no JSON object.")
+        raise ProviderPayloadInvalid("The API's response is not a JSON object.")
     return found
 
 
 def _states_each_once(body: bytes, raw: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether the body is just as long as these fields, written without white space: then nothing else is in it."""
+    """Return True if the body is exactly as long as these fields without white space: then it contains nothing else."""
     return len(body) == 1 + sum(len(name.encode()) + len(memoryview(value)) + 4 for name, value in raw.items())
 
 
 def may_contradict(text: bytes, keys: tuple[str, ...]) -> bool:
-    """Whether an object, as text, may state one of `keys` twice."""
+    """Return True if an object's text may contain one of `keys` twice."""
     return states_twice(text, keys) or escapes_a_key(text)
 
 
 def states_twice(text: bytes, keys: tuple[str, ...]) -> bool:
-    """The same, of keys without escapes. Lists are counted row by row: a row that lacks one hides a row that repeats it."""
+    """Return True if one of `keys` occurs twice, written without escapes.
+
+    Call it for one row at a time: in a list, a row without the key would hide a row that repeats it.
+    """
     return any(text.count(written) > 1 for written in as_written(keys))
 
 
 def escapes_a_key(text: bytes) -> bool:
-    """Whether a key may be written with escapes, so that counting does not find it."""
+    """Return True if a key may be written with escapes, which counting would miss."""
     return _ESCAPED_KEY.search(text) is not None
 
 
 @lru_cache(maxsize=16)
 def as_written(keys: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Keys as a document has them, in their quotes."""
+    """Return keys as written in a document, in quotes."""
     return tuple(b'"%b"' % key.encode() for key in keys)
 
 
 def _lenient(body: bytes) -> Any:
-    """The standard library's reading: lone surrogates pass, NaN and absurd numbers become _Rejected."""
+    """Return the value as the standard library parses it: lone surrogates pass, NaN and oversized numbers become _Rejected."""
     text = body.decode("utf-8", "replace")
     problem = "it is damaged or cut off"
     try:
@@ -286,8 +288,8 @@ def _lenient(body: bytes) -> Any:
         problem = "it is nested too deeply"
     except ValueError:
         pass
-    # Raised here, outside the handler: the parser's error carries the whole document.
-    raise ProviderPayloadInvalid(f"The API's answer cannot be read as JSON: {problem}.")
+    # Raised outside the handler: the parser's error would carry the whole document.
+    raise ProviderPayloadInvalid(f"The API's response is not valid JSON: {problem}.")
 
 
 def _reject(_: str) -> _Rejected:
@@ -307,7 +309,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    # null states nothing: what follows it is no contradiction
+    # null does not count: a value after it is no contradiction
     names = frozenset(name for name, value in pairs if value is not None and found[name] != value)
     if not names:
         return found

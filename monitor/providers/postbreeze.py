@@ -1,4 +1,4 @@
-"""Postbreeze: a bare array of channels, over all workspaces or one by one; its own refreshes are told. PROVIDERS 1.3, 2b."""
+"""Postbreeze: a bare array of channels, for all workspaces or one at a time, with token refresh data. PROVIDERS 1.3, 2b."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from monitor.providers.payload import Date
 from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
 
 _GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
-_MOST_SCOPES = 200
-_WORDS = {
+_MAX_SCOPES = 200
+_STATUSES = {
     "ACTIVE": ReportedStatus.VALID,
     "TOKEN_EXPIRED": ReportedStatus.EXPIRED,
     "REVOKED": ReportedStatus.REVOKED,
@@ -30,7 +30,7 @@ _WORDS = {
 
 
 class PostbreezeRow(msgspec.Struct, rename="camel"):
-    """One channel as listed. The documented example lacks platform and status, so both may be missing."""
+    """One channel as listed. The documented example has no platform and status, so both may be missing."""
 
     id: str
     workspace_id: str | None = None
@@ -51,18 +51,18 @@ class PostbreezeRow(msgspec.Struct, rename="camel"):
 _ROWS = payload.RowReader(PostbreezeRow, id_field="id", guarded=_GUARDED)
 
 
-class _Place(msgspec.Struct, rename="camel"):
-    """As much of an unreadable row as tells its workspace."""
+class _WorkspaceField(msgspec.Struct, rename="camel"):
+    """The workspace of an otherwise unreadable row."""
 
     workspace_id: str | None = None
 
 
-_PLACES = payload.RowReader(_Place, id_field="id", guarded=("workspaceId",))
+_WORKSPACES = payload.RowReader(_WorkspaceField, id_field="id", guarded=("workspaceId",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
-    """One answer's rows, unreadable ones with their workspace where that can be told."""
+    """One response's rows; unreadable ones with their workspace, or None if it is unknown."""
 
     snapshots: list[Snapshot]
     unreadable: list[tuple[str | None, Unreadable]]
@@ -70,7 +70,7 @@ class _Rows:
 
 
 class Postbreeze:
-    """One source at Postbreeze."""
+    """Adapter for one Postbreeze source."""
 
     probes = False
 
@@ -80,7 +80,7 @@ class Postbreeze:
         self._walk: ScopeWalk[_Rows] = ScopeWalk()
 
     async def poll(self) -> PollReport:
-        """Read all channels that the key reaches, or those of the named workspaces. A failure is a report."""
+        """Read all channels that the key can reach, or those of the configured workspaces. A failure is part of the report."""
         before = self._api.list_requests
         if self._workspaces is not None:
             return await self._poll_named(list(self._workspaces), before)
@@ -89,12 +89,12 @@ class Postbreeze:
         except ProviderError as exc:
             return report_of(self._api, (), [exc], requests=self._api.list_requests - before)
         scopes = _by_workspace(found)
-        covers_all = found.problem is None and all(place is not None for place, _ in found.unreadable)
+        covers_all = found.problem is None and all(scope_id is not None for scope_id, _ in found.unreadable)
         return report_of(self._api, scopes, (), requests=self._api.list_requests - before, covers_all=covers_all)
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
-        """Always raises ProviderPayloadInvalid: there is no test-connection call."""
-        raise ProviderPayloadInvalid(f"Postbreeze has no call that tests a connection ({external_id}, {scope}).")
+        """Raise ProviderPayloadInvalid: there is no test-connection call."""
+        raise ProviderPayloadInvalid(f"Postbreeze cannot test connections ({external_id}, {scope}).")
 
     async def _poll_named(self, workspaces: Sequence[str], before: int) -> PollReport:
         results = await self._walk.read_all(workspaces, self._read)
@@ -110,18 +110,18 @@ class Postbreeze:
         try:
             reply = await self._api.get("/social-accounts", query=query)
         except RequestRefused as exc:
-            if workspace is not None and exc.status == 404 and exc.spoken_by_api:
-                raise ProviderScopeRefused(f"The workspace {sanitize(workspace)!r} is not ours (HTTP 404: {exc.said}).") from exc
+            if workspace is not None and exc.status == 404 and exc.from_api:
+                raise ProviderScopeRefused(f"The key has no workspace {sanitize(workspace)!r} (HTTP 404: {exc.detail}).") from exc
             raise (exc.unauthorized() or exc) from exc
 
         def decode() -> _Rows:
-            return _decode(reply.body, reply.content_type, workspace=workspace, at=reply.at, most=self._api.limits.rows)
+            return _decode(reply.body, reply.content_type, workspace=workspace, at=reply.at, max_rows=self._api.limits.rows)
 
         return await payload.off_loop(decode, size=len(reply.body))
 
 
-def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at: datetime, most: int) -> _Rows:
-    listing = payload.read_list(body, content_type=content_type, key=None, bare=True, guarded=_GUARDED, most=most)
+def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at: datetime, max_rows: int) -> _Rows:
+    listing = payload.read_list(body, content_type=content_type, key=None, bare=True, guarded=_GUARDED, max_rows=max_rows)
     snapshots: list[Snapshot] = []
     unreadable: list[tuple[str | None, Unreadable]] = []
     for raw in listing.rows:
@@ -130,46 +130,48 @@ def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at:
         if isinstance(read, Snapshot):
             snapshots.append(read)
             continue
-        place = _PLACES.read(raw)
-        unreadable.append((workspace if isinstance(place, Unreadable) else place.workspace_id or workspace, read))
-    problem = f"The list has more than {most:,} rows; the rest was left out." if listing.cut else None
+        scope_id = _WORKSPACES.read(raw)
+        unreadable.append((workspace if isinstance(scope_id, Unreadable) else scope_id.workspace_id or workspace, read))
+    problem = f"The list has more than {max_rows:,} rows; the others were ignored." if listing.cut else None
     return _Rows(snapshots=snapshots, unreadable=unreadable, problem=problem)
 
 
 def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> Snapshot | Unreadable:
-    """The row as a snapshot; `workspace` is the one that was asked for, where the row names none."""
+    """Return the row as a snapshot. `workspace` is the requested one, used if the row has none."""
     scope = row.workspace_id or workspace
     if not is_usable_id(row.id) or (scope is not None and not is_usable_id(scope)):
         return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
     if scope is None:
-        # Under no workspace it would be another connection than the one that is known by this id.
-        return Unreadable(external_id=row.id, why="The row names no workspace.")
+        # Without its workspace it would be recorded as another connection than the one known by this id.
+        return Unreadable(external_id=row.id, why="The row has no workspace.")
     expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
     refresh, more = _refresh(row)
     platform = sanitize(row.platform).lower() if row.platform else ""
     if not platform:
         more |= {VerdictFlag.PLATFORM_MISSING}
     if flags & {VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE} and row.status == "ACTIVE":
-        # Without its date an active token would read as one that does not expire.
-        return Unreadable(external_id=row.id, why="The row's tokenExpiresAt is no date.")
+        # Without its date an active token would look like one that does not expire.
+        return Unreadable(external_id=row.id, why="The row's tokenExpiresAt is not a date.")
     return Snapshot(
         external_id=row.id,
         scope=scope,
         platform=canonical(platform) if platform else "unknown",
-        word=ReportedStatus.UNSTATED if not row.status else _WORDS.get(row.status.strip().upper(), ReportedStatus.UNRECOGNISED),
+        word=ReportedStatus.UNSTATED
+        if not row.status
+        else _STATUSES.get(row.status.strip().upper(), ReportedStatus.UNRECOGNISED),
         raw_word=sanitize_or_none(row.status),
         expires_at=expires_at,
         refresh=refresh,
         account=f"{platform}:{sanitize(row.external_id)}" if row.external_id and platform else None,
         username=sanitize_or_none(row.handle),
         display_name=sanitize_or_none(row.display_name),
-        scopes=None if row.scopes is None else tuple(sanitize(text) for text in row.scopes[:_MOST_SCOPES]),
+        scopes=None if row.scopes is None else tuple(sanitize(text) for text in row.scopes[:_MAX_SCOPES]),
         flags=flags | more,
     )
 
 
 def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
-    """The service's own refreshes, and the flags of their dates: a naive one moves the lifetime that follows from it."""
+    """Return the refresh data and the flags of its dates: a date without a time zone shifts the derived lifetime."""
     connected_at, of_connected = dates.parse_instant(row.connected_at)
     last_refreshed_at, of_refreshed = dates.parse_instant(row.last_refreshed_at)
     last_attempt_at, of_attempt = dates.parse_instant(row.last_refresh_attempt_at)
@@ -184,33 +186,33 @@ def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
 
 
 def _by_workspace(found: _Rows) -> list[ScopeReport]:
-    """One report per workspace that was seen. A row that names none makes all of them incomplete."""
-    places = dict.fromkeys([row.scope for row in found.snapshots] + [place for place, _ in found.unreadable])
-    lost = any(place is None for place, _ in found.unreadable)
-    problem = found.problem or ("A row names no workspace." if lost else None)
+    """Return one report for each listed workspace. A row without a workspace makes all of them incomplete."""
+    scope_ids = dict.fromkeys([row.scope for row in found.snapshots] + [scope_id for scope_id, _ in found.unreadable])
+    lost = any(scope_id is None for scope_id, _ in found.unreadable)
+    problem = found.problem or ("A row has no workspace." if lost else None)
     return [
         scope_report(
-            place,
+            scope_id,
             rows,
-            [row for where, row in found.unreadable if where == place],
+            [row for where, row in found.unreadable if where == scope_id],
             problem=problem,
         )
-        for place, rows in _grouped(found.snapshots, list(places)).items()
+        for scope_id, rows in _grouped(found.snapshots, list(scope_ids)).items()
     ]
 
 
-def _grouped(snapshots: Sequence[Snapshot], places: Sequence[str | None]) -> dict[str | None, list[Snapshot]]:
-    groups: dict[str | None, list[Snapshot]] = {place: [] for place in places}
+def _grouped(snapshots: Sequence[Snapshot], scope_ids: Sequence[str | None]) -> dict[str | None, list[Snapshot]]:
+    groups: dict[str | None, list[Snapshot]] = {scope_id: [] for scope_id in scope_ids}
     for row in snapshots:
         groups[row.scope].append(row)
     return groups
 
 
 def _of_workspace(workspace: str | None, found: _Rows) -> ScopeReport:
-    """The named workspace's rows; those of others, which a server that ignores the filter sends, are not ours to report."""
+    """Return the report of a requested workspace. Rows of others, sent by a server that ignores the filter, are dropped."""
     return scope_report(
         workspace,
         [row for row in found.snapshots if row.scope == workspace],
-        [row for place, row in found.unreadable if place == workspace],
+        [row for scope_id, row in found.unreadable if scope_id == workspace],
         problem=found.problem,
     )

@@ -1,4 +1,4 @@
-"""PostPeer: pages of integrations by offset, and no word about their health. PROVIDERS 1.4, 2d (paging)."""
+"""PostPeer: pages of integrations by offset, without any health data. PROVIDERS 1.4, 2d (paging)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ROWS = payload.RowReader(PostPeerRow, id_field="id", guarded=_GUARDED)
 
 @dataclass(slots=True, kw_only=True)
 class _Walk:
-    """What one walk over the pages has gathered."""
+    """The rows collected from the pages so far."""
 
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     unreadable: dict[str | int, Unreadable] = field(default_factory=dict)
@@ -49,21 +49,21 @@ class _Walk:
 
     @property
     def rows(self) -> int:
-        """Rows seen, each id once."""
+        """Number of rows, each id counted once."""
         return len(self.snapshots) + len(self.unreadable)
 
 
 class PostPeer:
-    """One source at PostPeer."""
+    """Adapter for one PostPeer source."""
 
     probes = False
 
     def __init__(self, source: SourceConfig, *, api: Api) -> None:
-        del source  # one key reads one project: there is nothing to choose
+        del source  # nothing is configurable: one key reads one project
         self._api = api
 
     async def poll(self) -> PollReport:
-        """Read all integrations of the project. A failure is a report."""
+        """Read all integrations of the project. A failure is reported in the result."""
         before = self._api.list_requests
         try:
             walk = await self._walk_pages()
@@ -77,28 +77,28 @@ class PostPeer:
         return report_of(self._api, (scope,), (), requests=self._api.list_requests - before)
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
-        """Always raises ProviderPayloadInvalid: there is no test-connection call."""
-        raise ProviderPayloadInvalid(f"PostPeer has no call that tests a connection ({external_id}, {scope}).")
+        """Raise ProviderPayloadInvalid: there is no test-connection call."""
+        raise ProviderPayloadInvalid(f"PostPeer cannot test connections ({external_id}, {scope}).")
 
     async def _walk_pages(self) -> _Walk:
-        """All pages, oldest rows first: what is added meanwhile comes last. `problem` says why the walk proves nothing."""
+        """Read all pages, oldest rows first, so that new rows come last. `problem` is set if the result is incomplete."""
         walk = _Walk()
         offset = 0
-        most = self._api.limits.rows
-        for _ in range(most // _PAGE + _SPARE_PAGES):
+        max_rows = self._api.limits.rows
+        for _ in range(max_rows // _PAGE + _SPARE_PAGES):
             reply = await self._get("/connect/integrations", query={"sort": "asc", "limit": str(_PAGE), "offset": str(offset)})
-            rows, total = await payload.off_loop(partial(_decode, reply, most), size=len(reply.body))
+            rows, total = await payload.off_loop(partial(_decode, reply, max_rows), size=len(reply.body))
             if walk.total not in (None, total):
-                walk.problem = "The list changed while it was read."
+                walk.problem = "The list changed while it was being read."
             walk.total = total
             before = walk.rows
-            _take(walk, rows)
+            _add_page(walk, rows)
             offset += len(rows)
-            if walk.rows > most:
-                walk.problem = f"The source has more than {most:,} rows; the rest was left out."
+            if walk.rows > max_rows:
+                walk.problem = f"The source has more than {max_rows:,} rows; the others were ignored."
                 return walk
             if not rows or (total is not None and offset >= total and len(rows) < _PAGE):
-                return _settled(walk)
+                return _check_total(walk)
             if walk.rows == before:
                 walk.problem = "The list repeats a page."
                 return walk
@@ -106,10 +106,10 @@ class PostPeer:
         return walk
 
     async def _confirm_key(self) -> None:
-        """An empty list is believed only from a key that the API calls good (PROVIDERS 1.4)."""
+        """Raise ProviderPayloadInvalid unless the API confirms the key: an empty list alone is no evidence (PROVIDERS 1.4)."""
         reply = await self._get("/health/auth")
         if payload.read_object(reply.body, content_type=reply.content_type).get("ok") is not True:
-            raise ProviderPayloadInvalid("The list is empty, and the API does not confirm the key.")
+            raise ProviderPayloadInvalid("The list is empty, and the API does not confirm that the key is valid.")
 
     async def _get(self, path: str, *, query: dict[str, str] | None = None) -> ApiResponse:
         try:
@@ -118,13 +118,13 @@ class PostPeer:
             raise (exc.unauthorized() or exc) from exc
 
 
-def _decode(reply: ApiResponse, most: int) -> tuple[list[Snapshot | Unreadable], int | None]:
+def _decode(reply: ApiResponse, max_rows: int) -> tuple[list[Snapshot | Unreadable], int | None]:
     listing = payload.read_list(
-        reply.body, content_type=reply.content_type, key="integrations", bare=False, guarded=_GUARDED, most=most + 1
+        reply.body, content_type=reply.content_type, key="integrations", bare=False, guarded=_GUARDED, max_rows=max_rows + 1
     )
     total = listing.fields.get("total")
     if total is not None and (isinstance(total, bool) or not isinstance(total, int) or total < 0):
-        raise ProviderPayloadInvalid("The list's total is no count.")
+        raise ProviderPayloadInvalid("The list's total is not a number of rows.")
     return [_read(raw) for raw in listing.rows], total
 
 
@@ -134,7 +134,7 @@ def _read(raw: Any) -> Snapshot | Unreadable:
 
 
 def to_snapshot(row: PostPeerRow) -> Snapshot | Unreadable:
-    """The row as a snapshot. That it is listed is all that it says."""
+    """Return the row as a snapshot. It contains no status and no date."""
     if not is_usable_id(row.id):
         return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
     platform = canonical(sanitize(row.platform)) or "unknown"
@@ -149,8 +149,8 @@ def to_snapshot(row: PostPeerRow) -> Snapshot | Unreadable:
     )
 
 
-def _take(walk: _Walk, rows: list[Snapshot | Unreadable]) -> None:
-    """Add a page's rows; one that was on an earlier page too counts once."""
+def _add_page(walk: _Walk, rows: list[Snapshot | Unreadable]) -> None:
+    """Add a page's rows; a row that was on an earlier page is counted once."""
     for row in rows:
         if isinstance(row, Snapshot):
             walk.snapshots.setdefault(row.external_id, row)
@@ -158,7 +158,7 @@ def _take(walk: _Walk, rows: list[Snapshot | Unreadable]) -> None:
             walk.unreadable.setdefault(row.external_id or len(walk.unreadable), row)
 
 
-def _settled(walk: _Walk) -> _Walk:
+def _check_total(walk: _Walk) -> _Walk:
     if walk.problem is None and walk.total is not None and walk.rows != walk.total:
-        walk.problem = f"The list announced {walk.total} rows and held {walk.rows}."
+        walk.problem = f"The list announced {walk.total} rows but contained {walk.rows}."
     return walk

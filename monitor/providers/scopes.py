@@ -1,4 +1,4 @@
-"""From scopes to one report: reading them one by one, and saying how the poll ended."""
+"""Reading the scopes of a source, and combining them into one report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _WORKERS = 2
 _UNREACHABLE_IN_A_ROW = 3
-"""Scopes in a row that cannot be reached (each with its repetitions) before the rest is left for the next poll."""
+"""Consecutive unreachable scopes (each after its retries) before the rest is left for the next poll."""
 
 _BADNESS = {
     word: rank
@@ -46,7 +46,7 @@ _NO_DATE = datetime.max.replace(tzinfo=UTC)
 
 
 class ScopeWalk(Generic[T]):
-    """Reads many scopes, two at a time. One that fails leaves the others alone; the next walk starts where one stopped."""
+    """Reads scopes, two at a time. A failing scope does not affect the others; the next walk starts where this one stopped."""
 
     def __init__(self) -> None:
         self._left_over: set[str | None] = set()
@@ -54,7 +54,7 @@ class ScopeWalk(Generic[T]):
     async def read_all(
         self, scopes: Sequence[str | None], read: Callable[[str | None], Awaitable[T]]
     ) -> dict[str | None, T | ProviderError]:
-        """Each scope's result, or the error that reading it ended in. Stops asking where that cannot help any more."""
+        """Return each scope's result or error. Stops when further requests would fail too."""
         queue = sorted(dict.fromkeys(scopes), key=lambda scope: scope not in self._left_over)
         results: dict[str | None, T | ProviderError] = {}
         unreachable = 0
@@ -85,14 +85,14 @@ class ScopeWalk(Generic[T]):
 
 
 def failed_scope(scope: str | None, error: ProviderError) -> ScopeReport:
-    """The report of a scope that could not be read: no evidence."""
+    """Return the report of a scope that could not be read."""
     return ScopeReport(scope=scope, complete=False, problem=str(error), gone=isinstance(error, ProviderScopeRefused))
 
 
 def report_of(
     api: Api, scopes: Sequence[ScopeReport], errors: Sequence[ProviderError], *, requests: int, covers_all: bool = False
 ) -> PollReport:
-    """How the poll ended: OK; PARTIAL where something was read, or a scope is gone; else what the first error means."""
+    """Return the poll's report: OK; PARTIAL if something was read or a scope is gone; otherwise the first error's outcome."""
     refused = next((error for error in errors if isinstance(error, ProviderUnauthorized)), None)
     complete = all(scope.complete for scope in scopes)
     first = refused or next(iter(errors), None)
@@ -117,7 +117,7 @@ def report_of(
 
 
 def outcome_of(error: ProviderError) -> PollOutcome:
-    """What an error that ended a whole poll is reported as."""
+    """Return the outcome of a poll that ended with this error."""
     if isinstance(error, ProviderUnauthorized):
         return PollOutcome.UNAUTHORIZED
     if isinstance(error, ProviderRateLimited):
@@ -128,7 +128,7 @@ def outcome_of(error: ProviderError) -> PollOutcome:
 def scope_report(
     scope: str | None, snapshots: Iterable[Snapshot], unreadable: Iterable[Unreadable], *, problem: str | None = None
 ) -> ScopeReport:
-    """A scope that was read. A row without a readable id may be any connection's, so then absence is no evidence."""
+    """Return the report of a scope that was read. A row without a readable id makes it incomplete: it may be any connection."""
     lost = tuple(unreadable)
     return listed_report(scope, without_duplicates(snapshots, lost), lost, problem=problem)
 
@@ -141,7 +141,7 @@ def listed_report(
     problem: str | None = None,
     digest: str | None = None,
 ) -> ScopeReport:
-    """Like scope_report, for snapshots of which no two have one id, nor one that an unreadable row has."""
+    """Return the report like scope_report, for snapshots with unique ids that no unreadable row has."""
     nameless = sum(row.external_id is None for row in unreadable)
     if problem is None and nameless:
         problem = f"{nameless} of {nameless + len(snapshots)} rows have no readable id."
@@ -157,9 +157,9 @@ def listed_report(
 
 
 def without_duplicates(snapshots: Iterable[Snapshot], unreadable: Sequence[Unreadable]) -> tuple[Snapshot, ...]:
-    """One snapshot per id, whatever their order: the worst word wins, then the earliest date (FAILURES N28).
+    """Return one snapshot per id, in any order: the worst status wins, then the earliest date (FAILURES N28).
 
-    An id that has an unreadable row too is left out: what that row said may have been worse.
+    An id that also has an unreadable row is left out, because that row may state something worse.
     """
     rows = list(snapshots)
     lost = {row.external_id for row in unreadable}

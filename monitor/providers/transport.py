@@ -20,23 +20,23 @@ _GZIP = 31
 _ZLIB = 15
 _BARE_DEFLATE = -15
 _MAX_MEMBERS = 16
-"""A gzip file may hold several members; more than a few are somebody's joke."""
+"""Maximum number of members in a gzip body; more are not legitimate."""
 
 
 class Chunks(Protocol):
-    """A body as it comes in."""
+    """A body being received."""
 
     async def readany(self) -> bytes:
-        """What is there, waiting for something where nothing is; empty at the end."""
+        """Return received bytes, waiting if there are none; empty at the end."""
         ...
 
     def at_eof(self) -> bool:
-        """Whether all of it was read."""
+        """Return True if the whole body was read."""
         ...
 
 
 async def read_whole(chunks: Chunks, *, cap: int, announced: str | None) -> bytes:
-    """Like read_capped. A body that came in one piece, as short ones do, is not copied."""
+    """Return the raw body like read_capped, without copying a body received in one piece."""
     refuse_announced(announced, cap=cap)
     first = await chunks.readany()
     if chunks.at_eof() and len(first) <= cap:
@@ -51,7 +51,7 @@ async def read_whole(chunks: Chunks, *, cap: int, announced: str | None) -> byte
 
 
 async def read_capped(chunks: AsyncIterable[bytes], *, cap: int, announced: str | None) -> bytes:
-    """The raw body. Raises ProviderPayloadInvalid as soon as it is, or says that it will be, larger than `cap`."""
+    """Return the raw body. Raises ProviderPayloadInvalid as soon as it is, or is announced to be, larger than `cap`."""
     refuse_announced(announced, cap=cap)
     body = bytearray()
     async for chunk in chunks:
@@ -62,15 +62,15 @@ async def read_capped(chunks: AsyncIterable[bytes], *, cap: int, announced: str 
 
 
 def refuse_announced(announced: str | None, *, cap: int) -> None:
-    """Raises ProviderPayloadInvalid where a Content-Length is larger than `cap`."""
+    """Raise ProviderPayloadInvalid if a Content-Length is larger than `cap`."""
     if announced is not None and announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > cap):
         raise too_large(cap)
 
 
 def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> bytes:
-    """The body behind its Content-Encoding, never larger than `cap` nor than `inflation` times the raw bytes.
+    """Return the decoded body, at most `cap` bytes and at most `inflation` times the raw bytes.
 
-    Raises ProviderPayloadInvalid for what is larger, cut off, damaged, or in an encoding that was not asked for.
+    Raises ProviderPayloadInvalid for a body that is larger, incomplete, damaged, or in an encoding that was not requested.
     """
     name = (encoding or "identity").strip().lower()
     if name in ("identity", "none", "") or not raw:
@@ -78,10 +78,10 @@ def decode(raw: bytes, encoding: str | None, *, cap: int, inflation: int) -> byt
     if name in ("gzip", "x-gzip"):
         return _inflate(raw, _GZIP, cap=cap, inflation=inflation)
     if name == "deflate":
-        # Some servers mean the bare stream, most the one with zlib's header; its first byte tells.
+        # Some servers send the bare stream, most the one with zlib's header; the first bytes differ.
         wbits = _ZLIB if raw[0] & 0x0F == 8 and len(raw) > 1 and (raw[0] << 8 | raw[1]) % 31 == 0 else _BARE_DEFLATE
         return _inflate(raw, wbits, cap=cap, inflation=inflation)
-    raise ProviderPayloadInvalid("The API's answer is encoded in a way that was not asked for.")
+    raise ProviderPayloadInvalid("The API's response has a content encoding that was not requested.")
 
 
 def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
@@ -91,28 +91,28 @@ def _inflate(raw: bytes, wbits: int, *, cap: int, inflation: int) -> bytes:
     try:
         for _ in range(_MAX_MEMBERS):
             member = zlib.decompressobj(wbits)
-            # One byte more than allowed is enough to know, and all that is ever held. Added to nothing it is not copied.
+            # One byte more than allowed is enough to detect the excess, and limits memory. Adding to b"" does not copy.
             out += member.decompress(rest, allowed - len(out) + 1)
             if len(out) > allowed:
                 raise too_large(cap) if allowed == cap else _bomb(inflation)
             if not member.eof:
-                raise ProviderPayloadInvalid("The API's answer is cut off: its compressed body has no end.")
+                raise ProviderPayloadInvalid("The API's response is incomplete: its compressed body has no end.")
             rest = member.unused_data
             if not rest or wbits != _GZIP:
                 return out
     except zlib.error as exc:
-        raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body cannot be decoded.") from exc
-    raise ProviderPayloadInvalid("The API's answer is damaged: its compressed body has too many parts.")
+        raise ProviderPayloadInvalid("The API's response is damaged: its compressed body cannot be decoded.") from exc
+    raise ProviderPayloadInvalid("The API's response is damaged: its compressed body has too many parts.")
 
 
 def too_large(cap: int) -> ProviderPayloadInvalid:
-    """The error for a body beyond its cap."""
+    """Return the error for a body beyond its cap."""
     size = f"{cap // (1024 * 1024)} MiB" if cap >= 1024 * 1024 else f"{cap} bytes"
-    return ProviderPayloadInvalid(f"The API's answer is larger than {size} and was not read.")
+    return ProviderPayloadInvalid(f"The API's response is larger than {size} and was not read.")
 
 
 def _bomb(inflation: int) -> ProviderPayloadInvalid:
-    return ProviderPayloadInvalid(f"The API's answer inflates to more than {inflation} times its size and was not decoded.")
+    return ProviderPayloadInvalid(f"The API's response decompresses to more than {inflation} times its size and was not decoded.")
 
 
 TRANSPORT_FAULTS = (
@@ -124,7 +124,7 @@ TRANSPORT_FAULTS = (
     OSError,
     ValueError,
 )
-"""Everything an exchange raises. OSError holds TimeoutError and EMFILE; ValueError what the library refuses to send."""
+"""Exceptions of an exchange. OSError includes TimeoutError and EMFILE; ValueError is raised for unsendable requests."""
 
 _UNREACHABLE_BY_ERRNO = {
     errno.ECONNREFUSED: "the connection was refused",
@@ -137,8 +137,8 @@ _UNREACHABLE_BY_ERRNO = {
 }
 
 
-def in_our_words(exc: BaseException, *, host: str) -> ProviderError:
-    """The error to raise for what an exchange with `host` raised. Takes the request's headers out of the cause."""
+def to_provider_error(exc: BaseException, *, host: str) -> ProviderError:
+    """Return the ProviderError for an exception of an exchange with `host`. Removes the request's headers from the cause."""
     causes = list(_chain(exc))
     for cause in causes:
         _forget_request(cause)
@@ -146,7 +146,7 @@ def in_our_words(exc: BaseException, *, host: str) -> ProviderError:
     broken = None if cut_off else next((cause for cause in causes if _is_malformed(cause)), None)
     if broken is not None:
         detail = sanitize(getattr(broken, "message", "") or "")[:80]
-        return ProviderPayloadInvalid(f"The answer from {host} is not valid HTTP{f' ({detail})' if detail else ''}.")
+        return ProviderPayloadInvalid(f"The response from {host} is not valid HTTP{f' ({detail})' if detail else ''}.")
     return ProviderUnreachable(f"The API at {host} could not be reached: {_cause(causes)}.")
 
 
@@ -159,7 +159,7 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _forget_request(exc: BaseException) -> None:
-    # Its repr shows all headers of the request, and with them the key (or the proxy's password).
+    # Its repr contains all request headers, including the key or the proxy's password.
     if isinstance(exc, aiohttp.ClientResponseError):
         exc.args = ()
         exc.request_info = aiohttp.RequestInfo(
@@ -177,28 +177,28 @@ def _is_malformed(exc: BaseException) -> bool:
 
 def _cause(causes: list[BaseException]) -> str:
     for exc in causes:
-        said = _cause_of(exc)
-        if said is not None:
-            return said
+        detail = _cause_of(exc)
+        if detail is not None:
+            return detail
     return "the connection failed"
 
 
 def _cause_of(exc: BaseException) -> str | None:
     if isinstance(exc, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
         status = getattr(exc, "status", None)
-        return f"the proxy refused (HTTP {status})" if status else "the proxy does not answer"
+        return f"the proxy refused (HTTP {status})" if status else "the proxy does not respond"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "its name cannot be resolved (DNS)"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"its TLS certificate is not trusted ({_certificate(exc.certificate_error)})"
     if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return "no TLS connection could be made (TLS)"
+        return "the TLS handshake failed (TLS)"
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "the connection was closed without an answer"
+        return "the connection was closed without a response"
     if isinstance(exc, aiohttp.ClientPayloadError):
-        return "the answer was cut off"
+        return "the response was incomplete"
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)) and not isinstance(exc, httpx.ConnectTimeout):
-        return "it did not answer in time (timeout)"
+        return "it did not respond in time (timeout)"
     if isinstance(exc, OSError):
         return _UNREACHABLE_BY_ERRNO.get(exc.errno or 0)
     return None

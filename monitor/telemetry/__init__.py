@@ -1,1 +1,1 @@
-"""Logs, metrics, memory tuning, stall detection and the systemd notification protocol."""
+"""What the process reports about itself: log, metrics, progress, systemd notifications; and its memory use."""

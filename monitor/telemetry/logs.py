@@ -1,7 +1,7 @@
-"""The log: one pipeline for our own events and for what libraries say, on stderr, in UTC, without secrets.
+"""Logging setup: one pipeline for the monitor's events and those of libraries, on stderr, in UTC, without secrets.
 
-What goes out is either one JSON object per line or a line for people, for systemd with its priority. No value can start a
-new line or colour a terminal, and whatever was registered as a secret is replaced wherever it stands, in tracebacks too.
+Output is one JSON object per line, or text, with priorities for systemd. No value can start a new line or contain control
+characters, and registered secrets are replaced everywhere, tracebacks included.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ REDACTED = "<secret>"
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["console", "json", "journal"]
-"""For people, for programs, or for people who read systemd's journal: that one knows the time and the priority itself."""
+"""Text, JSON, or text for systemd's journal, which adds the time itself."""
 
-_SHORTEST = 4  # shorter texts occur everywhere: replacing them would only make the log unreadable
-_QUIET = (
+_SHORTEST = 4  # shorter texts occur everywhere: replacing them would make the log unreadable
+_LIMITED = (
     "apprise",
     "urllib3",
     "requests",
@@ -43,7 +43,7 @@ _BREAKS = re.compile("[\t\n]")
 
 
 class _Secrets:
-    """The texts that must not be seen. Only grows: an old secret is still one."""
+    """Texts to redact. Secrets are only added, because an old secret stays one."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -64,17 +64,17 @@ _secrets = _Secrets()
 
 
 def register_secret(*texts: str) -> None:
-    """From now on these texts, also as they look in a URL, in JSON or in a Python literal, are replaced in every line."""
+    """Redact these texts from now on, also as quoted in a URL, in JSON or in a Python literal."""
     _secrets.add(texts)
 
 
 def redact(text: str) -> str:
-    """The text without any registered secret."""
+    """Return the text without any registered secret."""
     return _secrets.hide(text)
 
 
-def configure(level: Level = "info", format: Format = "console", *, stream: TextIO | None = None) -> None:  # noqa: A002 - the configuration's own word
-    """Sets the log up; may be called again, as a reload does. `stream` is stderr by default."""
+def configure(level: Level = "info", format: Format = "console", *, stream: TextIO | None = None) -> None:  # noqa: A002 - the name of the configuration key
+    """Set up logging; may be called again after a reload. `stream` defaults to stderr."""
     out = stream if stream is not None else sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -97,8 +97,8 @@ def configure(level: Level = "info", format: Format = "console", *, stream: Text
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in _QUIET:
-        # Below WARNING these print URLs, headers and bodies.
+    for name in _LIMITED:
+        # Below WARNING these log URLs, headers and bodies.
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -109,10 +109,10 @@ def configure(level: Level = "info", format: Format = "console", *, stream: Text
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines. A log target that is full or gone costs the line, never the process (FAILURES P34)."""
+    """Handler that writes lines. If the log target is full or closed, the line is lost, never the process (FAILURES P34)."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        """Drops the line silently: there is nowhere left to complain."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name given by logging
+        """Drop the line silently: there is nowhere to report it."""
 
 
 def _rendering(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - as above
@@ -125,7 +125,7 @@ def _rendering(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
 
 
 class _Journal:
-    """Lines for systemd's journal: each begins with its priority as sd-daemon(3) says, so that `journalctl -p err` finds it."""
+    """Lines for systemd's journal: each begins with its priority (sd-daemon(3)), for filters such as `journalctl -p err`."""
 
     _PRIORITIES: ClassVar = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
@@ -133,7 +133,7 @@ class _Journal:
         self._lines = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=34, sort_keys=False)
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
-        event.pop("timestamp", None)  # the journal has its own
+        event.pop("timestamp", None)  # the journal adds it
         priority = self._PRIORITIES.get(str(event.get("level")), 5)
         text = str(self._lines(logger, name, event))
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
@@ -144,7 +144,7 @@ def _json(value: object, **_: object) -> str:
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Time, level and event first: so a person finds them in JSON, too."""
+    """Move time, level and event to the front, for readability."""
     first = {key: event.pop(key) for key in ("timestamp", "level", "event", "logger") if key in event}
     return {**first, **event}
 
@@ -155,7 +155,7 @@ def _make_safe(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         key: _safe(value) for key, value in event.items() if key not in ("_record", "_from_structlog")
     }
     if traceback is not None:
-        # The one value that has lines of its own; each of them is as harmless as any other value.
+        # The only value with line breaks; its lines are made safe like any other value.
         safe["exception"] = _UNSAFE.sub(_escaped, redact(str(traceback)))
     return {**safe, **{key: event[key] for key in ("_record", "_from_structlog") if key in event}}
 
@@ -176,6 +176,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _forms(text: str) -> set[str]:
-    """How a secret may look once something has quoted it. Its pieces are not hidden: a password may be an ordinary word."""
+    """Return the forms in which a quoted secret may appear. Its parts are not redacted: a password may be an ordinary word."""
     text = text.strip()
     return {text, quote(text), quote(text, safe=""), json.dumps(text)[1:-1], repr(text)[1:-1]}

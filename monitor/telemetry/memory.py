@@ -1,7 +1,7 @@
-"""Memory of a process that runs for months: small at rest, whatever a large list has taken for a moment.
+"""Memory tuning for a process that runs for months.
 
-Freed memory stays with the process unless the C library is asked to give it back, and after a list of 100,000 connections
-that is hundreds of megabytes.
+Freed memory stays with the process unless the C library is asked to return it to the system; after a list of 100,000
+connections that is hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-LOOK_EVERY: Final = timedelta(seconds=10)
-GROWN: Final = 6 * 1024 * 1024
-"""So many bytes more than after the last time are worth giving back."""
+CHECK_EVERY: Final = timedelta(seconds=10)
+TRIM_AFTER_GROWTH: Final = 6 * 1024 * 1024
+"""Growth in bytes, since the last release, after which memory is released again."""
 
-BIG: Final = 5000
-"""Connections from which on it is worth holding collections back."""
+LARGE_LIST: Final = 5000
+"""Number of connections from which pausing garbage collection is worthwhile."""
 
 _STATM = Path("/proc/self/statm")
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # malloc.h
@@ -30,33 +30,33 @@ _LARGE = 256 * 1024
 
 
 def prepare() -> None:
-    """Before the first thread starts: threads share heaps, and large buffers go back to the system as they are freed."""
+    """Tune malloc: few arenas shared by threads, and large buffers returned when freed. Call before the first thread starts."""
     library = _library()
     if library is not None:
         for option, value in ((_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LARGE), (_ARENA_MAX, 2)):
             library.mallopt(option, value)
 
 
-def settle() -> None:
-    """Once everything is loaded and started: none of it is looked through by the garbage collector again."""
+def freeze_loaded() -> None:
+    """Exclude everything loaded so far from garbage collection. Call once after start-up."""
     gc.collect()
     gc.freeze()
-    give_back()
+    release()
 
 
-def give_back() -> None:
-    """Collect what is garbage, and return what is free to the system."""
+def release() -> None:
+    """Collect garbage, and return free memory to the system."""
     gc.collect()
     trim()
 
 
 @contextmanager
-def uninterrupted(count: int) -> Iterator[None]:
-    """No garbage collection while so many connections are gone through.
+def gc_paused(count: int) -> Iterator[None]:
+    """Pause garbage collection while `count` connections are processed, if they are many.
 
-    They make no cycles, and one collection in the middle of them holds up every thread for a tenth of a second.
+    They create no cycles, and one collection meanwhile would block every thread for a tenth of a second.
     """
-    if count < BIG or not gc.isenabled():
+    if count < LARGE_LIST or not gc.isenabled():
         yield
         return
     gc.disable()
@@ -67,28 +67,28 @@ def uninterrupted(count: int) -> Iterator[None]:
 
 
 def trim() -> None:
-    """Return what is free to the system, where the C library can: a few milliseconds, without the interpreter's lock."""
+    """Return free memory to the system, if the C library supports it: a few milliseconds, without holding the GIL."""
     library = _library()
     if library is not None:
         library.malloc_trim(0)
 
 
-async def stay_small(*, every: timedelta = LOOK_EVERY, resident: Callable[[], int] | None = None) -> None:
-    """For ever: give memory back when the process has grown, in a thread of its own."""
+async def trim_periodically(*, every: timedelta = CHECK_EVERY, resident: Callable[[], int] | None = None) -> None:
+    """Release memory, in a separate thread, whenever the process has grown. Runs until cancelled."""
     measure = resident or resident_bytes
     least = measure()
     while True:
         await asyncio.sleep(every.total_seconds())
         found = measure()
-        if found > least + GROWN:
-            await asyncio.to_thread(give_back)
-            least = measure()  # what has grown for good is not tried again and again
+        if found > least + TRIM_AFTER_GROWTH:
+            await asyncio.to_thread(release)
+            least = measure()  # permanent growth must not trigger a release every time
         else:
             least = min(least, found)
 
 
 def resident_bytes() -> int:
-    """The memory that the process holds now; 0 where the system does not tell."""
+    """Return the resident memory in bytes; 0 if the system does not report it."""
     try:
         return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -97,7 +97,7 @@ def resident_bytes() -> int:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The C library, where it is glibc."""
+    """Return the C library if it is glibc, else None."""
     try:
         library = ctypes.CDLL(None)
         library.malloc_trim.argtypes = [ctypes.c_size_t]

@@ -1,7 +1,7 @@
-"""What the process did, counted for Prometheus; and the one place that knows prometheus_client.
+"""Counters and histograms of this process, and their export in Prometheus's text format.
 
-Counting is a few dictionary steps, so that it can stand beside every probe. The library is imported at the first scrape:
-a monitor without a web server never loads it.
+Counting costs a few dictionary operations, so it can accompany every probe. prometheus_client is imported at the first
+scrape only: a monitor that is never scraped does not load it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ PREFIX = "token_monitor_"
 PROBE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of probe durations."""
 POLL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the buckets of poll durations: a poll of many scopes takes as long as its request budget makes it."""
+"""Upper bounds of the buckets of poll durations: a poll of many scopes is limited by its request budget."""
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One metric by its name after the prefix, with all of its samples."""
+    """One metric, named without the prefix, with all its samples."""
 
     name: str
     help: str
     kind: Literal["gauge", "counter"] = "gauge"
     labels: tuple[str, ...] = ()
     samples: Sequence[tuple[tuple[str, ...], float]] = ()
-    """The labels' values in the order of `labels`, and the number. No two have the same labels."""
+    """Label values in the order of `labels`, and the number. Label values are unique."""
 
 
 @dataclass(slots=True)
@@ -43,25 +43,25 @@ class Histogram:
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
-    """Not cumulative; the last one is for what is above every bound."""
+    """Not cumulative; the last one counts durations above every bound."""
     total: float = 0.0
 
     def __post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
 
     def add(self, seconds: float) -> None:
-        """One more duration."""
+        """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
 
 class Metrics:
-    """The counters of one process. Any thread may count and any thread may read."""
+    """The counters of one process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.config_is_current = True
-        """Whether the last reload, or else the start, took the configuration."""
+        """True if the last reload, or else the start, accepted the configuration."""
         self._polls: Counter[tuple[str, str]] = Counter()
         self._probes: Counter[tuple[str, str]] = Counter()
         self._deliveries: Counter[tuple[str, str]] = Counter()
@@ -69,50 +69,50 @@ class Metrics:
         self._probe_seconds = Histogram(PROBE_SECONDS)
 
     def poll_done(self, source: str, outcome: str, *, seconds: float | None = None) -> None:
-        """A poll of a source ended so (a PollOutcome word), after so many seconds."""
+        """Count a poll of a source by its PollOutcome, and its duration if given."""
         with self._lock:
             self._polls[source, str(outcome)] += 1
             if seconds is not None:
                 self._poll_seconds.add(seconds)
 
     def probe_done(self, source: str, outcome: str, seconds: float) -> None:
-        """A probe of one of a source's connections ended so (a ProbeFinding word, or `unanswered`)."""
+        """Count a probe by its ProbeFinding, or `unanswered`, and its duration."""
         self.probes_done(source, [(outcome, seconds)])
 
     def probes_done(self, source: str, results: Iterable[tuple[str, float]]) -> None:
-        """Many probes of a source's connections ended: how, and after how many seconds each."""
+        """Count several probes of a source: pairs of outcome and seconds."""
         with self._lock:
             for outcome, seconds in results:
                 self._probes[source, str(outcome)] += 1
                 self._probe_seconds.add(seconds)
 
     def delivery_done(self, channel: str, outcome: str, *, count: int = 1) -> None:
-        """An attempt to deliver so many alerts to a channel ended so: sent, failed (it is tried again) or dead."""
+        """Count deliveries of a channel by outcome: sent, failed (to be retried) or dead."""
         if count > 0:
             with self._lock:
                 self._deliveries[channel, str(outcome)] += count
 
     def reload_done(self, *, ok: bool) -> None:
-        """The configuration was read again, and taken or refused."""
+        """Record if a reload accepted the configuration."""
         self.config_is_current = ok
 
     def polls(self) -> dict[tuple[str, str], int]:
-        """How many polls ended, by source and outcome."""
+        """Return the number of polls by source and outcome."""
         with self._lock:
             return dict(self._polls)
 
     def probes(self) -> dict[tuple[str, str], int]:
-        """How many probes ended, by source and outcome."""
+        """Return the number of probes by source and outcome."""
         with self._lock:
             return dict(self._probes)
 
     def deliveries(self) -> dict[tuple[str, str], int]:
-        """How many deliveries were tried, by channel and outcome."""
+        """Return the number of deliveries by channel and outcome."""
         with self._lock:
             return dict(self._deliveries)
 
     def durations(self) -> dict[str, tuple[tuple[float, ...], tuple[int, ...], float]]:
-        """Bounds, counts and sum of each histogram, by its name after the prefix."""
+        """Return bounds, counts and sum of each histogram, by its name without the prefix."""
         with self._lock:
             return {
                 "poll_duration_seconds": (POLL_SECONDS, tuple(self._poll_seconds.counts), self._poll_seconds.total),
@@ -121,23 +121,23 @@ class Metrics:
 
 
 _DURATION_HELP = {
-    "poll_duration_seconds": "How long polls took, from the first request until the whole list was there.",
-    "probe_duration_seconds": "How long probes took until the answer, with the wait for their turn in the request budget.",
+    "poll_duration_seconds": "Duration of polls, from the first request to the complete list.",
+    "probe_duration_seconds": "Duration of probes, including the wait in the request budget.",
 }
 
 
 def render(metrics: Metrics, families: Iterable[Family]) -> bytes:
-    """These families, the durations and the process's own figures, in Prometheus's text format (TEXT_FORMAT)."""
+    """Return these families, the histograms and the process metrics in Prometheus's text format (TEXT_FORMAT)."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given([*map(_metric, families), *_histograms(metrics)]))
+    registry.register(_Collected([*map(_metric, families), *_histograms(metrics)]))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
-class _Given:
-    """Metrics that somebody has collected already, as prometheus_client takes them."""
+class _Collected:
+    """Collector of metrics that were computed already."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -161,7 +161,7 @@ def _histograms(metrics: Metrics) -> Iterator[Metric]:
 
     for name, (bounds, counts, total) in metrics.durations().items():
         reached = list(accumulate(counts))
-        marks = [*(format(bound, "g") for bound in bounds), "+Inf"]
+        limits = [*(format(bound, "g") for bound in bounds), "+Inf"]
         metric = HistogramMetricFamily(PREFIX + name, _DURATION_HELP[name])
-        metric.add_metric([], list(zip(marks, reached, strict=True)), total)
+        metric.add_metric([], list(zip(limits, reached, strict=True)), total)
         yield metric

@@ -1,7 +1,7 @@
-"""Whether the process makes progress, which is more than being alive: what should go on, and since when it has not.
+"""Detection of stalled work: which recurring activity has not advanced for too long.
 
-The parts note what they get done; whoever asks (health pages, a watchdog) is told what has stood still for too long. A
-database that is away for hours is no standstill: trying again and being told so is all that can be done then.
+The components report what they complete; health pages and the watchdog ask for stalled activities. A database outage is
+no stall: the scheduler keeps ticking and retrying.
 """
 
 from __future__ import annotations
@@ -14,72 +14,72 @@ from datetime import timedelta
 
 from monitor.domain.timefmt import span
 
-LOOK = "look"
-"""The scheduler has looked at what is due, or was told that the store is not there."""
+SCHEDULER = "scheduler"
+"""The scheduler checked for due work, or found the database unavailable."""
 POLL = "poll"
-"""A poll of some source has ended and is recorded."""
+"""A poll of any source ended and was recorded."""
 DELIVERY = "delivery"
-"""The worker of a channel (`delivery:ops`) has gone round, or has sent something."""
+"""The worker of a channel (such as `delivery:ops`) completed a cycle or sent something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """How long something may stand still, and how that is said."""
+    """The longest acceptable pause of an activity, and the sentence that reports a longer one."""
 
     within: timedelta
     sentence: str
-    """With {span} for how long it has, and {name} for whose it is."""
+    """With {span} for the pause and {name} for the channel."""
 
 
 LIMITS: Mapping[str, Limit] = {
-    # It looks twice a second; the slowest legitimate look waits for a database that gives no answer.
-    LOOK: Limit(within=timedelta(minutes=3), sentence="The scheduler has not looked at what is due for {span}."),
-    # Only while polls are due: a key with thousands of managed users takes its request budget's time for one poll.
-    POLL: Limit(within=timedelta(hours=2), sentence="Polls are due, but none has ended for {span}."),
-    # A worker goes round every few seconds; one message may take a minute, and a slow channel is paced.
-    DELIVERY: Limit(within=timedelta(minutes=10), sentence="The worker of the channel {name} has not moved for {span}."),
+    # The scheduler ticks twice a second; the slowest legitimate tick waits for a database that does not respond.
+    SCHEDULER: Limit(within=timedelta(minutes=3), sentence="The scheduler has not checked for due work for {span}."),
+    # Only while polls are due. One poll of a key with thousands of managed users takes long: its request budget limits it.
+    POLL: Limit(within=timedelta(hours=2), sentence="Polls are due, but none has completed for {span}."),
+    # A worker completes a cycle every few seconds; one message may take a minute, and a slow channel is throttled.
+    DELIVERY: Limit(within=timedelta(minutes=10), sentence="Delivery to the channel {name} has been stalled for {span}."),
 }
-OWED = frozenset({POLL})
-"""What is expected only while something is due."""
+ONLY_WHILE_DUE = frozenset({POLL})
+"""Activities that are expected only while work is due."""
 
 
 class Progress:
-    """Remembers when each kind of work last got on. Any thread may call it.
+    """The latest progress of each activity. Thread-safe.
 
-    A kind is a word of LIMITS, with `:name` where there are several. It is expected from the first note on.
+    An activity is a key of LIMITS, followed by `:name` if there are several. It is expected from its first note on.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._noted: dict[str, float] = {}
-        self._owed_since: dict[str, float] = {}
+        self._due_since: dict[str, float] = {}
 
     def note(self, kind: str) -> None:
-        """It has got on just now."""
+        """Record progress of an activity."""
         with self._lock:
             self._noted[kind] = self._monotonic()
 
-    def owe(self, kind: str, *, due: bool) -> None:
-        """Whether anything of this kind is due now: only then does standing still mean anything. To be told again and again."""
+    def set_due(self, kind: str, *, due: bool) -> None:
+        """Set if work of this kind is due: stalls count only then. To be called on every tick."""
         with self._lock:
             if due:
-                self._owed_since.setdefault(kind, self._monotonic())
+                self._due_since.setdefault(kind, self._monotonic())
             else:
-                self._owed_since.pop(kind, None)
+                self._due_since.pop(kind, None)
 
     def forget(self, kind: str) -> None:
-        """It is not expected any more: its channel has left the configuration."""
+        """Stop expecting an activity, after its channel was removed from the configuration."""
         with self._lock:
             self._noted.pop(kind, None)
-            self._owed_since.pop(kind, None)
+            self._due_since.pop(kind, None)
 
     def stuck(self, now: float | None = None) -> str | None:
-        """What has stood still for too long, as sentences; None where all goes on. `now` is on the monotonic clock."""
+        """Return sentences about stalled activities; None if there are none. `now` is on the monotonic clock."""
         return " ".join(self.problems(now)) or None
 
     def problems(self, now: float | None = None) -> list[str]:
-        """What has stood still for too long, one sentence each."""
+        """Return one sentence for each stalled activity."""
         at = self._monotonic() if now is None else now
         with self._lock:
             since = list(self._since())
@@ -90,11 +90,11 @@ class Progress:
         ]
 
     def _since(self) -> Iterator[tuple[str, str, float]]:
-        """Kind, name and the instant since which each expected thing has stood still."""
+        """Yield kind, name and the time of the latest progress of each expected activity."""
         for key, noted in self._noted.items():
             kind, _, name = key.partition(":")
-            if kind not in OWED:
+            if kind not in ONLY_WHILE_DUE:
                 yield kind, name, noted
-        for key, owed in self._owed_since.items():
+        for key, due_since in self._due_since.items():
             kind, _, name = key.partition(":")
-            yield kind, name, max(owed, self._noted.get(key, owed))
+            yield kind, name, max(due_since, self._noted.get(key, due_since))

@@ -1,7 +1,7 @@
-"""What the daemon tells systemd (sd_notify): ready, reloading, stopping, what it does, and that it is alive.
+"""Notifications to systemd (sd_notify): ready, reloading, stopping, status, watchdog.
 
-Without a NOTIFY_SOCKET every call does nothing. A message that cannot be sent is dropped: systemd draws its own
-conclusions from silence, and the monitor has better to do than to wait for it.
+Without a NOTIFY_SOCKET every call does nothing. A message that cannot be sent is dropped: the daemon must not wait for
+systemd, which acts on missing messages by itself.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ _LONGEST_STATUS = 500
 
 
 class Notify:
-    """The notification socket of this service, given by its environment."""
+    """The notification socket of this service, from its environment."""
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         env = os.environ if env is None else env
         self._address = _address(env.get("NOTIFY_SOCKET", ""))
-        self.listens = self._address is not None
-        """Whether anybody hears what is told here."""
+        self.enabled = self._address is not None
+        """True if systemd gave a notification socket."""
         self.watchdog: timedelta | None = _watchdog(env) if self._address else None
-        """Without a sign of life for this long systemd restarts the service; None: it does not watch this process."""
+        """Interval after which systemd restarts the service without a watchdog ping; None if there is no watchdog."""
 
     def ready(self, status: str) -> None:
-        """The start, or a reload, is done."""
+        """Report that the start or a reload is complete."""
         self._send("READY=1", _status(status))
 
     def status(self, text: str) -> None:
-        """What `systemctl status` shows to people."""
+        """Set the text that `systemctl status` shows."""
         self._send(_status(text))
 
-    def alive(self) -> None:
-        """A sign of life. Only for who makes progress."""
+    def ping_watchdog(self) -> None:
+        """Reset the watchdog. Call only while the daemon makes progress."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """A reload begins; ready() ends it."""
+        """Report that a reload begins; ready() ends it."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send("RELOADING=1", f"MONOTONIC_USEC={microseconds}", _status("Reading the configuration again"))
+        self._send("RELOADING=1", f"MONOTONIC_USEC={microseconds}", _status("Reloading the configuration"))
 
     def stopping(self) -> None:
-        """A stop begins."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1", _status("Stopping"))
 
     def extend_timeout(self, by: timedelta, status: str) -> None:
-        """The start or the stop needs up to this long from now, whatever the unit allows."""
+        """Extend the unit's start or stop timeout to this long from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={by // timedelta(microseconds=1)}", _status(status))
 
     def _send(self, *lines: str) -> None:
@@ -62,14 +62,14 @@ class Notify:
 
 
 def _address(text: str) -> str | None:
-    """A path, or an abstract socket, which is written with @ and starts with NUL; nothing else is one."""
+    """Return the address of a path or of an abstract socket (written with @, starting with NUL); None for anything else."""
     if not text.startswith(("/", "@")) or len(text) < 2:
         return None
     return f"\0{text[1:]}" if text.startswith("@") else text
 
 
 def _watchdog(env: Mapping[str, str]) -> timedelta | None:
-    """How long systemd waits; None where it watches nothing, or another process (WATCHDOG_PID)."""
+    """Return the watchdog interval; None if there is no watchdog, or it is for another process (WATCHDOG_PID)."""
     text, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
     if not (text.isascii() and text.isdigit()) or int(text) == 0 or (pid and pid != str(os.getpid())):
         return None

@@ -52,11 +52,11 @@ class ToldApi(Api):
         """As the real one, of which nothing but the connection is left out."""
         del path, headers
         async with self.budget.request("POST"):
-            return self._judge(await self._told(self._raw, self._probe_bounds))
+            return self._check_status(await self._told(self._raw, self._probe_bounds))
 
     async def _told(self, raw: Raw, bounds: Bounds) -> HttpResponse:
         headers = httpx.Headers(list(raw.headers))
-        self._note_date(headers)
+        self._record_clock_skew(headers)
         body = partial(transport.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
         return await http._read(raw.status, headers, body, bounds)
 

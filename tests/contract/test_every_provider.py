@@ -170,7 +170,7 @@ async def test_N10_the_key_is_refused_without_hammering(kind: str, status: int, 
     report = await poll(kind, as_json({"error": "Invalid API key"}, status=status), clock)
     assert (report.outcome, report.requests) == (PollOutcome.UNAUTHORIZED, 1)
     assert "Invalid API key" in (report.problem or "")
-    assert ("plan may lack API access" in (report.problem or "")) is (status == 403)
+    assert ("plan may not include API access" in (report.problem or "")) is (status == 403)
 
 
 async def test_N10_a_refusal_whose_text_is_cut_off_is_a_refusal(kind: str, clock: ManualClock) -> None:

@@ -124,7 +124,7 @@ def _unpacked_seeds() -> Sequence[bytes]:
 def _users(octets: bytes) -> None:
     """The list of managed users: a row whose id is in doubt costs the list."""
     try:
-        listing = payload.read_list(octets, content_type=None, key="users", bare=True, guarded=("_id", "id"), most=100)
+        listing = payload.read_list(octets, content_type=None, key="users", bare=True, guarded=("_id", "id"), max_rows=100)
     except ProviderError:
         return
     must(len(listing.rows) <= 100)

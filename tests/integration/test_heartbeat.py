@@ -16,7 +16,7 @@ from monitor.config import Config, HeartbeatConfig, Secret, load
 from monitor.daemon.health_reporting import HealthReporter, HeartbeatPinger
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
-from monitor.telemetry.progress import LOOK, Progress
+from monitor.telemetry.progress import SCHEDULER, Progress
 from monitor.telemetry.systemd import Notify
 from tests.support.delivery import until
 from tests.support.fakes import ManualClock
@@ -75,14 +75,14 @@ async def test_a_standstill_is_told_as_a_failure_with_its_reason_and_nothing_els
 ) -> None:
     passing = Passing()
     progress = Progress(monotonic=passing)
-    progress.note(LOOK)
+    progress.note(SCHEDULER)
     passing.now += 600
     heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=describe)
     heartbeat.configure(address(receiver))
     await until(lambda: len(receiver.received) >= 3)
     assert {each.path for each in receiver.received[1:]} == {"/ping/5f0c/fail"}
-    assert receiver.received[1].body == b"The scheduler has not looked at what is due for 10 minutes."
-    progress.note(LOOK)
+    assert receiver.received[1].body == b"The scheduler has not checked for due work for 10 minutes."
+    progress.note(SCHEDULER)
     await until(lambda: receiver.received[-1].path == "/ping/5f0c")
     heartbeat.stop()
 
@@ -162,7 +162,7 @@ async def test_P09_the_watchdog_is_fed_while_there_is_progress_and_starves_witho
     notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000"})
     reporter = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
     async with reporter:
-        progress.note(LOOK)
+        progress.note(SCHEDULER)
         await reporter.ready(a_config(tmp_path))
         await until(lambda: heard("WATCHDOG=1") >= 3)
         passing.now += 600
@@ -170,7 +170,7 @@ async def test_P09_the_watchdog_is_fed_while_there_is_progress_and_starves_witho
         fed = heard("WATCHDOG=1")
         await asyncio.sleep(0.2)
         assert heard("WATCHDOG=1") == fed
-        progress.note(LOOK)
+        progress.note(SCHEDULER)
         await until(lambda: heard("WATCHDOG=1") > fed)
 
 

@@ -29,7 +29,7 @@ from monitor.domain.rules import fingerprint
 from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers.postpost import listing as postpost_listing
 from monitor.store import Store, connection_queries, connections, list_state
-from monitor.telemetry.memory import uninterrupted
+from monitor.telemetry.memory import gc_paused
 from tests.support.factories import NOW, make_snapshot
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, count_rows, running
@@ -163,7 +163,7 @@ async def test_another_reading_of_rows_judges_each_of_them_again_and_changes_not
     await agency.poll()
     with agency.store.begin_read() as conn:
         before = list_state.marks(conn, "agency", None)
-    monkeypatch.setattr(postpost_listing, "READING", postpost_listing.READING + 1)
+    monkeypatch.setattr(postpost_listing, "READER_VERSION", postpost_listing.READER_VERSION + 1)
     statements_before = count_rows(agency.store)
     assert (await agency.poll(after=POLL)).changed == 0
     with agency.store.begin_read() as conn:
@@ -269,11 +269,11 @@ def test_digests_of_lists_without_text_are_of_all_marks() -> None:
 
 def test_collections_go_on_after_a_big_transaction_also_where_it_fails() -> None:
     def fail() -> None:
-        with uninterrupted(10_000_000):
+        with gc_paused(10_000_000):
             assert not gc.isenabled()
             raise ZeroDivisionError
 
-    with uninterrupted(10):
+    with gc_paused(10):
         assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
         fail()

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from monitor.config import Config, load
 from monitor.domain import SourceStatus
 from monitor.store import Store
-from monitor.telemetry.progress import LOOK, Progress
+from monitor.telemetry.progress import SCHEDULER, Progress
 from tests.support.command_line import add_source, make_world, write_config
 from tests.support.fakes import ManualClock
 from tests.support.web_client import serving
@@ -40,14 +40,14 @@ async def test_a_standstill_is_neither_healthy_nor_ready(store: Store, config: C
     make_world(store, now)
     passed = [0.0]
     progress = Progress(monotonic=lambda: passed[0])
-    progress.note(LOOK)
+    progress.note(SCHEDULER)
     passed[0] = 600
     async with serving(store, config, clock, progress=progress) as site:
         status, word, reasons = told(await site.get("/healthz"))
         assert (status, word) == (503, "stuck")
-        assert reasons == ["The scheduler has not looked at what is due for 10 minutes."]
+        assert reasons == ["The scheduler has not checked for due work for 10 minutes."]
         assert told(await site.get("/readyz"))[0] == 503
-        progress.note(LOOK)
+        progress.note(SCHEDULER)
         assert told(await site.get("/healthz"))[0] == 200
 
 

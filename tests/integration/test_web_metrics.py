@@ -16,7 +16,7 @@ from monitor.domain.records import replace
 from monitor.store import Store, alerts, channel_states, connection_queries, connections, outbox
 from monitor.store.connections import NewConnection
 from monitor.telemetry.metrics import Metrics
-from monitor.telemetry.progress import LOOK, Progress
+from monitor.telemetry.progress import SCHEDULER, Progress
 from tests.support import prometheus_text
 from tests.support.command_line import add_source, make_world, write_config
 from tests.support.factories import make_alert, make_state
@@ -198,7 +198,7 @@ async def test_a_store_that_is_away_is_a_metric_and_not_a_failed_scrape(
 async def test_a_standstill_is_a_metric(store: Store, config: Config, clock: ManualClock) -> None:
     passed = [0.0]
     progress = Progress(monotonic=lambda: passed[0])
-    progress.note(LOOK)
+    progress.note(SCHEDULER)
     passed[0] = 3600
     async with serving(store, config, clock, progress=progress) as served:
         families = await scrape(served)

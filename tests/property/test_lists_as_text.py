@@ -19,7 +19,7 @@ from monitor.providers import json_chunks
 from monitor.providers.api import ApiResponse
 from monitor.providers.postpost import listing, scopes
 from monitor.providers.postpost.listing import LazySnapshots
-from monitor.providers.postpost.scopes import Sound
+from monitor.providers.postpost.scopes import IntactLists
 from tests.answers.shapes import JSON, POSTPOST_ROW
 from tests.property.test_payloads import AT
 
@@ -40,9 +40,9 @@ UNDATED = {"platformId": "twitter-2", "tokenStatus": "unknown"}
 @pytest.fixture(autouse=True, scope="module")
 def _small_pieces() -> Iterator[None]:
     """So that lists of a few rows are cut, too."""
-    usual, json_chunks.PIECE = json_chunks.PIECE, 48
+    usual, json_chunks.PIECE_BYTES = json_chunks.PIECE_BYTES, 48
     yield
-    json_chunks.PIECE = usual
+    json_chunks.PIECE_BYTES = usual
 
 
 def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> ApiResponse:
@@ -50,10 +50,10 @@ def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> ApiResponse:
     return ApiResponse(status=200, body=body, content_type="application/json", at=at)
 
 
-def report(answer: ApiResponse, *, as_text: bool = True, most: int = 1000, sound: Sound | None = None) -> ScopeReport:
+def report(answer: ApiResponse, *, as_text: bool = True, max_rows: int = 1000, intact: IntactLists | None = None) -> ScopeReport:
     read = scopes.read_rows if as_text else scopes.read_one_by_one
-    results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": read(answer, most=most)}
-    (found,) = scopes.understand(results, default=ReportedStatus.NON_EXPIRING, most=most, sound=sound or Sound())
+    results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": read(answer, max_rows=max_rows)}
+    (found,) = scopes.interpret(results, default=ReportedStatus.NON_EXPIRING, max_rows=max_rows, intact=intact or IntactLists())
     return found
 
 
@@ -138,8 +138,8 @@ def test_equal_marks_are_of_rows_that_say_the_same(one: list[Any], other: list[A
 
 @given(FEW, st.data())
 def test_a_list_known_to_be_sound_is_not_looked_through_and_says_the_same(rows: list[Any], data: st.DataObject) -> None:
-    sound = Sound()
-    first, again = (report(reply(rows), sound=sound) for _ in range(2))
+    intact = IntactLists()
+    first, again = (report(reply(rows), intact=intact) for _ in range(2))
     assert (again.digest, len(again.snapshots), again.complete) == (first.digest, len(first.snapshots), first.complete)
     wanted = set(data.draw(st.lists(st.sampled_from(["threads-1", "X-1", "linkedin-2"]))))
     assert list(marked(again.snapshots).pick(wanted)) == [row for row in seen(first) if row.external_id in wanted]
@@ -189,7 +189,7 @@ def test_where_a_list_is_cut_does_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     rows = [FULL, *strange, UNDATED, *({**row, "platformId": f"{row['platformId']}9"} for row in strange)]
     answer = reply(rows, bare=True)
     before = report(answer)
-    monkeypatch.setattr(json_chunks, "PIECE", 1_000_000)
+    monkeypatch.setattr(json_chunks, "PIECE_BYTES", 1_000_000)
     after = report(answer)
     assert after.digest == before.digest is not None
     assert marked(after.snapshots).marks() == marked(before.snapshots).marks()
@@ -229,17 +229,17 @@ def test_a_list_whose_dates_are_spans_has_no_digest() -> None:
 def test_another_reading_of_the_same_text_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     before = report(reply([FULL, UNDATED]))
     marks = dict(marked(before.snapshots).marks())
-    monkeypatch.setattr(listing, "READING", listing.READING + 1)
+    monkeypatch.setattr(listing, "READER_VERSION", listing.READER_VERSION + 1)
     after = report(reply([FULL, UNDATED]))
     assert after.digest not in (None, before.digest)
     assert not marks.items() & marked(after.snapshots).marks().items()
 
 
 def test_digest_and_marks_are_the_same_in_every_process() -> None:
-    """Pinned. A change here must come with a new READING, else an upgrade would take a row for unchanged that it reads anew."""
+    """Pinned. A change here must come with a new READER_VERSION, or an upgrade would treat changed rows as unchanged."""
     found = report(reply([FULL, UNDATED]))
     assert isinstance(found.snapshots, LazySnapshots)
-    assert (listing.READING, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
+    assert (listing.READER_VERSION, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
     assert list(found.snapshots.marks().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
 
 
@@ -261,6 +261,6 @@ def test_a_plain_date_is_one_that_reads_as_it_is_written(text: str, zone: str, b
 
 def test_more_rows_than_are_allowed_are_cut_off_as_ever() -> None:
     rows = [FULL | {"platformId": f"linkedin-{number}"} for number in range(5)]
-    as_text, plain = report(reply(rows), most=3), report(reply(rows), most=3, as_text=False)
+    as_text, plain = report(reply(rows), max_rows=3), report(reply(rows), max_rows=3, as_text=False)
     assert seen(as_text) == seen(plain)
     assert (as_text.complete, as_text.problem, as_text.digest) == (False, plain.problem, None)

@@ -22,12 +22,15 @@ AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def read_postpost(body: bytes) -> ScopeReport:
     listing = payload.read_list(
-        body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=100_000
+        body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, max_rows=100_000
     )
     reader = payload.RowReader(postpost_rows.PostPostRow, id_field="platformId", guarded=postpost_rows.GUARDED)
     read = [reader.read(row) for row in listing.rows]
     rows = [row for row in read if isinstance(row, postpost_rows.PostPostRow)]
-    dialect = postpost_rows.dialect_of(rows, default=ReportedStatus.NON_EXPIRING)
+    votes = postpost_rows.DialectVotes()
+    for row in rows:
+        votes.note(row)
+    dialect = votes.dialect(ReportedStatus.NON_EXPIRING)
     seen = [postpost_rows.to_snapshot(row, scope=None, at=AT, dialect=dialect) for row in rows]
     lost = [row for row in [*read, *seen] if isinstance(row, Unreadable)]
     return scope_report(None, [row for row in seen if isinstance(row, Snapshot)], lost)
@@ -55,7 +58,9 @@ def test_N21_any_postpost_rows_give_a_fit_report(rows: list[Any]) -> None:
 
 @given(st.lists(POSTBREEZE_ROW | JSON, max_size=6))
 def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
-    listing = payload.read_list(json.dumps(rows).encode(), content_type=None, key=None, bare=True, guarded=("id",), most=100_000)
+    listing = payload.read_list(
+        json.dumps(rows).encode(), content_type=None, key=None, bare=True, guarded=("id",), max_rows=100_000
+    )
     reader = payload.RowReader(postbreeze.PostbreezeRow, id_field="id")
     for row in map(reader.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postbreeze.to_snapshot(row, workspace=None, at=AT)
@@ -67,7 +72,7 @@ def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
 @given(st.lists(POSTPEER_ROW | JSON, max_size=6))
 def test_N21_any_postpeer_rows_give_fit_snapshots(rows: list[Any]) -> None:
     body = json.dumps({"success": True, "integrations": rows}).encode()
-    listing = payload.read_list(body, content_type=None, key="integrations", bare=False, guarded=("id",), most=100_000)
+    listing = payload.read_list(body, content_type=None, key="integrations", bare=False, guarded=("id",), max_rows=100_000)
     reader = payload.RowReader(postpeer.PostPeerRow, id_field="id")
     for row in map(reader.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postpeer.to_snapshot(row)

@@ -19,7 +19,7 @@ def _restored() -> Iterator[None]:
     """Logging is the process's own: put it back for the other tests."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in logs._QUIET}
+    levels = {name: logging.getLogger(name).level for name in logs._LIMITED}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -37,11 +37,11 @@ def test_freed_memory_goes_back_to_the_system_also_from_between_what_is_kept() -
 async def test_memory_is_given_back_when_it_has_grown_and_not_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     given = 0
 
-    def give_back() -> None:
+    def release() -> None:
         nonlocal given
         given += 1
 
-    monkeypatch.setattr(memory, "give_back", give_back)  # the real one is proved above
+    monkeypatch.setattr(memory, "give_back", release)  # the real one is proved above
     megabyte = 1024 * 1024
     held = iter([100, 101, 150, 110, 112, 113, 90, 95, 97, 92])
     seen: list[int] = []
@@ -51,6 +51,6 @@ async def test_memory_is_given_back_when_it_has_grown_and_not_all_the_time(monke
         return seen[-1] * megabyte
 
     with pytest.raises(RuntimeError):  # there is no more to see
-        await asyncio.wait_for(memory.stay_small(every=timedelta(0), resident=resident), timeout=10)
+        await asyncio.wait_for(memory.trim_periodically(every=timedelta(0), resident=resident), timeout=10)
     assert seen == [100, 101, 150, 110, 112, 113, 90, 95, 97, 92]
     assert given == 2, "at 150, and at 97: seven more than the least since"

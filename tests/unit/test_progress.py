@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.telemetry.progress import DELIVERY, LIMITS, LOOK, POLL, Progress
+from monitor.telemetry.progress import DELIVERY, LIMITS, POLL, SCHEDULER, Progress
 
 
 class Passing:
@@ -32,7 +32,7 @@ def test_nothing_is_expected_before_it_has_begun(progress: Progress, passing: Pa
     assert progress.stuck() is None
 
 
-@pytest.mark.parametrize("kind", [LOOK, f"{DELIVERY}:ops"])
+@pytest.mark.parametrize("kind", [SCHEDULER, f"{DELIVERY}:ops"])
 def test_what_goes_on_is_not_stuck_and_what_stops_is(progress: Progress, passing: Passing, kind: str) -> None:
     within = LIMITS[kind.partition(":")[0]].within.total_seconds()
     progress.note(kind)
@@ -53,7 +53,7 @@ def test_a_channel_is_named_and_may_leave(progress: Progress, passing: Passing) 
     assert "ops" in (progress.stuck() or "")
     assert "1 hour" in (progress.stuck() or "")
     progress.forget("delivery:ops")
-    assert progress.problems() == ["The worker of the channel night has not moved for 1 hour."]
+    assert progress.problems() == ["Delivery to the channel night has been stalled for 1 hour."]
 
 
 def test_polls_are_expected_only_while_they_are_due(progress: Progress, passing: Passing) -> None:
@@ -61,9 +61,9 @@ def test_polls_are_expected_only_while_they_are_due(progress: Progress, passing:
     progress.note(POLL)
     passing.now += 10 * within
     assert progress.stuck() is None, "nothing was due"
-    progress.owe(POLL, due=True)
+    progress.set_due(POLL, due=True)
     passing.now += within
-    progress.owe(POLL, due=True)
+    progress.set_due(POLL, due=True)
     assert progress.stuck() is None
     passing.now += 1
     assert "Polls are due" in (progress.stuck() or "")
@@ -71,12 +71,12 @@ def test_polls_are_expected_only_while_they_are_due(progress: Progress, passing:
     assert progress.stuck() is None, "one of them has ended"
     passing.now += within + 1
     assert progress.stuck() is not None
-    progress.owe(POLL, due=False)
+    progress.set_due(POLL, due=False)
     assert progress.stuck() is None
 
 
 def test_an_instant_may_be_given(progress: Progress, passing: Passing) -> None:
-    progress.note(LOOK)
+    progress.note(SCHEDULER)
     assert progress.stuck(passing.now + 1e6) is not None
     assert progress.stuck(passing.now) is None
 

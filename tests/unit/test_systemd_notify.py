@@ -42,7 +42,7 @@ def test_every_state_is_told_in_systemds_words(address: str) -> None:
         assert heard(server) == ["READY=1", "STATUS=watching"]
         notify.status("two\nlines … and all of Unicode")
         assert heard(server) == ["STATUS=two lines … and all of Unicode"]
-        notify.alive()
+        notify.ping_watchdog()
         assert heard(server) == ["WATCHDOG=1"]
         notify.stopping()
         assert heard(server)[0] == "STOPPING=1"
@@ -64,16 +64,16 @@ def test_a_reload_carries_the_monotonic_clock_that_systemd_compares(address: str
 def test_without_a_usable_socket_nothing_is_told_and_nothing_fails(wrong: str) -> None:
     notify = Notify({"NOTIFY_SOCKET": wrong, "WATCHDOG_USEC": "1000000"})
     notify.ready("anything")
-    assert (notify.listens, notify.watchdog) == (False, None)
+    assert (notify.enabled, notify.watchdog) == (False, None)
 
 
 def test_a_socket_that_is_gone_or_full_costs_the_message_and_never_waits(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     notify = Notify({"NOTIFY_SOCKET": address})
-    notify.alive()
+    notify.ping_watchdog()
     with listening(address):
         for _ in range(5000):  # nobody reads: the queue is full long before
-            notify.alive()
+            notify.ping_watchdog()
 
 
 @pytest.mark.parametrize(

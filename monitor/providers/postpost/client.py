@@ -1,4 +1,4 @@
-"""Client for PostPost and Publora, with their connection links."""
+"""PostPost and Publora: one API under two brands, with managed users and their connection pages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, RequestRefused, header_value, segment
-from monitor.providers.postpost.scopes import ScopeRows, Sound, read_rows, understand
+from monitor.providers.postpost.scopes import IntactLists, ScopeRows, interpret, read_rows
 from monitor.providers.scopes import ScopeWalk, report_of
 
-_LONGEST = 2048
+_MAX_LENGTH = 2048
 
 
 class UserRow(msgspec.Struct):
-    """One managed user in any documented shape. What is no readable page costs the page and not the user."""
+    """One managed user in any documented form. An unreadable page leaves the user usable."""
 
     id_new: str | None = msgspec.field(default=None, name="_id")
     id_old: str | None = msgspec.field(default=None, name="id")
@@ -34,12 +34,12 @@ class UserRow(msgspec.Struct):
 
     @property
     def user(self) -> str | None:
-        """The user's id, None where it has none."""
+        """The user's id; None if the row has none."""
         return self.id_new or self.id_old
 
 
 def links_of(rows: Iterable[UserRow], *, now: datetime) -> dict[str, ConnectionLink]:
-    """The pages that are certainly still good, by user: over https, with an expiry that is stated and ahead."""
+    """Return the valid connection pages by user: https addresses with a stated expiry in the future."""
     found = {}
     for row in rows:
         until, flags = dates.parse_instant(row.page_until)
@@ -49,23 +49,23 @@ def links_of(rows: Iterable[UserRow], *, now: datetime) -> dict[str, ConnectionL
 
 
 def _is_page(address: object) -> bool:
-    if not isinstance(address, str) or len(address) > _LONGEST:
+    if not isinstance(address, str) or len(address) > _MAX_LENGTH:
         return False
     return address.startswith("https://") and address.isascii() and address.isprintable() and " " not in address
 
 
-_MOST_PERMISSIONS = 200
+_MAX_PERMISSIONS = 200
 _ROW_BYTES = 256
-"""About so long is a row."""
+"""Typical size of a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brand:
-    """What differs between the two brands of the one backend."""
+    """Differences between the two brands of the API."""
 
     user_header: str
     unknown: ReportedStatus
-    """What `tokenStatus: "unknown"` means where the rows do not tell."""
+    """Meaning of `tokenStatus: "unknown"` if the rows do not determine it."""
 
 
 _BRANDS = {
@@ -80,7 +80,7 @@ _USERS = payload.RowReader(UserRow, id_field="_id", guarded=_GUARDED_USER)
 
 
 class PostPost:
-    """One source at PostPost or Publora."""
+    """Adapter for one PostPost or Publora source."""
 
     def __init__(self, source: SourceConfig, *, api: Api) -> None:
         self._brand = _BRANDS[source.provider]
@@ -89,15 +89,15 @@ class PostPost:
         self._probes = source.probe
         self._api = api
         self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
-        self._sound = Sound()
+        self._intact = IntactLists()
 
     @property
     def probes(self) -> bool:
-        """Whether the source wants its connections tested."""
+        """True if the source enables probes."""
         return self._probes
 
     async def poll(self) -> PollReport:
-        """Read the owner's connections, and those of the managed users. A failure is a report."""
+        """Read the connections of the owner and of the managed users. A failure is reported in the result."""
         before = self._api.list_requests
         users: Sequence[str] = ()
         links: Mapping[str, ConnectionLink] | None = None
@@ -108,22 +108,22 @@ class PostPost:
             users_error = exc
         results = await self._walk.read_all((None, *users), self._read_scope)
         if self._wants_links and self._users != "all" and not isinstance(results[None], ProviderError):
-            with suppress(ProviderError):  # the users are named in the configuration: only their pages are missing then
+            with suppress(ProviderError):  # the users are configured by id: only their pages are missing then
                 _, links = await self._list_users()
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
-        scopes = await self._understand(results)
+        scopes = await self._interpret(results)
         if users_error is not None and not isinstance(results[None], ProviderError):
-            # The owner's own rows prove that the key works: what is missing is the users' part.
+            # The owner's list proves that the key works: only the users' part is missing.
             users_error = ProviderPayloadInvalid(f"The managed users could not be listed: {users_error}")
         if users_error is not None:
             errors.append(users_error)
-        # An empty list of users may be a plan that lapsed: no proof that their connections are gone.
+        # An empty list of users may mean a lapsed plan: it does not prove that their connections are gone.
         covers_all = self._users == "all" and users_error is None and bool(users)
         report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
         return replace(report, links=links)
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
-        """Test one connection with a live call to its platform. An id that cannot be sent is answered with a 400 of our own."""
+        """Test one connection with a live call to its platform. An id that cannot be sent gives a 400 without a request."""
         if not is_usable_id(external_id):
             return ProbeAnswer(http_status=400, message="The id is malformed and was not sent.")
         try:
@@ -132,7 +132,7 @@ class PostPost:
             return self._probe_refusal(exc, scope)
         fields = payload.read_object(reply.body, content_type=reply.content_type, guarded=_GUARDED_ANSWER)
         if not isinstance(fields.get("status"), str):
-            raise ProviderPayloadInvalid("The probe's answer holds no status.")
+            raise ProviderPayloadInvalid("The probe's response contains no status.")
         return ProbeAnswer(
             http_status=200,
             status=sanitize_or_none(fields["status"]),
@@ -143,7 +143,7 @@ class PostPost:
         )
 
     def _user_header(self, scope: str | None) -> dict[str, str]:
-        """The header that names a managed user; none for the owner. Raises ProviderScopeRefused for an id that cannot be sent."""
+        """Return the header for a managed user; none for the owner. Raises ProviderScopeRefused for an unsendable id."""
         if scope is None:
             return {}
         value = header_value(scope)
@@ -152,10 +152,10 @@ class PostPost:
         return {self._brand.user_header: value}
 
     def _probe_refusal(self, refused: RequestRefused, scope: str | None) -> ProbeAnswer:
-        """400 and 404 in the API's own words are answers; all else is raised."""
-        if refused.status in (400, 404) and refused.spoken_by_api and "user-id" not in refused.said.lower():
-            return ProbeAnswer(http_status=refused.status, message=refused.said or None)
-        raise _meaning(refused, scope) from refused
+        """Return the result for a 400 or 404 from the API itself. Raises the error for any other refusal."""
+        if refused.status in (400, 404) and refused.from_api and "user-id" not in refused.detail.lower():
+            return ProbeAnswer(http_status=refused.status, message=refused.detail or None)
+        raise _error_for_refusal(refused, scope) from refused
 
     async def _managed_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
         if self._users == "none":
@@ -165,13 +165,18 @@ class PostPost:
         return await self._list_users()
 
     async def _list_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
-        """Every managed user, and their connection pages where those are wanted."""
+        """Return every managed user, and their connection pages if they are enabled."""
         try:
             reply = await self._api.get("/workspace/users")
         except RequestRefused as exc:
-            raise _meaning(exc, None) from exc
+            raise _error_for_refusal(exc, None) from exc
         listing = payload.read_list(
-            reply.body, content_type=reply.content_type, key="users", bare=True, guarded=_GUARDED_USER, most=self._api.limits.rows
+            reply.body,
+            content_type=reply.content_type,
+            key="users",
+            bare=True,
+            guarded=_GUARDED_USER,
+            max_rows=self._api.limits.rows,
         )
         read = [_USERS.read(row) for row in listing.rows]
         known = [row for row in read if not isinstance(row, Unreadable)]
@@ -184,27 +189,27 @@ class PostPost:
         try:
             reply = await self._api.get("/platform-connections", headers=self._user_header(scope))
         except RequestRefused as exc:
-            raise _meaning(exc, scope) from exc
-        most = self._api.limits.rows
-        return await payload.off_loop(lambda: read_rows(reply, most=most), size=len(reply.body))
+            raise _error_for_refusal(exc, scope) from exc
+        max_rows = self._api.limits.rows
+        return await payload.off_loop(lambda: read_rows(reply, max_rows=max_rows), size=len(reply.body))
 
-    async def _understand(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
-        """The report of every scope that was asked for."""
+    async def _interpret(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
+        """Return the report of every requested scope."""
         count = sum(result.count for result in results.values() if isinstance(result, ScopeRows))
-        default, most = self._brand.unknown, self._api.limits.rows
+        default, max_rows = self._brand.unknown, self._api.limits.rows
         return await payload.off_loop(
-            lambda: understand(results, default=default, most=most, sound=self._sound), size=count * _ROW_BYTES
+            lambda: interpret(results, default=default, max_rows=max_rows, intact=self._intact), size=count * _ROW_BYTES
         )
 
 
-def _meaning(refused: RequestRefused, scope: str | None) -> ProviderError:
-    """What a refusal concerns: the managed user only, the key, or neither (PROVIDERS 1.1, errors)."""
-    said = refused.said.lower()
-    of_user = refused.status == 403 and "not managed" in said
-    bad_user = refused.status == 400 and ("user-id" in said or "objectid" in said)
+def _error_for_refusal(refused: RequestRefused, scope: str | None) -> ProviderError:
+    """Return the error for a refusal of the managed user, of the key, or of the request (PROVIDERS 1.1, errors)."""
+    detail = refused.detail.lower()
+    of_user = refused.status == 403 and "not managed" in detail
+    bad_user = refused.status == 400 and ("user-id" in detail or "objectid" in detail)
     if scope is not None and (of_user or bad_user):
         return ProviderScopeRefused(
-            f"The managed user {sanitize_or_none(scope)!r} is not ours (HTTP {refused.status}: {refused.said})."
+            f"The key does not manage the user {sanitize_or_none(scope)!r} (HTTP {refused.status}: {refused.detail})."
         )
     return refused.unauthorized() or refused
 
@@ -216,4 +221,4 @@ def _text(value: Any) -> str | None:
 def _permissions(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         return None
-    return tuple(text for item in value[:_MOST_PERMISSIONS] if isinstance(item, str) and (text := sanitize_or_none(item)))
+    return tuple(text for item in value[:_MAX_PERMISSIONS] if isinstance(item, str) and (text := sanitize_or_none(item)))

@@ -1,7 +1,7 @@
-"""A PostPost or Publora list as text: known by a digest, by marks, and row by row only where something changed.
+"""Comparison of PostPost and Publora lists as text: by one digest, by a fingerprint per row, and by decoding changed rows.
 
-A row's mark is taken of its fields as they are written. What depends on the time of the answer (a span, a date far ahead
-or none at all) is marked by what it means at that time instead.
+A row's fingerprint is made from its fields as written. A row whose meaning depends on the time of the response (a time
+left, or a date that is far ahead or unreadable) gets a fingerprint of its meaning at that time instead.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from monitor.domain.rules import dates
 from monitor.domain.rules.fingerprint import fingerprint
 from monitor.domain.rules.platforms import is_plain_platform_id, split_platform_id
 from monitor.providers import payload
-from monitor.providers.json_chunks import ChunkReader, NotChunkable
+from monitor.providers.json_chunks import ChunkReader
 from monitor.providers.postpost import rows as postpost_rows
 from monitor.providers.postpost.rows import GUARDED, Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import without_duplicates
 
-READING = 1
-"""Raise it with every change to what is made of a row or to Row's fields: then no digest and no mark of before counts."""
+READER_VERSION = 1
+"""Increase this with every change to the conversion or the fields of rows: it invalidates stored digests and fingerprints."""
 
 _READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=GUARDED)
 _PIECES = ChunkReader(PostPostRow, _READER, guarded=GUARDED)
 _PLAIN_DATES = list[Annotated[datetime, msgspec.Meta(tz=True)]]
 _LONGEST_DATE = 30
-"""Longer ones may state more digits than dates.py reads."""
+"""Longer texts may have more digits than dates.py reads."""
 _SECOND = timedelta(seconds=1)
-_DIALECTAL = frozenset({None, "", "unknown"})
-"""Words that mean this or that."""
+_DIALECT_WORDS = frozenset({None, "", "unknown"})
+"""Status words whose meaning depends on the dialect."""
 _ENCODE = msgspec.json.Encoder().encode
 _LINES = msgspec.json.Encoder().encode_lines
 
 
 @dataclass(slots=True, kw_only=True)
 class ListSurvey:
-    """What the first walk over a list tells."""
+    """Result of the first pass over a list."""
 
     count: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     votes: DialectVotes = field(default_factory=DialectVotes)
     content: str = ""
-    """The digest of all rows in their order."""
+    """Digest of all rows in order."""
     follows_span: bool = False
-    """Whether a row's date comes from a span that is stated as of now: the same text means another date later."""
+    """True if a row's date is derived from a time left: the same text means another date later."""
 
 
 def survey(array: memoryview, *, at: datetime) -> ListSurvey:
-    """Walk over the whole array once. Raises Uneven where it must be read as a whole."""
+    """Return the survey of the array. Raises NotChunkable if it must be read as a whole."""
     found, content, meanings = ListSurvey(), sha256(), sha256()
     for piece in _PIECES.read(array):
         rows: list[PostPostRow] = []
@@ -63,7 +63,7 @@ def survey(array: memoryview, *, at: datetime) -> ListSurvey:
             else:
                 rows.append(row)
                 found.votes.note(row)
-        for row in _unplain(rows, at):
+        for row in _time_dependent(rows, at):
             expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
             meanings.update(
                 repr((row.platform_id, expires_at, [str(flag) for flag in sorted(flags)])).encode("utf-8", "surrogatepass")
@@ -77,23 +77,23 @@ def survey(array: memoryview, *, at: datetime) -> ListSurvey:
     return found
 
 
-def _unplain(rows: Sequence[PostPostRow], at: datetime) -> list[PostPostRow]:
-    """The rows that mean something else at another time; from all others a span, which says nothing there, is taken off."""
+def _time_dependent(rows: Sequence[PostPostRow], at: datetime) -> list[PostPostRow]:
+    """Return the rows whose meaning depends on the time; remove the unused time left from all others."""
     dated = [row for row in rows if row.access_token_expires_at is not None]
     odd: set[int] = set()
     if not are_plain([row.access_token_expires_at for row in dated], at):
         odd = {id(row) for row in dated if not are_plain([row.access_token_expires_at], at)}
-    strange: list[PostPostRow] = []
+    time_dependent: list[PostPostRow] = []
     for row in rows:
         if (row.token_expires_in and row.access_token_expires_at is None) or (odd and id(row) in odd):
-            strange.append(row)
+            time_dependent.append(row)
         else:
             row.token_expires_in = None
-    return strange
+    return time_dependent
 
 
 def are_plain(stated: Sequence[payload.Date], at: datetime) -> bool:
-    """Whether all of these are dates as documented, neither ancient nor far ahead."""
+    """Return True if all of these are dates as documented, neither ancient nor far ahead."""
     if not stated:
         return True
     texts: Any = stated
@@ -108,7 +108,7 @@ def are_plain(stated: Sequence[payload.Date], at: datetime) -> bool:
 
 
 def _lines(rows: Sequence[PostPostRow]) -> bytes:
-    """What the rows say, a line for each: the same however a list was cut into pieces."""
+    """Return one line of bytes for each row, independent of how the list was divided into pieces."""
     try:
         return _LINES(rows)
     except (UnicodeEncodeError, OverflowError):
@@ -116,7 +116,7 @@ def _lines(rows: Sequence[PostPostRow]) -> bytes:
 
 
 def _line(row: PostPostRow) -> bytes:
-    """What a row says, as bytes that are equal only for equal rows."""
+    """Return bytes that are equal only for equal rows."""
     try:
         return _ENCODE(row)
     except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a number beyond 64 bits
@@ -124,16 +124,16 @@ def _line(row: PostPostRow) -> bytes:
 
 
 def all_rows(array: memoryview) -> Iterator[PostPostRow | Unreadable]:
-    """Every row of an array that a survey walked through."""
+    """Yield every row of an array that was surveyed."""
     for piece in _PIECES.read(array):
         yield from piece
 
 
 class LazySnapshots(Sequence[Snapshot]):
-    """The rows of one scope. Made of text: what is asked for is read again, what is not asked for costs nothing."""
+    """The snapshots of one scope, decoded from the text only when requested."""
 
     def __init__(self, array: memoryview, *, scope: str | None, at: datetime, dialect: Dialect, size: int | None = None) -> None:
-        """`size` is how many there are, where that is known without looking."""
+        """Wrap the array. `size` is the number of snapshots, if it is known."""
         self._array = array
         self._size = size
         self._scope = scope
@@ -142,13 +142,13 @@ class LazySnapshots(Sequence[Snapshot]):
         self._marks: dict[str, str] | None = None
         self._spans: dict[str, datetime] = {}
         self._merged: dict[str, Snapshot] = {}
-        """Of ids that more than one row has: the one snapshot that stands for them."""
+        """The one snapshot for each id with several rows."""
         self._damaged: list[Unreadable] = []
         self._misnamed: list[Unreadable] = []
 
     @property
     def unreadable(self) -> Sequence[Unreadable]:
-        """The rows that cannot be read. Known once the marks are."""
+        """The unreadable rows. Complete once marks() was called."""
         return self._damaged + self._misnamed
 
     def __len__(self) -> int:
@@ -173,28 +173,28 @@ class LazySnapshots(Sequence[Snapshot]):
         return hash((self._scope, len(self)))
 
     def marks(self) -> Mapping[str, str]:
-        """By platformId what tells whether the row changed."""
+        """Return a fingerprint by platformId, which differs if the row changed."""
         if self._marks is None:
             self._marks = self._read_marks()
         return self._marks
 
     def spans(self) -> Mapping[str, datetime]:
-        """The ends of the spans that rows without a date state."""
+        """Return the end of the time left, by platformId, of rows without a date."""
         self.marks()
         return self._spans
 
     def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
-        """The snapshots of these rows, in the list's order."""
+        """Yield the snapshots of these ids, in the list's order."""
         marks = self.marks()
-        told = set[str]()
+        seen_ids = set[str]()
         for row in self._rows():
             key = row.platform_id
             if key not in ids or key not in marks:
                 continue
             if key not in self._merged:
                 yield self._snapshot(row)
-            elif key not in told:
-                told.add(key)
+            elif key not in seen_ids:
+                seen_ids.add(key)
                 yield self._merged[key]
 
     def _rows(self) -> Iterator[PostPostRow]:
@@ -203,7 +203,7 @@ class LazySnapshots(Sequence[Snapshot]):
     def _snapshot(self, row: PostPostRow) -> Snapshot:
         read = postpost_rows.to_snapshot(row, scope=self._scope, at=self._at, dialect=self._dialect)
         if isinstance(read, Unreadable):
-            raise TypeError(read.why)  # its id was found to be good before
+            raise TypeError(read.why)  # impossible: its id was checked before
         return read
 
     def _read_marks(self) -> dict[str, str]:
@@ -213,19 +213,19 @@ class LazySnapshots(Sequence[Snapshot]):
         mark = _marker(self._dialect)
         for piece in _PIECES.read(self._array):
             rows = [good for row in piece if (good := self._readable(row, lost)) is not None]
-            strange = {id(row) for row in _unplain(rows, self._at)}
+            time_dependent = {id(row) for row in _time_dependent(rows, self._at)}
             for row in rows:
                 key = row.platform_id
                 if key in marks:
                     repeated.add(key)
-                marks[key] = self._mark_by_meaning(row) if id(row) in strange else mark(row)
+                marks[key] = self._mark_by_meaning(row) if id(row) in time_dependent else mark(row)
         for key in lost:
             marks.pop(key, None)
         self._merge(marks, repeated - lost)
         return marks
 
     def _readable(self, row: PostPostRow | Unreadable, lost: set[str]) -> PostPostRow | None:
-        """The row, or None where it cannot be read: that is noted."""
+        """Return the row; None for an unreadable one, which is recorded."""
         if isinstance(row, PostPostRow):
             if is_plain_platform_id(row.platform_id) or split_platform_id(row.platform_id) is not None:
                 return row
@@ -244,7 +244,7 @@ class LazySnapshots(Sequence[Snapshot]):
         return fingerprint(snapshot)
 
     def _merge(self, marks: dict[str, str], repeated: set[str]) -> None:
-        """One snapshot stands for all rows of an id."""
+        """Keep one snapshot for all rows with the same id."""
         if not repeated:
             return
         rows = [self._snapshot(row) for row in self._rows() if row.platform_id in repeated]
@@ -257,23 +257,20 @@ class LazySnapshots(Sequence[Snapshot]):
 
 
 def _marker(dialect: Dialect) -> Callable[[PostPostRow], str]:
-    """What marks a row whose meaning no time moves. The dialect counts for the words that it decides."""
-    decided = b"/%d" % READING
-    by_dialect = b"/%d/%b/%b" % (READING, str(dialect.states_status).encode(), dialect.unknown.encode())
+    """Return the fingerprint function for rows that do not depend on the time. It includes the dialect where that matters."""
+    decided = b"/%d" % READER_VERSION
+    by_dialect = b"/%d/%b/%b" % (READER_VERSION, str(dialect.states_status).encode(), dialect.unknown.encode())
 
     def mark(row: PostPostRow) -> str:
-        tail = by_dialect if row.token_status in _DIALECTAL else decided
+        tail = by_dialect if row.token_status in _DIALECT_WORDS else decided
         return blake2b(_line(row) + tail, digest_size=12).hexdigest()
 
     return mark
 
 
 def digest(survey: ListSurvey, dialect: Dialect) -> str | None:
-    """What two lists that say the same have in common; None where a list is not to be told by its text."""
+    """Return a digest that is equal for lists with the same meaning; None if the text alone does not determine it."""
     if survey.unreadable or survey.follows_span:
         return None
-    told = f"{READING}/{survey.count}/{survey.content}/{dialect.states_status}/{dialect.unknown}"
-    return sha256(told.encode()).hexdigest()[:32]
-
-
-__all__ = ["READING", "LazySnapshots", "ListSurvey", "NotChunkable", "all_rows", "digest", "survey"]
+    content = f"{READER_VERSION}/{survey.count}/{survey.content}/{dialect.states_status}/{dialect.unknown}"
+    return sha256(content.encode()).hexdigest()[:32]

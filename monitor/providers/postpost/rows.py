@@ -1,8 +1,7 @@
-"""PostPost's and Publora's rows, made snapshots. Facts: PROVIDERS 1.1, 1.2, 2a, 2b, and the API documents 000 to 002."""
+"""Conversion of PostPost's and Publora's rows to snapshots. Facts: PROVIDERS 1.1, 1.2, 2a, 2b; API documents 000 to 002."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +14,10 @@ from monitor.domain.text import sanitize, sanitize_or_none, web_address
 from monitor.providers.payload import Date
 
 GUARDED = ("platformId", "tokenStatus", "accessTokenExpiresAt")
-"""Fields that a row must not state twice (FAILURES N18)."""
+"""Fields that a row must not contain twice (FAILURES N18)."""
 
 
-_WORDS = {"valid": ReportedStatus.VALID, "expiring_soon": ReportedStatus.EXPIRING_SOON, "expired": ReportedStatus.EXPIRED}
+_STATUSES = {"valid": ReportedStatus.VALID, "expiring_soon": ReportedStatus.EXPIRING_SOON, "expired": ReportedStatus.EXPIRED}
 _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
 _DOUBTFUL_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 
@@ -31,7 +30,7 @@ class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
 
 
 class PostPostRow(msgspec.Struct, rename="camel", gc=False):
-    """One connection as listed, in the old shape (five fields) or the new one. Only what is kept of it."""
+    """One connection as listed, in the old form (five fields) or the new one. Only the fields that are used."""
 
     platform_id: str
     username: str | None = None
@@ -46,20 +45,20 @@ class PostPostRow(msgspec.Struct, rename="camel", gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What the words of one poll mean, told from its rows and not from the brand."""
+    """Meaning of the status words of one poll, derived from its rows."""
 
     states_status: bool
-    """Whether any row has a tokenStatus: else this is the old shape."""
+    """True if any row has a tokenStatus; otherwise this is the old form."""
     unknown: ReportedStatus
-    """What "unknown" means: the platform's tokens do not expire, or the service cannot tell."""
+    """Meaning of "unknown": the platform's tokens do not expire, or the service does not know."""
 
 
 @dataclass(slots=True)
 class DialectVotes:
-    """What the rows looked at so far tell about the dialect.
+    """Evidence about the dialect from the rows read so far.
 
-    Since 2026-08 X, Facebook, Mastodon and YouTube are `valid` without a date and `unknown` means: cannot tell.
-    Before, those were `unknown`. Where no such row is listed, the default (by brand) holds.
+    Since 2026-08 X, Facebook, Mastodon and YouTube are `valid` without a date, and `unknown` means that the service does
+    not know. Before, those were `unknown`. If no such row is listed, the brand's default applies.
     """
 
     states_status: bool = False
@@ -67,7 +66,7 @@ class DialectVotes:
     undated_unknown: bool = False
 
     def note(self, row: PostPostRow) -> None:
-        """Look at one more row."""
+        """Take one more row into account."""
         status = row.token_status
         if status is None:
             return
@@ -80,24 +79,16 @@ class DialectVotes:
             self.undated_unknown = _never_expires(row)
 
     def add(self, other: DialectVotes) -> None:
-        """Take in what other rows of the same source tell."""
+        """Take the evidence from other rows of the same source into account."""
         self.states_status |= other.states_status
         self.undated_valid |= other.undated_valid
         self.undated_unknown |= other.undated_unknown
 
     def dialect(self, default: ReportedStatus) -> Dialect:
-        """The dialect of all these rows."""
+        """Return the dialect of all these rows."""
         if self.undated_valid:
             return Dialect(states_status=True, unknown=ReportedStatus.UNKNOWN)
         return Dialect(states_status=self.states_status, unknown=ReportedStatus.NON_EXPIRING if self.undated_unknown else default)
-
-
-def dialect_of(rows: Iterable[PostPostRow], *, default: ReportedStatus) -> Dialect:
-    """The dialect of all rows of a source."""
-    votes = DialectVotes()
-    for row in rows:
-        votes.note(row)
-    return votes.dialect(default)
 
 
 def _never_expires(row: PostPostRow) -> bool:
@@ -106,7 +97,7 @@ def _never_expires(row: PostPostRow) -> bool:
 
 
 def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: Dialect) -> Snapshot | Unreadable:
-    """The row as a snapshot. `at` is the server's time of the answer: it anchors "82d 4h"."""
+    """Return the row as a snapshot. `at` is the server's time of the response, to which "82d 4h" is relative."""
     named = split_platform_id(row.platform_id)
     if named is None:
         return bad_id(row)
@@ -117,7 +108,7 @@ def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: D
         expires_before, more, word = _by_span(row, at=at, word=word)
         flags |= more
         if flags & _DOUBTFUL_DATE and word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED):
-            word = ReportedStatus.UNKNOWN  # there is a date, though it cannot be read: "does not expire" would be a guess
+            word = ReportedStatus.UNKNOWN  # there is a date, although unreadable: "does not expire" would be a guess
     if word is ReportedStatus.UNKNOWN and row.token_status is None:
         flags |= {VerdictFlag.STATUS_MISSING}
     posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
@@ -139,12 +130,12 @@ def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: D
 
 
 def bad_id(row: PostPostRow) -> Unreadable:
-    """What stands for a row whose id cannot be used."""
+    """Return the record for a row with an unusable id."""
     return Unreadable(external_id=sanitize_or_none(row.platform_id), why="bad_id: the platformId is malformed.")
 
 
 def last_error(value: LastErrorRow | str) -> LastError | None:
-    """The last posting error in either documented shape, None where it says nothing."""
+    """Return the last posting error from either documented form; None if it is empty."""
     if isinstance(value, str):
         value = LastErrorRow(message=value)
     message = sanitize(value.message or "")
@@ -155,13 +146,13 @@ def last_error(value: LastErrorRow | str) -> LastError | None:
 def _word(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
     if not row.token_status:
         return ReportedStatus.UNKNOWN if dialect.states_status else ReportedStatus.UNSTATED
-    if row.token_status == "unknown":  # noqa: S105 - a status word
+    if row.token_status == "unknown":  # noqa: S105 - a status, not a password
         return dialect.unknown
-    return _WORDS.get(row.token_status, ReportedStatus.UNRECOGNISED)
+    return _STATUSES.get(row.token_status, ReportedStatus.UNRECOGNISED)
 
 
 def _by_span(row: PostPostRow, *, at: datetime, word: ReportedStatus) -> tuple[datetime | None, frozenset[str], ReportedStatus]:
-    """The end of the stated span, the flags, and the word as far as the span corrects it."""
+    """Return the end of the stated time left, the flags, and the status as corrected by it."""
     text = row.token_expires_in
     if not text:
         return None, frozenset(), word
@@ -169,7 +160,7 @@ def _by_span(row: PostPostRow, *, at: datetime, word: ReportedStatus) -> tuple[d
     if span is None:
         return None, frozenset({VerdictFlag.UNPARSED_SPAN}), word
     if span.expired:
-        # It states no instant to follow. A word that would read as "does not expire" cannot stand beside it.
+        # It gives no date. A status that means "does not expire" would contradict it.
         corrected = ReportedStatus.UNKNOWN if word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED) else word
         return None, frozenset() if word is ReportedStatus.EXPIRED else frozenset({VerdictFlag.SPAN_EXPIRED}), corrected
     if span.coarse:

@@ -1,4 +1,4 @@
-"""From the answers of one poll to the report of each scope: as text where that is possible, row by row where it is not."""
+"""Conversion of one poll's responses to scope reports: by text comparison if possible, otherwise row by row."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from monitor.domain import ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError
 from monitor.providers import payload
 from monitor.providers.api import ApiResponse
+from monitor.providers.json_chunks import NotChunkable
 from monitor.providers.postpost import listing as postpost_list
 from monitor.providers.postpost import rows as postpost_rows
-from monitor.providers.postpost.listing import LazySnapshots, ListSurvey, NotChunkable
+from monitor.providers.postpost.listing import LazySnapshots, ListSurvey
 from monitor.providers.postpost.rows import Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import failed_scope, listed_report, scope_report
 
@@ -21,13 +22,13 @@ _READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=postpost
 
 @dataclass(slots=True, kw_only=True)
 class ScopeRows:
-    """One scope's rows before their words are understood."""
+    """One scope's rows before their status words are interpreted."""
 
     at: datetime
     votes: DialectVotes
     count: int
     array: memoryview | None = None
-    """The rows as text, with what a first look at them told; None where they are all read."""
+    """The undecoded rows, described by `survey`; None if all are in `rows`."""
     survey: ListSurvey = field(default_factory=ListSurvey)
     rows: list[PostPostRow] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
@@ -35,26 +36,26 @@ class ScopeRows:
 
 
 @dataclass(slots=True)
-class Sound:
-    """Digests of the lists that were last found to be whole, with nothing amiss in any row. What equals one is so again."""
+class IntactLists:
+    """Digests of lists last read completely and without unreadable rows. An equal digest means the same again."""
 
     known: dict[str | None, tuple[str, int]] = field(default_factory=dict)
 
     def size(self, scope: str | None, digest: str | None) -> int | None:
-        """How many connections the list with this digest holds, None where it must be looked through."""
+        """Return the number of connections in the list with this digest; None if the list must be read."""
         found = self.known.get(scope)
         return found[1] if found is not None and digest is not None and found[0] == digest else None
 
     def note(self, report: ScopeReport) -> None:
-        """Remember, or forget, what a scope's list was."""
+        """Remember the digest of a complete list; forget it for an incomplete one."""
         if report.digest is None or not report.complete:
             self.known.pop(report.scope, None)
         else:
             self.known[report.scope] = report.digest, len(report.snapshots)
 
 
-def read_rows(reply: ApiResponse, *, most: int) -> ScopeRows:
-    """The rows of one answer. Raises ProviderPayloadInvalid where it is no list."""
+def read_rows(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
+    """Return the rows of one response. Raises ProviderPayloadInvalid if it is not a list."""
     found, _ = payload.find_array(reply.body, content_type=reply.content_type, key="connections", bare=True)
     if isinstance(found, memoryview):
         try:
@@ -62,17 +63,22 @@ def read_rows(reply: ApiResponse, *, most: int) -> ScopeRows:
         except NotChunkable:
             pass
         else:
-            if survey.count <= most:
+            if survey.count <= max_rows:
                 return ScopeRows(at=reply.at, votes=survey.votes, count=survey.count, array=found, survey=survey)
-    return read_one_by_one(reply, most=most)
+    return read_one_by_one(reply, max_rows=max_rows)
 
 
-def read_one_by_one(reply: ApiResponse, *, most: int) -> ScopeRows:
-    """Like read_rows, with every row read at once: the way for an array that only the lenient parser takes."""
+def read_one_by_one(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
+    """Return the rows decoded one by one, for an array that only the lenient parser accepts."""
     listing = payload.read_list(
-        reply.body, content_type=reply.content_type, key="connections", bare=True, guarded=postpost_rows.GUARDED, most=most
+        reply.body,
+        content_type=reply.content_type,
+        key="connections",
+        bare=True,
+        guarded=postpost_rows.GUARDED,
+        max_rows=max_rows,
     )
-    problem = f"The list has more than {most:,} rows; the rest was left out." if listing.cut else None
+    problem = f"The list has more than {max_rows:,} rows; the others were ignored." if listing.cut else None
     found = ScopeRows(at=reply.at, votes=DialectVotes(), count=len(listing.rows), problem=problem)
     for raw in listing.rows:
         row = _READER.read(raw)
@@ -84,41 +90,41 @@ def read_one_by_one(reply: ApiResponse, *, most: int) -> ScopeRows:
     return found
 
 
-def understand(
-    results: Mapping[str | None, ScopeRows | ProviderError], *, default: ReportedStatus, most: int, sound: Sound
+def interpret(
+    results: Mapping[str | None, ScopeRows | ProviderError], *, default: ReportedStatus, max_rows: int, intact: IntactLists
 ) -> list[ScopeReport]:
-    """Each scope's report. Only all rows together tell which dialect the service speaks, `default` where they do not."""
+    """Return each scope's report. The dialect is derived from the rows of all scopes; `default` is used without evidence."""
     votes = DialectVotes()
     for result in results.values():
         if isinstance(result, ScopeRows):
             votes.add(result.votes)
     dialect = votes.dialect(default)
     reports: list[ScopeReport] = []
-    room = most
+    room = max_rows
     for scope, result in results.items():
         if isinstance(result, ProviderError):
             reports.append(failed_scope(scope, result))
             continue
         if result.array is None or result.count > room:
-            report = _of_rows(scope, result, dialect, room=room, most=most)
+            report = _of_rows(scope, result, dialect, room=room, max_rows=max_rows)
         else:
-            report = _of_text(scope, result, result.array, dialect, sound)
-        sound.note(report)
+            report = _of_text(scope, result, result.array, dialect, intact)
+        intact.note(report)
         reports.append(report)
         room -= min(room, result.count)
     return reports
 
 
-def _of_text(scope: str | None, part: ScopeRows, array: memoryview, dialect: Dialect, sound: Sound) -> ScopeReport:
+def _of_text(scope: str | None, part: ScopeRows, array: memoryview, dialect: Dialect, intact: IntactLists) -> ScopeReport:
     digest = postpost_list.digest(part.survey, dialect)
-    size = sound.size(scope, digest)
+    size = intact.size(scope, digest)
     listed = LazySnapshots(array, scope=scope, at=part.at, dialect=dialect, size=size)
     if size is None:
         listed.marks()
     return listed_report(scope, listed, listed.unreadable, digest=digest)
 
 
-def _of_rows(scope: str | None, part: ScopeRows, dialect: Dialect, *, room: int, most: int) -> ScopeReport:
+def _of_rows(scope: str | None, part: ScopeRows, dialect: Dialect, *, room: int, max_rows: int) -> ScopeReport:
     rows, unreadable = part.rows, list(part.unreadable)
     if part.array is not None:
         read = list(postpost_list.all_rows(part.array))
@@ -126,7 +132,7 @@ def _of_rows(scope: str | None, part: ScopeRows, dialect: Dialect, *, room: int,
         unreadable = [row for row in read if isinstance(row, Unreadable)]
     problem = part.problem
     if len(rows) > room:
-        problem = f"The source has more than {most:,} rows; the rest was left out."
+        problem = f"The source has more than {max_rows:,} rows; the others were ignored."
     snapshots: list[Snapshot] = []
     for row in rows[:room]:
         seen = postpost_rows.to_snapshot(row, scope=scope, at=part.at, dialect=dialect)
