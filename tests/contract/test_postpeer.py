@@ -95,7 +95,7 @@ async def test_N29_a_page_that_is_missing_is_incomplete(clock: ManualClock) -> N
         lambda request: as_json(body if request.query["offset"] == "0" else {**body, "integrations": []}), clock
     )
     assert (report.scopes[0].complete, len(asked)) == (False, 4)
-    assert "announced 3 rows and held 2" in (report.problem or "")
+    assert "announced 3 rows but contained 2" in (report.problem or "")
 
 
 async def test_N29_a_page_that_repeats_for_ever_ends(clock: ManualClock) -> None:

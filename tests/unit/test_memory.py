@@ -21,7 +21,7 @@ for _ in range(3):
     kept += crowd[::5_000]  # what stays pins the heap that the others leave behind
     before = memory.resident_bytes()
     del crowd
-memory.settle()
+memory.freeze_loaded()
 print(before, memory.resident_bytes())
 """
 
@@ -41,7 +41,7 @@ async def test_memory_is_given_back_when_it_has_grown_and_not_all_the_time(monke
         nonlocal given
         given += 1
 
-    monkeypatch.setattr(memory, "give_back", release)  # the real one is proved above
+    monkeypatch.setattr(memory, "release", release)  # the real one is proved above
     megabyte = 1024 * 1024
     held = iter([100, 101, 150, 110, 112, 113, 90, 95, 97, 92])
     seen: list[int] = []
