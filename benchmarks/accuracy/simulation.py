@@ -10,9 +10,8 @@ from itertools import count
 from random import Random
 
 from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
-from monitor.demo.connection import Health, SimConnection
-from monitor.demo.responses import PREFIXES
-from monitor.demo.source import SimSource
+from monitor.demo.apis import PREFIXES
+from monitor.demo.source import Health, SimConnection, SimSource
 from monitor.demo.world import World
 from monitor.providers.api import segment
 from tests.support.fakes import ManualClock

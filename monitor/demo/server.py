@@ -17,12 +17,10 @@ from typing import Self, TypeVar
 import msgspec
 from aiohttp import web
 
-from monitor.demo import populate
-from monitor.demo.apis import answer
-from monitor.demo.responses import PREFIXES, Call, SimResponse, encoded
+from monitor.demo.apis import PREFIXES, Call, SimResponse, answer, encoded
 from monitor.demo.scenario import Action, perform
 from monitor.demo.source import SimSource
-from monitor.demo.world import World
+from monitor.demo.world import World, many_sources
 
 T = TypeVar("T")
 
@@ -185,7 +183,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 async def _run(arguments: argparse.Namespace) -> None:
     world = World(remember=0)
-    populate.many_sources(world, arguments.sources, arguments.connections, kind=arguments.kind, latency_ms=arguments.latency_ms)
+    many_sources(world, arguments.sources, arguments.connections, kind=arguments.kind, latency_ms=arguments.latency_ms)
     gc.freeze()  # otherwise every full collection would traverse all connections
     tls = None
     if arguments.certificate:

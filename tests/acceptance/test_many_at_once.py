@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.populate import crowd
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import in_thread
 from monitor.demo.source import Trouble
-from monitor.demo.world import World
+from monitor.demo.world import World, crowd
 from monitor.notify.messages import MOST_PARTS
 from tests.acceptance.daemon import PATIENCE, eventually, setting
 from tests.support.sim_world import state_word_of_all

@@ -8,16 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import (
-    LastError,
-    PollOutcome,
-    PollReport,
-    ProbeAnswer,
-    ReportedStatus,
-    ScopeReport,
-    Snapshot,
-    errors,
-)
+from monitor.domain import LastError, PollOutcome, PollReport, ProbeAnswer, ReportedStatus, ScopeReport, Snapshot, errors
 from tests.contract.loopback import KEY, Request, Response, as_json, connected, fixture, running, source
 from tests.support.fakes import ManualClock
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from monitor.demo.populate import crowd
 from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import in_thread
+from monitor.demo.world import crowd
 from tests.acceptance.daemon import Setting, eventually
 
 pytestmark = pytest.mark.slow

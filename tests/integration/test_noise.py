@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.populate import crowd
 from monitor.demo.source import Trouble
-from monitor.demo.world import World
+from monitor.demo.world import World, crowd
 from monitor.domain import Ack, EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences

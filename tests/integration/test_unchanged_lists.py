@@ -15,15 +15,7 @@ from sqlalchemy import event
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import (
-    ConnectionState,
-    PollOutcome,
-    PollReport,
-    ReportedStatus,
-    ScopeReport,
-    Snapshot,
-    Unreadable,
-)
+from monitor.domain import ConnectionState, PollOutcome, PollReport, ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.records import replace
 from monitor.domain.rules import fingerprint
 from monitor.engine.recording.polls import Poll, record_poll

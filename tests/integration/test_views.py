@@ -13,17 +13,7 @@ import pytest
 from msgspec import to_builtins
 
 from monitor.config import Config, load
-from monitor.domain import (
-    AlertEvent,
-    LastError,
-    ProbeState,
-    ProbeStatus,
-    Severity,
-    SourceStatus,
-    Status,
-    TokenState,
-    Verdict,
-)
+from monitor.domain import AlertEvent, LastError, ProbeState, ProbeStatus, Severity, SourceStatus, Status, TokenState, Verdict
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources

@@ -7,17 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.domain import (
-    ConnectionState,
-    Event,
-    EventKind,
-    ProbeFinding,
-    ProbeState,
-    ProbeStatus,
-    Refresh,
-    Snapshot,
-    Status,
-)
+from monitor.domain import ConnectionState, Event, EventKind, ProbeFinding, ProbeState, ProbeStatus, Refresh, Snapshot, Status
 from monitor.domain.rules import transitions
 from tests.support.factories import NOW, make_snapshot, make_state
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from monitor.domain import ReportedStatus, Status, VerdictFlag, VerdictReason
 from monitor.domain.rules import expiry
-from monitor.domain.rules.token_evidence import (
-    NO_FLAGS,
-    REFRESH_FAILURES_BEFORE_WARNING,
-    REFRESH_REJECTED,
-    Evidence,
-    Finding,
-)
+from monitor.domain.rules.token_evidence import NO_FLAGS, REFRESH_FAILURES_BEFORE_WARNING, REFRESH_REJECTED, Evidence, Finding
 
 _CONFLICT = frozenset({VerdictFlag.CONFLICT})
 _STALE_DATE = frozenset({VerdictFlag.STALE_DATE})
