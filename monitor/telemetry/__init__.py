@@ -1,1 +1,1 @@
-"""What the process reports about itself: log, metrics, progress, systemd notifications; and its memory use."""
+"""Logs, metrics, memory tuning, stall detection and the systemd notification protocol."""
