@@ -208,7 +208,7 @@ def _sample() -> Alert:
     snapshot = Snapshot(
         external_id="linkedin-Tz9W5i6ZYG",
         platform="linkedin",
-        word=ReportedStatus.EXPIRING_SOON,
+        reported=ReportedStatus.EXPIRING_SOON,
         expires_at=_SAMPLE_NOW + timedelta(days=6, hours=23),
         display_name="Northwind Coffee Roasters",
     )

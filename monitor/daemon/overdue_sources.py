@@ -14,7 +14,7 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import IncidentSubject
 from monitor.domain.clock import Clock
-from monitor.domain.rules.freshness import Overdue, excused, is_told, overdue
+from monitor.domain.rules.freshness import Overdue, excused_delay, is_reported, overdue
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
 from monitor.store import Connection, Store, incidents, sources
@@ -88,14 +88,14 @@ class OverdueSources:
     def _judge(self, row: SourceRow, incident: Incident | None, passed: float) -> _Change | None:
         observed = self._observe(row, incident, passed)
         if incident is not None:
-            if is_told(row.status):
+            if is_reported(row.status):
                 return _End.SUPERSEDED
             return _End.RECOVERED if observed.read else None
         return overdue(
             status=row.status,
             last_success_at=row.last_success_at,
             unpolled_for=timedelta(seconds=passed - observed.since),
-            watched_for=timedelta(seconds=passed - observed.first),
+            observed_for=timedelta(seconds=passed - observed.first),
             poll_every=self._configured[row.name].poll_every,
         )
 
@@ -114,7 +114,7 @@ class OverdueSources:
             observed.poll_at, observed.since = row.last_poll_at, passed
             if row.next_poll_at is not None:
                 # The wall clock is read once for each poll, right after it, so a later change of the clock has no effect.
-                wait = excused(row.next_poll_at - self._clock.now(), self._configured[row.name].poll_every).total_seconds()
+                wait = excused_delay(row.next_poll_at - self._clock.now(), self._configured[row.name].poll_every).total_seconds()
                 observed.since += wait
                 observed.first += wait
         return observed

@@ -189,7 +189,7 @@ class ReportedStatus(StrEnum):
     DISCONNECTED = "disconnected"
     NON_EXPIRING = "non_expiring"  # "unknown" where the API document defines it as: platform uses non-expiring tokens
     UNKNOWN = "unknown"  # an explicit unknown that does mean: status not known
-    UNRECOGNISED = "unrecognised"  # a status that this version does not know; the original text is in raw_word
+    UNRECOGNISED = "unrecognised"  # a status that this version does not know; the original text is in raw_status
     UNSTATED = "unstated"  # the API has such a field, this row does not (older responses)
     NO_HEALTH = "no_health"  # the API has no such field at all
 

@@ -34,8 +34,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     """The provider's id. PostPost and Publora: the whole platformId; the others: id."""
     scope: str | None = None  # managed user or workspace id, None for the key's owner
     platform: str  # common slug, lower case (x becomes twitter, facebook_page becomes facebook)
-    word: ReportedStatus
-    raw_word: str | None = None  # the provider's own spelling of its word, where it has one
+    reported: ReportedStatus
+    raw_status: str | None = None  # the provider's own spelling of its word, where it has one
     expires_at: datetime | None = None
     """The stated expiry, aware UTC; None when none is stated or it means "does not expire"."""
     expires_before: datetime | None = None

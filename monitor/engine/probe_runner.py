@@ -17,7 +17,7 @@ from monitor.domain import ProbeAnswer, ProbeFinding
 from monitor.domain.errors import ProviderError, ProviderRateLimited, ProviderUnauthorized
 from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules import schedule
-from monitor.domain.rules.schedule import probes_at_once
+from monitor.domain.rules.schedule import concurrent_probes
 from monitor.providers.base import Provider
 from monitor.store import Connection, probes
 from monitor.store.probes import Target
@@ -59,15 +59,15 @@ class ProbeLane:
         targets: Sequence[Target],
         *,
         per_second: float,
-        quickest: float | None,
+        fastest: float | None,
         stopping: Callable[[], bool],
     ) -> None:
         self._source, self._provider, self._stopping = source, provider, stopping
         self._waiting = list(reversed(targets))
-        self._width_for = partial(probes_at_once, per_second, burst=len(targets))
-        self._width, self._workers = self._width_for(quickest), 0
-        self.quickest: float | None = None
-        """Seconds of the quickest probe; None before the first has ended."""
+        self._width_for = partial(concurrent_probes, per_second, burst=len(targets))
+        self._width, self._workers = self._width_for(fastest), 0
+        self.fastest: float | None = None
+        """Seconds of the fastest probe; None before the first has ended."""
         self.results: list[ProbeResult] = []
         """The results so far, in no order. The caller may remove some."""
         self.pause: float | None = None
@@ -99,8 +99,8 @@ class ProbeLane:
                 log.info("probe.unanswered", source=self._source.name, connection=target.external_id, problem=str(error))
             seconds = time.monotonic() - started
             self.results.append(ProbeResult(target, answer, finding, seconds))
-            if self.quickest is None or seconds < self.quickest:
-                self.quickest = seconds
+            if self.fastest is None or seconds < self.fastest:
+                self.fastest = seconds
                 self._width = self._width_for(seconds)
             if self._workers < min(self._width, len(self._waiting)):
                 self._add_worker(group)

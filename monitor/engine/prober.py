@@ -48,7 +48,7 @@ class Prober:
         self._metrics = metrics
         self._news_within = news_within
         self._quickest: dict[str, float] = {}
-        """Seconds of each source's quickest probe in its last batch."""
+        """Seconds of each source's fastest probe in its last batch."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class Prober:
             provider,
             batch.targets,
             per_second=_pace(source, batch),
-            quickest=self._quickest.get(source.name),
+            fastest=self._quickest.get(source.name),
             stopping=lambda: self._stopping,
         )
         recorded_ids: set[int] = set()
@@ -99,8 +99,8 @@ class Prober:
             running.cancel()  # has no effect once it is done
             await asyncio.wait({running})
         running.result()
-        if lane.quickest is not None:
-            self._quickest[source.name] = lane.quickest
+        if lane.fastest is not None:
+            self._quickest[source.name] = lane.fastest
         batch.targets = [target for target in batch.targets if target.id not in recorded_ids]
         recorded.add(await self._record(source, batch, lane.results, lane.pause))
         return lane.pause is not None

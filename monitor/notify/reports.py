@@ -104,7 +104,7 @@ class Reporter:
             need = forecast.need_of(row.state, connection=row.public_id, source=row.source, provider=info, now=now, within=AHEAD)
             if need is not None:
                 needs.append(need)
-        batches = forecast.sittings_of(needs)
+        batches = forecast.reconnect_batches(needs)
         known = [states.get(each.name, ChannelState(name=each.name)) for each in self._channels]
         return _alert(
             AlertEvent.REPORT,

@@ -156,10 +156,10 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
         external_id=row.id,
         scope=scope,
         platform=canonical(platform) if platform else "unknown",
-        word=ReportedStatus.UNSTATED
+        reported=ReportedStatus.UNSTATED
         if not row.status
         else _STATUSES.get(row.status.strip().upper(), ReportedStatus.UNRECOGNISED),
-        raw_word=sanitize_or_none(row.status),
+        raw_status=sanitize_or_none(row.status),
         expires_at=expires_at,
         refresh=refresh,
         account=f"{platform}:{sanitize(row.external_id)}" if row.external_id and platform else None,

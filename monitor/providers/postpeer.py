@@ -141,7 +141,7 @@ def to_snapshot(row: PostPeerRow) -> Snapshot | Unreadable:
     return Snapshot(
         external_id=row.id,
         platform=platform,
-        word=ReportedStatus.NO_HEALTH,
+        reported=ReportedStatus.NO_HEALTH,
         account=f"{platform}:{sanitize(row.platform_user_id)}" if row.platform_user_id else None,
         username=sanitize_or_none(row.username),
         display_name=sanitize_or_none(row.display_name),

@@ -173,5 +173,5 @@ def without_duplicates(snapshots: Iterable[Snapshot], unreadable: Sequence[Unrea
 
 
 def _worst(same: list[Snapshot]) -> Snapshot:
-    ordered = sorted(same, key=lambda row: (-_BADNESS[row.word], row.expires_at or _NO_DATE, row.raw_word or "", row.label))
+    ordered = sorted(same, key=lambda row: (-_BADNESS[row.reported], row.expires_at or _NO_DATE, row.raw_status or "", row.label))
     return replace(ordered[0], flags=ordered[0].flags | {VerdictFlag.DUPLICATE_ID})

@@ -85,8 +85,8 @@ _PROBE = _Columns(
 _SNAPSHOT = _Columns(
     {
         "platform": "platform",
-        "word": "word",
-        "raw_word": "raw_word",
+        "word": "reported",
+        "raw_word": "raw_status",
         "expires_at": "expires_at",
         "expires_before": "expires_before",
         "account": "account",
@@ -209,8 +209,8 @@ def _decode_snapshot(row: Any) -> Snapshot:
         external_id=row.external_id,
         scope=row.scope or None,
         platform=row.platform,
-        word=_REPORTED[row.word],
-        raw_word=row.raw_word,
+        reported=_REPORTED[row.word],
+        raw_status=row.raw_word,
         expires_at=row.expires_at,
         expires_before=row.expires_before,
         refresh=refresh,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
-from monitor.domain.rules.forecast import ReconnectBatch, need_of, sittings_of
+from monitor.domain.rules.forecast import ReconnectBatch, need_of, reconnect_batches
 from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
@@ -144,7 +144,7 @@ def forecast(
             needs.append(need)
             views[view.id] = view
     links = {source.name: source.dashboard_url for source in config.sources}
-    return [_seen(sitting, views, links.get(sitting.source)) for sitting in sittings_of(needs)]
+    return [_seen(sitting, views, links.get(sitting.source)) for sitting in reconnect_batches(needs)]
 
 
 def _seen(sitting: ReconnectBatch, views: Mapping[str, ConnectionView], link: str | None) -> ReconnectBatchView:

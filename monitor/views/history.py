@@ -40,7 +40,7 @@ def gap_entries(
                 old=utc_text(gap.began_at),
                 new=utc_text(gap.ended_at),
                 reason=gap.reason,
-                message=freshness.told(gap, until=at),
+                message=freshness.describe_gap(gap, until=at),
             )
 
 

@@ -162,7 +162,7 @@ def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now
 
 
 Place = tuple[int, int, str, str]
-"""Where a sitting stands among the others, as sittings_of orders them."""
+"""Where a sitting stands among the others, as reconnect_batches orders them."""
 
 
 def _place(view: ReconnectBatchView) -> Place:

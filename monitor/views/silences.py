@@ -42,7 +42,7 @@ class SilenceView:
 
     def is_endless(self, end: datetime) -> bool:
         """Whether a window's end means: until it is removed."""
-        return end >= rules.FOR_EVER
+        return end >= rules.NO_END
 
     def json(self) -> json_types.SilenceJson:
         """The shape of a silence."""

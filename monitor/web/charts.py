@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from monitor.domain import Event, EventKind, Status
-from monitor.domain.rules.forecast import SITTING
+from monitor.domain.rules.forecast import BATCH_SPAN
 from monitor.store.connection_pages import ExpiringGroup
 
 TIMELINE_DAYS = 90
@@ -109,7 +109,7 @@ def batches(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], A
     found: list[TimelineBatch] = []
     for each in sorted(coming, key=lambda each: each.first):
         batch = open_.get(key(each))
-        if batch is not None and each.last - batch.first <= SITTING:
+        if batch is not None and each.last - batch.first <= BATCH_SPAN:
             joined = TimelineBatch(
                 source=batch.source,
                 platform=batch.platform,
@@ -129,7 +129,7 @@ def batches(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], A
 
 def _lane(platform: str, coming: Sequence[ExpiringGroup], now: datetime) -> TimelineLane:
     whole = TIMELINE_DAYS * _DAY
-    width = 100 * (SITTING / whole)
+    width = 100 * (BATCH_SPAN / whole)
     marks = tuple(
         TimelineMark(
             x=max(0.0, 100 * ((batch.first - now) / whole)), width=width, batch=batch, days=max(0, (batch.first - now).days)

@@ -257,7 +257,7 @@ def unfit_rows(scope: ScopeReport) -> Iterator[str]:
     if len({row.external_id for row in rows}) != len(rows):
         yield "one id twice"
     for row in rows:
-        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_word, row.account):
+        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_status, row.account):
             if text is not None and (not 0 < len(text) <= 600 or "\x00" in text or "\n" in text):
                 yield f"an unfit text: {text[:80]!r}"
             (text or "").encode()

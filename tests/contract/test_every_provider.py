@@ -312,7 +312,7 @@ async def test_N18_a_status_stated_twice_is_not_believed(clock: ManualClock) -> 
     for twice in ('"tokenStatus": "expired", "tokenStatus"', '"tokenStatus": "expired", "token\\u0053tatus"'):
         body = json.dumps(listing("postpost", 2)).replace('"tokenStatus"', twice, 1).encode()
         report = await poll("postpost", said(body), clock)
-        assert [row.word for row in rows_of(report)] == [ReportedStatus.VALID]
+        assert [row.reported for row in rows_of(report)] == [ReportedStatus.VALID]
         assert report.scopes[0].unreadable[0].external_id == "threads-0"
 
 

@@ -29,7 +29,7 @@ def scope(report: PollReport, name: str) -> ScopeReport:
 async def test_the_documented_row_lacks_platform_and_status(clock: ManualClock) -> None:
     report = await poll(fixture("postbreeze/documented_list.json"), clock)
     (row,) = scope(report, "<string>").snapshots
-    assert (row.external_id, row.platform, row.word, row.account) == ("<string>", "unknown", ReportedStatus.UNSTATED, None)
+    assert (row.external_id, row.platform, row.reported, row.account) == ("<string>", "unknown", ReportedStatus.UNSTATED, None)
     assert row.flags == {"platform_missing"}
     assert row.refresh == Refresh(
         connected_at=datetime(2023, 11, 7, 5, 31, 56, tzinfo=UTC),
@@ -46,14 +46,14 @@ async def test_one_call_covers_every_workspace(clock: ManualClock) -> None:
     assert (report.outcome, report.covers_all, report.requests) == (PollOutcome.OK, True, 1)
     assert [(part.scope, part.complete, len(part.snapshots)) for part in report.scopes] == [("ws_1", True, 2), ("ws_2", True, 3)]
     twitter, facebook = scope(report, "ws_1").snapshots
-    assert (twitter.platform, twitter.word, twitter.account) == ("twitter", ReportedStatus.VALID, "x:9")
+    assert (twitter.platform, twitter.reported, twitter.account) == ("twitter", ReportedStatus.VALID, "x:9")
     assert twitter.expires_at == datetime(2026, 11, 21, 12, tzinfo=UTC)
     assert twitter.scopes == ("tweet.write", "offline.access")
-    assert (facebook.platform, facebook.word, facebook.account) == ("facebook", ReportedStatus.EXPIRED, "facebook_page:8")
+    assert (facebook.platform, facebook.reported, facebook.account) == ("facebook", ReportedStatus.EXPIRED, "facebook_page:8")
     revoked, paused, gone = scope(report, "ws_2").snapshots
-    assert (revoked.platform, revoked.word) == ("linkedin", ReportedStatus.REVOKED)
-    assert (paused.platform, paused.word, paused.raw_word) == ("mastodon_next", ReportedStatus.UNRECOGNISED, "PAUSED")
-    assert gone.word is ReportedStatus.DISCONNECTED
+    assert (revoked.platform, revoked.reported) == ("linkedin", ReportedStatus.REVOKED)
+    assert (paused.platform, paused.reported, paused.raw_status) == ("mastodon_next", ReportedStatus.UNRECOGNISED, "PAUSED")
+    assert gone.reported is ReportedStatus.DISCONNECTED
 
 
 async def test_an_empty_list_covers_all(clock: ManualClock) -> None:

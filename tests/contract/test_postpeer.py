@@ -51,13 +51,13 @@ async def test_documented_list(clock: ManualClock) -> None:
     report, requests = await poll(lambda _: as_json(fixture("postpeer/documented_list.json")), clock)
     assert (report.outcome, len(requests)) == (PollOutcome.OK, 1)
     first, second = report.scopes[0].snapshots
-    assert (first.external_id, first.platform, first.word, first.account) == (
+    assert (first.external_id, first.platform, first.reported, first.account) == (
         "abc123",
         "twitter",
         ReportedStatus.NO_HEALTH,
         "twitter:123456789",
     )
-    assert (second.display_name, second.expires_at, second.raw_word) == ("My Channel", None, None)
+    assert (second.display_name, second.expires_at, second.raw_status) == ("My Channel", None, None)
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ async def test_documented_list_of_postpost(clock: ManualClock) -> None:
     assert (report.outcome, report.requests, report.covers_all) == (PollOutcome.OK, 1, False)
     twitter, linkedin = only(report).snapshots
     assert only(report).complete
-    assert (twitter.platform, twitter.word, twitter.raw_word) == ("twitter", ReportedStatus.NON_EXPIRING, "unknown")
+    assert (twitter.platform, twitter.reported, twitter.raw_status) == ("twitter", ReportedStatus.NON_EXPIRING, "unknown")
     assert (twitter.expires_at, twitter.expires_before) == (None, None)
-    assert (linkedin.word, linkedin.expires_at) == (ReportedStatus.VALID, datetime(2026, 5, 15, 10, 30, tzinfo=UTC))
+    assert (linkedin.reported, linkedin.expires_at) == (ReportedStatus.VALID, datetime(2026, 5, 15, 10, 30, tzinfo=UTC))
     assert linkedin.expires_before is None
     assert linkedin.last_successful_post_at == datetime(2026, 2, 22, 9, 15, tzinfo=UTC)
     assert (linkedin.username, linkedin.display_name) == ("John Doe", "John Doe")
@@ -48,7 +48,7 @@ async def test_documented_list_of_postpost(clock: ManualClock) -> None:
 
 async def test_documented_list_of_publora_states_dates_only(clock: ManualClock) -> None:
     report = await poll(PUBLORA, fixture("publora/documented_list.json"), clock)
-    assert [row.word for row in only(report).snapshots] == [ReportedStatus.UNSTATED] * 3
+    assert [row.reported for row in only(report).snapshots] == [ReportedStatus.UNSTATED] * 3
     assert by_id(report)["instagram-17841412345678"].expires_at == datetime(2026, 4, 20, 8, tzinfo=UTC)
 
 
@@ -70,8 +70,8 @@ async def test_quirks_cost_at_most_their_own_row(clock: ManualClock) -> None:
     assert rows["linkedin-naive"].flags == {"naive_date"}
     assert rows["instagram-epoch"].expires_at == datetime(2026, 12, 7, 11, tzinfo=UTC)
     assert (rows["threads-far"].expires_at, rows["threads-far"].flags) == (None, frozenset({"far_date"}))
-    assert (rows["tiktok-new"].word, rows["tiktok-new"].raw_word) == (ReportedStatus.UNRECOGNISED, "needs_attention")
-    assert rows["facebook-1"].word is ReportedStatus.EXPIRED
+    assert (rows["tiktok-new"].reported, rows["tiktok-new"].raw_status) == (ReportedStatus.UNRECOGNISED, "needs_attention")
+    assert rows["facebook-1"].reported is ReportedStatus.EXPIRED
     assert rows["facebook-1"].last_error == LastError(
         message="Session has expired", occurred_at=datetime(2026, 2, 22, 10, tzinfo=UTC)
     )
@@ -101,24 +101,24 @@ async def test_the_meaning_of_unknown_is_told_by_the_rows(
     if neighbour:
         rows.append({"platformId": "mastodon-1", "tokenStatus": neighbour, "accessTokenExpiresAt": None})
     report = await poll(kind, {"success": True, "connections": rows}, clock)
-    assert by_id(report)["bluesky-did:plc:a"].word is meaning
+    assert by_id(report)["bluesky-did:plc:a"].reported is meaning
 
 
 async def test_the_current_publora_list_has_the_new_meaning(clock: ManualClock) -> None:
     report = await poll(PUBLORA, fixture("publora/current_list.json"), clock)
-    assert by_id(report)["bluesky-did:plc:abc123"].word is ReportedStatus.UNKNOWN
+    assert by_id(report)["bluesky-did:plc:abc123"].reported is ReportedStatus.UNKNOWN
 
 
 async def test_a_missing_status_beside_stated_ones_is_unknown(clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1"}, {"platformId": "threads-2", "tokenStatus": "expired"}]
     row = by_id(await poll(POSTPOST, rows, clock))["threads-1"]
-    assert (row.word, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"status_missing"}))
+    assert (row.reported, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"status_missing"}))
 
 
 async def test_an_unreadable_date_never_reads_as_does_not_expire(clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1", "tokenStatus": "unknown", "accessTokenExpiresAt": "soon"}]
     row = by_id(await poll(POSTPOST, rows, clock))["threads-1"]
-    assert (row.word, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"unparsed_date"}))
+    assert (row.reported, row.flags) == (ReportedStatus.UNKNOWN, frozenset({"unparsed_date"}))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_a_span_never_overwrites_a_date(clock: ManualClock) -> None:
 async def test_N28_duplicate_ids_keep_the_worst_word_in_any_order(order: int, clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1", "tokenStatus": word} for word in ("valid", "expired", "expiring_soon")][::order]
     (row,) = only(await poll(POSTPOST, rows, clock)).snapshots
-    assert (row.word, row.flags) == (ReportedStatus.EXPIRED, frozenset({"duplicate_id"}))
+    assert (row.reported, row.flags) == (ReportedStatus.EXPIRED, frozenset({"duplicate_id"}))
 
 
 async def test_names_of_strangers_are_cleaned_and_capped(clock: ManualClock) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from monitor.config import Config, load
 from monitor.domain import Ack, LastNotified, Status
-from monitor.domain.rules.silences import FOR_EVER, Silence
+from monitor.domain.rules.silences import NO_END, Silence
 from monitor.store import Store, incidents, silences
 from monitor.views.status import overview
 from tests.support.command_line import add_source, write_config
@@ -132,6 +132,6 @@ def test_a_silence_shows_on_what_it_matches_while_it_is_in_force(store: Store, c
         silences.add(conn, make_silence(now + HOUR, sources=("agency",), ends_at=now + 2 * HOUR), now)
     with store.begin_read() as conn:
         first, second = overview(conn, config, now=now), overview(conn, config, now=now + HOUR)
-    assert {view.snapshot.external_id: view.silenced_until for view in first.connections} == {"a": None, "b": FOR_EVER}
-    assert {view.snapshot.external_id: view.silenced_until for view in second.connections} == {"a": now + 2 * HOUR, "b": FOR_EVER}
+    assert {view.snapshot.external_id: view.silenced_until for view in first.connections} == {"a": None, "b": NO_END}
+    assert {view.snapshot.external_id: view.silenced_until for view in second.connections} == {"a": now + 2 * HOUR, "b": NO_END}
     assert (first.silenced, second.silenced) == (1, 1)  # of those that need somebody

@@ -179,7 +179,10 @@ async def test_what_an_incomplete_list_showed_is_not_forgotten_behind_the_digest
     """Valid, then an incomplete list that says expired, then the first list again, word for word."""
     first = ScopeReport(scope=None, complete=True, snapshots=(make_snapshot(), make_snapshot(external_id="x-2")))
     shown = ScopeReport(
-        scope=None, complete=False, snapshots=(make_snapshot(word=ReportedStatus.EXPIRED, raw_word="expired"),), problem="Cut."
+        scope=None,
+        complete=False,
+        snapshots=(make_snapshot(reported=ReportedStatus.EXPIRED, raw_status="expired"),),
+        problem="Cut.",
     )
     assert record(agency.store, agency, first) == 2
     assert record(agency.store, agency, shown) == 1
@@ -199,7 +202,7 @@ SHOWN = st.dictionaries(
         st.none(),
         st.builds(
             make_snapshot,
-            word=st.sampled_from([ReportedStatus.VALID, ReportedStatus.EXPIRED, ReportedStatus.UNKNOWN]),
+            reported=st.sampled_from([ReportedStatus.VALID, ReportedStatus.EXPIRED, ReportedStatus.UNKNOWN]),
             username=st.sampled_from(["acme", "other", None]),
             expires_at=st.sampled_from([None, NOW + 60 * DAY, NOW + 3 * DAY]),
             last_successful_post_at=st.sampled_from([None, NOW]),
@@ -250,13 +253,15 @@ def test_digests_of_lists_without_text_are_of_all_marks() -> None:
         return ScopeReport(scope=None, complete=True, snapshots=rows, **over)
 
     one, other = make_snapshot(), make_snapshot(external_id="x-2")
-    known = fingerprint.digest_of(scope(one, other), fingerprint.marked((one, other)))
-    assert known == fingerprint.digest_of(scope(other, one), fingerprint.marked((other, one)))
+    known = fingerprint.digest_of(scope(one, other), fingerprint.comparable((one, other)))
+    assert known == fingerprint.digest_of(scope(other, one), fingerprint.comparable((other, one)))
     for rows in ((one,), (one, replace(other, username="b")), (one, replace(other, external_id="x-3"))):
-        assert fingerprint.digest_of(scope(*rows), fingerprint.marked(rows)) not in (None, known)
+        assert fingerprint.digest_of(scope(*rows), fingerprint.comparable(rows)) not in (None, known)
     unread = scope(one, unreadable=(Unreadable(external_id=None, why="no"),))
-    assert fingerprint.digest_of(unread, fingerprint.marked((one,))) is None
-    assert fingerprint.digest_of(ScopeReport(scope=None, complete=False, snapshots=(one,)), fingerprint.marked((one,))) is None
+    assert fingerprint.digest_of(unread, fingerprint.comparable((one,))) is None
+    assert (
+        fingerprint.digest_of(ScopeReport(scope=None, complete=False, snapshots=(one,)), fingerprint.comparable((one,))) is None
+    )
 
 
 def test_collections_go_on_after_a_big_transaction_also_where_it_fails() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.domain import ReportedStatus, ScopeReport, Snapshot
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules import dates
-from monitor.domain.rules.fingerprint import digest_of, fingerprint, marked
+from monitor.domain.rules.fingerprint import comparable, digest_of, fingerprint
 from monitor.providers import json_chunks
 from monitor.providers.api import ApiResponse
 from monitor.providers.postpost import listing, scopes
@@ -127,10 +127,10 @@ def test_equal_digests_are_of_lists_that_say_the_same(one: list[Any], other: lis
 @given(FEW, FEW, TIMES, TIMES)
 def test_equal_marks_are_of_rows_that_say_the_same(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
     """But for the end of a coarse span, which is compared by itself."""
-    first, second = (marked(report(reply(rows, at=when)).snapshots) for rows, when in ((one, at), (other, later)))
-    before, after = ({row.external_id: row for row in rows.pick(rows.marks())} for rows in (first, second))
-    for key, mark in first.marks().items():
-        if second.marks().get(key) == mark:
+    first, second = (comparable(report(reply(rows, at=when)).snapshots) for rows, when in ((one, at), (other, later)))
+    before, after = ({row.external_id: row for row in rows.snapshots_of(rows.fingerprints())} for rows in (first, second))
+    for key, mark in first.fingerprints().items():
+        if second.fingerprints().get(key) == mark:
             assert fingerprint(before[key]) == fingerprint(after[key])
             assert before[key].expires_before is None or key in first.spans()
     assert first.spans() == {key: row.expires_before for key, row in before.items() if row.expires_before is not None}
@@ -142,7 +142,7 @@ def test_a_list_known_to_be_sound_is_not_looked_through_and_says_the_same(rows: 
     first, again = (report(reply(rows), intact=intact) for _ in range(2))
     assert (again.digest, len(again.snapshots), again.complete) == (first.digest, len(first.snapshots), first.complete)
     wanted = set(data.draw(st.lists(st.sampled_from(["threads-1", "X-1", "linkedin-2"]))))
-    assert list(marked(again.snapshots).pick(wanted)) == [row for row in seen(first) if row.external_id in wanted]
+    assert list(comparable(again.snapshots).snapshots_of(wanted)) == [row for row in seen(first) if row.external_id in wanted]
     assert seen(again) == seen(first)
 
 
@@ -170,8 +170,8 @@ def test_every_field_that_matters_counts(change: dict[str, Any]) -> None:
     before, after = report(reply([FULL, UNDATED])), report(reply([FULL | change, UNDATED]))
     assert before.digest is not None
     assert after.digest != before.digest
-    assert marked(after.snapshots).marks().items() != marked(before.snapshots).marks().items()
-    assert marked(after.snapshots).marks()["twitter-2"] == marked(before.snapshots).marks()["twitter-2"]
+    assert comparable(after.snapshots).fingerprints().items() != comparable(before.snapshots).fingerprints().items()
+    assert comparable(after.snapshots).fingerprints()["twitter-2"] == comparable(before.snapshots).fingerprints()["twitter-2"]
 
 
 @pytest.mark.parametrize(
@@ -192,22 +192,22 @@ def test_where_a_list_is_cut_does_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(json_chunks, "PIECE_BYTES", 1_000_000)
     after = report(answer)
     assert after.digest == before.digest is not None
-    assert marked(after.snapshots).marks() == marked(before.snapshots).marks()
+    assert comparable(after.snapshots).fingerprints() == comparable(before.snapshots).fingerprints()
 
 
 def test_rows_that_come_or_go_count_and_their_order_only_for_the_digest() -> None:
     lists = [[FULL, UNDATED], [UNDATED, FULL], [FULL], [FULL, UNDATED, FULL | {"platformId": "x-9"}]]
     reports = [report(reply(rows)) for rows in lists]
     assert len({found.digest for found in reports}) == len(lists)
-    assert marked(reports[0].snapshots).marks() == marked(reports[1].snapshots).marks()
+    assert comparable(reports[0].snapshots).fingerprints() == comparable(reports[1].snapshots).fingerprints()
 
 
 def test_what_a_word_means_counts_where_other_rows_decide_it() -> None:
     """The one row that is `valid` without a date says what `unknown` means in all others."""
     spoken = {"platformId": "facebook-1", "tokenStatus": "valid"}
     before, after = report(reply([UNDATED])), report(reply([UNDATED, spoken]))
-    assert [row.word for row in seen(before)[:1] + seen(after)[:1]] == [ReportedStatus.NON_EXPIRING, ReportedStatus.UNKNOWN]
-    assert marked(before.snapshots).marks()["twitter-2"] != marked(after.snapshots).marks()["twitter-2"]
+    assert [row.reported for row in seen(before)[:1] + seen(after)[:1]] == [ReportedStatus.NON_EXPIRING, ReportedStatus.UNKNOWN]
+    assert comparable(before.snapshots).fingerprints()["twitter-2"] != comparable(after.snapshots).fingerprints()["twitter-2"]
 
 
 def test_a_date_far_ahead_counts_as_what_it_means_at_that_time() -> None:
@@ -216,23 +216,23 @@ def test_a_date_far_ahead_counts_as_what_it_means_at_that_time() -> None:
     now, later = report(reply(rows)), report(reply(rows, at=AT + timedelta(days=400)))
     assert (seen(now)[0].flags, seen(later)[0].flags) == (frozenset({"far_date"}), frozenset())
     assert now.digest not in (None, later.digest)
-    assert marked(now.snapshots).marks() != marked(later.snapshots).marks()
+    assert comparable(now.snapshots).fingerprints() != comparable(later.snapshots).fingerprints()
 
 
 def test_a_list_whose_dates_are_spans_has_no_digest() -> None:
     """The same text means a later date in the next answer."""
     found = report(reply([UNDATED | {"tokenExpiresIn": "3d 4h"}]))
     assert found.digest is None
-    assert digest_of(found, marked(found.snapshots)) is None
+    assert digest_of(found, comparable(found.snapshots)) is None
 
 
 def test_another_reading_of_the_same_text_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     before = report(reply([FULL, UNDATED]))
-    marks = dict(marked(before.snapshots).marks())
+    marks = dict(comparable(before.snapshots).fingerprints())
     monkeypatch.setattr(listing, "READER_VERSION", listing.READER_VERSION + 1)
     after = report(reply([FULL, UNDATED]))
     assert after.digest not in (None, before.digest)
-    assert not marks.items() & marked(after.snapshots).marks().items()
+    assert not marks.items() & comparable(after.snapshots).fingerprints().items()
 
 
 def test_digest_and_marks_are_the_same_in_every_process() -> None:
@@ -240,7 +240,7 @@ def test_digest_and_marks_are_the_same_in_every_process() -> None:
     found = report(reply([FULL, UNDATED]))
     assert isinstance(found.snapshots, LazySnapshots)
     assert (listing.READER_VERSION, found.digest) == (1, "15fac6332aebc389640a660defe601eb")
-    assert list(found.snapshots.marks().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
+    assert list(found.snapshots.fingerprints().values()) == ["bf4be2a8d30b8271f50d950e", "29382f8ae74c566f1598537f"]
 
 
 @given(

@@ -41,7 +41,7 @@ def fit(report: ScopeReport) -> None:
     ids = [row.external_id for row in report.snapshots]
     assert len(set(ids)) == len(ids)
     for row in report.snapshots:
-        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_word):
+        for text in (row.external_id, row.platform, row.username, row.display_name, row.profile_url, row.raw_status):
             assert text is None or (0 < len(text) <= 256 and "\x00" not in text)
             (text or "").encode()
         for instant in (row.expires_at, row.expires_before, row.last_successful_post_at):
@@ -96,7 +96,7 @@ def test_N18_a_key_stated_twice_never_turns_expired_into_anything_better(stated:
     fields = ", ".join(f'"{name}": "{word}"' for name, word in stated)
     report = read_postpost(f'[{{"platformId": "threads-1", {fields}}}]'.encode())
     if any(word == "expired" for _, word in stated):
-        assert all(row.word is ReportedStatus.EXPIRED for row in report.snapshots)
+        assert all(row.reported is ReportedStatus.EXPIRED for row in report.snapshots)
 
 
 @given(st.permutations(["valid", "expired", "unknown", "expiring_soon"]), st.integers(1, 4))
@@ -104,7 +104,7 @@ def test_N28_duplicate_ids_never_better_than_their_worst(words: list[str], count
     rows = [{"platformId": "threads-1", "tokenStatus": word} for word in words[:count]]
     (row,) = read_postpost(json.dumps(rows).encode()).snapshots
     if "expired" in words[:count]:
-        assert row.word is ReportedStatus.EXPIRED
+        assert row.reported is ReportedStatus.EXPIRED
     assert ("duplicate_id" in row.flags) is (count > 1)
 
 

@@ -83,12 +83,12 @@ def test_nothing_raises_on_any_input(
     for before in (None, state, other[0]):
         transitions.detect(before, after, now)
         renewed = transitions.is_renewal(before, after)
-        lifecycle.probe_after_change(before, after)
+        lifecycle.needs_probe(before, after)
         reason = alerting.decide_alert(said, after, policy=policy, now=now, renewed=renewed)
         if reason is not AlertReason.NOTHING:
             alerting.event_of(reason, after.verdict.status)
             alerting.severity_of(reason, after.verdict.status, said)
-            alerting.next_said(reason, said, after, now)
+            alerting.next_notified(reason, said, after, now)
     fingerprint(after.snapshot)
     span_moved(state.snapshot.expires_before, other[0].snapshot.expires_before)
 
@@ -174,7 +174,7 @@ def test_nothing_is_said_twice_in_a_row_without_a_change(
     first = alerting.decide_alert(said, state, policy=context.policy, now=context.now, renewed=renewed)
     if first is AlertReason.NOTHING:
         return
-    remembered = None if first.ends_incident else alerting.next_said(first, said, state, context.now)
+    remembered = None if first.ends_incident else alerting.next_notified(first, said, state, context.now)
     again = alerting.decide_alert(remembered, state, policy=context.policy, now=context.now, renewed=False)
     assert again is AlertReason.NOTHING
 
@@ -265,14 +265,14 @@ def test_a_due_line_is_never_passed_over(
 
 
 @FEW
-@given(life=lives(), snapshot=some.snapshots, word=st.sampled_from([ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED]))
+@given(life=lives(), snapshot=some.snapshots, reported=st.sampled_from([ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED]))
 def test_N22_unknown_never_overwrites_knowledge(
-    life: tuple[ConnectionState, Context], snapshot: Snapshot, word: ReportedStatus
+    life: tuple[ConnectionState, Context], snapshot: Snapshot, reported: ReportedStatus
 ) -> None:
     state, context = life
     assume(state.verdict.status not in (Status.UNKNOWN, Status.DISCONNECTED))
     assume(state.missing == 0)
-    after = lifecycle.observe(state, replace(snapshot, word=word), context)
+    after = lifecycle.observe(state, replace(snapshot, reported=reported), context)
     assert after.verdict.status is not Status.UNKNOWN
     assert "provider_unknown" in after.verdict.flags
 
@@ -314,7 +314,7 @@ def test_presence_always_ends_being_missing(life: tuple[ConnectionState, Context
     for present in (lifecycle.observe(state, snapshot, context), lifecycle.unreadable(state, context)):
         assert present.missing == 0
         assert present.verdict.reason != "missing_from_list"
-    if snapshot.word is not ReportedStatus.DISCONNECTED:
+    if snapshot.reported is not ReportedStatus.DISCONNECTED:
         assert lifecycle.observe(state, snapshot, context).verdict.status is not Status.DISCONNECTED
 
 
@@ -346,7 +346,7 @@ class Told(RuleBasedStateMachine):
         if reason.ends_incident:
             self.said = None
         elif reason is not AlertReason.NOTHING:
-            self.said = alerting.next_said(reason, self.said, self.state, self.now)
+            self.said = alerting.next_notified(reason, self.said, self.state, self.now)
         return reason
 
     def become(self, after: ConnectionState) -> AlertReason:

@@ -27,8 +27,8 @@ def make_snapshot(**over: Any) -> Snapshot:
     values: dict[str, Any] = {
         "external_id": "linkedin-123",
         "platform": "linkedin",
-        "word": ReportedStatus.VALID,
-        "raw_word": "valid",
+        "reported": ReportedStatus.VALID,
+        "raw_status": "valid",
         "expires_at": NOW + timedelta(days=60),
         "username": "acme",
         "display_name": "Acme Ltd",

@@ -43,7 +43,7 @@ class Fifth:
                 external_id=row["id"],
                 scope=self._team,
                 platform="fediverse",
-                word=ReportedStatus.VALID,
+                reported=ReportedStatus.VALID,
                 expires_at=datetime.fromisoformat(row["until"]),
                 display_name=row["name"],
             )

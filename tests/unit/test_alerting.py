@@ -119,17 +119,17 @@ def test_reminders_follow_the_policy(every: timedelta) -> None:
 def test_what_was_said_is_not_said_again(
     before: LastNotified | None, state: ConnectionState, renewed: bool, reason: AlertReason
 ) -> None:
-    remembered = alerting.next_said(reason, before, state, NOW)
+    remembered = alerting.next_notified(reason, before, state, NOW)
     assert (remembered.status, remembered.stage, remembered.at) == (state.verdict.status, state.stage, NOW)
     assert decide(remembered, state, renewed=renewed) is NOTHING
 
 
 def test_reminders_are_counted_until_something_else_is_said() -> None:
     state = true_now(EXPIRED)
-    first = alerting.next_said(FIRST, None, state, NOW)
-    second = alerting.next_said(REMINDER, first, state, NOW)
-    third = alerting.next_said(REMINDER, second, state, NOW)
-    worse = alerting.next_said(WORSE, third, true_now(REVOKED), NOW)
+    first = alerting.next_notified(FIRST, None, state, NOW)
+    second = alerting.next_notified(REMINDER, first, state, NOW)
+    third = alerting.next_notified(REMINDER, second, state, NOW)
+    worse = alerting.next_notified(WORSE, third, true_now(REVOKED), NOW)
     assert [entry.reminders for entry in (first, second, third, worse)] == [0, 1, 2, 0]
 
 

@@ -32,8 +32,8 @@ REFRESH_CHANGES: list[dict[str, Any]] = [
 ]
 CHANGES: dict[str, list[Any]] = {
     "platform": ["facebook"],
-    "word": [ReportedStatus.EXPIRED, ReportedStatus.UNSTATED],
-    "raw_word": [None, "Valid", ""],
+    "reported": [ReportedStatus.EXPIRED, ReportedStatus.UNSTATED],
+    "raw_status": [None, "Valid", ""],
     "expires_at": [None, NOW, FULL.expires_at and FULL.expires_at + timedelta(microseconds=1)],
     "refresh": [
         None,

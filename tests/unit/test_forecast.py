@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.domain import ReportedStatus, Status, Verdict, provider_info
-from monitor.domain.rules.forecast import Need, need_of, sittings_of
+from monitor.domain.rules.forecast import Need, need_of, reconnect_batches
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
 from monitor.notify.messages.chart import MAX_ROWS, timeline
@@ -49,7 +49,7 @@ def found(**over: Any) -> Need | None:
         ({"expires_at": NOW + DAY, "platform": "facebook", "status": Status.EXPIRING_SOON}, True),  # the provider warns of it
         ({"expires_at": NOW + DAY, "status": Status.UNKNOWN}, True),
         ({"expires_at": NOW + 300 * DAY, "status": Status.REVOKED}, True),  # what is broken needs a person now
-        ({"expires_at": None, "status": Status.FAILING, "word": ReportedStatus.NO_HEALTH}, True),
+        ({"expires_at": None, "status": Status.FAILING, "reported": ReportedStatus.NO_HEALTH}, True),
     ],
 )
 def test_what_is_broken_and_what_runs_out_for_sure_needs_a_person(over: dict[str, Any], needed: bool) -> None:
@@ -67,7 +67,9 @@ def test_what_is_broken_is_due_since_it_broke() -> None:
 def test_sittings_hold_what_lies_within_three_days_worst_first() -> None:
     needs = [need(20), need(9), need(12), need(12.1), need(1, platform="threads")]
     needs += [need(-2, status=Status.EXPIRED), need(-1, status=Status.REVOKED), need(-9, status=Status.FAILING, source="studio")]
-    told = [(each.source, each.platform, [round((one.by - NOW) / DAY, 1) for one in each.needs]) for each in sittings_of(needs)]
+    told = [
+        (each.source, each.platform, [round((one.by - NOW) / DAY, 1) for one in each.needs]) for each in reconnect_batches(needs)
+    ]
     assert told == [
         ("agency", "linkedin", [-1.0, -2.0]),  # revoked before expired, in one sitting
         ("studio", "linkedin", [-9.0]),  # failing is less severe, however long
@@ -106,7 +108,7 @@ def test_of_a_weekly_hour_that_comes_twice_the_first_counts() -> None:
 
 
 def test_the_chart_is_well_formed_bounded_and_escapes_names() -> None:
-    batches = sittings_of(need(number, source=f"<&{number}>") for number in range(1, 40))
+    batches = reconnect_batches(need(number, source=f"<&{number}>") for number in range(1, 40))
     drawn = timeline(batches, now=NOW, ahead=MONTH)
     tree = ET.fromstring(drawn)  # noqa: S314 - our own drawing
     assert {child.tag.rpartition("}")[2] for child in tree} <= {"path", "rect", "circle", "text"}
@@ -117,7 +119,7 @@ def test_the_chart_is_well_formed_bounded_and_escapes_names() -> None:
 
 
 def test_a_chart_has_text_from_the_shipped_font_alone() -> None:
-    drawn = timeline(sittings_of([need(3)]), now=NOW, ahead=MONTH)
+    drawn = timeline(reconnect_batches([need(3)]), now=NOW, ahead=MONTH)
     picture = chart.png(drawn)
     assert picture is not None
     assert picture.startswith(b"\x89PNG")
@@ -132,6 +134,6 @@ def test_a_chart_has_text_from_the_shipped_font_alone() -> None:
 
 @pytest.mark.parametrize("platform", ["\x00\x1b[2J", "\ud800", "</text><script>", "\u4e16\u754c", "]]>", "&nbsp;"])
 def test_no_platform_name_breaks_the_chart(platform: str) -> None:
-    drawn = timeline(sittings_of([need(3, platform=platform)]), now=NOW, ahead=MONTH)
+    drawn = timeline(reconnect_batches([need(3, platform=platform)]), now=NOW, ahead=MONTH)
     ET.fromstring(drawn)  # noqa: S314 - our own drawing
     assert chart.png(drawn) is not None

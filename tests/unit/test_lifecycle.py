@@ -236,18 +236,18 @@ def test_a_passed_date_is_the_since_however_late_it_is_noticed() -> None:
 def test_a_word_without_a_passed_date_is_since_now() -> None:
     life = Life()
     life.listed(row(40 * DAY))
-    assert life.listed(row(40 * DAY, word=ReportedStatus.EXPIRED), HOUR).verdict.since == NOW + HOUR
+    assert life.listed(row(40 * DAY, reported=ReportedStatus.EXPIRED), HOUR).verdict.since == NOW + HOUR
 
 
 def test_an_untrusted_past_date_is_not_the_since() -> None:
-    verdict = Life().listed(row(-DAY, platform="youtube", word=ReportedStatus.EXPIRED)).verdict
+    verdict = Life().listed(row(-DAY, platform="youtube", reported=ReportedStatus.EXPIRED)).verdict
     assert (verdict.reason, verdict.since) == ("expiry_passed", NOW)
 
 
 def test_since_stays_while_the_status_stays() -> None:
     life = Life()
     life.listed(row(-HOUR))
-    assert life.listed(row(-HOUR, word=ReportedStatus.EXPIRED), DAY).verdict.since == NOW - HOUR
+    assert life.listed(row(-HOUR, reported=ReportedStatus.EXPIRED), DAY).verdict.since == NOW - HOUR
 
 
 # --- the poll after a date passed decides
@@ -286,7 +286,7 @@ def test_the_same_past_date_called_valid_stays_expired_and_is_flagged_once() -> 
 
 def test_an_untrusted_date_is_judged_again_by_the_first_poll_after_its_lines() -> None:
     life = Life()
-    state = life.listed(row(60 * DAY, platform="facebook", word=ReportedStatus.UNSTATED))
+    state = life.listed(row(60 * DAY, platform="facebook", reported=ReportedStatus.UNSTATED))
     assert state.recheck_at == NOW + 53 * DAY
     life.listed(state.snapshot, 59 * DAY)
     assert life.known.recheck_at == NOW + 60 * DAY
@@ -296,7 +296,7 @@ def test_an_untrusted_date_is_judged_again_by_the_first_poll_after_its_lines() -
 
 def test_a_probe_does_not_make_a_due_judgement_forgotten() -> None:
     life = Life()
-    state = life.listed(row(DAY, platform="facebook", word=ReportedStatus.UNSTATED))
+    state = life.listed(row(DAY, platform="facebook", reported=ReportedStatus.UNSTATED))
     life.listed(state.snapshot, 12 * HOUR)
     probed = life.probed(OK, DAY + MINUTE)
     assert probed.recheck_at is not None
@@ -401,7 +401,7 @@ def test_staying_away_changes_nothing_more() -> None:
 
 def test_presence_ends_disconnected_where_the_provider_reports_no_health() -> None:
     life = Life(POSTPEER)
-    present = make_snapshot(word=ReportedStatus.NO_HEALTH, expires_at=None, platform="tiktok")
+    present = make_snapshot(reported=ReportedStatus.NO_HEALTH, expires_at=None, platform="tiktok")
     assert life.listed(present).verdict.status is UNKNOWN
     life.missed(MINUTE)
     assert life.missed(2 * MINUTE).verdict.status is DISCONNECTED
@@ -411,8 +411,8 @@ def test_presence_ends_disconnected_where_the_provider_reports_no_health() -> No
 
 def test_presence_ends_a_stated_disconnection_even_where_the_word_says_nothing() -> None:
     life = Life(POSTBREEZE)
-    assert life.listed(row(None, word=ReportedStatus.DISCONNECTED)).verdict.status is DISCONNECTED
-    assert life.listed(row(None, word=ReportedStatus.UNSTATED, refresh=Refresh()), MINUTE).verdict.status is UNKNOWN
+    assert life.listed(row(None, reported=ReportedStatus.DISCONNECTED)).verdict.status is DISCONNECTED
+    assert life.listed(row(None, reported=ReportedStatus.UNSTATED, refresh=Refresh()), MINUTE).verdict.status is UNKNOWN
 
 
 def test_a_connection_that_returns_expired_is_expired_since_its_date() -> None:
@@ -504,14 +504,14 @@ def test_a_404_leaves_it_to_the_list() -> None:
 
 def test_unknown_with_a_probe_that_was_ok_stays_valid_through_answers_that_say_nothing() -> None:
     life = Life(PUBLORA)
-    assert life.listed(row(None, platform="bluesky", word=ReportedStatus.UNKNOWN)).verdict.status is UNKNOWN
+    assert life.listed(row(None, platform="bluesky", reported=ReportedStatus.UNKNOWN)).verdict.status is UNKNOWN
     for answer in (OK, REFUSED, NOT_FOUND, TRANSIENT, OK, NOT_FOUND):
         assert life.probed(answer).verdict.status is VALID
 
 
 def test_an_ok_probe_does_not_clear_what_the_list_calls_expired() -> None:
     life = Life()
-    life.listed(row(word=ReportedStatus.EXPIRED))
+    life.listed(row(reported=ReportedStatus.EXPIRED))
     state = life.probed(OK)
     assert (state.verdict.status, state.verdict.flags) == (EXPIRED, frozenset({"conflict"}))
     assert life.listed(row(), MINUTE).verdict.flags == set()
@@ -524,15 +524,15 @@ def test_a_probe_follows_at_once_where_a_refused_token_was_renewed() -> None:
     life.probed(REFUSED)
     before = life.probed(REFUSED)
     renewed = life.listed(row(60 * DAY), MINUTE)
-    assert lifecycle.probe_after_change(before, renewed)
+    assert lifecycle.needs_probe(before, renewed)
     assert renewed.verdict.status is FAILING
 
 
 def test_a_probe_follows_at_once_where_the_word_of_a_refused_token_changed() -> None:
     life = Life()
-    life.listed(row(None, word=ReportedStatus.EXPIRED))
+    life.listed(row(None, reported=ReportedStatus.EXPIRED))
     before = life.probed(REFUSED)
-    assert lifecycle.probe_after_change(before, life.listed(row(None), MINUTE))
+    assert lifecycle.needs_probe(before, life.listed(row(None), MINUTE))
 
 
 @pytest.mark.parametrize("answer", [OK, None], ids=["ok", "never probed"])
@@ -541,15 +541,15 @@ def test_no_probe_follows_a_renewal_of_a_token_that_was_not_refused(answer: Prob
     before = life.listed(row(2 * DAY))
     if answer is not None:
         before = life.probed(answer)
-    assert not lifecycle.probe_after_change(before, life.listed(row(60 * DAY), MINUTE))
+    assert not lifecycle.needs_probe(before, life.listed(row(60 * DAY), MINUTE))
 
 
 def test_no_probe_follows_where_the_refused_token_is_the_same() -> None:
     life = Life()
     life.listed(row())
     before = life.probed(REFUSED)
-    assert not lifecycle.probe_after_change(before, life.listed(row(username="renamed"), MINUTE))
-    assert not lifecycle.probe_after_change(None, before)
+    assert not lifecycle.needs_probe(before, life.listed(row(username="renamed"), MINUTE))
+    assert not lifecycle.needs_probe(None, before)
 
 
 # --- the clocks
@@ -618,7 +618,7 @@ def test_losing_trust_in_the_clock_takes_nothing_back() -> None:
 
 def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_date() -> None:
     life = Life()
-    span: dict[str, Any] = {"left": None, "platform": "facebook", "word": ReportedStatus.EXPIRING_SOON}
+    span: dict[str, Any] = {"left": None, "platform": "facebook", "reported": ReportedStatus.EXPIRING_SOON}
     state = life.listed(row(**span, expires_before=NOW + 2 * DAY))
     for minutes in (10, 59, 30, 1):
         later = life.listed(row(**span, expires_before=NOW + 2 * DAY + minutes * MINUTE), minutes * MINUTE)
@@ -628,8 +628,8 @@ def test_a_coarse_span_that_wobbles_within_its_hour_changes_neither_verdict_nor_
 def test_a_coarse_span_that_moves_later_by_more_than_an_hour_is_a_new_date() -> None:
     life = Life()
     span: dict[str, Any] = {"left": None, "platform": "facebook"}
-    life.listed(row(**span, word=ReportedStatus.EXPIRING_SOON, expires_before=NOW + 2 * DAY))
-    state = life.listed(row(**span, word=ReportedStatus.VALID, expires_before=NOW + 60 * DAY), MINUTE)
+    life.listed(row(**span, reported=ReportedStatus.EXPIRING_SOON, expires_before=NOW + 2 * DAY))
+    state = life.listed(row(**span, reported=ReportedStatus.VALID, expires_before=NOW + 60 * DAY), MINUTE)
     assert (state.verdict.status, state.token.expires_at) == (VALID, NOW + 60 * DAY)
 
 
@@ -665,8 +665,8 @@ def test_a_renewal_ends_the_warning() -> None:
 @pytest.mark.parametrize("word", list(ReportedStatus))
 def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: ReportedStatus) -> None:
     life = Life()
-    once = life.listed(row(left, word=word))
-    assert life.listed(row(left, word=word)) == once
+    once = life.listed(row(left, reported=word))
+    assert life.listed(row(left, reported=word)) == once
     moved = life.elapsed(timedelta(0))
     assert moved.verdict.status is once.verdict.status
     assert life.elapsed(timedelta(0)) == moved
@@ -675,8 +675,8 @@ def test_the_same_row_twice_gives_an_equal_state(left: timedelta | None, word: R
 def test_a_kept_warning_beside_a_stale_date_settles_at_once() -> None:
     """The date proves nothing there, so it must not be taken for the one whose line was crossed."""
     life = Life()
-    life.listed(row(None, platform="tiktok", word=ReportedStatus.EXPIRING_SOON))
-    once = life.listed(row(-HOUR, platform="tiktok", word=ReportedStatus.UNSTATED), MINUTE)
+    life.listed(row(None, platform="tiktok", reported=ReportedStatus.EXPIRING_SOON))
+    once = life.listed(row(-HOUR, platform="tiktok", reported=ReportedStatus.UNSTATED), MINUTE)
     assert (once.verdict.status, "provider_unknown" in once.verdict.flags) == (SOON, True)
     assert life.listed(once.snapshot, MINUTE) == once
 

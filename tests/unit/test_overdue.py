@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import SourceStatus
-from monitor.domain.rules.freshness import excused, overdue
+from monitor.domain.rules.freshness import excused_delay, overdue
 
 EVERY = timedelta(minutes=15)
 READ_ONCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ OK, PENDING = SourceStatus.OK, SourceStatus.PENDING
 )
 def test_overdue(status: SourceStatus, read: datetime | None, unpolled: float, watched: float, reason: str | None) -> None:
     found = overdue(
-        status=status, last_success_at=read, unpolled_for=unpolled * EVERY, watched_for=watched * EVERY, poll_every=EVERY
+        status=status, last_success_at=read, unpolled_for=unpolled * EVERY, observed_for=watched * EVERY, poll_every=EVERY
     )
     assert (found.reason if found else None) == reason
 
@@ -48,4 +48,4 @@ def test_overdue(status: SourceStatus, read: datetime | None, unpolled: float, w
 )
 def test_a_source_is_excused_for_what_it_asked_beyond_its_interval(wait: float, every: float, minutes: float) -> None:
     minute = timedelta(minutes=1)
-    assert excused(wait * minute, every * minute) == minutes * minute
+    assert excused_delay(wait * minute, every * minute) == minutes * minute

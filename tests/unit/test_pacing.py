@@ -7,26 +7,26 @@ from datetime import timedelta
 import pytest
 
 from monitor.domain import provider_info
-from monitor.domain.rules.schedule import SIDE_BY_SIDE, full_round, poll_requests, probes_at_once
+from monitor.domain.rules.schedule import BURST_CONCURRENCY, concurrent_probes, full_round, poll_requests
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("per_second", "quickest", "burst", "expected"),
+    ("per_second", "fastest", "burst", "expected"),
     [
         (10.0, None, 1, 1),  # nothing is known yet
         (10.0, 0.001, 39, 1),  # one after another is quick enough
         (167.0, 0.2, 99, 42),  # each takes its time: Little's law, with a quarter more
         (0.5, 30.0, 5, 19),
         (10.0, 0.001, 400, 4),  # several answers wake the process once; one connection for every hundred probes
-        (10.0, None, 100_000, SIDE_BY_SIDE),
+        (10.0, None, 100_000, BURST_CONCURRENCY),
     ],
 )
 def test_as_many_probes_go_side_by_side_as_the_pace_needs(
-    per_second: float, quickest: float | None, burst: int, expected: int
+    per_second: float, fastest: float | None, burst: int, expected: int
 ) -> None:
-    assert probes_at_once(per_second, quickest, burst=burst) == expected
+    assert concurrent_probes(per_second, fastest, burst=burst) == expected
 
 
 @pytest.mark.parametrize(

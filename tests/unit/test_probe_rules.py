@@ -272,4 +272,4 @@ def test_news_is_what_the_next_state_would_show(status: ProbeStatus, known: Prob
             for answer in answers:
                 finding = classify(answer, "telegram", ever_ok=whole.ever_ok)
                 after = probes.advance(whole, answer, platform="telegram", now=NOW + timedelta(hours=1), confirm=confirm)
-                assert probes.is_news(summary, finding, confirm=confirm) is not lifecycle.same_but_for_time(whole, after)
+                assert probes.is_change(summary, finding, confirm=confirm) is not lifecycle.is_same_but_for_time(whole, after)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.domain.rules.recurrence import rule_problem
-from monitor.domain.rules.silences import FOR_EVER, Silence, active_until, matches, next_window, silenced_until
+from monitor.domain.rules.silences import NO_END, Silence, active_until, matches, next_window, silenced_until
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -76,12 +76,12 @@ SECOND = timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("over", "at", "until"),
     [
-        ({}, NOW, FOR_EVER),  # holds its first instant
+        ({}, NOW, NO_END),  # holds its first instant
         ({}, NOW - SECOND, None),
         ({"ends_at": NOW + HOUR}, NOW + HOUR - SECOND, NOW + HOUR),
         ({"ends_at": NOW + HOUR}, NOW + HOUR, None),  # and not its last
         ({"ends_at": NOW - HOUR}, NOW, None),
-        ({"removed_at": NOW + HOUR}, NOW, FOR_EVER),
+        ({"removed_at": NOW + HOUR}, NOW, NO_END),
         ({"removed_at": NOW + HOUR}, NOW + HOUR, None),
     ],
 )
@@ -160,7 +160,7 @@ def test_windows_that_touch_without_end_end_some_time() -> None:
 @pytest.mark.parametrize(
     ("over", "window"),
     [
-        ({}, (NOW, FOR_EVER)),
+        ({}, (NOW, NO_END)),
         ({"starts_at": NOW + HOUR, "ends_at": NOW + 2 * HOUR}, (NOW + HOUR, NOW + 2 * HOUR)),
         ({"ends_at": NOW}, None),
         ({"removed_at": NOW}, None),

@@ -29,7 +29,7 @@ def row(
     values: dict[str, object] = {
         "external_id": f"{platform}-1",
         "platform": platform,
-        "word": word,
+        "reported": word,
         "expires_at": None if left is None else NOW + left,
         **over,
     }
@@ -192,7 +192,7 @@ FIRST_SIGHT = [
     (
         "a word nobody knows",
         POSTPOST,
-        row(word=ReportedStatus.UNRECOGNISED, raw_word="zombie"),
+        row(word=ReportedStatus.UNRECOGNISED, raw_status="zombie"),
         Status.UNKNOWN,
         "unrecognised_status",
         {"provider_unknown"},
@@ -336,7 +336,7 @@ WITH_MEMORY = [
     ("unknown after expired", row("facebook", ReportedStatus.UNKNOWN), before(Status.EXPIRED), Status.EXPIRED),
     (
         "new word after revoked",
-        row("facebook", ReportedStatus.UNRECOGNISED, raw_word="x"),
+        row("facebook", ReportedStatus.UNRECOGNISED, raw_status="x"),
         before(Status.REVOKED),
         Status.REVOKED,
     ),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain import Event, EventKind, Status
-from monitor.domain.rules.forecast import SITTING, Need, sittings_of
+from monitor.domain.rules.forecast import BATCH_SPAN, Need, reconnect_batches
 from monitor.store.connection_pages import ExpiringGroup
 from monitor.web import charts
 from tests.support.factories import NOW
@@ -62,9 +62,9 @@ def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list
         Need(connection=str(index), source="agency", platform="linkedin", label="", status=Status.VALID, by=NOW + day * DAY)
         for index, day in enumerate(days)
     ]
-    expected = sorted((sitting.first, sitting.last, len(sitting.needs)) for sitting in sittings_of(needs))
+    expected = sorted((sitting.first, sitting.last, len(sitting.needs)) for sitting in reconnect_batches(needs))
     assert sorted((group.first, group.last, group.number) for group in drawn.batches) == expected
-    assert all(group.last - group.first <= SITTING for group in drawn.batches)
+    assert all(group.last - group.first <= BATCH_SPAN for group in drawn.batches)
 
 
 # --- status over time

@@ -119,7 +119,7 @@ def severity_of(reason: AlertReason, status: Status, said: LastNotified | None) 
     return status.severity
 
 
-def next_said(reason: AlertReason, said: LastNotified | None, state: ConnectionState, now: datetime) -> LastNotified:
+def next_notified(reason: AlertReason, said: LastNotified | None, state: ConnectionState, now: datetime) -> LastNotified:
     """What the incident has said after this alert."""
     reminders = said.reminders + 1 if reason is AlertReason.REMINDER and said is not None else 0
     return LastNotified(status=state.verdict.status, stage=state.stage, at=now, reminders=reminders)

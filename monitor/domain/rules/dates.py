@@ -50,7 +50,7 @@ def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flag
     return instant, flags
 
 
-def plain_until(now: datetime) -> tuple[datetime, datetime]:
+def plausible_expiry_range(now: datetime) -> tuple[datetime, datetime]:
     """Between these two instants an expiry counts as the date that it is, neither ancient nor far ahead of `now`."""
     return _EARLIEST, now + _FAR_AHEAD
 

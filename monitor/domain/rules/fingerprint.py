@@ -24,8 +24,8 @@ def fingerprint(snapshot: Snapshot) -> str:
     error = None if s.last_error is None else (s.last_error.message, s.last_error.occurred_at)
     kept = (
         s.platform,
-        s.word.value,
-        s.raw_word,
+        s.reported.value,
+        s.raw_status,
         s.expires_at,
         s.expires_before is None,
         refresh,
@@ -49,10 +49,10 @@ def span_moved(before: datetime | None, after: datetime | None) -> bool:
 
 
 @runtime_checkable
-class Marked(Protocol):
+class ComparableRows(Protocol):
     """The rows of one scope's list, each id once."""
 
-    def marks(self) -> Mapping[str, str]:
+    def fingerprints(self) -> Mapping[str, str]:
         """By external id a text that is the same in two lists only where the row says the same in both, spans aside."""
         ...
 
@@ -60,7 +60,7 @@ class Marked(Protocol):
         """`expires_before` of the rows that state only a coarse span: no mark tells how far that has moved."""
         ...
 
-    def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
+    def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
         """The snapshots of these rows, in the list's order."""
         ...
 
@@ -72,7 +72,7 @@ class Plain:
         self._rows = rows
         self._marks: Mapping[str, str] | None = None
 
-    def marks(self) -> Mapping[str, str]:
+    def fingerprints(self) -> Mapping[str, str]:
         """The snapshots' fingerprints."""
         if self._marks is None:
             self._marks = {row.external_id: fingerprint(row) for row in self._rows}
@@ -82,17 +82,17 @@ class Plain:
         """As the snapshots say."""
         return {row.external_id: row.expires_before for row in self._rows if row.expires_before is not None}
 
-    def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
+    def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
         """Those that are asked for."""
         return (row for row in self._rows if row.external_id in ids)
 
 
-def marked(rows: Sequence[Snapshot]) -> Marked:
+def comparable(rows: Sequence[Snapshot]) -> ComparableRows:
     """The rows of a scope's report as they are to be compared."""
-    return rows if isinstance(rows, Marked) else Plain(rows)
+    return rows if isinstance(rows, ComparableRows) else Plain(rows)
 
 
-def digest_of(scope: ScopeReport, rows: Marked) -> str | None:
+def digest_of(scope: ScopeReport, rows: ComparableRows) -> str | None:
     """The digest of a complete list: its own, else one of all its marks. None where that cannot stand for the list."""
     if not scope.complete or scope.unreadable:
         return None
@@ -100,5 +100,5 @@ def digest_of(scope: ScopeReport, rows: Marked) -> str | None:
         return scope.digest
     if rows.spans():
         return None
-    told = sorted(rows.marks().items())
+    told = sorted(rows.fingerprints().items())
     return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from monitor.domain import ConnectionState, ProviderInfo, Status
 from monitor.domain.rules import expiry
 
-SITTING = timedelta(days=3)
+BATCH_SPAN = timedelta(days=3)
 """What one person can reconnect in one go lies at most this far apart."""
 
 
@@ -83,7 +83,7 @@ def need_of(
     return Need(connection=connection, source=source, platform=snapshot.platform, label=snapshot.label, status=status, by=by)
 
 
-def sittings_of(needs: Iterable[Need]) -> tuple[ReconnectBatch, ...]:
+def reconnect_batches(needs: Iterable[Need]) -> tuple[ReconnectBatch, ...]:
     """The needs in sittings, worst first: what is broken by severity, then what runs out first."""
     groups: dict[tuple[str, str, bool], list[Need]] = {}
     for need in needs:
@@ -103,7 +103,7 @@ def _by_severity(needs: Sequence[Need]) -> tuple[Need, ...]:
 def _near_each_other(needs: Sequence[Need]) -> list[tuple[Need, ...]]:
     parts: list[list[Need]] = []
     for need in sorted(needs, key=lambda need: (need.by, need.connection)):
-        if parts and need.by - parts[-1][0].by <= SITTING:
+        if parts and need.by - parts[-1][0].by <= BATCH_SPAN:
             parts[-1].append(need)
         else:
             parts.append([need])

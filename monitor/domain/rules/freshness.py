@@ -14,9 +14,9 @@ STALE_AFTER_INTERVALS = 3
 """Poll intervals after which a source counts as overdue, what is known of it as stale, and its history as interrupted."""
 
 LONGEST_WAIT = timedelta(hours=1)
-"""A source that asked for patience is excused for as long as it asked, and never for longer than this."""
+"""A source that asked for patience is excused_delay for as long as it asked, and never for longer than this."""
 
-_TOLD = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
+_REPORTED = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
 
 
 class Overdue(NamedTuple):
@@ -26,14 +26,14 @@ class Overdue(NamedTuple):
     message: str
 
 
-def excused(wait: timedelta, poll_every: timedelta) -> timedelta:
+def excused_delay(wait: timedelta, poll_every: timedelta) -> timedelta:
     """How much later than an interval after the poll before a poll that is planned to come in `wait` is rightly due."""
     return max(min(wait, max(LONGEST_WAIT, poll_every)) - poll_every, timedelta(0))
 
 
-def is_told(status: SourceStatus) -> bool:
+def is_reported(status: SourceStatus) -> bool:
     """Whether people know already that the source cannot be read."""
-    return status in _TOLD
+    return status in _REPORTED
 
 
 def overdue(
@@ -41,7 +41,7 @@ def overdue(
     status: SourceStatus,
     last_success_at: datetime | None,
     unpolled_for: timedelta,
-    watched_for: timedelta,
+    observed_for: timedelta,
     poll_every: timedelta,
 ) -> Overdue | None:
     """What is wrong with how a source is watched; None where nothing is, or where it is told already.
@@ -50,7 +50,7 @@ def overdue(
     a machine that slept and a daemon that was down make no source overdue. Nor does a wait that the source asked for, which
     the caller leaves out of both. A source that cannot be read has its own alert.
     """
-    if is_told(status):
+    if is_reported(status):
         return None
     patience = STALE_AFTER_INTERVALS * poll_every
     if unpolled_for > patience:
@@ -59,16 +59,16 @@ def overdue(
             f"It was not polled for {span(unpolled_for)}, which is more than {STALE_AFTER_INTERVALS} intervals of "
             f"{span(poll_every)}: the monitor does not get on with its work.",
         )
-    if last_success_at is None and watched_for > patience:
+    if last_success_at is None and observed_for > patience:
         return Overdue(
             "never_read",
-            f"No poll of it has succeeded since it was added; that is {span(watched_for)}, "
+            f"No poll of it has succeeded since it was added; that is {span(observed_for)}, "
             f"more than {STALE_AFTER_INTERVALS} intervals.",
         )
     return None
 
 
-LEAST = timedelta(minutes=1)
+SHORTEST_GAP = timedelta(minutes=1)
 """What is shorter than this is no gap, however short the interval."""
 NOT_POLLED, NOT_READ = "not_polled", "not_read"
 
@@ -98,7 +98,7 @@ def find_gap(
 
     A source that was never read has no gap: its history has not begun.
     """
-    longest = max(STALE_AFTER_INTERVALS * poll_every, LEAST)
+    longest = max(STALE_AFTER_INTERVALS * poll_every, SHORTEST_GAP)
     if last_success_at is None or now - last_success_at <= longest:
         return None
     if clock_skew is not None and abs(clock_skew) > CLOCK_UNTRUSTED_ABOVE:
@@ -107,7 +107,7 @@ def find_gap(
     return Gap(began_at=last_success_at, ended_at=None, reason=NOT_READ if asked else NOT_POLLED)
 
 
-def told(gap: Gap, *, until: datetime) -> str:
+def describe_gap(gap: Gap, *, until: datetime) -> str:
     """A gap in words."""
     lasted = span(until - gap.began_at)
     if gap.reason == NOT_READ:

@@ -58,7 +58,7 @@ def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> Con
     """A probe answered. An answer that says nothing gives back the same state."""
     confirm = context.policy.confirm_failures
     after = probes.advance(state.probe, answer, platform=state.snapshot.platform, now=context.now, confirm=confirm)
-    if same_but_for_time(state.probe, after):
+    if is_same_but_for_time(state.probe, after):
         return state
     return _keep_unreadable(state, _rejudge(state, context, probe=after, missing=state.missing))
 
@@ -81,7 +81,7 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
     return _keep_unreadable(state, after)
 
 
-def same_but_for_time(before: ProbeState, after: ProbeState) -> bool:
+def is_same_but_for_time(before: ProbeState, after: ProbeState) -> bool:
     """Whether a probe changed nothing worth writing: unchanged probes are recorded per cohort, not per connection."""
     return replace(after, at=before.at, message=before.message) == before
 
@@ -214,9 +214,9 @@ def _recheck(
     return line
 
 
-def probe_after_change(before: ConnectionState | None, after: ConnectionState) -> bool:
+def needs_probe(before: ConnectionState | None, after: ConnectionState) -> bool:
     """Whether a probe should follow at once: a token that was refused has changed, so the refusal may be history."""
     if before is None or after.probe.refusals == 0:
         return False
-    renewed = before.token.expires_at != after.token.expires_at or before.snapshot.word is not after.snapshot.word
+    renewed = before.token.expires_at != after.token.expires_at or before.snapshot.reported is not after.snapshot.reported
     return renewed and after.probe.finding is not ProbeFinding.OK

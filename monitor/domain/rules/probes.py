@@ -93,7 +93,7 @@ def advance(state: ProbeState, answer: ProbeAnswer, *, platform: str, now: datet
     return _after(state, finding, answer.message, now=now, confirm=confirm)
 
 
-def is_news(state: ProbeState, finding: ProbeFinding, *, confirm: int) -> bool:
+def is_change(state: ProbeState, finding: ProbeFinding, *, confirm: int) -> bool:
     """Whether an answer of this finding moves the probe axis by more than its time and words; of `state` neither is read."""
     if finding is ProbeFinding.OK:  # nearly all answers, nearly always after one like it
         return state.finding is not ProbeFinding.OK or state.status is not ProbeStatus.OK or state.refusals > 0

@@ -12,7 +12,7 @@ that is down: what an outage of three days held back from its first moment on is
 LONGEST_WAIT = timedelta(hours=1)
 """No wait is longer, whatever a server asks for."""
 
-KNOCK_EVERY = timedelta(seconds=45)
+RETRY_DOWN_EVERY = timedelta(seconds=45)
 """The longest wait for a service that is down. With its tenth and the try itself it stays under a minute, which is how soon
 everything is delivered once the service is back."""
 
@@ -43,7 +43,7 @@ def next_attempt(
         return None
     wait = LONGEST_WAIT if permanent else _step(attempt)
     if down and not permanent:
-        wait = min(wait, KNOCK_EVERY)
+        wait = min(wait, RETRY_DOWN_EVERY)
     if wait < LONGEST_WAIT:
         wait *= 1 + _JITTER * _spread(f"{key}/{attempt}")
     if retry_after is not None:

@@ -13,22 +13,22 @@ HEADROOM = 1.25
 """Answers do not all take the same time."""
 
 
-SIDE_BY_SIDE = 8
+BURST_CONCURRENCY = 8
 """Answers that come together wake the process once. More of them gain nothing."""
 
 PROBES_PER_CONNECTION = 100
 """A large burst may open so many connections: a new TLS connection costs as much as nine probes."""
 
 
-def probes_at_once(per_second: float, quickest: float | None, *, burst: int) -> int:
-    """How many probes to have under way so that `per_second` end, where the quickest answer took so many seconds.
+def concurrent_probes(per_second: float, fastest: float | None, *, burst: int) -> int:
+    """How many probes to have under way so that `per_second` end, where the fastest answer took so many seconds.
 
-    The quickest, not the usual one: it does not grow when the other side, or we, are what is slow, so that a busy API
+    The fastest, not the usual one: it does not grow when the other side, or we, are what is slow, so that a busy API
     is not asked by ever more at once. A burst of hundreds gets some anyway, one in a hundred. The request budget
     bounds it further.
     """
-    anyway = min(burst // PROBES_PER_CONNECTION, SIDE_BY_SIDE)
-    needed = 1 if quickest is None else ceil(per_second * quickest * HEADROOM)
+    anyway = min(burst // PROBES_PER_CONNECTION, BURST_CONCURRENCY)
+    needed = 1 if fastest is None else ceil(per_second * fastest * HEADROOM)
     return max(1, anyway, needed)
 
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from monitor.domain.rules.recurrence import windows
 from monitor.domain.timefmt import zone
 
-FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of what has no end."""
 
 _LOOKED_AHEAD = timedelta(days=400)
@@ -70,13 +70,13 @@ def matches(
 
 
 def active_until(silence: Silence, now: datetime) -> datetime | None:
-    """The end of the present window, None outside of one: windows that touch count as one, FOR_EVER is no end.
+    """The end of the present window, None outside of one: windows that touch count as one, NO_END is no end.
 
     A window holds its first instant and not its last.
     """
     if now < silence.starts_at or (silence.removed_at is not None and silence.removed_at <= now):
         return None
-    last = silence.ends_at or FOR_EVER
+    last = silence.ends_at or NO_END
     if last <= now:
         return None
     if silence.rrule is None:
@@ -92,12 +92,12 @@ def next_window(silence: Silence, now: datetime) -> tuple[datetime, datetime] | 
     until = active_until(silence, now)
     if until is not None:
         return now, until
-    last = silence.ends_at or FOR_EVER
+    last = silence.ends_at or NO_END
     if silence.rrule is None:
         return (silence.starts_at, last) if now < silence.starts_at < last else None
     where = zone(silence.timezone)
     found = windows(silence.rrule, silence.starts_at, silence.lasts or timedelta(0), zone=where, after=now)
-    begin, end = next(found, (FOR_EVER, FOR_EVER))
+    begin, end = next(found, (NO_END, NO_END))
     return (max(begin, silence.starts_at), min(end, last)) if begin < last else None
 
 

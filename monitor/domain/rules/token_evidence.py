@@ -47,7 +47,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     @property
     def reported(self) -> ReportedStatus:
         """The status that the provider reports."""
-        return self.snapshot.word
+        return self.snapshot.reported
 
     @property
     def date_has_passed(self) -> bool:

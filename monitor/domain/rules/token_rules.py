@@ -195,7 +195,7 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
 def status_is_unknown(e: Evidence) -> Finding:
     """An explicit unknown, a missing status, or a status that this version does not know."""
     if e.reported is ReportedStatus.UNRECOGNISED:
-        text = f"The provider reports the status {e.snapshot.raw_word!r}, which this version does not know."
+        text = f"The provider reports the status {e.snapshot.raw_status!r}, which this version does not know."
         return Finding(Status.UNKNOWN, VerdictReason.UNRECOGNISED_STATUS, text, _PROVIDER_UNKNOWN)
     text = "The provider does not know the token's status."
     return Finding(Status.UNKNOWN, VerdictReason.PROVIDER_UNKNOWN, text, _PROVIDER_UNKNOWN)

@@ -270,7 +270,7 @@ def _notify(
     if incident is not None and reason.ends_incident:
         outcome.closed.append(incident_id)
         return
-    after = alerting.next_said(reason, notified, update.after, context.now)
+    after = alerting.next_notified(reason, notified, update.after, context.now)
     next_review_at = _next_reminder(update, context)
     if incident is not None:
         outcome.notified.append((incident_id, after, next_review_at))

@@ -221,7 +221,7 @@ class RowJudge:
         if after == before:
             return None
         probe_at: datetime | Unchanged = (
-            self.now if self.source.probes_on_schedule and lifecycle.probe_after_change(before, after) else KEEP
+            self.now if self.source.probes_on_schedule and lifecycle.needs_probe(before, after) else KEEP
         )
         return Change(row=row, before=before, after=after, fingerprint=fingerprint, next_probe_at=probe_at)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 
 from monitor.domain import PollReport, ScopeReport, Snapshot
-from monitor.domain.rules.fingerprint import Marked, digest_of, marked, span_moved
+from monitor.domain.rules.fingerprint import ComparableRows, comparable, digest_of, span_moved
 from monitor.store import Connection, list_state
 from monitor.store.list_state import NOTHING, StoredList, UnsettledConnection
 
@@ -23,7 +23,7 @@ class Compared:
     scope: str | None
     digest: str | None = None
     """To be stored with what follows from this list; None: no later list can be recognised as the same."""
-    rows: Marked
+    rows: ComparableRows
     touched: Collection[str] = ()
     """External ids of listed connections that must be judged, new ones included."""
     due: Collection[str] = ()
@@ -43,7 +43,7 @@ class Compared:
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield the touched rows, one by one."""
-        return self.rows.pick(self.touched) if self.touched else iter(())
+        return self.rows.snapshots_of(self.touched) if self.touched else iter(())
 
 
 class Comparison:
@@ -79,14 +79,14 @@ class Comparison:
         stored_list = self._stored_lists.get(scope.scope, NOTHING)
         if not scope.complete and not scope.snapshots and not scope.unreadable:
             # Nothing was read: the stored connections still follow from the list before.
-            return Compared(scope=scope.scope, rows=marked(()), digest=stored_list.digest, present=stored_list.present)
-        rows = marked(scope.snapshots)
+            return Compared(scope=scope.scope, rows=comparable(()), digest=stored_list.digest, present=stored_list.present)
+        rows = comparable(scope.snapshots)
         digest = digest_of(scope, rows)
         if digest is not None and digest == stored_list.digest and stored_list.present == len(scope.snapshots):
             return self._same(scope, rows, digest, stored_list)
         return self._different(scope, rows, digest, stored_list)
 
-    def _same(self, scope: ScopeReport, rows: Marked, digest: str, stored_list: StoredList) -> Compared:
+    def _same(self, scope: ScopeReport, rows: ComparableRows, digest: str, stored_list: StoredList) -> Compared:
         """Compare a list that is the same as the one from which the stored connections follow."""
         if stored_list.restless == 0:
             return Compared(scope=scope.scope, rows=rows, digest=digest, proves_absence=True, present=stored_list.present)
@@ -106,10 +106,10 @@ class Comparison:
             ids=ids,
         )
 
-    def _different(self, scope: ScopeReport, rows: Marked, digest: str | None, stored_list: StoredList) -> Compared:
+    def _different(self, scope: ScopeReport, rows: ComparableRows, digest: str | None, stored_list: StoredList) -> Compared:
         """Compare row by row, by fingerprints."""
         stored = list_state.marks(self._conn, self._source, scope.scope)
-        listed = rows.marks()
+        listed = rows.fingerprints()
         unsettled = self._unsettled.get(scope.scope, []) if stored_list.restless else []
         due = {row.external_id for row in unsettled if row.external_id in listed}
         # No set operators here: one such call over 100,000 rows would block every other thread while it runs.
@@ -135,7 +135,7 @@ class Comparison:
             fingerprints=listed,
         )
 
-    def _moved(self, scope: str | None, rows: Marked) -> set[str]:
+    def _moved(self, scope: str | None, rows: ComparableRows) -> set[str]:
         """Return the rows that state only a coarse span, where its end moved."""
         spans = rows.spans()
         if not spans:
@@ -148,4 +148,4 @@ class Comparison:
         stored = list(list_state.marks(self._conn, self._source, scope))
         ids = list_state.ids(self._conn, self._source, scope, set(stored))
         present = self._stored_lists[scope].present
-        return Compared(scope=scope, rows=marked(()), absent=stored, proves_absence=True, ids=ids, present=present)
+        return Compared(scope=scope, rows=comparable(()), absent=stored, proves_absence=True, ids=ids, present=present)

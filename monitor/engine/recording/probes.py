@@ -147,7 +147,7 @@ def is_news(source: SourceConfig, result: ProbeResult) -> bool:
         return False
     ok = result.finding is ProbeFinding.OK  # true for nearly all results, and needs no confirmation
     confirm = 1 if ok else source.policy_for(result.target.platform).confirm_failures
-    return probe_rules.is_news(result.target.known, result.finding, confirm=confirm)
+    return probe_rules.is_change(result.target.known, result.finding, confirm=confirm)
 
 
 @dataclass(slots=True, kw_only=True)

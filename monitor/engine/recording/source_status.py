@@ -81,7 +81,7 @@ def _record_gap(
         old=utc_text(gap.began_at),
         new=utc_text(now),
         reason=gap.reason,
-        message=freshness.told(gap, until=now),
+        message=freshness.describe_gap(gap, until=now),
     )
     history.append(conn, source.name, None, [entry])
     log.warning("source.gap", source=source.name, reason=gap.reason, since=utc_text(gap.began_at))

@@ -103,7 +103,7 @@ def are_plain(stated: Sequence[payload.Date], at: datetime) -> bool:
         parsed = msgspec.convert(texts, _PLAIN_DATES)
     except (TypeError, ValueError, msgspec.ValidationError):  # a number has no length, a lone surrogate no UTF-8
         return False
-    first, last = dates.plain_until(at)
+    first, last = dates.plausible_expiry_range(at)
     return first + _SECOND <= min(parsed) and max(parsed) <= last - _SECOND
 
 
@@ -148,14 +148,14 @@ class LazySnapshots(Sequence[Snapshot]):
 
     @property
     def unreadable(self) -> Sequence[Unreadable]:
-        """The unreadable rows. Complete once marks() was called."""
+        """The unreadable rows. Complete once fingerprints() was called."""
         return self._damaged + self._misnamed
 
     def __len__(self) -> int:
-        return len(self.marks()) if self._size is None else self._size
+        return len(self.fingerprints()) if self._size is None else self._size
 
     def __iter__(self) -> Iterator[Snapshot]:
-        return self.pick(self.marks())
+        return self.snapshots_of(self.fingerprints())
 
     @overload
     def __getitem__(self, index: int) -> Snapshot: ...
@@ -172,7 +172,7 @@ class LazySnapshots(Sequence[Snapshot]):
     def __hash__(self) -> int:
         return hash((self._scope, len(self)))
 
-    def marks(self) -> Mapping[str, str]:
+    def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint by platformId, which differs if the row changed."""
         if self._marks is None:
             self._marks = self._read_marks()
@@ -180,12 +180,12 @@ class LazySnapshots(Sequence[Snapshot]):
 
     def spans(self) -> Mapping[str, datetime]:
         """Return the end of the time left, by platformId, of rows without a date."""
-        self.marks()
+        self.fingerprints()
         return self._spans
 
-    def pick(self, ids: Container[str]) -> Iterator[Snapshot]:
+    def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
         """Yield the snapshots of these ids, in the list's order."""
-        marks = self.marks()
+        marks = self.fingerprints()
         seen_ids = set[str]()
         for row in self._rows():
             key = row.platform_id

@@ -102,22 +102,22 @@ def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: D
     if named is None:
         return bad_id(row)
     expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
-    word = _word(row, dialect)
+    reported = _reported(row, dialect)
     expires_before = None
     if expires_at is None and VerdictFlag.FAR_DATE not in flags:
-        expires_before, more, word = _by_span(row, at=at, word=word)
+        expires_before, more, reported = _by_span(row, at=at, reported=reported)
         flags |= more
-        if flags & _DOUBTFUL_DATE and word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED):
-            word = ReportedStatus.UNKNOWN  # there is a date, although unreadable: "does not expire" would be a guess
-    if word is ReportedStatus.UNKNOWN and row.token_status is None:
+        if flags & _DOUBTFUL_DATE and reported in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED):
+            reported = ReportedStatus.UNKNOWN  # there is a date, although unreadable: "does not expire" would be a guess
+    if reported is ReportedStatus.UNKNOWN and row.token_status is None:
         flags |= {VerdictFlag.STATUS_MISSING}
     posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
     return Snapshot(
         external_id=row.platform_id,
         scope=scope,
         platform=named[0],
-        word=word,
-        raw_word=sanitize_or_none(row.token_status),
+        reported=reported,
+        raw_status=sanitize_or_none(row.token_status),
         expires_at=expires_at,
         expires_before=expires_before,
         username=sanitize_or_none(row.username),
@@ -143,7 +143,7 @@ def last_error(value: LastErrorRow | str) -> LastError | None:
     return LastError(message=message, occurred_at=occurred_at) if message or occurred_at else None
 
 
-def _word(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
+def _reported(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
     if not row.token_status:
         return ReportedStatus.UNKNOWN if dialect.states_status else ReportedStatus.UNSTATED
     if row.token_status == "unknown":  # noqa: S105 - a status, not a password
@@ -151,22 +151,24 @@ def _word(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
     return _STATUSES.get(row.token_status, ReportedStatus.UNRECOGNISED)
 
 
-def _by_span(row: PostPostRow, *, at: datetime, word: ReportedStatus) -> tuple[datetime | None, frozenset[str], ReportedStatus]:
+def _by_span(
+    row: PostPostRow, *, at: datetime, reported: ReportedStatus
+) -> tuple[datetime | None, frozenset[str], ReportedStatus]:
     """Return the end of the stated time left, the flags, and the status as corrected by it."""
     text = row.token_expires_in
     if not text:
-        return None, frozenset(), word
+        return None, frozenset(), reported
     span = dates.parse_remaining(text)
     if span is None:
-        return None, frozenset({VerdictFlag.UNPARSED_SPAN}), word
+        return None, frozenset({VerdictFlag.UNPARSED_SPAN}), reported
     if span.expired:
         # It gives no date. A status that means "does not expire" would contradict it.
-        corrected = ReportedStatus.UNKNOWN if word in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED) else word
-        return None, frozenset() if word is ReportedStatus.EXPIRED else frozenset({VerdictFlag.SPAN_EXPIRED}), corrected
+        corrected = ReportedStatus.UNKNOWN if reported in (ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED) else reported
+        return None, frozenset() if reported is ReportedStatus.EXPIRED else frozenset({VerdictFlag.SPAN_EXPIRED}), corrected
     if span.coarse:
-        return None, frozenset({VerdictFlag.COARSE_SPAN}), word
+        return None, frozenset({VerdictFlag.COARSE_SPAN}), reported
     try:
         end, flags = dates.parse_expiry((at + span.below).isoformat(), now=at)
     except OverflowError:
-        return None, frozenset({VerdictFlag.FAR_DATE}), word
-    return end, flags, word
+        return None, frozenset({VerdictFlag.FAR_DATE}), reported
+    return end, flags, reported

@@ -120,7 +120,7 @@ def _of_text(scope: str | None, part: ScopeRows, array: memoryview, dialect: Dia
     size = intact.size(scope, digest)
     listed = LazySnapshots(array, scope=scope, at=part.at, dialect=dialect, size=size)
     if size is None:
-        listed.marks()
+        listed.fingerprints()
     return listed_report(scope, listed, listed.unreadable, digest=digest)
 
 
