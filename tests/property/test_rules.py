@@ -32,7 +32,7 @@ FEW = settings(max_examples=80, deadline=None)
 contexts = st.builds(
     Context,
     now=some.instants,
-    provider=some.providers,
+    provider=some.providers.map(provider_info),
     policy=some.policies,
     polled=st.just(True),
     clock_skew=some.skews,
