@@ -1,4 +1,4 @@
-"""What people were told and what they answered: alerts, what was said last, acknowledgements."""
+"""Alerts, the subjects of incidents, and acknowledgements."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from monitor.domain.records import Record, field
 
 
 class Ack(Record, frozen=True, kw_only=True):
-    """Somebody knows. Quietens an incident until it gets worse than this, recovers, or the date passes."""
+    """An acknowledgement: suppresses an incident until it is worse than this, recovers, or the date passes."""
 
-    status: Status  # what was acknowledged
+    status: Status  # the acknowledged status
     stage: timedelta | None = None
     at: datetime
     until: datetime | None = None
@@ -22,7 +22,7 @@ class Ack(Record, frozen=True, kw_only=True):
 
 
 class LastNotified(Record, frozen=True, kw_only=True):
-    """What an open incident has said so far: the memory that keeps a restart from repeating itself."""
+    """The last alert of an open incident, stored so that a restart repeats nothing."""
 
     status: Status
     stage: timedelta | None = None
@@ -74,22 +74,22 @@ def split_subject(subject: str) -> tuple[str, str]:
 
 
 class Alert(Record, frozen=True, kw_only=True):
-    """What is to be said, once: everything that routing and wording need, so that a message can be written later.
+    """One alert, with everything that routing and the message need, so that the message can be written later.
 
-    Either a connection is described (external_id set), or a source, or the monitor itself (source empty). Holds no secret.
+    It describes a connection (external_id set), a source, or the monitor itself (source empty). It holds no secret.
     """
 
     id: str
     incident: str  # stable id of the incident, for threads and deduplication keys
     event: AlertEvent
-    reason: str  # why it is said: an AlertReason word
+    reason: str  # an AlertReason, or the machine word of a source's or the monitor's own problem
     severity: Severity
     at: datetime
     source: str  # empty for an alert about the monitor itself
     provider: str | None = None  # None for an alert about the monitor itself
     subject: str = ""
     """What the alert of a source or of the monitor is about (see IncidentSubject); empty for a source as a whole."""
-    count: int = 1  # how many connections an alert about a source speaks of
+    count: int = 1  # number of connections that an alert about a source concerns
     scope: str | None = None
     connection: str | None = None  # the connection's public id (source/external_id), None for a source's alert
     external_id: str | None = None
@@ -100,19 +100,19 @@ class Alert(Record, frozen=True, kw_only=True):
     message: str = ""
     since: datetime | None = None
     opened_at: datetime | None = None
-    """When the incident began, so that a recovery can say how long it took; None leaves that out."""
+    """When the incident began, so that a recovery can state its duration; None leaves that out."""
     expires_at: datetime | None = None
     previous: str | None = None
     stage: timedelta | None = None
     link: str | None = None
-    reminder: int = 0  # which reminder this is, 1 for the first; 0 where it is none
+    reminder: int = 0  # number of this reminder, 1 for the first; 0 if it is not a reminder
     chart: str | None = None
-    """A picture that belongs to it, as SVG without any text element; channels that carry files show it."""
+    """A chart as SVG; channels that accept files attach it."""
     labels: dict[str, str] = field(default_factory=dict)
 
 
 def connection_id(source: str, provider: str, scope: str | None, external_id: str) -> str:
-    """The public id: source/external_id, or source/scope/external_id for a managed user (INTERFACE: JSON).
+    """Return the public id: source/external_id, or source/scope/external_id for a managed user (INTERFACE: JSON).
 
     Ids of Postbreeze and PostPeer are unique within a key, so a workspace is not part of theirs.
     """

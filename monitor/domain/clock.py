@@ -1,4 +1,4 @@
-"""Where "now" comes from. Below the shell nothing reads a clock: instants are arguments."""
+"""The source of the current time. Rules never read a clock: instants are arguments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time; tests bring their own."""
+    """A clock; tests use their own."""
 
     def now(self) -> datetime:
-        """The present instant, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         ...
 
 
 class SystemClock:
-    """The machine's own wall clock."""
+    """The machine's wall clock."""
 
     def now(self) -> datetime:
-        """The present instant, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         return datetime.now(UTC)

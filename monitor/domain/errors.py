@@ -1,7 +1,7 @@
-"""What can go wrong on our side, as one small tree. Domain outcomes (an expired token) are values, never exceptions.
+"""The exceptions of the monitor, as one small tree. Domain outcomes (an expired token) are values, never exceptions.
 
-Every message may be shown to a user or written to a log as it is: it holds no secret, no URL with
-credentials, and at most 256 characters of what somebody else's server said.
+Every message may be shown to a user or logged unchanged: it holds no secret, no URL with credentials, and at most 256
+characters of a server's response.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import ClassVar
 
 
 class MonitorError(Exception):
-    """The monitor could not do what was asked."""
+    """The monitor could not complete the operation."""
 
     transient: ClassVar[bool] = False
-    """Whether the same call may succeed later with nothing changed on our side."""
+    """True if the same call may succeed later without a change on this side."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
 class ConfigError(MonitorError):
-    """The configuration cannot be used. Holds every problem found, one sentence each."""
+    """The configuration cannot be used. It holds every problem found, one sentence each."""
 
     def __init__(self, problems: list[str] | str) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -28,36 +28,36 @@ class ConfigError(MonitorError):
 
 
 class ProviderError(MonitorError):
-    """A provider's API did not give a usable answer."""
+    """A provider's API did not return a usable response."""
 
     def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds the provider asked us to wait, already clamped; None when it did not say."""
+        """Seconds to wait as requested by the provider, already clamped; None without such a request."""
 
 
 class ProviderUnreachable(ProviderError):
-    """The API could not be reached, was too slow, or answered with a server error."""
+    """The API could not be reached, was too slow, or returned a server error."""
 
     transient = True
 
 
 class ProviderRateLimited(ProviderError):
-    """The API asked us to slow down."""
+    """The API returned a rate limit."""
 
     transient = True
 
 
 class ProviderUnauthorized(ProviderError):
-    """The API refused our own key (401 or 403)."""
+    """The API rejected the API key (401 or 403)."""
 
 
 class ProviderScopeRefused(ProviderError):
-    """The API refused one managed user or workspace, and no more than that."""
+    """The API rejected one managed user or workspace, but not the key."""
 
 
 class ProviderPayloadInvalid(ProviderError):
-    """The API answered with something that is not what its documents describe."""
+    """The API returned a response that does not match its documentation."""
 
     transient = True
 
@@ -67,13 +67,13 @@ class StoreError(MonitorError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, is locked, full or read-only for now."""
+    """The database cannot be reached, or is temporarily locked, full or read-only."""
 
     transient = True
 
 
 class SchemaOutOfDate(StoreError):
-    """The database's schema is not one that this version can use."""
+    """This version cannot use the schema of the database."""
 
 
 class StoreHeld(StoreError):
@@ -81,23 +81,23 @@ class StoreHeld(StoreError):
 
 
 class DeliveryError(MonitorError):
-    """A channel did not take a message."""
+    """A channel did not accept a message."""
 
     retry_after: float | None = None
-    """Seconds the service asked us to wait, None when it did not say."""
+    """Seconds to wait as requested by the service; None without such a request."""
     down = False
-    """Nobody took the message, for certain: no connection came about, or the server said that it failed."""
+    """True if certainly no recipient got the message: no connection was made, or the server reported a failure."""
 
     def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset(), uncertain: bool = False) -> None:
         super().__init__(message)
         self.reached = reached
-        """The keys of the channel's recipients that have the message all the same."""
+        """The keys of the channel's recipients that did get the message."""
         self.uncertain = uncertain
-        """The message went out and no answer came: it may have arrived, so the next try may be a repeat."""
+        """True if the message was sent without a response: it may have arrived, so a retry may be a repeat."""
 
 
 class ChannelUnreachable(DeliveryError):
-    """The channel could not be reached or answered with a passing error."""
+    """The channel could not be reached or returned a temporary error."""
 
     transient = True
 
@@ -116,4 +116,4 @@ class ChannelUnreachable(DeliveryError):
 
 
 class ChannelRejected(DeliveryError):
-    """The channel refused the message for good (gone, forbidden, wrong token)."""
+    """The channel rejected the message permanently (gone, forbidden, wrong token)."""

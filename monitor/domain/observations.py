@@ -1,4 +1,4 @@
-"""What a poll or a probe saw, before anybody judged it."""
+"""The observations of polls and probes, before the rules judge them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.domain.records import Record
 
 
 class Refresh(Record, frozen=True, kw_only=True):
-    """What a provider tells about its own token refreshes (Postbreeze). All instants aware UTC."""
+    """A provider's report of its own token refreshes (Postbreeze). All instants are aware UTC."""
 
     connected_at: datetime | None = None
     last_refreshed_at: datetime | None = None
@@ -21,44 +21,44 @@ class Refresh(Record, frozen=True, kw_only=True):
 
 
 class LastError(Record, frozen=True, kw_only=True):
-    """The last posting error that a provider reports. Not a credential verdict."""
+    """The last posting error that a provider reports. It is no evidence about the token."""
 
     message: str
     occurred_at: datetime | None = None
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
-    """What one poll saw of one connection. Texts are cleaned (no control characters) and capped at 256 characters."""
+    """One connection as one poll listed it. Texts are sanitized (no control characters) and at most 256 characters long."""
 
     external_id: str
     """The provider's id. PostPost and Publora: the whole platformId; the others: id."""
     scope: str | None = None  # managed user or workspace id, None for the key's owner
     platform: str  # common slug, lower case (x becomes twitter, facebook_page becomes facebook)
     reported: ReportedStatus
-    raw_status: str | None = None  # the provider's own spelling of its word, where it has one
+    raw_status: str | None = None  # the provider's own text of the status, if it has one
     expires_at: datetime | None = None
-    """The stated expiry, aware UTC; None when none is stated or it means "does not expire"."""
+    """The stated expiry, aware UTC; None if none is stated or it means "does not expire"."""
     expires_before: datetime | None = None
     """Only a coarse span was stated ("82d 4h"): the expiry lies in the hour before this instant. Then expires_at is None."""
     refresh: Refresh | None = None
-    account: str | None = None  # stable id on its platform, to recognise a reconnect that got a new external_id
+    account: str | None = None  # stable id on its platform, to recognise a connection that got a new external_id
     username: str | None = None
     display_name: str | None = None
     profile_url: str | None = None
-    scopes: tuple[str, ...] | None = None  # granted OAuth scopes in the provider's order, None when not reported
+    scopes: tuple[str, ...] | None = None  # granted OAuth scopes in the provider's order, None if not reported
     last_successful_post_at: datetime | None = None
     last_error: LastError | None = None
     flags: frozenset[str] = frozenset()
-    """Findings while reading the row: naive_date, unparsed_date, far_date, epoch_date, ..."""
+    """VerdictFlags about the row: naive_date, unparsed_date, far_date, epoch_date, ..."""
 
     @property
     def label(self) -> str:
-        """The name to show to a person: display name, else user name, else id."""
+        """The name to show: display name, else user name, else id."""
         return self.display_name or self.username or self.external_id
 
 
 class Unreadable(Record, frozen=True, kw_only=True):
-    """A row that could not be read. It costs one row: that connection keeps its last verdict."""
+    """A row that could not be read. Only its connection is affected, and keeps its last verdict."""
 
     external_id: str | None
     why: str
@@ -66,21 +66,21 @@ class Unreadable(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeReport:
-    """What one poll saw of one scope."""
+    """The result of one poll for one scope."""
 
     scope: str | None
-    complete: bool  # true only when every row of the scope was certainly listed: then absence is evidence
-    snapshots: Sequence[Snapshot] = ()  # one per connection; a long list makes each when it is asked for
+    complete: bool  # True only if every row of the scope was certainly listed: then absence is evidence
+    snapshots: Sequence[Snapshot] = ()  # one per connection; a long list creates each on access
     unreadable: tuple[Unreadable, ...] = ()
     problem: str | None = None  # why the scope is incomplete or could not be read, as a sentence
-    digest: str | None = field(default=None, compare=False)  # equal only for lists that say the same; None: cannot be told
+    digest: str | None = field(default=None, compare=False)  # equal only for lists with equal content; None: unknown
     gone: bool = False
-    """The provider says that this scope is no longer ours (403 "User is not managed by key", 404 workspace)."""
+    """True if the provider reports that the key has lost this scope (403 "User is not managed by key", 404 workspace)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLink:
-    """The page where one managed user reconnects. Whoever has its address may do so: it is a secret, and never stored."""
+    """The page where one managed user reconnects. Its address alone gives access: it is a secret, and never stored."""
 
     url: str = field(repr=False)
     good_until: datetime
@@ -88,30 +88,30 @@ class ConnectionLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollReport:
-    """Everything one poll of one source brought home. Never raised away: a failure is a report too."""
+    """The result of one poll of one source, failures included."""
 
     outcome: PollOutcome
     scopes: tuple[ScopeReport, ...] = ()
     problem: str | None = None
-    retry_after: float | None = None  # seconds to wait before the next request, where the provider said so
-    clock_skew: float | None = None  # server Date minus local clock in seconds, None without a Date header
+    retry_after: float | None = None  # seconds to wait before the next request, if the provider stated them
+    clock_skew: float | None = None  # server Date minus local clock in seconds; None without a Date header
     requests: int = 0
     covers_all: bool = False
-    """True when the list spans every scope of the key, so that a scope not named in it is known to be empty."""
+    """True if the list spans every scope of the key, so that a scope not named in it is known to be empty."""
 
-    links: Mapping[str, ConnectionLink] | None = field(default=None, repr=False)  # by managed user; None: not read this time
+    links: Mapping[str, ConnectionLink] | None = field(default=None, repr=False)  # by managed user; None: not read by this poll
 
     @property
     def listed(self) -> int:
-        """How many rows were listed, readable or not."""
+        """The number of listed rows, readable or not."""
         return sum(len(scope.snapshots) + len(scope.unreadable) for scope in self.scopes)
 
 
 class ProbeAnswer(Record, frozen=True, kw_only=True):
-    """What a test-connection call answered, before any judgement."""
+    """The response of a test-connection call."""
 
     http_status: int
-    status: str | None = None  # the body's own status word ("ok" or "error")
+    status: str | None = None  # the status in the body ("ok" or "error")
     message: str | None = None
     token_expires_in: str | None = None
     username: str | None = None

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 
 def fresh_id(now: datetime) -> str:
-    """An id that sorts by time: the second in 8 hexadecimal digits, then 12 that count the ids of this process."""
+    """Return an id that sorts by time: the second in 8 hexadecimal digits, then 12 that count the ids of this process."""
     return f"{int(now.timestamp()):08x}{next(_counted(os.getpid())):012x}"
 
 
 @cache
 def _counted(_process: int) -> Iterator[int]:
-    """Counts on from a number that chance chose, so that two processes in the same second do not meet."""
+    """Count from a random number, so that two processes do not collide in the same second."""
     return count(secrets.randbelow(2**47))
 
 

@@ -1,4 +1,9 @@
-"""Cleaning of text from services: `sanitize` for storage, `clean` and `defuse` for display."""
+"""Cleaning of untrusted text from providers and platforms.
+
+`sanitize` is for storage: it replaces what breaks a database, a log or a terminal, and keeps the rest unchanged.
+`clean` is for display: it also removes invisible characters and stacked accents, and limits the length of a name.
+`defuse` is for chat messages and mail, after `clean`: it breaks mentions, links and formatting.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import re
 import unicodedata
 
 MAX_TEXT = 256
-"""Longest text that is kept, in characters."""
+"""Maximum length of a stored text, in characters."""
 
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
 # Control characters (NUL too), lone surrogates, and marks that reorder the text around them. Joiners stay: emoji need them.
@@ -17,7 +22,10 @@ _ADDRESS = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#]\S*)?")
 
 
 def sanitize(text: str) -> str:
-    """One line without control characters, lone surrogates or bidi overrides, at most 256 characters, "…" where it was cut."""
+    """Return a text for storage: one line, with U+FFFD for control characters, lone surrogates and bidi overrides.
+
+    At most 256 characters, ending in "…" if it was cut. Invisible but harmless characters stay; see `clean` for display.
+    """
     if len(text) > MAX_TEXT * 4:
         text = text[: MAX_TEXT * 4]
     if not text.isprintable():
@@ -27,33 +35,33 @@ def sanitize(text: str) -> str:
 
 
 def sanitize_or_none(text: str | None) -> str | None:
-    """Like sanitize, with None for null and for what is empty."""
+    """Sanitize a text; None for None and for an empty result."""
     return (sanitize(text) or None) if text else None
 
 
 def web_address(text: str | None) -> str | None:
-    """The text where it is an http or https address that a person may follow, else None (FAILURES S8)."""
+    """Return the text if it is an http or https address that is safe to follow, else None (FAILURES S8)."""
     if not text or len(text) > MAX_TEXT or not text.isprintable():
         return None
     return text if _ADDRESS.fullmatch(text) else None
 
 
 BREAK = "\u200b"
-"""A zero-width space: invisible, and enough to keep a chat from recognising what it splits."""
+"""A zero-width space: invisible, and enough to stop a chat from recognising the text that it splits."""
 
 NAME_LENGTH = 80
-"""The most characters of a name that a message shows."""
+"""Maximum length of a displayed name, in characters."""
 
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x1b")
 _SPACE = re.compile(r"\s+")
 _STACKED_MARKS = 3
-_LONGEST_ID = 512  # source, managed user and the service's own id
+_LONGEST_ID = 512  # source, managed user and the provider's own id
 _DROPPED = ("Cc", "Cf", "Cn", "Co")
 _JOINERS = "\u200c\u200d"
 _BLANK = re.compile("[\\s\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0f\u200c\u200d]*")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:~+=|-]|/(?!/))*")
 
-# Each pair is a place and what goes there. Applied in order; none creates a match for another.
+# Applied in this order; no replacement creates a match for another pattern.
 _MENTION = re.compile(r"([@\uff20\ufe6b])(?=[^\s\u200b])")
 _ANGLE = re.compile(r"<(?=[^\s\u200b])")
 _SCHEME = re.compile(r":(?=//)|(?:(?<=mailto)|(?<=javascript)|(?<=data)):(?=[^\s\u200b])", re.IGNORECASE)
@@ -63,16 +71,19 @@ _DOUBLED = re.compile(r"([*_~|])(?=\1)")
 
 
 def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") -> str:
-    """One line of at most `limit` characters without control, bidi or invisible ones; `otherwise` where nothing is left."""
+    """Return a text for display: one line of at most `limit` characters; `otherwise` if nothing visible is left.
+
+    Removes ANSI sequences, control, bidi and invisible characters, and more than three combining marks in a row.
+    """
     if text and text.isascii() and text.isprintable() and "  " not in text and text[0] != " " != text[-1]:
-        return text if len(text) <= limit else _cut(text, limit)  # what nearly every text is, in a twentieth of the time
+        return text if len(text) <= limit else _cut(text, limit)  # nearly every text: 20 times faster
     kept: list[str] = []
     marks = 0
     for character in _ANSI.sub("", text or ""):
         category = unicodedata.category(character)
         if category in ("Mn", "Me"):
             marks += 1
-        elif category not in _DROPPED:  # what is taken out separates no marks
+        elif category not in _DROPPED:  # a removed character does not separate marks
             marks = 0
         if marks > _STACKED_MARKS:
             continue
@@ -95,9 +106,9 @@ def _cut(line: str, limit: int) -> str:
 
 
 def defuse(line: str, *, domains: bool = True) -> str:
-    """The same words without powers: mentions, links and formatting are broken by invisible spaces.
+    """Return a line that no chat interprets: mentions, links and formatting are broken by zero-width spaces.
 
-    `domains` also splits bare names such as example.com, which many chats turn into links.
+    `domains` also breaks bare names such as example.com, which many chats turn into links.
     """
     line = line.replace("`", "'").replace("\\", "\uff3c")
     line = _MENTION.sub(r"\1" + BREAK, line)
@@ -109,21 +120,21 @@ def defuse(line: str, *, domains: bool = True) -> str:
 
 
 def name(text: str | None, *, otherwise: str) -> str:
-    """A stranger's name, ready for a message."""
+    """Return an untrusted name, ready for a message."""
     return defuse(clean(text, otherwise=otherwise))
 
 
 def sentence(text: str | None) -> str:
-    """What an API or platform answered, ready for a message and ending in a full stop; empty for nothing."""
+    """Return an untrusted sentence, ready for a message and ending in a full stop; empty if nothing is left."""
     line = defuse(clean(text, limit=256))
     return line if not line or line[-1] in ".!?\u2026" else line + "."
 
 
 def is_plain_id(text: str) -> bool:
-    """Whether an id is harmless as it is, in any message and (quoted) on a command line."""
+    """Return True if an id is harmless in any message and, quoted, on a command line."""
     return _PLAIN_ID.fullmatch(text) is not None and len(text) <= _LONGEST_ID
 
 
 def clean_id(text: str, *, limit: int = 256) -> str:
-    """An id, exactly as it is where it is harmless (so that people can search for it), else cleaned and defused."""
+    """Return a harmless id unchanged, so that it can be searched for; else cleaned and defused."""
     return text if _PLAIN_ID.fullmatch(text) and len(text) <= limit else defuse(clean(text, limit=limit, otherwise="?"))

@@ -1,4 +1,4 @@
-"""Instants and durations as people read them."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def zone(timezone: str) -> ZoneInfo | None:
-    """The named time zone, None (read as UTC) where this machine does not know it."""
+    """Return the named time zone; None, which callers read as UTC, if this machine does not know it."""
     try:
         return ZoneInfo(timezone)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
@@ -18,10 +18,10 @@ def zone(timezone: str) -> ZoneInfo | None:
 
 
 def moment(instant: datetime, where: ZoneInfo | None) -> str:
-    """An absolute time with its zone: Sat 21 Nov 2026 22:30 CET."""
+    """Return an absolute time with its zone: Sat 21 Nov 2026 22:30 CET."""
     try:
         local = instant.astimezone(where or UTC)
-    except OverflowError:  # the first and last hours of the calendar have no neighbours
+    except OverflowError:  # within a day of the first or last date of the calendar
         local = instant
     shown = local.tzname() or "UTC"
     if shown[0] in "+-":
@@ -36,7 +36,7 @@ def day(instant: datetime, where: ZoneInfo | None) -> str:
 
 
 def span(length: timedelta) -> str:
-    """A length of time in its two largest units, rounded down: 6 days 23 hours. The sign is not shown."""
+    """Return a duration in its two largest units, rounded down: 6 days 23 hours. The sign is not shown."""
     seconds = int(abs(length.total_seconds()))
     if seconds < 60:
         return f"{seconds} seconds" if seconds != 1 else "1 second"
@@ -49,32 +49,29 @@ def span(length: timedelta) -> str:
 
 
 def relative(instant: datetime, now: datetime) -> str:
-    """How far away an instant is: "in 6 days 23 hours" or "2 hours ago"."""
+    """Return the distance of a time from now: "in 6 days 23 hours" or "2 hours ago"."""
     return f"in {span(instant - now)}" if instant > now else f"{span(now - instant)} ago"
 
 
-__all__ = ["Times"]
-
-
 class Times:
-    """Writes instants in the configured time zone, as seen from one now."""
+    """Formats times in the configured time zone, relative to one `now`."""
 
     def __init__(self, timezone: str, now: datetime) -> None:
         self.zone: ZoneInfo | None = zone(timezone)
         self.now = now
 
     def near(self, instant: datetime | None) -> str:
-        """The distance: in 6 days 23 hours, 2 hours ago, never."""
+        """Return the distance: in 6 days 23 hours, 2 hours ago, or never for None."""
         return "never" if instant is None else relative(instant, self.now)
 
     def is_over(self, instant: datetime | None) -> bool:
-        """Whether it lies in the past."""
+        """Return True if the time is in the past."""
         return instant is not None and instant < self.now
 
     def exact(self, instant: datetime | None) -> str:
-        """The date with its zone: Sat 21 Nov 2026 22:30 CET, or nothing."""
+        """Return the date with its zone: Sat 21 Nov 2026 22:30 CET; empty for None."""
         return "" if instant is None else moment(instant, self.zone)
 
     def both(self, instant: datetime | None) -> str:
-        """The date and the distance, or never."""
+        """Return the date and the distance, or never for None."""
         return "never" if instant is None else f"{self.exact(instant)} ({self.near(instant)})"

@@ -55,5 +55,5 @@ def test_the_provider_is_named_where_the_person_has_to_go(provider: str) -> None
 
 def test_a_refused_key_asks_for_a_new_one_and_an_outage_for_patience() -> None:
     assert "Create a new API key" in source_advice(SourceStatus.UNAUTHORIZED, "publora")
-    assert source_advice(SourceStatus.FAILING, "publora").startswith("Wait for now. The monitor keeps trying")
+    assert source_advice(SourceStatus.FAILING, "publora").startswith("Wait. The monitor keeps trying")
     assert source_advice(SourceStatus.OK, "publora") == ""

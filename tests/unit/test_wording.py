@@ -91,7 +91,7 @@ def test_one_alert_reads_as_a_short_letter() -> None:
         "\n"
         "Reason: PostPost says that the token expires soon. First alert.\n"
         "\n"
-        "What to do: Before it runs out: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
+        "What to do: Before it expires: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
         "Link: https://app.postpost.dev\n"
         "Acknowledge: token-monitor ack agency/linkedin-1\n"
         "\n"

@@ -1,4 +1,4 @@
-"""What a person should do about it, per platform and status (PROVIDERS section 3). Sentences for alert texts."""
+"""Instructions in alerts: what to do, by platform and status (PROVIDERS section 3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PLATFORM_NAMES = {
     "googlebusiness": "Google Business",
     "reddit": "Reddit",
 }
-"""The platforms as they write themselves; others are shown by their slug."""
+"""The platforms' own spelling of their names; others are shown by their slug."""
 
-# How the connection is made good again, whatever ended it. "{p}" is the provider's name.
+# How to reconnect, whatever the cause. "{p}" is the provider's name.
 _RECONNECT = {
     "twitter": "Reconnect X in {p}.",
     "linkedin": "Reconnect LinkedIn in {p}; for a page, sign in as one of its admins.",
@@ -37,54 +37,54 @@ _RECONNECT = {
     "googlebusiness": "Reconnect Google in {p} with a Google login that still has a role on the location.",
 }
 
-# What to look at on the platform when the connection was taken back rather than run out.
+# What to check on the platform if access was revoked rather than expired.
 _AFTER_REVOCATION = {
-    "twitter": "See X > Settings > Connected apps whether the app was removed, and whether the profile is suspended.",
+    "twitter": "Check in X > Settings > Connected apps whether the app was removed, and whether the profile is suspended.",
     "linkedin": "A member, LinkedIn itself or a lost page admin role may have ended it.",
     "instagram": "A changed password, a removed app or a switch to a personal profile ends it.",
     "threads": "A removed app or a missing Threads permission ends it.",
     "facebook": "A changed password, a checkpoint, a removed app or a lost page role ends it.",
-    "tiktok": "See TikTok > Settings > Security and permissions whether the app was removed.",
-    "youtube": "See myaccount.google.com/permissions, and in a company the Workspace admin's policy.",
-    "pinterest": "See whether the Pinterest user or the app was deactivated.",
+    "tiktok": "Check in TikTok > Settings > Security and permissions whether the app was removed.",
+    "youtube": "Check myaccount.google.com/permissions and, in a company, the Workspace admin's policy.",
+    "pinterest": "Check whether the Pinterest user or the app was deactivated.",
     "bluesky": "The app password was probably deleted, or the profile moved.",
     "mastodon": "A changed password, an entry removed under Authorized apps, or a moved instance ends it.",
     "telegram": "If the token was revoked in BotFather, paste the new one into {p}; if a session was ended under Devices, "
     "connect the service user again.",
-    "googlebusiness": "See myaccount.google.com/permissions and the roles of the location.",
+    "googlebusiness": "Check myaccount.google.com/permissions and the roles of the location.",
 }
 
-# What to mend where the platform answers but refuses, and the token itself may be fine.
+# What to check if the platform rejects the connection although the token may be valid.
 _WHILE_FAILING = {
-    "twitter": "See whether the X profile is locked or suspended.",
-    "linkedin": "See whether the login still is an admin of the page.",
-    "instagram": "See whether the profile still is a Business or Creator profile and shows no warning in the app.",
-    "threads": "See whether the Threads permissions are still granted.",
-    "facebook": "See whether facebook.com asks for a checkpoint and the page role is still there.",
-    "tiktok": "See whether TikTok shows a warning on the profile.",
-    "youtube": "See whether the channel is suspended and a Workspace admin blocks the app.",
-    "pinterest": "See whether Pinterest still lets this user in.",
-    "bluesky": "See whether the profile is active and its app password still listed.",
-    "mastodon": "See whether the instance is up and the profile not suspended.",
-    "telegram": "In Telegram, see that the channel is there and the bot is an admin with the right to post messages.",
-    "googlebusiness": "See whether the location still lists this login.",
+    "twitter": "Check whether the X profile is locked or suspended.",
+    "linkedin": "Check whether the login is still an admin of the page.",
+    "instagram": "Check whether the profile is still a Business or Creator profile and shows no warning in the app.",
+    "threads": "Check whether the Threads permissions are still granted.",
+    "facebook": "Check whether facebook.com shows a checkpoint and whether the page role still exists.",
+    "tiktok": "Check whether TikTok shows a warning on the profile.",
+    "youtube": "Check whether the channel is suspended or a Workspace admin blocks the app.",
+    "pinterest": "Check whether this user can still log in to Pinterest.",
+    "bluesky": "Check whether the profile is active and its app password is still listed.",
+    "mastodon": "Check whether the instance is available and the profile is not suspended.",
+    "telegram": "In Telegram, check that the channel exists and that the bot is an admin with the right to post messages.",
+    "googlebusiness": "Check whether the location still lists this login.",
 }
 
-# Whose expired tokens cannot be brought back by the provider alone, or why waiting is a bad idea.
+# Why an expired token needs action: the provider alone cannot renew it.
 _ONCE_EXPIRED = {
     "instagram": "An expired Instagram token cannot be refreshed.",
     "threads": "An expired Threads token cannot be refreshed.",
     "facebook": "An expired Facebook token cannot be extended.",
-    "linkedin": "LinkedIn wants a manual login at least once a year, and every 60 days where the provider cannot refresh.",
+    "linkedin": "LinkedIn requires a manual login at least once a year, and every 60 days where the provider cannot refresh.",
     "tiktok": "TikTok ends a login that was not refreshed for 180 days.",
     "youtube": "Google ends a login that was unused for 6 months.",
 }
 
 
 def advice(platform: str | None, status: Status, provider: str) -> str:
-    """What a person should do about a connection in this status, as one to three sentences; empty where nothing is needed.
+    """Return what to do about a connection in this status, as one to three sentences; empty if nothing is needed.
 
-    A platform that is not known here is named as it is, so it has to be a harmless text.
+    The name of an unknown platform is inserted unchanged, so it must be a harmless text.
     """
     slug = platform or ""
     name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), provider_info(provider).label
@@ -95,14 +95,14 @@ def advice(platform: str | None, status: Status, provider: str) -> str:
         case Status.EXPIRED:
             parts = [reconnect, _ONCE_EXPIRED.get(slug, "")]
         case Status.REVOKED:
-            parts = [reconnect, _AFTER_REVOCATION.get(slug, f"Somebody, or {name} itself, took the permission back.")]
+            parts = [reconnect, _AFTER_REVOCATION.get(slug, f"A user, or {name} itself, revoked the permission.")]
         case Status.FAILING:
             parts = [
-                _WHILE_FAILING.get(slug, f"See whether {name} shows a warning for it."),
-                "If all is well there: " + _lower(reconnect),
+                _WHILE_FAILING.get(slug, f"Check whether {name} shows a warning for it."),
+                "If there is no problem: " + _lower(reconnect),
             ]
         case Status.DISCONNECTED:
-            on_purpose = "{p} no longer lists it. If that was on purpose, retire it with: token-monitor forget CONNECTION."
+            on_purpose = "{p} no longer lists it. If it was removed on purpose, retire it with: token-monitor forget CONNECTION."
             parts = [on_purpose, "Otherwise: " + _lower(reconnect)]
         case _:
             parts = []
@@ -110,46 +110,50 @@ def advice(platform: str | None, status: Status, provider: str) -> str:
 
 
 def source_advice(status: str, provider: str) -> str:
-    """What a person should do about a source that cannot be read; empty where nothing is needed."""
+    """Return what to do about a source that cannot be read; empty if nothing is needed."""
     service = provider_info(provider).label
     if status == SourceStatus.UNAUTHORIZED:
         return (
-            f"Create a new API key in {service} (or see whether the plan still includes API access), put it where this source's "
-            "api_key is configured, and reload the monitor. Until then its connections keep their last known status."
+            f"Create a new API key in {service} (or check whether the plan still includes API access), replace the api_key "
+            "of this source, and reload the monitor. Until then its connections keep their last known status."
         )
     if status == SourceStatus.FAILING:
         return (
-            "Wait for now. The monitor keeps trying, and the source's connections keep their last known status. "
-            f"If it lasts, see {service}'s status page and whether this machine reaches it."
+            "Wait. The monitor keeps trying, and the source's connections keep their last known status. "
+            f"If it continues, check {service}'s status page and whether this machine can reach it."
         )
     if status == "platform_outage":
-        patience = "Wait for now. What is still refused when it is over is said one by one."
-        return f"{patience} If it lasts, see {service}'s status page."
+        return (
+            "Wait. Connections that are still rejected when the outage is over are alerted one by one. "
+            f"If it continues, check {service}'s status page."
+        )
     if status == "suspicious_list":
         return (
-            f"See in {service} whether they are really gone, or whether the key's plan, workspaces or users changed. "
-            "Those that stay away are said to be disconnected after two more lists."
+            f"Check in {service} whether they were really removed, or whether the key's plan, workspaces or users changed. "
+            "Those that stay missing are reported as disconnected after two more lists."
         )
     return ""
 
 
 def monitor_advice(kind: str, which: str) -> str:
-    """What a person should do about trouble of the monitor itself; empty where its message says all there is."""
+    """Return what to do about a problem of the monitor itself; empty if its message is enough."""
     match kind:
         case IncidentSubject.CHANNEL:
-            return f"Put its service or its url right and reload the monitor. `token-monitor test-alert {which}` proves it."
+            return f"Correct its service or its url and reload the monitor. `token-monitor test-alert {which}` tests it."
         case IncidentSubject.DELIVERIES:
-            return f"See `token-monitor alerts` for what was lost, and whether `token-monitor test-alert {which}` arrives."
+            return (
+                f"Find what was lost with `token-monitor alerts`, and test the channel with `token-monitor test-alert {which}`."
+            )
         case IncidentSubject.NETWORK:
-            return "See whether this machine reaches the internet: its network, its name servers, its proxy."
+            return "Check whether this machine can reach the internet: its network, its name servers, its proxy."
         case IncidentSubject.DATABASE:
-            return "See whether the database runs, whether this machine reaches it, and whether its disk has room."
+            return "Check whether the database is running, whether this machine can reach it, and whether its disk is full."
         case _:
             return ""
 
 
 def _in_time(reconnect: str) -> str:
-    return "Before it runs out: " + _lower(reconnect)
+    return "Before it expires: " + _lower(reconnect)
 
 
 def _lower(sentence: str) -> str:

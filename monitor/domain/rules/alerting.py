@@ -21,17 +21,17 @@ from monitor.domain import (
 
 
 def due_channels(
-    heard: Mapping[str, datetime], channels: Sequence[ChannelRules], policy: Policy, now: datetime
+    notified_at: Mapping[str, datetime], channels: Sequence[ChannelRules], policy: Policy, now: datetime
 ) -> tuple[frozenset[str], datetime | None]:
-    """Which channels are due a reminder now, and when the next one of any channel is.
+    """Return the channels that are due a reminder now, and when the next reminder of any channel is due.
 
-    `heard` tells when each channel was last given word of the incident. The first value's channels count as told now.
+    `notified_at` holds when each channel was last notified of the incident. The returned channels count as notified now.
     """
     due: set[str] = set()
     coming: list[datetime] = []
     for channel in channels:
         pace = policy.remind_every if channel.remind_every == "inherit" else channel.remind_every
-        last = heard.get(channel.name)
+        last = notified_at.get(channel.name)
         if pace is None or pace <= timedelta(0) or last is None:
             continue
         if now - last >= pace:
@@ -42,94 +42,99 @@ def due_channels(
 
 
 class AlertReason(StrEnum):
-    """Why an alert is said, or that there is nothing to say."""
+    """Why an alert is sent, or that none is."""
 
     NOTHING = "nothing"
     FIRST = "first"
-    """The first notice of an incident."""
+    """The first alert of an incident."""
     WORSE = "worse"
-    """A more severe status than the one last said."""
+    """The status is more severe than the one last notified."""
     CHANGED = "changed"
-    """A less severe status than the one last said, which still needs a person."""
+    """The status is less severe than the one last notified, and still needs attention."""
     STAGE = "stage"
-    """Still expiring_soon, and a tighter stage was crossed."""
+    """Still expiring_soon, and a tighter stage was reached."""
     REMINDER = "reminder"
-    """Still broken, and remind_every passed since the last word."""
+    """Still broken, and remind_every passed since the last alert."""
     RECOVERED = "recovered"
-    """Good again."""
+    """The connection works again."""
     RENEWED = "renewed"
-    """Good again because the token was renewed."""
+    """The connection works again because the token was renewed."""
 
     @property
     def ends_incident(self) -> bool:
-        """Whether the incident is over with this."""
+        """True if this ends the incident."""
         return self in (AlertReason.RECOVERED, AlertReason.RENEWED)
 
 
 def decide_alert(
-    said: LastNotified | None, state: ConnectionState, *, policy: Policy, now: datetime, renewed: bool
+    notified: LastNotified | None, state: ConnectionState, *, policy: Policy, now: datetime, renewed: bool
 ) -> AlertReason:
-    """What to say about a connection, given what its open incident has said (None: there is no open incident).
+    """Return the reason to alert about a connection, given the last alert of its open incident (None: no open incident).
 
-    Compares remembered stages and instants, never a day count: a stage that was crossed while nobody looked is said
-    late, once, and only the tightest.
+    Compares stored stages and times, never a day count: stages that were reached while the monitor was off cause one late
+    alert, for the tightest.
     """
     status = state.verdict.status
-    if said is None:
+    if notified is None:
         return AlertReason.FIRST if status.needs_attention else AlertReason.NOTHING
     if not status.needs_attention:
-        return _ending(said, status, renewed=renewed)
-    if status.rank > said.status.rank:
+        return _ending(notified, status, renewed=renewed)
+    if status.rank > notified.status.rank:
         return AlertReason.WORSE
-    if status.rank < said.status.rank:
-        return AlertReason.NOTHING if _list_lags_behind(said, state) else AlertReason.CHANGED
+    if status.rank < notified.status.rank:
+        return AlertReason.NOTHING if _list_lags_behind(notified, state) else AlertReason.CHANGED
     if status is Status.EXPIRING_SOON:
-        return AlertReason.STAGE if _tighter(state.stage, said.stage) else AlertReason.NOTHING
-    if policy.remind_every is not None and timedelta(0) < policy.remind_every <= now - said.at:
+        return AlertReason.STAGE if _is_tighter(state.stage, notified.stage) else AlertReason.NOTHING
+    if policy.remind_every is not None and timedelta(0) < policy.remind_every <= now - notified.at:
         return AlertReason.REMINDER
     return AlertReason.NOTHING
 
 
-def _ending(said: LastNotified, status: Status, *, renewed: bool) -> AlertReason:
-    """Unknown resolves nothing, save that presence in a list ends `disconnected`."""
-    if status is Status.UNKNOWN and said.status is not Status.DISCONNECTED:
+def _ending(notified: LastNotified, status: Status, *, renewed: bool) -> AlertReason:
+    """Return how an incident ends. Unknown ends nothing, except that presence in a list ends `disconnected`."""
+    if status is Status.UNKNOWN and notified.status is not Status.DISCONNECTED:
         return AlertReason.NOTHING
-    date_was_the_trouble = said.status in (Status.EXPIRING_SOON, Status.EXPIRED)
-    return AlertReason.RENEWED if renewed and date_was_the_trouble else AlertReason.RECOVERED
+    expiry_was_the_problem = notified.status in (Status.EXPIRING_SOON, Status.EXPIRED)
+    return AlertReason.RENEWED if renewed and expiry_was_the_problem else AlertReason.RECOVERED
 
 
-def _list_lags_behind(said: LastNotified, state: ConnectionState) -> bool:
-    """The platform takes the token again that it had refused, and the list still says lost: its next answer settles it."""
-    return said.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and VerdictFlag.CONFLICT in state.verdict.flags
+def _list_lags_behind(notified: LastNotified, state: ConnectionState) -> bool:
+    """Return True if the platform accepts a token that it had rejected, while the list still reports it as lost.
+
+    The next list decides.
+    """
+    return (
+        notified.status is Status.REVOKED and state.probe.status is ProbeStatus.OK and VerdictFlag.CONFLICT in state.verdict.flags
+    )
 
 
-def _tighter(stage: timedelta | None, said: timedelta | None) -> bool:
-    return stage is not None and (said is None or stage < said)
+def _is_tighter(stage: timedelta | None, notified: timedelta | None) -> bool:
+    return stage is not None and (notified is None or stage < notified)
 
 
 def event_of(reason: AlertReason, status: Status) -> AlertEvent:
-    """The event that an alert for this reason carries."""
+    """Return the event of an alert for this reason."""
     return AlertEvent.RECOVERED if reason.ends_incident else AlertEvent(status.value)
 
 
-def severity_of(reason: AlertReason, status: Status, said: LastNotified | None) -> Severity:
-    """The status's severity; a recovery carries the severity of what it ends."""
-    if reason.ends_incident and said is not None:
-        return said.status.severity
+def severity_of(reason: AlertReason, status: Status, notified: LastNotified | None) -> Severity:
+    """Return the severity of the status; a recovery has the severity of the status that it ends."""
+    if reason.ends_incident and notified is not None:
+        return notified.status.severity
     return status.severity
 
 
-def next_notified(reason: AlertReason, said: LastNotified | None, state: ConnectionState, now: datetime) -> LastNotified:
-    """What the incident has said after this alert."""
-    reminders = said.reminders + 1 if reason is AlertReason.REMINDER and said is not None else 0
+def next_notified(reason: AlertReason, notified: LastNotified | None, state: ConnectionState, now: datetime) -> LastNotified:
+    """Return the last alert of the incident, this one included."""
+    reminders = notified.reminders + 1 if reason is AlertReason.REMINDER and notified is not None else 0
     return LastNotified(status=state.verdict.status, stage=state.stage, at=now, reminders=reminders)
 
 
 def judge_source(*, outcome_ok: bool, unauthorized: bool, failures: int, confirm: int, before: SourceStatus) -> SourceStatus:
-    """A source's status after a poll: unauthorized at once, failing after `confirm` failed polls in a row.
+    """Return a source's status after a poll: unauthorized immediately, failing after `confirm` failed polls in a row.
 
-    `failures` counts this poll. A failed poll that is not yet confirmed leaves the status as it was, save that
-    a rejected key that now merely cannot be reached stays rejected until proven otherwise.
+    `failures` includes this poll. A failed poll that is not yet confirmed leaves the status unchanged, and an unauthorized
+    source stays so while it merely cannot be reached.
     """
     if outcome_ok:
         return SourceStatus.OK
@@ -141,7 +146,7 @@ def judge_source(*, outcome_ok: bool, unauthorized: bool, failures: int, confirm
 
 
 def decide_source_alert(before: SourceStatus, after: SourceStatus) -> AlertReason:
-    """What to say about a source. Its stored status is what was said: both change in one transaction."""
+    """Return the reason to alert about a source. Its stored status is the last notified one: both change in one transaction."""
     broken = (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED)
     if after is before:
         return AlertReason.NOTHING

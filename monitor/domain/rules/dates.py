@@ -1,4 +1,4 @@
-"""Reading the dates and time spans that providers write. Pure; nothing here raises, whatever it is given.
+"""Parsing of the dates and time spans in provider responses. Pure; nothing here raises, whatever the input.
 
 Facts: PROVIDERS 2b (grammar, sanity bounds), FAILURES N23 to N25.
 """
@@ -28,10 +28,10 @@ _DIGITS = re.compile(r"\d{9,14}(?:\.\d{1,9})?", re.ASCII)
 
 
 def parse_instant(value: object) -> tuple[datetime | None, Flags]:
-    """The instant that a JSON value states, aware and in UTC, and the flags that say how it was read.
+    """Return the instant that a JSON value states, aware and in UTC, and the flags about how it was read.
 
-    Takes ISO 8601 (with Z, an offset, or naive: then UTC is assumed and flagged; a date alone is its first
-    instant) and Unix seconds or milliseconds. None for null, for what is no date, and for dates before 2015.
+    Accepts ISO 8601 (with Z, an offset, or naive: then UTC is assumed and flagged; a date alone is its first
+    instant) and Unix seconds or milliseconds. Returns None for null, for what is not a date, and for dates before 2015.
     """
     if value is None or value == "":
         return None, _NONE
@@ -43,7 +43,7 @@ def parse_instant(value: object) -> tuple[datetime | None, Flags]:
 
 
 def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flags]:
-    """Like parse_instant, for an expiry: more than five years after `now` means "does not expire" (None, far_date)."""
+    """Parse an expiry like parse_instant; more than five years after `now` means "does not expire" (None, far_date)."""
     instant, flags = parse_instant(value)
     if instant is not None and instant - now > _FAR_AHEAD:
         return None, flags | {VerdictFlag.FAR_DATE}
@@ -51,7 +51,7 @@ def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flag
 
 
 def plausible_expiry_range(now: datetime) -> tuple[datetime, datetime]:
-    """Between these two instants an expiry counts as the date that it is, neither ancient nor far ahead of `now`."""
+    """Return the range in which an expiry counts as a date: neither ancient nor far ahead of `now`."""
     return _EARLIEST, now + _FAR_AHEAD
 
 
@@ -73,7 +73,7 @@ def _parse_text(text: str) -> tuple[datetime | None, Flags]:
 
 
 def _parse_number(number: float) -> tuple[datetime | None, Flags]:
-    # Compared as it is: an int of thousands of digits does not fit a float.
+    # Not converted to float before: an int of thousands of digits does not fit.
     if not -_LARGEST_NUMBER < number < _LARGEST_NUMBER or math.isnan(number):
         return None, frozenset({VerdictFlag.UNPARSED_DATE})
     seconds = number / 1000 if abs(number) >= _MILLISECONDS_FROM else number
@@ -91,19 +91,19 @@ def _bounded(instant: datetime, flags: Flags) -> tuple[datetime | None, Flags]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
-    """A span such as "82d 4h", which was rounded down: the time left is at least `at_least` and less than `below`."""
+    """A span such as "82d 4h", which is rounded down: the time left is at least `at_least` and less than `below`."""
 
     at_least: timedelta
     below: timedelta
 
     @property
     def expired(self) -> bool:
-        """Whether nothing is left."""
+        """True if no time is left."""
         return self.below <= timedelta(0)
 
     @property
     def coarse(self) -> bool:
-        """Whether the span is wider than an hour ("29 days"), too wide to follow a date by it."""
+        """True if the span is wider than an hour ("29 days"), too wide to derive a date from."""
         return self.below - self.at_least > timedelta(hours=1)
 
 
@@ -117,7 +117,7 @@ _SPAN = re.compile(
 
 
 def parse_remaining(text: object) -> Remaining | None:
-    """The span that a provider's `tokenExpiresIn` states, None for null and for what is no such span.
+    """Return the span that a provider's `tokenExpiresIn` states; None for null and for what is not such a span.
 
     Grammar, in any case: expired; < 1h; 5h; 82d 4h; 82d; 29 days; 40m.
     """

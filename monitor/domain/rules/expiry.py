@@ -8,39 +8,39 @@ from monitor.domain import Policy, ProviderInfo, Snapshot
 from monitor.domain.records import Record
 
 CLOCK_SUSPECT_ABOVE = 120.0
-"""Seconds between the server's Date and our clock from which on people are told."""
+"""Difference in seconds between the server's Date and this machine's clock above which it is flagged."""
 
 CLOCK_UNTRUSTED_ABOVE = 300.0
-"""Seconds from which on time alone raises nothing for that source."""
+"""Difference in seconds above which time alone changes nothing for that source."""
 
 LATER_BY = timedelta(hours=1)
-"""A date moved later only when it moved by more than this: clocks and coarse spans wobble by less."""
+"""A date counts as moved later only if it moved by more than this: clocks and coarse spans vary by less."""
 
 
 class Context(Record, frozen=True, kw_only=True):
-    """One judgement's circumstances. One `now` for the whole cycle."""
+    """The circumstances of a judgement. One `now` for the whole cycle."""
 
     now: datetime
     provider: ProviderInfo
     policy: Policy
     polled: bool = False
-    """Whether the provider's list was answered just now; False where only time passed or a probe answered."""
+    """True if the provider's list was just read; False if only time passed or a probe was answered."""
     clock_skew: float | None = None
-    """Server Date minus our clock in seconds, at this poll or the last one that told."""
+    """Server Date minus local clock in seconds, at this poll or the last one with a Date header."""
 
     @property
     def clock_suspect(self) -> bool:
-        """Whether the clocks differ enough to say so."""
+        """True if the clocks differ enough to flag it."""
         return self.clock_skew is not None and abs(self.clock_skew) > CLOCK_SUSPECT_ABOVE
 
     @property
     def clock_trusted(self) -> bool:
-        """Whether time alone may raise something."""
+        """True if time alone may change a verdict."""
         return self.clock_skew is None or abs(self.clock_skew) <= CLOCK_UNTRUSTED_ABOVE
 
 
 SHORT_LIFETIME = timedelta(hours=48)
-"""Tokens that live shorter are rotated by the provider all day: the clock alone must never warn about them."""
+"""Tokens with a shorter lifetime are rotated by the provider all day: time alone must never warn about them."""
 
 # Only where the platform's documents name one lifetime; the longest where there are two.
 _KNOWN_LIFETIMES = {
@@ -51,19 +51,19 @@ _KNOWN_LIFETIMES = {
 }
 
 ROTATING_PLATFORMS = frozenset({"twitter", "youtube", "googlebusiness", "tiktok", "bluesky"})
-"""Access tokens of one to twenty-four hours that the provider renews by itself (Postbreeze states their dates)."""
+"""Platforms with access tokens of 1 to 24 hours that the provider renews automatically (Postbreeze states their dates)."""
 
 RENEWED_BY_PROVIDER = frozenset({"youtube", "tiktok", "twitter", "bluesky", "pinterest"})
-"""A past date without a word proves nothing here: access tokens are renewed on use (PROVIDERS 2a, old shape)."""
+"""Platforms whose access tokens are renewed on use: a past date without a status proves nothing (PROVIDERS 2a, old shape)."""
 
 
 def effective_expiry(snapshot: Snapshot) -> datetime | None:
-    """The stated date, else the end of a coarse span, else None."""
+    """Return the stated date, else the end of a coarse span, else None."""
     return snapshot.expires_at or snapshot.expires_before
 
 
 def stated_lifetime(snapshot: Snapshot) -> timedelta | None:
-    """The token's lifetime by the provider's own dates (Postbreeze), None where they are not told."""
+    """Return the token's lifetime by the provider's own dates (Postbreeze); None without them."""
     if snapshot.refresh is None or snapshot.expires_at is None:
         return None
     start = snapshot.refresh.last_refreshed_at or snapshot.refresh.connected_at
@@ -73,7 +73,7 @@ def stated_lifetime(snapshot: Snapshot) -> timedelta | None:
 
 
 def is_short_lived(snapshot: Snapshot) -> bool:
-    """Whether the token is one of those that rotate all day, by its stated lifetime or else by its platform."""
+    """Return True if the token rotates all day, by its stated lifetime or else by its platform."""
     lifetime = stated_lifetime(snapshot)
     if lifetime is not None:
         return lifetime < SHORT_LIFETIME
@@ -81,16 +81,16 @@ def is_short_lived(snapshot: Snapshot) -> bool:
 
 
 def is_trusted(snapshot: Snapshot, provider: ProviderInfo) -> bool:
-    """Whether the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
+    """Return True if the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
     if snapshot.expires_at is None or is_short_lived(snapshot):
         return False
     return snapshot.platform in provider.trusted_platforms
 
 
 def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | None:
-    """The token's whole lifetime: stated, else known for the platform, else observed since its date moved last.
+    """Return the token's whole lifetime: stated, else known for the platform, else observed since its date last moved.
 
-    Where a date is corrected by hours late in a token's life, what is observed is far less than the lifetime, so the
+    If a date is corrected by hours late in a token's life, the observed time is far less than the lifetime, so the
     platform's own figure is preferred and only ever lengthened.
     """
     stated = stated_lifetime(snapshot)
@@ -105,9 +105,9 @@ def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | N
 
 
 def window_of(policy: Policy, lifetime: timedelta | None) -> timedelta:
-    """How long before the expiry a token counts as expiring soon.
+    """Return how long before the expiry a token counts as expiring soon.
 
-    A window as wide as the lifetime would warn from birth, so it shrinks to a third of the lifetime.
+    A window as wide as the lifetime would warn about every new token, so it shrinks to a third of the lifetime.
     """
     if lifetime is not None and policy.expiring_within >= lifetime:
         return lifetime / 3
@@ -115,27 +115,27 @@ def window_of(policy: Policy, lifetime: timedelta | None) -> timedelta:
 
 
 def stages_within(policy: Policy, window: timedelta) -> tuple[timedelta, ...]:
-    """The stages that count, widest first: those narrower than the window."""
+    """Return the stages that are narrower than the window, widest first."""
     return tuple(sorted((stage for stage in policy.stages if stage < window), reverse=True))
 
 
 def tightest_stage(left: timedelta, stages: tuple[timedelta, ...]) -> timedelta | None:
-    """The tightest stage whose line has been crossed (time left <= stage), None before the first."""
+    """Return the tightest stage that has been reached (time left <= stage); None before the first."""
     return min((stage for stage in stages if left <= stage), default=None)
 
 
-def lines_of(expires_at: datetime, window: timedelta, stages: tuple[timedelta, ...]) -> tuple[datetime, ...]:
-    """The instants at which the clock crosses a line, earliest first: the window, each stage, the expiry itself."""
+def thresholds_of(expires_at: datetime, window: timedelta, stages: tuple[timedelta, ...]) -> tuple[datetime, ...]:
+    """Return the times at which a threshold is reached, earliest first: the window, each stage, the expiry itself."""
     spans = (window, *stages)
     try:
-        lines = [expires_at - span for span in spans]
+        times = [expires_at - span for span in spans]
     except OverflowError:
-        lines = [instant for span in spans if (instant := before(expires_at, span)) is not None]
-    return tuple(sorted([*lines, expires_at]))
+        times = [instant for span in spans if (instant := before(expires_at, span)) is not None]
+    return tuple(sorted([*times, expires_at]))
 
 
 def before(instant: datetime, span: timedelta) -> datetime | None:
-    """The instant less the span, None where the calendar ends."""
+    """Return the instant minus the span; None before the beginning of the calendar."""
     try:
         return instant - span
     except OverflowError:
@@ -143,7 +143,7 @@ def before(instant: datetime, span: timedelta) -> datetime | None:
 
 
 def after(instant: datetime, span: timedelta) -> datetime | None:
-    """The instant plus the span, None where the calendar ends."""
+    """Return the instant plus the span; None after the end of the calendar."""
     try:
         return instant + span
     except OverflowError:
@@ -151,17 +151,17 @@ def after(instant: datetime, span: timedelta) -> datetime | None:
 
 
 def grace_of(snapshot: Snapshot, lifetime: timedelta | None) -> timedelta:
-    """How long a date may be past before a provider that renews lazily is disbelieved (PROVIDERS 2b, Postbreeze)."""
+    """Return how long after its date a token is still believed to be renewed by the provider (PROVIDERS 2b, Postbreeze)."""
     if is_short_lived(snapshot):
         return max(timedelta(hours=24), 2 * min(lifetime or timedelta(0), SHORT_LIFETIME))
     return timedelta(hours=1)
 
 
 def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bool:
-    """Whether a date moved later by more than `by`."""
+    """Return True if a date moved later by more than `by`."""
     return old is not None and new is not None and new - old > by
 
 
 def window_for(snapshot: Snapshot, issued_at: datetime | None, context: Context) -> timedelta:
-    """The window in force for this token under this policy."""
+    """Return the window that applies to this token under the policy."""
     return window_of(context.policy, lifetime_of(snapshot, issued_at))

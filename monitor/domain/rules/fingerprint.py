@@ -1,4 +1,4 @@
-"""Fingerprints of rows and digests of lists, by which unchanged data is recognised."""
+"""Fingerprints of rows and digests of lists, to recognise unchanged data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from monitor.domain.rules.expiry import LATER_BY
 
 
 def fingerprint(snapshot: Snapshot) -> str:
-    """A digest of everything that is kept of a row, the same in every process.
+    """Return a digest of everything stored of a row, the same in every process.
 
-    A coarse span is left out: it wobbles with every poll (see span_moved).
+    A coarse span is left out: it varies with every poll (see span_moved).
     """
     s = snapshot
     refresh = None
@@ -42,7 +42,7 @@ def fingerprint(snapshot: Snapshot) -> str:
 
 
 def span_moved(before: datetime | None, after: datetime | None) -> bool:
-    """Whether a coarse span ("82d 4h", good to an hour) moved by more than its own grain."""
+    """Return True if a coarse span ("82d 4h", exact to an hour) moved by more than its precision."""
     if before is None or after is None:
         return before is not after
     return abs(after - before) > LATER_BY
@@ -50,55 +50,55 @@ def span_moved(before: datetime | None, after: datetime | None) -> bool:
 
 @runtime_checkable
 class ComparableRows(Protocol):
-    """The rows of one scope's list, each id once."""
+    """The rows of one scope's list, each id once, in a form to compare with the last list."""
 
     def fingerprints(self) -> Mapping[str, str]:
-        """By external id a text that is the same in two lists only where the row says the same in both, spans aside."""
+        """Return by external id a text that is equal in two lists only if the row is, apart from coarse spans."""
         ...
 
     def spans(self) -> Mapping[str, datetime]:
-        """`expires_before` of the rows that state only a coarse span: no mark tells how far that has moved."""
+        """Return `expires_before` of the rows that state only a coarse span, which no fingerprint contains."""
         ...
 
     def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
-        """The snapshots of these rows, in the list's order."""
+        """Return the snapshots of these rows, in the order of the list."""
         ...
 
 
-class Plain:
-    """Rows whose snapshots are all made."""
+class SnapshotRows:
+    """Rows whose snapshots all exist already."""
 
     def __init__(self, rows: Sequence[Snapshot]) -> None:
         self._rows = rows
-        self._marks: Mapping[str, str] | None = None
+        self._fingerprints: Mapping[str, str] | None = None
 
     def fingerprints(self) -> Mapping[str, str]:
-        """The snapshots' fingerprints."""
-        if self._marks is None:
-            self._marks = {row.external_id: fingerprint(row) for row in self._rows}
-        return self._marks
+        """Return the fingerprints of the snapshots."""
+        if self._fingerprints is None:
+            self._fingerprints = {row.external_id: fingerprint(row) for row in self._rows}
+        return self._fingerprints
 
     def spans(self) -> Mapping[str, datetime]:
-        """As the snapshots say."""
+        """Return the coarse spans of the snapshots."""
         return {row.external_id: row.expires_before for row in self._rows if row.expires_before is not None}
 
     def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
-        """Those that are asked for."""
+        """Return the snapshots with these ids."""
         return (row for row in self._rows if row.external_id in ids)
 
 
 def comparable(rows: Sequence[Snapshot]) -> ComparableRows:
-    """The rows of a scope's report as they are to be compared."""
-    return rows if isinstance(rows, ComparableRows) else Plain(rows)
+    """Return the rows of a scope's report in a comparable form."""
+    return rows if isinstance(rows, ComparableRows) else SnapshotRows(rows)
 
 
 def digest_of(scope: ScopeReport, rows: ComparableRows) -> str | None:
-    """The digest of a complete list: its own, else one of all its marks. None where that cannot stand for the list."""
+    """Return the digest of a complete list: its own, else one of all fingerprints; None if that cannot represent the list."""
     if not scope.complete or scope.unreadable:
         return None
     if scope.digest is not None:
         return scope.digest
     if rows.spans():
         return None
-    told = sorted(rows.fingerprints().items())
-    return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    items = sorted(rows.fingerprints().items())
+    return blake2b(repr(items).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""What will need a person, and when: every connection whose token runs out or has run out, grouped into sittings."""
+"""Forecast: connections that need to be reconnected, grouped into reconnect batches."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from monitor.domain import ConnectionState, ProviderInfo, Status
 from monitor.domain.rules import expiry
 
 BATCH_SPAN = timedelta(days=3)
-"""What one person can reconnect in one go lies at most this far apart."""
+"""Greatest distance between the expiries of one reconnect batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """One connection that needs a person by an instant."""
+    """One connection that must be reconnected by a certain time."""
 
     connection: str
     """Its public id."""
     source: str
     platform: str
     label: str
-    """Its name as the provider tells it: a stranger's text."""
+    """Its name as reported by the provider: untrusted text."""
     status: Status
     by: datetime
-    """When its token runs out; for what is broken already, since when it is."""
+    """When its token expires; if it is broken already, since when."""
 
     @property
     def overdue(self) -> bool:
-        """Whether it does not work any more."""
+        """True if it no longer works."""
         return self.status.needs_attention and self.status is not Status.EXPIRING_SOON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectBatch:
-    """Connections of one platform at one source that one person can see to in one go."""
+    """Connections of one platform at one source that can be reconnected in one go."""
 
     source: str
     platform: str
@@ -44,7 +44,7 @@ class ReconnectBatch:
 
     @property
     def overdue(self) -> bool:
-        """Whether these do not work any more."""
+        """True if they no longer work."""
         return self.needs[0].overdue
 
     @property
@@ -54,22 +54,22 @@ class ReconnectBatch:
 
     @property
     def first(self) -> datetime:
-        """When the first of them runs out: the sitting is to be held before."""
+        """When the first of them expires: they should be reconnected before."""
         return min(need.by for need in self.needs)
 
     @property
     def last(self) -> datetime:
-        """When the last of them runs out."""
+        """When the last of them expires."""
         return max(need.by for need in self.needs)
 
 
 def need_of(
     state: ConnectionState, *, connection: str, source: str, provider: ProviderInfo, now: datetime, within: timedelta
 ) -> Need | None:
-    """Why this connection needs a person within that time, None where it does not.
+    """Return the need to reconnect this connection within that time; None if there is none.
 
-    What does not work needs one now. A date counts where the provider itself warns of it, or where it can be trusted: tokens
-    that the provider renews all day need nobody.
+    A broken connection needs it now. A date counts if the provider itself warns of it, or if it is trusted: tokens that the
+    provider renews all day never need it.
     """
     status, snapshot = state.verdict.status, state.snapshot
     by: datetime | None
@@ -84,16 +84,16 @@ def need_of(
 
 
 def reconnect_batches(needs: Iterable[Need]) -> tuple[ReconnectBatch, ...]:
-    """The needs in sittings, worst first: what is broken by severity, then what runs out first."""
+    """Group the needs into reconnect batches, worst first: broken ones by severity, then by the first expiry."""
     groups: dict[tuple[str, str, bool], list[Need]] = {}
     for need in needs:
         groups.setdefault((need.source, need.platform, need.overdue), []).append(need)
-    sittings = [
+    batches = [
         ReconnectBatch(source=source, platform=platform, needs=part)
         for (source, platform, overdue), group in groups.items()
         for part in ((_by_severity(group),) if overdue else _near_each_other(group))
     ]
-    return tuple(sorted(sittings, key=_urgency))
+    return tuple(sorted(batches, key=_urgency))
 
 
 def _by_severity(needs: Sequence[Need]) -> tuple[Need, ...]:
@@ -110,6 +110,6 @@ def _near_each_other(needs: Sequence[Need]) -> list[tuple[Need, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _urgency(sitting: ReconnectBatch) -> tuple[int, datetime, str, str]:
-    severity = -sitting.worst.rank if sitting.overdue else 0
-    return (severity, sitting.first, sitting.source, sitting.platform)
+def _urgency(batch: ReconnectBatch) -> tuple[int, datetime, str, str]:
+    severity = -batch.worst.rank if batch.overdue else 0
+    return (severity, batch.first, batch.source, batch.platform)

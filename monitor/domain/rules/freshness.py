@@ -13,26 +13,26 @@ from monitor.domain.timefmt import span
 STALE_AFTER_INTERVALS = 3
 """Poll intervals after which a source counts as overdue, what is known of it as stale, and its history as interrupted."""
 
-LONGEST_WAIT = timedelta(hours=1)
-"""A source that asked for patience is excused_delay for as long as it asked, and never for longer than this."""
+LONGEST_EXCUSED_WAIT = timedelta(hours=1)
+"""Maximum wait requested by a source (Retry-After) that does not count as overdue."""
 
 _REPORTED = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
 
 
 class Overdue(NamedTuple):
-    """Why somebody should look after a source."""
+    """Why a source is overdue."""
 
     reason: str
     message: str
 
 
 def excused_delay(wait: timedelta, poll_every: timedelta) -> timedelta:
-    """How much later than an interval after the poll before a poll that is planned to come in `wait` is rightly due."""
-    return max(min(wait, max(LONGEST_WAIT, poll_every)) - poll_every, timedelta(0))
+    """Return how much later than an interval after the last poll the next poll, planned in `wait`, may rightly come."""
+    return max(min(wait, max(LONGEST_EXCUSED_WAIT, poll_every)) - poll_every, timedelta(0))
 
 
 def is_reported(status: SourceStatus) -> bool:
-    """Whether people know already that the source cannot be read."""
+    """Return True if an alert has reported that the source cannot be read."""
     return status in _REPORTED
 
 
@@ -44,45 +44,45 @@ def overdue(
     observed_for: timedelta,
     poll_every: timedelta,
 ) -> Overdue | None:
-    """What is wrong with how a source is watched; None where nothing is, or where it is told already.
+    """Return why a source is overdue; None if it is not, or if an alert has reported that it cannot be read.
 
-    The spans are time that passed while this process watched, not differences of the clock's times: a clock that is moved,
-    a machine that slept and a daemon that was down make no source overdue. Nor does a wait that the source asked for, which
-    the caller leaves out of both. A source that cannot be read has its own alert.
+    The spans are time that passed while this process was running, not differences of wall-clock times: a clock that is set,
+    a machine that slept and a stopped daemon make no source overdue. Nor does a wait that the source requested, which
+    the caller leaves out of both.
     """
     if is_reported(status):
         return None
-    patience = STALE_AFTER_INTERVALS * poll_every
-    if unpolled_for > patience:
+    allowed = STALE_AFTER_INTERVALS * poll_every
+    if unpolled_for > allowed:
         return Overdue(
             "not_polled",
-            f"It was not polled for {span(unpolled_for)}, which is more than {STALE_AFTER_INTERVALS} intervals of "
-            f"{span(poll_every)}: the monitor does not get on with its work.",
+            f"The source was not polled for {span(unpolled_for)}, which is more than {STALE_AFTER_INTERVALS} intervals of "
+            f"{span(poll_every)}: the monitor is behind with its work.",
         )
-    if last_success_at is None and observed_for > patience:
+    if last_success_at is None and observed_for > allowed:
         return Overdue(
             "never_read",
-            f"No poll of it has succeeded since it was added; that is {span(observed_for)}, "
+            f"No poll of the source has succeeded since it was added {span(observed_for)} ago, "
             f"more than {STALE_AFTER_INTERVALS} intervals.",
         )
     return None
 
 
 SHORTEST_GAP = timedelta(minutes=1)
-"""What is shorter than this is no gap, however short the interval."""
+"""Minimum length of a gap, however short the interval."""
 NOT_POLLED, NOT_READ = "not_polled", "not_read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A span of time of which a source's history says nothing."""
+    """A time for which a source's history has no observations."""
 
     began_at: datetime
     """The last successful poll before it."""
     ended_at: datetime | None
-    """The first one after it; None while it lasts."""
+    """The first successful poll after it; None while it lasts."""
     reason: str
-    """not_polled (the monitor was off, asleep or blind) or not_read (it asked, and was not answered)."""
+    """not_polled (the monitor was off, asleep or without its database) or not_read (polls failed)."""
 
 
 def find_gap(
@@ -94,7 +94,7 @@ def find_gap(
     now: datetime,
     clock_skew: float | None = None,
 ) -> Gap | None:
-    """The gap between the last successful poll and now; None where there is none, or where the clock cannot be believed.
+    """Return the gap between the last successful poll and now; None if there is none, or if the clock is not trusted.
 
     A source that was never read has no gap: its history has not begun.
     """
@@ -103,12 +103,12 @@ def find_gap(
         return None
     if clock_skew is not None and abs(clock_skew) > CLOCK_UNTRUSTED_ABOVE:
         return None
-    asked = failures > 0 and last_poll_at is not None and now - last_poll_at <= longest
-    return Gap(began_at=last_success_at, ended_at=None, reason=NOT_READ if asked else NOT_POLLED)
+    polled = failures > 0 and last_poll_at is not None and now - last_poll_at <= longest
+    return Gap(began_at=last_success_at, ended_at=None, reason=NOT_READ if polled else NOT_POLLED)
 
 
 def describe_gap(gap: Gap, *, until: datetime) -> str:
-    """A gap in words."""
+    """Return a sentence about a gap."""
     lasted = span(until - gap.began_at)
     if gap.reason == NOT_READ:
         return f"Not observed for {lasted}: the source could not be read."

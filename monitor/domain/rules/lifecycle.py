@@ -1,6 +1,6 @@
-"""A connection's life, as four pure steps: a list shows it, a list lacks it, a probe answers, time passes.
+"""The life of a connection in pure steps: listed, missing, listed unreadably, probed, time passed.
 
-Each step takes the state before and gives the state after. Equal states mean that nothing is to be written or said.
+Each step returns the new state. An equal state means that nothing is to be stored or notified.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from monitor.domain.rules.verdict import Axes, merge
 
 
 def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context) -> ConnectionState:
-    """A complete or partial list shows the connection. `context.polled` must be True."""
+    """Return the state after a complete or partial list contains the connection. `context.polled` must be True."""
     evidence = gather(snapshot, state.token if state else None, context)
     finding = token.judge(evidence)
     return _settle(
@@ -41,21 +41,24 @@ def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context)
 
 
 def miss(state: ConnectionState, context: Context, *, confirmed: bool = False) -> ConnectionState:
-    """A complete list of its scope lacks the connection; `confirmed` where enough further lists have said so already."""
+    """Return the state after a complete list of its scope lacks the connection.
+
+    `confirmed` if enough further lists have lacked it already.
+    """
     enough = max(context.policy.confirm_missing, 1)
     missing = enough if confirmed else min(state.missing + 1, enough)
     return _rejudge(state, context, probe=state.probe, missing=missing)
 
 
 def unreadable(state: ConnectionState, context: Context) -> ConnectionState:
-    """A list shows the connection in a row that cannot be read: it is present, and its last verdict stands."""
+    """Return the state after a list contains the connection in an unreadable row: it is present, and its verdict stays."""
     present = _rejudge(state, context, probe=state.probe, missing=0) if state.missing else state
     verdict = replace(present.verdict, flags=present.verdict.flags | {VerdictFlag.UNREADABLE})
     return replace(present, verdict=verdict)
 
 
 def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> ConnectionState:
-    """A probe answered. An answer that says nothing gives back the same state."""
+    """Return the state after a probe was answered: the same state if the answer is no evidence."""
     confirm = context.policy.confirm_failures
     after = probes.advance(state.probe, answer, platform=state.snapshot.platform, now=context.now, confirm=confirm)
     if is_same_but_for_time(state.probe, after):
@@ -64,10 +67,10 @@ def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> Con
 
 
 def elapse(state: ConnectionState, context: Context) -> ConnectionState:
-    """Only time passed: trusted dates may cross their lines, nothing else moves. What a poll has to judge stays due."""
+    """Return the state after time passed: only trusted dates may reach a threshold. What a poll must judge stays due."""
     if not expiry.is_trusted(state.snapshot, context.provider) or not context.clock_trusted:
         trusted = expiry.is_trusted(state.snapshot, context.provider)
-        return replace(state, next_change_at=_next_line(state.snapshot, state.token, context) if trusted else None)
+        return replace(state, next_change_at=_next_threshold(state.snapshot, state.token, context) if trusted else None)
     evidence = gather(state.snapshot, state.token, context)
     finding = token.judge(evidence)
     after = _settle(
@@ -82,26 +85,26 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
 
 
 def is_same_but_for_time(before: ProbeState, after: ProbeState) -> bool:
-    """Whether a probe changed nothing worth writing: unchanged probes are recorded per cohort, not per connection."""
+    """Return True if a probe changed nothing to store: unchanged probes are recorded per cohort, not per connection."""
     return replace(after, at=before.at, message=before.message) == before
 
 
 def _rejudge(state: ConnectionState, context: Context, *, probe: ProbeState, missing: int) -> ConnectionState:
-    """The same row with another probe or presence. A line that the clock job has not reached yet must not be passed over."""
-    aside = replace(context, polled=False)
-    moved = elapse(state, aside)
+    """Return the state of the same row with another probe or presence, after the changes that time alone has caused."""
+    unpolled = replace(context, polled=False)
+    moved = elapse(state, unpolled)
     return _settle(
         moved,
         snapshot=moved.snapshot,
         token_state=moved.token,
         probe=probe,
         missing=missing,
-        context=aside,
+        context=unpolled,
     )
 
 
 def _keep_unreadable(before: ConnectionState, after: ConnectionState) -> ConnectionState:
-    """Only a list can tell that the row is readable again."""
+    """Keep the flag for an unreadable row: only a list can clear it."""
     kept = before.verdict.flags & {VerdictFlag.UNREADABLE}
     return replace(after, verdict=replace(after.verdict, flags=after.verdict.flags | kept)) if kept else after
 
@@ -125,7 +128,7 @@ def _settle(
     missing: int,
     context: Context,
 ) -> ConnectionState:
-    """Merge the axes and work out what follows: since when, which stage, and when to look again."""
+    """Merge the axes and derive the rest: since when, which stage, and when to judge again."""
     merged = merge(_axes(token_state, probe, missing, context))
     flags = merged.flags | token_state.flags | snapshot.flags
     if context.clock_suspect and token_state.expires_at is not None:
@@ -138,7 +141,7 @@ def _settle(
         since=_since(previous, merged, snapshot, context),
         flags=frozenset(flags),
     )
-    line = _next_line(snapshot, token_state, context)
+    threshold = _next_threshold(snapshot, token_state, context)
     return ConnectionState(
         snapshot=snapshot,
         token=token_state,
@@ -146,13 +149,13 @@ def _settle(
         verdict=verdict,
         stage=_stage(state, verdict.status, snapshot, token_state, context),
         missing=missing,
-        next_change_at=line if expiry.is_trusted(snapshot, context.provider) else None,
-        recheck_at=_recheck(state, token_state, context, line=line),
+        next_change_at=threshold if expiry.is_trusted(snapshot, context.provider) else None,
+        recheck_at=_recheck(state, token_state, context, threshold=threshold),
     )
 
 
 def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, context: Context) -> datetime:
-    """The instant of the change; the date itself where a trusted date passed."""
+    """Return when the status changed; the expiry date itself if a trusted date passed."""
     if previous is not None and previous.status is merged.status:
         return previous.since
     date_counts = merged.reason in (VerdictReason.DATE_PASSED, VerdictReason.EXPIRY_PASSED) and expiry.is_trusted(
@@ -166,7 +169,7 @@ def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, contex
 def _stage(
     state: ConnectionState | None, status: Status, snapshot: Snapshot, token_state: TokenState, context: Context
 ) -> timedelta | None:
-    """The tightest stage crossed; a stage once crossed is not taken back while the status lasts."""
+    """Return the tightest stage reached; a stage is not taken back while the status lasts."""
     if status is not Status.EXPIRING_SOON or token_state.expires_at is None:
         return None
     before = state.stage if state is not None and state.verdict.status is Status.EXPIRING_SOON else None
@@ -179,31 +182,31 @@ def _stage(
     return min((stage for stage in (before, now_in) if stage is not None), default=None)
 
 
-def _lines(snapshot: Snapshot, token_state: TokenState, context: Context) -> tuple[datetime, ...]:
-    """Every instant at which this token's date crosses something."""
+def _thresholds(snapshot: Snapshot, token_state: TokenState, context: Context) -> tuple[datetime, ...]:
+    """Return every time at which this token's date reaches a threshold."""
     expires_at = token_state.expires_at
     if expires_at is None:
         return ()
     window = expiry.window_for(snapshot, token_state.issued_at, context)
-    lines = expiry.lines_of(expires_at, window, expiry.stages_within(context.policy, window))
+    thresholds = expiry.thresholds_of(expires_at, window, expiry.stages_within(context.policy, window))
     if snapshot.refresh is None:
-        return lines
+        return thresholds
     lifetime = expiry.lifetime_of(snapshot, token_state.issued_at)
     over = expiry.after(expires_at, expiry.grace_of(snapshot, lifetime) + timedelta(seconds=1))
-    return lines if over is None else (*lines, over)
+    return thresholds if over is None else (*thresholds, over)
 
 
-def _next_line(snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
-    """The next line ahead, whether or not the date may move a verdict by itself."""
-    return next((line for line in _lines(snapshot, token_state, context) if line > context.now), None)
+def _next_threshold(snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
+    """Return the next threshold, whether or not the date alone may move a verdict."""
+    return next((each for each in _thresholds(snapshot, token_state, context) if each > context.now), None)
 
 
 def _recheck(
-    state: ConnectionState | None, token_state: TokenState, context: Context, *, line: datetime | None
+    state: ConnectionState | None, token_state: TokenState, context: Context, *, threshold: datetime | None
 ) -> datetime | None:
-    """From when on a poll must judge again although the row did not change. What is due stays so until a poll has judged.
+    """Return from when on a poll must judge an unchanged row again. What is due stays due until a poll has judged it.
 
-    "At every poll" is an instant that has passed; the same one as before, so that judging again writes nothing.
+    "At every poll" is a time in the past; the same one as before, so that judging again stores nothing.
     """
     due = state.recheck_at if state is not None and state.recheck_at is not None and state.recheck_at <= context.now else None
     counting = 0 < token_state.refresh_failures < REFRESH_FAILURES_BEFORE_WARNING
@@ -211,11 +214,11 @@ def _recheck(
         return due or context.now
     if due is not None and not context.polled:
         return due
-    return line
+    return threshold
 
 
 def needs_probe(before: ConnectionState | None, after: ConnectionState) -> bool:
-    """Whether a probe should follow at once: a token that was refused has changed, so the refusal may be history."""
+    """Return True if a probe should follow immediately: a refused token has changed, so the refusal may be outdated."""
     if before is None or after.probe.refusals == 0:
         return False
     renewed = before.token.expires_at != after.token.expires_at or before.snapshot.reported is not after.snapshot.reported

@@ -1,4 +1,4 @@
-"""Platform names and platform ids. Pure; nothing here raises, whatever it is given. Facts: PROVIDERS 2c."""
+"""Platform names and platform ids. Pure; nothing here raises, whatever the input. Facts: PROVIDERS 2c."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _ALIASES = {
     "instagram-standalone": "instagram",
 }
 
-# The first dash only: what follows may begin with one (Telegram's negative chat ids) or hold more of them.
+# Only the first dash separates: the id may begin with one (Telegram's negative chat ids) or contain more.
 _PLATFORM_ID = re.compile(r"([A-Za-z][A-Za-z0-9_]*)-(.+)", re.ASCII)
 
 MAX_ID_LENGTH = 256
-"""Longer ids are refused: cut off they would name another connection."""
+"""Maximum length of an id. Longer ones are rejected: truncated, they would name another connection."""
 
 
 def canonical(platform: str) -> str:
-    """The common slug: lower case, with the services' different names for one platform made one. Unknown ones stay."""
+    """Return the common slug: lower case, one name for each platform. Unknown platforms keep their name."""
     slug = platform.strip().lower()
     return _ALIASES.get(slug, slug)
 
 
 def split_platform_id(text: object) -> tuple[str, str] | None:
-    """(common slug, raw id byte for byte) of an id such as "telegram--1001234567890"; None where it is malformed."""
+    """Split an id such as "telegram--1001234567890" into (common slug, raw id byte for byte); None if it is malformed."""
     if not isinstance(text, str) or not is_usable_id(text):
         return None
     match = _PLATFORM_ID.fullmatch(text)
@@ -43,16 +43,16 @@ _PLAIN_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}-[!-~]{1,200}", re.ASCII)
 
 
 def is_plain_platform_id(text: str) -> bool:
-    """Whether split_platform_id surely takes it: the quick look at what nearly every id is."""
+    """Return True if split_platform_id certainly accepts the id: a fast check that nearly every id passes."""
     return _PLAIN_ID.fullmatch(text) is not None
 
 
 def is_usable_id(text: object) -> bool:
-    """Whether an id can be stored, shown and put into a path: not empty, not only dots, nothing unprintable, not too long."""
+    """Return True if an id can be stored, shown and used in a path: not empty or only dots, printable, not too long."""
     return (
         isinstance(text, str)
         and 0 < len(text) <= MAX_ID_LENGTH
         and text.isprintable()
-        and "\ufffd" not in text  # what undecodable bytes were replaced by
+        and "\ufffd" not in text  # the replacement for undecodable bytes
         and text.strip(" .") != ""
     )

@@ -1,6 +1,6 @@
-"""The probe axis: what an answer of the test-connection call means (PROVIDERS 2a), and what to remember of it.
+"""The probe axis: the meaning of a test-connection response (PROVIDERS 2a), and the state that follows from it.
 
-Read PROBE_RULES from top to bottom: the first row that matches wins.
+PROBE_RULES is the specification: the first rule that applies decides. docs/statuses.md is generated from it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _TRANSIENT = re.compile(r"rate[ -]?limit|\b429\b|timed?[ -]?out|\bECONN|\b5\d\d\
 
 
 class Probe(Record, frozen=True):
-    """One answer with what matters around it."""
+    """One response, with the circumstances that matter for its meaning."""
 
     answer: ProbeAnswer
     platform: str
     ever_ok: bool
 
-    def says(self, pattern: re.Pattern[str]) -> bool:
-        """Whether the answer's message matches."""
+    def mentions(self, pattern: re.Pattern[str]) -> bool:
+        """Return True if the message of the response matches."""
         return pattern.search(self.answer.message or "") is not None
 
-    def telegram_says(self, pattern: re.Pattern[str]) -> bool:
-        """Whether this is Telegram and its message matches."""
-        return self.platform == "telegram" and self.says(pattern)
+    def telegram_mentions(self, pattern: re.Pattern[str]) -> bool:
+        """Return True if the platform is Telegram and the message matches."""
+        return self.platform == "telegram" and self.mentions(pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRule:
-    """One row of the table: when it applies and what it means."""
+    """One row of the table: its condition and its meaning."""
 
     finding: ProbeFinding
     applies: Callable[[Probe], bool]
@@ -49,53 +49,66 @@ class ProbeRule:
 
 
 PROBE_RULES: tuple[ProbeRule, ...] = (
-    ProbeRule(ProbeFinding.MISSING, lambda p: p.answer.http_status == 404, "404: the list decides whether it is gone"),
-    ProbeRule(ProbeFinding.BAD_ID, lambda p: p.answer.http_status == 400, "400: the provider does not take this id"),
-    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.answer.status not in ("ok", "error"), "no status word: says nothing"),
-    ProbeRule(ProbeFinding.OK, lambda p: p.answer.status == "ok", "the platform takes the token"),
-    ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.says(_UNKNOWN_PLATFORM), "no validator for this platform: stop probing it"),
-    ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.telegram_says(_MTPROTO), "Telegram MTProto: publishes normally"),
-    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_says(_BOT_TOKEN) and p.ever_ok, "a bot that once worked: token revoked"),
-    ProbeRule(ProbeFinding.AMBIGUOUS, lambda p: p.telegram_says(_BOT_TOKEN), "Telegram: MTProto, or a revoked bot"),
+    ProbeRule(ProbeFinding.MISSING, lambda p: p.answer.http_status == 404, "404: the list decides about the connection"),
+    ProbeRule(ProbeFinding.BAD_ID, lambda p: p.answer.http_status == 400, "400: the provider does not accept this id"),
+    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.answer.status not in ("ok", "error"), "no status: no evidence"),
+    ProbeRule(ProbeFinding.OK, lambda p: p.answer.status == "ok", "the platform accepts the token"),
     ProbeRule(
-        ProbeFinding.FAILING, lambda p: p.telegram_says(_TELEGRAM_RIGHTS), "Telegram: rights or channel, to be mended there"
+        ProbeFinding.UNSUPPORTED,
+        lambda p: p.mentions(_UNKNOWN_PLATFORM),
+        "the provider cannot test the platform",
     ),
-    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_says(_STATUS_401), "Telegram: its tokens never expire, so revoked"),
-    ProbeRule(ProbeFinding.EXPIRED, lambda p: p.says(_STATUS_401) or p.says(_EXPIRED), "refused, and expiry is named"),
+    ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.telegram_mentions(_MTPROTO), "Telegram MTProto: publishing works normally"),
+    ProbeRule(
+        ProbeFinding.REVOKED,
+        lambda p: p.telegram_mentions(_BOT_TOKEN) and p.ever_ok,
+        "Telegram: it worked before, so revoked",
+    ),
+    ProbeRule(ProbeFinding.AMBIGUOUS, lambda p: p.telegram_mentions(_BOT_TOKEN), "Telegram: MTProto, or a revoked bot"),
+    ProbeRule(
+        ProbeFinding.FAILING,
+        lambda p: p.telegram_mentions(_TELEGRAM_RIGHTS),
+        "Telegram: missing rights or channel",
+    ),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_mentions(_STATUS_401), "Telegram: tokens never expire, so revoked"),
+    ProbeRule(ProbeFinding.EXPIRED, lambda p: p.mentions(_STATUS_401) or p.mentions(_EXPIRED), "rejected, naming expiry"),
     ProbeRule(
         ProbeFinding.EXPIRED,
         lambda p: (p.answer.token_expires_in or "").strip().lower() == "expired",
-        "tokenExpiresIn says expired",
+        "tokenExpiresIn is expired",
     ),
-    ProbeRule(ProbeFinding.REVOKED, lambda p: p.says(_REVOKED), "refused, and revocation is named"),
-    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.says(_TRANSIENT), "rate limits, time-outs, server errors: says nothing"),
-    ProbeRule(ProbeFinding.FAILING, lambda _: True, "refused for another reason"),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.mentions(_REVOKED), "rejected, naming revocation"),
+    ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.mentions(_TRANSIENT), "rate limit, timeout, server error: no evidence"),
+    ProbeRule(ProbeFinding.FAILING, lambda _: True, "rejected for another reason"),
 )
 
 
 def classify(answer: ProbeAnswer, *, platform: str, ever_ok: bool) -> ProbeFinding:
-    """What the answer means: the first row of PROBE_RULES that applies."""
+    """Return the meaning of the response: the first rule of PROBE_RULES that applies."""
     probe = Probe(answer, platform, ever_ok)
-    return next(row.finding for row in PROBE_RULES if row.applies(probe))
+    return next(rule.finding for rule in PROBE_RULES if rule.applies(probe))
 
 
 _SEVERITY = {ProbeFinding.FAILING: 1, ProbeFinding.EXPIRED: 2, ProbeFinding.REVOKED: 3}
 
 
 def advance(state: ProbeState, answer: ProbeAnswer, *, platform: str, now: datetime, confirm: int) -> ProbeState:
-    """The probe axis after one more answer.
+    """Return the probe axis after one more response.
 
-    An ok ends all refusals. Refusals in a row count up to `confirm` and keep the worst that was named, with its words.
-    What says nothing about the token (transient, no validator, a 404 that the list must confirm, a refused id) takes no
-    refusal back.
+    An ok ends all refusals. Refusals in a row are counted up to `confirm` and keep the worst finding, with its message.
+    A response without evidence about the token (transient, no validator, a 404 that the list must confirm, a rejected id)
+    clears no refusal.
     """
     finding = classify(answer, platform=platform, ever_ok=state.ever_ok)
     return _after(state, finding, answer.message, now=now, confirm=confirm)
 
 
 def is_change(state: ProbeState, finding: ProbeFinding, *, confirm: int) -> bool:
-    """Whether an answer of this finding moves the probe axis by more than its time and words; of `state` neither is read."""
-    if finding is ProbeFinding.OK:  # nearly all answers, nearly always after one like it
+    """Return True if a response with this finding changes more of the probe axis than its time and message.
+
+    Neither time nor message of `state` is read.
+    """
+    if finding is ProbeFinding.OK:  # nearly all responses, nearly always after another ok
         return state.finding is not ProbeFinding.OK or state.status is not ProbeStatus.OK or state.refusals > 0
     after = _after(state, finding, None, now=state.at, confirm=confirm)
     return (after.status, after.finding, after.refusals) != (state.status, state.finding, state.refusals)
@@ -116,7 +129,7 @@ def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now
 
 
 def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime | None, confirm: int) -> ProbeState:
-    """One refusal more."""
+    """Add one refusal."""
     if state.refusals and state.finding is not None and _SEVERITY.get(state.finding, 0) > _SEVERITY[finding]:
         finding, message = state.finding, state.message
     refusals = min(state.refusals + 1, max(confirm, 1))

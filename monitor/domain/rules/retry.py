@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again: soon, later hourly, within a minute where the service is down; for three days in all."""
+"""Retry times of failed deliveries: soon, later hourly, within a minute if the service is down; for three days in all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import zlib
 from datetime import datetime, timedelta
 
 GIVE_UP_AFTER = timedelta(hours=72, minutes=1)
-"""A delivery that fails at this age is dead (INTERFACE: Alerts). The minute beyond three days is one more pause of a channel
-that is down: what an outage of three days held back from its first moment on is tried once after it."""
+"""Age at which a failed delivery is dead (INTERFACE: Alerts). The minute beyond three days is one more retry interval of a
+channel that is down: a delivery that waited for a whole outage of three days is tried once after it."""
 
 LONGEST_WAIT = timedelta(hours=1)
-"""No wait is longer, whatever a server asks for."""
+"""Maximum wait, whatever a server requests."""
 
 RETRY_DOWN_EVERY = timedelta(seconds=45)
-"""The longest wait for a service that is down. With its tenth and the try itself it stays under a minute, which is how soon
-everything is delivered once the service is back."""
+"""Maximum wait for a service that is down. With a tenth of jitter and the attempt itself it stays under a minute, which is the
+longest time until everything is delivered once the service is back."""
 
 _STEPS = tuple(timedelta(seconds=seconds) for seconds in (10, 30, 60, 120, 300, 600, 1800))
 _JITTER = 0.1
@@ -30,13 +30,13 @@ def next_attempt(
     permanent: bool = False,
     down: bool = False,
 ) -> datetime | None:
-    """The instant of the next try after `attempt` (counted from 1) failed at `now`; None means: give up.
+    """Return the time of the next attempt after `attempt` (counted from 1) failed at `now`; None means: give up.
 
-    `key` spreads retries by a tenth, the same way each time, so that a restart moves nothing. `retry_after` (seconds) is
-    never undercut, but is bounded by an hour. A permanent refusal is tried hourly: somebody may put it right. What is `down`
-    has certainly taken nothing, so asking often repeats nothing; where that is not certain the waits grow, because every
-    try may be one more copy. The last try falls on the end of the allowance, never after it. Aware instants in, aware
-    instant out; never raises.
+    `key` spreads retries by a tenth, the same way each time, so that a restart changes nothing. The wait is at least
+    `retry_after` (seconds), bounded by an hour. A permanent rejection is retried hourly: it may be repaired. A service that is
+    `down` has certainly accepted nothing, so frequent retries repeat nothing; otherwise the waits grow, because every attempt
+    may be one more copy. The last attempt is at the end of the allowed age, never after it. Aware instants in and out; never
+    raises.
     """
     deadline = created_at + GIVE_UP_AFTER
     if now >= deadline:
@@ -57,5 +57,5 @@ def _step(attempt: int) -> timedelta:
 
 
 def _spread(key: str) -> float:
-    """A stable number from -1 to 1."""
+    """Return a number from -1 to 1 that is fixed for the key."""
     return zlib.crc32(key.encode()) / 0x7FFFFFFF - 1

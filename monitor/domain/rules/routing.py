@@ -1,4 +1,4 @@
-"""Which channels take an alert: filters are ANDed, an absent filter lets everything through."""
+"""Routing: the channels that take an alert. Filters are ANDed; an absent filter accepts everything."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _ABOUT_THE_MONITOR = frozenset({AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_R
 
 
 def route(alert: Alert, channels: Sequence[ChannelRules]) -> list[str]:
-    """Names of the channels that take this alert, in the order given; empty where none does.
+    """Return the names of the channels that take this alert, in the order given; empty if none does.
 
-    Alerts about the monitor itself pass by the source, platform and label filters (INTERFACE: Alerts). An alert about a
-    whole source passes by the platform filter: a source that cannot be read hides every platform.
+    Alerts about the monitor itself ignore the source, platform and label filters (INTERFACE: Alerts). An alert about a
+    whole source ignores the platform filter: a source that cannot be read affects every platform.
     """
     return [channel.name for channel in channels if _takes(channel, alert)]
 
 
 def wants(channel: ChannelRules, event: AlertEvent) -> bool:
-    """Whether a channel takes this kind of event at all: what decides about the end of something that it heard of."""
+    """Return True if a channel takes this kind of event at all: decides about recoveries of notified problems."""
     return channel.events is None or event in channel.events
 
 

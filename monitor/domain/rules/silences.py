@@ -1,4 +1,4 @@
-"""Silences: what they match, and when they are in force. Pure; a silence that makes no sense matches nothing and never raises."""
+"""Silences: what they match, and when they are active. Pure; an unusable silence matches nothing and never raises."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from monitor.domain.rules.recurrence import windows
 from monitor.domain.timefmt import zone
 
 NO_END = datetime(9999, 1, 1, tzinfo=UTC)
-"""The end of what has no end."""
+"""The end of a silence without an end."""
 
-_LOOKED_AHEAD = timedelta(days=400)
-"""How far windows that follow each other without a gap are joined."""
+_JOINED_AHEAD = timedelta(days=400)
+"""How far ahead adjoining windows are joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """What is not to be said, and when. State is recorded all the same; at the end the net change is said.
+    """A rule that suppresses alerts for a time. State is recorded all the same; at the end the net change is notified.
 
-    The matchers are ANDed; an empty one is none. Within one, any of several values will do; of labels all must be there.
+    The matchers are ANDed; an empty one matches everything. Within one, any of several values matches; labels must all match.
     """
 
     id: int = 0
@@ -30,18 +30,18 @@ class Silence:
     platforms: tuple[str, ...] = ()
     """Common platform slugs."""
     connections: tuple[str, ...] = ()
-    """Globs on the public id or on the provider's own id; letter case matters."""
+    """Globs on the public id or on the provider's own id; case-sensitive."""
     labels: Mapping[str, str] = field(default_factory=dict)
     comment: str = ""
     starts_at: datetime
-    """With an rrule also the wall-clock time at which each window begins."""
+    """With an rrule also the local time at which each window begins."""
     ends_at: datetime | None = None
     """None: until it is removed."""
     rrule: str | None = None
     lasts: timedelta | None = None
-    """How long each window of an rrule is, by the wall clock."""
+    """Length of each window of an rrule, by the wall clock."""
     timezone: str = "UTC"
-    """Where the wall clock of the rrule hangs."""
+    """Time zone of the rrule."""
     created_at: datetime | None = None
     removed_at: datetime | None = None
 
@@ -55,24 +55,24 @@ def matches(
     external_id: str | None,
     labels: Mapping[str, str],
 ) -> bool:
-    """Whether a silence is about this connection; about a whole source where platform, connection and external_id are None.
+    """Return True if a silence matches this connection; a whole source if platform, connection and external_id are None.
 
-    A silence that names platforms or connections is never about a whole source.
+    A silence that names platforms or connections never matches a whole source.
     """
     if silence.sources and source not in silence.sources:
         return False
     if silence.platforms and platform not in silence.platforms:
         return False
     ids = [text for text in (connection, external_id) if text is not None]
-    if silence.connections and not any(_fits(text, glob) for text in ids for glob in silence.connections):
+    if silence.connections and not any(_matches_glob(text, glob) for text in ids for glob in silence.connections):
         return False
     return all(labels.get(key) == value for key, value in silence.labels.items())
 
 
 def active_until(silence: Silence, now: datetime) -> datetime | None:
-    """The end of the present window, None outside of one: windows that touch count as one, NO_END is no end.
+    """Return the end of the current window, None outside of one. Adjoining windows count as one; NO_END means no end.
 
-    A window holds its first instant and not its last.
+    A window includes its first instant and not its last.
     """
     if now < silence.starts_at or (silence.removed_at is not None and silence.removed_at <= now):
         return None
@@ -86,7 +86,7 @@ def active_until(silence: Silence, now: datetime) -> datetime | None:
 
 
 def next_window(silence: Silence, now: datetime) -> tuple[datetime, datetime] | None:
-    """The window that is open, else the next one; None where none will come."""
+    """Return the current window, else the next one; None if there is none."""
     if silence.removed_at is not None:
         return None
     until = active_until(silence, now)
@@ -111,7 +111,7 @@ def silenced_until(
     labels: Mapping[str, str],
     now: datetime,
 ) -> datetime | None:
-    """The latest end among the silences that are in force and match; None where nothing is silenced."""
+    """Return the latest end among the active silences that match; None if none does."""
     ends = [
         until
         for silence in silences
@@ -122,17 +122,17 @@ def silenced_until(
 
 
 def _window_end(silence: Silence, now: datetime) -> datetime | None:
-    """The end of the window that holds now, with those that follow it without a gap."""
+    """Return the end of the current window, joined with those that adjoin it."""
     end: datetime | None = None
     where = zone(silence.timezone)
     for begin, its_end in windows(silence.rrule or "", silence.starts_at, silence.lasts or timedelta(0), zone=where, after=now):
-        if begin > (end or now) or begin > now + _LOOKED_AHEAD:
+        if begin > (end or now) or begin > now + _JOINED_AHEAD:
             break
         end = max(end or its_end, its_end)
     return end
 
 
-def _fits(text: str, glob: str) -> bool:
+def _matches_glob(text: str, glob: str) -> bool:
     try:
         return fnmatchcase(text, glob)
     except re.error:

@@ -69,21 +69,21 @@ def find_suppression(reason: AlertReason, state: ConnectionState, context: Suppr
 
 
 def silence_matches(_: AlertReason, __: ConnectionState, context: SuppressionContext) -> Suppression | None:
-    """An active silence matches the connection."""
+    """Hold the alert while an active silence matches the connection."""
     if context.silenced_until is not None and context.silenced_until > context.now:
         return Suppression("silenced", context.silenced_until)
     return None
 
 
 def acknowledgement_covers(reason: AlertReason, state: ConnectionState, context: SuppressionContext) -> Suppression | None:
-    """The incident is acknowledged and has not become worse since."""
+    """Hold the alert while the incident is acknowledged and has not become worse."""
     if not reason.ends_incident and ack_covers(context.ack, state, context.now):
         return Suppression("acknowledged", context.ack.until if context.ack else None)
     return None
 
 
 def outage_explains_status(_: AlertReason, state: ConnectionState, context: SuppressionContext) -> Suppression | None:
-    """An outage of the platform explains the status."""
+    """Hold the alert while an outage of the platform explains the status."""
     if context.outage and is_outage_symptom(state):
         return Suppression("outage", None)
     return None
@@ -95,7 +95,7 @@ def is_outage_symptom(state: ConnectionState) -> bool:
 
 
 def connection_is_flapping(reason: AlertReason, _: ConnectionState, context: SuppressionContext) -> Suppression | None:
-    """The status changed more often than the policy allows within its window. A tighter stage is always notified."""
+    """Hold the alert of a status that changes more often than the policy allows. A tighter stage is always notified."""
     policy = context.policy
     if policy.flap_window is None or context.recent_changes <= policy.flap_changes or context.last_notified_at is None:
         return None

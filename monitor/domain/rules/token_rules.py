@@ -15,14 +15,14 @@ _PROVIDER_UNKNOWN = frozenset({VerdictFlag.PROVIDER_UNKNOWN})
 
 
 def list_says_revoked(e: Evidence) -> Finding | None:
-    """The provider reports it."""
+    """Believe the provider."""
     if e.reported is ReportedStatus.REVOKED:
         return Finding(Status.REVOKED, VerdictReason.PROVIDER_REVOKED, "The provider reports that access was revoked.")
     return None
 
 
 def list_says_disconnected(e: Evidence) -> Finding | None:
-    """The provider reports it."""
+    """Believe the provider."""
     if e.reported is ReportedStatus.DISCONNECTED:
         text = "The provider reports that the connection was removed."
         return Finding(Status.DISCONNECTED, VerdictReason.PROVIDER_DISCONNECTED, text)
@@ -30,7 +30,7 @@ def list_says_disconnected(e: Evidence) -> Finding | None:
 
 
 def list_says_expired(e: Evidence) -> Finding | None:
-    """The provider reports it, whatever the date: a null or future date means that the platform rejected the credential."""
+    """Believe the provider, whatever the date: a null or future date means that the platform rejected the token."""
     if e.reported is not ReportedStatus.EXPIRED:
         return None
     if e.date_has_passed:
@@ -41,7 +41,7 @@ def list_says_expired(e: Evidence) -> Finding | None:
 
 
 def provider_reports_no_health(e: Evidence) -> Finding | None:
-    """The API lists connections without the health of their tokens."""
+    """Report unknown: the API lists connections without the health of their tokens."""
     if e.reported is ReportedStatus.NO_HEALTH:
         text = "Connected; this provider reports no token health."
         return Finding(Status.UNKNOWN, VerdictReason.NO_HEALTH_REPORTED, text)
@@ -49,7 +49,7 @@ def provider_reports_no_health(e: Evidence) -> Finding | None:
 
 
 def trusted_date_has_passed(e: Evidence) -> Finding | None:
-    """A trusted date was reached and has not moved. A provider that still reports valid contradicts its own date."""
+    """Let a trusted date decide once it is reached. A provider that still reports valid contradicts its own date."""
     if not (e.date_has_passed and e.date_may_decide):
         return None
     reported_now = e.context.polled or (e.previous is not None and VerdictFlag.CONFLICT in e.previous.flags)
@@ -59,7 +59,7 @@ def trusted_date_has_passed(e: Evidence) -> Finding | None:
 
 
 def expired_date_has_not_moved(e: Evidence) -> Finding | None:
-    """A token that expired by its date stays expired until the date moves later by more than an hour."""
+    """Keep a token expired until its date moves later by more than an hour."""
     if e.previous is None or e.previous.status is not Status.EXPIRED or not e.date_has_not_moved:
         return None
     disagrees = e.reported is ReportedStatus.VALID and e.previous.reason == VerdictReason.DATE_PASSED
@@ -67,7 +67,7 @@ def expired_date_has_not_moved(e: Evidence) -> Finding | None:
 
 
 def refresh_was_rejected(e: Evidence) -> Finding | None:
-    """The provider tried to renew the token and was refused permanently: the user must reconnect."""
+    """Ask for a reconnect: the provider tried to renew the token and was refused permanently."""
     refresh = e.snapshot.refresh
     if (
         e.reported is not ReportedStatus.VALID
@@ -83,7 +83,7 @@ def refresh_was_rejected(e: Evidence) -> Finding | None:
 
 
 def grace_has_passed(e: Evidence) -> Finding | None:
-    """The date is long past although the provider renews tokens automatically and still reports the token as active."""
+    """Report expired long after the date, even if the provider renews tokens automatically and still reports active."""
     if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or not e.context.clock_trusted:
         return None
     if -e.left <= expiry.grace_of(e.snapshot, e.lifetime):
@@ -93,7 +93,7 @@ def grace_has_passed(e: Evidence) -> Finding | None:
 
 
 def refresh_is_failing(e: Evidence) -> Finding | None:
-    """The refresh fails for a temporary reason: a warning near the expiry or after three polls."""
+    """Warn about a refresh that fails for a temporary reason only near the expiry or after three polls."""
     if e.reported is not ReportedStatus.VALID or not e.refresh_fails or e.snapshot.refresh is None:
         return None
     near = e.context.clock_trusted and e.left is not None and e.left <= e.window and not expiry.is_short_lived(e.snapshot)
@@ -104,7 +104,7 @@ def refresh_is_failing(e: Evidence) -> Finding | None:
 
 
 def short_lived_token_rotates(e: Evidence) -> Finding | None:
-    """The provider renews a token with a lifetime of hours automatically: time alone never warns."""
+    """Never warn by time alone about a token with a lifetime of hours, which the provider renews automatically."""
     if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or not expiry.is_short_lived(e.snapshot):
         return None
     text = "Valid; the provider renews this short-lived token automatically."
@@ -112,7 +112,7 @@ def short_lived_token_rotates(e: Evidence) -> Finding | None:
 
 
 def renewal_is_overdue(e: Evidence) -> Finding | None:
-    """The provider renews long-lived tokens automatically and has not done so, although the expiry is near."""
+    """Warn near the expiry if the provider, which renews long-lived tokens automatically, has not done so."""
     if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or e.date_has_passed:
         return None
     if e.left > e.window or not e.context.clock_trusted:
@@ -122,7 +122,7 @@ def renewal_is_overdue(e: Evidence) -> Finding | None:
 
 
 def list_says_expiring_soon(e: Evidence) -> Finding | None:
-    """The provider's own warning counts, unless a smaller window is configured and a trusted date is still outside it."""
+    """Follow the provider's own warning, unless a smaller window is configured and a trusted date is still outside it."""
     if e.reported is not ReportedStatus.EXPIRING_SOON:
         return None
     overruled = (
@@ -140,21 +140,21 @@ def list_says_expiring_soon(e: Evidence) -> Finding | None:
 
 
 def trusted_date_is_near(e: Evidence) -> Finding | None:
-    """A trusted date is within the window."""
+    """Warn if a trusted date is within the window."""
     if e.date_may_decide and e.left is not None and e.left <= e.window:
         return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, "The token expires soon.")
     return None
 
 
 def expiring_date_has_not_moved(e: Evidence) -> Finding | None:
-    """expiring_soon ends only when the date moves later by more than an hour, or is gone while the provider reports valid."""
+    """Keep expiring_soon until the date moves later by more than an hour, or is gone while the provider reports valid."""
     if e.previous is None or e.previous.status is not Status.EXPIRING_SOON or not e.date_has_not_moved:
         return None
     return Finding(Status.EXPIRING_SOON, e.previous.reason, e.previous.message)
 
 
 def date_is_within_grace(e: Evidence) -> Finding | None:
-    """The date has just passed and the provider, which renews tokens automatically, still reports the token as active."""
+    """Accept a date that has just passed if the provider renews tokens automatically and still reports active."""
     if e.snapshot.refresh is not None and e.reported is ReportedStatus.VALID and e.date_has_passed:
         text = "Valid according to the provider; the expiry date has just passed."
         return Finding(Status.VALID, VerdictReason.PROVIDER_VALID, text, _LAZY_REFRESH)
@@ -162,7 +162,7 @@ def date_is_within_grace(e: Evidence) -> Finding | None:
 
 
 def list_says_valid(e: Evidence) -> Finding | None:
-    """The status that the provider reports outranks its date."""
+    """Believe the status that the provider reports rather than its date."""
     if e.reported is not ReportedStatus.VALID:
         return None
     if e.expires_at is None:
@@ -171,14 +171,14 @@ def list_says_valid(e: Evidence) -> Finding | None:
 
 
 def token_does_not_expire(e: Evidence) -> Finding | None:
-    """PostPost's "unknown" without a date: the platform's tokens do not expire."""
+    """Read PostPost's "unknown" without a date as documented: the platform's tokens do not expire."""
     if e.reported is ReportedStatus.NON_EXPIRING and e.expires_at is None:
         return Finding(Status.VALID, VerdictReason.NON_EXPIRING, "Does not expire.")
     return None
 
 
 def list_states_only_a_date(e: Evidence) -> Finding | None:
-    """No status, at most a date (older API responses): a past date means expired, unless access tokens are renewed on use."""
+    """Judge by the date if there is no status (older API responses): past is expired, unless tokens are renewed on use."""
     if e.reported not in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) or e.snapshot.refresh is not None:
         return None
     if e.expires_at is None:
@@ -193,7 +193,7 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
 
 
 def status_is_unknown(e: Evidence) -> Finding:
-    """An explicit unknown, a missing status, or a status that this version does not know."""
+    """Report unknown for an explicit unknown, a missing status, or a status that this version does not know."""
     if e.reported is ReportedStatus.UNRECOGNISED:
         text = f"The provider reports the status {e.snapshot.raw_status!r}, which this version does not know."
         return Finding(Status.UNKNOWN, VerdictReason.UNRECOGNISED_STATUS, text, _PROVIDER_UNKNOWN)

@@ -1,4 +1,4 @@
-"""What changed between two states of a connection, as entries for its history."""
+"""Changes between two states of a connection, as events for its history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.domain.rules.expiry import LATER_BY
 
 
 def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[Event, ...]:
-    """The entries, in a fixed order; empty where nothing changed that a person would want to read later."""
+    """Return the events, in a fixed order; empty if nothing changed that is worth recording."""
     if before is None:
         verdict = after.verdict
         return (Event(kind=EventKind.APPEARED, at=now, new=verdict.status, reason=verdict.reason, message=verdict.message),)
@@ -22,11 +22,11 @@ def detect(before: ConnectionState | None, after: ConnectionState, now: datetime
         _probe(before, after, now),
         _status(before, after, now),
     )
-    return tuple(entry for entry in found if entry is not None)
+    return tuple(event for event in found if event is not None)
 
 
 def is_renewal(before: ConnectionState | None, after: ConnectionState) -> bool:
-    """Whether the token was renewed: its date moved later by more than an hour."""
+    """Return True if the token was renewed: its date moved later by more than an hour."""
     return before is not None and expiry.moved_later(before.token.expires_at, after.token.expires_at, LATER_BY)
 
 
@@ -53,7 +53,7 @@ def _presence(before: ConnectionState, after: ConnectionState, now: datetime) ->
 
 
 def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
-    """Tokens of hours renew all day and would fill the history with nothing."""
+    """Return an event for a renewal, but not for the all-day rotation of short-lived tokens, which would flood the history."""
     old, new = before.token.expires_at, after.token.expires_at
     if not is_renewal(before, after) or _rotated(after.snapshot, old, new):
         return None
@@ -61,7 +61,7 @@ def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> 
 
 
 def _rotated(snapshot: Snapshot, old: datetime | None, new: datetime | None) -> bool:
-    """Whether this is a short-lived token's everyday rotation; some lists carry the date of the access token (PROVIDERS 0.3)."""
+    """Return True if this is the rotation of a short-lived token; some lists state the access token's date (PROVIDERS 0.3)."""
     if expiry.is_short_lived(snapshot):
         return True
     by_hours = not expiry.moved_later(old, new, expiry.SHORT_LIFETIME)
@@ -73,14 +73,14 @@ def _day(instant: datetime | None) -> str | None:
 
 
 def _handle(name: str | None) -> str | None:
-    """The name to compare: without the @ that some answers carry, ignoring case; a filler is no name."""
+    """Return the name to compare: without the @ of some responses, ignoring case; None for a placeholder."""
     if name is None or name.strip().casefold() in ("", "unknown"):
         return None
     return name.strip().lstrip("@").casefold()
 
 
 def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> Event | None:
-    """User names are compared; display names only where neither answer has a user name (private channels)."""
+    """Return an event for a new user name; display names count only if neither has a user name (private channels)."""
     if before.username == after.username and before.display_name == after.display_name:
         return None
     old, new = before.username, after.username
@@ -92,7 +92,7 @@ def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> Event | None:
 
 
 def _scopes(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
-    """Only between two healthy observations: an empty list beside an error is no loss of permissions."""
+    """Return an event for changed permissions between two healthy observations: an empty list with an error is no loss."""
     old, new = before.snapshot.scopes, after.snapshot.scopes
     if old == new or old is None or new is None or set(old) == set(new):
         return None

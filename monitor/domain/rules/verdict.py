@@ -70,14 +70,14 @@ def _first(axes: Axes) -> Finding:
 
 
 def absence_is_confirmed(a: Axes) -> Finding | None:
-    """The connection is absent from enough complete lists in a row."""
+    """Report disconnected after the connection was absent from enough complete lists in a row."""
     if a.missing >= max(a.confirm_missing, 1):
         return Finding(Status.DISCONNECTED, VerdictReason.MISSING_FROM_LIST, "No longer listed by the provider.")
     return None
 
 
 def probe_names_worse_than_list(a: Axes) -> Finding | None:
-    """The list reports the token as lost and the probe names something worse: no confirmation is needed."""
+    """Believe a probe without confirmation if the list reports the token as lost and the probe names something worse."""
     refusal = a.by_probe
     if a.listed_as_lost and refusal is not None and refusal.status.rank > a.token.status.rank:
         return refusal
@@ -85,7 +85,7 @@ def probe_names_worse_than_list(a: Axes) -> Finding | None:
 
 
 def list_says_lost(a: Axes) -> Finding | None:
-    """The list reports expired, revoked or disconnected. A successful probe does not clear it; the next list decides."""
+    """Believe a list that reports a token as lost. A successful probe does not clear it; the next list decides."""
     if a.listed_as_lost or a.token.status is Status.DISCONNECTED:
         conflict = a.probe.status is ProbeStatus.OK
         flags: frozenset[str] = frozenset({VerdictFlag.CONFLICT}) if conflict else frozenset()
@@ -94,21 +94,21 @@ def list_says_lost(a: Axes) -> Finding | None:
 
 
 def refusal_is_confirmed(a: Axes) -> Finding | None:
-    """The probe was refused often enough in a row."""
+    """Believe a probe that was refused often enough in a row."""
     if a.probe.refusals >= max(a.confirm_failures, 1):
         return a.by_probe
     return None
 
 
 def probe_was_accepted(a: Axes) -> Finding | None:
-    """The list gives no status and the platform accepted the token. Later answers without evidence change nothing."""
+    """Report valid if the list gives no status and the platform accepted the token. Answers without evidence change nothing."""
     if a.token.status is Status.UNKNOWN and a.probe.ever_ok:
         return Finding(Status.VALID, VerdictReason.PROBE_OK, "The platform accepts the token.")
     return None
 
 
 def as_listed(a: Axes) -> Finding:
-    """Otherwise the token axis decides."""
+    """Follow the token axis otherwise."""
     return Finding(a.token.status, a.token.reason, a.token.message)
 
 
