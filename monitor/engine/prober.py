@@ -47,7 +47,7 @@ class Prober:
         self._channels = channels
         self._metrics = metrics
         self._news_within = news_within
-        self._quickest: dict[str, float] = {}
+        self._fastest: dict[str, float] = {}
         """Seconds of each source's fastest probe in its last batch."""
         self._stopping = False
 
@@ -84,7 +84,7 @@ class Prober:
             provider,
             batch.targets,
             per_second=_pace(source, batch),
-            fastest=self._quickest.get(source.name),
+            fastest=self._fastest.get(source.name),
             stopping=lambda: self._stopping,
         )
         recorded_ids: set[int] = set()
@@ -100,7 +100,7 @@ class Prober:
             await asyncio.wait({running})
         running.result()
         if lane.fastest is not None:
-            self._quickest[source.name] = lane.fastest
+            self._fastest[source.name] = lane.fastest
         batch.targets = [target for target in batch.targets if target.id not in recorded_ids]
         recorded.add(await self._record(source, batch, lane.results, lane.pause))
         return lane.pause is not None
