@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from monitor.demo.world import World, crowd
+from monitor.demo.world import World
+from monitor.demo.world import crowd as add_crowd
 from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus
 from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
 from monitor.domain.rules.schedule import LEAD
@@ -64,7 +65,7 @@ async def at_once_ok(_: str) -> ProbeAnswer:
 async def crowd(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """One source with a crowd of healthy connections, each listed and probed once."""
     world = World(clock=clock)
-    crowd(world, CROWD, source="agency")
+    add_crowd(world, CROWD, source="agency")
     settings = CHANNEL + "[schedule]\nrequests_per_minute = 60000\n"
     async with running(store, clock, world, tmp_path, extra=settings) as cycle:
         await cycle.poll()
