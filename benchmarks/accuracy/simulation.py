@@ -11,7 +11,8 @@ from random import Random
 
 from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
 from monitor.demo.apis import PREFIXES
-from monitor.demo.source import Health, SimConnection, SimSource
+from monitor.demo.connection import Health, SimConnection
+from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from monitor.providers.api import segment
 from tests.support.fakes import ManualClock

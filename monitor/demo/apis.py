@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from monitor.demo import payloads
-from monitor.demo.source import EVERYWHERE, EncodedBody, Outage, SimConnection, SimSource, Trouble
+from monitor.demo.connection import SimConnection
+from monitor.demo.source import EVERYWHERE, EncodedBody, Outage, SimSource, Trouble
 from monitor.demo.world import Seen, World
 
 JSON = "application/json; charset=utf-8"

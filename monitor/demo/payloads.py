@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from monitor.demo.source import VALIDATED, Health, SimConnection
+from monitor.demo.connection import VALIDATED, Health, SimConnection
 
 JsonObject = dict[str, object]
 

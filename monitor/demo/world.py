@@ -13,19 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.demo import payloads
-from monitor.demo.source import (
-    EVERYWHERE,
-    POSTBREEZE_PLATFORMS,
-    SCOPES,
-    Health,
-    ManagedUser,
-    Outage,
-    PostError,
-    RateWindow,
-    SimConnection,
-    SimSource,
-    Trouble,
-)
+from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
+from monitor.demo.source import EVERYWHERE, ManagedUser, Outage, RateWindow, SimSource, Trouble
 from monitor.domain.clock import Clock, SystemClock
 
 DEFAULT_WORKSPACE = "ws_1"
@@ -322,7 +311,7 @@ _MIX = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "yo
 _DATED = 4
 
 
-def crowd(world: World, n: int, *, source: str = "crowd", kind: str = "postpost") -> SimSource:
+def populate(world: World, n: int, *, source: str = "crowd", kind: str = "postpost") -> SimSource:
     """Add one source that lists n healthy connections, with dates 30 to 89 days ahead.
 
     All dates fall on the same half hour, so that what is stated changes at most once an hour and not all the time.
@@ -344,7 +333,7 @@ def many_sources(
     latency_ms: float = 0.0,
 ) -> list[SimSource]:
     """Add sources named source-0, source-1, … with `each` connections; the keys are demo-key-source-0 and so on."""
-    made = [crowd(world, each, source=f"{prefix}-{number}", kind=kind) for number in range(sources)]
+    made = [populate(world, each, source=f"{prefix}-{number}", kind=kind) for number in range(sources)]
     for source in made:
         source.latency = timedelta(milliseconds=latency_ms)
     return made

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from monitor.demo.connection import ProbeScript
 from monitor.demo.receivers import WebhookReply
-from monitor.demo.source import ProbeScript, Trouble
+from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World
 from tests.acceptance.daemon import Setting, eventually, setting
 

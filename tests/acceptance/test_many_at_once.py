@@ -15,7 +15,7 @@ import pytest
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.server import in_thread
 from monitor.demo.source import Trouble
-from monitor.demo.world import World, crowd
+from monitor.demo.world import World, populate
 from monitor.notify.messages import MOST_PARTS
 from tests.acceptance.daemon import PATIENCE, eventually, setting
 from tests.support.sim_world import state_word_of_all
@@ -30,7 +30,7 @@ CHANNEL = f'group_wait = "{GROUP_WAIT.seconds}s"\n'
 
 def thousand() -> World:
     world = World()
-    crowd(world, MANY, source="agency")
+    populate(world, MANY, source="agency")
     return world
 
 

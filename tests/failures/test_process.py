@@ -18,7 +18,7 @@ import pytest
 
 from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import in_thread
-from monitor.demo.world import crowd
+from monitor.demo.world import populate
 from tests.acceptance.daemon import Setting, eventually
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_P04_without_memory_it_ends_or_says_so_and_loses_nothing(one: Setting) -
     size = psutil.Process(process.pid).memory_info().vms
     resource.prlimit(process.pid, resource.RLIMIT_AS, (size + 8 * 2**20, resource.RLIM_INFINITY))
     one.world.expire("agency", "linkedin-li")
-    crowd(one.world, 30_000, source="other")
+    populate(one.world, 30_000, source="other")
     for made in list(one.world.sources["other"]):
         one.world.sources["agency"].put(made)
     said = (

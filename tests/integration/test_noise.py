@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.source import Trouble
-from monitor.demo.world import World, crowd
+from monitor.demo.world import World, populate
 from monitor.domain import Ack, EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
@@ -328,7 +328,7 @@ async def test_a_source_of_a_thousand_down_for_an_hour_is_one_alert_down_and_one
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     world = World(clock=clock)
-    crowd(world, 1_000, source="agency")
+    populate(world, 1_000, source="agency")
     async with running(store, clock, world, tmp_path) as cycle:
         await cycle.poll()
         before = cycle.statuses()

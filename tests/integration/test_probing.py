@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from monitor.demo.world import World
-from monitor.demo.world import crowd as add_crowd
+from monitor.demo.world import World, populate
 from monitor.domain import PollReport, ProbeAnswer, ProbeState, ProbeStatus
 from monitor.domain.errors import ProviderRateLimited, ProviderUnreachable
 from monitor.domain.rules.schedule import LEAD
@@ -65,7 +64,7 @@ async def at_once_ok(_: str) -> ProbeAnswer:
 async def crowd(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Cycle]:
     """One source with a crowd of healthy connections, each listed and probed once."""
     world = World(clock=clock)
-    add_crowd(world, CROWD, source="agency")
+    populate(world, CROWD, source="agency")
     settings = CHANNEL + "[schedule]\nrequests_per_minute = 60000\n"
     async with running(store, clock, world, tmp_path, extra=settings) as cycle:
         await cycle.poll()
@@ -245,7 +244,7 @@ def targets(count: int) -> list[Target]:
 async def lane(crowd: Cycle, answer: Callable[[str], Awaitable[ProbeAnswer]], count: int, *, per_second: float) -> Platform:
     platform = Platform(answer)
     source = crowd.work["agency"].source
-    asked = ProbeLane(source, platform, targets(count), per_second=per_second, fastest=None, stopping=lambda: False)
+    asked = ProbeLane(source, platform, targets(count), per_second=per_second, quickest=None, stopping=lambda: False)
     await asked.run()
     assert sorted(result.target.id for result in asked.results) == list(range(count))
     return platform

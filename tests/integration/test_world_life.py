@@ -19,7 +19,7 @@ from monitor.demo.receivers import Post, WebhookReceiver, WebhookReply
 from monitor.demo.scenario import Action, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
-from monitor.demo.world import World, crowd, many_sources
+from monitor.demo.world import World, many_sources, populate
 from monitor.domain.providers import provider_names
 from tests.support.fakes import ManualClock
 from tests.support.sim_world import state_word_of_all
@@ -118,7 +118,7 @@ async def test_the_date_header_follows_the_worlds_clock_and_the_sources_skew(wor
 
 
 async def test_long_answers_are_gzipped_only_when_asked_for(world: World, caller: Caller) -> None:
-    crowd(world, 50, source="many")
+    populate(world, 50, source="many")
     url = caller.server.base_url(POSTPOST) + "/platform-connections"
     seen = {}
     async with aiohttp.ClientSession(auto_decompress=False) as session:
@@ -155,7 +155,7 @@ async def test_a_crowd_is_listed_whole_at_every_provider(clock: ManualClock) -> 
     paths = {POSTBREEZE: "/social-accounts", POSTPEER: "/connect/integrations?limit=100"}
     async with calling(world) as caller:
         for kind in provider_names():
-            crowd(world, 120, source=f"c-{kind}", kind=kind)
+            populate(world, 120, source=f"c-{kind}", kind=kind)
             answer = await caller.get(kind, paths.get(kind, "/platform-connections"), key=f"demo-key-c-{kind}")
             assert answer.content.count(b"Person ") == (100 if kind == POSTPEER else 120)
         assert state_word_of_all(world, "c-postpost", "expired") == 120

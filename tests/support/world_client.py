@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from monitor.demo.connection import SimConnection
 from monitor.demo.server import WorldServer
-from monitor.demo.source import SimConnection
 from monitor.demo.world import World
 from monitor.domain.clock import Clock
 from monitor.domain.providers import provider_names
