@@ -244,7 +244,7 @@ def targets(count: int) -> list[Target]:
 async def lane(crowd: Cycle, answer: Callable[[str], Awaitable[ProbeAnswer]], count: int, *, per_second: float) -> Platform:
     platform = Platform(answer)
     source = crowd.work["agency"].source
-    asked = ProbeLane(source, platform, targets(count), per_second=per_second, quickest=None, stopping=lambda: False)
+    asked = ProbeLane(source, platform, targets(count), per_second=per_second, fastest=None, stopping=lambda: False)
     await asked.run()
     assert sorted(result.target.id for result in asked.results) == list(range(count))
     return platform
