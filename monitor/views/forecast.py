@@ -92,10 +92,10 @@ class ReconnectBatchView:
     connections: tuple[ConnectionView, ...]
     """In the order of the sitting's needs."""
 
-    def json(self) -> json_types.SittingJson:
+    def json(self) -> json_types.ReconnectBatchJson:
         """The shape of a sitting."""
         sitting = self.sitting
-        return json_types.SittingJson(
+        return json_types.ReconnectBatchJson(
             overdue=sitting.overdue,
             first_at=utc_text(sitting.first),
             last_at=utc_text(sitting.last),

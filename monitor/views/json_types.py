@@ -167,7 +167,7 @@ class NeedJson(Struct, frozen=True, kw_only=True):
     acked: bool
 
 
-class SittingJson(Struct, frozen=True, kw_only=True):
+class ReconnectBatchJson(Struct, frozen=True, kw_only=True):
     """A reconnect batch: connections of one source and platform that expire within three days of each other."""
 
     overdue: bool

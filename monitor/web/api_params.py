@@ -67,11 +67,11 @@ def _problem(schema: Mapping[str, Any], value: str) -> str | None:
         number = int(value) if re.fullmatch(r"[0-9]{1,6}", value) else None
         low, high = schema["minimum"], schema["maximum"]
         return None if number is not None and low <= number <= high else f"must be a whole number from {low} to {high}"
-    words = schema.get("enum")
-    if words is not None:
-        near = difflib.get_close_matches(value, words, n=1)
+    allowed = schema.get("enum")
+    if allowed is not None:
+        near = difflib.get_close_matches(value, allowed, n=1)
         did_you = f"; did you mean {near[0]}?" if near else ""
-        return None if value in words else f"must be one of {', '.join(words)}{did_you}"
+        return None if value in allowed else f"must be one of {', '.join(allowed)}{did_you}"
     if not schema["minLength"] <= len(value) <= schema["maxLength"]:
         return f"must have {schema['minLength']} to {schema['maxLength']} characters"
     return None if re.fullmatch(schema["pattern"], value) else f"must match {schema['pattern']}"
@@ -81,9 +81,11 @@ def _text(pattern: str, longest: int) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern, "minLength": 1, "maxLength": longest}
 
 
-def _status(words: Iterable[StrEnum]) -> Parameter:
+def _status(statuses: Iterable[StrEnum]) -> Parameter:
     about = "Only rows with this status. May be repeated: any of them matches."
-    return Parameter(name="status", about=about, schema={"type": "string", "enum": [str(word) for word in words]}, many=True)
+    return Parameter(
+        name="status", about=about, schema={"type": "string", "enum": [str(status) for status in statuses]}, many=True
+    )
 
 
 def _cursor(pattern: str) -> Parameter:

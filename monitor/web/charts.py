@@ -185,13 +185,13 @@ def band(entries: Sequence[Event], *, status: Status, added_at: datetime, now: d
         changes.append((begin, status))
     changes += [(entry.at, _status(entry.new)) for entry in after]
     ends = [*(at for at, _ in changes[1:]), now]
-    times = [(at, end, word) for (at, word), end in zip(changes, ends, strict=True) if end > at]
+    periods = [(at, end, held) for (at, held), end in zip(changes, ends, strict=True) if end > at]
     return Band(
         begin=begin,
         end=now,
         segments=tuple(
-            Segment(status=word, begin=at, end=end, x=_x(at, begin, now), width=_x(end, begin, now) - _x(at, begin, now))
-            for at, end, word in _without(times, list(_unobserved(entries, now)))
+            Segment(status=held, begin=at, end=end, x=_x(at, begin, now), width=_x(end, begin, now) - _x(at, begin, now))
+            for at, end, held in _without(periods, list(_unobserved(entries, now)))
         ),
         dots=tuple(
             Dot(x=_x(entry.at, begin, now), entry=entry)
@@ -323,8 +323,8 @@ def _x(at: datetime, begin: datetime, end: datetime) -> float:
     return min(100.0, max(0.0, 100 * ((at - begin) / (end - begin))))
 
 
-def _status(word: str | None) -> Status | None:
-    return Status(word) if word in set(Status) else None
+def _status(text: str | None) -> Status | None:
+    return Status(text) if text in set(Status) else None
 
 
 def _instant(text: str | None) -> datetime | None:

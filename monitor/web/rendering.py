@@ -123,18 +123,18 @@ def _asset(name: str) -> str:
     return f"{STATIC}{name}?v={static_files()[name][1]}"
 
 
-def _words(word: str) -> str:
+def _words(code: str) -> str:
     """Return expiring_soon as "expiring soon"."""
-    return word.replace("_", " ")
+    return code.replace("_", " ")
 
 
 def _platform(slug: str | None) -> str:
     return PLATFORM_NAMES.get(slug or "", clean(slug, limit=40, otherwise="(none)"))
 
 
-def _plural(number: int, word: str, many: str | None = None) -> Markup:
+def _plural(number: int, noun: str, many: str | None = None) -> Markup:
     """Return "3 connections", with the number's digits grouped."""
-    return Markup("{} {}").format(f"{number:,}", word if number == 1 else many or f"{word}s")
+    return Markup("{} {}").format(f"{number:,}", noun if number == 1 else many or f"{noun}s")
 
 
 def _percent(value: float) -> str:
