@@ -1,4 +1,4 @@
-"""What a poll compares a list against: counted by the database where the list did not change, else ids and marks.
+"""What a poll compares a list against: counted by the database where the list did not change, else ids and fingerprints.
 
 Raw rows and plain SQL: these run over every connection of a source, and only these do.
 """
@@ -70,8 +70,8 @@ def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, l
     return found
 
 
-def marks(conn: Connection, source: str, scope: str | None) -> dict[str, str]:
-    """Each live connection of a scope by its id, with the mark of the row that it follows from."""
+def fingerprints(conn: Connection, source: str, scope: str | None) -> dict[str, str]:
+    """Each live connection of a scope by its id, with the fingerprint of the row that it follows from."""
     return dict(_run(conn, _MARKS, source, scope or ""))
 
 

@@ -183,7 +183,7 @@ def test_reconnect_may_change_the_external_id(store: Store) -> None:
         assert connections.find_by_account(conn, "agency", None, "instagram", "42") == []
         changed = make_state(external_id="new", account="42", platform="facebook")
         connections.update(conn, [ChangedConnection(id=key, state=changed, fingerprint="m")])
-        assert list(list_state.marks(conn, "agency", None)) == ["new"]
+        assert list(list_state.fingerprints(conn, "agency", None)) == ["new"]
         cohort = schedule.cohort_of(None, "new")
         assert [target.id for target in probes.cohort_targets(conn, "agency", [cohort])[cohort]] == [key]
 
@@ -193,7 +193,7 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
     with store.begin_write() as conn:
         assert connections.retire(conn, key, NOW) is True
         assert connections.retire(conn, key, NOW) is False
-        assert list_state.marks(conn, "agency", None) == {}
+        assert list_state.fingerprints(conn, "agency", None) == {}
         assert list(connection_queries.list_connections(conn)) == []
         assert connection_queries.count_by_status(conn)[Status.VALID] == 0
         assert connections.due_changes(conn, NOW, limit=10) == []
@@ -365,7 +365,7 @@ def test_20000_connections_are_inserted_and_compared_in_seconds(store: Store) ->
     ids = add(store, *states)
     inserted = time.process_time()
     with store.begin_read() as conn:
-        known = [key for number in range(50) for key in list_state.marks(conn, "agency", f"u{number}")]
+        known = [key for number in range(50) for key in list_state.fingerprints(conn, "agency", f"u{number}")]
     compared = time.process_time()
     assert len(ids) == len(known) == 20_000
     assert inserted - before < 6

@@ -73,12 +73,12 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
         make_state(external_id="x-3", scope="u1", expires_at=None, expires_before=NOW),
     )
     with store.begin_write() as conn:
-        assert list_state.marks(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
+        assert list_state.fingerprints(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
         assert list_state.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
         assert list_state.spans(conn, "agency", "u1") == {"x-3": NOW}
         connections.retire(conn, first, NOW)
         connections.set_marks(conn, [(first + 1, "other")])
-        assert list_state.marks(conn, "agency", None) == {"x-2": "other"}
+        assert list_state.fingerprints(conn, "agency", None) == {"x-2": "other"}
         assert list_state.standings(conn, "agency", NOW)[None].present == 1
 
 

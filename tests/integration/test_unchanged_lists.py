@@ -154,12 +154,12 @@ async def test_another_reading_of_rows_judges_each_of_them_again_and_changes_not
     """As after an upgrade: once, quietly; the poll after that is a quick one again."""
     await agency.poll()
     with agency.store.begin_read() as conn:
-        before = list_state.marks(conn, "agency", None)
+        before = list_state.fingerprints(conn, "agency", None)
     monkeypatch.setattr(postpost_listing, "READER_VERSION", postpost_listing.READER_VERSION + 1)
     statements_before = count_rows(agency.store)
     assert (await agency.poll(after=POLL)).changed == 0
     with agency.store.begin_read() as conn:
-        after = list_state.marks(conn, "agency", None)
+        after = list_state.fingerprints(conn, "agency", None)
     assert after.keys() == before.keys()
     assert not after.items() & before.items()
     assert count_rows(agency.store) - statements_before == 1

@@ -145,7 +145,7 @@ class Comparison:
 
     def _emptied(self, scope: str | None) -> Compared:
         """Compare a scope that the report would list if it had any connection left."""
-        stored = list(list_state.marks(self._conn, self._source, scope))
+        stored = list(list_state.fingerprints(self._conn, self._source, scope))
         ids = list_state.ids(self._conn, self._source, scope, set(stored))
         present = self._stored_lists[scope].present
         return Compared(scope=scope, rows=comparable(()), absent=stored, proves_absence=True, ids=ids, present=present)

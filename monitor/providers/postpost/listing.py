@@ -139,7 +139,7 @@ class LazySnapshots(Sequence[Snapshot]):
         self._scope = scope
         self._at = at
         self._dialect = dialect
-        self._marks: dict[str, str] | None = None
+        self._fingerprints: dict[str, str] | None = None
         self._spans: dict[str, datetime] = {}
         self._merged: dict[str, Snapshot] = {}
         """The one snapshot for each id with several rows."""
@@ -174,9 +174,9 @@ class LazySnapshots(Sequence[Snapshot]):
 
     def fingerprints(self) -> Mapping[str, str]:
         """Return a fingerprint by platformId, which differs if the row changed."""
-        if self._marks is None:
-            self._marks = self._read_marks()
-        return self._marks
+        if self._fingerprints is None:
+            self._fingerprints = self._read_fingerprints()
+        return self._fingerprints
 
     def spans(self) -> Mapping[str, datetime]:
         """Return the end of the time left, by platformId, of rows without a date."""
@@ -189,7 +189,7 @@ class LazySnapshots(Sequence[Snapshot]):
         seen_ids = set[str]()
         for row in self._rows():
             key = row.platform_id
-            if key not in ids or key not in marks:
+            if key not in ids or key not in fingerprints:
                 continue
             if key not in self._merged:
                 yield self._snapshot(row)
@@ -206,23 +206,23 @@ class LazySnapshots(Sequence[Snapshot]):
             raise TypeError(read.why)  # impossible: its id was checked before
         return read
 
-    def _read_marks(self) -> dict[str, str]:
-        marks: dict[str, str] = {}
+    def _read_fingerprints(self) -> dict[str, str]:
+        fingerprints: dict[str, str] = {}
         repeated: set[str] = set()
         lost: set[str] = set()
-        mark = _marker(self._dialect)
+        text_fingerprint = _fingerprint_function(self._dialect)
         for piece in _PIECES.read(self._array):
             rows = [good for row in piece if (good := self._readable(row, lost)) is not None]
             time_dependent = {id(row) for row in _time_dependent(rows, self._at)}
             for row in rows:
                 key = row.platform_id
-                if key in marks:
+                if key in fingerprints:
                     repeated.add(key)
-                marks[key] = self._mark_by_meaning(row) if id(row) in time_dependent else mark(row)
+                fingerprints[key] = self._fingerprint_by_meaning(row) if id(row) in time_dependent else text_fingerprint(row)
         for key in lost:
-            marks.pop(key, None)
-        self._merge(marks, repeated - lost)
-        return marks
+            fingerprints.pop(key, None)
+        self._merge(fingerprints, repeated - lost)
+        return fingerprints
 
     def _readable(self, row: PostPostRow | Unreadable, lost: set[str]) -> PostPostRow | None:
         """Return the row; None for an unreadable one, which is recorded."""
@@ -237,35 +237,35 @@ class LazySnapshots(Sequence[Snapshot]):
             lost.add(row.external_id)
         return None
 
-    def _mark_by_meaning(self, row: PostPostRow) -> str:
+    def _fingerprint_by_meaning(self, row: PostPostRow) -> str:
         snapshot = self._snapshot(row)
         if snapshot.expires_before is not None:
             self._spans[snapshot.external_id] = snapshot.expires_before
         return fingerprint(snapshot)
 
-    def _merge(self, marks: dict[str, str], repeated: set[str]) -> None:
+    def _merge(self, fingerprints: dict[str, str], repeated: set[str]) -> None:
         """Keep one snapshot for all rows with the same id."""
         if not repeated:
             return
         rows = [self._snapshot(row) for row in self._rows() if row.platform_id in repeated]
         for one in without_duplicates(rows, ()):
             self._merged[one.external_id] = one
-            marks[one.external_id] = fingerprint(one)
+            fingerprints[one.external_id] = fingerprint(one)
             self._spans.pop(one.external_id, None)
             if one.expires_before is not None:
                 self._spans[one.external_id] = one.expires_before
 
 
-def _marker(dialect: Dialect) -> Callable[[PostPostRow], str]:
+def _fingerprint_function(dialect: Dialect) -> Callable[[PostPostRow], str]:
     """Return the fingerprint function for rows that do not depend on the time. It includes the dialect where that matters."""
     decided = b"/%d" % READER_VERSION
     by_dialect = b"/%d/%b/%b" % (READER_VERSION, str(dialect.states_status).encode(), dialect.unknown.encode())
 
-    def mark(row: PostPostRow) -> str:
+    def text_fingerprint(row: PostPostRow) -> str:
         tail = by_dialect if row.token_status in _DIALECT_WORDS else decided
         return blake2b(_line(row) + tail, digest_size=12).hexdigest()
 
-    return mark
+    return text_fingerprint
 
 
 def digest(survey: ListSurvey, dialect: Dialect) -> str | None:
