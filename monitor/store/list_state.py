@@ -21,7 +21,7 @@ _COUNTS = f"SUM(CASE WHEN missing = 0 THEN 1 ELSE 0 END), SUM(CASE WHEN {_DUE} T
 _STANDING = f"SELECT scope, {_COUNTS} {_LIVE} GROUP BY scope"
 _SCOPES = "SELECT scope, digest, suspect_polls FROM scopes WHERE source = {0}"
 _RESTLESS = f"SELECT scope, external_id, missing {_LIVE} AND {_DUE}"
-_MARKS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
+_FINGERPRINTS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
 _IDS = f"SELECT external_id, id {_LIVE} AND scope = {{0}}"
 _SPANS = f"SELECT external_id, expires_before {_LIVE} AND scope = {{0}} AND expires_before IS NOT NULL"
 _FEW = 200
@@ -72,7 +72,7 @@ def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, l
 
 def fingerprints(conn: Connection, source: str, scope: str | None) -> dict[str, str]:
     """Each live connection of a scope by its id, with the fingerprint of the row that it follows from."""
-    return dict(_run(conn, _MARKS, source, scope or ""))
+    return dict(_run(conn, _FINGERPRINTS, source, scope or ""))
 
 
 def ids(conn: Connection, source: str, scope: str | None, wanted: Collection[str]) -> dict[str, int]:

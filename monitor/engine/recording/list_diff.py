@@ -108,7 +108,7 @@ class Comparison:
 
     def _different(self, scope: ScopeReport, rows: ComparableRows, digest: str | None, stored_list: StoredList) -> Compared:
         """Compare row by row, by fingerprints."""
-        stored = list_state.marks(self._conn, self._source, scope.scope)
+        stored = list_state.fingerprints(self._conn, self._source, scope.scope)
         listed = rows.fingerprints()
         unsettled = self._unsettled.get(scope.scope, []) if stored_list.restless else []
         due = {row.external_id for row in unsettled if row.external_id in listed}

@@ -185,7 +185,7 @@ class LazySnapshots(Sequence[Snapshot]):
 
     def snapshots_of(self, ids: Container[str]) -> Iterator[Snapshot]:
         """Yield the snapshots of these ids, in the list's order."""
-        marks = self.fingerprints()
+        fingerprints = self.fingerprints()
         seen_ids = set[str]()
         for row in self._rows():
             key = row.platform_id
