@@ -1,4 +1,4 @@
-"""The command line. `main` is the one place where an error becomes a sentence and an exit status."""
+"""The command line. `main` turns every error into a sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from monitor.cli.startup import command_word, follows_plugin_convention, loading, with_options_first
+from monitor.cli.startup import command_name, follows_plugin_convention, loading, with_options_first
 from monitor.domain.errors import ConfigError, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ __all__ = ["main"]
 
 FAILED = 1
 UNUSABLE = 2
-"""Configuration, usage, or a schema that this version cannot use."""
+"""Exit status for a wrong configuration or usage, or a schema that this version cannot use."""
 UNKNOWN = 3
-"""The monitoring-plugin convention's word for "could not be found out": 1 and 2 mean something else there."""
+"""Exit status UNKNOWN of the monitoring-plugin convention, in which 1 and 2 mean WARNING and CRITICAL."""
 INTERRUPTED = 130
 TRACEBACK = "TOKEN_MONITOR_TRACEBACK"
 
@@ -28,32 +28,32 @@ TRACEBACK = "TOKEN_MONITOR_TRACEBACK"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (INTERFACE: Commands). No traceback reaches the user.
 
-    TOKEN_MONITOR_TRACEBACK=1 shows where an error came from.
+    TOKEN_MONITOR_TRACEBACK=1 prints the traceback of an error.
     """
     arguments = with_options_first(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, the user gets a sentence
+    except Exception as error:  # noqa: BLE001 - outermost level: the user gets a sentence for any error
         status = _report_error(error)
         return UNKNOWN if follows_plugin_convention(arguments) else status
     finally:
-        gc.freeze()  # what is left goes with the process: nothing of it need be looked through at the end
+        gc.freeze()  # the process ends: spare the final collection
 
 
 def _run(arguments: list[str]) -> int:
-    """A command gives None for 0, or its own exit status."""
+    """Run the command and return its exit status; a command returns None for 0."""
     with loading():
         from monitor.cli.commands import command_line
 
-        app = command_line(command_word(arguments))
+        app = command_line(command_name(arguments))
     status = app(args=arguments, prog_name="token-monitor", standalone_mode=False)
     return status if isinstance(status, int) else 0
 
 
 def _report_error(error: Exception) -> int:
-    """Say on stderr what is wrong; the exit status that goes with it."""
+    """Print the error on stderr and return the exit status for it."""
     import typer
 
     if os.environ.get(TRACEBACK):
@@ -69,19 +69,21 @@ def _report_error(error: Exception) -> int:
             _report(*str(error).split("\n"))
             return UNUSABLE if isinstance(error, SchemaOutOfDate) else FAILED
         case typer.Abort():
-            _report("Stopped.")
+            _report("Aborted.")
             return FAILED
-    _report(f"An unexpected error stopped this command ({type(error).__name__}): set {TRACEBACK}=1 to see where, and report it.")
+    _report(
+        f"This command failed with an unexpected error ({type(error).__name__}). Set {TRACEBACK}=1 to see the traceback, and report it."
+    )
     return FAILED
 
 
 def _report_usage(error: typer.TyperException) -> None:
-    """What was typed wrongly, and where to read how it is meant."""
+    """Print a usage error and the command whose --help explains the usage."""
     import typer
 
     context = getattr(error, "ctx", None)
-    ours = isinstance(error, typer.BadParameter) and error.param is None
-    message = error.message if ours else error.format_message()
+    raised_here = isinstance(error, typer.BadParameter) and error.param is None
+    message = error.message if raised_here else error.format_message()
     if context is None:
         _report(message)
     elif type(error).__name__ == "NoArgsIsHelpError":
@@ -91,7 +93,7 @@ def _report_usage(error: typer.TyperException) -> None:
 
 
 def _report(*sentences: str) -> None:
-    """Sentences, one a line, harmless whatever they quote."""
+    """Print sentences on stderr, one per line, without secrets and control characters."""
     from monitor.domain.text import clean
     from monitor.telemetry.logs import redact
 
@@ -113,4 +115,4 @@ def _print(text: str) -> None:
         sys.stderr.write(f"{text.encode(encoding, 'replace').decode(encoding)}\n")
         sys.stderr.flush()
     except OSError:
-        pass  # there is nowhere left to complain; the exit status still tells
+        pass  # stderr is closed; the exit status still reports the failure

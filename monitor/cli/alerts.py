@@ -23,29 +23,29 @@ from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import AlertView, Explanation, Route, alert_views, explain
 from monitor.views.filters import listing
 
-_WHY: dict[str, str] = {
-    AlertReason.FIRST: "the first notice of an incident",
-    AlertReason.WORSE: "a more severe status than the one said before",
-    AlertReason.CHANGED: "a less severe status than the one said before, which still needs a person",
-    AlertReason.STAGE: "still expiring_soon, and a tighter stage was crossed",
-    AlertReason.REMINDER: "still broken, and remind_every has passed since the last word",
-    AlertReason.RECOVERED: "good again",
-    AlertReason.RENEWED: "good again, because the token was renewed",
+_REASONS: dict[str, str] = {
+    AlertReason.FIRST: "first notification of an incident",
+    AlertReason.WORSE: "more severe than the status notified before",
+    AlertReason.CHANGED: "less severe than the status notified before, but still needs attention",
+    AlertReason.STAGE: "still expiring_soon, and the next stage was reached",
+    AlertReason.REMINDER: "still failing, and remind_every has passed since the last notification",
+    AlertReason.RECOVERED: "recovered",
+    AlertReason.RENEWED: "recovered, because the token was renewed",
 }
 
 
 def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
-    """Write everything that decided about an alert and its deliveries."""
+    """Write why an alert was sent or suppressed, and its deliveries."""
     from monitor.cli.tables import blocks, coloured, fields
 
     alert = found.view.alert
     on = console()
     echo(f"Alert {alert.id}: {alert.event} ({alert.severity}), {about}.")
     echo("")
-    show(fields([*_facts(alert, times), *_quiet(found, times)]), on=on)
+    show(fields([*_alert_fields(alert, times), *_suppression_fields(found, times)]), on=on)
     echo("")
     if found.routes:
-        echo("Channels, by the configuration of now:")
+        echo("Channels, according to the present configuration:")
         show(fields((clean(route.channel), _route(route, times)) for route in found.routes), on=on)
     else:
         echo("No channel is configured.")
@@ -53,21 +53,21 @@ def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
     if found.view.note:
         echo(f"Not delivered: {clean(found.view.note, limit=300)}")
     elif not found.view.deliveries:
-        echo("Not delivered: no channel took it when it was said.")
+        echo("Not delivered: no channel took it.")
     else:
         echo("Deliveries:")
         together = found.together
-        told = (
+        rows = (
             (coloured(row.state), list(_delivery(row, times, together=together.get(row.channel, 1))))
             for row in found.view.deliveries
         )
-        show(blocks(told, width=8), on=on)
+        show(blocks(rows, width=8), on=on)
 
 
-def _facts(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
-    yield "said", times.both(alert.at)
-    yield "rule", _said(alert.verdict_reason, alert.message)
-    yield "why", _said(alert.reason, _WHY.get(alert.reason, ""))
+def _alert_fields(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
+    yield "created", times.both(alert.at)
+    yield "rule", _word_and_sentence(alert.verdict_reason, alert.message)
+    yield "reason", _word_and_sentence(alert.reason, _REASONS.get(alert.reason, ""))
     yield "status", f"{alert.previous} → {alert.status}" if alert.previous else alert.status or "none"
     if alert.connection is not None:
         yield "stage", f"{span(alert.stage)} before the expiry" if alert.stage else "none"
@@ -75,19 +75,19 @@ def _facts(alert: Alert, times: Times) -> Iterator[tuple[str, str]]:
     yield "incident", clean(alert.incident) + (f", open since {times.both(alert.opened_at)}" if alert.opened_at else "")
 
 
-def _quiet(found: Explanation, times: Times) -> Iterator[tuple[str, str]]:
-    """What keeps further alerts about the same thing back now."""
+def _suppression_fields(found: Explanation, times: Times) -> Iterator[tuple[str, str]]:
+    """Yield what suppresses further alerts about the same incident now."""
     if found.ack is not None:
         until = f", until {times.exact(found.ack.until)}" if found.ack.until else ""
-        why = f": {clean(found.ack.comment, limit=200)}" if found.ack.comment else ""
-        yield "acknowledged", f"{times.both(found.ack.at)} while {found.ack.status}{until}{why}"
+        comment = f": {clean(found.ack.comment, limit=200)}" if found.ack.comment else ""
+        yield "acknowledged", f"{times.both(found.ack.at)} while {found.ack.status}{until}{comment}"
     for view in found.silences:
         end = view.active_until
         until = "until it is removed" if end is None or view.is_endless(end) else f"until {times.exact(end)}"
         yield "silenced", f"by silence {view.silence.id} {until}: {clean(view.silence.comment, limit=200)}"
 
 
-def _said(word: str, sentence: str) -> str:
+def _word_and_sentence(word: str, sentence: str) -> str:
     shown = clean(sentence, limit=300)
     return f"{clean(word) or 'none'}: {shown}" if shown else clean(word) or "none"
 
@@ -96,14 +96,14 @@ def _route(route: Route, times: Times) -> str:
     if route.refused_by == "fallback":
         return "does not take it: it is a fallback, and another channel takes it"
     if route.refused_by is not None:
-        return f"does not take it: its filter `{route.refused_by}` refuses"
+        return f"does not take it: filtered out by `{route.refused_by}`"
     if route.after is not None:
-        how = f"takes it only if it is still open and unacknowledged after {span(route.after)} (after)"
+        how = f"takes it only if the incident is still open and unacknowledged after {span(route.after)} (after)"
     elif not route.group_wait:
-        how = "takes it at once (group_wait is 0s)"
+        how = "takes it immediately (group_wait is 0s)"
     else:
-        how = f"takes it, after collecting for {span(route.group_wait)} what belongs into one message (group_wait)"
-    return how + (f"; it had quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
+        how = f"takes it, after grouping alerts into one message for {span(route.group_wait)} (group_wait)"
+    return how + (f"; it has quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
 
 
 def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]:
@@ -111,31 +111,31 @@ def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]
     if together > 1:
         yield f"in one message with {together - 1:,} other alert{'' if together == 2 else 's'}"
     if not row.attempts and row.state is not DeliveryState.SKIPPED:
-        yield "not tried yet"
+        yield "no attempt yet"
     before = 0
     for attempt in row.attempts:
         if attempt.number > before + 1:
-            yield f"{attempt.number - before - 1:,} more attempts that failed"
+            yield f"{attempt.number - before - 1:,} more failed attempts"
         yield _attempt(attempt, times)
         before = attempt.number
     if row.state is DeliveryState.PENDING and times.is_over(row.next_attempt_at):
-        yield "due: it goes along with the channel's next attempt"
+        yield "due: sent with the channel's next attempt"
     elif row.state is DeliveryState.PENDING:
         yield f"next attempt {times.both(row.next_attempt_at)}"
     elif row.state is DeliveryState.DEAD:
-        yield f"given up; `token-monitor alerts retry {row.alert_id}` tries again"
+        yield f"given up; `token-monitor alerts retry {row.alert_id}` retries it"
     elif row.state is DeliveryState.SKIPPED:
-        # Rows of before reasons were kept have none: those were escalations whose incident had ended.
-        yield clean(row.last_error, limit=300) or "Not sent: it was over before this channel's time came."
+        # Rows stored before there were reasons have none: those were escalations whose incident had ended.
+        yield clean(row.last_error, limit=300) or "Not sent: the incident had ended."
 
 
 def _attempt(attempt: AttemptRow, times: Times) -> str:
-    answer = f": {clean(attempt.detail, limit=300)}" if attempt.detail else ""
-    return f"attempt {attempt.number}, {times.exact(attempt.started_at)}, {attempt.outcome or 'being sent'}{answer}"
+    detail = f": {clean(attempt.detail, limit=300)}" if attempt.detail else ""
+    return f"attempt {attempt.number}, {times.exact(attempt.started_at)}, {attempt.outcome or 'being sent'}{detail}"
 
 
 ON_A_SCREEN = 50
-"""Alerts that a terminal shows unless asked for all."""
+"""Alerts that a terminal shows without --all."""
 
 AlertId = Annotated[str, typer.Argument(metavar="ID", help="An alert's id, or any unique part of it.")]
 
@@ -147,10 +147,10 @@ def alerts(
     platform: PlatformFilter = None,
     status: StatusFilter = None,
     label: LabelFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="On a terminal too, list every alert.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all alerts, on a terminal too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every alert with its deliveries, newest first."""
+    """All alerts with their deliveries, newest first."""
     if ctx.invoked_subcommand is not None:
         return
     config = session.local(ctx)
@@ -166,7 +166,7 @@ def alerts(
     more = short and len(views) > ON_A_SCREEN
     _echo(views[:ON_A_SCREEN] if more else views, Times(config.timezone, now))
     if more:
-        echo(f"The {ON_A_SCREEN} newest are shown: --all shows every one.")
+        echo(f"Showing the {ON_A_SCREEN} newest; --all shows all.")
 
 
 def _echo(views: list[AlertView], times: Times) -> None:
@@ -189,30 +189,30 @@ def _echo(views: list[AlertView], times: Times) -> None:
 
     def lines() -> Iterator[Block]:
         for view in views:
-            told = (f"{about(view.alert)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
-            yield StyledStatus.of(view.alert.event), told
+            texts = (f"{about(view.alert)} · {times.near(view.alert.at)}", _channels(view), _note(view), view.alert.id)
+            yield StyledStatus.of(view.alert.event), texts
 
     show_rows(headings, rows, lines, width=16)
 
 
 def _headline(views: list[AlertView]) -> str:
     if not views:
-        return "No alert is stored here."
+        return "No alerts."
     states = [delivery.state for view in views for delivery in view.deliveries]
-    dead, waiting = states.count(DeliveryState.DEAD), states.count(DeliveryState.PENDING) + states.count(DeliveryState.SENDING)
+    dead, pending = states.count(DeliveryState.DEAD), states.count(DeliveryState.PENDING) + states.count(DeliveryState.SENDING)
     unsent = sum(1 for view in views if not view.deliveries)
     counted = f"{len(views):,} alert{'' if len(views) == 1 else 's'}"
     parts = [
         (dead, "given up (see `token-monitor alerts explain ID`)"),
-        (waiting, "still to be delivered"),
-        (unsent, "for no channel"),
+        (pending, "pending"),
+        (unsent, "without a channel"),
     ]
-    troubles = [f"{number:,} {what}" for number, what in parts if number]
-    return f"{counted}: {', '.join(troubles)}." if troubles else f"{counted}, all delivered."
+    problems = [f"{number:,} {what}" for number, what in parts if number]
+    return f"{counted}: {', '.join(problems)}." if problems else f"{counted}, all delivered."
 
 
 def about(alert: Alert) -> str:
-    """The connection or source that it is about."""
+    """Return the connection or source that the alert is about."""
     if alert.connection is None:
         return clean(alert.source, otherwise="the monitor")
     label = clean(alert.label, limit=40)
@@ -229,8 +229,8 @@ def _note(view: AlertView) -> str:
     return clean(" ".join([*([view.note] if view.note else []), *errors]), limit=600)
 
 
-def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> None:  # noqa: A002 - the command line's own word
-    """Why an alert was said, which channels take it, and every attempt to deliver it."""
+def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> None:  # noqa: A002 - the argument's name in --help
+    """Why an alert was sent or suppressed, which channels take it, and every delivery attempt."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn, _listing_candidates():
@@ -244,7 +244,7 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
 
 
 def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
-    """Try again now what was given up or is waiting."""
+    """Retry the deliveries of an alert that are pending or were given up."""
     config = session.local(ctx)
     with session.opened(config) as store, store.begin_write() as conn:
         with _listing_candidates():
@@ -253,26 +253,24 @@ def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
             raise MonitorError(_unknown(id))
         queued = outbox.retry(conn, row.alert.id, session.now())
     if not queued:
-        raise MonitorError(
-            f"Alert {row.alert.id} has nothing to deliver: `token-monitor alerts explain {row.alert.id}` says why."
-        )
+        raise MonitorError(f"Alert {row.alert.id} has nothing to deliver. See `token-monitor alerts explain {row.alert.id}`.")
     counted = "1 delivery is" if queued == 1 else f"{queued} deliveries are"
-    echo(f"{counted} due now: the daemon sends at once, without one the next `check` does.")
+    echo(f"{counted} due now. The daemon sends immediately; without one, the next `check` does.")
 
 
 @contextmanager
 def _listing_candidates() -> Iterator[None]:
-    """Where several are meant: which, and what each is about."""
+    """Turn an ambiguous id into an error that lists the candidates."""
     try:
         yield
-    except stored_alerts.NotOneAlert as several:
-        lines = [str(several)]
-        lines += [f"{each.id} ({each.event}, {about(each)}, {each.at:%Y-%m-%d %H:%M} UTC)" for each in several.candidates]
-        raise MonitorError("\n".join([*lines, *(["and more"] if several.more else [])])) from None
+    except stored_alerts.NotOneAlert as error:
+        lines = [str(error)]
+        lines += [f"{each.id} ({each.event}, {about(each)}, {each.at:%Y-%m-%d %H:%M} UTC)" for each in error.candidates]
+        raise MonitorError("\n".join([*lines, *(["and more"] if error.more else [])])) from None
 
 
 def _unknown(text: str) -> str:
-    return f"There is no alert {clean(text)}: `token-monitor alerts` lists them."
+    return f"There is no alert {clean(text)}. `token-monitor alerts` lists them."
 
 
 def register(app: typer.Typer) -> None:

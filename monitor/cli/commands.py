@@ -1,4 +1,4 @@
-"""Every command, in the order in which `--help` lists them."""
+"""All commands, in the order in which `--help` lists them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ PARTS: Final = {
     "db": ("forget", "db"),
     "systemd": ("systemd", "report-failure"),
 }
-"""The modules of this folder with the commands that each adds. A command loads its own module and no other."""
+"""The modules of this package and the commands that each adds. Running a command loads its own module only."""
 
 
-def command_line(word: str | None = None) -> typer.Typer:
-    """The program with its one command of this name, or with every command where there is none of this name."""
-    parts = [part for part, commands in PARTS.items() if word in commands]
+_ABOUT = "Monitors the access tokens of social accounts, and alerts before they expire or stop working."
+
+
+def command_line(name: str | None = None) -> typer.Typer:
+    """Return the program with the one command of this name, or with all commands if there is none of this name."""
+    parts = [part for part, commands in PARTS.items() if name in commands]
     app = typer.Typer(
         name="token-monitor",
-        help="Finds out first when a social account is about to lose its token, and tells you.",
+        help=_ABOUT,
         no_args_is_help=True,
         add_completion=not parts,
         pretty_exceptions_enable=False,
@@ -44,8 +47,8 @@ def command_line(word: str | None = None) -> typer.Typer:
     return app
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         echo(f"token-monitor {__version__}")
         raise typer.Exit
 
@@ -56,12 +59,12 @@ def begin(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", metavar="PATH", help="The configuration file; else $TOKEN_MONITOR_CONFIG, else ./config.toml."
+            "--config", "-c", metavar="PATH", help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, else ./config.toml."
         ),
     ] = None,
-    version: Annotated[  # noqa: ARG001 - its callback has answered already
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Finds out first when a social account is about to lose its token, and tells you."""
+    """Store the options that stand before the command."""
     ctx.obj = Options(config=config)

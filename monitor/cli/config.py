@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 MOST = 20
-"""With more sources only those are named whose budget is too small."""
+"""Maximum number of sources that are all listed; with more, only those whose budget is too small."""
 
 
 def echo_round_times(config: Config) -> None:
-    """One line per source. Connections are those of its last list; before the first, it is said what there is room for."""
+    """Write one line per source on the time that polling and probing it takes."""
     for line in round_lines(config, *_listed(config)):
         echo(line)
 
 
 def round_lines(config: Config, connections: dict[str, int], scopes: dict[str, int]) -> Iterator[str]:
-    """What each source's budget comes to, given how many connections and scopes each listed last."""
+    """Yield one line per source, given the connections and scopes that each had in its last list."""
     for source in config.sources:
         line, too_slow = _round(source, connections.get(source.name), scopes.get(source.name, 1))
         if too_slow or len(config.sources) <= MOST:
@@ -50,7 +50,7 @@ def round_lines(config: Config, connections: dict[str, int], scopes: dict[str, i
 
 
 def _round(source: SourceConfig, connections: int | None, scopes: int) -> tuple[str, bool]:
-    """What to say of one source (no connections: it was never listed), and whether its budget is too small."""
+    """Return the line of one source, and True if its budget is too small. `connections` is None before its first list."""
     pace = full_round(
         connections or 0,
         requests_per_minute=source.requests_per_minute,
@@ -67,7 +67,7 @@ def _round(source: SourceConfig, connections: int | None, scopes: int) -> tuple[
         return f"{budget}; a poll of its {listed} takes {_takes(pace.polled)}.", False
     line = f"{budget}; polling and probing its {listed} takes {_takes(pace.lasts)}, {every}"
     if pace.too_slow:
-        line += " That is longer than probe_every: raise requests_per_minute, or probe less often."
+        line += " This exceeds probe_every: raise requests_per_minute, or probe less often."
     return line, pace.too_slow
 
 
@@ -76,36 +76,36 @@ def _takes(length: timedelta) -> str:
 
 
 def _listed(config: Config) -> tuple[dict[str, int], dict[str, int]]:
-    """Connections and scopes by source, of those that were ever listed; nothing where there is no store."""
+    """Return connections and scopes by source, of the sources listed so far; empty without a store."""
     try:
         with session.reading(config) as conn:
             rows = stored_sources.all_sources(conn)
             return {row.name: row.connections for row in rows if row.last_success_at is not None}, stored_scopes.counts(conn)
     except StoreError:
-        return {}, {}  # `config check` is about the configuration, and may well come first
+        return {}, {}  # `config check` may run before there is a database
 
 
 def init(
     ctx: typer.Context,
-    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="The file to write; config.toml here by default.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="The file to write; default ./config.toml.")] = None,
 ) -> None:
-    """Write a commented configuration to begin with. Overwrites nothing."""
+    """Write a commented starter configuration. Never overwrites a file."""
     file = path or session.options(ctx).config or Path("config.toml")
     _write_new(file, starter())
     named = "" if file == Path("config.toml") else f" --config {file}"
-    echo(f"Wrote {file}, which only you can read. Next:")
-    echo(f"  1. Put your API keys and a channel into {file}, or set the variables that it names.")
-    echo(f"  2. token-monitor{named} config check --live    asks every service and checks every channel's URL")
-    echo(f"  3. token-monitor{named} test-alert             sends a message the way real ones go")
-    echo(f"  4. token-monitor{named} check                  reads everything once and shows it")
-    echo(f"  5. token-monitor{named} run                    keeps watch")
+    echo(f"Wrote {file}, readable only by you. Next:")
+    echo(f"  1. Put your API keys and a channel into {file}, or set the environment variables that it names.")
+    echo(f"  2. token-monitor{named} config check --live    calls every service and checks every channel's URL")
+    echo(f"  3. token-monitor{named} test-alert             sends a test message to every channel")
+    echo(f"  4. token-monitor{named} check                  runs one cycle and shows the result")
+    echo(f"  5. token-monitor{named} run                    starts the daemon")
 
 
 def _write_new(file: Path, text: str) -> None:
     try:
         target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise MonitorError(f"{file} exists already and was left as it is: name another file, or move it away.") from None
+        raise MonitorError(f"{file} already exists and was not changed. Name another file, or move it away.") from None
     except OSError as error:
         raise MonitorError(f"{file} cannot be written: {error.strerror}.") from error
     with os.fdopen(target, "w", encoding="utf-8") as stream:
@@ -116,12 +116,12 @@ def check(
     ctx: typer.Context,
     live: Annotated[bool, typer.Option("--live", help="Also call every source and check every channel's URL.")] = False,
     no_credentials: Annotated[
-        bool, typer.Option("--no-credentials", help="Take systemd's credentials to be there: ExecReload= is given none.")
+        bool, typer.Option("--no-credentials", help="Do not read systemd credentials; ExecReload= has no access to them.")
     ] = False,
 ) -> int:
-    """Validate the configuration: every mistake with its place and what is allowed there."""
+    """Validate the configuration, and report every error with its place and the allowed values."""
     if live and no_credentials:
-        raise typer.BadParameter("--live needs the secrets, so it does not go with --no-credentials.")
+        raise typer.BadParameter("--live needs the secrets, so it cannot be combined with --no-credentials.")
     loaded = session.loaded(ctx, unread_kinds=["credential"] if no_credentials else ())
     for warning in loaded.warnings:
         echo(f"warning: {warning}")
@@ -144,7 +144,7 @@ def check(
 
 
 def _require_templates(config: Config) -> None:
-    """Raise ConfigError with one sentence for each template that cannot be rendered over sample data."""
+    """Raise ConfigError with one sentence for each template that cannot be rendered with sample data."""
     from monitor.notify.messages import templates
 
     problems = []
@@ -162,7 +162,7 @@ def _require_templates(config: Config) -> None:
 
 
 def _require_channels(config: Config) -> None:
-    """Raise ConfigError with one sentence for each channel whose URL Apprise cannot use; it would be silent when it is needed."""
+    """Raise ConfigError with one sentence for each channel whose URL Apprise cannot use."""
     from monitor.notify.apprise import Channel
 
     problems = []
@@ -177,56 +177,57 @@ def _require_channels(config: Config) -> None:
 
 
 def _place(config: Config, number: int) -> str:
-    """A channel's place in its file."""
+    """Return a channel's place in the configuration file."""
     return f"{config.path}: channels[{number}] ({config.channels[number].name})"
 
 
 def _broken_channels(config: Config) -> dict[str, str]:
-    """Channels whose service refused what the daemon wanted to send, as the store remembers; none where there is no store."""
+    """Return the channels whose service rejected the daemon's messages, with the problem; empty without a store."""
     times = Times(config.timezone, session.now())
     try:
         with session.reading(config) as conn:
             return {clean(each.name): channel_problem(each, times) for each in channel_views(conn, config) if each.broken}
     except StoreError:
-        return {}  # `config check` is about the configuration, and may well come first
+        return {}  # `config check` may run before there is a database
 
 
 def echo_findings(findings: list[LiveFinding]) -> int:
-    """One line each; 1 where anything failed."""
+    """Write one line for each finding; return 1 if any failed."""
     for finding in findings:
-        word = "ok    " if finding.ok else "FAILED"
-        echo(f"{word}  {finding.kind} {finding.name}: {clean(finding.text, limit=500)}")
+        result = "ok    " if finding.ok else "FAILED"
+        echo(f"{result}  {finding.kind} {finding.name}: {clean(finding.text, limit=500)}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
 def show_config(ctx: typer.Context) -> None:
-    """Show the effective configuration: defaults filled in, overrides applied, secrets hidden."""
+    """Show the effective configuration: with defaults and overrides, without secrets."""
     echo(show(session.loaded(ctx).config).rstrip("\n"))
 
 
 def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show what a reload would change: the files as they are now against the configuration that is in force."""
+    """Show what a reload would change: the difference between the file and the configuration in force."""
     from monitor.engine import applied_config
 
     config = session.loaded(ctx).config
     with session.reading(config) as conn:
         before = applied_config.recall(conn)
         found = applied_config.differences(conn, before, config) if before is not None else []
-        kept = keeping(conn, config.database.url.reveal(), now=session.now())
+        daemon = keeping(conn, config.database.url.reveal(), now=session.now())
     if as_json:
         since = utc_text(before.at) if before is not None else None
         changes = [each.json() for each in found]
         echo_json({"generated_at": utc_text(session.now()), "in_force_since": since, "differences": changes})
         return
     if before is None:
-        echo("No configuration was in force yet on this database: there is nothing to compare with.")
+        echo("No configuration has been in force on this database yet, so there is nothing to compare with.")
         return
     since = Times(config.timezone, session.now()).both(before.at)
-    whose = f"The daemon ({kept.holder})" if kept.holder is not None else "No daemon runs; the last cycle"
+    user = f"The daemon ({daemon.holder})" if daemon.holder is not None else "No daemon is running; the last cycle"
     if not found:
-        echo(f"{whose} has this very configuration, since {since}.")
+        echo(f"{user} uses this configuration, since {since}.")
         return
-    echo(f"{whose} has had another configuration since {since}. {'A reload' if kept.holder is not None else 'The next start'}:")
+    when = "A reload" if daemon.holder is not None else "The next start"
+    echo(f"{user} uses a different configuration, since {since}. {when} changes:")
     for each in found:
         echo(f"  {_difference(each)}")
 
@@ -237,11 +238,11 @@ def _difference(each: Difference) -> str:
         case "added" | "removed":
             return f"{'+' if each.kind == 'added' else '-'} {name}"
         case "renamed":
-            return f"~ {name} was {clean(each.old, limit=200)}: its history, its incidents and what waits go along"
+            return f"~ {name} was {clean(each.old, limit=200)}: its history, incidents and pending deliveries are kept"
         case "replaced":
-            return f"~ {name} is another secret"
+            return f"~ {name} has a different secret"
         case _:
-            warning = " (takes a restart: a reload is refused)" if each.path.startswith("database.") else ""
+            warning = " (requires a restart: a reload is rejected)" if each.path.startswith("database.") else ""
             old, new = (clean(text or "not set", limit=300) for text in (each.old, each.new))
             return f"~ {name}: {old} -> {new}{warning}"
 

@@ -1,4 +1,4 @@
-"""forecast: what will need a person, and when."""
+"""The `forecast` command."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from monitor.views.forecast import ReconnectBatchView
 from monitor.views.forecast import forecast as foreseen
 
 ON_A_SCREEN = 10
-"""Connections of a sitting that a terminal shows unless asked for all."""
-SITTINGS_ON_A_SCREEN = 40
+"""Connections of one batch that a terminal shows without --all."""
+BATCHES_ON_A_SCREEN = 40
 _INDENT = "  "
 
 
@@ -35,17 +35,17 @@ def forecast(
     days: Annotated[
         int,
         typer.Option(
-            "--days", metavar="DAYS", parser=whole_number(1, 3650), help="How far to look ahead; 30 by default, at most 3650."
+            "--days", metavar="DAYS", parser=whole_number(1, 3650), help="Number of days to look ahead; default 30, at most 3650."
         ),
     ] = 30,
     source: SourceFilter = None,
     platform: PlatformFilter = None,
     status_: StatusFilter = None,
     label: LabelFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="On a terminal too, show every connection.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all connections, on a terminal too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What will need a person, and when. What falls due within three days at one source and platform is one sitting."""
+    """Upcoming expiries, grouped into batches to reconnect together: same source and platform, within three days."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -71,16 +71,16 @@ def forecast(
 def _headline(views: list[ReconnectBatchView], days: int) -> str:
     within = f"within {days} day{'' if days == 1 else 's'}"
     if not views:
-        return f"Nothing will need you {within}, as far as dates tell."
+        return f"No known expiry {within}."
     count = sum(len(view.connections) for view in views)
     overdue = sum(len(view.connections) for view in views if view.sitting.overdue)
     now = f", {overdue:,} of them now" if overdue else ""
-    need = f"{count:,} connection{' needs' if count == 1 else 's need'} you {within}{now}"
-    return f"{need}: {len(views):,} sitting{'' if len(views) == 1 else 's'}."
+    need = f"{count:,} connection{'' if count == 1 else 's'} to reconnect {within}{now}"
+    return f"{need}, in {len(views):,} batch{'' if len(views) == 1 else 'es'}."
 
 
 def _echo(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
-    shown = sittings[:SITTINGS_ON_A_SCREEN] if short else sittings
+    shown = sittings[:BATCHES_ON_A_SCREEN] if short else sittings
     most = ON_A_SCREEN if short else None
     lists = [[_row(*each, times) for each in _needs(sitting, most)] for sitting in shown]
     show_rows = _drawn(lists) if on_terminal() else _plain(lists)
@@ -89,10 +89,10 @@ def _echo(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> N
         _echo_title(_title(sitting, times))
         show_rows(rows)
         if len(rows) < len(sitting.connections):
-            echo(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more: --all shows every one")
+            echo(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more (--all shows all)")
     if len(shown) < len(sittings):
         echo("")
-        echo(f"and {len(sittings) - len(shown):,} more sittings: --all shows every one")
+        echo(f"and {len(sittings) - len(shown):,} more batches (--all shows all)")
 
 
 def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:

@@ -1,4 +1,4 @@
-"""history: everything that happened to one connection, as a timeline."""
+"""The `history` command: one connection's events, on a terminal as a timeline."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PAUSE = timedelta(hours=1)
-"""What happened closer together stands together."""
+"""Time between two events from which the timeline shows it."""
 _WIDE = 70
-"""Columns from which the instants have a column of their own."""
+"""Terminal width from which times are shown in a separate column."""
 
 
 def history(
@@ -49,7 +49,7 @@ def history(
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Everything that happened to one connection. The filters narrow down which one is meant."""
+    """The history of one connection. Filters narrow down the connections that CONNECTION may match."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -78,7 +78,7 @@ def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None
     public = clean(row.public_id, limit=400)
     echo(f"{clean(snapshot.label)} ({clean(snapshot.platform)}), {public}: {row.state.verdict.status}{retired}")
     if not events:
-        echo("Nothing is recorded.")
+        echo("No events are recorded.")
         return
     echo("")
     if on_terminal():
@@ -86,7 +86,7 @@ def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None
         show(_timeline(row, events, times, wide=on.width >= _WIDE), on=on)
         return
     echo_rows(
-        ("WHEN", "AGO", "WHAT", "WHY"),
+        ("WHEN", "AGO", "EVENT", "REASON"),
         [
             (times.exact(event.entry.at), times.near(event.entry.at), _what(event), clean(event.entry.message, limit=256))
             for event in events
@@ -95,7 +95,7 @@ def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None
 
 
 def _timeline(row: ConnectionRow, events: Sequence[EventView], times: Times, *, wide: bool) -> RenderableType:
-    """Oldest first, the time between two entries beside the line that joins them, and how it is now at its end."""
+    """Return the events, oldest first, with the time between them, and the present status at the end."""
     from rich.table import Table
     from rich.text import Text
 
@@ -127,7 +127,7 @@ def _timeline(row: ConnectionRow, events: Sequence[EventView], times: Times, *, 
 
 
 def _change(event: EventView) -> Text:
-    """What happened, a status in its colour."""
+    """Return the event, with statuses in their colour."""
     from rich.text import Text
 
     from monitor.cli.tables import coloured
@@ -151,7 +151,7 @@ def _now(row: ConnectionRow, times: Times) -> Text:
 
 
 def _what(event: EventView) -> str:
-    """The kind of entry and what changed, such as: status changed: valid → expired."""
+    """Return the kind of event and the change, such as: status changed: valid → expired."""
     return "".join(_what_parts(event))
 
 

@@ -1,4 +1,4 @@
-"""Filters, shell completion and the CONNECTION argument."""
+"""Filter options, shell completion and the CONNECTION argument."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from monitor.store.connection_queries import ConnectionRow
 from monitor.views.filters import resolve_labels
 
 MOST = 200
-"""Ids that are offered at once; who types on gets fewer."""
+"""Maximum number of ids that completion offers; a longer prefix reduces them."""
 
 
 def complete_source(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of sources."""
+    """Return names of sources."""
     return _offered(ctx, lambda config: (source.name for source in config.sources), incomplete)
 
 
 def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of channels."""
+    """Return names of channels."""
     return _offered(ctx, lambda config: (channel.name for channel in config.channels), incomplete)
 
 
 def complete_label(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Labels of sources, as KEY=VALUE."""
+    """Return labels of sources, as KEY=VALUE."""
     return _offered(
         ctx,
         lambda config: {f"{key}={value}" for source in config.sources for key, value in source.labels.items()},
@@ -47,27 +47,30 @@ def complete_label(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_platform(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Platforms that connections are on."""
+    """Return the platforms of connections."""
 
     def stored(config: Config) -> Iterable[str]:
-        with _looking(config) as conn:
+        with _reading(config) as conn:
             return connection_queries.platforms(conn)
 
     return _offered(ctx, stored, incomplete)
 
 
 def complete_connection(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Ids of connections; a part from the middle of an id is no beginning, so it offers nothing."""
+    """Return ids of connections that begin with the text; a part from the middle of an id matches none."""
 
     def stored(config: Config) -> Iterable[str]:
-        with _looking(config) as conn:
+        with _reading(config) as conn:
             return connection_queries.public_ids(conn, incomplete, limit=MOST)
 
     return _offered(ctx, stored, incomplete)
 
 
 def _offered(ctx: typer.Context, names: Callable[[Config], Iterable[str]], incomplete: str) -> list[str]:
-    """What begins so. A configuration or a database that cannot be read offers nothing: the prompt is no place for that."""
+    """Return the names that begin with the text; none if the configuration or the database cannot be read.
+
+    A shell prompt is no place for an error message.
+    """
     given = ctx.find_root().params.get("config")
     try:
         config = load(Path(given) if given else None, os.environ, unread_kinds=REFERENCE_KINDS).config
@@ -77,10 +80,10 @@ def _offered(ctx: typer.Context, names: Callable[[Config], Iterable[str]], incom
 
 
 @contextmanager
-def _looking(config: Config) -> Iterator[Connection]:
+def _reading(config: Config) -> Iterator[Connection]:
     with Store(config.database.url.reveal()) as store:
         if store.current() != revisions.HEAD:
-            raise MonitorError("There is nothing to look at.")
+            raise MonitorError("The database is empty or has another schema.")
         with store.begin_read() as conn:
             yield conn
 
@@ -94,31 +97,31 @@ _LISTED = 20
 
 
 class NotOneConnectionError(MonitorError):
-    """No connection, or more than one, has this in its id or name."""
+    """No connection, or more than one, matches the text."""
 
 
 def one_connection(
     conn: Connection, config: Config, text: str, *, filters: ConnectionFilter | None = None, retired: bool = True
 ) -> ConnectionRow:
-    """The connection that is meant, by its id, else by its name. Raises NotOneConnectionError, which lists several candidates.
+    """Return the connection that matches the text by its id, else by its name. Raises NotOneConnectionError with the candidates.
 
-    A live one wins over retired ones of the same id; without `retired` those are not looked at.
+    A monitored connection takes precedence over retired ones of the same id; without `retired` those are ignored.
     """
 
-    def meant(rows: list[ConnectionRow]) -> list[ConnectionRow]:
+    def candidates_of(rows: list[ConnectionRow]) -> list[ConnectionRow]:
         chosen = rows if filters is None else [row for row in rows if _matches(row, resolve_labels(filters, config))]
         live = [row for row in chosen if row.retired_at is None]
         return chosen if retired and not live else live
 
-    by_id = meant(connection_queries.find_connections(conn, text))
-    candidates = by_id or meant(connection_queries.find_by_name(conn, text))
+    by_id = candidates_of(connection_queries.find_connections(conn, text))
+    candidates = by_id or candidates_of(connection_queries.find_by_name(conn, text))
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        everything = "`token-monitor status --all` shows every one"
-        raise NotOneConnectionError(f"No connection has {clean(text)} in its id or name: {everything}.")
+        everything = "`token-monitor status --all` lists all connections"
+        raise NotOneConnectionError(f"No connection has {clean(text)} in its id or name; {everything}.")
     where = "ids" if by_id else "names"
-    lines = [f"{len(candidates)} connections have {clean(text)} in their {where}: give more of the one you mean."]
+    lines = [f"{len(candidates)} connections have {clean(text)} in their {where}. Use a longer part of one of them:"]
     lines += [f"{clean(row.public_id, limit=400)} ({clean(row.state.snapshot.label)})" for row in candidates[:_LISTED]]
     if len(candidates) > _LISTED:
         lines.append(f"and {len(candidates) - _LISTED:,} more")
@@ -129,25 +132,21 @@ def _matches(row: ConnectionRow, filters: ConnectionFilter) -> bool:
     return filters.matches(source=row.source, platform=row.state.snapshot.platform, status=row.state.verdict.status)
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 SourceFilter = Annotated[
     list[str] | None,
-    typer.Option(
-        "--source", metavar="NAME", help="Only this source; may be given several times.", autocompletion=complete_source
-    ),
+    typer.Option("--source", metavar="NAME", help="Only this source. Repeatable.", autocompletion=complete_source),
 ]
 PlatformFilter = Annotated[
     list[str] | None,
-    typer.Option(
-        "--platform", metavar="NAME", help="Only this platform; may be given several times.", autocompletion=complete_platform
-    ),
+    typer.Option("--platform", metavar="NAME", help="Only this platform. Repeatable.", autocompletion=complete_platform),
 ]
 StatusFilter = Annotated[
     list[Status] | None,
     typer.Option(
         "--status",
         metavar="STATUS",
-        help=f"Only this status, may be given several times: {', '.join(Status)}.",
+        help=f"Only this status. Repeatable. One of {', '.join(Status)}.",
         parser=one_of("status", Status),
         autocompletion=lambda: list(Status),
     ),
@@ -157,7 +156,7 @@ SourceStatusFilter = Annotated[
     typer.Option(
         "--status",
         metavar="STATUS",
-        help=f"Only this status, may be given several times: {', '.join(SourceStatus)}.",
+        help=f"Only this status. Repeatable. One of {', '.join(SourceStatus)}.",
         parser=one_of("status", SourceStatus),
         autocompletion=lambda: list(SourceStatus),
     ),
@@ -167,7 +166,7 @@ LabelFilter = Annotated[
     typer.Option(
         "--label",
         metavar="KEY=VALUE",
-        help="Only sources with this label; several must all match.",
+        help="Only sources with this label. Repeatable; all must match.",
         autocompletion=complete_label,
     ),
 ]
@@ -202,7 +201,7 @@ def select(
 
 
 def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:
-    """Raises a usage error where no source has all of these labels, with the nearest of those there are."""
+    """Raise a usage error that suggests the nearest label, if no source has all of these labels."""
     if not wanted or any(wanted.items() <= source.labels.items() for source in config.sources):
         return
     there = sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()})
@@ -214,19 +213,19 @@ def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:
 
 
 def require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises a usage error that names the nearest of the known names for one that is none of them."""
+    """Raise a usage error that suggests the nearest known name, if one of the names is not known."""
     there = sorted(known)
     for name in names:
         if name in there:
             continue
-        raise typer.BadParameter(f"There is no {kind} {shown(name)}; {nearest_known(name, there)}")
+        raise typer.BadParameter(f"Unknown {kind} {shown(name)}; {nearest_known(name, there)}")
 
 
 def nearest_known(typed: str, there: Sequence[str]) -> str:
-    """The nearest of what there is, else what there is."""
+    """Return a hint with the nearest known name, else with the known names."""
     near = nearest(typed, there)
     some = f"{', '.join(there[:_LISTED])}{f' and {len(there) - _LISTED:,} more' if len(there) > _LISTED else ''}"
-    return f"did you mean {shown(near)}?" if near else f"there are: {clean(some) or 'none'}."
+    return f"did you mean {shown(near)}?" if near else f"known: {clean(some) or 'none'}."
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:
@@ -234,8 +233,10 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, mark, value = pair.partition("=")
         if not mark or not key:
-            raise typer.BadParameter(f"A label is given as KEY=VALUE, not as {shown(pair)}.")
+            raise typer.BadParameter(f"A label must have the form KEY=VALUE: {shown(pair)}.")
         if found.get(key, value) != value:
-            raise typer.BadParameter(f"The label {shown(key)} is given twice: a source has one value of it, and all must match.")
+            raise typer.BadParameter(
+                f"The label {shown(key)} is given with two values, but a source has only one value for a label."
+            )
         found[key] = value
     return found

@@ -1,4 +1,4 @@
-"""Writing answers: text, tables and JSON on stdout. Colour only on a terminal, nothing a stranger wrote is ever obeyed."""
+"""Output on stdout: text, rich renderables and JSON. Colour on a terminal only; untrusted text cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _PIPE_WIDTH = 4096
-"""Without a terminal a row is one line, whatever its length: programs read it."""
+"""Without a terminal a row is one line of any length, because programs read it."""
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def on_terminal() -> bool:
-    """Whether a person reads the answer directly."""
+    """Return True if stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def console(*, terminal: bool | None = None, width: int | None = None) -> Console:
-    """Where tables are laid out. NO_COLOR is respected; without a terminal there is no escape sequence at all."""
+    """Return a rich console on stdout. NO_COLOR is respected; without a terminal no escape sequence is written."""
     from rich.console import Console
 
     terminal = on_terminal() if terminal is None else terminal
@@ -40,7 +40,7 @@ def console(*, terminal: bool | None = None, width: int | None = None) -> Consol
 
 
 def show(*items: RenderableType, on: Console | None = None) -> None:
-    """Lay out and write, without blanks at line ends."""
+    """Render and write, without spaces at line ends."""
     target = on or console()
     with target.capture() as capture:
         for item in items:
@@ -49,7 +49,7 @@ def show(*items: RenderableType, on: Console | None = None) -> None:
 
 
 def echo(text: str) -> None:
-    """Write lines. A reader that has left is no error; a full disk is."""
+    """Write lines. A closed pipe is not an error; a full disk is, and raises MonitorError."""
     encoding = sys.stdout.encoding or "utf-8"
     line = f"{text}\n".encode(encoding, "replace").decode(encoding)
     try:
@@ -59,20 +59,20 @@ def echo(text: str) -> None:
         _discard_stdout()
     except OSError as error:
         _discard_stdout()
-        raise MonitorError(f"The answer could not be written: {error.strerror or type(error).__name__}.") from error
+        raise MonitorError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
 
 
-def echo_json(answer: dict[str, Any]) -> None:
-    """Write one JSON object. What could steer a terminal is escaped, which any reader of JSON takes back."""
+def echo_json(value: dict[str, Any]) -> None:
+    """Write one JSON object. Characters that could control a terminal are escaped, as JSON allows."""
     from msgspec import to_builtins
 
     wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(answer, ensure_ascii=not wide, indent=2 if on_terminal() else None, default=to_builtins)
+    text = json.dumps(value, ensure_ascii=not wide, indent=2 if on_terminal() else None, default=to_builtins)
     echo(_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
 def _discard_stdout() -> None:
-    """Let nothing complain again when the interpreter flushes at its end."""
+    """Redirect stdout to nowhere, so that the interpreter's final flush does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""run, check, test-alert, demo: the commands that talk to services."""
+"""The `run`, `check`, `test-alert` and `demo` commands."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def run(
         typer.Option(
             "--log-format",
             metavar="FORMAT",
-            help="console, json or journal (systemd), whatever [logging] says.",
+            help="console, json or journal (systemd); overrides [logging].",
             parser=one_of("log format", _LOG_FORMATS),
             autocompletion=lambda: list(_LOG_FORMATS),
         ),
     ] = None,
 ) -> None:
-    """Keep watch until SIGTERM or SIGINT. SIGHUP reads the configuration again."""
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration."""
     read = partial(session.loaded, ctx, quiet=False, log_format=log_format)
     loaded = read()
     with loading():
@@ -49,13 +49,13 @@ def check(
     ctx: typer.Context,
     *,
     source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Poll only this source.")] = None,
-    no_probe: Annotated[bool, typer.Option("--no-probe", help="Only read the lists.")] = False,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not probe; only read the lists.")] = False,
     platform: PlatformFilter = None,
     status_: StatusFilter = None,
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> int:
-    """One cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    """Run one cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
     config = session.loaded(ctx).config
     _require_source(config, source)
     filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
@@ -72,40 +72,40 @@ def check(
         return standing
     status.echo_status(found, config, standing=standing, unread=unread)
     for name, problem in unread.items():
-        echo(f"Not read: {name}. {clean(problem, limit=256)}")
+        echo(f"Could not read {name}: {clean(problem, limit=256)}")
     if outcome.undelivered:
-        echo(f"Not delivered yet: {outcome.undelivered}. They stay queued: `token-monitor alerts` shows them.")
+        echo(f"Deliveries still queued: {outcome.undelivered}. See `token-monitor alerts`.")
     return standing
 
 
 def _require_source(config: Config, name: str | None) -> None:
-    """Only what is configured can be polled."""
+    """Raise a usage error if no source of this name is configured."""
     names = [source.name for source in config.sources]
     if name is not None and name not in names:
-        raise typer.BadParameter(f"There is no source {clean(name)} in the configuration; there are: {', '.join(names)}.")
+        raise typer.BadParameter(f"No source {clean(name)} is configured; configured: {', '.join(names)}.")
 
 
 def send_test_alert(
     ctx: typer.Context,
     channel: Annotated[
         str | None,
-        typer.Argument(metavar="[CHANNEL]", help="One channel; all by default.", autocompletion=complete_channel),
+        typer.Argument(metavar="[CHANNEL]", help="Only this channel; default: all.", autocompletion=complete_channel),
     ] = None,
     event: Annotated[
         AlertEvent | None,
         typer.Option(
             "--event",
             metavar="EVENT",
-            help="Show what this looks like, such as expired, about a sample.",
+            help="Send a sample alert of this event, such as expired.",
             parser=one_of("event", AlertEvent),
             autocompletion=lambda: list(AlertEvent),
         ),
     ] = None,
 ) -> int:
-    """Send a test message through the real path. Exit status 1 where a channel did not take it."""
+    """Send a test message the way alerts are sent. Exit status 1 if a channel did not accept it."""
     config = session.loaded(ctx).config
     if not config.channels:
-        raise ConfigError("No channel is configured: add a [[channels]] table.")
+        raise ConfigError("No channel is configured. Add a [[channels]] table.")
     from monitor.daemon import app, oneshot
 
     return configuration.echo_findings(app.run_async(oneshot.send_test(config, channel, event=event)))
@@ -114,10 +114,10 @@ def send_test_alert(
 def demo(
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="End by itself after this long."),
+        typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="Stop after this many seconds."),
     ] = None,
 ) -> int:
-    """Watch tokens run out in a simulated world. All four services, real alerts, and nothing to set up."""
+    """Run the monitor against simulated services: all four, with expiring tokens and real alerts. Needs no set-up."""
     from monitor.demo.run import main as play
 
     return play(seconds) or 0

@@ -1,4 +1,4 @@
-"""The configuration and store of a command, and the name of its user."""
+"""The configuration, the store and the user of a command."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from monitor.store import Connection, Store
 from monitor.telemetry import logs
 
 
-def who() -> str:
-    """The login name (of whoever called sudo, where that was used), else that somebody used the command line."""
-    called = os.environ.get("SUDO_USER", "").strip()
-    if called:
-        return called
+def user_name() -> str:
+    """Return the login name of the user, or of the user who called sudo."""
+    sudo_user = os.environ.get("SUDO_USER", "").strip()
+    if sudo_user:
+        return sudo_user
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user id without a name, as in many a container
-        return "somebody on the command line"
+    except (OSError, KeyError, ImportError):  # a user id without a name, as in many containers
+        return "an unknown command-line user"
 
 
 def options(ctx: typer.Context) -> Options:
-    """The options before the command."""
+    """Return the options before the command."""
     found = ctx.find_object(Options)
     return found or Options()
 
@@ -39,10 +39,10 @@ def options(ctx: typer.Context) -> Options:
 def loaded(
     ctx: typer.Context, *, quiet: bool = True, log_format: LogFormat | None = None, unread_kinds: Iterable[SecretKind] = ()
 ) -> Loaded:
-    """The configuration, read anew; its secrets will be in no line of the log. Raises ConfigError.
+    """Read and return the configuration; register its secrets so that the log redacts them. Raises ConfigError.
 
-    `quiet` keeps the log, which goes to stderr, to warnings: cron mails whatever a command says there.
-    `log_format` outranks what the file says; secrets by the references in `elsewhere` need not be readable here.
+    `quiet` limits the log, which goes to stderr, to warnings: cron mails everything that a command writes there.
+    `log_format` overrides the file; secrets of these `unread_kinds` of reference need not be readable here.
     """
     found = load(options(ctx).config, os.environ, unread_kinds=unread_kinds)
     if log_format is not None:
@@ -54,22 +54,22 @@ def loaded(
 
 
 def local(ctx: typer.Context) -> Config:
-    """The configuration for what needs the database alone: API keys and channels' URLs may be only where the daemon runs."""
+    """Return the configuration for commands that need the database only: other secrets may be readable by the daemon only."""
     return loaded(ctx, unread_kinds=REFERENCE_KINDS).config
 
 
 def now() -> datetime:
-    """The one instant of a command."""
+    """Return the current time; a command reads it once."""
     return SystemClock().now()
 
 
 @contextmanager
 def opened(config: Config) -> Iterator[Store]:
-    """The store, as it is: never made and never upgraded here. Raises StoreError where there is nothing in it yet."""
+    """Yield the existing store, without creating or upgrading it. Raises StoreError if it is empty."""
     with Store(config.database.url.reveal()) as store:
         if store.current() is None:
             raise StoreError(
-                f"{store.name} holds nothing yet: run `token-monitor check` once, or `token-monitor run` to keep watch."
+                f"{store.name} is empty. Run `token-monitor check` for one cycle, or `token-monitor run` to start the daemon."
             )
         store.require_current()
         yield store
@@ -77,13 +77,13 @@ def opened(config: Config) -> Iterator[Store]:
 
 @contextmanager
 def reading(config: Config) -> Iterator[Connection]:
-    """One consistent look at the store, which cannot write. Errors as with opened()."""
+    """Yield a read-only connection to one consistent state of the store. Raises StoreError as opened() does."""
     with opened(config) as store, store.begin_read() as conn:
         yield conn
 
 
 def _secrets(config: Config) -> Iterator[str]:
-    """Every secret that was read."""
+    """Yield every secret that was read."""
     return (each.reveal() for each in _stated(config) if each is not UNREAD)
 
 

@@ -20,7 +20,7 @@ from monitor.cli.options import (
     select,
 )
 from monitor.cli.output import console, echo, echo_json, show
-from monitor.cli.session import who
+from monitor.cli.session import user_name
 from monitor.cli.values import HELP, later_when, parse_length, parse_when
 from monitor.config import Config
 from monitor.config.resolve import timezone_problem
@@ -44,11 +44,11 @@ def ack(
     ctx: typer.Context,
     connection: WhichConnection,
     *,
-    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Only until then. {HELP}")] = None,
-    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why, or who cares for it.")] = "",
-    remove: Annotated[bool, typer.Option("--remove", help="Take the acknowledgement back.")] = False,
+    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"End of the acknowledgement. {HELP}")] = None,
+    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason, or who is handling it.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the acknowledgement.")] = False,
 ) -> None:
-    """Say that somebody knows. Quiet until it gets worse, recovers, or WHEN."""
+    """Acknowledge an incident: no more alerts until it worsens, recovers, or WHEN."""
     config = session.local(ctx)
     now = session.now()
     ends = None if until is None else later_when(until, now=now, timezone=config.timezone, option="--until")
@@ -57,18 +57,18 @@ def ack(
         view = Reader(config, {each.name: each for each in sources.all_sources(conn)}, now=now).view(row)
         name = clean(row.public_id, limit=400)
         if remove:
-            acknowledgements.unacknowledge(conn, view.row, now=now, by=who())
+            acknowledgements.unacknowledge(conn, view.row, now=now, by=user_name())
         else:
-            acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=who())
+            acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=user_name())
     if remove:
-        echo(f"{name} is no longer acknowledged: it is said again when there is something to say.")
+        echo(f"{name} is no longer acknowledged. Alerts are sent again.")
         return
     end = f", or {Times(config.timezone, now).exact(ends)}" if ends else ""
-    echo(f"{name} is acknowledged ({view.status}): quiet until it gets worse or recovers{end}.")
+    echo(f"{name} is acknowledged ({view.status}): no alerts until it worsens or recovers{end}.")
 
 
-SilenceId = Annotated[str, typer.Argument(metavar="ID", help="The silence's number, as `silence list` shows it.")]
-_NO_MATCHER = "Say what to silence: --source, --platform, --connection or --label. `--connection '*'` silences every connection."
+SilenceId = Annotated[str, typer.Argument(metavar="ID", help="The silence's id from `silence list`.")]
+_NO_MATCHER = "Give --source, --platform, --connection or --label. `--connection '*'` silences every connection."
 
 
 def add(
@@ -78,28 +78,28 @@ def add(
     platform: PlatformFilter = None,
     connection: Annotated[
         list[str] | None,
-        typer.Option("--connection", metavar="GLOB", help="Only ids that fit, such as 'agency/*'; may be given several times."),
+        typer.Option("--connection", metavar="GLOB", help="Only ids that match, such as 'agency/*'. Repeatable."),
     ] = None,
     label: LabelFilter = None,
-    begin: Annotated[str | None, typer.Option("--from", metavar="WHEN", help=f"Not before; now by default. {HELP}")] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="The end; by default its removal.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", metavar="WHEN", help=f"Start; default: now. {HELP}")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="End; default: until it is removed.")] = None,
     length: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="How long; with --rrule the length of each window.")
+        str | None, typer.Option("--for", metavar="DURATION", help="Length; with --rrule, the length of each window.")
     ] = None,
     rrule: Annotated[
         str | None,
         typer.Option(
             "--rrule",
             metavar="RULE",
-            help="Recurring windows, such as 'FREQ=WEEKLY;BYDAY=SA,SU', at the time of day of --from, else at midnight.",
+            help="Recurring windows, such as 'FREQ=WEEKLY;BYDAY=SA,SU', from the time of day of --from, else midnight.",
         ),
     ] = None,
     timezone: Annotated[
-        str | None, typer.Option("--timezone", metavar="ZONE", help="Whose wall clock counts; the configured one by default.")
+        str | None, typer.Option("--timezone", metavar="ZONE", help="Time zone of the times given; default: the configured one.")
     ] = None,
-    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Why, for those who wonder later; needed.")] = "",
+    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason. Required.")] = "",
 ) -> None:
-    """Keep quiet about what matches all of the filters. State is recorded; at the end the net change is said."""
+    """Silence the connections that match all filters. Changes are recorded; when it ends, an alert reports the net change."""
     config = session.local(ctx)
     now = session.now()
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)
@@ -118,21 +118,21 @@ def add(
             comment=_comment(comment),
             **hours,
         )
-        number = acknowledgements.add_silence(conn, silence, now=now, by=who())
+        number = acknowledgements.add_silence(conn, silence, now=now, by=user_name())
         matching = count_silenced(conn, config, silence)
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
-    echo(f"Silence {number} matches {counted} that {'is' if matching == 1 else 'are'} known now: {_when(view, config)}.")
+    echo(f"Silence {number} matches {counted} now: {_when(view, config)}.")
     for slug in silence.platforms:
         if slug not in slugs and slug not in PLATFORM_NAMES:
             hint = nearest_known(slug, sorted(slugs | PLATFORM_NAMES.keys()))
-            echo(f"warning: No connection is on a platform {clean(slug, limit=80)}; {hint}")
+            echo(f"warning: No connection has the platform {clean(slug, limit=80)}; {hint}")
 
 
 def _hours(
     now: datetime, timezone: str, *, begin: str | None, until: str | None, length: str | None, rrule: str | None
 ) -> dict[str, Any]:
-    """The silence's times. Raises a usage error where they contradict each other."""
+    """Return the times of the silence. Raises a usage error if they contradict each other."""
     problem = timezone_problem(timezone)
     if problem is not None:
         raise typer.BadParameter(f"--timezone {problem}")
@@ -142,10 +142,10 @@ def _hours(
         return _recurring(now, timezone, begin=begin, ends=ends, lasts=lasts, rrule=rrule)
     starts = now if begin is None else parse_when(begin, now=now, timezone=timezone, option="--from")
     if ends is not None and lasts is not None:
-        raise typer.BadParameter("--until and --for say the same thing twice: give one of them.")
+        raise typer.BadParameter("--until and --for cannot be combined.")
     ends = starts + lasts if lasts is not None else ends
     if ends is not None and ends <= max(starts, now):
-        raise typer.BadParameter("It would be over before it begins: give a later --until or a longer --for.")
+        raise typer.BadParameter("The silence would end before it starts. Give a later --until or a longer --for.")
     return {"starts_at": starts, "ends_at": ends, "timezone": timezone}
 
 
@@ -156,28 +156,28 @@ def _recurring(
     if problem is not None:
         raise typer.BadParameter(f"--rrule {problem}")
     if lasts is None:
-        raise typer.BadParameter("--rrule needs --for: how long is each window?")
+        raise typer.BadParameter("--rrule needs --for, the length of each window.")
     first = parse_when(begin or "today", now=now, timezone=timezone, option="--from", today=True)
     local = first.astimezone(zone(timezone) or UTC).replace(tzinfo=None)
     silence = Silence(starts_at=first, ends_at=ends, rrule=rrule.strip(), lasts=lasts, timezone=timezone)
     if not recurrence.recurs(rrule.strip(), local) or SilenceView(silence=silence, now=now).window is None:
-        raise typer.BadParameter("--rrule never comes due between --from and --until.")
+        raise typer.BadParameter("--rrule has no occurrence between --from and --until.")
     return {"starts_at": first, "ends_at": ends, "rrule": silence.rrule, "lasts": lasts, "timezone": timezone}
 
 
 def _comment(text: str) -> str:
     if not text.strip():
-        raise typer.BadParameter("--comment is missing: say why, for those who wonder later.")
+        raise typer.BadParameter("--comment is required: give the reason.")
     return text.strip()
 
 
 def list_all(
     ctx: typer.Context,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are over or were removed.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include silences that ended or were removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Silences that are in force or will be."""
+    """List silences that are active or will be."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -186,7 +186,7 @@ def list_all(
         echo_json(listing("silences", views, now=now))
         return
     active = sum(1 for view in views if view.active_until is not None)
-    echo(f"{len(views)} silence{'' if len(views) == 1 else 's'}, {active} in force now." if views else "No silence is set.")
+    echo(f"{len(views)} silence{'' if len(views) == 1 else 's'}, {active} active now." if views else "No silences.")
     if views:
         echo("")
         _show(views, config)
@@ -225,7 +225,7 @@ def _each_matcher(silence: Silence) -> Iterator[str]:
 
 
 def _when(view: SilenceView, config: Config) -> str:
-    """In force until …; from … until …, and how it recurs."""
+    """Return such as: active until …; from … until …, with the recurrence."""
     silence, times = view.silence, Times(config.timezone, view.now)
     rule = ""
     if silence.rrule and silence.lasts:
@@ -233,30 +233,29 @@ def _when(view: SilenceView, config: Config) -> str:
     if silence.removed_at is not None:
         return f"removed {times.exact(silence.removed_at)}"
     if view.window is None:
-        return f"over{rule}"
+        return f"ended{rule}"
     begin, end = view.window
     until = "it is removed" if view.is_endless(end) else times.exact(end)
-    since = "in force" if begin <= view.now else f"from {times.exact(begin)}"
+    since = "active" if begin <= view.now else f"from {times.exact(begin)}"
     return f"{since} until {until}{rule}"
 
 
-def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the command line's own word
-    """End a silence now. What changed meanwhile is said."""
+def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the argument's name in --help
+    """End a silence now. An alert reports what changed in the meantime."""
     config = session.local(ctx)
     now = session.now()
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 10 else 0
     with session.opened(config) as store, store.begin_write() as conn:
         if not number:
-            raise MonitorError(f"There is no silence {clean(id)}: `token-monitor silence list` shows them.")
-        acknowledgements.remove_silence(conn, number, now=now, by=who())
-    echo(f"Silence {number} is removed: what changed meanwhile is said now.")
+            raise MonitorError(f"There is no silence {clean(id)}. `token-monitor silence list` lists them.")
+        acknowledgements.remove_silence(conn, number, now=now, by=user_name())
+    echo(f"Silence {number} is removed. Changes in the meantime are alerted now.")
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    about = "Keep quiet about some connections, once or again and again."
     app.command()(ack)
-    group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Silence alerts, once or on a schedule.", no_args_is_help=True, rich_markup_mode=None)
     group.command("add")(add)
     group.command("list")(list_all)
     group.command("remove")(remove)

@@ -1,4 +1,4 @@
-"""sources: whether each API key can be read, how often, and what its request budget allows."""
+"""The `sources` command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sources(
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Each source's health, last poll and request budget, and channels that cannot deliver."""
+    """Each source's health, last poll and request budget, and the channels that cannot deliver."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -39,7 +39,7 @@ def sources(
         return
     times = Times(config.timezone, now)
     troubled = [channel for channel in channels if channel.problem]
-    echo(_headline(views, mute=len(troubled), channels=len(channels)))
+    echo(_headline(views, failing=len(troubled), channels=len(channels)))
     if views:
         echo("")
         _show_sources(views, times)
@@ -51,23 +51,23 @@ def sources(
 
 
 def channel_problem(channel: ChannelView, times: Times) -> str:
-    """Why a channel cannot deliver, since when, and when it last could."""
-    word = "broken" if channel.broken else "failing"
+    """Return why a channel cannot deliver, since when, and its last success."""
+    state = "broken" if channel.broken else "failing"
     last = f"last success {times.near(channel.last_success_at)}"
-    return f"{word} since {times.both(channel.failing_since)}, {last}: {clean(channel.problem, limit=300)}"
+    return f"{state} since {times.both(channel.failing_since)}, {last}: {clean(channel.problem, limit=300)}"
 
 
-def _headline(views: list[SourceView], *, mute: int, channels: int) -> str:
-    """Whether somebody must look: also where all can be read and nobody would hear of it."""
+def _headline(views: list[SourceView], *, failing: int, channels: int) -> str:
+    """Return the summary: sources with problems, and channels that cannot deliver."""
     troubled = [clean(view.name) for view in views if any(view.problems())]
-    unheard = f"{mute} of {channels} channel{'' if channels == 1 else 's'} cannot deliver." if mute else ""
+    undelivered = f"{failing} of {channels} channel{'' if channels == 1 else 's'} cannot deliver." if failing else ""
     if not views:
-        return " ".join(part for part in ("No source is selected.", unheard) if part)
+        return " ".join(part for part in ("No source matches.", undelivered) if part)
     counted = f"{len(views)} source{'' if len(views) == 1 else 's'}"
     if not troubled:
-        return f"{unheard} {counted} can be read." if unheard else f"Nothing to do: {counted} can be read."
-    look = f"{len(troubled)} of {counted} need{'s' if len(troubled) == 1 else ''} a look: {', '.join(troubled)}."
-    return f"{look} {unheard}".rstrip()
+        return f"{undelivered} {counted} can be read." if undelivered else f"Nothing to do: {counted} can be read."
+    attention = f"{len(troubled)} of {counted} need{'s' if len(troubled) == 1 else ''} attention: {', '.join(troubled)}."
+    return f"{attention} {undelivered}".rstrip()
 
 
 def _show_sources(views: list[SourceView], times: Times) -> None:
@@ -102,12 +102,12 @@ def _lines(view: SourceView, times: Times) -> list[str]:
 
 def _next(view: SourceView, times: Times) -> str:
     if view.next_poll_at is None:
-        return "at the next start"
+        return "when the daemon starts"
     return times.near(view.next_poll_at) if view.next_poll_at > view.now else "due"
 
 
 def _budget(view: SourceView) -> str:
-    """600/min, all probed in 17 minutes, every 6 hours. Before the first poll: how many connections there is room for."""
+    """Return 600/min, all probed in 17 minutes, every 6 hours; before the first poll, the number of connections it allows."""
     pace = view.round
     if pace is None:
         return ""

@@ -21,7 +21,7 @@ from monitor.domain.text import clean
 from monitor.telemetry import logs
 
 PROGRAM = Path("/opt/token-monitor/bin/token-monitor")
-"""What the units start as they ship."""
+"""The program that the shipped units start."""
 CONFIG = Path("/etc/token-monitor/config.toml")
 CREDENTIALS = CONFIG.parent / "credentials"
 UNITS = Path("/etc/systemd/system")
@@ -32,28 +32,28 @@ _SHIPPED = {
     "local.conf.example": UNITS / "token-monitor.service.d" / "local.conf.example",
 }
 _HIDDEN = ("/home", "/root", "/run/user")
-"""What ProtectHome=yes empties."""
+"""Folders that ProtectHome=yes hides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitFile:
-    """One file or folder on its way."""
+    """One installed file or folder."""
 
     path: Path
-    """As the running machine sees it, whatever the root."""
+    """Path on the installed system, without the root."""
     changed: bool
 
 
 def hidden_from_services(path: Path) -> bool:
-    """Whether the hardened service cannot see this path."""
+    """Return True if the hardened service cannot see this path."""
     return any(path.resolve().is_relative_to(folder) or path.is_relative_to(folder) for folder in _HIDDEN)
 
 
 def install(root: Path, *, program: Path, dry_run: bool) -> list[UnitFile]:
-    """Write the units, and the configuration and the folder of credentials where there are none, below `root`.
+    """Write the units below `root`, and the configuration and the credentials folder if they do not exist yet.
 
-    A configuration that is there is kept; changes of the units belong into drop-ins. Raises MonitorError where something
-    cannot be written.
+    An existing configuration is kept; changes to the units belong in drop-ins. Raises MonitorError if something cannot be
+    written.
     """
     shipped = _folder()
     texts = {path: (shipped / name).read_text("utf-8") for name, path in _SHIPPED.items()}
@@ -72,7 +72,7 @@ def install(root: Path, *, program: Path, dry_run: bool) -> list[UnitFile]:
 
 
 def _folder() -> Path:
-    """systemd/ of the wheel, which lies beside this module, or of the checkout."""
+    """Return the folder of unit files, in the wheel or in the checkout."""
     packaged = Path(__file__).parent.parent / "systemd_units"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "systemd"
 
@@ -92,7 +92,7 @@ def _write(root: Path, path: Path, text: str, *, dry_run: bool) -> UnitFile:
 
 
 def _make_folder(root: Path, path: Path, *, dry_run: bool) -> UnitFile:
-    """Only for root: systemd reads what is in it, and hands it to the service."""
+    """Create a folder that only root can read; systemd passes its files to the service."""
     target = _below(root, path)
     changed = not target.is_dir()
     if changed and not dry_run:
@@ -102,35 +102,35 @@ def _make_folder(root: Path, path: Path, *, dry_run: bool) -> UnitFile:
 
 
 _RESULTS = {
-    "exit-code": "it ended by itself",
-    "watchdog": "it gave no sign of life, so systemd ended it",
-    "signal": "a signal ended it",
+    "exit-code": "it exited",
+    "watchdog": "it did not respond, so systemd ended it",
+    "signal": "it was killed by a signal",
     "core-dump": "it crashed",
     "timeout": "it did not start or stop in time",
     "oom-kill": "the machine ran out of memory",
-    "start-limit-hit": "it failed too often in a row, so systemd gave up",
-    "resources": "systemd could not provide what it needs",
+    "start-limit-hit": "it failed too often, so systemd stopped restarting it",
+    "resources": "systemd could not provide the resources it needs",
     "protocol": "it ended before it was ready",
 }
 
 
 def install_units(
     *,
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Write below this folder instead of /.")] = Path("/"),
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Write below this directory instead of /.")] = Path("/"),
     program: Annotated[
-        Path | None, typer.Option("--program", metavar="PATH", help="What the units start; by default this program.")
+        Path | None, typer.Option("--program", metavar="PATH", help="Program that the units start; default: this one.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files that would be written.")] = False,
 ) -> None:
-    """Write the systemd units, which start this very program, and a first configuration for them."""
+    """Write systemd units that start this program, and a starter configuration."""
     chosen = program or _this_program()
     if not chosen.is_absolute():
-        raise typer.BadParameter(f"--program {chosen} is no absolute path, which a unit needs.")
+        raise typer.BadParameter(f"--program {chosen} is not an absolute path, which a unit needs.")
     for path in (chosen,) if program else (chosen, Path(sys.base_prefix)):
         if hidden_from_services(path):
             raise MonitorError(
-                f"The service cannot see {path}, because home folders are hidden from it: "
-                f"install into {PROGRAM.parent.parent}, as docs/installation.md tells, or name another --program."
+                f"The service cannot see {path}, because home directories are hidden from it. "
+                f"Install into {PROGRAM.parent.parent} (see docs/installation.md), or give another --program."
             )
     written = install(root, program=chosen, dry_run=dry_run)
     for each in written:
@@ -138,8 +138,10 @@ def install_units(
     if dry_run:
         return
     echo("Next:")
-    echo(f"  1. Put your sources and channels into {CONFIG}.")
-    echo(f"  2. Put each secret into a file of its name in {CONFIG.parent / 'credentials'}, which only root can read.")
+    echo(f"  1. Add your sources and channels to {CONFIG}.")
+    echo(
+        f"  2. Put each secret into a file in {CONFIG.parent / 'credentials'}, which only root can read, under the secret's name."
+    )
     echo("  3. systemctl daemon-reload")
     echo("  4. systemctl enable --now token-monitor")
     echo("  5. systemctl status token-monitor")
@@ -152,11 +154,11 @@ def _verb(written: UnitFile, *, dry_run: bool) -> str:
 
 
 def _this_program() -> Path:
-    """The command of the environment that runs now."""
+    """Return the command of the running environment. Raises MonitorError if it is not installed."""
     beside = Path(sys.prefix) / "bin" / PROGRAM.name
     found = str(beside) if beside.exists() else shutil.which(PROGRAM.name)
     if found is None:
-        raise MonitorError(f"{PROGRAM.name} is not installed here: install it, or name it with --program.")
+        raise MonitorError(f"{PROGRAM.name} is not installed in this environment. Install it, or give --program.")
     return Path(found)
 
 
@@ -164,10 +166,10 @@ def report_failure(
     ctx: typer.Context,
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="The unit that failed.")],
 ) -> int:
-    """Say on the channels that the service failed; systemd calls this. Works with a broken configuration and store, too."""
-    config, problem = _whatever_can_be_read(ctx)
+    """Alert the channels that the service failed; systemd runs this. Works with a broken configuration or database, too."""
+    config, problem = _load_leniently(ctx)
     if not config.channels:
-        raise ConfigError(problem or "No channel is configured, so nobody can be told.")
+        raise ConfigError(problem or "No channel is configured, so no alert can be sent.")
     message = failure_message(unit, dict(os.environ), problem=problem)
     from monitor.daemon import app, crash_report
 
@@ -181,17 +183,17 @@ def report_failure(
         )
     )
     if reported.daemon:
-        echo(f"Queued; the daemon that runs again delivers it. {reported.daemon}")
+        echo(f"Queued; the daemon is running again and delivers it. {reported.daemon}")
     elif reported.undelivered:
-        echo(f"Not delivered yet: {reported.undelivered}. The daemon sends what is left when it runs again.")
+        echo(f"Deliveries still queued: {reported.undelivered}. The daemon sends them when it runs again.")
         return 1
     else:
-        echo("Delivered." if reported.new else "This was said already, and nothing has recovered since.")
+        echo("Delivered." if reported.new else "Already reported; the service has not recovered since.")
     return 0
 
 
 def failure_message(unit: str, env: dict[str, str], *, problem: str | None) -> str:
-    """What people read, from what systemd tells the units that it starts on a failure (MONITOR_*, since systemd 251)."""
+    """Return the alert text, from the MONITOR_* variables that systemd sets for OnFailure= units (since systemd 251)."""
     result, status = env.get("MONITOR_SERVICE_RESULT", ""), env.get("MONITOR_EXIT_STATUS", "")
     how = _RESULTS.get(result, f"result {result}" if result else "")
     causes = (
@@ -200,18 +202,18 @@ def failure_message(unit: str, env: dict[str, str], *, problem: str | None) -> s
     )
     name = clean(unit).removesuffix(".service")
     cause = "; ".join(each for each in causes if each)
-    down = f"{name} on {socket.gethostname()} is down and nothing is being watched"
-    return f"{down}: {cause}" if problem else f"{down}{f' ({cause})' if cause else ''}. `journalctl -u {name}` tells more."
+    down = f"{name} on {socket.gethostname()} is down and nothing is monitored"
+    return f"{down}: {cause}" if problem else f"{down}{f' ({cause})' if cause else ''}. See `journalctl -u {name}`."
 
 
-def _whatever_can_be_read(ctx: typer.Context) -> tuple[Config, str | None]:
-    """The configuration, or what can be saved of a broken one with its first mistake. Raises ConfigError where it is no TOML."""
+def _load_leniently(ctx: typer.Context) -> tuple[Config, str | None]:
+    """Return the configuration, or the usable part of a broken one with its first error. Raises ConfigError if it is not TOML."""
     path = session.options(ctx).config
     try:
         config, problem = load(path, os.environ).config, None
     except ConfigError as error:
         config = load_channels(path, os.environ)
-        problem = error.problems[0].replace(str(config.path), config.path.name)  # a message is short, and people know the folder
+        problem = error.problems[0].replace(str(config.path), config.path.name)  # a message is short, and the folder is known
     logs.register_secret(*(channel.url.reveal() for channel in config.channels))
     logs.configure(level="warning", format=config.logging.format)
     return config, problem
@@ -219,7 +221,7 @@ def _whatever_can_be_read(ctx: typer.Context) -> tuple[Config, str | None]:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Run it as a systemd service.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Run the daemon as a systemd service.", no_args_is_help=True, rich_markup_mode=None)
     group.command("install")(install_units)
     app.add_typer(group, name="systemd")
     app.command("report-failure")(report_failure)

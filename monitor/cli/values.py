@@ -1,4 +1,4 @@
-"""Parsing of times, durations and numbers given as arguments."""
+"""Parsing of the times, durations, numbers and words given as arguments."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _DAY = timedelta(days=1)
 
 
 def parse_when(text: str, *, now: datetime, timezone: str, option: str, today: bool = False) -> datetime:
-    """The instant that was typed, in the configured time zone where it names none; aware UTC, whole seconds.
+    """Parse a time in the configured time zone, unless it names another; return it in UTC, in whole seconds.
 
-    A duration counts from now; a time alone is the next such time, or with `today` the one of this day; a day alone is
-    its first minute. Raises a usage error that shows what can be written.
+    A duration counts from now. A time of day is its next occurrence, or with `today` the one of this day. A day alone is
+    its first minute. Raises a usage error that lists the accepted forms.
     """
     where = zone(timezone)
     words = text.strip().lower()
@@ -40,24 +40,24 @@ def parse_when(text: str, *, now: datetime, timezone: str, option: str, today: b
     except (OverflowError, ValueError):
         pass
     shown = clean(text, limit=60, otherwise="nothing")
-    raise typer.BadParameter(f"{option} is {shown}, which is no time. {HELP}")
+    raise typer.BadParameter(f"{option} is not a valid time: {shown}. {HELP}")
 
 
 def later_when(text: str, *, now: datetime, timezone: str, option: str) -> datetime:
-    """The same for an end. Raises a usage error where it does not lie ahead."""
+    """Parse a time as parse_when() does. Raises a usage error if it is not in the future."""
     found = parse_when(text, now=now, timezone=timezone, option=option)
     if found <= now:
-        raise typer.BadParameter(f"{option} is {clean(text, limit=60)}, which lies in the past.")
+        raise typer.BadParameter(f"{option} is in the past: {clean(text, limit=60)}.")
     return found
 
 
 def parse_length(text: str, *, option: str) -> timedelta:
-    """A length of time of at least a minute. Raises a usage error."""
+    """Parse a duration of at least one minute. Raises a usage error."""
     length = parse_duration(text)
     if length is None or length > LONGEST:
-        raise typer.BadParameter(f'{option} is {clean(text, limit=60)}, but a duration is needed, such as "2h", "24h" or "7d".')
+        raise typer.BadParameter(f'{option} is not a valid duration: {clean(text, limit=60)}. Examples: "2h", "24h", "7d".')
     if length < timedelta(minutes=1):
-        raise typer.BadParameter(f"{option} is {clean(text, limit=60)}, but it must be at least 1m.")
+        raise typer.BadParameter(f"{option} is {clean(text, limit=60)}; it must be at least 1m.")
     return length
 
 
@@ -69,7 +69,7 @@ def _from_now(words: str, now: datetime) -> datetime | None:
 
 
 def _by_day(words: str, here: datetime, *, today: bool) -> datetime | None:
-    """08:00, today 08:00, tomorrow, tomorrow 08:00, mon 08:00; always ahead, save what names today."""
+    """Parse 08:00, today 08:00, tomorrow, tomorrow 08:00 or mon 08:00; always in the future, unless it names today."""
     day, _, clock = words.partition(" ")
     if _TIME.fullmatch(day) and not clock:
         found = _at(here, 0, day)
@@ -103,25 +103,25 @@ _LONGEST = 80
 
 
 def shown(text: str) -> str:
-    """What was typed, where it can be repeated."""
+    """Return the argument as an error message may quote it."""
     return clean(text, limit=_LONGEST, otherwise="nothing")
 
 
 def whole_number(least: int, most: int) -> Callable[[str | int], int]:
-    """Reads a whole number of these bounds."""
+    """Return a parser of whole numbers within these bounds."""
 
     def parse(text: str | int) -> int:
         typed = str(text).strip()
         number = int(typed) if typed.isascii() and typed.removeprefix("-").isdigit() and len(typed) < 10 else None
         if number is None or not least <= number <= most:
-            raise typer.BadParameter(f"{shown(typed)} was given; a whole number from {least} to {most} is needed.")
+            raise typer.BadParameter(f"{shown(typed)} is not valid: it must be a whole number from {least} to {most}.")
         return number
 
     return parse
 
 
 def number_from(least: int) -> Callable[[str | float], float]:
-    """Reads a number that is not below this one."""
+    """Return a parser of numbers that are not below this one."""
 
     def parse(text: str | float) -> float:
         typed = str(text).strip()
@@ -130,21 +130,21 @@ def number_from(least: int) -> Callable[[str | float], float]:
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and number >= least):
-            raise typer.BadParameter(f"{shown(typed)} was given; a number of at least {least} is needed.")
+            raise typer.BadParameter(f"{shown(typed)} is not valid: it must be a number of at least {least}.")
         return number
 
     return parse
 
 
-def one_of(what: str, allowed: Iterable[Chosen]) -> Callable[[str], Chosen]:
-    """Reads one of these words, and names the nearest one for any other."""
+def one_of(kind: str, allowed: Iterable[Chosen]) -> Callable[[str], Chosen]:
+    """Return a parser of these words; its usage error suggests the nearest one."""
     words = list(allowed)
 
     def parse(text: str) -> Chosen:
         if text in words:
             return words[words.index(text)]
         near = nearest(text, words)
-        hint = f"did you mean {near}? There are" if near else "there are"
-        raise typer.BadParameter(f"There is no {what} {shown(text)}; {hint}: {', '.join(words)}.")
+        hint = f"did you mean {near}? Allowed" if near else "allowed"
+        raise typer.BadParameter(f"Unknown {kind} {shown(text)}; {hint}: {', '.join(words)}.")
 
     return parse
