@@ -71,9 +71,7 @@ def _report_error(error: Exception) -> int:
         case typer.Abort():
             _report("Aborted.")
             return FAILED
-    _report(
-        f"This command failed with an unexpected error ({type(error).__name__}). Set {TRACEBACK}=1 to see the traceback, and report it."
-    )
+    _report(f"Unexpected error ({type(error).__name__}). Set {TRACEBACK}=1 to see the traceback, and please report it.")
     return FAILED
 
 
