@@ -1,6 +1,6 @@
-"""Writes what ships beside the program and repeats what the code says: the man page and the shells' completions.
+"""Generator of the man page and the shells' completions.
 
-`python -m docs.generate` writes these, too. tests/unit/test_shipped.py compares them with what the code says now.
+`python -m docs.generate` runs it, too. tests/unit/test_shipped.py compares the files with the present code.
 """
 # ruff: noqa: INP001 - a folder of documents is no package
 
@@ -23,23 +23,23 @@ PROGRAM = "token-monitor"
 _SHELLS = {"bash": "token-monitor.bash", "zsh": "_token-monitor", "fish": "token-monitor.fish"}
 
 _STATUSES = (
-    ("0", "fine; for check and status \\-\\-exit\\-code: OK"),
-    ("1", "anything else that failed; WARNING"),
+    ("0", "success; for check and status \\-\\-exit\\-code: OK"),
+    ("1", "any other failure; WARNING"),
     ("2", "configuration, usage, or a schema that this version cannot use; CRITICAL"),
     ("3", "for check and status \\-\\-exit\\-code: UNKNOWN"),
 )
 _FILES = (
     (
         str(CONFIG),
-        "The configuration, where neither \\-\\-config nor TOKEN_MONITOR_CONFIG names one and ./config.toml is not there.",
+        "The configuration, if neither \\-\\-config nor TOKEN_MONITOR_CONFIG names one and ./config.toml does not exist.",
     ),
     (str(CREDENTIALS), "Secrets of the systemd service, one file each."),
     ("/var/lib/token-monitor", "The database of the systemd service."),
 )
 _ENVIRONMENT = (
     ("TOKEN_MONITOR_CONFIG", "The configuration file."),
-    ("TOKEN_MONITOR_TABLE__KEY", "Overrides that key of the configuration, such as TOKEN_MONITOR_DATABASE__URL."),
-    ("TOKEN_MONITOR_TRACEBACK", "Set to 1, errors show where they came from."),
+    ("TOKEN_MONITOR_TABLE__KEY", "Overrides this key of the configuration, such as TOKEN_MONITOR_DATABASE__URL."),
+    ("TOKEN_MONITOR_TRACEBACK", "If set to 1, errors print a traceback."),
 )
 
 
@@ -50,15 +50,13 @@ def man_page() -> str:
 
 def _lines() -> Iterator[str]:
     yield f'.TH TOKEN-MONITOR 1 "" "token-expiry-monitor {__version__}" "User Commands"'
-    yield from (".SH NAME", "token-monitor \\- tells before social accounts lose their tokens")
+    yield from (".SH NAME", "token-monitor \\- monitors the access tokens of social accounts")
     yield from (".SH SYNOPSIS", ".B token-monitor", "[\\fB\\-\\-config\\fR \\fIPATH\\fR] \\fICOMMAND\\fR ...")
     yield from (
         ".SH DESCRIPTION",
-        "Watches the social accounts behind PostPost, Publora, Postbreeze and PostPeer, and tells people",
+        "Polls the accounts connected to PostPost, Publora, Postbreeze and PostPeer, and sends alerts before a token",
     )
-    yield from (
-        "before a token runs out. Every list command takes \\fB\\-\\-json\\fR. The answer goes to standard output, the log to",
-    )
+    yield from ("expires. Every list command takes \\fB\\-\\-json\\fR. Output goes to standard output, the log to",)
     yield from ("standard error.", ".SH COMMANDS")
     for name, command in generate.commands().items():
         yield from _command(name, command)
@@ -86,7 +84,7 @@ def _list(rows: tuple[tuple[str, str], ...]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Plain text: its backslashes and hyphens mean themselves."""
+    """Escape plain text, so that backslashes and hyphens are literal."""
     return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
 
 
@@ -107,7 +105,7 @@ FILES: dict[Path, Callable[[], str]] = {
 
 
 def write() -> None:
-    """Write every file anew that changed."""
+    """Write every file that changed."""
     for path, text in FILES.items():
         if not path.exists() or path.read_text("utf-8") != text():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -131,8 +131,8 @@ def test_check_that_reads_nothing_is_unknown(tmp_path: Path) -> None:
     """Nothing listens at either source: no data is no good news."""
     done = token_monitor("check", config=write_config(tmp_path))
     assert done.status == 3
-    assert done.out.startswith("UNKNOWN: No connection is known here.")
-    assert "Not read: agency." in done.out
+    assert done.out.startswith("UNKNOWN: No connections yet.")
+    assert "Could not read agency: " in done.out
 
 
 def test_check_shows_what_it_read_and_exits_by_it(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
             [row] = connection_queries.find_connections(conn, "linkedin-expired")
             assert row.retired_at is not None
         again = token_monitor("forget", "linkedin-expired", folder=tmp_path)
-        assert (again.status, "agency/linkedin-expired is retired already." in again.err) == (1, True)
+        assert (again.status, "agency/linkedin-expired is already retired." in again.err) == (1, True)
         past = token_monitor("history", "linkedin-expired", "--json", folder=tmp_path).json["events"]
         assert [event["kind"] for event in past] == ["appeared", "retired"]
 
@@ -205,10 +205,10 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
 def test_db_makes_shows_prunes_and_copies(tmp_path: Path) -> None:
     write_config(tmp_path)
     assert "has no tables yet" in token_monitor("db", "current", folder=tmp_path).err
-    assert "was brought to revision" in token_monitor("db", "upgrade", folder=tmp_path).out
+    assert "was migrated to revision" in token_monitor("db", "upgrade", folder=tmp_path).out
     assert "is at revision" in token_monitor("db", "upgrade", folder=tmp_path).out
     assert token_monitor("db", "current", folder=tmp_path).status == 0
-    assert token_monitor("db", "prune", folder=tmp_path).out.startswith("Forgotten: 0 events")
+    assert token_monitor("db", "prune", folder=tmp_path).out.startswith("Deleted: 0 events")
     assert token_monitor("db", "backup", "copy.db", folder=tmp_path).status == 0
     copy = tmp_path / "copy.db"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -231,7 +231,7 @@ def test_an_unexpected_error_is_one_sentence(tmp_path: Path) -> None:
     )
     done = token_monitor("status", folder=tmp_path, env={"PYTHONPATH": f"{broken}:{Path(__file__).parents[2]}"})
     assert done.status == 1
-    assert done.err.startswith("token-monitor: An unexpected error stopped this command (RuntimeError)")
+    assert done.err.startswith("token-monitor: Unexpected error (RuntimeError).")
     assert "sk_secret" not in done.err
 
 

@@ -63,7 +63,7 @@ def shown(done: Done) -> dict[str, tuple[bool, str | None]]:
 def test_an_acknowledgement_is_stored_and_shown_until_it_is_taken_back(small: Store, tmp_path: Path, at: datetime) -> None:
     done = token_monitor("ack", "linkedin-expired", "--until", "2d", "--comment", "Ann knows", folder=tmp_path)
     assert done.status == 0, done.err
-    assert done.out.startswith(f"{EXPIRED} is acknowledged (expired): quiet until it gets worse or recovers, or ")
+    assert done.out.startswith(f"{EXPIRED} is acknowledged (expired): no alerts until it worsens or recovers, or ")
     incident = open_incidents(small)[Status.EXPIRED]
     assert isinstance(incident.ack, Ack)
     assert (incident.ack.status, incident.ack.comment) == (Status.EXPIRED, "Ann knows")
@@ -90,8 +90,8 @@ def test_an_acknowledgement_is_stored_and_shown_until_it_is_taken_back(small: St
         (["agency/linkedin-expired", "--remove"], 1, "is not acknowledged."),
         (["linkedin"], 1, "4 connections have linkedin in their ids"),
         (["nobody"], 1, "No connection has nobody in its id"),
-        (["linkedin-expired", "--until", "whenever"], 2, "--until is whenever, which is no time."),
-        (["linkedin-expired", "--until", "2001-01-01"], 2, "--until is 2001-01-01, which lies in the past."),
+        (["linkedin-expired", "--until", "whenever"], 2, "--until is not a valid time: whenever."),
+        (["linkedin-expired", "--until", "2001-01-01"], 2, "--until is in the past: 2001-01-01."),
     ],
 )
 def test_a_wrong_ack_says_why_and_stores_nothing(
@@ -126,7 +126,7 @@ def test_a_silence_is_added_listed_shown_and_removed(small: Store, tmp_path: Pat
     assert "platform linkedin, client=acme" in token_monitor("silence", "list", folder=tmp_path).out
 
     assert token_monitor("silence", "remove", "1", folder=tmp_path).status == 0
-    assert token_monitor("silence", "list", folder=tmp_path).out == "No silence is set.\n"
+    assert token_monitor("silence", "list", folder=tmp_path).out == "No silences.\n"
     [row] = token_monitor("silence", "list", "--all", "--json", folder=tmp_path).json["silences"]
     assert (row["state"], row["active_until"]) == ("removed", None)
     again = token_monitor("silence", "remove", "1", folder=tmp_path)
@@ -149,7 +149,7 @@ def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small:
     """It may come later; a slip of the pen must not look like quiet."""
     done = token_monitor("silence", "add", "--platform", "linkdin", "--comment", "why", folder=tmp_path)
     assert (done.status, len(stored(small))) == (0, 1)
-    assert "warning: No connection is on a platform linkdin; did you mean linkedin?" in done.out
+    assert "warning: No connection has the platform linkdin; did you mean linkedin?" in done.out
     assert "warning" not in token_monitor("silence", "add", "--platform", "X", "--comment", "why", folder=tmp_path).out
 
 
@@ -157,16 +157,16 @@ def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small:
     ("arguments", "said"),
     [
         (["--for", "2h"], "Say what to silence: --source, --platform, --connection or --label."),
-        (["--source", "agncy"], "There is no source agncy"),
+        (["--source", "agncy"], "Unknown source agncy"),
         (["--label", "client=nobody"], "No source has the label client=nobody; "),
-        (["--source", "agency", "--for", "long"], "--for is long, but a duration is needed"),
-        (["--source", "agency", "--for", "2h", "--until", "3h"], "--until and --for say the same thing twice"),
-        (["--source", "agency", "--from", "3h", "--until", "2h"], "It would be over before it begins"),
-        (["--source", "agency", "--from", "later"], "--from is later, which is no time."),
+        (["--source", "agency", "--for", "long"], "--for is not a valid duration: long."),
+        (["--source", "agency", "--for", "2h", "--until", "3h"], "--until and --for cannot be combined"),
+        (["--source", "agency", "--from", "3h", "--until", "2h"], "The silence would end before it starts"),
+        (["--source", "agency", "--from", "later"], "--from is not a valid time: later."),
         (["--source", "agency", "--timezone", "Europe/Berlim"], "which is no IANA time zone; did you mean Europe/Berlin?"),
         (["--source", "agency", "--rrule", "FREQ=WEEKLY"], "--rrule needs --for"),
         (["--source", "agency", "--rrule", "weekly", "--for", "1h"], "--rrule is not an RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."),
-        (["--source", "agency", "--rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "--for", "1h"], "--rrule never comes due"),
+        (["--source", "agency", "--rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "--for", "1h"], "--rrule has no occurrence"),
         (["--source", "agency", "--rrule", "FREQ=WEEKLY;BYDAY=XX", "--for", "1h"], "--rrule has BYDAY=XX, but MO, TU, WE,"),
     ],
 )
@@ -275,7 +275,7 @@ def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, t
         handover.hand_over_removed(conn, [], at)
     done = token_monitor("alerts", "explain", "a1", folder=tmp_path)
     assert "Not sent: the channel old is no longer configured." in done.out
-    assert "not tried yet" not in done.out
+    assert "no attempt yet" not in done.out
 
 
 def told(incident: str, at: datetime) -> Alert:
@@ -313,7 +313,7 @@ def test_the_forecast_groups_what_needs_a_person_into_sittings(small: Store, tmp
     done = token_monitor("forecast", folder=tmp_path)
     assert done.status == 0, done.err
     lines = done.out.splitlines()
-    assert lines[0] == "3 connections need you within 30 days, 2 of them now: 2 sittings."
+    assert lines[0] == "3 connections to reconnect within 30 days, 2 of them now, in 2 batches."
     assert lines[2] == "Now: 2 on linkedin at agency (https://app.postpost.dev)"
     assert lines[6].startswith("By ")
     found = token_monitor("forecast", "--json", folder=tmp_path).json["forecast"]
@@ -328,4 +328,4 @@ def test_the_forecast_looks_as_far_as_it_is_told(small: Store, tmp_path: Path) -
 
     assert ids("--days", "2") == ["linkedin-revoked", "linkedin-expired"]
     assert ids("--days", "90", "--status", "valid") == ["linkedin-valid"]
-    assert token_monitor("forecast", "--source", "studio", folder=tmp_path).out.startswith("Nothing will need you within 30 days")
+    assert token_monitor("forecast", "--source", "studio", folder=tmp_path).out.startswith("No known expiry within 30 days")

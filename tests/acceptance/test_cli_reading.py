@@ -40,7 +40,7 @@ def test_status_answers_first_whether_there_is_something_to_do(small: Store, tmp
     done = token_monitor("status", folder=tmp_path)
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0] == "2 of 5 connections need you now (1 revoked, 1 expired), and 1 soon (expiring_soon)."
+    assert lines[0] == "2 of 5 connections need attention now (1 revoked, 1 expired), 1 more soon (expiring_soon)."
     assert lines[-1] == "2 valid, 1 expiring_soon, 1 expired, 1 revoked"
     assert [line.split()[0] for line in lines[3:9]] == ["STATUS", "revoked", "expired", "expiring_soon", "valid", "valid"]
     assert "expired 1 day ago" in lines[5]
@@ -66,11 +66,11 @@ def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at
     for name in ("agency", "studio"):
         add_source(small, name, [doubtful], now=at)
     said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
-    assert said == "Nothing to do that anyone knows of: nobody can tell how these 2 connections are."
+    assert said == "No known problems: nobody can tell how these 2 connections are."
     fine = make_state(external_id="2", expires_at=at + timedelta(days=60))
     add_source(small, "studio", [fine], now=at)
     said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
-    assert said == "Nothing to do: 1 of 3 connections is fine, and nobody can tell how 2 are."
+    assert said == "No known problems: 1 of 3 connections is fine, and nobody can tell how 2 are."
 
 
 def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: Path, at: datetime) -> None:
@@ -79,8 +79,8 @@ def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: 
     for arguments, sentence in (
         ("--status failing", "None of 2 connections is failing."),
         ("--status failing --status revoked", "None of 2 connections is revoked or failing."),
-        ("--status failing --source agency", "None of 2 connections fits these filters."),
-        ("--platform tiktok", "None of 2 connections fits these filters."),
+        ("--status failing --source agency", "None of 2 connections matches these filters."),
+        ("--platform tiktok", "None of 2 connections matches these filters."),
     ):
         done = token_monitor("status", "--exit-code", *arguments.split(), folder=tmp_path)
         assert (done.status, done.out.splitlines()[0]) == (0, f"OK: {sentence}")
@@ -108,14 +108,14 @@ def test_status_exit_code_is_unknown_where_a_source_cannot_be_read(small: Store,
     add_source(small, "studio", now=at, status=SourceStatus.UNAUTHORIZED)
     done = token_monitor("status", "--exit-code", folder=tmp_path)
     assert done.status == 3
-    assert done.out.startswith("UNKNOWN: As far as is known, 1 connection is fine. 1 of 2 sources is not being read: studio")
+    assert done.out.startswith("UNKNOWN: No known problems: 1 connection is fine. 1 of 2 sources is not being read: studio")
     assert token_monitor("status", folder=tmp_path).status == 0
 
 
 def test_old_data_is_marked_stale(small: Store, tmp_path: Path, at: datetime) -> None:
     add_source(small, "agency", [make_state()], now=at, polled_at=at - timedelta(hours=1))
     done = token_monitor("status", "--source", "agency", folder=tmp_path)
-    assert "1 is shown from old data (marked stale)." in done.out
+    assert "The data of 1 connection is stale." in done.out
     assert "valid stale" in done.out
 
 
@@ -197,7 +197,7 @@ def test_a_terminal_shows_the_hundred_worst_unless_asked_for_all(small: Store, t
     states = [make_state(external_id=f"linkedin-{number:03}") for number in range(120)]
     add_source(small, "agency", [*states, make_state(external_id="worst", status=Status.REVOKED)], now=at)
     short = in_terminal(tmp_path, "status", width=80)
-    assert "The 100 worst of 121 are shown: --all shows every one." in short
+    assert "Showing the 100 worst of 121; --all shows all." in short
     assert short.count("agency/") == 100
     assert "agency/worst" in short
     assert in_terminal(tmp_path, "status", "--all", width=80).count("agency/") == 121
@@ -211,7 +211,7 @@ def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: S
     assert "appeared: expired" in done.out
     vague = token_monitor("history", "linkedin", folder=tmp_path)
     assert (vague.status, vague.out) == (1, "")
-    assert "4 connections have linkedin in their ids: give more of the one you mean." in vague.err
+    assert "4 connections have linkedin in their ids. Use a longer part of one of them:" in vague.err
     assert "agency/linkedin-revoked (Person 3)" in vague.err
     narrowed = token_monitor("history", "linkedin", "--status", "revoked", "--json", folder=tmp_path)
     assert [event["new"] for event in narrowed.json["events"]] == ["revoked"]
@@ -219,7 +219,7 @@ def test_history_is_a_timeline_and_lists_the_candidates_of_a_vague_word(small: S
     assert by_name.out.startswith("Person 3 (linkedin), agency/linkedin-revoked: revoked")
     several = token_monitor("history", "person", folder=tmp_path)
     assert (several.status, several.out) == (1, "")
-    assert "4 connections have person in their names: give more of the one you mean." in several.err
+    assert "4 connections have person in their names. Use a longer part of one of them:" in several.err
     nobody = token_monitor("history", "nobody", folder=tmp_path)
     assert (nobody.status, nobody.err.count("\n")) == (1, 1)
 
@@ -242,7 +242,7 @@ def test_sources_shows_health_pace_and_budget(small: Store, tmp_path: Path, at: 
     add_source(small, "agency", [make_state()], now=at)
     add_source(small, "studio", now=at, status=SourceStatus.FAILING)
     done = token_monitor("sources", folder=tmp_path)
-    assert done.out.splitlines()[0] == "1 of 2 sources needs a look: studio."
+    assert done.out.splitlines()[0] == "1 of 2 sources needs attention: studio."
     assert "600/min, all probed in 1 second, every 6 hours" in done.out
     assert "! It is failing." in done.out
     only = token_monitor("sources", "--json", "--status", "ok", folder=tmp_path).json
@@ -259,14 +259,14 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
         [claimed] = outbox.claim(conn, channel="ops", owner="me", now=at, lease=timedelta(minutes=1), limit=1)
         outbox.mark_failed(conn, [claimed.delivery_id], "me", at, next_attempt_at=None, detail="It answered 404.", permanent=True)
     listed = token_monitor("alerts", folder=tmp_path)
-    assert listed.out.splitlines()[0] == "2 alerts: 1 given up (see `token-monitor alerts explain ID`), 1 for no channel."
+    assert listed.out.splitlines()[0] == "2 alerts: 1 given up (see `token-monitor alerts explain ID`), 1 without a channel."
     assert "ops: dead" in listed.out
     why = token_monitor("alerts", "explain", "65aa", folder=tmp_path).out
     for said in (
         "date_passed: The expiry date passed.",
         "first: the first notice of an incident",
         "takes it, after collecting for 10 seconds",
-        "its filter `sources` refuses",
+        "filtered out by `sources`",
         "rejected: It answered 404.",
         "given up",
     ):
@@ -328,7 +328,7 @@ def test_a_full_disk_behind_stdout_is_one_sentence(small: Store, tmp_path: Path,
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "token-monitor: The answer could not be written: No space left on device.\n"
+    assert done.stderr == "token-monitor: The output could not be written: No space left on device.\n"
 
 
 def test_a_terminal_that_knows_only_ascii_gets_an_answer(small: Store, tmp_path: Path, at: datetime) -> None:

@@ -50,7 +50,9 @@ def test_status_says_where_no_daemon_keeps_watch(store: Store, database_url: str
     add_source(store, "agency", [make_state()], now=at - timedelta(minutes=3))
     config = write_config(tmp_path, url=database_url)
     alone = token_monitor("status", config=config).out.splitlines()
-    assert re.fullmatch(r"No daemon keeps watch; the last poll was 3 minutes ago: `token-monitor run` does\.", alone[1]), alone[1]
+    assert re.fullmatch(
+        r"No daemon is running; the last poll was 3 minutes ago\. Start it with `token-monitor run`\.", alone[1]
+    ), alone[1]
     with DaemonLock(database_url):
         assert "No daemon" not in token_monitor("status", config=config).out
 
@@ -67,8 +69,10 @@ def test_status_says_which_deliveries_wait(store: Store, database_url: str, tmp_
         outbox.mark_failed(conn, ids, "me", at, next_attempt_at=late, detail="It does not answer.", permanent=False)
         assert outbox.state_counts(conn)["night", DeliveryState.PENDING] == 1
     said = token_monitor("status", config=write_config(tmp_path, url=database_url)).out
-    assert re.search(r"^1 delivery waits for night since .* \(1 hour ago\) \(see `token-monitor alerts`\)\.$", said, re.MULTILINE)
-    assert re.search(r"^2 deliveries wait for ops since .* \(1 hour ago\)", said, re.MULTILINE), "one is not due yet"
+    assert re.search(
+        r"^1 delivery for night pending since .* \(1 hour ago\) \(see `token-monitor alerts`\)\.$", said, re.MULTILINE
+    )
+    assert re.search(r"^2 deliveries for ops pending since .* \(1 hour ago\)", said, re.MULTILINE), "one is not due yet"
 
 
 # --- a screen that follows
@@ -79,7 +83,7 @@ def test_status_watch_follows_the_store_until_ctrl_c(small: Store, tmp_path: Pat
     with terminal(tmp_path, "status", "--watch", width=100, height=12) as screen:
         screen.until("1 valid")
         add_source(small, "studio", [make_state(external_id="x", status=Status.REVOKED)], now=at)
-        screen.until("1 of 2 connections needs you now (1 revoked)")
+        screen.until("1 of 2 connections needs attention now (1 revoked)")
         screen.process.send_signal(signal.SIGINT)
         shown = screen.rest()
         assert screen.process.wait(30) == 0
@@ -94,7 +98,7 @@ def test_status_watch_waits_for_a_database_that_is_away(small: Store, tmp_path: 
         screen.until("1 valid")
         path = tmp_path / "monitor.db"
         path.rename(tmp_path / "away.db")
-        screen.until("holds nothing yet")
+        screen.until("is empty")
         (tmp_path / "away.db").rename(path)
         before = screen.text.count("1 valid")
         while screen.text.count("1 valid") == before:
@@ -108,7 +112,7 @@ def test_status_watch_waits_for_a_database_that_is_away(small: Store, tmp_path: 
 def test_status_watch_is_for_a_terminal(small: Store, tmp_path: Path, more: list[str]) -> None:
     done = token_monitor("status", "--watch", *more, folder=tmp_path)
     assert (done.status, done.out) == (3 if "--exit-code" in more else 2, "")
-    assert (f"does not go with {more[0]}" if more else "--watch needs a terminal") in done.err
+    assert (f"cannot be combined with {more[0]}" if more else "--watch needs a terminal") in done.err
 
 
 # --- a timeline
@@ -132,7 +136,7 @@ def test_history_is_a_timeline_with_the_time_between_and_how_it_is_now(small: St
         assert "2 days ago" in told
         assert "◆ expired" in told
     piped = token_monitor("history", "agency", folder=tmp_path).out.splitlines()
-    assert piped[2].split() == ["WHEN", "AGO", "WHAT", "WHY"]
+    assert piped[2].split() == ["WHEN", "AGO", "EVENT", "REASON"]
     assert "2 days ago" in piped[4]
     assert piped[4].endswith("status changed: valid → expired  The date passed.")
 
@@ -153,7 +157,7 @@ def test_the_forecast_shows_the_first_of_a_large_sitting_on_a_terminal(small: St
     add_source(small, "agency", states, now=at)
     shown = plain(in_terminal(tmp_path, "forecast", width=140))
     assert shown.count("agency/linkedin-") == 10
-    assert "and 4 more: --all shows every one" in shown
+    assert "and 4 more (--all shows all)" in shown
     row = next(line for line in shown.splitlines() if "agency/linkedin-" in line)
     assert "in 4 days 23 hours" in row
     assert (at + timedelta(days=5)).strftime("%H:%M UTC") in row
@@ -168,21 +172,21 @@ def test_the_forecast_shows_the_first_of_a_large_sitting_on_a_terminal(small: St
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("status --source agenzy", "There is no source agenzy; did you mean agency?"),
-        ("status --platform linkdin", "There is no platform linkdin; did you mean linkedin?"),
-        ("forecast --platform linkdin", "There is no platform linkdin; did you mean linkedin?"),
-        ("status --platform abc", "There is no platform abc; there are: bluesky, facebook,"),
-        ("status --status expird", "There is no status expird; did you mean expired?"),
-        ("sources --status expired", "There is no status expired; there are: pending, ok, failing, unauthorized."),
-        ("history agency --status revoke", "There is no status revoke; did you mean revoked?"),
+        ("status --source agenzy", "Unknown source agenzy; did you mean agency?"),
+        ("status --platform linkdin", "Unknown platform linkdin; did you mean linkedin?"),
+        ("forecast --platform linkdin", "Unknown platform linkdin; did you mean linkedin?"),
+        ("status --platform abc", "Unknown platform abc; known: bluesky, facebook,"),
+        ("status --status expird", "Unknown status expird; did you mean expired?"),
+        ("sources --status expired", "Unknown status expired; allowed: pending, ok, failing, unauthorized."),
+        ("history agency --status revoke", "Unknown status revoke; did you mean revoked?"),
         ("status --label clent=acme", "No source has the label clent=acme; did you mean client=acme?"),
-        ("status --label client=acme --label team=red", "No source has the label team=red; there are: client=acme, client="),
-        ("status --label client=acme --label client=globex", "The label client is given twice"),
-        ("forecast --days 0", "'--days': 0 was given; a whole number from 1 to 3650 is needed."),
-        ("forecast --days 3.5", "'--days': 3.5 was given; a whole number from 1 to 3650 is needed."),
-        ("demo --seconds abc", "'--seconds': abc was given; a number of at least 1 is needed."),
-        ("test-alert ops --event expird", "'--event': There is no event expird; did you mean expired? There are: expiring_soon,"),
-        ("run --log-format jsn", "'--log-format': There is no log format jsn; did you mean json? There are: console, json,"),
+        ("status --label client=acme --label team=red", "No source has the label team=red; known: client=acme, client="),
+        ("status --label client=acme --label client=globex", "The label client is given with two values"),
+        ("forecast --days 0", "'--days': 0 is not valid: it must be a whole number from 1 to 3650."),
+        ("forecast --days 3.5", "'--days': 3.5 is not valid: it must be a whole number from 1 to 3650."),
+        ("demo --seconds abc", "'--seconds': abc is not valid: it must be a number of at least 1."),
+        ("test-alert ops --event expird", "'--event': Unknown event expird; did you mean expired? Allowed: expiring_soon,"),
+        ("run --log-format jsn", "'--log-format': Unknown log format jsn; did you mean json? Allowed: console, json,"),
     ],
 )
 def test_a_mistyped_filter_is_refused_with_the_nearest_match(

@@ -61,7 +61,7 @@ def test_config_diff_tells_what_a_reload_would_change_and_the_reload_changes_it(
     assert "nothing to compare with" in one.call("config", "diff").stdout or one.call("config", "diff").returncode == 1
     process = one.start()
     one.await_polls(1)
-    assert "has this very configuration" in one.call("config", "diff").stdout
+    assert "uses this configuration" in one.call("config", "diff").stdout
     edit(one, 'poll_every = "1s"', 'poll_every = "2s"')
     edit(one, 'name = "agency"', 'name = "bureau"')
     assert difference(one) == [
@@ -72,7 +72,7 @@ def test_config_diff_tells_what_a_reload_would_change_and_the_reload_changes_it(
     told = one.call("config", "diff").stdout
     assert f"The daemon (process {process.pid} on " in told
     assert '~ schedule.poll_every: "1s" -> "2s"' in told
-    assert "~ sources.bureau was agency: its history, its incidents and what waits go along" in told
+    assert "~ sources.bureau was agency: its history, incidents and pending deliveries are kept" in told
     assert set(one.status()) == {"agency/linkedin-li"}
     process.send_signal(signal.SIGHUP)
     eventually(lambda: one.log().count("config.reloaded") == 1)
@@ -110,7 +110,7 @@ def test_a_refused_reload_is_seen_in_log_status_and_metrics_until_one_is_taken(o
     eventually(lambda: gauge(port) == "0.0")
     edit(one, 'poll_every = "soon"', 'poll_every = "1s"')
     told = one.call("status").stdout
-    assert "was refused, the configuration before it is in force:" in told
+    assert "was rejected; the previous configuration stays in force:" in told
     assert 'poll_every is "soon"' in told
     process.send_signal(signal.SIGHUP)
     eventually(lambda: "config.reloaded" in one.log())

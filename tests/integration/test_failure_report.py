@@ -19,7 +19,7 @@ from tests.support.delivery import channel
 from tests.support.fakes import ManualClock
 from tests.support.receivers import WebhookReceiver
 
-DIED = "token-monitor on host is down and nothing is being watched."
+DIED = "token-monitor on host is down and nothing is monitored."
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_command_tells_of_a_configuration_that_cannot_be_used(tmp_path: Path
     done = token_monitor("report-failure", "token-monitor.service", config=config, env=env)
     assert (done.status, done.out) == (0, "Delivered.\n"), done.err
     said = receiver.wait_for(1)[0].text
-    assert "is down and nothing is being watched: the configuration cannot be used" in said
+    assert "is down and nothing is monitored: the configuration cannot be used" in said
     assert "postpear" in said
 
 
@@ -105,10 +105,10 @@ def test_the_command_cannot_speak_without_any_channel_and_says_so(tmp_path: Path
 @pytest.mark.parametrize(
     ("result", "said"),
     [
-        ("exit-code", "is down and nothing is being watched (it ended by itself; exit status 3)"),
-        ("watchdog", "it gave no sign of life, so systemd ended it"),
+        ("exit-code", "is down and nothing is monitored (it exited; exit status 3)"),
+        ("watchdog", "it did not respond, so systemd ended it"),
         ("oom-kill", "the machine ran out of memory"),
-        ("start-limit-hit", "it failed too often in a row, so systemd gave up"),
+        ("start-limit-hit", "it failed too often, so systemd stopped restarting it"),
         ("something-new", "result something-new"),
     ],
 )

@@ -43,4 +43,4 @@ def test_a_budget_that_is_too_small_is_said_also_among_many_sources(tmp_path: Pa
     assert list(round_lines(config, {}, {})) == []
     (line,) = round_lines(config, {"s3": 300_000}, {})
     assert line.startswith("s3: 600 requests a minute; polling and probing its 300,000 connections takes 8 hours 20 minutes,")
-    assert line.endswith("That is longer than probe_every: raise requests_per_minute, or probe less often.")
+    assert line.endswith("This exceeds probe_every: raise requests_per_minute, or probe less often.")

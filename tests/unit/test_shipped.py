@@ -93,4 +93,4 @@ def test_the_command_says_what_it_writes_and_what_is_next(tmp_path: Path) -> Non
     assert "systemctl enable --now token-monitor" in done.out
     refused = token_monitor("systemd", "install", "--root", str(tmp_path), "--program", "/home/me/bin/token-monitor")
     assert refused.status == 1
-    assert "home folders are hidden from it" in refused.err
+    assert "home directories are hidden from it" in refused.err

@@ -55,19 +55,19 @@ def test_a_time_alone_can_mean_the_one_of_today() -> None:
     ["", "soon", "8", "25:00", "tomorrow noon", "2026-13-01", "2026-02-30", "0001-01-01", "mo", "-2h", "1e9d", "999999999999d"],
 )
 def test_what_is_no_time_is_a_usage_error_that_shows_how(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match=r'which is no time\. WHEN is "2h", "08:00", "tomorrow 08:00"'):
+    with pytest.raises(typer.BadParameter, match=r'is not a valid time: .*\. WHEN is "2h", "08:00", "tomorrow 08:00"'):
         when(text)
 
 
 @pytest.mark.parametrize("text", ["now", "2026-03-28 14:59", "today"])
 def test_an_end_must_lie_ahead(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="lies in the past"):
+    with pytest.raises(typer.BadParameter, match="is in the past"):
         later_when(text, now=NOW, timezone="Europe/Berlin", option="--until")
 
 
 def test_a_length_is_a_duration_of_at_least_a_minute() -> None:
     assert parse_length("24h", option="--for") == timedelta(days=1)
-    with pytest.raises(typer.BadParameter, match="but a duration is needed"):
+    with pytest.raises(typer.BadParameter, match="is not a valid duration"):
         parse_length("a day", option="--for")
     with pytest.raises(typer.BadParameter, match="at least 1m"):
         parse_length("30s", option="--for")

@@ -176,9 +176,7 @@ def gives_up_on_a_wrong_configuration(base_url: str) -> None:
     time.sleep(0.6)  # thrice RestartSec=
     expect((shown("ActiveState"), shown("NRestarts")), ("failed", "0"), "state, later on")
     fact("a configuration error: exit status 2, not restarted")
-    eventually(
-        lambda: heard("is down and nothing is being watched", "Nowhere/Land") == 1, "OnFailure= tells people on the channel"
-    )
+    eventually(lambda: heard("is down and nothing is monitored", "Nowhere/Land") == 1, "OnFailure= tells people on the channel")
     fact("OnFailure=: the failure was told on the configured channel, mistake included, although the configuration is broken")
     write_config(base_url)
     expect(call("systemctl", "start", UNIT).returncode, 0, "start with the mended file")
@@ -211,10 +209,10 @@ def ends_a_crash_loop(base_url: str) -> None:
     CONFIG.write_text(CONFIG.read_text("utf-8").replace("/var/lib/token-monitor/", "/proc/nowhere/"), "utf-8")
     call("systemctl", "daemon-reload")
     call("systemctl", "reset-failed", UNIT)
-    before = heard("is down and nothing is being watched")
+    before = heard("is down and nothing is monitored")
     call("systemctl", "start", UNIT)
     eventually(lambda: shown("ActiveState") == "failed" and int(shown("NRestarts")) >= 1, "the start limit ends the loop")
-    eventually(lambda: heard("is down and nothing is being watched") == before + 1, "OnFailure= tells people once")
+    eventually(lambda: heard("is down and nothing is monitored") == before + 1, "OnFailure= tells people once")
     fact("a crash loop: ended by the start limit, and told once")
 
 
