@@ -50,7 +50,7 @@ def man_page() -> str:
 
 def _lines() -> Iterator[str]:
     yield f'.TH TOKEN-MONITOR 1 "" "token-expiry-monitor {__version__}" "User Commands"'
-    yield from (".SH NAME", "token-monitor \\- monitors the access tokens of social accounts")
+    yield from (".SH NAME", "token-monitor \\- monitors the OAuth tokens of social accounts")
     yield from (".SH SYNOPSIS", ".B token-monitor", "[\\fB\\-\\-config\\fR \\fIPATH\\fR] \\fICOMMAND\\fR ...")
     yield from (
         ".SH DESCRIPTION",

@@ -150,7 +150,7 @@ def alerts(
     everything: Annotated[bool, typer.Option("--all", help="Show all alerts, on a terminal too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """All alerts with their deliveries, newest first."""
+    """List all alerts with their deliveries, newest first."""
     if ctx.invoked_subcommand is not None:
         return
     config = session.local(ctx)
@@ -230,7 +230,7 @@ def _note(view: AlertView) -> str:
 
 
 def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> None:  # noqa: A002 - the argument's name in --help
-    """Why an alert was sent or suppressed, which channels take it, and every delivery attempt."""
+    """Explain one alert. Shows why it was sent or suppressed, which channels take it, and every delivery attempt."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn, _listing_candidates():
@@ -244,7 +244,7 @@ def explain_alert(ctx: typer.Context, id: AlertId, as_json: AsJson = False) -> N
 
 
 def retry(ctx: typer.Context, id: AlertId) -> None:  # noqa: A002 - as above
-    """Retry the deliveries of an alert that are pending or were given up."""
+    """Retry an alert's deliveries. Applies to those that are pending or were given up."""
     config = session.local(ctx)
     with session.opened(config) as store, store.begin_write() as conn:
         with _listing_candidates():

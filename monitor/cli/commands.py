@@ -27,7 +27,7 @@ PARTS: Final = {
 """The modules of this package and the commands that each adds. Running a command loads its own module only."""
 
 
-_ABOUT = "Monitors the access tokens of social accounts, and alerts before they expire or stop working."
+_ABOUT = "Monitors the OAuth tokens of social accounts and alerts before they expire."
 
 
 def command_line(name: str | None = None) -> typer.Typer:
@@ -59,7 +59,10 @@ def begin(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", metavar="PATH", help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, else ./config.toml."
+            "--config",
+            "-c",
+            metavar="PATH",
+            help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, ./config.toml or /etc/token-monitor/config.toml.",
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - handled by its callback

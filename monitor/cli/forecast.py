@@ -34,9 +34,7 @@ def forecast(
     *,
     days: Annotated[
         int,
-        typer.Option(
-            "--days", metavar="DAYS", parser=whole_number(1, 3650), help="Number of days to look ahead; default 30, at most 3650."
-        ),
+        typer.Option("--days", metavar="DAYS", parser=whole_number(1, 3650), help="Number of days to look ahead, at most 3650."),
     ] = 30,
     source: SourceFilter = None,
     platform: PlatformFilter = None,
@@ -45,7 +43,7 @@ def forecast(
     everything: Annotated[bool, typer.Option("--all", help="Show all connections, on a terminal too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upcoming expiries, grouped into batches to reconnect together: same source and platform, within three days."""
+    """List upcoming expiries. Those of one source and platform within three days form one batch to reconnect together."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -59,13 +57,13 @@ def forecast(
             labels=label,
             listed=lambda: connection_queries.platforms(conn),
         )
-        sittings = foreseen(conn, config, now=now, within=timedelta(days=days), filters=filters)
+        batches = foreseen(conn, config, now=now, within=timedelta(days=days), filters=filters)
     if as_json:
-        echo_json(listing("forecast", sittings, now=now))
+        echo_json(listing("forecast", batches, now=now))
         return
-    echo(_headline(sittings, days))
-    if sittings:
-        _echo(sittings, Times(config.timezone, now), short=on_terminal() and not everything)
+    echo(_headline(batches, days))
+    if batches:
+        _echo(batches, Times(config.timezone, now), short=on_terminal() and not everything)
 
 
 def _headline(views: list[ReconnectBatchView], days: int) -> str:
@@ -79,20 +77,20 @@ def _headline(views: list[ReconnectBatchView], days: int) -> str:
     return f"{need}, in {len(views):,} batch{'' if len(views) == 1 else 'es'}."
 
 
-def _echo(sittings: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
-    shown = sittings[:BATCHES_ON_A_SCREEN] if short else sittings
+def _echo(batches: list[ReconnectBatchView], times: Times, *, short: bool) -> None:
+    shown = batches[:BATCHES_ON_A_SCREEN] if short else batches
     most = ON_A_SCREEN if short else None
-    lists = [[_row(*each, times) for each in _needs(sitting, most)] for sitting in shown]
+    lists = [[_row(*each, times) for each in _needs(batch, most)] for batch in shown]
     show_rows = _drawn(lists) if on_terminal() else _plain(lists)
-    for sitting, rows in zip(shown, lists, strict=True):
+    for batch, rows in zip(shown, lists, strict=True):
         echo("")
-        _echo_title(_title(sitting, times))
+        _echo_title(_title(batch, times))
         show_rows(rows)
-        if len(rows) < len(sitting.connections):
-            echo(f"{_INDENT}and {len(sitting.connections) - len(rows):,} more (--all shows all)")
-    if len(shown) < len(sittings):
+        if len(rows) < len(batch.connections):
+            echo(f"{_INDENT}and {len(batch.connections) - len(rows):,} more (--all shows all)")
+    if len(shown) < len(batches):
         echo("")
-        echo(f"and {len(sittings) - len(shown):,} more batches (--all shows all)")
+        echo(f"and {len(batches) - len(shown):,} more batches (--all shows all)")
 
 
 def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
@@ -100,10 +98,10 @@ def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[Connect
 
 
 def _title(view: ReconnectBatchView, times: Times) -> str:
-    sitting = view.sitting
+    batch = view.sitting
     link = f" ({clean(view.link)})" if view.link else ""
-    when = "Now" if sitting.overdue else f"By {times.both(sitting.first)}"
-    return f"{when}: {len(sitting.needs):,} on {clean(sitting.platform)} at {clean(sitting.source)}{link}"
+    when = "Now" if batch.overdue else f"By {times.both(batch.first)}"
+    return f"{when}: {len(batch.needs):,} on {clean(batch.platform)} at {clean(batch.source)}{link}"
 
 
 def _echo_title(title: str) -> None:
@@ -116,11 +114,11 @@ def _echo_title(title: str) -> None:
 
 
 def _row(view: ConnectionView, need: Need, times: Times) -> Row:
-    word = StyledStatus.of(view.status, *(["acked"] if view.acked else []))
+    status = StyledStatus.of(view.status, *(["acked"] if view.acked else []))
     name = clean(view.snapshot.label, limit=40, otherwise="(no name)")
     if need.overdue:
-        return word, name, times.near(need.by), f"since {times.exact(need.by)}", clean(view.id, limit=400)
-    return word, name, times.near(need.by), times.exact(need.by), clean(view.id, limit=400)
+        return status, name, times.near(need.by), f"since {times.exact(need.by)}", clean(view.id, limit=400)
+    return status, name, times.near(need.by), times.exact(need.by), clean(view.id, limit=400)
 
 
 def _plain(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
@@ -143,8 +141,8 @@ def _drawn(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
         if wide:
             show(tables.columns(rows, widths=widths, indent=len(_INDENT)), on=on)
         else:
-            told = ((word, (f"{name} · {near}", exact, public)) for word, name, near, exact, public in rows)
-            show(tables.blocks(told, width=13), on=on)
+            texts = ((status, (f"{name} · {near}", exact, public)) for status, name, near, exact, public in rows)
+            show(tables.blocks(texts, width=13), on=on)
 
     return draw
 

@@ -49,7 +49,7 @@ def history(
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> None:
-    """The history of one connection. Filters narrow down the connections that CONNECTION may match."""
+    """Show the history of one connection. Filters narrow down what CONNECTION may match."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:

@@ -88,7 +88,7 @@ def _reading(config: Config) -> Iterator[Connection]:
             yield conn
 
 
-HELP = "A connection's id, any unique part of it, or of its name."
+HELP = "Id of a connection, or a unique part of its id or name."
 WhichConnection = Annotated[
     str,
     typer.Argument(metavar="CONNECTION", help=HELP, autocompletion=complete_connection),
@@ -182,9 +182,9 @@ def select(
     labels: Sequence[str] | None = None,
     listed: Callable[[], Collection[str]] | None = None,
 ) -> ConnectionFilter:
-    """The filters of one call. `known` are the names of stored sources, `listed` gives the platforms of connections.
+    """Return the filters of one call. `known` are the names of stored sources, `listed` returns the platforms of connections.
 
-    A source, platform or label that does not exist is a usage error: a slip of the pen must not look like "all is well".
+    An unknown source, platform or label is a usage error: a typo must not return an empty result.
     """
     require_known("source", sources or (), {source.name for source in config.sources} | set(known))
     slugs = [canonical(name) for name in platforms or ()]
@@ -204,27 +204,27 @@ def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:
     """Raise a usage error that suggests the nearest label, if no source has all of these labels."""
     if not wanted or any(wanted.items() <= source.labels.items() for source in config.sources):
         return
-    there = sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()})
+    known = sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()})
     pairs = [f"{key}={value}" for key, value in wanted.items()]
     for pair in pairs:
-        if pair not in there:
-            raise typer.BadParameter(f"No source has the label {shown(pair)}; {nearest_known(pair, there)}")
+        if pair not in known:
+            raise typer.BadParameter(f"No source has the label {shown(pair)}; {nearest_known(pair, known)}")
     raise typer.BadParameter(f"No source has all of the labels {shown(', '.join(pairs))}.")
 
 
-def require_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+def require_known(kind: str, names: Iterable[str], allowed: Iterable[str]) -> None:
     """Raise a usage error that suggests the nearest known name, if one of the names is not known."""
-    there = sorted(known)
+    known = sorted(allowed)
     for name in names:
-        if name in there:
+        if name in known:
             continue
-        raise typer.BadParameter(f"Unknown {kind} {shown(name)}; {nearest_known(name, there)}")
+        raise typer.BadParameter(f"Unknown {kind} {shown(name)}; {nearest_known(name, known)}")
 
 
-def nearest_known(typed: str, there: Sequence[str]) -> str:
+def nearest_known(typed: str, known: Sequence[str]) -> str:
     """Return a hint with the nearest known name, else with the known names."""
-    near = nearest(typed, there)
-    some = f"{', '.join(there[:_LISTED])}{f' and {len(there) - _LISTED:,} more' if len(there) > _LISTED else ''}"
+    near = nearest(typed, known)
+    some = f"{', '.join(known[:_LISTED])}{f' and {len(known) - _LISTED:,} more' if len(known) > _LISTED else ''}"
     return f"did you mean {shown(near)}?" if near else f"known: {clean(some) or 'none'}."
 
 

@@ -117,7 +117,7 @@ def demo(
         typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="Stop after this many seconds."),
     ] = None,
 ) -> int:
-    """Run the monitor against simulated services: all four, with expiring tokens and real alerts. Needs no set-up."""
+    """Run a demo against simulated services. Tokens expire and real alerts are sent; no set-up is needed."""
     from monitor.demo.run import main as play
 
     return play(seconds) or 0

@@ -48,7 +48,7 @@ def ack(
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason, or who is handling it.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Remove the acknowledgement.")] = False,
 ) -> None:
-    """Acknowledge an incident: no more alerts until it worsens, recovers, or WHEN."""
+    """Acknowledge an incident. No more alerts are sent until it worsens, recovers, or WHEN."""
     config = session.local(ctx)
     now = session.now()
     ends = None if until is None else later_when(until, now=now, timezone=config.timezone, option="--until")
@@ -99,7 +99,7 @@ def add(
     ] = None,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason. Required.")] = "",
 ) -> None:
-    """Silence the connections that match all filters. Changes are recorded; when it ends, an alert reports the net change."""
+    """Silence the connections that match all filters. When the silence ends, an alert reports the net change."""
     config = session.local(ctx)
     now = session.now()
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)

@@ -26,7 +26,7 @@ def sources(
     label: LabelFilter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Each source's health, last poll and request budget, and the channels that cannot deliver."""
+    """Show the health of all sources. Includes last poll, request budget, and the channels that cannot deliver."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:

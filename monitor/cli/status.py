@@ -197,7 +197,7 @@ def status(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """The stored status of all connections, worst first. Uses no network and writes nothing."""
+    """Show the stored status of all connections, worst first. Uses no network and writes nothing."""
     if watch:
         _require_watchable(everything=everything, exit_code=exit_code, as_json=as_json)
     config = session.local(ctx)

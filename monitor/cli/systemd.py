@@ -166,7 +166,7 @@ def report_failure(
     ctx: typer.Context,
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="The unit that failed.")],
 ) -> int:
-    """Alert the channels that the service failed; systemd runs this. Works with a broken configuration or database, too."""
+    """Alert the channels that the service failed. systemd runs this; it works with a broken configuration or database, too."""
     config, problem = _load_leniently(ctx)
     if not config.channels:
         raise ConfigError(problem or "No channel is configured, so no alert can be sent.")
