@@ -103,7 +103,7 @@ def _route(route: Route, times: Times) -> str:
         how = "takes it immediately (group_wait is 0s)"
     else:
         how = f"takes it, after grouping alerts into one message for {span(route.group_wait)} (group_wait)"
-    return how + (f"; it has quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
+    return how + (f"; it had quiet hours until {times.exact(route.quiet_until)}" if route.quiet_until else "")
 
 
 def _delivery(row: DeliveryRow, times: Times, *, together: int) -> Iterator[str]:

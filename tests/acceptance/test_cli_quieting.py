@@ -110,7 +110,7 @@ def test_a_silence_is_added_listed_shown_and_removed(small: Store, tmp_path: Pat
     arguments = ["--platform", "linkedin", "--label", "client=acme", "--for", "2h", "--comment", "we are moving"]
     done = token_monitor("silence", "add", *arguments, folder=tmp_path)
     assert done.status == 0, done.err
-    assert done.out.startswith("Silence 1 matches 4 connections that are known now: in force until ")
+    assert done.out.startswith("Silence 1 matches 4 connections now: active until ")
     assert all(each.next_review_at is not None and each.next_review_at >= at for each in open_incidents(small).values())
 
     [row] = token_monitor("silence", "list", "--json", folder=tmp_path).json["silences"]
@@ -156,14 +156,14 @@ def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--for", "2h"], "Say what to silence: --source, --platform, --connection or --label."),
+        (["--for", "2h"], "Give --source, --platform, --connection or --label."),
         (["--source", "agncy"], "Unknown source agncy"),
         (["--label", "client=nobody"], "No source has the label client=nobody; "),
         (["--source", "agency", "--for", "long"], "--for is not a valid duration: long."),
         (["--source", "agency", "--for", "2h", "--until", "3h"], "--until and --for cannot be combined"),
         (["--source", "agency", "--from", "3h", "--until", "2h"], "The silence would end before it starts"),
         (["--source", "agency", "--from", "later"], "--from is not a valid time: later."),
-        (["--source", "agency", "--timezone", "Europe/Berlim"], "which is no IANA time zone; did you mean Europe/Berlin?"),
+        (["--source", "agency", "--timezone", "Europe/Berlim"], "which is not an IANA time zone; did you mean Europe/Berlin?"),
         (["--source", "agency", "--rrule", "FREQ=WEEKLY"], "--rrule needs --for"),
         (["--source", "agency", "--rrule", "weekly", "--for", "1h"], "--rrule is not an RRULE, such as FREQ=WEEKLY;BYDAY=SA,SU."),
         (["--source", "agency", "--rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "--for", "1h"], "--rrule has no occurrence"),
@@ -237,7 +237,7 @@ def test_an_explanation_tells_the_acknowledgement_the_silence_and_the_route(smal
     for said in (
         "while expired: Ann",
         "by silence 1 until it is removed: moving",
-        "takes it only if it is still open and unacknowledged after 2 hours (after)",
+        "takes it only if the incident is still open and unacknowledged after 2 hours (after)",
         "does not take it: it is a fallback, and another channel takes it",
         "it had quiet hours until ",
     ):

@@ -70,7 +70,7 @@ def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at
     fine = make_state(external_id="2", expires_at=at + timedelta(days=60))
     add_source(small, "studio", [fine], now=at)
     said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
-    assert said == "No known problems: 1 of 3 connections is fine, and nobody can tell how 2 are."
+    assert said == "Nothing to do: 1 of 3 connections is fine, and nobody can tell how 2 are."
 
 
 def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: Path, at: datetime) -> None:
@@ -127,7 +127,7 @@ def test_commands_that_read_make_no_database(tmp_path: Path, command: str) -> No
     done = token_monitor(*command.split(), folder=tmp_path)
     assert (done.status, done.out) == (1, "")
     assert done.err.count("\n") == 1
-    assert "run `token-monitor check` once, or `token-monitor run` to keep watch" in done.err
+    assert "Run `token-monitor check` for one cycle, or `token-monitor run` to start the daemon" in done.err
     assert not (tmp_path / "monitor.db").exists()
 
 
@@ -264,8 +264,8 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
     why = token_monitor("alerts", "explain", "65aa", folder=tmp_path).out
     for said in (
         "date_passed: The expiry date passed.",
-        "first: the first notice of an incident",
-        "takes it, after collecting for 10 seconds",
+        "first: first notification of an incident",
+        "takes it, after grouping alerts into one message for 10 seconds",
         "filtered out by `sources`",
         "rejected: It answered 404.",
         "given up",
@@ -293,9 +293,9 @@ def test_the_middle_of_many_attempts_is_counted_and_what_waits_for_the_channel_s
         thinned = maintenance.prune(conn, at, history=timedelta(days=400), polls_kept=timedelta(days=30)).attempts
     told = token_monitor("alerts", "explain", "65aa1", folder=tmp_path).out
     assert told.count("failed: It answered 503.") == 60 - thinned
-    assert f"{thinned} more attempts that failed" in told
+    assert f"{thinned} more failed attempts" in told
     assert "attempt 60, " in told
-    assert "due: it goes along with the channel's next attempt" in told
+    assert "due: sent with the channel's next attempt" in told
 
 
 def test_a_reader_that_leaves_early_is_no_error(small: Store, tmp_path: Path, at: datetime) -> None:
