@@ -1,4 +1,4 @@
-"""Exit statuses and the commands that do something, as processes of their own."""
+"""Exit statuses, and the commands that change something, each run as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that need the database alone, where nobody has the API keys and the channels' URLs: a second terminal, Nagios."""
+"""Commands that need only the database, run without the API keys and the channels' URLs: a second terminal, Nagios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""status, history, sources and alerts as processes of their own, looking at a database that is there."""
+"""status, history, sources and alerts, each run as a process on an existing database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal: who keeps watch, a screen that follows, a timeline, what Tab offers, and slips of the pen."""
+"""Output on a terminal: the daemon's state, --watch, the timeline, completion, and typing errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plain(text: str) -> str:
     return ESCAPE.sub("", text).replace("\r", "")
 
 
-# --- who keeps watch
+# --- the daemon's state
 
 
 def test_status_says_where_no_daemon_keeps_watch(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:

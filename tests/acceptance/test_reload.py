@@ -1,4 +1,4 @@
-"""A reload as its users see it: what it would change, what it did, and that it was refused."""
+"""A reload from the user's side: what it would change, what it changed, and that it was rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several daemons on one database: one works, and the others wait for its end (PostgreSQL) or refuse (SQLite)."""
+"""Several daemons on one database: one is active, the others stand by (PostgreSQL) or exit (SQLite)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wall clock is set wrong and right again: nothing is said too early, nothing waits for weeks, nothing old is thrown away."""
+"""The wall clock is set wrong and right again: no alert is early, nothing waits for weeks, nothing is deleted as old."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when the service has died: through the same channels, with the store, beside a daemon, and without a store."""
+"""The crash report: on the configured channels, with the store, while a daemon runs, and without a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of life: the heartbeat against a real receiver, the watchdog and STATUS= against a real socket."""
+"""Health reports: the heartbeat against a real receiver, the watchdog and STATUS= against a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler at work: each source one at a time, and a defect of ours in one piece of work ends nothing else."""
+"""The scheduler: one piece of work per source at a time, and a defect in one piece of work affects no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens around the commands: the arguments as typed, and tables at every width."""
+"""Arguments before the command, and tables at every width."""
 
 from __future__ import annotations
 

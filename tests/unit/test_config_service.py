@@ -1,4 +1,4 @@
-"""The configuration as the service uses it: credentials by the folder, judging without them, what a broken one still gives."""
+"""The configuration of the systemd service: its credentials, checks without them, and the usable part of a broken one."""
 
 from __future__ import annotations
 

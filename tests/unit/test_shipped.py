@@ -1,4 +1,4 @@
-"""Man page and completions say what the code says, and the unit files are put where systemd looks."""
+"""The man page and the completions match the code, and the unit files are installed where systemd expects them."""
 
 from __future__ import annotations
 

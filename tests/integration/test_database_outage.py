@@ -1,4 +1,4 @@
-"""What is said without the store: when, how often, to whom, and what is written down afterwards. On a clock of the test's own."""
+"""The alert about an unavailable database: when, how often, on which channels, and what is stored afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def receiver() -> Iterator[WebhookReceiver]:
         yield made
 
 
-class Watch:
+class OutageAlertOnTestClock:
     """The outage alert, on a clock that the test advances."""
 
     def __init__(self, store: Store, clock: ManualClock, *channels: ChannelConfig) -> None:
@@ -35,14 +35,14 @@ class Watch:
         self.outage_alert = DatabaseOutageAlert(store=store, clock=clock, notifier=self.notifier, monotonic=lambda: self.passed)
         self.outage_alert.configure([20 * SECOND], channels)
 
-    async def dark(self, span: timedelta) -> None:
+    async def during_outage(self, span: timedelta) -> None:
         """The store is away for so long."""
         for _ in range(span // SECOND):
             self._pass(SECOND)
             self.outage_alert.store_failed(PROBLEM)
             await self.outage_alert.check()
 
-    async def light(self, span: timedelta = 3 * SECOND) -> None:
+    async def while_available(self, span: timedelta = 3 * SECOND) -> None:
         """The store works."""
         for _ in range(span // SECOND):
             self._pass(SECOND)
@@ -70,47 +70,47 @@ def test_patience_is_three_of_the_shortest_intervals_within_bounds(intervals: li
 async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_the_store(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
-    watch = Watch(store, clock, channel(receiver.apprise_url()))
-    await watch.dark(59 * SECOND)
+    alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
+    await alerting.during_outage(59 * SECOND)
     assert receiver.received == []
-    await watch.dark(10 * MINUTE)
+    await alerting.during_outage(10 * MINUTE)
     (blind,) = receiver.received
     assert f"The database has been unavailable for 1 minute. {PROBLEM}" in blind.text
     assert "database" in blind.text
-    await watch.light()
+    await alerting.while_available()
     with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
     assert kept(store) == [
         (AlertEvent.MONITOR_PROBLEM, "Sent without the database, on ops."),
         (AlertEvent.MONITOR_RECOVERED, None),
     ]
-    await watch.notifier.drain(5 * SECOND)
+    await alerting.notifier.drain(5 * SECOND)
     assert "Monitoring continues" in receiver.received[1].text
-    await watch.light(MINUTE)
+    await alerting.while_available(MINUTE)
     assert len(receiver.received) == 2
 
 
 async def test_a_database_that_comes_and_goes_is_told_once_an_hour(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
-    watch = Watch(store, clock, channel(receiver.apprise_url()))
+    alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
     for _ in range(6):
-        await watch.dark(2 * MINUTE)
-        await watch.light(3 * MINUTE)
+        await alerting.during_outage(2 * MINUTE)
+        await alerting.while_available(3 * MINUTE)
     assert len([each for each in receiver.received if "has been unavailable" in each.text]) == 1
-    await watch.light(31 * MINUTE)
-    await watch.dark(2 * MINUTE)
+    await alerting.while_available(31 * MINUTE)
+    await alerting.during_outage(2 * MINUTE)
     assert len([each for each in receiver.received if "has been unavailable" in each.text]) == 2
 
 
 async def test_a_short_absence_and_a_process_that_was_stopped_are_not_told(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
-    watch = Watch(store, clock, channel(receiver.apprise_url()))
-    await watch.dark(30 * SECOND)
-    await watch.light()
-    watch.passed += 10 * HOUR.total_seconds()
-    await watch.dark(30 * SECOND)
+    alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
+    await alerting.during_outage(30 * SECOND)
+    await alerting.while_available()
+    alerting.passed += 10 * HOUR.total_seconds()
+    await alerting.during_outage(30 * SECOND)
     assert receiver.received == []
 
 
@@ -119,10 +119,10 @@ async def test_who_does_not_take_it_is_asked_again_each_minute_and_hears_no_end_
 ) -> None:
     with WebhookReceiver() as down:
         down.reply = Reply(status=503)
-        watch = Watch(store, clock, channel(receiver.apprise_url()), channel(down.apprise_url(), "down"))
-        await watch.dark(4 * MINUTE + SECOND)
+        alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()), channel(down.apprise_url(), "down"))
+        await alerting.during_outage(4 * MINUTE + SECOND)
         assert (len(receiver.received), len(down.received)) == (1, 4)
-        await watch.light()
+        await alerting.while_available()
     with store.begin_read() as conn:
         assert outbox.pending_counts(conn) == {"ops": 1}
 
@@ -140,18 +140,18 @@ async def test_it_goes_where_the_monitors_own_troubles_go(
 ) -> None:
     with WebhookReceiver() as last:
         channels = channel(receiver.apprise_url(), "first", **of_first), channel(last.apprise_url(), "last", fallback=True)
-        watch = Watch(store, clock, *channels)
-        await watch.dark(2 * MINUTE)
+        alerting = OutageAlertOnTestClock(store, clock, *channels)
+        await alerting.during_outage(2 * MINUTE)
         assert [name for name, each in (("first", receiver), ("last", last)) if each.received] == told
 
 
 async def test_who_loses_the_database_to_another_daemon_says_that_it_is_in_good_hands(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
-    watch = Watch(store, clock, channel(receiver.apprise_url()))
-    await watch.outage_alert.hand_over()
+    alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
+    await alerting.outage_alert.hand_over()
     assert kept(store) == []
-    await watch.dark(2 * MINUTE)
-    await watch.outage_alert.hand_over()
-    await watch.notifier.drain(5 * SECOND)
+    await alerting.during_outage(2 * MINUTE)
+    await alerting.outage_alert.hand_over()
+    await alerting.notifier.drain(5 * SECOND)
     assert "Another token-monitor daemon is now active" in receiver.received[1].text

@@ -1,4 +1,4 @@
-"""WHEN: every way to write an instant, and what is said about the others."""
+"""WHEN: every form of a time that the command line accepts, and the error for any other text."""
 
 from __future__ import annotations
 

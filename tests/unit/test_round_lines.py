@@ -1,4 +1,4 @@
-"""What `config check` says of each source's request budget."""
+"""The lines of `config check` on each source's request budget."""
 
 from __future__ import annotations
 

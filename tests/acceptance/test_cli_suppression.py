@@ -1,4 +1,4 @@
-"""ack, silence and forecast as people type them, on a database that a daemon may hold at the same time."""
+"""ack, silence and forecast, on a database that a daemon may be using at the same time."""
 
 from __future__ import annotations
 
@@ -317,14 +317,14 @@ def test_the_forecast_groups_what_needs_a_person_into_sittings(small: Store, tmp
     assert lines[2] == "Now: 2 on linkedin at agency (https://app.postpost.dev)"
     assert lines[6].startswith("By ")
     found = token_monitor("forecast", "--json", folder=tmp_path).json["forecast"]
-    assert [[row["status"] for row in sitting["connections"]] for sitting in found] == [["revoked", "expired"], ["expiring_soon"]]
-    assert [sitting["overdue"] for sitting in found] == [True, False]
+    assert [[row["status"] for row in batch["connections"]] for batch in found] == [["revoked", "expired"], ["expiring_soon"]]
+    assert [batch["overdue"] for batch in found] == [True, False]
 
 
 def test_the_forecast_looks_as_far_as_it_is_told(small: Store, tmp_path: Path) -> None:
     def ids(*arguments: str) -> list[str]:
         found = token_monitor("forecast", "--json", *arguments, folder=tmp_path).json["forecast"]
-        return [row["external_id"] for sitting in found for row in sitting["connections"]]
+        return [row["external_id"] for batch in found for row in batch["connections"]]
 
     assert ids("--days", "2") == ["linkedin-revoked", "linkedin-expired"]
     assert ids("--days", "90", "--status", "valid") == ["linkedin-valid"]

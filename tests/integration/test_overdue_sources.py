@@ -1,4 +1,4 @@
-"""A source that nobody reads is told once, and its end too; on both databases."""
+"""The alert for overdue sources: sent once, recovered once; on both databases."""
 
 from __future__ import annotations
 
