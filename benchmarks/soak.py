@@ -46,7 +46,7 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions
-from monitor.store import Store, open_store
+from monitor.store import Connection, Store, open_store
 from monitor.store.alerts import find_alert
 from monitor.store.schema import alerts, metadata
 from monitor.telemetry import logs, memory
@@ -253,13 +253,13 @@ class Soak:
                 while self._warp.now() < end:
                     await asyncio.sleep(HOUR.total_seconds())
                     self._turn(story)
-                    await store.run_read(self._listen, store)
+                    await store.read(self._listen)
                     if (self._warp.now() - START) // HOUR % 24 < 1 and self._warp.wrong_by == timedelta(0):
                         ops.posts.clear()
                         night.posts.clear()
-                        self._samples.append(await store.run_read(self._sample, store))
+                        self._samples.append(await store.read(self._sample))
         with Store(config.database.url.reveal()) as store:
-            await store.run_read(self._listen, store)
+            await store.read(self._listen)
 
     async def _start(self, stack: AsyncExitStack, config: Config, store: Store) -> None:
         clock = SystemClock()
@@ -312,24 +312,22 @@ class Soak:
         for trial in story:
             trial.turn(now)
 
-    def _listen(self, store: Store) -> None:
-        """Note what was decided since the last look, with the true time."""
-        with store.begin_read() as conn:
-            new = [each for each in conn.scalars(select(alerts.c.id)) if each not in self._seen]
-            for each in new:
-                found = find_alert(conn, each)
-                if found is not None and found.alert.external_id is not None:
-                    told = found.alert
-                    self._said.append(
-                        ReceivedAlert(name=told.external_id or "", event=told.event, stage=told.stage, at=self._warp.now())
-                    )
+    def _listen(self, conn: Connection) -> None:
+        """Note the alerts raised since the last call, with the true time."""
+        new = [each for each in conn.scalars(select(alerts.c.id)) if each not in self._seen]
+        for each in new:
+            found = find_alert(conn, each)
+            if found is not None and found.alert.external_id is not None:
+                alert = found.alert
+                self._said.append(
+                    ReceivedAlert(name=alert.external_id or "", event=alert.event, stage=alert.stage, at=self._warp.now())
+                )
         self._seen |= set(new)
 
-    def _sample(self, store: Store) -> Sample:
+    def _sample(self, conn: Connection) -> Sample:
         gc.collect()
         memory.release()
-        with store.begin_read() as conn:
-            rows = sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
+        rows = sum(conn.scalar(select(func.count()).select_from(table)) or 0 for table in metadata.sorted_tables)
         sizes = [path.stat().st_size for path in self._folder.glob("monitor.db*")]
         return Sample(
             day=(self._warp.now() - START) / DAY,

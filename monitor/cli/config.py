@@ -210,7 +210,7 @@ def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     config = session.loaded(ctx).config
     with session.reading(config) as conn:
-        before = applied_config.recall(conn)
+        before = applied_config.load_applied(conn)
         found = applied_config.differences(conn, before, config) if before is not None else []
         daemon = keeping(conn, config.database.url.reveal(), now=session.now())
     if as_json:

@@ -238,7 +238,7 @@ class Daemon:
         """Record that a reload was rejected, and why, for `status` and for Prometheus."""
         self._metrics.reload_done(ok=False)
         with suppress(StoreError):
-            await self._store.write(lambda conn: applied_config.note_reload(conn, self._clock.now(), problem=problem))
+            await self._store.write(lambda conn: applied_config.save_reload(conn, self._clock.now(), problem=problem))
 
     def halt(self) -> None:
         """Start no more work, effective immediately."""
@@ -308,7 +308,7 @@ async def align(store: Store, config: Config, clock: Clock) -> None:
 
     def write(conn: Connection) -> None:
         config_sync.sync(conn, config, clock.now())
-        applied_config.note_reload(conn, clock.now(), problem=None)
+        applied_config.save_reload(conn, clock.now(), problem=None)
 
     await store.write(write)
 

@@ -1,6 +1,6 @@
-"""Acknowledge and silence: what the command line and the web page both write, and what history keeps of it.
+"""Acknowledgements and silences as the command line and the web pages write them, with their history entries.
 
-Every function joins the caller's transaction. `by` is who did it, as far as that is known: "ann", "the status page".
+Every function runs in the caller's transaction. `by` names the operator as far as known: "ann", "the status page".
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from monitor.domain.text import clean
 from monitor.store import Connection, history, incidents, pending, silences
 from monitor.store.connection_queries import ConnectionRow
 
-_LONGEST = 400
-_WHOLE = ""
-"""The source of an entry about a silence that is not about one source alone."""
+_MAX_LENGTH = 400
+_ALL_SOURCES = ""
+"""Source of the history entry of a silence that covers more than one source."""
 
 
 def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: datetime | None, comment: str, by: str) -> None:
-    """Somebody knows of this connection's incident, as it is now: `row` has the clock applied.
+    """Acknowledge a connection's incident in its present status. `row` has changes by time applied.
 
-    Raises MonitorError where nothing is open.
+    Raises MonitorError if no incident is open.
     """
     incident = incidents.find_open(conn, [row.id]).get(row.id)
     verdict = row.state.verdict
@@ -37,7 +37,7 @@ def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: d
 
 
 def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -> None:
-    """End this connection's acknowledgement: it is judged again at once. Raises MonitorError where there is none."""
+    """Remove a connection's acknowledgement. Its incident is reviewed immediately. Raises MonitorError if there is none."""
     incident = incidents.find_open(conn, [row.id]).get(row.id)
     if incident is None:
         raise MonitorError(f"{_name(row)} has no open incident (it is {row.state.verdict.status}).")
@@ -50,7 +50,7 @@ def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, by: st
 
 
 def add_silence(conn: Connection, silence: Silence, *, now: datetime, by: str) -> int:
-    """Keep a new silence and have what it touches judged again. Its number."""
+    """Store a new silence, have the open incidents reviewed, and return its number."""
     number = silences.add(conn, silence, now)
     incidents.review_all(conn, now)
     entry = Event(
@@ -60,12 +60,12 @@ def add_silence(conn: Connection, silence: Silence, *, now: datetime, by: str) -
         reason="silence",
         message=_message(by, silence.comment, until=silence.ends_at),
     )
-    _note_silence(conn, silence, entry)
+    _add_silence_event(conn, silence, entry)
     return number
 
 
 def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> None:
-    """End a silence for good: what it kept back is judged again. Raises MonitorError where there is none to end."""
+    """Remove a silence and have the suppressed incidents reviewed. Raises MonitorError if there is none to remove."""
     known = silences.find_silence(conn, number)
     if not silences.remove(conn, number, now):
         raise MonitorError(
@@ -78,21 +78,21 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> 
     if known is not None:
         message = _message(by, "")
         entry = Event(kind=EventKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)
-        _note_silence(conn, known, entry)
+        _add_silence_event(conn, known, entry)
 
 
-def _note_silence(conn: Connection, silence: Silence, entry: Event) -> None:
-    """One entry, however many connections it matches: their histories find it by the silence's number."""
-    source = silence.sources[0] if len(silence.sources) == 1 else _WHOLE
+def _add_silence_event(conn: Connection, silence: Silence, entry: Event) -> None:
+    """Add one history entry, however many connections the silence matches. They find it by the silence's number."""
+    source = silence.sources[0] if len(silence.sources) == 1 else _ALL_SOURCES
     history.append(conn, source, None, [entry])
 
 
 def _message(by: str, comment: str, *, until: datetime | None = None) -> str:
-    who = f"By {clean(by, otherwise='somebody')}"
+    author = f"By {clean(by, otherwise='an unknown operator')}"
     end = f", until {until:%Y-%m-%d %H:%M} UTC" if until is not None else ""
-    why = clean(comment, limit=_LONGEST)
-    return f"{who}{end}: {why}" if why else f"{who}{end}."
+    reason = clean(comment, limit=_MAX_LENGTH)
+    return f"{author}{end}: {reason}" if reason else f"{author}{end}."
 
 
 def _name(row: ConnectionRow) -> str:
-    return clean(row.public_id, limit=_LONGEST)
+    return clean(row.public_id, limit=_MAX_LENGTH)

@@ -1,7 +1,7 @@
-"""The configuration that the store was last brought in line with: what a new one changes, and what it only calls by another name.
+"""The configuration that was last applied to the store: what a new one changes, and what it only renames.
 
-The text is the one that `config show` prints, which holds no secret. Of secrets only a short keyed digest is kept: it tells
-that one was replaced, and is too short to find one by trying.
+The stored text is the output of `config show`, which contains no secret. Of each secret only a short keyed digest is stored: it
+shows that the secret was replaced, and is too short to find the secret by trying.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from monitor.store import Connection, meta
 
 _APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
 _KEY_BYTES, _OTHER_BYTES = 8, 2
-"""API keys are made by machines; passwords in URLs may be words of people."""
+"""API keys are random; passwords in URLs may be guessable, so their digests are shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What is remembered of the configuration in force."""
+    """What is stored of the configuration in force."""
 
     at: datetime
     text: str
@@ -36,51 +36,51 @@ class Applied:
     """A digest of each secret by its key path."""
 
     def names(self, kind: Literal["sources", "channels"]) -> set[str]:
-        """What its sources or channels are called."""
+        """Return the names of its sources or channels."""
         last = "api_key" if kind == "sources" else "url"
         return {path.split(".")[1] for path in self.secrets if path.startswith(f"{kind}.") and path.endswith(f".{last}")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One key, or one whole source or channel, that is not as it was."""
+    """A key, or a whole source or channel, that differs from the configuration in force."""
 
     path: str
     kind: Literal["added", "removed", "renamed", "changed", "replaced"]
-    """replaced: a secret that is another one now."""
+    """replaced: a secret that changed."""
     old: str | None = None
     new: str | None = None
 
     def json(self) -> dict[str, Any]:
-        """The shape of a difference."""
+        """Return the JSON object."""
         return {"path": self.path, "kind": self.kind, "old": self.old, "new": self.new}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastReload:
-    """How the last start or reload went."""
+    """The result of the last start or reload."""
 
     at: datetime
     problem: str | None
-    """Why it was refused: the configuration before it is in force. None where it was taken."""
+    """Why the configuration was refused, so that the one before stays in force. None if it was applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """Names that changed, old to new, while everything that makes them what they are stayed."""
+    """Renamed sources and channels, old name to new."""
 
     sources: dict[str, str]
     channels: dict[str, str]
 
 
-def remember(conn: Connection, config: Config, now: datetime) -> None:
-    """From now on this configuration is the one in force."""
+def save_applied(conn: Connection, config: Config, now: datetime) -> None:
+    """Store this configuration as the one in force."""
     value = {"at": now.isoformat(), "text": show(config), "secrets": _digests(config, _salt(conn))}
     meta.set(conn, _APPLIED, json.dumps(value, separators=(",", ":")))
 
 
-def recall(conn: Connection) -> Applied | None:
-    """What was remembered last; None where nothing ever was."""
+def load_applied(conn: Connection) -> Applied | None:
+    """Return the configuration in force, or None if none was ever applied."""
     found = meta.get(conn, _APPLIED)
     if found is None:
         return None
@@ -88,13 +88,13 @@ def recall(conn: Connection) -> Applied | None:
     return Applied(at=datetime.fromisoformat(value["at"]), text=value["text"], secrets=value["secrets"])
 
 
-def note_reload(conn: Connection, now: datetime, *, problem: str | None) -> None:
-    """A start or a reload took the configuration, or refused it."""
+def save_reload(conn: Connection, now: datetime, *, problem: str | None) -> None:
+    """Store the result of a start or a reload: applied, or refused because of `problem`."""
     meta.set(conn, _RELOAD, json.dumps({"at": now.isoformat(), "problem": problem}))
 
 
 def last_reload(conn: Connection) -> LastReload | None:
-    """How the last start or reload went; None where nobody noted one."""
+    """Return the result of the last start or reload, or None if there was none."""
     found = meta.get(conn, _RELOAD)
     if found is None:
         return None
@@ -103,7 +103,7 @@ def last_reload(conn: Connection) -> LastReload | None:
 
 
 def differences(conn: Connection, before: Applied, config: Config) -> list[Difference]:
-    """What this configuration would change, in the order of the file. Only reads."""
+    """Return what this configuration would change, in the order of the file. Changes nothing."""
     renamed = find_renamed(conn, before, config)
     old, new = _tables(before.text, renamed), _tables(show(config), Renamed({}, {}))
     found = [Difference(path=f"sources.{name}", kind="renamed", old=was, new=name) for was, name in renamed.sources.items()]
@@ -119,9 +119,9 @@ def differences(conn: Connection, before: Applied, config: Config) -> list[Diffe
 
 
 def find_renamed(conn: Connection, before: Applied, config: Config) -> Renamed:
-    """Sources with the same key at the same place, and channels with the same address, whose name alone is another one.
+    """Return sources with the same key and base URL, and channels with the same address, of which only the name changed.
 
-    Only where it is beyond doubt: one name is gone, one is new, and no third has the same.
+    Only unambiguous cases: one name is gone, one is new, and no third has the same identity.
     """
     sources = {source.name for source in config.sources}, before.names("sources")
     channels = {channel.name for channel in config.channels}, before.names("channels")
@@ -133,7 +133,7 @@ def find_renamed(conn: Connection, before: Applied, config: Config) -> Renamed:
 
 
 def _identities(text: str, digests: Mapping[str, str]) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """What makes each source and channel what it is, by kind and name."""
+    """Return the identity of each source and channel, by kind and name: all that stays when it is renamed."""
     document = tomllib.loads(text)
     same = ("provider", "base_url", "users", "workspaces")
     return {
@@ -148,24 +148,24 @@ def _identities(text: str, digests: Mapping[str, str]) -> dict[str, dict[str, tu
 
 
 def _pairs(old: Mapping[str, tuple[Any, ...]], new: Mapping[str, tuple[Any, ...]]) -> dict[str, str]:
-    often = Counter(old.values()), Counter(new.values())
+    counts = Counter(old.values()), Counter(new.values())
     arrived = {identity: name for name, identity in new.items() if name not in old}
     return {
         was: arrived[identity]
         for was, identity in old.items()
-        if was not in new and identity in arrived and all(counted[identity] == 1 for counted in often)
+        if was not in new and identity in arrived and all(count[identity] == 1 for count in counts)
     }
 
 
 def _tables(text: str, renamed: Renamed) -> dict[str, dict[str, str]]:
-    """Every key with its value as TOML, by table; sources and channels by their (new) names, the rest as it stands."""
+    """Return every key with its value as TOML, by table. Sources and channels are listed under their new names."""
     found: dict[str, dict[str, str]] = {}
     for name, value in tomllib.loads(text).items():
         if name in ("sources", "channels"):
             names = renamed.sources if name == "sources" else renamed.channels
             for each in value:
-                own = each.pop("name")
-                found[f"{name}.{names.get(own, own)}"] = dict(_leaves(each))
+                old_name = each.pop("name")
+                found[f"{name}.{names.get(old_name, old_name)}"] = dict(_leaves(each))
         elif isinstance(value, dict):
             found[name] = dict(_leaves(value))
         else:
@@ -189,7 +189,7 @@ def _changed(table: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iter
 
 
 def _replaced(old: Mapping[str, str], new: Mapping[str, str], renamed: Renamed) -> Iterator[Difference]:
-    """Secrets that are there before and after, and are not the same."""
+    """Yield the secrets that exist before and after, and changed."""
     names = {f"sources.{was}": f"sources.{name}" for was, name in renamed.sources.items()}
     names |= {f"channels.{was}": f"channels.{name}" for was, name in renamed.channels.items()}
     for path, digest in old.items():
@@ -214,7 +214,7 @@ def _digest(secret: Secret, salt: bytes, size: int) -> str:
 
 
 def _salt(conn: Connection) -> bytes:
-    """This database's own key of the digests. It is there once something was remembered, and made before that."""
+    """Return this database's key for the digests, which is created when it is first needed."""
     found = meta.get(conn, _SALT)
     if found is None:
         found = secrets.token_hex(16)

@@ -1,7 +1,7 @@
-"""At a start and a reload the store follows the configuration: sources, scopes, policies, probing and pace.
+"""Apply the configuration to the store at a start and a reload: sources, scopes, policies, probing and intervals.
 
-What was decided under other settings is judged again; what is no longer watched leaves quietly; a due instant that lies
-too far ahead (a clock that was wrong, a longer interval) is pulled back.
+Connections that were judged under other settings are judged again. Scopes that are no longer monitored are retired without an
+alert. Due times that lie too far ahead (the clock was wrong, the interval was longer) are brought forward.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _SCHEDULED = "scheduled"
 
 
 def sync(conn: Connection, config: Config, now: datetime) -> None:
-    """Make the store follow the configuration, in the caller's transaction."""
-    _follow_names(conn, config, now)
+    """Apply the configuration to the store, in the caller's transaction."""
+    _apply_renames(conn, config, now)
     sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
     for source in config.sources:
-        _retire_unwatched_scopes(conn, source, now)
+        _retire_unmonitored_scopes(conn, source, now)
         _plan_probing(conn, source, now)
-        _judge_by(conn, source, config.channels, now)
+        _apply_settings(conn, source, config.channels, now)
     limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
-    applied_config.remember(conn, config, now)
+    applied_config.save_applied(conn, config, now)
 
 
-def _follow_names(conn: Connection, config: Config, now: datetime) -> None:
-    """What only has another name keeps its history, its incidents and what waits for it."""
-    before = applied_config.recall(conn)
+def _apply_renames(conn: Connection, config: Config, now: datetime) -> None:
+    """Rename sources and channels in the store, so that they keep their history, incidents and deliveries."""
+    before = applied_config.load_applied(conn)
     if before is None:
         return
     renamed = applied_config.find_renamed(conn, before, config)
@@ -54,7 +54,7 @@ def _follow_names(conn: Connection, config: Config, now: datetime) -> None:
 
 
 def limit_due_times(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
-    """No poll and no probe waits longer than its interval allows: a clock may have been ahead when it was planned."""
+    """Limit the due times of polls and probes to what their intervals allow: the clock may have been wrong."""
     for source in configured:
         sources.cap_next_poll(conn, source.name, now, latest=schedule.latest(now, source.poll_every))
         if source.probes_on_schedule and source.probe_every is not None:
@@ -62,23 +62,23 @@ def limit_due_times(conn: Connection, configured: Sequence[SourceConfig], now: d
 
 
 def host_of(source: SourceConfig) -> str:
-    """Host and port of a source's API, to tell one API's outage from our own network's."""
+    """Return host and port of a source's API, to distinguish its outage from one of the monitor's own network."""
     parts = urlsplit(source.base_url)
     return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
 
 
-def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: datetime) -> None:
-    """Connections of managed users or workspaces that the configuration no longer names leave without an alert."""
+def _retire_unmonitored_scopes(conn: Connection, source: SourceConfig, now: datetime) -> None:
+    """Retire, without an alert, the connections of managed users or workspaces that the configuration no longer names."""
     if source.users == "all" and source.workspaces is None:
         return
     if source.workspaces is not None:
-        watched: set[str | None] = set(source.workspaces)
+        monitored: set[str | None] = set(source.workspaces)
     elif source.info.has_users:
-        watched = {None} if isinstance(source.users, str) else {None, *source.users}
+        monitored = {None} if isinstance(source.users, str) else {None, *source.users}
     else:
         return
     for row in sources.all_scopes(conn, source.name):
-        if row.scope not in watched:
+        if row.scope not in monitored:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
             close_without_alert(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
@@ -86,7 +86,7 @@ def _retire_unwatched_scopes(conn: Connection, source: SourceConfig, now: dateti
 
 
 def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None:
-    """Every cohort has its place where probing is on, and none where it is off."""
+    """Plan the probes of every cohort if probing is on, and of none if it is off."""
     if not source.probes_on_schedule or source.probe_every is None:
         probes.drop_cohorts(conn, source.name)
         return
@@ -98,23 +98,23 @@ def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None
 
 
 class _Settings(NamedTuple):
-    """What decides about a source's connections, as it is remembered from one start or reload to the next."""
+    """The settings that decide about a source's connections, as stored from one start or reload to the next."""
 
     judging: str = ""
-    """A digest of what judges them, as the other two that follow."""
+    """Digest of the policies. The next two are digests as well."""
     reading: str = ""
-    """Of how the source is read."""
+    """Digest of how the source is read."""
     naming: str = ""
-    """Of what silences look at."""
+    """Digest of what silences match by."""
     probing: str = ""
-    """scheduled, asked (by `check` alone) or never."""
+    """scheduled, asked (only by the command `check`) or never."""
 
 
-def _judge_by(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
-    """What was decided about the source's connections under other settings is decided again."""
+def _apply_settings(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
+    """Have the source's connections polled, judged and reviewed again as far as its settings changed."""
     key = f"settings:{source.name}"
-    told = (meta.get(conn, key) or "").split(" ")  # fewer by an older version
-    before, after = _Settings._make([*told, "", "", ""][: len(_Settings._fields)]), _settings(source)
+    stored = (meta.get(conn, key) or "").split(" ")  # an older version stored fewer
+    before, after = _Settings._make([*stored, "", "", ""][: len(_Settings._fields)]), _settings(source)
     if before == after:
         return
     meta.set(conn, key, " ".join(after))
@@ -126,7 +126,7 @@ def _judge_by(conn: Connection, source: SourceConfig, channels: Sequence[Channel
     if unprobed or before[:2] != after[:2]:
         sources.poll_now(conn, source.name, now)
     if (before.judging, before.naming) != (after.judging, after.naming):
-        incidents.review_all(conn, now, source=source.name)  # what held them back may not hold any more
+        incidents.review_all(conn, now, source=source.name)  # a suppression may not apply any more
 
 
 def _settings(source: SourceConfig) -> _Settings:
@@ -142,9 +142,9 @@ def _settings(source: SourceConfig) -> _Settings:
 
 
 def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
-    """What probes found must not outlive probing: nothing could ever take it back.
+    """Forget the results of probes when probing is switched off: no later probe could correct them.
 
-    Only once, when it ends: what `check` finds afterwards, the next `check` takes back.
+    Called only when it ends: results of later `check` commands are corrected by the next `check`.
     """
     connections.forget_probes(conn, source.name)
     for platform in IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)):
@@ -155,7 +155,7 @@ def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[Ch
             problem=False,
             reason="platform_outage",
             status="ok",
-            message=f"Probing is off: whether {platform} connections are refused is not looked at any more.",
+            message=f"Probing is off, so refused {platform} connections are no longer detected.",
             channels=channels,
             now=now,
             platform=platform,

@@ -37,14 +37,15 @@ class Reporter:
 
     async def run_due(self) -> set[str]:
         """Plan what is not planned yet, queue what is due, and return the channels to wake. Raises StoreError."""
-        if await self._store.run_read(self._is_up_to_date):
+        if await self._store.read(self._is_up_to_date):
             return set()
-        return await self._store.run(self._record)
+        queued = await self._store.write(self._queue_due)
+        for name in sorted(queued):
+            log.info("channel.planned_message", channel=name)
+        return queued
 
-    def _is_up_to_date(self) -> bool:
-        now = self._clock.now()
-        with self._store.begin_read() as conn:
-            states = channel_states.all_states(conn)
+    def _is_up_to_date(self, conn: Connection) -> bool:
+        now, states = self._clock.now(), channel_states.all_states(conn)
         known = [(channel, states.get(channel.name, ChannelState(name=channel.name))) for channel in self._channels]
         return all(
             self._drill_plan(channel, state, now) == state.next_drill_at
@@ -52,22 +53,18 @@ class Reporter:
             for channel, state in known
         )
 
-    def _record(self) -> set[str]:
-        now = self._clock.now()
+    def _queue_due(self, conn: Connection) -> set[str]:
+        now, states = self._clock.now(), channel_states.all_states(conn)
         queued: set[str] = set()
-        with self._store.begin_write() as conn:
-            states = channel_states.all_states(conn)
-            for channel in self._channels:
-                state = states.get(channel.name, ChannelState(name=channel.name))
-                if _is_due(state.next_drill_at, now) and channel.drill_every is not None:
-                    _queue(conn, _drill(channel, state, now), channel, now)
-                    queued.add(channel.name)
-                if _is_due(state.next_report_at, now) and channel.report is not None:
-                    _queue(conn, self._report(conn, channel, states, now), channel, now)
-                    queued.add(channel.name)
-                self._plan(conn, channel, state, now)
-        for name in sorted(queued):
-            log.info("channel.planned_message", channel=name)
+        for channel in self._channels:
+            state = states.get(channel.name, ChannelState(name=channel.name))
+            if _is_due(state.next_drill_at, now) and channel.drill_every is not None:
+                _queue(conn, _drill(channel, state, now), channel, now)
+                queued.add(channel.name)
+            if _is_due(state.next_report_at, now) and channel.report is not None:
+                _queue(conn, self._report(conn, channel, states, now), channel, now)
+                queued.add(channel.name)
+            self._plan(conn, channel, state, now)
         return queued
 
     def _plan(self, conn: Connection, channel: ChannelConfig, state: ChannelState, now: datetime) -> None:

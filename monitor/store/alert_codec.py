@@ -1,4 +1,4 @@
-"""Alerts as JSON text and back, losing nothing: a message can be written long after the change that caused it.
+"""Alerts as JSON text and back, without loss: a message can be written long after the change that caused it.
 
 Durations are ISO 8601; earlier versions wrote them as whole microseconds, which is still read.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from monitor.domain import Alert
 
-DAMAGED = "What was stored about this alert is damaged: look at the connection or source itself."
+DAMAGED = "The stored data of this alert is damaged. Check the connection or source itself."
 
 _MICROSECOND = timedelta(microseconds=1)
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
@@ -35,7 +35,7 @@ _FIELDS = frozenset(Alert.__struct_fields__)
 
 @cache
 def _readers() -> dict[str, Callable[[Any], Any]]:
-    """How each field that is more than JSON's own kinds comes back, by its type."""
+    """Return, by field, how to read values that JSON has no type for."""
     found: dict[str, Callable[[Any], Any]] = {}
     for name, hint in get_type_hints(Alert).items():
         for kind in (hint, *get_args(hint)):
@@ -49,7 +49,7 @@ def _readers() -> dict[str, Callable[[Any], Any]]:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no word for: instants as ISO 8601 in UTC, durations as whole microseconds, enums as their word."""
+    """Return a JSON value: instants as ISO 8601 in UTC, durations as whole microseconds, enums as their value."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if isinstance(value, timedelta):
@@ -60,7 +60,7 @@ def _plain(value: object) -> object:
 
 
 def encode_alert(alert: Alert) -> str:
-    """The whole alert as JSON in ASCII."""
+    """Return the whole alert as JSON in ASCII."""
     try:
         text = _encode(alert).decode()
     except UnicodeEncodeError:  # a lone surrogate
@@ -73,7 +73,7 @@ def _encode_slowly(alert: Alert) -> str:
 
 
 def decode_alert(text: str) -> Alert:
-    """The alert that `encode_alert` wrote, also by another version: facts unknown here are left out."""
+    """Return the alert that `encode_alert` wrote, also one of another version: fields unknown here are left out."""
     known = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
     readers = _readers()
     return Alert(
@@ -82,7 +82,7 @@ def decode_alert(text: str) -> Alert:
 
 
 def recover_alert(text: str, **known: Any) -> Alert:
-    """The alert that `encode_alert` wrote; where its text is damaged what is `known` of it, so that it is told all the same."""
+    """Return the alert that `encode_alert` wrote. If the text is damaged, return what is `known`, so that it is sent anyway."""
     try:
         return decode_alert(text)
     except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError):

@@ -29,21 +29,21 @@ class AlertRow(Record, frozen=True, kw_only=True):
     connection_id: int | None
     """The connection's row id."""
     note: str | None
-    """Why there is no delivery."""
+    """Why the alert has no delivery; None if it has one."""
 
 
 def add_alerts(conn: Connection, rows: Sequence[tuple[Alert, int | None, str | None]]) -> None:
     """Store alerts given as (alert, connection's row id, note), in one statement.
 
-    An alert whose incident is not in the store (a test message, the monitor's own trouble) is kept without one.
+    An alert whose incident is not stored (a test message, an alert about the monitor itself) is stored without one.
     """
     known = _known_incidents(conn, {alert.incident for alert, _, _ in rows})
-    said = [alert for alert, _, _ in rows]
+    new = [alert for alert, _, _ in rows]
     plain = ("id", "event", "reason", "severity", "at", "source", "platform")
-    columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert in said] for name in plain}
-    columns["incident_id"] = [alert.incident if alert.incident in known else None for alert in said]
+    columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert in new] for name in plain}
+    columns["incident_id"] = [alert.incident if alert.incident in known else None for alert in new]
     columns["connection_id"] = [connection_id for _, connection_id, _ in rows]
-    columns["payload"] = [encode_alert(alert) for alert in said]
+    columns["payload"] = [encode_alert(alert) for alert in new]
     columns["note"] = [note for _, _, note in rows]
     insert_columns(conn, alerts, columns)
 
@@ -66,7 +66,7 @@ def list_alerts(
     since: datetime | None = None,
     limit: int | None = None,
 ) -> list[AlertRow]:
-    """Alerts, newest first."""
+    """Return alerts, newest first. Filters are ANDed; None: no such filter."""
     table = alerts.c
     query = select(table.payload, table.connection_id, table.note).order_by(table.at.desc(), table.id.desc()).limit(limit)
     for column, wanted in ((table.source, source), (table.platform, platform), (table.event, event)):
@@ -80,18 +80,18 @@ def list_alerts(
 
 
 class NotOneAlert(StoreError):
-    """More than one alert has this in its id: `candidates` are the newest of them, `more` whether there are others."""
+    """Several alerts have this text in their id. `candidates` are the newest of them; `more` is True if there are others."""
 
     def __init__(self, text: str, candidates: Sequence[Alert], *, more: bool) -> None:
-        super().__init__(f"More than one alert has {clean(text, limit=80)} in its id: give more of the one you mean.")
+        super().__init__(f"More than one alert has {clean(text, limit=80)} in its id. Give more of the id.")
         self.candidates = candidates
         self.more = more
 
 
 def find_alert(conn: Connection, text: str) -> AlertRow | None:
-    """The alert of this id, else the only one whose id begins so, else the only one whose id holds it; None without one.
+    """Return the alert with this id, else the only one whose id begins with it, else the only one whose id contains it, or None.
 
-    Raises NotOneAlert when there are several.
+    Raises NotOneAlert if there are several.
     """
     table = alerts.c
     query = select(table.payload, table.connection_id, table.note)
@@ -100,7 +100,7 @@ def find_alert(conn: Connection, text: str) -> AlertRow | None:
         return None if row is None else _row(row)
     begins, holds = table.id.startswith(text, autoescape=True), table.id.contains(text, autoescape=True)
     rows = conn.execute(query.where(begins).limit(2)).all()
-    if len(rows) != 1:  # alerts of one poll differ in their last digits
+    if len(rows) != 1:  # the ids of alerts of one poll differ in their last digits only
         rows = conn.execute(query.where(holds).order_by(table.at.desc(), table.id.desc()).limit(_CANDIDATES + 1)).all()
     if len(rows) > 1:
         found = [decode_alert(row.payload) for row in rows]
@@ -109,7 +109,7 @@ def find_alert(conn: Connection, text: str) -> AlertRow | None:
 
 
 def load_many(conn: Connection, ids: Iterable[str]) -> list[Alert]:
-    """These alerts, whole; those that are not there are left out."""
+    """Return these alerts. Those that are not stored are left out."""
     found: list[Alert] = []
     for chunk in chunked(ids):
         found += [decode_alert(text) for text in conn.scalars(select(alerts.c.payload).where(alerts.c.id.in_(chunk)))]
@@ -123,7 +123,7 @@ def count_alerts(conn: Connection) -> dict[AlertEvent, int]:
 
 
 def last_alerted(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
-    """When each of these connections was last spoken of; those that never were are left out."""
+    """Return by connection the time of its last alert. Connections without one are left out."""
     found: dict[int, datetime] = {}
     for chunk in chunked(connection_ids):
         query = select(alerts.c.connection_id, func.max(alerts.c.at)).where(alerts.c.connection_id.in_(chunk))
@@ -136,17 +136,17 @@ _c = alerts.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedAlerts:
-    """Filters, ANDed; None: no such filter."""
+    """Filters on alerts, ANDed; None: no such filter."""
 
     sources: Collection[str] | None = None
     platforms: Collection[str] | None = None
     events: Collection[str] | None = None
     states: Collection[DeliveryState] | None = None
-    """Those with a delivery in one of these states."""
+    """Alerts with a delivery in one of these states."""
 
 
 def list_page(conn: Connection, wanted: WantedAlerts, *, limit: int, offset: int = 0) -> list[AlertRow]:
-    """One page of alerts, newest first."""
+    """Return one page of alerts, newest first."""
     query = select(_c.payload, _c.connection_id, _c.note).where(*_where(wanted)).order_by(_c.at.desc(), _c.id.desc())
     return [
         AlertRow(alert=decode_alert(row.payload), connection_id=row.connection_id, note=row.note)
@@ -155,12 +155,12 @@ def list_page(conn: Connection, wanted: WantedAlerts, *, limit: int, offset: int
 
 
 def count_matching(conn: Connection, wanted: WantedAlerts) -> int:
-    """How many alerts pass the filters."""
+    """Return the number of alerts that pass the filters."""
     return conn.scalar(select(func.count()).select_from(alerts).where(*_where(wanted))) or 0
 
 
 def known_platforms(conn: Connection) -> list[str]:
-    """The platforms of which alerts are stored."""
+    """Return the platforms that stored alerts are about."""
     return sorted(each for each in conn.scalars(select(_c.platform).distinct()) if each)
 
 

@@ -1,4 +1,4 @@
-"""Small writes that come at the same time share a transaction: what a commit costs, each would pay alone otherwise."""
+"""Group commit: small writes that arrive at the same time share a transaction, and so the cost of its commit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ T = TypeVar("T")
 Write = Callable[[Connection], Any]
 
 MOST = 32
-"""Writes in one transaction: few enough that nobody waits long for the others."""
+"""Maximum number of writes in one transaction, so that none waits long for the others."""
 
 
 class BatchWriter:
-    """Collects writes while the one before is under way, and commits them as one.
+    """Collects writes while a transaction is running, and commits them in the next one.
 
-    Each still stands alone: where one fails, all are rolled back and done again one by one, so that only its own caller
-    is told. A write must therefore do nothing but write. Where the database is away, all are told so.
+    The writes stay independent: if one fails, all are rolled back and each is repeated in its own transaction, so that only
+    the caller of the failing one gets the error. A write must therefore have no other effect than on the database. If the
+    database is unavailable, all callers get that error.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,11 +32,11 @@ class BatchWriter:
         self._draining: asyncio.Task[None] | None = None
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
-        """fn(conn) in a transaction, committed when this returns. Raises what fn raises, and the store's own errors."""
+        """Run `fn` in a transaction, which is committed when this returns. Raises what `fn` raises, and StoreError."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((fn, done))
         if self._draining is None:
-            self._draining = asyncio.create_task(self._drain(), name="write-together")
+            self._draining = asyncio.create_task(self._drain(), name="batch-writer")
         return await done
 
     async def _drain(self) -> None:
@@ -50,11 +51,11 @@ class BatchWriter:
 
     async def _commit(self, batch: list[tuple[Write, asyncio.Future[Any]]]) -> None:
         try:
-            results = await self._store.run(self._all, [fn for fn, _ in batch])
+            results = await self._store.write(lambda conn: [fn(conn) for fn, _ in batch])
         except StoreUnavailable as error:
             for _, done in batch:
                 _fail(done, error)
-        except Exception as error:  # noqa: BLE001 - which of them failed shows when each is done by itself
+        except Exception as error:  # noqa: BLE001 - the repetition, one by one, shows which write failed
             if len(batch) == 1:
                 _fail(batch[0][1], error)
                 return
@@ -64,10 +65,6 @@ class BatchWriter:
             for (_, done), result in zip(batch, results, strict=True):
                 if not done.done():
                     done.set_result(result)
-
-    def _all(self, writes: list[Write]) -> list[Any]:
-        with self._store.begin_write() as conn:
-            return [fn(conn) for fn in writes]
 
 
 def _fail(done: asyncio.Future[Any], error: Exception) -> None:

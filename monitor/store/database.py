@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Self, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -23,7 +22,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-P = ParamSpec("P")
 READERS = 4
 _ONE_WRITER = 0x746F6B656D77
 """The advisory lock of whoever writes, for the length of a transaction."""
@@ -122,36 +120,25 @@ class Store:
             raise StoreUnavailable(f"{self.name} does not exist: run `token-monitor db upgrade` to make it.")
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one write transaction, in the writer thread. Raises StoreError.
+        """Run `work` in one write transaction, in the store's one writer thread: writes queue up in order. Raises StoreError.
 
-        Cancelling the wait does not stop the transaction: it ends on its own.
+        Cancelling the wait does not stop the transaction: it runs to its end.
         """
 
-        def whole() -> T:
+        def transaction() -> T:
             with self.begin_write() as conn:
                 return work(conn)
 
-        return await self.run(whole)
+        return await asyncio.get_running_loop().run_in_executor(self._writing, transaction)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` over one consistent state, in a reader thread. Raises StoreError."""
+        """Run `work` on one consistent state, in one of the store's reader threads. Raises StoreError."""
 
-        def whole() -> T:
+        def transaction() -> T:
             with self.begin_read() as conn:
                 return work(conn)
 
-        return await self.run_read(whole)
-
-    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function in the store's one writer thread and await its result: writes queue up in order.
-
-        Cancelling the wait does not stop the function: it ends its transaction on its own.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._writing, partial(fn, *args, **kwargs))
-
-    async def run_read(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that only reads in one of the store's reader threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, partial(fn, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._reading, transaction)
 
     def close(self) -> None:
         """Finish what the threads are doing and close every connection. May be called twice."""
@@ -168,8 +155,11 @@ class Store:
             return revisions.stored(conn)
 
     def require_current(self) -> None:
-        """Raises SchemaOutOfDate, saying what to do, unless the schema is the one of this version."""
-        found = self.current()
+        """Raise SchemaOutOfDate, with the remedy, unless the schema is the one of this version."""
+        self.check_revision(self.current())
+
+    def check_revision(self, found: str | None) -> None:
+        """Raise SchemaOutOfDate, with the remedy, unless this revision of the schema is the one of this version."""
         if found == revisions.HEAD:
             return
         if found is None:

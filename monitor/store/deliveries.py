@@ -1,4 +1,4 @@
-"""Deliveries as people look at them: with every attempt."""
+"""Deliveries with their attempts, for display."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from monitor.store.sql import chunked
 
 
 class AttemptRow(Record, frozen=True, kw_only=True):
-    """One try to send a delivery."""
+    """One attempt to send a delivery."""
 
     number: int
     started_at: datetime
     finished_at: datetime | None
     outcome: str | None
-    """sent, failed, rejected (for good) or unknown (in flight at a crash); None while it is being sent.
+    """sent, failed, rejected (permanently) or unknown (being sent during a crash); None while it is being sent.
 
-    `reached` is a line of its own beside a failed one: a recipient of the channel that has the message all the same.
+    `reached` marks an extra row beside a failed one: a recipient of the channel that has the message nevertheless.
     """
     detail: str | None
-    """What the service answered; for `reached` the recipient's key."""
+    """The service's answer; for `reached` the recipient's key."""
 
 
 class DeliveryRow(Record, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class DeliveryRow(Record, frozen=True, kw_only=True):
     state: DeliveryState
     created_at: datetime
     next_attempt_at: datetime | None
-    """When it is due; while sending, the end of the lease; None once it is over."""
+    """When it is due; while it is being sent, the end of the lease; None once it is finished."""
     sent_at: datetime | None
     last_error: str | None
     uncertain: bool
@@ -45,12 +45,15 @@ class DeliveryRow(Record, frozen=True, kw_only=True):
 
 
 def deliveries_of(conn: Connection, alert_id: str) -> list[DeliveryRow]:
-    """An alert's deliveries by channel, each with its attempts in order."""
+    """Return an alert's deliveries by channel, each with its attempts in order."""
     return deliveries_of_many(conn, [alert_id]).get(alert_id, [])
 
 
 def alerts_sent_together(conn: Connection, rows: Iterable[DeliveryRow]) -> dict[str, int]:
-    """By channel, how many alerts the message that carried each of these held, this one included. One message, one instant."""
+    """Return, by channel, how many alerts the message with each of these deliveries contained.
+
+    Deliveries of one message have the same time of sending.
+    """
     found: dict[str, int] = {}
     for row in rows:
         if row.sent_at is not None:
@@ -60,14 +63,14 @@ def alerts_sent_together(conn: Connection, rows: Iterable[DeliveryRow]) -> dict[
 
 
 def deliveries_of_many(conn: Connection, alert_ids: Iterable[str]) -> dict[str, list[DeliveryRow]]:
-    """The same for many alerts; an alert without deliveries is left out."""
+    """Return the deliveries of many alerts, as deliveries_of. Alerts without deliveries are left out."""
     found: dict[str, list[DeliveryRow]] = {}
     for chunk in chunked(alert_ids):
-        tried: dict[int, list[AttemptRow]] = {}
+        attempted: dict[int, list[AttemptRow]] = {}
         query = select(attempts).join(deliveries, deliveries.c.id == attempts.c.delivery_id)
         for row in conn.execute(query.where(deliveries.c.alert_id.in_(chunk)).order_by(attempts.c.id)).mappings():
             values = {name: value for name, value in row.items() if name not in ("id", "delivery_id")}
-            tried.setdefault(row["delivery_id"], []).append(AttemptRow(**values))
+            attempted.setdefault(row["delivery_id"], []).append(AttemptRow(**values))
         rows = conn.execute(select(deliveries).where(deliveries.c.alert_id.in_(chunk)).order_by(deliveries.c.channel))
         for each in rows:
             found.setdefault(each.alert_id, []).append(
@@ -81,7 +84,7 @@ def deliveries_of_many(conn: Connection, alert_ids: Iterable[str]) -> dict[str, 
                     sent_at=each.sent_at,
                     last_error=each.last_error,
                     uncertain=each.uncertain,
-                    attempts=tuple(tried.get(each.id, ())),
+                    attempts=tuple(attempted.get(each.id, ())),
                 )
             )
     return found

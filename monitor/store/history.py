@@ -17,7 +17,7 @@ from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
 
 
 class EventRow(Record, frozen=True, kw_only=True):
-    """One history entry with what it belongs to."""
+    """A stored event with its source and connection."""
 
     id: int
     source: str
@@ -33,24 +33,24 @@ def append(conn: Connection, source: str, connection_id: int | None, entries: Se
 def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event]]) -> None:
     """Add entries given as (source, connection_id, entry), in one statement."""
     rows = list(entries)
-    told = [entry for _, _, entry in rows]
+    new = [entry for _, _, entry in rows]
     columns: dict[str, list[Any]] = {
         "source": [source for source, _, _ in rows],
         "connection_id": [connection_id for _, connection_id, _ in rows],
-        **{name: [getattr(entry, name) for entry in told] for name in ("at", "kind", "old", "new", "reason", "message")},
+        **{name: [getattr(entry, name) for entry in new] for name in ("at", "kind", "old", "new", "reason", "message")},
     }
     insert_columns(conn, events, columns)
 
 
 def history_of(conn: Connection, connection_id: int, *, limit: int | None = None) -> list[Event]:
-    """A connection's history, oldest first; with a limit the newest entries of it."""
+    """Return a connection's history, oldest first. With a limit, only its newest entries."""
     query = select(events).where(events.c.connection_id == connection_id)
     rows = conn.execute(query.order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)).all()
     return [_entry(row) for row in reversed(rows)]
 
 
 def of_source(conn: Connection, source: str, *, kind: EventKind) -> list[Event]:
-    """Entries of one kind in the history of a source itself, oldest first."""
+    """Return the entries of one kind in the history of a source itself, oldest first."""
     e = events.c
     query = select(events).where(e.connection_id.is_(None), e.source == source, e.kind == kind)
     return [_entry(row) for row in conn.execute(query.order_by(e.at, e.id))]
@@ -63,7 +63,7 @@ def recent(
     since: datetime | None = None,
     limit: int | None = None,
 ) -> list[EventRow]:
-    """What happened lately anywhere, newest first."""
+    """Return the newest events of all connections and sources, newest first."""
     query = select(events).order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(events.c.source.in_([source] if isinstance(source, str) else list(source)))
@@ -75,7 +75,7 @@ def recent(
 
 
 def silence_events(conn: Connection) -> list[Event]:
-    """What was noted of silences, oldest first: one entry for each that came or went; `new` is the silence's number."""
+    """Return the events about silences, oldest first: one for each that was added or removed; `new` is its number."""
     kinds = (EventKind.SILENCED, EventKind.UNSILENCED)
     query = select(events).where(events.c.connection_id.is_(None), events.c.kind.in_(kinds))
     return [_entry(row) for row in conn.execute(query.order_by(events.c.at, events.c.id))]
@@ -90,7 +90,7 @@ GROUP BY connection_id HAVING COUNT(*) > {1}
 def status_changes_since(
     conn: Connection, connection_ids: Iterable[int], since: datetime, *, more_than: int = 0
 ) -> dict[int, int]:
-    """How often each of these connections changed its status since an instant; those that did so less often are left out."""
+    """Return by connection its number of status changes since an instant, where it is more than `more_than`."""
     values = EventKind.STATUS_CHANGED.value, raw_instant(conn, since), more_than
     return {row: count for chunk in chunked(connection_ids) for row, count in rows_by_key(conn, _CHANGES, chunk, *values)}
 

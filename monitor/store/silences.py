@@ -1,4 +1,4 @@
-"""Silences as they are kept: made and removed by people, read whenever something is about to be said."""
+"""The `silences` table. Operators add and remove silences; every evaluation of incidents reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LISTS = ("sources", "platforms", "connections")
 
 
 def add(conn: Connection, silence: Silence, now: datetime) -> int:
-    """Keep a new silence; the id it got."""
+    """Store a new silence and return its id."""
     values = {
         "matchers": _matchers_text(silence),
         "comment": silence.comment,
@@ -34,19 +34,19 @@ def add(conn: Connection, silence: Silence, now: datetime) -> int:
 
 
 def remove(conn: Connection, silence_id: int, now: datetime) -> bool:
-    """End a silence for good; False where there is none of this id, or it was removed before."""
+    """Mark a silence as removed. Return False if there is none with this id, or it was removed before."""
     where = silences.c.id == silence_id, silences.c.removed_at.is_(None)
     return conn.execute(update(silences).where(*where).values(removed_at=now)).rowcount == 1
 
 
 def all_current(conn: Connection, now: datetime) -> list[Silence]:
-    """Silences that are in force or will be: neither removed nor over. The oldest first."""
+    """Return the silences that are in force or will be: neither removed nor over. The oldest first."""
     query = select(silences).where(silences.c.removed_at.is_(None), or_(silences.c.ends_at.is_(None), silences.c.ends_at > now))
     return _readable(conn.execute(query.order_by(silences.c.id)).all())
 
 
 def list_silences(conn: Connection, *, include_removed: bool = False) -> list[Silence]:
-    """Every silence, the oldest first: those that are over too, and with `include_removed` those that were taken back."""
+    """Return every silence, also those that are over, the oldest first. With `include_removed`, the removed ones as well."""
     query = select(silences).order_by(silences.c.id)
     if not include_removed:
         query = query.where(silences.c.removed_at.is_(None))
@@ -54,7 +54,7 @@ def list_silences(conn: Connection, *, include_removed: bool = False) -> list[Si
 
 
 def find_silence(conn: Connection, silence_id: int) -> Silence | None:
-    """One silence, removed or not; None where there is none of this id, or it cannot be read."""
+    """Return one silence, removed or not; None if there is none with this id, or it cannot be read."""
     return next(iter(_readable(conn.execute(select(silences).where(silences.c.id == silence_id)).all())), None)
 
 
@@ -72,7 +72,7 @@ def _readable(rows: Any) -> list[Silence]:
 def _silence(row: Row[Any]) -> Silence | None:
     matchers = _matchers(row.matchers)
     if matchers is None:
-        # A silence that is half understood would keep back more than was meant: it keeps back nothing.
+        # A silence that is only partly understood could suppress more than was meant, so it suppresses nothing.
         log.warning("silences.unreadable", silence=row.id)
         return None
     return Silence(
@@ -90,7 +90,7 @@ def _silence(row: Row[Any]) -> Silence | None:
 
 
 def _matchers(text: str) -> dict[str, Any] | None:
-    """The matchers, None where another version wrote them or somebody's hand."""
+    """Return the matchers; None if they are not in the format of this version."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -100,7 +100,7 @@ def _matchers(text: str) -> dict[str, Any] | None:
     labels = found.pop("labels", {})
     if not isinstance(labels, Mapping) or not all(isinstance(item, list) for item in found.values()):
         return None
-    words = [*labels.values(), *(word for item in found.values() for word in item)]
-    if not all(isinstance(word, str) for word in words):
+    values = [*labels.values(), *(value for item in found.values() for value in item)]
+    if not all(isinstance(value, str) for value in values):
         return None
     return {**{name: tuple(item) for name, item in found.items()}, "labels": dict(labels)}

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor.domain.errors import StoreError
-from monitor.store import Connection
+from monitor.store import Connection, revisions
 from monitor.telemetry.metrics import TEXT_FORMAT, render
 from monitor.views.daemon import late_sources
 from monitor.views.metrics import families
@@ -87,16 +87,13 @@ def routes(site: Site) -> list[Route]:
 
 
 async def _store_problems(site: Site) -> list[str]:
-    def check() -> list[str]:
-        with site.store.begin_read():
-            pass  # an unreachable database gives a better error here than as a missing schema below
-        site.store.require_current()
-        with site.store.begin_read() as conn:
-            return late_sources(conn, site.config(), now=site.clock.now())
+    def check(conn: Connection) -> list[str]:
+        site.store.check_revision(revisions.stored(conn))
+        return late_sources(conn, site.config(), now=site.clock.now())
 
     try:
         async with asyncio.timeout(ANSWER_WITHIN):
-            return await site.store.run_read(check)
+            return await site.store.read(check)
     except StoreError as error:
         return [str(error)]
     except TimeoutError:

@@ -35,9 +35,9 @@ def read(folder: Path, text: str) -> Config:
 def changes(store: Store, folder: Path, now: datetime, new: str) -> list[tuple[str, str, str | None, str | None]]:
     """What the new text would change, once CONFIG is in force."""
     with store.begin_write() as conn:
-        applied_config.remember(conn, read(folder, CONFIG), now)
+        applied_config.save_applied(conn, read(folder, CONFIG), now)
     with store.begin_read() as conn:
-        before = applied_config.recall(conn)
+        before = applied_config.load_applied(conn)
         assert before is not None
         return [
             (each.path, each.kind, each.old, each.new) for each in applied_config.differences(conn, before, read(folder, new))
@@ -95,7 +95,7 @@ def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> N
         kept = " ".join(str(row) for table in metadata.sorted_tables for row in conn.execute(select(table)))
     canary.assert_absent(kept, "the database")
     with store.begin_read() as conn:
-        before = applied_config.recall(conn)
+        before = applied_config.load_applied(conn)
     assert before is not None
     digests = {path: len(digest) for path, digest in before.secrets.items()}
     assert digests["channels.ops.url"] == 4, "two bytes: too few to find a password by trying"
@@ -107,8 +107,8 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
         with Store(f"sqlite:///{tmp_path / name}.db") as store:
             store.upgrade()
             with store.begin_write() as conn:
-                applied_config.remember(conn, read(tmp_path, CONFIG), now)
-                kept.append(applied_config.recall(conn))
+                applied_config.save_applied(conn, read(tmp_path, CONFIG), now)
+                kept.append(applied_config.load_applied(conn))
     first, second = kept
     assert first is not None
     assert second is not None
@@ -119,11 +119,11 @@ def test_a_digest_differs_from_one_database_to_the_next(tmp_path: Path, now: dat
 def test_how_the_last_reload_went_is_remembered(store: Store, now: datetime) -> None:
     with store.begin_write() as conn:
         assert applied_config.last_reload(conn) is None
-        applied_config.note_reload(conn, now, problem="config.toml: sources[0].name is missing.")
+        applied_config.save_reload(conn, now, problem="config.toml: sources[0].name is missing.")
         assert applied_config.last_reload(conn) == applied_config.LastReload(
             at=now, problem="config.toml: sources[0].name is missing."
         )
-        applied_config.note_reload(conn, now + DAY, problem=None)
+        applied_config.save_reload(conn, now + DAY, problem=None)
         assert applied_config.last_reload(conn) == applied_config.LastReload(at=now + DAY, problem=None)
 
 

@@ -218,7 +218,7 @@ async def test_an_outage_ends_with_probing_and_its_end_is_said(
     with agency.store.begin_read() as conn:
         end = max((row.alert for row in alerts.list_alerts(conn)), key=lambda alert: alert.id)
     assert (end.event.value, end.reason) == ("source_recovered", "platform_outage")
-    assert end.message == "Probing is off: whether mastodon connections are refused is not looked at any more."
+    assert end.message == "Probing is off, so refused mastodon connections are no longer detected."
     await agency.poll(after=POLL)
     assert said(agency) == [], "what the outage held was never said, and ends as quietly"
     assert open_subjects(agency) == []

@@ -46,7 +46,7 @@ class Story:
         """Time passes, and what is due goes out."""
         await self.cycle.pass_time(after)
         notifier = make_notifier(self.cycle.store, self.cycle.clock, *self.channels)
-        await notifier.drain(SECOND)
+        await notifier.drain(8 * SECOND)  # less than a failing channel waits before it is tried again
 
     def got(self, path: str) -> list[str]:
         """The status words of what arrived there, in order."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -123,23 +124,21 @@ def test_concurrent_read_modify_write_loses_no_update(store: Store, database_url
 async def test_writes_run_in_one_thread_in_order(store: Store) -> None:
     import asyncio
 
-    def append(value: str) -> int:
-        with store.begin_write() as conn:
-            meta.set(conn, "order", (meta.get(conn, "order") or "") + value)
+    def append(conn: Connection, value: str) -> int:
+        meta.set(conn, "order", (meta.get(conn, "order") or "") + value)
         return threading.get_ident()
 
-    threads = await asyncio.gather(*(store.run(append, each) for each in "abcdef"))
+    threads = await asyncio.gather(*(store.write(partial(append, value=each)) for each in "abcdef"))
     assert len(set(threads)) == 1
-    assert await store.run_read(read, store, "order") == "abcdef"
+    assert await store.read(lambda conn: meta.get(conn, "order")) == "abcdef"
 
 
 async def test_errors_come_back_from_the_writer_thread(store: Store) -> None:
-    def fail() -> None:
-        with store.begin_write() as conn:
-            conn.execute(text("SELECT * FROM nothing_there"))
+    def fail(conn: Connection) -> None:
+        conn.execute(text("SELECT * FROM nothing_there"))
 
     with pytest.raises(StoreError, match="refused a statement"):
-        await store.run(fail)
+        await store.write(fail)
 
 
 def test_close_may_be_called_twice(store: Store) -> None:

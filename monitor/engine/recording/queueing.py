@@ -94,7 +94,7 @@ def queue(conn: Connection, outgoing: Sequence[OutgoingAlert], *, channels: Sequ
 
 
 def _route_all(outgoing: Sequence[OutgoingAlert], channels: Sequence[ChannelConfig]) -> list[tuple[OutgoingAlert, list[str]]]:
-    """Return each alert with the names of its channels. Alerts that the filters cannot tell apart are routed only once."""
+    """Return each alert with the names of its channels. Alerts that are the same to the filters are routed only once."""
     known: dict[tuple[object, ...], list[str]] = {}
     routed: list[tuple[OutgoingAlert, list[str]]] = []
     for each in outgoing:
