@@ -88,7 +88,7 @@ async def test_an_alert_carries_the_page_and_nothing_else_does(agency: Agency) -
         await agency.poll()
         text = await agency.deliver(agency.links)
     assert f"Connection page: {PAGE}" in text
-    assert "It is valid until Mon 8 Jun 2026 12:00 UTC" in text
+    assert "The link is valid until Mon 8 Jun 2026 12:00 UTC" in text
     assert DASHBOARD not in text
     with agency.cycle.store.begin_read() as conn:
         (view,) = alert_views(conn, agency.cycle.config)
