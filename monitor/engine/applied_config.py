@@ -27,7 +27,7 @@ _KEY_BYTES, _OTHER_BYTES = 8, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What is stored of the configuration in force."""
+    """The configuration in force, as it is stored."""
 
     at: datetime
     text: str

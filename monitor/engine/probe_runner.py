@@ -35,7 +35,7 @@ class ProbeResult(NamedTuple):
     answer: ProbeAnswer | None
     """None: the API did not answer."""
     finding: ProbeFinding | None
-    """What the answer means; None without an answer."""
+    """Meaning of the answer; None without an answer."""
     seconds: float
     """Duration, with the wait for its turn."""
 

@@ -116,12 +116,6 @@ def load_many(conn: Connection, ids: Iterable[str]) -> list[Alert]:
     return found
 
 
-def count_alerts(conn: Connection) -> dict[AlertEvent, int]:
-    """How many alerts of each event are stored; events without any are left out."""
-    rows = conn.execute(select(alerts.c.event, func.count()).group_by(alerts.c.event)).all()
-    return {AlertEvent(event): count for event, count in rows}
-
-
 def last_alerted(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
     """Return by connection the time of its last alert. Connections without one are left out."""
     found: dict[int, datetime] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,24 +54,6 @@ def of_source(conn: Connection, source: str, *, kind: EventKind) -> list[Event]:
     e = events.c
     query = select(events).where(e.connection_id.is_(None), e.source == source, e.kind == kind)
     return [_entry(row) for row in conn.execute(query.order_by(e.at, e.id))]
-
-
-def recent(
-    conn: Connection,
-    *,
-    source: str | Collection[str] | None = None,
-    since: datetime | None = None,
-    limit: int | None = None,
-) -> list[EventRow]:
-    """Return the newest events of all connections and sources, newest first."""
-    query = select(events).order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)
-    if source is not None:
-        query = query.where(events.c.source.in_([source] if isinstance(source, str) else list(source)))
-    if since is not None:
-        query = query.where(events.c.at >= since)
-    return [
-        EventRow(id=row.id, source=row.source, connection_id=row.connection_id, entry=_entry(row)) for row in conn.execute(query)
-    ]
 
 
 def silence_events(conn: Connection) -> list[Event]:

@@ -45,7 +45,7 @@ class Incident(Record, frozen=True, kw_only=True):
     subject: str = ""
     """An IncidentSubject of a source or the monitor; empty for a connection, and for a source that cannot be read."""
     next_review_at: datetime | None = None
-    """When to evaluate it again although nothing changed: a reminder is due, or a suppression ends."""
+    """Time to evaluate it again although nothing changed: a reminder is due, or a suppression ends."""
     ack: Ack | None = None
 
 
@@ -91,20 +91,6 @@ def _row(row: Any, *, at: Callable[[Any], Any] = _unchanged, stage: Callable[[An
         next_review_at=at(row.look_at),
         ack=ack,
     )
-
-
-def open_incident(
-    conn: Connection,
-    *,
-    source: str,
-    connection_id: int | None,
-    last_notified: LastNotified | None,
-    now: datetime,
-    subject: str = "",
-) -> str:
-    """Open one incident and return its id."""
-    new = NewIncident(source=source, connection_id=connection_id, last_notified=last_notified, subject=subject)
-    return open_incidents(conn, [new], now)[0]
 
 
 def open_incidents(conn: Connection, rows: Sequence[NewIncident], now: datetime) -> list[str]:
@@ -170,14 +156,6 @@ def open_subjects(conn: Connection, source: str) -> list[str]:
         incidents.c.source == source, incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None)
     )
     return list(conn.scalars(query.order_by(incidents.c.subject)))
-
-
-def all_open(conn: Connection, *, source: str | None = None) -> list[Incident]:
-    """Return every open incident, the oldest first."""
-    query = select(incidents).where(incidents.c.closed_at.is_(None)).order_by(incidents.c.opened_at, incidents.c.id)
-    if source is not None:
-        query = query.where(incidents.c.source == source)
-    return [_row(row) for row in conn.execute(query)]
 
 
 def find_incident(conn: Connection, incident_id: str) -> Incident | None:

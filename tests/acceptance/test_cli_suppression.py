@@ -12,10 +12,11 @@ from monitor.domain import Ack, Alert, AlertEvent, LastNotified, Severity, Statu
 from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.notify import handover
-from monitor.store import Store, alerts, channel_states, incidents, open_store, outbox, silences
+from monitor.store import Store, alerts, channel_states, open_store, outbox, silences
 from monitor.store.incidents import Incident
 from tests.support.command_line import Done, make_world, real_now, token_monitor, write_config
 from tests.support.factories import make_alert
+from tests.support.incidents import all_open, open_incident
 
 EXPIRED = "agency/linkedin-expired"
 
@@ -40,12 +41,12 @@ def fill(store: Store, at: datetime) -> None:
     with store.begin_write() as conn:
         for status in (Status.EXPIRING_SOON, Status.EXPIRED, Status.REVOKED):
             said = LastNotified(status=status, at=at)
-            incidents.open_incident(conn, source="agency", connection_id=ids[status], last_notified=said, now=at)
+            open_incident(conn, source="agency", connection_id=ids[status], last_notified=said, now=at)
 
 
 def open_incidents(store: Store) -> dict[Status, Incident]:
     with store.begin_read() as conn:
-        return {each.last_notified.status: each for each in incidents.all_open(conn) if each.last_notified is not None}
+        return {each.last_notified.status: each for each in all_open(conn) if each.last_notified is not None}
 
 
 def stored(store: Store) -> list[Silence]:

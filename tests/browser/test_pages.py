@@ -11,12 +11,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from monitor.domain import Status
-from monitor.store import Store, connection_queries, incidents, silences
+from monitor.store import Store, connection_queries, silences
 from tests.browser.conftest import Visitor, violations
 from tests.support import canary
 from tests.support.command_line import add_source
 from tests.support.factories import NOW, make_state
 from tests.support.hostile_names import HOSTILE
+from tests.support.incidents import all_open
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -260,7 +261,7 @@ def test_alerts_are_filtered(visitor: Visitor) -> None:
 
 def acked(store: Store) -> list[str]:
     with store.begin_read() as conn:
-        open_ = [each for each in incidents.all_open(conn) if each.ack is not None and each.connection_id is not None]
+        open_ = [each for each in all_open(conn) if each.ack is not None and each.connection_id is not None]
         found = [connection_queries.get_connection(conn, each.connection_id) for each in open_ if each.connection_id is not None]
     return sorted(row.public_id for row in found if row is not None)
 

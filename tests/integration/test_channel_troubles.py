@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 from monitor.domain import Alert, AlertEvent
 from monitor.engine.recording.queueing import OutgoingAlert
 from monitor.engine.recording.queueing import queue as record
-from monitor.store import Store, alerts, channel_states, incidents, outbox
+from monitor.store import Store, alerts, channel_states, outbox
 from tests.support.delivery import HOUR, MINUTE, QUICK, SECOND, channel, named, numbered, queue, running, states, until
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 from tests.support.receivers import Reply, WebhookReceiver
 
 DAY = timedelta(days=1)
@@ -78,7 +79,7 @@ async def test_a_broken_channel_that_leaves_the_configuration_takes_its_trouble_
         await notifier.reconfigure([works], settings=QUICK)
         assert states(store) == {"sent": 2, "skipped": 1}
         with store.begin_read() as conn:
-            assert incidents.all_open(conn, source="") == []
+            assert all_open(conn, source="") == []
             assert channel_states.find_state(conn, "broken").problem is None
         # Back under the same name it is a new channel without a known problem.
         webhook.reply = Reply()

@@ -25,6 +25,7 @@ from tests.support.delivery import (
 )
 from tests.support.factories import NOW, make_alert
 from tests.support.fakes import ManualClock
+from tests.support.incidents import open_incident
 from tests.support.receivers import Reply, WebhookReceiver
 
 AFTER = 2 * HOUR
@@ -41,7 +42,7 @@ def escalate(store: Store, **over: Any) -> str:
     """An open incident with an escalation due after two hours; the incident's id."""
     said = LastNotified(status=Status.EXPIRED, at=NOW)
     with store.begin_write() as conn:
-        incident = incidents.open_incident(conn, source="", connection_id=None, last_notified=said, now=NOW, subject="one")
+        incident = open_incident(conn, source="", connection_id=None, last_notified=said, now=NOW, subject="one")
         alert = make_alert(incident=incident, **over)
         alerts.add_alerts(conn, [(alert, None, None)])
         outbox.add_deliveries(conn, [(alert.id, "boss", NOW + AFTER)], NOW, escalation=True)

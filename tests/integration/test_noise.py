@@ -15,6 +15,7 @@ from monitor.domain import Ack, EventKind, Status
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 from tests.support.poll_cycle import CHANNEL, Cycle, running
 
 DAY = timedelta(days=1)
@@ -46,7 +47,7 @@ def said(cycle: Cycle) -> list[tuple[str, str]]:
 def incident_of(cycle: Cycle) -> incidents.Incident:
     """The only open incident."""
     with cycle.store.begin_read() as conn:
-        (found,) = incidents.all_open(conn)
+        (found,) = all_open(conn)
     return found
 
 
@@ -222,7 +223,7 @@ async def test_A10_a_flapping_connection_speaks_at_most_once_an_hour_and_says_th
     assert agency.statuses()["agency/mastodon-0"] == "valid"
     await agency.pass_time(DAY)
     with agency.store.begin_read() as conn:
-        assert incidents.all_open(conn) == []
+        assert all_open(conn) == []
 
 
 async def test_N27_most_connections_missing_at_once_is_one_alert_and_a_hold(agency: Cycle) -> None:
@@ -367,7 +368,7 @@ async def test_an_open_incident_survives_its_silence_by_status(agency: Cycle) ->
     agency.world.renew("agency", "mastodon-0")
     await agency.poll(after=POLL)
     with agency.store.begin_read() as conn:
-        assert incidents.all_open(conn) == []
+        assert all_open(conn) == []
     await agency.pass_time(DAY)
     assert said(agency) == []
     assert agency.statuses()["agency/mastodon-0"] == Status.VALID

@@ -10,9 +10,10 @@ import pytest
 from monitor.config import Secret, SourceConfig
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.domain import AlertEvent, Policy, SourceStatus
-from monitor.store import Store, incidents, sources
+from monitor.store import Store, sources
 from tests.support.delivery import channel
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 
 MINUTE = timedelta(minutes=1)
 AGENCY = SourceConfig(
@@ -148,7 +149,7 @@ async def test_where_it_is_told_that_it_cannot_be_read_the_incident_ends_quietly
     watch.poll(ok=False, status=status)
     assert await watch.after(1) == []
     with store.begin_read() as conn:
-        assert incidents.all_open(conn) == []
+        assert all_open(conn) == []
 
 
 async def test_a_source_that_asked_for_patience_is_not_overdue_while_it_waits(store: Store, clock: ManualClock) -> None:

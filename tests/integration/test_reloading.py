@@ -21,12 +21,13 @@ from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements, config_sync
 from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers import HttpLimits, HttpSessions
-from monitor.store import Store, alerts, connection_queries, incidents
+from monitor.store import Store, alerts, connection_queries
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.hosting import Hosting
 from tests.support.delivery import until
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 from tests.support.poll_cycle import CHANNEL, Cycle, config_text, running
 
 DAY = timedelta(days=1)
@@ -77,7 +78,7 @@ def said(cycle: Cycle) -> list[tuple[str, str]]:
 
 def open_subjects(cycle: Cycle) -> list[str]:
     with cycle.store.begin_read() as conn:
-        return [incident.subject for incident in incidents.all_open(conn)]
+        return [incident.subject for incident in all_open(conn)]
 
 
 def silence(cycle: Cycle, **matchers: object) -> None:

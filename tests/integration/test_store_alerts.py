@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from monitor.domain import Alert, AlertEvent, Event, EventKind, PollOutcome, Severity, Status
 from monitor.domain.errors import StoreError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.providers import provider_names
 from monitor.domain.records import replace
 from monitor.store import Store, alerts, connection_queries, connections, history, incidents, maintenance, outbox, polls, probes
@@ -20,6 +21,7 @@ from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
 from monitor.store.sources import sync_sources
 from tests.support.factories import NOW, make_alert, make_said, make_state
+from tests.support.incidents import all_open, open_incident
 
 DAY = timedelta(days=1)
 
@@ -51,33 +53,31 @@ def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
         history.append(conn, "agency", key, [])
         found = history.history_of(conn, key)
         assert history.history_of(conn, key, limit=1) == [second]
-        everything = history.recent(conn, source="agency")
-        lately = history.recent(conn, since=NOW + DAY, limit=5)
+        newest = history.events_before(conn, ConnectionFilter(sources=["agency"]), before=None, limit=2)
     assert found == [first, replace(first, kind=EventKind.RENAMED), second]
-    assert [(each.connection_id, each.entry.at) for each in everything[:2]] == [(None, NOW + 2 * DAY), (key, NOW + DAY)]
-    assert len(lately) == 2
+    assert [(each.connection_id, each.entry.at) for each, _ in newest] == [(None, NOW + 2 * DAY), (key, NOW)]
 
 
 def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
     said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
     later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
     with store.begin_write() as conn:
-        opened = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=said, now=NOW)
+        opened = open_incident(conn, source="agency", connection_id=key, last_notified=said, now=NOW)
         assert incidents.find_open(conn, [key, 999]) == {
             key: incidents.Incident(id=opened, source="agency", connection_id=key, opened_at=NOW, last_notified=said)
         }
         incidents.save_last_notified(conn, [(opened, later, None)])
         assert incidents.find_open(conn, [key])[key].last_notified == later
-        assert [each.id for each in incidents.all_open(conn)] == [opened]
+        assert [each.id for each in all_open(conn)] == [opened]
 
 
 def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        first = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+        first = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
         incidents.close(conn, first, NOW + DAY)
         incidents.close(conn, first, NOW + 2 * DAY)
         assert incidents.find_open(conn, [key]) == {}
-        second = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW + DAY)
+        second = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW + DAY)
         assert second != first
         closed = incidents.find_incident(conn, first)
         assert closed is not None
@@ -93,14 +93,14 @@ def test_connection_has_one_open_incident_at_most(store: Store, key: int) -> Non
 
 def test_source_has_one_open_incident_at_most_beside_those_of_its_connections(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+        open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
         assert incidents.find_open_source(conn, "agency") is None
-        opened = incidents.open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
+        opened = open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
         found = incidents.find_open_source(conn, "agency")
         assert found is not None
         assert found.id == opened
     with pytest.raises(StoreError), store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
+        open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
 
 
 def put(conn: Connection, *given: Alert, key: int | None = None, note: str | None = None) -> None:
@@ -129,7 +129,7 @@ def test_alerts_are_listed_newest_first_and_filtered(store: Store, key: int) -> 
             == ["a1"]
         )
         assert ids(since=NOW + DAY) == ids(limit=1) == ["a2"]
-        assert alerts.count_alerts(conn) == {AlertEvent.EXPIRED: 1, AlertEvent.RECOVERED: 1}
+        assert {row.alert.event for row in alerts.list_alerts(conn)} == {AlertEvent.EXPIRED, AlertEvent.RECOVERED}
 
 
 def test_alert_is_found_by_the_beginning_of_its_id(store: Store) -> None:
@@ -193,7 +193,7 @@ def test_alert_of_another_version_is_read_as_far_as_it_is_known() -> None:
 
 def fill(conn: Connection, key: int, *, sent: bool, closed: bool) -> None:
     """One old incident with its alert and delivery."""
-    opened = incidents.open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+    opened = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
     put(conn, make_alert(id=f"alert-{key}", incident=opened), key=key)
     outbox.add_deliveries(conn, [(f"alert-{key}", "ops", NOW)], NOW)
     history.append(conn, "agency", key, [entry(0)])

@@ -16,6 +16,7 @@ from monitor.store import Store, incidents, silences
 from monitor.views.status import overview
 from tests.support.command_line import add_source, write_config
 from tests.support.factories import make_state
+from tests.support.incidents import open_incident
 
 HOUR = timedelta(hours=1)
 
@@ -109,9 +110,7 @@ def test_an_acknowledgement_shows_until_it_got_worse_or_its_date_passed(store: S
     rows = add_source(store, "agency", [soon, broken], now=now)
     with store.begin_write() as conn:
         opened = [
-            incidents.open_incident(
-                conn, source="agency", connection_id=row, last_notified=LastNotified(status=status, at=now), now=now
-            )
+            open_incident(conn, source="agency", connection_id=row, last_notified=LastNotified(status=status, at=now), now=now)
             for row, status in zip(rows, (Status.EXPIRING_SOON, Status.REVOKED), strict=True)
         ]
         incidents.acknowledge(conn, opened[0], Ack(status=Status.EXPIRING_SOON, stage=timedelta(days=1), at=now))

@@ -14,8 +14,9 @@ from monitor.demo.world import World
 from monitor.domain import PollOutcome, ScopeReport
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.polls import Poll, record_poll
-from monitor.store import Store, incidents
+from monitor.store import Store
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 from tests.support.poll_cycle import Cycle, running
 
 POLL = timedelta(minutes=15)
@@ -107,4 +108,4 @@ async def test_where_only_some_return_the_others_are_named_and_told_one_by_one(a
     )
     assert await poll(agency) == [("disconnected", "first")] * 4
     with agency.store.begin_read() as conn:
-        assert [incident.subject for incident in incidents.all_open(conn)] == [""] * 4
+        assert [incident.subject for incident in all_open(conn)] == [""] * 4

@@ -15,7 +15,7 @@ from msgspec import to_builtins
 from monitor.config import Config, load
 from monitor.domain import Event, EventKind, Status, TokenState, Verdict
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Store, alerts, connection_queries, connections, history, incidents, outbox
+from monitor.store import Store, alerts, connection_queries, connections, history, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
 from monitor.views.filters import listing
@@ -24,6 +24,7 @@ from tests.support.command_line import add_source, make_world, write_config
 from tests.support.factories import make_alert, make_said, make_state
 from tests.support.fakes import ManualClock
 from tests.support.hostile_names import HOSTILE
+from tests.support.incidents import open_incident
 from tests.support.web_client import Served, serving
 
 STATUSES = [str(status) for status in Status]
@@ -324,15 +325,15 @@ async def test_hostile_names_pass_through_as_json_and_nothing_else(api: Served, 
 # --- ack and silence
 
 
-async def open_incident(store: Store, now: datetime, row: int) -> None:
+async def begin_incident(store: Store, now: datetime, row: int) -> None:
     with store.begin_write() as conn:
-        incidents.open_incident(conn, source="agency", connection_id=row, last_notified=make_said(), now=now)
+        open_incident(conn, source="agency", connection_id=row, last_notified=make_said(), now=now)
 
 
 async def test_an_incident_is_acknowledged_and_taken_back(
     api: Served, store: Store, now: datetime, world: dict[str, int]
 ) -> None:
-    await open_incident(store, now, world[Status.EXPIRED])
+    await begin_incident(store, now, world[Status.EXPIRED])
     body = {"connection": "agency/linkedin-expired", "comment": "Ann reconnects it.", "until": "2026-03-12T08:00:00+01:00"}
     done = await api.post("/api/v1/acks", body)
     assert done.status_code == 200, done.text

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from monitor.config import Secret
-from monitor.store import Store, incidents, silences
+from monitor.store import Store, silences
 from monitor.telemetry import logs
 from monitor.web import auth, security, server
 from monitor.web.auth import Access
@@ -25,6 +25,7 @@ from monitor.web.login import WRONG_AT_MOST, local
 from tests.support import canary
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
+from tests.support.incidents import all_open
 from tests.support.poll_cycle import count_rows
 from tests.support.web_client import Served, serving
 from tests.support.web_world import fill, web_config
@@ -530,7 +531,7 @@ def counted(store: Store) -> tuple[int, int, int]:
     """What a form could change."""
     with store.begin_read() as conn:
         current = [each for each in silences.list_silences(conn, include_removed=True) if each.removed_at is None]
-        acked = [each for each in incidents.all_open(conn) if each.ack is not None]
+        acked = [each for each in all_open(conn) if each.ack is not None]
     return count_rows(store), len(current), len(acked)
 
 

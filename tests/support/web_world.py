@@ -28,10 +28,11 @@ from monitor.domain import (
 )
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
-from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, polls, sources
+from monitor.store import Store, alerts, channel_states, connection_queries, history, outbox, polls, sources
 from tests.support import canary
 from tests.support.command_line import add_source
 from tests.support.factories import make_alert, make_state
+from tests.support.incidents import open_incident
 
 CONFIG = f"""\
 timezone = "Europe/Berlin"
@@ -227,7 +228,7 @@ def _speak(store: Store, now: datetime) -> None:
             if not state.verdict.status.needs_attention:
                 continue
             said = LastNotified(status=state.verdict.status, at=now)
-            incident = incidents.open_incident(
+            incident = open_incident(
                 conn, source=row.source, connection_id=row.id, last_notified=said, now=now - timedelta(hours=3)
             )
             alert = make_alert(

@@ -1,4 +1,4 @@
-"""Decide what a poll shows about a source itself: its own fault, or a fault of the monitor's own network.
+"""Decide what a poll shows about a source itself: a fault of its API, or of the monitor's own network.
 
 A source that cannot be reached does not raise an alert before the other sources have been polled: where none of them can be
 reached on any host, one alert about the monitor's own network replaces one alert per source.
@@ -39,7 +39,7 @@ class NetworkAlert(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePoll:
-    """What is known about a source when one of its polls has ended."""
+    """The facts about a source when one of its polls has ended."""
 
     outcome: PollOutcome
     before: SourceStatus
@@ -70,7 +70,7 @@ class SourcePoll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReachDecision:
-    """What to do about the source itself after a poll."""
+    """The actions for the source itself after a poll."""
 
     source_alert: AlertReason = AlertReason.NOTHING
     network_alert: NetworkAlert = NetworkAlert.NONE
@@ -91,15 +91,15 @@ def decide_reach(poll: SourcePoll) -> ReachDecision:
 
 def _explain(poll: SourcePoll) -> ReachDecision:
     """Compare an unreachable source with the others."""
-    own_fault = ReachDecision(source_alert=_source_alert(poll))
+    source_fault = ReachDecision(source_alert=_source_alert(poll))
     if all(peer.host == poll.host for peer in poll.peers):
-        return own_fault  # no other host to compare with
+        return source_fault  # no other host to compare with
     if any(peer.last_success_at is not None and peer.last_success_at >= poll.failing_since for peer in poll.peers):
-        return own_fault
+        return source_fault
     polled = [peer for peer in poll.peers if peer.last_poll_at is not None and peer.last_poll_at >= poll.failing_since]
     if len(polled) == len(poll.peers):
-        return ReachDecision(network_alert=NetworkAlert.PROBLEM) if all(peer.unreachable for peer in polled) else own_fault
-    return ReachDecision(poll_others=True) if poll.now - poll.failing_since < NETWORK_PATIENCE else own_fault
+        return ReachDecision(network_alert=NetworkAlert.PROBLEM) if all(peer.unreachable for peer in polled) else source_fault
+    return ReachDecision(poll_others=True) if poll.now - poll.failing_since < NETWORK_PATIENCE else source_fault
 
 
 def _source_alert(poll: SourcePoll) -> AlertReason:

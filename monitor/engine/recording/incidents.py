@@ -45,7 +45,7 @@ class ConnectionUpdate(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Context:
-    """What the decisions depend on, read once for all connections."""
+    """The facts that the decisions depend on, read once for all connections."""
 
     source: SourceConfig
     channels: Sequence[ChannelConfig]
@@ -67,7 +67,7 @@ class _Context:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What to write, in bulk at the end. The strings are incident ids."""
+    """The collected results, written in bulk at the end. The strings are incident ids."""
 
     alerts: list[OutgoingAlert] = field(default_factory=list)
     opened: list[NewIncident] = field(default_factory=list)

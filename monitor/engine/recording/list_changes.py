@@ -49,7 +49,7 @@ class JudgedChanges:
 
 @dataclass(slots=True)
 class RecordedLists:
-    """What was recorded of the lists of one poll."""
+    """The result of recording the lists of one poll."""
 
     recorded: Recorded = field(default_factory=Recorded)
     cohorts: set[int] = field(default_factory=set)

@@ -26,7 +26,7 @@ MAX_KEPT = 2000
 
 @dataclass(slots=True)
 class Recorded:
-    """What a transaction wrote, for the log and to wake the delivery workers."""
+    """Summary of what a transaction wrote, for the log and to wake the delivery workers."""
 
     changed: int = 0
     """Number of connections that changed."""
