@@ -141,7 +141,7 @@ _PLATFORM_ID = {
 }
 
 
-class _Visit(NamedTuple):
+class _AuthorizedCall(NamedTuple):
     """One authenticated request."""
 
     world: World
@@ -166,7 +166,7 @@ def answer(world: World, call: Call) -> tuple[SimResponse, SimSource | None]:
         if source is None:
             return refusal(kind, 401, _no_key(kind, call, rest), serial=world.serial()), None
         source.pass_time(now)
-        return _past_the_key(_Visit(world, source, call, rest, now)), source
+        return _past_the_key(_AuthorizedCall(world, source, call, rest, now)), source
 
 
 def _key(kind: str, call: Call) -> str:
@@ -181,7 +181,7 @@ def _no_key(kind: str, call: Call, rest: str) -> str:
     return "Invalid API key"
 
 
-def _past_the_key(visit: _Visit) -> SimResponse:
+def _past_the_key(visit: _AuthorizedCall) -> SimResponse:
     source, rest = visit.source, visit.rest
     named, serve = _route(source.kind, visit.call.method, rest)
     source.calls[named] += 1
@@ -195,7 +195,7 @@ def _past_the_key(visit: _Visit) -> SimResponse:
     return serve(visit)
 
 
-def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_Visit], SimResponse]]:
+def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_AuthorizedCall], SimResponse]]:
     """Return the kind of a request and its handler."""
     if kind in _BRAND and method == "POST" and rest.startswith("/test-connection/"):
         return "probe", _test_connection
@@ -205,18 +205,18 @@ def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_Visit], S
     return "other", _nothing_here
 
 
-def _refuse(visit: _Visit, status: int, message: str) -> SimResponse:
+def _refuse(visit: _AuthorizedCall, status: int, message: str) -> SimResponse:
     return refusal(visit.source.kind, status, message, serial=visit.world.serial(), field_name=visit.source.error_field)
 
 
-def _nothing_here(visit: _Visit) -> SimResponse:
+def _nothing_here(visit: _AuthorizedCall) -> SimResponse:
     return _refuse(visit, 404, "Not found")
 
 
 # --- PostPost and Publora ------------------------------------------------------------------------------------
 
 
-def _scope(visit: _Visit) -> str | SimResponse | None:
+def _scope(visit: _AuthorizedCall) -> str | SimResponse | None:
     """Return the managed user of the request (None for the owner), or the refusal."""
     headers, brand = visit.call.headers, _BRAND[visit.source.kind]
     if headers.get(f"{brand}-client") == "mcp":
@@ -231,7 +231,7 @@ def _scope(visit: _Visit) -> str | SimResponse | None:
     return user if user in visit.source.users else _refuse(visit, 403, "User is not managed by key")
 
 
-def _platform_connections(visit: _Visit) -> SimResponse:
+def _platform_connections(visit: _AuthorizedCall) -> SimResponse:
     scope = _scope(visit)
     if isinstance(scope, SimResponse):
         return scope
@@ -243,7 +243,7 @@ def _envelope(source: SimSource, scope: str | None, now: datetime) -> bytes:
     return b'{"success":true,"connections":[' + rows + b"]}"
 
 
-def _test_connection(visit: _Visit) -> SimResponse:
+def _test_connection(visit: _AuthorizedCall) -> SimResponse:
     scope = _scope(visit)
     if isinstance(scope, SimResponse):
         return scope
@@ -262,7 +262,7 @@ def _test_connection(visit: _Visit) -> SimResponse:
     return SimResponse(source.probe(connection, visit.now))
 
 
-def _workspace_users(visit: _Visit) -> SimResponse:
+def _workspace_users(visit: _AuthorizedCall) -> SimResponse:
     source = visit.source
     if not source.workspace_access:
         return _refuse(visit, 403, "Workspace access is not enabled for this key")
@@ -289,7 +289,7 @@ def _workspace_users(visit: _Visit) -> SimResponse:
 # --- Postbreeze ----------------------------------------------------------------------------------------------
 
 
-def _social_accounts(visit: _Visit) -> SimResponse:
+def _social_accounts(visit: _AuthorizedCall) -> SimResponse:
     source = visit.source
     workspace = parse_qs(visit.call.query).get("workspaceId", [EVERYWHERE])[0]
     if workspace not in (EVERYWHERE, *source.workspaces):
@@ -303,7 +303,7 @@ def _bare_array(source: SimSource, workspace: str, now: datetime) -> bytes:
     return b"[" + source.rows(listed, now) + b"]"
 
 
-def _one_social_account(visit: _Visit) -> SimResponse:
+def _one_social_account(visit: _AuthorizedCall) -> SimResponse:
     try:
         connection = visit.source.find(unquote(visit.rest.removeprefix("/social-accounts/")))
     except KeyError:
@@ -313,14 +313,14 @@ def _one_social_account(visit: _Visit) -> SimResponse:
     )
 
 
-def _workspaces(visit: _Visit) -> SimResponse:
+def _workspaces(visit: _AuthorizedCall) -> SimResponse:
     return encoded([{"id": workspace, "name": name} for workspace, name in visit.source.workspaces.items()])
 
 
 # --- PostPeer ------------------------------------------------------------------------------------------------
 
 
-class _Page(NamedTuple):
+class _ListParams(NamedTuple):
     platform: str | None
     profile: str | None
     search: str | None
@@ -344,17 +344,17 @@ class _Page(NamedTuple):
         return newest_first[self.offset : last]
 
 
-def _page(query: str) -> _Page:
+def _page(query: str) -> _ListParams:
     """Return the page's parameters. Raises ValueError for a value that the API document does not allow."""
     asked = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     limit, offset, sort = int(asked.get("limit", "20")), int(asked.get("offset", "0")), asked.get("sort", "desc")
     if not 1 <= limit <= 100 or offset < 0 or sort not in ("asc", "desc"):
         raise ValueError(query)
     search = asked["q"].casefold() if "q" in asked else None
-    return _Page(asked.get("platform"), asked.get("profileId"), search, limit, offset, sort == "asc")
+    return _ListParams(asked.get("platform"), asked.get("profileId"), search, limit, offset, sort == "asc")
 
 
-def _integrations(visit: _Visit) -> SimResponse:
+def _integrations(visit: _AuthorizedCall) -> SimResponse:
     try:
         page = _page(visit.call.query)
     except ValueError:
@@ -362,7 +362,7 @@ def _integrations(visit: _Visit) -> SimResponse:
     return SimResponse(visit.source.view(EVERYWHERE, page, partial(_integrations_page, visit.source, page, visit.now)))
 
 
-def _integrations_page(source: SimSource, page: _Page, now: datetime) -> bytes:
+def _integrations_page(source: SimSource, page: _ListParams, now: datetime) -> bytes:
     order = source.newest_first()
     if (page.platform, page.profile, page.search) != (None, None, None):
         order = [each for each in order if page.selects(each)]
@@ -370,11 +370,11 @@ def _integrations_page(source: SimSource, page: _Page, now: datetime) -> bytes:
     return b'{"success":true,"total":%d,"integrations":[' % len(order) + rows + b"]}"
 
 
-def _health_auth(_visit: _Visit) -> SimResponse:
+def _health_auth(_visit: _AuthorizedCall) -> SimResponse:
     return encoded({"ok": True})
 
 
-_Gets = tuple[tuple[str, str, Callable[[_Visit], SimResponse]], ...]
+_Gets = tuple[tuple[str, str, Callable[[_AuthorizedCall], SimResponse]], ...]
 _ONE_BACKEND: _Gets = (
     ("/platform-connections", "list", _platform_connections),
     ("/workspace/users", "users", _workspace_users),

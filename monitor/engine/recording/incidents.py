@@ -1,6 +1,6 @@
 """Decide which changed connections need an alert, and open, update and close their incidents.
 
-`evaluate` reads what the decisions depend on (`_Context`), decides about each connection with the rules in
+`evaluate` reads what the decisions depend on (`_EvaluationContext`), decides about each connection with the rules in
 `domain/rules/alerting.py` and `domain/rules/suppression.py`, collects the results (`_Outcome`) and writes them in bulk. The
 caller queues the returned alerts (`queueing.queue`).
 """
@@ -44,7 +44,7 @@ class ConnectionUpdate(Record, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
+class _EvaluationContext:
     """The facts that the decisions depend on, read once for all connections."""
 
     source: SourceConfig
@@ -116,13 +116,13 @@ def _gather(
     *,
     channels: Sequence[ChannelConfig],
     now: datetime,
-) -> _Context:
+) -> _EvaluationContext:
     rows = [update.row for update in updates]
     known = incidents.find_open(conn, rows)
     windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
     # A connection with a single change is not flapping and needs neither count.
     changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
-    return _Context(
+    return _EvaluationContext(
         source=source,
         channels=channels,
         now=now,
@@ -157,7 +157,7 @@ def _with_wanted_escalations(outcome: _Outcome) -> list[str]:
     return [each for each in outcome.unacknowledged if each not in settled]
 
 
-def _decide(update: ConnectionUpdate, context: _Context, outcome: _Outcome) -> None:
+def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Outcome) -> None:
     """Decide about one connection: alert now, suppress, remind, close, or do nothing."""
     incident = context.incidents.get(update.row)
     notified = incident.last_notified if incident else None
@@ -186,7 +186,7 @@ def _decide(update: ConnectionUpdate, context: _Context, outcome: _Outcome) -> N
 
 
 def _review_ack(
-    update: ConnectionUpdate, incident: Incident, ack: Ack, context: _Context, outcome: _Outcome
+    update: ConnectionUpdate, incident: Incident, ack: Ack, context: _EvaluationContext, outcome: _Outcome
 ) -> LastNotified | None:
     """Keep, lower or end an incident's acknowledgement. Return what counts as last notified."""
     after = update.after
@@ -208,7 +208,7 @@ def _review_ack(
 
 
 def _suppression_context(
-    update: ConnectionUpdate, incident: Incident | None, policy: Policy, context: _Context
+    update: ConnectionUpdate, incident: Incident | None, policy: Policy, context: _EvaluationContext
 ) -> suppression.SuppressionContext:
     snapshot = update.after.snapshot
     return suppression.SuppressionContext(
@@ -222,7 +222,7 @@ def _suppression_context(
     )
 
 
-def _silenced_until(snapshot: Snapshot, context: _Context) -> datetime | None:
+def _silenced_until(snapshot: Snapshot, context: _EvaluationContext) -> datetime | None:
     source = context.source
     return silences.silenced_until(
         context.silences,
@@ -239,7 +239,7 @@ def _suppress(
     update: ConnectionUpdate,
     incident: Incident | None,
     suppressed: suppression.Suppression,
-    context: _Context,
+    context: _EvaluationContext,
     outcome: _Outcome,
 ) -> None:
     """Open or keep the incident without an alert. It is reviewed when the suppression ends."""
@@ -255,7 +255,7 @@ def _notify(
     update: ConnectionUpdate,
     incident: Incident | None,
     reason: AlertReason,
-    context: _Context,
+    context: _EvaluationContext,
     outcome: _Outcome,
     *,
     notified: LastNotified | None,
@@ -286,7 +286,7 @@ def _notify(
     )
 
 
-def _next_reminder(update: ConnectionUpdate, context: _Context) -> datetime | None:
+def _next_reminder(update: ConnectionUpdate, context: _EvaluationContext) -> datetime | None:
     """Return when a reminder may be due if nothing changes until then; None unless the status is critical."""
     if update.after.verdict.status.severity is not Severity.CRITICAL:
         return None
@@ -304,7 +304,7 @@ def _remind(
     notified: LastNotified,
     *,
     policy: Policy,
-    context: _Context,
+    context: _EvaluationContext,
     outcome: _Outcome,
 ) -> None:
     """Remind the channels that are due a reminder, and plan the next review."""
@@ -339,7 +339,7 @@ def _alert(
     update: ConnectionUpdate,
     reason: AlertReason,
     notified: LastNotified | None,
-    context: _Context,
+    context: _EvaluationContext,
     *,
     incident_id: str,
     opened_at: datetime,
