@@ -19,60 +19,35 @@ from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilte
 from monitor.cli.output import console, echo, echo_json, on_terminal
 from monitor.cli.tables import Block, Row, StyledStatus, show_rows, table_or_blocks
 from monitor.config import Config
-from monitor.domain import Severity, Status
+from monitor.domain import Status
 from monitor.domain.errors import StoreError
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
 from monitor.views.daemon import DaemonStatus, keeping
-from monitor.views.status import Overview, PluginState, how_they_are, nobody_can_tell, overview
+from monitor.views.status import Overview, PluginState, headline, overview
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-def headline(found: Overview, *, unread: Collection[str] = ()) -> str:
-    """Return one line that states whether any connection needs attention, and how reliable that is."""
+def headline_text(found: Overview, *, unread: Collection[str] = ()) -> str:
+    """Return the headline and what makes it uncertain, in one line. `unread` are sources that failed just now."""
     doubts = [sentence for sentence in (_unread(found, unread), _stale(found)) if sentence]
-    return " ".join([_need(found, certain=not doubts), *_suppressed(found), *doubts])
+    if not found.total and found.left_out:
+        return " ".join([_no_match(found), *doubts])
+    answer = headline(
+        found.summary, sources=len(found.sources), acked=found.acked, silenced=found.silenced, uncertain=bool(doubts)
+    )
+    return " ".join([str(answer), *doubts])
 
 
-def _need(found: Overview, *, certain: bool) -> str:
-    now, soon = found.count(Severity.CRITICAL), found.count(Severity.WARNING)
-    if not found.total:
-        return _none(found)
-    of = f"of {found.total:,} connection{'' if found.total == 1 else 's'}"
-    if now:
-        words = ", ".join(
-            f"{found.summary[word]:,} {word}"
-            for word in reversed(Status)
-            if word.severity is Severity.CRITICAL and found.summary[word]
-        )
-        later = f", {soon:,} more soon (expiring_soon)" if soon else ""
-        return f"{now:,} {of} need{'s' if now == 1 else ''} attention now ({words}){later}."
-    if soon:
-        return f"{soon:,} {of} need{'s' if soon == 1 else ''} attention soon (expiring_soon)."
-    known = "Nothing to do" if certain and not nobody_can_tell(found.summary) else "No known problems"
-    return f"{known}: {how_they_are(found.summary)}."
-
-
-def _none(found: Overview) -> str:
-    """Return why no connection is listed: there is none, or the filters exclude all."""
-    if not found.left_out:
-        return "No connections yet."
+def _no_match(found: Overview) -> str:
     of = f"None of {found.left_out:,} connection{'' if found.left_out == 1 else 's'}"
     statuses = [status for status in reversed(Status) if status.value in (found.filters.statuses or ())]
     others = found.filters.sources or found.filters.platforms or found.filters.labels
     return f"{of} is {' or '.join(statuses)}." if statuses and not others else f"{of} matches these filters."
-
-
-def _suppressed(found: Overview) -> Iterator[str]:
-    """Yield how many problems cause no alerts, because they are acknowledged or silenced."""
-    counted = [(found.acked, "acknowledged"), (found.silenced, "silenced")]
-    words = [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in counted if number]
-    if words:
-        yield f"{' and '.join(words)}."
 
 
 def _unread(found: Overview, unread: Collection[str]) -> str:
@@ -81,7 +56,7 @@ def _unread(found: Overview, unread: Collection[str]) -> str:
         return ""
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     of = f"{len(names)} of {len(found.sources)} source{'' if len(found.sources) == 1 else 's'}"
-    return f"{of} {'is' if len(names) == 1 else 'are'} not being read: {listed} (see `token-monitor sources`)."
+    return f"{of} cannot be read: {listed} (see `token-monitor sources`)."
 
 
 def _stale(found: Overview) -> str:
@@ -249,7 +224,7 @@ def echo_status(
 ) -> None:
     """Write the headline, the connections, worst first, and the counts. `unread`: sources that just failed."""
     times = Times(config.timezone, found.now)
-    summary = headline(found, unread=unread)
+    summary = headline_text(found, unread=unread)
     echo(summary if standing is None else f"{standing.name}: {summary}")
     for note in notes(daemon, found, times) if daemon else ():
         echo(note)
@@ -271,7 +246,7 @@ def _screen(reading: StatusReading, on: Console) -> RenderableType:
     found, times = reading.found, reading.times
     shown = found.connections
     rows = [_row(view, times) for view in shown]
-    lines = [headline(found), *notes(reading.daemon, found, times), counts(found)]
+    lines = [headline_text(found), *notes(reading.daemon, found, times), counts(found)]
     return Group(
         *(Text(line, style="" if number else "bold") for number, line in enumerate(lines)),
         Text(f"{times.exact(found.now)}, refreshed every few seconds; Ctrl-C ends.", style="dim"),

@@ -119,20 +119,85 @@ def _count_quiet(
             counts.silenced += view.silenced_until is not None
 
 
-def how_they_are(summary: Mapping[Status, int]) -> str:
-    """3 connections are fine; where nothing is known of some or all of them, that nobody can tell how those are."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The overall state in one sentence, with details: the same on the command line and the status page."""
+
+    tone: str
+    """good, soon, bad or unsure."""
+    text: str
+    details: tuple[str, ...]
+    """Whole sentences."""
+
+    def __str__(self) -> str:
+        return " ".join((self.text, *self.details))
+
+
+def headline(
+    summary: Mapping[Status, int],
+    *,
+    sources: int,
+    acked: int = 0,
+    silenced: int = 0,
+    broken_channels: int = 0,
+    uncertain: bool = False,
+) -> Headline:
+    """Return the headline for these counts. `uncertain` means that a source cannot be read or that data is stale."""
+    total, bad = sum(summary.values()), [status for status in summary if status.severity is Severity.CRITICAL]
+    now, soon = sum(summary[status] for status in bad), summary[Status.EXPIRING_SOON]
+    channels = f"{broken_channels:,} channel{' refuses' if broken_channels == 1 else 's refuse'} every alert."
+    suppressed = tuple(_suppressed(acked, silenced))
+    if now:
+        details = (*_critical(summary, bad), *_expiring(soon, "more "), *suppressed, *([channels] if broken_channels else []))
+        return Headline(tone="bad", text=f"{_of(now, total)} need{'s' if now == 1 else ''} attention now.", details=details)
+    if broken_channels:
+        details = (*_expiring(soon), *suppressed, *([] if soon else _rest(summary)))
+        return Headline(tone="bad", text=channels, details=details)
+    if soon:
+        return Headline(tone="soon", text=f"{_of(soon, total)} expire{'s' if soon == 1 else ''} soon.", details=suppressed)
+    if not total:
+        text = "No connections are known yet." if sources else "No source is configured."
+        return Headline(tone="unsure", text=text, details=("They appear after the first successful poll.",) if sources else ())
+    details = (*suppressed, *_rest(summary))
+    if uncertain:
+        return Headline(tone="unsure", text="No known problems, but some data is stale.", details=details)
+    if summary[Status.UNKNOWN] == total:
+        return Headline(tone="unsure", text="No known problems.", details=details)
+    return Headline(tone="good", text="No action needed.", details=details)
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number:,} of {total:,} connection{'' if total == 1 else 's'}"
+
+
+def _critical(summary: Mapping[Status, int], bad: Iterable[Status]) -> Iterator[str]:
+    worst_first = sorted((status for status in bad if summary[status]), key=lambda status: -status.rank)
+    yield ", ".join(f"{summary[status]:,} {status}" for status in worst_first) + "."
+
+
+def _expiring(soon: int, more: str = "") -> Iterator[str]:
+    if soon:
+        yield f"{soon:,} {more}expire{'s' if soon == 1 else ''} soon."
+
+
+def _suppressed(acked: int, silenced: int) -> Iterator[str]:
+    counts = [(acked, "acknowledged"), (silenced, "silenced")]
+    if found := [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in counts if number]:
+        yield f"{' and '.join(found)}."
+
+
+def _rest(summary: Mapping[Status, int]) -> Iterator[str]:
+    """Yield a sentence about connections that are all valid or unknown."""
     total, unknown = sum(summary.values()), summary[Status.UNKNOWN]
-    if total and unknown == total:
-        return "nobody can tell how " + ("this connection is" if total == 1 else f"these {total:,} connections are")
-    if unknown:
-        fine, doubtful = total - unknown, f"{unknown:,} {'is' if unknown == 1 else 'are'}"
-        return f"{fine:,} of {total:,} connections {'is' if fine == 1 else 'are'} fine, and nobody can tell how {doubtful}"
-    return f"{total:,} connection{' is' if total == 1 else 's are'} fine"
-
-
-def nobody_can_tell(summary: Mapping[Status, int]) -> bool:
-    """Whether nothing is known of any of them."""
-    return summary[Status.UNKNOWN] == sum(summary.values()) > 0
+    if not total:
+        return
+    if unknown == total:
+        yield f"The status of {total:,} connection{'' if total == 1 else 's'} is unknown."
+    elif unknown:
+        valid = total - unknown
+        yield f"{_of(valid, total)} {'is' if valid == 1 else 'are'} valid; the status of {unknown:,} is unknown."
+    else:
+        yield f"{total:,} connection{' is' if total == 1 else 's are'} valid."
 
 
 class PluginState(IntEnum):

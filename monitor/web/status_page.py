@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from monitor.config import Config
-from monitor.domain import Severity, SourceStatus, Status
+from monitor.domain import SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import advice, source_advice
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
@@ -20,7 +20,7 @@ from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
-from monitor.views.status import NEVER, how_they_are, nobody_can_tell
+from monitor.views.status import NEVER, headline
 from monitor.web import charts
 from monitor.web.list_query import ListQuery, read_query
 
@@ -69,16 +69,6 @@ class SourceWarning:
     severe: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """The answer in one line."""
-
-    tone: str
-    """good, soon, bad or unsure."""
-    text: str
-    more: tuple[str, ...]
-
-
 class CountCache:
     """A cache of expensive counts: each is kept for a hundred times as long as the query took."""
 
@@ -112,13 +102,13 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     warnings = list(_source_warnings(views))
     failing_channels = [channel for channel in channel_views(conn, config) if channel.problem]
     return {
-        "headline": _headline(
+        "headline": headline(
             summary,
-            warnings,
-            views,
+            sources=len(views),
             acked=_acked(conn, reader),
             silenced=_silenced(conn, reader),
-            broken=sum(channel.broken for channel in failing_channels),
+            broken_channels=sum(channel.broken for channel in failing_channels),
+            uncertain=any(each.severe for each in warnings),
         ),
         "summary": summary,
         "share": _parts(Counter({status: summary[status] for status in Status})),
@@ -180,44 +170,6 @@ def _silenced(conn: Connection, reader: Reader) -> int:
     bad = [status for status in Status if status.needs_attention]
     rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_MOST_SILENCED)
     return sum(reader.view(row).silenced_until is not None for row in rows)
-
-
-def _headline(
-    summary: Mapping[Status, int], told: list[SourceWarning], views: list[SourceView], *, acked: int, silenced: int, broken: int
-) -> Headline:
-    total = sum(summary.values())
-    bad = {status: number for status, number in summary.items() if number and status.severity is Severity.CRITICAL}
-    now, soon = sum(bad.values()), summary[Status.EXPIRING_SOON]
-    more: list[str] = []
-    if now:
-        words = ", ".join(f"{number:,} {status}" for status, number in sorted(bad.items(), key=lambda item: -item[0].rank))
-        more.append(f"{words}.".replace("_", " "))
-    if soon and (now or broken):
-        more.append(f"{soon:,} {'more ' if now else ''}will run out soon.")
-    quiet = [(acked, "acknowledged"), (silenced, "silenced")]
-    if kept_quiet := [f"{number:,} {'is' if number == 1 else 'are'} {word}" for number, word in quiet if number]:
-        more.append(f"{' and '.join(kept_quiet)}.")
-    unheard = f"{broken:,} channel{' refuses' if broken == 1 else 's refuse'} every alert."
-    if broken and now:
-        more.append(unheard)
-    if not now and not soon and total:
-        sentence = how_they_are(summary)
-        more.append(f"{sentence[0].upper()}{sentence[1:]}.")
-    if now:
-        return Headline(tone="bad", text=f"{now:,} connection{' needs' if now == 1 else 's need'} you now.", more=tuple(more))
-    if broken:
-        return Headline(tone="bad", text=unheard, more=tuple(more))
-    if soon:
-        text = f"{soon:,} connection{' needs' if soon == 1 else 's need'} you soon."
-        return Headline(tone="soon", text=text, more=tuple(more))
-    if told and any(each.severe for each in told):
-        return Headline(tone="unsure", text="As far as is known, nothing to do.", more=tuple(more))
-    if not total:
-        first = "No connection is known yet." if views else "No source is configured."
-        return Headline(tone="unsure", text=first, more=("They appear with the first poll.",) if views else ())
-    if nobody_can_tell(summary):
-        return Headline(tone="unsure", text="Nothing to do that anyone knows of.", more=tuple(more))
-    return Headline(tone="good", text="Nothing to do.", more=tuple(more))
 
 
 def _needing_action(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:

@@ -131,8 +131,8 @@ def test_check_that_reads_nothing_is_unknown(tmp_path: Path) -> None:
     """Nothing listens at either source: no data is no good news."""
     done = token_monitor("check", config=write_config(tmp_path))
     assert done.status == 3
-    assert done.out.startswith("UNKNOWN: No connections yet.")
     assert "Could not read agency: " in done.out
+    assert done.out.startswith("UNKNOWN: No connections are known yet.")
 
 
 def test_check_shows_what_it_read_and_exits_by_it(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ url = "sqlite:///monitor.db"
         config = tmp_path / "config.toml"
         config.write_text(text, encoding="utf-8")
         fine = token_monitor("check", config=config)
-        assert (fine.status, fine.out.splitlines()[0]) == (0, "OK: Nothing to do: 1 connection is fine."), fine.err
+        assert (fine.status, fine.out.splitlines()[0]) == (0, "OK: No action needed. 1 connection is valid."), fine.err
         world.expire("agency", "linkedin-1")
         bad = token_monitor("check", "--json", "--no-probe", config=config)
         assert (bad.status, bad.json["connections"][0]["status"]) == (2, "expired")

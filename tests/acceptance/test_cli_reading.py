@@ -40,7 +40,7 @@ def test_status_answers_first_whether_there_is_something_to_do(small: Store, tmp
     done = token_monitor("status", folder=tmp_path)
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0] == "2 of 5 connections need attention now (1 revoked, 1 expired), 1 more soon (expiring_soon)."
+    assert lines[0] == "2 of 5 connections need attention now. 1 revoked, 1 expired. 1 more expires soon."
     assert lines[-1] == "2 valid, 1 expiring_soon, 1 expired, 1 revoked"
     assert [line.split()[0] for line in lines[3:9]] == ["STATUS", "revoked", "expired", "expiring_soon", "valid", "valid"]
     assert "expired 1 day ago" in lines[5]
@@ -58,7 +58,7 @@ def test_status_of_healthy_connections_says_that_there_is_nothing_to_do(small: S
     for name in ("agency", "studio"):
         add_source(small, name, [make_state(external_id="1", expires_at=at + timedelta(days=60))], now=at)
     done = token_monitor("status", "--exit-code", folder=tmp_path)
-    assert (done.status, done.out.splitlines()[0]) == (0, "OK: Nothing to do: 2 connections are fine.")
+    assert (done.status, done.out.splitlines()[0]) == (0, "OK: No action needed. 2 connections are valid.")
 
 
 def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at: datetime) -> None:
@@ -66,11 +66,11 @@ def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at
     for name in ("agency", "studio"):
         add_source(small, name, [doubtful], now=at)
     said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
-    assert said == "No known problems: nobody can tell how these 2 connections are."
+    assert said == "No known problems. The status of 2 connections is unknown."
     fine = make_state(external_id="2", expires_at=at + timedelta(days=60))
     add_source(small, "studio", [fine], now=at)
     said = token_monitor("status", folder=tmp_path).out.splitlines()[0]
-    assert said == "Nothing to do: 1 of 3 connections is fine, and nobody can tell how 2 are."
+    assert said == "No action needed. 1 of 3 connections is valid; the status of 2 is unknown."
 
 
 def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: Path, at: datetime) -> None:
@@ -108,7 +108,9 @@ def test_status_exit_code_is_unknown_where_a_source_cannot_be_read(small: Store,
     add_source(small, "studio", now=at, status=SourceStatus.UNAUTHORIZED)
     done = token_monitor("status", "--exit-code", folder=tmp_path)
     assert done.status == 3
-    assert done.out.startswith("UNKNOWN: No known problems: 1 connection is fine. 1 of 2 sources is not being read: studio")
+    assert done.out.startswith(
+        "UNKNOWN: No known problems, but some data is stale. 1 connection is valid. 1 of 2 sources cannot be read: studio"
+    )
     assert token_monitor("status", folder=tmp_path).status == 0
 
 

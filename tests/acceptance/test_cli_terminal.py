@@ -83,7 +83,7 @@ def test_status_watch_follows_the_store_until_ctrl_c(small: Store, tmp_path: Pat
     with terminal(tmp_path, "status", "--watch", width=100, height=12) as screen:
         screen.until("1 valid")
         add_source(small, "studio", [make_state(external_id="x", status=Status.REVOKED)], now=at)
-        screen.until("1 of 2 connections needs attention now (1 revoked)")
+        screen.until("1 of 2 connections needs attention now. 1 revoked.")
         screen.process.send_signal(signal.SIGINT)
         shown = screen.rest()
         assert screen.process.wait(30) == 0

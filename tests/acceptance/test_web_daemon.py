@@ -79,7 +79,7 @@ def press(port: int, path: str, **fields: str) -> httpx.Response:
 
 def test_the_page_is_up_when_the_daemon_says_so_and_gone_when_it_ends(one: Setting, port: int) -> None:
     process = one.start()
-    eventually(lambda: "1 connection needs you now." in get(port).text)
+    eventually(lambda: "1 of 1 connection needs attention now." in get(port).text)
     with closing(socket.create_connection(("127.0.0.1", port))) as held:
         held.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         assert one.stop(process) == 0

@@ -143,7 +143,7 @@ def test_pictures_for_the_documents(visitor: Visitor, picture: Callable[[Page, s
     picture(page, "status-page-dark")
     page = visitor.open(theme="dark", width=390, height=844)
     picture(page, "status-page-phone")
-    assert page.title().startswith("7 connections need you now.")
+    assert page.title().startswith("7 of 24 connections need attention now.")
 
 
 # --- the keyboard
@@ -354,8 +354,8 @@ def test_the_page_refreshes_itself_and_loses_neither_focus_nor_what_was_typed(vi
     add_source(visitor.store, "agency", [make_state(external_id="new", status=Status.EXPIRED)], now=NOW)
     visitor.clock.advance(timedelta(seconds=30))
     page.clock.fast_forward(31_000)
-    expect(page.get_by_role("heading", level=1)).to_have_text("8 connections need you now.")
-    assert page.title().startswith("8 connections need you now.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("8 of 25 connections need attention now.")
+    assert page.title().startswith("8 of 25 connections need attention now.")
     expect(page.locator("#by-source a", has_text="south")).to_be_focused()
     expect(page.get_by_label("Name or ID")).to_have_value("half a na")
     assert page.locator("#batches").get_attribute("open") is not None

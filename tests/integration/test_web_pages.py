@@ -132,7 +132,7 @@ async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Resp
 
 async def test_an_empty_store_says_so(site: Served) -> None:
     page = await read(site, "/")
-    assert "No connection is known yet." in page.words
+    assert "No connections are known yet." in page.words
     assert (await read(site, "/alerts")).words.count("No alerts yet.") == 1
     assert "No silences." in (await read(site, "/silences")).words
     assert (
@@ -146,24 +146,24 @@ async def test_the_headline_answers_whether_there_is_something_to_do(site: Serve
     for name in ("north", "south", "studio"):
         add_source(store, name, [], now=NOW)
     page = await read(site, "/")
-    assert "Nothing to do. 2 connections are fine." in page.words
+    assert "No action needed. 2 connections are valid." in page.words
     add_source(store, "studio", [make_state(external_id="c", status=Status.EXPIRING_SOON)], now=NOW)
-    assert "1 connection needs you soon." in (await read(site, "/")).words
+    assert "1 of 3 connections expires soon." in (await read(site, "/")).words
     add_source(store, "north", [make_state(external_id="d", status=Status.EXPIRED)], now=NOW)
     page = await read(site, "/")
-    assert "1 connection needs you now. 1 expired. 1 more will run out soon." in page.words
-    assert "1 connection needs you now." in page.words.split("·")[0]  # the title says it too
+    assert "1 of 4 connections needs attention now. 1 expired. 1 more expires soon." in page.words
+    assert "1 of 4 connections needs attention now." in page.words.split("·")[0]  # the title says it too
 
 
 async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(site: Served, store: Store) -> None:
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name, status=Status.UNKNOWN)], now=NOW)
     page = await read(site, "/")
-    assert "Nothing to do that anyone knows of. Nobody can tell how these 4 connections are." in page.words
+    assert "No known problems. The status of 4 connections is unknown." in page.words
     add_source(store, "north", [make_state(external_id="d", status=Status.EXPIRED)], now=NOW)
     with store.begin_write() as conn:
         silences.add(conn, Silence(starts_at=NOW, sources=("north",), comment="moving"), NOW)
-    assert "1 connection needs you now. 1 expired. 1 is silenced." in (await read(site, "/")).words
+    assert "1 of 5 connections needs attention now. 1 expired. 1 is silenced." in (await read(site, "/")).words
 
 
 async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Served, store: Store) -> None:
@@ -172,13 +172,13 @@ async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Serv
     with store.begin_write() as conn:
         channel_states.note_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
     page = await read(site, "/")
-    assert "Nothing to do." in page.words  # it is tried again by itself
+    assert "No action needed." in page.words  # it is retried automatically
     assert "1 failing channel night It did not answer." in page.words
     with store.begin_write() as conn:
         channel_states.note_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
     page = await read(site, "/")
     assert "1 channel refuses every alert." in page.words
-    assert "Nothing to do." not in page.words
+    assert "No action needed." not in page.words
     assert "night 404 from the webhook." in page.words
     assert "The channel refuses permanently. Correct its URL and reload the configuration." in page.words
 
@@ -195,7 +195,7 @@ async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> Non
 async def test_nothing_is_called_fine_where_a_source_cannot_be_read(site: Served, store: Store, clock: ManualClock) -> None:
     add_source(store, "agency", [make_state(external_id="a")], now=NOW)
     clock.advance(timedelta(hours=2))
-    assert "As far as is known, nothing to do." in (await read(site, "/")).words
+    assert "No known problems, but some data is stale." in (await read(site, "/")).words
 
 
 async def test_what_needs_a_person_comes_with_advice_and_a_link(full: Served) -> None:
