@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from monitor.demo.world import World
 from monitor.store import Store
-from tests.acceptance.daemon import ROOT, Setting, setting
+from tests.acceptance.daemon import Setting, eventually, setting
+from tests.chaos import cycle
 from tests.chaos.lives import SOURCE, TOP
 from tests.chaos.oracle import Findings, judge, settled
 from tests.support import postgres
@@ -54,7 +56,7 @@ class Rehearsal:
         """Every point of an undisturbed cycle: for each kind of call, up to the most that one thread makes."""
         self.put_back()
         trace = self.folder / "trace"
-        self._cycle(["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={','.join(self._calls())}"])
+        self._traced("-o", str(trace), "-e", f"trace={','.join(self._calls())}")
         counts: dict[tuple[str, str], int] = {}
         for line in trace.read_text(encoding="utf-8", errors="replace").splitlines():
             if match := re.match(r"(\d+) +(\w+)\(", line):
@@ -66,34 +68,39 @@ class Rehearsal:
         """Run the cycle until that call, which kills it; run it again undisturbed; and judge."""
         self.put_back()
         how = f"inject={point.call}:signal=SIGKILL:when={point.number}"
-        self._cycle(["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={point.call}", "-e", how])
-        done = self._cycle([])
+        self._traced("-o", os.devnull, "-e", f"trace={point.call}", "-e", how)
+        done = self.made.call("check")
         assert "Traceback" not in done.stderr, done.stderr
         # What was in flight waits for its lease before it is sent again.
         for _ in range(3):
             if self._settled():
                 break
-            self._cycle([])
+            self.made.call("check")
         with Store(self.database) as store:
             return judge(store, self.made.receiver.posts, self.expected, kills=1)
 
     def _calls(self) -> tuple[str, ...]:
         return CALLS[self.database.partition(":")[0]]
 
-    def _cycle(self, prefix: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*prefix, *self.made.command("check")],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.made.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-            timeout=90,
-        )
+    def _traced(self, *options: str) -> None:
+        """Run the cycle under strace, which is attached before it begins."""
+        process = self.made.launch_module("tests.chaos.cycle", str(self.made.config), cycle.STOPPED)
+        eventually(lambda: _stated(process.pid, "State").startswith("T"))
+        line = ["strace", "-f", "-qq", *options, "-p", str(process.pid)]
+        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            eventually(lambda: _stated(process.pid, "TracerPid") != "0")
+            os.kill(process.pid, signal.SIGCONT)
+            process.wait(90)
 
     def _settled(self) -> bool:
         with Store(self.database) as store:
             return settled(store)
+
+
+def _stated(pid: int, name: str) -> str:
+    """What the kernel states of a process under this name."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
 
 
 @contextmanager
