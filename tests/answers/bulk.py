@@ -14,12 +14,12 @@ from monitor.domain.rules import lifecycle, probes
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint
 from tests.answers import generator, oracle
-from tests.answers.case import Scene
+from tests.answers.case import SampleSource
+from tests.answers.checker import unfit_rows
 from tests.answers.generator import Payload
 from tests.answers.memory import Peak
+from tests.answers.offline import Raw, provider
 from tests.answers.oracle import Judged
-from tests.answers.stage import unfit_rows
-from tests.answers.told import Raw, provider
 from tests.support.factories import NOW
 
 Key = tuple[str | None, str]
@@ -45,18 +45,18 @@ class Tally:
 
 @dataclass(kw_only=True)
 class World:
-    """The cast of each API as it was before any of the answers."""
+    """The connections of each API before any of the answers."""
 
     states: dict[str, dict[Key, ConnectionState]]
 
     @classmethod
     async def begin(cls) -> World:
-        """Everybody as listed in flawless lists."""
+        """Return every connection as flawless lists state it."""
         return cls(states={kind: await _listed(kind) for kind in provider_names()})
 
 
 async def _listed(kind: str) -> dict[Key, ConnectionState]:
-    body = Scene(kind=kind).text(generator.known(kind))
+    body = SampleSource(kind=kind).text(generator.known(kind))
     report = await provider(kind, Raw(body=body)).poll()
     return {key: state for key, _, state in _observed(kind, report, {})}
 
@@ -116,7 +116,7 @@ async def look(payload: Payload, world: World, tally: Tally) -> list[str]:
     tally.payloads += 1
     if payload.probe:
         tally.probes += 1
-        return await _told_probe(payload, world)
+        return await _probed(payload, world)
     before = world.states[payload.kind]
     report = await provider(payload.kind, payload.raw, rows=200).poll()
     tally.outcomes[report.outcome] += 1
@@ -132,8 +132,8 @@ async def look(payload: Payload, world: World, tally: Tally) -> list[str]:
     return wrong
 
 
-async def _told_probe(payload: Payload, world: World) -> list[str]:
-    """The answer to a probe, taken three times for everybody."""
+async def _probed(payload: Payload, world: World) -> list[str]:
+    """Give every connection the answer to a probe three times, and return what is wrong."""
     answer: ProbeAnswer | None = None
     finding = None
     try:

@@ -1,4 +1,4 @@
-"""What a hostile answer is: the world that it is told into, the bytes of it, and what must come of it."""
+"""Hostile answers: the source that gets one, its bytes, and the required result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.domain.providers import provider_names
 from tests.contract.loopback import Request, Response, Writer
 from tests.support.factories import NOW
 
-CAST = 50
+CONNECTIONS = 50
 """Connections that each source has when a case begins."""
 
 POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "postpeer"
@@ -50,8 +50,8 @@ def instant(after: timedelta) -> datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A source with fifty connections: all of them well, or all of them ill."""
+class SampleSource:
+    """A source with fifty connections, all of them valid or all of them expired."""
 
     kind: str
     well: bool = True
@@ -87,12 +87,12 @@ class Scene:
         return "TOKEN_EXPIRED" if self.kind == POSTBREEZE else "expired"
 
     @property
-    def other(self) -> Scene:
+    def other(self) -> SampleSource:
         """The same connections in the opposite state."""
-        return Scene(kind=self.kind, well=not self.well)
+        return SampleSource(kind=self.kind, well=not self.well)
 
     def id_of(self, number: int) -> str:
-        """The id of one of the cast."""
+        """The id of one connection."""
         platform = PLATFORMS[number % len(PLATFORMS)]
         if self.twin:
             return f"{platform}-{number:03}a"
@@ -142,8 +142,8 @@ class Scene:
             "lastError": None,
         }
 
-    def rows(self, count: int = CAST) -> list[dict[str, Any]]:
-        """All rows of the cast, or the first so many."""
+    def rows(self, count: int = CONNECTIONS) -> list[dict[str, Any]]:
+        """All rows, or the first `count`."""
         return [self.row(number) for number in range(count)]
 
     def envelope(self, rows: Sequence[Any], **more: Any) -> Any:
@@ -183,7 +183,7 @@ class Scene:
         return json.dumps(row, separators=(",", ":"))[:-1]
 
 
-Answerer = Callable[[Scene, Request], Response]
+Answerer = Callable[[SampleSource, Request], Response]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class Case:
     waits: float | Literal["any", "default"] = "any"
     """The pause that is understood; "default": none is."""
     problem: str = ""
-    """Words that the report must say."""
+    """A text that the report must hold."""
     quick: bool = False
     """Whether the answer never ends, so that only the deadline ends the poll: then it is a short one, and the only try."""
     cap: int | None = None
@@ -239,21 +239,21 @@ class ProbeCase:
 # --- ways to answer ---
 
 
-def body(make: Callable[[Scene], bytes], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answerer:
+def body(make: Callable[[SampleSource], bytes], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answerer:
     """A well-framed answer with this body."""
     named = {"content-type": "application/json; charset=utf-8", **(headers or {})}
 
-    def answer(scene: Scene, _: Request) -> Response:
-        return Response(status=status, body=make(scene), headers=named)
+    def answer(sample: SampleSource, _: Request) -> Response:
+        return Response(status=status, body=make(sample), headers=named)
 
     return answer
 
 
-def octets(make: Callable[[Scene], bytes], *, pause: float = 0.0, at_once: int = 1) -> Answerer:
+def octets(make: Callable[[SampleSource], bytes], *, pause: float = 0.0, at_once: int = 1) -> Answerer:
     """An answer of exactly these bytes, head and all, after which the connection is closed."""
 
-    def answer(scene: Scene, _: Request) -> Response:
-        return Response(raw=_writer(make(scene), pause=pause, at_once=at_once))
+    def answer(sample: SampleSource, _: Request) -> Response:
+        return Response(raw=_writer(make(sample), pause=pause, at_once=at_once))
 
     return answer
 
@@ -277,9 +277,9 @@ def head(text: str = "HTTP/1.1 200 OK", *lines: str) -> bytes:
     return "\r\n".join([text, "content-type: application/json", *lines, "", ""]).encode("latin-1")
 
 
-def framed(scene_bytes: bytes, *lines: str, status: str = "HTTP/1.1 200 OK") -> bytes:
+def framed(content: bytes, *lines: str, status: str = "HTTP/1.1 200 OK") -> bytes:
     """An answer with a true content-length and these further header lines."""
-    return head(status, *lines, f"content-length: {len(scene_bytes)}") + scene_bytes
+    return head(status, *lines, f"content-length: {len(content)}") + content
 
 
 def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
@@ -299,6 +299,6 @@ class Book:
     cases: list[Case] = field(default_factory=list)
 
     def add(self, name: str, answer: Answerer, **more: Any) -> None:
-        """One more case; what is not said is the family's."""
+        """Add a case; what is not given is the family's."""
         known: dict[str, Any] = {"row": self.row, "part": self.part, "kinds": self.kinds}
         self.cases.append(Case(**{**known, "name": f"{self.row}.{name}", "answer": answer, **more}))

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitor.domain.providers import provider_names
-from tests.answers.case import POSTBREEZE, POSTPEER, TWINS, Scene, date
-from tests.answers.told import Raw
+from tests.answers.case import POSTBREEZE, POSTPEER, TWINS, SampleSource, date
+from tests.answers.offline import Raw
 
-CAST = 8
+CONNECTIONS = 8
 """Connections that are known before an answer comes: the first half well, the other ill."""
 
 
@@ -135,8 +135,8 @@ def payload(seed: int, number: int) -> Payload:
 
 
 def known(kind: str) -> list[dict[str, Any]]:
-    """The rows of the cast as they were listed before."""
-    return [Scene(kind=kind, well=number < CAST // 2).row(number) for number in range(CAST)]
+    """Return the rows as they were listed before."""
+    return [SampleSource(kind=kind, well=number < CONNECTIONS // 2).row(number) for number in range(CONNECTIONS)]
 
 
 def damage(dice: random.Random, body: bytes) -> bytes:
@@ -197,7 +197,11 @@ def _raw(dice: random.Random, body: bytes) -> Raw:
 
 
 def _list_body(dice: random.Random, kind: str) -> str:
-    rows = [dice.randrange(CAST + 2) for _ in range(dice.randrange(CAST))] if dice.random() < 0.5 else list(range(CAST))
+    rows = (
+        [dice.randrange(CONNECTIONS + 2) for _ in range(dice.randrange(CONNECTIONS))]
+        if dice.random() < 0.5
+        else list(range(CONNECTIONS))
+    )
     if dice.random() < 0.2:
         dice.shuffle(rows)
     texts = [_row_text(dice, kind, number) for number in rows]
@@ -229,8 +233,8 @@ _AROUND: Sequence[tuple[str, Any]] = (
 
 def _row_text(dice: random.Random, kind: str, number: int) -> str:
     """One row: as documented in half of all cases, in the other half with something wrong."""
-    well = number < CAST // 2 if dice.random() < 0.7 else dice.random() < 0.5
-    members: Members = list(Scene(kind=kind, well=well).row(number).items())
+    well = number < CONNECTIONS // 2 if dice.random() < 0.7 else dice.random() < 0.5
+    members: Members = list(SampleSource(kind=kind, well=well).row(number).items())
     if dice.random() < 0.02:
         return _text(dice, dice.choice((*_CONTAINERS, *_NUMBERS, *_TEXTS, None)))
     if dice.random() < 0.5:

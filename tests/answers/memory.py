@@ -12,7 +12,7 @@ _CLEAR_PEAK = "5"
 
 
 class Peak:
-    """Begins to measure when it is made. Where the kernel does not tell, nothing is known and nothing has grown."""
+    """A measurement that starts when it is created. If the kernel gives no figures, the growth is 0."""
 
     def __init__(self) -> None:
         gc.collect()

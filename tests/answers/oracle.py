@@ -1,6 +1,6 @@
-"""What an answer says, read a second time by other means: the standard library and a few lines of their own.
+"""An independent reading of answers, by the standard library and a few lines of code that share nothing with the adapters.
 
-It knows nothing of the adapters. It does not say what a verdict must be, but which verdicts an answer can justify.
+It does not state what a verdict must be, but which verdicts an answer can justify.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, Status
 from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS
 from tests.answers.generator import Payload
-from tests.answers.told import Raw
+from tests.answers.offline import Raw
 from tests.support.factories import NOW
 
 _LOST = (Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED, Status.FAILING)
@@ -190,7 +190,7 @@ def _of_one(reading: Reading, one: Judged) -> Iterator[str]:
     plain = reading.plain(key)
     broken = "TOKEN_EXPIRED" if reading.kind == POSTBREEZE else "expired"
     if plain is not None and plain.all_of(reading.word) == [broken] and rows and after is Status.VALID:
-        yield f"MISSED: {key} is said to be {broken}"
+        yield f"MISSED: {key} is stated as {broken}"
 
 
 def may_be_valid(reading: Reading, key: str) -> bool:
@@ -234,8 +234,8 @@ def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
     rows = reading.of(key)
     words = {word.upper() for row in rows for word in row.words(reading.word)}
     if status is Status.EXPIRED:
-        said = words & {"EXPIRED", "TOKEN_EXPIRED"}
-        return bool(said) or any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
+        expired = words & {"EXPIRED", "TOKEN_EXPIRED"}
+        return bool(expired) or any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
     return reading.kind == POSTBREEZE and status.upper() in words
 
 
@@ -276,12 +276,12 @@ def probe_complaints(payload: Payload, answer: ProbeAnswer | None, finding: Prob
             yield f"HTTP {status} was taken for {finding}"
         return
     top = _json(payload.raw)
-    said = (
+    stated = (
         {value.strip() for key, value in top if key == "status" and isinstance(value, str)} if isinstance(top, Members) else set()
     )
     if status not in (200, 201):
         yield f"HTTP {status} was taken for an answer"
-    if finding is ProbeFinding.OK and said != {"ok"}:
-        yield f"FALSE OK: the answer says {sorted(said)}"
-    if finding.is_refusal and said != {"error"}:
-        yield f"FALSE {finding.upper()}: the answer says {sorted(said)}"
+    if finding is ProbeFinding.OK and stated != {"ok"}:
+        yield f"FALSE OK: the answer states {sorted(stated)}"
+    if finding.is_refusal and stated != {"error"}:
+        yield f"FALSE {finding.upper()}: the answer states {sorted(stated)}"

@@ -1,4 +1,4 @@
-"""Generated answers, a few thousand of them; `python -m tests.answers` makes a hundred thousand. The oracle looks at each."""
+"""A few thousand generated answers, each judged by the oracle; `python -m tests.answers` makes a hundred thousand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from monitor.domain.providers import provider_names
 from monitor.providers import json_chunks, payload
 from tests.answers import bulk, generator, oracle, shapes
 from tests.answers.bulk import Tally, World
-from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS, Scene
+from tests.answers.case import POSTBREEZE, POSTPEER, POSTPOST, TWINS, SampleSource
 from tests.answers.generator import Payload
+from tests.answers.offline import Raw, provider
 from tests.answers.oracle import Judged
-from tests.answers.told import Raw, provider
 
 MIB = 1024 * 1024
 FINE = PollReport(outcome=PollOutcome.OK)
@@ -43,25 +43,25 @@ def test_a_number_is_always_the_same_answer() -> None:
 
 
 @given(st.sampled_from(provider_names()).flatmap(lambda kind: st.tuples(st.just(kind), shapes.lists(kind))), shapes.heads)
-def test_N21_any_answer_to_a_poll_justifies_what_follows(told: tuple[str, Any], head: tuple[int, Any]) -> None:
-    kind, listed = told
+def test_N21_any_answer_to_a_poll_justifies_what_follows(answer: tuple[str, Any], head: tuple[int, Any]) -> None:
+    kind, listed = answer
     status, headers = head
     body = listed if isinstance(listed, bytes) else json.dumps(listed).encode()
     assert look(Payload(number=0, kind=kind, probe=False, raw=Raw(status=status, headers=headers, body=body))) == []
 
 
 @given(st.sampled_from(TWINS), shapes.probe_answers, shapes.heads)
-def test_N21_any_answer_to_a_probe_justifies_what_follows(kind: str, said: Any, head: tuple[int, Any]) -> None:
+def test_N21_any_answer_to_a_probe_justifies_what_follows(kind: str, answer: Any, head: tuple[int, Any]) -> None:
     status, headers = head
-    raw = Raw(status=status, headers=headers, body=json.dumps(said).encode())
+    raw = Raw(status=status, headers=headers, body=json.dumps(answer).encode())
     assert look(Payload(number=0, kind=kind, probe=True, raw=raw)) == []
 
 
-def look(told: Payload) -> list[str]:
+def look(answer: Payload) -> list[str]:
     """What is wrong with what an answer comes to."""
 
     async def see() -> list[str]:
-        return await bulk.look(told, await World.begin(), Tally())
+        return await bulk.look(answer, await World.begin(), Tally())
 
     return asyncio.run(see())
 
@@ -78,14 +78,14 @@ def listed(kind: str, *rows: dict[str, Any] | str) -> Payload:
     return Payload(number=0, kind=kind, probe=False, raw=Raw(body=body.encode()))
 
 
-def seen(told: Payload, external_id: str, before: Status | None, after: Status) -> list[str]:
+def seen(answer: Payload, external_id: str, before: Status | None, after: Status) -> list[str]:
     judged = [Judged(external_id=external_id, before=before, after=after)]
-    return list(oracle.complaints(told, FINE, judged, []))
+    return list(oracle.complaints(answer, FINE, judged, []))
 
 
 def test_the_oracle_sees_a_false_recovery_and_a_false_alarm() -> None:
     for kind in (POSTPOST, POSTBREEZE):
-        well, ill = Scene(kind=kind), Scene(kind=kind, well=False)
+        well, ill = SampleSource(kind=kind), SampleSource(kind=kind, well=False)
         key = well.id_of(0)
         assert seen(listed(kind, well.row(0)), key, Status.EXPIRED, Status.VALID) == []
         assert seen(listed(kind, ill.row(0)), key, Status.VALID, Status.EXPIRED) == []
@@ -99,23 +99,23 @@ def test_the_oracle_sees_a_false_recovery_and_a_false_alarm() -> None:
 
 
 def test_the_oracle_sees_what_is_stated_twice() -> None:
-    text = json.dumps(Scene(kind=POSTPOST, well=False).row(0))
+    text = json.dumps(SampleSource(kind=POSTPOST, well=False).row(0))
     twice = listed(POSTPOST, text[:-1] + ',"tokenStatus":"valid"}')
     assert "FALSE VALID" in str(seen(twice, "linkedin-000a", Status.EXPIRED, Status.VALID))
 
 
 def test_the_oracle_sees_an_absence_that_is_none_and_an_error_taken_for_a_list() -> None:
-    told = listed(POSTPOST, Scene(kind=POSTPOST).row(0))
-    assert "counted as missing" in str(list(oracle.complaints(told, FINE, [], ["linkedin-000a"])))
-    refused = Payload(number=0, kind=POSTPOST, probe=False, raw=Raw(status=500, body=told.raw.body))
+    answer = listed(POSTPOST, SampleSource(kind=POSTPOST).row(0))
+    assert "counted as missing" in str(list(oracle.complaints(answer, FINE, [], ["linkedin-000a"])))
+    refused = Payload(number=0, kind=POSTPOST, probe=False, raw=Raw(status=500, body=answer.raw.body))
     assert "HTTP 500" in str(list(oracle.complaints(refused, FINE, [], [])))
 
 
 def test_the_oracle_sees_a_probe_misread() -> None:
-    told = Payload(number=0, kind=POSTPOST, probe=True, raw=Raw(body=b'{"status":"error","status":"ok"}'))
+    payload_ = Payload(number=0, kind=POSTPOST, probe=True, raw=Raw(body=b'{"status":"error","status":"ok"}'))
     answer = ProbeAnswer(http_status=200, status="ok")
-    assert "FALSE OK" in str(list(oracle.probe_complaints(told, answer, ProbeFinding.OK)))
-    assert "FALSE EXPIRED" in str(list(oracle.probe_complaints(told, answer, ProbeFinding.EXPIRED)))
+    assert "FALSE OK" in str(list(oracle.probe_complaints(payload_, answer, ProbeFinding.OK)))
+    assert "FALSE EXPIRED" in str(list(oracle.probe_complaints(payload_, answer, ProbeFinding.EXPIRED)))
 
 
 async def test_without_its_guards_the_parser_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ async def test_without_its_guards_the_parser_is_caught(monkeypatch: pytest.Monke
     assert any("FALSE" in text for text in tally.wrong)
 
 
-async def test_the_told_adapters_read_as_the_real_ones_do() -> None:
+async def test_the_offline_adapters_read_as_the_real_ones_do() -> None:
     for kind in provider_names():
-        report = await provider(kind, Raw(body=Scene(kind=kind).text())).poll()
+        report = await provider(kind, Raw(body=SampleSource(kind=kind).text())).poll()
         assert (report.outcome, report.listed) == (PollOutcome.OK, 50)

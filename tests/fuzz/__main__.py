@@ -88,11 +88,11 @@ def _run(name: str, wanted: argparse.Namespace) -> bool:
     found = re.findall(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)", done.stdout)
     last = "{} inputs, {} edges, {} features, {} kept".format(*found[-1]) if found else "no figures"
     if done.returncode == 0:
-        _say(f"{name:16} fine    {last}")
+        _print(f"{name:16} fine    {last}")
         return True
     kept = re.findall(r"Test unit written to (\S+)", done.stdout)
-    _say(f"{name:16} BROKEN  {last}; the input: {kept[-1] if kept else 'none was written'}")
-    _say("    " + "\n    ".join(done.stdout.splitlines()[-40:]))
+    _print(f"{name:16} BROKEN  {last}; the input: {kept[-1] if kept else 'none was written'}")
+    _print("    " + "\n    ".join(done.stdout.splitlines()[-40:]))
     return False
 
 
@@ -122,7 +122,7 @@ def _fuzz(name: str, *, seconds: int, runs: int, kept: Path) -> int:
 
 def _once(name: str, path: Path) -> int:
     _load(name).one(path.read_bytes())
-    _say(f"{name}: {path} breaks nothing")
+    _print(f"{name}: {path} breaks nothing")
     return 0
 
 
@@ -134,7 +134,7 @@ def _load(name: str) -> Target:
     return found
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a program that prints
 
 

@@ -15,9 +15,9 @@ from monitor.providers import payload, transport
 from monitor.providers.rate_limit import LONGEST, SHORTEST, http_date, retry_after
 from tests.answers import bulk, corpus, generator
 from tests.answers.bulk import Tally, World
-from tests.answers.case import Scene
+from tests.answers.case import SampleSource
 from tests.answers.generator import Payload
-from tests.answers.told import Raw
+from tests.answers.offline import Raw
 from tests.contract.loopback import Request
 from tests.fuzz.target import Target, must
 from tests.support.factories import NOW
@@ -28,10 +28,10 @@ _WORLD = _LOOP.run_until_complete(World.begin())
 _LONGEST_SEED = 6000
 
 
-def _told(kind: str, octets: bytes, *, probe: bool = False) -> None:
+def _judge(kind: str, octets: bytes, *, probe: bool = False) -> None:
     """The body as one API's answer: nothing raises, and nothing follows that it does not justify."""
-    told = Payload(number=0, kind=kind, probe=probe, raw=Raw(body=octets))
-    wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
+    answer = Payload(number=0, kind=kind, probe=probe, raw=Raw(body=octets))
+    wrong = _LOOP.run_until_complete(bulk.look(answer, _WORLD, Tally()))
     must(not wrong, wrong)
 
 
@@ -39,44 +39,44 @@ def _refused(octets: bytes) -> None:
     """The body of an error: the first byte chooses the status."""
     statuses = (400, 401, 403, 404, 408, 418, 429, 500, 503, 302, 204, 206)
     status = statuses[octets[0] % len(statuses)] if octets else 500
-    told = Payload(number=0, kind="postbreeze", probe=False, raw=Raw(status=status, body=octets[1:]))
-    wrong = _LOOP.run_until_complete(bulk.look(told, _WORLD, Tally()))
+    answer = Payload(number=0, kind="postbreeze", probe=False, raw=Raw(status=status, body=octets[1:]))
+    wrong = _LOOP.run_until_complete(bulk.look(answer, _WORLD, Tally()))
     must(not wrong, wrong)
 
 
 def _list_seeds(kind: str) -> Sequence[bytes]:
-    """The cast's own list, and what the hand-written cases send."""
-    scene = Scene(kind=kind)
-    seeds = [scene.text(generator.known(kind)), scene.text(generator.known(kind)[:1]), scene.text([])]
+    """Return the flawless list, and what the hand-written cases send."""
+    sample = SampleSource(kind=kind)
+    seeds = [sample.text(generator.known(kind)), sample.text(generator.known(kind)[:1]), sample.text([])]
     request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
     for case in corpus.POLLS:
         if kind in case.kinds and case.part in ("body", "row", "date"):
-            body = case.answer(scene, request).body
-            seeds.append(_shortened(scene, body))
+            body = case.answer(sample, request).body
+            seeds.append(_shortened(sample, body))
     return sorted({seed for seed in seeds if 0 < len(seed) <= _LONGEST_SEED}, key=len)
 
 
-def _shortened(scene: Scene, body: bytes) -> bytes:
+def _shortened(sample: SampleSource, body: bytes) -> bytes:
     """Without the forty-eight healthy rows, which are the same in every case."""
-    start, end = body.find(b"," + _row_start(scene, 2)), body.rfind(b"}]")
+    start, end = body.find(b"," + _row_start(sample, 2)), body.rfind(b"}]")
     return body if start < 0 or end < 0 else body[:start] + body[end + 1 :]
 
 
-def _row_start(scene: Scene, number: int) -> bytes:
-    return f'{{"{scene.key}":"{scene.id_of(number)}"'.encode()
+def _row_start(sample: SampleSource, number: int) -> bytes:
+    return f'{{"{sample.key}":"{sample.id_of(number)}"'.encode()
 
 
 def _probe_seeds() -> Sequence[bytes]:
     request = Request(method="POST", target="/api/v1/test-connection/x", headers={}, body=b"")
-    scene = Scene(kind="postpost")
-    found = {case.answer(scene, request).body for case in corpus.PROBES}
+    sample = SampleSource(kind="postpost")
+    found = {case.answer(sample, request).body for case in corpus.PROBES}
     return sorted((seed for seed in found if 0 < len(seed) <= 2000), key=len)
 
 
 def _refusal_seeds() -> Sequence[bytes]:
     request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
-    scene = Scene(kind="postbreeze")
-    found = {case.answer(scene, request).body for case in corpus.POLLS if case.row in ("N08", "N09", "N10")}
+    sample = SampleSource(kind="postbreeze")
+    found = {case.answer(sample, request).body for case in corpus.POLLS if case.row in ("N08", "N09", "N10")}
     return [bytes([number % 12]) + seed for number, seed in enumerate(sorted(found, key=len)) if len(seed) <= 2000]
 
 
@@ -97,7 +97,7 @@ def _date(octets: bytes) -> None:
 
 def _pause_seeds() -> Sequence[bytes]:
     request = Request(method="GET", target="/api/v1/x", headers={}, body=b"")
-    responses = [case.answer(Scene(kind="postpost"), request) for case in corpus.POLLS if case.row == "N08"]
+    responses = [case.answer(SampleSource(kind="postpost"), request) for case in corpus.POLLS if case.row == "N08"]
     lines = [
         (answer.headers.get("retry-after", ""), answer.headers.get("x-ratelimit-reset", ""), answer.body.decode("latin-1"))
         for answer in responses
@@ -117,7 +117,7 @@ def _unpacked(octets: bytes) -> None:
 
 
 def _unpacked_seeds() -> Sequence[bytes]:
-    text = Scene(kind="postbreeze").text([])
+    text = SampleSource(kind="postbreeze").text([])
     return [b"\x01" + gzip.compress(text), b"\x02" + zlib.compress(text), b"\x02" + zlib.compress(text)[2:-4], b"\x00" + text]
 
 
@@ -132,10 +132,10 @@ def _users(octets: bytes) -> None:
 
 TARGETS = (
     *(
-        Target(name=f"list-{kind}", one=partial(_told, kind), seeds=partial(_list_seeds, kind), largest=_LONGEST_SEED)
+        Target(name=f"list-{kind}", one=partial(_judge, kind), seeds=partial(_list_seeds, kind), largest=_LONGEST_SEED)
         for kind in provider_names()
     ),
-    Target(name="probe", one=partial(_told, "postpost", probe=True), seeds=_probe_seeds, largest=2000),
+    Target(name="probe", one=partial(_judge, "postpost", probe=True), seeds=_probe_seeds, largest=2000),
     Target(name="refusal", one=_refused, seeds=_refusal_seeds, largest=2000),
     Target(name="users", one=_users, seeds=lambda: [b'{"users":[{"_id":"a","displayName":"A"}]}', b'[{"id":"a"}]']),
     Target(name="unpacking", one=_unpacked, seeds=_unpacked_seeds),

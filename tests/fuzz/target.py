@@ -17,7 +17,7 @@ class Target:
     """Bytes of the longest input that is tried."""
 
 
-def must(holds: object, said: object = "") -> None:
+def must(holds: object, message: object = "") -> None:
     """Raises AssertionError where something does not hold, also under -O."""
     if not holds:
-        raise AssertionError(str(said)[:500])
+        raise AssertionError(str(message)[:500])

@@ -1,6 +1,6 @@
-"""Hostile answers, written down by hand: each part of an answer, wrong in every way that came to mind, for each of the APIs.
+"""Hand-written hostile answers: each part of an answer, wrong in every known way, for each of the APIs.
 
-Each table says what must come of it. One family is one file; the number in front of a name is the row of the failure catalogue.
+Each case states its required result. One family is one file; a name begins with the row of the failure catalogue.
 """
 
 from __future__ import annotations
@@ -22,18 +22,14 @@ POLLS: tuple[Case, ...] = (
 PROBES: tuple[ProbeCase, ...] = tuple(probes.CASES)
 
 
-Told = tuple[Case, str]
-ToldProbe = tuple[ProbeCase, str]
-
-
-def polls(row: str | None = None, *, by_all: bool = False) -> Iterator[Told]:
-    """Every answer to a poll, of one row or of all rows, each told by one of its APIs in turn, or by all of them."""
+def polls(row: str | None = None, *, by_all: bool = False) -> Iterator[tuple[Case, str]]:
+    """Return the answers to polls of one row or of all, each with one of its APIs in turn, or with every one of them."""
     chosen = [case for case in POLLS if row in (None, case.row)]
     return ((case, kind) for turn, case in enumerate(chosen) for kind in _turn(case.kinds, turn, by_all=by_all))
 
 
-def probe_answers(row: str | None = None, *, by_all: bool = False) -> Iterator[ToldProbe]:
-    """Every answer to a probe, likewise."""
+def probe_answers(row: str | None = None, *, by_all: bool = False) -> Iterator[tuple[ProbeCase, str]]:
+    """Return the answers to probes likewise."""
     chosen = [case for case in PROBES if row in (None, case.row)]
     return ((case, kind) for turn, case in enumerate(chosen) for kind in _turn(case.kinds, turn, by_all=by_all))
 

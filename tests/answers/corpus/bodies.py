@@ -17,7 +17,7 @@ from tests.answers.case import (
     TWINS,
     Answerer,
     Book,
-    Scene,
+    SampleSource,
     body,
     framed,
     octets,
@@ -34,7 +34,7 @@ def _text(text: str | bytes, content_type: str = "application/json") -> Answerer
 
 def _value(field: str, text: str | bytes) -> Answerer:
     """The first row with this text for the value of a field."""
-    return body(lambda scene: scene.first_with(field, text))
+    return body(lambda sample: sample.first_with(field, text))
 
 
 def _shown(text: str | bytes) -> Answerer:
@@ -42,38 +42,38 @@ def _shown(text: str | bytes) -> Answerer:
 
 
 def _id(text: str) -> Answerer:
-    return body(lambda scene: scene.first_with(scene.key, text))
+    return body(lambda sample: sample.first_with(sample.key, text))
 
 
 def _id_and(text: str) -> Answerer:
     """The first row's id with this JSON text behind it."""
-    return body(lambda scene: scene.first_with(scene.key, f'"{scene.id_of(0)}{text}"'))
+    return body(lambda sample: sample.first_with(sample.key, f'"{sample.id_of(0)}{text}"'))
 
 
 def _expiry(text: str) -> Answerer:
-    return body(lambda scene: scene.first_with(scene.expiry, text))
+    return body(lambda sample: sample.first_with(sample.expiry, text))
 
 
 def _stated(text: str | bytes) -> Answerer:
     """The first row with this text for the service's word."""
-    return body(lambda scene: scene.first_with(scene.word, text))
+    return body(lambda sample: sample.first_with(sample.word, text))
 
 
 def _around(text: str) -> Answerer:
     """This text with the opposite rows wherever it has an @."""
-    return body(lambda scene: text.replace("@", json.dumps(scene.other.rows())).encode())
+    return body(lambda sample: text.replace("@", json.dumps(sample.other.rows())).encode())
 
 
 def _total(text: bytes) -> Answerer:
-    return body(lambda scene: scene.text(total="@@").replace(b'"@@"', text))
+    return body(lambda sample: sample.text(total="@@").replace(b'"@@"', text))
 
 
 def _in(coding: str) -> Answerer:
-    return body(lambda scene: scene.opposite().decode().encode(coding))
+    return body(lambda sample: sample.opposite().decode().encode(coding))
 
 
 def _left(count: int) -> Answerer:
-    return body(lambda scene: scene.text(scene.rows(count)))
+    return body(lambda sample: sample.text(sample.rows(count)))
 
 
 # --- N11: a 200 with something else in it ---
@@ -218,29 +218,29 @@ number.add("total_overflowing", _total(b"1e999"), kinds=(POSTPEER,), outcome=INV
 twice = Book(row="N18", part="row", kinds=STATING)
 
 
-def _twice(*texts: Callable[[Scene], str]) -> Answerer:
+def _twice(*texts: Callable[[SampleSource], str]) -> Answerer:
     """The first row with further members behind it."""
     return body(lambda s: s.first_as(s.first_row_text() + "," + ",".join(text(s) for text in texts) + "}"))
 
 
-def _member(name: Callable[[Scene], str], value: Callable[[Scene], object]) -> Callable[[Scene], str]:
-    return lambda scene: f'"{name(scene)}":{json.dumps(value(scene))}'
+def _member(name: Callable[[SampleSource], str], value: Callable[[SampleSource], object]) -> Callable[[SampleSource], str]:
+    return lambda sample: f'"{name(sample)}":{json.dumps(value(sample))}'
 
 
-def _word(scene: Scene) -> str:
-    return scene.word
+def _word(sample: SampleSource) -> str:
+    return sample.word
 
 
-def _escaped(scene: Scene) -> str:
-    return scene.word[:-1] + f"\\u{ord(scene.word[-1]):04x}"
+def _escaped(sample: SampleSource) -> str:
+    return sample.word[:-1] + f"\\u{ord(sample.word[-1]):04x}"
 
 
-def _all_escaped(scene: Scene) -> str:
-    return "".join(f"\\u{ord(letter):04X}" for letter in scene.word)
+def _all_escaped(sample: SampleSource) -> str:
+    return "".join(f"\\u{ord(letter):04X}" for letter in sample.word)
 
 
-def _otherwise(scene: Scene) -> str:
-    return scene.broken if scene.well else scene.healthy
+def _otherwise(sample: SampleSource) -> str:
+    return sample.broken if sample.well else sample.healthy
 
 
 twice.add("word_then_its_opposite", _twice(_member(_word, _otherwise)), outcome=READ, flag="unreadable")
@@ -268,12 +268,12 @@ twice.add("name_twice", _twice(_member(lambda _: "displayName", lambda _: "Other
 twice.add("empty_key_twice", _twice(_member(lambda _: "", lambda _: 1), _member(lambda _: "", lambda _: 2)), outcome=READ)
 
 
-def _hidden(scene: Scene) -> bytes:
+def _hidden(sample: SampleSource) -> bytes:
     """The word stated twice in the first row and not at all in the second: as often as there are rows."""
-    text = scene.first_as(scene.first_row_text() + f',"{scene.word}":{json.dumps(_otherwise(scene))}}}')
-    second = {name: value for name, value in scene.row(1).items() if name != scene.word}
+    text = sample.first_as(sample.first_row_text() + f',"{sample.word}":{json.dumps(_otherwise(sample))}}}')
+    second = {name: value for name, value in sample.row(1).items() if name != sample.word}
     return text.replace(
-        json.dumps(scene.row(1), separators=(",", ":")).encode(), json.dumps(second, separators=(",", ":")).encode(), 1
+        json.dumps(sample.row(1), separators=(",", ":")).encode(), json.dumps(second, separators=(",", ":")).encode(), 1
     )
 
 
@@ -404,7 +404,7 @@ same.add("the_same_row_twice", body(lambda s: s.text([s.row(0), *s.rows()])), ou
 same.add("first_and_last", body(lambda s: s.text([*s.rows(), s.row(0)])), outcome=READ)
 same.add(
     "good_and_bad",
-    body(lambda s: s.text([*Scene(kind=s.kind).rows(1), *s.rows()[1:], *Scene(kind=s.kind, well=False).rows(1)])),
+    body(lambda s: s.text([*SampleSource(kind=s.kind).rows(1), *s.rows()[1:], *SampleSource(kind=s.kind, well=False).rows(1)])),
     kinds=STATING,
     outcome=OK,
     well="expired",
@@ -412,7 +412,7 @@ same.add(
 )
 same.add(
     "bad_and_good",
-    body(lambda s: s.text([*Scene(kind=s.kind, well=False).rows(1), *s.rows()[1:], *Scene(kind=s.kind).rows(1)])),
+    body(lambda s: s.text([*SampleSource(kind=s.kind, well=False).rows(1), *s.rows()[1:], *SampleSource(kind=s.kind).rows(1)])),
     kinds=STATING,
     outcome=OK,
     well="expired",
@@ -420,13 +420,13 @@ same.add(
 )
 same.add(
     "good_and_unreadable",
-    body(lambda s: s.text([*Scene(kind=s.kind).rows(1), *s.rows()[1:], {**s.row(0), "displayName": 7}])),
+    body(lambda s: s.text([*SampleSource(kind=s.kind).rows(1), *s.rows()[1:], {**s.row(0), "displayName": 7}])),
     outcome=READ,
     flag="unreadable",
 )
 same.add(
     "unreadable_and_good",
-    body(lambda s: s.text([{**s.row(0), "displayName": 7}, *s.rows()[1:], *Scene(kind=s.kind).rows(1)])),
+    body(lambda s: s.text([{**s.row(0), "displayName": 7}, *s.rows()[1:], *SampleSource(kind=s.kind).rows(1)])),
     outcome=READ,
     flag="unreadable",
 )

@@ -119,20 +119,20 @@ IMPOSSIBLE: Mapping[str, tuple[Any, str]] = {
 
 
 def _date(value: Any) -> Answerer:
-    return body(lambda scene: scene.first(**{scene.expiry: value}))
+    return body(lambda sample: sample.first(**{sample.expiry: value}))
 
 
 def _beside(**over: Any) -> Answerer:
-    return body(lambda scene: scene.first(**over))
+    return body(lambda sample: sample.first(**over))
 
 
 def _old_shape(value: Any) -> Answerer:
     """No row says a word: then only dates speak, and this is the first one's."""
     kept = ("platformId", "username", "displayName", "accessTokenExpiresAt")
 
-    def rows(scene: Any) -> bytes:
-        bare = [{name: row[name] for name in kept} for row in scene.rows()]
-        found: bytes = scene.text([{**bare[0], "accessTokenExpiresAt": value}, *bare[1:]])
+    def rows(sample: Any) -> bytes:
+        bare = [{name: row[name] for name in kept} for row in sample.rows()]
+        found: bytes = sample.text([{**bare[0], "accessTokenExpiresAt": value}, *bare[1:]])
         return found
 
     return body(rows)

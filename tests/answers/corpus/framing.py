@@ -20,7 +20,7 @@ from tests.answers.case import (
     UNREACHABLE,
     Answerer,
     Book,
-    Scene,
+    SampleSource,
     body,
     chunked,
     framed,
@@ -32,11 +32,11 @@ MIB = 1024 * 1024
 
 
 def _opposite(*lines: str, status: str = "HTTP/1.1 200 OK") -> Answerer:
-    return octets(lambda scene: framed(scene.opposite(), *lines, status=status))
+    return octets(lambda sample: framed(sample.opposite(), *lines, status=status))
 
 
 def _healthy(*lines: str, status: str = "HTTP/1.1 200 OK") -> Answerer:
-    return octets(lambda scene: framed(scene.text(), *lines, status=status))
+    return octets(lambda sample: framed(sample.text(), *lines, status=status))
 
 
 def _raw(data: bytes) -> Answerer:
@@ -44,7 +44,7 @@ def _raw(data: bytes) -> Answerer:
 
 
 def _around(before: bytes, after: bytes = b"") -> Answerer:
-    return octets(lambda scene: before + scene.opposite() + after)
+    return octets(lambda sample: before + sample.opposite() + after)
 
 
 # --- N15: what is no HTTP ---
@@ -98,7 +98,7 @@ broken.add("tls_alert", _raw(b"\x15\x03\x01\x00\x02\x02\x28"))
 broken.add("http2_preface", _raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
 broken.add("http2_settings", _raw(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
 broken.add("just_json", _around(b""))
-broken.add("utf16_head", octets(lambda scene: framed(scene.opposite()).decode("latin-1").encode("utf-16")))
+broken.add("utf16_head", octets(lambda sample: framed(sample.opposite()).decode("latin-1").encode("utf-16")))
 broken.add("chunk_size_words", _around(head("HTTP/1.1 200 OK", "transfer-encoding: chunked") + b"zz\r\n"))
 broken.add("chunk_size_negative", _around(head("HTTP/1.1 200 OK", "transfer-encoding: chunked") + b"-5\r\n"))
 broken.add("chunk_size_huge", _around(head("HTTP/1.1 200 OK", "transfer-encoding: chunked") + b"f" * 40 + b"\r\n"))
@@ -150,7 +150,9 @@ for coding in (
     "aes128gcm",
 ):
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in coding)
-    broken.add(f"encoding_{name}_not_asked_for", body(Scene.opposite, headers={"content-encoding": coding}), outcome=INVALID)
+    broken.add(
+        f"encoding_{name}_not_asked_for", body(SampleSource.opposite, headers={"content-encoding": coding}), outcome=INVALID
+    )
 broken.add("informational_for_ever", octets(lambda _: b"HTTP/1.1 100 Continue\r\n\r\n" * 400, pause=0.01, at_once=25), quick=True)
 broken.add("early_hints_then_nothing", _raw(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"))
 broken.add("switching_protocols", _raw(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\nPRI"))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.answers.case import INVALID, OK, PARTIAL, POSTPEER, READ, UNREACHABLE, Answerer, Book, Scene
+from tests.answers.case import INVALID, OK, PARTIAL, POSTPEER, READ, UNREACHABLE, Answerer, Book, SampleSource
 from tests.contract.loopback import Request, Response, as_json
 
 book = Book(row="N29", part="pages", kinds=(POSTPEER,))
@@ -14,23 +14,23 @@ book = Book(row="N29", part="pages", kinds=(POSTPEER,))
 PAGE = 100
 
 
-def _many(scene: Scene, count: int = 250) -> list[dict[str, Any]]:
-    """The cast, and more behind it."""
-    return [scene.row(number) for number in range(count)]
+def _many(sample: SampleSource, count: int = 250) -> list[dict[str, Any]]:
+    """The connections, and more behind them."""
+    return [sample.row(number) for number in range(count)]
 
 
-def _pages(make: Callable[[Scene, int, int], Any]) -> Answerer:
+def _pages(make: Callable[[SampleSource, int, int], Any]) -> Answerer:
     """By offset and by which request of its kind it is, the envelope; the key is good."""
     asked: dict[int, int] = {}
 
-    def answer(scene: Scene, request: Request) -> Response:
+    def answer(sample: SampleSource, request: Request) -> Response:
         if request.path == "/health/auth":
             return as_json({"ok": True})
         offset = int(request.query.get("offset", "0"))
         if offset == 0:
             asked.clear()
         asked[offset] = asked.get(offset, 0) + 1
-        made = make(scene, offset, asked[offset])
+        made = make(sample, offset, asked[offset])
         return made if isinstance(made, Response) else as_json(made)
 
     return answer
@@ -111,13 +111,13 @@ book.add("the_second_refuses_success", _second(as_json({"success": False, "messa
 book.add("the_second_is_another_list", _second(as_json({"success": True, "posts": []})), outcome=INVALID)
 
 
-def _endless(scene: Scene, offset: int, _: int) -> Any:
-    return {"success": True, "integrations": [scene.row(number) for number in range(offset, offset + PAGE)]}
+def _endless(sample: SampleSource, offset: int, _: int) -> Any:
+    return {"success": True, "integrations": [sample.row(number) for number in range(offset, offset + PAGE)]}
 
 
-def _walk_on(scene: Scene, offset: int, _: int) -> Any:
+def _walk_on(sample: SampleSource, offset: int, _: int) -> Any:
     """A page of one row for ever, with a new id each time."""
-    return {"success": True, "integrations": [scene.row(offset)]}
+    return {"success": True, "integrations": [sample.row(offset)]}
 
 
 book.add("endless", _pages(_endless), outcome=PARTIAL, rows=400)
@@ -131,9 +131,9 @@ book.add(
 book.add("endless_of_nulls", _pages(lambda *_: {"success": True, "integrations": [None] * PAGE}), outcome=PARTIAL, rows=400)
 
 
-def _settles(scene: Scene, offset: int, turn: int) -> Any:
+def _settles(sample: SampleSource, offset: int, turn: int) -> Any:
     del turn
-    rows = _many(scene, 150)
+    rows = _many(sample, 150)
     return _page(rows, offset)
 
 
@@ -143,10 +143,10 @@ book.add("fine_of_two", _pages(_settles), outcome=OK)
 def _key(value: Any, *, status: int = 200) -> Answerer:
     """An empty list, and this answer about the key."""
 
-    def answer(scene: Scene, request: Request) -> Response:
+    def answer(sample: SampleSource, request: Request) -> Response:
         if request.path == "/health/auth":
             return Response(status=status, body=json.dumps(value).encode(), headers={"content-type": "application/json"})
-        return as_json(scene.envelope([]))
+        return as_json(sample.envelope([]))
 
     return answer
 

@@ -1,4 +1,4 @@
-"""Answers to a probe. Whoever says neither ok nor error in a plain object has said nothing about the token."""
+"""Answers to a probe. An answer that is no plain object with ok or error states nothing about the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: every field with every wrong type, fields missing, and words that nobody knows."""
+"""Rows: every field with every wrong type, fields missing, and unknown statuses and platforms."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ _FIELDS = {
 
 
 def _first(**over: Any) -> Answerer:
-    return body(lambda scene: scene.first(**over))
+    return body(lambda sample: sample.first(**over))
 
 
 def _word(value: Any) -> Answerer:
-    return body(lambda scene: scene.first(**{scene.word: value}))
+    return body(lambda sample: sample.first(**{sample.word: value}))
 
 
 def _instead(value: Any) -> Answerer:
-    return body(lambda scene: scene.text([value, *scene.rows()[1:]]))
+    return body(lambda sample: sample.text([value, *sample.rows()[1:]]))
 
 
 wrong = Book(row="N21", part="row")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from tests.answers.case import INVALID, LIMITED, POSTBREEZE, REFUSED, TWINS, UNREACHABLE, Answerer, Book, Scene, body
+from tests.answers.case import INVALID, LIMITED, POSTBREEZE, REFUSED, TWINS, UNREACHABLE, Answerer, Book, SampleSource, body
 
 HTML = b"<!doctype html><html><title>Sign in</title><body><form action=/login></form></body></html>"
 
 
 def _as(status: int, **headers: str) -> Answerer:
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return body(Scene.opposite, status=status, headers=named)
+    return body(SampleSource.opposite, status=status, headers=named)
 
 
 def _says(status: int, what: object) -> Answerer:

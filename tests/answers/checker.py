@@ -1,7 +1,7 @@
-"""Where a hostile answer is told: real sockets on loopback, the real adapters, and the real record path over a stored world.
+"""Checks of hostile answers: real sockets on loopback, the real adapters, and the real recording over a stored world.
 
-Every source has fifty connections. Once they are all well, once all ill: what may not turn expired into valid must not turn
-valid into expired either. What a case changes is rolled back, so each begins in the same world.
+Every source has fifty connections, once all of them valid and once all expired: an answer that must not turn expired into
+valid must not turn valid into expired either. What a case changes is rolled back, so each begins in the same world.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from monitor.providers.base import Provider
 from monitor.store import Store, connection_queries, schema
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.probes import Target
-from tests.answers.case import CAST, STATING, Case, ProbeCase, Scene
+from tests.answers.case import CONNECTIONS, STATING, Case, ProbeCase, SampleSource
 from tests.contract import loopback
 from tests.contract.loopback import KEY, Request, Response, Server
 from tests.support.factories import NOW
@@ -60,29 +60,31 @@ class _Undo(Exception):
 
 
 def template(store: Store, folder: Path) -> dict[tuple[str, bool], SourceConfig]:
-    """Fill a store with the world, and say which source is which."""
+    """Fill a store with the world, and return its sources by kind and health."""
     path = folder / "config.toml"
     path.touch(mode=0o600)
-    path.write_text("".join(_source_text(scene) for scene in scenes()), encoding="utf-8")
+    path.write_text("".join(_source_text(sample) for sample in samples()), encoding="utf-8")
     config = load(path, {"HOME": str(folder)}).config
     with store.begin_write() as conn:
         config_sync.sync(conn, config, NOW)
-    return {(scene.kind, scene.well): source for scene, source in zip(scenes(), config.sources, strict=True)}
+    return {(sample.kind, sample.well): source for sample, source in zip(samples(), config.sources, strict=True)}
 
 
-def scenes() -> list[Scene]:
-    """Every world: each API with all well, and with all ill where its rows can say so."""
-    return [Scene(kind=kind, well=well) for kind in provider_names() for well in (True, False) if well or kind in STATING]
+def samples() -> list[SampleSource]:
+    """Return every source: one of each kind with all valid, and one with all expired if its rows can state that."""
+    return [SampleSource(kind=kind, well=well) for kind in provider_names() for well in (True, False) if well or kind in STATING]
 
 
-def _source_text(scene: Scene) -> str:
-    name = f"{scene.kind}-{'well' if scene.well else 'ill'}"
-    return f'[[sources]]\nname = "{name}"\nprovider = "{scene.kind}"\napi_key = "{KEY}"\nbase_url = "http://127.0.0.1:9/api/v1"\n'
+def _source_text(sample: SampleSource) -> str:
+    name = f"{sample.kind}-{'well' if sample.well else 'ill'}"
+    return (
+        f'[[sources]]\nname = "{name}"\nprovider = "{sample.kind}"\napi_key = "{KEY}"\nbase_url = "http://127.0.0.1:9/api/v1"\n'
+    )
 
 
 @dataclass(kw_only=True)
-class Stage:
-    """One open stage."""
+class Checker:
+    """The stored world, the servers that answer, and the sessions that ask them."""
 
     store: Store
     sources: Mapping[tuple[str, bool], SourceConfig]
@@ -91,12 +93,12 @@ class Stage:
     quick: HttpSessions
     clock: ManualClock
     elsewhere: Server
-    """Another host, which nobody must ever ask."""
-    before: dict[Scene, dict[str, Held]] = field(default_factory=dict)
-    """What each source has when a case begins."""
+    """Another host, which must never receive a request."""
+    before: dict[SampleSource, dict[str, Held]] = field(default_factory=dict)
+    """The connections of each source when a case begins."""
 
     def provider(self, kind: str, case: Case | ProbeCase) -> Provider:
-        """An adapter that has seen nothing yet."""
+        """Return a new adapter."""
         settings = loopback.source(kind, self.server)
         sessions = self.quick if case.quick else self.sessions
         if isinstance(case, Case) and (case.cap is not None or case.rows is not None):
@@ -104,25 +106,25 @@ class Stage:
             sessions = _Narrowed(sessions, limits)
         return build_provider(settings, sessions=sessions, clock=self.clock, budget=RequestBudget(6_000_000))
 
-    async def poll(self, case: Case, scene: Scene) -> PollReport:
-        """What the adapter makes of the case's answer."""
-        self.server.answer = lambda request: _answer(case, scene, request, self.elsewhere)
+    async def poll(self, case: Case, sample: SampleSource) -> PollReport:
+        """Return the adapter's report of the case's answer."""
+        self.server.answer = lambda request: _answer(case, sample, request, self.elsewhere)
         self.server.requests.clear()
         async with asyncio.timeout(_AT_MOST):
-            return await self.provider(scene.kind, case).poll()
+            return await self.provider(sample.kind, case).poll()
 
-    async def probe(self, case: ProbeCase, scene: Scene) -> ProbeAnswer | ProviderError:
-        """Likewise of an answer to a probe: what it says, or how it failed."""
-        self.server.answer = lambda request: _answer(case, scene, request, self.elsewhere)
+    async def probe(self, case: ProbeCase, sample: SampleSource) -> ProbeAnswer | ProviderError:
+        """Return what the adapter reads from an answer to a probe, or the error."""
+        self.server.answer = lambda request: _answer(case, sample, request, self.elsewhere)
         async with asyncio.timeout(_AT_MOST):
             try:
-                return await self.provider(scene.kind, case).probe(scene.id_of(0), scope=None)
+                return await self.provider(sample.kind, case).probe(sample.id_of(0), scope=None)
             except ProviderError as error:
                 return error
 
     @contextmanager
     def undone(self) -> Iterator[Connection]:
-        """A transaction that leaves nothing behind."""
+        """Open a transaction that is rolled back."""
         try:
             with self.store.begin_write() as conn:
                 yield conn
@@ -130,11 +132,11 @@ class Stage:
         except _Undo:
             pass
 
-    def held(self, conn: Connection, scene: Scene) -> dict[str, Held]:
-        """The source's stored connections by their ids."""
+    def held(self, conn: Connection, sample: SampleSource) -> dict[str, Held]:
+        """Return the source's stored connections by their ids."""
         c = schema.connections.c
         columns = (c.external_id, c.account, c.status, c.reason, c.flags)
-        query = select(*columns).where(c.source == self.sources[scene.kind, scene.well].name, c.retired_at.is_(None))
+        query = select(*columns).where(c.source == self.sources[sample.kind, sample.well].name, c.retired_at.is_(None))
         return {row[0]: Held(row[0], row[1], Status(row[2]), row[3], row[4]) for row in conn.execute(query)}
 
 
@@ -150,8 +152,8 @@ def _rows(conn: Connection, source: str) -> list[ConnectionRow]:
     return list(connection_queries.list_connections(conn, ConnectionFilter(sources=[source])))
 
 
-def _answer(case: Case | ProbeCase, scene: Scene, request: Request, elsewhere: Server) -> Response:
-    response = case.answer(scene, request)
+def _answer(case: Case | ProbeCase, sample: SampleSource, request: Request, elsewhere: Server) -> Response:
+    response = case.answer(sample, request)
     place = response.headers.get("location")
     if place is None:
         return response
@@ -160,12 +162,12 @@ def _answer(case: Case | ProbeCase, scene: Scene, request: Request, elsewhere: S
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
-    """A stage in a folder of its own; every source has been polled once and found what it has."""
+async def checker(folder: Path) -> AsyncIterator[Checker]:
+    """Open a checker in a folder; every source has been polled once and lists its connections."""
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store(f"sqlite:///{folder / 'monitor.db'}"))
         store.upgrade()
-        made = Stage(
+        made = Checker(
             store=store,
             sources=template(store, folder),
             server=await stack.enter_async_context(loopback.running(lambda _: Response())),
@@ -174,77 +176,78 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             quick=await stack.enter_async_context(HttpSessions(limits=_QUICK, env={})),
             clock=ManualClock(NOW),
         )
-        usual = Case(name="usual", row="", part="", answer=lambda scene, _: loopback.as_json(scene.envelope(scene.rows())))
+        usual = Case(name="usual", row="", part="", answer=lambda sample, _: loopback.as_json(sample.envelope(sample.rows())))
         with structlog.testing.capture_logs(), store.begin_write() as conn:
-            for scene in scenes():
-                report = await made.poll(usual, scene)
-                assert (report.outcome, report.listed) == (PollOutcome.OK, CAST)
-                _record(conn, made, scene, report)
-                made.before[scene] = made.held(conn, scene)
-                assert {held.status for held in made.before[scene].values()} == {_expected(scene)}
+            for sample in samples():
+                report = await made.poll(usual, sample)
+                assert (report.outcome, report.listed) == (PollOutcome.OK, CONNECTIONS)
+                _record(conn, made, sample, report)
+                made.before[sample] = made.held(conn, sample)
+                assert {held.status for held in made.before[sample].values()} == {_expected(sample)}
         yield made
 
 
-def _expected(scene: Scene) -> Status:
-    if scene.kind not in STATING:
+def _expected(sample: SampleSource) -> Status:
+    if sample.kind not in STATING:
         return Status.UNKNOWN
-    return Status.VALID if scene.well else Status.EXPIRED
+    return Status.VALID if sample.well else Status.EXPIRED
 
 
-def _record(conn: Connection, made: Stage, scene: Scene, report: PollReport) -> Recorded:
+def _record(conn: Connection, made: Checker, sample: SampleSource, report: PollReport) -> Recorded:
     poll = Poll(report=report, started_at=NOW, now=NOW)
-    return record_poll(conn, made.sources[scene.kind, scene.well], poll, channels=())
+    return record_poll(conn, made.sources[sample.kind, sample.well], poll, channels=())
 
 
-# --- What must hold ---
+# --- what must hold ---
 
 
-async def play(made: Stage, case: Case, kind: str) -> list[str]:
-    """Tell one answer to one source, in both worlds, and say what went wrong; nothing where all is as it must be."""
+async def check_poll(made: Checker, case: Case, kind: str) -> list[str]:
+    """Give one answer to a kind of source, valid and expired, and return a line for each violation."""
     wrong: list[str] = []
     report: PollReport | None = None
-    for scene in scenes():
-        if scene.kind is not kind or (case.only_well and not scene.well):
+    for sample in samples():
+        if sample.kind != kind or (case.only_well and not sample.well):
             continue
         try:
             if report is None or report.listed:
-                report = await made.poll(case, scene)
+                report = await made.poll(case, sample)
             wrong += [
-                f"{_place(case.name, scene)}: {text}" for text in (*_unfit(case, report), *_misjudged(made, case, scene, report))
+                f"{_place(case.name, sample)}: {text}"
+                for text in (*_unfit(case, report), *_misjudged(made, case, sample, report))
             ]
         except Exception as error:  # noqa: BLE001 - whatever comes out is the finding
-            wrong.append(f"{_place(case.name, scene)}: {type(error).__name__}: {str(error)[:300]}")
+            wrong.append(f"{_place(case.name, sample)}: {type(error).__name__}: {str(error)[:300]}")
     return wrong
 
 
-async def play_probe(made: Stage, case: ProbeCase, kind: str) -> list[str]:
-    """The same for an answer to a probe, which every connection gives three times in a row."""
+async def check_probe(made: Checker, case: ProbeCase, kind: str) -> list[str]:
+    """Give every connection the same probe answer three times, and return a line for each violation."""
     wrong: list[str] = []
-    for scene in scenes():
-        if scene.kind is not kind:
+    for sample in samples():
+        if sample.kind != kind:
             continue
         try:
-            said = await made.probe(case, scene)
-            wrong += [f"{_place(case.name, scene)}: {text}" for text in _misread(made, case, scene, said)]
+            answer = await made.probe(case, sample)
+            wrong += [f"{_place(case.name, sample)}: {text}" for text in _misread(made, case, sample, answer)]
         except Exception as error:  # noqa: BLE001 - whatever comes out is the finding
-            wrong.append(f"{_place(case.name, scene)}: {type(error).__name__}: {str(error)[:300]}")
+            wrong.append(f"{_place(case.name, sample)}: {type(error).__name__}: {str(error)[:300]}")
     return wrong
 
 
-def _place(name: str, scene: Scene) -> str:
-    return f"{name} [{scene.kind}, {'well' if scene.well else 'ill'}]"
+def _place(name: str, sample: SampleSource) -> str:
+    return f"{name} [{sample.kind}, {'well' if sample.well else 'ill'}]"
 
 
 def _unfit(case: Case, report: PollReport) -> Iterator[str]:
-    """What is wrong with the report itself."""
+    """Yield what is wrong with the report itself."""
     if report.outcome not in case.outcome:
         yield f"ended as {report.outcome}, not as {'/'.join(sorted(case.outcome))}: {report.problem}"
     if report.outcome is not PollOutcome.OK and not report.problem:
-        yield "does not say what the problem is"
+        yield "states no problem"
     if case.problem not in (report.problem or ""):
-        yield f"does not say {case.problem!r}: {report.problem}"
+        yield f"does not state {case.problem!r}: {report.problem}"
     if len(report.problem or "") > 500 or KEY in repr(report):
-        yield "says too much"
+        yield "is too long or holds the key"
     if case.waits != "any" and report.retry_after != (None if case.waits == "default" else case.waits):
         yield f"waits {report.retry_after}, not {case.waits}"
     for scope in report.scopes:
@@ -252,7 +255,7 @@ def _unfit(case: Case, report: PollReport) -> Iterator[str]:
 
 
 def unfit_rows(scope: ScopeReport) -> Iterator[str]:
-    """What no store and no channel could hold."""
+    """Yield texts that a store or a channel could not hold."""
     rows = list(scope.snapshots)
     if len({row.external_id for row in rows}) != len(rows):
         yield "one id twice"
@@ -263,17 +266,17 @@ def unfit_rows(scope: ScopeReport) -> Iterator[str]:
             (text or "").encode()
 
 
-def _misjudged(made: Stage, case: Case, scene: Scene, report: PollReport) -> Iterator[str]:
-    """What was made of the report that should not have been."""
-    before = made.before[scene]
+def _misjudged(made: Checker, case: Case, sample: SampleSource, report: PollReport) -> Iterator[str]:
+    """Yield changes of verdicts and alerts that the report does not justify."""
+    before = made.before[sample]
     with made.undone() as conn:
-        recorded = _record(conn, made, scene, report)
+        recorded = _record(conn, made, sample, report)
         if not report.listed and not any(scope.complete for scope in report.scopes):  # no evidence stays none, however often
-            recorded.add(_record(conn, made, scene, report))
-            recorded.add(_record(conn, made, scene, report))
-        after = made.held(conn, scene)
-    first = scene.id_of(0)
-    allowed = (case.well if scene.well else case.ill) or before[first].status
+            recorded.add(_record(conn, made, sample, report))
+            recorded.add(_record(conn, made, sample, report))
+        after = made.held(conn, sample)
+    first = sample.id_of(0)
+    allowed = (case.well if sample.well else case.ill) or before[first].status
     accounts = {held.account: held for held in after.values() if held.account}
     others: list[str] = []
     for key, held in before.items():
@@ -286,28 +289,28 @@ def _misjudged(made: Stage, case: Case, scene: Scene, report: PollReport) -> Ite
             others.append(f"{key} became {now.status} ({now.reason})")
     if others:
         yield f"{others[0]}, and {len(others) - 1} others"
-    if case.flag and scene.well and report.listed and first in after and case.flag not in after[first].flags:
+    if case.flag and sample.well and report.listed and first in after and case.flag not in after[first].flags:
         yield f"the first is not flagged {case.flag} but {', '.join(sorted(after[first].flags)) or 'nothing'}"
-    spoken = {alert.external_id for alert in recorded.alerts if alert.external_id in before}
-    if spoken - {first} or (spoken and allowed == before[first].status):
-        yield f"somebody was woken about {sorted(map(str, spoken))[:5]}"
+    alerted = {alert.external_id for alert in recorded.alerts if alert.external_id in before}
+    if alerted - {first} or (alerted and allowed == before[first].status):
+        yield f"an alert was raised about {sorted(map(str, alerted))[:5]}"
 
 
-def _misread(made: Stage, case: ProbeCase, scene: Scene, said: ProbeAnswer | ProviderError) -> Iterator[str]:
-    """What was made of an answer to a probe that should not have been."""
-    answer = said if isinstance(said, ProbeAnswer) else None
-    source = made.sources[scene.kind, scene.well]
+def _misread(made: Checker, case: ProbeCase, sample: SampleSource, outcome: ProbeAnswer | ProviderError) -> Iterator[str]:
+    """Yield changes of verdicts that an answer to a probe does not justify."""
+    answer = outcome if isinstance(outcome, ProbeAnswer) else None
+    source = made.sources[sample.kind, sample.well]
     finding = None if answer is None else probes.classify(answer, platform="linkedin", ever_ok=False)
     with made.undone() as conn:
         for _ in range(3):
             results = [_probed(row, answer) for row in _rows(conn, source.name)]
             record_probes(conn, source, Batch(), results, pause=None, channels=(), now=NOW)
-        after = made.held(conn, scene)
+        after = made.held(conn, sample)
     if finding is not case.finding:
-        yield f"means {finding}, not {case.finding} ({said})"
-    if len(str(said)) > 2000 or KEY in repr(said):
-        yield "says too much"
-    allowed = (case.well if scene.well else case.ill) or _expected(scene)
+        yield f"means {finding}, not {case.finding} ({outcome})"
+    if len(str(outcome)) > 2000 or KEY in repr(outcome):
+        yield "is too long or holds the key"
+    allowed = (case.well if sample.well else case.ill) or _expected(sample)
     changed = {held.status for held in after.values()} - {allowed}
     if changed:
         yield f"connections became {', '.join(sorted(changed))}, not {allowed}"

@@ -1,4 +1,4 @@
-"""The real adapters with their sockets taken out: each request is answered with the bytes at hand, and read as ever."""
+"""The real adapters without sockets: each request is answered with the given bytes, which are read as usual."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Raw:
 _GOOD_KEY = Raw(body=b'{"ok":true}')
 
 
-class ToldApi(Api):
-    """An API that gives one answer to everything but the question whether the key is good."""
+class OfflineApi(Api):
+    """An API that gives one answer to every request except the check of the key."""
 
     def __init__(self, source: SourceConfig, raw: Raw, *, sessions: HttpSessions = _SESSIONS) -> None:
         super().__init__(source, sessions=sessions, clock=ManualClock(NOW), budget=RequestBudget(10**9))
         self._raw = raw
 
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
-        return await self._told(_GOOD_KEY if request.url.path.endswith("/health/auth") else self._raw, bounds)
+        return await self._exchanged(_GOOD_KEY if request.url.path.endswith("/health/auth") else self._raw, bounds)
 
     async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
-        """As the real one, of which nothing but the connection is left out."""
+        """Send a POST request as the real one does, without the connection."""
         del path, headers
         async with self.budget.request("POST"):
-            return self._check_status(await self._told(self._raw, self._probe_bounds))
+            return self._check_status(await self._exchanged(self._raw, self._probe_bounds))
 
-    async def _told(self, raw: Raw, bounds: Bounds) -> HttpResponse:
+    async def _exchanged(self, raw: Raw, bounds: Bounds) -> HttpResponse:
         headers = httpx.Headers(list(raw.headers))
         self._record_clock_skew(headers)
         body = partial(transport.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
@@ -67,12 +67,12 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 def provider(kind: str, raw: Raw, *, rows: int | None = None) -> Provider:
-    """An adapter whose API gives this answer. `rows` is a smaller cap on them."""
+    """Return an adapter whose API gives this answer. `rows` is a smaller limit on rows."""
     source = make_source(kind, "http://127.0.0.1:9/api/v1")
     sessions = _SESSIONS
     if rows is not None:
         sessions = HttpSessions(limits=replace(_SESSIONS.limits, rows=rows), env={})
-    api = ToldApi(source, raw, sessions=sessions)
+    api = OfflineApi(source, raw, sessions=sessions)
     if kind == "postbreeze":
         return Postbreeze(source, api=api)
     return PostPeer(source, api=api) if kind == "postpeer" else PostPost(source, api=api)
