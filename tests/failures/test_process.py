@@ -266,7 +266,7 @@ def test_A15_without_a_channel_every_place_where_one_looks_says_so(one: Setting)
     assert "channel" in (checked.stdout + checked.stderr).lower()
     process = one.start()
     assert "config.warning" in one.log()
-    assert "nobody will be told" in one.log()
+    assert "no alert will be sent" in one.log()
     one.world.expire("agency", "linkedin-li")
     eventually(lambda: one.status()["agency/linkedin-li"] == "expired")
     assert one.stop(process) == 0
