@@ -268,7 +268,7 @@ def test_A15_without_a_channel_every_place_where_one_looks_says_so(one: Setting)
     assert "config.warning" in one.log()
     assert "no alert will be sent" in one.log()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.status()["agency/linkedin-li"] == "expired")
+    eventually(lambda: one.status().get("agency/linkedin-li") == "expired")
     assert one.stop(process) == 0
     explained = one.call("alerts", "--json").stdout
     assert "No channel is configured." in explained
