@@ -77,7 +77,7 @@ def press(port: int, path: str, **fields: str) -> httpx.Response:
         return browser.post(path, data={"csrf": csrf[1], **fields})
 
 
-def test_the_page_is_up_when_the_daemon_says_so_and_gone_when_it_ends(one: Setting, port: int) -> None:
+def test_the_page_is_served_from_the_log_line_until_the_daemon_ends(one: Setting, port: int) -> None:
     process = one.start()
     eventually(lambda: "1 of 1 connection needs attention now." in get(port).text)
     with closing(socket.create_connection(("127.0.0.1", port))) as held:
@@ -95,8 +95,8 @@ def test_a_busy_port_ends_the_start_with_one_sentence(one: Setting, port: int) -
         taken.listen()
         done = one.call("run")
     assert done.returncode == 1
-    told = done.stderr.strip().splitlines()[-1]
-    assert told.endswith(f"Another program already listens at 127.0.0.1:{port}: set web.listen to another port, or to off.")
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.endswith(f"Another program already listens at 127.0.0.1:{port}: set web.listen to another port, or to off.")
     assert "Traceback" not in done.stderr
     assert one.world.sources["agency"].calls["list"] == 0
     assert not (one.folder / "monitor.db").exists()
@@ -140,7 +140,7 @@ def test_a_reload_moves_the_page_and_a_busy_port_changes_nothing(one: Setting, p
     assert one.stop(process) == 0
 
 
-def test_the_daemon_notices_the_buttons_at_once(one: Setting, port: int) -> None:
+def test_the_daemon_notices_the_buttons_immediately(one: Setting, port: int) -> None:
     """Reminders come every second; an acknowledgement ends them, and they go on when it is taken back."""
     one.start()
     path = f"/connections/{EXPIRED}"
@@ -149,11 +149,11 @@ def test_the_daemon_notices_the_buttons_at_once(one: Setting, port: int) -> None
     status = json.loads(one.call("status", "--json").stdout)
     assert [row["acked"] for row in status["connections"]] == [True]
     one.await_polls(2)
-    quiet = len(one.messages())
+    before = len(one.messages())
     one.await_polls(3)
-    assert len(one.messages()) == quiet
+    assert len(one.messages()) == before
     assert press(port, path, action="unack").status_code == 303
-    eventually(lambda: len(one.messages()) > quiet)
+    eventually(lambda: len(one.messages()) > before)
     history = one.call("history", EXPIRED).stdout
     assert "acknowledged" in history
     assert "By the status page" in history

@@ -49,7 +49,7 @@ def rows(page: Page) -> int:
     return page.locator("table.connections tbody tr th").count()
 
 
-# --- how they look
+# --- appearance
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -308,7 +308,7 @@ def test_a_silence_is_added_and_removed(visitor: Visitor, javascript: bool) -> N
         assert [each.removed_at is None for each in silences.list_silences(conn, include_removed=True)] == [True, True, False]
 
 
-def test_a_form_that_is_refused_says_why(visitor: Visitor) -> None:
+def test_a_refused_form_shows_the_reason(visitor: Visitor) -> None:
     visitor.seen.expected = ("422",)
     page = visitor.open("/silences")
     page.get_by_label("or for").select_option("7d")
@@ -363,7 +363,7 @@ def test_the_page_refreshes_itself_and_loses_neither_focus_nor_what_was_typed(vi
     assert rows(page) == 7
 
 
-def test_a_page_that_cannot_refresh_says_so_loudly(visitor: Visitor) -> None:
+def test_a_page_that_cannot_refresh_shows_a_warning(visitor: Visitor) -> None:
     visitor.seen.expected = ("503", "Failed to load")
     page = visitor.context().new_page()
     page.clock.install()
@@ -378,7 +378,7 @@ def test_a_page_that_cannot_refresh_says_so_loudly(visitor: Visitor) -> None:
     expect(page.locator("#lost")).to_be_hidden()
 
 
-def test_without_script_the_page_reloads_itself_unless_told_not_to(visitor: Visitor) -> None:
+def test_without_script_the_page_reloads_unless_refresh_is_off(visitor: Visitor) -> None:
     page = visitor.open("/?source=agency", java_script_enabled=False)
     assert page.locator("meta[http-equiv=refresh]").get_attribute("content") == "60"
     page.get_by_role("link", name="Stop reloading").click()
@@ -399,7 +399,7 @@ def test_everything_works_without_script(visitor: Visitor) -> None:
     assert rows(page) == 6
 
 
-# --- strangers' words
+# --- untrusted names
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -75,7 +75,7 @@ def strict(schema: Any) -> Any:
     return [strict(each) for each in schema] if isinstance(schema, list) else schema
 
 
-async def test_every_answer_is_as_described_and_holds_nothing_else(api: Served) -> None:
+async def test_every_response_matches_its_schema_and_has_no_other_members(api: Served) -> None:
     """Every member is described and always there: required, and none beside them."""
     await api.post("/api/v1/silences", {"sources": ["agency"], "comment": "x"})
     schemas = strict(document()["components"]["schemas"])
@@ -85,7 +85,7 @@ async def test_every_answer_is_as_described_and_holds_nothing_else(api: Served) 
         whole = {**schema, "components": {"schemas": schemas}}
         jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(found)
         lists = [value for value in found.values() if isinstance(value, list)]
-        assert path.endswith("openapi.json") or any(lists), f"{path} has nothing to look at"
+        assert path.endswith("openapi.json") or any(lists), f"{path} lists nothing"
 
 
 async def test_problems_are_as_described(api: Served) -> None:
@@ -94,7 +94,7 @@ async def test_problems_are_as_described(api: Served) -> None:
         jsonschema_rs.Draft202012Validator(schema).validate((await api.get(path)).json())
 
 
-async def test_the_document_is_served_and_stays(api: Served) -> None:
+async def test_the_document_is_served_with_a_stable_etag(api: Served) -> None:
     answer = await api.get("/api/v1/openapi.json")
     assert answer.json() == document()
     again = await api.get("/api/v1/openapi.json", headers={"if-none-match": answer.headers["etag"]})
@@ -131,7 +131,7 @@ async def test_the_document_survives_schemathesis(api: Served, tmp_path: Path, s
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONUTF8": "1", "COLUMNS": "120"},
     )
     out, _ = await running.communicate()
-    said = out.decode()
-    assert running.returncode == 0, said[-6000:]
-    assert "9 selected / 9 total" in said
+    output = out.decode()
+    assert running.returncode == 0, output[-6000:]
+    assert "9 selected / 9 total" in output
     assert (await api.get("/api/v1/connections")).status_code == 200

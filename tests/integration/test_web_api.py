@@ -154,15 +154,15 @@ async def test_time_moves_status_filters_and_counts_without_a_write(
 
 
 async def test_pages_stay_while_rows_change_come_and_go(api: Served, store: Store, now: datetime) -> None:
-    """What was there from the first page to the last is told exactly once, whatever happens in between."""
+    """Rows that exist from the first page to the last are listed exactly once, whatever changes in between."""
     states = [make_state(external_id=f"linkedin-{number}") for number in range(40)]
     ids = add_source(store, "agency", states, now=now)
-    told: list[str] = []
+    listed: list[str] = []
     cursor: dict[str, str] = {}
     step = 0
     while True:
         page = await api.json("/api/v1/connections", limit=7, **cursor)
-        told += [row["id"] for row in page["connections"]]
+        listed += [row["id"] for row in page["connections"]]
         if page["next"] is None:
             break
         cursor = {"cursor": page["next"]}
@@ -172,8 +172,8 @@ async def test_pages_stay_while_rows_change_come_and_go(api: Served, store: Stor
             connections.update(conn, [ChangedConnection(id=ids[step], state=changed, fingerprint="")])
             connections.retire(conn, ids[39 - step], now)
         add_source(store, "agency", [make_state(external_id=f"linkedin-new{step}")], now=now)
-    assert len(told) == len(set(told))
-    assert {f"agency/linkedin-{number}" for number in range(30)} <= set(told)
+    assert len(listed) == len(set(listed))
+    assert {f"agency/linkedin-{number}" for number in range(30)} <= set(listed)
 
 
 async def test_pages_of_every_list_join_to_the_whole(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:
@@ -196,8 +196,8 @@ async def test_new_alerts_and_events_do_not_shift_a_page(api: Served, store: Sto
     following = await api.json("/api/v1/alerts", limit=2, cursor=alert_page["next"])
     assert [row["id"] for row in following["alerts"]] == ["a2", "a3"]
     rest = await api.json("/api/v1/events", cursor=event_page["next"])
-    told = [row["connection"] for row in [*event_page["events"], *rest["events"]]]
-    assert len(told) == len(set(told)) == 5
+    listed = [row["connection"] for row in [*event_page["events"], *rest["events"]]]
+    assert len(listed) == len(set(listed)) == 5
 
 
 async def test_the_next_page_is_linked_with_the_same_filters(api: Served) -> None:
@@ -235,7 +235,7 @@ async def test_no_name_can_pass_for_the_clock(api: Served, store: Store, now: da
     assert len(tags) == 2
 
 
-async def test_a_sitting_of_thousands_is_cut_and_counted(api: Served, store: Store, now: datetime) -> None:
+async def test_a_reconnect_batch_of_thousands_is_cut_and_counted(api: Served, store: Store, now: datetime) -> None:
     states = [make_state(external_id=f"linkedin-{n}", status=Status.EXPIRED) for n in range(1005)]
     add_source(store, "agency", states, now=now)
     sitting = (await api.json("/api/v1/forecast"))["forecast"][0]
@@ -264,7 +264,7 @@ async def test_a_sitting_of_thousands_is_cut_and_counted(api: Served, store: Sto
         ("openapi.json?x=1", 400, "parameter"),
     ],
 )
-async def test_a_slip_of_the_pen_is_refused_and_named(api: Served, path: str, status: int, says: str) -> None:
+async def test_typos_in_parameters_are_refused_with_the_nearest_name(api: Served, path: str, status: int, says: str) -> None:
     answer = await api.get(f"/api/v1/{path}")
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -275,7 +275,7 @@ async def test_a_slip_of_the_pen_is_refused_and_named(api: Served, path: str, st
 
 
 async def test_refusals_do_not_repeat_what_was_sent(api: Served) -> None:
-    """A stranger's text in an answer would be a stranger's text in somebody's page or log."""
+    """Untrusted text in a response would end up in a page or log."""
     for name in HOSTILE[5:60]:
         for parameter in ("q", "source", "status", "cursor", "platform", "label"):
             answer = await api.client.get(f"{api.url}/api/v1/connections", params={parameter: name})
@@ -293,7 +293,7 @@ async def test_other_methods_are_named(api: Served) -> None:
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])  # a file can be moved away, a server cannot
-async def test_a_store_that_cannot_be_read_is_said_so(api: Served, store: Store) -> None:
+async def test_an_unavailable_store_is_answered_with_503(api: Served, store: Store) -> None:
     assert store.path is not None
     store.path.rename(store.path.with_suffix(".gone"))
     answer = await api.get("/api/v1/connections")
@@ -302,7 +302,9 @@ async def test_a_store_that_cannot_be_read_is_said_so(api: Served, store: Store)
     assert "moved" in answer.json()["detail"]
 
 
-async def test_with_a_token_the_api_wants_it(store: Store, config: Config, clock: ManualClock, world: dict[str, int]) -> None:
+async def test_the_api_requires_the_token_if_one_is_set(
+    store: Store, config: Config, clock: ManualClock, world: dict[str, int]
+) -> None:
     async with serving(store, config, clock, token="t0ken-of-the-web") as api:
         refused = await api.get("/api/v1/connections")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -330,9 +332,7 @@ async def begin_incident(store: Store, now: datetime, row: int) -> None:
         open_incident(conn, source="agency", connection_id=row, last_notified=make_said(), now=now)
 
 
-async def test_an_incident_is_acknowledged_and_taken_back(
-    api: Served, store: Store, now: datetime, world: dict[str, int]
-) -> None:
+async def test_an_acknowledgement_is_made_and_withdrawn(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:
     await begin_incident(store, now, world[Status.EXPIRED])
     body = {"connection": "agency/linkedin-expired", "comment": "Ann reconnects it.", "until": "2026-03-12T08:00:00+01:00"}
     done = await api.post("/api/v1/acks", body)
@@ -363,13 +363,13 @@ async def test_an_incident_is_acknowledged_and_taken_back(
         ([], 400),
     ],
 )
-async def test_an_acknowledgement_that_makes_no_sense_changes_nothing(api: Served, body: object, status: int) -> None:
+async def test_an_invalid_acknowledgement_changes_nothing(api: Served, body: object, status: int) -> None:
     answer = await api.post("/api/v1/acks", body)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_what_is_not_there_is_named(api: Served) -> None:
+async def test_unknown_connections_and_sources_are_named(api: Served) -> None:
     answer = await api.post("/api/v1/acks", {"connection": "agency/linkedin-nobody"})
     assert answer.json()["detail"].startswith("There is no connection agency/linkedin-nobody: ")
     answer = await api.post("/api/v1/silences", {"sources": ["agency", "studoi\u202e"], "comment": "x"})
@@ -383,8 +383,8 @@ async def test_a_silence_is_made_listed_and_removed(api: Served, now: datetime) 
     silence = made.json()["silence"]
     assert (silence["state"], silence["platforms"], silence["active_until"]) == ("active", ["linkedin"], "2026-03-11T12:00:00Z")
     assert (await api.json("/api/v1/silences"))["silences"] == [silence]
-    quiet = (await api.json("/api/v1/connections", connection="agency/linkedin-expired"))["connections"][0]
-    assert quiet["silenced_until"] == "2026-03-11T12:00:00Z"
+    silenced = (await api.json("/api/v1/connections", connection="agency/linkedin-expired"))["connections"][0]
+    assert silenced["silenced_until"] == "2026-03-11T12:00:00Z"
     removed = await api.post(f"/api/v1/silences/{silence['id']}/remove", {})
     assert removed.json()["silence"]["state"] == "removed"
     assert (await api.json("/api/v1/silences"))["silences"] == []
@@ -418,13 +418,13 @@ async def test_a_silence_recurs(api: Served) -> None:
         ({"labels": {"a": 1}, "comment": "x"}, 400),
     ],
 )
-async def test_a_silence_that_makes_no_sense_is_refused(api: Served, body: object, status: int) -> None:
+async def test_an_invalid_silence_is_refused(api: Served, body: object, status: int) -> None:
     answer = await api.post("/api/v1/silences", body)
     assert answer.status_code == status, answer.text
     assert (await api.json("/api/v1/silences", all="true"))["silences"] == []
 
 
-async def test_S12_nothing_changes_by_a_foreign_page_a_form_or_a_get(api: Served) -> None:
+async def test_S12_nothing_changes_by_a_page_of_another_site_a_form_or_a_get(api: Served) -> None:
     """A browser says whose page makes a call, and no form can state JSON."""
     body = json.dumps({"connections": ["*"], "comment": "from elsewhere"})
     url = f"{api.url}/api/v1/silences"
@@ -447,7 +447,7 @@ async def test_S12_nothing_changes_by_a_foreign_page_a_form_or_a_get(api: Served
     assert own.status_code == 201
 
 
-async def test_a_body_that_is_too_large_or_no_json_is_refused(api: Served) -> None:
+async def test_a_body_that_is_too_large_or_not_json_is_refused(api: Served) -> None:
     url, kind = f"{api.url}/api/v1/silences", {"content-type": "application/json"}
     large = await api.client.post(url, content=b'{"comment": "' + b"x" * 70_000 + b'"}', headers=kind)
     assert large.status_code == 413

@@ -167,7 +167,7 @@ async def test_hostile_names_stay_inside_their_entries(site: Served, store: Stor
         assert len(str(entry["summary"])) < 200
 
 
-async def test_the_calendar_takes_filters_and_refuses_what_there_is_not(site: Served, store: Store, now: datetime) -> None:
+async def test_the_calendar_takes_filters_and_refuses_unknown_values(site: Served, store: Store, now: datetime) -> None:
     make_world(store, now)
     assert len((await read_calendar(site, "?source=agency&sig=anything"))[2]) == 2
     assert (await read_calendar(site, "?source=studio"))[2] == []
@@ -176,7 +176,7 @@ async def test_the_calendar_takes_filters_and_refuses_what_there_is_not(site: Se
     assert (await site.get("/calendar.ics?when=now")).status_code == 400
 
 
-async def test_a_calendar_holds_no_more_than_a_calendar_can(site: Served, store: Store, now: datetime) -> None:
+async def test_a_calendar_has_a_maximum_number_of_entries(site: Served, store: Store, now: datetime) -> None:
     states = [make_state(external_id=f"linkedin-{n}", expires_at=now + timedelta(days=1, minutes=n)) for n in range(MOST + 5)]
     add_source(store, "agency", states, now=now)
     _, _, entries = await read_calendar(site)
@@ -290,7 +290,7 @@ def picture(answer: httpx.Response) -> tuple[ET.Element, str]:
     return root, title.text or ""
 
 
-async def test_the_badge_says_how_it_stands(site: Served, store: Store, config: Config, now: datetime) -> None:
+async def test_the_badge_shows_the_overall_status(site: Served, store: Store, config: Config, now: datetime) -> None:
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 2 sources unread"
     ids = make_world(store, now)
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 2 of 5 broken"
@@ -325,7 +325,7 @@ async def test_hostile_names_stay_inside_the_badge(site: Served, store: Store, n
             assert not any(name.lower().startswith("on") or name in ("style", "href") for name in element.attrib)
 
 
-def test_the_colours_of_badges_can_be_read_by_everybody() -> None:
+def test_the_colours_of_badges_have_enough_contrast() -> None:
     """White text has a contrast of at least 4.5 to 1 on each (WCAG AA)."""
     from monitor.web import feeds
 
@@ -339,9 +339,7 @@ def test_the_colours_of_badges_can_be_read_by_everybody() -> None:
 # --- links that are signed
 
 
-async def test_feeds_open_to_a_signed_link_and_to_nothing_less(
-    store: Store, config: Config, clock: ManualClock, now: datetime
-) -> None:
+async def test_feeds_require_a_signed_link(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
     make_world(store, now)
     async with serving(store, config, clock, token="t0ken-of-the-web") as site:
         from monitor.web.auth import Access

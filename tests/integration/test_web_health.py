@@ -24,16 +24,18 @@ def config(tmp_path: Path) -> Config:
     return load(write_config(tmp_path), {}).config
 
 
-def told(answer: httpx.Response) -> tuple[int, str, list[str]]:
+def read(answer: httpx.Response) -> tuple[int, str, list[str]]:
     found: dict[str, Any] = answer.json()
     return answer.status_code, found["status"], found["reasons"]
 
 
-async def test_all_is_well_where_every_source_was_polled(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
+async def test_a_daemon_that_polled_every_source_is_healthy_and_ready(
+    store: Store, config: Config, clock: ManualClock, now: datetime
+) -> None:
     make_world(store, now)
     async with serving(store, config, clock) as site:
-        assert told(await site.get("/healthz")) == (200, "ok", [])
-        assert told(await site.get("/readyz")) == (200, "ok", [])
+        assert read(await site.get("/healthz")) == (200, "ok", [])
+        assert read(await site.get("/readyz")) == (200, "ok", [])
 
 
 async def test_a_standstill_is_neither_healthy_nor_ready(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
@@ -43,47 +45,45 @@ async def test_a_standstill_is_neither_healthy_nor_ready(store: Store, config: C
     progress.note(SCHEDULER)
     passed[0] = 600
     async with serving(store, config, clock, progress=progress) as site:
-        status, word, reasons = told(await site.get("/healthz"))
-        assert (status, word) == (503, "stuck")
+        status, health, reasons = read(await site.get("/healthz"))
+        assert (status, health) == (503, "stuck")
         assert reasons == ["The scheduler has not checked for due work for 10 minutes."]
-        assert told(await site.get("/readyz"))[0] == 503
+        assert read(await site.get("/readyz"))[0] == 503
         progress.note(SCHEDULER)
-        assert told(await site.get("/healthz"))[0] == 200
+        assert read(await site.get("/healthz"))[0] == 200
 
 
 async def test_it_is_not_ready_before_every_source_was_polled_once(store: Store, config: Config, clock: ManualClock) -> None:
     async with serving(store, config, clock) as site:
-        assert told(await site.get("/healthz"))[0] == 200
-        status, word, reasons = told(await site.get("/readyz"))
-    assert (status, word) == (503, "not_ready")
+        assert read(await site.get("/healthz"))[0] == 200
+        status, health, reasons = read(await site.get("/readyz"))
+    assert (status, health) == (503, "not_ready")
     assert reasons == ["The source agency has not been polled yet.", "The source studio has not been polled yet."]
 
 
-async def test_it_is_not_ready_where_polls_are_three_intervals_late(
+async def test_it_is_not_ready_if_polls_are_three_intervals_late(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
     make_world(store, now)
     async with serving(store, config, clock) as site:
         clock.advance(timedelta(minutes=45))
-        assert told(await site.get("/readyz"))[0] == 200
+        assert read(await site.get("/readyz"))[0] == 200
         clock.advance(timedelta(seconds=1))
-        status, _, reasons = told(await site.get("/readyz"))
+        status, _, reasons = read(await site.get("/readyz"))
     assert status == 503
     assert reasons[0] == "The source agency was polled last 45 minutes ago, more than 3 intervals of 15 minutes."
 
 
-async def test_a_source_that_fails_was_tried_and_that_is_enough(
-    store: Store, config: Config, clock: ManualClock, now: datetime
-) -> None:
+async def test_a_failed_poll_counts_for_readiness(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
     """What a provider's API does is no fault of the monitor's."""
     make_world(store, now)
     add_source(store, "agency", now=now, status=SourceStatus.FAILING)
     async with serving(store, config, clock) as site:
-        assert told(await site.get("/readyz"))[0] == 200
+        assert read(await site.get("/readyz"))[0] == 200
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])  # a file can be moved away, a server cannot
-async def test_P18_a_store_that_is_away_makes_it_unready_and_not_unhealthy(
+async def test_P18_an_unavailable_store_makes_it_unready_and_not_unhealthy(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
     """Nothing is won by a restart then."""
@@ -91,12 +91,12 @@ async def test_P18_a_store_that_is_away_makes_it_unready_and_not_unhealthy(
     make_world(store, now)
     store.path.rename(store.path.with_suffix(".gone"))
     async with serving(store, config, clock) as site:
-        status, word, reasons = told(await site.get("/readyz"))
-        assert (status, word) == (503, "not_ready")
+        status, health, reasons = read(await site.get("/readyz"))
+        assert (status, health) == (503, "not_ready")
         assert "was moved, replaced or deleted" in reasons[0]
-        assert told(await site.get("/healthz"))[0] == 200
+        assert read(await site.get("/healthz"))[0] == 200
         store.path.with_suffix(".gone").rename(store.path)
-        assert told(await site.get("/readyz"))[0] == 200
+        assert read(await site.get("/readyz"))[0] == 200
 
 
 async def test_a_schema_of_another_version_is_not_ready(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
@@ -104,21 +104,21 @@ async def test_a_schema_of_another_version_is_not_ready(store: Store, config: Co
     with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     async with serving(store, config, clock) as site:
-        status, _, reasons = told(await site.get("/readyz"))
+        status, _, reasons = read(await site.get("/readyz"))
     assert status == 503
     assert "9999" in reasons[0]
 
 
-async def test_with_a_token_strangers_learn_whether_and_not_why(store: Store, config: Config, clock: ManualClock) -> None:
+async def test_unauthenticated_clients_get_the_status_without_reasons(store: Store, config: Config, clock: ManualClock) -> None:
     async with serving(store, config, clock, token="t0ken-of-the-web") as site:
-        for path, status, word in (("/healthz", 200, "ok"), ("/readyz", 503, "not_ready")):
+        for path, status, health in (("/healthz", 200, "ok"), ("/readyz", 503, "not_ready")):
             answer = await site.get(path)
-            assert (answer.status_code, answer.json()) == (status, {"status": word})
+            assert (answer.status_code, answer.json()) == (status, {"status": health})
         known = await site.get("/readyz", headers={"authorization": "Bearer t0ken-of-the-web"})
         assert len(known.json()["reasons"]) == 2
 
 
-async def test_health_is_never_kept(store: Store, config: Config, clock: ManualClock) -> None:
+async def test_health_responses_are_never_cached(store: Store, config: Config, clock: ManualClock) -> None:
     async with serving(store, config, clock) as site:
         for path in ("/healthz", "/readyz"):
             assert (await site.get(path)).headers["cache-control"] == "no-store"

@@ -1,4 +1,4 @@
-"""/metrics as Prometheus reads it: named as the interface says, well formed whatever strangers call themselves, and bounded."""
+"""/metrics as Prometheus reads it: named as the interface says, well formed for any name, and bounded."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_every_metric_of_the_interface_is_there_with_its_labels(
     assert families["process_cpu_seconds_total"].kind == "counter"
 
 
-async def test_an_empty_store_is_well_formed_and_says_nothing_of_instants_that_never_were(
+async def test_an_empty_store_gives_well_formed_metrics_without_missing_instants(
     store: Store, config: Config, clock: ManualClock
 ) -> None:
     async with serving(store, config, clock) as served:
@@ -122,7 +122,7 @@ async def test_an_empty_store_is_well_formed_and_says_nothing_of_instants_that_n
 
 
 async def test_hostile_names_stay_inside_their_labels(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
-    """Ids and platforms are strangers' texts: the line ends where we end it, and every one can be read back."""
+    """IDs and platforms are untrusted: no line is broken, and every one can be read back."""
     states = [
         make_state(snapshot=replace(make_state().snapshot, external_id=f"{n}-{name}", platform=name[:100]))
         for n, name in enumerate(HOSTILE)
@@ -181,7 +181,7 @@ async def test_retired_connections_and_removed_sources_have_no_series(
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])  # a file can be moved away, a server cannot
-async def test_a_store_that_is_away_is_a_metric_and_not_a_failed_scrape(
+async def test_an_unavailable_store_is_a_metric_and_not_a_failed_scrape(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
     """Counters must not vanish with the database: alerts on them would end by themselves."""
@@ -208,7 +208,7 @@ async def test_a_standstill_is_a_metric(store: Store, config: Config, clock: Man
 async def test_scrapes_at_the_same_time_share_one_collection(
     store: Store, config: Config, clock: ManualClock, now: datetime
 ) -> None:
-    """Ten impatient scrapers cost one look at the store."""
+    """Ten concurrent scrapes read the store once."""
     make_world(store, now)
     async with serving(store, config, clock) as served:
         texts = [answer.text for answer in await asyncio.gather(*(served.get("/metrics") for _ in range(10)))]
@@ -225,7 +225,7 @@ def promtool() -> str:
     return found
 
 
-async def test_promtool_itself_finds_nothing_to_say(
+async def test_promtool_reports_no_problems(
     store: Store, config: Config, clock: ManualClock, now: datetime, promtool: str
 ) -> None:
     make_world(store, now)
@@ -236,10 +236,10 @@ async def test_promtool_itself_finds_nothing_to_say(
     done = await asyncio.to_thread(
         subprocess.run, [promtool, "check", "metrics"], input=text, capture_output=True, check=False, timeout=30
     )
-    said = (done.stdout + done.stderr).decode()
-    ours = [line for line in said.splitlines() if line.startswith(PREFIX)]
+    output = (done.stdout + done.stderr).decode()
+    ours = [line for line in output.splitlines() if line.startswith(PREFIX)]
     assert ours == []
-    assert b"error" not in done.stderr.lower(), said
+    assert b"error" not in done.stderr.lower(), output
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Resp
 # --- the status page
 
 
-async def test_an_empty_store_says_so(site: Served) -> None:
+async def test_an_empty_store_has_empty_states_on_every_page(site: Served) -> None:
     page = await read(site, "/")
     assert "No connections are known yet." in page.words
     assert (await read(site, "/alerts")).words.count("No alerts yet.") == 1
@@ -155,7 +155,7 @@ async def test_the_headline_answers_whether_there_is_something_to_do(site: Serve
     assert "1 of 4 connections needs attention now." in page.words.split("·")[0]  # the title says it too
 
 
-async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(site: Served, store: Store) -> None:
+async def test_the_headline_counts_unknown_and_suppressed_connections(site: Served, store: Store) -> None:
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name, status=Status.UNKNOWN)], now=NOW)
     page = await read(site, "/")
@@ -166,7 +166,7 @@ async def test_the_headline_tells_what_nobody_can_tell_and_what_is_kept_quiet(si
     assert "1 of 5 connections needs attention now. 1 expired. 1 is silenced." in (await read(site, "/")).words
 
 
-async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Served, store: Store) -> None:
+async def test_A04_a_channel_that_refuses_permanently_is_in_the_headline(site: Served, store: Store) -> None:
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name)], now=NOW)
     with store.begin_write() as conn:
@@ -183,7 +183,7 @@ async def test_A04_a_channel_that_refuses_for_good_is_something_to_do(site: Serv
     assert "The channel refuses permanently. Correct its URL and reload the configuration." in page.words
 
 
-async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> None:
+async def test_stale_data_is_a_prominent_warning(full: Served, clock: ManualClock) -> None:
     page = await read(full, "/")
     assert "1 source with problems north The API could not be reached: connection refused." in page.words
     clock.advance(timedelta(hours=2))
@@ -192,13 +192,13 @@ async def test_old_data_are_told_loudly(full: Served, clock: ManualClock) -> Non
     assert "stale" in page.words
 
 
-async def test_nothing_is_called_fine_where_a_source_cannot_be_read(site: Served, store: Store, clock: ManualClock) -> None:
+async def test_nothing_is_called_fine_if_a_source_cannot_be_read(site: Served, store: Store, clock: ManualClock) -> None:
     add_source(store, "agency", [make_state(external_id="a")], now=NOW)
     clock.advance(timedelta(hours=2))
     assert "No known problems, but some data is stale." in (await read(site, "/")).words
 
 
-async def test_what_needs_a_person_comes_with_advice_and_a_link(full: Served) -> None:
+async def test_connections_that_need_action_come_with_advice_and_a_link(full: Served) -> None:
     page = await read(full, "/")
     assert "Reconnect LinkedIn in PostPost; for a page, sign in as one of its admins." in page.words
     assert {"https://app.postpost.dev", "https://app.publora.com"} & {a["href"].rstrip("/") for a in page.all("a")}
@@ -207,7 +207,7 @@ async def test_what_needs_a_person_comes_with_advice_and_a_link(full: Served) ->
     assert all({"noopener", "noreferrer"} <= set(a["rel"].split()) for a in away)
 
 
-async def test_of_the_same_status_what_runs_out_first_comes_first(site: Served, store: Store) -> None:
+async def test_within_a_status_the_earliest_expiry_comes_first(site: Served, store: Store) -> None:
     soon = {"facebook": 6, "instagram": 5, "tiktok": 1, "linkedin": 3}
     states = [
         make_state(external_id=name, platform=name, status=Status.EXPIRING_SOON, expires_at=NOW + timedelta(days=days))
@@ -250,7 +250,7 @@ async def test_paging_shows_everything_once(site: Served, store: Store, order: s
     assert await table(site, f"sort={order}&per=25&page=99999") == shown[-10:]
 
 
-async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
+async def test_each_order_sorts_as_named(full: Served, store: Store) -> None:
     with store.begin_read() as conn:
         rows = {row.public_id: row.state for row in connection_queries.list_connections(conn)}
     far = NOW + timedelta(days=10_000)
@@ -286,14 +286,14 @@ async def test_orders_are_what_they_say(full: Served, store: Store) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_filters_take_what_they_say(full: Served, store: Store, query: str, expected: Any) -> None:
+async def test_each_filter_selects_as_named(full: Served, store: Store, query: str, expected: Any) -> None:
     with store.begin_read() as conn:
         wanted = {row.public_id for row in connection_queries.list_connections(conn) if expected(row)}
     assert set(await table(full, f"{query}&per=200")) == wanted
 
 
 @pytest.mark.parametrize("query", ["source=agncy", "platform=fax", "status=exprd", "label=client%3Dnobody"])
-async def test_a_filter_for_what_does_not_exist_never_looks_as_if_all_were_well(full: Served, query: str) -> None:
+async def test_a_filter_for_an_unknown_value_is_a_visible_problem(full: Served, query: str) -> None:
     page = await read(full, f"/?{query}")
     assert "Unknown" in page.words or "No source has" in page.words
     assert await table(full, query) == []
@@ -309,7 +309,7 @@ async def test_filters_stay_in_every_link_of_the_list(full: Served) -> None:
     assert values["q"] == "acme"
 
 
-async def test_the_timeline_has_a_sitting_for_what_runs_out_together(site: Served, store: Store) -> None:
+async def test_the_timeline_groups_expiries_into_reconnect_batches(site: Served, store: Store) -> None:
     days = (10, 11, 12.5, 14, 80, 95)
     states = [make_state(external_id=f"l{day}", expires_at=NOW + timedelta(days=day)) for day in days]
     states.append(make_state(external_id="broken", status=Status.EXPIRED, expires_at=NOW - timedelta(days=1)))
@@ -322,7 +322,7 @@ async def test_the_timeline_has_a_sitting_for_what_runs_out_together(site: Serve
 # --- a connection
 
 
-async def test_a_connection_tells_its_story(full: Served) -> None:
+async def test_a_connection_page_shows_its_history(full: Served) -> None:
     page = await read(full, f"/connections/{EXPIRED}")
     for words in (
         "Acme Ltd",
@@ -349,7 +349,7 @@ async def test_times_are_near_and_exact_in_the_configured_zone(full: Served) -> 
     assert "2 days ago" in page.words
 
 
-async def test_a_connection_that_is_not_there(full: Served) -> None:
+async def test_an_unknown_connection_is_a_404_page(full: Served) -> None:
     page = await read(full, "/connections/agency/nobody", status=404)
     assert "There is no connection with the ID agency/nobody" in page.words
     await read(full, "/connections/", status=404)
@@ -390,7 +390,7 @@ ODD = (
 )
 
 
-async def test_whatever_an_id_is_made_of_its_link_leads_to_it(site: Served, store: Store) -> None:
+async def test_links_to_connections_work_for_any_id(site: Served, store: Store) -> None:
     states = [
         make_state(external_id=name, display_name=f"Odd {number}", status=Status.EXPIRED) for number, name in enumerate(ODD)
     ]
@@ -436,7 +436,7 @@ async def test_acknowledging_is_what_the_command_line_does(full: Served, store: 
     assert (await full.json("/api/v1/connections", status="expired", source="agency"))["connections"][0]["acked"] is True
 
 
-async def test_an_acknowledgement_can_be_taken_back_and_the_daemon_looks_at_once(full: Served, store: Store) -> None:
+async def test_an_acknowledgement_is_withdrawn_and_the_daemon_reviews_immediately(full: Served, store: Store) -> None:
     await send(full, f"/connections/{EXPIRED}", action="ack")
     answer = await send(full, f"/connections/{EXPIRED}", action="unack")
     assert answer.headers["location"].endswith("?said=unacknowledged")
@@ -445,7 +445,7 @@ async def test_an_acknowledgement_can_be_taken_back_and_the_daemon_looks_at_once
     assert (await send(full, f"/connections/{EXPIRED}", action="unack")).status_code == 422
 
 
-async def test_what_is_fine_cannot_be_acknowledged(full: Served, store: Store) -> None:
+async def test_a_healthy_connection_cannot_be_acknowledged(full: Served, store: Store) -> None:
     before = count_rows(store)
     answer = await send(full, f"/connections/{VALID}", action="ack")
     assert answer.status_code == 422
@@ -460,14 +460,14 @@ async def test_silencing_one_connection_silences_no_other(full: Served, store: S
         made = silences.list_silences(conn)[-1]
         assert incidents.next_review_due(conn) == NOW
     assert (made.connections, made.ends_at, made.comment) == ((EXPIRED,), NOW + timedelta(days=7), "They know")
-    quiet = [row for row in (await full.json("/api/v1/connections"))["connections"] if row["silenced_until"]]
-    assert EXPIRED in {row["id"] for row in quiet}
+    silenced = [row for row in (await full.json("/api/v1/connections"))["connections"] if row["silenced_until"]]
+    assert EXPIRED in {row["id"] for row in silenced}
     assert "silenced" in (await read(full, f"/connections/{EXPIRED}")).words
 
 
 @pytest.mark.parametrize("name", ["a*", "[x]", "?", "a[b]*c?"])
-async def test_a_silence_takes_an_id_as_it_is(site: Served, store: Store, name: str) -> None:
-    """A stranger's id must not work as a pattern."""
+async def test_a_silence_of_one_connection_escapes_glob_characters(site: Served, store: Store, name: str) -> None:
+    """An untrusted ID must not work as a pattern."""
     states = [make_state(external_id=each, status=Status.EXPIRED) for each in (name, "abc", "x", "a", "axbc")]
     add_source(store, "agency", states, now=NOW)
     await send(site, connection_link(f"agency/{name}"), action="silence", comment="x", **{"for": "1h"})
@@ -517,7 +517,7 @@ async def test_dates_of_a_silence_are_in_the_configured_zone(full: Served, store
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "problem"),
     [
         ({"for": "1h", "comment": "x"}, "Choose a source, a platform, a label or connections to silence."),
         ({"source": "agency", "for": "1h"}, "Give a reason."),
@@ -532,20 +532,20 @@ async def test_dates_of_a_silence_are_in_the_configured_zone(full: Served, store
     ],
     ids=str,
 )
-async def test_a_silence_that_makes_no_sense_is_refused_and_keeps_what_was_typed(
-    full: Served, store: Store, fields: dict[str, str], told: str
+async def test_an_invalid_silence_is_refused_and_the_form_keeps_its_values(
+    full: Served, store: Store, fields: dict[str, str], problem: str
 ) -> None:
     before = count_rows(store)
     answer = await send(full, "/silences", **fields)
     page = Read(answer.text)
     assert answer.status_code == 422
-    assert told in page.words
+    assert problem in page.words
     typed = {field["name"]: field.get("value", "") for field in page.all("input") if field.get("type") != "hidden"}
     assert typed["comment"] == fields.get("comment", "")
     assert count_rows(store) == before
 
 
-async def test_a_notice_is_one_of_ours(full: Served) -> None:
+async def test_only_known_notices_are_shown(full: Served) -> None:
     page = await read(full, "/?said=" + urlencode({"": "You have won"})[1:])
     assert "You have won" not in page.words
 
@@ -565,7 +565,7 @@ async def test_alerts_are_listed_with_their_deliveries_and_explained(full: Serve
     assert "token-monitor alerts retry" in (await read(full, next(iter(await dead(full))))).words
 
 
-async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> None:
+async def test_an_alert_with_many_attempts_shows_the_number_of_pruned_ones(full: Served) -> None:
     now = full.site.clock.now()
     with full.site.store.begin_write() as conn:
         outbox.add_deliveries(conn, [("alert-1", "third", now)], now)
@@ -580,7 +580,7 @@ async def test_an_alert_that_was_tried_often_tells_how_often(full: Served) -> No
     assert "Due with the channel's next attempt." in words
 
 
-async def test_a_delivery_that_was_called_off_tells_why(full: Served) -> None:
+async def test_a_skipped_delivery_shows_the_reason(full: Served) -> None:
     now = full.site.clock.now()
     with full.site.store.begin_write() as conn:
         outbox.add_deliveries(conn, [("alert-1", "old", now)], now)
@@ -602,12 +602,12 @@ async def test_alerts_are_filtered(full: Served) -> None:
     assert "No alert matches the filters." in (await read(full, "/alerts?event=nonsense")).words
 
 
-async def test_an_alert_that_is_not_there(full: Served) -> None:
+async def test_an_unknown_alert_is_a_404_page(full: Served) -> None:
     assert "There is no alert with the ID nothing" in (await read(full, "/alerts/nothing", status=404)).words
     assert "There is no alert with the ID alert" in (await read(full, "/alerts/alert", status=404)).words
 
 
-async def test_sources_tell_their_health_and_channels_theirs(full: Served) -> None:
+async def test_the_sources_page_shows_the_health_of_sources_and_channels(full: Served) -> None:
     page = await read(full, "/sources")
     for words in (
         "north failing",
@@ -620,7 +620,7 @@ async def test_sources_tell_their_health_and_channels_theirs(full: Served) -> No
         assert words in page.words, words
 
 
-# --- strangers' words
+# --- untrusted names
 
 
 async def test_three_hundred_hostile_names_break_out_of_nothing(site: Served, store: Store) -> None:

@@ -93,7 +93,7 @@ async def log_in(site: Served, token: str = TOKEN) -> httpx.Response:
 @pytest.mark.parametrize(
     "host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "", "8.8.8.8", "[::ffff:8.8.8.8]", "a b"]
 )
-async def test_S12_a_foreign_name_is_turned_away(open_site: Served, host: str) -> None:
+async def test_S12_an_unknown_host_name_is_refused(open_site: Served, host: str) -> None:
     for path in ("/", "/api/v1/connections", "/healthz", "/static/page.css"):
         answer = await open_site.get(path, headers={"host": host})
         assert answer.status_code in (400, 421), path
@@ -101,7 +101,7 @@ async def test_S12_a_foreign_name_is_turned_away(open_site: Served, host: str) -
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:9999", "[::1]:80", "127.3.2.1"])
-async def test_the_machines_own_names_are_taken(open_site: Served, host: str) -> None:
+async def test_the_names_of_the_machine_are_accepted(open_site: Served, host: str) -> None:
     assert (await open_site.get("/", headers={"host": host})).status_code == 200
 
 
@@ -110,7 +110,7 @@ async def test_two_host_headers_are_refused(open_site: Served) -> None:
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421"))
 
 
-async def test_a_configured_name_is_taken(open_site: Served) -> None:
+async def test_a_configured_host_name_is_accepted(open_site: Served) -> None:
     headers = {"host": "Monitor.Example.com"}
     assert (await open_site.get("/", headers=headers)).status_code == 421
     open_site.config = replace(open_site.config, web=replace(open_site.config.web, hosts=("monitor.example.com",)))
@@ -132,7 +132,7 @@ async def test_S11_without_the_token_there_is_only_the_login_form(guarded: Serve
 
 
 @pytest.mark.parametrize("path", ["/api/v1/connections", "/metrics", "/calendar.ics", "/feed.atom", "/badge.svg", "/nothing"])
-async def test_programs_without_the_token_are_told_how_to_show_it(guarded: Served, path: str) -> None:
+async def test_programs_without_the_token_get_401_with_instructions(guarded: Served, path: str) -> None:
     answer = await guarded.get(path)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -212,7 +212,7 @@ async def test_a_session_ends_and_a_new_token_ends_every_session(guarded: Served
 
 
 @pytest.mark.parametrize("change", ["k", "later", "mac", "nothing"])
-async def test_a_cookie_that_somebody_made_up_is_worth_nothing(guarded: Served, change: str) -> None:
+async def test_a_forged_cookie_is_refused(guarded: Served, change: str) -> None:
     await guarded.get("/login", headers=PAGE)
     name = security.cookie_name(guarded.config)
     value = guarded.client.cookies[name]
@@ -264,7 +264,7 @@ async def test_the_page_shows_the_signed_links(guarded: Served) -> None:
     assert (await guarded.get(link[1])).status_code == 200
 
 
-async def test_health_stays_open_and_tells_strangers_no_detail(guarded: Served) -> None:
+async def test_health_stays_open_without_details(guarded: Served) -> None:
     answer = await guarded.get("/healthz")
     assert answer.json() == {"status": "ok"}
     ready = await guarded.get("/readyz")
@@ -284,7 +284,7 @@ async def test_health_stays_open_and_tells_strangers_no_detail(guarded: Served) 
         "/login?next=/",
     ],
 )
-def test_a_login_leads_nowhere_else(target: str) -> None:
+def test_a_login_redirects_only_within_the_site(target: str) -> None:
     assert local(target) == "/"
 
 
@@ -303,7 +303,7 @@ FORMS: tuple[tuple[str, dict[str, str]], ...] = (
 
 @pytest.mark.parametrize(("path", "fields"), FORMS, ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64, "of another browser"])
-async def test_S12_a_form_that_was_not_given_here_changes_nothing(
+async def test_S12_a_form_without_a_valid_csrf_token_changes_nothing(
     open_site: Served, store: Store, path: str, fields: dict[str, str], csrf: str | None
 ) -> None:
     if csrf == "of another browser":
@@ -328,7 +328,9 @@ async def test_S12_a_form_that_was_not_given_here_changes_nothing(
     ],
     ids=str,
 )
-async def test_S12_a_form_on_a_foreign_page_changes_nothing(open_site: Served, store: Store, headers: dict[str, str]) -> None:
+async def test_S12_a_form_on_a_page_of_another_site_changes_nothing(
+    open_site: Served, store: Store, headers: dict[str, str]
+) -> None:
     csrf, before = await csrf_of(open_site), counted(store)
     for path, fields in FORMS:
         assert (await send(open_site, path, headers=headers, csrf=csrf, **fields)).status_code == 403
@@ -337,7 +339,7 @@ async def test_S12_a_form_on_a_foreign_page_changes_nothing(open_site: Served, s
     assert counted(store) == before
 
 
-async def test_a_form_of_another_kind_is_not_read(open_site: Served, store: Store) -> None:
+async def test_a_form_with_another_content_type_is_refused(open_site: Served, store: Store) -> None:
     csrf, before = await csrf_of(open_site), counted(store)
     url = f"{open_site.url}/silences"
     plain = {"content-type": "text/plain"}
@@ -349,7 +351,7 @@ async def test_a_form_of_another_kind_is_not_read(open_site: Served, store: Stor
     assert counted(store) == before
 
 
-async def test_the_api_takes_no_form_of_a_foreign_page(open_site: Served, store: Store) -> None:
+async def test_the_api_takes_no_form_of_another_site(open_site: Served, store: Store) -> None:
     """A browser sends text/plain and forms to any site unasked, and JSON to none."""
     before = counted(store)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
@@ -360,7 +362,7 @@ async def test_the_api_takes_no_form_of_a_foreign_page(open_site: Served, store:
     assert counted(store) == before
 
 
-async def test_a_bearer_needs_no_form_of_ours(guarded: Served, store: Store) -> None:
+async def test_a_bearer_token_needs_no_csrf_token(guarded: Served, store: Store) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     answer = await send(guarded, "/silences", headers=headers, source="agency", comment="by a script", **{"for": "1h"})
     assert answer.status_code == 303
@@ -413,7 +415,7 @@ async def test_an_oversized_body_is_refused(open_site: Served) -> None:
     assert answer.status_code == 413
 
 
-async def test_a_form_that_says_that_it_is_too_large_is_not_waited_for(
+async def test_a_form_with_a_too_large_content_length_is_refused_immediately(
     open_site: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(security, "BODY_WITHIN", 0.05)
@@ -427,13 +429,13 @@ async def test_a_form_of_very_many_fields_is_refused(open_site: Served) -> None:
     assert (await open_site.client.post(f"{open_site.url}/silences", content=body, headers=kind)).status_code == 400
 
 
-async def test_a_form_that_never_ends_is_given_up(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_form_that_never_ends_times_out(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "BODY_WITHIN", 0.05)
     head = b"POST /silences HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\ncsrf="
     assert (await raw(open_site, head)).startswith(b"HTTP/1.1 408")
 
 
-async def test_N05_a_head_that_never_ends_is_hung_up_on(
+async def test_N05_a_request_head_that_never_ends_closes_the_connection(
     store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "HEAD_WITHIN", 0.1)
@@ -449,7 +451,7 @@ async def test_a_head_that_is_too_large_is_refused(open_site: Served) -> None:
     assert answer.startswith(b"HTTP/1.1 400") or answer == b""
 
 
-async def test_too_many_connections_are_hung_up_on(
+async def test_too_many_connections_are_closed(
     store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon needs its file descriptors for more than pages."""
@@ -466,14 +468,14 @@ async def test_too_many_connections_are_hung_up_on(
             each.close()
 
 
-async def test_an_answer_that_takes_too_long_is_given_up(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_response_that_takes_too_long_is_abandoned(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "ANSWER_WITHIN", 0.05)
     for _ in range(2):
         await open_site.site.read_slots.acquire()
     assert (await open_site.get("/", headers=PAGE)).status_code == 503
 
 
-async def test_what_a_page_trips_over_stays_inside(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_of_a_page_stays_inside(open_site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     from monitor.web import status_page
 
     def broken(*_: object) -> None:

@@ -48,7 +48,7 @@ class Served:
         return await self.client.post(self.url + path, json=body)
 
 
-async def _look(answer: httpx.Response) -> None:
+async def _check_secrets(answer: httpx.Response) -> None:
     """No page holds a secret, nor do its headers."""
     await answer.aread()
     canary.WATCH.look(answer.content + repr(answer.headers.raw).encode(), f"what {answer.request.url.path} answered")
@@ -83,7 +83,7 @@ async def serving(
         progress=progress or Progress(),
     )
     server = WebServer(taken, build_app(site))
-    async with httpx.AsyncClient(trust_env=False, timeout=30, event_hooks={"response": [_look]}) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, event_hooks={"response": [_check_secrets]}) as client:
         served = Served(url=url, site=site, client=client, config=replace(config, web=web))
         await server.start()
         try:

@@ -156,8 +156,8 @@ def fill(store: Store, now: datetime, *, each: int = 6) -> list[str]:
         )
         _past(store, name, keys, states, now)
         _polls(store, name, now, failing=stale)
-    _trouble(store, now)
-    _speak(store, now)
+    _failures(store, now)
+    _alerts(store, now)
     return [row.public_id for row in _rows(store)]
 
 
@@ -207,29 +207,29 @@ def _polls(store: Store, source: str, now: datetime, *, failing: bool) -> None:
             )
 
 
-def _trouble(store: Store, now: datetime) -> None:
+def _failures(store: Store, now: datetime) -> None:
     """A source and a channel that do not work."""
     with store.begin_write() as conn:
         row = sources.find_source(conn, "north")
         assert row is not None
-        told = "The API could not be reached: connection refused."
+        message = "The API could not be reached: connection refused."
         sources.save_source(
-            conn, replace(row, message=told, reason="unreachable", failures=6, last_poll_at=now, next_poll_at=now)
+            conn, replace(row, message=message, reason="unreachable", failures=6, last_poll_at=now, next_poll_at=now)
         )
         channel_states.note_success(conn, "ops", now - timedelta(minutes=20))
         channel_states.note_failure(conn, "night", now - timedelta(hours=1), problem="404 from the webhook.", broken=True)
 
 
-def _speak(store: Store, now: datetime) -> None:
+def _alerts(store: Store, now: datetime) -> None:
     """An incident and alerts for whatever needs a person; one is acknowledged, one silenced."""
     with store.begin_write() as conn:
         for row in _rows(store):
             state = row.state
             if not state.verdict.status.needs_attention:
                 continue
-            said = LastNotified(status=state.verdict.status, at=now)
+            notified = LastNotified(status=state.verdict.status, at=now)
             incident = open_incident(
-                conn, source=row.source, connection_id=row.id, last_notified=said, now=now - timedelta(hours=3)
+                conn, source=row.source, connection_id=row.id, last_notified=notified, now=now - timedelta(hours=3)
             )
             alert = make_alert(
                 id=f"alert-{row.id}",
@@ -264,10 +264,10 @@ def _speak(store: Store, now: datetime) -> None:
         )
         broken = [row for row in _rows(store) if row.state.verdict.status in (Status.REVOKED, Status.FAILING)]
         acknowledgements.acknowledge(conn, broken[0], now=now, until=None, comment="Ann calls them", by="ann")
-        quiet = Silence(
+        active = Silence(
             connections=(broken[-1].public_id,), comment="Moving house", starts_at=now, ends_at=now + timedelta(days=2)
         )
-        acknowledgements.add_silence(conn, quiet, now=now, by="ann")
+        acknowledgements.add_silence(conn, active, now=now, by="ann")
         coming = Silence(
             sources=("studio",), comment="Release", starts_at=now + timedelta(days=1), ends_at=now + timedelta(days=3)
         )

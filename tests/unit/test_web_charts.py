@@ -30,7 +30,7 @@ def entry(kind: EventKind, days: float, old: str | None = None, new: str | None 
 # --- the next 90 days
 
 
-def test_what_runs_out_within_three_days_is_one_sitting() -> None:
+def test_expiries_within_three_days_are_one_batch() -> None:
     drawn = charts.timeline([coming(10), coming(12.9, number=4), coming(13.1), coming(40)], now=NOW)
     assert [(group.number, (group.first - NOW) / DAY) for group in drawn.batches] == [(5, 10), (1, pytest.approx(13.1)), (1, 40)]
     assert drawn.number == 7
@@ -51,7 +51,7 @@ def test_nothing_to_come_is_an_empty_picture() -> None:
 
 
 @given(st.lists(st.integers(min_value=0, max_value=89), max_size=40))
-def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list[int]) -> None:
+def test_marks_of_a_lane_never_overlap_and_batches_match_the_forecast(days: list[int]) -> None:
     """With one instant a day the sittings are exactly those of the rules."""
     numbers = {day: days.count(day) for day in days}
     drawn = charts.timeline([coming(day, number=number) for day, number in numbers.items()], now=NOW)
@@ -70,7 +70,7 @@ def test_marks_of_a_lane_never_overlap_and_sittings_are_the_forecasts(days: list
 # --- status over time
 
 
-def test_a_band_tells_each_time_in_a_status() -> None:
+def test_a_band_shows_each_period_in_a_status() -> None:
     entries = [
         entry(EventKind.APPEARED, -40, new="valid"),
         entry(EventKind.STATUS_CHANGED, -10, "valid", "expired"),
@@ -78,8 +78,8 @@ def test_a_band_tells_each_time_in_a_status() -> None:
         entry(EventKind.STATUS_CHANGED, -5, "expired", "valid"),
     ]
     drawn = charts.band(entries, status=Status.VALID, added_at=NOW - 40 * DAY, now=NOW)
-    told = [(segment.status, segment.begin, segment.end) for segment in drawn.segments]
-    assert told == [
+    periods = [(segment.status, segment.begin, segment.end) for segment in drawn.segments]
+    assert periods == [
         (Status.VALID, NOW - 40 * DAY, NOW - 10 * DAY),
         (Status.EXPIRED, NOW - 10 * DAY, NOW - 5 * DAY),
         (Status.VALID, NOW - 5 * DAY, NOW),
@@ -102,7 +102,7 @@ def test_a_band_without_a_past_is_what_it_is_now() -> None:
     assert drawn.begin < drawn.end
 
 
-def test_a_word_of_another_version_is_a_gap() -> None:
+def test_an_unknown_status_is_a_gap() -> None:
     entries = [
         entry(EventKind.STATUS_CHANGED, -3, "valid", "haunted"),
         entry(EventKind.STATUS_CHANGED, -1, "haunted", "valid"),
@@ -111,7 +111,7 @@ def test_a_word_of_another_version_is_a_gap() -> None:
     assert [segment.status for segment in drawn.segments] == [Status.VALID, None, Status.VALID]
 
 
-def test_a_time_in_which_nobody_looked_has_no_status_and_what_was_known_goes_on_after_it() -> None:
+def test_a_gap_in_monitoring_has_no_status_and_the_previous_status_continues_after_it() -> None:
     gap = f"{NOW - 8 * DAY:%Y-%m-%dT%H:%M:%SZ}"
     entries = [
         entry(EventKind.APPEARED, -20, new="valid"),
