@@ -97,7 +97,7 @@ async def test_the_page_and_the_api_show_gaps_as_gaps_also_one_that_lasts(
             page = (await site.get("/connections/agency/linkedin-li", headers={"accept": "text/html"})).text
             (told,) = [each for each in (await site.json("/api/v1/events"))["events"] if each["kind"] == "gap"]
     assert page.count('class="fill-nothing"') == 2, "the picture has no status where nobody looked"
-    assert page.count("not known: ") == 2
+    assert page.count("no data: ") == 2
     assert "Not observed for 9 hours: no poll was made" in page
     assert "Not observed for 2 hours: no poll was made" in page, "it lasts"
     assert (told["source"], told["old"], told["new"]) == ("agency", "2026-03-10T12:00:00Z", "2026-03-10T21:00:00Z")
