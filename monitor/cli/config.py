@@ -21,9 +21,8 @@ from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.domain.rules.schedule import full_round, poll_requests
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
-from monitor.store import sources as stored_scopes
 from monitor.store import sources as stored_sources
-from monitor.views.daemon import keeping
+from monitor.views.daemon import daemon_status
 from monitor.views.sources import channel_views
 
 if TYPE_CHECKING:
@@ -80,7 +79,9 @@ def _listed(config: Config) -> tuple[dict[str, int], dict[str, int]]:
     try:
         with session.reading(config) as conn:
             rows = stored_sources.all_sources(conn)
-            return {row.name: row.connections for row in rows if row.last_success_at is not None}, stored_scopes.counts(conn)
+            return {row.name: row.connections for row in rows if row.last_success_at is not None}, stored_sources.scope_counts(
+                conn
+            )
     except StoreError:
         return {}, {}  # `config check` may run before there is a database
 
@@ -212,7 +213,7 @@ def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     with session.reading(config) as conn:
         before = applied_config.load_applied(conn)
         found = applied_config.differences(conn, before, config) if before is not None else []
-        daemon = keeping(conn, config.database.url.reveal(), now=session.now())
+        daemon = daemon_status(conn, config.database.url.reveal(), now=session.now())
     if as_json:
         since = utc_text(before.at) if before is not None else None
         changes = [each.json() for each in found]

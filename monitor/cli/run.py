@@ -66,16 +66,16 @@ def check(
     with session.reading(config) as conn:
         found = overview(conn, config, now=session.now(), filters=filters)
     unread = {name: problem for name, problem in outcome.unread.items() if name in {each.name for each in found.sources}}
-    standing = found.standing(unread=unread)
+    plugin_state = found.plugin_state(unread=unread)
     if as_json:
         echo_json(found.json())
-        return standing
-    status.echo_status(found, config, standing=standing, unread=unread)
+        return plugin_state
+    status.echo_status(found, config, plugin_state=plugin_state, unread=unread)
     for name, problem in unread.items():
         echo(f"Could not read {name}: {clean(problem, limit=256)}")
     if outcome.undelivered:
         echo(f"Deliveries still queued: {outcome.undelivered}. See `token-monitor alerts`.")
-    return standing
+    return plugin_state
 
 
 def _require_source(config: Config, name: str | None) -> None:

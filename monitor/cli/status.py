@@ -25,7 +25,7 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
-from monitor.views.daemon import DaemonStatus, keeping
+from monitor.views.daemon import DaemonStatus, daemon_status
 from monitor.views.status import Overview, PluginState, headline, overview
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def _stale(found: Overview) -> str:
 
 def notes(daemon: DaemonStatus, found: Overview, times: Times) -> Iterator[str]:
     """Yield what keeps alerts from being sent: no daemon, a rejected reload, or deliveries that are late."""
-    if not daemon.watched:
+    if not daemon.running:
         read = max((source.last_poll_at for source in found.sources if source.last_poll_at), default=None)
         last = f"; the last poll was {times.near(read)}" if read else ""
         yield f"No daemon is running{last}. Start it with `token-monitor run`."
-    if daemon.refused is not None:
-        problem = clean(daemon.refused.problem, limit=600)
-        yield f"The reload {times.near(daemon.refused.at)} was rejected; the previous configuration stays in force: {problem}"
-    for each in daemon.waiting:
+    if daemon.rejected is not None:
+        problem = clean(daemon.rejected.problem, limit=600)
+        yield f"The reload {times.near(daemon.rejected.at)} was rejected; the previous configuration stays in force: {problem}"
+    for each in daemon.overdue:
         counted = "1 delivery" if each.number == 1 else f"{each.number:,} deliveries"
         waits = f"pending since {times.both(each.since)} (see `token-monitor alerts`)"
         yield f"{counted} for {clean(each.channel)} {waits}."
@@ -191,19 +191,19 @@ def status(
                 listed=lambda: connection_queries.platforms(conn),
             )
             found = overview(conn, config, now=now, filters=filters, limit=limit)
-            daemon = keeping(conn, config.database.url.reveal(), now=now)
+            daemon = daemon_status(conn, config.database.url.reveal(), now=now)
             return StatusReading(found=found, daemon=daemon, times=Times(config.timezone, now))
 
     if watch:
         show_repeatedly(lambda on: _screen(read(on.height), on))
         return 0
     reading = read(ON_A_SCREEN if on_terminal() and not (everything or as_json) else None)
-    standing = reading.found.standing()
+    plugin_state = reading.found.plugin_state()
     if as_json:
         echo_json(reading.found.json())
     else:
-        echo_status(reading.found, config, daemon=reading.daemon, standing=standing if exit_code else None)
-    return standing if exit_code else 0
+        echo_status(reading.found, config, daemon=reading.daemon, plugin_state=plugin_state if exit_code else None)
+    return plugin_state if exit_code else 0
 
 
 def _require_watchable(*, everything: bool, exit_code: bool, as_json: bool) -> None:
@@ -219,13 +219,13 @@ def echo_status(
     config: Config,
     *,
     daemon: DaemonStatus | None = None,
-    standing: PluginState | None = None,
+    plugin_state: PluginState | None = None,
     unread: Collection[str] = (),
 ) -> None:
     """Write the headline, the connections, worst first, and the counts. `unread`: sources that just failed."""
     times = Times(config.timezone, found.now)
     summary = headline_text(found, unread=unread)
-    echo(summary if standing is None else f"{standing.name}: {summary}")
+    echo(summary if plugin_state is None else f"{plugin_state.name}: {summary}")
     for note in notes(daemon, found, times) if daemon else ():
         echo(note)
     shown = found.connections

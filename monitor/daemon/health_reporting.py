@@ -189,7 +189,7 @@ class HealthReporter:
 
 
 def _read_health(conn: Connection) -> DaemonHealth:
-    monitored, listed = sources.totals(conn)
+    monitored, listed = sources.count_monitored(conn)
     return DaemonHealth(
         sources=monitored,
         connections=listed,

@@ -63,7 +63,7 @@ async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueu
 def _try_acquire(lock: DaemonLock) -> str | None:
     """Return None once this process holds the lock, else the status text that names the active daemon."""
     try:
-        holder = lock.look()
+        holder = lock.watch_holder()
         if holder is None:
             lock.acquire()
             return None

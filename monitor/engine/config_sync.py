@@ -82,7 +82,7 @@ def _retire_unmonitored_scopes(conn: Connection, source: SourceConfig, now: date
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
             close_without_alert(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
-            sources.forget(conn, source.name, row.scope)
+            sources.delete_scope(conn, source.name, row.scope)
 
 
 def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None:
@@ -122,7 +122,7 @@ def _apply_settings(conn: Connection, source: SourceConfig, channels: Sequence[C
     if unprobed:
         _forget_probes(conn, source, channels, now)
     if unprobed or before.judging != after.judging:
-        connections.judge_again(conn, source.name, now)
+        connections.mark_for_recheck(conn, source.name, now)
     if unprobed or before[:2] != after[:2]:
         sources.poll_now(conn, source.name, now)
     if (before.judging, before.naming) != (after.judging, after.naming):

@@ -34,7 +34,7 @@ class ChannelHealth:
 
 def record_success(conn: Connection, name: str, *, channels: Sequence[ChannelConfig], now: datetime) -> Recorded:
     """Record that the channel accepted a message. Channels that were notified of a problem are notified of its end."""
-    before = channel_states.note_success(conn, name, now)
+    before = channel_states.record_success(conn, name, now)
     if before.problem is None and not before.broken:
         return Recorded()
     since = f" after {span(now - before.failing_since)}" if before.failing_since and now > before.failing_since else ""
@@ -71,7 +71,7 @@ def record_failure(
 
     Where it was rejected permanently the other channels are notified, once until this one works again.
     """
-    channel_states.note_failure(conn, name, now, problem=problem, broken=rejected)
+    channel_states.record_failure(conn, name, now, problem=problem, broken=rejected)
     if not rejected:
         return Recorded()
     return record_monitor_alert(

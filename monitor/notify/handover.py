@@ -54,7 +54,7 @@ def hand_over_removed(conn: Connection, channels: Sequence[ChannelConfig], now: 
         if kind in CHANNEL_SUBJECTS and name not in names:
             close_without_alert(conn, MONITOR, subject, now)
     for name in channel_states.all_states(conn).keys() - names:
-        channel_states.forget_trouble(conn, name)
+        channel_states.clear_problem(conn, name)
     waiting = [each for each in pending.unclaimed(conn) if each.channel not in names]
     if not waiting:
         return RemovedChannels()

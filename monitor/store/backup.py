@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from monitor.domain.errors import StoreError
-from monitor.store import failures, sqlite_file
+from monitor.store import db_errors, sqlite_file
 
 if TYPE_CHECKING:
     from monitor.store.database import Store
@@ -65,7 +65,7 @@ def made_before_migrations(path: Path) -> list[Path]:
 def _copy(source: sqlite3.Connection, file: Path) -> None:
     part = file.with_name(f".{file.name}.part")
     try:
-        with failures.translated(where=f"The backup {file}", hint=lambda: sqlite_file.described(file), system=True):
+        with db_errors.translate_errors(where=f"The backup {file}", hint=lambda: sqlite_file.describe_access(file), system=True):
             sqlite_file.create(part)
             with closing(sqlite3.connect(part, isolation_level=None)) as copy:
                 source.backup(copy)

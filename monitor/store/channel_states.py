@@ -44,7 +44,7 @@ def all_states(conn: Connection) -> dict[str, ChannelState]:
     return {row.name: _state(row) for row in conn.execute(select(channels).order_by(_c.name))}
 
 
-def note_failure(conn: Connection, name: str, now: datetime, *, problem: str, broken: bool) -> ChannelState:
+def record_failure(conn: Connection, name: str, now: datetime, *, problem: str, broken: bool) -> ChannelState:
     """Remember that a channel failed; the instant at which that began stays. Once broken it stays so until it works.
 
     Returns what was known before.
@@ -59,14 +59,14 @@ def note_failure(conn: Connection, name: str, now: datetime, *, problem: str, br
     return before
 
 
-def note_success(conn: Connection, name: str, now: datetime) -> ChannelState:
+def record_success(conn: Connection, name: str, now: datetime) -> ChannelState:
     """Remember that a channel took a message. Returns what was known before."""
     before = find_state(conn, name)
     _set(conn, name, {"problem": None, "failing_since": None, "broken": False, "last_success_at": now})
     return before
 
 
-def forget_trouble(conn: Connection, name: str) -> None:
+def clear_problem(conn: Connection, name: str) -> None:
     """A channel that left the configuration has no trouble any more; should it come back, it begins anew."""
     conn.execute(update(channels).where(_c.name == name).values(problem=None, failing_since=None, broken=False))
 

@@ -115,7 +115,7 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
         update_many(conn, connections, group)
 
 
-def set_marks(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
+def set_fingerprints(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
     """Write down what marks the row that a connection follows from, where the row is only written in another way."""
     update_many(conn, connections, [{"id": key, "fingerprint": text} for key, text in rows])
 
@@ -156,7 +156,7 @@ def retire_scope(conn: Connection, source: str, scope: str | None, now: datetime
     return ids
 
 
-def judge_again(conn: Connection, source: str, now: datetime) -> None:
+def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
     """Have every connection of a source judged anew, by the clock and by the next poll: the settings changed."""
     theirs = _c.source == source, _c.retired_at.is_(None)
     conn.execute(sql_update(connections).where(*theirs).values(recheck_at=now))

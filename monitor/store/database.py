@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
-from monitor.store import engines, failures, revisions, sqlite_file
+from monitor.store import db_errors, engines, revisions, sqlite_file
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -86,21 +86,21 @@ class Store:
     def _connected(self, engine: Engine) -> Iterator[Connection]:
         self._require_same_file()
         # The caller's own work inside the block may fail with an OSError too, which is none of the database's.
-        with self._translated(system=True):
+        with self._translate_errors(system=True):
             opened = engine.connect()
-        with self._translated(), opened as conn:
+        with self._translate_errors(), opened as conn:
             self._remember_file()
             try:
                 yield conn
             except DBAPIError as error:
-                if failures.is_poisoned(error):
+                if db_errors.is_poisoned(error):
                     conn.invalidate(error)
                 raise
 
-    def _translated(self, *, system: bool = False) -> AbstractContextManager[None]:
+    def _translate_errors(self, *, system: bool = False) -> AbstractContextManager[None]:
         path = self.path
-        hint = lambda: "" if path is None else sqlite_file.described(path)  # noqa: E731 - looked up only when needed
-        return failures.translated(where=self.name, hint=hint, system=system)
+        hint = lambda: "" if path is None else sqlite_file.describe_access(path)  # noqa: E731 - looked up only when needed
+        return db_errors.translate_errors(where=self.name, hint=hint, system=system)
 
     def _remember_file(self) -> None:
         if self.path is not None and self._opened is None:
@@ -178,7 +178,7 @@ class Store:
         at the database, StoreError where it cannot be copied.
         """
         if self.path is not None and sqlite_file.is_missing(self.path):
-            with self._translated(system=True):
+            with self._translate_errors(system=True):
                 sqlite_file.create(self.path)
         self._protect()
         found = self.current()
@@ -189,7 +189,7 @@ class Store:
         self._warn_of_network()
         from monitor.store import migrate
 
-        with self._translated(system=True):
+        with self._translate_errors(system=True):
             return migrate.upgrade(self.url, self.path, first=self._back_up if backup and self.path is not None else None)
 
     def _back_up(self, revision: str) -> None:
@@ -213,7 +213,7 @@ class Store:
         """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Errors as with begin_write()."""
         if self.path is None:
             return
-        with self._translated(system=True), self._writer.connect() as conn:
+        with self._translate_errors(system=True), self._writer.connect() as conn:
             raw = conn.connection.driver_connection
             assert raw is not None  # noqa: S101 - it is connected
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):

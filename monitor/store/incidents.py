@@ -13,7 +13,7 @@ from monitor.domain import Ack, DeliveryState, LastNotified, Status
 from monitor.domain.records import Record, fresh_id
 from monitor.store.connection_codec import STATUS
 from monitor.store.schema import connections, incidents
-from monitor.store.sql import Constant, change_by_key, chunked, insert_columns, raw_instant, rows_by_key, update_many
+from monitor.store.sql import Constant, chunked, insert_columns, raw_instant, rows_by_key, update_by_key, update_many
 from monitor.store.types import Seconds, instant_reader
 
 
@@ -292,4 +292,4 @@ def close_many(conn: Connection, incident_ids: Iterable[str], now: datetime) -> 
     """Close incidents. Closed ones keep their closing time."""
     statement = "UPDATE incidents SET closed_at = {1} WHERE closed_at IS NULL AND id IN ({0})"
     for chunk in chunked(incident_ids):
-        change_by_key(conn, statement, chunk, raw_instant(conn, now))
+        update_by_key(conn, statement, chunk, raw_instant(conn, now))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from monitor.domain import VerdictFlag
-from monitor.store.sql import mark, raw_instant
+from monitor.store.sql import placeholder, raw_instant
 from monitor.store.types import instant_reader
 
 _DUE = """(missing > 0 OR recheck_at <= {0} OR (flags <> '[]' AND flags LIKE {0}))"""
@@ -36,13 +36,13 @@ class StoredList(NamedTuple):
     """Of the list that they follow from, None where none stands for them."""
     present: int
     """How many are not missing."""
-    restless: int
+    unsettled: int
     """How many a poll must look at although their rows are the same."""
     suspect_polls: int = 0
     """Complete lists in a row from which most of them were missing at once."""
 
 
-NOTHING = StoredList(digest=None, present=0, restless=0)
+NEVER_LISTED = StoredList(digest=None, present=0, unsettled=0)
 """Of a scope that was never listed."""
 
 
@@ -53,16 +53,16 @@ class UnsettledConnection(NamedTuple):
     missing: bool
 
 
-def standings(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
+def stored_lists(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
     """Every scope of a source that has connections or was listed."""
     found = {scope or None: StoredList(digest, 0, 0, suspects) for scope, digest, suspects in _run(conn, _SCOPES, source)}
     for name, present, count in _run(conn, _STANDING, raw_instant(conn, now), _UNREADABLE, source):
-        known = found.get(name or None, NOTHING)
-        found[name or None] = known._replace(present=int(present), restless=int(count))
+        known = found.get(name or None, NEVER_LISTED)
+        found[name or None] = known._replace(present=int(present), unsettled=int(count))
     return found
 
 
-def restless(conn: Connection, source: str, now: datetime) -> dict[str | None, list[UnsettledConnection]]:
+def unsettled(conn: Connection, source: str, now: datetime) -> dict[str | None, list[UnsettledConnection]]:
     """The connections that a poll must look at, by scope."""
     found: dict[str | None, list[UnsettledConnection]] = {}
     for scope, external_id, missing in _run(conn, _RESTLESS, source, raw_instant(conn, now), _UNREADABLE):
@@ -85,13 +85,13 @@ def ids(conn: Connection, source: str, scope: str | None, wanted: Collection[str
     return {key: row for key, row in _run(conn, _IDS, *where) if key in wanted}
 
 
-def spans(conn: Connection, source: str, scope: str | None) -> dict[str, datetime]:
+def coarse_expiries(conn: Connection, source: str, scope: str | None) -> dict[str, datetime]:
     """The live connections of a scope whose row stated only a coarse span, with the instant before which that ends."""
     instant: Any = instant_reader(conn.dialect)
     return {external_id: instant(before) for external_id, before in _run(conn, _SPANS, source, scope or "")}
 
 
 def _run(conn: Connection, query: str, *values: object) -> Iterable[tuple[Any, ...]]:
-    cursor: Any = conn.exec_driver_sql(query.format(mark(conn)), values).cursor
+    cursor: Any = conn.exec_driver_sql(query.format(placeholder(conn)), values).cursor
     rows: Iterable[tuple[Any, ...]] = cursor
     return rows

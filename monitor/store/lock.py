@@ -55,7 +55,7 @@ class _Lock(Protocol):
     def is_alive(self) -> bool: ...
     def release(self) -> None: ...
     def holder(self) -> Holder | None: ...
-    def look(self, me: Holder) -> Holder | None: ...
+    def watch_holder(self, me: Holder) -> Holder | None: ...
 
 
 class DaemonLock:
@@ -100,9 +100,9 @@ class DaemonLock:
         """Give the lock back, and the connection that looked at it; does nothing when there is none."""
         self._lock.release()
 
-    def look(self) -> Holder | None:
+    def watch_holder(self) -> Holder | None:
         """Who holds the database now, as holder(), for who asks again and again: a connection is kept until release()."""
-        return self._lock.look(Holder(pid=self._pid, host=self._host, since=None))
+        return self._lock.watch_holder(Holder(pid=self._pid, host=self._host, since=None))
 
     def holder(self) -> Holder | None:
         """Who holds the database now, None when nobody does. Raises StoreUnavailable where nobody can tell."""
@@ -158,7 +158,7 @@ class _FileLock:
         finally:
             os.close(file)
 
-    def look(self, me: Holder) -> Holder | None:  # noqa: ARG002 - a file has nobody to introduce oneself to
+    def watch_holder(self, me: Holder) -> Holder | None:  # noqa: ARG002 - a file has nobody to introduce oneself to
         return self.holder()
 
 
@@ -203,7 +203,7 @@ class _ServerLock:
         self._url = url
         self.name = f"the PostgreSQL database {url.database}"
         self._conn: psycopg.Connection[Any] | None = None
-        self._watching: psycopg.Connection[Any] | None = None
+        self._watcher: psycopg.Connection[Any] | None = None
 
     def _connect(self, application: str) -> psycopg.Connection[Any]:
         try:
@@ -242,27 +242,27 @@ class _ServerLock:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
-        self._look_away()
+        self._close_watch()
 
     def holder(self) -> Holder | None:
         with self._connect(engines.APPLICATION) as conn:
             return _read_holder(conn)
 
-    def look(self, me: Holder) -> Holder | None:
+    def watch_holder(self, me: Holder) -> Holder | None:
         import psycopg
 
-        if self._watching is None:
-            self._watching = self._connect(_introduced("token-monitor standby", me))
+        if self._watcher is None:
+            self._watcher = self._connect(_introduced("token-monitor standby", me))
         try:
-            return _read_holder(self._watching)
+            return _read_holder(self._watcher)
         except (psycopg.Error, OSError) as error:
-            self._look_away()
+            self._close_watch()
             raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} does not tell who holds its lock.") from error
 
-    def _look_away(self) -> None:
-        if self._watching is not None:
-            self._watching.close()
-            self._watching = None
+    def _close_watch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
 
 def _introduced(name: str, me: Holder) -> str:

@@ -19,7 +19,7 @@ from monitor.domain import RECOVERY_EVENTS, Alert, DeliveryState, Severity, Stat
 from monitor.store.alert_codec import decode_alert
 from monitor.store.outbox import INCIDENT_OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
-from monitor.store.sql import Constant, chunked, insert_columns, mark, raw_instant, rows_by_key, update_many
+from monitor.store.sql import Constant, chunked, insert_columns, placeholder, raw_instant, rows_by_key, update_many
 
 _d = deliveries.c
 _PENDING = DeliveryState.PENDING.value
@@ -72,7 +72,7 @@ SELECT COUNT(*) FROM (
 def has_escalations(conn: Connection, due: DueDeliveries) -> bool:
     """Return True if any of them is an escalation. Rarely true, and cheaper than the checks that escalations need."""
     values = due.channel, raw_instant(conn, due.now), due.limit
-    return bool(conn.exec_driver_sql(_ESCALATIONS_DUE.format(mark(conn)), values).scalar_one())
+    return bool(conn.exec_driver_sql(_ESCALATIONS_DUE.format(placeholder(conn)), values).scalar_one())
 
 
 def cancel_superseded(conn: Connection, due: DueDeliveries) -> int:

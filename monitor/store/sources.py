@@ -72,7 +72,7 @@ def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, i
         conn.execute(statement, rows)
 
 
-def forget(conn: Connection, source: str, scope: str | None) -> None:
+def delete_scope(conn: Connection, source: str, scope: str | None) -> None:
     """A scope is no longer watched."""
     conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")))
 
@@ -95,7 +95,7 @@ def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
     ]
 
 
-def counts(conn: Connection) -> dict[str, int]:
+def scope_counts(conn: Connection) -> dict[str, int]:
     """How many scopes each source has, the key's owner included; only of sources that were listed."""
     query = select(scopes.c.source, func.count()).group_by(scopes.c.source)
     return {row[0]: row[1] for row in conn.execute(query)}
@@ -180,7 +180,7 @@ def all_sources(conn: Connection, *, include_removed: bool = False) -> list[Sour
     return [_row(row) for row in conn.execute(query).mappings()]
 
 
-def totals(conn: Connection) -> tuple[int, int]:
+def count_monitored(conn: Connection) -> tuple[int, int]:
     """How many sources are watched, and how many connections they listed."""
     query = select(func.count(), func.coalesce(func.sum(sources.c.connections), 0)).where(sources.c.removed_at.is_(None))
     watched, listed = conn.execute(query).one()
@@ -230,7 +230,7 @@ def cap_next_poll(conn: Connection, name: str, now: datetime, *, latest: datetim
     conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > latest).values(next_poll_at=now))
 
 
-def poll_others_now(conn: Connection, now: datetime, *, but: str, not_since: datetime) -> None:
+def poll_other_sources_now(conn: Connection, now: datetime, *, but: str, not_since: datetime) -> None:
     """Make the other sources' polls due at once, to learn whether the trouble is ours; those polled since then have told."""
     statement = update(sources).where(sources.c.name != but, sources.c.removed_at.is_(None))
     statement = statement.where(or_(sources.c.last_poll_at.is_(None), sources.c.last_poll_at < not_since))

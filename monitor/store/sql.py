@@ -26,7 +26,7 @@ def chunked(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-def mark(conn: Connection) -> str:
+def placeholder(conn: Connection) -> str:
     """The placeholder of a value in plain SQL."""
     return "?" if conn.dialect.paramstyle == "qmark" else "%s"
 
@@ -45,7 +45,7 @@ def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) 
     return found
 
 
-def change_by_key(conn: Connection, statement: str, keys: list[Any], *values: object) -> int:
+def update_by_key(conn: Connection, statement: str, keys: list[Any], *values: object) -> int:
     """Run a plain statement that changes rows with these keys, like rows_by_key; its {1} come before the keys. How many."""
     return _by_key(conn, statement, keys, values, ()).rowcount if keys else 0
 
@@ -54,9 +54,9 @@ def _by_key(
     conn: Connection, query: str, keys: list[Any], before: tuple[object, ...], behind: tuple[object, ...]
 ) -> CursorResult[Any]:
     count = next(size for size in (1, 10, 100, CHUNK) if size >= len(keys))
-    marks = ", ".join([mark(conn)] * count)
+    placeholders = ", ".join([placeholder(conn)] * count)
     padded = (*before, *keys, *[keys[-1]] * (count - len(keys)), *behind)
-    return conn.exec_driver_sql(query.format(marks, mark(conn)), padded)
+    return conn.exec_driver_sql(query.format(placeholders, placeholder(conn)), padded)
 
 
 def raw_instant(conn: Connection, instant: datetime) -> object:
@@ -127,8 +127,8 @@ def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequenc
     if conn.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
         _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", rows)
         return
-    marks = ", ".join([mark(conn)] * len(columns))
-    conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
+    placeholders = ", ".join([placeholder(conn)] * len(columns))
+    conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})", rows)  # noqa: S608 - our own names
 
 
 def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: str = "id") -> None:
@@ -137,8 +137,8 @@ def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
         return
     names = [name for name in rows[0] if name != key]
     columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in [*names, key]}
-    changes = ", ".join(f"{_quoted(name)} = {mark(conn)}" for name in names)
-    statement = f"UPDATE {table.name} SET {changes} WHERE {_quoted(key)} = {mark(conn)}"  # noqa: S608 - our own names
+    changes = ", ".join(f"{_quoted(name)} = {placeholder(conn)}" for name in names)
+    statement = f"UPDATE {table.name} SET {changes} WHERE {_quoted(key)} = {placeholder(conn)}"  # noqa: S608 - our own names
     conn.exec_driver_sql(statement, _converted(conn, table, columns))
 
 

@@ -62,7 +62,7 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def described(path: Path) -> str:
+def describe_access(path: Path) -> str:
     """Owner and modes of the file, or of its folder, for a message about a file that cannot be used."""
     for each, name in ((path, "the file"), (path.parent, "its folder")):
         try:

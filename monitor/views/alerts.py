@@ -19,7 +19,7 @@ from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
 from monitor.views import json_types
 from monitor.views.filters import resolve_labels
-from monitor.views.silences import SilenceView, is_about
+from monitor.views.silences import SilenceView, matches_alert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Ex
         return None
     view = _view(row, outbox.deliveries_of(conn, row.alert.id))
     incident = incidents.find_incident(conn, row.alert.incident)
-    quiet = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if is_about(each, row.alert))
+    quiet = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if matches_alert(each, row.alert))
     return Explanation(
         view=view,
         routes=tuple(_routes(row.alert, config)),

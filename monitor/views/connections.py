@@ -136,10 +136,10 @@ class Reader:
     """Turns stored rows into views; knows each source's settings, and the defaults where a source has left the file."""
 
     def __init__(
-        self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, quieted: Suppressions | None = None
+        self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, suppressions: Suppressions | None = None
     ) -> None:
         self._config = config
-        self.quieted = quieted or Suppressions(now)
+        self.suppressions = suppressions or Suppressions(now)
         self._settings: dict[str, SourceConfig] = {source.name: source for source in config.sources}
         self.sources = sources
         self.now = now
@@ -153,9 +153,9 @@ class Reader:
             row=elapsed,
             now=self.now,
             labels=labels,
-            stale=self.is_stale(row.source, missing=row.state.missing > 0, told_at=row.last_seen_at),
-            acked=self.quieted.acked(elapsed),
-            silenced_until=self.quieted.silenced_until(elapsed, labels),
+            stale=self.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at),
+            acked=self.suppressions.acked(elapsed),
+            silenced_until=self.suppressions.silenced_until(elapsed, labels),
         )
 
     def _elapsed(self, row: ConnectionRow, settings: SourceConfig | None) -> ConnectionRow:
@@ -172,11 +172,11 @@ class Reader:
         )
         return replace(row, state=lifecycle.elapse(state, context))
 
-    def is_stale(self, source: str, *, missing: bool, told_at: datetime | None) -> bool:
+    def is_stale(self, source: str, *, missing: bool, observed_at: datetime | None) -> bool:
         """Whether a source's lists have been silent for too long about what they told at this instant."""
         known = self.sources.get(source)
         if missing and known is not None:
-            told_at = known.last_success_at  # it cannot be seen: each list that lacks it tells so again
+            observed_at = known.last_success_at  # it cannot be seen: each list that lacks it tells so again
         settings = self._settings.get(source)
         every = settings.poll_every if settings else self._config.schedule.poll_every
-        return told_at is None or self.now - told_at > STALE_AFTER_INTERVALS * every
+        return observed_at is None or self.now - observed_at > STALE_AFTER_INTERVALS * every

@@ -55,23 +55,23 @@ class OverdueDeliveries:
 class DaemonStatus:
     """Who keeps watch on a database, and what waits there."""
 
-    watched: bool
+    running: bool
     """A daemon holds the database, or nobody can tell."""
     holder: Holder | None
-    waiting: tuple[OverdueDeliveries, ...]
-    refused: LastReload | None = None
+    overdue: tuple[OverdueDeliveries, ...]
+    rejected: LastReload | None = None
     """The last reload, where it was refused and the configuration before it is in force."""
 
 
-def keeping(conn: Connection, url: str, *, now: datetime) -> DaemonStatus:
+def daemon_status(conn: Connection, url: str, *, now: datetime) -> DaemonStatus:
     """The daemon of the database at this URL, and the deliveries that are late."""
     try:
         holder = DaemonLock(url).holder()
     except StoreError:  # not readable for this user: whoever may start the daemon will see more
-        holder, watched = None, True
+        holder, running = None, True
     else:
-        watched = holder is not None
-    waiting = tuple(OverdueDeliveries(*row) for row in outbox.overdue(conn, now - LATE_AFTER))
+        running = holder is not None
+    overdue = tuple(OverdueDeliveries(*row) for row in outbox.overdue(conn, now - LATE_AFTER))
     reload = last_reload(conn)
-    refused = reload if reload is not None and reload.problem is not None else None
-    return DaemonStatus(watched=watched, holder=holder, waiting=waiting, refused=refused)
+    rejected = reload if reload is not None and reload.problem is not None else None
+    return DaemonStatus(running=running, holder=holder, overdue=overdue, rejected=rejected)

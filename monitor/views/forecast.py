@@ -36,14 +36,14 @@ class Expiry:
     at: datetime
     known_at: datetime
     """Since when this date is known."""
-    moved: int
+    revision: int
     """Rises whenever the date moves."""
     link: str | None
     stages: tuple[timedelta, ...]
     """How long before the date it is warned of, the widest first."""
 
 
-def coming_expiries(
+def upcoming_expiries(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[Expiry]:
     """What will need a person within that time, the soonest first; what does not work any more is not among them."""
@@ -71,7 +71,7 @@ def coming_expiries(
                 external_id=state.snapshot.external_id,
                 at=need.by.replace(microsecond=0),
                 known_at=known_at.replace(microsecond=0),
-                moved=max(0, int((known_at - row.added_at) / timedelta(minutes=1))),
+                revision=max(0, int((known_at - row.added_at) / timedelta(minutes=1))),
                 link=own.dashboard_url if own else None,
                 stages=tuple(sorted(policy.stages, reverse=True)),
             )
@@ -128,7 +128,7 @@ def forecast(
     """What needs a person now, and what will within this time, by sittings: the broken first, then by date."""
     chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
+    reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     rows = connection_queries.list_connections(
         conn,
         ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms),

@@ -77,7 +77,7 @@ class ConnectionPage:
 def connection_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> ConnectionPage:
     """Connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
+    reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     filters = resolve_labels(request.filters, config)
     rows = connection_pages.connections_after(conn, filters, after=int(request.cursor or 0), now=now, limit=request.limit)
     views = [view for view in map(reader.view, rows) if filters.matches_status(view.status)]

@@ -73,7 +73,7 @@ def silence_views(conn: Connection, *, now: datetime, everything: bool = False) 
     return found if everything else [view for view in found if view.state in ("active", "coming")]
 
 
-def is_about(silence: Silence, alert: Alert) -> bool:
+def matches_alert(silence: Silence, alert: Alert) -> bool:
     """Whether a silence matches what an alert is about, whether or not it is in force."""
     return rules.matches(
         silence,

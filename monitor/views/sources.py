@@ -166,7 +166,7 @@ def source_views(
     filter's statuses are those of connections and leave the sources alone.
     """
     chosen = resolve_labels(filters, config)
-    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.counts(conn))}
+    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))}
     views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
     if by_status:
         views = [view for view in views if chosen.matches_status(view.status)]

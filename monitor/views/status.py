@@ -91,12 +91,14 @@ def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *,
     counts = Counts()
     counts.summary = connection_queries.count_by_status(conn, chosen)
     observed = connection_queries.count_observed(conn, chosen)
-    counts.stale = sum(each.number for each in observed if reader.is_stale(each.source, missing=each.missing, told_at=each.at))
+    counts.stale = sum(
+        each.number for each in observed if reader.is_stale(each.source, missing=each.missing, observed_at=each.at)
+    )
     for row in moved:
         stored = row.state.verdict.status
         if chosen.matches_status(stored):
             counts.summary[stored] -= 1
-            counts.stale -= reader.is_stale(row.source, missing=row.state.missing > 0, told_at=row.last_seen_at)
+            counts.stale -= reader.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at)
     return counts
 
 
@@ -109,7 +111,7 @@ def _count_quiet(
     moved: set[int],
 ) -> None:
     """The acknowledged, and the silenced where there is a silence: only among what needs attention."""
-    if not reader.quieted.acks and not reader.quieted.silences:
+    if not reader.suppressions.acks and not reader.suppressions.silences:
         return
     bad = [status for status in Status if status.needs_attention]
     for row in connection_queries.list_connections(conn, replace(chosen, statuses=bad), worst_first=False):
@@ -239,7 +241,7 @@ class Overview:
         """How many selected connections have a status of this severity."""
         return sum(number for status, number in self.summary.items() if status.severity is severity)
 
-    def standing(self, *, unread: Collection[str] = ()) -> PluginState:
+    def plugin_state(self, *, unread: Collection[str] = ()) -> PluginState:
         """CRITICAL before UNKNOWN before WARNING (INTERFACE: Exit status); `unread` names sources that just failed."""
         if self.count(Severity.CRITICAL):
             return PluginState.CRITICAL
@@ -266,7 +268,7 @@ def overview(
     """
     chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
+    reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     found = None if limit is None else find(conn, reader, chosen, limit=limit)
     kept, counts = found or _read_all(conn, reader, chosen, limit=limit)
     return Overview(

@@ -111,7 +111,7 @@ def ack(site: Site) -> Handler:
                 acknowledgements.unacknowledge(conn, elapsed, now=now, by=BY)
             else:
                 acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", by=BY)
-            after = Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
+            after = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
             return {"generated_at": utc_text(now), "connection": after.json()}
 
         return Response(encode(await site.store.write(write)), media_type=JSON)

@@ -63,7 +63,7 @@ def read_one(conn: Connection, config: Config, now: datetime, public_id: str) ->
     if row is None:
         return None
     known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}
-    return Reader(config, known, now=now, quieted=Suppressions.read(conn, now)).view(row)
+    return Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
 
 
 def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any] | None:

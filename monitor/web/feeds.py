@@ -27,7 +27,7 @@ from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.filters import resolve_labels
-from monitor.views.forecast import Expiry, coming_expiries
+from monitor.views.forecast import Expiry, upcoming_expiries
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import api_params
 from monitor.web.api_params import ApiParams
@@ -190,7 +190,7 @@ def _event(expiry: Expiry, timezone: str) -> Event:
     event.add("dtstamp", expiry.known_at)
     event.add("created", expiry.known_at)
     event.add("last-modified", expiry.known_at)
-    event.add("sequence", expiry.moved)
+    event.add("sequence", expiry.revision)
     event.add("dtstart", expiry.at.astimezone(UTC))
     event.add("dtend", (expiry.at + _LASTS).astimezone(UTC))
     event.add("summary", f"Reconnect {name} ({platform}): its token expires")
@@ -245,7 +245,7 @@ def _calendar(site: Site) -> Handler:
     def read(conn: Connection, params: ApiParams, request: Request) -> Content:
         config, now = site.config(), site.clock.now()
         filters = params.filters(conn, config)
-        found = coming_expiries(conn, config, now=now, within=AHEAD, filters=filters)
+        found = upcoming_expiries(conn, config, now=now, within=AHEAD, filters=filters)
         etag = etag_of(repr((FORMAT, config.timezone, found)).encode("utf-8", "replace"))
         # Writing a large calendar takes far longer than reading its data, and it hardly ever changes.
         text = b"" if has_current(request, etag) else calendar(found, timezone=config.timezone)

@@ -93,7 +93,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     """Return the context of the page's template."""
     known = {row.name: row for row in sources.all_sources(conn)}
     views = source_views(conn, config, now=now)
-    reader = Reader(config, known, now=now, quieted=Suppressions.read(conn, now))
+    reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     counted = connection_queries.count_groups(conn)
     platforms = sorted({each.platform for each in counted})
     query = read_query(params, config, sources=list(known), platforms=platforms)
@@ -165,7 +165,7 @@ def _acked(conn: Connection, reader: Reader) -> int:
 
 def _silenced(conn: Connection, reader: Reader) -> int:
     """Return the number of silenced connections that need action, counted among the first _MOST_SILENCED."""
-    if not reader.quieted.silences:
+    if not reader.suppressions.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
     rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_MOST_SILENCED)

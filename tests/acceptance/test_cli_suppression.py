@@ -288,7 +288,7 @@ def told(incident: str, at: datetime) -> Alert:
 
 def test_sources_names_channels_that_cannot_deliver(small: Store, tmp_path: Path, at: datetime) -> None:
     with small.begin_write() as conn:
-        channel_states.note_failure(conn, "ops", at, problem="The service answered 410.", broken=True)
+        channel_states.record_failure(conn, "ops", at, problem="The service answered 410.", broken=True)
     done = token_monitor("sources", folder=tmp_path)
     assert done.out.splitlines()[0] == "1 of 2 channels cannot deliver. 2 sources can be read."
     assert "Nothing to do" not in done.out

@@ -177,7 +177,7 @@ def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: 
         config_sync.sync(conn, read(tmp_path, CONFIG), now)
         alerts.add_alerts(conn, [(make_alert(), None, None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
-        channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
+        channel_states.record_failure(conn, "ops", now, problem="410 Gone", broken=True)
         config_sync.sync(conn, read(tmp_path, CONFIG.replace('name = "ops"', 'name = "people"')), now)
         assert set(conn.scalars(select(deliveries.c.channel))) == {"people"}
         assert set(channel_states.all_states(conn)) == {"people"}

@@ -184,15 +184,15 @@ def test_who_looks_again_and_again_keeps_one_connection(new_postgres: Callable[[
         lock.acquire()
         stack.callback(lock.release)
         for _ in range(5):
-            found = other.look()
+            found = other.watch_holder()
             assert found is not None
             assert (found.pid, found.host) == (1, "alpha")
         names = admin.execute("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '% beta'").fetchall()
         assert names == [("token-monitor standby 2 beta",)]
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%standby%'")
         with pytest.raises(StoreUnavailable, match="does not tell who holds its lock"):
-            other.look()
-        assert other.look() is not None
+            other.watch_holder()
+        assert other.watch_holder() is not None
         lock.release()
         # The server notices that the connection went a moment after it did.
-        eventually(lambda: other.look() is None)
+        eventually(lambda: other.watch_holder() is None)

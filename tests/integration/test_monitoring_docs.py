@@ -54,8 +54,8 @@ def fill(store: Store, now: datetime) -> None:
     with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(), ids[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
-        channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
-        channel_states.note_success(conn, "night", now)
+        channel_states.record_failure(conn, "ops", now, problem="410 Gone", broken=True)
+        channel_states.record_success(conn, "night", now)
 
 
 def busy() -> Metrics:

@@ -56,7 +56,7 @@ async def api(store: Store, config: Config, clock: ManualClock, now: datetime) -
         alerts.add_alerts(conn, [(both[0], ids[Status.EXPIRED], None), (both[1], None, "no channel takes it")])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)
         outbox.claim(conn, channel="ops", owner="me", now=now, lease=timedelta(minutes=1), limit=1)
-        channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
+        channel_states.record_failure(conn, "ops", now, problem="410 Gone", broken=True)
     async with serving(store, config, clock) as served:
         yield served
 

@@ -22,11 +22,11 @@ def test_an_unknown_channel_has_an_empty_state(store: Store) -> None:
 
 def test_a_failure_keeps_its_beginning_and_broken_stays_until_it_works(store: Store) -> None:
     with store.begin_write() as conn:
-        assert channel_states.note_failure(conn, "ops", NOW, problem="gone", broken=True) == ChannelState(name="ops")
-        channel_states.note_failure(conn, "ops", NOW + HOUR, problem="slow", broken=False)
+        assert channel_states.record_failure(conn, "ops", NOW, problem="gone", broken=True) == ChannelState(name="ops")
+        channel_states.record_failure(conn, "ops", NOW + HOUR, problem="slow", broken=False)
         state = channel_states.find_state(conn, "ops")
         assert (state.problem, state.failing_since, state.broken) == ("slow", NOW, True)
-        assert channel_states.note_success(conn, "ops", NOW + 2 * HOUR) == state
+        assert channel_states.record_success(conn, "ops", NOW + 2 * HOUR) == state
     with store.begin_read() as conn:
         assert channel_states.all_states(conn) == {"ops": ChannelState(name="ops", last_success_at=NOW + 2 * HOUR)}
 
@@ -35,7 +35,7 @@ def test_plans_stand_beside_health(store: Store) -> None:
     with store.begin_write() as conn:
         channel_states.plan_drill(conn, "ops", NOW + HOUR)
         channel_states.plan_report(conn, "mail", NOW + MINUTE)
-        channel_states.note_success(conn, "ops", NOW)
+        channel_states.record_success(conn, "ops", NOW)
         state = channel_states.find_state(conn, "ops")
         assert (state.next_drill_at, state.last_success_at) == (NOW + HOUR, NOW)
         assert channel_states.find_state(conn, "mail").next_report_at == NOW + MINUTE

@@ -51,12 +51,12 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
         sources.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
         sources.save_suspects(conn, "agency", {"u2": 2})
     with store.begin_read() as conn:
-        assert list_state.standings(conn, "agency", NOW) == {
-            None: StoredList(digest="d1", present=5, restless=3),
-            "u1": StoredList(digest=None, present=1, restless=0),
-            "u2": StoredList(digest=None, present=0, restless=0, suspect_polls=2),
+        assert list_state.stored_lists(conn, "agency", NOW) == {
+            None: StoredList(digest="d1", present=5, unsettled=3),
+            "u1": StoredList(digest=None, present=1, unsettled=0),
+            "u2": StoredList(digest=None, present=0, unsettled=0, suspect_polls=2),
         }
-        found = list_state.restless(conn, "agency", NOW)
+        found = list_state.unsettled(conn, "agency", NOW)
     assert set(found) == {None}
     assert sorted(found[None]) == [
         UnsettledConnection("x-2", missing=True),
@@ -74,12 +74,12 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
     )
     with store.begin_write() as conn:
         assert list_state.fingerprints(conn, "agency", None) == {"x-1": "mark-x-1", "x-2": "mark-x-2"}
-        assert list_state.spans(conn, "agency", None) == {"x-2": NOW + HOUR}
-        assert list_state.spans(conn, "agency", "u1") == {"x-3": NOW}
+        assert list_state.coarse_expiries(conn, "agency", None) == {"x-2": NOW + HOUR}
+        assert list_state.coarse_expiries(conn, "agency", "u1") == {"x-3": NOW}
         connections.retire(conn, first, NOW)
-        connections.set_marks(conn, [(first + 1, "other")])
+        connections.set_fingerprints(conn, [(first + 1, "other")])
         assert list_state.fingerprints(conn, "agency", None) == {"x-2": "other"}
-        assert list_state.standings(conn, "agency", NOW)[None].present == 1
+        assert list_state.stored_lists(conn, "agency", NOW)[None].present == 1
 
 
 def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None:
@@ -87,9 +87,11 @@ def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None
     with store.begin_write() as conn:
         sources.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
         sources.save_suspects(conn, "agency", {None: 1})
-        assert list_state.standings(conn, "agency", NOW)[None] == StoredList(digest="d1", present=0, restless=0, suspect_polls=1)
+        assert list_state.stored_lists(conn, "agency", NOW)[None] == StoredList(
+            digest="d1", present=0, unsettled=0, suspect_polls=1
+        )
         sources.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
-        assert list_state.standings(conn, "agency", NOW)[None].digest is None
+        assert list_state.stored_lists(conn, "agency", NOW)[None].digest is None
 
 
 @pytest.mark.parametrize("count", [3, 500])

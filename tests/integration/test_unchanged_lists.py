@@ -60,7 +60,7 @@ async def read_states(cycle: Cycle) -> tuple[int, int]:
 
 def stored_digest(cycle: Cycle) -> str | None:
     with cycle.store.begin_read() as conn:
-        return list_state.standings(conn, "agency", cycle.clock.now())[None].digest
+        return list_state.stored_lists(conn, "agency", cycle.clock.now())[None].digest
 
 
 async def test_an_unchanged_list_reads_no_connection_and_writes_three_rows(agency: Cycle) -> None:
@@ -123,11 +123,11 @@ async def test_a_clock_that_is_not_trusted_has_every_poll_judge(agency: Cycle) -
     agency.world.state("agency", "linkedin-li", tokenStatus="valid")
     await agency.poll()
     with agency.store.begin_write() as conn:
-        connections.judge_again(conn, "agency", agency.clock.now())
-        assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 3
+        connections.mark_for_recheck(conn, "agency", agency.clock.now())
+        assert list_state.stored_lists(conn, "agency", agency.clock.now())[None].unsettled == 3
     await agency.poll(after=POLL)
     with agency.store.begin_read() as conn:
-        assert list_state.standings(conn, "agency", agency.clock.now())[None].restless == 0
+        assert list_state.stored_lists(conn, "agency", agency.clock.now())[None].unsettled == 0
 
 
 async def test_a_retired_connection_that_is_still_listed_comes_back(agency: Cycle) -> None:

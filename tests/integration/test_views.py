@@ -265,7 +265,7 @@ def test_the_standing_follows_the_monitoring_plugin_convention(
     states = [make_state(status=status, external_id=f"linkedin-{status}") for status in statuses]
     add_source(store, "agency", states, now=now, status=source)
     found = look(timedelta(minutes=minutes), filters=ConnectionFilter(sources=frozenset({"agency"})))
-    assert found.standing(unread=unread) is answer
+    assert found.plugin_state(unread=unread) is answer
 
 
 def test_a_source_says_how_long_its_budget_needs_for_a_round_of_probes(store: Store, config: Config, now: datetime) -> None:

@@ -79,8 +79,8 @@ async def test_every_metric_of_the_interface_is_there_with_its_labels(
     with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(), ids[Status.EXPIRED], None)])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now - timedelta(minutes=5))
-        channel_states.note_failure(conn, "ops", now, problem="410 Gone", broken=True)
-        channel_states.note_success(conn, "night", now)
+        channel_states.record_failure(conn, "ops", now, problem="410 Gone", broken=True)
+        channel_states.record_success(conn, "night", now)
     async with serving(store, config, clock, metrics=busy(Metrics())) as served:
         families = await scrape(served)
     for name, labels in NAMED.items():

@@ -170,12 +170,12 @@ async def test_A04_a_channel_that_refuses_permanently_is_in_the_headline(site: S
     for name in ("agency", "north", "south", "studio"):
         add_source(store, name, [make_state(external_id=name)], now=NOW)
     with store.begin_write() as conn:
-        channel_states.note_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
+        channel_states.record_failure(conn, "night", NOW, problem="It did not answer.", broken=False)
     page = await read(site, "/")
     assert "No action needed." in page.words  # it is retried automatically
     assert "1 failing channel night It did not answer." in page.words
     with store.begin_write() as conn:
-        channel_states.note_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
+        channel_states.record_failure(conn, "night", NOW, problem="404 from the webhook.", broken=True)
     page = await read(site, "/")
     assert "1 channel refuses every alert." in page.words
     assert "No action needed." not in page.words

@@ -216,8 +216,8 @@ def _failures(store: Store, now: datetime) -> None:
         sources.save_source(
             conn, replace(row, message=message, reason="unreachable", failures=6, last_poll_at=now, next_poll_at=now)
         )
-        channel_states.note_success(conn, "ops", now - timedelta(minutes=20))
-        channel_states.note_failure(conn, "night", now - timedelta(hours=1), problem="404 from the webhook.", broken=True)
+        channel_states.record_success(conn, "ops", now - timedelta(minutes=20))
+        channel_states.record_failure(conn, "night", now - timedelta(hours=1), problem="404 from the webhook.", broken=True)
 
 
 def _alerts(store: Store, now: datetime) -> None:

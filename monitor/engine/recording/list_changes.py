@@ -78,7 +78,7 @@ def record_lists(
 
     def record(batches: Iterable[JudgedChanges]) -> None:
         for judged in batches:
-            connections.set_marks(conn, judged.fingerprints)
+            connections.set_fingerprints(conn, judged.fingerprints)
             listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)

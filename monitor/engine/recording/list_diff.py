@@ -13,7 +13,7 @@ from functools import cached_property
 from monitor.domain import PollReport, ScopeReport, Snapshot
 from monitor.domain.rules.fingerprint import ComparableRows, comparable, digest_of, span_moved
 from monitor.store import Connection, list_state
-from monitor.store.list_state import NOTHING, StoredList, UnsettledConnection
+from monitor.store.list_state import NEVER_LISTED, StoredList, UnsettledConnection
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,14 +54,14 @@ class Comparison:
         self._source = source
         self._report = report
         self._now = now
-        self._stored_lists = list_state.standings(conn, source, now)
+        self._stored_lists = list_state.stored_lists(conn, source, now)
 
     def scopes(self) -> list[Compared]:
         """Return every scope of which the report lists or proves something."""
         found = [self._compare(scope) for scope in self._report.scopes]
         if self._report.covers_all:
             named = {scope.scope for scope in self._report.scopes}
-            left = (scope for scope, each in self._stored_lists.items() if each.present or each.restless or each.suspect_polls)
+            left = (scope for scope, each in self._stored_lists.items() if each.present or each.unsettled or each.suspect_polls)
             found += [self._emptied(scope) for scope in left if scope not in named]
         return found
 
@@ -71,12 +71,12 @@ class Comparison:
 
     @cached_property
     def _unsettled(self) -> dict[str | None, list[UnsettledConnection]]:
-        if not any(each.restless for each in self._stored_lists.values()):
+        if not any(each.unsettled for each in self._stored_lists.values()):
             return {}
-        return list_state.restless(self._conn, self._source, self._now)
+        return list_state.unsettled(self._conn, self._source, self._now)
 
     def _compare(self, scope: ScopeReport) -> Compared:
-        stored_list = self._stored_lists.get(scope.scope, NOTHING)
+        stored_list = self._stored_lists.get(scope.scope, NEVER_LISTED)
         if not scope.complete and not scope.snapshots and not scope.unreadable:
             # Nothing was read: the stored connections still follow from the list before.
             return Compared(scope=scope.scope, rows=comparable(()), digest=stored_list.digest, present=stored_list.present)
@@ -88,7 +88,7 @@ class Comparison:
 
     def _same(self, scope: ScopeReport, rows: ComparableRows, digest: str, stored_list: StoredList) -> Compared:
         """Compare a list that is the same as the one from which the stored connections follow."""
-        if stored_list.restless == 0:
+        if stored_list.unsettled == 0:
             return Compared(scope=scope.scope, rows=rows, digest=digest, proves_absence=True, present=stored_list.present)
         unsettled = self._unsettled.get(scope.scope, [])
         due = {row.external_id for row in unsettled if not row.missing}
@@ -110,7 +110,7 @@ class Comparison:
         """Compare row by row, by fingerprints."""
         stored = list_state.fingerprints(self._conn, self._source, scope.scope)
         listed = rows.fingerprints()
-        unsettled = self._unsettled.get(scope.scope, []) if stored_list.restless else []
+        unsettled = self._unsettled.get(scope.scope, []) if stored_list.unsettled else []
         due = {row.external_id for row in unsettled if row.external_id in listed}
         # No set operators here: one such call over 100,000 rows would block every other thread while it runs.
         changed = {key for key, fingerprint in listed.items() if stored.get(key) != fingerprint}
@@ -140,7 +140,7 @@ class Comparison:
         spans = rows.spans()
         if not spans:
             return set()
-        before = list_state.spans(self._conn, self._source, scope)
+        before = list_state.coarse_expiries(self._conn, self._source, scope)
         return {key for key, end in spans.items() if span_moved(before.get(key), end)}
 
     def _emptied(self, scope: str | None) -> Compared:

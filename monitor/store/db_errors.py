@@ -74,7 +74,7 @@ def _server_error(error: Exception, cause: BaseException | None, *, where: str) 
 
 
 @contextmanager
-def translated(*, where: str, hint: Callable[[], str], system: bool = False) -> Iterator[None]:
+def translate_errors(*, where: str, hint: Callable[[], str], system: bool = False) -> Iterator[None]:
     """Turn every error of the database or its driver into a StoreError; let everything else through.
 
     With `system` the operating system's errors too: for blocks that do nothing but reach the database.
