@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification
 from benchmarks.accuracy.simulation import Account, Intent, Script, Simulation
-from monitor.demo.connection import VALIDATED, Health, ProbeScript
+from monitor.demo.payloads import VALIDATED, Health, ProbeScript
 
 TESTED = ("postpost", "publora")
 Trouble = Callable[[Simulation, Account], Script]

@@ -11,7 +11,7 @@ from random import Random
 
 from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
 from monitor.demo.apis import PREFIXES
-from monitor.demo.connection import Health, SimConnection
+from monitor.demo.payloads import Health, SimConnection
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
 from monitor.providers.api import segment

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification, Problem
 from benchmarks.accuracy.simulation import Account, Script, Simulation
-from monitor.demo.connection import VALIDATED, Health
+from monitor.demo.payloads import VALIDATED, Health
 from monitor.demo.source import SimSource, Trouble
 from monitor.domain.rules import suppression
 

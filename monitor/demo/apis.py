@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from monitor.demo import payloads
-from monitor.demo.connection import SimConnection
+from monitor.demo.payloads import SimConnection
 from monitor.demo.source import EVERYWHERE, EncodedBody, Outage, SimSource, Trouble
 from monitor.demo.world import Seen, World
 

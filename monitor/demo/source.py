@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from monitor.demo import payloads
-from monitor.demo.connection import SimConnection
+from monitor.demo.payloads import SimConnection
 
 TIKTOK_WINDOW = timedelta(days=30)
 WINDOW = timedelta(days=7)

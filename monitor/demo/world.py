@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.demo import payloads
-from monitor.demo.connection import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
+from monitor.demo.payloads import POSTBREEZE_PLATFORMS, SCOPES, Health, PostError, SimConnection
 from monitor.demo.source import EVERYWHERE, ManagedUser, Outage, RateWindow, SimSource, Trouble
 from monitor.domain.clock import Clock, SystemClock
 

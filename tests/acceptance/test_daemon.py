@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.connection import ProbeScript
+from monitor.demo.payloads import ProbeScript
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.source import Trouble
 from monitor.demo.world import DEFAULT_WORKSPACE, World

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.demo.connection import PostError, ProbeScript
-from monitor.demo.payloads import Shape
+from monitor.demo.payloads import PostError, ProbeScript, Shape
 from monitor.demo.world import World
 from tests.support.fakes import ManualClock
 from tests.support.world_client import NOW, POSTPEER, POSTPOST, PUBLORA, Caller, calling, four_sources, handle, john

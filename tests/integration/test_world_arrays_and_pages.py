@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.demo.connection import SimConnection
-from monitor.demo.payloads import Shape
+from monitor.demo.payloads import Shape, SimConnection
 from monitor.demo.source import POSTBREEZE_LIMITS
 from monitor.demo.world import World
 from tests.support.fakes import ManualClock

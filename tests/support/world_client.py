@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from monitor.demo.connection import SimConnection
+from monitor.demo.payloads import SimConnection
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain.clock import Clock

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
-from monitor.domain.rules import token, token_evidence
+from monitor.domain.rules import token, token_rules
 from monitor.domain.rules.expiry import Context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -59,8 +59,8 @@ def before(status: Status, **over: object) -> TokenState:
     return TokenState(**values)  # type: ignore[arg-type]  # a test's overrides
 
 
-def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = None) -> token_evidence.Finding:
-    return token.judge(token_evidence.gather(snapshot, previous, context))
+def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = None) -> token_rules.Finding:
+    return token.judge(token_rules.gather(snapshot, previous, context))
 
 
 UNTRUSTED_CLOCK = {"clock_skew": 301.0}
@@ -403,7 +403,7 @@ def test_a_passing_refresh_failure_warns_at_the_third_poll() -> None:
     state: TokenState | None = None
     seen = []
     for _ in range(5):
-        evidence = token_evidence.gather(failing(503), state, at(POSTBREEZE))
+        evidence = token_rules.gather(failing(503), state, at(POSTBREEZE))
         finding = token.judge(evidence)
         state = token.next_token_state(evidence, finding)
         seen.append(finding.status)
@@ -416,7 +416,7 @@ def test_every_rule_applies_in_some_row() -> None:
     applied = set()
     cases = [(case[1], case[2], None) for case in FIRST_SIGHT] + [(PUBLORA, case[1], case[2]) for case in WITH_MEMORY]
     for provider, snapshot, previous in cases:
-        evidence = token_evidence.gather(snapshot, previous, at(provider))
+        evidence = token_rules.gather(snapshot, previous, at(provider))
         applied.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
     assert applied == set(token.TOKEN_RULES)
 

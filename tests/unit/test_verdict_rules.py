@@ -6,7 +6,7 @@ import pytest
 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
 from monitor.domain.rules import verdict
-from monitor.domain.rules.token_evidence import Finding
+from monitor.domain.rules.token_rules import Finding
 from monitor.domain.rules.verdict import Axes, merge
 
 VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING

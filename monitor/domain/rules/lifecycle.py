@@ -22,7 +22,7 @@ from monitor.domain import (
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, probes, token
 from monitor.domain.rules.expiry import LATER_BY, Context
-from monitor.domain.rules.token_evidence import REFRESH_FAILURES_BEFORE_WARNING, Finding, gather
+from monitor.domain.rules.token_rules import REFRESH_FAILURES_BEFORE_WARNING, Finding, gather
 from monitor.domain.rules.verdict import Axes, merge
 
 

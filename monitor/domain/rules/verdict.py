@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState, VerdictFlag, VerdictReason
 from monitor.domain.records import Record
-from monitor.domain.rules.token_evidence import Finding
+from monitor.domain.rules.token_rules import Finding
 
 
 class Axes(Record, frozen=True, kw_only=True):
