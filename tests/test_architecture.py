@@ -27,7 +27,7 @@ def test_modules_and_functions_stay_small(path: Path) -> None:
             assert length <= FUNCTION_CEILING, f"{node.name} has {length} lines"
 
 
-def test_no_module_has_a_name_that_says_nothing() -> None:
+def test_no_module_has_a_meaningless_name() -> None:
     names = {path.stem for path in MODULES} | {path.name for path in (ROOT / "monitor").rglob("*") if path.is_dir()}
     assert not names & BANNED_NAMES
 

@@ -97,7 +97,7 @@ def spans(cells: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_generated_parts_are_what_the_code_says_now(path: Path) -> None:
+def test_the_generated_parts_match_the_code(path: Path) -> None:
     """If this fails: make docs."""
     text = path.read_text("utf-8")
     assert text == generate.regenerated(text)
@@ -134,7 +134,7 @@ def test_the_tables_of_statuses_are_in_rising_severity() -> None:
         assert [(row[0].strip("`"), row[1]) for row in rows_under(name, heading)] == expected
 
 
-def test_every_status_of_a_source_is_told() -> None:
+def test_every_status_of_a_source_is_documented() -> None:
     assert spans([row[0] for row in rows_under("docs/statuses.md", "Sources")]) == [status.value for status in SourceStatus]
 
 
@@ -333,11 +333,11 @@ def view_of(state: ConnectionState) -> ConnectionView:
     return ConnectionView(row=row, now=NOW)
 
 
-def test_every_key_of_a_connection_is_told() -> None:
+def test_every_key_of_a_connection_is_documented() -> None:
     assert told_keys("A connection") == keys_of(view_of(make_state(last_error=LastError(message="no"))).json())
 
 
-def test_every_key_of_a_source_is_told() -> None:
+def test_every_key_of_a_source_is_documented() -> None:
     view = SourceView(
         name="agency",
         provider="postpost",
@@ -355,14 +355,14 @@ def test_every_key_of_a_source_is_told() -> None:
     assert told_keys("A source") == keys_of(view.json())
 
 
-def test_every_key_and_kind_of_an_event_is_told() -> None:
+def test_every_key_and_kind_of_an_event_is_documented() -> None:
     view = EventView(connection=None, source="agency", entry=Event(kind=EventKind.RENEWED, at=NOW))
     assert told_keys("An event") == keys_of(view.json())
     kinds = next(row[1] for row in rows_under("docs/commands.md", "An event") if row[0] == "`kind`")
     assert spans([kinds]) == [kind.value for kind in EventKind]
 
 
-def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
+def test_every_key_of_an_alert_is_documented_down_to_its_attempts() -> None:
     attempt = AttemptRow(number=1, started_at=NOW, finished_at=NOW, outcome="sent", detail=None)
     delivery = DeliveryRow(
         id=1,
@@ -385,7 +385,7 @@ def test_every_key_of_an_alert_is_told_down_to_its_attempts() -> None:
     assert set(spans([rows["`deliveries[].attempts`"]])) == set(shape["deliveries"][0]["attempts"][0])
 
 
-def test_every_key_of_an_explanation_is_told_down_to_its_routes() -> None:
+def test_every_key_of_an_explanation_is_documented_down_to_its_routes() -> None:
     route = Route(channel="ops", group_wait=timedelta(0), refused_by=None)
     view = AlertView(alert=make_alert(), note=None, deliveries=())
     shape = to_builtins(Explanation(view=view, routes=(route,)).json())
@@ -394,7 +394,7 @@ def test_every_key_of_an_explanation_is_told_down_to_its_routes() -> None:
     assert set(spans([line.split("|")[1] for line in routes.splitlines()[2:]])) == set(shape["routes"][0])
 
 
-def test_every_key_of_a_channel_a_silence_and_a_sitting_is_told() -> None:
+def test_every_key_of_a_channel_a_silence_and_a_reconnect_batch_is_documented() -> None:
     channel = ChannelView(name="ops", problem=None, failing_since=None, broken=False, last_success_at=None)
     assert told_keys("A channel") == keys_of(channel.json())
     silence = SilenceView(silence=Silence(starts_at=NOW), now=NOW)
@@ -484,7 +484,7 @@ BOUNDS = ("Protect", "Private", "Restrict", "SystemCall", "DynamicUser", "User",
 """What service and companion have in common: user, state, secrets and sandbox."""
 
 
-def test_every_log_event_that_is_told_exists_and_every_error_is_told() -> None:
+def test_every_documented_log_event_exists_and_every_error_is_documented() -> None:
     rows = rows_under("docs/operations.md", "Logs")
     told = set(spans([row[0] for row in rows]))
     source = "".join(path.read_text("utf-8") for path in (ROOT / "monitor").rglob("*.py"))

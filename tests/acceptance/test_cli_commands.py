@@ -69,7 +69,7 @@ def test_a_wrong_configuration_names_every_mistake(tmp_path: Path, command: str,
     assert all(line.startswith("token-monitor: ") for line in done.err.splitlines())
 
 
-def test_a_missing_configuration_says_where_it_looked(tmp_path: Path) -> None:
+def test_a_missing_configuration_lists_the_searched_paths(tmp_path: Path) -> None:
     done = token_monitor("status", folder=tmp_path)
     assert done.status == 2
     assert "token-monitor init" in done.err
@@ -103,7 +103,7 @@ def test_init_writes_a_private_file_and_overwrites_nothing(tmp_path: Path) -> No
     assert token_monitor("init", "missing/other.toml", folder=tmp_path).status == 1
 
 
-def test_S01_config_check_and_show_tell_no_secret(tmp_path: Path) -> None:
+def test_S01_config_check_and_show_print_no_secret(tmp_path: Path) -> None:
     """The canary keys of the configuration are looked for in everything that any command here says."""
     config = write_config(tmp_path)
     check = token_monitor("config", "check", config=config)

@@ -48,7 +48,7 @@ def test_what_needs_the_database_alone_needs_no_key(folder: Path, words: str) ->
 
 
 @pytest.mark.parametrize("words", ["run", "check", "test-alert", "config check", "config show", "config diff"])
-def test_what_needs_a_secret_says_which_one_is_not_here(folder: Path, words: str) -> None:
+def test_a_command_that_needs_a_secret_names_the_missing_one(folder: Path, words: str) -> None:
     done = token_monitor(*words.split(), folder=folder)
     assert done.status == (3 if words == "check" else 2)
     assert "sources[0] (agency).api_key needs the environment variable NOT_HERE, which is not set." in done.err

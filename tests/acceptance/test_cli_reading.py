@@ -47,21 +47,21 @@ def test_status_answers_first_whether_there_is_something_to_do(small: Store, tmp
     assert (at - timedelta(days=1)).strftime("%H:%M UTC") in lines[5]
 
 
-def test_status_says_the_same_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
+def test_status_prints_the_same_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
     make_world(store, at)
     done = token_monitor("status", "--json", "--status", "expired", config=write_config(tmp_path, url=database_url))
     assert done.status == 0, done.err
     assert [row["id"] for row in done.json["connections"]] == ["agency/linkedin-expired"]
 
 
-def test_status_of_healthy_connections_says_that_there_is_nothing_to_do(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_status_of_healthy_connections_prints_that_there_is_nothing_to_do(small: Store, tmp_path: Path, at: datetime) -> None:
     for name in ("agency", "studio"):
         add_source(small, name, [make_state(external_id="1", expires_at=at + timedelta(days=60))], now=at)
     done = token_monitor("status", "--exit-code", folder=tmp_path)
     assert (done.status, done.out.splitlines()[0]) == (0, "OK: No action needed. 2 connections are valid.")
 
 
-def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_an_unknown_status_is_not_called_fine(small: Store, tmp_path: Path, at: datetime) -> None:
     doubtful = make_state(external_id="1", status=Status.UNKNOWN)
     for name in ("agency", "studio"):
         add_source(small, name, [doubtful], now=at)
@@ -73,7 +73,7 @@ def test_nobody_calls_fine_what_nobody_can_tell(small: Store, tmp_path: Path, at
     assert said == "No action needed. 1 of 3 connections is valid; the status of 2 is unknown."
 
 
-def test_filters_that_leave_nothing_say_so_and_are_fine(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_filters_that_match_nothing_print_it_and_succeed(small: Store, tmp_path: Path, at: datetime) -> None:
     for name in ("agency", "studio"):
         add_source(small, name, [make_state(external_id="1", expires_at=at + timedelta(days=60))], now=at)
     for arguments, sentence in (
@@ -150,7 +150,7 @@ def dump(store: Store) -> list[str]:
         return list(raw.iterdump())
 
 
-def test_S04_a_name_from_a_stranger_can_neither_steer_a_terminal_nor_break_a_line(
+def test_S04_an_untrusted_name_can_neither_control_a_terminal_nor_break_a_line(
     small: Store, tmp_path: Path, at: datetime
 ) -> None:
     state = make_state(display_name=HOSTILE, external_id="linkedin-9\u202e", username=None)
@@ -282,7 +282,7 @@ def test_alerts_explain_and_retry(small: Store, tmp_path: Path, at: datetime) ->
     assert token_monitor("alerts", "explain", "a1", folder=tmp_path).out.startswith("Alert 65aa1: ")
 
 
-def test_the_middle_of_many_attempts_is_counted_and_what_waits_for_the_channel_says_so(
+def test_the_middle_of_many_attempts_is_counted_and_a_waiting_delivery_is_marked(
     small: Store, tmp_path: Path, at: datetime
 ) -> None:
     with small.begin_write() as conn:

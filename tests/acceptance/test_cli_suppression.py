@@ -95,7 +95,7 @@ def test_an_acknowledgement_is_stored_and_shown_until_it_is_taken_back(small: St
         (["linkedin-expired", "--until", "2001-01-01"], 2, "--until is in the past: 2001-01-01."),
     ],
 )
-def test_a_wrong_ack_says_why_and_stores_nothing(
+def test_a_wrong_ack_prints_the_reason_and_stores_nothing(
     *, small: Store, tmp_path: Path, arguments: list[str], status: int, said: str
 ) -> None:
     done = token_monitor("ack", *arguments, folder=tmp_path)
@@ -146,7 +146,7 @@ def test_a_recurring_silence_begins_at_midnight_of_its_own_zone(small: Store, tm
     assert silence.starts_at.hour in (22, 23)
 
 
-def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small: Store, tmp_path: Path) -> None:
+def test_a_silence_of_a_platform_without_connections_is_kept_with_a_warning(small: Store, tmp_path: Path) -> None:
     """It may come later; a slip of the pen must not look like quiet."""
     done = token_monitor("silence", "add", "--platform", "linkdin", "--comment", "why", folder=tmp_path)
     assert (done.status, len(stored(small))) == (0, 1)
@@ -171,14 +171,16 @@ def test_a_silence_of_a_platform_that_nobody_is_on_is_kept_with_a_warning(small:
         (["--source", "agency", "--rrule", "FREQ=WEEKLY;BYDAY=XX", "--for", "1h"], "--rrule has BYDAY=XX, but MO, TU, WE,"),
     ],
 )
-def test_a_wrong_silence_says_why_and_stores_nothing(*, small: Store, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_a_wrong_silence_prints_the_reason_and_stores_nothing(
+    *, small: Store, tmp_path: Path, arguments: list[str], said: str
+) -> None:
     done = token_monitor("silence", "add", "--comment", "why", *arguments, folder=tmp_path)
     assert (done.status, done.out) == (2, "")
     assert said in done.err
     assert stored(small) == []
 
 
-def test_commands_quieten_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
+def test_commands_suppress_on_both_databases(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
     fill(store, at)
     config = write_config(tmp_path, url=database_url)
     assert token_monitor("ack", "linkedin-revoked", config=config).status == 0
@@ -188,7 +190,7 @@ def test_commands_quieten_on_both_databases(store: Store, database_url: str, tmp
     assert seen["studio/65f0"] == (False, "9999-01-01T00:00:00Z")
 
 
-def test_the_history_of_a_connection_tells_who_quietened_it_and_when(
+def test_the_history_of_a_connection_shows_its_suppressions(
     store: Store, database_url: str, tmp_path: Path, at: datetime
 ) -> None:
     fill(store, at)
@@ -219,7 +221,7 @@ def test_the_history_of_a_connection_tells_who_quietened_it_and_when(
 # --- what is told about both, and about channels
 
 
-def test_an_explanation_tells_the_acknowledgement_the_silence_and_the_route(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_an_explanation_shows_the_acknowledgement_the_silence_and_the_route(small: Store, tmp_path: Path, at: datetime) -> None:
     text = (tmp_path / "config.toml").read_text("utf-8")
     more = [
         '[[channels]]\nname = "boss"\nurl = "json://127.0.0.1:9/boss"\nafter = "2h"\n',
@@ -251,7 +253,7 @@ def test_an_explanation_tells_the_acknowledgement_the_silence_and_the_route(smal
     assert found["acked_at"] is not None
 
 
-def test_an_explanation_tells_with_how_many_others_it_was_said(
+def test_an_explanation_counts_the_other_alerts_of_the_message(
     store: Store, database_url: str, tmp_path: Path, at: datetime
 ) -> None:
     fill(store, at)
@@ -269,7 +271,7 @@ def test_an_explanation_tells_with_how_many_others_it_was_said(
     assert {row["channel"]: row["alerts"] for row in found["said_together"]} == {"ops": 2, "night": 1}
 
 
-def test_an_explanation_tells_why_a_delivery_is_no_longer_wanted(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_an_explanation_shows_why_a_delivery_is_no_longer_wanted(small: Store, tmp_path: Path, at: datetime) -> None:
     with small.begin_write() as conn:
         alerts.add_alerts(conn, [(told(open_incidents(small)[Status.EXPIRED].id, at), None, None)])
         outbox.add_deliveries(conn, [("a1", "old", at)], at)
@@ -310,7 +312,7 @@ def test_a_template_that_cannot_be_rendered_is_a_mistake_of_the_configuration(tm
 # --- forecast
 
 
-def test_the_forecast_groups_what_needs_a_person_into_sittings(small: Store, tmp_path: Path) -> None:
+def test_the_forecast_groups_expiries_into_reconnect_batches(small: Store, tmp_path: Path) -> None:
     done = token_monitor("forecast", folder=tmp_path)
     assert done.status == 0, done.err
     lines = done.out.splitlines()
@@ -322,7 +324,7 @@ def test_the_forecast_groups_what_needs_a_person_into_sittings(small: Store, tmp
     assert [batch["overdue"] for batch in found] == [True, False]
 
 
-def test_the_forecast_looks_as_far_as_it_is_told(small: Store, tmp_path: Path) -> None:
+def test_the_forecast_covers_the_given_period(small: Store, tmp_path: Path) -> None:
     def ids(*arguments: str) -> list[str]:
         found = token_monitor("forecast", "--json", *arguments, folder=tmp_path).json["forecast"]
         return [row["external_id"] for batch in found for row in batch["connections"]]

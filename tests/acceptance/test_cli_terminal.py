@@ -46,7 +46,7 @@ def plain(text: str) -> str:
 # --- the daemon's state
 
 
-def test_status_says_where_no_daemon_keeps_watch(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
+def test_status_reports_that_no_daemon_is_running(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
     add_source(store, "agency", [make_state()], now=at - timedelta(minutes=3))
     config = write_config(tmp_path, url=database_url)
     alone = token_monitor("status", config=config).out.splitlines()
@@ -57,7 +57,7 @@ def test_status_says_where_no_daemon_keeps_watch(store: Store, database_url: str
         assert "No daemon" not in token_monitor("status", config=config).out
 
 
-def test_status_says_which_deliveries_wait(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
+def test_status_shows_which_deliveries_wait(store: Store, database_url: str, tmp_path: Path, at: datetime) -> None:
     add_source(store, "agency", [make_state()], now=at)
     with store.begin_write() as conn:
         alerts.add_alerts(conn, [(make_alert(id=f"a{number}", at=at), None, None) for number in range(4)])
@@ -151,7 +151,9 @@ def test_the_timeline_is_drawn_in_ascii_where_the_terminal_knows_nothing_else(sm
 # --- the forecast
 
 
-def test_the_forecast_shows_the_first_of_a_large_sitting_on_a_terminal(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_the_forecast_shows_the_first_of_a_large_reconnect_batch_on_a_terminal(
+    small: Store, tmp_path: Path, at: datetime
+) -> None:
     days = {"expires_at": at + timedelta(days=5)}
     states = [make_state(status=Status.EXPIRING_SOON, external_id=f"linkedin-{number}", **days) for number in range(14)]
     add_source(small, "agency", states, now=at)

@@ -19,7 +19,7 @@ TOP = '[logging]\nlevel = "debug"\n[schedule]\npoll_every = "1s"\nprobe_every = 
 WANTED = 'users = "all"\nconnection_links = true'
 
 
-def test_a_page_is_told_while_it_is_wanted_and_is_nowhere_else(tmp_path: Path, empty_database: str) -> None:
+def test_a_connection_page_is_shown_while_it_is_wanted_and_nowhere_else(tmp_path: Path, empty_database: str) -> None:
     world = World()
     world.add_source("agency", "postpost")
     world.add_user("agency", user=USER)

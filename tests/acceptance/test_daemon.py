@@ -112,7 +112,7 @@ def test_check_gives_every_connection_of_all_four_services_its_right_status(runn
     assert done.stderr == "" or "Traceback" not in done.stderr
 
 
-def test_the_daemon_comes_to_the_same_statuses_and_tells_each_trouble_once(running_world: Setting) -> None:
+def test_the_daemon_reaches_the_same_statuses_and_notifies_each_problem_once(running_world: Setting) -> None:
     process = running_world.start()
     eventually(lambda: running_world.status() == EXPECTED)
     troubles = {name for name, status in EXPECTED.items() if status not in ("valid", "unknown")}
@@ -128,7 +128,7 @@ def test_the_daemon_comes_to_the_same_statuses_and_tells_each_trouble_once(runni
         assert secret not in running_world.log()
 
 
-def test_expiry_and_renewal_are_told_and_the_stop_is_clean(one: Setting) -> None:
+def test_expiry_and_renewal_are_notified_and_the_stop_is_clean(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
     expired = eventually(lambda: one.heard("linkedin-li", "expired"))
@@ -141,7 +141,7 @@ def test_expiry_and_renewal_are_told_and_the_stop_is_clean(one: Setting) -> None
     assert "daemon.stopped" in one.log()
 
 
-def test_a_trusted_date_that_passes_is_told_while_the_api_is_down(tmp_path: Path, empty_database: str) -> None:
+def test_a_trusted_date_that_passes_is_notified_while_the_api_is_down(tmp_path: Path, empty_database: str) -> None:
     world = World()
     world.add_source("agency", POSTPOST)
     world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=timedelta(seconds=6))
@@ -182,7 +182,7 @@ def test_P01_A14_ten_restarts_in_the_middle_of_incidents_repeat_nothing_and_forg
     ]
 
 
-def test_a_delivery_in_flight_at_a_kill_is_repeated_and_says_so(one: Setting) -> None:
+def test_a_delivery_in_flight_at_a_kill_is_repeated_and_marked_so(one: Setting) -> None:
     one.receiver.script.append(WebhookReply(after=30))
     process = one.start()
     one.world.expire("agency", "linkedin-li")
@@ -208,7 +208,7 @@ def test_an_alert_that_no_channel_took_before_the_kill_is_delivered_after_it(one
     assert one.stop(process) == 0
 
 
-def test_P27_a_second_daemon_says_which_process_holds_the_database_and_exits_1(one: Setting, backend: str) -> None:
+def test_P27_a_second_daemon_names_the_process_that_holds_the_database_and_exits_1(one: Setting, backend: str) -> None:
     """On PostgreSQL it stands by instead: see test_standby.py."""
     process = one.start()
     if backend == "sqlite":
@@ -259,7 +259,7 @@ def test_P05_sigterm_in_the_middle_of_a_slow_poll_and_a_slow_delivery_ends_in_ti
     assert one.stop(process) == 0
 
 
-def test_probes_that_say_nothing_change_nothing(tmp_path: Path, empty_database: str) -> None:
+def test_inconclusive_probes_change_nothing(tmp_path: Path, empty_database: str) -> None:
     world = World()
     world.add_source("agency", POSTPOST)
     world.connect("agency", "mastodon", account="m", username="@m", display_name="M")

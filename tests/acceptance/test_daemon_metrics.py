@@ -61,7 +61,7 @@ def total(url: str, name: str, **labels: str) -> float:
     return sum(number for _, given, number in samples if labels.items() <= given.items())
 
 
-def test_the_daemon_counts_what_it_does_and_says_when_it_is_ready(place: Setting, url: str) -> None:
+def test_the_daemon_counts_its_work_and_reports_readiness(place: Setting, url: str) -> None:
     process = place.start()
     eventually(lambda: _status(url, "/readyz") == 200)
     assert _status(url, "/healthz") == 200

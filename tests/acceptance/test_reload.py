@@ -57,7 +57,7 @@ def difference(made: Setting) -> list[tuple[str, str]]:
     return [(each["path"], each["kind"]) for each in json.loads(done.stdout)["differences"]]
 
 
-def test_config_diff_tells_what_a_reload_would_change_and_the_reload_changes_it(one: Setting) -> None:
+def test_config_diff_prints_what_a_reload_would_change_and_the_reload_changes_it(one: Setting) -> None:
     assert "nothing to compare with" in one.call("config", "diff").stdout or one.call("config", "diff").returncode == 1
     process = one.start()
     one.await_polls(1)

@@ -184,7 +184,7 @@ def listening(pid: int) -> list[int]:
     return [each.laddr.port for each in psutil.Process(pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
 
 
-def test_a_standby_opens_no_port_and_asks_nobody_and_can_be_reloaded_and_stopped(pair: Setting, ears: Ears) -> None:
+def test_a_standby_opens_no_port_sends_no_request_and_can_be_reloaded_and_stopped(pair: Setting, ears: Ears) -> None:
     active = pair.launch("run")
     eventually(lambda: listening(active.pid))
     waiting = pair.launch("run")
@@ -228,7 +228,7 @@ def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(
     assert len(told) == 1
 
 
-def test_a_standby_of_an_older_version_says_at_once_that_it_cannot_use_the_database(pair: Setting) -> None:
+def test_a_standby_of_an_older_version_immediately_refuses_the_database(pair: Setting) -> None:
     active = pair.launch("run")
     pair.await_polls(1, SOURCE)
     with psycopg.connect(database(pair).replace("+psycopg", ""), autocommit=True) as admin:

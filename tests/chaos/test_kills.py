@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow
 KILLS = 10
 
 
-def test_P01_A14_killed_at_random_instants_it_says_every_problem_and_every_recovery(tmp_path: Path, empty_database: str) -> None:
+def test_P01_A14_killed_at_random_instants_it_reports_every_problem_and_every_recovery(
+    tmp_path: Path, empty_database: str
+) -> None:
     found = run_lives(tmp_path, empty_database, kills=KILLS, seed=random.randrange(1_000_000))
     assert found.violations == []
     assert found.transitions > 0

@@ -41,7 +41,7 @@ async def test_pages_come_with_the_users_where_they_are_wanted(kind: str, clock:
 
 
 @pytest.mark.parametrize("asked", [{"users": "all"}, {"users": "none", "connection_links": True}, {"users": "none"}])
-async def test_pages_that_nobody_asked_for_are_not_read(asked: dict[str, Any], clock: ManualClock) -> None:
+async def test_pages_that_were_not_requested_are_not_read(asked: dict[str, Any], clock: ManualClock) -> None:
     report = await poll(POSTPOST, {"users": [user(ONE)]}, clock, **asked)
     assert (report.outcome, report.links) == (PollOutcome.OK, None)
 

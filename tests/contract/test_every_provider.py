@@ -221,7 +221,7 @@ async def test_N13_a_huge_body_is_given_up_early(kind: str, announced: bool, clo
     assert "larger than" in (report.problem or "")
 
 
-async def test_N13_what_says_that_it_will_be_huge_is_not_even_begun(kind: str, clock: ManualClock) -> None:
+async def test_N13_an_answer_announced_as_huge_is_not_read(kind: str, clock: ManualClock) -> None:
     """Nothing of it ever comes: only who goes by what is announced can tell."""
     limits = replace(QUICK, list_bytes=4096)
     report = await poll(kind, wire(b"HTTP/1.1 200 OK\r\ncontent-length: 4097\r\n\r\n"), clock, limits=limits)
@@ -443,6 +443,6 @@ def test_the_budget_stays_closed_until_its_instant() -> None:
     budget.require_open()
 
 
-def test_requests_are_told_apart() -> None:
+def test_requests_are_distinguished() -> None:
     request = Request(method="GET", target="/api/v1/a%2Fb?x=1", headers={}, body=b"")
     assert (request.path, request.query) == ("/a%2Fb", {"x": "1"})

@@ -94,7 +94,7 @@ async def test_N21_a_row_without_a_readable_id_makes_the_scope_incomplete(clock:
         (PUBLORA, "unknown", ReportedStatus.NON_EXPIRING),  # it is unknown: the old meaning
     ],
 )
-async def test_the_meaning_of_unknown_is_told_by_the_rows(
+async def test_the_meaning_of_unknown_is_decided_by_the_rows(
     kind: str, neighbour: str | None, meaning: ReportedStatus, clock: ManualClock
 ) -> None:
     rows = [{"platformId": "bluesky-did:plc:a", "tokenStatus": "unknown", "accessTokenExpiresAt": None}]
@@ -157,7 +157,7 @@ async def test_N28_duplicate_ids_keep_the_worst_word_in_any_order(order: int, cl
     assert (row.reported, row.flags) == (ReportedStatus.EXPIRED, frozenset({"duplicate_id"}))
 
 
-async def test_names_of_strangers_are_cleaned_and_capped(clock: ManualClock) -> None:
+async def test_untrusted_names_are_cleaned_and_capped(clock: ManualClock) -> None:
     rows = [{"platformId": "threads-1", "tokenStatus": "valid", "displayName": "a\n\x1b[31m\u202e\x00b" + "x" * 999}]
     name = by_id(await poll(POSTPOST, rows, clock))["threads-1"].display_name
     assert name is not None

@@ -125,7 +125,7 @@ async def test_N05_slow_loris_meets_the_deadline_of_the_whole_exchange(clock: Ma
     assert "timeout" in str(caught.value)
 
 
-async def test_N08_N10_refusals_of_the_key_and_of_the_pace_are_told_apart(clock: ManualClock) -> None:
+async def test_N08_N10_refusals_of_the_key_and_of_the_pace_are_distinguished(clock: ManualClock) -> None:
     with refused(ProviderUnauthorized):
         await probe(as_json({"error": f"Invalid API key {KEY}"}, status=401), clock)
     with refused(ProviderRateLimited) as caught:

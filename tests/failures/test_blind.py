@@ -66,7 +66,7 @@ def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable
     assert "the database runs" in blind["message"]
 
 
-def test_P18_while_postgresql_is_away_it_says_that_it_is_blind_and_goes_on_when_it_is_back(
+def test_P18_while_postgresql_is_away_it_notifies_the_outage_and_goes_on_when_it_is_back(
     on_postgres: Setting, server: postgres.PrivateServer
 ) -> None:
     process = on_postgres.start()
@@ -76,7 +76,7 @@ def test_P18_while_postgresql_is_away_it_says_that_it_is_blind_and_goes_on_when_
     assert "Traceback" not in on_postgres.log()
 
 
-def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goes_on_when_it_can(one: Setting) -> None:
+def test_P11_P13_while_sqlite_cannot_be_written_it_notifies_the_outage_and_goes_on_when_it_can(one: Setting) -> None:
     """The limit of a file's size does to it what a full disk does; the log cannot be written either."""
     process = one.start()
 
@@ -89,7 +89,7 @@ def test_P11_P13_while_sqlite_cannot_be_written_it_says_that_it_is_blind_and_goe
     assert kept == {"blind": "Sent without the database, on hook."}
 
 
-def test_P16_while_the_file_is_elsewhere_it_says_that_it_is_blind_and_goes_on_when_it_is_back(one: Setting) -> None:
+def test_P16_while_the_file_is_elsewhere_it_notifies_the_outage_and_goes_on_when_it_is_back(one: Setting) -> None:
     process = one.start()
     elsewhere = one.folder / "elsewhere"
     elsewhere.mkdir()
@@ -103,7 +103,7 @@ def test_P16_while_the_file_is_elsewhere_it_says_that_it_is_blind_and_goes_on_wh
     assert not list(elsewhere.iterdir()), "nothing was written where nobody looks"
 
 
-def test_P18_a_channel_that_is_down_at_first_hears_it_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
+def test_P18_a_channel_that_is_down_at_first_is_notified_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
     """It is tried again every minute; here its end comes sooner, and nobody who did not hear of it is told of that."""
     on_postgres.receiver.reply = WebhookReply(status=503)
     process = on_postgres.start()

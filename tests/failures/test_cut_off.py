@@ -21,7 +21,7 @@ TOOLS = ("unshare", "ip")
     os.geteuid() != 0 or any(shutil.which(tool) is None for tool in TOOLS),
     reason="a network namespace takes root, and unshare and ip: a machine that is cut off is NOT tested here",
 )
-def test_N02_a_machine_that_is_cut_off_says_one_thing_loses_nothing_and_recovers(tmp_path: Path) -> None:
+def test_N02_a_machine_that_is_cut_off_sends_one_alert_loses_nothing_and_recovers(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             "unshare",

@@ -93,7 +93,7 @@ def test_P10_P26_after_seconds_frozen_what_is_due_runs_late_once(one: Setting) -
 
 
 @needs_root
-def test_P04_without_memory_it_ends_or_says_so_and_loses_nothing(one: Setting) -> None:
+def test_P04_without_memory_it_ends_or_reports_it_and_loses_nothing(one: Setting) -> None:
     process = one.start()
     one.await_polls(2)
     size = psutil.Process(process.pid).memory_info().vms
@@ -202,7 +202,7 @@ def test_P23_when_the_clock_goes_ahead_by_forty_days_nothing_is_called_expired(
     assert one.status() == {"agency/linkedin-li": "valid", "agency/threads-th": "valid"}
 
 
-def test_P07_a_bad_file_changes_nothing_and_the_log_says_why(one: Setting) -> None:
+def test_P07_a_bad_file_changes_nothing_and_the_log_holds_the_reason(one: Setting) -> None:
     process = one.start()
     good = one.config.read_text(encoding="utf-8")
     one.config.write_text(good.replace('poll_every = "1s"', 'poll_every = "soon"'), encoding="utf-8")
@@ -215,7 +215,7 @@ def test_P07_a_bad_file_changes_nothing_and_the_log_says_why(one: Setting) -> No
     assert one.stop(process) == 0
 
 
-def test_A11_only_the_tightest_line_crossed_while_it_was_off_is_said(one: Setting) -> None:
+def test_A11_only_the_tightest_stage_crossed_while_it_was_off_is_notified(one: Setting) -> None:
     process = one.start()
     one.await_polls(2)
     assert one.stop(process) == 0
@@ -257,7 +257,7 @@ def test_A16_when_the_daemon_is_dead_its_heartbeat_stops(one: Setting) -> None:
         assert len(healthchecks.posts) <= last + 1  # one may have been on its way
 
 
-def test_A15_without_a_channel_every_place_where_one_looks_says_so(one: Setting) -> None:
+def test_A15_a_missing_channel_is_reported_everywhere(one: Setting) -> None:
     text = one.config.read_text(encoding="utf-8")
     head, _, rest = text.partition("[[channels]]")
     one.config.write_text(head + "[[sources]]" + rest.partition("[[sources]]")[2], encoding="utf-8")

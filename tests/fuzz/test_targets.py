@@ -36,7 +36,7 @@ def test_the_program_knows_every_target() -> None:
     assert program.names() == [target.name for target in TARGETS]
 
 
-def test_what_must_hold_is_said_where_it_does_not() -> None:
+def test_a_violated_property_is_reported() -> None:
     must(holds=True)
     with pytest.raises(AssertionError, match="here"):
         must([], "here")

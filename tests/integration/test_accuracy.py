@@ -14,7 +14,7 @@ from benchmarks.accuracy.__main__ import play
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_every_real_problem_is_said_and_nothing_else(seed: int, tmp_path: Path) -> None:
+async def test_every_real_problem_is_notified_and_nothing_else(seed: int, tmp_path: Path) -> None:
     with capture_logs():  # thousands of lines of no interest
         judgement, _ = await play(days=6, accounts=40, seed=seed, poll_every="2h", probe_every="1d", folder=tmp_path)
     assert judgement.false_alarms == []

@@ -75,7 +75,7 @@ OPS = f'name = "ops"\nurl = "{OPS_URL}"'
         ),
     ],
 )
-def test_what_a_reload_would_change_is_told_key_by_key(
+def test_the_changes_of_a_reload_are_listed_key_by_key(
     *, store: Store, now: datetime, tmp_path: Path, old: str, new: str, expected: list[tuple[str, str, str | None, str | None]]
 ) -> None:
     found = changes(store, tmp_path, now, CONFIG.replace(old, new, 1) if old else CONFIG)
@@ -83,7 +83,7 @@ def test_what_a_reload_would_change_is_told_key_by_key(
     canary.assert_absent(str(found), "what a reload would change")
 
 
-def test_a_policy_of_one_platform_is_told_by_its_path(store: Store, now: datetime, tmp_path: Path) -> None:
+def test_a_policy_of_one_platform_is_named_by_its_path(store: Store, now: datetime, tmp_path: Path) -> None:
     more = CONFIG + '\n[policy.platforms.tiktok]\nremind_every = "2h"\n'
     found = changes(store, tmp_path, now, more)
     assert ("policy.platforms.tiktok.remind_every", "changed", None, '"2h"') in found
@@ -136,9 +136,7 @@ def agency(clock: ManualClock) -> World:
     return world
 
 
-async def test_a_source_with_another_name_keeps_its_history_and_says_nothing_again(
-    store: Store, clock: ManualClock, tmp_path: Path
-) -> None:
+async def test_a_renamed_source_keeps_its_history_and_repeats_no_alert(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     async with running(store, clock, agency(clock), tmp_path) as cycle:
         await cycle.poll()
         assert [event for event, _, _ in cycle.words()] == ["expired"]

@@ -25,7 +25,7 @@ from tests.support.receivers import WebhookReceiver
 DAY = timedelta(days=1)
 
 
-async def test_P27_two_that_poll_and_watch_the_time_at_once_say_each_change_once(
+async def test_P27_two_simultaneous_pollers_notify_each_change_once(
     store: Store, database_url: str, clock: ManualClock, tmp_path: Path
 ) -> None:
     world = World(clock=clock)

@@ -68,7 +68,7 @@ def test_a_service_is_found_also_by_its_own_address_and_after_another(url: str) 
     assert answer(VERIFY, "json://127.0.0.1:9/hook", url, "ntfys://ntfy.example/topic")["found"] == [True, True, True]
 
 
-def test_a_service_that_nobody_knows_is_refused_and_the_others_go_on() -> None:
+def test_an_unknown_service_is_refused_and_the_others_go_on() -> None:
     assert answer(VERIFY, "no-such://x", "json://127.0.0.1:9/hook", "other://x")["found"] == [False, True, False]
 
 

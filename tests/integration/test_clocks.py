@@ -34,7 +34,7 @@ def one_world(clock: ManualClock, *, lifetime: timedelta) -> World:
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, FORTY, -FORTY], ids=["+1h", "-1h", "+40d", "-40d"])
-async def test_P22_P23_a_clock_that_is_wrong_for_a_while_says_nothing_and_misses_nothing(
+async def test_P22_P23_a_clock_that_is_wrong_for_a_while_raises_nothing_and_misses_nothing(
     store: Store, clock: ManualClock, tmp_path: Path, by: timedelta
 ) -> None:
     """The API's clock stays right; the token runs out in truth ten days later, and that is said once, then."""
@@ -60,7 +60,7 @@ async def test_P22_P23_a_clock_that_is_wrong_for_a_while_says_nothing_and_misses
     assert told == [("expiring_soon", "first"), ("expiring_soon", "stage"), ("expiring_soon", "stage"), ("expired", "worse")]
 
 
-async def test_P24_how_far_the_clocks_differ_is_told_with_the_source(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+async def test_P24_the_clock_difference_is_shown_with_the_source(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     truth = ManualClock(clock.now() - 7 * timedelta(minutes=1))
     async with running(store, clock, one_world(truth, lifetime=50 * DAY), tmp_path) as cycle:
         await cycle.poll()

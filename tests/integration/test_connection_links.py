@@ -121,7 +121,7 @@ async def test_the_owners_own_connections_and_recoveries_have_the_ordinary_link(
     assert f"Link: {DASHBOARD}" in await agency.deliver(agency.links)
 
 
-async def test_a_page_that_is_no_longer_good_is_not_told(agency: Agency) -> None:
+async def test_an_expired_connection_page_is_not_shown(agency: Agency) -> None:
     await agency.poll()
     agency.cycle.world.expire("agency", "mastodon-m", scope=USER)
     await agency.poll()

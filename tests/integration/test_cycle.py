@@ -55,7 +55,7 @@ async def test_unchanged_polls_write_the_poll_and_nothing_else(agency: Cycle) ->
     assert count_rows(agency.store) - before == 3
 
 
-async def test_a_token_runs_its_course_and_each_line_is_said_once_at_its_instant(agency: Cycle) -> None:
+async def test_each_stage_of_an_expiring_token_is_notified_once_at_its_instant(agency: Cycle) -> None:
     await agency.poll()
     expiry = agency.states()[LINKEDIN].token.expires_at
     assert expiry is not None
@@ -76,7 +76,7 @@ async def test_a_token_runs_its_course_and_each_line_is_said_once_at_its_instant
     assert (state.verdict.reason, state.verdict.since) == ("date_passed", expiry)
 
 
-async def test_A11_a_stage_crossed_while_the_monitor_was_off_is_said_late_once_and_only_the_tightest(agency: Cycle) -> None:
+async def test_A11_only_the_tightest_stage_crossed_while_the_monitor_was_off_is_notified_late_and_once(agency: Cycle) -> None:
     await agency.poll()
     agency.clock.advance(19 * DAY + 12 * HOUR)
     recorded = await agency.pass_time(timedelta(0))
@@ -84,7 +84,7 @@ async def test_A11_a_stage_crossed_while_the_monitor_was_off_is_said_late_once_a
     assert (await agency.poll(after=POLL)).alerts == []
 
 
-async def test_a_renewal_ends_the_incident_and_says_so(agency: Cycle) -> None:
+async def test_a_renewal_ends_the_incident_and_is_notified(agency: Cycle) -> None:
     await agency.poll()
     await agency.pass_time(15 * DAY)
     agency.world.renew("agency", "linkedin-li", lifetime=60 * DAY)
@@ -135,7 +135,7 @@ async def test_a_failed_poll_is_no_evidence_and_two_make_the_source_failing(agen
     assert agency.words()[1:] == [("source_recovered", "recovered", "agency")]
 
 
-async def test_a_rejected_key_is_said_at_once_and_expires_nothing(agency: Cycle) -> None:
+async def test_a_rejected_key_is_notified_immediately_and_expires_nothing(agency: Cycle) -> None:
     await agency.poll()
     agency.world.break_source("agency", Trouble.UNAUTHORIZED)
     recorded = await agency.poll(after=POLL)
@@ -166,7 +166,7 @@ async def test_a_refusal_by_the_platform_is_confirmed_within_a_minute_and_an_ok_
     assert [(alert.event.value, alert.previous) for alert in recorded.alerts] == [("recovered", "revoked")]
 
 
-async def test_the_same_trouble_is_said_once_however_often_it_is_seen(agency: Cycle) -> None:
+async def test_the_same_problem_is_notified_once_however_often_it_is_seen(agency: Cycle) -> None:
     await agency.poll()
     agency.world.expire("agency", "linkedin-li")
     for _ in range(5):

@@ -67,7 +67,7 @@ def test_patience_is_three_of_the_shortest_intervals_within_bounds(intervals: li
     assert patience(intervals) == expected
 
 
-async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_the_store(
+async def test_P18_it_is_notified_once_with_the_reason_and_its_end_goes_out_through_the_store(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
@@ -90,7 +90,7 @@ async def test_P18_it_is_said_once_with_the_reason_and_its_end_goes_out_through_
     assert len(receiver.received) == 2
 
 
-async def test_a_database_that_comes_and_goes_is_told_once_an_hour(
+async def test_an_intermittent_database_is_notified_once_an_hour(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
@@ -103,7 +103,7 @@ async def test_a_database_that_comes_and_goes_is_told_once_an_hour(
     assert len([each for each in receiver.received if "has been unavailable" in each.text]) == 2
 
 
-async def test_a_short_absence_and_a_process_that_was_stopped_are_not_told(
+async def test_a_short_absence_and_a_stopped_process_are_not_notified(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))
@@ -114,7 +114,7 @@ async def test_a_short_absence_and_a_process_that_was_stopped_are_not_told(
     assert receiver.received == []
 
 
-async def test_who_does_not_take_it_is_asked_again_each_minute_and_hears_no_end_of_what_it_never_heard(
+async def test_a_failing_channel_is_retried_each_minute_and_gets_no_recovery_of_an_undelivered_alert(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     with WebhookReceiver() as down:
@@ -145,7 +145,7 @@ async def test_it_goes_where_the_monitors_own_troubles_go(
         assert [name for name, each in (("first", receiver), ("last", last)) if each.received] == told
 
 
-async def test_who_loses_the_database_to_another_daemon_says_that_it_is_in_good_hands(
+async def test_losing_the_database_to_another_daemon_is_notified_as_a_handover(
     store: Store, clock: ManualClock, receiver: WebhookReceiver
 ) -> None:
     alerting = OutageAlertOnTestClock(store, clock, channel(receiver.apprise_url()))

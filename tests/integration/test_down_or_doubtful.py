@@ -37,7 +37,7 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("status", "down"), [(500, True), (502, True), (503, True), (504, False), (429, False), (400, False), (302, False)]
 )
-def test_an_answer_tells_whether_the_service_is_down(status: int, down: bool) -> None:
+def test_an_answer_shows_whether_the_service_is_down(status: int, down: bool) -> None:
     with WebhookReceiver() as webhook:
         webhook.reply = Reply(status=status)
         failed = failure(webhook.apprise_url())
@@ -73,7 +73,7 @@ def test_an_answer_that_does_not_come_leaves_a_doubt() -> None:
 
 
 @pytest.mark.parametrize(("answer", "down"), [("421 Going down", True), ("451 Try later", False)])
-def test_a_mail_servers_answer_tells_too(answer: str, down: bool) -> None:
+def test_a_mail_servers_answer_shows_it_too(answer: str, down: bool) -> None:
     with MailReceiver() as mail:
         mail.refused["ops@example.com"] = answer
         failed = failure(mail.apprise_url())
@@ -142,7 +142,7 @@ def test_a_server_that_is_not_who_it_claims_to_be_was_sent_nothing() -> None:
     assert not failed.uncertain
 
 
-def test_one_recipient_that_has_it_makes_the_others_no_reason_to_knock() -> None:
+def test_with_one_recipient_reached_the_others_cause_no_retry_of_the_channel() -> None:
     with MailReceiver() as mail:
         mail.refused["two@example.com"] = "421 Going down"
         assert not failure(mail.apprise_url(to="one@example.com,two@example.com")).down

@@ -34,7 +34,7 @@ async def report(
     return await crash_report.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock, within=within)
 
 
-async def test_a_failure_is_delivered_at_once_and_told_once_until_the_service_is_back(
+async def test_a_failure_is_delivered_immediately_and_only_once_until_the_service_is_back(
     store: Store, database_url: str, receiver: WebhookReceiver, clock: ManualClock
 ) -> None:
     channels = [channel(receiver.apprise_url())]
@@ -78,7 +78,7 @@ async def test_what_no_channel_takes_waits_for_the_daemon(store: Store, database
 
 
 @pytest.mark.slow
-def test_the_command_tells_of_a_configuration_that_cannot_be_used(tmp_path: Path, receiver: WebhookReceiver) -> None:
+def test_the_command_reports_an_unusable_configuration(tmp_path: Path, receiver: WebhookReceiver) -> None:
     """Sources with mistakes, one channel with another: what is whole is used, and the mistake is said."""
     text = CONFIG.replace(OPS_URL, receiver.apprise_url())
     text = text.replace('provider = "postpeer"', 'provider = "postpear"').replace(
@@ -94,7 +94,7 @@ def test_the_command_tells_of_a_configuration_that_cannot_be_used(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_command_cannot_speak_without_any_channel_and_says_so(tmp_path: Path) -> None:
+def test_without_any_channel_the_command_fails_with_an_error(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[[sources]\n", "utf-8")
     done = token_monitor("report-failure", "token-monitor.service", config=config)
@@ -112,7 +112,7 @@ def test_the_command_cannot_speak_without_any_channel_and_says_so(tmp_path: Path
         ("something-new", "result something-new"),
     ],
 )
-def test_systemds_word_for_how_it_died_is_said_in_ours(result: str, said: str) -> None:
+def test_the_systemd_result_is_translated_to_plain_english(result: str, said: str) -> None:
     assert said in failure_message(
         "token-monitor.service", {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": "3"}, problem=None
     )

@@ -56,7 +56,7 @@ def address(receiver: WebhookReceiver, path: str = "/ping/5f0c", *, every: timed
     return HeartbeatConfig(url=Secret(f"http://{receiver.address}{path}"), every=every)
 
 
-async def test_it_tells_of_the_start_and_then_of_every_interval(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
+async def test_it_signals_the_start_and_then_every_interval(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
     heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
     heartbeat.configure(address(receiver))
     await until(lambda: len(receiver.received) >= 3)
@@ -70,7 +70,7 @@ async def test_it_tells_of_the_start_and_then_of_every_interval(receiver: Webhoo
     assert second.body == b"monitoring 2 connections"
 
 
-async def test_a_standstill_is_told_as_a_failure_with_its_reason_and_nothing_else(
+async def test_a_standstill_is_signalled_as_a_failure_with_its_reason_and_nothing_else(
     receiver: WebhookReceiver, sessions: HttpSessions
 ) -> None:
     passing = Passing()
@@ -95,7 +95,7 @@ async def test_a_query_stays_behind_the_path(receiver: WebhookReceiver, sessions
     assert receiver.received[0].path == "/ping/start?rid=1"
 
 
-async def test_what_it_is_answered_is_its_own_trouble_told_once(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
+async def test_a_failing_heartbeat_service_is_reported_once(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
     """Refused, broken off, sent elsewhere: it goes on, and follows nobody."""
     receiver.script(Reply(status=503), Reply(reset=True), Reply(status=302, headers={"Location": "/elsewhere"}))
     heartbeat = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
@@ -174,7 +174,7 @@ async def test_P09_the_watchdog_is_fed_while_there_is_progress_and_starves_witho
         await until(lambda: heard("WATCHDOG=1") > fed)
 
 
-async def test_ready_and_a_refused_reload_are_told_with_a_line_for_people(
+async def test_ready_and_a_refused_reload_are_signalled_with_a_readable_line(
     store: Store, clock: ManualClock, sessions: HttpSessions, listener: socket.socket, tmp_path: Path
 ) -> None:
     with store.begin_write() as conn:

@@ -21,7 +21,7 @@ SINCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 
 
-def test_P27_second_daemon_is_told_who_holds_the_database(empty_database: str) -> None:
+def test_P27_the_second_daemon_gets_the_name_of_the_lock_holder(empty_database: str) -> None:
     first = DaemonLock(empty_database, pid=1234, host="alpha")
     second = DaemonLock(empty_database, pid=5678, host="beta")
     first.acquire(SINCE)
@@ -34,7 +34,7 @@ def test_P27_second_daemon_is_told_who_holds_the_database(empty_database: str) -
     second.release()
 
 
-def test_lock_file_tells_since_when(tmp_path: Path) -> None:
+def test_the_lock_file_holds_the_time_of_its_acquisition(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'monitor.db'}"
     lock = DaemonLock(url, pid=1234, host="alpha")
     lock.acquire(SINCE)

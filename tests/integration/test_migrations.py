@@ -69,7 +69,7 @@ def test_known_revisions_are_those_of_the_scripts() -> None:
     assert directory.get_current_head() == revisions.HEAD
 
 
-def test_upgrade_is_done_once_and_current_tells_the_revision(empty_database: str) -> None:
+def test_upgrade_is_done_once_and_current_returns_the_revision(empty_database: str) -> None:
     with Store(empty_database) as store:
         assert store.current() is None
         assert store.upgrade() is True
@@ -89,7 +89,7 @@ def test_store_that_is_current_opens_without_alembic(database_url: str) -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=Path(__file__).parents[2])
 
 
-def test_database_without_tables_is_told_what_to_do(empty_database: str) -> None:
+def test_a_database_without_tables_is_refused_with_instructions(empty_database: str) -> None:
     with pytest.raises(SchemaOutOfDate, match=r"has no tables yet: run `token-monitor db upgrade`"):
         open_store(empty_database, upgrade=False)
 

@@ -137,7 +137,7 @@ async def test_an_acknowledgement_covers_no_return_to_what_was_acknowledged(agen
     assert said(agency) == [("expired", "reminder")]
 
 
-async def test_the_end_of_an_acknowledgement_says_that_it_got_better(agency: Cycle) -> None:
+async def test_the_end_of_an_acknowledgement_reports_the_improvement(agency: Cycle) -> None:
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
     acknowledge(agency, until=DAY)
@@ -156,7 +156,7 @@ def unacknowledged(cycle: Cycle) -> list[str | None]:
     return [entry.reason for entry in cycle.history("mastodon-0") if entry.kind is EventKind.UNACKNOWLEDGED]
 
 
-async def test_a_recovery_is_said_although_the_problem_was_acknowledged(agency: Cycle) -> None:
+async def test_a_recovery_is_notified_although_the_problem_was_acknowledged(agency: Cycle) -> None:
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
     acknowledge(agency)
@@ -166,7 +166,7 @@ async def test_a_recovery_is_said_although_the_problem_was_acknowledged(agency: 
     assert unacknowledged(agency) == []
 
 
-async def test_what_lasts_beyond_a_silence_is_said_at_its_end_and_what_does_not_never(agency: Cycle) -> None:
+async def test_a_problem_is_notified_at_the_end_of_a_silence_only_if_it_lasts_beyond_it(agency: Cycle) -> None:
     silence(agency, lasting=4 * HOUR, sources=("agency",))
     agency.world.expire("agency", "mastodon-0")
     agency.world.expire("agency", "mastodon-1")
@@ -188,7 +188,7 @@ async def test_a_silence_matches_by_connection_and_leaves_the_others_loud(agency
     assert [alert.external_id for alert in recorded.alerts] == ["mastodon-1"]
 
 
-async def test_a_recovery_inside_a_silence_is_said_at_its_end(agency: Cycle) -> None:
+async def test_a_recovery_inside_a_silence_is_notified_at_its_end(agency: Cycle) -> None:
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
     silence(agency, lasting=2 * HOUR, sources=("agency",))
@@ -199,7 +199,7 @@ async def test_a_recovery_inside_a_silence_is_said_at_its_end(agency: Cycle) -> 
     assert [word[0] for word in said(agency)] == ["recovered"]
 
 
-async def test_a_silence_that_is_removed_lets_it_speak_at_once(agency: Cycle) -> None:
+async def test_removing_a_silence_releases_its_alert_immediately(agency: Cycle) -> None:
     number = silence(agency, lasting=DAY, sources=("agency",))
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
@@ -210,7 +210,7 @@ async def test_a_silence_that_is_removed_lets_it_speak_at_once(agency: Cycle) ->
     assert said(agency) == [("expired", "first")]
 
 
-async def test_A10_a_flapping_connection_speaks_at_most_once_an_hour_and_says_the_net_change(agency: Cycle) -> None:
+async def test_A10_a_flapping_connection_alerts_at_most_once_an_hour_with_the_net_change(agency: Cycle) -> None:
     for _ in range(12):
         agency.world.expire("agency", "mastodon-0")
         await agency.poll(after=5 * MINUTE)
@@ -256,7 +256,7 @@ async def test_N27_two_further_lists_that_agree_make_them_disconnected_together(
     assert said(agency) == []
 
 
-async def test_half_is_not_most_and_four_are_no_crowd(agency: Cycle) -> None:
+async def test_half_is_not_most_and_four_are_no_mass_failure(agency: Cycle) -> None:
     for number in range(4):
         agency.world.vanish("agency", f"mastodon-{number}")
     await agency.poll(after=POLL)
@@ -346,7 +346,7 @@ async def test_a_source_of_a_thousand_down_for_an_hour_is_one_alert_down_and_one
         assert cycle.statuses() == before
 
 
-async def test_a_source_that_stays_down_when_the_network_is_back_speaks_for_itself(three: Cycle) -> None:
+async def test_a_source_that_stays_down_when_the_network_is_back_alerts_separately(three: Cycle) -> None:
     for name in three.world.sources:
         three.world.break_source(name, Trouble.CUT)
     for _ in range(3):

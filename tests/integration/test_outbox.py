@@ -63,7 +63,7 @@ def test_claim_hands_out_the_oldest_first_with_the_whole_alert(store: Store) -> 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "a"}', '{"event": "no such event"}'])
-def test_an_alert_whose_text_is_damaged_is_told_all_the_same_and_keeps_no_other_back(store: Store, text: str) -> None:
+def test_an_alert_with_damaged_text_is_still_sent_and_blocks_no_other(store: Store, text: str) -> None:
     queue(store, ["a", "b"])
     with store.begin_write() as conn:
         conn.execute(update(schema.alerts).where(schema.alerts.c.id == "a").values(payload=text))

@@ -73,7 +73,7 @@ class Watch:
         return [(alert.event, alert.reason) for alert in recorded.alerts]
 
 
-async def test_a_source_that_is_not_polled_is_told_once_and_its_end_too(store: Store, clock: ManualClock) -> None:
+async def test_a_source_that_is_not_polled_is_notified_once_and_its_end_too(store: Store, clock: ManualClock) -> None:
     watch = Watch(store, clock)
     watch.poll()
     assert await watch.after(0) == []
@@ -85,7 +85,7 @@ async def test_a_source_that_is_not_polled_is_told_once_and_its_end_too(store: S
     assert await watch.after(1) == []
 
 
-async def test_a_source_that_was_never_read_since_it_was_added_is_told(store: Store, clock: ManualClock) -> None:
+async def test_a_source_never_read_since_it_was_added_is_notified(store: Store, clock: ManualClock) -> None:
     watch = Watch(store, clock)
     for _ in range(4):
         assert await watch.after(5) == []
@@ -95,7 +95,7 @@ async def test_a_source_that_was_never_read_since_it_was_added_is_told(store: St
     assert await watch.after(1) == [(AlertEvent.SOURCE_RECOVERED, "read_again")]
 
 
-async def test_a_restart_waits_anew_and_still_ends_what_was_told(store: Store, clock: ManualClock) -> None:
+async def test_a_restart_waits_anew_and_still_ends_the_notified_incident(store: Store, clock: ManualClock) -> None:
     watch = Watch(store, clock)
     watch.poll()
     await watch.after(0)
@@ -113,7 +113,7 @@ async def test_a_clock_that_is_moved_makes_no_source_overdue(store: Store, clock
     assert await watch.after(2) == []
 
 
-async def test_a_restart_while_it_lasts_says_neither_that_it_is_over_nor_that_it_began(store: Store, clock: ManualClock) -> None:
+async def test_a_restart_while_it_lasts_notifies_neither_its_end_nor_its_start(store: Store, clock: ManualClock) -> None:
     watch = Watch(store, clock)
     watch.poll()
     await watch.after(0)
@@ -139,7 +139,7 @@ async def test_a_poll_that_failed_is_no_reading_again(store: Store, clock: Manua
 
 
 @pytest.mark.parametrize("status", [SourceStatus.FAILING, SourceStatus.UNAUTHORIZED])
-async def test_where_it_is_told_that_it_cannot_be_read_the_incident_ends_quietly(
+async def test_an_unreadable_source_ends_the_incident_without_an_alert(
     store: Store, clock: ManualClock, status: SourceStatus
 ) -> None:
     watch = Watch(store, clock)

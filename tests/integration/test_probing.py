@@ -173,7 +173,7 @@ async def test_news_does_not_wait_for_the_slowest_of_its_batch(crowd: Cycle) -> 
     assert counted == {"expired": 1, "ok": CROWD - 1}
 
 
-async def test_an_api_that_asks_for_a_pause_gets_it_and_nobody_is_forgotten(crowd: Cycle) -> None:
+async def test_an_api_that_asks_for_a_pause_gets_it_and_no_probe_is_lost(crowd: Cycle) -> None:
     crowd.clock.advance(3 * EVERY)
 
     async def answer(external_id: str) -> ProbeAnswer:

@@ -100,7 +100,7 @@ async def refuse(cycle: Cycle, count: int) -> None:
 # --- what holds back
 
 
-async def test_what_a_silence_held_is_said_when_it_matches_no_longer(agency: Cycle, tmp_path: Path) -> None:
+async def test_a_silenced_alert_is_sent_when_the_silence_matches_no_longer(agency: Cycle, tmp_path: Path) -> None:
     silence(agency, labels={"client": "acme"})
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
@@ -115,7 +115,7 @@ async def test_what_a_silence_held_is_said_when_it_matches_no_longer(agency: Cyc
     assert said(agency) == []
 
 
-async def test_what_a_silence_of_an_id_held_is_said_when_the_source_has_another_name(agency: Cycle, tmp_path: Path) -> None:
+async def test_an_alert_silenced_by_id_is_sent_when_the_source_is_renamed(agency: Cycle, tmp_path: Path) -> None:
     silence(agency, connections=("agency/mastodon-0",))
     agency.world.expire("agency", "mastodon-0")
     await agency.poll(after=POLL)
@@ -126,7 +126,7 @@ async def test_what_a_silence_of_an_id_held_is_said_when_the_source_has_another_
     assert [(alert.event.value, alert.connection) for alert in agency.said] == [("expired", "studio/mastodon-0")]
 
 
-async def test_what_was_said_before_an_outage_is_gone_on_with_after_it(agency: Cycle) -> None:
+async def test_an_incident_from_before_an_outage_continues_after_it(agency: Cycle) -> None:
     await refuse(agency, 1)
     assert said(agency) == [("failing", "first")]
     await refuse(agency, CROWD)
@@ -143,7 +143,7 @@ async def test_what_was_said_before_an_outage_is_gone_on_with_after_it(agency: C
     assert said(agency) == [("failing", "reminder")]
 
 
-async def test_what_got_worse_in_an_outage_is_said_after_it(agency: Cycle) -> None:
+async def test_a_worsening_during_an_outage_is_notified_after_it(agency: Cycle) -> None:
     agency.world.state_word("agency", "mastodon-0", "expiring_soon")
     await agency.poll(after=POLL)
     assert said(agency) == [("expiring_soon", "first")]
@@ -210,7 +210,7 @@ def stored(database_url: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("top", "per_source"), [(BY_HAND, ACME), ("", NEVER)], ids=["off", "never"])
-async def test_an_outage_ends_with_probing_and_its_end_is_said(
+async def test_an_outage_ends_with_probing_and_its_end_is_notified(
     agency: Cycle, tmp_path: Path, top: str, per_source: dict[str, str]
 ) -> None:
     await refuse(agency, CROWD)
@@ -246,7 +246,7 @@ async def test_a_suspicion_about_a_scope_leaves_with_the_scope(store: Store, clo
 # --- what is under way
 
 
-async def test_a_list_of_a_source_that_left_meanwhile_says_nothing(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+async def test_a_list_of_a_source_removed_meanwhile_raises_nothing(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     world = crowd(clock)
     world.add_source("other", "publora")
     async with running(store, clock, world, tmp_path) as cycle:

@@ -112,7 +112,7 @@ async def test_N21_a_defect_in_reading_one_source_is_that_sources_trouble_alone(
     assert "poll.fault" in [line["event"] for line in told]
 
 
-async def test_a_defect_in_one_piece_of_work_is_told_and_rested_upon(cycle: Cycle) -> None:
+async def test_a_defect_in_one_job_is_logged_and_backed_off(cycle: Cycle) -> None:
     """Without the rest it would be tried fifty times a second."""
     defective = Defective()
     cycle.work["agency"] = Work(source=cycle.work["agency"].source, provider=defective)

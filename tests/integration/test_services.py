@@ -498,5 +498,5 @@ def test_a_bot_of_slack_uploads_and_its_webhook_does_not() -> None:
         ("wxteams://" + "a" * 80, Markup.MARKDOWN),
     ],
 )  # fmt: skip
-def test_each_service_is_spoken_to_in_its_own_language(url: str, markup: Markup) -> None:
+def test_each_service_gets_its_own_format(url: str, markup: Markup) -> None:
     assert Channel("ops", Secret(url)).profile.markup is markup

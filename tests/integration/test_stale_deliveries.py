@@ -131,7 +131,7 @@ NIGHT = 'quiet_hours = [{ from = "22:00", to = "07:00", except = "critical" }]'
 
 
 @pytest.mark.parametrize("story", [{"team": NIGHT}], indirect=True)
-async def test_what_the_night_put_off_is_not_said_after_newer_word(story: Story) -> None:
+async def test_an_alert_delayed_by_quiet_hours_is_not_sent_after_a_newer_one(story: Story) -> None:
     await story.becomes("expiring_soon", after=11 * HOUR)  # 23:00
     await story.becomes("expired", after=2 * HOUR)
     await story.becomes("valid", after=2 * HOUR)
@@ -143,7 +143,7 @@ async def test_what_the_night_put_off_is_not_said_after_newer_word(story: Story)
 
 
 @pytest.mark.parametrize("story", [{"team": NIGHT}], indirect=True)
-async def test_what_the_night_put_off_is_said_in_the_morning_where_it_is_the_newest_word(story: Story) -> None:
+async def test_an_alert_delayed_by_quiet_hours_is_sent_afterwards_if_it_is_the_newest(story: Story) -> None:
     await story.becomes("expiring_soon", after=11 * HOUR)
     await story.becomes("expired", after=2 * HOUR)
     await story.becomes("expiring_soon", after=2 * HOUR)
@@ -195,7 +195,7 @@ async def test_what_got_worse_after_it_was_acknowledged_escalates_once(story: St
     assert story.got("/boss") == ["expired"]
 
 
-async def test_an_escalation_of_a_status_that_is_past_is_not_said(story: Story) -> None:
+async def test_an_escalation_of_a_past_status_is_not_sent(story: Story) -> None:
     await story.becomes("expired")
     await story.becomes("expiring_soon", after=HOUR)
     await story.deliver(after=HOUR + MINUTE)
@@ -205,7 +205,7 @@ async def test_an_escalation_of_a_status_that_is_past_is_not_said(story: Story) 
     assert story.got("/boss") == ["expiring soon"]
 
 
-async def test_an_escalation_waits_for_news_that_is_not_said_yet(story: Story) -> None:
+async def test_an_escalation_waits_for_an_unsent_newer_alert(story: Story) -> None:
     """Well again within a silence: at its end its escalation and its recovery are due at the same moment."""
     await story.becomes("expired")
     story.silence(4 * HOUR)
@@ -256,7 +256,7 @@ CHIEF = {"team": "", "chief": 'after = "1h"'}
 
 
 @pytest.mark.parametrize("story", [CHIEF], indirect=True)
-async def test_who_could_not_be_told_of_the_problem_is_not_told_that_it_is_over(story: Story, broken: WebhookReceiver) -> None:
+async def test_a_channel_not_notified_of_the_problem_gets_no_recovery(story: Story, broken: WebhookReceiver) -> None:
     await story.becomes("expired")
     broken.reply = Reply(status=503)
     await story.deliver(after=HOUR + MINUTE)
@@ -270,7 +270,7 @@ async def test_who_could_not_be_told_of_the_problem_is_not_told_that_it_is_over(
 
 
 @pytest.mark.parametrize("story", [CHIEF], indirect=True)
-async def test_who_may_have_been_told_of_the_problem_is_told_that_it_is_over(story: Story, broken: WebhookReceiver) -> None:
+async def test_a_channel_possibly_notified_of_the_problem_gets_the_recovery(story: Story, broken: WebhookReceiver) -> None:
     await story.becomes("expired")
     broken.reply = Reply(reset=True)
     await story.deliver(after=HOUR + MINUTE)
@@ -280,7 +280,9 @@ async def test_who_may_have_been_told_of_the_problem_is_told_that_it_is_over(sto
 
 
 @pytest.mark.parametrize("story", [CHIEF], indirect=True)
-async def test_who_was_being_told_in_vain_while_it_ended_is_not_told_of_the_end(story: Story, broken: WebhookReceiver) -> None:
+async def test_a_channel_whose_send_failed_while_the_problem_ended_gets_no_recovery(
+    story: Story, broken: WebhookReceiver
+) -> None:
     """The recovery is recorded while the escalation is under way."""
     await story.becomes("expired")
     story.cycle.clock.advance(HOUR + MINUTE)
@@ -328,7 +330,7 @@ async def test_what_is_over_by_the_time_it_is_given_up_is_not_handed_to_the_fall
 
 
 @pytest.mark.parametrize("story", [FALLBACK], indirect=True)
-async def test_the_end_of_what_somebody_heard_of_is_handed_to_the_fallback(story: Story, broken: WebhookReceiver) -> None:
+async def test_the_recovery_of_a_notified_problem_is_handed_to_the_fallback(story: Story, broken: WebhookReceiver) -> None:
     await story.becomes("expired")
     broken.reply = Reply(status=503)
     await story.becomes("valid", after=HOUR)

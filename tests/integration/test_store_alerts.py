@@ -58,7 +58,7 @@ def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
     assert [(each.connection_id, each.entry.at) for each, _ in newest] == [(None, NOW + 2 * DAY), (key, NOW)]
 
 
-def test_incident_remembers_what_it_said(store: Store, key: int) -> None:
+def test_an_incident_remembers_what_it_notified(store: Store, key: int) -> None:
     said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
     later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
     with store.begin_write() as conn:

@@ -351,7 +351,7 @@ def test_whole_public_id_wins_over_ids_that_begin_with_it(store: Store) -> None:
         assert [row.public_id for row in connection_queries.find_connections(conn, "agency/x-1")] == ["agency/x-1"]
 
 
-def test_names_of_strangers_cost_no_transaction(store: Store) -> None:
+def test_untrusted_names_cost_no_transaction(store: Store) -> None:
     (key,) = add(store, make_state(username="a\x00b", display_name="\ud800"))
     snapshot = loaded(store, key)[key].snapshot
     assert (snapshot.username, snapshot.display_name) == ("a\ufffdb", "\ufffd")

@@ -82,7 +82,7 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
         assert list_state.stored_lists(conn, "agency", NOW)[None].present == 1
 
 
-def test_a_digest_stands_until_another_poll_says_otherwise(store: Store) -> None:
+def test_a_digest_stands_until_another_poll_changes_it(store: Store) -> None:
     """Writing down a scope without one takes it away: nothing stands for what was not read whole."""
     with store.begin_write() as conn:
         sources.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})

@@ -210,7 +210,7 @@ def test_sqlite_file_and_folder_belong_to_their_owner_alone(tmp_path: Path) -> N
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_sqlite_file_that_is_missing_is_told_and_not_made(file: Path) -> None:
+def test_a_missing_sqlite_file_is_reported_and_not_created(file: Path) -> None:
     with Store(f"sqlite:///{file}") as store:
         with pytest.raises(StoreUnavailable, match="does not exist: run `token-monitor db upgrade`"), store.begin_read():
             pass
@@ -273,7 +273,7 @@ def test_P12_after_an_io_error_the_connection_is_opened_anew(file: Path, local: 
     assert read(local, "big") is None
 
 
-def test_P13_file_that_cannot_be_opened_is_told_with_its_owner(tmp_path: Path) -> None:
+def test_P13_a_file_that_cannot_be_opened_is_reported_with_its_owner(tmp_path: Path) -> None:
     """A folder in the file's place cannot be opened by anybody, root included."""
     (tmp_path / "monitor.db").mkdir()
     owner = pwd.getpwuid(os.geteuid()).pw_name

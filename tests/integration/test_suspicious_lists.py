@@ -84,7 +84,7 @@ async def test_one_unread_list_in_three_does_not_keep_connections_from_being_gon
 
 
 @pytest.mark.parametrize("trouble", [Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML])
-async def test_an_api_that_is_down_lists_nobody_again(agency: Cycle, trouble: Trouble) -> None:
+async def test_an_api_that_is_down_returns_no_connection(agency: Cycle, trouble: Trouble) -> None:
     vanish(agency, 7)
     await poll(agency)
     agency.world.break_source("agency", trouble)
@@ -97,7 +97,7 @@ async def test_an_api_that_is_down_lists_nobody_again(agency: Cycle, trouble: Tr
     assert agency.said[-2].message == f"The connections of {USER} are listed again."
 
 
-async def test_where_only_some_return_the_others_are_named_and_told_one_by_one(agency: Cycle) -> None:
+async def test_when_only_some_return_the_others_are_named_and_notified_separately(agency: Cycle) -> None:
     vanish(agency, 6)
     await poll(agency)
     for number in range(2):

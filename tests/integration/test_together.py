@@ -52,7 +52,7 @@ async def test_one_that_fails_takes_none_of_the_others_with_it(store: Store) -> 
     assert stored(store, "a", "half", "b") == [True, False, True]
 
 
-async def test_one_whose_statement_the_database_refuses_is_told_so_and_the_others_are_not(store: Store) -> None:
+async def test_only_the_caller_whose_statement_is_refused_gets_the_error(store: Store) -> None:
     together = BatchWriter(store)
 
     def refused(conn: Connection) -> None:
@@ -66,7 +66,7 @@ async def test_one_whose_statement_the_database_refuses_is_told_so_and_the_other
     assert stored(store, "a", "b") == [True, True]
 
 
-async def test_a_caller_that_gave_up_stops_nobody_else(store: Store) -> None:
+async def test_a_caller_that_gave_up_stops_no_other_caller(store: Store) -> None:
     together = BatchWriter(store)
     first, second = (asyncio.create_task(together.write(note(key))) for key in ("a", "b"))
     await asyncio.sleep(0)

@@ -218,7 +218,7 @@ LISTS = st.lists(st.tuples(SHOWN, st.booleans()), min_size=2, max_size=6)
 
 @given(lists=LISTS, repeats=st.lists(st.integers(0, 5), max_size=4))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_after_any_lists_each_connection_is_as_its_last_row_said(
+async def test_after_any_lists_each_connection_matches_its_last_row(
     agency: Cycle, lists: list[tuple[dict[str, Snapshot | None], bool]], repeats: list[int]
 ) -> None:
     """Lists come and come again in any order, some incomplete, some with rows that cannot be read."""

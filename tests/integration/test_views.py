@@ -92,7 +92,7 @@ def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, lo
     }
 
 
-def test_a_connection_tells_all_that_its_source_told(store: Store, look: Look, now: datetime) -> None:
+def test_a_connection_view_holds_everything_its_source_reported(store: Store, look: Look, now: datetime) -> None:
     hour = timedelta(hours=1)
     full = make_state(
         scope="user-7",
@@ -268,7 +268,7 @@ def test_the_standing_follows_the_monitoring_plugin_convention(
     assert found.plugin_state(unread=unread) is answer
 
 
-def test_a_source_says_how_long_its_budget_needs_for_a_round_of_probes(store: Store, config: Config, now: datetime) -> None:
+def test_a_source_view_holds_the_duration_of_a_round_of_probes(store: Store, config: Config, now: datetime) -> None:
     add_source(store, "agency", now=now)
     with store.begin_write() as conn:
         row = sources.find_source(conn, "agency")
@@ -435,7 +435,7 @@ def test_a_source_that_left_the_file_is_still_shown_until_the_daemon_knows(store
     assert list(found.sources[1].problems()) == ["The configuration does not name it any more."]
 
 
-def test_the_effective_expiry_of_a_coarse_span_is_the_one_that_is_told(store: Store, look: Look, now: datetime) -> None:
+def test_the_effective_expiry_of_a_coarse_span_is_the_reported_one(store: Store, look: Look, now: datetime) -> None:
     ends = now + timedelta(days=3)
     token = TokenState(status=Status.EXPIRING_SOON, reason="span", message="Soon.", expires_at=ends)
     state = make_state(status=Status.EXPIRING_SOON, expires_at=None, expires_before=ends, token=token)

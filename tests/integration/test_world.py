@@ -313,7 +313,7 @@ async def test_telegram_answers_mislead_as_they_really_do(world: World, caller: 
     assert said == expected
 
 
-async def test_a_revocation_is_told_by_the_probe_and_not_by_the_list(world: World, caller: Caller) -> None:
+async def test_a_revocation_is_shown_by_the_probe_and_not_by_the_list(world: World, caller: Caller) -> None:
     """Unless the provider noticed: then its only word for it is `expired`."""
     row_id = world.connect("postpost", "twitter").external_id
     world.revoke("postpost", row_id)
@@ -340,7 +340,7 @@ async def test_probe_path_errors(caller: Caller, kind: str, platform_id: str, st
     assert (answer.status_code, answer.json()) == (status, {"error": text})
 
 
-async def test_a_scripted_probe_answers_as_it_is_told(world: World, caller: Caller) -> None:
+async def test_a_scripted_probe_answers_as_configured(world: World, caller: Caller) -> None:
     row_id = world.connect("postpost", "linkedin").external_id
     world.change("postpost", row_id, probe=ProbeScript(message="Rate limit exceeded"))
     assert (await caller.probe(POSTPOST, row_id)).json()["message"] == "Rate limit exceeded"

@@ -190,5 +190,5 @@ async def test_postpeer_refuses_invalid_parameters(caller: Caller, query: str) -
     assert (answer.status_code, answer.json()["success"]) == (400, False)
 
 
-async def test_postpeer_tells_that_the_key_is_good(caller: Caller) -> None:
+async def test_postpeer_reports_that_the_key_is_good(caller: Caller) -> None:
     assert (await caller.get(POSTPEER, "/health/auth")).json() == {"ok": True}

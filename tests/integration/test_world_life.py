@@ -150,7 +150,7 @@ async def test_what_is_nowhere_is_404(caller: Caller) -> None:
 # --- Crowds, the story, the process --------------------------------------------------------------------------
 
 
-async def test_a_crowd_is_listed_whole_at_every_provider(clock: ManualClock) -> None:
+async def test_a_population_is_listed_whole_at_every_provider(clock: ManualClock) -> None:
     world = World(clock=clock)
     paths = {POSTBREEZE: "/social-accounts", POSTPEER: "/connect/integrations?limit=100"}
     async with calling(world) as caller:
@@ -234,7 +234,7 @@ async def test_the_world_runs_as_a_process_and_obeys_its_control_path() -> None:
         await process.communicate()
 
 
-def test_a_deed_for_a_connection_cannot_be_done_to_a_source(world: World) -> None:
+def test_an_action_for_a_connection_cannot_be_applied_to_a_source(world: World) -> None:
     with pytest.raises(ValueError, match="needs a connection"):
         perform(world, Action(verb=Verb.EXPIRE, source="postpost"))
 
@@ -242,7 +242,7 @@ def test_a_deed_for_a_connection_cannot_be_done_to_a_source(world: World) -> Non
 # --- Receivers -----------------------------------------------------------------------------------------------
 
 
-async def test_the_webhook_keeps_what_it_gets_and_answers_as_told() -> None:
+async def test_the_webhook_keeps_what_it_gets_and_answers_as_configured() -> None:
     caption: list[Post] = []
     async with WebhookReceiver(on_post=caption.append) as hook, aiohttp.ClientSession() as session:
         hook.script.extend([WebhookReply(status=503, headers={"Retry-After": "2"}), WebhookReply(cut=True)])

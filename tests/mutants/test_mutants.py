@@ -31,7 +31,7 @@ def test_there_are_guards_everywhere_each_with_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_every_guard_is_where_the_table_says(guard: Guard) -> None:
+def test_every_guard_is_where_the_table_places_it(guard: Guard) -> None:
     assert guard.removed((ROOT / guard.file).read_text("utf-8")).count(guard.guard) == guard.without.count(guard.guard)
 
 
@@ -61,7 +61,7 @@ def test_a_guard_that_is_taken_out_turns_a_test_red_and_is_put_back(name: str, c
     assert (copy.folder / guard.file).read_bytes() == before
 
 
-def test_what_nobody_notices_is_neither_red_nor_hidden(copy: Tree) -> None:
+def test_an_undetected_removal_is_neither_red_nor_hidden(copy: Tree) -> None:
     useless = replace(BY_NAME["mentions"], guard="import unicodedata\n", without="import unicodedata  # as before\n")
     result = try_without(copy, useless)
     assert (result.green, result.red, result.failed) == (True, False, None)
@@ -74,7 +74,7 @@ def test_a_program_that_cannot_even_be_loaded_proves_nothing(copy: Tree) -> None
     assert "nothing_of_this_name" in result.output
 
 
-def test_a_guard_that_moved_is_told_by_its_name() -> None:
+def test_a_guard_that_moved_is_reported_by_its_name() -> None:
     moved = replace(BY_NAME["mentions"], guard="a text that is not there")
     with pytest.raises(GuardMoved, match=f"mentions: its text is 0 times in .*text.py, not once.*{TABLE.name}"):
         moved.removed((ROOT / moved.file).read_text("utf-8"))

@@ -114,7 +114,7 @@ def test_any_bytes_as_text_are_what_they_are_row_by_row(body: bytes) -> None:
 
 
 @given(FEW, FEW, TIMES, TIMES)
-def test_equal_digests_are_of_lists_that_say_the_same(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
+def test_equal_digests_are_of_equivalent_lists(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
     first, second = report(reply(one, at=at)), report(reply(other, at=later))
     if first.digest is not None and first.digest == second.digest:
         assert seen(first) == seen(second)
@@ -125,7 +125,7 @@ def test_equal_digests_are_of_lists_that_say_the_same(one: list[Any], other: lis
 
 
 @given(FEW, FEW, TIMES, TIMES)
-def test_equal_marks_are_of_rows_that_say_the_same(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
+def test_equal_fingerprints_are_of_equivalent_rows(one: list[Any], other: list[Any], at: datetime, later: datetime) -> None:
     """But for the end of a coarse span, which is compared by itself."""
     first, second = (comparable(report(reply(rows, at=when)).snapshots) for rows, when in ((one, at), (other, later)))
     before, after = ({row.external_id: row for row in rows.snapshots_of(rows.fingerprints())} for rows in (first, second))
@@ -137,7 +137,7 @@ def test_equal_marks_are_of_rows_that_say_the_same(one: list[Any], other: list[A
 
 
 @given(FEW, st.data())
-def test_a_list_known_to_be_sound_is_not_looked_through_and_says_the_same(rows: list[Any], data: st.DataObject) -> None:
+def test_a_list_known_to_be_sound_is_not_scanned_and_gives_the_same_result(rows: list[Any], data: st.DataObject) -> None:
     intact = IntactLists()
     first, again = (report(reply(rows), intact=intact) for _ in range(2))
     assert (again.digest, len(again.snapshots), again.complete) == (first.digest, len(first.snapshots), first.complete)

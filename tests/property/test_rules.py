@@ -101,7 +101,7 @@ def test_nothing_raises_on_any_input(
     failures=st.integers(),
     wait=st.none() | st.floats(min_value=1, max_value=3600),
 )
-def test_due_instants_lie_ahead_whatever_the_clock_says(
+def test_due_instants_lie_ahead_whatever_the_clock_shows(
     now: datetime, every: timedelta, key: str, failures: int, wait: float | None
 ) -> None:
     assume(now < some.LAST_DAY)
@@ -115,7 +115,7 @@ def test_due_instants_lie_ahead_whatever_the_clock_says(
 
 @FEW
 @given(life=lives())
-def test_every_verdict_can_be_said_in_a_sentence_with_a_reason(life: tuple[ConnectionState, Context]) -> None:
+def test_every_verdict_can_be_written_as_a_sentence_with_a_reason(life: tuple[ConnectionState, Context]) -> None:
     verdict = life[0].verdict
     assert verdict.reason.isidentifier()
     assert verdict.reason == verdict.reason.lower()
@@ -167,7 +167,7 @@ def test_an_answer_repeated_changes_nothing_once_it_is_confirmed(
 
 @FEW
 @given(life=lives(), said=st.none() | some.saids, renewed=st.booleans())
-def test_nothing_is_said_twice_in_a_row_without_a_change(
+def test_nothing_is_notified_twice_in_a_row_without_a_change(
     life: tuple[ConnectionState, Context], said: LastNotified | None, renewed: bool
 ) -> None:
     state, context = life

@@ -116,7 +116,7 @@ def test_reminders_follow_the_policy(every: timedelta) -> None:
     [case[1:] for case in TABLE if case[4] is not NOTHING and not case[4].ends_incident],
     ids=[case[0] for case in TABLE if case[4] is not NOTHING and not case[4].ends_incident],
 )
-def test_what_was_said_is_not_said_again(
+def test_a_notified_state_is_not_notified_again(
     before: LastNotified | None, state: ConnectionState, renewed: bool, reason: AlertReason
 ) -> None:
     remembered = alerting.next_notified(reason, before, state, NOW)
@@ -124,7 +124,7 @@ def test_what_was_said_is_not_said_again(
     assert decide(remembered, state, renewed=renewed) is NOTHING
 
 
-def test_reminders_are_counted_until_something_else_is_said() -> None:
+def test_reminders_are_counted_until_something_else_is_notified() -> None:
     state = true_now(EXPIRED)
     first = alerting.next_notified(FIRST, None, state, NOW)
     second = alerting.next_notified(REMINDER, first, state, NOW)
@@ -233,11 +233,11 @@ SOURCE_ALERTS = [
 
 
 @pytest.mark.parametrize(("before", "after", "reason"), SOURCE_ALERTS)
-def test_what_to_say_about_a_source(before: SourceStatus, after: SourceStatus, reason: AlertReason) -> None:
+def test_alert_events_of_a_source(before: SourceStatus, after: SourceStatus, reason: AlertReason) -> None:
     assert alerting.decide_source_alert(before, after) is reason
 
 
-def test_N09_N10_an_outage_is_said_once_and_ended_once() -> None:
+def test_N09_N10_an_outage_is_notified_once_and_ended_once() -> None:
     """Failing polls, a rejected key in between, then good polls: one first word, one worse, one recovery."""
     outcomes = ["ok", *["failed"] * 5, *["unauthorized"] * 3, *["failed"] * 3, *["ok"] * 3]
     status, failures, heard = PENDING, 0, []

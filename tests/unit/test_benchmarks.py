@@ -96,7 +96,7 @@ def test_every_target_belongs_to_a_benchmark_that_exists() -> None:
     assert {target.benchmark for target in TARGETS} - measured_by_another <= set(program.BENCHMARKS)
 
 
-def test_the_full_plan_has_the_sizes_that_the_targets_speak_of() -> None:
+def test_the_full_plan_has_the_sizes_of_the_targets() -> None:
     assert (FULL.accounts, FULL.large, FULL.sources, FULL.minute, FULL.round, FULL.settled) == (
         10_000,
         100_000,
@@ -144,7 +144,7 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
     assert "1.5 (1 to 2)" in lines[-1]
 
 
-def test_the_page_leaves_out_what_was_not_asked_for_and_says_what_is_missing() -> None:
+def test_the_page_omits_what_was_not_requested_and_names_what_is_missing() -> None:
     text = block(results(poll(0.5, size=10), plan="quick", missing={"pages": "no page"}))
     assert "status` in the terminal" not in text
     assert "- `pages`: no page" in text
@@ -211,7 +211,7 @@ def test_growth_is_drawn_only_where_there_are_sizes_to_compare() -> None:
 # --- the simulated list and the machine
 
 
-def test_a_crowd_lists_its_rows_and_turns_them() -> None:
+def test_a_population_lists_its_rows_and_flips_them() -> None:
     crowd = Population(name="crowd", first=8, size=3, at=AT)
     rows = json.loads(crowd.body(zipped=False))["connections"]
     assert [row["platformId"] for row in rows] == ["linkedin-1000008", "instagram-1000009", "threads-1000010"]

@@ -137,7 +137,7 @@ def test_a_variable_that_a_secret_is_read_from_is_no_mistake() -> None:
     assert loaded(WEB_TOKEN="x", WEB__TOKEN='{"env": "TOKEN_MONITOR_WEB_TOKEN"}').warnings == ()
 
 
-def test_what_the_file_has_wrong_is_said_even_where_a_variable_lies_over_it(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_is_reported_even_where_a_variable_overrides_it(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("schedule = 5\n" + (FILES / "good-minimal.toml").read_text("utf-8"), "utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -173,7 +173,7 @@ def test_other_variables_are_none_of_our_business() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(min_value=1, max_value=36525 * 86400).map(lambda seconds: timedelta(seconds=seconds)))
-def test_what_the_environment_says_is_what_is_in_force(every: timedelta) -> None:
+def test_the_environment_takes_precedence(every: timedelta) -> None:
     config = loaded(SCHEDULE__POLL_EVERY=format_duration(every), SCHEDULE__PROBE_EVERY=format_duration(every)).config
     assert config.schedule.poll_every == config.schedule.probe_every == every
     assert config.sources[0].poll_every == every

@@ -68,7 +68,7 @@ def test_the_smallest_file_gets_every_default_of_the_interface(tmp_path: Path) -
     assert (channel.severity, channel.group_wait) == (Severity.INFO, timedelta(seconds=10))
 
 
-def test_a_file_with_everything_means_what_it_says() -> None:
+def test_a_file_with_every_key_is_read_as_written() -> None:
     config = load(FILES / "good-everything.toml", ENV).config
     agency, studio = config.sources
     assert config.timezone == "Europe/Berlin"
@@ -255,7 +255,7 @@ def test_the_file_is_searched_in_the_order_of_the_interface(tmp_path: Path, monk
     assert find_config(None, {"TOKEN_MONITOR_CONFIG": ""}) == here
 
 
-def test_a_missing_file_is_an_error_that_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_an_error_that_lists_the_searched_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist: create a configuration"):
         find_config(Path("nowhere.toml"), {})

@@ -52,7 +52,7 @@ def test_there_are_enough_wrong_files() -> None:
     assert len(list(FILES.glob("invalid-*.toml"))) >= 45
 
 
-def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     """A mistake of shape, one of meaning, a missing secret and one of the environment, in one go."""
     path = tmp_path / "config.toml"
     path.write_text(

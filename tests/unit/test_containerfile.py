@@ -47,7 +47,7 @@ def test_it_installs_what_is_locked() -> None:
     assert any("--require-hashes -r requirements.txt" in command for command in arguments("RUN"))
 
 
-def test_it_runs_the_program_as_somebody_without_rights() -> None:
+def test_it_runs_the_program_as_an_unprivileged_user() -> None:
     words = [word for word, _ in instructions()]
     (user,) = arguments("USER")
     assert user.split(":")[0].isdigit()

@@ -64,7 +64,7 @@ def test_what_is_broken_is_due_since_it_broke() -> None:
     assert broken.by == NOW - 3 * DAY
 
 
-def test_sittings_hold_what_lies_within_three_days_worst_first() -> None:
+def test_reconnect_batches_hold_what_lies_within_three_days_worst_first() -> None:
     needs = [need(20), need(9), need(12), need(12.1), need(1, platform="threads")]
     needs += [need(-2, status=Status.EXPIRED), need(-1, status=Status.REVOKED), need(-9, status=Status.FAILING, source="studio")]
     told = [

@@ -127,7 +127,7 @@ def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
     assert not suppression.ack_covers(lowered, state(*acked), NOW), "what it was before is worse again"
 
 
-def test_what_was_said_counts_as_no_more_than_what_the_acknowledgement_covered_in_the_end() -> None:
+def test_the_notified_status_counts_as_at_most_what_the_acknowledgement_covered_in_the_end() -> None:
     said = make_said(status=EXPIRED)
     assert suppression.cap_at_ack(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
     assert suppression.cap_at_ack(said, ack(EXPIRED)) == said

@@ -158,7 +158,7 @@ def test_a_stage_is_crossed_exactly_at_its_instant() -> None:
     assert life.elapsed(57 * DAY).stage == 3 * DAY
 
 
-def test_lines_that_were_crossed_while_nobody_looked_are_crossed_late_once_and_only_the_tightest() -> None:
+def test_stages_crossed_between_checks_are_crossed_late_once_and_only_the_tightest() -> None:
     life = Life()
     life.listed(row(60 * DAY))
     late = life.elapsed(59 * DAY + 12 * HOUR)
@@ -384,7 +384,7 @@ def test_one_list_that_shows_it_starts_the_count_again() -> None:
 
 
 @pytest.mark.parametrize(("confirm", "lists"), [(1, 1), (0, 1), (-1, 1), (3, 3), (5, 5)])
-def test_as_many_lists_as_the_policy_says(confirm: int, lists: int) -> None:
+def test_as_many_lists_as_the_policy_requires(confirm: int, lists: int) -> None:
     life = Life(confirm_missing=confirm)
     life.listed(row())
     statuses = [life.missed(at * MINUTE).verdict.status for at in range(lists)]
@@ -409,7 +409,7 @@ def test_presence_ends_disconnected_where_the_provider_reports_no_health() -> No
     assert (back.status, back.reason, back.since) == (UNKNOWN, "no_health_reported", NOW + 3 * MINUTE)
 
 
-def test_presence_ends_a_stated_disconnection_even_where_the_word_says_nothing() -> None:
+def test_presence_ends_a_stated_disconnection_even_without_a_reported_status() -> None:
     life = Life(POSTBREEZE)
     assert life.listed(row(None, reported=ReportedStatus.DISCONNECTED)).verdict.status is DISCONNECTED
     assert life.listed(row(None, reported=ReportedStatus.UNSTATED, refresh=Refresh()), MINUTE).verdict.status is UNKNOWN
@@ -502,7 +502,7 @@ def test_a_404_leaves_it_to_the_list() -> None:
     )
 
 
-def test_unknown_with_a_probe_that_was_ok_stays_valid_through_answers_that_say_nothing() -> None:
+def test_unknown_with_an_accepted_probe_stays_valid_through_inconclusive_answers() -> None:
     life = Life(PUBLORA)
     assert life.listed(row(None, platform="bluesky", reported=ReportedStatus.UNKNOWN)).verdict.status is UNKNOWN
     for answer in (OK, REFUSED, NOT_FOUND, TRANSIENT, OK, NOT_FOUND):
@@ -573,7 +573,7 @@ def test_P24_smaller_differences_do_not_stop_the_clock(skew: float | None) -> No
 
 
 @pytest.mark.parametrize(("skew", "said"), [(120.0, False), (120.1, True), (-120.1, True), (None, False)])
-def test_P24_people_are_told_from_two_minutes_on(skew: float | None, said: bool) -> None:
+def test_P24_a_clock_difference_is_shown_from_two_minutes_on(skew: float | None, said: bool) -> None:
     life = Life()
     life.skew = skew
     assert ("clock_suspect" in life.listed(row()).verdict.flags) is said

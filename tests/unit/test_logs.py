@@ -71,7 +71,7 @@ def test_console_lines_are_plain_where_there_is_no_terminal() -> None:
     assert "\x1b" not in line
 
 
-def test_libraries_speak_through_the_same_pipeline() -> None:
+def test_libraries_log_through_the_same_pipeline() -> None:
     stream = written()
     logging.getLogger("somelib").warning("disk %s is %d%% full", "a", 95)
     (entry,) = entries(stream)

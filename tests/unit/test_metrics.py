@@ -29,7 +29,7 @@ def test_what_is_counted_is_there_by_its_labels() -> None:
     assert sums["token_monitor_poll_duration_seconds_sum"] == 0.3
 
 
-def test_counting_in_many_threads_while_somebody_scrapes_loses_nothing() -> None:
+def test_counting_in_many_threads_during_a_scrape_loses_nothing() -> None:
     metrics = Metrics()
 
     def work(number: int) -> None:

@@ -119,7 +119,7 @@ def test_an_invalid_bot_token_after_a_bot_that_worked_means_revoked() -> None:
     assert classify(error("Invalid bot token"), "telegram", ever_ok=True) is REVOKED
 
 
-def test_every_row_of_the_table_speaks_in_some_case() -> None:
+def test_every_row_of_the_table_decides_some_case() -> None:
     spoken = set()
     cases = [(error(message), platform, False) for platform, message, _ in REFUSALS]
     cases += [(answer, "facebook", False) for _, answer, _ in ANSWERS]
@@ -239,7 +239,7 @@ def test_a_missing_or_refused_id_is_noted_and_keeps_the_axis(http_status: int) -
     [error("x", http_status=404), error("x", http_status=400), error("Unknown platform: x"), error("Invalid bot token")],
     ids=["404", "400", "unknown platform", "ambiguous"],
 )
-def test_what_says_nothing_about_the_token_takes_no_refusal_back(answer: ProbeAnswer) -> None:
+def test_an_answer_without_evidence_about_the_token_withdraws_no_refusal(answer: ProbeAnswer) -> None:
     before = advance(NEW, error("Bot needs administrator posting rights"), error("Channel is unavailable"), platform="telegram")
     after = advance(before, answer, platform="telegram")
     assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, FAILING, 2)

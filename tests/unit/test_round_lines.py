@@ -21,14 +21,14 @@ def config_of(folder: Path, *, sources: int = 1, provider: str = "postpost", mor
     return load(path, {"HOME": str(folder)}).config
 
 
-def test_before_the_first_poll_it_is_said_what_there_is_room_for(tmp_path: Path) -> None:
+def test_before_the_first_poll_the_capacity_is_printed(tmp_path: Path) -> None:
     assert list(round_lines(config_of(tmp_path), {}, {})) == [
         "s0: 600 requests a minute, enough to probe 216,000 connections every 6 hours."
     ]
     assert list(round_lines(config_of(tmp_path, provider="postbreeze"), {}, {})) == ["s0: 60 requests a minute."]
 
 
-def test_what_was_listed_tells_how_long_a_full_round_takes(tmp_path: Path) -> None:
+def test_the_listed_count_decides_how_long_a_full_round_takes(tmp_path: Path) -> None:
     """300 managed users are 300 requests for one poll."""
     lines = list(round_lines(config_of(tmp_path), {"s0": 12_000}, {"s0": 300}))
     assert lines == ["s0: 600 requests a minute; polling and probing its 12,000 connections takes 20 minutes, every 6 hours."]
@@ -38,7 +38,7 @@ def test_what_was_listed_tells_how_long_a_full_round_takes(tmp_path: Path) -> No
     assert lines == ["s0: 600 requests a minute; a poll of its 1 connection takes 1 second."]
 
 
-def test_a_budget_that_is_too_small_is_said_also_among_many_sources(tmp_path: Path) -> None:
+def test_a_budget_that_is_too_small_is_reported_also_among_many_sources(tmp_path: Path) -> None:
     config = config_of(tmp_path, sources=MOST + 1)
     assert list(round_lines(config, {}, {})) == []
     (line,) = round_lines(config, {"s3": 300_000}, {})

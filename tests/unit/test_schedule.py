@@ -168,5 +168,5 @@ def test_a_cohort_that_came_along_early_is_next_an_interval_after_its_own_time(e
             assert abs(again - due - every) < timedelta(milliseconds=1)
 
 
-def test_nobody_comes_early_where_probes_are_off() -> None:
+def test_no_probe_is_early_where_probes_are_off() -> None:
     assert schedule.lead(None) == timedelta(0)

@@ -18,7 +18,7 @@ PROGRAM = Path("/opt/elsewhere/bin/token-monitor")
 
 
 @pytest.mark.parametrize("path", list(shipped.FILES), ids=lambda path: path.name)
-def test_what_ships_is_what_the_code_says_now(path: Path) -> None:
+def test_the_shipped_files_match_the_code(path: Path) -> None:
     """If this fails: make docs."""
     assert path.read_text("utf-8") == shipped.FILES[path]()
 
@@ -71,7 +71,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_failed_write_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("in the way", "utf-8")
     with pytest.raises(MonitorError, match="cannot be written: Not a directory"):
         install(tmp_path, program=PROGRAM, dry_run=False)
@@ -83,7 +83,7 @@ def test_a_program_in_a_home_folder_is_hidden_from_the_service(path: str, hidden
 
 
 @pytest.mark.slow
-def test_the_command_says_what_it_writes_and_what_is_next(tmp_path: Path) -> None:
+def test_the_command_prints_what_it_writes_and_the_next_step(tmp_path: Path) -> None:
     tried = token_monitor("systemd", "install", "--root", str(tmp_path), "--program", str(PROGRAM), "--dry-run")
     assert (tried.status, list(tmp_path.iterdir())) == (0, [])
     assert "would write  /etc/systemd/system/token-monitor.service\n" in tried.out

@@ -169,7 +169,7 @@ def test_windows_that_touch_without_end_end_some_time() -> None:
         ({"rrule": "nonsense", "lasts": HOUR}, None),
     ],
 )
-def test_the_next_window_is_told(over: dict[str, Any], window: Any) -> None:
+def test_the_next_window_is_returned(over: dict[str, Any], window: Any) -> None:
     assert next_window(make_silence(**over), NOW) == window
 
 

@@ -35,7 +35,7 @@ def heard(server: socket.socket) -> list[str]:
     return server.recv(4096).decode("utf-8").split("\n")
 
 
-def test_every_state_is_told_in_systemds_words(address: str) -> None:
+def test_every_state_is_sent_in_the_format_of_systemd(address: str) -> None:
     with listening(address) as server:
         notify = Notify({"NOTIFY_SOCKET": address})
         notify.ready("watching")
@@ -61,7 +61,7 @@ def test_a_reload_carries_the_monotonic_clock_that_systemd_compares(address: str
 
 
 @pytest.mark.parametrize("wrong", ["", "relative/path", "@", "/"])
-def test_without_a_usable_socket_nothing_is_told_and_nothing_fails(wrong: str) -> None:
+def test_without_a_usable_socket_nothing_is_sent_and_nothing_fails(wrong: str) -> None:
     notify = Notify({"NOTIFY_SOCKET": wrong, "WATCHDOG_USEC": "1000000"})
     notify.ready("anything")
     assert (notify.enabled, notify.watchdog) == (False, None)

@@ -96,7 +96,7 @@ def test_growth_by_chained_filters_is_stopped() -> None:
 @pytest.mark.parametrize(
     "body", ["{{ name }}", "{{ name|trim }}", "{{ name ~ '' }}", "{{ name|replace('q', '') }}", "{{ name[:99] }}"]
 )
-def test_S05_a_strangers_name_is_harmless_whatever_the_template_does_with_it(markup: Markup, shown: str, body: str) -> None:
+def test_S05_an_untrusted_name_is_harmless_whatever_the_template_does_with_it(markup: Markup, shown: str, body: str) -> None:
     assert filled(body, markup=markup, label="@everyone <b> *x*") == shown
 
 

@@ -27,7 +27,7 @@ def kinds(before: ConnectionState | None, after: ConnectionState) -> list[EventK
     return [entry.kind for entry in detect(before, after)]
 
 
-def test_first_sight_is_one_entry_that_tells_the_verdict() -> None:
+def test_the_first_poll_makes_one_entry_with_the_verdict() -> None:
     (entry,) = detect(None, make_state(status=Status.EXPIRED))
     assert entry == Event(kind=EventKind.APPEARED, at=LATER, new="expired", reason="stated", message="As the provider says.")
 
@@ -36,7 +36,7 @@ def test_the_same_state_twice_is_no_entry() -> None:
     assert detect(make_state(), make_state()) == ()
 
 
-def test_a_changed_status_is_told_with_its_reason() -> None:
+def test_a_changed_status_is_recorded_with_its_reason() -> None:
     (entry,) = detect(make_state(), make_state(status=Status.REVOKED))
     assert (entry.kind, entry.old, entry.new, entry.reason) == (EventKind.STATUS_CHANGED, "valid", "revoked", "stated")
     assert entry.at == LATER
@@ -73,7 +73,7 @@ def test_a_renewal_is_a_date_that_moved_later_by_more_than_an_hour(moved: timede
     assert kinds(before, after) == ([EventKind.RENEWED] if renewed else [])
 
 
-def test_a_renewal_tells_both_dates() -> None:
+def test_a_renewal_records_both_dates() -> None:
     (entry,) = detect(make_state(), make_state(expires_at=NOW + 90 * DAY))
     assert (entry.old, entry.new) == ("2026-05-09T12:00:00Z", "2026-06-08T12:00:00Z")
 
@@ -138,7 +138,7 @@ def scoped(*scopes: str, **over: Any) -> ConnectionState:
     return make_state(scopes=scopes, **over)
 
 
-def test_lost_and_gained_permissions_are_told() -> None:
+def test_lost_and_gained_permissions_are_recorded() -> None:
     (entry,) = detect(scoped("read", "publish"), scoped("read", "comment", "like"))
     assert (entry.kind, entry.message) == (EventKind.SCOPES_CHANGED, "Permissions lost publish; gained comment, like.")
 
@@ -168,13 +168,13 @@ def test_a_first_ok_is_no_news() -> None:
     assert detect(make_state(), make_state(probe=OK)) == ()
 
 
-def test_a_refusal_and_its_end_are_told() -> None:
+def test_a_refusal_and_its_end_are_recorded() -> None:
     (entry,) = detect(make_state(probe=OK), make_state(probe=REFUSED))
     assert (entry.kind, entry.old, entry.new, entry.message) == (EventKind.PROBE_CHANGED, "ok", "failing", "Not allowed")
     assert kinds(make_state(probe=REFUSED), make_state(probe=OK)) == [EventKind.PROBE_CHANGED]
 
 
-def test_a_refusal_at_first_probe_is_told() -> None:
+def test_a_refusal_at_first_probe_is_recorded() -> None:
     (entry,) = detect(make_state(), make_state(probe=REFUSED))
     assert (entry.old, entry.new) == ("unprobed", "failing")
 
@@ -200,7 +200,7 @@ def test_the_entries_come_in_a_fixed_order() -> None:
     ]
 
 
-def test_changes_that_nobody_reads_later_are_no_entries() -> None:
+def test_irrelevant_changes_are_no_entries() -> None:
     before = make_snapshot()
     after: Snapshot = make_snapshot(
         profile_url="https://linkedin.example/other", last_successful_post_at=NOW, flags=frozenset({"naive_date"})
