@@ -25,7 +25,7 @@ PER_PAGE = 50
 REASONS = {
     "first": "The first alert of an incident.",
     "worse": "The status is more severe than in the previous alert.",
-    "changed": "The status is less severe than in the previous alert and still needs action.",
+    "changed": "The status is less severe than in the previous alert and still needs attention.",
     "stage": "Still expiring soon, and the next warning stage is reached.",
     "reminder": "Still broken, and remind_every has passed since the previous alert.",
     "recovered": "The connection has recovered.",

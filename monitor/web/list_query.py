@@ -19,7 +19,7 @@ from monitor.views.filters import resolve_labels
 
 PER_PAGE = (25, 50, 100, 200)
 ATTENTION = "attention"
-"""The filter value for every status that needs action."""
+"""The filter value for every status that needs attention."""
 
 LONGEST_TEXT = 200
 _HIGHEST_PAGE = 1_000_000

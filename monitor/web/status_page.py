@@ -1,4 +1,4 @@
-"""The context of the status page: headline, warnings, connections that need action, timeline, and the list."""
+"""The context of the status page: headline, warnings, connections that need attention, timeline, and the list."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_SILENCED = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Connections of one source and platform with the same status, which needs action."""
+    """Connections of one source and platform with the same status, which needs attention."""
 
     source: str
     platform: str
@@ -113,7 +113,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "summary": summary,
         "share": _parts(Counter({status: summary[status] for status in Status})),
         "cards": _cards(conn, config, counted, reader),
-        "hidden_cards": max(0, len(list(_needing_action(counted))) - MOST_CARDS),
+        "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
         "warnings": warnings,
         "failing_channels": failing_channels,
         "timeline": charts.timeline(cache.expiring(conn, known, now=now), now=now),
@@ -164,7 +164,7 @@ def _acked(conn: Connection, reader: Reader) -> int:
 
 
 def _silenced(conn: Connection, reader: Reader) -> int:
-    """Return the number of silenced connections that need action, counted among the first _MOST_SILENCED."""
+    """Return the number of silenced connections that need attention, counted among the first _MOST_SILENCED."""
     if not reader.suppressions.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
@@ -172,14 +172,14 @@ def _silenced(conn: Connection, reader: Reader) -> int:
     return sum(reader.view(row).silenced_until is not None for row in rows)
 
 
-def _needing_action(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
+def _needing_attention(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
     yield from (each for each in counted if each.status.needs_attention)
 
 
 def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader) -> list[Card]:
     """Return a card per source, platform and status: the worst first, then the earliest expiry."""
     settings = {source.name: source for source in config.sources}
-    groups = list(_needing_action(counted))
+    groups = list(_needing_attention(counted))
     dates = (
         connection_queries.earliest_expiries(conn, ConnectionFilter(statuses={each.status for each in groups})) if groups else {}
     )

@@ -326,7 +326,7 @@ async def test_a_connection_page_shows_its_history(full: Served) -> None:
     page = await read(full, f"/connections/{EXPIRED}")
     for words in (
         "Acme Ltd",
-        "The token ran out.",
+        "The token has expired.",
         "Reconnect LinkedIn in PostPost",
         "Expired 2 days ago",
         "1 renewal in the period shown",

@@ -91,13 +91,13 @@ _PEOPLE = (
     ("mastodon", "Fern Collective", Status.VALID, None),
 )
 _MESSAGES = {
-    Status.VALID: "The provider says that it is valid.",
-    Status.UNKNOWN: "The provider cannot tell.",
-    Status.EXPIRING_SOON: "The token runs out soon.",
-    Status.FAILING: "The platform refuses it: 403 Forbidden.",
-    Status.EXPIRED: "The token ran out.",
-    Status.REVOKED: "The platform says that the permission was taken back.",
-    Status.DISCONNECTED: "It is absent from complete lists.",
+    Status.VALID: "The provider reports it as valid.",
+    Status.UNKNOWN: "The provider reports no status.",
+    Status.EXPIRING_SOON: "The token expires soon.",
+    Status.FAILING: "The platform refuses the token: 403 Forbidden.",
+    Status.EXPIRED: "The token has expired.",
+    Status.REVOKED: "The platform reports that the permission was withdrawn.",
+    Status.DISCONNECTED: "The provider no longer lists it.",
 }
 
 
@@ -172,7 +172,7 @@ def _past(store: Store, source: str, keys: Sequence[int], states: Sequence[Conne
         for key, state in zip(keys, states, strict=True):
             born, status = now - timedelta(days=70), state.verdict.status
             entries = [
-                _entry(EventKind.STATUS_CHANGED, born + timedelta(days=52), "valid", "expiring_soon", "The token runs out soon."),
+                _entry(EventKind.STATUS_CHANGED, born + timedelta(days=52), "valid", "expiring_soon", "The token expires soon."),
                 _entry(EventKind.RENEWED, born + timedelta(days=56), _day(born, 60), _day(born, 116)),
                 _entry(EventKind.STATUS_CHANGED, born + timedelta(days=56), "expiring_soon", "valid", "It was renewed."),
                 _entry(EventKind.PROBE_CHANGED, born + timedelta(days=30), "ok", "failing", "503 from the platform"),
