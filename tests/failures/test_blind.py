@@ -63,7 +63,7 @@ def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable
     assert (said(made, BLIND), said(made, SEES), len(made.messages())) == (1, 1, 3)
     print(f"said on the channel {took:.1f} s after the database was back")  # noqa: T201 - the figure
     blind = next(message for message in made.messages() if BLIND in message["message"])
-    assert "the database runs" in blind["message"]
+    assert "the database is running" in blind["message"]
 
 
 def test_P18_while_postgresql_is_away_it_notifies_the_outage_and_goes_on_when_it_is_back(
