@@ -1,4 +1,4 @@
-"""Alembic's entry. The program hands over its open connection; `alembic -x url=… revision` works for developers."""
+"""Entry point of Alembic. The program passes its open connection; developers can run `alembic -x url=… revision`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.store.schema import metadata
 
 
 def migrate(conn: Connection) -> None:
-    # SQLite can roll back DDL when its transaction is ours: with this, a migration that is killed never happened.
+    # With transactional_ddl SQLite rolls DDL back too, so a migration that is killed changes nothing.
     context.configure(connection=conn, target_metadata=metadata, transactional_ddl=True, render_as_batch=True)
     with context.begin_transaction():
         context.run_migrations()

@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Spelled out rather than imported: a migration keeps building what it built, whatever the program becomes.
+# Not imported from the program: a migration must keep its result when the program changes.
 _INSTANT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 
 

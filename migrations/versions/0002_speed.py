@@ -1,4 +1,4 @@
-"""A digest per scope: an unchanged list is known without reading its connections. What is probed next is asked per source."""
+"""Add a digest per scope, which identifies an unchanged list, and index the next probes by source."""
 
 from __future__ import annotations
 

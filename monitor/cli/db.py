@@ -46,7 +46,7 @@ def upgrade(
 ) -> None:
     """Create the database, or migrate its schema to this version's. SQLite: the file is copied first."""
     with Store(session.local(ctx).database.url.reveal()) as store:
-        changed = store.upgrade(backup=not no_backup)
+        changed = store.upgrade(copy_first=not no_backup)
         echo(f"{store.name} {'was migrated to' if changed else 'is at'} revision {revisions.HEAD}.")
 
 
@@ -90,10 +90,8 @@ def backup(
 ) -> None:
     """Copy the database to a file. The daemon may be running."""
     config = session.local(ctx)
-    from monitor.store.backup import backup as copy
-
     with session.opened(config) as store:
-        copy(store, file)
+        store.backup(file)
     echo(f"Wrote {file}, readable only by you.")
 
 

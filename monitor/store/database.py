@@ -1,4 +1,4 @@
-"""The store: engines, transactions, and the one way to run them off the event loop."""
+"""Store: the database's engines, its transactions, and how to run them off the event loop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
-from monitor.store import db_errors, engines, revisions, sqlite_file
+from monitor.store import backup, db_errors, engines, revisions, sqlite_file
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 READERS = 4
 _ONE_WRITER = 0x746F6B656D77
-"""The advisory lock of whoever writes, for the length of a transaction."""
+"""The advisory lock that a writer holds during its transaction."""
 
 
 class Store:
-    """One SQLite file or one PostgreSQL database. Making one opens nothing."""
+    """One SQLite file or one PostgreSQL database. Creating a Store opens nothing."""
 
     def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=30)) -> None:
-        """Raises StoreError where the URL names no database of the two kinds."""
+        """Raise StoreError if the URL names neither a SQLite file nor a PostgreSQL database."""
         self.url = engines.parse_url(url)
         self.path: Path | None = None
-        """The file of a SQLite database."""
+        """The file of a SQLite database; None for PostgreSQL."""
         self._opened: tuple[int, int] | None = None
         if self.url.drivername == "sqlite":
             self.path = Path(self.url.database or "").absolute()
@@ -57,7 +57,7 @@ class Store:
 
     @property
     def name(self) -> str:
-        """How messages call the database: its file, or its server and name, never a password."""
+        """The database in messages: its file, or its name and server; never a password."""
         if self.path is not None:
             return f"The database {self.path}"
         host = self.url.host or self.url.query.get("host") or "the local socket"
@@ -65,11 +65,11 @@ class Store:
 
     @contextmanager
     def begin_write(self) -> Iterator[Connection]:
-        """A connection in one transaction: committed when the block ends, rolled back when it raises.
+        """Return a connection in one transaction: committed when the block ends, rolled back when it raises.
 
-        Raises StoreUnavailable where the database cannot be used for now, StoreError where it cannot be at all.
-        An error at the very end leaves open whether the change was made: read it back. Writers wait for each other, on
-        PostgreSQL as on SQLite: who decides by what it reads here decides by what the one before it wrote.
+        Raise StoreUnavailable if the database cannot be used for now, StoreError if it cannot be used at all. After an
+        error in the commit it is unknown if the change was made: read it back. Writers wait for each other, on PostgreSQL
+        as on SQLite, so that each reads what the previous one wrote.
         """
         with self._connected(self._writer) as conn, conn.begin():
             if self.path is None:
@@ -78,14 +78,14 @@ class Store:
 
     @contextmanager
     def begin_read(self) -> Iterator[Connection]:
-        """A connection that sees one consistent state and cannot write. Errors as with begin_write()."""
+        """Return a read-only connection that sees one consistent state. Raise as begin_write() does."""
         with self._connected(self._readers) as conn, conn.begin():
             yield conn
 
     @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
         self._require_same_file()
-        # The caller's own work inside the block may fail with an OSError too, which is none of the database's.
+        # An OSError of the caller's own code inside the block is not an error of the database.
         with self._translate_errors(system=True):
             opened = engine.connect()
         with self._translate_errors(), opened as conn:
@@ -107,7 +107,7 @@ class Store:
             self._opened = sqlite_file.identity(self.path)
 
     def _require_same_file(self) -> None:
-        """An open file that was moved away would take our writes along without anybody seeing them again."""
+        """Raise StoreUnavailable if the file was moved, replaced or deleted: writes to the open file would be lost."""
         if self.path is None:
             return
         found = sqlite_file.identity(self.path)
@@ -117,12 +117,12 @@ class Store:
             self._readers.dispose()
             raise StoreUnavailable(f"{self.name} was moved, replaced or deleted while it was in use.")
         if found is None and sqlite_file.is_missing(self.path):
-            raise StoreUnavailable(f"{self.name} does not exist: run `token-monitor db upgrade` to make it.")
+            raise StoreUnavailable(f"{self.name} does not exist: run `token-monitor db upgrade` to create it.")
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one write transaction, in the store's one writer thread: writes queue up in order. Raises StoreError.
+        """Run `work` in one write transaction, in the store's one writer thread: writes queue up in order. Raise StoreError.
 
-        Cancelling the wait does not stop the transaction: it runs to its end.
+        Cancelling the call does not stop the transaction: it runs to its end.
         """
 
         def transaction() -> T:
@@ -132,7 +132,7 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._writing, transaction)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on one consistent state, in one of the store's reader threads. Raises StoreError."""
+        """Run `work` on one consistent state, in one of the store's reader threads. Raise StoreError."""
 
         def transaction() -> T:
             with self.begin_read() as conn:
@@ -141,14 +141,14 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._reading, transaction)
 
     def close(self) -> None:
-        """Finish what the threads are doing and close every connection. May be called twice."""
+        """Wait for the running transactions and close every connection. A second call does nothing."""
         self._writing.shutdown(wait=True)
         self._reading.shutdown(wait=True)
         self._readers.dispose()
         self._writer.dispose()
 
     def current(self) -> str | None:
-        """The schema's revision in the database, None where there is no schema yet."""
+        """Return the revision of the schema in the database, None if there is no schema yet."""
         if self.path is not None and sqlite_file.is_missing(self.path):
             return None
         with self.begin_read() as conn:
@@ -167,15 +167,15 @@ class Store:
         if found not in revisions.KNOWN:
             raise SchemaOutOfDate(revisions.unknown(found))
         raise SchemaOutOfDate(
-            f"The database is at revision {found}, this version needs {revisions.HEAD}: run `token-monitor db upgrade`."
+            f"The database is at revision {found}; this version needs {revisions.HEAD}: run `token-monitor db upgrade`."
         )
 
-    def upgrade(self, *, backup: bool = True) -> bool:
-        """Bring the schema to this version's; True when there was something to do. Costs one small read when not.
+    def upgrade(self, *, copy_first: bool = True) -> bool:
+        """Migrate the schema to this version's and return True; if it is current, read one row and return False.
 
-        Makes the SQLite file where there is none, and copies it first where it is there (`backup`): without a copy there is
-        no migration. Two processes at once: one waits for the other. Raises SchemaOutOfDate where a newer version has been
-        at the database, StoreError where it cannot be copied.
+        Create the SQLite file if it does not exist; copy an existing one first (`copy_first`), and do not migrate if that
+        fails. A second process waits. Raise SchemaOutOfDate if a newer version has migrated the database, StoreError if
+        the copy fails.
         """
         if self.path is not None and sqlite_file.is_missing(self.path):
             with self._translate_errors(system=True):
@@ -190,27 +190,37 @@ class Store:
         from monitor.store import migrate
 
         with self._translate_errors(system=True):
-            return migrate.upgrade(self.url, self.path, first=self._back_up if backup and self.path is not None else None)
+            return migrate.upgrade(self.url, self.path, before=self._write_copy if copy_first and self.path is not None else None)
 
-    def _back_up(self, revision: str) -> None:
-        from monitor.store.backup import before_migration
-
+    def _write_copy(self, revision: str) -> None:
         assert self.path is not None  # noqa: S101 - only then is it called
         try:
-            file = before_migration(self.path, revision, datetime.now(UTC))
+            file = backup.before_migration(self.path, revision, datetime.now(UTC))
         except StoreError as error:
-            way = "Make room, or back it up yourself and run `token-monitor db upgrade --no-backup`."
-            raise StoreError(f"Nothing was migrated, because no copy could be made first: {error} {way}") from error
+            advice = "Free some space, or make a backup yourself and run `token-monitor db upgrade --no-backup`."
+            raise StoreError(f"The database was not migrated, because it could not be copied first: {error} {advice}") from error
         log.info("store.backed_up", file=str(file), revision=revision)
 
     def _protect(self) -> None:
         for path, mode in (sqlite_file.protect(self.path) if self.path is not None else {}).items():
             left = sqlite_file.is_open_to_others(path)
-            advice = "It belongs to somebody else: have them chmod 600 it." if left else "Now its owner alone may read it."
+            advice = "It belongs to another user, who must run chmod 600 on it." if left else "Now only its owner can read it."
             log.warning("store.open_to_others", path=str(path), mode=f"{mode:04o}", advice=advice)
 
+    def backup(self, file: Path) -> int:
+        """Copy a SQLite database into a new file and return its size in bytes.
+
+        Raise StoreError if the file exists or cannot be written, and for PostgreSQL, which has its own tool.
+        """
+        if self.path is None:
+            raise StoreError("Back up a PostgreSQL database with its own tool: run pg_dump.")
+        backup.require_free(file)
+        with self.begin_read() as conn:
+            source: Any = conn.connection.driver_connection
+            return backup.copy(source, file)
+
     def shrink(self) -> None:
-        """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Errors as with begin_write()."""
+        """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Raise as begin_write() does."""
         if self.path is None:
             return
         with self._translate_errors(system=True), self._writer.connect() as conn:
@@ -226,12 +236,12 @@ class Store:
                 "store.network_filesystem",
                 path=str(self.path),
                 filesystem=kind,
-                advice="SQLite may lose data on a network filesystem: keep the database on a local disk or use PostgreSQL.",
+                advice="SQLite can lose data on a network filesystem: keep the database on a local disk, or use PostgreSQL.",
             )
 
 
 def open_store(url: str, *, upgrade: bool = True) -> Store:
-    """A store whose schema is this version's: brought there where `upgrade`, else required. Errors as with Store."""
+    """Return a store whose schema is this version's: migrated if `upgrade`, else required. Raise StoreError."""
     store = Store(url)
     try:
         if upgrade:

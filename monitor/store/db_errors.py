@@ -1,4 +1,4 @@
-"""What a database says went wrong, as the two kinds that the rest of the program knows: for now, or for good."""
+"""Translation of driver errors to StoreUnavailable (temporary) and StoreError (permanent)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.domain.errors import StoreError, StoreUnavailable
 # SQLite's primary result codes: busy, locked, no memory, read-only, interrupted, I/O error, full, cannot open.
 _PASSING_SQLITE = frozenset({5, 6, 7, 8, 9, 10, 13, 14})
 _CORRUPT_SQLITE = frozenset({11, 26})
-# After these the open connection is not to be trusted any more: I/O error (an fsync may have lied), corrupt, not a database.
+# After these the open connection cannot be trusted: I/O error (an fsync may have lied), corrupt, not a database.
 _POISONED_SQLITE = frozenset({10, 11, 26})
 # PostgreSQL's SQLSTATE classes: connection, transaction rollback, resources, object in use, intervention, system.
 _PASSING_POSTGRES = ("08", "40", "53", "55", "57", "58", "XX")
@@ -31,17 +31,17 @@ def _sqlite_code(error: BaseException | None) -> int | None:
 
 
 def is_poisoned(error: exc.DBAPIError) -> bool:
-    """Whether the connection that met this must be thrown away."""
+    """Return True if the connection that raised this error must be closed."""
     return _sqlite_code(error.orig) in _POISONED_SQLITE
 
 
 def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
-    """The StoreError for what a database or its driver raised.
+    """Return the StoreError for an error of a database or its driver.
 
-    `where` names the database without secrets; `hint` tells more about a file that cannot be used.
+    `where` names the database without secrets; `hint` describes a file that cannot be used.
     """
     if isinstance(error, exc.TimeoutError):
-        return StoreUnavailable(f"{where} is busy: every connection to it is in use.")
+        return StoreUnavailable(f"{where} is busy: all connections to it are in use.")
     if isinstance(error, OSError):
         return StoreUnavailable(f"{where} cannot be reached: {error.strerror or _first_line(error)}.")
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
@@ -51,33 +51,33 @@ def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
 
 
 def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
-    code, said = _sqlite_code(cause), _first_line(cause)
+    code, detail = _sqlite_code(cause), _first_line(cause)
     if code in _CORRUPT_SQLITE:
-        return StoreError(f"{where} is damaged ({said}): stop the monitor and put a backup of that file in its place.")
+        return StoreError(f"{where} is damaged ({detail}): stop the monitor and restore a backup of the file.")
     if code in (5, 6):
-        return StoreUnavailable(f"{where} is locked by another process: {said}.")
+        return StoreUnavailable(f"{where} is locked by another process: {detail}.")
     if code in _PASSING_SQLITE:
-        return StoreUnavailable(f"{where} cannot be used for now: {said}{hint}.")
-    return StoreError(f"{where} refused a statement: {said}.")
+        return StoreUnavailable(f"{where} is unavailable: {detail}{hint}.")
+    return StoreError(f"{where} refused a statement: {detail}.")
 
 
 def _server_error(error: Exception, cause: BaseException | None, *, where: str) -> StoreError:
-    said = _first_line(cause or error)
+    detail = _first_line(cause or error)
     state = getattr(cause, "sqlstate", None)
     if state == _READ_ONLY_POSTGRES:
-        return StoreUnavailable(f"{where} is read-only for now: {said}.")
+        return StoreUnavailable(f"{where} is read-only for now: {detail}.")
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
     unreached = state is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
     if lost or unreached or (state or "").startswith(_PASSING_POSTGRES):
-        return StoreUnavailable(f"{where} cannot be used for now: {said}.")
-    return StoreError(f"{where} refused a statement: {said}.")
+        return StoreUnavailable(f"{where} is unavailable: {detail}.")
+    return StoreError(f"{where} refused a statement: {detail}.")
 
 
 @contextmanager
 def translate_errors(*, where: str, hint: Callable[[], str], system: bool = False) -> Iterator[None]:
-    """Turn every error of the database or its driver into a StoreError; let everything else through.
+    """Raise errors of the database or its driver as StoreError; other errors pass unchanged.
 
-    With `system` the operating system's errors too: for blocks that do nothing but reach the database.
+    `system` includes the operating system's errors, for blocks that only access the database.
     """
     kinds = (exc.SQLAlchemyError, sqlite3.Error, OSError) if system else (exc.SQLAlchemyError, sqlite3.Error)
     try:

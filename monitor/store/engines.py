@@ -1,4 +1,4 @@
-"""Engines: how a connection to each of the two databases is opened and how its transactions begin."""
+"""SQLAlchemy engines for SQLite and PostgreSQL: how connections are opened and transactions begin."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ APPLICATION = "token-monitor"
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 DEAD_CLIENT = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 4, "tcp_user_timeout": 17_000}
-"""Asked of the server: a machine of ours that vanished without a word holds no lock for longer than 17 seconds."""
+"""Settings of the server: a client machine that vanishes holds its locks for at most 17 seconds."""
 
 
 def parse_url(text: str) -> URL:
-    """The URL of a database that we know: sqlite with a file, or postgresql. Raises StoreError without repeating it."""
+    """Return the URL of a SQLite file or a PostgreSQL database. Raise StoreError, without the URL's text, for any other."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise StoreError("The database URL cannot be read: write sqlite:///file or postgresql://user@host/name.") from None
+        raise StoreError("The database URL is invalid: write sqlite:///file or postgresql://user@host/name.") from None
     backend = url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -39,10 +39,10 @@ def parse_url(text: str) -> URL:
 
 
 def sqlite_engine(path: Path, *, busy_timeout: timedelta, readers: int | None = None, foreign_keys: bool = True) -> Engine:
-    """An engine on a file that exists (it never makes one).
+    """Return an engine for an existing file (it never creates one).
 
-    With `readers` it gives that many connections on which nothing can be written; without, the only writer,
-    whose transactions take the write lock at once: a plain BEGIN that upgrades later loses updates or fails.
+    `readers` is the number of read-only connections. Without it the engine has one writer, whose transactions take the
+    write lock when they begin: a plain BEGIN that upgrades later loses updates or fails.
     """
 
     def connect() -> sqlite3.Connection:
@@ -82,7 +82,7 @@ def sqlite_engine(path: Path, *, busy_timeout: timedelta, readers: int | None = 
 
 
 def postgres_engine(url: URL, *, pool: type[Pool] = QueuePool, pool_timeout: timedelta = timedelta(seconds=30)) -> Engine:
-    """An engine on a PostgreSQL server: every wait is bounded, a connection that died is replaced unseen."""
+    """Return an engine for a PostgreSQL server: every wait has a limit, and a lost connection is replaced automatically."""
     sized = {} if pool is NullPool else {"pool_size": 4, "max_overflow": 4, "pool_timeout": pool_timeout.total_seconds()}
     try:
         return create_engine(
@@ -98,14 +98,14 @@ def postgres_engine(url: URL, *, pool: type[Pool] = QueuePool, pool_timeout: tim
 
 
 def connect_arguments(url: URL, *, application: str, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> dict[str, Any]:
-    """The arguments of psycopg beyond the URL; what the URL itself sets wins."""
+    """Return psycopg's arguments in addition to the URL; settings in the URL take precedence."""
     given = url.query.get("options", "")
     options = given if isinstance(given, str) else " ".join(given)
     milliseconds = int(statement_timeout.total_seconds() * 1000)
     wanted = {
         "connect_timeout": int(CONNECT_TIMEOUT.total_seconds()),
         "application_name": application,
-        # A server that vanished without a word is noticed by these, in seconds and not in hours.
+        # These detect a server that vanished within seconds instead of hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,

@@ -1,4 +1,4 @@
-"""One daemon per database: a lock that the operating system or the server gives back when its holder dies."""
+"""The lock that allows one daemon per database. The operating system or the server releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _HOLDER = """
 """
 _NAME_BYTES = 63  # PostgreSQL cuts application_name here
 _PATIENCE = timedelta(seconds=10)
-"""No statement about the lock takes longer: who waits for it must notice soon that its server is gone."""
+"""Statement timeout: a standby daemon must notice soon that the server is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a database."""
+    """The process that holds the lock of a database."""
 
     pid: int | None
     host: str | None
@@ -59,16 +59,16 @@ class _Lock(Protocol):
 
 
 class DaemonLock:
-    """The right to be the one daemon on a database. It dies with the process, also by kill -9."""
+    """The lock of the one daemon on a database. It is released when the process ends, even by kill -9."""
 
     def __init__(self, url: str, *, pid: int | None = None, host: str | None = None) -> None:
-        """Opens nothing. Raises StoreError where the URL names no database of the two kinds."""
+        """Open nothing. Raise StoreError if the URL names neither a SQLite file nor a PostgreSQL database."""
         parsed = engines.parse_url(url)
         self._pid = os.getpid() if pid is None else pid
         self._host = socket.gethostname() if host is None else host
         self._lock: _Lock = _FileLock(Path(parsed.database or "")) if parsed.drivername == "sqlite" else _ServerLock(parsed)
         self.can_wait = isinstance(self._lock, _ServerLock)
-        """Whether several daemons may share the database, one at work and the others standing by."""
+        """True if several daemons can share the database: one active, the others on standby."""
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -78,39 +78,39 @@ class DaemonLock:
         self.release()
 
     def acquire(self, now: datetime | None = None) -> None:
-        """Take the lock, with `now` as the instant that others are told. Does nothing when it is held by us already.
+        """Take the lock; `now` is shown to others as its time. Do nothing if this process holds it already.
 
-        Raises StoreHeld naming the holder, StoreUnavailable where nobody can tell.
+        Raise StoreHeld, with the holder, or StoreUnavailable if the lock cannot be accessed.
         """
         if self._lock.is_alive():
             return
         if self._lock.try_acquire(Holder(pid=self._pid, host=self._host, since=now or datetime.now(UTC))):
             return
         holder = self._lock.holder()
-        told = f" ({holder})" if holder else ""
-        raise StoreHeld(f"Another token-monitor{told} holds {self._lock.name}: only one daemon may use it at a time.")
+        detail = f" ({holder})" if holder else ""
+        raise StoreHeld(f"Another token-monitor{detail} uses {self._lock.name}: only one daemon can use it at a time.")
 
     def keep(self, now: datetime | None = None) -> None:
-        """Make sure that the lock is still ours, taking it again where the server dropped it. Errors as with acquire()."""
+        """Check that the lock is still held, and take it again if the server dropped it. Raise as acquire() does."""
         if not self._lock.is_alive():
             self._lock.release()
             self.acquire(now)
 
     def release(self) -> None:
-        """Give the lock back, and the connection that looked at it; does nothing when there is none."""
+        """Release the lock and close the connection of watch_holder(). Do nothing if there is neither."""
         self._lock.release()
 
     def watch_holder(self) -> Holder | None:
-        """Who holds the database now, as holder(), for who asks again and again: a connection is kept until release()."""
+        """Return the holder like holder(), over a connection that stays open until release(), for repeated calls."""
         return self._lock.watch_holder(Holder(pid=self._pid, host=self._host, since=None))
 
     def holder(self) -> Holder | None:
-        """Who holds the database now, None when nobody does. Raises StoreUnavailable where nobody can tell."""
+        """Return the current holder, None if there is none. Raise StoreUnavailable if it cannot be determined."""
         return self._lock.holder()
 
 
 class _FileLock:
-    """flock on a file beside the database. The file stays when the lock goes: removing it would let two in."""
+    """A flock on a file beside the database. Releasing keeps the file: after deleting it, two processes could hold locks."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.absolute().with_name(database.name + ".lock")
@@ -158,12 +158,12 @@ class _FileLock:
         finally:
             os.close(file)
 
-    def watch_holder(self, me: Holder) -> Holder | None:  # noqa: ARG002 - a file has nobody to introduce oneself to
+    def watch_holder(self, me: Holder) -> Holder | None:  # noqa: ARG002 - only a server shows who asks
         return self.holder()
 
 
 def _locked(file: int) -> bool:
-    """Whether the lock could be had. Somebody who asks for the holder takes it for an instant, so a refusal is tried again."""
+    """Return True if the lock was taken. Reading the holder takes it for an instant, so a failure is retried."""
     for pause in (0.02, 0.05, None):
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,13 +174,13 @@ def _locked(file: int) -> bool:
 
 
 def _unusable(path: Path, error: OSError) -> str:
-    """Why there can be no lock file, whose folder it is, and what to do."""
+    """Return why the lock file cannot be used, who owns its folder, and what to do."""
     owner = ""
     with suppress(OSError, KeyError):
         owner = f", which belongs to {path.parent.owner()}"
     return (
         f"The lock file {path} cannot be opened ({error.strerror}) in {path.parent}{owner}: run token-monitor as the user "
-        "that owns the database's folder, or name a folder that it may write to in database.url."
+        "that owns the database's folder, or set database.url to a folder that it can write to."
     )
 
 
@@ -194,9 +194,9 @@ def _parse_holder(text: str) -> Holder:
 
 
 class _ServerLock:
-    """An advisory lock on a connection of its own, whose application_name says who we are.
+    """An advisory lock on a separate connection, whose application_name identifies this process.
 
-    The server drops it together with the connection, so it is as alive as its holder.
+    The server releases it when the connection ends, so it cannot outlive its holder.
     """
 
     def __init__(self, url: URL) -> None:
@@ -219,7 +219,7 @@ class _ServerLock:
             raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} cannot be reached for its lock.") from error
 
     def try_acquire(self, me: Holder) -> bool:
-        conn = self._connect(_introduced("token-monitor", me))
+        conn = self._connect(_application_name("token-monitor", me))
         row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
         if row is None or not row[0]:
             conn.close()
@@ -252,12 +252,12 @@ class _ServerLock:
         import psycopg
 
         if self._watcher is None:
-            self._watcher = self._connect(_introduced("token-monitor standby", me))
+            self._watcher = self._connect(_application_name("token-monitor standby", me))
         try:
             return _read_holder(self._watcher)
         except (psycopg.Error, OSError) as error:
             self._close_watch()
-            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} does not tell who holds its lock.") from error
+            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} does not report the holder of its lock.") from error
 
     def _close_watch(self) -> None:
         if self._watcher is not None:
@@ -265,8 +265,8 @@ class _ServerLock:
             self._watcher = None
 
 
-def _introduced(name: str, me: Holder) -> str:
-    """What pg_stat_activity shows of us."""
+def _application_name(name: str, me: Holder) -> str:
+    """Return the name of this process in pg_stat_activity."""
     prefix = f"{name} {me.pid} ".encode()
     return (prefix + (me.host or "").encode()[: _NAME_BYTES - len(prefix)]).decode("utf-8", "ignore")
 

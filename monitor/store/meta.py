@@ -1,4 +1,4 @@
-"""Single facts about the database, by key."""
+"""Key/value metadata."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from monitor.store.sql import upsert
 
 
 def get(conn: Connection, key: str) -> str | None:
-    """The value of a key, None when it was never set."""
+    """Return the value of a key, None if it was never set."""
     return conn.scalars(select(meta.c.value).where(meta.c.key == key)).one_or_none()
 
 
-def set(conn: Connection, key: str, value: str) -> None:  # noqa: A001 - it is called as meta.set
-    """Set a key, whatever it was."""
+def set(conn: Connection, key: str, value: str) -> None:  # noqa: A001 - callers write meta.set
+    """Set a key, replacing its value."""
     conn.execute(upsert(conn, meta, ["key"], {"value": "value"}), {"key": key, "value": value})

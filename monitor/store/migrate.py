@@ -1,4 +1,4 @@
-"""Bringing the schema up to date with Alembic, set up in code and in one transaction: killed half-way, it never happened."""
+"""Schema migrations with Alembic, configured in code and run in one transaction: a migration that is killed is rolled back."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _WAIT = timedelta(minutes=5)
 
 
 def scripts() -> Path:
-    """The folder of the migrations: inside the installed package, else the repository's own."""
+    """Return the folder of the migrations: inside the installed package, else in the repository. Raise StoreError."""
     package = Path(monitor.__file__).resolve().parent
     for folder in (package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file():
             return folder
-    raise StoreError("The database migrations are missing from this installation: install it again.")
+    raise StoreError("The database migrations are missing from this installation: reinstall it.")
 
 
 def configuration(conn: Connection | None = None) -> Config:
-    """Alembic's configuration without a file; migrations/env.py takes the open connection from its attributes."""
+    """Return Alembic's configuration without a file; migrations/env.py takes the open connection from its attributes."""
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = conn
     return config
 
 
-def upgrade(url: URL, path: Path | None, *, to: str = "head", first: Callable[[str], object] | None = None) -> bool:
-    """Bring the schema to a revision; False when another process had done it meanwhile. Raises the driver's own errors.
+def upgrade(url: URL, path: Path | None, *, to: str = "head", before: Callable[[str], object] | None = None) -> bool:
+    """Migrate the schema to a revision; return False if another process has done so. Raise the driver's errors.
 
-    `first` is called with the revision that the database is at, where it has one, before anything changes: nobody else
-    writes or migrates meanwhile, and what it raises leaves everything as it is.
+    `before` is called with the database's revision, if it has one, before any change: no other process writes or migrates
+    at that time, and an error that it raises changes nothing.
     """
     with _migrating(url, path) as conn:
         found = revisions.stored(conn)
@@ -49,8 +49,8 @@ def upgrade(url: URL, path: Path | None, *, to: str = "head", first: Callable[[s
             return False
         if found is not None and found not in revisions.KNOWN:
             raise SchemaOutOfDate(revisions.unknown(found))
-        if found is not None and first is not None:
-            first(found)
+        if found is not None and before is not None:
+            before(found)
         command.upgrade(configuration(conn), to)
         if path is not None:
             _require_references(conn)
@@ -58,7 +58,7 @@ def upgrade(url: URL, path: Path | None, *, to: str = "head", first: Callable[[s
 
 
 def downgrade(url: URL, path: Path | None, *, to: str) -> None:
-    """Take the schema back to an older revision ("base" for none)."""
+    """Downgrade the schema to an older revision ("base" for no schema)."""
     with _migrating(url, path) as conn:
         command.downgrade(configuration(conn), to)
         if path is not None:
@@ -67,7 +67,7 @@ def downgrade(url: URL, path: Path | None, *, to: str) -> None:
 
 @contextmanager
 def _migrating(url: URL, path: Path | None) -> Iterator[Connection]:
-    """A connection of its own in one transaction that no other migration shares: the second one waits."""
+    """Return a new connection in one transaction that excludes other migrations: a second one waits."""
     if path is None:
         engine = engines.postgres_engine(url, pool=NullPool)
     else:
@@ -86,4 +86,4 @@ def _migrating(url: URL, path: Path | None) -> Iterator[Connection]:
 def _require_references(conn: Connection) -> None:
     broken = conn.exec_driver_sql("PRAGMA foreign_key_check").first()
     if broken is not None:
-        raise StoreError(f"The migration would leave rows of {broken[0]} without what they belong to: nothing was changed.")
+        raise StoreError(f"The migration would break references of table {broken[0]}: nothing was changed.")

@@ -1,4 +1,4 @@
-"""The schema's revisions, known without loading Alembic, so that a store that is current opens at once.
+"""Schema revisions. They are listed here so that opening a current store does not load Alembic.
 
 A test compares them with the scripts in migrations/versions.
 """
@@ -10,12 +10,12 @@ from typing import Final
 from sqlalchemy import Connection
 
 KNOWN: Final = ("0001", "0002")
-"""Every revision that this version knows, in order."""
+"""All revisions of this version, in order."""
 HEAD: Final = KNOWN[-1]
 
 
 def stored(conn: Connection) -> str | None:
-    """The revision that the database says it is at, None where it has no schema."""
+    """Return the revision in the database, None if it has no schema."""
     if conn.dialect.name == "sqlite":
         there = conn.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'").first()
     else:
@@ -27,8 +27,8 @@ def stored(conn: Connection) -> str | None:
 
 
 def unknown(found: str) -> str:
-    """The sentence for a database that a newer version has been at."""
+    """Return the error text for a database that a newer version has migrated."""
     return (
-        f"The database is at revision {found}, which this version does not know (it knows up to {HEAD}): "
+        f"The database is at revision {found}, which this version does not support (its latest is {HEAD}): "
         "upgrade the program, or restore a backup."
     )

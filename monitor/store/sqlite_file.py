@@ -1,4 +1,4 @@
-"""The SQLite database as a file: where it lies, who owns it, whether it is still the one that was opened."""
+"""The file of a SQLite database: creation, permissions, identity and filesystem."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph
 
 
 def create(path: Path) -> None:
-    """Make the file readable by its owner alone, and its folder too where it does not exist. Raises OSError."""
+    """Create the file, readable only by its owner, and likewise its folder if it does not exist. Raise OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite gives its -wal and -shm files the modes of the database.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def protect(path: Path) -> dict[Path, int]:
-    """Take the rights of group and others away from the database, its log, its lock and its copies.
+    """Remove the permissions of group and others from the database, its log, its lock and its copies.
 
-    Returns the files that had such rights with their modes, also those whose owner we are not, which keep them.
+    Return the files that had such permissions with their modes, including files of other owners, which keep them.
     """
     beside = (path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".lock"))
     open_to_others: dict[Path, int] = {}
@@ -34,7 +34,7 @@ def protect(path: Path) -> dict[Path, int]:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether group or others have any right to the file; False where there is none, or it is a folder."""
+    """Return True if group or others have any permission on the file; False for a folder or a missing file."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -43,7 +43,7 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode, None when there is no such file."""
+    """Return the device and inode, None if there is no such file."""
     try:
         found = path.stat()
     except OSError:
@@ -52,7 +52,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there certainly is no such file; False where we may not look."""
+    """Return True if the file certainly does not exist; False if that cannot be checked."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -63,14 +63,14 @@ def is_missing(path: Path) -> bool:
 
 
 def describe_access(path: Path) -> str:
-    """Owner and modes of the file, or of its folder, for a message about a file that cannot be used."""
+    """Return owner and mode of the file, or of its folder, for a message about a file that cannot be used."""
     for each, name in ((path, "the file"), (path.parent, "its folder")):
         try:
             found = each.stat()
         except OSError:
             continue
         folder = each is path and stat.S_ISDIR(found.st_mode)
-        called = "it is a folder: name a file in it; it" if folder else name
+        called = "it is a folder, but a file is needed; it" if folder else name
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         return f" ({called} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())})"
     return " (its folder does not exist)"
@@ -84,9 +84,9 @@ def _owner(uid: int) -> str:
 
 
 def network_filesystem(path: Path, *, mounts: str | None = None) -> str | None:
-    """The kind of network filesystem that a path lies on, None for a local one or where nobody can tell.
+    """Return the type of network filesystem that holds a path; None for a local or an unknown one.
 
-    `mounts` is the text of /proc/self/mounts, which is read when it is not given.
+    `mounts` is the text of /proc/self/mounts, which is read if it is None.
     """
     if mounts is None:
         try:

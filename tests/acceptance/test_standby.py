@@ -136,7 +136,7 @@ def test_P27_of_eight_daemons_on_sqlite_seven_refuse_in_one_sentence(tmp_path: P
         others = daemons.keys() - {active}
         assert {pid: daemons[pid].wait(60) for pid in others} == dict.fromkeys(others, 1)
         assert active in daemons
-        sentence = f"holds the database {tmp_path / 'monitor.db'}: only one daemon may use it at a time."
+        sentence = f"uses the database {tmp_path / 'monitor.db'}: only one daemon can use it at a time."
         assert made.log().count(sentence) == DAEMONS - 1
         assert made.log().count(f"(process {active} on ") >= DAEMONS - 2  # one may have asked before the name was written
         assert "Traceback" not in made.log()

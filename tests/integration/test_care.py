@@ -61,10 +61,10 @@ def test_without_a_copy_there_is_no_migration_unless_it_is_asked_for(tmp_path: P
     with older(tmp_path / "monitor.db") as store:
         with monkeypatch.context() as patch:
             patch.setattr(sqlite_file, "create", full)
-            with pytest.raises(StoreError, match=r"Nothing was migrated, because no copy could be made first: .*No space left"):
+            with pytest.raises(StoreError, match=r"not migrated, because it could not be copied first: .*No space left"):
                 store.upgrade()
             assert store.current() == "0001"
-        assert store.upgrade(backup=False) is True
+        assert store.upgrade(copy_first=False) is True
         assert store.current() == revisions.HEAD
     assert copies(tmp_path) == []
 
@@ -107,7 +107,7 @@ def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Pat
 def test_a_folder_in_the_place_of_the_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
-    with Store(f"sqlite:///{folder}") as store, pytest.raises(StoreError, match="it is a folder: name a file in it"):
+    with Store(f"sqlite:///{folder}") as store, pytest.raises(StoreError, match="it is a folder, but a file is needed"):
         store.upgrade()
     assert folder.stat().st_mode & 0o777 == 0o755
 

@@ -26,7 +26,7 @@ def test_P27_the_second_daemon_gets_the_name_of_the_lock_holder(empty_database: 
     second = DaemonLock(empty_database, pid=5678, host="beta")
     first.acquire(SINCE)
     try:
-        with pytest.raises(StoreHeld, match=r"Another token-monitor \(process 1234 on alpha, since 20..-..-..T.*Z\) holds the "):
+        with pytest.raises(StoreHeld, match=r"Another token-monitor \(process 1234 on alpha, since 20..-..-..T.*Z\) uses the "):
             second.acquire(SINCE)
     finally:
         first.release()
@@ -190,7 +190,7 @@ def test_who_looks_again_and_again_keeps_one_connection(new_postgres: Callable[[
         names = admin.execute("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '% beta'").fetchall()
         assert names == [("token-monitor standby 2 beta",)]
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%standby%'")
-        with pytest.raises(StoreUnavailable, match="does not tell who holds its lock"):
+        with pytest.raises(StoreUnavailable, match="does not report the holder of its lock"):
             other.watch_holder()
         assert other.watch_holder() is not None
         lock.release()

@@ -98,7 +98,7 @@ def test_P29_newer_schema_is_refused_in_words(store: Store) -> None:
     with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     sentence = (
-        f"The database is at revision 0999, which this version does not know (it knows up to {revisions.HEAD}): "
+        f"The database is at revision 0999, which this version does not support (its latest is {revisions.HEAD}): "
         "upgrade the program, or restore a backup."
     )
     for refused in (store.upgrade, store.require_current):
@@ -208,7 +208,7 @@ def test_sqlite_migration_that_orphans_rows_is_taken_back(tmp_path: Path, monkey
 
     with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
         monkeypatch.setattr(command, "upgrade", orphan)
-        with pytest.raises(StoreError, match="would leave rows of scopes without what they belong to"):
+        with pytest.raises(StoreError, match="would break references of table scopes"):
             store.upgrade()
         monkeypatch.undo()
         assert store.upgrade() is True

@@ -21,7 +21,6 @@ from structlog.testing import capture_logs
 
 from monitor.domain.errors import StoreError, StoreUnavailable
 from monitor.store import Store, meta, open_store, sqlite_file
-from monitor.store.backup import backup
 from monitor.store.sources import find_source, sync_sources
 from monitor.store.types import clean, instant_text
 from tests.support.factories import NOW
@@ -277,7 +276,7 @@ def test_P13_a_file_that_cannot_be_opened_is_reported_with_its_owner(tmp_path: P
     """A folder in the file's place cannot be opened by anybody, root included."""
     (tmp_path / "monitor.db").mkdir()
     owner = pwd.getpwuid(os.geteuid()).pw_name
-    told = rf"unable to open database file \(it is a folder: name a file in it; it belongs to {owner} and has mode 0"
+    told = rf"unable to open database file \(it is a folder, but a file is needed; it belongs to {owner} and has mode 0"
     with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store, pytest.raises(StoreUnavailable, match=told):
         store.current()
 
@@ -310,7 +309,7 @@ def test_P16_file_that_was_moved_away_is_noticed(file: Path, local: Store) -> No
 
 def test_P16_file_that_was_restored_from_a_backup_is_used_after_one_error(file: Path, local: Store) -> None:
     write(local, "a", "1")
-    backup(local, file.with_name("copy.db"))
+    local.backup(file.with_name("copy.db"))
     write(local, "a", "2")
     file.unlink()
     file.with_name("copy.db").rename(file)
@@ -324,7 +323,7 @@ def test_P16_file_that_was_restored_from_a_backup_is_used_after_one_error(file: 
 def test_backup_is_one_whole_private_file(file: Path, local: Store) -> None:
     write(local, "a", "1")
     copy = file.with_name("copy.db")
-    assert backup(local, copy) == copy.stat().st_size
+    assert local.backup(copy) == copy.stat().st_size
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert sorted(each.name for each in file.parent.glob("*copy*")) == ["copy.db"]
     with open_store(f"sqlite:///{copy}", upgrade=False) as store:
@@ -332,28 +331,28 @@ def test_backup_is_one_whole_private_file(file: Path, local: Store) -> None:
 
 
 def test_backup_overwrites_nothing(file: Path, local: Store) -> None:
-    with pytest.raises(StoreError, match="exists already"):
-        backup(local, file)
+    with pytest.raises(StoreError, match="already exists"):
+        local.backup(file)
 
 
 def test_backup_that_cannot_be_written_leaves_nothing(file: Path, local: Store) -> None:
     target = file.with_name("no") / "copy.db"
     file.with_name("no").write_text("a file where a folder should be")
     with pytest.raises(StoreError):
-        backup(local, target)
+        local.backup(target)
 
 
 def test_backup_makes_no_folder(file: Path, local: Store) -> None:
     write(local, "a", "1")
     target = file.parent / "nowhere" / "copy.db"
-    with pytest.raises(StoreError, match=r"The folder .*nowhere of the backup does not exist"):
-        backup(local, target)
+    with pytest.raises(StoreError, match=r"The folder .*nowhere does not exist"):
+        local.backup(target)
     assert not target.parent.exists()
 
 
 def test_backup_of_postgresql_names_the_right_tool() -> None:
     with Store("postgresql://u@localhost/db") as store, pytest.raises(StoreError, match="pg_dump"):
-        backup(store, Path("copy.db"))
+        store.backup(Path("copy.db"))
 
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\nnas:/vol /mnt/nas nfs4 rw 0 0\ntmpfs /mnt/nas/local tmpfs rw 0 0\nbad\n"
