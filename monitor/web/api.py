@@ -17,9 +17,9 @@ from monitor.views import pages
 from monitor.views.filters import listing
 from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
 from monitor.views.silences import silence_views
-from monitor.web import api_params, api_writes, openapi
-from monitor.web.api_params import ApiParams, Parameter
+from monitor.web import api_writes, openapi, query_params
 from monitor.web.openapi import ROOT
+from monitor.web.query_params import ApiParams, Parameter
 from monitor.web.responses import Content, Handler, Resource, answer, json_content, not_found
 from monitor.web.site import Site
 
@@ -36,19 +36,23 @@ class ListEndpoint:
 
 
 def _forecast(conn: Connection, config: Config, request: PageRequest, now: datetime, params: ApiParams) -> Page:
-    return pages.forecast_page(conn, config, request, now=now, within=timedelta(days=params.number(api_params.DAYS)))
+    return pages.forecast_page(conn, config, request, now=now, within=timedelta(days=params.number(query_params.DAYS)))
 
 
 LISTS = {
     "connections": ListEndpoint(
-        api_params.CONNECTIONS, lambda conn, config, query, now, _: pages.connection_page(conn, config, query, now=now)
+        query_params.CONNECTIONS, lambda conn, config, query, now, _: pages.connection_page(conn, config, query, now=now)
     ),
     "sources": ListEndpoint(
-        api_params.SOURCES, lambda conn, config, query, now, _: pages.source_page(conn, config, query, now=now)
+        query_params.SOURCES, lambda conn, config, query, now, _: pages.source_page(conn, config, query, now=now)
     ),
-    "events": ListEndpoint(api_params.EVENTS, lambda conn, config, query, now, _: pages.event_page(conn, config, query, now=now)),
-    "alerts": ListEndpoint(api_params.ALERTS, lambda conn, config, query, now, _: pages.alert_page(conn, config, query, now=now)),
-    "forecast": ListEndpoint(api_params.FORECAST, _forecast),
+    "events": ListEndpoint(
+        query_params.EVENTS, lambda conn, config, query, now, _: pages.event_page(conn, config, query, now=now)
+    ),
+    "alerts": ListEndpoint(
+        query_params.ALERTS, lambda conn, config, query, now, _: pages.alert_page(conn, config, query, now=now)
+    ),
+    "forecast": ListEndpoint(query_params.FORECAST, _forecast),
 }
 
 
@@ -85,8 +89,8 @@ def _page(conn: Connection, site: Site, endpoint: ListEndpoint, params: ApiParam
 
 def _silences(site: Site) -> Handler:
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, api_params.SILENCES)
-        everything, now = params.one(api_params.EVERYTHING.name) == "true", site.clock.now()
+        params = ApiParams.read(request.query_params, query_params.SILENCES)
+        everything, now = params.one(query_params.EVERYTHING.name) == "true", site.clock.now()
 
         def read(conn: Connection) -> Content:
             return json_content(listing("silences", silence_views(conn, now=now, everything=everything), now=now))

@@ -29,8 +29,8 @@ from monitor.views.connections import ConnectionView, Reader
 from monitor.views.filters import resolve_labels
 from monitor.views.forecast import Expiry, upcoming_expiries
 from monitor.views.pages import ConnectionPage, PageRequest
-from monitor.web import api_params
-from monitor.web.api_params import ApiParams
+from monitor.web import query_params
+from monitor.web.query_params import ApiParams
 from monitor.web.responses import Content, Handler, Resource, answer, etag_of, has_current, text_content
 from monitor.web.site import Site
 
@@ -229,7 +229,7 @@ def _alarm(name: str, platform: str, before: timedelta) -> Alarm:
 
 SIGNATURE = "sig"
 """The query parameter that opens a feed without a login; the security middleware verifies it."""
-_FILTERS = (api_params.SOURCE, api_params.PLATFORM, api_params.LABEL)
+_FILTERS = (query_params.SOURCE, query_params.PLATFORM, query_params.LABEL)
 
 
 def routes(site: Site) -> list[Route]:
@@ -279,7 +279,7 @@ def _feed(site: Site) -> Handler:
 def _badge(site: Site) -> Handler:
     def read(conn: Connection, params: ApiParams) -> tuple[Content, int]:
         config, now = site.config(), site.clock.now()
-        public_id = params.one(api_params.CONNECTION.name)
+        public_id = params.one(query_params.CONNECTION.name)
         if public_id is not None:
             view = _exactly(conn, config, public_id, now)
             return _badge_content(*_connection_badge(view)), 404 if view is None else 200
@@ -288,7 +288,7 @@ def _badge(site: Site) -> Handler:
         return _badge_content("social accounts", *_summary_badge(found)), 200
 
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, (*_FILTERS, api_params.CONNECTION), ignored=(SIGNATURE,))
+        params = ApiParams.read(request.query_params, (*_FILTERS, query_params.CONNECTION), ignored=(SIGNATURE,))
         content, status = await site.read(lambda conn: read(conn, params))
         return answer(request, content, status=status)
 

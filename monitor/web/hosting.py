@@ -58,7 +58,7 @@ class Hosting:
         log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
 
     def _build(self, taken: socket.socket, store: Store) -> WebServer:
-        from monitor.web.app import build_app
+        from monitor.web.server import build_app
         from monitor.web.site import Site
 
         def config() -> Config:

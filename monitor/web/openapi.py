@@ -12,9 +12,9 @@ import msgspec
 from monitor import __version__
 from monitor.domain import Status
 from monitor.views import json_types
-from monitor.web import api_params
-from monitor.web.api_params import Parameter
+from monitor.web import query_params
 from monitor.web.api_writes import EmptyObject, NewAck, NewSilence
+from monitor.web.query_params import Parameter
 from monitor.web.responses import JSON
 
 Schema = dict[str, Any]
@@ -106,16 +106,16 @@ _PROBLEMS = {
 }
 _ALWAYS = (400, 401, 405, 421, 503)
 _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
-    "connections": ("Connections, in the order in which they first appeared.", api_params.CONNECTIONS, "ConnectionPage"),
-    "sources": ("Sources by name, and the health of the channels.", api_params.SOURCES, "SourcePage"),
-    "events": ("Events, newest first.", api_params.EVENTS, "EventPage"),
-    "alerts": ("Alerts with their deliveries, newest first.", api_params.ALERTS, "AlertPage"),
+    "connections": ("Connections, in the order in which they first appeared.", query_params.CONNECTIONS, "ConnectionPage"),
+    "sources": ("Sources by name, and the health of the channels.", query_params.SOURCES, "SourcePage"),
+    "events": ("Events, newest first.", query_params.EVENTS, "EventPage"),
+    "alerts": ("Alerts with their deliveries, newest first.", query_params.ALERTS, "AlertPage"),
     "forecast": (
         "Reconnect batches, the most urgent first.",
-        api_params.FORECAST,
+        query_params.FORECAST,
         "ForecastPage",
     ),
-    "silences": ("Active and coming silences, the oldest first.", api_params.SILENCES, "SilenceList"),
+    "silences": ("Active and coming silences, the oldest first.", query_params.SILENCES, "SilenceList"),
 }
 
 

@@ -22,7 +22,7 @@ from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, headline
 from monitor.web import charts
-from monitor.web.list_query import ListQuery, read_query
+from monitor.web.query_params import ListQuery, read_query
 
 MOST_CARDS = 12
 NAMED = 5

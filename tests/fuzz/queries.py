@@ -15,8 +15,8 @@ from monitor.config import load
 from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.views import pages
-from monitor.web import api_params
-from monitor.web.api_params import ApiParams
+from monitor.web import query_params
+from monitor.web.query_params import ApiParams
 from tests.fuzz.target import Target, must
 from tests.support.factories import NOW
 
@@ -41,12 +41,12 @@ with _STORE.begin_write() as _conn:
     config_sync.sync(_conn, _CONFIG, NOW)
 
 _LISTS = (
-    (api_params.CONNECTIONS, pages.connection_page),
-    (api_params.SOURCES, pages.source_page),
-    (api_params.EVENTS, pages.event_page),
-    (api_params.ALERTS, pages.alert_page),
+    (query_params.CONNECTIONS, pages.connection_page),
+    (query_params.SOURCES, pages.source_page),
+    (query_params.EVENTS, pages.event_page),
+    (query_params.ALERTS, pages.alert_page),
     (
-        api_params.FORECAST,
+        query_params.FORECAST,
         lambda conn, config, wanted, *, now: pages.forecast_page(conn, config, wanted, now=now, within=timedelta(30)),
     ),
 )
