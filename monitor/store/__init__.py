@@ -1,6 +1,6 @@
 """The store: state, history, incidents and the outbox, on SQLite or PostgreSQL.
 
-A module per topic holds plain functions whose first argument is a connection from Store.begin_write() or Store.begin_read().
+Each module has one topic: functions whose first argument is a connection from Store.begin_write() or Store.begin_read().
 `Connection` is SQLAlchemy's, exported here for the signatures of other packages.
 """
 

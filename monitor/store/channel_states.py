@@ -1,6 +1,6 @@
-"""What is remembered of each channel beyond its deliveries: whether it works, since when not, and what is planned for it.
+"""The `channels` table: health, and the next test alert and report of each channel.
 
-A channel without a row has nothing worth remembering yet. All functions join the caller's transaction.
+A channel has no row until one of these is known. All functions run in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -19,36 +19,33 @@ _c = channels.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelState:
-    """How one channel has been doing, across restarts."""
+    """The stored state of one channel."""
 
     name: str
     problem: str | None = None
-    """The last failure as a sentence, None while it works."""
+    """The last failure as a sentence; None while the channel works."""
     failing_since: datetime | None = None
-    """When the problem began."""
+    """The first of the consecutive failures."""
     broken: bool = False
-    """The service refused for good: a person must act, and the other channels were told."""
+    """The service refused permanently: it needs an operator, and the other channels were notified."""
     last_success_at: datetime | None = None
     next_drill_at: datetime | None = None
     next_report_at: datetime | None = None
 
 
 def find_state(conn: Connection, name: str) -> ChannelState:
-    """One channel's state; an empty one where nothing is known."""
+    """Return a channel's state; an empty one if nothing is stored."""
     row = conn.execute(select(channels).where(_c.name == name)).one_or_none()
     return ChannelState(name=name) if row is None else _state(row)
 
 
 def all_states(conn: Connection) -> dict[str, ChannelState]:
-    """Every channel that something is known of, by name."""
+    """Return every stored state by channel."""
     return {row.name: _state(row) for row in conn.execute(select(channels).order_by(_c.name))}
 
 
 def record_failure(conn: Connection, name: str, now: datetime, *, problem: str, broken: bool) -> ChannelState:
-    """Remember that a channel failed; the instant at which that began stays. Once broken it stays so until it works.
-
-    Returns what was known before.
-    """
+    """Record a failure and return the previous state. failing_since keeps the first failure; broken lasts until a success."""
     before = find_state(conn, name)
     values = {
         "problem": problem,
@@ -60,24 +57,24 @@ def record_failure(conn: Connection, name: str, now: datetime, *, problem: str, 
 
 
 def record_success(conn: Connection, name: str, now: datetime) -> ChannelState:
-    """Remember that a channel took a message. Returns what was known before."""
+    """Record a sent message and return the previous state."""
     before = find_state(conn, name)
     _set(conn, name, {"problem": None, "failing_since": None, "broken": False, "last_success_at": now})
     return before
 
 
 def clear_problem(conn: Connection, name: str) -> None:
-    """A channel that left the configuration has no trouble any more; should it come back, it begins anew."""
+    """Delete the problem of a channel that was removed from the configuration; should it return, it starts without one."""
     conn.execute(update(channels).where(_c.name == name).values(problem=None, failing_since=None, broken=False))
 
 
 def plan_drill(conn: Connection, name: str, at: datetime | None) -> None:
-    """Set when the next test alert is due; None: never."""
+    """Set when the next scheduled test alert is due; None for never."""
     _set(conn, name, {"next_drill_at": at})
 
 
 def plan_report(conn: Connection, name: str, at: datetime | None) -> None:
-    """Set when the next report is due; None: never."""
+    """Set when the next report is due; None for never."""
     _set(conn, name, {"next_report_at": at})
 
 

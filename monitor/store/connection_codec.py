@@ -228,7 +228,7 @@ def _decode_snapshot(row: Any) -> Snapshot:
 _DECIDED = {"id", "refresh_reported"}.union(*(columns.names for columns in _ALL))
 _NAMES = tuple(column.name for column in connections.c if column.name in _DECIDED)
 _Row: Any = namedtuple("_Row", _NAMES)  # type: ignore[misc]  # noqa: PYI024 - its fields are the maps'
-_BY_ID = f"SELECT {', '.join(_NAMES)} FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - our own names
+_BY_ID = f"SELECT {', '.join(_NAMES)} FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - names of the schema
 
 
 def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:

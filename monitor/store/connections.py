@@ -1,4 +1,4 @@
-"""Connections: their present state, what a poll compares against, and what falls due by time alone."""
+"""Writes to the `connections` table, and the changes that are due by time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.store.sql import chunked, insert_many, next_ids, update_many
 
 
 class Unchanged(Enum):
-    """Leave a column as it is, where None is a value of its own."""
+    """The marker for a column that is not written, where None is a value."""
 
     KEEP = "keep"
 
@@ -28,7 +28,7 @@ _c = connections.c
 
 
 class NewConnection(Record, frozen=True, kw_only=True):
-    """A connection seen for the first time."""
+    """A connection to insert."""
 
     state: ConnectionState
     fingerprint: str
@@ -36,21 +36,21 @@ class NewConnection(Record, frozen=True, kw_only=True):
 
 
 class ChangedConnection(Record, frozen=True, kw_only=True):
-    """A known connection whose state changed. Its external_id may change too: a reconnect that got a new one."""
+    """A stored connection whose state changed. Its external_id may change too, by a reconnect."""
 
     id: int
     state: ConnectionState
     fingerprint: str | None = None
-    """None leaves it: what changed was not what a poll compares."""
+    """None keeps the stored one: what changed is not what a poll compares."""
     next_probe_at: datetime | Unchanged | None = KEEP
     last_seen_at: datetime | None = None
-    """None leaves it."""
+    """None keeps the stored one."""
     before: ConnectionState | None = None
-    """What is stored now, where that was read in the same transaction: then only what differs is written."""
+    """The stored state, if it was read in the same transaction: then only columns that differ are written."""
 
 
 def find_by_account(conn: Connection, source: str, scope: str | None, platform: str, account: str) -> list[int]:
-    """Live connections of a scope with this stable account on this platform, to recognise a reconnect with a new id."""
+    """Return the ids of live connections of a scope with this account on this platform, to recognise a reconnect."""
     query = select(_c.id).where(
         _c.source == source,
         _c.account == account,
@@ -62,9 +62,9 @@ def find_by_account(conn: Connection, source: str, scope: str | None, platform: 
 
 
 def insert(conn: Connection, *, source: str, provider: str, rows: Sequence[NewConnection], now: datetime) -> list[int]:
-    """Add connections and return their ids in the order of the rows.
+    """Insert connections and return their ids in the order of the rows.
 
-    One that was retired earlier under the same scope and external_id comes back under its old id, with its history.
+    One that was retired under the same scope and external_id gets its old id back, with its history.
     """
     retired = _retired(conn, source)
     values = [_new_values(row, source=source, provider=provider, now=now) for row in rows]
@@ -98,7 +98,7 @@ def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime
 
 
 def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
-    """Write the states of connections that changed, in one statement per set of columns."""
+    """Write changed connections, with one statement per set of columns."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         values = encode_state(row.state) if row.before is None else encode_change(row.before, row.state)
@@ -116,12 +116,12 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
 
 
 def set_fingerprints(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
-    """Write down what marks the row that a connection follows from, where the row is only written in another way."""
+    """Write new fingerprints as (id, fingerprint), for listed rows that changed in form only."""
     update_many(conn, connections, [{"id": key, "fingerprint": text} for key, text in rows])
 
 
 def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:
-    """Connections whose verdict or stage time alone moves by now, as (id, source, state), the earliest first."""
+    """Return connections whose verdict or stage has changed by time, as (id, source, state), the earliest first."""
     query = select(connections).join(sources, sources.c.name == _c.source)
     query = query.where(_c.next_change_at <= now, _c.retired_at.is_(None), sources.c.removed_at.is_(None))
     rows = conn.execute(query.order_by(_c.next_change_at).limit(limit))
@@ -138,18 +138,18 @@ _NEXT_CHANGE = (
 
 
 def next_change_due(conn: Connection) -> datetime | None:
-    """The earliest instant at which time alone moves some connection; None when there is none."""
-    return conn.scalars(_NEXT_CHANGE).first()  # asked at every tick, so built once
+    """Return when time next changes a connection; None if it changes none."""
+    return conn.scalars(_NEXT_CHANGE).first()  # built once: it runs at every tick
 
 
 def retire(conn: Connection, connection_id: int, now: datetime) -> bool:
-    """Take a connection out of everything but its history; False when it is not there or already retired."""
+    """Retire a connection: only its history remains visible. Return False if it does not exist or is retired already."""
     statement = sql_update(connections).where(_c.id == connection_id, _c.retired_at.is_(None))
     return conn.execute(statement.values(retired_at=now, next_change_at=None, next_probe_at=None)).rowcount == 1
 
 
 def retire_scope(conn: Connection, source: str, scope: str | None, now: datetime) -> list[int]:
-    """Retire every connection of a scope that is no longer watched; their ids."""
+    """Retire every connection of a scope that is no longer monitored, and return their ids."""
     theirs = _c.source == source, _c.scope == (scope or ""), _c.retired_at.is_(None)
     ids = list(conn.scalars(select(_c.id).where(*theirs).order_by(_c.id)))
     conn.execute(sql_update(connections).where(*theirs).values(retired_at=now, next_change_at=None, next_probe_at=None))
@@ -157,7 +157,7 @@ def retire_scope(conn: Connection, source: str, scope: str | None, now: datetime
 
 
 def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
-    """Have every connection of a source judged anew, by the clock and by the next poll: the settings changed."""
+    """Let the clock and the next poll evaluate every connection of a source again, because its settings changed."""
     theirs = _c.source == source, _c.retired_at.is_(None)
     conn.execute(sql_update(connections).where(*theirs).values(recheck_at=now))
     dated = sql_update(connections).where(*theirs, _c.token_expires_at.is_not(None))
@@ -165,7 +165,7 @@ def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
 
 
 def forget_probes(conn: Connection, source: str) -> None:
-    """Take back what probes found of a source's connections: as if they had never been probed."""
+    """Delete the probe results of a source's connections, as if they had never been probed."""
     nothing: dict[str, Any] = {"probe_status": ProbeStatus.UNPROBED, "probe_refusals": 0, "probe_ever_ok": False}
     nothing |= dict.fromkeys(("probe_finding", "probe_message", "probe_at"))
     known = (_c.probe_status != ProbeStatus.UNPROBED) | _c.probe_finding.is_not(None) | (_c.probe_refusals > 0) | _c.probe_ever_ok
@@ -173,16 +173,16 @@ def forget_probes(conn: Connection, source: str) -> None:
 
 
 def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) -> None:
-    """Plan the own, earlier probe of connections that did not change otherwise; None leaves them to their cohort."""
+    """Plan individual probes of connections, earlier than their cohort's; None removes the plans."""
     for chunk in chunked(ids):
         statement = sql_update(connections).where(_c.id.in_(chunk), _c.retired_at.is_(None))
         if at is None:
-            statement = statement.where(_c.next_probe_at.is_not(None))  # most have none: setting it again would write them all
+            statement = statement.where(_c.next_probe_at.is_not(None))  # most have none: without this, all rows would be written
         conn.execute(statement.values(next_probe_at=at))
 
 
 def count_refused(conn: Connection, source: str) -> dict[str, tuple[int, int]]:
-    """Per platform of a source: how many connections are refused by the platform, and how many are probed at all."""
+    """Return, by platform of a source, how many connections the platform refuses, and how many are probed."""
     refused = func.sum(case(((_c.status == Status.FAILING) & (_c.probe_finding == ProbeFinding.FAILING), 1), else_=0))
     probed = _c.probe_status.in_([ProbeStatus.OK, ProbeStatus.FAILING])
     query = select(_c.platform, refused, func.count()).where(_c.source == source, _c.retired_at.is_(None), probed)

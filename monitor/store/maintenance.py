@@ -33,9 +33,9 @@ _d, _i = deliveries.c, incidents.c
 
 
 def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
-    """The wall clock was moved by this much, not counting the time that passed; `now` is what it shows since.
+    """Repair timestamps after the wall clock was set. `by` is the change without the time that passed, `now` the new time.
 
-    What waits keeps its age and is tried again at once; what is said to lie ahead of now is taken to be now.
+    Pending deliveries keep their age and are due immediately; timestamps in the future become now.
     """
     waiting = conn.execute(
         select(_d.id, _d.created_at, _d.next_attempt_at, _d.state, _d.escalation).where(_d.next_attempt_at.is_not(None))
@@ -54,7 +54,7 @@ def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
 
 
 def not_ahead(conn: Connection, now: datetime) -> None:
-    """What is dated later than now, by a clock that was wrong in an earlier life, is taken to be of now: else it would wait."""
+    """Set timestamps in the future to now: a clock that was wrong earlier wrote them, and work would wait for them."""
     waits = _d.next_attempt_at.is_not(None), _d.created_at > now
     conn.execute(update(deliveries).where(*waits, _d.state == DeliveryState.PENDING).values(next_attempt_at=now))
     conn.execute(update(deliveries).where(*waits).values(created_at=now))
@@ -66,7 +66,7 @@ def not_ahead(conn: Connection, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """How many rows of each kind were forgotten."""
+    """The numbers of deleted rows."""
 
     events: int
     alerts: int
@@ -75,18 +75,18 @@ class Pruned:
     polls: int
     rollups: int
     attempts: int = 0
-    """Of the many that one delivery took while its channel was down."""
+    """Failed attempts between a delivery's first and last ones."""
 
 
 _FOREVER = timedelta(days=36500)
 FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
-"""So many of a delivery's failed attempts are kept: a channel that is down for days is tried thousands of times."""
+"""Failed attempts kept per delivery: a channel that is down for days is tried thousands of times."""
 
 
 def prune(conn: Connection, now: datetime, *, history: timedelta | None, polls_kept: timedelta | None) -> Pruned:
-    """Delete history older than `history`, and polls and hourly probe counts older than `polls_kept`; None deletes none.
+    """Delete history older than `history`, and polls and hourly probe counts older than `polls_kept`; None keeps all.
 
-    A retired connection is deleted with the last of its history. Everything in one transaction.
+    A retired connection is deleted with the last row of its history.
     """
     before, polls_before = (now - (kept or _FOREVER) for kept in (history, polls_kept))
     gone = prune_polls(conn, polls_before)
@@ -103,7 +103,7 @@ def prune(conn: Connection, now: datetime, *, history: timedelta | None, polls_k
 
 
 def _thin_attempts(conn: Connection) -> int:
-    """The failed attempts between a delivery's first and last ones. What says who has a message already stays."""
+    """Delete a delivery's failed attempts between its first and last ones; successful ones show who got the message."""
     many = exists().where(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts - LAST_ATTEMPTS > attempts.c.number)
     failed = attempts.c.outcome == "failed", attempts.c.number > FIRST_ATTEMPTS
     return conn.execute(delete(attempts).where(*failed, many)).rowcount
@@ -121,8 +121,8 @@ def _prune_alerts(conn: Connection, before: datetime) -> int:
 
 
 def _prune_incidents(conn: Connection, before: datetime) -> int:
-    said = exists().where(alerts.c.incident_id == incidents.c.id)
-    return conn.execute(delete(incidents).where(incidents.c.closed_at < before, ~said)).rowcount
+    has_alerts = exists().where(alerts.c.incident_id == incidents.c.id)
+    return conn.execute(delete(incidents).where(incidents.c.closed_at < before, ~has_alerts)).rowcount
 
 
 def _prune_connections(conn: Connection, before: datetime) -> int:
@@ -135,7 +135,7 @@ _THEIRS = (connections, scopes, cohorts, events, polls, probe_rollups, incidents
 
 
 def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
-    """Its connections, history, incidents, alerts and silences belong to the new name. False where that is taken already."""
+    """Rename a source in every table and in silences. Return False if it does not exist or the new name is taken."""
     row = conn.execute(select(sources).where(sources.c.name == old)).mappings().one_or_none()
     if row is None or conn.execute(select(sources.c.name).where(sources.c.name == new)).first() is not None:
         return False
@@ -147,7 +147,7 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
     if settings is not None:
         meta.set(conn, f"settings:{new}", settings)
     _rename_in_silences(conn, old, new)
-    text = f"The configuration calls the source {new} now; it was {old}."
+    text = f"The source was renamed from {old} to {new} in the configuration."
     history.append(conn, new, None, [Event(kind=EventKind.RENAMED, at=now, old=old, new=new, message=text)])
     return True
 
@@ -165,7 +165,7 @@ def _rename_in_silences(conn: Connection, old: str, new: str) -> None:
 
 
 def rename_channel(conn: Connection, old: str, new: str) -> bool:
-    """What waits for it, what it has had, and how it stands belong to the new name. False where that has some already."""
+    """Rename a channel in its deliveries, state and incidents. Return False if the new name has data already."""
     used = select(exists().where(deliveries.c.channel == new)), select(exists().where(channels.c.name == new))
     if any(conn.scalar(query) for query in used):
         return False

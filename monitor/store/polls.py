@@ -1,11 +1,11 @@
-"""Polls: one row each, whatever the number of connections."""
+"""The `polls` table: one row per poll of a source."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, delete, func, select
+from sqlalchemy import Connection, RowMapping, delete, select
 
 from monitor.domain import PollOutcome
 from monitor.store.schema import polls
@@ -13,7 +13,7 @@ from monitor.store.schema import polls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollRow:
-    """How one poll of one source went."""
+    """One poll of one source."""
 
     source: str
     at: datetime
@@ -40,7 +40,7 @@ def record_poll(
     connections: int = 0,
     changed: int = 0,
 ) -> None:
-    """Write down a poll that ended."""
+    """Store a poll that ended."""
     values = {"source": source, "at": at, "duration_ms": duration_ms, "outcome": outcome, "problem": problem}
     conn.execute(_INSERT, {**values, "requests": requests, "connections": connections, "changed": changed})
 
@@ -51,18 +51,11 @@ def _row(row: RowMapping) -> PollRow:
 
 
 def last_polls(conn: Connection, source: str, *, limit: int = 1) -> list[PollRow]:
-    """The newest polls of a source, newest first."""
+    """Return the newest polls of a source, newest first."""
     query = select(polls).where(polls.c.source == source).order_by(polls.c.at.desc(), polls.c.id.desc())
     return [_row(row) for row in conn.execute(query.limit(limit)).mappings()]
 
 
-def latest_polls(conn: Connection) -> dict[str, PollRow]:
-    """The newest poll of every source that was ever polled."""
-    newest = select(func.max(polls.c.id)).group_by(polls.c.source)
-    rows = conn.execute(select(polls).where(polls.c.id.in_(newest))).mappings()
-    return {row["source"]: _row(row) for row in rows}
-
-
 def prune(conn: Connection, before: datetime) -> int:
-    """Forget the polls before an instant; how many there were."""
+    """Delete the polls before an instant and return their number."""
     return conn.execute(delete(polls).where(polls.c.at < before)).rowcount

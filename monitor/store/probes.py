@@ -1,4 +1,4 @@
-"""Which connections are probed when. A probe that changed nothing costs one row per cohort, not one per connection."""
+"""Planned probes by cohort, and hourly counts. A probe that changes nothing writes one row per cohort, not per connection."""
 
 from __future__ import annotations
 
@@ -14,38 +14,21 @@ from monitor.domain import ProbeFinding, ProbeState, ProbeStatus
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
 
-__all__ = [
-    "Rollup",
-    "Target",
-    "add_rollup",
-    "add_rollups",
-    "cap_next_probes",
-    "cohort_targets",
-    "drop_cohorts",
-    "due_cohorts",
-    "ensure_cohorts",
-    "individually_due",
-    "live_cohorts",
-    "mark_cohort",
-    "mark_cohorts",
-    "next_probes",
-    "rollups",
-]
 _c = connections.c
 _NO_TIME = timedelta(0)
 
 
 class Target(NamedTuple):
-    """A connection to probe, with just enough of it to tell whether an answer is news."""
+    """A connection to probe, with what is needed to decide if an answer changes anything."""
 
     id: int
     external_id: str
     scope: str | None
     platform: str
     known: ProbeState
-    """The probe axis without its message and time."""
+    """The stored result of earlier probes, without message and time."""
     individual: bool = False
-    """Whether its own next_probe_at makes it due, rather than its cohort."""
+    """True if its own next_probe_at makes it due, not its cohort's."""
 
 
 _TARGET = (
@@ -62,7 +45,7 @@ _TARGET = (
 
 @lru_cache(maxsize=256)
 def _known(status: str, finding: str | None, refusals: int, ever_ok: bool) -> ProbeState:  # noqa: FBT001 - the columns in order
-    """One object for all of the many connections that stand alike."""
+    """Return one shared object for the many connections with equal results."""
     return ProbeState(
         status=ProbeStatus(status),
         finding=None if finding is None else ProbeFinding(finding),
@@ -73,7 +56,7 @@ def _known(status: str, finding: str | None, refusals: int, ever_ok: bool) -> Pr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollup:
-    """The probes of one source in one hour that came to one finding."""
+    """The number of probes of one source in one hour with one finding."""
 
     source: str
     hour: datetime
@@ -83,32 +66,32 @@ class Rollup:
 
 
 def live_cohorts(conn: Connection, source: str) -> list[int]:
-    """The cohorts of a source that have a connection in them."""
+    """Return the cohorts of a source that contain a connection."""
     query = select(_c.cohort).where(_c.source == source, _c.retired_at.is_(None))
     return list(conn.scalars(query.distinct().order_by(_c.cohort)))
 
 
 def ensure_cohorts(conn: Connection, source: str, planned: Mapping[int, datetime]) -> None:
-    """Plan cohorts that are not planned yet, given as cohort: first probe. Those that are keep their time."""
+    """Plan the first probe of cohorts that have no plan yet; planned ones keep their time."""
     rows = [{"source": source, "cohort": cohort, "next_probe_at": at} for cohort, at in planned.items()]
     if rows:
         conn.execute(upsert(conn, cohorts, ["source", "cohort"]), rows)
 
 
 def drop_cohorts(conn: Connection, source: str) -> None:
-    """Plan no more probes for a source, neither by cohort nor individually."""
+    """Delete all planned probes of a source, by cohort and individual."""
     conn.execute(delete(cohorts).where(cohorts.c.source == source))
     conn.execute(update(connections).where(_c.source == source, _c.next_probe_at.is_not(None)).values(next_probe_at=None))
 
 
 def cap_next_probes(conn: Connection, source: str, now: datetime, *, latest: datetime) -> None:
-    """Probes that were planned for later than `latest` are due now."""
+    """Make probes that are planned for later than `latest` due now."""
     conn.execute(update(cohorts).where(cohorts.c.source == source, cohorts.c.next_probe_at > latest).values(next_probe_at=now))
     late = _c.source == source, _c.next_probe_at > latest, _c.retired_at.is_(None)
     conn.execute(update(connections).where(*late).values(next_probe_at=now))
 
 
-# Built once: building a statement costs more than running it on a few rows, and these run at every burst.
+# Built once: building a statement takes longer than running it on a few rows, and these run for every batch.
 _DUE_COHORTS = (
     select(cohorts.c.cohort, cohorts.c.next_probe_at)
     .join(sources, sources.c.name == cohorts.c.source)
@@ -137,7 +120,7 @@ _INDIVIDUALLY_DUE = (
 
 
 def due_cohorts(conn: Connection, source: str, now: datetime, *, lead: timedelta = _NO_TIME) -> list[int]:
-    """Once a cohort of a source is due, those due within `lead` too, the longest waiting first; else none."""
+    """Return the due cohorts of a source and, if there are any, those due within `lead`; the longest overdue first."""
     rows = conn.execute(_DUE_COHORTS, {"source": source, "until": now + lead}).all()
     return [row.cohort for row in rows] if rows and rows[0].next_probe_at <= now else []
 
@@ -145,10 +128,10 @@ def due_cohorts(conn: Connection, source: str, now: datetime, *, lead: timedelta
 def cohort_targets(
     conn: Connection, source: str, wanted: Collection[int], *, unsupported: bool = False
 ) -> dict[int, list[Target]]:
-    """The live connections of these cohorts by cohort; those whose platform has no validator only where asked for."""
+    """Return the live connections of these cohorts by cohort; those that cannot be probed only if `unsupported`."""
     found: dict[int, list[Target]] = {}
     query = _COHORT_TARGETS if unsupported else _SUPPORTED_TARGETS
-    # The driver's own rows: hundreds at every burst, and none of these columns needs converting.
+    # Raw rows: there are hundreds in every batch, and none of these columns needs converting.
     cursor: Any = conn.execute(query, {"source": source, "wanted": list(wanted)}).cursor
     for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok in cursor.fetchall():
         known = _known(status, finding, refusals, bool(ever_ok))
@@ -157,7 +140,7 @@ def cohort_targets(
 
 
 def individually_due(conn: Connection, source: str, now: datetime, limit: int) -> list[Target]:
-    """A source's connections whose own next_probe_at is due, the longest waiting first."""
+    """Return a source's connections whose own next_probe_at is due, the longest overdue first."""
     rows = conn.execute(_INDIVIDUALLY_DUE, {"source": source, "now": now, "most": limit})
     return [
         Target(key, external_id, scope or None, platform, _known(*axis), individual=True)
@@ -168,12 +151,12 @@ def individually_due(conn: Connection, source: str, now: datetime, limit: int) -
 def mark_cohort(
     conn: Connection, source: str, cohort: int, *, probed_at: datetime | None, next_probe_at: datetime | None
 ) -> None:
-    """Record that one cohort was probed and when it is next."""
+    """Record when a cohort was probed and when its next probe is due."""
     mark_cohorts(conn, source, {cohort: next_probe_at}, probed_at=probed_at)
 
 
 def mark_cohorts(conn: Connection, source: str, due: Mapping[int, datetime | None], *, probed_at: datetime | None) -> None:
-    """Record that cohorts were probed and when each is next; a probed_at of None (postponed) leaves the stored one."""
+    """Record when cohorts were probed and their next probes; a probed_at of None (postponed) keeps the stored one."""
     if not due:
         return
     statement = upsert(conn, cohorts, ["source", "cohort"], _PROBED)
@@ -182,13 +165,13 @@ def mark_cohorts(conn: Connection, source: str, due: Mapping[int, datetime | Non
 
 
 def next_probes(conn: Connection, source: str | None = None) -> dict[str, datetime]:
-    """The earliest planned probe by source, of all sources or of one; those without one are left out."""
+    """Return the earliest planned probe by source, of all sources or of one; sources without one are left out."""
     found: dict[str, datetime] = {}
-    watched = select(sources.c.name).where(sources.c.removed_at.is_(None))
+    configured = select(sources.c.name).where(sources.c.removed_at.is_(None))
     for table in (cohorts, connections):
         column = table.c.next_probe_at
         query = select(table.c.source, func.min(column, type_=column.type)).where(column.is_not(None))
-        query = query.where(table.c.source.in_(watched)).group_by(table.c.source)
+        query = query.where(table.c.source.in_(configured)).group_by(table.c.source)
         if source is not None:
             query = query.where(table.c.source == source)
         for name, at in conn.execute(query):
@@ -197,12 +180,12 @@ def next_probes(conn: Connection, source: str | None = None) -> dict[str, dateti
 
 
 def add_rollup(conn: Connection, source: str, hour: datetime, finding: ProbeFinding | str, *, count: int, total_ms: int) -> None:
-    """Count probes of one finding into their hour."""
+    """Add probes with one finding to their hour."""
     add_rollups(conn, source, hour, {finding: (count, total_ms)})
 
 
 def add_rollups(conn: Connection, source: str, hour: datetime, counts: Mapping[str, tuple[int, int]]) -> None:
-    """Count probes into their hour, as finding: (count, milliseconds); `hour` is the instant at which the hour begins."""
+    """Add probes to their hour, given by finding as (count, milliseconds); `hour` is its beginning."""
     if not counts:
         return
     statement = upsert(conn, probe_rollups, ["source", "hour", "finding"], _MORE)
@@ -214,7 +197,7 @@ def add_rollups(conn: Connection, source: str, hour: datetime, counts: Mapping[s
 
 
 def rollups(conn: Connection, *, since: datetime | None = None, source: str | None = None) -> list[Rollup]:
-    """The hourly counts, oldest first."""
+    """Return the hourly counts, oldest first."""
     query = select(probe_rollups).order_by(probe_rollups.c.hour, probe_rollups.c.source, probe_rollups.c.finding)
     if since is not None:
         query = query.where(probe_rollups.c.hour >= since)

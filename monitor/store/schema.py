@@ -1,9 +1,9 @@
-"""The tables, once, for SQLite and PostgreSQL. migrations/ builds exactly these; a test compares them.
+"""The tables, for SQLite and PostgreSQL. migrations/ creates exactly these; a test compares them.
 
-Texts rather than enum types hold the words of monitor.domain, so that a new word needs no migration.
-A scope of None (the key's owner) is stored as the empty text, because uniqueness ignores NULL.
-The conditions of partial indexes are the same on both; they are named for SQLite only, because naming them for the other
-one too loads every PostgreSQL driver that SQLAlchemy knows, in every command.
+The values of monitor.domain's enums are stored as text, so that a new value needs no migration.
+A scope of None (the key's owner) is stored as the empty text, because unique indexes ignore NULL.
+The conditions of partial indexes are the same on both databases. They are stated for SQLite only: stating them for
+PostgreSQL loads every PostgreSQL driver that SQLAlchemy knows, in every command.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ connections = Table(
     _at("added_at", null=False),
     _at("last_seen_at"),
 )
-_live: dict[str, Any] = {"sqlite_where": text("retired_at IS NULL")}  # on PostgreSQL too: see the top
-# A retired connection may share its id with a live one: it went away on purpose and came back.
+_live: dict[str, Any] = {"sqlite_where": text("retired_at IS NULL")}  # on PostgreSQL too: see the module docstring
+# A retired connection may share its id with a live one, which was removed and added again.
 Index("uq_connections_live", connections.c.source, connections.c.scope, connections.c.external_id, unique=True, **_live)
 Index(
     "ix_connections_retired",
@@ -132,8 +132,8 @@ Index(
     sqlite_where=text("retired_at IS NOT NULL"),
 )
 Index("ix_connections_cohort", connections.c.source, connections.c.cohort, **_live)
-# These two cover what a poll compares and what is counted: 100,000 connections cost 10 MB to read, not the table. Both hold
-# retired_at, which is always NULL here, because SQLite looks the row up for a condition on a column it does not hold.
+# These two indexes cover what a poll compares and what is counted: 100,000 connections take 10 MB to read, not the table.
+# Both contain retired_at, which is always NULL here: for a condition on a column outside the index SQLite reads the row.
 _known = "source", "scope", "external_id", "id", "fingerprint", "missing", "flags", "recheck_at", "expires_before", "retired_at"
 _counted = "source", "status", "platform", "retired_at"
 Index("ix_connections_status", *(connections.c[name] for name in _counted), **_live)
@@ -279,8 +279,8 @@ alerts = Table(
     Index("ix_alerts_connection_id", "connection_id"),
 )
 
-# next_attempt_at is the next instant at which a worker must look: when it is due, or the end of the lease while
-# it is being sent. It is NULL once the delivery is over, so one partial index finds all work.
+# next_attempt_at is when a worker must handle the delivery: when it is due or, while it is being sent, the end of its
+# lease. It is NULL once the delivery is finished, so that one partial index finds all work.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -335,7 +335,7 @@ silences = Table(
     _at("removed_at"),
 )
 
-# What is known of a channel beyond its deliveries. A row appears with the first thing worth remembering.
+# A channel has no row until there is something to store.
 channels = Table(
     "channels",
     metadata,

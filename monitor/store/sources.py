@@ -16,7 +16,7 @@ from monitor.store.sql import upsert
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeRow:
-    """What is remembered of one scope."""
+    """The stored state of one scope."""
 
     source: str
     scope: str | None
@@ -24,10 +24,10 @@ class ScopeRow:
     problem: str | None
     connections: int
     suspect_polls: int = 0
-    """Complete lists in a row from which most connections were missing at once."""
+    """Consecutive complete lists from which most connections were missing."""
 
 
-_TOLD: dict[str, Any] = {
+_REPORTED: dict[str, Any] = {
     "last_complete_at": literal_column("coalesce(excluded.last_complete_at, scopes.last_complete_at)"),
     "problem": "problem",
     "connections": "connections",
@@ -42,13 +42,13 @@ def save_scopes(
     *,
     digests: Mapping[str | None, str | None] | None = None,
 ) -> None:
-    """Record (scope, last_complete_at, problem, connections) per scope; a last_complete_at of None leaves the stored one.
+    """Store (scope, last_complete_at, problem, connections) per scope; a last_complete_at of None keeps the stored one.
 
-    `digests` tell of which list the scope's stored connections follow from; without one no list stands for them.
+    `digests` identify the lists that the scopes' stored connections come from; without one, no single list matches them.
     """
     if not reports:
         return
-    statement = upsert(conn, scopes, ["source", "scope"], _TOLD)
+    statement = upsert(conn, scopes, ["source", "scope"], _REPORTED)
     known = digests or {}
     rows = [
         {
@@ -65,7 +65,7 @@ def save_scopes(
 
 
 def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, int]) -> None:
-    """Record in how many complete lists in a row each of these scopes lacked most of its connections."""
+    """Store, by scope, the number of consecutive complete lists without most of its connections."""
     if suspects:
         statement = upsert(conn, scopes, ["source", "scope"], {"suspect_polls": "suspect_polls"})
         rows = [{"source": source, "scope": scope or "", "suspect_polls": count} for scope, count in suspects.items()]
@@ -73,12 +73,12 @@ def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, i
 
 
 def delete_scope(conn: Connection, source: str, scope: str | None) -> None:
-    """A scope is no longer watched."""
+    """Delete a scope that is no longer monitored."""
     conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")))
 
 
 def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
-    """Every scope, or those of one source, by source and scope; the owner comes first."""
+    """Return every scope, or those of one source, ordered by source and scope; the key's owner comes first."""
     query = select(scopes).order_by(scopes.c.source, scopes.c.scope)
     if source is not None:
         query = query.where(scopes.c.source == source)
@@ -96,34 +96,34 @@ def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
 
 
 def scope_counts(conn: Connection) -> dict[str, int]:
-    """How many scopes each source has, the key's owner included; only of sources that were listed."""
+    """Return the number of scopes by source, including the key's owner; only of sources that were listed."""
     query = select(scopes.c.source, func.count()).group_by(scopes.c.source)
     return {row[0]: row[1] for row in conn.execute(query)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """All that is remembered of one source."""
+    """The stored state of one source."""
 
     name: str
     provider: str
     host: str
-    """Host of its base_url, to tell one API's outage from our own network's."""
+    """The host of its base_url, to distinguish an API's outage from one of the local network."""
     status: SourceStatus
     reason: str
     message: str
     since: datetime
     failures: int = 0
-    """Failed polls in a row, counted up to confirm_failures."""
+    """Consecutive failed polls, counted up to confirm_failures."""
     last_poll_at: datetime | None = None
     last_success_at: datetime | None = None
     next_poll_at: datetime | None = None
     connections: int = 0
     clock_skew: float | None = None
-    """Server Date minus our clock in seconds, at the last poll that told."""
+    """Server time minus local time in seconds, at the last poll that reported it."""
     added_at: datetime
     removed_at: datetime | None = None
-    """When the configuration stopped naming it."""
+    """When it was removed from the configuration."""
 
 
 def _row(row: RowMapping) -> SourceRow:
@@ -131,10 +131,10 @@ def _row(row: RowMapping) -> SourceRow:
 
 
 def sync_sources(conn: Connection, configured: Sequence[tuple[str, str, str]], now: datetime) -> None:
-    """Make the table follow the configuration, given as (name, provider, host).
+    """Update the table to the configuration, given as (name, provider, host).
 
-    A new source is pending and due at once; one that is named again returns and is due at once; one that is
-    no longer named is marked removed and keeps its data.
+    New sources are pending and due immediately. Sources that return are due immediately. Sources that are no longer
+    configured are marked as removed and keep their data.
     """
     known = {row.name: row for row in all_sources(conn, include_removed=True)}
     new = [entry for entry in configured if entry[0] not in known]
@@ -151,7 +151,7 @@ def sync_sources(conn: Connection, configured: Sequence[tuple[str, str, str]], n
     names = {entry[0] for entry in configured}
     for gone in (row.name for row in known.values() if row.name not in names and row.removed_at is None):
         conn.execute(update(sources).where(sources.c.name == gone).values(removed_at=now))
-        # Nothing of a removed source falls due; should it come back, everything is judged again.
+        # Nothing of a removed source becomes due. Should it return, everything is evaluated again.
         theirs = update(connections).where(connections.c.source == gone)
         conn.execute(theirs.values(next_change_at=None, next_probe_at=None))
         conn.execute(delete(meta).where(meta.c.key == f"settings:{gone}"))
@@ -173,7 +173,7 @@ def _pending(name: str, provider: str, host: str, now: datetime) -> dict[str, An
 
 
 def all_sources(conn: Connection, *, include_removed: bool = False) -> list[SourceRow]:
-    """Every source by name, without the removed ones unless asked for."""
+    """Return the sources ordered by name, without removed ones unless `include_removed`."""
     query = select(sources).order_by(sources.c.name)
     if not include_removed:
         query = query.where(sources.c.removed_at.is_(None))
@@ -181,13 +181,13 @@ def all_sources(conn: Connection, *, include_removed: bool = False) -> list[Sour
 
 
 def count_monitored(conn: Connection) -> tuple[int, int]:
-    """How many sources are watched, and how many connections they listed."""
+    """Return the number of configured sources and of the connections that they listed."""
     query = select(func.count(), func.coalesce(func.sum(sources.c.connections), 0)).where(sources.c.removed_at.is_(None))
-    watched, listed = conn.execute(query).one()
-    return int(watched), int(listed)
+    configured, listed = conn.execute(query).one()
+    return int(configured), int(listed)
 
 
-# Both run at every poll, so they are built once: building a statement costs more than running it.
+# Built once: both run at every poll, and building a statement takes longer than running it.
 _ONE = select(sources).where(sources.c.name == bindparam("key"))
 _SAVE = (
     update(sources)
@@ -197,13 +197,13 @@ _SAVE = (
 
 
 def find_source(conn: Connection, name: str) -> SourceRow | None:
-    """One source, removed or not; None when there never was one of that name."""
+    """Return a source, removed or not; None if there never was one with this name."""
     row = conn.execute(_ONE, {"key": name}).mappings().one_or_none()
     return None if row is None else _row(row)
 
 
 def save_source(conn: Connection, row: SourceRow) -> None:
-    """Write every column of a source that exists."""
+    """Write every column of an existing source."""
     values = {each.name: getattr(row, each.name) for each in fields(row) if each.name != "name"}
     conn.execute(_SAVE, {**values, "key": row.name})
 
@@ -216,28 +216,28 @@ _DUE = (
 
 
 def due_sources(conn: Connection, now: datetime) -> list[str]:
-    """The names of the sources whose next poll is due, the longest waiting first."""
-    return list(conn.scalars(_DUE, {"now": now}))  # asked at every tick, so built once
+    """Return the names of the sources whose next poll is due, the longest overdue first."""
+    return list(conn.scalars(_DUE, {"now": now}))  # built once: it runs at every tick
 
 
 def poll_now(conn: Connection, name: str, now: datetime) -> None:
-    """Make a source's next poll due at once."""
+    """Make a source's next poll due now."""
     conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
 def cap_next_poll(conn: Connection, name: str, now: datetime, *, latest: datetime) -> None:
-    """A poll that was planned for later than `latest` is due now."""
+    """Make the next poll due now if it is planned for later than `latest`."""
     conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > latest).values(next_poll_at=now))
 
 
-def poll_other_sources_now(conn: Connection, now: datetime, *, but: str, not_since: datetime) -> None:
-    """Make the other sources' polls due at once, to learn whether the trouble is ours; those polled since then have told."""
-    statement = update(sources).where(sources.c.name != but, sources.c.removed_at.is_(None))
-    statement = statement.where(or_(sources.c.last_poll_at.is_(None), sources.c.last_poll_at < not_since))
+def poll_other_sources_now(conn: Connection, now: datetime, *, except_for: str, unless_polled_since: datetime) -> None:
+    """Make the polls of the other sources due now, to find out if the local network is down; recent polls already show it."""
+    statement = update(sources).where(sources.c.name != except_for, sources.c.removed_at.is_(None))
+    statement = statement.where(or_(sources.c.last_poll_at.is_(None), sources.c.last_poll_at < unless_polled_since))
     conn.execute(statement.where(sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
 def next_poll_due(conn: Connection) -> datetime | None:
-    """The earliest next poll of any source; None when nothing is planned."""
+    """Return the earliest next poll of any source; None if no poll is planned."""
     query = select(sources.c.next_poll_at).where(sources.c.removed_at.is_(None), sources.c.next_poll_at.is_not(None))
     return conn.scalars(query.order_by(sources.c.next_poll_at).limit(1)).first()

@@ -16,27 +16,26 @@ from monitor.store.types import instant_text
 
 T = TypeVar("T")
 CHUNK = 1000
-"""Values per IN list, far below the limit of either database."""
+"""Values per IN list, far below the limits of both databases."""
 
 
 def chunked(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """The items in lists of at most `size`."""
+    """Yield the items in lists of at most `size`."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
 
 
 def placeholder(conn: Connection) -> str:
-    """The placeholder of a value in plain SQL."""
+    """Return the placeholder for a value in plain SQL."""
     return "?" if conn.dialect.paramstyle == "qmark" else "%s"
 
 
 def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) -> list[tuple[Any, ...]]:
-    """Raw rows of a plain query with the keys, at most CHUNK of them, in place of {0}; for what runs over many rows.
+    """Return the raw rows of a plain query, with the keys in place of {0} (at most CHUNK); for queries over many rows.
 
-    The other values stand for the {1} that come behind it.
-
-    A round number of marks, so that the statement is prepared once: the last key again does no harm.
+    The other values replace the {1} that follow. The keys are padded to a round number with the last one, so that few
+    distinct statements have to be prepared.
     """
     if not keys:
         return []
@@ -46,7 +45,7 @@ def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) 
 
 
 def update_by_key(conn: Connection, statement: str, keys: list[Any], *values: object) -> int:
-    """Run a plain statement that changes rows with these keys, like rows_by_key; its {1} come before the keys. How many."""
+    """Run a plain statement that changes the rows with these keys; its {1} precede {0}. Return the number of rows."""
     return _by_key(conn, statement, keys, values, ()).rowcount if keys else 0
 
 
@@ -60,15 +59,15 @@ def _by_key(
 
 
 def raw_instant(conn: Connection, instant: datetime) -> object:
-    """An instant as a value for plain SQL."""
+    """Return an instant as a value for plain SQL."""
     return instant_text(instant) if conn.dialect.name == "sqlite" else instant
 
 
 def upsert(conn: Connection, table: Table, keys: Sequence[str], change: Mapping[str, Any] | None = None) -> Any:
-    """An INSERT that leaves an existing row alone, or sets `change` on it.
+    """Return an INSERT that keeps an existing row, or sets `change` on it.
 
-    In `change` a column may refer to `excluded(table)` values by naming itself: {"n": "n"} takes the new n. Statements
-    are kept: building one costs more than running it, so an expression in `change` should be the same object each time.
+    In `change` a string is the column of the new row: {"n": "n"} takes the new n. Statements are cached, because building
+    one takes longer than running it: pass the same object for an expression each time.
     """
     return _upsert(conn.dialect.name, table, tuple(keys), None if change is None else tuple(change.items()))
 
@@ -87,9 +86,9 @@ def _upsert(dialect: str, table: Table, keys: tuple[str, ...], change: tuple[tup
 
 
 def next_ids(conn: Connection, table: Table, count: int) -> list[int]:
-    """Fresh values for an integer primary key, ascending, safe inside a write transaction.
+    """Return new values for an integer primary key, ascending; safe in a write transaction.
 
-    Knowing the ids beforehand lets many rows go in by one plain executemany, without reading them back.
+    With known ids, many rows can be inserted by one plain executemany without reading them back.
     """
     if count == 0:
         return []
@@ -97,29 +96,29 @@ def next_ids(conn: Connection, table: Table, count: int) -> list[int]:
         query = "SELECT nextval(pg_get_serial_sequence(%(table)s, 'id')) FROM generate_series(1, %(count)s)"
         rows = conn.exec_driver_sql(query, {"table": table.name, "count": count}).scalars()
         return sorted(int(value) for value in rows)
-    first = conn.exec_driver_sql(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}").scalar_one()  # noqa: S608 - our own table name
+    first = conn.exec_driver_sql(f"SELECT coalesce(max(id), 0) + 1 FROM {table.name}").scalar_one()  # noqa: S608 - a table of the schema
     return list(range(first, first + count))
 
 
 _WORTH_COPYING = 50
-"""Rows from which on PostgreSQL's COPY costs this process less than as many INSERTs."""
+"""Number of rows from which PostgreSQL's COPY takes this process less time than INSERTs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One value in every row."""
+    """A column with the same value in every row."""
 
     value: Any
 
 
 def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all name the same columns."""
+    """Insert rows that all have the same columns."""
     if rows:
         insert_columns(conn, table, {name: [row[name] for row in rows] for name in rows[0]})
 
 
 def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> None:
-    """Insert rows that are given column by column; at least one column tells how many there are."""
+    """Insert rows given by column; at least one column must be a sequence, which determines the number of rows."""
     rows = _converted(conn, table, columns)
     names = ", ".join(map(_quoted, columns))
     if not rows:
@@ -128,17 +127,17 @@ def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequenc
         _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", rows)
         return
     placeholders = ", ".join([placeholder(conn)] * len(columns))
-    conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})", rows)  # noqa: S608 - our own names
+    conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})", rows)  # noqa: S608 - names of the schema
 
 
 def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: str = "id") -> None:
-    """Set the columns that the rows name (the same ones in all) in the row with that key."""
+    """Update rows by key. All rows have the same columns."""
     if not rows:
         return
     names = [name for name in rows[0] if name != key]
     columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in [*names, key]}
     changes = ", ".join(f"{_quoted(name)} = {placeholder(conn)}" for name in names)
-    statement = f"UPDATE {table.name} SET {changes} WHERE {_quoted(key)} = {placeholder(conn)}"  # noqa: S608 - our own names
+    statement = f"UPDATE {table.name} SET {changes} WHERE {_quoted(key)} = {placeholder(conn)}"  # noqa: S608 - names of the schema
     conn.exec_driver_sql(statement, _converted(conn, table, columns))
 
 
@@ -158,7 +157,7 @@ def _converted(conn: Connection, table: Table, columns: Mapping[str, Sequence[An
 
 
 def _convert_all(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
-    """Each value converted; the same object several times in a row, as words and instants are, only once."""
+    """Return the values converted; consecutive occurrences of the same object are converted once."""
     converted: list[Any] = []
     last, done = object(), None
     for value in values:
@@ -174,7 +173,7 @@ def _converter(conn: Connection, column: Column[Any]) -> Callable[[Any], Any] | 
 
 
 def _copy(conn: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """PostgreSQL's own way for many rows. The driver's errors are told as SQLAlchemy tells them."""
+    """Insert rows by PostgreSQL's COPY. Raise the driver's errors as SQLAlchemy does."""
     driver: Any = conn.connection.driver_connection
     dbapi: Any = conn.dialect.dbapi
     try:

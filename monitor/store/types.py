@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL: instants, durations, clean texts, lists of words."""
+"""Column types with the same meaning on SQLite and PostgreSQL: instants, durations, texts and lists of words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """The text without NUL characters and lone surrogates, which no database takes; each becomes U+FFFD."""
+    """Return the text with NUL characters and lone surrogates, which no database accepts, replaced by U+FFFD."""
     plain = text if type(text) is str else str.__str__(text)
     if plain.isascii() and "\x00" not in plain:
         return plain
@@ -23,20 +23,20 @@ def clean(text: str) -> str:
 
 
 def instant_text(instant: datetime) -> str:
-    """An aware instant as SQLite keeps it: UTC, ISO 8601 with microseconds and Z, so that texts sort as time does."""
-    # Nearly all are UTC already, and there are a dozen in every row.
+    """Return an aware instant as SQLite stores it: UTC, ISO 8601 with microseconds and Z, so that texts sort by time."""
+    # Most are UTC already, and every row has a dozen.
     utc = instant if instant.tzinfo is UTC else _aware_utc(instant)
     return utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def instant_reader(dialect: Dialect) -> Callable[[Any], Any]:
-    """How a raw column value of this database becomes an aware UTC instant, also for reads that skip the column types."""
+    """Return the function that converts a raw column value of this database to an aware UTC instant."""
     return _from_text if dialect.name == "sqlite" else _from_driver
 
 
 def _aware_utc(instant: datetime) -> datetime:
     if instant.tzinfo is None:
-        raise ValueError("A naive datetime cannot be stored: every instant carries its time zone.")
+        raise ValueError("A naive datetime cannot be stored: every instant needs a time zone.")
     return instant.astimezone(UTC)
 
 
@@ -56,114 +56,114 @@ def _from_driver(value: datetime | None) -> datetime | None:
     return value if value is None or value.tzinfo is UTC else value.astimezone(UTC)
 
 
-# The types below give SQLAlchemy their converters directly: the usual way of TypeDecorator costs two more calls per
-# value, which is seconds where 100,000 connections of fifty columns are written or read.
+# The types below return their converters directly: TypeDecorator's usual methods add two calls per value, which is
+# seconds for 100,000 connections with fifty columns.
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant. Refuses naive values, stores UTC with microseconds, gives back aware UTC on both databases."""
+    """An instant: stored as UTC with microseconds, read as aware UTC on both databases. Naive values raise ValueError."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """TEXT on SQLite, which has no instants; timestamptz elsewhere."""
+        """Return TEXT for SQLite, which has no type for instants; timestamptz otherwise."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
-        """To the database: never naive."""
+        """Return the converter to the database."""
         return _to_text if dialect.name == "sqlite" else _to_driver
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002
-        """From the database: aware, UTC."""
+        """Return the converter from the database."""
         return instant_reader(dialect)
 
 
 class _Converted(TypeDecorator[Any]):
-    """A type whose values are converted the same way for either database."""
+    """A type whose values are converted in the same way for both databases."""
 
     impl: Any = Text
     cache_ok = True
 
     @staticmethod
     def write(value: Any) -> Any:
-        """To the database: as it is."""
+        """Return the value for the database, unchanged."""
         return value
 
     @staticmethod
     def read(value: Any) -> Any:
-        """From the database: as it is."""
+        """Return the value from the database, unchanged."""
         return value
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002
-        """The subclass's `write`."""
+        """Return the subclass's `write`."""
         return self.write
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002
-        """The subclass's `read`, none where values need no change."""
+        """Return the subclass's `read`, None if values need no conversion."""
         return None if type(self).read is _Converted.read else self.read
 
 
 class Seconds(_Converted):
-    """A duration in whole seconds; a fraction is cut off."""
+    """A duration in whole seconds, truncated."""
 
     impl = Integer
     cache_ok = True
 
     @staticmethod
     def write(value: timedelta | None) -> int | None:
-        """To the database."""
+        """Return the value for the database."""
         return None if value is None else int(value.total_seconds())
 
     @staticmethod
     def read(value: int | None) -> timedelta | None:
-        """From the database."""
+        """Return the value from the database."""
         return None if value is None else timedelta(seconds=value)
 
 
 class CleanText(_Converted):
-    """Text that may come from strangers: what no database can hold is replaced instead of failing the transaction.
+    """Untrusted text: characters that no database can store are replaced instead of failing the transaction.
 
-    Enum members become their plain word.
+    Enum members are stored as their value.
     """
 
     cache_ok = True
 
     @staticmethod
     def write(value: str | None) -> str | None:
-        """To the database."""
+        """Return the value for the database."""
         return None if value is None else clean(value)
 
 
 class WordList(_Converted):
-    """An ordered list of words as a JSON array in ASCII, which holds any character; None and the empty list stay apart."""
+    """An ordered list of words as a JSON array in ASCII, which allows any character; None differs from the empty list."""
 
     cache_ok = True
 
     @staticmethod
     def write(value: tuple[str, ...] | None) -> str | None:
-        """To the database."""
+        """Return the value for the database."""
         return None if value is None else json.dumps(list(value), separators=(",", ":"))
 
     @staticmethod
     def read(value: str | None) -> tuple[str, ...] | None:
-        """From the database."""
+        """Return the value from the database."""
         return None if value is None else tuple(json.loads(value))
 
 
 class WordSet(_Converted):
-    """A set of words as a sorted JSON array, so that equal sets are equal texts."""
+    """A set of words as a sorted JSON array, so that equal sets have equal texts."""
 
     cache_ok = True
 
     @staticmethod
     def write(value: frozenset[str] | None) -> str:
-        """To the database; the usual empty set costs nothing."""
+        """Return the value for the database."""
         return json.dumps(sorted(value), separators=(",", ":")) if value else "[]"
 
     @staticmethod
     def read(value: str | None) -> frozenset[str]:
-        """From the database."""
+        """Return the value from the database."""
         return _NOTHING if value is None or value == "[]" else frozenset(json.loads(value))
 
 

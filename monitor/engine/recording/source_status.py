@@ -52,7 +52,7 @@ def record_source(
         recorded.add(_record_network(conn, decision.network_alert, channels=channels, now=now))
     if decision.poll_others:
         after = replace(after, status=before.status, since=before.since, next_poll_at=now + RETRY_AFTER_OTHERS)
-        sources.poll_other_sources_now(conn, now, but=source.name, not_since=_failing_since(conn, before, now))
+        sources.poll_other_sources_now(conn, now, except_for=source.name, unless_polled_since=_failing_since(conn, before, now))
     sources.save_source(conn, after)
     if decision.source_alert is not AlertReason.NOTHING:
         recorded.add(record_source_status(conn, source, before, after, decision.source_alert, channels=channels, now=now))
