@@ -32,6 +32,7 @@ def test_no_module_has_a_meaningless_name() -> None:
     assert not names & BANNED_NAMES
 
 
+@pytest.mark.slow
 def test_the_import_floors_hold() -> None:
     """import-linter reads its contracts from pyproject.toml; make check runs the same."""
     done = subprocess.run(
@@ -61,6 +62,7 @@ def test_the_top_of_the_package_is_its_packages() -> None:
     assert entries == packages | own | {"web"}
 
 
+@pytest.mark.slow
 def test_importing_the_package_starts_nothing_and_loads_nothing_heavy() -> None:
     """The command line stays quick: the heavy libraries load where they are used."""
     heavy = ("apprise", "alembic", "aiohttp", "apscheduler", "psycopg")

@@ -124,6 +124,7 @@ print(*(logs.redact(text) for text in sys.stdin.read().splitlines()), sep="\\n")
 """
 
 
+@pytest.mark.slow
 def test_S01_every_secret_of_the_configuration_is_one_for_the_log(tmp_path: Path) -> None:
     """In a process of its own: what the log once knew as a secret it never forgets."""
     secrets = [

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from monitor.domain.records import fresh_id
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -29,6 +31,7 @@ def test_ids_sort_as_they_are_made_and_by_their_second() -> None:
     assert {len(each) for each in made} == {20}
 
 
+@pytest.mark.slow
 def test_a_process_and_its_child_do_not_make_the_same_ids() -> None:
     done = subprocess.run([sys.executable, "-c", FAMILY], capture_output=True, text=True, check=True, timeout=60)
     made = done.stdout.split()

@@ -26,6 +26,7 @@ print(before, memory.resident_bytes())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not memory.resident_bytes(), reason="this system does not tell how much memory a process holds")
 def test_freed_memory_goes_back_to_the_system_also_from_between_what_is_kept() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from monitor.telemetry.metrics import Family, Metrics, render
 from tests.support import prometheus_text
 
@@ -59,6 +61,7 @@ def test_labels_and_help_are_escaped() -> None:
     assert read["token_monitor_odd"].help == "One\\nline \\\\ only"
 
 
+@pytest.mark.slow
 def test_the_library_is_loaded_at_the_first_scrape() -> None:
     """A monitor without a web server never pays for it."""
     code = (

@@ -31,6 +31,7 @@ def test_the_man_page_knows_every_command_and_option() -> None:
             assert not each.help or f".B {generate.typed(each)}" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("groff") is None, reason="NOT PROVEN: groff is missing, which reads man pages")
 def test_the_man_page_is_written_without_a_fault() -> None:
     page = shipped.PACKAGING / "token-monitor.1"
@@ -38,6 +39,7 @@ def test_the_man_page_is_written_without_a_fault() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_bash_reads_its_completions() -> None:
     file = shipped.PACKAGING / "completions" / "token-monitor.bash"
     done = subprocess.run(["bash", "-n", file], capture_output=True, text=True, check=False)
