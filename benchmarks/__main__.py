@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, print, keep. Exit status 1 where a benchmark broke; a missed target is told and is no failure."""
+    """Run, print, store. Exit 1 if a benchmark failed; a missed target is reported and is no failure."""
     arguments = _arguments(argv)
     plan = PLANS[arguments.plan]
     pin(OTHERS)

@@ -21,7 +21,7 @@ import time_machine
 T = TypeVar("T")
 
 _BREATH = 0.002
-"""Real seconds between looks at work that is under way elsewhere."""
+"""Real seconds between checks of work that is in progress in other threads."""
 _QUIET_FOR = 0.25
 """Real seconds after which work that waits for the network is taken to wait for a timer: its request budget."""
 _THREADS = "monitor-channel-"
@@ -62,12 +62,12 @@ class Acceleration:
         return self.now() + self.wrong_by
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.passed += seconds
         self._show()
 
     def jump(self, by: timedelta) -> None:
-        """Somebody moves the wall clock."""
+        """Set the wall clock forward or back."""
         self.wrong_by += by
         self._show()
 
@@ -91,7 +91,7 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return list(super().select(timeout))
-        busy = self.busy()  # before the look: who ends in between has left an event
+        busy = self.busy()  # before the check: work that ends in between has left an event
         events = list(super().select(0))
         if events:
             self._quiet_since = time.perf_counter()

@@ -81,7 +81,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Ask, and tell what it cost."""
+    """Send the requests and print their cost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baseline")
     parser.add_argument("kind", choices=["probes", "lists"])
     parser.add_argument("--url", required=True)

@@ -1,4 +1,4 @@
-"""One run: where benchmarks find their plan, databases, simulators and the bare loop, and where their figures go."""
+"""One run: where benchmarks find their plan, databases, simulators and the baseline loop, and where their figures go."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from monitor.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What the bare loop needed for the same requests."""
+    """Cost of the same requests in the baseline loop."""
 
     cpu_each: float
     """Median CPU seconds of one request."""
@@ -48,7 +48,7 @@ class Bench:
         # All rows of a run are reckoned from one instant, so that a copied database and a later simulator agree.
         self.at = datetime.now(UTC).isoformat(timespec="seconds")
         self._stack = ExitStack()
-        self._bare: dict[tuple[str, bool, float, int], Baseline] = {}
+        self._baselines: dict[tuple[str, bool, float, int], Baseline] = {}
         self._made = 0
         self._port = lasting_port()
 
@@ -62,11 +62,11 @@ class Bench:
 
     @cached_property
     def certificate(self) -> Certificate:
-        """For every simulator that speaks HTTPS."""
+        """The certificate of every simulator that serves HTTPS."""
         return certificate(self.folder)
 
-    def say(self, text: str) -> None:
-        """Progress, for a person who waits."""
+    def report(self, text: str) -> None:
+        """Print progress to standard error."""
         print(f"  {text}", file=sys.stderr, flush=True)
 
     def add(
@@ -76,20 +76,20 @@ class Bench:
         self.measurements.append(Measurement(benchmark=benchmark, case=case, database=database, size=size, figures=figures))
         shown = ", ".join(f"{name.replace('_', ' ')} {each.median:g} {each.unit}".rstrip() for name, each in figures.items())
         named = " ".join(part for part in (database, case, "" if size is None else f"{size:,}") if part)
-        self.say(f"{benchmark} {named}: {shown}")
+        self.report(f"{benchmark} {named}: {shown}")
 
     @contextmanager
     def simulated(
-        self, *crowds: str, tls: bool = False, latency_ms: float = 0.0, soon: int = 0, own_port: bool = False
+        self, *populations: str, tls: bool = False, latency_ms: float = 0.0, soon: int = 0, own_port: bool = False
     ) -> Iterator[Simulated]:
         """Start a simulator on the other core.
 
-        All take the same port, one after the other: a source that moves to another address is judged anew, every
-        connection of it, which would be measured as well. `own_port` is for those that run beside each other.
+        All take the same port, one after the other: a source that moves to another address is evaluated anew with
+        all its connections, which would be measured as well. `own_port` is for those that run beside each other.
         """
         certificate = self.certificate if tls else None
         port = 0 if own_port else self._port
-        with simulator(crowds, at=self.at, latency_ms=latency_ms, tls=certificate, soon=soon, port=port) as made:
+        with simulator(populations, at=self.at, latency_ms=latency_ms, tls=certificate, soon=soon, port=port) as made:
             yield made
 
     def config(self, wanted: Settings, *, database: str, simulated: Simulated) -> Path:
@@ -98,9 +98,9 @@ class Bench:
         return settings.write(self.folder / f"run-{self._made}", wanted, database=database, simulated=simulated)
 
     @contextmanager
-    def daemon(self, wanted: Settings, *, database: str, simulated: Simulated, watched: bool = True) -> Iterator[Daemon]:
+    def daemon(self, wanted: Settings, *, database: str, simulated: Simulated, with_loop_watch: bool = True) -> Iterator[Daemon]:
         """Start the daemon and stop it when the block ends."""
-        with running(self.config(wanted, database=database, simulated=simulated), watched=watched) as started:
+        with running(self.config(wanted, database=database, simulated=simulated), with_loop_watch=with_loop_watch) as started:
             yield started
 
     def populated(self, kind: str, size: int) -> str:
@@ -111,33 +111,33 @@ class Bench:
     def populate(self, kind: str, size: int) -> None:
         """Make sure that such a database can be copied. Takes a simulator, so none may be running."""
         if self.databases.template(kind, size) is None:
-            self.say(f"filling a {kind} database with {size:,} connections")
+            self.report(f"filling a {kind} database with {size:,} connections")
             url = self.databases.empty(kind)
-            with self.simulated(f"crowd:1:{size}") as simulated:
+            with self.simulated(f"population:1:{size}") as simulated:
                 line = command(self.config(Settings(), database=url, simulated=simulated), "check", "--no-probe")
                 with spawn(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as done:
-                    _, said = done.communicate(timeout=300)
+                    _, output = done.communicate(timeout=300)
             with Store(url) as store:
                 if listed(store) != size:
-                    raise BenchmarkFailed(f"check left no crowd behind (exit {done.returncode}): {said[-1000:]}")
+                    raise BenchmarkFailed(f"check stored no population (exit {done.returncode}): {output[-1000:]}")
             self.databases.keep(kind, size, url)
 
-    def bare(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Baseline:
+    def baseline(self, kind: str, *, tls: bool = False, latency_ms: float = 0.0, size: int = 0) -> Baseline:
         """Return the baseline loop's cost of one request and the simulator's ceiling; measured once a run.
 
         `kind` is probes or lists; `size` is that of the list.
         """
         key = (kind, tls, latency_ms, size)
-        if key not in self._bare:
-            self._bare[key] = self._measure_bare(kind, tls=tls, latency_ms=latency_ms, size=size)
-        return self._bare[key]
+        if key not in self._baselines:
+            self._baselines[key] = self._measure_baseline(kind, tls=tls, latency_ms=latency_ms, size=size)
+        return self._baselines[key]
 
-    def _measure_bare(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Baseline:
+    def _measure_baseline(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Baseline:
         count = self.plan.accounts if kind == "probes" else (5 if size > 1_000 else 200)
         at_once = (50 if latency_ms == 0 else 500) if kind == "probes" else (1 if size > 1_000 else 50)
         sources = 1 if kind == "probes" or size > 1_000 else 50
-        with self.simulated(f"crowd:{sources}:{max(size, 1)}", tls=tls, latency_ms=latency_ms) as simulated:
-            line = [sys.executable, "-m", "benchmarks.baseline", kind, "--url", simulated.address, "--source", "crowd"]
+        with self.simulated(f"population:{sources}:{max(size, 1)}", tls=tls, latency_ms=latency_ms) as simulated:
+            line = [sys.executable, "-m", "benchmarks.baseline", kind, "--url", simulated.address, "--source", "population"]
             line += ["--count", str(count), "--at-once", str(at_once), "--sources", str(sources), "--core", str(MEASURED)]
             line += ["--repeats", str(max(self.plan.repeats, 2))]
             if tls:
@@ -145,7 +145,7 @@ class Bench:
             before = simulated.cpu()
             done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise BenchmarkFailed(f"The bare loop failed: {done.stderr[-1000:]}")
+                raise BenchmarkFailed(f"The baseline loop failed: {done.stderr[-1000:]}")
             rounds = [json.loads(each) for each in done.stdout.splitlines()]
             served = count * (len(rounds) + 1)  # one round warms up
             ceiling = served / max(simulated.cpu() - before, 0.01)

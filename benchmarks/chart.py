@@ -49,8 +49,8 @@ def growth(results: Results) -> list[Panel]:
             for kind, shown in (("sqlite", "SQLite"), ("postgres", "PostgreSQL"))
             if (points := _points(results, benchmark, case, kind, name))
         )
-        if benchmark == "poll-unchanged" and name == "cpu" and (bare := _points(results, "bare", None, None, "cpu_per_list")):
-            curves += (Curve(name="bare loop", points=bare),)
+        if benchmark == "poll-unchanged" and name == "cpu" and (baseline := _points(results, "bare", None, None, "cpu_per_list")):
+            curves += (Curve(name="bare loop", points=baseline),)
         if any(len(curve.points) > 1 for curve in curves):
             panels.append(Panel(title=title, unit=unit, curves=curves))
     return panels
@@ -117,8 +117,8 @@ def _curve(curve: Curve, across: _Scale, up: _Scale, *, colour: str) -> Iterator
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
     for (x, y), (size, value) in zip(points, curve.points, strict=True):
-        told = escape(f"{curve.name}: {size:,.0f} connections, {value:g}")
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{told}</title></circle>'
+        label = escape(f"{curve.name}: {size:,.0f} connections, {value:g}")
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{label}</title></circle>'
 
 
 class _Scale:

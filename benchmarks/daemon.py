@@ -63,26 +63,26 @@ class Daemon:
     def require_running(self) -> None:
         """Raise BenchmarkFailed, with the end of its log, if the daemon has ended."""
         if self.process.poll() is not None:
-            said = self.log().strip()[-3000:]
-            raise BenchmarkFailed(f"The daemon ended with {self.process.returncode}: {said.rpartition(chr(10))[2]}\n{said}")
+            log = self.log().strip()[-3000:]
+            raise BenchmarkFailed(f"The daemon ended with {self.process.returncode}: {log.rpartition(chr(10))[2]}\n{log}")
 
     def await_start(self) -> None:
-        """Wait until it says that it has started."""
+        """Wait until the daemon logs that it has started."""
 
         def started() -> bool:
             self.require_running()
             return "daemon.started" in self.log()
 
-        until(started, what="the daemon says that it started")
+        until(started, what="the daemon's start in its log")
 
     def mark(self) -> Mark:
-        """Now. Only a watched daemon can tell."""
+        """Return the present mark. Works only with the loop watch."""
         self.require_running()
         known = len(self._lines())
         os.kill(self.pid, signal.SIGUSR1)
         until(lambda: len(self._lines()) > known, what="the watch answers", within=60, step=0.002)
-        told = json.loads(self._lines()[-1])
-        return Mark(**told, reading=machine.read(self.pid))
+        window = json.loads(self._lines()[-1])
+        return Mark(**window, reading=machine.read(self.pid))
 
     def _lines(self) -> list[str]:
         if not self._report.exists():
@@ -124,12 +124,12 @@ def command(config: Path, *words: str) -> list[str]:
 
 
 @contextmanager
-def running(config: Path, *, watched: bool = True, ready: bool = True) -> Iterator[Daemon]:
-    """Run the daemon on the measured core until the block ends; `watched` adds the loop watch."""
+def running(config: Path, *, with_loop_watch: bool = True, ready: bool = True) -> Iterator[Daemon]:
+    """Run the daemon on the measured core until the block ends; `with_loop_watch` adds the loop watch."""
     folder = config.parent
     arguments = ["--config", str(config), "run"]
     line = [sys.executable, "-m", "monitor", *arguments]
-    if watched:
+    if with_loop_watch:
         line = [sys.executable, "-m", "benchmarks.instrumented", str(folder / "watch.jsonl"), str(MEASURED), *arguments]
     for name in ("watch.jsonl", "daemon.log"):
         (folder / name).unlink(missing_ok=True)

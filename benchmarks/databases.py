@@ -1,4 +1,4 @@
-"""Fresh databases of both kinds, empty or holding a crowd, and what can be read from them beside a running daemon."""
+"""Fresh databases of both kinds, empty or holding a population, and what can be read from them beside a running daemon."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Databases:
         return self._templates.get((kind, size))
 
     def keep(self, kind: str, size: int, url: str) -> None:
-        """Copy from this one from now on. Nobody may be connected to it."""
+        """Copy from this one from now on. No client may be connected to it."""
         self._templates[kind, size] = url
         if kind == "postgres":
             postgres.settle(url)

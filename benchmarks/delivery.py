@@ -1,4 +1,4 @@
-"""How soon people are told: from the answer that shows a change to the webhook, and from a date that passes."""
+"""Notification latency: from the answer that shows a change to the webhook, and from a date that passes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.store import Store
 
 SOURCES = 10
 EACH = 20
-"""Connections of a source: few enough change at once to look like an outage of nobody."""
+"""Connections of a source: few enough change simultaneously not to count as an outage."""
 SPAN = 1.37
 """Seconds between the dates that pass."""
 
@@ -32,14 +32,14 @@ def transitions(bench: Bench) -> None:
 
 def _transitions(bench: Bench, kind: str, *, beside: int) -> None:
     names = [f"team-{number}" for number in range(SOURCES)]
-    crowds = [f"team:{SOURCES}:{EACH}", *([f"crowd:1:{beside}"] if beside else [])]
-    # The crowd comes first, so that its numbers are those of the copied database.
-    crowds.reverse()
+    populations = [f"team:{SOURCES}:{EACH}", *([f"population:1:{beside}"] if beside else [])]
+    # The population comes first, so that its numbers are those of the copied database.
+    populations.reverse()
     database = bench.populated(kind, beside) if beside else bench.databases.empty(kind)
     wanted = Settings(
-        sources=[*names, *(["crowd"] if beside else [])], poll_every="1s", channel='group_wait = "0s"', policy="[policy]\n"
+        sources=[*names, *(["population"] if beside else [])], poll_every="1s", channel='group_wait = "0s"', policy="[policy]\n"
     )
-    with bench.simulated(*crowds) as simulated:
+    with bench.simulated(*populations) as simulated:
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
             with Store(database) as store:
                 until(lambda: recorded_polls(store) >= 2 * (SOURCES + bool(beside)), what="every source was polled")
@@ -64,16 +64,16 @@ def _transitions(bench: Bench, kind: str, *, beside: int) -> None:
 
 
 def _one_turn(simulated: Simulated, daemon: Daemon, names: list[str], *, number: int, first: int) -> None:
-    """One connection of each source expires; go on when all of it was said."""
-    heard = simulated.counts()["hooks"]
+    """Expire one connection of each source and wait until all alerts arrived."""
+    received = simulated.counts()["hooks"]
     for place, name in enumerate(names):
         simulated.ask("turn", source=name, word="expired", number=first + place * EACH + number)
 
-    def said() -> bool:
+    def all_delivered() -> bool:
         daemon.require_running()
-        return _named(simulated.ask("hooks")[heard:]) >= len(names)
+        return _named(simulated.ask("hooks")[received:]) >= len(names)
 
-    until(said, what="every change was told", within=30, step=0.05)
+    until(all_delivered, what="every change was notified", within=30, step=0.05)
 
 
 def _named(hooks: list[Any]) -> int:
@@ -84,15 +84,15 @@ def _waits(turns: list[dict[str, Any]], hooks: list[Any]) -> list[float]:
     """Seconds from the answer that showed each turn to the first message that names it."""
     waits = []
     for turn in turns:
-        told = next((at for at, _, text in hooks if at >= (turn["answered_at"] or 0) and str(turn["id"]) in text), None)
-        if told is None or turn["answered_at"] is None:
-            raise BenchmarkFailed(f"Nobody was told of {turn['id']}.")
-        waits.append(told - turn["answered_at"])
+        delivered = next((at for at, _, text in hooks if at >= (turn["answered_at"] or 0) and str(turn["id"]) in text), None)
+        if delivered is None or turn["answered_at"] is None:
+            raise BenchmarkFailed(f"No message names {turn['id']}.")
+        waits.append(delivered - turn["answered_at"])
     return waits
 
 
 def dates(bench: Bench) -> None:
-    """Dates pass while the API answers nothing at all: the clock alone must tell."""
+    """Dates pass while the API answers nothing at all: the clock alone must raise the alert."""
     for kind in bench.kinds:
         database = bench.databases.empty(kind)
         wanted = Settings(
@@ -108,12 +108,12 @@ def dates(bench: Bench) -> None:
                     stated = _stated(conn)
                 simulated.ask("silence")
                 within = 20 + bench.plan.dates * SPAN
-                until(lambda: _named(simulated.ask("hooks")) >= bench.plan.dates, what="every date was told", within=within)
+                until(lambda: _named(simulated.ask("hooks")) >= bench.plan.dates, what="every date was notified", within=within)
                 daemon.require_running()
             hooks = simulated.ask("hooks")
         waits = [next(wall for _, wall, text in hooks if name in text) - at.timestamp() for name, at in stated.items()]
         if min(waits) < 0 or not planned_polls(database) or began <= 0:
-            raise BenchmarkFailed("Somebody was told before the date.")
+            raise BenchmarkFailed("An alert arrived before the date.")
         bench.add("date-to-webhook", figures={"wait": figure((each * 1000 for each in waits), "ms")}, database=kind)
 
 

@@ -1,4 +1,4 @@
-"""What must have been said about accounts that run out and are renewed, and what was said instead."""
+"""Alerts that are required for accounts that expire and are renewed, compared with those received."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SLACK = timedelta(minutes=2)
 
 
 @dataclass(kw_only=True)
-class Life:
+class AccountScenario:
     """One account: the tokens that it has had, each with its beginning and its expiry."""
 
     source: str
     external_id: str
     patience: timedelta = timedelta(hours=3)
-    """How long after the expiry (before it, where negative) somebody renews it."""
+    """How long after the expiry (before it, if negative) the token is renewed."""
     tokens: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     def begin(self, at: datetime, expires_at: datetime) -> None:
@@ -35,9 +35,9 @@ class Life:
     def crossings(
         self, until: datetime, *, noticed: Callable[[datetime], datetime] | None = None
     ) -> Iterator[tuple[int, int, datetime]]:
-        """Token, line and instant of every line that was crossed before the token was renewed, or the story ended.
+        """Token, line and instant of every line that was crossed before the token was renewed, or the run ended.
 
-        With `noticed`, which tells when a renewal is noticed at the latest, also what the old date crossed until then.
+        With `noticed`, which returns when a renewal is noticed at the latest, also those that the old date crossed until then.
         """
         for number, (begun, expires_at) in enumerate(self.tokens):
             renewed = self.tokens[number + 1][0] if number + 1 < len(self.tokens) else until
@@ -49,15 +49,15 @@ class Life:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """When what was to be said may have had to wait."""
+    """A period in which alerts may be late."""
 
     begin: datetime
     end: datetime
     source: str | None
-    """The API that was away, so that the tokens of that time were unknown; None: nobody knew the time."""
+    """The API that was away, so that the tokens of that time were unknown; None: the time was not known."""
 
-    def excuses(self, scenario: Life, token: int, crossed: datetime, late: timedelta) -> bool:
-        """Whether a line that was crossed then may have been said only at the end of it."""
+    def excuses(self, scenario: AccountScenario, token: int, crossed: datetime, late: timedelta) -> bool:
+        """Return True if a line crossed then may have been notified only at the end of the period."""
         if not self.begin - late <= crossed <= self.end:
             return False
         return self.source is None or (self.source == scenario.source and scenario.tokens[token][0] >= self.begin)
@@ -75,7 +75,7 @@ class ReceivedAlert:
 
     @property
     def line(self) -> int | None:
-        """Which line it speaks of; None for a recovery."""
+        """The line that the alert is about; None for a recovery."""
         if self.event == "expired":
             return len(LINES) - 1
         if self.event != "expiring_soon":
@@ -89,20 +89,25 @@ class NotifiedAccount:
     """What was counted, and every violation as a sentence."""
 
     lines: int
-    said: int
+    alerts: int
     violations: list[str]
 
 
 def judge(
-    scenarios: Sequence[Life], said: Sequence[ReceivedAlert], doubts: Sequence[Doubt], *, until: datetime, late: timedelta
+    scenarios: Sequence[AccountScenario],
+    alerts: Sequence[ReceivedAlert],
+    doubts: Sequence[Doubt],
+    *,
+    until: datetime,
+    late: timedelta,
 ) -> NotifiedAccount:
-    """Every crossing is said within `late` (or by the end of the doubt it falls into), once, and never too early.
+    """Check that every crossing is notified once, within `late` (or by the end of its doubt), and never too early.
 
-    Where several lines were crossed unseen, the tightest stands for all of them. A look every hour sees what was said.
+    Where several lines were crossed unseen, the tightest stands for all of them. Alerts are collected every hour.
     """
     violations: list[str] = []
     by_name: dict[str, list[ReceivedAlert]] = defaultdict(list)
-    for each in said:
+    for each in alerts:
         by_name[each.name].append(each)
     lines = 0
     for scenario in scenarios:
@@ -111,7 +116,7 @@ def judge(
             ends = [each.end for each in doubts if each.excuses(scenario, token, crossed, late)]
             deadline = max([crossed, *ends]) + late + timedelta(hours=1)
             renewed = scenario.tokens[token + 1][0] if token + 1 < len(scenario.tokens) else until
-            if deadline < min(renewed, until):  # else it was renewed before anybody had to notice
+            if deadline < min(renewed, until):  # else it was renewed before the alert was due
                 lines += 1
                 if not any(
                     each.line is not None and each.line >= line and crossed - SLACK <= each.at <= deadline for each in mine
@@ -120,20 +125,20 @@ def judge(
                         f"{scenario.external_id}: {LINES[line]} crossed {crossed:%d %H:%M}, not notified by {deadline:%d %H:%M}"
                     )
         violations += _false(scenario, mine, until, partial(_noticed, scenario, doubts, late))
-    violations += [f"{name} is nobody's" for name in by_name]
-    return NotifiedAccount(lines=lines, said=len(said), violations=violations)
+    violations += [f"{name} belongs to no account" for name in by_name]
+    return NotifiedAccount(lines=lines, alerts=len(alerts), violations=violations)
 
 
-def _noticed(scenario: Life, doubts: Sequence[Doubt], late: timedelta, renewed: datetime) -> datetime:
+def _noticed(scenario: AccountScenario, doubts: Sequence[Doubt], late: timedelta, renewed: datetime) -> datetime:
     """By when a renewal is known: at the next poll, or at the first one after the doubt."""
     mine = (each for each in doubts if each.source in (None, scenario.source))
     return max([renewed, *(each.end for each in mine if each.begin - late <= renewed <= each.end)]) + late
 
 
 def _false(
-    scenario: Life, mine: Sequence[ReceivedAlert], until: datetime, noticed: Callable[[datetime], datetime]
+    scenario: AccountScenario, mine: Sequence[ReceivedAlert], until: datetime, noticed: Callable[[datetime], datetime]
 ) -> Iterator[str]:
-    """Said too early, or twice for one token."""
+    """Yield alerts that came too early, or twice for one token."""
     crossed = list(scenario.crossings(until, noticed=noticed))
     counts: Counter[tuple[int, int]] = Counter()
     for each in mine:
@@ -141,9 +146,9 @@ def _false(
             continue
         before = [(number, line) for number, line, at in crossed if line == each.line and at <= each.at + SLACK]
         if not before:
-            yield f"{scenario.external_id}: {each.event} ({each.stage}) was said at {each.at:%d %H:%M}, before it was true"
+            yield f"{scenario.external_id}: {each.event} ({each.stage}) was notified at {each.at:%d %H:%M}, before it was true"
             continue
         counts[before[-1]] += 1
     for (number, line), times in counts.items():
         if times > 1:
-            yield f"{scenario.external_id}: line {LINES[line]} of token {number} was said {times} times"
+            yield f"{scenario.external_id}: line {LINES[line]} of token {number} was notified {times} times"

@@ -1,4 +1,4 @@
-"""What is felt when nothing happens: memory at rest, the start, and the command line."""
+"""Costs of an idle installation: memory at rest, the start, and the command line."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def memory(bench: Bench) -> None:
     """Measure the daemon's resident set (status page on, default pace) a minute after its first poll."""
     plan = bench.plan
     sizes = sorted({plan.large // 10, plan.large})
-    bare = bench.bare("probes")
+    baseline = bench.baseline("probes")
     with ExitStack() as stack:
         waiting = []
         # They rest side by side, so that a minute is waited for once.
         for kind in bench.kinds:
             for size in sizes:
-                simulated = stack.enter_context(bench.simulated(f"crowd:1:{size}", own_port=True))
+                simulated = stack.enter_context(bench.simulated(f"population:1:{size}", own_port=True))
                 database = bench.databases.empty(kind)
                 wanted = Settings(probe_every="6h", requests_per_minute=None, web=free_port())
-                daemon = stack.enter_context(bench.daemon(wanted, database=database, simulated=simulated, watched=False))
+                daemon = stack.enter_context(bench.daemon(wanted, database=database, simulated=simulated, with_loop_watch=False))
                 with Store(database) as store:
                     until(lambda store=store: recorded_polls(store) >= 1, what="the first poll was written down")  # type: ignore[misc]
                 polled = time.monotonic()
@@ -48,7 +48,7 @@ def memory(bench: Bench) -> None:
             used = machine.cpu_seconds(daemon.pid) - cpu
             figures = {
                 "resident": figure([resident], "MB"),
-                "times_bare": figure([resident / bare.resident], "x"),
+                "times_bare": figure([resident / baseline.resident], "x"),
                 "peak": figure([machine.peak_mb(daemon.pid)], "MB"),
                 "at_rest": figure([used / max(time.monotonic() - polled, 0.1) * 100], "% of a core"),
             }
@@ -62,13 +62,13 @@ def start(bench: Bench) -> None:
             took, cpu = [], []
             if size:
                 bench.populate(kind, size)
-            with bench.simulated(f"crowd:1:{size or 1}") as simulated:
+            with bench.simulated(f"population:1:{size or 1}") as simulated:
                 for _ in range(max(bench.plan.repeats, 1)):
                     database = bench.populated(kind, size) if size else bench.databases.empty(kind)
                     config = bench.config(Settings(web=free_port()), database=database, simulated=simulated)
                     simulated.ask("reset")
                     began = time.monotonic()
-                    with running(config, watched=False, ready=False) as daemon:
+                    with running(config, with_loop_watch=False, ready=False) as daemon:
                         _await_first_list(daemon, simulated)
                         cpu.append(machine.cpu_seconds(daemon.pid))
                         took.append(simulated.counts()["first_list"] - began)
@@ -104,14 +104,14 @@ def status(bench: Bench) -> None:
 
 
 def _on_a_terminal(line: list[str]) -> tuple[float, float, float]:
-    """CPU seconds, seconds and peak memory in MB of a command that believes to be on a terminal."""
+    """CPU seconds, seconds and peak memory in MB of a command that runs on a terminal."""
     ours, theirs = pty.openpty()
-    said: list[bytes] = []
+    output: list[bytes] = []
 
     def drain() -> None:
         try:
             while text := os.read(ours, 65_536):
-                said.append(text)
+                output.append(text)
         except OSError:  # the terminal is gone
             return
 
@@ -127,5 +127,5 @@ def _on_a_terminal(line: list[str]) -> tuple[float, float, float]:
     reader.join(timeout=1)
     os.close(ours)
     if process.returncode:
-        raise BenchmarkFailed(f"{Path(line[-1])} ended with {process.returncode}: {b''.join(said)[-500:]!r}")
+        raise BenchmarkFailed(f"{Path(line[-1])} ended with {process.returncode}: {b''.join(output)[-500:]!r}")
     return usage.ru_utime + usage.ru_stime, took, usage.ru_maxrss / 1024

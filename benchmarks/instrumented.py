@@ -1,4 +1,4 @@
-"""The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite was told to write.
+"""The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite wrote.
 
 `python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR1 appends
 a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
@@ -21,7 +21,7 @@ from benchmarks.machine import pin
 T = TypeVar("T")
 
 EVERY = 0.02
-"""Seconds between looks at the clock. A block is seen up to this much shorter than it was."""
+"""Seconds between checks of the clock. A block is seen up to this much shorter than it was."""
 
 
 class LoopWatch:
@@ -37,22 +37,22 @@ class LoopWatch:
     def start(self) -> None:
         """Begin, inside the loop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        loop.add_signal_handler(signal.SIGUSR1, self._report_window)
         self._expected = loop.time() + EVERY
-        loop.call_later(EVERY, self._look)
+        loop.call_later(EVERY, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         loop = asyncio.get_running_loop()
         self._longest = max(self._longest, loop.time() - self._expected)
         self._expected = loop.time() + EVERY
-        loop.call_later(EVERY, self._look)
+        loop.call_later(EVERY, self._check)
 
-    def _tell(self) -> None:
+    def _report_window(self) -> None:
         late = max(self._longest, asyncio.get_running_loop().time() - self._expected)
-        told = {"at": time.monotonic(), "cpu": time.process_time(), "blocked": max(late, 0.0), "rows": self._rows()}
+        window = {"at": time.monotonic(), "cpu": time.process_time(), "blocked": max(late, 0.0), "rows": self._rows()}
         self._longest = 0.0
         with self._report.open("a", encoding="utf-8") as report:
-            report.write(json.dumps(told) + "\n")
+            report.write(json.dumps(window) + "\n")
 
     def _rows(self) -> int:
         rows = 0
@@ -81,7 +81,7 @@ def main() -> None:
         if isinstance(conn, Connection):
             watch.opened.append(conn)
 
-    def watched(main: Coroutine[Any, Any, T]) -> T:
+    def run_watched(main: Coroutine[Any, Any, T]) -> T:
         async def both() -> T:
             watch.start()
             return await main
@@ -89,7 +89,7 @@ def main() -> None:
         return plain(both())
 
     event.listen(Pool, "connect", opened)
-    app.run_async = watched
+    app.run_async = run_watched
     sys.exit(cli.main(arguments))
 
 

@@ -1,4 +1,4 @@
-"""What the machine tells of processes, and which core they run on."""
+"""Measurements of processes, and the core that they run on."""
 
 from __future__ import annotations
 

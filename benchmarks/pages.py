@@ -27,7 +27,7 @@ def run(bench: Bench) -> None:
         for size in sorted({plan.sizes[0], plan.large // 10, plan.large} if plan.variants else {plan.sizes[0], plan.large}):
             database = bench.populated(kind, size)
             port = free_port()
-            with bench.simulated(f"crowd:1:{size}") as simulated:
+            with bench.simulated(f"population:1:{size}") as simulated:
                 wanted = Settings(poll_every="1h", web=port)
                 with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
                     _await_port(port)

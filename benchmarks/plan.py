@@ -14,7 +14,7 @@ class Plan:
     sizes: tuple[int, ...]
     """Of the growth curves."""
     large: int
-    """The list of the poll's targets, and what is polled elsewhere while somebody is to be told."""
+    """The list of the poll's targets, and the list that is polled while notification latency is measured."""
     accounts: int
     """That are probed at the usual pace."""
     backlog: int
@@ -35,12 +35,12 @@ class Plan:
     settled: float
     """After a poll, before memory is read."""
     turns: int
-    """Transitions of each of the ten sources whose people are to be told."""
+    """Transitions of each of the ten sources whose notification latency is measured."""
     dates: int
     requests: int
     """Of one page."""
     variants: bool
-    """Whether TLS and latency are varied, and the daemon is killed and started again."""
+    """True if TLS and latency are varied, and the daemon is killed and started again."""
     without: tuple[str, ...] = ()
     """Benchmarks that are left out."""
 

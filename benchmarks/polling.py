@@ -26,13 +26,13 @@ def unchanged(bench: Bench) -> None:
 
 
 def _unchanged(bench: Bench, kind: str, size: int) -> None:
-    bare = bench.bare("lists", size=size)
+    baseline = bench.baseline("lists", size=size)
     database = bench.populated(kind, size)
     every = f"{bench.plan.poll_every:.0f}s" if size <= 10_000 else "5s"
     repeats = bench.plan.repeats + (2 if bench.plan.repeats > 1 and size <= 10_000 else 0)
     cpu, blocked, peaks, written = [], [], [], []
     rows: list[float] = []
-    with bench.simulated(f"crowd:1:{size}") as simulated:
+    with bench.simulated(f"population:1:{size}") as simulated:
         wanted = Settings(poll_every=every)
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
             _one_poll(daemon, simulated, store)
@@ -56,7 +56,7 @@ def _unchanged(bench: Bench, kind: str, size: int) -> None:
                 rows = [((rows_changed(database) or 0) - counted) / max(recorded_polls(store) - polls, 1)]
     figures = {
         "cpu": figure(cpu, "s"),
-        "times_bare": figure((each / bare.cpu_each for each in cpu), "x"),
+        "times_bare": figure((each / baseline.cpu_each for each in cpu), "x"),
         "peak": figure(peaks, "MB"),
         "resident": figure([resting], "MB"),
         "rows": figure(rows, ""),
@@ -82,13 +82,13 @@ def changed(bench: Bench) -> None:
     for kind in bench.kinds:
         database = bench.populated(kind, size)
         marks: list[tuple[Mark, Mark]] = []
-        with bench.simulated(f"crowd:1:{size}") as simulated:
+        with bench.simulated(f"population:1:{size}") as simulated:
             wanted = Settings(poll_every="15s" if size > 10_000 else "4s", channel='group_wait = "1h"')
             with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
                 _one_poll(daemon, simulated, store)
                 for number in range(max(bench.plan.repeats - 1, 1)):
                     machine.forget_peak(daemon.pid)
-                    simulated.ask("turn", source="crowd", word="valid" if number % 2 else "expired")
+                    simulated.ask("turn", source="population", word="valid" if number % 2 else "expired")
                     before = daemon.mark()
                     _one_poll(daemon, simulated, store, quiet=1.0)
                     marks.append((before, daemon.mark()))
@@ -114,11 +114,11 @@ def many_sources(bench: Bench) -> None:
 
 
 def _many(bench: Bench, kind: str, sources: int) -> None:
-    bare = bench.bare("lists", size=EACH)
+    baseline = bench.baseline("lists", size=EACH)
     database = bench.databases.empty(kind)
     every = bench.plan.round
-    names = [f"crowd-{number}" for number in range(sources)]
-    with bench.simulated(f"crowd:{sources}:{EACH}") as simulated:
+    names = [f"population-{number}" for number in range(sources)]
+    with bench.simulated(f"population:{sources}:{EACH}") as simulated:
         wanted = Settings(sources=names, poll_every=f"{every:.0f}s")
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
             until(lambda: simulated.counts()["arrivals"] >= sources, what="every source was polled once", within=240, step=0.2)
@@ -140,7 +140,7 @@ def _many(bench: Bench, kind: str, sources: int) -> None:
     figures = {
         "cpu": figure([cpu / (ended - began) * every], "s"),
         "polls": figure([polls], ""),
-        "times_bare": figure([cpu / max(polls, 1) / bare.cpu_each], "x"),
+        "times_bare": figure([cpu / max(polls, 1) / baseline.cpu_each], "x"),
         "latest": figure([max(late)], "s"),
         "late": figure([median(late)], "s"),
         "written_each": figure([(after.reading.written - before.reading.written) / max(polls, 1)], "B"),

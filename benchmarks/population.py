@@ -27,7 +27,7 @@ class Population:
     _zipped: bytes | None = None
 
     def prepare(self) -> None:
-        """Make a large list now: nobody shall wait for it later."""
+        """Make a large list now: so that no request waits for it later."""
         if self.size >= 1_000:
             self.body(zipped=True)
 

@@ -13,7 +13,7 @@ from benchmarks.simulated import Simulated
 
 
 def as_fast_as_they_go(bench: Bench) -> None:
-    """Every account is due every second, and no budget holds anybody back."""
+    """Every account is due every second, and no budget delays a probe."""
     for kind in bench.kinds:
         _fast(bench, kind, tls=False, latency_ms=0)
     if bench.plan.variants:
@@ -24,9 +24,9 @@ def as_fast_as_they_go(bench: Bench) -> None:
 
 def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
     plan = bench.plan
-    bare = bench.bare("probes", tls=tls, latency_ms=latency_ms)
+    baseline = bench.baseline("probes", tls=tls, latency_ms=latency_ms)
     database = bench.databases.empty(kind)
-    with bench.simulated(f"crowd:1:{plan.backlog}", tls=tls, latency_ms=latency_ms) as simulated:
+    with bench.simulated(f"population:1:{plan.backlog}", tls=tls, latency_ms=latency_ms) as simulated:
         wanted = Settings(probe_every="1s", poll_every="1h")
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
             _await_all(simulated, plan.backlog, within=60.0)
@@ -37,7 +37,7 @@ def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
                     time.sleep(plan.window)
                 windows += found
     figures = _figures(windows) | {
-        "times_bare": figure((each.cpu / _probes(each) / bare.cpu_each for each in windows), "x"),
+        "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
         "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
         "a_second_per_core": figure((each.probes / each.cpu for each in windows), "/s"),
         "simulator_busy": figure((each.simulator_cpu / each.seconds * 100 for each in windows), "%"),
@@ -55,9 +55,9 @@ def once_a_minute(bench: Bench) -> None:
 
 def _paced(bench: Bench, kind: str, *, tls: bool) -> None:
     plan = bench.plan
-    bare = bench.bare("probes", tls=tls)
+    baseline = bench.baseline("probes", tls=tls)
     database = bench.databases.empty(kind)
-    with bench.simulated(f"crowd:1:{plan.accounts}", tls=tls) as simulated:
+    with bench.simulated(f"population:1:{plan.accounts}", tls=tls) as simulated:
         config = bench.config(
             Settings(probe_every=f"{plan.minute:.0f}s", poll_every="1h"), database=database, simulated=simulated
         )
@@ -73,7 +73,7 @@ def _paced(bench: Bench, kind: str, *, tls: bool) -> None:
                 grown.append((size_on_disk(database) - disk) / _probes(found[0]))
             daemon.kill()
         figures = _figures(windows) | {
-            "times_bare": figure((each.cpu / _probes(each) / bare.cpu_each for each in windows), "x"),
+            "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
             "grown_each": figure(grown, "B"),
             "connections_each": figure((each.connections / _probes(each) for each in windows), ""),
             "a_second": figure((each.probes / each.seconds for each in windows), "/s"),

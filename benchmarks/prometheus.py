@@ -32,7 +32,7 @@ def run(bench: Bench) -> None:
     accounts = bench.plan.accounts
     folder = bench.folder / "prometheus"
     folder.mkdir(exist_ok=True)
-    with bench.simulated(f"crowd:1:{accounts}") as simulated:
+    with bench.simulated(f"population:1:{accounts}") as simulated:
         ports = free_port(), free_port()
         _configure(folder, simulated, bench.plan, exporter=ports[1])
         lines = [
@@ -74,7 +74,7 @@ def _measure(bench: Bench, simulated: Simulated, pids: list[int]) -> None:
     figures = {
         "cpu_per_10000": figure([sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True)) / probes * 10_000], "s"),
         "times_bare": figure(
-            [sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True)) / probes / bench.bare("probes").cpu_each], "x"
+            [sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True)) / probes / bench.baseline("probes").cpu_each], "x"
         ),
         "written_each": figure([sum(b.written - a.written for a, b in zip(before, after, strict=True)) / probes], "B"),
         "resident": figure([sum(each.resident for each in after)], "MB"),
@@ -91,7 +91,7 @@ def _configure(folder: Path, simulated: Simulated, plan: Plan, *, exporter: int)
                 "timeout": "15s",
                 "http": {
                     "method": "POST",
-                    "headers": {"x-api-key": key_of("crowd")},
+                    "headers": {"x-api-key": key_of("population")},
                     "fail_if_body_not_matches_regexp": ['"status":"ok"'],
                 },
             }

@@ -11,14 +11,14 @@ from benchmarks.rows import key_of
 from benchmarks.simulated import Simulated
 
 UNBOUNDED = 1_000_000
-"""Requests a minute that stand in nobody's way."""
+"""A request budget per minute that delays nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What differs between benchmarks. Durations as in the file."""
 
-    sources: Sequence[str] = ("crowd",)
+    sources: Sequence[str] = ("population",)
     poll_every: str = "15m"
     probe_every: str = "off"
     requests_per_minute: int | None = UNBOUNDED

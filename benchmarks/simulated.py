@@ -75,28 +75,28 @@ class Simulated:
 
 @contextmanager
 def simulator(
-    crowds: Sequence[str], *, at: str, latency_ms: float = 0.0, tls: Certificate | None = None, soon: int = 0, port: int = 0
+    populations: Sequence[str], *, at: str, latency_ms: float = 0.0, tls: Certificate | None = None, soon: int = 0, port: int = 0
 ) -> Iterator[Simulated]:
     """Run a simulator with these populations ("NAME:SOURCES:SIZE") until the block ends."""
     command = [sys.executable, "-m", "benchmarks.simulator", "--at", at, "--core", str(OTHERS)]
     command += ["--latency-ms", str(latency_ms), "--soon", str(soon)]
     command += ["--port", str(port)]
-    for crowd in crowds:
-        command += ["--crowd", crowd]
+    for population in populations:
+        command += ["--population", population]
     if tls is not None:
         command += ["--certificate", str(tls.file)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+        ports = json.loads(process.stdout.readline())
         yield Simulated(
             pid=process.pid,
-            address=f"{'https' if tls else 'http'}://127.0.0.1:{told['port']}",
-            control=f"http://127.0.0.1:{told['control']}",
+            address=f"{'https' if tls else 'http'}://127.0.0.1:{ports['port']}",
+            control=f"http://127.0.0.1:{ports['control']}",
             certificate=tls,
         )
     finally:
-        process.kill()  # it holds nothing that is worth a farewell
+        process.kill()  # it holds nothing to save
         process.wait(timeout=PATIENCE)
         if process.stdout is not None:
             process.stdout.close()

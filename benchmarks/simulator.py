@@ -2,7 +2,7 @@
 
 It answers ready-made bytes from one asyncio protocol on uvloop, so that it is not what a benchmark measures; its own
 ceiling is measured in the same run (benchmarks.baseline). `monitor.demo.server` plays all four APIs faithfully and is slower.
-Run as `python -m benchmarks.simulator`; the first line of standard output tells the ports as JSON.
+Run as `python -m benchmarks.simulator`; the first line of standard output holds the ports as JSON.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Counts:
 class Simulator:
     """The state behind every connection."""
 
-    def __init__(self, crowds: dict[bytes, Population], *, latency: float) -> None:
-        self.crowds = crowds
+    def __init__(self, populations: dict[bytes, Population], *, latency: float) -> None:
+        self.populations = populations
         self.latency = latency
         self.counts = Counts()
         self.hooks: list[tuple[float, float, str]] = []
@@ -108,12 +108,12 @@ class Simulator:
         return {"done": what}
 
     def _turn(self, source: str, word: str, number: int | None = None) -> None:
-        crowd = next(crowd for crowd in self.crowds.values() if crowd.name == source)
-        crowd.turn(word, number)
+        population = next(population for population in self.populations.values() if population.name == source)
+        population.turn(word, number)
         named = None if number is None else external_id(number)
         self.turns.append({"source": source, "word": word, "id": named, "answered_at": None, "seen": 0})
 
-    def listed(self, crowd: Population) -> None:
+    def listed(self, population: Population) -> None:
         """Count an answered list request, and record the changes that it showed for the first time."""
         now = time.monotonic()
         counts = self.counts
@@ -121,9 +121,9 @@ class Simulator:
         counts.last_list = now
         if counts.first_list is None:
             counts.first_list = now
-        counts.arrivals.setdefault(crowd.name, time.time())
+        counts.arrivals.setdefault(population.name, time.time())
         for turn in self.turns[-200:]:
-            if turn["answered_at"] is None and turn["source"] == crowd.name:
+            if turn["answered_at"] is None and turn["source"] == population.name:
                 turn["answered_at"] = now
 
 
@@ -190,13 +190,13 @@ class Conversation(asyncio.Protocol):
 
     def _list(self, head: bytes) -> None:
         key = _KEY.search(head)
-        crowd = self._simulator.crowds.get(key[1]) if key else None
-        if crowd is None:
+        population = self._simulator.populations.get(key[1]) if key else None
+        if population is None:
             self._send(401, b'{"error":"Invalid API key"}')
             return
         zipped = _GZIP.search(head) is not None
-        body = crowd.body(zipped=zipped)
-        self._simulator.listed(crowd)
+        body = population.body(zipped=zipped)
+        self._simulator.listed(population)
         self._send(200, body, b"Content-Encoding: gzip\r\n" if zipped else b"")
 
     def _send(self, status: int, body: bytes, more: bytes = b"") -> None:
@@ -220,31 +220,31 @@ class Conversation(asyncio.Protocol):
             self._transport.write(body)
 
 
-def _crowds(arguments: argparse.Namespace) -> dict[bytes, Population]:
+def _populations(arguments: argparse.Namespace) -> dict[bytes, Population]:
     """Every source by its key. Numbers go on from one to the next, so that ids differ."""
     at = datetime.fromisoformat(arguments.at)
-    crowds: dict[bytes, Population] = {}
+    populations: dict[bytes, Population] = {}
     first = 0
-    for each in arguments.crowd:
+    for each in arguments.population:
         prefix, sources, size = each.split(":")
         for number in range(int(sources)):
             name = prefix if sources == "1" else f"{prefix}-{number}"
-            crowds[key_of(name).encode()] = Population(name=name, first=first, size=int(size), at=at)
+            populations[key_of(name).encode()] = Population(name=name, first=first, size=int(size), at=at)
             first += int(size)
     if arguments.soon:
         now = datetime.now(UTC)
         dates = tuple(now + timedelta(seconds=12 + place * 1.37) for place in range(arguments.soon))
         first += -first % len(PLATFORMS)  # all at LinkedIn, whose dates are trusted
         soon = Population(name="soon", first=first, size=arguments.soon, at=now, expiries=dates, step=len(PLATFORMS))
-        crowds[key_of("soon").encode()] = soon
-    return crowds
+        populations[key_of("soon").encode()] = soon
+    return populations
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    crowds = _crowds(arguments)
-    simulator = Simulator(crowds, latency=arguments.latency_ms / 1000)
-    for crowd in crowds.values():
-        crowd.prepare()
+    populations = _populations(arguments)
+    simulator = Simulator(populations, latency=arguments.latency_ms / 1000)
+    for population in populations.values():
+        population.prepare()
     gc.freeze()
     tls = None
     if arguments.certificate:
@@ -254,8 +254,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     server = await loop.create_server(lambda: Conversation(simulator), "127.0.0.1", arguments.port, ssl=tls, backlog=8192)
     control = await loop.create_server(lambda: Conversation(simulator, controls=True), "127.0.0.1", 0, backlog=1024)
     simulator.sweep()
-    told = {"port": server.sockets[0].getsockname()[1], "control": control.sockets[0].getsockname()[1]}
-    sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+    ports = {"port": server.sockets[0].getsockname()[1], "control": control.sockets[0].getsockname()[1]}
+    sys.stdout.write(msgspec.json.encode(ports).decode() + "\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
 
@@ -263,11 +263,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator")
-    parser.add_argument("--crowd", action="append", default=[], metavar="NAME:SOURCES:SIZE", help="sources of a size each")
+    parser.add_argument("--population", action="append", default=[], metavar="NAME:SOURCES:SIZE", help="sources of a size each")
     parser.add_argument("--soon", type=int, default=0, help="connections of a source whose dates pass in 12 s and later")
     parser.add_argument("--at", required=True, help="the instant that dates are reckoned from, RFC 3339")
     parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument("--certificate", help="PEM file with certificate and key: speak HTTPS")
+    parser.add_argument("--certificate", help="PEM file with certificate and key: serve HTTPS")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--core", type=int, default=None)
     arguments = parser.parse_args(argv)

@@ -2,7 +2,7 @@
 
 Forty accounts run out and are renewed again and again. Meanwhile the clock is set wrong and right again by an hour and by
 forty days, the machine sleeps, APIs and channels are away, the daemon is restarted, and both nights come in which clocks
-change. Every line that was crossed must have been said once, none too early, and memory, descriptors and the database must
+change. Every line that was crossed must be notified once, none too early, and memory, descriptors and the database must
 stay level.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from benchmarks.accelerated_clock import Acceleration, run_accelerated
-from benchmarks.expected_alerts import Doubt, Life, NotifiedAccount, ReceivedAlert, judge
+from benchmarks.expected_alerts import AccountScenario, Doubt, NotifiedAccount, ReceivedAlert, judge
 from monitor.config import Config, load
 from monitor.daemon.app import build_work
 from monitor.daemon.database_outage import DatabaseOutageAlert
@@ -125,9 +125,9 @@ class SoakResult:
 
     plan: Plan
     samples: list[Sample] = field(default_factory=list)
-    told: NotifiedAccount
+    score: NotifiedAccount
     unplanned_errors: list[str] = field(default_factory=list)
-    """Errors in the log that nobody planned."""
+    """Unexpected errors in the log."""
     seconds: float = 0.0
 
     @property
@@ -149,9 +149,9 @@ class SoakResult:
         return {
             "days": self.plan.days,
             "seconds": round(self.seconds, 1),
-            "lines_crossed": self.told.lines,
-            "alerts": self.told.said,
-            "violations": self.told.violations,
+            "lines_crossed": self.score.lines,
+            "alerts": self.score.alerts,
+            "violations": self.score.violations,
             "memory_slope_kib_per_day": round(self.slope / 1024, 1),
             "resident_mib": [round(each.resident / 2**20, 1) for each in (settled[0], settled[-1])],
             "descriptors": sorted({each.descriptors for each in settled}),
@@ -170,14 +170,14 @@ class Soak:
         self._world = World(clock=self._warp, expiring_within=DAY)
         self._world.add_source("agency", "postpost")
         self._world.add_source("retail", "publora")
-        self._lives = [self._new_life(number) for number in range(CONNECTIONS)]
-        self._said: list[ReceivedAlert] = []
+        self._scenarios = [self._new_scenario(number) for number in range(CONNECTIONS)]
+        self._alerts: list[ReceivedAlert] = []
         self._seen: set[str] = set()
         self._samples: list[Sample] = []
         self._story: list[Trial] = []
 
     def run(self) -> SoakResult:
-        """Play it."""
+        """Run the simulation and return its result."""
         began, log = time.perf_counter(), self._folder / "log"
         with (
             log.open("w", encoding="utf-8") as stream,
@@ -188,18 +188,18 @@ class Soak:
             logs.configure(level="warning", format="json", stream=stream)
             config = self._config(server, ops, night)
             run_accelerated(lambda: self._play(config, ops, night), self._warp)
-        told = judge(
-            self._lives, self._said, self._doubtful(), until=self._warp.now(), late=2 * self._every() + 4 * self._plan.tick
+        score = judge(
+            self._scenarios, self._alerts, self._doubtful(), until=self._warp.now(), late=2 * self._every() + 4 * self._plan.tick
         )
-        soaked = SoakResult(plan=self._plan, samples=self._samples, told=told, seconds=time.perf_counter() - began)
+        soaked = SoakResult(plan=self._plan, samples=self._samples, score=score, seconds=time.perf_counter() - began)
         lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
         soaked.unplanned_errors = sorted({line["event"] for line in lines if line["level"] == "error"})
         return soaked
 
     def _doubtful(self) -> list[Doubt]:
-        """While the clock is wrong or the machine sleeps, what is to be said may wait for the end of that.
+        """While the clock is wrong or the machine sleeps, alerts may wait for the end of that.
 
-        While an API is away only what nobody can know may: the dates of tokens that were renewed meanwhile.
+        While an API is away only unknowable changes may: the dates of tokens that were renewed meanwhile.
         """
         asleep = timedelta(hours=9)
         return [
@@ -227,7 +227,7 @@ class Soak:
         path.write_text(text, encoding="utf-8")
         return load(path, {"HOME": str(self._folder)}).config
 
-    def _new_life(self, number: int) -> Life:
+    def _new_scenario(self, number: int) -> AccountScenario:
         source, platform = ("agency", "linkedin") if number % 2 else ("retail", "threads")
         lifetime = timedelta(hours=self._dice.uniform(30, 140))
         made = self._world.connect(
@@ -237,7 +237,7 @@ class Soak:
             display_name=f"Person {number}",
             lifetime=lifetime,
         )
-        scenario = Life(source=source, external_id=made.external_id)
+        scenario = AccountScenario(source=source, external_id=made.external_id)
         scenario.begin(self._warp.now(), self._warp.now() + lifetime)
         return scenario
 
@@ -245,7 +245,7 @@ class Soak:
         hours = int(self._plan.days * 24)
         story = self._story = _story(self._warp, self._world, ops, self._plan.days)
         while self._warp.now() < START + hours * HOUR:
-            async with AsyncExitStack() as stack:  # one life of the daemon; a third of the run each
+            async with AsyncExitStack() as stack:  # one process lifetime of the daemon; a third of the run each
                 store = open_store(config.database.url.reveal())
                 stack.callback(store.close)
                 await self._start(stack, config, store)
@@ -253,13 +253,13 @@ class Soak:
                 while self._warp.now() < end:
                     await asyncio.sleep(HOUR.total_seconds())
                     self._turn(story)
-                    await store.read(self._listen)
+                    await store.read(self._collect)
                     if (self._warp.now() - START) // HOUR % 24 < 1 and self._warp.wrong_by == timedelta(0):
                         ops.posts.clear()
                         night.posts.clear()
                         self._samples.append(await store.read(self._sample))
         with Store(config.database.url.reveal()) as store:
-            await store.read(self._listen)
+            await store.read(self._collect)
 
     async def _start(self, stack: AsyncExitStack, config: Config, store: Store) -> None:
         clock = SystemClock()
@@ -303,7 +303,7 @@ class Soak:
     def _turn(self, story: list[Trial]) -> None:
         """Perform the events of this hour: renewals and the scripted failures."""
         now = self._warp.now()
-        for scenario in self._lives:
+        for scenario in self._scenarios:
             if now >= scenario.expires_at + scenario.patience:
                 lifetime = timedelta(hours=self._dice.uniform(30, 140))
                 self._world.renew(scenario.source, scenario.external_id, lifetime=lifetime)
@@ -312,14 +312,14 @@ class Soak:
         for trial in story:
             trial.turn(now)
 
-    def _listen(self, conn: Connection) -> None:
+    def _collect(self, conn: Connection) -> None:
         """Note the alerts raised since the last call, with the true time."""
         new = [each for each in conn.scalars(select(alerts.c.id)) if each not in self._seen]
         for each in new:
             found = find_alert(conn, each)
             if found is not None and found.alert.external_id is not None:
                 alert = found.alert
-                self._said.append(
+                self._alerts.append(
                     ReceivedAlert(name=alert.external_id or "", event=alert.event, stage=alert.stage, at=self._warp.now())
                 )
         self._seen |= set(new)
@@ -347,7 +347,7 @@ class Trial:
     wrong: Callable[[], None]
     right: Callable[[], None]
     source: str | None = None
-    """The API that is away; None: what is said waits for the end of it, whatever it is about."""
+    """The API that is away; None: every alert may wait for the end."""
     _done: int = 0
 
     def turn(self, now: datetime) -> None:
@@ -403,7 +403,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play, print the figures as JSON; exit status 1 where something was missed or grew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--days", type=float, default=30.0)
-    parser.add_argument("--tick", type=float, default=300.0, help="seconds between looks at what is due; the daemon has 0.5")
+    parser.add_argument("--tick", type=float, default=300.0, help="seconds between checks for due work; the daemon has 0.5")
     parser.add_argument("--poll-every", choices=["15m", "1h"], default="15m")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args(argv)
@@ -412,7 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soaked = Soak(plan, Path(folder)).run()
     print(json.dumps(soaked.figures(), indent=1))
-    return 1 if soaked.told.violations or soaked.slope > 2**20 or soaked.unplanned_errors else 0
+    return 1 if soaked.score.violations or soaked.slope > 2**20 or soaked.unplanned_errors else 0
 
 
 if __name__ == "__main__":

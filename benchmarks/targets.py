@@ -27,7 +27,7 @@ class Target:
 
     @property
     def bound(self) -> str:
-        """As the table says it."""
+        """The bound as the table shows it."""
         sign, value = ("≤", self.at_most) if self.at_most is not None else ("≥", self.at_least)
         return f"{sign} {value:,} {self.unit}".rstrip()
 
@@ -43,7 +43,7 @@ class TargetResult:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bound holds; None without a figure."""
+        """True if the bound holds; None without a figure."""
         if self.value is None:
             return None
         low, high = self.target.at_least, self.target.at_most
@@ -58,7 +58,7 @@ _FAST = "10,000 probes as fast as they go"
 _PACED = "10,000 accounts probed once a minute"
 _SAME = "a poll of 100,000 unchanged connections in one list"
 _MANY = "10,000 sources of 10 connections, each polled once in a minute"
-_TOLD = "a transition seen by a poll, to the webhook"
+_NOTIFIED = "a transition seen by a poll, to the webhook"
 _SQLITE = ("sqlite",)
 BLOCKED = "the event loop blocked, longest, in all of the above"
 
@@ -113,9 +113,14 @@ TARGETS: tuple[Target, ...] = (
         work="`status` in the terminal, 10 connections: CPU", benchmark="status", size=10, figure="cpu", unit="s", at_most=0.6
     ),
     Target(work="the same, 100,000 connections: CPU", benchmark="status", size=100_000, figure="cpu", unit="s", at_most=1.5),
-    Target(work=f"{_TOLD}: median", benchmark="transition-to-webhook", case="alone", figure="median", unit="ms", at_most=150),
+    Target(work=f"{_NOTIFIED}: median", benchmark="transition-to-webhook", case="alone", figure="median", unit="ms", at_most=150),
     Target(
-        work=f"{_TOLD}: 99th percentile", benchmark="transition-to-webhook", case="alone", figure="p99", unit="ms", at_most=500
+        work=f"{_NOTIFIED}: 99th percentile",
+        benchmark="transition-to-webhook",
+        case="alone",
+        figure="p99",
+        unit="ms",
+        at_most=500,
     ),
     Target(
         work="the same beside 100,000 that are polled: median",

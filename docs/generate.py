@@ -1,7 +1,7 @@
-"""Writes those parts of the documentation that repeat what the code says. Run it with: python -m docs.generate
+"""Generator of those parts of the documentation that repeat the code. Run it with: python -m docs.generate
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. tests/test_docs.py compares what is written there
-with what the code says now.
+with the present code.
 """
 # ruff: noqa: INP001 - a folder of documents is no package
 
@@ -105,7 +105,7 @@ def _default(text: str) -> str:
 
 
 def rule_rows(module: ModuleType, name: str) -> Iterator[tuple[str, str, str]]:
-    """Of a tuple of rules, in order: the rule's name, the first line of its docstring, and what its comment says it does."""
+    """Of a tuple of rules, in order: the rule's name, the first line of its docstring, and its effect from its comment."""
     comments = dict(re.findall(r"^    (\w+),  # (.+)$", inspect.getsource(module), flags=re.MULTILINE))
     for rule in getattr(module, name):
         yield rule.__name__, first_line(rule), comments[rule.__name__].replace("->", "→")

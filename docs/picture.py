@@ -1,6 +1,6 @@
-"""Takes docs/demo.svg, the picture of the README, from the demo's real output. Run it with: python -m docs.picture
+"""Renders docs/demo.svg, the picture of the README, from the demo's real output. Run it with: python -m docs.picture
 
-It starts the demo, looks at its database with `token-monitor status` in a terminal, and draws what both said.
+It starts the demo, runs `token-monitor status` on its database in a terminal, and draws the output of both.
 """
 # ruff: noqa: INP001 - a folder of documents is no package
 
@@ -25,7 +25,7 @@ PICTURE = Path(__file__).resolve().parent / "demo.svg"
 COLUMNS, ROWS = 119, 60
 UNTIL = 22.0
 """The second of the demo at which the picture is taken."""
-_SAID = re.compile(r" *(\d+\.\d) s  (?:world|alert) ")
+_EVENT = re.compile(r" *(\d+\.\d) s  (?:world|alert) ")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*m")
 _GREY, _RED, _GREEN, _YELLOW = (110, 118, 129), (255, 123, 114), (63, 185, 80), (210, 153, 34)
 _BLUE, _MAGENTA, _CYAN, _WHITE = (88, 166, 255), (188, 140, 255), (57, 197, 207), (201, 209, 217)
@@ -52,33 +52,33 @@ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size
 
 
 def main() -> None:
-    """Watch the demo, look at the status, draw."""
+    """Run the demo, read its status, and draw both."""
     command = [sys.executable, "-m", "monitor", "demo"]
     shaped = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=shaped) as demo:  # noqa: S603 - ourselves
         try:
-            said, folder = _watch(demo)
+            lines, folder = _watch(demo)
             status = _in_a_terminal([sys.executable, "-m", "monitor", "--config", f"{folder}/config.toml", "status"])
         finally:
             demo.terminate()
-    PICTURE.write_text(draw(["$ make demo", *said, "", "$ token-monitor status", *_shortened(status)]), "utf-8")
+    PICTURE.write_text(draw(["$ make demo", *lines, "", "$ token-monitor status", *_shortened(status)]), "utf-8")
 
 
 def _watch(demo: subprocess.Popen[str]) -> tuple[list[str], str]:
     """Return the demo's lines about its world and its alerts, and the folder of its configuration."""
-    said: list[str] = []
+    lines: list[str] = []
     everything = ""
     for line in demo.stdout or ():
         plain = _CONTROL.sub("", line)
         everything += plain
-        if (told := _SAID.match(plain)) is not None:
-            said.append(line.rstrip("\n"))
-            if float(told[1]) >= UNTIL:
+        if (event := _EVENT.match(plain)) is not None:
+            lines.append(line.rstrip("\n"))
+            if float(event[1]) >= UNTIL:
                 break
     folder = re.search(r"\blie in\s+(\S+)\.\s", everything)
     if folder is None:
-        raise SystemExit(f"The demo did not say where its configuration lies:\n{everything}")
-    return said, folder[1]
+        raise SystemExit(f"The demo did not print the folder of its configuration:\n{everything}")
+    return lines, folder[1]
 
 
 def _in_a_terminal(command: list[str]) -> str:
@@ -98,7 +98,7 @@ def _in_a_terminal(command: list[str]) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other end was closed
+    except OSError:  # how Linux reports that the other end was closed
         return b""
 
 

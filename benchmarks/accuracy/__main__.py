@@ -1,4 +1,4 @@
-"""Play the simulated days and print the figures; exit status 1 where anything was missed or said wrongly."""
+"""Play the simulated days and print the figures; exit status 1 where any alert is missing or false."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from monitor.telemetry import logs
 
 T = TypeVar("T")
 
-_LISTS = ("false_alarms", "misses", "said_before_it_could_be_known_to_be_over")
+_LISTS = ("false_alarms", "misses", "notified_before_the_end_could_be_known")
 
 
 async def play(
     *, days: int, accounts: int, seed: int, poll_every: str = "1h", probe_every: str = "1d", folder: Path
 ) -> tuple[Judgement, dict[str, object]]:
-    """Play it all: the judgement, and how much work it was."""
+    """Run the simulation. Return the judgement and the amount of work."""
     started = time.process_time()
     poll, probe = parse_duration(poll_every), parse_duration(probe_every)
-    assert poll is not None, f"{poll_every} is no duration"
-    assert probe is not None, f"{probe_every} is no duration"
-    stage = simulation_of(days=days, accounts=accounts, seed=seed, poll_every=poll, probe_every=probe)
+    assert poll is not None, f"{poll_every} is not a duration"
+    assert probe is not None, f"{probe_every} is not a duration"
+    simulation = simulation_of(days=days, accounts=accounts, seed=seed, poll_every=poll, probe_every=probe)
     steps = 0
-    async with monitoring(stage, folder, poll_every=poll_every, probe_every=probe_every) as monitor:
-        due = monitor.look()
-        while stage.now < stage.end:
-            stage.act()
-            for intent in stage.intents:
-                monitor.obey(intent, stage.now)
-            stage.intents.clear()
-            if due.first is not None and due.first <= stage.now:
-                await monitor.work(due, stage.now)
-                stage.act()
-                due = monitor.look()
+    async with monitoring(simulation, folder, poll_every=poll_every, probe_every=probe_every) as monitor:
+        due = monitor.next_due()
+        while simulation.now < simulation.end:
+            simulation.act()
+            for intent in simulation.intents:
+                monitor.apply(intent, simulation.now)
+            simulation.intents.clear()
+            if due.first is not None and due.first <= simulation.now:
+                await monitor.work(due, simulation.now)
+                simulation.act()
+                due = monitor.next_due()
                 steps += 1
-            coming = [at for at in (due.first, stage.next_due(), stage.end) if at is not None]
-            stage.clock.set(max(min(coming), stage.now + TICK))
-        said, polls = monitor.said, monitor.polls
-    calls = sum(source.calls["probe"] for source in stage.world.sources.values())
+            coming = [at for at in (due.first, simulation.next_due(), simulation.end) if at is not None]
+            simulation.clock.set(max(min(coming), simulation.now + TICK))
+        alerts, polls = monitor.alerts, monitor.polls
+    calls = sum(source.calls["probe"] for source in simulation.world.sources.values())
     work = {
         "days": days,
-        "accounts": len(stage.accounts),
+        "accounts": len(simulation.accounts),
         "seed": seed,
         "poll_every": poll_every,
         "probe_every": probe_every,
@@ -63,13 +63,13 @@ async def play(
         "steps": steps,
         "cpu_seconds": round(time.process_time() - started, 1),
     }
-    return judge(stage, said), work
+    return judge(simulation, alerts), work
 
 
 def show(judgement: Judgement, work: dict[str, object]) -> None:
     """Print a table, then the same figures as JSON."""
     figures = judgement.figures()
-    table = Table("", "", title="What was said, against what was the case", show_header=False, min_width=60)
+    table = Table("", "", title="Alerts against the real problems", show_header=False, min_width=60)
     for name, value in {**work, **figures}.items():
         shown = len(value) if isinstance(value, list) else value
         if isinstance(value, dict):
@@ -87,7 +87,7 @@ def show(judgement: Judgement, work: dict[str, object]) -> None:
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where there is one, as the daemon does."""
+    """Run a coroutine to its end, on uvloop if it is installed, as the daemon does."""
     try:
         import uvloop
     except ImportError:
@@ -106,7 +106,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Exit 1 where there are false alarms or misses."""
+    """Run and print; exit 1 after false alarms or misses."""
     arguments = _arguments()
     logs.configure(level="error", format="console")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The cast: some hundred accounts on every platform at the four providers, and the troubles in store for them."""
+"""The accounts of a simulation, on every platform of the four providers, and the start of their scenarios."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def simulation_of(*, days: int, accounts: int, seed: int, poll_every: timedelta,
     """Return a simulation with all accounts and with every scenario started."""
     clock = ManualClock(START)
     world = World(clock=clock, remember=0)
-    stage = Simulation(
+    simulation = Simulation(
         world=world, clock=clock, truth=Truth(poll_every=poll_every, probe_every=probe_every), seed=seed, days=days
     )
     for name, kind, platforms, share in CAST:
@@ -48,19 +48,19 @@ def simulation_of(*, days: int, accounts: int, seed: int, poll_every: timedelta,
         user = world.add_user(name).id if kind == "postpost" else None
         for number in range(round(accounts * share)):
             scope = user if number % 5 == 0 else None
-            _enter(stage, source, platforms[number % len(platforms)], scope, number)
-    _large_scenarios(stage)
-    return stage
+            _enter(simulation, source, platforms[number % len(platforms)], scope, number)
+    _large_scenarios(simulation)
+    return simulation
 
 
-def _enter(stage: Simulation, source: SimSource, platform: str, scope: str | None, number: int) -> None:
-    """One account, healthy at first, its token somewhere in its life."""
+def _enter(simulation: Simulation, source: SimSource, platform: str, scope: str | None, number: int) -> None:
+    """Add one account, healthy at first, its token at a random age."""
     lifetime = LIFETIMES[source.kind].get(platform)
     left = None
     if lifetime is not None:
-        soon = stage.dice.random() < 0.5
-        left = stage.between(lifetime * 0.05, min(lifetime, (stage.days + 8) * DAY) if soon else lifetime)
-    row = stage.world.connect(source.name, platform, scope=scope, lifetime=left)
+        soon = simulation.dice.random() < 0.5
+        left = simulation.between(lifetime * 0.05, min(lifetime, (simulation.days + 8) * DAY) if soon else lifetime)
+    row = simulation.world.connect(source.name, platform, scope=scope, lifetime=left)
     account = Account(
         name=f"{row.platform.lower()}#{number}",
         source=source,
@@ -70,28 +70,28 @@ def _enter(stage: Simulation, source: SimSource, platform: str, scope: str | Non
         lifetime=lifetime,
     )
     account.window = source.window(platform)
-    stage.accounts.append(account)
+    simulation.accounts.append(account)
     if platform == "telegram" and number % EVERY_NTH_IS_MTPROTO == 0:
-        stage.change(account, mtproto=True)  # every probe refuses it, for ever, and it works: nothing to say
+        simulation.change(account, mtproto=True)  # every probe refuses it, always, and it works: no alert
         return
     if left is not None and lifetime is not None:
-        began = stage.now + left - lifetime
-        stage.change(account, connected_at=began, refreshed_at=began, refresh_attempt_at=began)
+        began = simulation.now + left - lifetime
+        simulation.change(account, connected_at=began, refreshed_at=began, refresh_attempt_at=began)
         if lifetime <= DAY:
-            stage.change(account, noticed=False)
-            stage.play(account_scenarios.rotating(stage, account), account)
+            simulation.change(account, noticed=False)
+            simulation.play(account_scenarios.rotating(simulation, account), account)
             return
-        stage.dated(account, stage.now + left)
-    stage.play(account_scenarios.scenario(stage, account), account)
+        simulation.dated(account, simulation.now + left)
+    simulation.play(account_scenarios.scenario(simulation, account), account)
 
 
-def _large_scenarios(stage: Simulation) -> None:
-    whole = stage.days * DAY
-    sources = stage.world.sources
+def _large_scenarios(simulation: Simulation) -> None:
+    whole = simulation.days * DAY
+    sources = simulation.world.sources
     for source in sources.values():
-        stage.play(source_scenarios.outages(stage, source))
-        stage.play(source_scenarios.skew(stage, source))
-    stage.play(source_scenarios.rows_lost(stage, sources["agency"], 0.2 * whole))
-    stage.play(source_scenarios.platform_out(stage, sources["agency"], 0.4 * whole))
-    stage.play(source_scenarios.network_out(stage, 0.65 * whole))
-    stage.play(source_scenarios.rejected_key(stage, sources["brand"], 0.8 * whole))
+        simulation.play(source_scenarios.outages(simulation, source))
+        simulation.play(source_scenarios.skew(simulation, source))
+    simulation.play(source_scenarios.rows_lost(simulation, sources["agency"], 0.2 * whole))
+    simulation.play(source_scenarios.platform_out(simulation, sources["agency"], 0.4 * whole))
+    simulation.play(source_scenarios.network_out(simulation, 0.65 * whole))
+    simulation.play(source_scenarios.rejected_key(simulation, sources["brand"], 0.8 * whole))

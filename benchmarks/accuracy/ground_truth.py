@@ -1,4 +1,4 @@
-"""What is really the case in the simulated world: problems, when they begin and end, and when the monitor could know."""
+"""Ground truth of the simulated world: problems, when they begin and end, and when the monitor can know of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 class Kind(StrEnum):
-    """What can really be wrong."""
+    """Kinds of real problems."""
 
     EXPIRING = "expiring"
     FAILING = "failing"
@@ -30,12 +30,12 @@ class Kind(StrEnum):
 
     @property
     def rank(self) -> int:
-        """How bad it is, for connections: a worse problem may hide a lesser one."""
+        """Severity, for connections: a worse problem may hide a lesser one."""
         return list(Kind).index(self)
 
 
 class Notification(StrEnum):
-    """How the monitor comes to know."""
+    """Evidence by which the monitor learns of a problem."""
 
     POLL = "the next list"
     TWO_POLLS = "two lists"
@@ -43,51 +43,51 @@ class Notification(StrEnum):
     PROBE = "a probe, confirmed"
 
 
-SAYS = {
+EVENTS_OF = {
     Kind.EXPIRING: (AlertEvent.EXPIRING_SOON,),
     Kind.FAILING: (AlertEvent.FAILING,),
     Kind.EXPIRED: (AlertEvent.EXPIRED,),
-    Kind.REVOKED: (AlertEvent.REVOKED, AlertEvent.EXPIRED),  # PostPost's list has one word for both
+    Kind.REVOKED: (AlertEvent.REVOKED, AlertEvent.EXPIRED),  # PostPost's list has one status for both
     Kind.GONE: (AlertEvent.DISCONNECTED,),
 }
-"""The events that say a connection's problem."""
+"""The alert events that report a connection's problem."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Problem:
-    """One thing that is really wrong, from `start` until `end` (None: to the end of the simulation)."""
+    """One real problem, from `start` until `end` (None: to the end of the simulation)."""
 
-    who: str
+    subject: str
     """The account's name, or the source's."""
     source: str
     kind: Kind
     start: datetime
     end: datetime | None = None
     needs: Notification | None
-    """What the monitor must hear to know; None where it need not be said (too short to be seen for certain)."""
+    """The evidence that the monitor needs; None if no alert is required (too short to be seen for certain)."""
     why: str
     date: datetime | None = None
     """The expiry that it announces."""
     averted: datetime | None = None
-    """It never came to it: since then the date is another."""
+    """The instant from which the problem was averted, because the date changed."""
 
     def holds(self, at: datetime) -> bool:
-        """Whether it is the case at an instant."""
+        """Return True if the problem exists at an instant."""
         return self.start <= at and (self.end is None or at < self.end)
 
     def __str__(self) -> str:
         until = f"{self.end:%m-%d %H:%M}" if self.end else "…"
-        return f"{self.source} {self.who}: {self.why} ({self.kind}) {self.start:%m-%d %H:%M} to {until}"
+        return f"{self.source} {self.subject}: {self.why} ({self.kind}) {self.start:%m-%d %H:%M} to {until}"
 
 
 @dataclass(kw_only=True)
 class Truth:
-    """Every problem there was, and the spans in which a source could not tell the monitor anything."""
+    """All problems, and the periods in which a source gave the monitor no usable information."""
 
     poll_every: timedelta
     probe_every: timedelta
     problems: list[Problem] = field(default_factory=list)
-    deaf: defaultdict[str, list[tuple[datetime, datetime]]] = field(default_factory=lambda: defaultdict(list))
+    unreadable: defaultdict[str, list[tuple[datetime, datetime]]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def one_poll(self) -> timedelta:
@@ -99,14 +99,14 @@ class Truth:
         """The longest wait for a probe that is confirmed while all is well."""
         return 1.5 * self.probe_every + 5 * MINUTE
 
-    def deafen(self, source: str, start: datetime, end: datetime) -> None:
-        """From start to end this source tells nothing, or nothing that counts."""
-        insort(self.deaf[source], (start, end))
+    def mark_unreadable(self, source: str, start: datetime, end: datetime) -> None:
+        """Record that this source gives no usable information from start to end."""
+        insort(self.unreadable[source], (start, end))
 
     def by(self, source: str, start: datetime, need: timedelta) -> datetime:
         """Return the instant by which the source was readable for this total time since `start`."""
         at = start
-        for begin, end in self.deaf[source]:
+        for begin, end in self.unreadable[source]:
             if end <= at:
                 continue
             if at + need <= begin:
@@ -116,23 +116,23 @@ class Truth:
         return at + need
 
     def add(self, problem: Problem) -> Problem:
-        """Something is wrong, or will be."""
+        """Record a present or future problem, and return it."""
         self.problems.append(problem)
         return problem
 
     def due(self, problem: Problem) -> datetime | None:
-        """By when it must have been said, None where it need not be."""
+        """Return the instant by which the problem must be notified, None if no alert is required."""
         if problem.needs is None or problem.averted is not None:
             return None
-        return self.heard(problem.source, problem.start, problem.needs)
+        return self.known_by(problem.source, problem.start, problem.needs)
 
-    def heard(self, source: str, start: datetime, what: Notification) -> datetime:
-        """By when the monitor has heard this since an instant. A probe that met an outage is made up for at its next turn."""
+    def known_by(self, source: str, start: datetime, what: Notification) -> datetime:
+        """Return when the monitor has this evidence at the latest. A probe that met an outage is repeated at its next turn."""
         if what is not Notification.PROBE:
             polls = {Notification.POLL: 1, Notification.TWO_POLLS: 2, Notification.FOUR_POLLS: 4}[what]
             return self.by(source, start, polls * self.one_poll)
         due = self.by(source, start, self.one_probe)
-        met = any(begin < due and end > start for begin, end in self.deaf[source])
+        met = any(begin < due and end > start for begin, end in self.unreadable[source])
         return self.by(source, start, self.one_probe + self.probe_every) if met else due
 
     def finish(self, problem: Problem, at: datetime) -> None:

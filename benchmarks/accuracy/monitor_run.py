@@ -1,4 +1,4 @@
-"""The real monitor under the stage's clock: real adapters, rules and store; what is due is looked up as the scheduler does."""
+"""The real monitor under the simulation's clock: real adapters, rules and store; due work is queried as by the scheduler."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _DUE = text(
     " (SELECT min(next_change_at) FROM connections WHERE retired_at IS NULL),"
     " (SELECT min(look_at) FROM incidents WHERE closed_at IS NULL AND connection_id IS NOT NULL)"
 )
-"""What the scheduler's several questions come to, in one: it is asked tens of thousands of times."""
+"""The scheduler's queries in one statement: it is executed tens of thousands of times."""
 _POLLS = text("SELECT name FROM sources WHERE next_poll_at <= :now ORDER BY next_poll_at, name")
 _PROBES = text(
     "SELECT source FROM cohorts WHERE next_probe_at <= :now"
@@ -48,7 +48,7 @@ _PROBES = text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """When what is due next; None: never."""
+    """The next due instant of each kind of work; None means never."""
 
     polls: datetime | None
     probes: datetime | None
@@ -56,7 +56,7 @@ class Due:
 
     @property
     def first(self) -> datetime | None:
-        """When anything is."""
+        """The earliest of the instants."""
         return _earliest((self.polls, self.probes, self.time))
 
 
@@ -66,19 +66,19 @@ def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
 
 @dataclass(kw_only=True)
 class MonitorRun:
-    """The monitor, and everything it said."""
+    """The monitor and all its alerts."""
 
     store: Store
     config: Config
     providers: dict[str, Provider]
     poller: Poller
     prober: Prober
-    timekeeper: TimeChanges
-    said: list[Alert] = field(default_factory=list)
+    time_changes: TimeChanges
+    alerts: list[Alert] = field(default_factory=list)
     polls: int = 0
 
-    def look(self) -> Due:
-        """When anything is due next."""
+    def next_due(self) -> Due:
+        """Return when each kind of work is due next."""
         with self.store.begin_read() as conn:
             row = conn.execute(_DUE).one()
         instants = [None if each is None else datetime.fromisoformat(each).astimezone(UTC) for each in row]
@@ -89,13 +89,13 @@ class MonitorRun:
         """Do what is due now: time, polls, probes."""
         configured = {source.name: source for source in self.config.sources}
         if due.time is not None and due.time <= now:
-            self.said += (await self.timekeeper.advance()).alerts
+            self.alerts += (await self.time_changes.advance()).alerts
         for name in self._names(_POLLS, due.polls, now):
-            self.said += (await self.poller.poll(configured[name], self.providers[name])).alerts
+            self.alerts += (await self.poller.poll(configured[name], self.providers[name])).alerts
             self.polls += 1
         for name in self._names(_PROBES, due.probes, now):
             if self.providers[name].probes:
-                self.said += (await self.prober.probe_due(configured[name], self.providers[name])).alerts
+                self.alerts += (await self.prober.probe_due(configured[name], self.providers[name])).alerts
 
     def _names(self, question: TextClause, due: datetime | None, now: datetime) -> list[str]:
         if due is None or due > now:
@@ -103,14 +103,14 @@ class MonitorRun:
         with self.store.begin_read() as conn:
             return list(conn.scalars(question, {"now": instant_text(now)}))
 
-    def obey(self, intent: Intent, now: datetime) -> None:
+    def apply(self, intent: Intent, now: datetime) -> None:
         """Apply an operator's commands: `token-monitor ack` and `token-monitor forget`."""
         with self.store.begin_write() as conn:
             row = self._row(intent.account)
             if row is None:
                 return
             found = incidents.find_open(conn, [row.id]).get(row.id)
-            if intent.deed == "forget":
+            if intent.action == "forget":
                 connections.retire(conn, row.id, now)
                 incidents.close_many(conn, [found.id] if found else [], now)
             elif found is not None:
@@ -123,11 +123,11 @@ class MonitorRun:
 
 
 @asynccontextmanager
-async def monitoring(stage: Simulation, folder: Path, *, poll_every: str, probe_every: str) -> AsyncIterator[MonitorRun]:
+async def monitoring(simulation: Simulation, folder: Path, *, poll_every: str, probe_every: str) -> AsyncIterator[MonitorRun]:
     """Serve the world on loopback, with a monitor of all its sources."""
-    async with WorldServer(stage.world) as server, HttpSessions(limits=QUICK) as sessions:
-        config = _config(stage, server, folder, poll_every=poll_every, probe_every=probe_every)
-        clock, channels = stage.clock, config.channels
+    async with WorldServer(simulation.world) as server, HttpSessions(limits=QUICK) as sessions:
+        config = _config(simulation, server, folder, poll_every=poll_every, probe_every=probe_every)
+        clock, channels = simulation.clock, config.channels
         providers = {
             source.name: build_provider(
                 source, sessions=sessions, clock=clock, budget=RequestBudget(FAST, monotonic=lambda: clock.now().timestamp())
@@ -135,7 +135,7 @@ async def monitoring(stage: Simulation, folder: Path, *, poll_every: str, probe_
             for source in config.sources
         }
         with open_store(config.database.url.reveal()) as store:
-            with store.begin_write() as conn:  # each at a host of its own, as they are in life
+            with store.begin_write() as conn:  # each at its own host, as in production
                 hosts = [(each.name, each.provider, f"{each.name}.example") for each in config.sources]
                 sources.sync_sources(conn, hosts, clock.now())
             yield MonitorRun(
@@ -144,13 +144,13 @@ async def monitoring(stage: Simulation, folder: Path, *, poll_every: str, probe_
                 providers=providers,
                 poller=Poller(store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks()),
                 prober=Prober(store=store, clock=clock, channels=channels, metrics=Metrics()),
-                timekeeper=TimeChanges(
+                time_changes=TimeChanges(
                     store=store, clock=clock, configured={each.name: each for each in config.sources}, channels=channels
                 ),
             )
 
 
-def _config(stage: Simulation, server: WorldServer, folder: Path, *, poll_every: str, probe_every: str) -> Config:
+def _config(simulation: Simulation, server: WorldServer, folder: Path, *, poll_every: str, probe_every: str) -> Config:
     written = f"""
 [database]
 url = "sqlite:///monitor.db"
@@ -163,7 +163,7 @@ listen = "off"
 name = "ops"
 url = "json://127.0.0.1:9/"
 """
-    for name, source in stage.world.sources.items():
+    for name, source in simulation.world.sources.items():
         users = 'users = "all"' if source.users else ""
         written += f"""
 [[sources]]

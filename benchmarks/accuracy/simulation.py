@@ -1,4 +1,4 @@
-"""The stage: the world, its clock and its dice, and scripts that act when their time has come."""
+"""The simulation: the world, its clock, its random numbers, and scripts that act at their due instants."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from monitor.providers.api import segment
 from tests.support.fakes import ManualClock
 
 Script = Iterator[datetime]
-"""Yields the instants at which it wants to go on."""
+"""Yields the instants at which it continues."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Account:
-    """Somebody's account, under whatever id it is listed now."""
+    """One account, under the id by which it is listed now."""
 
     name: str
     source: SimSource
@@ -42,9 +42,9 @@ class Account:
 
 @dataclass(kw_only=True)
 class Intent:
-    """What a person does at the monitor."""
+    """An operator's command to the monitor."""
 
-    deed: str
+    action: str
     """ack or forget."""
     account: Account
 
@@ -59,9 +59,9 @@ class Simulation:
         self.end = self.start + timedelta(days=days)
         self.accounts: list[Account] = []
         self.busy: dict[str, datetime] = {}
-        """Sources at which nobody can do anything until then: the service is down."""
+        """Sources where no action is possible until then: the service is down."""
         self.held: dict[str, datetime] = {}
-        """Accounts that a larger trouble has hold of until then."""
+        """Accounts that are reserved by a scenario of their source until then."""
         self.intents: list[Intent] = []
         self._scripts: list[tuple[datetime, int, Script, Account | None]] = []
         self._number = count()
@@ -77,7 +77,7 @@ class Simulation:
         return least + (most - least) * self.dice.random()
 
     def play(self, script: Script, account: Account | None = None) -> None:
-        """Start a script at once. One of an account pauses while a larger trouble has hold of the account."""
+        """Start a script immediately. A script of an account pauses while a scenario of its source has reserved the account."""
         self._go_on(script, account)
 
     def _go_on(self, script: Script, account: Account | None) -> None:
@@ -89,11 +89,11 @@ class Simulation:
         heapq.heappush(self._scripts, (max(at, self.now), next(self._number), script, account))
 
     def next_due(self) -> datetime | None:
-        """When the next script wants to go on."""
+        """Return when the next script is due."""
         return self._scripts[0][0] if self._scripts else None
 
     def act(self) -> None:
-        """Let every script go on whose time has come."""
+        """Continue every script that is due."""
         while self._scripts and self._scripts[0][0] <= self.now:
             _, _, script, account = heapq.heappop(self._scripts)
             held_until = None if account is None else self.held.get(account.name)
@@ -108,7 +108,7 @@ class Simulation:
                 self.change(account, health=Health.FINE)
 
     def when_open(self, account: Account, at: datetime) -> Script:
-        """Wait until an instant, and further while the service is down: nobody can act through it then."""
+        """Wait until an instant, and further while the service is down: no action is possible then."""
         yield at
         while self.busy.get(account.source.name, self.start) > self.now:
             yield self.busy[account.source.name] + self.between(5 * MINUTE, 60 * MINUTE)
@@ -120,11 +120,11 @@ class Simulation:
         return self.world.change(account.source.name, account.id, scope=account.scope, **fields)
 
     def is_listed(self, account: Account) -> bool:
-        """Whether it is listed now."""
+        """Return True if the account is listed now."""
         return account.id in account.source.scopes.get(account.scope, {})
 
-    def is_well_now(self, account: Account) -> bool:
-        """Whether it is listed and nothing at all is out of order, noise included."""
+    def is_healthy(self, account: Account) -> bool:
+        """Return True if the account is listed and nothing is wrong with it, noise included."""
         if not self.is_listed(account) or any(problem.holds(self.now) for problem in account.open):
             return False
         row = self.listed(account)
@@ -134,7 +134,7 @@ class Simulation:
         """Return the listed connection of an account."""
         return self.world.find(account.source.name, account.id, scope=account.scope)
 
-    def suffers(
+    def begin_problem(
         self,
         account: Account,
         kind: Kind,
@@ -143,8 +143,10 @@ class Simulation:
         needs: Notification | None = Notification.POLL,
         start: datetime | None = None,
     ) -> Problem:
-        """Something is wrong with an account, from now on unless told."""
-        problem = Problem(who=account.name, source=account.source.name, kind=kind, start=start or self.now, needs=needs, why=why)
+        """Record a problem of an account, from now on unless `start` is given."""
+        problem = Problem(
+            subject=account.name, source=account.source.name, kind=kind, start=start or self.now, needs=needs, why=why
+        )
         account.open.append(self.truth.add(problem))
         return problem
 
@@ -152,19 +154,19 @@ class Simulation:
         """Let the account's token expire at a date: expiring_soon, then expired, unless it is renewed."""
         near = max(date - account.window, self.start)
         if near < date:
-            expiring = self.suffers(account, Kind.EXPIRING, "runs out soon", start=near)
+            expiring = self.begin_problem(account, Kind.EXPIRING, "expires soon", start=near)
             expiring.end = expiring.date = date
-        self.suffers(account, Kind.EXPIRED, "ran out", start=date)
+        self.begin_problem(account, Kind.EXPIRED, "expired", start=date)
 
-    def is_well(self, account: Account) -> None:
-        """Nothing is wrong with an account any more, nor about to be."""
+    def end_problems(self, account: Account) -> None:
+        """End or cancel all problems of an account."""
         for problem in account.open:
             self.truth.finish(problem, self.now)
         account.open.clear()
 
     def renew(self, account: Account) -> None:
         """Renew the token: valid again, with a new date if it had one."""
-        self.is_well(account)
+        self.end_problems(account)
         self.world.renew(account.source.name, account.id, scope=account.scope, lifetime=account.lifetime)
         if account.lifetime is not None:
             self.dated(account, self.now + account.lifetime)

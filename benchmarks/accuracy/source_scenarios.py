@@ -1,4 +1,4 @@
-"""What happens to whole sources, as scripts: outages, rate limits, rejected keys, skewed clocks, and crowds that turn at once."""
+"""Scripts of whole sources: outages, rate limits, rejected keys, skewed clocks, and accounts that change simultaneously."""
 
 from __future__ import annotations
 
@@ -18,153 +18,159 @@ RECOVERY = 20 * MINUTE
 DOWN = (Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML, Trouble.TRUNCATED, Trouble.ENVELOPE, Trouble.RATE_LIMITED)
 
 
-def outages(stage: Simulation, source: SimSource) -> Script:
-    """From minutes to hours, of every sort, every few days."""
+def outages(simulation: Simulation, source: SimSource) -> Script:
+    """Start outages of every kind, minutes to hours long, every few days."""
     while True:
-        yield stage.now + stage.between(DAY / 2, max(3 * DAY, stage.days * DAY / 6))
-        lasting = stage.dice.choice(
+        yield simulation.now + simulation.between(DAY / 2, max(3 * DAY, simulation.days * DAY / 6))
+        lasting = simulation.dice.choice(
             (
-                stage.between(MINUTE, 4 * MINUTE),
-                stage.between(10 * MINUTE, 60 * MINUTE),
-                stage.truth.one_poll + stage.between(30 * MINUTE, 5 * HOUR),
+                simulation.between(MINUTE, 4 * MINUTE),
+                simulation.between(10 * MINUTE, 60 * MINUTE),
+                simulation.truth.one_poll + simulation.between(30 * MINUTE, 5 * HOUR),
             )
         )
-        if stage.busy.get(source.name, stage.now) <= stage.now:
-            yield from outage(stage, source, stage.dice.choice(DOWN), lasting)
+        if simulation.busy.get(source.name, simulation.now) <= simulation.now:
+            yield from outage(simulation, source, simulation.dice.choice(DOWN), lasting)
 
 
-def rejected_key(stage: Simulation, source: SimSource, at: timedelta) -> Script:
+def rejected_key(simulation: Simulation, source: SimSource, at: timedelta) -> Script:
     """Refuse the key for a day."""
-    yield stage.start + at
-    while stage.busy.get(source.name, stage.now) > stage.now:
-        yield stage.busy[source.name] + HOUR
-    yield from outage(stage, source, stage.dice.choice((Trouble.UNAUTHORIZED, Trouble.FORBIDDEN)), stage.between(6 * HOUR, DAY))
+    yield simulation.start + at
+    while simulation.busy.get(source.name, simulation.now) > simulation.now:
+        yield simulation.busy[source.name] + HOUR
+    yield from outage(
+        simulation, source, simulation.dice.choice((Trouble.UNAUTHORIZED, Trouble.FORBIDDEN)), simulation.between(6 * HOUR, DAY)
+    )
 
 
-def outage(stage: Simulation, source: SimSource, trouble: Trouble, lasting: timedelta) -> Script:
-    """One outage of one source."""
+def outage(simulation: Simulation, source: SimSource, trouble: Trouble, lasting: timedelta) -> Script:
+    """Run one outage of one source."""
     refused = trouble in (Trouble.UNAUTHORIZED, Trouble.FORBIDDEN)
-    recovery = stage.truth.one_poll if refused else RECOVERY
-    retry_after = stage.dice.choice((30, 600)) if trouble is Trouble.RATE_LIMITED else 0
-    end = stage.now + lasting
-    stage.busy[source.name] = end + recovery
-    stage.truth.deafen(source.name, stage.now, end + recovery + timedelta(seconds=retry_after))
-    long_enough = lasting > stage.truth.one_poll + (timedelta(0) if refused else 25 * MINUTE)
+    recovery = simulation.truth.one_poll if refused else RECOVERY
+    retry_after = simulation.dice.choice((30, 600)) if trouble is Trouble.RATE_LIMITED else 0
+    end = simulation.now + lasting
+    simulation.busy[source.name] = end + recovery
+    simulation.truth.mark_unreadable(source.name, simulation.now, end + recovery + timedelta(seconds=retry_after))
+    long_enough = lasting > simulation.truth.one_poll + (timedelta(0) if refused else 25 * MINUTE)
     problem = Problem(
-        who=source.name,
+        subject=source.name,
         source=source.name,
         kind=Kind.DOWN,
-        start=stage.now,
+        start=simulation.now,
         end=end,
         needs=Notification.POLL if long_enough else None,
         why=f"{trouble.value} for {lasting}",
     )
-    stage.truth.add(problem)
+    simulation.truth.add(problem)
     wait = str(retry_after) if retry_after else None
-    stage.world.break_source(source.name, trouble, status=stage.dice.choice((500, 502, 503)), retry_after=wait)
+    simulation.world.break_source(source.name, trouble, status=simulation.dice.choice((500, 502, 503)), retry_after=wait)
     yield end
-    stage.world.recover_source(source.name)
+    simulation.world.recover_source(source.name)
 
 
-def skew(stage: Simulation, source: SimSource) -> Script:
+def skew(simulation: Simulation, source: SimSource) -> Script:
     """Set the provider's clock minutes wrong for hours."""
     while True:
-        yield stage.now + stage.between(DAY, max(5 * DAY, stage.days * DAY / 3))
-        lasting = stage.between(2 * HOUR, 20 * HOUR)
-        source.clock_skew = timedelta(seconds=stage.dice.choice((-1800, -400, -150, 150, 400, 1800)))
-        stage.truth.deafen(source.name, stage.now, stage.now + lasting + stage.truth.one_poll)
-        yield stage.now + lasting
+        yield simulation.now + simulation.between(DAY, max(5 * DAY, simulation.days * DAY / 3))
+        lasting = simulation.between(2 * HOUR, 20 * HOUR)
+        source.clock_skew = timedelta(seconds=simulation.dice.choice((-1800, -400, -150, 150, 400, 1800)))
+        simulation.truth.mark_unreadable(source.name, simulation.now, simulation.now + lasting + simulation.truth.one_poll)
+        yield simulation.now + lasting
         source.clock_skew = timedelta(0)
 
 
-def rows_lost(stage: Simulation, source: SimSource, at: timedelta) -> Script:
-    """More than half of the owner's rows are missing from one or two lists, and come back.
+def rows_lost(simulation: Simulation, source: SimSource, at: timedelta) -> Script:
+    """Omit more than half of the owner's rows from one or two lists, and restore them.
 
-    No source fails meanwhile: the monitor would ask the others at once, and count what they answer as further lists.
+    No source fails meanwhile: the monitor would poll the others immediately, and count their answers as further lists.
     """
-    yield stage.start + at
-    while any(stage.busy.get(name, stage.now) > stage.now for name in stage.world.sources):
-        yield stage.now + HOUR
+    yield simulation.start + at
+    while any(simulation.busy.get(name, simulation.now) > simulation.now for name in simulation.world.sources):
+        yield simulation.now + HOUR
     listed = len(source.scopes[None])
-    chosen = [each for each in stage.accounts if each.source is source and each.scope is None and stage.is_well_now(each)]
+    chosen = [
+        each for each in simulation.accounts if each.source is source and each.scope is None and simulation.is_healthy(each)
+    ]
     chosen = chosen[: max(listed * 3 // 4, suppression.MASS_MINIMUM)]
     if not suppression.is_mass_failure(len(chosen), listed):
         return
-    end = stage.now + 1.6 * stage.truth.poll_every
-    _hold(stage, source, chosen, end)
-    stage.busy.update(dict.fromkeys(stage.world.sources, end + stage.truth.one_poll))
-    stage.truth.deafen(source.name, stage.now, end + stage.truth.one_poll)
-    stage.truth.add(
+    end = simulation.now + 1.6 * simulation.truth.poll_every
+    _hold(simulation, source, chosen, end)
+    simulation.busy.update(dict.fromkeys(simulation.world.sources, end + simulation.truth.one_poll))
+    simulation.truth.mark_unreadable(source.name, simulation.now, end + simulation.truth.one_poll)
+    simulation.truth.add(
         Problem(
-            who=source.name,
+            subject=source.name,
             source=source.name,
             kind=Kind.LOST_ROWS,
-            start=stage.now,
+            start=simulation.now,
             end=end,
             needs=Notification.POLL,
             why="rows lost",
         )
     )
     for each in chosen:
-        stage.world.vanish(source.name, each.id, scope=each.scope)
+        simulation.world.vanish(source.name, each.id, scope=each.scope)
     yield end
     for each in chosen:
-        stage.world.restore(source.name, each.id, scope=each.scope)
+        simulation.world.restore(source.name, each.id, scope=each.scope)
 
 
-def platform_out(stage: Simulation, source: SimSource, at: timedelta) -> Script:
-    """One platform refuses everything for more than a probe interval, and recovers."""
-    yield stage.start + at
-    while stage.busy.get(source.name, stage.now) > stage.now:
-        yield stage.busy[source.name] + HOUR
+def platform_out(simulation: Simulation, source: SimSource, at: timedelta) -> Script:
+    """Let one platform refuse everything for more than a probe interval, and recover."""
+    yield simulation.start + at
+    while simulation.busy.get(source.name, simulation.now) > simulation.now:
+        yield simulation.busy[source.name] + HOUR
     tested = [
-        each for each in stage.accounts if each.source is source and each.platform in VALIDATED and each.platform != "telegram"
+        each
+        for each in simulation.accounts
+        if each.source is source and each.platform in VALIDATED and each.platform != "telegram"
     ]
-    well = [each for each in tested if each.lifetime is None and stage.is_well_now(each)]
+    well = [each for each in tested if each.lifetime is None and simulation.is_healthy(each)]
     platform, count = Counter(each.platform for each in well).most_common(1)[0]
-    of = sum(each.platform == platform and stage.is_listed(each) for each in tested)
+    of = sum(each.platform == platform and simulation.is_listed(each) for each in tested)
     if not suppression.is_mass_failure(count, of):
         return
     chosen = [each for each in well if each.platform == platform]
-    end = stage.now + 2.2 * stage.truth.one_probe
-    _hold(stage, source, chosen, end)
-    stage.truth.add(
+    end = simulation.now + 2.2 * simulation.truth.one_probe
+    _hold(simulation, source, chosen, end)
+    simulation.truth.add(
         Problem(
-            who=source.name,
+            subject=source.name,
             source=source.name,
             kind=Kind.PLATFORM_OUT,
-            start=stage.now,
+            start=simulation.now,
             end=end,
             needs=Notification.PROBE,
             why=f"{platform} refuses all",
         )
     )
     for each in chosen:
-        stage.suffers(each, Kind.FAILING, "its platform is out", needs=None)
-        stage.change(each, health=Health.REFUSED, detail="Application does not have the capability to make this call")
+        simulation.begin_problem(each, Kind.FAILING, "its platform is out", needs=None)
+        simulation.change(each, health=Health.REFUSED, detail="Application does not have the capability to make this call")
     yield end
     for each in chosen:
-        stage.is_well(each)
-        stage.change(each, health=Health.FINE, detail=None)
+        simulation.end_problems(each)
+        simulation.change(each, health=Health.FINE, detail=None)
 
 
-def network_out(stage: Simulation, at: timedelta) -> Script:
-    """Nothing can be reached for hours: the monitor's own line."""
-    yield stage.start + at
-    names = list(stage.world.sources)
-    while any(stage.busy.get(name, stage.now) > stage.now for name in names):
-        yield stage.now + HOUR
-    end = stage.now + 2.2 * stage.truth.one_poll
+def network_out(simulation: Simulation, at: timedelta) -> Script:
+    """Make every source unreachable for hours: the monitor's own network is down."""
+    yield simulation.start + at
+    names = list(simulation.world.sources)
+    while any(simulation.busy.get(name, simulation.now) > simulation.now for name in names):
+        yield simulation.now + HOUR
+    end = simulation.now + 2.2 * simulation.truth.one_poll
     for name in names:
-        stage.busy[name] = end + RECOVERY
-        stage.truth.deafen(name, stage.now, end + RECOVERY)
-        stage.world.break_source(name, Trouble.CUT)
-    stage.truth.add(
+        simulation.busy[name] = end + RECOVERY
+        simulation.truth.mark_unreadable(name, simulation.now, end + RECOVERY)
+        simulation.world.break_source(name, Trouble.CUT)
+    simulation.truth.add(
         Problem(
-            who="network",
+            subject="network",
             source="",
             kind=Kind.NETWORK_OUT,
-            start=stage.now,
+            start=simulation.now,
             end=end,
             needs=Notification.TWO_POLLS,
             why="no network",
@@ -172,11 +178,11 @@ def network_out(stage: Simulation, at: timedelta) -> Script:
     )
     yield end
     for name in names:
-        stage.world.recover_source(name)
+        simulation.world.recover_source(name)
 
 
-def _hold(stage: Simulation, source: SimSource, accounts: Sequence[Account], until: datetime) -> None:
-    """Nothing else happens to the source or to these accounts until then, and a little longer."""
-    stage.busy[source.name] = until + stage.truth.one_poll
+def _hold(simulation: Simulation, source: SimSource, accounts: Sequence[Account], until: datetime) -> None:
+    """Reserve the source and these accounts until slightly after an instant."""
+    simulation.busy[source.name] = until + simulation.truth.one_poll
     for each in accounts:
-        stage.held[each.name] = until + stage.truth.one_poll
+        simulation.held[each.name] = until + simulation.truth.one_poll

@@ -110,8 +110,8 @@ class Setting:
         """The titles of what arrived."""
         return [str(message["title"]) for message in self.messages()]
 
-    def heard(self, *words: str) -> Post | None:
-        """The first post whose text holds all of the words."""
+    def find_post(self, *words: str) -> Post | None:
+        """Return the first post whose text holds all of the words, None if there is none."""
         for post in list(self.receiver.posts):
             text = json.dumps(post.document)
             if all(word in text for word in words):
@@ -125,7 +125,7 @@ class Setting:
         eventually(lambda: calls["list"] >= reached)
 
     def status(self) -> dict[str, str]:
-        """Each connection's status by its id, as `status --json` tells."""
+        """Each connection's status by its id, as `status --json` prints."""
         done = self.call("status", "--json")
         assert done.returncode == 0, done.stderr
         return {row["id"]: row["status"] for row in json.loads(done.stdout)["connections"]}

@@ -29,13 +29,13 @@ def test_a_connection_page_is_shown_while_it_is_wanted_and_nowhere_else(tmp_path
         process = made.start()
         made.await_polls(2)
         world.expire("agency", "mastodon-one", scope=USER)
-        told = eventually(lambda: made.heard("mastodon-one", "expired"))
+        told = eventually(lambda: made.find_post("mastodon-one", "expired"))
         assert CANARY in str(told.document["message"])
         made.config.write_text(made.config.read_text("utf-8").replace("connection_links = true", ""), "utf-8")
         process.send_signal(signal.SIGHUP)
         eventually(lambda: "config.reloaded" in made.log())
         world.expire("agency", "mastodon-two", scope=USER)
-        later = eventually(lambda: made.heard("mastodon-two", "expired"))
+        later = eventually(lambda: made.find_post("mastodon-two", "expired"))
         assert CANARY not in str(later.document["message"]), "nobody wants it any more"
         assert "https://app.postpost.dev" in str(later.document["message"])
         assert made.stop(process) == 0

@@ -117,13 +117,13 @@ def test_the_daemon_reaches_the_same_statuses_and_notifies_each_problem_once(run
     eventually(lambda: running_world.status() == EXPECTED)
     troubles = {name for name, status in EXPECTED.items() if status not in ("valid", "unknown")}
     eventually(
-        lambda: len(running_world.receiver.posts) >= 1 and all(running_world.heard(name.split("/")[1]) for name in troubles)
+        lambda: len(running_world.receiver.posts) >= 1 and all(running_world.find_post(name.split("/")[1]) for name in troubles)
     )
     assert running_world.stop(process) == 0
     text = json.dumps(running_world.messages())
     for name in troubles:
         assert text.count(f"{name.split('/')[1]}") >= 1
-        assert EXPECTED[name] in json.dumps(dict(running_world.heard(name.split("/")[1], EXPECTED[name]).document))  # type: ignore[union-attr]  # asserted above
+        assert EXPECTED[name] in json.dumps(dict(running_world.find_post(name.split("/")[1], EXPECTED[name]).document))  # type: ignore[union-attr]  # asserted above
     for secret in (source.key for source in running_world.world.sources.values()):
         assert secret not in running_world.log()
 
@@ -131,11 +131,11 @@ def test_the_daemon_reaches_the_same_statuses_and_notifies_each_problem_once(run
 def test_expiry_and_renewal_are_notified_and_the_stop_is_clean(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    expired = eventually(lambda: one.heard("linkedin-li", "expired"))
+    expired = eventually(lambda: one.find_post("linkedin-li", "expired"))
     for word in ("Northwind", "linkedin", "agency", "expired"):
         assert word in json.dumps(expired.document)
     one.world.renew("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "recovered"))
+    eventually(lambda: one.find_post("linkedin-li", "recovered"))
     assert one.stop(process) == 0
     assert len(one.messages()) == 2
     assert "daemon.stopped" in one.log()
@@ -152,15 +152,15 @@ def test_a_trusted_date_that_passes_is_notified_while_the_api_is_down(tmp_path: 
         process = made.start()
         eventually(lambda: made.status() if (made.folder / "monitor.db").exists() or "postgres" in empty_database else None)
         made.world.break_source("agency", Trouble.SERVER_ERROR)
-        eventually(lambda: made.heard("linkedin-li", "expiring_soon"))
-        eventually(lambda: made.heard("linkedin-li", "[EXPIRED]"))
+        eventually(lambda: made.find_post("linkedin-li", "expiring_soon"))
+        eventually(lambda: made.find_post("linkedin-li", "[EXPIRED]"))
         assert made.stop(process) == 0
 
 
 def test_P01_A14_ten_restarts_in_the_middle_of_incidents_repeat_nothing_and_forget_nothing(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     for turn in range(10):
         if turn % 2:
             assert one.stop(process) == 0
@@ -170,9 +170,9 @@ def test_P01_A14_ten_restarts_in_the_middle_of_incidents_repeat_nothing_and_forg
             one.world.expire("agency", "threads-th")  # while nobody watches
         process = one.start()
         one.await_polls(2)
-    eventually(lambda: one.heard("threads-th", "expired"))
+    eventually(lambda: one.find_post("threads-th", "expired"))
     one.world.renew("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "recovered"))
+    eventually(lambda: one.find_post("linkedin-li", "recovered"))
     assert one.stop(process) == 0
     said = [message["title"] for message in one.messages() if "may be a repeat" not in message["message"]]
     assert said == [
@@ -186,7 +186,7 @@ def test_a_delivery_in_flight_at_a_kill_is_repeated_and_marked_so(one: Setting) 
     one.receiver.script.append(WebhookReply(after=30))
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li"))
+    eventually(lambda: one.find_post("linkedin-li"))
     one.stop(process, signal.SIGKILL)
     process = one.start()
     eventually(lambda: len(one.messages()) == 2)
@@ -200,7 +200,7 @@ def test_an_alert_that_no_channel_took_before_the_kill_is_delivered_after_it(one
     one.receiver.script.extend([WebhookReply(status=503)] * 1)
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li"))
+    eventually(lambda: one.find_post("linkedin-li"))
     eventually(lambda: "503" in one.log() or "delivery" in one.log())
     one.stop(process, signal.SIGKILL)
     process = one.start()
@@ -230,7 +230,7 @@ def test_P07_sighup_takes_over_a_good_file_and_keeps_the_old_one_when_it_is_bad(
     process.send_signal(signal.SIGHUP)
     eventually(lambda: "config.reload_refused" in one.log())
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     one.world.add_source("second", PUBLORA)
     one.world.connect("second", "mastodon", account="m", username="@m", display_name="M")
     one.config.write_text(
@@ -253,7 +253,7 @@ def test_P05_sigterm_in_the_middle_of_a_slow_poll_and_a_slow_delivery_ends_in_ti
     process = one.start()
     one.world.expire("agency", "linkedin-li")
     one.receiver.reply = WebhookReply(after=25)
-    eventually(lambda: one.heard("linkedin-li"))
+    eventually(lambda: one.find_post("linkedin-li"))
     one.world.slow_source("agency", timedelta(seconds=25))
     one.await_polls(1)
     assert one.stop(process) == 0

@@ -82,11 +82,11 @@ def test_a_source_of_a_thousand_that_goes_down_is_one_message_down_and_one_up(tm
         process = made.start()
         made.await_polls(2)
         world.break_source("agency", Trouble.SERVER_ERROR)
-        eventually(lambda: made.heard("[SOURCE FAILING]"))
+        eventually(lambda: made.find_post("[SOURCE FAILING]"))
         made.await_polls(2)
         assert made.titles() == ["[SOURCE FAILING] agency (PostPost)"]
         world.recover_source("agency")
-        eventually(lambda: made.heard("[SOURCE RECOVERED]"))
+        eventually(lambda: made.find_post("[SOURCE RECOVERED]"))
         made.await_polls(2)
         assert made.titles() == ["[SOURCE FAILING] agency (PostPost)", "[SOURCE RECOVERED] agency (PostPost)"]
         assert all(ids_in(post) == set() for post in list(made.receiver.posts))

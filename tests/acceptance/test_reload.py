@@ -94,7 +94,7 @@ def test_P07_another_database_takes_a_restart_and_a_reload_that_names_one_change
     assert "database.url changed, which requires a restart" in one.log()
     edit(one, "other.db", "monitor.db")
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     assert not (one.folder / "other.db").exists()
     assert one.stop(process) == 0
 
@@ -124,7 +124,7 @@ def test_what_waits_for_a_channel_goes_out_on_it_after_it_was_renamed(one: Setti
     process = one.start()
     one.await_polls(1)
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li"))
+    eventually(lambda: one.find_post("linkedin-li"))
     refused = len(one.messages())
     one.receiver.reply = WebhookReply()
     edit(one, 'name = "hook"', 'name = "people"')
@@ -150,7 +150,7 @@ base_url = "{one.server.base_url("publora")}"
     process = one.start()
     eventually(lambda: one.status().get("second/mastodon-m"))
     one.world.expire("second", "mastodon-m")
-    eventually(lambda: one.heard("mastodon-m"))
+    eventually(lambda: one.find_post("mastodon-m"))
     said = len(one.messages())
     one.config.write_text(whole, "utf-8")
     assert difference(one) == [("sources.second", "removed")]
@@ -170,7 +170,7 @@ def test_what_is_under_way_at_a_reload_ends_under_the_old_configuration(one: Set
     one.await_polls(1)
     one.world.expire("agency", "linkedin-li")
     one.receiver.reply = WebhookReply(after=2.0)
-    eventually(lambda: one.heard("linkedin-li"))
+    eventually(lambda: one.find_post("linkedin-li"))
     one.world.slow_source("agency", timedelta(seconds=1.5))
     calls = one.world.sources["agency"].calls
     asked = calls["list"]

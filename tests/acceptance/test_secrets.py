@@ -294,7 +294,7 @@ def test_S01_S02_S03_no_byte_of_a_secret_is_anywhere_but_in_its_place(stage: Sta
     commands_without_a_daemon(stage)
 
     log = made.log()
-    assert "is nobody here" in log, "the mail server's words are told, without what they quote"
+    assert "is unknown here" in log, "the mail server's words are told, without what they quote"
     for event in (
         "poll.failed",
         "channel.failing",

@@ -21,8 +21,8 @@ from monitor.demo.receivers import WebhookReply
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.chaos.lives import SOURCE, TOP, new_world
 from tests.chaos.oracle import judge, settled, wrong_states
+from tests.chaos.random_kills import SOURCE, TOP, new_world
 from tests.support.launcher import Process
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ class Ears:
                 if (found := re.search(r"STATUS=(.*)", text)) is not None:
                     self.status[pid] = found[1]
 
-    def said(self, words: str) -> set[int]:
+    def reported(self, words: str) -> set[int]:
         """The processes that are ready and whose status now holds these words."""
         return {pid for pid, text in list(self.status.items()) if words in text and pid in self._ready}
 
@@ -88,14 +88,14 @@ def test_P27_of_eight_daemons_one_works_and_ten_kills_are_taken_over_in_time_wit
     url, turner = new_postgres(), new_world(random.Random(random.randrange(1_000_000)))
     with setting(tmp_path, turner.world, database=url, top=TOP) as made:
         daemons = started(made, DAEMONS)
-        eventually(lambda: len(ears.said("standing by: process")) == DAEMONS - 1 and holder(url) in daemons, within=40)
+        eventually(lambda: len(ears.reported("standing by: process")) == DAEMONS - 1 and holder(url) in daemons, within=40)
         active = holder(url)
-        assert ears.said("standing by") == daemons.keys() - {active}
+        assert ears.reported("standing by") == daemons.keys() - {active}
         assert all(f"process {active} on " in ears.status[pid] for pid in daemons.keys() - {active})
         calls, took = made.world.sources[SOURCE].calls, []
 
         def all_stand_by(active: int) -> None:
-            eventually(lambda: daemons.keys() - {active} <= ears.said("standing by"))
+            eventually(lambda: daemons.keys() - {active} <= ears.reported("standing by"))
 
         for _ in range(KILLS):
             all_stand_by(active)  # one that has just begun would take the free lock without standing by
@@ -188,7 +188,7 @@ def test_a_standby_opens_no_port_sends_no_request_and_can_be_reloaded_and_stoppe
     active = pair.launch("run")
     eventually(lambda: listening(active.pid))
     waiting = pair.launch("run")
-    eventually(lambda: waiting.pid in ears.said(f"standing by: process {active.pid} on "))
+    eventually(lambda: waiting.pid in ears.reported(f"standing by: process {active.pid} on "))
     assert listening(waiting.pid) == []
     good = pair.config.read_text("utf-8")
     pair.config.write_text(good + "\nnonsense = 1\n", "utf-8")
@@ -200,7 +200,7 @@ def test_a_standby_opens_no_port_sends_no_request_and_can_be_reloaded_and_stoppe
     eventually(lambda: listening(waiting.pid), within=WITHIN)
     pair.await_polls(1, SOURCE)
     third = pair.launch("run")
-    eventually(lambda: third.pid in ears.said("standing by"))
+    eventually(lambda: third.pid in ears.reported("standing by"))
     assert pair.stop(third) == 0
     assert pair.stop(waiting) == 0
 
@@ -210,9 +210,9 @@ def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(
     daemon = pair.launch("run")
     pair.await_polls(2, SOURCE)
     pair.world.expire(SOURCE, "linkedin-linkedin-1")
-    eventually(lambda: pair.heard("linkedin-1"))
+    eventually(lambda: pair.find_post("linkedin-1"))
     with lock_taken_from(database(pair), daemon.pid):
-        eventually(lambda: daemon.pid in ears.said("standing by: process 1 on elsewhere"))
+        eventually(lambda: daemon.pid in ears.reported("standing by: process 1 on elsewhere"))
         assert listening(daemon.pid) == []
         assert "daemon.lost_lock" in pair.log()
         calls = pair.world.sources[SOURCE].calls["list"]
@@ -221,7 +221,7 @@ def test_who_lost_the_lock_stops_work_at_once_stands_by_and_may_take_over_again(
         time.sleep(0.9)
         assert pair.world.sources[SOURCE].calls["list"] == calls
     pair.receiver.reply = WebhookReply()
-    eventually(lambda: pair.heard("threads-1", "expired"), within=WITHIN)
+    eventually(lambda: pair.find_post("threads-1", "expired"), within=WITHIN)
     eventually(lambda: listening(daemon.pid))
     assert pair.stop(daemon) == 0
     told = [message for message in pair.messages() if "linkedin-1" in str(message) and "repeat" not in str(message)]

@@ -1,4 +1,4 @@
-"""A great many generated answers, through the real parsers and rules, each looked at by the oracle."""
+"""A great many generated answers, through the real parsers and rules, each checked by the oracle."""
 
 from __future__ import annotations
 

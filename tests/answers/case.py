@@ -21,7 +21,7 @@ POSTPOST, PUBLORA, POSTBREEZE, POSTPEER = "postpost", "publora", "postbreeze", "
 TWINS = (POSTPOST, PUBLORA)
 """One backend under two names: they share their shapes."""
 STATING = (POSTPOST, PUBLORA, POSTBREEZE)
-"""Those whose rows say something about the token."""
+"""Those whose rows report something about the token."""
 ALL = provider_names()
 
 PLATFORMS = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "youtube", "bluesky", "mastodon", "telegram")
@@ -58,7 +58,7 @@ class SampleSource:
 
     @property
     def twin(self) -> bool:
-        """Whether this is PostPost or Publora."""
+        """True for PostPost and Publora."""
         return self.kind in TWINS
 
     @property
@@ -78,12 +78,12 @@ class SampleSource:
 
     @property
     def healthy(self) -> str:
-        """How the service says that a token is valid."""
+        """The service's status of a valid token."""
         return "ACTIVE" if self.kind == POSTBREEZE else "valid"
 
     @property
     def broken(self) -> str:
-        """How it says that a token is expired."""
+        """The service's status of an expired token."""
         return "TOKEN_EXPIRED" if self.kind == POSTBREEZE else "expired"
 
     @property
@@ -159,7 +159,7 @@ class SampleSource:
         return json.dumps(self.envelope(self.rows() if rows is None else rows, **more), separators=(",", ":")).encode()
 
     def opposite(self) -> bytes:
-        """A flawless list that says the opposite of what is known: whoever takes it as evidence is seen to do so."""
+        """A flawless list that reports the opposite of the known status: code that takes it as evidence is detected."""
         return self.text([]) if self.kind == POSTPEER else self.other.text()
 
     def first(self, /, **over: Any) -> bytes:
@@ -205,7 +205,7 @@ class Case:
     ill: str = ""
     """Likewise where it was ill."""
     only_well: bool = False
-    """Whether the answer rightly changes what was ill, and only what was well is of interest."""
+    """True if the answer rightly changes what was ill, and only what was well is of interest."""
     flag: str = ""
     """A flag that the first connection's verdict must carry afterwards."""
     waits: float | Literal["any", "default"] = "any"
@@ -213,7 +213,7 @@ class Case:
     problem: str = ""
     """A text that the report must hold."""
     quick: bool = False
-    """Whether the answer never ends, so that only the deadline ends the poll: then it is a short one, and the only try."""
+    """True if the answer never ends, so that only the deadline ends the poll: then it is a short one, and the only try."""
     cap: int | None = None
     """A smaller cap for lists, for what would fill the usual one."""
     rows: int | None = None

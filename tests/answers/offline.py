@@ -21,7 +21,7 @@ from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 
 _SESSIONS = HttpSessions(limits=HttpLimits(attempts=1, retry_wait=0.0), env={})
-"""Never opened: only its limits are looked at. One try, because the same bytes would come again."""
+"""Never opened: only its limits are used. One try, because the same bytes would come again."""
 
 _PIECE = 65_536
 

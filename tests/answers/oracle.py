@@ -44,7 +44,7 @@ class Row:
 
     @property
     def repeats(self) -> bool:
-        """Whether any key comes twice."""
+        """True if any key comes twice."""
         names = [key for key, _ in self.members]
         return len(set(names)) != len(names)
 
@@ -60,7 +60,7 @@ class Reading:
     kind: str
     top: Any = None
     rows: list[Row] = field(default_factory=list)
-    strangers: int = 0
+    untrusted: int = 0
     """Rows that are no objects, or have no text for an id."""
 
     @property
@@ -97,7 +97,7 @@ _TEXTS = frozenset(
 
 
 def _typed(row: Row) -> bool:
-    """Whether its fields hold what they are documented to hold."""
+    """Return True if its fields hold what they are documented to hold."""
     values = dict(row.members)
     texts = all(value is None or isinstance(value, str) for name, value in values.items() if name in _TEXTS)
     dates = all(value is None or isinstance(value, str) for name, value in values.items() if name.endswith(("At", "Post")))
@@ -122,7 +122,7 @@ def read(payload: Payload) -> Reading:
             if isinstance(item, Members):
                 reading.rows.append(Row(item))
             else:
-                reading.strangers += 1
+                reading.untrusted += 1
     return reading
 
 
@@ -194,7 +194,7 @@ def _of_one(reading: Reading, one: Judged) -> Iterator[str]:
 
 
 def may_be_valid(reading: Reading, key: str) -> bool:
-    """Whether some row of it can be understood as: valid."""
+    """Return True if some row of it can be understood as valid."""
     if reading.kind == POSTPEER:
         return False
     plain = reading.plain(key)
@@ -220,7 +220,7 @@ def _says_valid(reading: Reading, row: Row) -> bool:
 
 
 def _named(reading: Reading, row: Row) -> bool:
-    """Whether it is a row that can be read, with an id of its own."""
+    """Return True if the row can be read and has its own id."""
     return _typed(row) and any(isinstance(value, str) and "-" in value.strip("-") for value in row.all_of(reading.key))
 
 
@@ -230,7 +230,7 @@ def _undated_unknown(reading: Reading, row: Row) -> bool:
 
 
 def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
-    """Whether some row of it can be understood as this."""
+    """Return True if some row of it can be understood as this."""
     rows = reading.of(key)
     words = {word.upper() for row in rows for word in row.words(reading.word)}
     if status is Status.EXPIRED:
@@ -240,7 +240,7 @@ def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
 
 
 def _is_past(dates: list[Any]) -> bool:
-    """Whether the one date is written as documented and has certainly passed."""
+    """Return True if the one date is written as documented and has certainly passed."""
     left = _left(dates[0]) if len(dates) == 1 else None
     return left is not None and timedelta(minutes=-5) > left > timedelta(days=-3000)
 
@@ -256,7 +256,7 @@ def _left(date: Any) -> timedelta | None:
 
 
 def _may_be_past(date: Any) -> bool:
-    """Whether somebody could read it as a date that has passed."""
+    """Return True if a parser could read it as a date that has passed."""
     left = _left(date)
     if left is not None:
         return left <= timedelta(minutes=5)

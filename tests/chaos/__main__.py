@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.lives import run_lives
+from tests.chaos.random_kills import run_kills
 from tests.chaos.system_calls import rehearsal
 from tests.support import postgres
 
@@ -35,13 +35,13 @@ def main() -> int:
 def _random_kills(kind: str, *, kills: int, seed: int) -> int:
     begun = time.monotonic()
     with _place(kind) as (folder, database):
-        found = run_lives(folder, database, kills=kills, seed=seed)
-    _say(
+        found = run_kills(folder, database, kills=kills, seed=seed)
+    _print(
         f"{kind}: {kills} random kills in {time.monotonic() - begun:.0f} s: {found.transitions} transitions, "
         f"{found.alerts} alerts in {found.posts} messages, {found.repeats} repeats, {len(found.violations)} violations"
     )
     for violation in found.violations[:20]:
-        _say(f"  {violation}")
+        _print(f"  {violation}")
     return len(found.violations)
 
 
@@ -49,15 +49,15 @@ def _every_call(kind: str) -> int:
     begun, bad = time.monotonic(), 0
     with _place(kind) as (folder, database), rehearsal(folder, database) as cycle:
         points = cycle.points()
-        _say(f"{kind}: {len(points)} system calls to be killed at")
+        _print(f"{kind}: {len(points)} system calls to be killed at")
         for done, point in enumerate(points, 1):
             found = cycle.kill_at(point)
             for violation in found.violations:
                 bad += 1
-                _say(f"  {point.call} number {point.number}: {violation}")
+                _print(f"  {point.call} number {point.number}: {violation}")
             if done % 100 == 0:
-                _say(f"  {done} of {len(points)} after {time.monotonic() - begun:.0f} s")
-    _say(f"{kind}: killed at each of {len(points)} system calls in {time.monotonic() - begun:.0f} s: {bad} violations")
+                _print(f"  {done} of {len(points)} after {time.monotonic() - begun:.0f} s")
+    _print(f"{kind}: killed at each of {len(points)} system calls in {time.monotonic() - begun:.0f} s: {bad} violations")
     return bad
 
 
@@ -75,7 +75,7 @@ def _place(kind: str) -> Iterator[tuple[Path, str]]:
                 postgres.drop_database(database)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a program that prints
 
 

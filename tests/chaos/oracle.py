@@ -1,4 +1,4 @@
-"""What must be true after any number of kills: every transition in the database was said, and nothing twice in vain."""
+"""Invariants after any number of kills: every transition in the database was notified, and nothing repeated needlessly."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Findings:
 
 
 def settled(store: Store) -> bool:
-    """Whether no delivery waits or is in flight."""
+    """Return True if no delivery waits or is in flight."""
     with store.begin_read() as conn:
         return not conn.execute(text("SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending')")).scalar_one()
 
 
 def wrong_states(store: Store, expected: Mapping[str, str]) -> list[str]:
-    """The connections whose status is not (or not yet) what the world says."""
+    """The connections whose status is not (or not yet) that of the world."""
     with store.begin_read() as conn:
         stored = {row.external_id: row.status for row in conn.execute(text("SELECT external_id, status FROM connections"))}
     wrong = []
     for name, state in expected.items():
-        # The list calls a revoked token expired; which of the two words stands depends on whether a probe came between.
+        # The list calls a revoked token expired; which of the two statuses is stored depends on whether a probe came between.
         if stored.get(name) not in (LOST if state in LOST else {state}):
             wrong.append(f"{name} is {stored.get(name)} in the store and {state} in the world")
     return wrong
@@ -73,7 +73,7 @@ def judge(store: Store, posts: Iterable[Post], expected: Mapping[str, str], *, k
 def _compare_transitions(events: Iterable[object], alerts: Iterable[object], found: Findings) -> None:
     """Each change into trouble, and each out of it, is an alert of the same instant, in the same order."""
     changes: dict[int, list[str]] = defaultdict(list)
-    said: dict[int, list[str]] = defaultdict(list)
+    notified: dict[int, list[str]] = defaultdict(list)
     for event in events:
         if event.kind == "appeared" and event.new not in BAD:  # type: ignore[attr-defined]
             continue  # first sight of a healthy connection is silent
@@ -81,23 +81,24 @@ def _compare_transitions(events: Iterable[object], alerts: Iterable[object], fou
         changes[event.connection_id].append(f"{event.at} {word}")  # type: ignore[attr-defined]
     for alert in alerts:
         if alert.connection_id is not None:  # type: ignore[attr-defined]
-            said[alert.connection_id].append(f"{alert.at} {alert.event}")  # type: ignore[attr-defined]
+            notified[alert.connection_id].append(f"{alert.at} {alert.event}")  # type: ignore[attr-defined]
     found.transitions = sum(len(each) for each in changes.values())
-    for connection in changes.keys() | said.keys():
-        if _to_be_said(changes[connection], said[connection]) != said[connection]:
-            found.violations.append(f"connection {connection} changed {changes[connection]} but said {said[connection]}")
+    for connection in changes.keys() | notified.keys():
+        if _expected_alerts(changes[connection], notified[connection]) != notified[connection]:
+            found.violations.append(f"connection {connection} changed {changes[connection]} but notified {notified[connection]}")
 
 
-def _to_be_said(changes: list[str], said: list[str]) -> list[str]:
-    """Without what is deliberately not said: a revoked token that the platform takes again is `expired` until the next list.
+def _expected_alerts(changes: list[str], notified: list[str]) -> list[str]:
+    """Return the changes without those that are deliberately not notified.
 
+    A revoked token that the platform accepts again is `expired` until the next list.
     That lasts from a probe to the next poll and ends as recovered (`monitor/domain/rules/alerting.py`, `_list_lags_behind`).
     """
     words = [each.rpartition(" ")[2] for each in changes]
     kept = []
     for at, each in enumerate(changes):
         lags = words[at - 1 : at + 2] == ["revoked", "expired", "recovered"] and at > 0
-        if each in said or not lags:
+        if each in notified or not lags:
             kept.append(each)
     return kept
 
@@ -124,7 +125,7 @@ def _compare_deliveries(
         if arrived[each] == 0:
             found.violations.append(f"alert {each} never arrived")
         if plain[each] > 1:
-            found.violations.append(f"alert {each} was repeated {plain[each] - 1} times without saying so")
+            found.violations.append(f"alert {each} was repeated {plain[each] - 1} times without a note that it may be a repeat")
         if arrived[each] > attempts.get(each, 0):
             found.violations.append(f"alert {each} arrived {arrived[each]} times in {attempts.get(each, 0)} attempts")
     if found.repeats > kills * 2:

@@ -26,14 +26,14 @@ LIST = "list="
 """With this before a file's path, the steps are written there instead of killing at one."""
 
 
-def watch(wish: str) -> None:
+def watch(target: str) -> None:
     """From now on, kill this process at the step of that name, or write every step's name into a file."""
 
     def reached(name: str) -> None:
-        if wish.startswith(LIST):
-            with Path(wish.removeprefix(LIST)).open("a", encoding="utf-8") as file:
+        if target.startswith(LIST):
+            with Path(target.removeprefix(LIST)).open("a", encoding="utf-8") as file:
                 file.write(name + "\n")
-        elif name == wish:
+        elif name == target:
             os.kill(os.getpid(), signal.SIGKILL)
 
     seen: Counter[str] = Counter()
@@ -54,7 +54,7 @@ def _watch_transactions(reached: Callable[[str], None], seen: Counter[str]) -> N
             reached(name)
         reached(f"{name}:after")
 
-    Store.begin_write = begin_write  # type: ignore[method-assign]  # watched, and otherwise itself
+    Store.begin_write = begin_write  # type: ignore[method-assign]  # observed, otherwise unchanged
 
 
 def _caller() -> str:
@@ -81,4 +81,4 @@ def _watch_sends(reached: Callable[[str], None], seen: Counter[str]) -> None:
         reached(f"{name}:after")
         return answer
 
-    Channel.send = send  # type: ignore[method-assign]  # watched, and otherwise itself
+    Channel.send = send  # type: ignore[method-assign]  # observed, otherwise unchanged

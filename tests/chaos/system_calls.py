@@ -16,8 +16,8 @@ from monitor.demo.world import World
 from monitor.store import Store
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.chaos import cycle
-from tests.chaos.lives import SOURCE, TOP
 from tests.chaos.oracle import Findings, judge, settled
+from tests.chaos.random_kills import SOURCE, TOP
 from tests.support import postgres
 
 CALLS = {"sqlite": ("pwrite64", "fdatasync", "ftruncate", "sendto", "write"), "postgresql": ("sendto", "write")}
@@ -40,12 +40,12 @@ class Rehearsal:
     database: str
     folder: Path
     expected: dict[str, str]
-    said_before: int
+    received_before: int
     """Messages that had arrived by then."""
 
     def put_back(self) -> None:
         """The database as it was, and nothing received since."""
-        del self.made.receiver.posts[self.said_before :]
+        del self.made.receiver.posts[self.received_before :]
         _copy(self.database, self.folder / "before", back=True)
 
     def run(self, step: str = "") -> int:
@@ -105,7 +105,7 @@ def _stated(pid: int, name: str) -> str:
 
 @contextmanager
 def rehearsal(folder: Path, database: str) -> Iterator[Rehearsal]:
-    """Two cycles are behind us (all well, then one problem said); the next one has something of everything to say."""
+    """Prepare two finished cycles (all healthy, then one problem notified); the next one has a change of every kind."""
     world = World()
     world.add_source(SOURCE, "postpost")
     for platform in ("linkedin", "threads", "facebook"):
@@ -122,7 +122,7 @@ def rehearsal(folder: Path, database: str) -> Iterator[Rehearsal]:
             made=made,
             database=database,
             folder=folder,
-            said_before=len(made.receiver.posts),
+            received_before=len(made.receiver.posts),
             expected={
                 "linkedin-linkedin": "expired",
                 "threads-threads": "valid",

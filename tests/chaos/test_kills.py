@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.lives import run_lives
+from tests.chaos.random_kills import run_kills
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ KILLS = 10
 def test_P01_A14_killed_at_random_instants_it_reports_every_problem_and_every_recovery(
     tmp_path: Path, empty_database: str
 ) -> None:
-    found = run_lives(tmp_path, empty_database, kills=KILLS, seed=random.randrange(1_000_000))
+    found = run_kills(tmp_path, empty_database, kills=KILLS, seed=random.randrange(1_000_000))
     assert found.violations == []
     assert found.transitions > 0
     assert found.alerts >= found.transitions

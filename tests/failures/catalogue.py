@@ -37,11 +37,11 @@ class Row:
 
 def rows() -> list[Row]:
     """Every row in the order of the catalogue, with the tests that name it."""
-    told = tomllib.loads((FOLDER / "catalogue.toml").read_text("utf-8"))
+    table = tomllib.loads((FOLDER / "catalogue.toml").read_text("utf-8"))
     proofs = tests_by_row()
     return [
         Row(number=number, section=section, fault=fault, expected=expected, tests=tuple(proofs.get(number, ())))
-        for section, lines in told.items()
+        for section, lines in table.items()
         for number, (fault, expected) in lines.items()
     ]
 
@@ -78,6 +78,6 @@ def record(stats: Mapping[str, Sequence[Any]]) -> None:
                 worst[number] = outcome
     today = datetime.now(UTC).date().isoformat()
     before = results() if RESULTS.exists() else {}
-    told = before | {number: {"result": result, "date": today} for number, result in worst.items()}
-    told = {row.number: told[row.number] for row in rows() if row.number in told}
-    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    table = before | {number: {"result": result, "date": today} for number, result in worst.items()}
+    table = {row.number: table[row.number] for row in rows() if row.number in table}
+    RESULTS.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -44,13 +44,13 @@ def failed_polls(database: str) -> int:
     return sum(poll.outcome is not PollOutcome.OK for poll in found)
 
 
-def said(database: str, event: AlertEvent) -> bool:
-    """Whether such an alert was decided."""
+def is_decided(database: str, event: AlertEvent) -> bool:
+    """Return True if such an alert was decided."""
     return any(found == event for found, _, _ in alerts_of(database))
 
 
-def live(made: Setting, database: str) -> dict[str, object]:
-    """Well, cut off while a date passes, and well again."""
+def cut_off(made: Setting, database: str) -> dict[str, object]:
+    """Run the daemon online, offline while a date passes, and online again."""
     process = made.start()
     for name in ("agency", "studio"):
         made.await_polls(2, name)
@@ -58,25 +58,25 @@ def live(made: Setting, database: str) -> dict[str, object]:
     made.world.change("agency", "linkedin-soon", expires_at=made.world.clock.now() + timedelta(seconds=8))
     made.await_polls(2)
     ip("address", "flush")
-    eventually(lambda: said(database, AlertEvent.MONITOR_PROBLEM))
+    eventually(lambda: is_decided(database, AlertEvent.MONITOR_PROBLEM))
     # Dates move verdicts without any network; the alert waits for the channel, which cannot be reached either.
-    eventually(lambda: said(database, AlertEvent.EXPIRED))
-    heard = len(made.messages())
+    eventually(lambda: is_decided(database, AlertEvent.EXPIRED))
+    received = len(made.messages())
     known = failed_polls(database)
-    eventually(lambda: failed_polls(database) >= known + 3, within=60)  # nothing new is to be said of the same thing
+    eventually(lambda: failed_polls(database) >= known + 3, within=60)  # the same problem raises no further alert
     decided = alerts_of(database)
     during = made.status()
     ip("address", "add", "127.0.0.1/8")
-    eventually(lambda: said(database, AlertEvent.MONITOR_RECOVERED))
-    eventually(lambda: made.heard("linkedin-soon", "expired"), within=60)
-    eventually(lambda: made.heard("can be reached"), within=60)
+    eventually(lambda: is_decided(database, AlertEvent.MONITOR_RECOVERED))
+    eventually(lambda: made.find_post("linkedin-soon", "expired"), within=60)
+    eventually(lambda: made.find_post("can be reached"), within=60)
     made.await_polls(2, "agency")
     made.await_polls(2, "studio")
     return {
         "before": before,
         "during": during,
         "after": made.status(),
-        "heard while cut off": heard,
+        "received while cut off": received,
         "decided while cut off": decided,
         "decided": alerts_of(database),
         "messages": [message["message"] for message in made.messages()],
@@ -85,7 +85,7 @@ def live(made: Setting, database: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """The whole play."""
+    """Set up the world and print the result."""
     folder, database = Path(sys.argv[1]), sys.argv[2]
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
     world = World()
@@ -100,7 +100,7 @@ def main() -> None:
         text = made.config.read_text("utf-8")
         url = made.server.base_url("publora")
         made.config.write_text(text.replace(url, url.replace("127.0.0.1", "localhost")), "utf-8")  # another host
-        print(json.dumps(live(made, database)))  # noqa: T201 - read by the test
+        print(json.dumps(cut_off(made, database)))  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The database goes away under a running daemon: it stays up, says on its channels that it is blind, and goes on by itself."""
+"""The database goes away under a running daemon: it stays up, notifies the outage on its channels, and recovers automatically."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def on_postgres(tmp_path: Path, server: postgres.PrivateServer) -> Iterator[Sett
         yield made
 
 
-def said(made: Setting, words: str) -> int:
+def count_messages(made: Setting, words: str) -> int:
     return sum(words in message["message"] for message in made.messages())
 
 
 def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable[[], None], back: Callable[[], None]) -> None:
     made.await_polls(2)
     away()
-    eventually(lambda: said(made, BLIND), within=60)
+    eventually(lambda: count_messages(made, BLIND), within=60)
     asked = made.world.sources["agency"].calls["list"]
     made.world.expire("agency", "linkedin-li")
     time.sleep(0.9)
@@ -55,13 +55,13 @@ def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable
     assert process.poll() is None
     since = time.monotonic()
     back()
-    eventually(lambda: made.heard("linkedin-li", "expired"), within=30)
+    eventually(lambda: made.find_post("linkedin-li", "expired"), within=30)
     took = time.monotonic() - since
     assert took < 30
-    eventually(lambda: said(made, SEES), within=30)
+    eventually(lambda: count_messages(made, SEES), within=30)
     assert made.stop(process) == 0
-    assert (said(made, BLIND), said(made, SEES), len(made.messages())) == (1, 1, 3)
-    print(f"said on the channel {took:.1f} s after the database was back")  # noqa: T201 - the figure
+    assert (count_messages(made, BLIND), count_messages(made, SEES), len(made.messages())) == (1, 1, 3)
+    print(f"notified on the channel {took:.1f} s after the database was back")  # noqa: T201 - the figure
     blind = next(message for message in made.messages() if BLIND in message["message"])
     assert "the database is running" in blind["message"]
 
@@ -100,11 +100,11 @@ def test_P16_while_the_file_is_elsewhere_it_notifies_the_outage_and_goes_on_when
 
     goes_blind_and_sees_again(one, process, away=lambda: move(one.folder, elsewhere), back=lambda: move(elsewhere, one.folder))
     assert "was moved, replaced or deleted while it was in use" in one.log()
-    assert not list(elsewhere.iterdir()), "nothing was written where nobody looks"
+    assert not list(elsewhere.iterdir()), "nothing was written to the wrong folder"
 
 
 def test_P18_a_channel_that_is_down_at_first_is_notified_later(on_postgres: Setting, server: postgres.PrivateServer) -> None:
-    """It is tried again every minute; here its end comes sooner, and nobody who did not hear of it is told of that."""
+    """It is tried again every minute; here its end comes sooner, and a channel that was not notified gets no recovery."""
     on_postgres.receiver.reply = WebhookReply(status=503)
     process = on_postgres.start()
     on_postgres.await_polls(1)
@@ -115,4 +115,4 @@ def test_P18_a_channel_that_is_down_at_first_is_notified_later(on_postgres: Sett
     eventually(lambda: "daemon.sees_again" in on_postgres.log(), within=30)
     on_postgres.await_polls(2)
     assert on_postgres.stop(process) == 0
-    assert said(on_postgres, SEES) == 0
+    assert count_messages(on_postgres, SEES) == 0

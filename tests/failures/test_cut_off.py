@@ -44,22 +44,24 @@ def test_N02_a_machine_that_is_cut_off_sends_one_alert_loses_nothing_and_recover
     )
     log = (tmp_path / "daemon.log").read_text("utf-8")
     assert done.returncode == 0, f"{done.stderr[-2000:]}\n{log[-3000:]}"
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     valid = {"agency/linkedin-soon": "valid", "agency/threads-well": "valid", "studio/mastodon-well": "valid"}
     expired = {**valid, "agency/linkedin-soon": "expired"}
-    assert (told["before"], told["during"], told["after"]) == (valid, expired, expired)
-    assert told["heard while cut off"] == 0
+    assert (result["before"], result["during"], result["after"]) == (valid, expired, expired)
+    assert result["received while cut off"] == 0
     problems = [["expired", "date_passed", "linkedin-soon"], ["monitor_problem", "own_network", ""]]
     # A second before the end its window begins; both are one message.
-    soon = [each for each in told["decided"] if each[0] == "expiring_soon"]
+    soon = [each for each in result["decided"] if each[0] == "expiring_soon"]
     assert len(soon) <= 1
-    assert sorted(told["decided while cut off"]) == sorted([*soon, *problems]), (
-        "one thing is said, however many sources there are"
+    assert sorted(result["decided while cut off"]) == sorted([*soon, *problems]), (
+        "one alert is sent, however many sources there are"
     )
-    assert sorted(told["decided"]) == sorted([*soon, *problems, ["monitor_recovered", "own_network", ""]])
-    once = [text for text in told["messages"] if "linkedin-soon" in text]
+    assert sorted(result["decided"]) == sorted([*soon, *problems, ["monitor_recovered", "own_network", ""]])
+    once = [text for text in result["messages"] if "linkedin-soon" in text]
     assert len(once) == 1
     assert "may be a repeat" not in once[0]
-    assert 1 <= sum("can be reached" in text for text in told["messages"]) <= 2, "the problem and its end, or both in one message"
-    assert told["exit"] == 0
+    assert 1 <= sum("can be reached" in text for text in result["messages"]) <= 2, (
+        "the problem and its end, or both in one message"
+    )
+    assert result["exit"] == 0
     assert "Traceback" not in log

@@ -33,10 +33,10 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="not root: limits and 
 def test_P06_a_second_sigterm_ends_it_at_once_and_the_store_is_whole(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     one.receiver.script.append(WebhookReply(after=10))
     one.world.renew("agency", "linkedin-li")
-    eventually(lambda: one.heard("recovered"))  # the daemon waits for the answer to this one
+    eventually(lambda: one.find_post("recovered"))  # the daemon waits for the answer to this one
     process.send_signal(signal.SIGTERM)
     eventually(lambda: "daemon.stopping" in one.log())
     process.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_P08_a_hundred_reloads_during_deliveries_lose_nothing_and_leak_nothing(o
         time.sleep(0.03)
     eventually(lambda: one.log().count("config.reloaded") > 0)
     one.world.expire("agency", "threads-th")
-    eventually(lambda: one.heard("threads-th", "expired"))
+    eventually(lambda: one.find_post("threads-th", "expired"))
     assert one.status() == {"agency/linkedin-li": "valid", "agency/threads-th": "expired"}
     eventually(lambda: watched.num_fds() <= before[0] + 4 and watched.num_threads() <= before[1] + 4)
     assert one.stop(process) == 0
@@ -84,10 +84,10 @@ def test_P10_P26_after_seconds_frozen_what_is_due_runs_late_once(one: Setting) -
     assert calls["list"] <= frozen_at + 1  # one may have been under way
     resumed = time.monotonic()
     process.send_signal(signal.SIGCONT)
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     made_up = calls["list"] - frozen_at
     assert made_up <= 2 + (time.monotonic() - resumed)  # one late run, then the usual pace: no storm
-    assert "was missed" not in one.log(), "APScheduler calls off what is late unless it is told otherwise"
+    assert "was missed" not in one.log(), "APScheduler skips late jobs unless configured otherwise"
     assert one.stop(process) == 0
     assert len(one.messages()) == 1
 
@@ -102,18 +102,18 @@ def test_P04_without_memory_it_ends_or_reports_it_and_loses_nothing(one: Setting
     populate(one.world, 30_000, source="other")
     for made in list(one.world.sources["other"]):
         one.world.sources["agency"].put(made)
-    said = (
+    reports = (
         "MemoryError",
         "poll.f",
         "store.unavailable",
         "channel.failing",
     )  # SQLite calls it an I/O error, a thread its own name
-    eventually(lambda: process.poll() is not None or any(word in one.log() for word in said))
+    eventually(lambda: process.poll() is not None or any(word in one.log() for word in reports))
     if process.poll() is None:
         resource.prlimit(process.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     else:
         process = one.start()
-    eventually(lambda: one.heard("linkedin-li", "expired"), within=40)
+    eventually(lambda: one.find_post("linkedin-li", "expired"), within=40)
     assert one.stop(process) == 0
 
 
@@ -126,10 +126,10 @@ def test_N30_without_a_descriptor_left_it_stays_up_and_recovers_by_itself(one: S
     one.world.expire("agency", "linkedin-li")
     # The poll's connection is open already; the delivery needs a new one and cannot have it.
     eventually(lambda: "Too many open files" in one.log())
-    assert one.heard("linkedin-li") is None
+    assert one.find_post("linkedin-li") is None
     assert process.poll() is None
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
-    eventually(lambda: one.heard("linkedin-li", "expired"), within=60)
+    eventually(lambda: one.find_post("linkedin-li", "expired"), within=60)
     assert one.stop(process) == 0
     assert len(one.messages()) == 1
 
@@ -145,11 +145,11 @@ def test_P12_when_fsync_fails_nothing_counts_as_written_that_is_not(one: Setting
     )
     try:
         one.world.expire("agency", "linkedin-li")
-        eventually(lambda: "store.unavailable" in one.log() or one.heard("linkedin-li"))
+        eventually(lambda: "store.unavailable" in one.log() or one.find_post("linkedin-li"))
     finally:
         trace.terminate()
         trace.wait(timeout=10)
-    eventually(lambda: one.heard("linkedin-li", "expired"), within=60)
+    eventually(lambda: one.find_post("linkedin-li", "expired"), within=60)
     assert process.poll() is None
     assert one.stop(process) == 0
     assert one.status()["agency/linkedin-li"] == "expired"
@@ -180,7 +180,7 @@ def test_P22_when_the_clock_goes_back_an_hour_polls_and_alerts_go_on(
         eventually(lambda: "clock.jumped" in one.log())
         one.await_polls(3)
         one.world.expire("agency", "linkedin-li")
-        eventually(lambda: one.heard("linkedin-li", "expired"))
+        eventually(lambda: one.find_post("linkedin-li", "expired"))
         assert one.stop(process) == 0
 
 
@@ -211,7 +211,7 @@ def test_P07_a_bad_file_changes_nothing_and_the_log_holds_the_reason(one: Settin
     assert "poll_every" in one.log()
     one.await_polls(2)
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     assert one.stop(process) == 0
 
 
@@ -221,7 +221,7 @@ def test_A11_only_the_tightest_stage_crossed_while_it_was_off_is_notified(one: S
     assert one.stop(process) == 0
     one.world.change("agency", "linkedin-li", expires_at=one.world.clock.now() + timedelta(hours=20))
     process = one.start()
-    eventually(lambda: one.heard("linkedin-li", "expiring_soon"))
+    eventually(lambda: one.find_post("linkedin-li", "expiring_soon"))
     one.await_polls(2)
     assert one.stop(process) == 0
     assert len(one.messages()) == 1
@@ -230,7 +230,7 @@ def test_A11_only_the_tightest_stage_crossed_while_it_was_off_is_notified(one: S
 def test_A13_an_acknowledgement_and_a_silence_survive_a_kill(one: Setting) -> None:
     process = one.start()
     one.world.expire("agency", "linkedin-li")
-    eventually(lambda: one.heard("linkedin-li", "expired"))
+    eventually(lambda: one.find_post("linkedin-li", "expired"))
     assert one.call("ack", "linkedin-li").returncode == 0
     assert one.call("silence", "add", "--connection", "*threads-th*", "--for", "1d", "--comment", "moving house").returncode == 0
     one.stop(process, signal.SIGKILL)
@@ -239,7 +239,7 @@ def test_A13_an_acknowledgement_and_a_silence_survive_a_kill(one: Setting) -> No
     eventually(lambda: one.status()["agency/threads-th"] == "expired")
     one.await_polls(2)
     assert "yes" in one.call("status", "--all").stdout or "acknowledged" in one.call("status", "--all").stdout.lower()
-    assert one.heard("threads-th") is None
+    assert one.find_post("threads-th") is None
     assert one.stop(process) == 0
 
 

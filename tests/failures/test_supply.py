@@ -56,12 +56,12 @@ def locked(name: str) -> Lock:
 
 def asked_for() -> dict[str, list[str]]:
     """What the project asks for: to run, with every extra; to be worked on; to be built."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    extras = told["project"]["optional-dependencies"].values()
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = document["project"]["optional-dependencies"].values()
     return {
-        "run": [*told["project"]["dependencies"], *(each for extra in extras for each in extra)],
-        "dev": told["dependency-groups"]["dev"],
-        "build": told["build-system"]["requires"],
+        "run": [*document["project"]["dependencies"], *(each for extra in extras for each in extra)],
+        "dev": document["dependency-groups"]["dev"],
+        "build": document["build-system"]["requires"],
     }
 
 
@@ -107,13 +107,13 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_S16_the_bill_of_materials_is_the_lock_with_versions_and_hashes(bill: bytes) -> None:
-    told: dict[str, Any] = json.loads(bill)
+    document: dict[str, Any] = json.loads(bill)
     parts: Lock = {}
-    for each in told["components"]:
+    for each in document["components"]:
         parts.setdefault(canonicalize_name(each["name"]), {})[each["version"]] = _hashes(each)
     assert parts == locked("requirements.txt")
-    assert sum(map(len, parts.values())) == len(told["components"])
-    about = told["metadata"]["component"]
+    assert sum(map(len, parts.values())) == len(document["components"])
+    about = document["metadata"]["component"]
     assert (about["name"], about["version"], about["type"]) == ("token-expiry-monitor", __version__, "application")
 
 
@@ -122,9 +122,9 @@ def _hashes(part: dict[str, Any]) -> set[str]:
 
 
 def test_S16_the_bill_of_materials_is_reproducible(bill: bytes, tmp_path: Path) -> None:
-    told = json.loads(bill)
-    assert "serialNumber" not in told
-    assert "timestamp" not in told["metadata"]
+    document = json.loads(bill)
+    assert "serialNumber" not in document
+    assert "timestamp" not in document["metadata"]
     assert str(ROOT) not in bill.decode()
     file = tmp_path / "again" / "sbom.cdx.json"
     assert run("sbom", file, SOURCE_DATE_EPOCH="1767225600").returncode == 0

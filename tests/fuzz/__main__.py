@@ -69,7 +69,7 @@ def names() -> list[str]:
 
 
 def _run(name: str, wanted: argparse.Namespace) -> bool:
-    """Fuzz one target in a process of its own; whether nothing broke."""
+    """Fuzz one target in a separate process. Return True if nothing broke."""
     command = [sys.executable, "-m", "tests.fuzz", name, "--child", "--kept", str(wanted.kept)]
     command += ["--seconds", str(wanted.seconds), "--runs", str(wanted.runs)]
     with tempfile.TemporaryDirectory(prefix="token-monitor-fuzz-") as folder:  # the library ends its process without tidying up

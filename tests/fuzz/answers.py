@@ -1,4 +1,4 @@
-"""What the services send: lists of each API, answers to probes, refusals, and headers. The oracle looks at every verdict."""
+"""What the services send: lists of each API, answers to probes, refusals, and headers. The oracle checks every verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of strangers and of people: dates, spans, names, ids, templates, and the wording of messages."""
+"""Untrusted texts and texts of operators: dates, spans, names, ids, templates, and the wording of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Days of a simulated world, problems and noise of every sort: every real problem is said, and nothing else.
+"""Days of a simulated world, problems and noise of every sort: every real problem is notified, and nothing else.
 
 The whole of it is `python -m benchmarks.accuracy`; this is a short one.
 """

@@ -139,7 +139,7 @@ def agency(clock: ManualClock) -> World:
 async def test_a_renamed_source_keeps_its_history_and_repeats_no_alert(store: Store, clock: ManualClock, tmp_path: Path) -> None:
     async with running(store, clock, agency(clock), tmp_path) as cycle:
         await cycle.poll()
-        assert [event for event, _, _ in cycle.words()] == ["expired"]
+        assert [event for event, _, _ in cycle.notified()] == ["expired"]
         with store.begin_write() as conn:
             silences.add(conn, Silence(starts_at=clock.now() + 30 * DAY, sources=("agency",), comment="moving"), clock.now())
         text = (tmp_path / "config.toml").read_text("utf-8").replace('name = "agency"', 'name = "bureau"')
@@ -162,12 +162,12 @@ async def test_a_renamed_source_keeps_its_history_and_repeats_no_alert(store: St
                     assert "agency" not in set(conn.scalars(select(table.c.source)))
         cycle.config = config
         cycle.work = {"bureau": Work(source=config.sources[0], provider=cycle.work["agency"].provider)}
-        said = len(cycle.said)
+        said = len(cycle.alerts)
         await cycle.poll()
-        assert cycle.said[said:] == [], "all of it is known"
+        assert cycle.alerts[said:] == [], "all of it is known"
         cycle.world.renew("agency", "threads-th")
         await cycle.poll()
-        assert [(alert.event, alert.connection) for alert in cycle.said[said:]] == [("recovered", "bureau/threads-th")]
+        assert [(alert.event, alert.connection) for alert in cycle.alerts[said:]] == [("recovered", "bureau/threads-th")]
 
 
 def test_a_channel_with_another_name_keeps_what_waits_for_it(store: Store, now: datetime, tmp_path: Path) -> None:

@@ -46,17 +46,17 @@ async def test_P22_P23_a_clock_that_is_wrong_for_a_while_raises_nothing_and_miss
             truth.advance(HOUR)
             await cycle.poll(after=HOUR)
             await cycle.pass_time(timedelta(0))
-        assert cycle.words() == []
+        assert cycle.notified() == []
         clock.advance(-by)
         with store.begin_write() as conn:
             maintenance.after_jump(conn, clock.now(), by=-by)
         await cycle.poll()
-        assert cycle.words() == []
+        assert cycle.notified() == []
         for days in (3, 4, 2, 1):
             truth.advance(days * DAY)
             await cycle.pass_time(days * DAY)
             await cycle.poll()
-        told = [(event, reason) for event, reason, _ in cycle.words()]
+        told = [(event, reason) for event, reason, _ in cycle.notified()]
     assert told == [("expiring_soon", "first"), ("expiring_soon", "stage"), ("expiring_soon", "stage"), ("expired", "worse")]
 
 
@@ -128,16 +128,16 @@ async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock:
         clock.advance(FORTY)
         world.expire("agency", made.external_id)
         await cycle.poll()
-        assert cycle.words()[-1][0] == "expired"
+        assert cycle.notified()[-1][0] == "expired"
         clock.advance(-FORTY)
         with store.begin_write() as conn:
             maintenance.after_jump(conn, clock.now(), by=-FORTY)
             assert conn.scalar(select(func.count()).where(incidents.c.said_at > clock.now())) == 0
             assert conn.scalar(select(func.count()).where(connections.c.since > clock.now())) == 0
             conn.execute(deliveries.update().values(state=DeliveryState.SENT, sent_at=clock.now(), next_attempt_at=None))
-        said = len(cycle.said)
+        said = len(cycle.alerts)
         await cycle.pass_time(25 * HOUR)
-        assert [alert.reason for alert in cycle.said[said:]] == ["reminder"]
+        assert [alert.reason for alert in cycle.alerts[said:]] == ["reminder"]
 
 
 async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
@@ -213,8 +213,8 @@ def test_P10_P22_P23_P25_P35_days_with_jumps_sleep_and_outages_miss_no_line_and_
     soaked = Soak(plan, tmp_path).run()
     with capsys.disabled():
         print(f"\n{plan.days} simulated days in {soaked.seconds:.0f} s: {soaked.figures()}")  # noqa: T201
-    assert soaked.told.violations == []
-    assert soaked.told.lines > 40
+    assert soaked.score.violations == []
+    assert soaked.score.lines > 40
     assert soaked.unplanned_errors == []
     first, last = soaked.settled[0], soaked.settled[-1]
     assert last.descriptors <= first.descriptors + 8, "but for idle connections"

@@ -128,11 +128,11 @@ async def test_a_failed_poll_is_no_evidence_and_two_make_the_source_failing(agen
     for _ in range(4):
         await agency.poll(after=POLL)
     assert agency.states()["agency/mastodon-ma"].missing == 0
-    assert agency.words() == [("source_failing", "first", "agency")]
+    assert agency.notified() == [("source_failing", "first", "agency")]
     assert agency.source("agency").status is SourceStatus.FAILING
     agency.world.recover_source("agency")
     await agency.poll(after=POLL)
-    assert agency.words()[1:] == [("source_recovered", "recovered", "agency")]
+    assert agency.notified()[1:] == [("source_recovered", "recovered", "agency")]
 
 
 async def test_a_rejected_key_is_notified_immediately_and_expires_nothing(agency: Cycle) -> None:
@@ -172,7 +172,7 @@ async def test_the_same_problem_is_notified_once_however_often_it_is_seen(agency
     for _ in range(5):
         await agency.poll(after=POLL)
         await agency.probe()
-    assert agency.words() == [("expired", "first", LINKEDIN)]
+    assert agency.notified() == [("expired", "first", LINKEDIN)]
     assert agency.stored_alerts() == 1
 
 
@@ -211,7 +211,7 @@ async def test_a_reconnect_under_a_new_id_carries_the_history_over(store: Store,
         for _ in range(3):
             await cycle.poll(after=POLL)
         assert cycle.statuses() == {"retail/soc_new": "valid"}
-        assert [word[0] for word in cycle.words()] == ["expired", "recovered"]
+        assert [word[0] for word in cycle.notified()] == ["expired", "recovered"]
         kinds = [entry.kind for entry in cycle.history("soc_new")]
         assert EventKind.APPEARED in kinds
         assert EventKind.RECONNECTED in kinds

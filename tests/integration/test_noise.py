@@ -39,8 +39,8 @@ async def agency(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncItera
 
 def said(cycle: Cycle) -> list[tuple[str, str]]:
     """Take what was said since the last call, as (event, reason)."""
-    words = [(alert.event.value, alert.reason) for alert in cycle.said]
-    cycle.said.clear()
+    words = [(alert.event.value, alert.reason) for alert in cycle.alerts]
+    cycle.alerts.clear()
     return words
 
 
@@ -177,7 +177,7 @@ async def test_a_problem_is_notified_at_the_end_of_a_silence_only_if_it_lasts_be
     assert agency.statuses()["agency/mastodon-0"] == "expired"  # it is recorded all the same
     await agency.pass_time(4 * HOUR)
     assert said(agency) == [("expired", "first")]
-    assert agency.said == []
+    assert agency.alerts == []
 
 
 async def test_a_silence_matches_by_connection_and_leaves_the_others_loud(agency: Cycle) -> None:
@@ -230,14 +230,14 @@ async def test_N27_most_connections_missing_at_once_is_one_alert_and_a_hold(agen
     for number in range(6):
         agency.world.vanish("agency", f"mastodon-{number}")
     await agency.poll(after=POLL)
-    (alert,) = agency.said
+    (alert,) = agency.alerts
     assert (alert.event.value, alert.reason, alert.count) == ("source_failing", "suspicious_list", 6)
     assert set(agency.statuses().values()) == {"valid"}
     await agency.poll(after=POLL)
     assert set(agency.statuses().values()) == {"valid"}
     for number in range(6):
         agency.world.restore("agency", f"mastodon-{number}")
-    agency.said.clear()
+    agency.alerts.clear()
     await agency.poll(after=POLL)
     assert said(agency) == [("source_recovered", "suspicious_list")]
 
@@ -247,7 +247,7 @@ async def test_N27_two_further_lists_that_agree_make_them_disconnected_together(
         agency.world.vanish("agency", f"mastodon-{number}")
     for _ in range(2):
         await agency.poll(after=POLL)
-    agency.said.clear()
+    agency.alerts.clear()
     recorded = await agency.poll(after=POLL)
     assert sorted(alert.event.value for alert in recorded.alerts) == ["disconnected"] * 6
     assert list(agency.statuses().values()).count("disconnected") == 6
@@ -337,11 +337,11 @@ async def test_a_source_of_a_thousand_down_for_an_hour_is_one_alert_down_and_one
         for _ in range(5):
             await cycle.poll(after=POLL)
             await cycle.pass_time(timedelta(0))
-        assert cycle.words() == [("source_failing", "first", "agency")]
+        assert cycle.notified() == [("source_failing", "first", "agency")]
         world.recover_source("agency")
         await cycle.poll(after=POLL)
         await cycle.poll(after=POLL)
-        assert cycle.words() == [("source_failing", "first", "agency"), ("source_recovered", "recovered", "agency")]
+        assert cycle.notified() == [("source_failing", "first", "agency"), ("source_recovered", "recovered", "agency")]
         assert len(before) == 1_000
         assert cycle.statuses() == before
 

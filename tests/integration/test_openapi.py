@@ -18,7 +18,7 @@ from monitor.domain import LastError, ProbeState, ProbeStatus, Status
 from monitor.store import Store, alerts, channel_states, outbox
 from monitor.web.openapi import document
 from tests.support.command_line import add_source, make_world, write_config
-from tests.support.factories import make_alert, make_said, make_state
+from tests.support.factories import make_alert, make_notified, make_state
 from tests.support.fakes import ManualClock
 from tests.support.hostile_names import HOSTILE
 from tests.support.incidents import open_incident
@@ -51,7 +51,7 @@ async def api(store: Store, config: Config, clock: ManualClock, now: datetime) -
     named = [make_state(external_id=f"linkedin-n{n}", display_name=name) for n, name in enumerate(HOSTILE[:40])]
     add_source(store, "agency", [extra, *named], now=now)
     with store.begin_write() as conn:
-        open_incident(conn, source="agency", connection_id=ids[Status.EXPIRED], last_notified=make_said(), now=now)
+        open_incident(conn, source="agency", connection_id=ids[Status.EXPIRED], last_notified=make_notified(), now=now)
         both = [make_alert(), make_alert(id="alert-2", connection=None, external_id=None, provider=None, source="")]
         alerts.add_alerts(conn, [(both[0], ids[Status.EXPIRED], None), (both[1], None, "no channel takes it")])
         outbox.add_deliveries(conn, [("alert-1", "ops", now)], now)

@@ -19,7 +19,7 @@ from monitor.domain import DeliveryState
 from monitor.domain.errors import StoreError
 from monitor.store import Store, alerts, incidents, open_store, outbox, schema, sources
 from monitor.store.outbox import Claimed
-from tests.support.factories import NOW, make_alert, make_said
+from tests.support.factories import NOW, make_alert, make_notified
 from tests.support.incidents import open_incident
 
 LEASE = timedelta(minutes=2)
@@ -30,7 +30,7 @@ def queue(store: Store, names: Sequence[str], *, channels: Sequence[str] = ("ops
     """Alerts of these ids with one delivery per channel, due now."""
     with store.begin_write() as conn:
         sources.sync_sources(conn, [("agency", "postpost", "api.test")], NOW)
-        said = make_said()
+        said = make_notified()
         incident = incidents.find_open_source(conn, "agency")
         key = incident.id if incident else open_incident(conn, source="agency", connection_id=None, last_notified=said, now=NOW)
         alerts.add_alerts(conn, [(make_alert(id=name, incident=key), None, None) for name in names])

@@ -71,8 +71,8 @@ def reload(cycle: Cycle, folder: Path, text: str) -> None:
 
 def said(cycle: Cycle) -> list[tuple[str, str]]:
     """Take what was said since the last call, as (event, reason)."""
-    words = [(alert.event.value, alert.reason) for alert in cycle.said]
-    cycle.said.clear()
+    words = [(alert.event.value, alert.reason) for alert in cycle.alerts]
+    cycle.alerts.clear()
     return words
 
 
@@ -123,7 +123,7 @@ async def test_an_alert_silenced_by_id_is_sent_when_the_source_is_renamed(agency
     text = config_text(agency.world, agency.server, extra=CHANNEL, per_source=ACME)
     reload(agency, tmp_path, text.replace('name = "agency"', 'name = "studio"'))
     await agency.pass_time(MINUTE)
-    assert [(alert.event.value, alert.connection) for alert in agency.said] == [("expired", "studio/mastodon-0")]
+    assert [(alert.event.value, alert.connection) for alert in agency.alerts] == [("expired", "studio/mastodon-0")]
 
 
 async def test_an_incident_from_before_an_outage_continues_after_it(agency: Cycle) -> None:

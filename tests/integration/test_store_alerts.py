@@ -20,7 +20,7 @@ from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connections import NewConnection
 from monitor.store.incidents import NewIncident
 from monitor.store.sources import sync_sources
-from tests.support.factories import NOW, make_alert, make_said, make_state
+from tests.support.factories import NOW, make_alert, make_notified, make_state
 from tests.support.incidents import all_open, open_incident
 
 DAY = timedelta(days=1)
@@ -59,8 +59,8 @@ def test_history_comes_back_oldest_first(store: Store, key: int) -> None:
 
 
 def test_an_incident_remembers_what_it_notified(store: Store, key: int) -> None:
-    said = make_said(status=Status.EXPIRING_SOON, stage=7 * DAY)
-    later = make_said(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
+    said = make_notified(status=Status.EXPIRING_SOON, stage=7 * DAY)
+    later = make_notified(status=Status.EXPIRED, at=NOW + DAY, reminders=2)
     with store.begin_write() as conn:
         opened = open_incident(conn, source="agency", connection_id=key, last_notified=said, now=NOW)
         assert incidents.find_open(conn, [key, 999]) == {
@@ -73,11 +73,11 @@ def test_an_incident_remembers_what_it_notified(store: Store, key: int) -> None:
 
 def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        first = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+        first = open_incident(conn, source="agency", connection_id=key, last_notified=make_notified(), now=NOW)
         incidents.close(conn, first, NOW + DAY)
         incidents.close(conn, first, NOW + 2 * DAY)
         assert incidents.find_open(conn, [key]) == {}
-        second = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW + DAY)
+        second = open_incident(conn, source="agency", connection_id=key, last_notified=make_notified(), now=NOW + DAY)
         assert second != first
         closed = incidents.find_incident(conn, first)
         assert closed is not None
@@ -86,21 +86,21 @@ def test_closed_incident_is_no_longer_open_and_makes_room_for_the_next(store: St
 
 def test_connection_has_one_open_incident_at_most(store: Store, key: int) -> None:
     """The database itself refuses a second one, should two daemons ever run."""
-    rows = [NewIncident(source="agency", connection_id=key, last_notified=make_said())] * 2
+    rows = [NewIncident(source="agency", connection_id=key, last_notified=make_notified())] * 2
     with pytest.raises(StoreError), store.begin_write() as conn:
         incidents.open_incidents(conn, rows, NOW)
 
 
 def test_source_has_one_open_incident_at_most_beside_those_of_its_connections(store: Store, key: int) -> None:
     with store.begin_write() as conn:
-        open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+        open_incident(conn, source="agency", connection_id=key, last_notified=make_notified(), now=NOW)
         assert incidents.find_open_source(conn, "agency") is None
-        opened = open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
+        opened = open_incident(conn, source="agency", connection_id=None, last_notified=make_notified(), now=NOW)
         found = incidents.find_open_source(conn, "agency")
         assert found is not None
         assert found.id == opened
     with pytest.raises(StoreError), store.begin_write() as conn:
-        open_incident(conn, source="agency", connection_id=None, last_notified=make_said(), now=NOW)
+        open_incident(conn, source="agency", connection_id=None, last_notified=make_notified(), now=NOW)
 
 
 def put(conn: Connection, *given: Alert, key: int | None = None, note: str | None = None) -> None:
@@ -193,7 +193,7 @@ def test_alert_of_another_version_is_read_as_far_as_it_is_known() -> None:
 
 def fill(conn: Connection, key: int, *, sent: bool, closed: bool) -> None:
     """One old incident with its alert and delivery."""
-    opened = open_incident(conn, source="agency", connection_id=key, last_notified=make_said(), now=NOW)
+    opened = open_incident(conn, source="agency", connection_id=key, last_notified=make_notified(), now=NOW)
     put(conn, make_alert(id=f"alert-{key}", incident=opened), key=key)
     outbox.add_deliveries(conn, [(f"alert-{key}", "ops", NOW)], NOW)
     history.append(conn, "agency", key, [entry(0)])

@@ -60,7 +60,7 @@ async def poll(cycle: Cycle, *, unread: bool = False) -> list[tuple[str, str]]:
     with cycle.store.begin_write() as conn:
         poll = Poll(report=report, started_at=now, now=now)
         recorded = record_poll(conn, work.source, poll, channels=cycle.config.channels)
-    cycle.said += recorded.alerts
+    cycle.alerts += recorded.alerts
     return words(recorded)
 
 
@@ -94,7 +94,7 @@ async def test_an_api_that_is_down_returns_no_connection(agency: Cycle, trouble:
     for number in range(7):
         agency.world.restore("agency", f"mastodon-{number}")
     assert await poll(agency) == [RECOVERED, ("source_recovered", "recovered")]
-    assert agency.said[-2].message == f"The connections of {USER} are listed again."
+    assert agency.alerts[-2].message == f"The connections of {USER} are listed again."
 
 
 async def test_when_only_some_return_the_others_are_named_and_notified_separately(agency: Cycle) -> None:
@@ -103,7 +103,7 @@ async def test_when_only_some_return_the_others_are_named_and_notified_separatel
     for number in range(2):
         agency.world.restore("agency", f"mastodon-{number}")
     assert await poll(agency) == [RECOVERED]
-    assert agency.said[-1].message == (
+    assert agency.alerts[-1].message == (
         f"Some connections of {USER} are listed again; 4 of 8 are still missing, with an alert for each if that lasts."
     )
     assert await poll(agency) == [("disconnected", "first")] * 4

@@ -75,7 +75,7 @@ def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, lo
         "profile_url": None,
         "status": "valid",
         "reason": "stated",
-        "message": "As the provider says.",
+        "message": "Reported by the provider.",
         "since": "2026-03-10T12:00:00Z",
         "expires_at": None,
         "seconds_left": None,
@@ -304,7 +304,7 @@ def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
                 "old": None,
                 "new": "valid",
                 "reason": None,
-                "message": "As the provider says.",
+                "message": "Reported by the provider.",
             }
         ],
     }

@@ -20,7 +20,7 @@ from monitor.store import schema as tables
 from monitor.views import status as worst
 from monitor.views.status import Overview, overview
 from tests.support.command_line import add_source, write_config
-from tests.support.factories import make_said, make_state
+from tests.support.factories import make_notified, make_state
 from tests.support.incidents import open_incident
 
 SELECTIONS = [
@@ -83,7 +83,7 @@ def fill(store: Store, now: datetime) -> None:
         for key in dice.sample(ids, 50):
             row = connection_queries.get_connection(conn, key)
             assert row is not None
-            number = open_incident(conn, source=row.source, connection_id=key, last_notified=make_said(), now=now)
+            number = open_incident(conn, source=row.source, connection_id=key, last_notified=make_notified(), now=now)
             incidents.acknowledge(conn, number, Ack(status=dice.choice(words), stage=None, at=now, until=None, comment=None))
         connections.retire(conn, ids[5], now)
         silences.add(conn, Silence(platforms=("tiktok",), starts_at=now - timedelta(hours=1), comment="later"), now)

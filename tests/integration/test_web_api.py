@@ -21,7 +21,7 @@ from monitor.views.alerts import alert_views
 from monitor.views.filters import listing
 from monitor.views.status import overview
 from tests.support.command_line import add_source, make_world, write_config
-from tests.support.factories import make_alert, make_said, make_state
+from tests.support.factories import make_alert, make_notified, make_state
 from tests.support.fakes import ManualClock
 from tests.support.hostile_names import HOSTILE
 from tests.support.incidents import open_incident
@@ -329,7 +329,7 @@ async def test_hostile_names_pass_through_as_json_and_nothing_else(api: Served, 
 
 async def begin_incident(store: Store, now: datetime, row: int) -> None:
     with store.begin_write() as conn:
-        open_incident(conn, source="agency", connection_id=row, last_notified=make_said(), now=now)
+        open_incident(conn, source="agency", connection_id=row, last_notified=make_notified(), now=now)
 
 
 async def test_an_acknowledgement_is_made_and_withdrawn(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, one line for each guard. 1 where one can be taken out unnoticed, 2 where nothing could be tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", help="a guard, or an area; may be given several times")
-    parser.add_argument("--list", action="store_true", help="say what there is, and try nothing")
+    parser.add_argument("--list", action="store_true", help="print the table, and try nothing")
     wanted = parser.parse_args(arguments)
     every = guards()
     chosen = [each for each in every if wanted.only is None or {each.name, each.area} & set(wanted.only)]

@@ -10,7 +10,7 @@ TABLE = Path(__file__).parent / "guards.toml"
 
 
 class GuardMoved(Exception):
-    """The text of a guard is not where the table says, or not once: whoever changed the code must look at the table."""
+    """The text of a guard is not at the place in the table, or not exactly once: update the table with the code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Guard:
 
 def guards(table: Path = TABLE) -> list[Guard]:
     """Every guard of the table, in its order."""
-    told = tomllib.loads(table.read_text("utf-8"))
+    entries = tomllib.loads(table.read_text("utf-8"))
     return [
         Guard(
             area=area,
@@ -53,6 +53,6 @@ def guards(table: Path = TABLE) -> list[Guard]:
             without=each["without"],
             tests=tuple(each["tests"]),
         )
-        for area, members in told.items()
+        for area, members in entries.items()
         for name, each in members.items()
     ]

@@ -40,12 +40,12 @@ class Result:
 
     @property
     def green(self) -> bool:
-        """Whether every test passed."""
+        """True if every test passed."""
         return self.status == 0
 
     @property
     def red(self) -> bool:
-        """Whether a test ran and failed."""
+        """True if a test ran and failed."""
         return self.status == 1 and self.failed is not None
 
 
@@ -83,7 +83,7 @@ class Tree:
 
     def _write(self, path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
-        # Python tells sources apart by second and size, which a guard of the same length deceives.
+        # Python distinguishes sources by second and size, which a guard of the same length deceives.
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
             compiled.unlink()
 

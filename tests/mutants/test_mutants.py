@@ -1,4 +1,4 @@
-"""The table of guards is true to the code, and the program that tries it tells the truth."""
+"""The table of guards is true to the code, and the program that tries it reports correctly."""
 
 from __future__ import annotations
 

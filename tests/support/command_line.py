@@ -63,7 +63,7 @@ def write_config(folder: Path, *, url: str = "sqlite:///monitor.db", text: str =
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a command said and how it ended."""
+    """The output and exit status of a command."""
 
     status: int
     out: str
@@ -94,7 +94,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def real_now() -> datetime:
-    """The program in its own process reads the real clock, so what it looks at must lie around it."""
+    """The program in its own process reads the real clock, so its data must lie around it."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -121,7 +121,7 @@ def add_source(
         ids = connections.insert(conn, source=name, provider=provider, rows=new, now=seen)
         sources.save_scopes(conn, name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
         for key, state in zip(ids, states, strict=True):
-            entry = Event(kind=EventKind.APPEARED, at=seen, new=state.verdict.status, message="As the provider says.")
+            entry = Event(kind=EventKind.APPEARED, at=seen, new=state.verdict.status, message="Reported by the provider.")
             history.append(conn, name, key, [entry])
     return ids
 

@@ -43,7 +43,7 @@ def channel(url: str, name: str = "ops", *, group_wait: timedelta = timedelta(0)
 
 
 def numbered(count: int, *, first: int = 1, **over: Any) -> list[Alert]:
-    """Alerts about as many connections, told apart by their numbers."""
+    """Alerts about as many connections, distinguished by their numbers."""
     return [
         make_alert(id=f"alert-{number:05}", external_id=f"linkedin-{number:05}", label=f"Customer {number}", **over)
         for number in range(first, first + count)

@@ -47,15 +47,15 @@ def make_state(**over: Any) -> ConnectionState:
     snapshot = own.pop("snapshot", None) or make_snapshot(**over)
     values: dict[str, Any] = {
         "snapshot": snapshot,
-        "token": TokenState(status=status, reason="stated", message="As the provider says.", expires_at=snapshot.expires_at),
+        "token": TokenState(status=status, reason="stated", message="Reported by the provider.", expires_at=snapshot.expires_at),
         "probe": ProbeState(),
-        "verdict": Verdict(status=status, reason="stated", message="As the provider says.", since=NOW),
+        "verdict": Verdict(status=status, reason="stated", message="Reported by the provider.", since=NOW),
     }
     return ConnectionState(**{**values, **own})
 
 
-def make_said(**over: Any) -> LastNotified:
-    """What an incident said just now about an expired token."""
+def make_notified(**over: Any) -> LastNotified:
+    """The last notification of an incident, of an expired token, just now."""
     values: dict[str, Any] = {"status": Status.EXPIRED, "at": NOW}
     return LastNotified(**{**values, **over})
 

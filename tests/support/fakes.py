@@ -9,7 +9,7 @@ class ManualClock:
     """A clock that stands still until a test moves it."""
 
     def __init__(self, now: datetime) -> None:
-        assert now.tzinfo is not None, "a clock tells aware instants"
+        assert now.tzinfo is not None, "a clock returns aware instants"
         self._now = now.astimezone(UTC)
 
     def now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Names as strangers choose them: three hundred that break out of something, somewhere, where they are not escaped."""
+"""Untrusted names: three hundred that break out of something, somewhere, where they are not escaped."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ group_wait = "0s"
 
 @dataclass(kw_only=True)
 class Cycle:
-    """One monitor without its scheduler: the test says when something happens."""
+    """One monitor without its scheduler: the test decides when something happens."""
 
     store: Store
     clock: ManualClock
@@ -50,7 +50,7 @@ class Cycle:
     server: WorldServer
     config: Config
     work: dict[str, Work]
-    said: list[Alert] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
 
     async def poll(self, source: str | None = None, *, after: timedelta = timedelta(0)) -> Recorded:
         """Poll one source, or all, after some time."""
@@ -62,7 +62,7 @@ class Cycle:
         for name, work in self.work.items():
             if source in (None, name):
                 recorded.add(await poller.poll(work.source, work.provider))
-        self.said += recorded.alerts
+        self.alerts += recorded.alerts
         return recorded
 
     async def probe(self, *, after: timedelta = timedelta(0), due: bool = False) -> Recorded:
@@ -74,7 +74,7 @@ class Cycle:
             if work.provider.probes:
                 step = prober.probe_due if due else prober.probe_all
                 recorded.add(await step(work.source, work.provider))
-        self.said += recorded.alerts
+        self.alerts += recorded.alerts
         return recorded
 
     async def pass_time(self, by: timedelta) -> Recorded:
@@ -83,7 +83,7 @@ class Cycle:
         configured = {name: work.source for name, work in self.work.items()}
         keeper = TimeChanges(store=self.store, clock=self.clock, configured=configured, channels=self.config.channels)
         recorded = await keeper.advance()
-        self.said += recorded.alerts
+        self.alerts += recorded.alerts
         return recorded
 
     def states(self) -> dict[str, ConnectionState]:
@@ -118,9 +118,9 @@ class Cycle:
         with self.store.begin_read() as conn:
             return len(alerts.list_alerts(conn))
 
-    def words(self) -> list[tuple[str, str, str]]:
-        """What was said so far, as (event, reason, connection or source)."""
-        return [(alert.event.value, alert.reason, alert.connection or alert.source) for alert in self.said]
+    def notified(self) -> list[tuple[str, str, str]]:
+        """All alerts so far, as (event, reason, connection or source)."""
+        return [(alert.event.value, alert.reason, alert.connection or alert.source) for alert in self.alerts]
 
 
 def config_text(world: World, server: WorldServer, *, extra: str = "", per_source: dict[str, str] | None = None) -> str:

@@ -32,8 +32,8 @@ def _as_nobody() -> dict[str, Any]:
     """PostgreSQL refuses to run as root: subprocess drops to nobody before it starts."""
     if os.geteuid() != 0:
         return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    user = pwd.getpwnam("nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 class PrivateServer:
@@ -46,8 +46,8 @@ class PrivateServer:
         self.folder = Path(tempfile.mkdtemp(prefix="tm-pg-", dir=memory_folder(executable=False)))
         self.data = self.folder / "data"
         if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            user = pwd.getpwnam("nobody")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
         locale = ("--locale=C", "--encoding=UTF8")
         self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N", "--no-instructions", *locale)
         self.start()
@@ -70,7 +70,7 @@ class PrivateServer:
         self._run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """Stop it at once, as a crash does."""
+        """Stop it immediately, as a crash does."""
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "stop")
 
     def signal(self, number: signal.Signals) -> None:
@@ -128,7 +128,7 @@ def create_database(url: str, *, template: str | None = None) -> str:
 
 
 def settle(url: str) -> None:
-    """Leave a database as the server's autovacuum does within a minute: what was written looked through, and counted."""
+    """Leave a database as the server's autovacuum does within a minute: vacuumed and analyzed."""
     _admin(url, "VACUUM (ANALYZE)")
 
 
@@ -161,7 +161,7 @@ def _all_rows(conn: psycopg.Connection) -> str:
 
 
 def replace_database(url: str, *, source: str, target: str) -> None:
-    """Make `target` a copy of `source`, whoever is connected to the old one; both are names on the URL's server."""
+    """Make `target` a copy of `source`, even if clients are connected to the old one; both are names on the URL's server."""
     _admin(
         make_url(url).set(database="postgres").render_as_string(hide_password=False),
         f'DROP DATABASE IF EXISTS "{target}" WITH (FORCE)',
@@ -170,7 +170,7 @@ def replace_database(url: str, *, source: str, target: str) -> None:
 
 
 def drop_database(url: str) -> None:
-    """Remove a database made by create_database, whoever is still connected."""
+    """Remove a database made by create_database, even if clients are still connected."""
     _admin(
         make_url(url).set(database="postgres").render_as_string(hide_password=False),
         f"DROP DATABASE IF EXISTS {name_of(url)} WITH (FORCE)",

@@ -1,4 +1,4 @@
-"""Reads Prometheus's text format strictly, and says what `promtool check metrics` would, and more.
+"""Strict reader of Prometheus's text format, with the checks of `promtool check metrics` and more.
 
 A reading of its own, beside prometheus_client's, so that what we write is not checked by what wrote it.
 """
@@ -62,7 +62,7 @@ def read(text: str) -> dict[str, Read]:
 
 
 def lint(families: dict[str, Read], *, prefix: str) -> None:
-    """What the naming rules say of our own families. Raises BadTextError."""
+    """Check the naming rules for our own families. Raises BadTextError."""
     for family in families.values():
         _lint_samples(family)
         if not family.name.startswith(prefix):

@@ -1,4 +1,4 @@
-"""Real receivers on loopback: a webhook and a mail server that record what arrives and answer as they are told."""
+"""Real receivers on loopback: a webhook and a mail server that record what arrives and answer as configured."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class WebhookReceiver:
             return list(self._received)
 
     def take(self, request: Received) -> Reply:
-        """Records a request and says how to answer it."""
+        """Record a request and return the reply to it."""
         canary.WATCH.look(request.body, f"a message to {request.path.partition('?')[0][:20]}")
         with self._arrived:
             self._received.append(request)
@@ -161,13 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_GET = do_CONNECT = _take  # noqa: N815 - http.server's own names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
-        """Says nothing."""
+        """Log nothing."""
 
 
 class MailReceiver:
     """An SMTP server in a thread of its own. Recipients in `refused` get the given answer.
 
-    With `login` (user and password) nobody mails without it; if it `quotes`, its refusal repeats what was given.
+    With `login` (user and password) mail without it is refused; if it `quotes`, its refusal repeats what was given.
     """
 
     def __init__(self, *, login: tuple[str, str] | None = None, quotes: bool = False) -> None:
@@ -201,7 +201,7 @@ class MailReceiver:
     def _authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
         if self._quotes and given is not None and given != self.login:
-            return AuthResult(success=False, handled=False, message=f"535 5.7.8 {given[0]} with {given[1]} is nobody here")
+            return AuthResult(success=False, handled=False, message=f"535 5.7.8 {given[0]} with {given[1]} is unknown here")
         return AuthResult(success=given == self.login, handled=False)
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]) -> str:

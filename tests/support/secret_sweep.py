@@ -15,7 +15,7 @@ import pytest
 from tests.support.canary import WATCH, Finding, search, sweep
 
 _SWEPT = pytest.StashKey[set[Path]]()
-_TOLD = pytest.StashKey[list[str]]()
+_FINDINGS = pytest.StashKey[list[str]]()
 _LEFT = "canaries"
 
 
@@ -29,7 +29,7 @@ def pytest_runtest_makereport(
         found = [*WATCH.take(), *_in_folder(item), *_in_output(report)]
         if found and report.passed:
             report.outcome = "failed"
-            report.longrepr = _told(found)
+            report.longrepr = _as_text(found)
     return report
 
 
@@ -45,12 +45,12 @@ def _in_output(report: pytest.TestReport) -> list[Finding]:
     return [each for title, text in report.sections for each in search(text, title)]
 
 
-def _told(found: list[Finding]) -> str:
+def _as_text(found: list[Finding]) -> str:
     lines = "\n".join(f"  {each}" for each in found)
     return f"a secret was left where none may be (tests/support/canary.py):\n{lines}"
 
 
-# --- what tests share: swept by each process at its end, told by the first
+# --- what tests share: swept by each process at its end, reported by the first
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -64,19 +64,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output[_LEFT] = [str(each) for each in found]
         return
-    told = [*session.config.stash.get(_TOLD, []), *(str(each) for each in found)]
-    session.config.stash[_TOLD] = told
-    if told and session.exitstatus == pytest.ExitCode.OK:
+    findings = [*session.config.stash.get(_FINDINGS, []), *(str(each) for each in found)]
+    session.config.stash[_FINDINGS] = findings
+    if findings and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 class Workers:
-    """Hears from pytest-xdist's workers what they found at their end."""
+    """Receiver of the findings of pytest-xdist's workers at their end."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """A worker has ended."""
-        node.config.stash.setdefault(_TOLD, []).extend(getattr(node, "workeroutput", {}).get(_LEFT, []))
+        node.config.stash.setdefault(_FINDINGS, []).extend(getattr(node, "workeroutput", {}).get(_LEFT, []))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,5 +86,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name what was found in the folders that tests share."""
-    for each in config.stash.get(_TOLD, []):
+    for each in config.stash.get(_FINDINGS, []):
         terminalreporter.write_line(f"a secret was left where none may be: {each}", red=True)

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: any row, any answer, any policy, any instant; nonsense included, as strangers send it."""
+"""Hypothesis strategies: any row, any answer, any policy, any instant; nonsense included, as untrusted services send it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ DRESSINGS: list[dict[str, Any]] = [
     {"last_error": LastError(message=""), "last_successful_post_at": FIRST_DAY},
     {"last_error": LastError(message="Upload failed", occurred_at=LAST_DAY), "last_successful_post_at": NOW},
 ]
-"""What a row carries besides its token: no rule of the token looks at it."""
+"""What a row carries besides its token: no rule of the token uses it."""
 
 snapshots = st.builds(
     lambda dressing, **own: Snapshot(external_id="x-1", **own, **dressing),

@@ -28,7 +28,7 @@ AUTH: dict[str, Callable[[str], dict[str, str]]] = {
 
 
 class Caller:
-    """A client that speaks to the world's server."""
+    """A client of the world's server."""
 
     def __init__(self, server: WorldServer, client: httpx.AsyncClient) -> None:
         self.server = server

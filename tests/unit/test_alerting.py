@@ -9,7 +9,7 @@ import pytest
 from monitor.domain import AlertEvent, ConnectionState, LastNotified, Policy, Severity, SourceStatus, Status
 from monitor.domain.rules import alerting
 from monitor.domain.rules.alerting import AlertReason
-from tests.support.factories import NOW, make_said, make_state
+from tests.support.factories import NOW, make_notified, make_state
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -24,7 +24,7 @@ RECOVERED, RENEWED = AlertReason.RECOVERED, AlertReason.RENEWED
 
 
 def said(status: Status, stage: timedelta | None = None, ago: timedelta = timedelta(0), reminders: int = 0) -> LastNotified:
-    return make_said(status=status, stage=stage, at=NOW - ago, reminders=reminders)
+    return make_notified(status=status, stage=stage, at=NOW - ago, reminders=reminders)
 
 
 def true_now(status: Status, stage: timedelta | None = None) -> ConnectionState:

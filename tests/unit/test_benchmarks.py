@@ -212,12 +212,12 @@ def test_growth_is_drawn_only_where_there_are_sizes_to_compare() -> None:
 
 
 def test_a_population_lists_its_rows_and_flips_them() -> None:
-    crowd = Population(name="crowd", first=8, size=3, at=AT)
-    rows = json.loads(crowd.body(zipped=False))["connections"]
+    population = Population(name="population", first=8, size=3, at=AT)
+    rows = json.loads(population.body(zipped=False))["connections"]
     assert [row["platformId"] for row in rows] == ["linkedin-1000008", "instagram-1000009", "threads-1000010"]
     assert {row["tokenStatus"] for row in rows} == {"valid"}
-    crowd.turn("expired", 9)
-    again = json.loads(gzip.decompress(crowd.body(zipped=True)))["connections"]
+    population.turn("expired", 9)
+    again = json.loads(gzip.decompress(population.body(zipped=True)))["connections"]
     assert [row["tokenStatus"] for row in again] == ["valid", "expired", "valid"]
 
 

@@ -13,7 +13,7 @@ from monitor.domain.rules import alerting, suppression
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.suppression import SuppressionContext
 from tests.support.delivery import channel
-from tests.support.factories import NOW, make_said, make_state
+from tests.support.factories import NOW, make_notified, make_state
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 SOON, FAILING, EXPIRED, REVOKED, VALID = Status.EXPIRING_SOON, Status.FAILING, Status.EXPIRED, Status.REVOKED, Status.VALID
@@ -128,8 +128,8 @@ def test_an_acknowledgement_covers_no_more_than_what_it_got_better_to(
 
 
 def test_the_notified_status_counts_as_at_most_what_the_acknowledgement_covered_in_the_end() -> None:
-    said = make_said(status=EXPIRED)
-    assert suppression.cap_at_ack(said, ack(SOON, 3 * DAY)) == make_said(status=SOON, stage=3 * DAY)
+    said = make_notified(status=EXPIRED)
+    assert suppression.cap_at_ack(said, ack(SOON, 3 * DAY)) == make_notified(status=SOON, stage=3 * DAY)
     assert suppression.cap_at_ack(said, ack(EXPIRED)) == said
     assert suppression.cap_at_ack(said, ack(REVOKED)) == said
 

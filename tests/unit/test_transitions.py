@@ -29,7 +29,7 @@ def kinds(before: ConnectionState | None, after: ConnectionState) -> list[EventK
 
 def test_the_first_poll_makes_one_entry_with_the_verdict() -> None:
     (entry,) = detect(None, make_state(status=Status.EXPIRED))
-    assert entry == Event(kind=EventKind.APPEARED, at=LATER, new="expired", reason="stated", message="As the provider says.")
+    assert entry == Event(kind=EventKind.APPEARED, at=LATER, new="expired", reason="stated", message="Reported by the provider.")
 
 
 def test_the_same_state_twice_is_no_entry() -> None:

@@ -1,4 +1,4 @@
-"""Many short lives of one daemon: the world turns, the daemon is killed at a random instant, and is born again."""
+"""Random kills of one daemon: the world changes, the daemon is killed at a random instant, and is started again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ confirm_missing = 1
 remind_every = "off"
 flap_window = "off"
 """
-"""Everything is said at once and nothing is held back, so that what must be said is exactly what happened."""
+"""Every change is notified immediately and nothing is suppressed, so that the expected alerts are exactly the changes."""
 
 
 @dataclass(kw_only=True)
@@ -76,16 +76,16 @@ def new_world(dice: random.Random) -> Turner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a run of lives did."""
+class KillRun:
+    """Figures of a series of kills."""
 
     kills: int
     turns: int
     seconds: float
 
 
-def live(made: Setting, turner: Turner, *, kills: int, longest: float = 0.9) -> Told:
-    """So many lives, each killed at a random instant of its first `longest` seconds."""
+def kill_repeatedly(made: Setting, turner: Turner, *, kills: int, longest: float = 0.9) -> KillRun:
+    """Start the daemon `kills` times and kill each process at a random instant of its first `longest` seconds."""
     begun, turns = time.monotonic(), 0
     for _ in range(kills):
         process = made.launch("run")
@@ -95,21 +95,21 @@ def live(made: Setting, turner: Turner, *, kills: int, longest: float = 0.9) -> 
             turns += 1
         time.sleep(turner.dice.uniform(0, longest))
         assert made.stop(process, signal.SIGKILL) == -signal.SIGKILL, "the daemon ended by itself: see its log"
-    return Told(kills=kills, turns=turns, seconds=time.monotonic() - begun)
+    return KillRun(kills=kills, turns=turns, seconds=time.monotonic() - begun)
 
 
-def run_lives(folder: Path, database: str, *, kills: int, seed: int) -> Findings:
-    """So many lives on this database, then one that settles, and what the oracle says of it all."""
+def run_kills(folder: Path, database: str, *, kills: int, seed: int) -> Findings:
+    """Kill the daemon `kills` times on this database, let a last one settle, and return the oracle's findings."""
     turner = new_world(random.Random(seed))
     with setting(folder, turner.world, database=database, top=TOP) as made:
         first = made.launch("run")
-        made.await_polls(2)  # what vanishes before it was ever seen is nobody's loss
+        made.await_polls(2)  # what vanishes before it was ever seen raises no alert
         assert made.stop(first) == 0, made.log()[-4000:]
-        live(made, turner, kills=kills)
+        kill_repeatedly(made, turner, kills=kills)
         last = made.launch("run")
         made.await_polls(4)
         with Store(database) as store:
-            with suppress(AssertionError):  # the oracle says what is amiss, better than a wait that ran out
+            with suppress(AssertionError):  # the oracle reports what is wrong, better than a wait that ran out
                 eventually(lambda: settled(store) and not wrong_states(store, turner.states))
             assert made.stop(last) == 0, made.log()[-4000:]
             return judge(store, made.receiver.posts, turner.states, kills=kills)
