@@ -1,4 +1,4 @@
-"""What the store says in numbers, for Prometheus: read at the scrape, so that it is right also after a restart."""
+"""Metrics computed from the store at each scrape, so that they survive a restart."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from monitor.telemetry.metrics import Family, Metrics
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 AUTO_UP_TO = 1000
-"""Live connections up to which `connection_metrics = "auto"` gives each its own series."""
+"""The most live connections for which `connection_metrics = "auto"` exports one series each."""
 MOST_CONNECTIONS = 100_000
-"""Connections with series of their own, whatever is set."""
+"""The most connections with individual series, even if `connection_metrics` is on."""
 ZEROS_UP_TO = 1000
-"""Series of one family up to which those that are zero are there too: rates and alerts need no first event then."""
+"""The most series of one family for which zeros are exported, so that a rate has a starting point."""
 
 Samples = list[tuple[tuple[str, ...], float]]
 
 
 def families(conn: Connection | None, config: Config, metrics: Metrics, *, now: datetime, stuck: bool) -> list[Family]:
-    """Every family but the durations. Without a connection (the store cannot be read) only what the process knows itself."""
+    """Return every family except the histograms. Without a connection (unreadable store), only those of the process."""
     found = [*_process(store_up=conn is not None, stuck=stuck, current=metrics.config_is_current), *_counters(config, metrics)]
     if conn is not None:
         found += [*_connections(conn), *_sources(conn, config, now), *_channels(conn, config), *_outbox(conn)]
@@ -34,17 +34,17 @@ def families(conn: Connection | None, config: Config, metrics: Metrics, *, now: 
 
 def _process(*, store_up: bool, stuck: bool, current: bool) -> Iterator[Family]:
     yield Family(
-        name="build_info", help="Always 1; the label says which version runs.", labels=("version",), samples=[((__version__,), 1)]
+        name="build_info", help="Always 1; the label is the running version.", labels=("version",), samples=[((__version__,), 1)]
     )
     yield Family(
-        name="store_up", help="Whether the store could be read for this scrape (1) or not (0).", samples=[((), store_up)]
+        name="store_up", help="1 if the database could be read for this scrape, otherwise 0.", samples=[((), store_up)]
     )
     yield Family(
-        name="progress_up", help="Whether the daemon makes progress (1) or something stands still (0).", samples=[((), not stuck)]
+        name="progress_up", help="1 while the daemon makes progress, 0 if it is stalled.", samples=[((), not stuck)]
     )
     yield Family(
         name="config_last_reload_successful",
-        help="Whether the configuration was taken when it was last read (1), or refused (0) and the one before goes on.",
+        help="1 if the last reload succeeded, 0 if it was refused and the previous configuration is still in force.",
         samples=[((), current)],
     )
 
@@ -55,21 +55,21 @@ def _counters(config: Config, metrics: Metrics) -> Iterator[Family]:
     channels = [channel.name for channel in config.channels]
     yield Family(
         name="polls_total",
-        help="Polls of a source that ended, by how.",
+        help="Finished polls by source and outcome.",
         kind="counter",
         labels=("source", "outcome"),
         samples=_counted(metrics.polls(), sources, PollOutcome),
     )
     yield Family(
         name="probes_total",
-        help="Probes of a source's connections that ended, by what they found; unanswered: the API gave no answer.",
+        help="Finished probes by source and outcome; unanswered: the API gave no answer.",
         kind="counter",
         labels=("source", "outcome"),
         samples=_counted(metrics.probes(), probed, ("ok", "expired", "revoked", "failing", "unanswered")),
     )
     yield Family(
         name="deliveries_total",
-        help="Tries to deliver an alert to a channel, by how they ended: sent, failed (it is tried again) or dead (given up).",
+        help="Delivery attempts by channel and outcome: sent, failed (will be retried) or dead (given up).",
         kind="counter",
         labels=("channel", "outcome"),
         samples=_counted(metrics.deliveries(), channels, ("sent", "failed", "dead")),
@@ -77,7 +77,7 @@ def _counters(config: Config, metrics: Metrics) -> Iterator[Family]:
 
 
 def _counted(counts: dict[tuple[str, str], int], names: Iterable[str], outcomes: Iterable[str]) -> Samples:
-    """What was counted, and zeros for what may be, where that is not too much."""
+    """Return the counts as samples, with zeros for all possible labels unless there are too many."""
     possible = [(name, str(outcome)) for name in names for outcome in outcomes]
     if len(possible) <= ZEROS_UP_TO:
         counts = dict.fromkeys(possible, 0) | counts
@@ -103,25 +103,25 @@ def _sources(conn: Connection, config: Config, now: datetime) -> Iterator[Family
     views = source_views(conn, config, now=now)
     yield Family(
         name="source_last_success_timestamp_seconds",
-        help="When a source was last read in full, in Unix time; missing until it was.",
+        help="Unix time at which the source was last read completely; absent if it never was.",
         labels=("source",),
         samples=[((view.name,), view.last_success_at.timestamp()) for view in views if view.last_success_at],
     )
     yield Family(
         name="source_last_poll_timestamp_seconds",
-        help="When a poll of a source last ended, well or not, in Unix time; missing until one did.",
+        help="Unix time at which a poll of the source last finished, successful or not; absent before the first.",
         labels=("source",),
         samples=[((view.name,), view.last_poll_at.timestamp()) for view in views if view.last_poll_at],
     )
     yield Family(
         name="source_poll_interval_seconds",
-        help="How often a source is to be polled.",
+        help="Configured poll interval of the source.",
         labels=("source",),
         samples=[((view.name,), view.poll_every.total_seconds()) for view in views],
     )
     yield Family(
         name="source_status",
-        help="1 for the status that a source has: pending, ok, failing or unauthorized.",
+        help="1 for the source's current status: pending, ok, failing or unauthorized.",
         labels=("source", "status"),
         samples=list(_source_statuses(views)),
     )
@@ -142,15 +142,15 @@ def _channels(conn: Connection, config: Config) -> Iterator[Family]:
         samples = [((view.name,), number[view.name]) for view in views if view.name in number]
         return Family(name=name, help=about, labels=("channel",), samples=samples)
 
-    yield of("channel_failing", "Whether a channel's last delivery failed (1) or not (0).", _each_is(views, "problem"))
+    yield of("channel_failing", "1 if the channel's last delivery failed, otherwise 0.", _each_is(views, "problem"))
     yield of(
         "channel_broken",
-        "Whether a channel's service refused for good (1), so that a person must act, or not (0).",
+        "1 if the channel permanently refuses messages and needs an operator, otherwise 0.",
         _each_is(views, "broken"),
     )
     yield of(
         "channel_last_success_timestamp_seconds",
-        "When a channel last took a message, in Unix time; missing until it did.",
+        "Unix time at which the channel last accepted a message; absent if it never did.",
         {view.name: view.last_success_at.timestamp() for view in views if view.last_success_at},
     )
 
@@ -163,17 +163,17 @@ def _outbox(conn: Connection) -> Iterator[Family]:
     waiting = outbox.pending_counts(conn)
     oldest = outbox.oldest_pending(conn)
     dead = sum(number for (_, state), number in outbox.state_counts(conn).items() if state is DeliveryState.DEAD)
-    yield Family(name="outbox_pending", help="Deliveries that wait or are being sent.", samples=[((), sum(waiting.values()))])
+    yield Family(name="outbox_pending", help="Deliveries that are pending or being sent.", samples=[((), sum(waiting.values()))])
     yield Family(
         name="outbox_oldest_timestamp_seconds",
-        help="When the oldest delivery that waits was queued, in Unix time; missing while none waits.",
+        help="Unix time at which the oldest pending delivery was queued; absent if none is pending.",
         samples=[((), oldest.timestamp())] if oldest else [],
     )
-    yield Family(name="outbox_dead", help="Deliveries that were given up and are still remembered.", samples=[((), dead)])
+    yield Family(name="outbox_dead", help="Dead deliveries that have not been deleted yet.", samples=[((), dead)])
 
 
 def _each(conn: Connection, config: Config) -> bool:
-    """Whether every connection gets series of its own."""
+    """Return True if every connection gets individual series."""
     wanted = config.web.connection_metrics
     if wanted == "auto":
         return sum(connection_queries.count_by_status(conn).values()) <= AUTO_UP_TO
@@ -186,13 +186,13 @@ def _each_connection(conn: Connection) -> Iterator[Family]:
     keys = [(row.source, row.scope, row.platform, row.external_id) for row in rows]
     yield Family(
         name="connection_status",
-        help="1 for the status that a connection has.",
+        help="1 for the connection's current status.",
         labels=(*labels, "status"),
         samples=[((*key, row.status), 1) for key, row in zip(keys, rows, strict=True)],
     )
     yield Family(
         name="connection_expiry_timestamp_seconds",
-        help="When a connection's token runs out, in Unix time; missing where no date is known.",
+        help="Unix time at which the connection's token expires; absent if no date is known.",
         labels=labels,
         samples=[(key, row.expires_at.timestamp()) for key, row in zip(keys, rows, strict=True) if row.expires_at],
     )
