@@ -36,12 +36,8 @@ def _process(*, store_up: bool, stuck: bool, current: bool) -> Iterator[Family]:
     yield Family(
         name="build_info", help="Always 1; the label is the running version.", labels=("version",), samples=[((__version__,), 1)]
     )
-    yield Family(
-        name="store_up", help="1 if the database could be read for this scrape, otherwise 0.", samples=[((), store_up)]
-    )
-    yield Family(
-        name="progress_up", help="1 while the daemon makes progress, 0 if it is stalled.", samples=[((), not stuck)]
-    )
+    yield Family(name="store_up", help="1 if the database could be read for this scrape, otherwise 0.", samples=[((), store_up)])
+    yield Family(name="progress_up", help="1 while the daemon makes progress, 0 if it is stalled.", samples=[((), not stuck)])
     yield Family(
         name="config_last_reload_successful",
         help="1 if the last reload succeeded, 0 if it was refused and the previous configuration is still in force.",
