@@ -401,7 +401,7 @@ def test_every_key_of_a_channel_a_silence_and_a_reconnect_batch_is_documented() 
     assert told_keys("A silence") == keys_of(silence.json())
     need = Need(connection="c", source="s", platform="p", label="l", status=Status.EXPIRED, by=NOW)
     sitting = ReconnectBatchView(
-        sitting=ReconnectBatch(source="s", platform="p", needs=(need,)),
+        batch=ReconnectBatch(source="s", platform="p", needs=(need,)),
         provider="p",
         link=None,
         connections=(view_of(make_state()),),

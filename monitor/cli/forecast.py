@@ -71,7 +71,7 @@ def _headline(views: list[ReconnectBatchView], days: int) -> str:
     if not views:
         return f"No known expiry {within}."
     count = sum(len(view.connections) for view in views)
-    overdue = sum(len(view.connections) for view in views if view.sitting.overdue)
+    overdue = sum(len(view.connections) for view in views if view.batch.overdue)
     now = f", {overdue:,} of them now" if overdue else ""
     need = f"{count:,} connection{'' if count == 1 else 's'} to reconnect {within}{now}"
     return f"{need}, in {len(views):,} batch{'' if len(views) == 1 else 'es'}."
@@ -94,11 +94,11 @@ def _echo(batches: list[ReconnectBatchView], times: Times, *, short: bool) -> No
 
 
 def _needs(view: ReconnectBatchView, most: int | None) -> Iterator[tuple[ConnectionView, Need]]:
-    return islice(zip(view.connections, view.sitting.needs, strict=True), most)
+    return islice(zip(view.connections, view.batch.needs, strict=True), most)
 
 
 def _title(view: ReconnectBatchView, times: Times) -> str:
-    batch = view.sitting
+    batch = view.batch
     link = f" ({clean(view.link)})" if view.link else ""
     when = "Now" if batch.overdue else f"By {times.both(batch.first)}"
     return f"{when}: {len(batch.needs):,} on {clean(batch.platform)} at {clean(batch.source)}{link}"

@@ -1,4 +1,4 @@
-"""Pages of connections: sorted and by number for people, by cursor for programs, and by expiry.
+"""Pages of connections: sorted and by number for the status page, by cursor for the API, and by expiry.
 
 The database filters, sorts, searches and counts, so that 100,000 connections stay usable. Everything here reads the state
 as stored; the daemon brings it up to date within a second of a change by time, and views apply the clock to what they show.

@@ -1,5 +1,4 @@
-"""The read side: stored state with the clock applied, as pages, commands and JSON show it.
+"""The read side: stored state with the clock applied, shared by the command line, the status page and the API.
 
-The command line, the status page and the API all show what these modules give. Nothing here writes.
-Each module is imported where it is used: a command does not load what it does not show.
+Nothing here writes. This package imports none of its modules, so that a command loads only what it shows.
 """

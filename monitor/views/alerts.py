@@ -1,4 +1,4 @@
-"""Alerts as people look back at them: what was said, to whom, how often it was tried, and why not elsewhere."""
+"""Alerts with their deliveries, and explanations of their routing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AlertView:
     deliveries: tuple[DeliveryRow, ...]
 
     def json(self) -> json_types.AlertJson:
-        """The shape of an alert, with its deliveries and their attempts."""
+        """Return the JSON form of the alert, with its deliveries and their attempts."""
         alert = self.alert
         return json_types.AlertJson(
             id=alert.id,
@@ -85,19 +85,19 @@ def _delivery(row: DeliveryRow) -> json_types.DeliveryJson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What one configured channel makes of an alert."""
+    """The routing of an alert to one configured channel."""
 
     channel: str
     group_wait: timedelta
     refused_by: str | None
-    """The filter that refuses it, as the configuration calls it, or `fallback`; None where the channel takes the alert."""
+    """The configuration key of the filter that refuses it, or `fallback`; None if the channel accepts the alert."""
     after: timedelta | None = None
-    """It is said there only if it is still open and unacknowledged after this long."""
+    """The channel is notified only if the incident is still open and unacknowledged after this time."""
     quiet_until: datetime | None = None
-    """The end of the channel's quiet hours that held when the alert was decided; None where there were none for it."""
+    """The end of the quiet hours that applied when the alert was recorded; None if there were none."""
 
     def json(self) -> dict[str, Any]:
-        """The shape of a route."""
+        """Return the JSON form of the route."""
         seconds = int(self.group_wait.total_seconds())
         return {
             "channel": self.channel,
@@ -111,20 +111,20 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why an alert was or was not sent."""
+    """The reasons why an alert was or was not sent."""
 
     view: AlertView
     routes: tuple[Route, ...]
-    """Every configured channel, judged by the configuration of now."""
+    """All configured channels, by the current configuration."""
     ack: Ack | None = None
-    """The acknowledgement of its incident, while that is open."""
+    """The acknowledgement of its incident, if that is open."""
     silences: tuple[SilenceView, ...] = ()
-    """Those that keep quiet about it now."""
+    """The active ones that match it."""
     together: Mapping[str, int] = field(default_factory=dict)
-    """By channel that has it, how many alerts were said there in one message."""
+    """The number of alerts in its message, by channel that received it."""
 
     def json(self) -> dict[str, Any]:
-        """The alert's shape with `routes`, `acked_at`, `silences` and `alerts_sent_together`."""
+        """Return the JSON form of the alert with `routes`, `acked_at`, `silences` and `said_together`."""
         return {
             **structs.asdict(self.view.json()),
             "routes": [route.json() for route in self.routes],
@@ -137,9 +137,9 @@ class Explanation:
 def alert_views(
     conn: Connection, config: Config, *, filters: ConnectionFilter = EVERY, limit: int | None = None
 ) -> list[AlertView]:
-    """The selected alerts, newest first. A status filter takes the alert's event and the connection's status."""
+    """Return the alerts that match, newest first. The condition on the status is on the event or the connection's status."""
     chosen = resolve_labels(filters, config)
-    # Only the database's own filters may be cut short by it.
+    # The database can apply the limit only if it applies all filters.
     early = limit if chosen.statuses is None else None
     rows = alerts.list_alerts(conn, source=chosen.sources, platform=chosen.platforms, limit=early)
     rows = [row for row in rows if chosen.matches_status(row.alert.event, row.alert.status)][:limit]
@@ -148,33 +148,33 @@ def alert_views(
 
 
 def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Explanation | None:
-    """The alert of this id, or of the only one that holds it; None when there is none. Raises NotOneAlert for several."""
+    """Return the alert with this id, or the only one whose id contains it; None if there is none. Raise NotOneAlert."""
     row = alerts.find_alert(conn, text)
     if row is None:
         return None
     view = _view(row, outbox.deliveries_of(conn, row.alert.id))
     incident = incidents.find_incident(conn, row.alert.incident)
-    quiet = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if matches_alert(each, row.alert))
+    matching = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if matches_alert(each, row.alert))
     return Explanation(
         view=view,
         routes=tuple(_routes(row.alert, config)),
         ack=incident.ack if incident is not None and incident.closed_at is None else None,
-        silences=tuple(each for each in quiet if each.active_until is not None),
+        silences=tuple(each for each in matching if each.active_until is not None),
         together=alerts_sent_together(conn, view.deliveries),
     )
 
 
 def _routes(alert: Alert, config: Config) -> Iterator[Route]:
-    """What each channel makes of an alert: a fallback takes only what no other one does."""
+    """Yield the route to each channel. A fallback accepts only what no other channel accepts."""
     refusals = {channel.name: _refused_by(alert, channel) for channel in config.channels}
-    taken = any(refusals[channel.name] is None and not channel.fallback for channel in config.channels)
+    accepted = any(refusals[channel.name] is None and not channel.fallback for channel in config.channels)
     for channel in config.channels:
         refused = refusals[channel.name]
         quiet = quiet_until(channel.quiet_hours, alert.at, severity=alert.severity, timezone=config.timezone)
         yield Route(
             channel=channel.name,
             group_wait=channel.group_wait,
-            refused_by="fallback" if refused is None and channel.fallback and taken else refused,
+            refused_by="fallback" if refused is None and channel.fallback and accepted else refused,
             after=channel.after,
             quiet_until=quiet,
         )

@@ -1,4 +1,4 @@
-"""Connections as shown to people, with acknowledgements and silences applied."""
+"""Connections as they are shown: with the clock, acknowledgements and silences applied."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from monitor.views import json_types
 
 @dataclass(frozen=True, slots=True)
 class Suppressions:
-    """What people have asked to keep quiet about."""
+    """The acknowledgements and silences in force."""
 
     now: datetime
     acks: Mapping[int, Ack] = field(default_factory=dict)
     """By the connection's row id."""
     silences: Sequence[Silence] = ()
-    """Those that are in force now."""
+    """The active ones."""
 
     @classmethod
     def read(cls, conn: Connection, now: datetime) -> Suppressions:
-        """As the store has it."""
+        """Read them from the store."""
         current = stored_silences.all_current(conn, now)
         return cls(now, incidents.all_acks(conn), [each for each in current if silences.active_until(each, now) is not None])
 
     def acked(self, row: ConnectionRow) -> bool:
-        """Whether an acknowledgement of it still stands."""
+        """Return True if an acknowledgement of the connection is in force."""
         return row.id in self.acks and suppression.ack_covers(self.acks[row.id], row.state, self.now)
 
     def silenced_until(self, row: ConnectionRow, labels: Mapping[str, str]) -> datetime | None:
-        """The end of the silences that match it, None where there is none."""
+        """Return the end of the silences that match the connection, None if there are none."""
         if not self.silences:
             return None
         return silences.silenced_until(
@@ -61,44 +61,44 @@ class ConnectionView:
     """A connection at one instant."""
 
     row: ConnectionRow
-    """The clock is applied to its state; nothing of that is stored."""
+    """Its state with the clock applied, which is not stored."""
     now: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
-    """Its source's lists have not told about it for three poll intervals."""
+    """True if its source's lists have not reported it for three poll intervals."""
     acked: bool = False
-    """Somebody said that they know, and it has not got worse since."""
+    """True if it is acknowledged and has not worsened since."""
     silenced_until: datetime | None = None
-    """The end of the silences that match it now; the year 9999 is no end."""
+    """The end of the silences that match it now; the year 9999 means no end."""
 
     @property
     def id(self) -> str:
-        """The id that people use."""
+        """The public id."""
         return self.row.public_id
 
     @property
     def snapshot(self) -> Snapshot:
-        """What its source said of it last."""
+        """What its source last reported."""
         return self.row.state.snapshot
 
     @property
     def status(self) -> Status:
-        """The verdict's word."""
+        """The verdict's status."""
         return self.row.state.verdict.status
 
     @property
     def expires_at(self) -> datetime | None:
-        """The expiry that the verdict rests on, None without one."""
+        """The expiry that the verdict rests on, None if there is none."""
         return self.row.state.token.expires_at or expiry.effective_expiry(self.snapshot)
 
     @property
     def seconds_left(self) -> int | None:
-        """Whole seconds until the expiry, negative after it, None without one."""
+        """The whole seconds until the expiry, negative after it; None if there is none."""
         expires_at = self.expires_at
         return None if expires_at is None else math.floor((expires_at - self.now).total_seconds())
 
     def json(self) -> json_types.ConnectionJson:
-        """The shape of a connection (INTERFACE: JSON)."""
+        """Return the JSON form of the connection (INTERFACE: JSON)."""
         snapshot, verdict, probe = self.snapshot, self.row.state.verdict, self.row.state.probe
         error = snapshot.last_error
         return json_types.ConnectionJson(
@@ -133,7 +133,7 @@ class ConnectionView:
 
 
 class Reader:
-    """Turns stored rows into views; knows each source's settings, and the defaults where a source has left the file."""
+    """Makes views of stored rows, with each source's settings, or the defaults for a source that is no longer configured."""
 
     def __init__(
         self, config: Config, sources: Mapping[str, SourceRow], *, now: datetime, suppressions: Suppressions | None = None
@@ -145,7 +145,7 @@ class Reader:
         self.now = now
 
     def view(self, row: ConnectionRow) -> ConnectionView:
-        """The connection now."""
+        """Return the connection at the current time."""
         settings = self._settings.get(row.source)
         labels = settings.labels if settings else {}
         elapsed = self._elapsed(row, settings)
@@ -159,7 +159,7 @@ class Reader:
         )
 
     def _elapsed(self, row: ConnectionRow, settings: SourceConfig | None) -> ConnectionRow:
-        """Apply what time alone has moved since the last write; rows that are not due stay as they are."""
+        """Apply the changes by time since the last write; rows that are not due are returned unchanged."""
         state: ConnectionState = row.state
         if state.next_change_at is None or state.next_change_at > self.now:
             return row
@@ -173,10 +173,10 @@ class Reader:
         return replace(row, state=lifecycle.elapse(state, context))
 
     def is_stale(self, source: str, *, missing: bool, observed_at: datetime | None) -> bool:
-        """Whether a source's lists have been silent for too long about what they told at this instant."""
+        """Return True if what a source's lists reported at this instant is older than three poll intervals."""
         known = self.sources.get(source)
         if missing and known is not None:
-            observed_at = known.last_success_at  # it cannot be seen: each list that lacks it tells so again
+            observed_at = known.last_success_at  # each list that does not contain it is an observation
         settings = self._settings.get(source)
         every = settings.poll_every if settings else self._config.schedule.poll_every
         return observed_at is None or self.now - observed_at > STALE_AFTER_INTERVALS * every

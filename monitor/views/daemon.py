@@ -1,4 +1,4 @@
-"""Whether a daemon is running, and whether it is ready."""
+"""The daemon's status and readiness."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from monitor.views.sources import SourceView, source_views
 
 
 def late_sources(conn: Connection, config: Config, *, now: datetime) -> list[str]:
-    """Why the configured sources are not all read in time, one sentence each; nothing where they are.
+    """Return one sentence for each configured source that is not polled in time.
 
-    A poll that failed counts as one: what its API does is no fault of the monitor's.
+    A failed poll counts as a poll: an API's failure is not the monitor's.
     """
     return list(_late(source_views(conn, config, now=now), now))
 
@@ -38,36 +38,36 @@ def _late(views: list[SourceView], now: datetime) -> Iterator[str]:
 
 
 LATE_AFTER = timedelta(minutes=2)
-"""How late a delivery may be before people are told."""
+"""How late a delivery can be before it is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverdueDeliveries:
-    """Deliveries of one channel that did not get through, or that nobody sends."""
+    """Overdue deliveries of one channel."""
 
     channel: str
     number: int
     since: datetime
-    """When the oldest of them was queued."""
+    """When the oldest one was queued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatus:
-    """Who keeps watch on a database, and what waits there."""
+    """The daemon of a database and its overdue deliveries."""
 
     running: bool
-    """A daemon holds the database, or nobody can tell."""
+    """True if a daemon uses the database, or if that cannot be determined."""
     holder: Holder | None
     overdue: tuple[OverdueDeliveries, ...]
     rejected: LastReload | None = None
-    """The last reload, where it was refused and the configuration before it is in force."""
+    """The last reload if it was rejected, so that the previous configuration is in force."""
 
 
 def daemon_status(conn: Connection, url: str, *, now: datetime) -> DaemonStatus:
-    """The daemon of the database at this URL, and the deliveries that are late."""
+    """Return the status of the daemon of the database at this URL."""
     try:
         holder = DaemonLock(url).holder()
-    except StoreError:  # not readable for this user: whoever may start the daemon will see more
+    except StoreError:  # not readable by this user
         holder, running = None, True
     else:
         running = holder is not None

@@ -16,42 +16,42 @@ from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import resolve_labels
 
 MOST = 1000
-"""Entries of one calendar, the soonest ones: a calendar of more is of no use to anybody."""
-_LOOKED_AT = 10_000
-"""Connections that are looked at for that: most dates that run out soon renew themselves and are in no calendar."""
+"""Most entries of one calendar; the soonest ones are kept."""
+_MOST_READ = 10_000
+"""Most connections read for a calendar: most tokens that expire soon are renewed automatically and get no entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expiry:
-    """A connection that runs out, as it is until its date moves."""
+    """A calendar entry: a connection and its expiry."""
 
     connection: str
     """Its public id."""
     label: str
-    """A stranger's text."""
+    """Untrusted text."""
     source: str
     provider: str
     platform: str
     external_id: str
     at: datetime
     known_at: datetime
-    """Since when this date is known."""
+    """When this date was first reported."""
     revision: int
-    """Rises whenever the date moves."""
+    """A number that rises whenever the date changes."""
     link: str | None
     stages: tuple[timedelta, ...]
-    """How long before the date it is warned of, the widest first."""
+    """How long before the date alerts are sent, the longest first."""
 
 
 def upcoming_expiries(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[Expiry]:
-    """What will need a person within that time, the soonest first; what does not work any more is not among them."""
+    """Return the reconnects that will be needed within this time, the soonest first, without connections that already fail."""
     chosen = resolve_labels(filters, config)
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
     places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms)
-    rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_LOOKED_AT)
+    rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_MOST_READ)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
         state, row = view.row.state, view.row
@@ -83,27 +83,27 @@ def upcoming_expiries(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectBatchView:
-    """A sitting, with the connections that are seen to in it."""
+    """A reconnect batch with its connections."""
 
-    sitting: ReconnectBatch
+    batch: ReconnectBatch
     provider: str
     link: str | None
-    """Where it is done, None where the configuration does not name the source any more."""
+    """The address for reconnecting, None if the source is no longer configured."""
     connections: tuple[ConnectionView, ...]
-    """In the order of the sitting's needs."""
+    """In the order of the batch's needs."""
 
     def json(self) -> json_types.ReconnectBatchJson:
-        """The shape of a sitting."""
-        sitting = self.sitting
+        """Return the JSON form of the batch."""
+        batch = self.batch
         return json_types.ReconnectBatchJson(
-            overdue=sitting.overdue,
-            first_at=utc_text(sitting.first),
-            last_at=utc_text(sitting.last),
-            source=sitting.source,
+            overdue=batch.overdue,
+            first_at=utc_text(batch.first),
+            last_at=utc_text(batch.last),
+            source=batch.source,
             provider=self.provider,
-            platform=sitting.platform,
+            platform=batch.platform,
             link=self.link,
-            count=len(sitting.needs),
+            count=len(batch.needs),
             connections=[_connection(view) for view in self.connections],
         )
 
@@ -125,7 +125,7 @@ def _connection(view: ConnectionView) -> json_types.NeedJson:
 def forecast(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[ReconnectBatchView]:
-    """What needs a person now, and what will within this time, by sittings: the broken first, then by date."""
+    """Return the reconnects needed now or within this time, as batches: failed connections first, then by date."""
     chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
@@ -144,9 +144,9 @@ def forecast(
             needs.append(need)
             views[view.id] = view
     links = {source.name: source.dashboard_url for source in config.sources}
-    return [_seen(sitting, views, links.get(sitting.source)) for sitting in reconnect_batches(needs)]
+    return [_batch_view(batch, views, links.get(batch.source)) for batch in reconnect_batches(needs)]
 
 
-def _seen(sitting: ReconnectBatch, views: Mapping[str, ConnectionView], link: str | None) -> ReconnectBatchView:
-    there = tuple(views[need.connection] for need in sitting.needs)
-    return ReconnectBatchView(sitting=sitting, provider=there[0].row.provider, link=link, connections=there)
+def _batch_view(batch: ReconnectBatch, views: Mapping[str, ConnectionView], link: str | None) -> ReconnectBatchView:
+    there = tuple(views[need.connection] for need in batch.needs)
+    return ReconnectBatchView(batch=batch, provider=there[0].row.provider, link=link, connections=there)

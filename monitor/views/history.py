@@ -18,9 +18,9 @@ from monitor.views import json_types
 def gaps_of(
     conn: Connection, source: str, *, now: datetime, poll_every: timedelta | None, since: datetime | None = None
 ) -> list[Gap]:
-    """The gaps of a source that reach beyond `since`, oldest first; the last one may still last (ended_at is None).
+    """Return the gaps of a source that end after `since`, oldest first; the last one may be open (ended_at is None).
 
-    `poll_every` is the configured one; None where the configuration does not name the source any more.
+    `poll_every` is the configured interval, None if the source is no longer configured.
     """
     found = [gap for gap in map(_over, history.of_source(conn, source, kind=EventKind.GAP)) if gap is not None]
     found += _lasting(conn, source, now=now, poll_every=poll_every)
@@ -30,7 +30,7 @@ def gaps_of(
 def gap_entries(
     conn: Connection, source: str, *, since: datetime, until: datetime | None, now: datetime, poll_every: timedelta | None
 ) -> Iterator[Event]:
-    """The gaps between two instants (`until` None: up to now) as entries of a history. `new` is null in one that lasts."""
+    """Yield the gaps between two instants (`until` None: up to now) as events. `new` is None for an open gap."""
     for gap in gaps_of(conn, source, now=now, poll_every=poll_every, since=since):
         if until is None or gap.began_at < until:
             at = gap.ended_at or now
@@ -69,15 +69,15 @@ def _lasting(conn: Connection, source: str, *, now: datetime, poll_every: timede
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventView:
-    """One entry of a history, with what it belongs to."""
+    """An event with its connection and source."""
 
     connection: str | None
-    """The connection's public id, None for a source's own entry."""
+    """The connection's public id, None for an event of the source."""
     source: str
     entry: Event
 
     def json(self) -> json_types.EventJson:
-        """The shape of an event."""
+        """Return the JSON form of the event."""
         return json_types.EventJson(
             connection=self.connection,
             source=self.source,
@@ -98,9 +98,9 @@ def event_views(
     now: datetime | None = None,
     poll_every: timedelta | None = None,
 ) -> list[EventView]:
-    """A connection's history, oldest first, with the silences that match it and the gaps in which nobody looked.
+    """Return a connection's history, oldest first, including the silences that match it and the gaps in monitoring.
 
-    `labels` are those of its source. With `now` and the source's configured interval a gap that lasts is there as well.
+    `labels` are those of its source. An open gap is included only with `now` and the source's configured interval.
     """
     entries = [*history.history_of(conn, row.id), *_silenced(conn, row, labels or {})]
     until, every = row.retired_at, poll_every if now is not None else None
@@ -110,7 +110,7 @@ def event_views(
 
 
 def _silenced(conn: Connection, row: ConnectionRow, labels: Mapping[str, str]) -> Iterator[Event]:
-    """A silence is noted once, however many connections it matches."""
+    """Yield the events of silences that match the connection: a silence is stored once for all that it matches."""
     noted = [entry for entry in history.silence_events(conn) if row.retired_at is None or entry.at <= row.retired_at]
     matching = {
         str(silence.id)

@@ -1,6 +1,6 @@
-"""Lists a page at a time, in the shapes of the command line's --json, with `next`: where the list goes on.
+"""Pages of lists for the API, in the JSON form of the command line, with `next`: the cursor of the next page.
 
-A page may hold fewer than were asked for and still have a next one; the last page has none.
+A page can have fewer rows than requested and still have a next one; only the last page has none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
-MOST_TOGETHER = 1000
-"""Connections of one sitting that a page of the forecast names; `count` says how many there are."""
+MOST_IN_BATCH = 1000
+"""Most connections of one batch on a page of the forecast; `count` is the number of all."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +39,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of a list."""
+    """One page of a list."""
 
     name: str
     items: Sequence[Shaped]
@@ -47,24 +47,24 @@ class Page:
     now: datetime
 
     def json(self) -> dict[str, Any]:
-        """The shape of the list, and `next`."""
+        """Return the JSON form of the list, with `next`."""
         return {**listing(self.name, self.items, now=self.now), "next": self.next}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPage:
-    """Some of the selected connections; the counts are of all of them."""
+    """One page of the connections that match; the counts are of all that match."""
 
     now: datetime
     summary: dict[Status, int]
     sources: Sequence[SourceView]
-    """The selected ones, on the first page only: none on the others."""
+    """Those that match; only on the first page."""
     connections: Sequence[ConnectionView]
-    """In the order in which they appeared."""
+    """In the order of their creation."""
     next: str | None
 
     def json(self) -> dict[str, Any]:
-        """The shape of `status --json`, and `next`."""
+        """Return the JSON form of `status --json`, with `next`."""
         return {
             "generated_at": utc_text(self.now),
             "summary": {status.value: self.summary[status] for status in Status},
@@ -75,7 +75,7 @@ class ConnectionPage:
 
 
 def connection_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> ConnectionPage:
-    """Connections with the clock applied. The cursor is a number."""
+    """Return connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     filters = resolve_labels(request.filters, config)
@@ -92,7 +92,7 @@ def connection_page(conn: Connection, config: Config, request: PageRequest, *, n
 
 
 def _summary(conn: Connection, reader: Reader, filters: ConnectionFilter, now: datetime) -> dict[Status, int]:
-    """Counted by the database, but for the few that time has moved since they were written."""
+    """Return the database's counts, corrected for the few connections that time has changed since they were written."""
     counted = connection_pages.count_connections(conn, filters, now=now)
     found = dict(counted.by_status)
     for row in counted.due:
@@ -103,18 +103,18 @@ def _summary(conn: Connection, reader: Reader, filters: ConnectionFilter, now: d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePage:
-    """Some of the selected sources, and how every channel does."""
+    """One page of the sources that match, and the state of every channel."""
 
     page: Page
     channels: Sequence[ChannelView]
 
     def json(self) -> dict[str, Any]:
-        """The shape of `sources --json`, and `next`."""
+        """Return the JSON form of `sources --json`, with `next`."""
         return {**self.page.json(), "channels": [channel.json() for channel in self.channels]}
 
 
 def source_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> SourcePage:
-    """Sources by name. The cursor is a name."""
+    """Return sources ordered by name. The cursor is a name."""
     found = source_views(conn, config, now=now, filters=request.filters)
     if text := request.filters.text:
         found = [view for view in found if text.casefold() in view.name.casefold()]
@@ -125,7 +125,7 @@ def source_page(conn: Connection, config: Config, request: PageRequest, *, now: 
 
 
 def event_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> Page:
-    """What happened anywhere, newest first. The cursor is a number."""
+    """Return events, newest first. The cursor is a number."""
     before = None if request.cursor is None else int(request.cursor)
     rows = history.events_before(conn, resolve_labels(request.filters, config), before=before, limit=request.limit)
     views = [EventView(connection=public, source=row.source, entry=row.entry) for row, public in rows]
@@ -133,7 +133,7 @@ def event_page(conn: Connection, config: Config, request: PageRequest, *, now: d
 
 
 def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> Page:
-    """Alerts with their deliveries, newest first. The cursor is microseconds since 1970, a dot, and an alert's id."""
+    """Return alerts with deliveries, newest first. The cursor is microseconds since 1970, a dot, and an alert's id."""
     before = None
     if request.cursor is not None:
         at, _, last = request.cursor.partition(".")
@@ -146,29 +146,29 @@ def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: d
 
 
 def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime, within: timedelta) -> Page:
-    """What will need a person, by sittings, the most urgent first.
+    """Return the reconnects that are or will be needed, as batches, the most urgent first.
 
     The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between.
     """
     found = forecast(conn, config, now=now, within=within, filters=request.filters)
     if request.filters.text or request.filters.connection is not None:
-        found = [sitting for sitting in found if any(_matches(view, request.filters) for view in sitting.connections)]
+        found = [batch for batch in found if any(_matches(view, request.filters) for view in batch.connections)]
     if request.cursor is not None:
         behind = _parse_place(request.cursor)
-        found = [sitting for sitting in found if _place(sitting) > behind]
-    views = [replace(view, connections=view.connections[:MOST_TOGETHER]) for view in found[: request.limit]]
+        found = [batch for batch in found if _place(batch) > behind]
+    views = [replace(view, connections=view.connections[:MOST_IN_BATCH]) for view in found[: request.limit]]
     following = _place_text(_place(views[-1])) if len(found) > request.limit else None
     return Page(name="forecast", items=views, next=following, now=now)
 
 
 Place = tuple[int, int, str, str]
-"""Where a sitting stands among the others, as reconnect_batches orders them."""
+"""The sort key of a batch, in the order of rules.forecast.reconnect_batches."""
 
 
 def _place(view: ReconnectBatchView) -> Place:
-    sitting = view.sitting
-    severity = -sitting.worst.rank if sitting.overdue else 0
-    return severity, (sitting.first - _EPOCH) // timedelta(microseconds=1), sitting.source, sitting.platform
+    batch = view.batch
+    severity = -batch.worst.rank if batch.overdue else 0
+    return severity, (batch.first - _EPOCH) // timedelta(microseconds=1), batch.source, batch.platform
 
 
 def _place_text(place: Place) -> str:

@@ -1,4 +1,4 @@
-"""Silences as people look at them: whether they are in force, and what they match."""
+"""Silences as they are shown: their state, and what they match."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class SilenceView:
 
     @property
     def active_until(self) -> datetime | None:
-        """The end of the present window, None outside of one."""
+        """The end of the current window, None outside a window."""
         return rules.active_until(self.silence, self.now)
 
     @property
     def window(self) -> tuple[datetime, datetime] | None:
-        """The open window (from now on), else the next one; None where none will come."""
+        """The current window (from now on), else the next one; None if there is none."""
         return rules.next_window(self.silence, self.now)
 
     @property
     def state(self) -> str:
-        """active, coming, over or removed."""
+        """The state: active, coming, over or removed."""
         if self.silence.removed_at is not None:
             return "removed"
         if self.active_until is not None:
@@ -41,11 +41,11 @@ class SilenceView:
         return "over" if self.window is None else "coming"
 
     def is_endless(self, end: datetime) -> bool:
-        """Whether a window's end means: until it is removed."""
+        """Return True if a window with this end lasts until the silence is removed."""
         return end >= rules.NO_END
 
     def json(self) -> json_types.SilenceJson:
-        """The shape of a silence."""
+        """Return the JSON form of the silence."""
         silence, window = self.silence, self.window
         return json_types.SilenceJson(
             id=silence.id,
@@ -68,13 +68,13 @@ class SilenceView:
 
 
 def silence_views(conn: Connection, *, now: datetime, everything: bool = False) -> list[SilenceView]:
-    """Silences that are in force or will be, with `everything` those that are over or were removed too; the oldest first."""
+    """Return active and coming silences, oldest first; with `everything` also those that are over or removed."""
     found = [SilenceView(silence=silence, now=now) for silence in silences.list_silences(conn, include_removed=everything)]
     return found if everything else [view for view in found if view.state in ("active", "coming")]
 
 
 def matches_alert(silence: Silence, alert: Alert) -> bool:
-    """Whether a silence matches what an alert is about, whether or not it is in force."""
+    """Return True if a silence matches an alert, active or not."""
     return rules.matches(
         silence,
         source=alert.source,
@@ -86,7 +86,7 @@ def matches_alert(silence: Silence, alert: Alert) -> bool:
 
 
 def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
-    """How many of the connections that are known now a silence matches, whether or not it is in force."""
+    """Return the number of current connections that a silence matches, active or not."""
     labels = {source.name: source.labels for source in config.sources}
     filters = ConnectionFilter(sources=silence.sources or None, platforms=silence.platforms or None)
     rows = connection_queries.list_connections(conn, filters, worst_first=False)

@@ -1,4 +1,4 @@
-"""Sources and channels as shown to people."""
+"""Sources and channels as they are shown."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ChannelView:
 
     name: str
     problem: str | None
-    """The last failure as a sentence, None while it works."""
+    """The last failure as a sentence, None while the channel works."""
     failing_since: datetime | None
     broken: bool
-    """The service refused for good: it is tried hourly, and a person must act."""
+    """The service refuses permanently: deliveries are retried hourly, and an operator must act."""
     last_success_at: datetime | None
 
     def json(self) -> json_types.ChannelJson:
-        """The shape of a channel."""
+        """Return the JSON form of the channel."""
         return json_types.ChannelJson(
             name=self.name,
             problem=self.problem,
@@ -44,7 +44,7 @@ class ChannelView:
 
 
 def channel_views(conn: Connection, config: Config) -> list[ChannelView]:
-    """Every configured channel, in the order of the file."""
+    """Return every configured channel, in the order of the configuration."""
     states = channel_states.all_states(conn)
     return [_view(states.get(channel.name, ChannelState(name=channel.name))) for channel in config.channels]
 
@@ -60,7 +60,7 @@ def _view(state: ChannelState) -> ChannelView:
 
 
 OVERDUE_AFTER = timedelta(minutes=2)
-"""How late a poll may be before people are told: the daemon is busy, or there is none."""
+"""How late a poll can be before it is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +79,25 @@ class SourceView:
     now: datetime
     poll_every: timedelta
     settings: SourceConfig | None
-    """None where the configuration names it no more."""
+    """None if the source is no longer configured."""
     clock_skew: float | None = None
-    """Its clock minus this machine's in seconds, at the last poll that told."""
+    """Its clock minus this machine's in seconds, at the last poll that reported it."""
     scopes: int = 1
-    """Of how many scopes its last list was: the key's owner, managed users, workspaces."""
+    """The number of scopes in its last list: the key's owner, managed users, workspaces."""
 
     @property
     def unread(self) -> bool:
-        """Whether it cannot be read now, or was never read."""
+        """True if it cannot be read now, or was never read."""
         return self.status is not SourceStatus.OK
 
     @property
     def stale(self) -> bool:
-        """Whether it was read last more than three poll intervals ago, or never."""
+        """True if it was last read more than three poll intervals ago, or never."""
         return self.last_success_at is None or self.now - self.last_success_at > STALE_AFTER_INTERVALS * self.poll_every
 
     @property
     def round(self) -> Round | None:
-        """What its request budget comes to in time, by what it listed last; None where the configuration names it no more."""
+        """The time that its request budget allows for, by its last list; None if it is no longer configured."""
         if self.settings is None:
             return None
         return full_round(
@@ -110,21 +110,21 @@ class SourceView:
 
     @property
     def probe_round(self) -> timedelta | None:
-        """How long its request budget needs to probe every connection once; None where it has no probes."""
+        """The time to probe every connection once within the request budget; None if it has no probes."""
         return self.round.probed if self.round else None
 
     def problems(self) -> Iterator[str]:
-        """What a person should know, one sentence each; nothing where all is well."""
+        """Yield its problems, one sentence each."""
         if self.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED):
-            yield self.message or f"It is {self.status}."
+            yield self.message or f"Its status is {self.status}."
         elif self.status is SourceStatus.PENDING:
             yield self.message or "It has not been polled yet."
         elif self.message:
             yield self.message
         if self.settings is None:
-            yield "The configuration does not name it any more."
+            yield "It is no longer configured."
         elif self.next_poll_at is not None and self.now - self.next_poll_at > OVERDUE_AFTER:
-            yield f"Its poll is overdue by {span(self.now - self.next_poll_at)}: is the daemon running?"
+            yield f"Its poll is overdue by {span(self.now - self.next_poll_at)}: check that the daemon is running."
         yield from self._clock_problem()
         yield from self._pace_problem()
 
@@ -133,17 +133,17 @@ class SourceView:
         if skew is None or abs(skew) <= CLOCK_SUSPECT_ABOVE:
             return
         differ = f"Its clock is {span(timedelta(seconds=abs(skew)))} {'ahead of' if skew > 0 else 'behind'} this machine's"
-        untrusted = ", so dates alone move no status" if abs(skew) > CLOCK_UNTRUSTED_ABOVE else ""
-        yield f"{differ}{untrusted}: set this machine's clock by NTP."
+        untrusted = ", so dates alone change no status" if abs(skew) > CLOCK_UNTRUSTED_ABOVE else ""
+        yield f"{differ}{untrusted}: synchronize this machine's clock with NTP."
 
     def _pace_problem(self) -> Iterator[str]:
         pace = self.round
         if pace is not None and pace.too_slow and pace.probed is not None and pace.probe_every is not None:
             lasts, every = span(pace.probed), span(pace.probe_every)
-            yield f"Probing all of it takes {lasts} at its budget, longer than probe_every ({every})."
+            yield f"Probing all its connections takes {lasts} within its request budget, longer than probe_every ({every})."
 
     def json(self) -> json_types.SourceJson:
-        """The shape of a source (INTERFACE: JSON)."""
+        """Return the JSON form of the source (INTERFACE: JSON)."""
         return json_types.SourceJson(
             name=self.name,
             provider=self.provider,
@@ -160,10 +160,10 @@ class SourceView:
 def source_views(
     conn: Connection, config: Config, *, now: datetime, filters: ConnectionFilter = EVERY, by_status: bool = True
 ) -> list[SourceView]:
-    """The selected sources by name, those included that are configured and were never polled.
+    """Return the sources that match, ordered by name, including configured ones that were never polled.
 
-    A platform filter leaves the sources with a connection on one of these platforms. Without `by_status` the
-    filter's statuses are those of connections and leave the sources alone.
+    A condition on platforms keeps the sources that have a connection on one of them. Without `by_status` the condition on
+    the status is on connections and is ignored here.
     """
     chosen = resolve_labels(filters, config)
     found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))}

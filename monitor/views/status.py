@@ -1,4 +1,4 @@
-"""The status overview: counts, worst connections, and the summary sentence."""
+"""The status overview: counts, worst connections, and the headline."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.filters import resolve_labels
 from monitor.views.sources import SourceView, source_views
 
-MANY_MOVED = 2_000
-"""Rows that time has moved and nobody has written down, above which reading every row is the quicker way."""
-MANY_SOURCES = 20_000
-"""Names in one query, well below what either database takes."""
+MOST_CHANGED = 2_000
+"""Most rows changed by time since they were written for which the database counts; for more, reading every row is faster."""
+MOST_SOURCES = 20_000
+"""Most names in one query, well below the limits of both databases."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
-"""Where what has no date stands among dates."""
+"""The sort key of a missing date."""
 
 
 class Counts:
@@ -36,7 +36,7 @@ class Counts:
         self.stale = self.acked = self.silenced = 0
 
     def counted(self, views: Iterable[ConnectionView]) -> Iterator[ConnectionView]:
-        """The same views, counted as they pass by: a hundred thousand need not be held for that."""
+        """Count views while yielding them, so that a hundred thousand are not kept in memory."""
         for view in views:
             self.add(view)
             yield view
@@ -50,7 +50,7 @@ class Counts:
 
 
 def worst_first(view: ConnectionView) -> tuple[int, datetime]:
-    """The order in which people are shown connections: by status, then by the nearest expiry."""
+    """Return the sort key for connections: by status, the worst first, then by the nearest expiry."""
     return -view.status.rank, view.expires_at or NEVER
 
 
@@ -61,40 +61,40 @@ def find(
     *,
     limit: int,
 ) -> tuple[list[ConnectionView], Counts] | None:
-    """The worst of the selected connections and the counts of all of them; None where the database cannot help.
+    """Return the worst connections that match and the counts of all that match; None if reading every row is faster.
 
-    The database knows the states as they are stored; those that time has moved since are read and counted one by one.
+    The database counts by stored state; connections that time has changed since are read and counted individually.
     """
-    if chosen.sources is not None and len(chosen.sources) > MANY_SOURCES:
+    if chosen.sources is not None and len(chosen.sources) > MOST_SOURCES:
         return None
     rows = connection_queries.list_connections(
         conn,
         replace(chosen, statuses=None),
         worst_first=False,
         only=connection_queries.changed_by_time(reader.now),
-        limit=MANY_MOVED + 1,
+        limit=MOST_CHANGED + 1,
     )
-    moved = list(rows)
-    if len(moved) > MANY_MOVED:
+    changed = list(rows)
+    if len(changed) > MOST_CHANGED:
         return None
-    counts = _count_stored(conn, reader, chosen, moved=moved)
-    _count_quiet(conn, reader, chosen, counts=counts, moved={row.id for row in moved})
-    views = list(counts.counted(view for view in map(reader.view, moved) if chosen.matches_status(view.status)))
-    stored = connection_pages.list_page(conn, chosen, order=Order.WORST, limit=limit + len(moved))
-    there = {row.id for row in moved}
+    counts = _count_stored(conn, reader, chosen, changed=changed)
+    _count_suppressed(conn, reader, chosen, counts=counts, changed={row.id for row in changed})
+    views = list(counts.counted(view for view in map(reader.view, changed) if chosen.matches_status(view.status)))
+    stored = connection_pages.list_page(conn, chosen, order=Order.WORST, limit=limit + len(changed))
+    there = {row.id for row in changed}
     views += [reader.view(row) for row in stored if row.id not in there]
     return heapq.nsmallest(limit, views, key=worst_first), counts
 
 
-def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *, moved: Iterable[ConnectionRow]) -> Counts:
-    """What is stored, without what time has moved."""
+def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *, changed: Iterable[ConnectionRow]) -> Counts:
+    """Count by stored state, without connections that time has changed."""
     counts = Counts()
     counts.summary = connection_queries.count_by_status(conn, chosen)
     observed = connection_queries.count_observed(conn, chosen)
     counts.stale = sum(
         each.number for each in observed if reader.is_stale(each.source, missing=each.missing, observed_at=each.at)
     )
-    for row in moved:
+    for row in changed:
         stored = row.state.verdict.status
         if chosen.matches_status(stored):
             counts.summary[stored] -= 1
@@ -102,20 +102,20 @@ def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *,
     return counts
 
 
-def _count_quiet(
+def _count_suppressed(
     conn: Connection,
     reader: Reader,
     chosen: ConnectionFilter,
     *,
     counts: Counts,
-    moved: set[int],
+    changed: set[int],
 ) -> None:
-    """The acknowledged, and the silenced where there is a silence: only among what needs attention."""
+    """Count acknowledged and silenced connections among those that need attention."""
     if not reader.suppressions.acks and not reader.suppressions.silences:
         return
     bad = [status for status in Status if status.needs_attention]
     for row in connection_queries.list_connections(conn, replace(chosen, statuses=bad), worst_first=False):
-        if row.id not in moved and chosen.matches_status(row.state.verdict.status):
+        if row.id not in changed and chosen.matches_status(row.state.verdict.status):
             view = reader.view(row)
             counts.acked += view.acked
             counts.silenced += view.silenced_until is not None
@@ -203,7 +203,7 @@ def _rest(summary: Mapping[Status, int]) -> Iterator[str]:
 
 
 class PluginState(IntEnum):
-    """The answer in the words and numbers of the monitoring-plugin convention."""
+    """A state and exit status of the monitoring-plugin convention."""
 
     OK = 0
     WARNING = 1
@@ -213,36 +213,36 @@ class PluginState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The selected connections and their sources."""
+    """The connections that match a filter, and their sources."""
 
     now: datetime
     summary: dict[Status, int]
-    """How many of the selected connections have each status; every status is there."""
+    """The number of connections that match by status; every status is a key."""
     sources: list[SourceView]
     connections: list[ConnectionView]
-    """Worst first: by status, then by the nearest expiry; no more than were asked for."""
+    """The worst first: by status, then by the nearest expiry; at most as many as requested."""
     stale: int
-    """How many of the selected connections are shown from old data."""
+    """The number of connections that match and are stale."""
     acked: int = 0
-    """How many of them are acknowledged."""
+    """The number that is acknowledged."""
     silenced: int = 0
-    """How many of those that need attention are silenced now."""
+    """The number that needs attention and is silenced now."""
     filters: ConnectionFilter = EVERY
-    """The filters that selected them."""
+    """The filter."""
     left_out: int = 0
-    """Where none is selected: how many there are without the filters."""
+    """The number of all connections, if none matches the filter; else 0."""
 
     @property
     def total(self) -> int:
-        """How many connections are selected."""
+        """The number of connections that match."""
         return sum(self.summary.values())
 
     def count(self, severity: Severity) -> int:
-        """How many selected connections have a status of this severity."""
+        """Return the number of connections that match and have a status of this severity."""
         return sum(number for status, number in self.summary.items() if status.severity is severity)
 
     def plugin_state(self, *, unread: Collection[str] = ()) -> PluginState:
-        """CRITICAL before UNKNOWN before WARNING (INTERFACE: Exit status); `unread` names sources that just failed."""
+        """Return CRITICAL before UNKNOWN before WARNING (INTERFACE: Exit status). `unread` are sources that just failed."""
         if self.count(Severity.CRITICAL):
             return PluginState.CRITICAL
         if unread or self.stale or any(source.unread or source.stale for source in self.sources):
@@ -250,7 +250,7 @@ class Overview:
         return PluginState.WARNING if self.count(Severity.WARNING) else PluginState.OK
 
     def json(self) -> dict[str, Any]:
-        """The shape of `status --json`."""
+        """Return the JSON form of `status --json`."""
         return {
             "generated_at": utc_text(self.now),
             "summary": {status.value: self.summary[status] for status in Status},
@@ -262,9 +262,9 @@ class Overview:
 def overview(
     conn: Connection, config: Config, *, now: datetime, filters: ConnectionFilter = EVERY, limit: int | None = None
 ) -> Overview:
-    """What the store knows, with the clock applied: a trusted date that has passed shows, also if nobody wrote it down.
+    """Return the overview with the clock applied: a trusted date that has passed counts, even if it is not stored yet.
 
-    With a limit only that many connections are kept, the worst; the counts are of all.
+    With a limit only that many connections are included, the worst; the counts are of all.
     """
     chosen = resolve_labels(filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}

@@ -246,7 +246,7 @@ def test_sources_shows_health_pace_and_budget(small: Store, tmp_path: Path, at: 
     done = token_monitor("sources", folder=tmp_path)
     assert done.out.splitlines()[0] == "1 of 2 sources needs attention: studio."
     assert "600/min, all probed in 1 second, every 6 hours" in done.out
-    assert "! It is failing." in done.out
+    assert "! Its status is failing." in done.out
     only = token_monitor("sources", "--json", "--status", "ok", folder=tmp_path).json
     assert [source["name"] for source in only["sources"]] == ["agency"]
 

@@ -276,7 +276,9 @@ def test_a_source_view_holds_the_duration_of_a_round_of_probes(store: Store, con
         sources.save_source(conn, replace(row, connections=600 * 60 * 7))
         agency, studio = source_views(conn, config, now=now)
     assert agency.probe_round == timedelta(hours=7)
-    assert list(agency.problems()) == ["Probing all of it takes 7 hours at its budget, longer than probe_every (6 hours)."]
+    assert list(agency.problems()) == [
+        "Probing all its connections takes 7 hours within its request budget, longer than probe_every (6 hours)."
+    ]
     assert studio.probe_round is None
 
 
@@ -284,7 +286,7 @@ def test_a_source_that_is_long_overdue_asks_for_the_daemon(store: Store, config:
     add_source(store, "agency", now=now)
     with store.begin_read() as conn:
         agency = source_views(conn, config, now=now + timedelta(hours=2))[0]
-    assert list(agency.problems()) == ["Its poll is overdue by 1 hour 45 minutes: is the daemon running?"]
+    assert list(agency.problems()) == ["Its poll is overdue by 1 hour 45 minutes: check that the daemon is running."]
 
 
 def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
@@ -432,7 +434,7 @@ def test_a_source_that_left_the_file_is_still_shown_until_the_daemon_knows(store
     with store.begin_read() as conn:
         found = overview(conn, smaller, now=now)
     assert found.total == 5
-    assert list(found.sources[1].problems()) == ["The configuration does not name it any more."]
+    assert list(found.sources[1].problems()) == ["It is no longer configured."]
 
 
 def test_the_effective_expiry_of_a_coarse_span_is_the_reported_one(store: Store, look: Look, now: datetime) -> None:

@@ -112,7 +112,7 @@ def test_where_time_has_moved_too_much_every_row_is_read(
 ) -> None:
     """After months without a daemon the stored states say little."""
     fill(store, now)
-    monkeypatch.setattr(worst, "MANY_MOVED", 3)
+    monkeypatch.setattr(worst, "MOST_CHANGED", 3)
     whole, found = read(None, ConnectionFilter()), read(5, ConnectionFilter())
     assert found.summary == whole.summary
     assert found.connections == whole.connections[:5]
