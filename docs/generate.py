@@ -89,7 +89,7 @@ def heading(above: str) -> str:
 
 def _section(above: str, keys: list[KeyDoc]) -> str:
     rows = [(f"`{_split(key.path)[1]}`", _code(key.type), _default(key.default), key.meaning) for key in keys]
-    return f"### {heading(above)}\n\n{table(('key', 'takes', 'without it', 'meaning'), rows)}"
+    return f"### {heading(above)}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}"
 
 
 def _code(kind: str) -> str:
@@ -118,7 +118,7 @@ def first_line(documented: Any) -> str:
 
 def _rules(module: ModuleType, name: str) -> str:
     rows = ((str(number), f"`{rule}`", what, says) for number, (rule, says, what) in enumerate(rule_rows(module, name), start=1))
-    return table(("", "rule", "what it decides", "why"), rows)
+    return table(("", "rule", "condition and result", "reason"), rows)
 
 
 def token_rules() -> str:
@@ -171,7 +171,7 @@ def advised() -> str:
 
 def template_variables() -> str:
     """Return the variables of a channel's template."""
-    return table(("name", "stands for"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
+    return table(("variable", "value"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
 
 
 def failures() -> str:
@@ -251,7 +251,7 @@ def layers() -> str:
     for layer in next(each["layers"] for each in _contracts() if each.get("containers") == ["monitor"]):
         names = layer.split(" | ")
         rows.append((", ".join(f"`{name}`" for name in names), " ".join(_purpose(name) for name in names)))
-    return table(("layer", "holds"), rows)
+    return table(("layer", "contents"), rows)
 
 
 def _purpose(name: str) -> str:
@@ -270,7 +270,7 @@ def homes() -> str:
         for contract in _contracts()
         if contract["type"] == "protected"
     )
-    return table(("library", "is imported by"), rows)
+    return table(("library", "imported by"), rows)
 
 
 def _short(module: str) -> str:
@@ -303,7 +303,7 @@ def _command(name: str, command: Any) -> str:
     usage = " ".join(["token-monitor", name, *(_metavar(each) for each in command.params if _is_argument(each))])
     rows = [(f"`{typed(each)}`", each.help) for each in command.params if each.help]
     parts = [f"### `{usage}`", " ".join(inspect.cleandoc(command.help or "").split())]
-    return "\n\n".join([*parts, table(("", "means"), rows)] if rows else parts)
+    return "\n\n".join([*parts, table(("", "meaning"), rows)] if rows else parts)
 
 
 def typed(each: Any) -> str:

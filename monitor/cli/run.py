@@ -117,7 +117,7 @@ def demo(
         typer.Option("--seconds", metavar="SECONDS", parser=number_from(1), help="Stop after this many seconds."),
     ] = None,
 ) -> int:
-    """Run a demo against simulated services. Tokens expire and real alerts are sent; no set-up is needed."""
+    """Run a demo against simulated providers. Tokens expire and real alerts are sent; no set-up is needed."""
     from monitor.demo.run import main as play
 
     return play(seconds) or 0

@@ -126,7 +126,7 @@ class SourceTable(Table):
     name: Annotated[kinds.Name | None, _REQUIRED] = Field(
         default=None, description="Unique name of lowercase letters, digits, `_` and `-`; part of every connection's id."
     )
-    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(default=None, description="The service that issued the key.")
+    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(default=None, description="The provider that issued the key.")
     api_key: Annotated[kinds.SecretText | None, _REQUIRED] = Field(default=None, description="API key.")
     base_url: Annotated[kinds.Text | None, DefaultText("by provider")] = Field(
         default=None, description="Everything up to the resource's own path; `https`, or `http` on loopback only."
