@@ -65,8 +65,8 @@ def before_migration(path: Path, revision: str, now: datetime) -> Path:
 
 def made_before_migrations(path: Path) -> list[Path]:
     """Return the copies that before_migration() made of this database, newest first."""
-    ours = re.compile(re.escape(path.name) + r"\.\w+-(\d{8}T\d{6}Z)\.backup")
-    found = [(match[1], each) for each in path.parent.glob("*.backup") if (match := ours.fullmatch(each.name))]
+    pattern = re.compile(re.escape(path.name) + r"\.\w+-(\d{8}T\d{6}Z)\.backup")
+    found = [(match[1], each) for each in path.parent.glob("*.backup") if (match := pattern.fullmatch(each.name))]
     return [each for _, each in sorted(found, reverse=True)]
 
 

@@ -150,17 +150,17 @@ def retire(conn: Connection, connection_id: int, now: datetime) -> bool:
 
 def retire_scope(conn: Connection, source: str, scope: str | None, now: datetime) -> list[int]:
     """Retire every connection of a scope that is no longer monitored, and return their ids."""
-    theirs = _c.source == source, _c.scope == (scope or ""), _c.retired_at.is_(None)
-    ids = list(conn.scalars(select(_c.id).where(*theirs).order_by(_c.id)))
-    conn.execute(sql_update(connections).where(*theirs).values(retired_at=now, next_change_at=None, next_probe_at=None))
+    of_scope = _c.source == source, _c.scope == (scope or ""), _c.retired_at.is_(None)
+    ids = list(conn.scalars(select(_c.id).where(*of_scope).order_by(_c.id)))
+    conn.execute(sql_update(connections).where(*of_scope).values(retired_at=now, next_change_at=None, next_probe_at=None))
     return ids
 
 
 def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
     """Let the clock and the next poll evaluate every connection of a source again, because its settings changed."""
-    theirs = _c.source == source, _c.retired_at.is_(None)
-    conn.execute(sql_update(connections).where(*theirs).values(recheck_at=now))
-    dated = sql_update(connections).where(*theirs, _c.token_expires_at.is_not(None))
+    of_source = _c.source == source, _c.retired_at.is_(None)
+    conn.execute(sql_update(connections).where(*of_source).values(recheck_at=now))
+    dated = sql_update(connections).where(*of_source, _c.token_expires_at.is_not(None))
     conn.execute(dated.values(next_change_at=now))
 
 

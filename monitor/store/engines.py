@@ -102,7 +102,7 @@ def connect_arguments(url: URL, *, application: str, statement_timeout: timedelt
     given = url.query.get("options", "")
     options = given if isinstance(given, str) else " ".join(given)
     milliseconds = int(statement_timeout.total_seconds() * 1000)
-    wanted = {
+    defaults = {
         "connect_timeout": int(CONNECT_TIMEOUT.total_seconds()),
         "application_name": application,
         # These detect a server that vanished within seconds instead of hours.
@@ -111,7 +111,7 @@ def connect_arguments(url: URL, *, application: str, statement_timeout: timedelt
         "keepalives_count": 3,
         "tcp_user_timeout": milliseconds,
     }
-    arguments = {name: value for name, value in wanted.items() if name not in url.query}
-    ours = {"timezone": "UTC", "statement_timeout": milliseconds, **DEAD_CLIENT}
-    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
+    arguments = {name: value for name, value in defaults.items() if name not in url.query}
+    server = {"timezone": "UTC", "statement_timeout": milliseconds, **DEAD_CLIENT}
+    settings = " ".join(f"-c {name}={value}" for name, value in server.items())
     return {**arguments, "options": f"{settings} {options}".strip()}

@@ -113,8 +113,8 @@ def _prune_alerts(conn: Connection, before: datetime) -> int:
     waiting = exists().where(deliveries.c.alert_id == alerts.c.id, deliveries.c.next_attempt_at.is_not(None))
     unfinished = exists().where(incidents.c.id == alerts.c.incident_id, incidents.c.closed_at.is_(None))
     old = select(alerts.c.id).where(alerts.c.at < before, ~waiting, ~unfinished)
-    theirs = select(deliveries.c.id).where(deliveries.c.alert_id.in_(old))
-    conn.execute(delete(attempts).where(attempts.c.delivery_id.in_(theirs)))
+    old_deliveries = select(deliveries.c.id).where(deliveries.c.alert_id.in_(old))
+    conn.execute(delete(attempts).where(attempts.c.delivery_id.in_(old_deliveries)))
     conn.execute(delete(deliveries).where(deliveries.c.alert_id.in_(old)))
     childless = ~exists().where(deliveries.c.alert_id == alerts.c.id)
     return conn.execute(delete(alerts).where(alerts.c.at < before, childless, ~unfinished)).rowcount
@@ -131,7 +131,7 @@ def _prune_connections(conn: Connection, before: datetime) -> int:
     return conn.execute(delete(connections).where(*where)).rowcount
 
 
-_THEIRS = (connections, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
+_SOURCE_TABLES = (connections, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
 
 
 def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
@@ -140,7 +140,7 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
     if row is None or conn.execute(select(sources.c.name).where(sources.c.name == new)).first() is not None:
         return False
     conn.execute(sources.insert().values({**row, "name": new}))
-    for table in _THEIRS:
+    for table in _SOURCE_TABLES:
         conn.execute(update(table).where(table.c.source == old).values(source=new))
     conn.execute(delete(sources).where(sources.c.name == old))
     settings = meta.get(conn, f"settings:{old}")
@@ -172,6 +172,6 @@ def rename_channel(conn: Connection, old: str, new: str) -> bool:
     conn.execute(update(deliveries).where(deliveries.c.channel == old).values(channel=new))
     conn.execute(update(channels).where(channels.c.name == old).values(name=new))
     for about in CHANNEL_SUBJECTS:
-        theirs = incidents.c.subject == about.of(old), incidents.c.source == ""
-        conn.execute(update(incidents).where(*theirs, incidents.c.closed_at.is_(None)).values(subject=about.of(new)))
+        about_channel = incidents.c.subject == about.of(old), incidents.c.source == ""
+        conn.execute(update(incidents).where(*about_channel, incidents.c.closed_at.is_(None)).values(subject=about.of(new)))
     return True

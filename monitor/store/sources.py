@@ -152,8 +152,8 @@ def sync_sources(conn: Connection, configured: Sequence[tuple[str, str, str]], n
     for gone in (row.name for row in known.values() if row.name not in names and row.removed_at is None):
         conn.execute(update(sources).where(sources.c.name == gone).values(removed_at=now))
         # Nothing of a removed source becomes due. Should it return, everything is evaluated again.
-        theirs = update(connections).where(connections.c.source == gone)
-        conn.execute(theirs.values(next_change_at=None, next_probe_at=None))
+        of_source = update(connections).where(connections.c.source == gone)
+        conn.execute(of_source.values(next_change_at=None, next_probe_at=None))
         conn.execute(delete(meta).where(meta.c.key == f"settings:{gone}"))
 
 
