@@ -48,6 +48,7 @@ check: $(VENV)/.dev  ## lint, types, import layers, security lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell monitor docs benchmarks migrations packaging systemd README.md CONTRIBUTING.md config.example.toml
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive monitor migrations
 
 format: $(VENV)/.dev  ## format with ruff

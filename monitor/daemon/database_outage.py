@@ -133,7 +133,7 @@ class DatabaseOutageAlert:
             recorded = await self._store.write(write)
         except StoreError:
             return False
-        log.info("daemon.sees_again", told=sorted(self._notified))
+        log.info("daemon.sees_again", told=sorted(self._notified))  # codespell:ignore told
         self._outage = None
         for channel in recorded.channels:
             self._notifier.wake(channel)

@@ -191,7 +191,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         tls.load_cert_chain(arguments.certificate)
     async with WorldServer(world, port=arguments.port, tls=tls, control=True) as server:
         names = list(world.sources)
-        told = {
+        addresses = {
             "address": server.address,
             "urls": {kind: server.base_url(kind) for kind in PREFIXES},
             "kind": arguments.kind,
@@ -199,7 +199,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             "keys": {name: world.sources[name].key for name in names[:1]},
             "control": f"{server.address}/world/do",
         }
-        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(addresses).decode() + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
 

@@ -16,7 +16,7 @@ import monitor
 from monitor.domain.errors import SchemaOutOfDate, StoreError
 from monitor.store import engines, revisions
 
-_LOCK = 0x746F6B656D6967  # one advisory lock per database, held by whoever migrates
+_LOCK = 0x746F6B656D6967  # one advisory lock per database, held by the process that migrates
 _WAIT = timedelta(minutes=5)
 
 

@@ -52,7 +52,7 @@ def routes(site: Site) -> list[Route]:
             if error.transient:
                 raise
             return await show_connection(site, request, public_id, status=422, problem=str(error))
-        return RedirectResponse(connection_link(public_id, said=notice), 303)
+        return RedirectResponse(connection_link(public_id, said=notice), 303)  # codespell:ignore said
 
     async def add(request: Request) -> Response:
         visit = visit_of(request)
@@ -64,7 +64,7 @@ def routes(site: Site) -> list[Route]:
             filled: dict[str, Any] = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
             filled |= {key: visit.field(key) for key in _SINGLE}
             return await _silences_again(site, request, filled, str(error))
-        return RedirectResponse("/silences?said=silenced", 303)
+        return RedirectResponse("/silences?said=silenced", 303)  # codespell:ignore said
 
     async def remove(request: Request) -> Response:
         number = int(request.path_params["number"])
@@ -74,7 +74,7 @@ def routes(site: Site) -> list[Route]:
             if error.transient:
                 raise
             return await _silences_again(site, request, {}, str(error))
-        return RedirectResponse("/silences?said=lifted", 303)
+        return RedirectResponse("/silences?said=lifted", 303)  # codespell:ignore said
 
     return [
         Route("/connections/{id:path}", connection, methods=["POST"]),

@@ -58,7 +58,7 @@ async def show(
         context = build(conn, config)
         if context is None:
             return page(request, "missing.html", config, now, {**(missing or {}), "problem": None, "notice": None}, status=404)
-        notice = notice_text(request.query_params.get("said"))
+        notice = notice_text(request.query_params.get("said"))  # codespell:ignore said
         return page(request, template, config, now, {**context, "problem": problem, "notice": notice}, status=status)
 
     return await site.read(work)

@@ -60,7 +60,7 @@ async def test_each_stage_of_an_expiring_token_is_notified_once_at_its_instant(a
     expiry = agency.states()[LINKEDIN].token.expires_at
     assert expiry is not None
     await agency.server.refuse()  # the API is down: time alone must tell
-    for left, spoken in [
+    for left, expected in [
         (7 * DAY + SECOND, []),
         (7 * DAY, [("expiring_soon", "first")]),
         (3 * DAY, [("expiring_soon", "stage")]),
@@ -71,7 +71,7 @@ async def test_each_stage_of_an_expiring_token_is_notified_once_at_its_instant(a
         (-HOUR, []),
     ]:
         recorded = await agency.pass_time(expiry - left - agency.clock.now())
-        assert [(alert.event.value, alert.reason) for alert in recorded.alerts] == spoken, left
+        assert [(alert.event.value, alert.reason) for alert in recorded.alerts] == expected, left
     state = agency.states()[LINKEDIN]
     assert (state.verdict.reason, state.verdict.since) == ("date_passed", expiry)
 

@@ -238,8 +238,8 @@ async def test_no_name_can_pass_for_the_clock(api: Served, store: Store, now: da
 async def test_a_reconnect_batch_of_thousands_is_cut_and_counted(api: Served, store: Store, now: datetime) -> None:
     states = [make_state(external_id=f"linkedin-{n}", status=Status.EXPIRED) for n in range(1005)]
     add_source(store, "agency", states, now=now)
-    sitting = (await api.json("/api/v1/forecast"))["forecast"][0]
-    assert (sitting["count"], len(sitting["connections"])) == (1007, 1000)
+    batch = (await api.json("/api/v1/forecast"))["forecast"][0]
+    assert (batch["count"], len(batch["connections"])) == (1007, 1000)
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,8 @@ def test_rows_that_come_or_go_count_and_their_order_only_for_the_digest() -> Non
 
 def test_what_a_word_means_counts_where_other_rows_decide_it() -> None:
     """The one row that is `valid` without a date says what `unknown` means in all others."""
-    spoken = {"platformId": "facebook-1", "tokenStatus": "valid"}
-    before, after = report(reply([UNDATED])), report(reply([UNDATED, spoken]))
+    stating = {"platformId": "facebook-1", "tokenStatus": "valid"}
+    before, after = report(reply([UNDATED])), report(reply([UNDATED, stating]))
     assert [row.reported for row in seen(before)[:1] + seen(after)[:1]] == [ReportedStatus.NON_EXPIRING, ReportedStatus.UNKNOWN]
     assert comparable(before.snapshots).fingerprints()["twitter-2"] != comparable(after.snapshots).fingerprints()["twitter-2"]
 

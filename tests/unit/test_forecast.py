@@ -1,4 +1,4 @@
-"""What will need a person, grouped into sittings, and the weekly hour at which that is told."""
+"""Upcoming expiries in reconnect batches, and the hour of the weekly report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_reconnect_batches_hold_what_lies_within_three_days_worst_first() -> Non
         (each.source, each.platform, [round((one.by - NOW) / DAY, 1) for one in each.needs]) for each in reconnect_batches(needs)
     ]
     assert told == [
-        ("agency", "linkedin", [-1.0, -2.0]),  # revoked before expired, in one sitting
+        ("agency", "linkedin", [-1.0, -2.0]),  # revoked before expired, in one batch
         ("studio", "linkedin", [-9.0]),  # failing is less severe, however long
         ("agency", "threads", [1.0]),
         ("agency", "linkedin", [9.0, 12.0]),  # exactly three days apart

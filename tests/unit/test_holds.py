@@ -65,7 +65,7 @@ TABLE: list[tuple[str, AlertReason, ConnectionState, dict[str, Any], tuple[str, 
     ("revoked by the platform's word", FIRST, state(REVOKED, finding=ProbeFinding.REVOKED), {"outage": True}, None),
     # --- flapping: more than four changes in six hours speak once an hour
     ("four changes", FIRST, state(EXPIRED), flapping(4, ago=SECOND), None),
-    ("five changes, never spoken of", FIRST, state(EXPIRED), flapping(5, ago=None), None),
+    ("five changes, never notified", FIRST, state(EXPIRED), flapping(5, ago=None), None),
     ("five changes", FIRST, state(EXPIRED), flapping(5, ago=SECOND), ("flapping", NOW + HOUR - SECOND)),
     ("a second too early", FIRST, state(EXPIRED), flapping(5, ago=HOUR - SECOND), ("flapping", NOW + SECOND)),
     ("exactly an hour later", FIRST, state(EXPIRED), flapping(5, ago=HOUR), None),
@@ -87,9 +87,9 @@ def test_the_table(
 
 
 def test_damping_can_be_off_and_follows_the_policy() -> None:
-    spoken: dict[str, Any] = flapping(99, ago=SECOND)
+    changing: dict[str, Any] = flapping(99, ago=SECOND)
     off, strict = Policy(flap_window=None), Policy(flap_changes=1)
-    assert suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=off, **spoken)) is None
+    assert suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=off, **changing)) is None
     assert (
         suppression.find_suppression(FIRST, state(EXPIRED), SuppressionContext(now=NOW, policy=strict, **flapping(1, ago=SECOND)))
         is None

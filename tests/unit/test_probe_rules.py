@@ -120,14 +120,14 @@ def test_an_invalid_bot_token_after_a_bot_that_worked_means_revoked() -> None:
 
 
 def test_every_row_of_the_table_decides_some_case() -> None:
-    spoken = set()
+    applied = set()
     cases = [(error(message), platform, False) for platform, message, _ in REFUSALS]
     cases += [(answer, "facebook", False) for _, answer, _ in ANSWERS]
     cases += [(error("Invalid bot token"), "telegram", True)]
     for answer, platform, ever_ok in cases:
         probe = probes.Probe(answer, platform, ever_ok)
-        spoken.add(next(index for index, row in enumerate(probes.PROBE_RULES) if row.applies(probe)))
-    assert spoken == set(range(len(probes.PROBE_RULES)))
+        applied.add(next(index for index, row in enumerate(probes.PROBE_RULES) if row.applies(probe)))
+    assert applied == set(range(len(probes.PROBE_RULES)))
 
 
 # --- advance: what is remembered of one answer after another

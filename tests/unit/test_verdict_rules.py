@@ -142,9 +142,9 @@ def test_without_any_evidence_no_confirmation_is_reached(confirm: int) -> None:
 
 
 def test_every_rule_applies_in_some_row() -> None:
-    spoken = set()
+    applied = set()
     for _, token, probe, missing, _, _ in TABLE:
         state = TokenState(status=token, reason="listed", message="As listed.")
         axes = Axes(token=state, probe=probe, missing=missing, confirm_missing=2, confirm_failures=2)
-        spoken.add(next((rule for rule in verdict.VERDICT_RULES if rule(axes) is not None), None))
-    assert spoken == {*verdict.VERDICT_RULES, None}
+        applied.add(next((rule for rule in verdict.VERDICT_RULES if rule(axes) is not None), None))
+    assert applied == {*verdict.VERDICT_RULES, None}

@@ -52,7 +52,7 @@ def test_nothing_to_come_is_an_empty_picture() -> None:
 
 @given(st.lists(st.integers(min_value=0, max_value=89), max_size=40))
 def test_marks_of_a_lane_never_overlap_and_batches_match_the_forecast(days: list[int]) -> None:
-    """With one instant a day the sittings are exactly those of the rules."""
+    """With one instant a day the batches are exactly those of the rules."""
     numbers = {day: days.count(day) for day in days}
     drawn = charts.timeline([coming(day, number=number) for day, number in numbers.items()], now=NOW)
     for lane in drawn.lanes:
@@ -62,7 +62,7 @@ def test_marks_of_a_lane_never_overlap_and_batches_match_the_forecast(days: list
         Need(connection=str(index), source="agency", platform="linkedin", label="", status=Status.VALID, by=NOW + day * DAY)
         for index, day in enumerate(days)
     ]
-    expected = sorted((sitting.first, sitting.last, len(sitting.needs)) for sitting in reconnect_batches(needs))
+    expected = sorted((batch.first, batch.last, len(batch.needs)) for batch in reconnect_batches(needs))
     assert sorted((group.first, group.last, group.number) for group in drawn.batches) == expected
     assert all(group.last - group.first <= BATCH_SPAN for group in drawn.batches)
 

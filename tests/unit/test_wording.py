@@ -412,11 +412,11 @@ def test_a_test_message_is_marked_as_a_test() -> None:
 
 
 def test_a_report_is_a_list_of_lines_below_its_first_one() -> None:
-    first = "2 connections need action in the next 30 days, in 1 sitting."
+    first = "2 connections need action in the next 30 days, in 1 reconnect batch."
     lines = f"{first}\nNow: 2 on LinkedIn at agency: @everyone, Beta.\nChannels: ops."
     about = {"external_id": None, "connection": None, "platform": None, "label": None, "source": "", "provider": None}
     part = message_of(
         make_alert(event=AlertEvent.REPORT, reason="report", severity=Severity.INFO, status="", message=lines, **about)
     )
-    assert part.title == "[REPORT] 2 connections need action in the next 30 days, in 1 sitting"
+    assert part.title == "[REPORT] 2 connections need action in the next 30 days, in 1 reconnect batch"
     assert part.body == f"{first}\n\n- Now: 2 on LinkedIn at agency: @\u200beveryone, Beta.\n- Channels: ops.\n\nAlert: alert-1"
