@@ -66,7 +66,7 @@ def routes(site: Site) -> list[Route]:
     async def logout(request: Request) -> Response:
         return _redirect(
             "/?said=logged-out", cookie_header(request, cookie_name(site.config()), "", lasts=0)
-        )  # codespell:ignore said
+        )
 
     async def theme(request: Request) -> Response:
         visit = visit_of(request)
