@@ -10,8 +10,7 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, echo, echo_json, on_terminal, show
-from monitor.cli.tables import Block, StyledStatus, show_rows
+from monitor.cli.output import Block, StyledStatus, console, echo, echo_json, on_terminal, show, show_rows
 from monitor.domain import Alert, DeliveryState
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.alerting import AlertReason
@@ -21,7 +20,7 @@ from monitor.store import alerts as stored_alerts
 from monitor.store import outbox, sources
 from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views.alerts import AlertView, Explanation, Route, alert_views, explain
-from monitor.views.filters import listing
+from monitor.views.json_types import listing
 
 _REASONS: dict[str, str] = {
     AlertReason.FIRST: "first notification of an incident",
@@ -36,7 +35,7 @@ _REASONS: dict[str, str] = {
 
 def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
     """Write why an alert was sent or suppressed, and its deliveries."""
-    from monitor.cli.tables import blocks, coloured, fields
+    from monitor.cli.output import blocks, coloured, fields
 
     alert = found.view.alert
     on = console()

@@ -22,8 +22,8 @@ from monitor.domain.rules.schedule import full_round, poll_requests
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import sources as stored_sources
-from monitor.views.daemon import daemon_status
 from monitor.views.sources import channel_views
+from monitor.views.status import daemon_status
 
 if TYPE_CHECKING:
     from monitor.daemon.oneshot import LiveFinding

@@ -11,17 +11,16 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, echo, echo_json, on_terminal, show
-from monitor.cli.tables import Row, StyledStatus, column_widths, plain_line
+from monitor.cli.output import Row, StyledStatus, column_widths, console, echo, echo_json, on_terminal, plain_line, show
 from monitor.cli.values import whole_number
 from monitor.domain.rules.forecast import Need
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
-from monitor.views.filters import listing
 from monitor.views.forecast import ReconnectBatchView
 from monitor.views.forecast import forecast as foreseen
+from monitor.views.json_types import listing
 
 ON_A_SCREEN = 10
 """Connections of one batch that a terminal shows without --all."""
@@ -131,7 +130,7 @@ def _plain(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
 
 
 def _drawn(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
-    from monitor.cli import tables
+    from monitor.cli import output
 
     on = console()
     widths = column_widths(row for rows in lists for row in rows)
@@ -139,10 +138,10 @@ def _drawn(lists: list[list[Row]]) -> Callable[[list[Row]], None]:
 
     def draw(rows: list[Row]) -> None:
         if wide:
-            show(tables.columns(rows, widths=widths, indent=len(_INDENT)), on=on)
+            show(output.columns(rows, widths=widths, indent=len(_INDENT)), on=on)
         else:
             texts = ((status, (f"{name} · {near}", exact, public)) for status, name, near, exact, public in rows)
-            show(tables.blocks(texts, width=13), on=on)
+            show(output.blocks(texts, width=13), on=on)
 
     return draw
 

@@ -20,14 +20,13 @@ from monitor.cli.options import (
     one_connection,
     select,
 )
-from monitor.cli.output import console, echo, echo_json, on_terminal, show
-from monitor.cli.tables import echo_rows
+from monitor.cli.output import console, echo, echo_json, echo_rows, on_terminal, show
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.filters import listing
 from monitor.views.history import EventView, event_views
+from monitor.views.json_types import listing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,7 +129,7 @@ def _change(event: EventView) -> Text:
     """Return the event, with statuses in their colour."""
     from rich.text import Text
 
-    from monitor.cli.tables import coloured
+    from monitor.cli.output import coloured
 
     entry = event.entry
     what = Text(entry.kind.replace("_", " "), style="bold")
@@ -142,7 +141,7 @@ def _change(event: EventView) -> Text:
 
 
 def _now(row: ConnectionRow, times: Times) -> Text:
-    from monitor.cli.tables import coloured
+    from monitor.cli.output import coloured
 
     verdict = row.state.verdict
     if row.retired_at is not None:

@@ -21,7 +21,7 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, Store, connection_queries, revisions
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.filters import resolve_labels
+from monitor.views.json_types import resolve_labels
 
 MOST = 200
 """Maximum number of ids that completion offers; a longer prefix reduces them."""

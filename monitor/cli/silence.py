@@ -33,7 +33,7 @@ from monitor.domain.timefmt import Times, span, zone
 from monitor.engine import acknowledgements
 from monitor.store import connection_queries, sources
 from monitor.views.connections import Reader
-from monitor.views.filters import listing
+from monitor.views.json_types import listing
 from monitor.views.silences import SilenceView, count_silenced, silence_views
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def list_all(
 
 
 def _show(views: list[SilenceView], config: Config) -> None:
-    from monitor.cli.tables import blocks, coloured, fits, table
+    from monitor.cli.output import blocks, coloured, fits, table
 
     on = console()
     headings = ("ID", "STATE", "MATCHES", "WHEN", "COMMENT")

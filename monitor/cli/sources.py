@@ -8,12 +8,11 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, SourceStatusFilter, select
-from monitor.cli.output import echo, echo_json
-from monitor.cli.tables import Row, StyledStatus, show_rows
+from monitor.cli.output import Row, StyledStatus, echo, echo_json, show_rows
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import sources as stored_sources
-from monitor.views.filters import listing
+from monitor.views.json_types import listing
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 

@@ -14,7 +14,7 @@ OPTIONAL_IMPORTS = ("rich", "pygments")
 """Packages that structlog and httpx import if they are installed, for features that are not used here.
 
 Hiding them takes 40 ms off the 350 ms that a command needs to start, and 4 MiB off the memory of every command and of
-the daemon (measured on CPython 3.11). monitor.cli.tables imports rich where it draws a table on a terminal.
+the daemon (measured on CPython 3.11). monitor.cli.output imports rich where it draws a table on a terminal.
 """
 
 

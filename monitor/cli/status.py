@@ -16,8 +16,7 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import console, echo, echo_json, on_terminal
-from monitor.cli.tables import Block, Row, StyledStatus, show_rows, table_or_blocks
+from monitor.cli.output import Block, Row, StyledStatus, console, echo, echo_json, on_terminal, show_rows, table_or_blocks
 from monitor.config import Config
 from monitor.domain import Status
 from monitor.domain.errors import StoreError
@@ -25,8 +24,7 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
-from monitor.views.daemon import DaemonStatus, daemon_status
-from monitor.views.status import Overview, PluginState, headline, overview
+from monitor.views.status import DaemonStatus, Overview, PluginState, daemon_status, headline, overview
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

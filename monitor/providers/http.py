@@ -24,10 +24,9 @@ from yarl import URL
 
 from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.providers import transport as bodies
-from monitor.providers import transport as faults
 from monitor.providers.base import HttpLimits
 from monitor.providers.payload import off_loop
+from monitor.providers.transport import TRANSPORT_FAULTS, decode, read_capped, read_whole, to_provider_error
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
 
@@ -198,7 +197,7 @@ async def exchange(
             headers = response.headers
             try:
                 on_headers(headers)
-                body = partial(bodies.read_capped, response.aiter_raw(), announced=headers.get("content-length"))
+                body = partial(read_capped, response.aiter_raw(), announced=headers.get("content-length"))
                 return await _read(response.status_code, headers, body, bounds)
             finally:
                 await response.aclose()
@@ -206,8 +205,8 @@ async def exchange(
         raise
     except TimeoutError as exc:
         raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
-    except faults.TRANSPORT_FAULTS as exc:
-        raise faults.to_provider_error(exc, host=host) from exc
+    except TRANSPORT_FAULTS as exc:
+        raise to_provider_error(exc, host=host) from exc
 
 
 async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> HttpResponse:
@@ -220,7 +219,7 @@ async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str],
             )
             response_headers = response.headers
             try:
-                body = partial(bodies.read_whole, response.content, announced=response_headers.get("content-length"))
+                body = partial(read_whole, response.content, announced=response_headers.get("content-length"))
                 return await _read(response.status, response_headers, body, bounds)
             finally:
                 response.release()
@@ -228,8 +227,8 @@ async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str],
         raise
     except TimeoutError as exc:
         raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
-    except faults.TRANSPORT_FAULTS as exc:
-        raise faults.to_provider_error(exc, host=host) from exc
+    except TRANSPORT_FAULTS as exc:
+        raise to_provider_error(exc, host=host) from exc
 
 
 _POST_OPTIONS: dict[str, Any] = {"allow_redirects": False, "middlewares": ()}
@@ -255,9 +254,9 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
         raw = text = await body(cap=cap)
         encoding = headers.get("content-encoding")
         if encoding is not None:
-            unpack = partial(bodies.decode, raw, encoding, cap=cap, inflation=bounds.inflation)
+            unpack = partial(decode, raw, encoding, cap=cap, inflation=bounds.inflation)
             text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
-    except (ProviderPayloadInvalid, *faults.TRANSPORT_FAULTS) as exc:
+    except (ProviderPayloadInvalid, *TRANSPORT_FAULTS) as exc:
         # The status of an error response suffices, even without its body.
         if success or isinstance(exc, TimeoutError):
             raise

@@ -37,8 +37,7 @@ from monitor.domain import Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.rules.expiry import ROTATING_PLATFORMS, SHORT_LIFETIME
-from monitor.store.connection_filter import RANK, conditions, expiry, live
-from monitor.store.connection_queries import ConnectionRow, count_by_status, get_connections
+from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
 from monitor.store.schema import connections
 from monitor.store.sql import chunked
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
-from monitor.store import backup, db_errors, engines, revisions, sqlite_file
+from monitor.store import db_errors, engines, revisions, sqlite_file
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -195,7 +195,7 @@ class Store:
     def _write_copy(self, revision: str) -> None:
         assert self.path is not None  # noqa: S101 - only then is it called
         try:
-            file = backup.before_migration(self.path, revision, datetime.now(UTC))
+            file = sqlite_file.before_migration(self.path, revision, datetime.now(UTC))
         except StoreError as error:
             advice = "Free some space, or make a backup yourself and run `token-monitor db upgrade --no-backup`."
             raise StoreError(f"The database was not migrated, because it could not be copied first: {error} {advice}") from error
@@ -214,10 +214,10 @@ class Store:
         """
         if self.path is None:
             raise StoreError("Back up a PostgreSQL database with its own tool: run pg_dump.")
-        backup.require_free(file)
+        sqlite_file.require_free(file)
         with self.begin_read() as conn:
             source: Any = conn.connection.driver_connection
-            return backup.copy(source, file)
+            return sqlite_file.copy(source, file)
 
     def shrink(self) -> None:
         """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Raise as begin_write() does."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 from monitor.domain import Event, EventKind, connection_id
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
-from monitor.store.connection_filter import identity_conditions
+from monitor.store.connection_queries import identity_conditions
 from monitor.store.schema import connections, events
 from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
 

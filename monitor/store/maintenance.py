@@ -11,7 +11,6 @@ from sqlalchemy import Connection, delete, exists, select, update
 from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind
 from monitor.store import history, meta
 from monitor.store import incidents as open_incidents
-from monitor.store.polls import prune as prune_polls
 from monitor.store.schema import (
     alerts,
     attempts,
@@ -27,6 +26,7 @@ from monitor.store.schema import (
     silences,
     sources,
 )
+from monitor.store.sources import prune as prune_polls
 from monitor.store.sql import update_many
 
 _d, _i = deliveries.c, incidents.c

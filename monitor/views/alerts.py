@@ -18,7 +18,7 @@ from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
 from monitor.views import json_types
-from monitor.views.filters import resolve_labels
+from monitor.views.json_types import resolve_labels
 from monitor.views.silences import SilenceView, matches_alert
 
 

@@ -13,7 +13,7 @@ from monitor.domain.rules.forecast import ReconnectBatch, need_of, reconnect_bat
 from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.filters import resolve_labels
+from monitor.views.json_types import resolve_labels
 
 MOST = 1000
 """Most entries of one calendar; the soonest ones are kept."""

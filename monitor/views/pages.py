@@ -17,9 +17,9 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.store import Connection, alerts, connection_pages, history, outbox, sources
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.filters import Shaped, listing, resolve_labels
 from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
+from monitor.views.json_types import Shaped, listing, resolve_labels
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 MOST_IN_BATCH = 1000

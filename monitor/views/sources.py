@@ -17,7 +17,7 @@ from monitor.store import Connection, channel_states, connection_queries, source
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import SourceRow
 from monitor.views import json_types
-from monitor.views.filters import resolve_labels
+from monitor.views.json_types import resolve_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.store import Connection
 from monitor.views import pages
-from monitor.views.filters import listing
+from monitor.views.json_types import listing
 from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
 from monitor.views.silences import silence_views
 from monitor.web import api_writes, openapi, query_params

@@ -26,8 +26,8 @@ from monitor.notify.messages.alert_text import item_of
 from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.filters import resolve_labels
 from monitor.views.forecast import Expiry, upcoming_expiries
+from monitor.views.json_types import resolve_labels
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import query_params
 from monitor.web.query_params import ApiParams

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from monitor.domain.errors import StoreError
 from monitor.store import Connection, revisions
 from monitor.telemetry.metrics import TEXT_FORMAT, render
-from monitor.views.daemon import late_sources
 from monitor.views.metrics import families
+from monitor.views.status import late_sources
 from monitor.web.auth import visit_of
 from monitor.web.responses import Resource
 from monitor.web.site import Site

@@ -64,9 +64,8 @@ def routes(site: Site) -> list[Route]:
         return _redirect(target, cookie_header(request, cookie_name(site.config()), cookie, lasts=lasts))
 
     async def logout(request: Request) -> Response:
-        return _redirect(
-            "/?said=logged-out", cookie_header(request, cookie_name(site.config()), "", lasts=0)
-        )
+        expired = cookie_header(request, cookie_name(site.config()), "", lasts=0)
+        return _redirect("/?said=logged-out", expired)  # codespell:ignore said
 
     async def theme(request: Request) -> Response:
         visit = visit_of(request)

@@ -13,8 +13,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.domain.rules.advice import source_advice
-from monitor.store import Connection, connection_queries, outbox, polls
-from monitor.store import sources as scopes
+from monitor.store import Connection, connection_queries, outbox, sources
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views
 from monitor.web import status_page
@@ -97,14 +96,14 @@ def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
     now = site.clock.now()
     views = source_views(conn, config, now=now)
     failing_scopes: dict[str, list[Any]] = {}
-    for row in scopes.all_scopes(conn):
+    for row in sources.all_scopes(conn):
         if row.problem:
             failing_scopes.setdefault(row.source, []).append(row)
     return {
         "views": views,
         "problems": {view.name: list(view.problems()) for view in views},
         "advice": {view.name: source_advice(view.status, view.provider) for view in views},
-        "polls": {view.name: list(reversed(polls.last_polls(conn, view.name, limit=_POLLS_SHOWN))) for view in views[:50]},
+        "polls": {view.name: list(reversed(sources.last_polls(conn, view.name, limit=_POLLS_SHOWN))) for view in views[:50]},
         "failing_scopes": failing_scopes,
         "channels": channel_views(conn, config),
         "settings": {channel.name: channel for channel in config.channels},

@@ -23,7 +23,7 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, connection_queries, sources
 from monitor.store.connection_pages import Order
-from monitor.views.filters import resolve_labels
+from monitor.views.json_types import resolve_labels
 from monitor.views.pages import PageRequest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from monitor.demo.world import World
 from monitor.domain import AlertEvent, PollOutcome
-from monitor.store import Store, alerts, polls
+from monitor.store import Store, alerts, sources
 from tests.acceptance.daemon import Setting, eventually, setting
 
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ def alerts_of(database: str) -> list[tuple[str, str, str]]:
 def failed_polls(database: str) -> int:
     """How many polls have failed, of both sources."""
     with Store(database) as store, store.begin_read() as conn:
-        found = [poll for name in ("agency", "studio") for poll in polls.last_polls(conn, name, limit=1000)]
+        found = [poll for name in ("agency", "studio") for poll in sources.last_polls(conn, name, limit=1000)]
     return sum(poll.outcome is not PollOutcome.OK for poll in found)
 
 

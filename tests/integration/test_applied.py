@@ -14,7 +14,7 @@ from monitor.demo.world import World
 from monitor.domain import EventKind
 from monitor.domain.rules.silences import Silence
 from monitor.engine import applied_config, config_sync
-from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, polls, silences, sources
+from monitor.store import Store, alerts, channel_states, connection_queries, history, incidents, outbox, silences, sources
 from monitor.store.schema import deliveries, metadata
 from tests.support import canary
 from tests.support.command_line import CONFIG, OPS_URL
@@ -153,7 +153,7 @@ async def test_a_renamed_source_keeps_its_history_and_repeats_no_alert(store: St
             assert set(rows) == {"bureau/linkedin-li", "bureau/threads-th"}
             assert history.history_of(conn, rows["bureau/threads-th"].id)
             assert incidents.find_open(conn, [rows["bureau/threads-th"].id])
-            assert polls.last_polls(conn, "bureau")
+            assert sources.last_polls(conn, "bureau")
             assert [each.sources for each in silences.list_silences(conn)] == [("bureau",)]
             (entry,) = history.of_source(conn, "bureau", kind=EventKind.RENAMED)
             assert (entry.old, entry.new) == ("agency", "bureau")

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from monitor.domain.errors import StoreError
-from monitor.store import Store, backup, maintenance, meta, migrate, outbox, revisions, sqlite_file
+from monitor.store import Store, maintenance, meta, migrate, outbox, revisions, sqlite_file
 from monitor.store.engines import parse_url
 from monitor.store.schema import attempts
 from tests.support.delivery import numbered, queue
@@ -75,7 +75,7 @@ def test_the_three_newest_copies_stay_and_nothing_else_is_touched(tmp_path: Path
     (tmp_path / "monitor.db.mine.backup").touch()
     with older(path):
         for days in range(5):
-            backup.before_migration(path, "0001", AT + timedelta(days=days))
+            sqlite_file.before_migration(path, "0001", AT + timedelta(days=days))
     assert copies(tmp_path) == [
         *(f"monitor.db.0001-202603{day}T120000Z.backup" for day in (12, 13, 14)),
         "monitor.db.mine.backup",
@@ -89,7 +89,7 @@ def test_S14_what_others_could_read_is_closed_to_them_at_the_start(tmp_path: Pat
         store.upgrade()
         with store.begin_write() as conn:
             meta.set(conn, "a", "b")
-        copy = backup.before_migration(path, "0001", AT)
+        copy = sqlite_file.before_migration(path, "0001", AT)
         files = [path, path.with_name("monitor.db-wal"), path.with_name("monitor.db-shm"), copy]
         assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
         for each in files:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from monitor.domain import PollOutcome, ProbeFinding, ProbeState, SourceStatus
 from monitor.domain.rules import schedule
-from monitor.store import Store, connections, meta, polls, probes, sources
+from monitor.store import Store, connections, meta, probes, sources
 from monitor.store.connections import NewConnection
 from tests.support.factories import NOW, make_state
 
@@ -108,7 +108,7 @@ def test_scopes_remember_their_last_complete_list(store: Store) -> None:
 def test_polls_are_recorded_and_the_old_ones_forgotten(store: Store) -> None:
     with store.begin_write() as conn:
         for hours in range(3):
-            polls.record_poll(
+            sources.record_poll(
                 conn,
                 source="agency",
                 at=NOW + hours * HOUR,
@@ -119,15 +119,15 @@ def test_polls_are_recorded_and_the_old_ones_forgotten(store: Store) -> None:
                 connections=40,
                 changed=hours,
             )
-        polls.record_poll(conn, source="studio", at=NOW, duration_ms=1, outcome=PollOutcome.PARTIAL)
-        assert [row.changed for row in polls.last_polls(conn, "agency", limit=2)] == [2, 1]
-        latest = {name: polls.last_polls(conn, name)[0] for name in ("agency", "studio")}
+        sources.record_poll(conn, source="studio", at=NOW, duration_ms=1, outcome=PollOutcome.PARTIAL)
+        assert [row.changed for row in sources.last_polls(conn, "agency", limit=2)] == [2, 1]
+        latest = {name: sources.last_polls(conn, name)[0] for name in ("agency", "studio")}
         assert {name: (row.at, row.outcome) for name, row in latest.items()} == {
             "agency": (NOW + 2 * HOUR, PollOutcome.OK),
             "studio": (NOW, PollOutcome.PARTIAL),
         }
-        assert polls.prune(conn, NOW + HOUR) == 2
-        assert [row.changed for row in polls.last_polls(conn, "agency", limit=9)] == [2, 1]
+        assert sources.prune(conn, NOW + HOUR) == 2
+        assert [row.changed for row in sources.last_polls(conn, "agency", limit=9)] == [2, 1]
 
 
 def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:

@@ -18,8 +18,8 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
-from monitor.views.filters import listing
 from monitor.views.history import event_views
+from monitor.views.json_types import listing
 from monitor.views.sources import source_views
 from monitor.views.status import Overview, PluginState, overview
 from tests.support.command_line import add_source, make_world, write_config

@@ -18,7 +18,7 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.store import Store, alerts, connection_queries, connections, history, outbox
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
-from monitor.views.filters import listing
+from monitor.views.json_types import listing
 from monitor.views.status import overview
 from tests.support.command_line import add_source, make_world, write_config
 from tests.support.factories import make_alert, make_notified, make_state

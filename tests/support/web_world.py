@@ -28,7 +28,7 @@ from monitor.domain import (
 )
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
-from monitor.store import Store, alerts, channel_states, connection_queries, history, outbox, polls, sources
+from monitor.store import Store, alerts, channel_states, connection_queries, history, outbox, sources
 from tests.support import canary
 from tests.support.command_line import add_source
 from tests.support.factories import make_alert, make_state
@@ -196,7 +196,7 @@ def _polls(store: Store, source: str, now: datetime, *, failing: bool) -> None:
     with store.begin_write() as conn:
         for number in range(20):
             outcome = PollOutcome.UNREACHABLE if failing and number < 6 else PollOutcome.OK
-            polls.record_poll(
+            sources.record_poll(
                 conn,
                 source=source,
                 at=now - timedelta(minutes=15 * number + 4),

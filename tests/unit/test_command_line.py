@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from monitor.cli.output import blocks, coloured, fields, fits, table
 from monitor.cli.startup import follows_plugin_convention, with_options_first
-from monitor.cli.tables import blocks, coloured, fields, fits, table
 from tests.support import canary
 from tests.support.canary import DATABASE_PASSWORD, HEARTBEAT_PATH, OTHER_KEY, PROXY_PASSWORD, WEB_TOKEN
 from tests.support.command_line import ROOT, environment

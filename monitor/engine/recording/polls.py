@@ -18,7 +18,7 @@ from monitor.domain.rules import schedule
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.source_status import record_source
-from monitor.store import Connection, polls, probes, sources
+from monitor.store import Connection, probes, sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     recorded = Recorded()
     recorded.add(listed.recorded)
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
-    polls.record_poll(
+    sources.record_poll(
         conn,
         source=source.name,
         at=now,

@@ -19,7 +19,7 @@ from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert, record_source_status
-from monitor.store import Connection, history, incidents, polls, sources
+from monitor.store import Connection, history, incidents, sources
 from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ def _gather(conn: Connection, before: SourceRow, after: SourceRow, outcome: Poll
 
 def _failing_since(conn: Connection, row: SourceRow, now: datetime) -> datetime:
     """Return the time of the source's first failed poll in a row."""
-    failed = polls.last_polls(conn, row.name, limit=max(row.failures, 1)) if row.failures else []
+    failed = sources.last_polls(conn, row.name, limit=max(row.failures, 1)) if row.failures else []
     return min((poll.at for poll in failed if poll.outcome is PollOutcome.UNREACHABLE), default=now)
 
 
