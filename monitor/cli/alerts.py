@@ -44,7 +44,7 @@ def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
     show(fields([*_alert_fields(alert, times), *_suppression_fields(found, times)]), on=on)
     echo("")
     if found.routes:
-        echo("Channels, according to the present configuration:")
+        echo("Channels, according to the current configuration:")
         show(fields((clean(route.channel), _route(route, times)) for route in found.routes), on=on)
     else:
         echo("No channel is configured.")
@@ -52,7 +52,7 @@ def echo_explanation(found: Explanation, *, about: str, times: Times) -> None:
     if found.view.note:
         echo(f"Not delivered: {clean(found.view.note, limit=300)}")
     elif not found.view.deliveries:
-        echo("Not delivered: no channel took it.")
+        echo("Not delivered: no channel accepted it.")
     else:
         echo("Deliveries:")
         together = found.together

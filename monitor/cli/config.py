@@ -96,7 +96,7 @@ def init(
     named = "" if file == Path("config.toml") else f" --config {file}"
     echo(f"Wrote {file}, readable only by you. Next:")
     echo(f"  1. Put your API keys and a channel into {file}, or set the environment variables that it names.")
-    echo(f"  2. token-monitor{named} config check --live    calls every service and checks every channel's URL")
+    echo(f"  2. token-monitor{named} config check --live    calls every provider and checks every channel's URL")
     echo(f"  3. token-monitor{named} test-alert             sends a test message to every channel")
     echo(f"  4. token-monitor{named} check                  runs one cycle and shows the result")
     echo(f"  5. token-monitor{named} run                    starts the daemon")

@@ -55,7 +55,7 @@ def _take_lock(stack: AsyncExitStack, config: Config) -> None:
     try:
         lock.acquire()
     except StoreHeld as error:
-        raise StoreHeld(f"{error} It polls already; use `token-monitor status --exit-code` to read the results.") from None
+        raise StoreHeld(f"{error} It polls the sources; use `token-monitor status --exit-code` to read the results.") from None
     stack.callback(lock.release)
 
 

@@ -99,7 +99,7 @@ def log_unrouted(recorded: Recorded) -> None:
             alert=alert.id,
             alert_event=alert.event.value,
             about=alert.connection or alert.source,
-            advice="No channel takes this alert: widen a channel's filters, or set fallback = true on one.",
+            advice="No channel accepts this alert: widen a channel's filters, or set fallback = true for one.",
         )
 
 

@@ -82,7 +82,7 @@ class VerdictReason(StrEnum):
     UNRECOGNISED_STATUS = "unrecognised_status"
     """unknown: The provider reports a status that this version does not know."""
     STALE_DATE = "stale_date"
-    """unknown: The expiry date is in the past, which proves nothing on this platform."""
+    """unknown: The expiry date is in the past, but dates of this platform are not reliable."""
     EXPIRES_WITHIN = "expires_within"
     """expiring_soon: A trusted expiry date is within the window."""
     PROVIDER_EXPIRING_SOON = "provider_expiring_soon"

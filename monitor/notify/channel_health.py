@@ -57,7 +57,7 @@ def record_success(conn: Connection, name: str, *, channels: Sequence[ChannelCon
         subject=IncidentSubject.DELIVERIES.of(name),
         problem=False,
         reason="channel_works",
-        message=f"{works} Alerts that were given up stay undelivered; `token-monitor alerts retry` sends them.",
+        message=f"{works} Alerts that were given up are not sent automatically; retry them with `token-monitor alerts retry`.",
         channels=channels,
         now=now,
         exclude={name},
@@ -115,5 +115,5 @@ def _dead_message(name: str, dead: Sequence[Claimed]) -> str:
     which = f"1 alert ({first})" if len(dead) == 1 else f"{len(dead)} alerts ({first} and {len(dead) - 1} more)"
     return (
         f"The channel {name} accepted no message for three days, so {which} will not be delivered there. "
-        "`token-monitor alerts retry` sends an alert again."
+        "To retry an alert, use `token-monitor alerts retry`."
     )

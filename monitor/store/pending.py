@@ -28,7 +28,7 @@ _FAILED_STATES = (DeliveryState.DEAD, DeliveryState.SKIPPED)
 # The next two texts are compared with stored ones, so they must stay: deliveries that an acknowledgement cancelled can be
 # restored, and one that was superseded counts as delivered.
 _ACKNOWLEDGED = "Not sent: it was acknowledged when the escalation's time came."
-_SUPERSEDED = "Not sent: superseded by a newer alert of the same incident that this channel has."
+_SUPERSEDED = "Not sent: superseded by a newer alert of the same incident on this channel."
 _STATUS_CHANGED = "Not sent: the status had changed before the escalation was due, and another alert reports the new one."
 _PROBLEM_NOT_NOTIFIED = "Not sent: this channel was not notified of the problem."
 TOO_LATE = "Not sent: the incident was over by the time the other channels gave up."

@@ -56,7 +56,7 @@ class NewAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ]
     until: Annotated[Instant | None, Meta(description="When it ends, at the latest; null for no limit.")] = None
     comment: Annotated[str, Meta(max_length=400, pattern=_NO_CONTROLS)] | None = None
-    remove: Annotated[bool, Meta(description="True withdraws the acknowledgement.")] = False
+    remove: Annotated[bool, Meta(description="True removes the acknowledgement.")] = False
 
 
 class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -101,7 +101,7 @@ _PROBLEMS = {
     413: "The body is too large.",
     415: "The content type is not application/json.",
     421: "The monitor is not served under this host name.",
-    422: "The values are valid one by one and contradict each other or the current time.",
+    422: "The values contradict each other or the current time.",
     503: "The database is not available at the moment.",
 }
 _ALWAYS = (400, 401, 405, 421, 503)

@@ -76,7 +76,7 @@ def problem(request: Request, status: int, detail: str, *, headers: Mapping[str,
 
 _NOTICES = {
     "acknowledged": "Acknowledged. No more alerts until the status worsens or the connection recovers.",
-    "unacknowledged": "The acknowledgement is withdrawn. Alerts are sent again.",
+    "unacknowledged": "The acknowledgement was removed. Alerts are sent again.",
     "silenced": "Silenced. Changes are recorded, and the net change is sent when the silence ends.",
     "lifted": "The silence is removed. Changes that happened during it are sent now.",
     "logged-out": "You are logged out.",

@@ -188,7 +188,7 @@ def test_colour_is_for_terminals_only(small: Store, tmp_path: Path, at: datetime
 def test_tables_fit_a_narrow_terminal(small: Store, tmp_path: Path, at: datetime, command: str) -> None:
     make_world(small, at)
     with small.begin_write() as conn:
-        alerts.add_alerts(conn, [(make_alert(id="a1", at=at), None, "No channel takes this alert.")])
+        alerts.add_alerts(conn, [(make_alert(id="a1", at=at), None, "No channel accepts this alert.")])
         outbox.add_deliveries(conn, [("a1", "ops", at)], at)
     text = re.sub(r"\x1b\[[0-9;]*m", "", in_terminal(tmp_path, *command.split(), width=60))
     table = text.replace("\r", "").split("\n\n", 1)[1]

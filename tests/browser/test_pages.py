@@ -280,8 +280,8 @@ def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None
     ).to_be_visible()
     expect(page.locator("#headline").get_by_text("acknowledged")).to_be_visible()
     assert acked(visitor.store) == sorted([*before, "agency/linkedin-agency000"])
-    page.get_by_role("button", name="Withdraw").click()
-    expect(page.get_by_text("The acknowledgement is withdrawn")).to_be_visible()
+    page.get_by_role("button", name="Remove acknowledgement").click()
+    expect(page.get_by_text("The acknowledgement was removed")).to_be_visible()
     assert acked(visitor.store) == before
     page.get_by_label("For", exact=True).select_option("removed")
     page.get_by_label("Reason", exact=True).fill("Moving")

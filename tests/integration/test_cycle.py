@@ -234,4 +234,4 @@ async def test_alerts_are_queued_for_the_channels_that_take_them_in_the_same_tra
         notes = {row.alert.source: row.note for row in alerts.list_alerts(conn)}
         assert outbox.pending_counts(conn) == {"ops": 1}
     assert notes["agency"] is None
-    assert notes["other"] == "No channel takes this alert. Check the channels' events, severity and filters."
+    assert notes["other"] == "No channel accepts this alert. Check the channels' events, severity and filters."

@@ -433,7 +433,7 @@ async def test_a_test_message_goes_the_real_way_and_names_what_failed(
     assert results["ops"] is None
     assert results["broken"] is not None
     assert "403" in results["broken"]
-    assert webhook.received[0].title == "[TEST] Token monitor reaches channel ops"
+    assert webhook.received[0].title == "[TEST] Test message for channel ops"
     assert await notifier.send_test("ops") == {"ops": None}
     with pytest.raises(ConfigError, match=r"There is no channel nope\. Configured channels: ops, broken"):
         await notifier.send_test("nope")

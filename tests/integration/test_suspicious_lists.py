@@ -104,7 +104,8 @@ async def test_when_only_some_return_the_others_are_named_and_notified_separatel
         agency.world.restore("agency", f"mastodon-{number}")
     assert await poll(agency) == [RECOVERED]
     assert agency.alerts[-1].message == (
-        f"Some connections of {USER} are listed again; 4 of 8 are still missing, with an alert for each if that lasts."
+        f"Some connections of {USER} are listed again; 4 of 8 are still missing. "
+        "Each of them causes an alert if it remains missing."
     )
     assert await poll(agency) == [("disconnected", "first")] * 4
     with agency.store.begin_read() as conn:

@@ -326,7 +326,7 @@ def add_alerts(store: Store, now: datetime) -> None:
         status="ok",
     )
     with store.begin_write() as conn:
-        alerts.add_alerts(conn, [(expired, None, None), (back, None, "No channel takes this alert.")])
+        alerts.add_alerts(conn, [(expired, None, None), (back, None, "No channel accepts this alert.")])
         outbox.add_deliveries(conn, [("aaa1", "ops", now)], now)
         [claimed] = outbox.claim(conn, channel="ops", owner="me", now=now, lease=timedelta(minutes=1), limit=5)
         outbox.mark_failed(
@@ -339,7 +339,7 @@ def test_an_alert_shows_its_deliveries_with_every_attempt(store: Store, config: 
     add_alerts(store, now)
     with store.begin_read() as conn:
         back, expired = (to_builtins(view.json()) for view in alert_views(conn, config))
-    assert (back["id"], back["note"], back["deliveries"]) == ("bbb2", "No channel takes this alert.", [])
+    assert (back["id"], back["note"], back["deliveries"]) == ("bbb2", "No channel accepts this alert.", [])
     assert back.keys() == expired.keys()
     assert (expired["event"], expired["rule"], expired["stage_seconds"]) == ("expired", "date_passed", 86400)
     assert expired["deliveries"] == [

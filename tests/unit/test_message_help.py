@@ -174,13 +174,13 @@ def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(st
             {"subject": "outage:twitter", "status": "platform_outage", "count": 9},
             "[SOURCE FAILING] agency (PostPost): X outage",
             "9 X connections of the source agency (PostPost) are refused at the same time.",
-            "Wait. Connections that are still rejected",
+            "Wait. Each connection that is still rejected",
         ),
         (
             {"subject": "missing:", "status": "suspicious_list", "count": 12},
             "[SOURCE FAILING] agency (PostPost): connections missing",
             "12 connections of the source agency (PostPost) are missing from its latest list.",
-            "Check in PostPost whether they were really removed",
+            "Check in PostPost whether these connections were really removed",
         ),
         (
             {"subject": "unpolled", "message": "It has not been read for 3 hours."},
@@ -216,7 +216,7 @@ def test_the_counts_separate_unreadable_sources_from_other_source_problems() -> 
     ("subject", "help_"),
     [
         ("channel:ops", "`token-monitor test-alert ops` tests it."),
-        ("deliveries:ops", "Find what was lost with `token-monitor alerts`"),
+        ("deliveries:ops", "List the undelivered alerts with `token-monitor alerts`"),
         ("network", "Check whether this machine can reach the internet"),
     ],
 )

@@ -91,7 +91,7 @@ def test_one_alert_reads_as_a_short_letter() -> None:
         "\n"
         "Reason: PostPost says that the token expires soon. First alert.\n"
         "\n"
-        "What to do: Before it expires: reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
+        "What to do: Before it expires, reconnect LinkedIn in PostPost; for a page, sign in as one of its admins.\n"
         "Link: https://app.postpost.dev\n"
         "Acknowledge: token-monitor ack agency/linkedin-1\n"
         "\n"
@@ -407,7 +407,7 @@ def test_the_same_alerts_make_the_same_message_in_any_order() -> None:
 
 def test_a_test_message_is_marked_as_a_test() -> None:
     part = render(compose_test("ops", timezone="UTC", now=NOW))
-    assert part.title == "[TEST] Token monitor reaches channel ops"
+    assert part.title == "[TEST] Test message for channel ops"
     assert "This is a test of the channel ops, sent Tue 10 Mar 2026 12:00 UTC." in part.body
 
 

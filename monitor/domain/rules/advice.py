@@ -40,15 +40,15 @@ _RECONNECT = {
 # What to check on the platform if access was revoked rather than expired.
 _AFTER_REVOCATION = {
     "twitter": "Check in X > Settings > Connected apps whether the app was removed, and whether the profile is suspended.",
-    "linkedin": "A member, LinkedIn itself or a lost page admin role may have ended it.",
-    "instagram": "A changed password, a removed app or a switch to a personal profile ends it.",
-    "threads": "A removed app or a missing Threads permission ends it.",
-    "facebook": "A changed password, a checkpoint, a removed app or a lost page role ends it.",
+    "linkedin": "The member or LinkedIn may have revoked access, or the login is no longer an admin of the page.",
+    "instagram": "Access ends if the password is changed, the app is removed, or the profile becomes a personal one.",
+    "threads": "Access ends if the app is removed or a Threads permission is missing.",
+    "facebook": "Access ends if the password is changed, a checkpoint appears, the app is removed, or the page role is lost.",
     "tiktok": "Check in TikTok > Settings > Security and permissions whether the app was removed.",
     "youtube": "Check myaccount.google.com/permissions and, in a company, the Workspace admin's policy.",
     "pinterest": "Check whether the Pinterest user or the app was deactivated.",
-    "bluesky": "The app password was probably deleted, or the profile moved.",
-    "mastodon": "A changed password, an entry removed under Authorized apps, or a moved instance ends it.",
+    "bluesky": "The app password was probably deleted, or the profile moved to another server.",
+    "mastodon": "Access ends if the password is changed, the app is removed under Authorized apps, or the instance moves.",
     "telegram": "If the token was revoked in BotFather, paste the new one into {p}; if a session was ended under Devices, "
     "connect the service user again.",
     "googlebusiness": "Check myaccount.google.com/permissions and the roles of the location.",
@@ -95,15 +95,15 @@ def advice(platform: str | None, status: Status, provider: str) -> str:
         case Status.EXPIRED:
             parts = [reconnect, _ONCE_EXPIRED.get(slug, "")]
         case Status.REVOKED:
-            parts = [reconnect, _AFTER_REVOCATION.get(slug, f"A user, or {name} itself, revoked the permission.")]
+            parts = [reconnect, _AFTER_REVOCATION.get(slug, f"A user or {name} revoked the permission.")]
         case Status.FAILING:
             parts = [
                 _WHILE_FAILING.get(slug, f"Check whether {name} shows a warning for it."),
-                "If there is no problem: " + _lower(reconnect),
+                "If there is no problem, " + _lower(reconnect),
             ]
         case Status.DISCONNECTED:
             on_purpose = "{p} no longer lists it. If it was removed on purpose, retire it with: token-monitor forget CONNECTION."
-            parts = [on_purpose, "Otherwise: " + _lower(reconnect)]
+            parts = [on_purpose, "Otherwise, " + _lower(reconnect)]
         case _:
             parts = []
     return " ".join(part for part in parts if part).replace("{p}", service)
@@ -124,13 +124,13 @@ def source_advice(status: str, provider: str) -> str:
         )
     if status == "platform_outage":
         return (
-            "Wait. Connections that are still rejected when the outage is over are alerted one by one. "
+            "Wait. Each connection that is still rejected after the outage causes an alert. "
             f"If it continues, check {service}'s status page."
         )
     if status == "suspicious_list":
         return (
-            f"Check in {service} whether they were really removed, or whether the key's plan, workspaces or users changed. "
-            "Those that stay missing are reported as disconnected after two more lists."
+            f"Check in {service} whether these connections were really removed, or whether the key's plan, workspaces or users "
+            "changed. Those that remain missing are reported as disconnected after two more lists."
         )
     return ""
 
@@ -139,10 +139,11 @@ def monitor_advice(kind: str, which: str) -> str:
     """Return what to do about a problem of the monitor itself; empty if its message is enough."""
     match kind:
         case IncidentSubject.CHANNEL:
-            return f"Correct its service or its url and reload the monitor. `token-monitor test-alert {which}` tests it."
+            return f"Fix the problem at its service, or correct its url and reload. `token-monitor test-alert {which}` tests it."
         case IncidentSubject.DELIVERIES:
             return (
-                f"Find what was lost with `token-monitor alerts`, and test the channel with `token-monitor test-alert {which}`."
+                "List the undelivered alerts with `token-monitor alerts`; test the channel with "
+                f"`token-monitor test-alert {which}`."
             )
         case IncidentSubject.NETWORK:
             return "Check whether this machine can reach the internet: its network, its name servers, its proxy."
@@ -153,7 +154,7 @@ def monitor_advice(kind: str, which: str) -> str:
 
 
 def _in_time(reconnect: str) -> str:
-    return "Before it expires: " + _lower(reconnect)
+    return "Before it expires, " + _lower(reconnect)
 
 
 def _lower(sentence: str) -> str:

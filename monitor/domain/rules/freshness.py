@@ -82,7 +82,7 @@ class Gap:
     ended_at: datetime | None
     """The first successful poll after it; None while it lasts."""
     reason: str
-    """not_polled (the monitor was off, asleep or without its database) or not_read (polls failed)."""
+    """not_polled (the monitor was off or suspended, or its database was unavailable) or not_read (polls failed)."""
 
 
 def find_gap(
@@ -112,4 +112,4 @@ def describe_gap(gap: Gap, *, until: datetime) -> str:
     lasted = span(until - gap.began_at)
     if gap.reason == NOT_READ:
         return f"Not observed for {lasted}: the source could not be read."
-    return f"Not observed for {lasted}: no poll was made, because the monitor was off, asleep or without its database."
+    return f"Not observed for {lasted}: no poll was made. The monitor was off or suspended, or its database was unavailable."

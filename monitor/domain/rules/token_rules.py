@@ -297,7 +297,7 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
         text = "The provider states an expiry date and no status."
         return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE)
     if e.snapshot.platform in expiry.RENEWED_BY_PROVIDER or not e.context.clock_trusted:
-        text = "The stated expiry date is in the past, which proves nothing on this platform."
+        text = "The stated expiry date is in the past, but dates of this platform are not reliable."
         return Finding(Status.UNKNOWN, VerdictReason.STALE_DATE, text)
     return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
 

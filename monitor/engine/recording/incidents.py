@@ -199,7 +199,7 @@ def _review_ack(
     if not after.verdict.status.needs_attention:
         return incident.last_notified
     dated = ack.until is not None and ack.until <= context.now
-    reason, message = ("until", "Its date passed.") if dated else ("worse", "It got worse.")
+    reason, message = ("until", "The acknowledgement expired.") if dated else ("worse", "The status worsened.")
     entry = Event(kind=EventKind.UNACKNOWLEDGED, at=context.now, reason=reason, message=message)
     outcome.events.append((context.source.name, update.row, entry))
     if dated or incident.last_notified is None:

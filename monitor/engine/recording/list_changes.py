@@ -301,5 +301,5 @@ def _suspicion_text(scope: str | None, missing: int, of: int, *, suspicious: boo
         )
     if missing:
         still = f"{missing} of {of} {'is' if missing == 1 else 'are'} still missing"
-        return f"Some connections{where} are listed again; {still}, with an alert for each if that lasts."
+        return f"Some connections{where} are listed again; {still}. Each of them causes an alert if it remains missing."
     return f"The connections{where} are listed again."

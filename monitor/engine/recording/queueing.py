@@ -17,7 +17,7 @@ from monitor.domain.rules import routing
 from monitor.store import Connection, alerts, outbox
 
 NO_CHANNEL = "No channel is configured."
-NOT_ROUTED = "No channel takes this alert. Check the channels' events, severity and filters."
+NOT_ROUTED = "No channel accepts this alert. Check the channels' events, severity and filters."
 PROBLEM_NOT_NOTIFIED = "No channel was notified of the problem, so none is notified of the recovery."
 
 MAX_KEPT = 2000

@@ -110,9 +110,9 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
         service="",
         opening=f"This is a test of the channel {channel}, sent {timefmt.moment(now, zone)}.",
         cause="Requested with: token-monitor test-alert.",
-        advice="No action needed. If you can read this, alerts arrive here.",
+        advice="No action needed. Alerts to this channel arrive here.",
     )
-    return Message(title=f"[TEST] Token monitor reaches channel {channel}", tone=Tone.INFO, sections=(_section_of((item,)),))
+    return Message(title=f"[TEST] Test message for channel {channel}", tone=Tone.INFO, sections=(_section_of((item,)),))
 
 
 def message_of(items: Iterable[Item]) -> Message:

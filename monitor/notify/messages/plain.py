@@ -110,7 +110,7 @@ def _acknowledge(command: str, style: Style) -> Iterator[str]:
 
 def page_note(until: str) -> str:
     """Return the note beside the link to a connection page."""
-    return f"The link is valid until {until} for anyone who has it. Share it only with the person who reconnects the account."
+    return f"The link is valid until {until}. Anyone who has it can connect accounts: share it only with the responsible person."
 
 
 def _details(item: Item, style: Style) -> Iterator[str]:
