@@ -137,7 +137,7 @@ def test_S16_an_audit_that_could_not_ask_is_no_all_clear() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Vulnerabilities are unknown, because not every package could be checked")
+    assert line.startswith("The result is incomplete, because not every package could be checked")
 
 
 def test_S16_importing_every_module_opens_no_socket_and_asks_for_no_name() -> None:

@@ -38,7 +38,7 @@ from monitor.domain.rules.token_rules import (
 TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     list_says_revoked,  # REVOKED -> revoked
     list_says_disconnected,  # DISCONNECTED -> disconnected
-    list_says_expired,  # expired / TOKEN_EXPIRED -> expired, whatever the date
+    list_says_expired,  # expired / TOKEN_EXPIRED -> expired, regardless of the date
     provider_reports_no_health,  # PostPeer: listed -> unknown
     trusted_date_has_passed,  # linkedin, instagram, threads, tiktok at Publora: date reached -> expired
     expired_date_has_not_moved,  # expired by date -> expired until the date moves by more than 1 h

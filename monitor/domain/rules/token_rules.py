@@ -140,7 +140,7 @@ def list_says_disconnected(e: Evidence) -> Finding | None:
 
 
 def list_says_expired(e: Evidence) -> Finding | None:
-    """Believe the provider, whatever the date: a null or future date means that the platform rejected the token."""
+    """Believe the provider regardless of the date: a null or future date means that the platform rejected the token."""
     if e.reported is not ReportedStatus.EXPIRED:
         return None
     if e.date_has_passed:

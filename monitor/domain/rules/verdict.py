@@ -115,7 +115,7 @@ def as_listed(a: Axes) -> Finding:
 VERDICT_RULES: tuple[Callable[[Axes], Finding | None], ...] = (
     absence_is_confirmed,  # absent from confirm_missing complete lists in a row -> disconnected
     probe_names_worse_than_list,  # list reports expired, probe names revocation -> revoked immediately
-    list_says_lost,  # list reports expired, revoked or disconnected -> the same, whatever the probe finds
+    list_says_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
     refusal_is_confirmed,  # confirm_failures refusals in a row -> expired, revoked or failing, as the probe named it
     probe_was_accepted,  # list unknown, probe succeeded and was not refused since -> valid
 )
