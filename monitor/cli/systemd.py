@@ -129,7 +129,7 @@ def install_units(
     for path in (chosen,) if program else (chosen, Path(sys.base_prefix)):
         if hidden_from_services(path):
             raise MonitorError(
-                f"The service cannot see {path}, because home directories are hidden from it. "
+                f"The service cannot access {path}, because home directories are hidden from it. "
                 f"Install into {PROGRAM.parent.parent} (see docs/installation.md), or give another --program."
             )
     written = install(root, program=chosen, dry_run=dry_run)

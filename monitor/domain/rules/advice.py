@@ -75,7 +75,7 @@ _ONCE_EXPIRED = {
     "instagram": "An expired Instagram token cannot be refreshed.",
     "threads": "An expired Threads token cannot be refreshed.",
     "facebook": "An expired Facebook token cannot be extended.",
-    "linkedin": "LinkedIn requires a manual login at least once a year, and every 60 days if the provider cannot refresh the token.",
+    "linkedin": "LinkedIn requires a manual login at least once a year, and every 60 days if the provider cannot refresh it.",
     "tiktok": "TikTok ends a login that was not refreshed for 180 days.",
     "youtube": "Google ends a login that was unused for 6 months.",
 }
