@@ -42,7 +42,7 @@ def eventually(what: Callable[[], T | None], *, within: float = PATIENCE) -> T:
 
 def _environment() -> dict[str, str]:
     """The test's own, in which the program is found."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "SSL_CERT_FILE": os.devnull}
 
 
 @dataclass(kw_only=True)

@@ -89,8 +89,9 @@ def token_monitor(
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Nothing of the developer's own but the search path."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "PYTHONUTF8": "1", **(more or {})}
+    """Return an environment with nothing of the developer's own but the search path, in which no certificate is trusted."""
+    plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "PYTHONUTF8": "1"}
+    return {**plain, "SSL_CERT_FILE": os.devnull, **(more or {})}
 
 
 def real_now() -> datetime:
