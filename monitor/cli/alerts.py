@@ -146,7 +146,7 @@ def alerts(
     platform: PlatformFilter = None,
     status: StatusFilter = None,
     label: LabelFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show all alerts, on a terminal too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all alerts, even on a terminal.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List all alerts with their deliveries, newest first."""

@@ -120,7 +120,7 @@ def check(
         bool, typer.Option("--no-credentials", help="Do not read systemd credentials; ExecReload= has no access to them.")
     ] = False,
 ) -> int:
-    """Validate the configuration, and report every error with its place and the allowed values."""
+    """Validate the configuration. Reports every error with its place and the allowed values."""
     if live and no_credentials:
         raise typer.BadParameter("--live needs the secrets, so it cannot be combined with --no-credentials.")
     loaded = session.loaded(ctx, unread_kinds=["credential"] if no_credentials else ())
@@ -201,12 +201,12 @@ def echo_findings(findings: list[LiveFinding]) -> int:
 
 
 def show_config(ctx: typer.Context) -> None:
-    """Show the effective configuration: with defaults and overrides, without secrets."""
+    """Show the effective configuration. Includes defaults and overrides, without secrets."""
     echo(show(session.loaded(ctx).config).rstrip("\n"))
 
 
 def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show what a reload would change: the difference between the file and the configuration in force."""
+    """Show what a reload would change. Compares the file with the configuration in force."""
     from monitor.engine import applied_config
 
     config = session.loaded(ctx).config

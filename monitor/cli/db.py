@@ -70,7 +70,7 @@ def prune(
         ),
     ] = False,
 ) -> None:
-    """Delete data older than [retention] allows, except open incidents and unsent deliveries."""
+    """Delete data older than [retention]. Open incidents and unsent deliveries are kept."""
     config = session.local(ctx)
     keep = config.retention
     with session.opened(config) as store:

@@ -39,7 +39,7 @@ def forecast(
     platform: PlatformFilter = None,
     status_: StatusFilter = None,
     label: LabelFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show all connections, on a terminal too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all connections, even on a terminal.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List upcoming expiries. Those of one source and platform within three days form one batch to reconnect together."""

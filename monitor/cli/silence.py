@@ -177,7 +177,7 @@ def list_all(
     everything: Annotated[bool, typer.Option("--all", help="Include silences that ended or were removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List silences that are active or will be."""
+    """List active and future silences."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -249,7 +249,7 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the argum
         if not number:
             raise MonitorError(f"There is no silence {clean(id)}. `token-monitor silence list` lists them.")
         acknowledgements.remove_silence(conn, number, now=now, by=user_name())
-    echo(f"Silence {number} is removed. Changes in the meantime are alerted now.")
+    echo(f"Silence {number} is removed. An alert reports what changed in the meantime.")
 
 
 def register(app: typer.Typer) -> None:

@@ -163,7 +163,7 @@ def status(
     platform: PlatformFilter = None,
     status_: StatusFilter = None,
     label: LabelFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show all connections, on a terminal too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all connections, even on a terminal.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh the screen until Ctrl-C; needs a terminal.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, for monitoring systems.")

@@ -122,7 +122,7 @@ def install_units(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files that would be written.")] = False,
 ) -> None:
-    """Write systemd units that start this program, and a starter configuration."""
+    """Write the systemd units. They start this program; a starter configuration is written if there is none."""
     chosen = program or _this_program()
     if not chosen.is_absolute():
         raise typer.BadParameter(f"--program {chosen} is not an absolute path, which a unit needs.")
