@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,15 @@ def test_the_import_floors_hold() -> None:
         [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = grimp.build_graph("monitor", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    while leaves := [module for module, imported in imports.items() if not imported & imports.keys()]:
+        for module in leaves:
+            del imports[module]
+    assert not imports, f"in or above a circle: {sorted(imports)}"
 
 
 def test_every_library_has_a_home() -> None:

@@ -400,13 +400,13 @@ def test_every_key_of_a_channel_a_silence_and_a_reconnect_batch_is_documented() 
     silence = SilenceView(silence=Silence(starts_at=NOW), now=NOW)
     assert told_keys("A silence") == keys_of(silence.json())
     need = Need(connection="c", source="s", platform="p", label="l", status=Status.EXPIRED, by=NOW)
-    sitting = ReconnectBatchView(
+    batch = ReconnectBatchView(
         batch=ReconnectBatch(source="s", platform="p", needs=(need,)),
         provider="p",
         link=None,
         connections=(view_of(make_state()),),
     )
-    shape = to_builtins(sitting.json())
+    shape = to_builtins(batch.json())
     assert told_keys("A reconnect batch of the forecast") == set(shape)
     rows = {row[0]: row[1] for row in rows_under("docs/commands.md", "A reconnect batch of the forecast")}
     assert set(spans([rows["`connections`"]])) == set(shape["connections"][0])
