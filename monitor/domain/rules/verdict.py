@@ -108,7 +108,7 @@ def probe_was_accepted(a: Axes) -> Finding | None:
 
 
 def as_listed(a: Axes) -> Finding:
-    """Follow the token axis otherwise."""
+    """Use the status of the token otherwise."""
     return Finding(a.token.status, a.token.reason, a.token.message)
 
 
