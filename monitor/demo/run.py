@@ -145,7 +145,9 @@ class Stage:
         """Return the number of alerts by status and of webhook messages, as a sentence."""
         counted = ", ".join(f"{word} {self.seen[word]}" for word in _WORDS if self.seen[word])
         alerts = (
-            f"Alerts received on the console channel: {counted}." if counted else "No alert about a connection has been received yet."
+            f"Alerts received on the console channel: {counted}."
+            if counted
+            else "No alert about a connection has been received yet."
         )
         received = "1 critical message" if self.webhook_posts == 1 else f"{self.webhook_posts} critical messages"
         return f"{alerts} The webhook channel received {received}."

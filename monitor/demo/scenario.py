@@ -177,7 +177,11 @@ STORY: tuple[Step, ...] = (
         _on("retail", Verb.FAIL_REFRESH, "soc_01HZMERIDIAN"),
         "Postbreeze can no longer refresh the LinkedIn token of Meridian Bikes: it must be reconnected before its date.",
     ),
-    Step(7, _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR), "Publora's API goes down: it returns HTTP 500 for every request."),
+    Step(
+        7,
+        _on("studio", Verb.BREAK, detail=Trouble.SERVER_ERROR),
+        "Publora's API goes down: it returns HTTP 500 for every request.",
+    ),
     Step(8, _on("events", Verb.VANISH, "int_vinylfair"), "Brighton Vinyl Fair's Pinterest disappears from PostPeer's list."),
     Step(
         9,

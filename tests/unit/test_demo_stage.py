@@ -46,7 +46,9 @@ def test_alerts_are_counted_and_not_words() -> None:
 
 def test_the_totals_of_nothing_are_a_sentence() -> None:
     stage = Stage(Console(file=StringIO()))
-    assert stage.summary() == "No alert about a connection has been received yet. The webhook channel received 0 critical messages."
+    assert (
+        stage.summary() == "No alert about a connection has been received yet. The webhook channel received 0 critical messages."
+    )
     stage.alert(post(body(2)))
     stage.alert(post(body(2), path="/webhook"))
     assert stage.summary() == (
