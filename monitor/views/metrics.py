@@ -99,7 +99,7 @@ def _sources(conn: Connection, config: Config, now: datetime) -> Iterator[Family
     views = source_views(conn, config, now=now)
     yield Family(
         name="source_last_success_timestamp_seconds",
-        help="Unix time at which the source was last read completely; absent if it never was.",
+        help="Unix time at which the source was last read, at least in part; absent if it never was.",
         labels=("source",),
         samples=[((view.name,), view.last_success_at.timestamp()) for view in views if view.last_success_at],
     )
