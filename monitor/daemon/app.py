@@ -36,7 +36,7 @@ from monitor.telemetry import logs, memory
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.telemetry.systemd import Notify
-from monitor.web.hosting import Hosting
+from monitor.web.server import Hosting
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
-from monitor.web.hosting import Hosting
+from monitor.web.server import Hosting
 from tests.support.delivery import until
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open

@@ -15,7 +15,8 @@ from monitor.domain.clock import Clock
 from monitor.store import Store
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
-from monitor.web.server import WebServer, address_of, build_app, take_port
+from monitor.web.app import build_app
+from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site
 from tests.support import canary
 

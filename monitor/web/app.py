@@ -1,0 +1,36 @@
+"""The ASGI application: every page behind the security middleware."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitor.web import alert_pages, api, connection_page, feeds, forms, health, login, pages
+from monitor.web.security import SecurityMiddleware
+from monitor.web.site import Site, problem
+
+
+def build_app(site: Site) -> ASGIApp:
+    """Return the whole site. Nothing is read before the first request."""
+    found = [
+        *pages.routes(site),
+        *alert_pages.routes(site),
+        *connection_page.routes(site),
+        *forms.routes(site),
+        *login.routes(site),
+        *api.routes(site),
+        *feeds.routes(site),
+        *health.metrics_routes(site),
+        *health.routes(site),
+    ]
+    router = Router(found, redirect_slashes=False, default=_missing)
+    return SecurityMiddleware(router, site)
+
+
+async def _missing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer for an unknown address."""
+    request = Request(scope, receive)
+    response: Response = problem(request, 404, "There is no such page.")
+    await response(scope, receive, send)
