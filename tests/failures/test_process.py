@@ -125,7 +125,7 @@ def test_N30_without_a_descriptor_left_it_stays_up_and_recovers_by_itself(one: S
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used - 2, 4096))
     one.world.expire("agency", "linkedin-li")
     # The poll's connection is open already; the delivery needs a new one and cannot have it.
-    eventually(lambda: "Too many open files" in one.log())
+    eventually(lambda: "channel.failing" in one.log())
     assert one.find_post("linkedin-li") is None
     assert process.poll() is None
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
