@@ -138,12 +138,12 @@ def test_P07_P09_P31_P32_P33_S03_the_service_under_a_real_systemd(tmp_path: Path
     bindings = build_payload(payload)
     env = {**os.environ, "BINDS": " ".join(f"{source}:{target}" for source, target in bindings.items())}
     done = subprocess.run([INSIDE / "boot.sh", payload, out], env=env, capture_output=True, text=True, check=False, timeout=115)
-    told = out / "facts.json"
+    facts = out / "facts.json"
     log = "".join(path.read_text("utf-8") for path in sorted(out.glob("*.log")))
-    if not told.exists() and not (out / "driver.log").exists():
+    if not facts.exists() and not (out / "driver.log").exists():
         pytest.skip(f"NOT PROVEN under a real systemd: it does not boot here: {done.stdout[-800:]}{done.stderr[-800:]}")
-    assert told.exists(), f"{log}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    answer = json.loads(told.read_text("utf-8"))
+    assert facts.exists(), f"{log}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    answer = json.loads(facts.read_text("utf-8"))
     with capsys.disabled():
         print("\nProven under a real systemd:")  # noqa: T201 - the list is what this test is for
         for sentence, seconds in answer["facts"]:

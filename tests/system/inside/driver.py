@@ -17,7 +17,7 @@ from pathlib import Path
 UNIT = "token-monitor.service"
 CONFIG = Path("/etc/token-monitor/config.toml")
 STATE = Path("/var/lib/private/token-monitor")
-HEARD = Path("/out/heard.jsonl")
+RECEIVED = Path("/out/received.jsonl")
 PATIENCE = 40.0
 """Seconds; never a claim about speed."""
 
@@ -37,23 +37,23 @@ def shown(name: str, unit: str = UNIT) -> str:
     return call("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
 
 
-def eventually(what: Callable[[], object], said: str) -> None:
+def eventually(condition: Callable[[], object], name: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come true: {said}; status: {shown('StatusText')}"
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true: {name}; status: {shown('StatusText')}"
         time.sleep(0.05)
 
 
-def expect(found: object, wanted: object, said: str) -> None:
-    assert found == wanted, f"{said}: found {found!r}, wanted {wanted!r}"
+def expect(found: object, wanted: object, name: str) -> None:
+    assert found == wanted, f"{name}: found {found!r}, wanted {wanted!r}"
 
 
 def journal(*more: str) -> str:
     return call("journalctl", "-u", UNIT, "-o", "cat", "--no-pager", *more).stdout
 
 
-def heard(*words: str) -> int:
-    lines = HEARD.read_text("utf-8").splitlines() if HEARD.exists() else []
+def received(*words: str) -> int:
+    lines = RECEIVED.read_text("utf-8").splitlines() if RECEIVED.exists() else []
     return sum(all(word in line for word in words) for line in lines)
 
 
@@ -91,8 +91,8 @@ def starts(_: str) -> None:
     fact("start waits for READY=1 (Type=notify)")
     eventually(lambda: "monitoring 2 connections from 1 source" in shown("StatusText"), "STATUS= counts")
     assert "next poll in" in shown("StatusText") or "polling now" in shown("StatusText")
-    fact(f"STATUS= says: {shown('StatusText')}")
-    eventually(lambda: heard("linkedin-near", "expiring_soon") == 1, "the first alert")
+    fact(f"STATUS=: {shown('StatusText')}")
+    eventually(lambda: received("linkedin-near", "expiring_soon") == 1, "the first alert")
     fact("the key came as a credential: the source answers, and its alert arrived")
 
 
@@ -124,7 +124,7 @@ def survives_a_kill(_: str) -> None:
 def survives_a_hang(_: str) -> None:
     before = shown("MainPID")
     os.kill(int(before), signal.SIGUSR1)
-    eventually(lambda: "Watchdog timeout" in journal(), "the watchdog speaks")
+    eventually(lambda: "Watchdog timeout" in journal(), "the watchdog's timeout in the journal")
     eventually(lambda: shown("MainPID") not in (before, "0") and shown("ActiveState") == "active", "restart after the hang")
     fact("an event loop that hangs is noticed by the watchdog, ended and restarted")
 
@@ -147,13 +147,13 @@ def refuses_a_bad_reload(base_url: str) -> None:
     assert done.returncode != 0, "the reload of a bad file succeeded"
     eventually(lambda: shown("ActiveState") == "active", "running on")
     expect(shown("MainPID"), before, "main process")
-    assert "config.reload_refused" not in journal(), "the daemon heard of it"
-    fact("reload with a bad file: systemctl fails, the daemon does not even hear of it and runs on")
+    assert "config.reload_refused" not in journal(), "the daemon was signalled"
+    fact("reload with a bad file: systemctl fails, the daemon is not signalled and goes on")
     os.kill(int(before), signal.SIGHUP)
-    eventually(lambda: "last reload was refused" in shown("StatusText"), "STATUS= tells of the refusal")
+    eventually(lambda: "last reload was refused" in shown("StatusText"), "STATUS= reports the refusal")
     assert "config.reload_refused" in journal("-p", "err"), "journalctl -p err does not show it"
     expect(shown("MainPID"), before, "main process")
-    fact("a bare SIGHUP with a bad file: STATUS= says that it was refused, journalctl -p err shows it, the former file goes on")
+    fact("a bare SIGHUP with a bad file: STATUS= and journalctl -p err report it, and the former file stays in force")
     write_config(base_url)
 
 
@@ -163,7 +163,7 @@ def stops_and_remembers(_: str) -> None:
     fact("stop: clean, exit status 0")
     expect(call("systemctl", "start", UNIT).returncode, 0, "second start")
     eventually(lambda: "monitoring 2 connections" in shown("StatusText"), "it knows its connections")
-    expect(heard("linkedin-near"), 1, "alerts about the connection after five starts")
+    expect(received("linkedin-near"), 1, "alerts about the connection after five starts")
     fact("state survives stop and start: nothing is announced a second time")
 
 
@@ -176,12 +176,12 @@ def gives_up_on_a_wrong_configuration(base_url: str) -> None:
     time.sleep(0.6)  # thrice RestartSec=
     expect((shown("ActiveState"), shown("NRestarts")), ("failed", "0"), "state, later on")
     fact("a configuration error: exit status 2, not restarted")
-    eventually(lambda: heard("is down and nothing is monitored", "Nowhere/Land") == 1, "OnFailure= tells people on the channel")
-    fact("OnFailure=: the failure was told on the configured channel, mistake included, although the configuration is broken")
+    eventually(lambda: received("is down and nothing is monitored", "Nowhere/Land") == 1, "the alert of OnFailure=")
+    fact("OnFailure=: the channel received the failure and the mistake in the configuration")
     write_config(base_url)
     expect(call("systemctl", "start", UNIT).returncode, 0, "start with the mended file")
-    eventually(lambda: heard("The monitor is running again") == 1, "the recovery is told")
-    fact("mended and started: the recovery was told")
+    eventually(lambda: received("The monitor is running again") == 1, "the alert of the recovery")
+    fact("corrected and started: the channel received the recovery")
 
 
 def shows_why_there_is_no_execstartpre(_: str) -> None:
@@ -209,11 +209,11 @@ def ends_a_crash_loop(base_url: str) -> None:
     CONFIG.write_text(CONFIG.read_text("utf-8").replace("/var/lib/token-monitor/", "/proc/nowhere/"), "utf-8")
     call("systemctl", "daemon-reload")
     call("systemctl", "reset-failed", UNIT)
-    before = heard("is down and nothing is monitored")
+    before = received("is down and nothing is monitored")
     call("systemctl", "start", UNIT)
     eventually(lambda: shown("ActiveState") == "failed" and int(shown("NRestarts")) >= 1, "the start limit ends the loop")
-    eventually(lambda: heard("is down and nothing is monitored") == before + 1, "OnFailure= tells people once")
-    fact("a crash loop: ended by the start limit, and told once")
+    eventually(lambda: received("is down and nothing is monitored") == before + 1, "one more alert of OnFailure=")
+    fact("a crash loop: ended by the start limit, and notified once")
 
 
 STEPS = (

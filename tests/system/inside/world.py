@@ -1,4 +1,4 @@
-"""Inside the booted system: the services that the daemon watches, and the webhook that hears its alerts."""
+"""Inside the booted system: the services that the daemon watches, and the webhook that receives its alerts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 
 CREDENTIALS = Path("/etc/token-monitor/credentials")
-HEARD = Path("/out/heard.jsonl")
+RECEIVED = Path("/out/received.jsonl")
 
 
 def keep(post: Post) -> None:
-    with HEARD.open("ab") as out:
+    with RECEIVED.open("ab") as out:
         out.write(post.body.replace(b"\n", b" ") + b"\n")
 
 
