@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ CLASSES = {
 """The class that stands for each word of the glossary."""
 
 
+@cache
 def classes() -> Mapping[str, list[str]]:
     """The modules of every class that is not nested, by its name without a leading underscore."""
     found: defaultdict[str, list[str]] = defaultdict(list)

@@ -95,7 +95,7 @@ def assert_absent(data: bytes | str, where: str) -> None:
 
 # --- what a run of tests leaves behind
 
-_RIGHTLY = (".toml", "key", ".py")
+_RIGHTLY = (".toml", "key", ".py", ".pyc")
 """How the names of files end that hold secrets rightly: configurations, key files, and copies of these very lines."""
 _FOLDERS = frozenset({"credentials", "creds"})
 

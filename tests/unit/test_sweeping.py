@@ -92,7 +92,18 @@ def test_shared(shared):
 def test_S01_a_planted_secret_fails_the_run_and_is_named(workers: tuple[str, ...], tmp_path: Path) -> None:
     """The sweep itself: each way of leaving a secret behind fails, the file and the test are named, and nothing else does."""
     (tmp_path / "test_planted.py").write_text(PLANTED, "utf-8")
-    plain = ("-p", "tests.support.secret_sweep", "-p", "no:cacheprovider", "-p", "no:randomly", "-q", "--tb=short")
+    plain = (
+        "-p",
+        "tests.support.secret_sweep",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:schemathesis",
+        "-q",
+        "--tb=short",
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plain, *workers, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=tmp_path,

@@ -150,7 +150,7 @@ def refuses_a_bad_reload(base_url: str) -> None:
     assert "config.reload_refused" not in journal(), "the daemon was signalled"
     fact("reload with a bad file: systemctl fails, the daemon is not signalled and goes on")
     os.kill(int(before), signal.SIGHUP)
-    eventually(lambda: "last reload was refused" in shown("StatusText"), "STATUS= reports the refusal")
+    eventually(lambda: "last reload was rejected" in shown("StatusText"), "STATUS= reports the refusal")
     assert "config.reload_refused" in journal("-p", "err"), "journalctl -p err does not show it"
     expect(shown("MainPID"), before, "main process")
     fact("a bare SIGHUP with a bad file: STATUS= and journalctl -p err report it, and the former file stays in force")
