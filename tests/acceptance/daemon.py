@@ -118,6 +118,11 @@ class Setting:
                 return post
         return None
 
+    def await_idle(self) -> None:
+        """Wait until a poll has just been recorded, so that none is under way."""
+        done = self.log().count("poll.done")
+        eventually(lambda: self.log().count("poll.done") > done)
+
     def await_polls(self, count: int, source: str = "agency") -> None:
         """Wait until the source was asked for its list so many times more."""
         calls = self.world.sources[source].calls

@@ -175,7 +175,7 @@ def test_P22_when_the_clock_goes_back_an_hour_polls_and_alerts_go_on(
 ) -> None:
     with _lying_clock(tmp_path, monkeypatch) as clock:
         process = one.start()
-        one.await_polls(2)
+        one.await_idle()
         clock.write_text("-1h", encoding="ascii")
         eventually(lambda: "clock.jumped" in one.log())
         one.await_polls(3)
@@ -190,10 +190,11 @@ def test_P23_when_the_clock_goes_ahead_by_forty_days_nothing_is_called_expired(
 ) -> None:
     with _lying_clock(tmp_path, monkeypatch) as clock:
         process = one.start()
-        one.await_polls(2)
+        one.await_idle()
         clock.write_text("+40d", encoding="ascii")  # threads-th has twenty days left in truth
         eventually(lambda: "clock.jumped" in one.log())
-        one.await_polls(4)
+        one.await_polls(3)
+        one.await_idle()
         clock.write_text("+0", encoding="ascii")
         eventually(lambda: one.log().count("clock.jumped") >= 2)
         one.await_polls(2)
