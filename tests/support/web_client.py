@@ -87,12 +87,11 @@ async def serving(
         progress=progress or Progress(),
     )
     server = WebServer(taken, build_app(site))
-    async with httpx.AsyncClient(
-        verify=_NO_CERTIFICATES, trust_env=False, timeout=30, event_hooks={"response": [_check_secrets]}
-    ) as client:
-        served = Served(url=url, site=site, client=client, config=replace(config, web=web))
-        await server.start()
-        try:
+    client = httpx.AsyncClient(verify=_NO_CERTIFICATES, trust_env=False, timeout=30, event_hooks={"response": [_check_secrets]})
+    try:
+        async with client:  # it closes first: the server waits for open connections
+            served = Served(url=url, site=site, client=client, config=replace(config, web=web))
+            await server.start()
             yield served
-        finally:
-            await server.stop()
+    finally:
+        await server.stop()
