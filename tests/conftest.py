@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from monitor.store import Store
@@ -17,6 +18,10 @@ from tests.support.fakes import ManualClock
 from tests.support.memory_folder import memory_folder
 
 NOW = factories.NOW
+
+# On a loaded machine the first example may take long. The timeout of each test bounds what must end.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

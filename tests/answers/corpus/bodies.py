@@ -160,8 +160,9 @@ page.add("a_list_called_nothing", octets(lambda s: framed(s.text())), outcome=OK
 # --- N16: depth ---
 
 deep = Book(row="N16", part="body")
+# The depth at which the decoder gives up depends on the version of Python; a readable array is no row.
 for depth in (600, 5_000, 100_000):
-    deep.add(f"arrays_{depth}", _text(b"[" * depth + b"]" * depth), outcome=INVALID if depth > 600 else INVALID | READ)
+    deep.add(f"arrays_{depth}", _text(b"[" * depth + b"]" * depth), outcome=INVALID if depth > 5_000 else INVALID | READ)
     deep.add(f"objects_{depth}", _text(b'{"a":' * depth + b"1" + b"}" * depth), outcome=INVALID)
     deep.add(f"arrays_{depth}_open", _text(b"[" * depth), outcome=INVALID)
     deep.add(f"in_a_row_{depth}", _value("nobodyKnows", b"[" * depth + b"]" * depth), outcome=INVALID | READ)
