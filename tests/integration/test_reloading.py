@@ -22,6 +22,7 @@ from monitor.engine import acknowledgements, config_sync
 from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries
+from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.server import Hosting
@@ -183,6 +184,13 @@ async def test_what_check_found_is_forgotten_when_nothing_may_probe_any_more(age
     assert said(agency) == [("recovered", "recovered")]
 
 
+async def check_alone(config: Config) -> None:
+    """Check once, and wait until the server has noticed that the connection with the lock was closed."""
+    await check_once(config, only=None, probe=True)
+    lock = DaemonLock(config.database.url.reveal())
+    await until(lambda: lock.holder() is None)
+
+
 async def test_probes_of_check_alone_are_believed_from_one_check_to_the_next(database_url: str, tmp_path: Path) -> None:
     world = World()
     world.add_source("agency", "postpost")
@@ -192,14 +200,14 @@ async def test_probes_of_check_alone_are_believed_from_one_check_to_the_next(dat
         path.touch(mode=0o600)
         path.write_text(f'[database]\nurl = "{database_url}"\n{BY_HAND}' + config_text(world, server), encoding="utf-8")
         config = load(path, {"HOME": str(tmp_path)}).config
-        await check_once(config, only=None, probe=True)
+        await check_alone(config)
         world.refuse("agency", "mastodon-0")
         for _ in range(5):
-            await check_once(config, only=None, probe=True)
+            await check_alone(config)
         assert stored(database_url) == ["failing"]
         world.renew("agency", "mastodon-0")
         for _ in range(2):
-            await check_once(config, only=None, probe=True)
+            await check_alone(config)
         assert stored(database_url) == ["failing", "recovered"]
 
 
