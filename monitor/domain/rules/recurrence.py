@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dateutil import tz
 from dateutil.rrule import rrule, rrulestr
 
 from monitor.domain import QuietHours, Severity
@@ -67,6 +66,8 @@ def _occurrences(window: QuietHours, instant: datetime, timezone: str) -> Iterat
 
 def _edge(day: date, at: time, zone: tzinfo, *, last: bool) -> datetime:
     """Return the instant at which a window begins or ends: the clock change itself if the clocks skip its time."""
+    from dateutil import tz  # half a megabyte, and most configurations have no quiet hours
+
     local = datetime.combine(day, at)
     if tz.datetime_exists(local, zone):
         return wall_instant(local, zone, last=last)
