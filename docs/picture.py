@@ -75,7 +75,7 @@ def _watch(demo: subprocess.Popen[str]) -> tuple[list[str], str]:
             lines.append(line.rstrip("\n"))
             if float(event[1]) >= UNTIL:
                 break
-    folder = re.search(r"\blie in\s+(\S+)\.\s", everything)
+    folder = re.search(r"\bdatabase are in\s+(\S+)\.\s", everything)
     if folder is None:
         raise SystemExit(f"The demo did not print the folder of its configuration:\n{everything}")
     return lines, folder[1]
