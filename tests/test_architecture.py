@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -40,6 +41,15 @@ def test_the_import_floors_hold() -> None:
         [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_module_that_a_guide_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [path.relative_to(ROOT).as_posix() for path in (*MODULES, *(ROOT / "tests").rglob("*.py"))]
+    named = re.findall(r"`(?:monitor/)?([a-z_]+(?:/[a-z_]+)*\.py)`", text)
+    assert named
+    assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in found)] == []
 
 
 def test_no_module_imports_itself_through_others() -> None:
