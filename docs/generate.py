@@ -40,7 +40,7 @@ from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.expiry import Context
-from monitor.domain.rules.probes import PROBE_RULES
+from monitor.domain.rules.probe_answers import PROBE_RULES
 from monitor.notify.messages import Dispatch, compose, render
 from monitor.notify.messages.templates import MEANINGS
 from tests.failures import catalogue

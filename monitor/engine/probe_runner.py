@@ -15,8 +15,7 @@ import structlog
 from monitor.config import SourceConfig
 from monitor.domain import ProbeAnswer, ProbeFinding
 from monitor.domain.errors import ProviderError, ProviderRateLimited, ProviderUnauthorized
-from monitor.domain.rules import probes as probe_rules
-from monitor.domain.rules import schedule
+from monitor.domain.rules import probe_answers, schedule
 from monitor.domain.rules.schedule import concurrent_probes
 from monitor.providers.base import Provider
 from monitor.store import Connection, probes
@@ -91,7 +90,7 @@ class ProbeLane:
             finding: ProbeFinding | None = None
             try:
                 answer = await self._provider.probe(target.external_id, scope=target.scope)
-                finding = probe_rules.classify(answer, platform=target.platform, ever_ok=target.known.ever_ok)
+                finding = probe_answers.classify(answer, platform=target.platform, ever_ok=target.known.ever_ok)
             except (ProviderRateLimited, ProviderUnauthorized) as error:
                 self._pause(error)
                 break

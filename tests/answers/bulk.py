@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ScopeReport, provider_info
 from monitor.domain.errors import ProviderError
 from monitor.domain.providers import provider_names
-from monitor.domain.rules import lifecycle, probes
+from monitor.domain.rules import lifecycle, probe_answers
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint
 from tests.answers import generator, oracle
@@ -138,7 +138,7 @@ async def _probed(payload: Payload, world: World) -> list[str]:
     finding = None
     try:
         answer = await provider(payload.kind, payload.raw).probe("linkedin-000a", scope=None)
-        finding = probes.classify(answer, platform="linkedin", ever_ok=False)
+        finding = probe_answers.classify(answer, platform="linkedin", ever_ok=False)
     except ProviderError:
         pass
     wrong = list(oracle.probe_complaints(payload, answer, finding))

@@ -21,7 +21,7 @@ from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, St
 from monitor.domain.errors import ProviderError
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.providers import provider_names
-from monitor.domain.rules import probes
+from monitor.domain.rules import probe_answers
 from monitor.engine import config_sync
 from monitor.engine.probe_runner import Batch, ProbeResult
 from monitor.engine.recording import Recorded
@@ -300,7 +300,7 @@ def _misread(made: Checker, case: ProbeCase, sample: SampleSource, outcome: Prob
     """Yield changes of verdicts that an answer to a probe does not justify."""
     answer = outcome if isinstance(outcome, ProbeAnswer) else None
     source = made.sources[sample.kind, sample.well]
-    finding = None if answer is None else probes.classify(answer, platform="linkedin", ever_ok=False)
+    finding = None if answer is None else probe_answers.classify(answer, platform="linkedin", ever_ok=False)
     with made.undone() as conn:
         for _ in range(3):
             results = [_probed(row, answer) for row in _rows(conn, source.name)]
@@ -318,5 +318,5 @@ def _misread(made: Checker, case: ProbeCase, sample: SampleSource, outcome: Prob
 
 def _probed(row: ConnectionRow, answer: ProbeAnswer | None) -> ProbeResult:
     seen, known = row.state.snapshot, row.state.probe
-    finding = None if answer is None else probes.classify(answer, platform=seen.platform, ever_ok=known.ever_ok)
+    finding = None if answer is None else probe_answers.classify(answer, platform=seen.platform, ever_ok=known.ever_ok)
     return ProbeResult(Target(row.id, seen.external_id, seen.scope, seen.platform, known), answer, finding, 0.0)

@@ -20,7 +20,7 @@ from monitor.domain import (
     provider_info,
 )
 from monitor.domain.records import replace
-from monitor.domain.rules import alerting, lifecycle, probes, schedule, transitions
+from monitor.domain.rules import alerting, lifecycle, probe_answers, probes, schedule, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint, span_moved
@@ -299,7 +299,7 @@ def test_a_transient_answer_changes_nothing(life: tuple[ConnectionState, Context
 def test_only_an_ok_takes_a_refusal_back(life: tuple[ConnectionState, Context], answer: ProbeAnswer) -> None:
     state, context = life
     after = probes.advance(state.probe, answer, platform=state.snapshot.platform, now=context.now, confirm=9)
-    finding = probes.classify(answer, platform=state.snapshot.platform, ever_ok=state.probe.ever_ok)
+    finding = probe_answers.classify(answer, platform=state.snapshot.platform, ever_ok=state.probe.ever_ok)
     if finding is ProbeFinding.OK:
         assert after.refusals == 0
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
-from monitor.domain.rules import lifecycle, probes
+from monitor.domain.rules import lifecycle, probe_answers, probes
 from tests.support.factories import NOW
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
@@ -25,7 +25,7 @@ def error(message: str | None, **over: Any) -> ProbeAnswer:
 
 
 def classify(answer: ProbeAnswer, platform: str = "facebook", *, ever_ok: bool = False) -> ProbeFinding:
-    return probes.classify(answer, platform=platform, ever_ok=ever_ok)
+    return probe_answers.classify(answer, platform=platform, ever_ok=ever_ok)
 
 
 # platform, message of a refusal, finding
@@ -125,9 +125,9 @@ def test_every_row_of_the_table_decides_some_case() -> None:
     cases += [(answer, "facebook", False) for _, answer, _ in ANSWERS]
     cases += [(error("Invalid bot token"), "telegram", True)]
     for answer, platform, ever_ok in cases:
-        probe = probes.Probe(answer, platform, ever_ok)
-        applied.add(next(index for index, row in enumerate(probes.PROBE_RULES) if row.applies(probe)))
-    assert applied == set(range(len(probes.PROBE_RULES)))
+        probe = probe_answers.Probe(answer, platform, ever_ok)
+        applied.add(next(index for index, row in enumerate(probe_answers.PROBE_RULES) if row.applies(probe)))
+    assert applied == set(range(len(probe_answers.PROBE_RULES)))
 
 
 # --- advance: what is remembered of one answer after another
