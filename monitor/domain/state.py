@@ -22,7 +22,17 @@ class TokenState(Record, frozen=True, kw_only=True):
     issued_at: datetime | None = None
     """When the current date was first seen: with expires_at the observed lifetime of a renewed token."""
     refresh_failures: int = 0
-    """Polls in a row in which the provider's refresh failed for a temporary reason, counted up to 3."""
+    """Attempts in a row to renew the token that failed for a temporary reason, counted up to 3."""
+    dated_since: datetime | None = None
+    """Since when the current date has been stated without moving; None without a date."""
+    renewal_gap: timedelta | None = None
+    """The longest time between recent renewals; older ones count less and less. None until two are known."""
+    renewal_left: timedelta | None = None
+    """The shortest time that recent renewals left until the expiry, negative for renewals after it; older ones count less."""
+    renewals: int = 0
+    """The number of observed renewals, counted up to 2."""
+    void_attempt_at: datetime | None = None
+    """Errors of attempts to renew the token up to this one are of the time before a reconnect."""
     flags: frozenset[str] = frozenset()  # VerdictFlags of the rule that decided
 
 
@@ -33,8 +43,18 @@ class ProbeState(Record, frozen=True, kw_only=True):
     finding: ProbeFinding | None = None  # the last finding that was evidence (never transient)
     refusals: int = 0  # refusals in a row, counted up to the confirmation threshold
     message: str | None = None
+    """The text of the newest answer."""
     at: datetime | None = None
+    """The time of the newest answer that was evidence."""
     ever_ok: bool = False
+    refused_since: datetime | None = None
+    """The time of the first of the refusals in a row; None without a refusal."""
+    refusal: str | None = None
+    """The text of the refusal that `finding` states, which may be older than the newest answer."""
+    silent_since: datetime | None = None
+    """The time of the first probe in a row that gave no evidence; None if the last one did."""
+    reconnected: bool = False
+    """True from a reconnect until the first evidence: only what is refused now counts."""
 
 
 class Verdict(Record, frozen=True, kw_only=True):
@@ -60,6 +80,10 @@ class ConnectionState(Record, frozen=True, kw_only=True):
     next_change_at: datetime | None = None
     """The next time at which the verdict or the stage changes by time alone (trusted dates only)."""
     recheck_at: datetime | None = None  # from then on a poll must judge again even if nothing else changed
+    permissions: tuple[str, ...] | None = None
+    """The permissions of the last good answer, with those that were lost since; None if they are not reported."""
+    lost_permissions: tuple[str, ...] = ()
+    """Those of them that publishing needs and the newest answer lacks."""
 
 
 class Event(Record, frozen=True, kw_only=True):

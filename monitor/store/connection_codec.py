@@ -58,7 +58,16 @@ class _Columns:
 
 
 _KEY = _Columns({"scope": "scope", "external_id": "external_id"})
-_REST = _Columns({"missing": "missing", "recheck_at": "recheck_at", "next_change_at": "next_change_at", "stage": "stage"})
+_REST = _Columns(
+    {
+        "missing": "missing",
+        "recheck_at": "recheck_at",
+        "next_change_at": "next_change_at",
+        "stage": "stage",
+        "permissions": "permissions",
+        "lost_permissions": "lost_permissions",
+    }
+)
 _VERDICT = _Columns({"status": "status", "reason": "reason", "message": "message", "since": "since", "flags": "flags"})
 _TOKEN = _Columns(
     {
@@ -69,6 +78,11 @@ _TOKEN = _Columns(
         "token_crossed_at": "crossed_at",
         "token_issued_at": "issued_at",
         "token_refresh_failures": "refresh_failures",
+        "token_dated_since": "dated_since",
+        "token_renewal_gap": "renewal_gap",
+        "token_renewal_left": "renewal_left",
+        "token_renewals": "renewals",
+        "token_void_attempt_at": "void_attempt_at",
         "token_flags": "flags",
     }
 )
@@ -80,6 +94,10 @@ _PROBE = _Columns(
         "probe_message": "message",
         "probe_at": "at",
         "probe_ever_ok": "ever_ok",
+        "probe_refused_since": "refused_since",
+        "probe_refusal": "refusal",
+        "probe_silent_since": "silent_since",
+        "probe_reconnected": "reconnected",
     }
 )
 _SNAPSHOT = _Columns(
@@ -137,6 +155,11 @@ def encode_state(state: ConnectionState) -> dict[str, Any]:
     }
 
 
+def encode_probe(probe: ProbeState) -> dict[str, Any]:
+    """Return the value of every column of the probe axis."""
+    return _PROBE.encode(probe)
+
+
 def encode_change(before: ConnectionState, after: ConnectionState) -> dict[str, Any]:
     """Return the columns in which two states of a connection differ: writing only them leaves other indexes alone."""
     changed = _REST.differing(before, after)
@@ -171,6 +194,11 @@ def decode_state(row: Any) -> ConnectionState:
         crossed_at=row.token_crossed_at,
         issued_at=row.token_issued_at,
         refresh_failures=row.token_refresh_failures,
+        dated_since=row.token_dated_since,
+        renewal_gap=row.token_renewal_gap,
+        renewal_left=row.token_renewal_left,
+        renewals=row.token_renewals,
+        void_attempt_at=row.token_void_attempt_at,
         flags=row.token_flags,
     )
     probe = ProbeState(
@@ -180,6 +208,10 @@ def decode_state(row: Any) -> ConnectionState:
         message=row.probe_message,
         at=row.probe_at,
         ever_ok=row.probe_ever_ok,
+        refused_since=row.probe_refused_since,
+        refusal=row.probe_refusal,
+        silent_since=row.probe_silent_since,
+        reconnected=row.probe_reconnected,
     )
     return ConnectionState(
         snapshot=_decode_snapshot(row),
@@ -190,6 +222,8 @@ def decode_state(row: Any) -> ConnectionState:
         missing=row.missing,
         next_change_at=row.next_change_at,
         recheck_at=row.recheck_at,
+        permissions=row.permissions,
+        lost_permissions=row.lost_permissions or (),
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
-from monitor.domain import ConnectionState, ProbeFinding, ProbeStatus, Status
+from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatus, Status
 from monitor.domain.records import Record
-from monitor.store.connection_codec import decode_state, encode_change, encode_state
+from monitor.store.connection_codec import decode_state, encode_change, encode_probe, encode_state
 from monitor.store.schema import connections, sources
 from monitor.store.sql import chunked, insert_many, next_ids, update_many
 
@@ -166,9 +166,9 @@ def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
 
 def forget_probes(conn: Connection, source: str) -> None:
     """Delete the probe results of a source's connections, as if they had never been probed."""
-    nothing: dict[str, Any] = {"probe_status": ProbeStatus.UNPROBED, "probe_refusals": 0, "probe_ever_ok": False}
-    nothing |= dict.fromkeys(("probe_finding", "probe_message", "probe_at"))
+    nothing = encode_probe(ProbeState())
     known = (_c.probe_status != ProbeStatus.UNPROBED) | _c.probe_finding.is_not(None) | (_c.probe_refusals > 0) | _c.probe_ever_ok
+    known |= _c.probe_silent_since.is_not(None)
     conn.execute(sql_update(connections).where(_c.source == source, _c.retired_at.is_(None), known).values(nothing))
 
 

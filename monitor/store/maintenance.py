@@ -19,6 +19,7 @@ from monitor.store.schema import (
     connections,
     deliveries,
     events,
+    former_ids,
     incidents,
     polls,
     probe_rollups,
@@ -128,10 +129,11 @@ def _prune_incidents(conn: Connection, before: datetime) -> int:
 def _prune_connections(conn: Connection, before: datetime) -> int:
     used = [exists().where(table.c.connection_id == connections.c.id) for table in (events, incidents, alerts)]
     where = connections.c.retired_at < before, *(~each for each in used)
+    conn.execute(delete(former_ids).where(former_ids.c.connection_id.in_(select(connections.c.id).where(*where))))
     return conn.execute(delete(connections).where(*where)).rowcount
 
 
-_SOURCE_TABLES = (connections, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
+_SOURCE_TABLES = (connections, former_ids, scopes, cohorts, events, polls, probe_rollups, incidents, alerts)
 
 
 def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:

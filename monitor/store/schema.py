@@ -61,6 +61,7 @@ sources = Table(
     _at("next_poll_at"),
     _count("connections"),
     Column("clock_skew", Float),
+    _at("skewed_since"),
     _at("added_at", null=False),
     _at("removed_at"),
 )
@@ -113,6 +114,11 @@ connections = Table(
     _at("token_crossed_at"),
     _at("token_issued_at"),
     _count("token_refresh_failures"),
+    _at("token_dated_since"),
+    Column("token_renewal_gap", Seconds),
+    Column("token_renewal_left", Seconds),
+    _count("token_renewals"),
+    _at("token_void_attempt_at"),
     Column("token_flags", WordSet, nullable=False, server_default=text("'[]'")),
     _text("probe_status"),
     _text("probe_finding", null=True),
@@ -120,6 +126,12 @@ connections = Table(
     _text("probe_message", null=True),
     _at("probe_at"),
     _yes_no("probe_ever_ok"),
+    _at("probe_refused_since"),
+    _at("probe_silent_since"),
+    _text("probe_refusal", null=True),
+    _yes_no("probe_reconnected"),
+    Column("permissions", WordList),
+    Column("lost_permissions", WordList),
     _at("added_at", null=False),
     _at("last_seen_at"),
 )
@@ -165,7 +177,22 @@ scopes = Table(
     _count("connections"),
     _count("suspect_polls"),
     _text("digest", null=True),
+    _count("unreadable"),
+    _count("unreadable_polls"),
     PrimaryKeyConstraint("source", "scope"),
+)
+
+# The ids that a connection had before its account was listed under a new one: they keep working in commands and URLs.
+former_ids = Table(
+    "former_ids",
+    metadata,
+    _ref("source", "sources.name", CleanText, null=False),
+    _text("scope"),
+    _text("external_id"),
+    _ref("connection_id", "connections.id", Integer, null=False),
+    _at("until", null=False),
+    PrimaryKeyConstraint("source", "scope", "external_id"),
+    Index("ix_former_ids_connection_id", "connection_id"),
 )
 
 cohorts = Table(

@@ -75,6 +75,10 @@ class ScopeRow:
     connections: int
     suspect_polls: int = 0
     """Consecutive complete lists from which most connections were missing."""
+    unreadable: int = 0
+    """Rows of the last list that could not be read."""
+    unreadable_polls: int = 0
+    """Consecutive lists with such rows, counted up to confirm_failures."""
 
 
 _REPORTED: dict[str, Any] = {
@@ -140,6 +144,8 @@ def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
             problem=row.problem,
             connections=row.connections,
             suspect_polls=row.suspect_polls,
+            unreadable=row.unreadable,
+            unreadable_polls=row.unreadable_polls,
         )
         for row in conn.execute(query)
     ]
@@ -171,6 +177,8 @@ class SourceRow:
     connections: int = 0
     clock_skew: float | None = None
     """Server time minus local time in seconds, at the last poll that reported it."""
+    skewed_since: datetime | None = None
+    """Since when the two clocks have differed at every poll; None while they agree."""
     added_at: datetime
     removed_at: datetime | None = None
     """When it was removed from the configuration."""

@@ -148,7 +148,9 @@ class WordList(_Converted):
     @staticmethod
     def read(value: str | None) -> tuple[str, ...] | None:
         """Return the value from the database."""
-        return None if value is None else tuple(json.loads(value))
+        if value is None:
+            return None
+        return () if value == "[]" else tuple(json.loads(value))
 
 
 class WordSet(_Converted):

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from monitor.domain.errors import SchemaOutOfDate
-from monitor.store import Store, migrate, open_store, revisions
+from monitor.store import Store, connection_codec, migrate, open_store, revisions
 from monitor.store.schema import metadata
 
 WITHOUT_TABLES: set[str] = set()
@@ -173,6 +173,57 @@ def test_P28_migration_killed_half_way_runs_again_cleanly(empty_database: str) -
         assert store.upgrade() is True
         with store.begin_write() as conn:
             assert differences(conn) == []
+
+
+BEFORE_SIGNAL = """
+    INSERT INTO sources (name, provider, host, status, reason, message, since, added_at)
+    VALUES ('agency', 'publora', 'api.publora.com', 'ok', 'ok', '', '{at}', '{at}');
+    INSERT INTO connections (id, source, external_id, fingerprint, cohort, provider, platform, status, reason, message, since,
+        word, token_status, token_reason, token_message, token_expires_at, probe_status, probe_finding, probe_refusals,
+        probe_message, probe_at, added_at)
+    VALUES (7, 'agency', 'linkedin-1', 'f', 1, 'publora', 'linkedin', 'expired', 'probe_expired', 'Expired.', '{at}', 'valid',
+        'valid', 'provider_valid', 'Valid.', '{at}', 'failing', 'expired', 2, 'invalid_grant', '{at}', '{at}')
+"""
+
+KILLED_IN_SIGNAL = """
+    import os, signal
+    from alembic import op
+    from monitor.store import Store
+
+    create = op.create_table
+
+    def die(name, *columns, **options):
+        if name == "former_ids":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return create(name, *columns, **options)
+
+    op.create_table = die
+    Store({url!r}).upgrade()
+"""
+
+
+def test_P28_upgrade_of_a_used_database_that_is_killed_half_way_loses_nothing(empty_database: str) -> None:
+    at = "2026-11-01T10:00:00.000000Z" if empty_database.startswith("sqlite") else "2026-11-01T10:00:00+00:00"
+    with Store(empty_database) as store:
+        store.upgrade()
+        migrate.downgrade(store.url, store.path, to="0002")
+        with store.begin_write() as conn:
+            for statement in BEFORE_SIGNAL.format(at=at).split(";"):
+                conn.execute(text(statement))
+    code = textwrap.dedent(KILLED_IN_SIGNAL).format(url=empty_database)
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    with Store(empty_database) as store:
+        assert store.current() == "0002"
+        assert store.upgrade() is True
+        with store.begin_write() as conn:
+            assert differences(conn) == []
+            state = connection_codec.load(conn, [7])[7]
+            recheck, added = conn.execute(text("SELECT recheck_at, added_at FROM connections")).one()
+        assert state.probe.refusals == 2
+        assert (state.probe.refusal, state.probe.refused_since) == ("invalid_grant", state.probe.at)
+        assert state.token.dated_since is None
+        assert recheck == added, "the next poll judges it again"
 
 
 def test_P30_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:

@@ -83,6 +83,11 @@ STATES = st.builds(
         crossed_at=some(INSTANTS),
         issued_at=some(INSTANTS),
         refresh_failures=COUNTS,
+        dated_since=some(INSTANTS),
+        renewal_gap=some(DURATIONS),
+        renewal_left=some(DURATIONS | DURATIONS.map(lambda span: -span)),
+        renewals=COUNTS,
+        void_attempt_at=some(INSTANTS),
         flags=FLAGS,
     ),
     probe=st.builds(
@@ -93,12 +98,18 @@ STATES = st.builds(
         message=some(TEXTS),
         at=some(INSTANTS),
         ever_ok=st.booleans(),
+        refused_since=some(INSTANTS),
+        refusal=some(TEXTS),
+        silent_since=some(INSTANTS),
+        reconnected=st.booleans(),
     ),
     verdict=st.builds(Verdict, status=st.sampled_from(Status), reason=TEXTS, message=TEXTS, since=INSTANTS, flags=FLAGS),
     stage=some(DURATIONS),
     missing=COUNTS,
     next_change_at=some(INSTANTS),
     recheck_at=some(INSTANTS),
+    permissions=some(st.lists(TEXTS, max_size=3).map(tuple)),
+    lost_permissions=st.lists(TEXTS, max_size=3).map(tuple),
 )
 
 
@@ -141,7 +152,7 @@ def test_every_field_of_a_state_has_a_strategy() -> None:
     counts = [
         len(kind.__struct_fields__) for kind in (Snapshot, TokenState, ProbeState, Verdict, ConnectionState, Refresh, LastError)
     ]
-    assert counts == [16, 8, 6, 5, 8, 5, 2]
+    assert counts == [16, 13, 10, 5, 10, 5, 2]
 
 
 def test_insert_gives_ids_in_the_order_of_the_rows(store: Store) -> None:
