@@ -110,6 +110,11 @@ class Level(Table):
     flap_window: kinds.IntervalOrOff = Field(
         default=_POLICY.flap_window, description="Time window in which status changes are counted; `off` disables the limit."
     )
+    learn_renewals: kinds.Boolean = Field(
+        default=_POLICY.learn_renewals,
+        description="If true, learned renewals delay `expiring_soon` where `expiring_within` is not set, and a renewal that is "
+        "overdue causes a warning. Applies to providers that state when a token was renewed.",
+    )
 
 
 class Levels(Level):

@@ -109,3 +109,5 @@ class Policy(Record, frozen=True, kw_only=True):
     remind_every: timedelta | None = timedelta(hours=24)
     flap_changes: int = 4  # more status changes than this within flap_window are damped to one message an hour
     flap_window: timedelta | None = timedelta(hours=6)  # None: nothing is damped
+    learn_renewals: bool = True
+    """True if the learned rhythm of renewals delays warnings of a near expiry and causes one when renewals stop."""

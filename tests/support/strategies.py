@@ -119,6 +119,7 @@ policies = st.builds(
     confirm_failures=st.sampled_from([2, 1, 3, 0, -1]),
     confirm_missing=st.sampled_from([2, 1, 3, 0, -1]),
     remind_every=st.none() | any_span,
+    learn_renewals=st.booleans(),
 )
 """Also what the configuration would refuse: the rules hold whatever they are given."""
 

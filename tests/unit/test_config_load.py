@@ -103,6 +103,7 @@ def test_policies_are_merged_key_by_key_the_closest_first() -> None:
     assert twitter.confirm_missing == 5, "the platform's, where the source says nothing"
     assert twitter.confirm_failures == 3, "the policy's"
     assert twitter.remind_every == timedelta(hours=6)
+    assert (twitter.learn_renewals, agency.policy.learn_renewals) == (False, True), "the platform's"
     assert agency.policy_for("twitter") == agency.policy_for("X") == twitter
     assert agency.policy_for("linkedin") == agency.policy
     assert studio.policy_for("tiktok").expiring_within == timedelta(days=30)
