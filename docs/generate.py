@@ -26,6 +26,7 @@ from monitor.config import KeyDoc, reference
 from monitor.domain import (
     Alert,
     AlertEvent,
+    IncidentReason,
     Policy,
     ReportedStatus,
     Severity,
@@ -161,6 +162,13 @@ def flags() -> str:
 
 
 # --- alerts
+
+
+def incident_reasons() -> str:
+    """Return every reason of incidents about sources and the monitor, with the events that it can have."""
+    split = ((reason, *sentence.split(": ", 1)) for reason, sentence in member_sentences(IncidentReason).items())
+    rows = ((f"`{reason}`", re.sub(r"\w+", r"`\g<0>`", events), meaning) for reason, events, meaning in split)
+    return table(("reason", "event", "meaning"), rows)
 
 
 def advised() -> str:
@@ -329,6 +337,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "flags": flags,
     "probe-rules": probe_rules,
     "verdict-rules": verdict_rules,
+    "incident-reasons": incident_reasons,
     "advice": advised,
     "sample-alert": sample_alert,
     "template-variables": template_variables,

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import IncidentSubject
+from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
@@ -79,7 +79,7 @@ async def recover(store: Store, *, message: str, channels: Sequence[ChannelConfi
             conn,
             subject=IncidentSubject.SERVICE,
             problem=False,
-            reason="service_back",
+            reason=IncidentReason.SERVICE_BACK,
             message=message,
             channels=channels,
             now=clock.now(),
@@ -131,7 +131,7 @@ def _record(store: Store, message: str, channels: Sequence[ChannelConfig], clock
             conn,
             subject=IncidentSubject.SERVICE,
             problem=True,
-            reason="service_failed",
+            reason=IncidentReason.SERVICE_FAILED,
             message=message,
             channels=channels,
             now=clock.now(),

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity
+from monitor.domain import Alert, AlertEvent, IncidentReason, IncidentSubject, Severity
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.records import fresh_id
@@ -165,7 +165,7 @@ def _alert(event: AlertEvent, *, at: datetime, opened_at: datetime | None, messa
         id=made,
         incident=incident or f"blind-{made}",
         event=event,
-        reason="blind",
+        reason=IncidentReason.DATABASE_UNAVAILABLE,
         severity=Severity.CRITICAL,
         at=at,
         source="",

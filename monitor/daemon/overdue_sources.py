@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import IncidentSubject
+from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.clock import Clock
 from monitor.domain.rules.freshness import Overdue, excused_delay, is_reported, overdue
 from monitor.engine.recording import Recorded
@@ -139,7 +139,7 @@ class OverdueSources:
             self._configured[name],
             subject=IncidentSubject.UNPOLLED,
             problem=problem is not None,
-            reason=problem.reason if problem else "read_again",
+            reason=problem.reason if problem else IncidentReason.READ_AGAIN,
             status=row.status,
             message=problem.message if problem else "The source is being read again.",
             channels=self._channels,

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from monitor.domain.alerts import CHANNEL_SUBJECTS, Ack, Alert, IncidentSubject, LastNotified, connection_id, split_subject
+from monitor.domain.alerts import (
+    CHANNEL_SUBJECTS,
+    Ack,
+    Alert,
+    IncidentReason,
+    IncidentSubject,
+    LastNotified,
+    connection_id,
+    split_subject,
+)
 from monitor.domain.channels import ChannelRules, QuietHours
 from monitor.domain.enums import (
     RECOVERY_EVENTS,
@@ -45,6 +54,7 @@ __all__ = [
     "DeliveryState",
     "Event",
     "EventKind",
+    "IncidentReason",
     "IncidentSubject",
     "LastError",
     "LastNotified",

@@ -43,6 +43,14 @@ class IncidentSubject(StrEnum):
     """The probes of many connections of one platform are refused. Followed by the platform."""
     UNPOLLED = "unpolled"
     """A source is not polled, or was never read."""
+    UNREADABLE = "unreadable"
+    """Rows of one scope's list cannot be read. Followed by the scope, which may be empty."""
+    PROBES = "probes"
+    """Probes of a source's connections give no evidence."""
+    STATUS = "status"
+    """A source reports a status that this version does not know. Followed by the source, a colon and the status."""
+    CLOCK = "clock"
+    """The clocks of this machine and of sources differ."""
     NETWORK = "network"
     """No source can be reached: the monitor's own network."""
     DATABASE = "database"
@@ -61,6 +69,47 @@ class IncidentSubject(StrEnum):
     def names_in(self, subjects: Iterable[str]) -> frozenset[str]:
         """Return the names that follow this subject in any of these."""
         return frozenset(name for kind, name in map(split_subject, subjects) if kind == self)
+
+
+class IncidentReason(StrEnum):
+    """Why an incident of a source or of the monitor began or ended: the `reason` of its alerts. Stored.
+
+    An incident of a source that cannot be read has an AlertReason instead. Each sentence begins with the events that the reason
+    can have. docs/alerts.md is generated from them.
+    """
+
+    SUSPICIOUS_LIST = "suspicious_list"
+    """source_failing, source_recovered: Most known connections of a scope disappeared from the list in one poll."""
+    ROWS_UNREADABLE = "rows_unreadable"
+    """source_failing, source_recovered: Rows of a list cannot be read in `confirm_failures` polls in a row."""
+    PLATFORM_OUTAGE = "platform_outage"
+    """source_failing, source_recovered: The platform refuses most connections of the source at the same time."""
+    PROBES_UNANSWERED = "probes_unanswered"
+    """source_failing, source_recovered: Probes of some connections have given no evidence for a day."""
+    NOT_POLLED = "not_polled"
+    """source_failing: The source was not polled for three intervals."""
+    NEVER_READ = "never_read"
+    """source_failing: No poll of the source has succeeded since it was added."""
+    READ_AGAIN = "read_again"
+    """source_recovered: A source that was not polled, or was never read, is read again."""
+    UNRECOGNISED_STATUS = "unrecognised_status"
+    """monitor_problem, monitor_recovered: A source reports a status that this version does not know."""
+    CLOCK_SKEW = "clock_skew"
+    """monitor_problem, monitor_recovered: The clocks of this machine and of sources have differed for at least an hour."""
+    OWN_NETWORK = "own_network"
+    """monitor_problem, monitor_recovered: No source can be reached on any host."""
+    CHANNEL_BROKEN = "channel_broken"
+    """monitor_problem: A channel rejects messages permanently."""
+    DELIVERY_DEAD = "delivery_dead"
+    """monitor_problem: Deliveries of a channel were given up."""
+    CHANNEL_WORKS = "channel_works"
+    """monitor_recovered: A channel accepts messages again."""
+    SERVICE_FAILED = "service_failed"
+    """monitor_problem: The monitor's service failed permanently."""
+    SERVICE_BACK = "service_back"
+    """monitor_recovered: The monitor's service runs again."""
+    DATABASE_UNAVAILABLE = "blind"
+    """monitor_problem, monitor_recovered: The monitor's database cannot be used."""
 
 
 CHANNEL_SUBJECTS = (IncidentSubject.CHANNEL, IncidentSubject.DELIVERIES)

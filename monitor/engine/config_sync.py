@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from monitor.config import ChannelConfig, Config, SourceConfig
-from monitor.domain import IncidentSubject
+from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import close_without_alert, record_source_incident
@@ -153,7 +153,7 @@ def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[Ch
             source,
             subject=IncidentSubject.OUTAGE.of(platform),
             problem=False,
-            reason="platform_outage",
+            reason=IncidentReason.PLATFORM_OUTAGE,
             status="ok",
             message=f"Probing is off, so refused {platform} connections are no longer detected.",
             channels=channels,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig
-from monitor.domain import IncidentSubject
+from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.timefmt import span
 from monitor.engine.recording import MONITOR, Recorded, close_without_alert, record_monitor_alert
 from monitor.notify import handover
@@ -43,7 +43,7 @@ def record_success(conn: Connection, name: str, *, channels: Sequence[ChannelCon
         conn,
         subject=IncidentSubject.CHANNEL.of(name),
         problem=False,
-        reason="channel_works",
+        reason=IncidentReason.CHANNEL_WORKS,
         message=works,
         channels=channels,
         now=now,
@@ -56,7 +56,7 @@ def record_success(conn: Connection, name: str, *, channels: Sequence[ChannelCon
         conn,
         subject=IncidentSubject.DELIVERIES.of(name),
         problem=False,
-        reason="channel_works",
+        reason=IncidentReason.CHANNEL_WORKS,
         message=f"{works} Alerts that were given up are not sent automatically; retry them with `token-monitor alerts retry`.",
         channels=channels,
         now=now,
@@ -78,7 +78,7 @@ def record_failure(
         conn,
         subject=IncidentSubject.CHANNEL.of(name),
         problem=True,
-        reason="channel_broken",
+        reason=IncidentReason.CHANNEL_BROKEN,
         message=f"The channel {name} rejects messages: {problem} Queued alerts are retried every hour for three days.",
         channels=channels,
         now=now,
@@ -100,7 +100,7 @@ def record_dead(
             conn,
             subject=IncidentSubject.DELIVERIES.of(name),
             problem=True,
-            reason="delivery_dead",
+            reason=IncidentReason.DELIVERY_DEAD,
             message=_dead_message(name, dead),
             channels=channels,
             now=now,

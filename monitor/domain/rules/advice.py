@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.domain import IncidentSubject, SourceStatus, Status, provider_info
+from monitor.domain import IncidentReason, IncidentSubject, SourceStatus, Status, provider_info
 
 PLATFORM_NAMES = {
     "twitter": "X",
@@ -122,12 +122,12 @@ def source_advice(status: str, provider: str) -> str:
             "Wait. The monitor keeps trying, and the source's connections keep their last known status. "
             f"If it continues, check {service}'s status page and whether this machine can reach it."
         )
-    if status == "platform_outage":
+    if status == IncidentReason.PLATFORM_OUTAGE:
         return (
             "Wait. Each connection that is still rejected after the outage causes an alert. "
             f"If it continues, check {service}'s status page."
         )
-    if status == "suspicious_list":
+    if status == IncidentReason.SUSPICIOUS_LIST:
         return (
             f"Check in {service} whether these connections were really removed, or whether the key's plan, workspaces or users "
             "changed. Those that remain missing are reported as disconnected after two more lists."

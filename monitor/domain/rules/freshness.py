@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from monitor.domain import SourceStatus
+from monitor.domain import IncidentReason, SourceStatus
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.timefmt import span
 
@@ -55,13 +55,13 @@ def overdue(
     allowed = STALE_AFTER_INTERVALS * poll_every
     if unpolled_for > allowed:
         return Overdue(
-            "not_polled",
+            IncidentReason.NOT_POLLED,
             f"The source was not polled for {span(unpolled_for)}, which is more than {STALE_AFTER_INTERVALS} intervals of "
             f"{span(poll_every)}: the monitor is behind with its work.",
         )
     if last_success_at is None and observed_for > allowed:
         return Overdue(
-            "never_read",
+            IncidentReason.NEVER_READ,
             f"No poll of the source has succeeded since it was added {span(observed_for)} ago, "
             f"more than {STALE_AFTER_INTERVALS} intervals.",
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState, Event, EventKind, IncidentSubject, PollReport, Snapshot, VerdictFlag
+from monitor.domain import ConnectionState, Event, EventKind, IncidentReason, IncidentSubject, PollReport, Snapshot, VerdictFlag
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules.expiry import Context
@@ -280,8 +280,8 @@ def _record_suspicions(
                 source,
                 subject=subject,
                 problem=count == 1,
-                reason="suspicious_list",
-                status="suspicious_list" if count else "ok",
+                reason=IncidentReason.SUSPICIOUS_LIST,
+                status=IncidentReason.SUSPICIOUS_LIST if count else "ok",
                 message=_suspicion_text(scope, newly_missing, of, suspicious=count > 0),
                 channels=channels,
                 now=now,

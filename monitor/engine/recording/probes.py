@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
 from monitor.domain.rules.expiry import Context
@@ -122,8 +122,8 @@ def _record_outage(
         source,
         subject=IncidentSubject.OUTAGE.of(platform),
         problem=outage.begins,
-        reason="platform_outage",
-        status="platform_outage" if outage.begins else "ok",
+        reason=IncidentReason.PLATFORM_OUTAGE,
+        status=IncidentReason.PLATFORM_OUTAGE if outage.begins else "ok",
         message=begins if outage.begins else f"Most {platform} connections are accepted again.",
         channels=channels,
         now=now,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Event, EventKind, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain import Event, EventKind, IncidentReason, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
 from monitor.domain.rules import alerting, freshness, schedule, source_reach
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll
@@ -170,5 +170,11 @@ def _record_network(conn: Connection, alert: NetworkAlert, *, channels: Sequence
     cause = "The cause is probably the monitor's own network. Connections keep their last status."
     text = f"No source can be reached on any host. {cause}" if problem else "Sources can be reached again."
     return record_monitor_alert(
-        conn, subject=IncidentSubject.NETWORK, problem=problem, reason="own_network", message=text, channels=channels, now=now
+        conn,
+        subject=IncidentSubject.NETWORK,
+        problem=problem,
+        reason=IncidentReason.OWN_NETWORK,
+        message=text,
+        channels=channels,
+        now=now,
     )
