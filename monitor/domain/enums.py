@@ -220,7 +220,8 @@ class ProbeFinding(StrEnum):
     OK = "ok"
     EXPIRED = "expired"
     REVOKED = "revoked"
-    FAILING = "failing"
+    PERMISSION = "permission"  # the token works, but a permission, role or scope that publishing needs is missing
+    FAILING = "failing"  # refused, naming neither expiry nor revocation nor a permission
     MISSING = "missing"  # 404: the list decides
     UNSUPPORTED = "unsupported"  # no validator for this platform: stop probing it
     AMBIGUOUS = "ambiguous"  # Telegram "Invalid bot token": MTProto, or a revoked bot
@@ -230,7 +231,7 @@ class ProbeFinding(StrEnum):
     @property
     def is_refusal(self) -> bool:
         """True if the platform refused the token or the call."""
-        return self in (ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING)
+        return self in (ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.PERMISSION, ProbeFinding.FAILING)
 
 
 class AlertEvent(StrEnum):

@@ -90,7 +90,8 @@ class ProbeLane:
             finding: ProbeFinding | None = None
             try:
                 answer = await self._provider.probe(target.external_id, scope=target.scope)
-                finding = probe_answers.classify(answer, platform=target.platform, ever_ok=target.known.ever_ok)
+                trusted = target.platform in self._source.info.trusted_platforms
+                finding = probe_answers.classify(answer, platform=target.platform, date_trusted=trusted)
             except (ProviderRateLimited, ProviderUnauthorized) as error:
                 self._pause(error)
                 break

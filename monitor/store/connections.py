@@ -183,7 +183,8 @@ def set_next_probe(conn: Connection, ids: Iterable[int], at: datetime | None) ->
 
 def count_refused(conn: Connection, source: str) -> dict[str, tuple[int, int]]:
     """Return, by platform of a source, how many connections the platform refuses, and how many are probed."""
-    refused = func.sum(case(((_c.status == Status.FAILING) & (_c.probe_finding == ProbeFinding.FAILING), 1), else_=0))
+    rejected = _c.probe_finding.in_([ProbeFinding.PERMISSION, ProbeFinding.FAILING])
+    refused = func.sum(case(((_c.status == Status.FAILING) & rejected, 1), else_=0))
     probed = _c.probe_status.in_([ProbeStatus.OK, ProbeStatus.FAILING])
     query = select(_c.platform, refused, func.count()).where(_c.source == source, _c.retired_at.is_(None), probed)
     return {platform: (int(bad), total) for platform, bad, total in conn.execute(query.group_by(_c.platform))}

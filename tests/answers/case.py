@@ -232,6 +232,8 @@ class ProbeCase:
     """What it means; None: it is no answer."""
     well: str = ""
     """What every connection becomes where it was well; empty: what it was."""
+    trusted: str = ""
+    """As `well`, of the connections whose platform's dates are trusted; empty: as `well`."""
     ill: str = ""
     quick: bool = False
 

@@ -20,7 +20,7 @@ from monitor.config import SourceConfig, load
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, Status
 from monitor.domain.errors import ProviderError
 from monitor.domain.filters import ConnectionFilter
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import provider_info, provider_names
 from monitor.domain.rules import probe_answers
 from monitor.engine import config_sync
 from monitor.engine.probe_runner import Batch, ProbeResult
@@ -50,6 +50,7 @@ class Held(NamedTuple):
 
     external_id: str
     account: str | None
+    platform: str
     status: Status
     reason: str
     flags: frozenset[str]
@@ -135,9 +136,9 @@ class Checker:
     def held(self, conn: Connection, sample: SampleSource) -> dict[str, Held]:
         """Return the source's stored connections by their ids."""
         c = schema.connections.c
-        columns = (c.external_id, c.account, c.status, c.reason, c.flags)
+        columns = (c.external_id, c.account, c.platform, c.status, c.reason, c.flags)
         query = select(*columns).where(c.source == self.sources[sample.kind, sample.well].name, c.retired_at.is_(None))
-        return {row[0]: Held(row[0], row[1], Status(row[2]), row[3], row[4]) for row in conn.execute(query)}
+        return {row[0]: Held(row[0], row[1], row[2], Status(row[3]), row[4], row[5]) for row in conn.execute(query)}
 
 
 class _Narrowed(HttpSessions):
@@ -300,7 +301,7 @@ def _misread(made: Checker, case: ProbeCase, sample: SampleSource, outcome: Prob
     """Yield changes of verdicts that an answer to a probe does not justify."""
     answer = outcome if isinstance(outcome, ProbeAnswer) else None
     source = made.sources[sample.kind, sample.well]
-    finding = None if answer is None else probe_answers.classify(answer, platform="linkedin", ever_ok=False)
+    finding = None if answer is None else probe_answers.classify(answer, platform="linkedin", date_trusted=True)
     with made.undone() as conn:
         for _ in range(3):
             results = [_probed(row, answer) for row in _rows(conn, source.name)]
@@ -311,12 +312,21 @@ def _misread(made: Checker, case: ProbeCase, sample: SampleSource, outcome: Prob
     if len(str(outcome)) > 2000 or KEY in repr(outcome):
         yield "is too long or holds the key"
     allowed = (case.well if sample.well else case.ill) or _expected(sample)
-    changed = {held.status for held in after.values()} - {allowed}
-    if changed:
-        yield f"connections became {', '.join(sorted(changed))}, not {allowed}"
+    trusted = (case.trusted if sample.well else "") or allowed
+    for expected, held in _by_trust(source, after, trusted=trusted, other=allowed):
+        changed = {each.status for each in held} - {expected}
+        if changed:
+            yield f"connections became {', '.join(sorted(changed))}, not {expected}"
+
+
+def _by_trust(source: SourceConfig, after: Mapping[str, Held], *, trusted: str, other: str) -> Iterator[tuple[str, list[Held]]]:
+    """Yield the expected status with the connections of the platforms whose dates are trusted, then of the others."""
+    for are_trusted, expected in ((True, trusted), (False, other)):
+        yield expected, [held for held in after.values() if (held.platform in source.info.trusted_platforms) is are_trusted]
 
 
 def _probed(row: ConnectionRow, answer: ProbeAnswer | None) -> ProbeResult:
     seen, known = row.state.snapshot, row.state.probe
-    finding = None if answer is None else probe_answers.classify(answer, platform=seen.platform, ever_ok=known.ever_ok)
+    trusted = seen.platform in provider_info(row.provider).trusted_platforms
+    finding = None if answer is None else probe_answers.classify(answer, platform=seen.platform, date_trusted=trusted)
     return ProbeResult(Target(row.id, seen.external_id, seen.scope, seen.platform, known), answer, finding, 0.0)

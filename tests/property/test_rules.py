@@ -298,8 +298,9 @@ def test_a_transient_answer_changes_nothing(life: tuple[ConnectionState, Context
 @given(life=lives(), answer=some.answers)
 def test_only_an_ok_takes_a_refusal_back(life: tuple[ConnectionState, Context], answer: ProbeAnswer) -> None:
     state, context = life
-    after = probes.advance(state.probe, answer, platform=state.snapshot.platform, now=context.now, confirm=9)
-    finding = probe_answers.classify(answer, platform=state.snapshot.platform, ever_ok=state.probe.ever_ok)
+    platform = state.snapshot.platform
+    after = probes.advance(state.probe, answer, platform=platform, date_trusted=True, now=context.now, confirm=9)
+    finding = probe_answers.classify(answer, platform=platform, date_trusted=True)
     if finding is ProbeFinding.OK:
         assert after.refusals == 0
     else:

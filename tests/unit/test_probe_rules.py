@@ -24,8 +24,8 @@ def error(message: str | None, **over: Any) -> ProbeAnswer:
     return ProbeAnswer(**{"http_status": 200, "status": "error", "message": message, **over})
 
 
-def classify(answer: ProbeAnswer, platform: str = "facebook", *, ever_ok: bool = False) -> ProbeFinding:
-    return probe_answers.classify(answer, platform=platform, ever_ok=ever_ok)
+def classify(answer: ProbeAnswer, platform: str = "facebook", *, date_trusted: bool = False) -> ProbeFinding:
+    return probe_answers.classify(answer, platform=platform, date_trusted=date_trusted)
 
 
 # platform, message of a refusal, finding
@@ -98,10 +98,6 @@ ANSWERS = [
     ("ok", ok(), OK),
     ("ok, whatever the message", ok(message="Your token expired? No."), OK),
     ("ok, even where the span says expired: the platform takes it", ok(token_expires_in="expired"), OK),
-    ("the span says expired", error("Nope", token_expires_in="expired"), EXPIRED),
-    ("the span says expired, loosely written", error(None, token_expires_in=" Expired "), EXPIRED),
-    ("the span says expired, revocation is named: the span stands first", error("revoked", token_expires_in="expired"), EXPIRED),
-    ("another span decides nothing", error("Nope", token_expires_in="3d 4h"), FAILING),
     ("404: the list decides", error("Connection not found", http_status=404), MISSING),
     ("404 beats any body", ok(http_status=404), MISSING),
     ("400: the provider does not take the id", error("token expired", http_status=400), BAD_ID),
@@ -115,17 +111,37 @@ def test_what_an_answer_means(answer: ProbeAnswer, finding: ProbeFinding) -> Non
     assert classify(answer) is finding
 
 
-def test_an_invalid_bot_token_after_a_bot_that_worked_means_revoked() -> None:
-    assert classify(error("Invalid bot token"), "telegram", ever_ok=True) is REVOKED
+# answer with the span "expired", finding where the platform's dates are trusted, and where they are not
+SPANS = [
+    (error("Nope", token_expires_in="expired"), EXPIRED, FAILING),
+    (error(None, token_expires_in=" Expired "), EXPIRED, FAILING),
+    (error("Nope", token_expires_in="3d 4h"), FAILING, FAILING),
+    (error("The token was revoked", token_expires_in="expired"), REVOKED, REVOKED),
+    (error("Request failed with status code 503", token_expires_in="expired"), TRANSIENT, TRANSIENT),
+    (error("Rate limit exceeded", token_expires_in="expired"), TRANSIENT, TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("answer", "trusted", "untrusted"), SPANS)
+def test_an_expired_span_counts_only_where_dates_are_trusted(
+    answer: ProbeAnswer, trusted: ProbeFinding, untrusted: ProbeFinding
+) -> None:
+    assert classify(answer, date_trusted=True) is trusted
+    assert classify(answer, date_trusted=False) is untrusted
+
+
+def test_an_invalid_bot_token_is_ambiguous_unless_the_text_names_401() -> None:
+    assert classify(error("Invalid bot token"), "telegram") is AMBIGUOUS
+    assert classify(error("Invalid bot token: Request failed with status code 401"), "telegram") is REVOKED
 
 
 def test_every_row_of_the_table_decides_some_case() -> None:
     applied = set()
-    cases = [(error(message), platform, False) for platform, message, _ in REFUSALS]
-    cases += [(answer, "facebook", False) for _, answer, _ in ANSWERS]
-    cases += [(error("Invalid bot token"), "telegram", True)]
-    for answer, platform, ever_ok in cases:
-        probe = probe_answers.Probe(answer, platform, ever_ok)
+    cases = [(error(message), platform) for platform, message, _ in REFUSALS]
+    cases += [(answer, "facebook") for _, answer, _ in ANSWERS]
+    cases += [(answer, "facebook") for answer, _, _ in SPANS]
+    for answer, platform in cases:
+        probe = probe_answers.Probe(answer, platform, date_trusted=True)
         applied.add(next(index for index, row in enumerate(probe_answers.PROBE_RULES) if row.applies(probe)))
     assert applied == set(range(len(probe_answers.PROBE_RULES)))
 
@@ -135,7 +151,8 @@ def test_every_row_of_the_table_decides_some_case() -> None:
 
 def advance(state: ProbeState, *answers: ProbeAnswer, platform: str = "facebook", confirm: int = 2) -> ProbeState:
     for number, answer in enumerate(answers, start=1):
-        state = probes.advance(state, answer, platform=platform, now=NOW + timedelta(minutes=number), confirm=confirm)
+        now = NOW + timedelta(minutes=number)
+        state = probes.advance(state, answer, platform=platform, date_trusted=False, now=now, confirm=confirm)
     return state
 
 
@@ -207,11 +224,6 @@ def test_having_worked_once_is_never_forgotten() -> None:
         assert state.ever_ok
 
 
-def test_a_bot_that_worked_and_then_has_an_invalid_token_is_refused() -> None:
-    state = advance(WORKS, error("Invalid bot token"), platform="telegram")
-    assert (state.status, state.finding, state.refusals) == (ProbeStatus.FAILING, REVOKED, 1)
-
-
 @pytest.mark.parametrize(
     ("state", "message", "finding"),
     [
@@ -220,6 +232,7 @@ def test_a_bot_that_worked_and_then_has_an_invalid_token_is_refused() -> None:
         (NEW, "Invalid bot connection", UNSUPPORTED),
         (WORKS, "Invalid bot connection", UNSUPPORTED),
         (NEW, "Invalid bot token", AMBIGUOUS),
+        (WORKS, "Invalid bot token", AMBIGUOUS),
     ],
 )
 def test_a_platform_without_a_validator_is_unsupported(state: ProbeState, message: str, finding: ProbeFinding) -> None:
@@ -270,6 +283,7 @@ def test_news_is_what_the_next_state_would_show(status: ProbeStatus, known: Prob
             )
             summary = ProbeState(status=status, finding=known, refusals=refusals, ever_ok=whole.ever_ok)
             for answer in answers:
-                finding = classify(answer, "telegram", ever_ok=whole.ever_ok)
-                after = probes.advance(whole, answer, platform="telegram", now=NOW + timedelta(hours=1), confirm=confirm)
+                finding = classify(answer, "telegram")
+                now = NOW + timedelta(hours=1)
+                after = probes.advance(whole, answer, platform="telegram", date_trusted=False, now=now, confirm=confirm)
                 assert probes.is_change(summary, finding, confirm=confirm) is not lifecycle.is_same_but_for_time(whole, after)

@@ -60,7 +60,9 @@ def unreadable(state: ConnectionState, context: Context) -> ConnectionState:
 def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> ConnectionState:
     """Return the state after a probe was answered: the same state if the answer is no evidence."""
     confirm = context.policy.confirm_failures
-    after = probes.advance(state.probe, answer, platform=state.snapshot.platform, now=context.now, confirm=confirm)
+    platform = state.snapshot.platform
+    trusted = platform in context.provider.trusted_platforms
+    after = probes.advance(state.probe, answer, platform=platform, date_trusted=trusted, now=context.now, confirm=confirm)
     if is_same_but_for_time(state.probe, after):
         return state
     return _keep_unreadable(state, _rejudge(state, context, probe=after, missing=state.missing))

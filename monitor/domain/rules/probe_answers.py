@@ -27,7 +27,7 @@ class Probe(Record, frozen=True):
 
     answer: ProbeAnswer
     platform: str
-    ever_ok: bool
+    date_trusted: bool
 
     def mentions(self, pattern: re.Pattern[str]) -> bool:
         """Return True if the message of the response matches."""
@@ -58,31 +58,29 @@ PROBE_RULES: tuple[ProbeRule, ...] = (
         "the provider cannot test the platform",
     ),
     ProbeRule(ProbeFinding.UNSUPPORTED, lambda p: p.telegram_mentions(_MTPROTO), "Telegram MTProto: publishing works normally"),
-    ProbeRule(
-        ProbeFinding.REVOKED,
-        lambda p: p.telegram_mentions(_BOT_TOKEN) and p.ever_ok,
-        "Telegram: it worked before, so revoked",
-    ),
+    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_mentions(_STATUS_401), "Telegram: tokens never expire, so revoked"),
     ProbeRule(ProbeFinding.AMBIGUOUS, lambda p: p.telegram_mentions(_BOT_TOKEN), "Telegram: MTProto, or a revoked bot"),
     ProbeRule(
         ProbeFinding.FAILING,
         lambda p: p.telegram_mentions(_TELEGRAM_RIGHTS),
         "Telegram: missing rights or channel",
     ),
-    ProbeRule(ProbeFinding.REVOKED, lambda p: p.telegram_mentions(_STATUS_401), "Telegram: tokens never expire, so revoked"),
     ProbeRule(ProbeFinding.EXPIRED, lambda p: p.mentions(_STATUS_401) or p.mentions(_EXPIRED), "rejected, naming expiry"),
-    ProbeRule(
-        ProbeFinding.EXPIRED,
-        lambda p: (p.answer.token_expires_in or "").strip().lower() == "expired",
-        "tokenExpiresIn is expired",
-    ),
     ProbeRule(ProbeFinding.REVOKED, lambda p: p.mentions(_REVOKED), "rejected, naming revocation"),
     ProbeRule(ProbeFinding.TRANSIENT, lambda p: p.mentions(_TRANSIENT), "rate limit, timeout, server error: no evidence"),
+    ProbeRule(
+        ProbeFinding.EXPIRED,
+        lambda p: p.date_trusted and (p.answer.token_expires_in or "").strip().lower() == "expired",
+        "tokenExpiresIn is expired, and the platform's dates are trusted",
+    ),
     ProbeRule(ProbeFinding.FAILING, lambda _: True, "rejected for another reason"),
 )
 
 
-def classify(answer: ProbeAnswer, *, platform: str, ever_ok: bool) -> ProbeFinding:
-    """Return the meaning of the response: the first rule of PROBE_RULES that applies."""
-    probe = Probe(answer, platform, ever_ok)
+def classify(answer: ProbeAnswer, *, platform: str, date_trusted: bool) -> ProbeFinding:
+    """Return the meaning of the response: the first rule of PROBE_RULES that applies.
+
+    `date_trusted` if the provider's expiry dates may move a verdict on this platform (PROVIDERS 2b, trusted dates).
+    """
+    probe = Probe(answer, platform, date_trusted)
     return next(rule.finding for rule in PROBE_RULES if rule.applies(probe))

@@ -8,17 +8,19 @@ from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.records import replace
 from monitor.domain.rules.probe_answers import classify
 
-_SEVERITY = {ProbeFinding.FAILING: 1, ProbeFinding.EXPIRED: 2, ProbeFinding.REVOKED: 3}
+_SEVERITY = {ProbeFinding.FAILING: 1, ProbeFinding.PERMISSION: 2, ProbeFinding.EXPIRED: 3, ProbeFinding.REVOKED: 4}
 
 
-def advance(state: ProbeState, answer: ProbeAnswer, *, platform: str, now: datetime, confirm: int) -> ProbeState:
-    """Return the probe axis after one more response.
+def advance(
+    state: ProbeState, answer: ProbeAnswer, *, platform: str, date_trusted: bool, now: datetime, confirm: int
+) -> ProbeState:
+    """Return the probe axis after one more response. `date_trusted` as in `classify`.
 
     An ok ends all refusals. Refusals in a row are counted up to `confirm` and keep the worst finding, with its message.
     A response without evidence about the token (transient, no validator, a 404 that the list must confirm, a rejected id)
     clears no refusal.
     """
-    finding = classify(answer, platform=platform, ever_ok=state.ever_ok)
+    finding = classify(answer, platform=platform, date_trusted=date_trusted)
     return _after(state, finding, answer.message, now=now, confirm=confirm)
 
 

@@ -91,7 +91,7 @@ def outage_explains_status(_: AlertReason, state: ConnectionState, context: Supp
 
 def is_outage_symptom(state: ConnectionState) -> bool:
     """Return True if an outage of the platform can explain the status: refused for another reason than expiry or revocation."""
-    return state.verdict.status is Status.FAILING and state.probe.finding is ProbeFinding.FAILING
+    return state.verdict.status is Status.FAILING and state.probe.finding in (ProbeFinding.PERMISSION, ProbeFinding.FAILING)
 
 
 def connection_is_flapping(reason: AlertReason, _: ConnectionState, context: SuppressionContext) -> Suppression | None:

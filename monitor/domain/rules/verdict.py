@@ -39,6 +39,11 @@ class Axes(Record, frozen=True, kw_only=True):
 _BY_PROBE = {
     ProbeFinding.EXPIRED: (Status.EXPIRED, VerdictReason.PROBE_EXPIRED, "The platform rejects the token: it expired"),
     ProbeFinding.REVOKED: (Status.REVOKED, VerdictReason.PROBE_REVOKED, "The platform rejects the token: access was revoked"),
+    ProbeFinding.PERMISSION: (
+        Status.FAILING,
+        VerdictReason.PROBE_FAILING,
+        "The platform rejects the connection: a permission is missing",
+    ),
     ProbeFinding.FAILING: (Status.FAILING, VerdictReason.PROBE_FAILING, "The platform rejects the connection"),
 }
 

@@ -189,7 +189,8 @@ _add(
     "span_expired",
     _says({"status": "error", "message": "no", "tokenExpiresIn": " Expired "}),
     finding=ProbeFinding.EXPIRED,
-    well="expired",
+    well="failing",
+    trusted="expired",
 )
 _add("", "ok", _says(_OK), finding=ProbeFinding.OK)
 _add(
