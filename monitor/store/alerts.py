@@ -79,6 +79,13 @@ def list_alerts(
     return [_row(row) for row in conn.execute(query)]
 
 
+def first_of_incident(conn: Connection, incident_id: str) -> Alert | None:
+    """Return the oldest stored alert of an incident, or None."""
+    query = select(alerts.c.payload).where(alerts.c.incident_id == incident_id).order_by(alerts.c.at, alerts.c.id).limit(1)
+    payload = conn.scalars(query).first()
+    return None if payload is None else decode_alert(payload)
+
+
 class NotOneAlert(StoreError):
     """Several alerts have this text in their id. `candidates` are the newest of them; `more` is True if there are others."""
 

@@ -24,6 +24,8 @@ _UNSETTLED = f"SELECT scope, external_id, missing {_LIVE} AND {_DUE}"
 _FINGERPRINTS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
 _IDS = f"SELECT external_id, id {_LIVE} AND scope = {{0}}"
 _SPANS = f"SELECT external_id, expires_before {_LIVE} AND scope = {{0}} AND expires_before IS NOT NULL"
+_ADDED = f"SELECT external_id {_LIVE} AND scope = {{0}} AND missing = 0 AND added_at >= {{0}}"
+_RETIRED = "SELECT COUNT(*) FROM connections WHERE source = {0} AND scope = {0} AND retired_at >= {0}"
 _FEW = 200
 _UNREADABLE = f'%"{VerdictFlag.UNREADABLE.value}"%'
 """The flag that ends with the next readable row, as a pattern for the stored list of flags."""
@@ -83,6 +85,17 @@ def ids(conn: Connection, source: str, scope: str | None, wanted: Collection[str
         return dict(_run(conn, f"{_IDS} AND external_id IN ({', '.join(['{0}'] * len(keys))})", *where, *keys)) if keys else {}
     # One scan of an index. With a thousand keys at a time, a planner without statistics may choose a slower plan.
     return {key: row for key, row in _run(conn, _IDS, *where) if key in wanted}
+
+
+def added_since(conn: Connection, source: str, scope: str | None, since: datetime) -> list[str]:
+    """Return the live connections of a scope that were first listed at an instant or later and are not missing."""
+    return [external_id for (external_id,) in _run(conn, _ADDED, source, scope or "", raw_instant(conn, since))]
+
+
+def count_retired_since(conn: Connection, source: str, scope: str | None, since: datetime) -> int:
+    """Return how many connections of a scope were retired at an instant or later."""
+    ((number,),) = _run(conn, _RETIRED, source, scope or "", raw_instant(conn, since))
+    return int(number)
 
 
 def coarse_expiries(conn: Connection, source: str, scope: str | None) -> dict[str, datetime]:

@@ -14,7 +14,7 @@ from monitor.demo.world import World
 from monitor.domain import PollOutcome, ScopeReport
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.polls import Poll, record_poll
-from monitor.store import Store
+from monitor.store import Store, connection_queries, connections
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
 from tests.support.poll_cycle import Cycle, running
@@ -110,3 +110,62 @@ async def test_when_only_some_return_the_others_are_named_and_notified_separatel
     assert await poll(agency) == [("disconnected", "first")] * 4
     with agency.store.begin_read() as conn:
         assert [incident.subject for incident in all_open(conn)] == [""] * 4
+
+
+def connect_new(cycle: Cycle, *numbers: int) -> None:
+    """Other accounts are listed under the same key."""
+    for number in numbers:
+        account, name = f"new{number}", f"N{number}"
+        cycle.world.connect("agency", "mastodon", account=account, username=f"@{name}", display_name=name, scope=USER)
+
+
+async def test_a_changed_key_is_named_and_its_accounts_never_count_as_a_recovery(agency: Cycle) -> None:
+    vanish(agency, 8)
+    connect_new(agency, *range(8))
+    assert await poll(agency) == [FAILING]
+    assert agency.alerts[-1].message == (
+        f"8 of 8 known connections of {USER} are gone, 8 new ones appeared: was the key changed? "
+        "The known ones keep their status until two more lists agree."
+    )
+    assert await poll(agency) == []
+    assert await poll(agency) == [("disconnected", "first")] * 8
+    assert await poll(agency) == []
+    with agency.store.begin_read() as conn:
+        assert [incident.subject for incident in all_open(conn)] == [""] * 8
+
+
+async def test_new_accounts_and_their_loss_do_not_count_while_the_known_ones_are_gone(agency: Cycle) -> None:
+    vanish(agency, 7)
+    connect_new(agency, 1)
+    assert await poll(agency) == [FAILING]
+    assert "7 of 8 known connections" in agency.alerts[-1].message
+    assert "1 new one appeared" in agency.alerts[-1].message
+    connect_new(agency, *range(2, 20))
+    assert await poll(agency) == [], "26 are listed now, and still 7 of the 8 known ones are gone"
+    agency.world.vanish("agency", "mastodon-new1")
+    agency.world.restore("agency", "mastodon-0")
+    agency.world.restore("agency", "mastodon-1")
+    agency.world.restore("agency", "mastodon-2")
+    assert await poll(agency) == [RECOVERED]
+    assert "4 of 8 are still missing" in agency.alerts[-1].message
+
+
+async def test_a_suspicion_that_only_shrinks_because_connections_were_forgotten_ends_without_a_recovery(agency: Cycle) -> None:
+    vanish(agency, 8)
+    connect_new(agency, *range(8))
+    assert await poll(agency) == [FAILING]
+    with agency.store.begin_write() as conn:
+        rows = [row for row in connection_queries.list_connections(conn) if row.state.snapshot.external_id[9:] in "012345"]
+        assert len(rows) == 6
+        for row in rows:
+            connections.retire(conn, row.id, agency.clock.now())
+    assert await poll(agency) == []
+    assert await poll(agency) == [("disconnected", "first")] * 2
+
+
+async def test_without_new_accounts_the_message_is_about_missing_ones(agency: Cycle) -> None:
+    vanish(agency, 6)
+    await poll(agency)
+    assert agency.alerts[-1].message == (
+        f"6 of 8 connections of {USER} are suddenly missing from the list. They keep their status until two more lists agree."
+    )

@@ -129,8 +129,8 @@ def source_advice(status: str, provider: str) -> str:
         )
     if status == IncidentReason.SUSPICIOUS_LIST:
         return (
-            f"Check in {service} whether these connections were really removed, or whether the key's plan, workspaces or users "
-            "changed. Those that remain missing are reported as disconnected after two more lists."
+            f"Check in {service} whether these connections were really removed, or whether the key, its plan, workspaces "
+            "or users changed. Those that remain missing are reported as disconnected after two more lists."
         )
     return ""
 

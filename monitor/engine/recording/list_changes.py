@@ -6,7 +6,7 @@ through `changes.record_changes`, batch by batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -21,7 +21,7 @@ from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
-from monitor.store import Connection, connection_codec, connections, sources
+from monitor.store import Connection, alerts, connection_codec, connections, incidents, list_state, sources
 from monitor.store.connections import KEEP, Unchanged
 
 BATCH = 2000
@@ -90,8 +90,8 @@ def record_lists(
         record(_judge_listed(conn, each, judge, absent.get(each.scope, {})))
         record([_judge_unreadable(conn, each, judge)])
     before = comparison.suspects()
-    missing = _newly_missing(compared, absent)
-    suspicious = {scope for scope, (count, of) in missing.items() if suppression.is_mass_failure(count, of)}
+    missing = _newly_missing(conn, source.name, compared, absent, suspected=before)
+    suspicious = {scope for scope, each in missing.items() if suppression.is_mass_failure(each.count, each.of)}
     listed.suspects = {
         scope: before.get(scope, 0) + 1 if scope in suspicious else 0
         for scope in missing
@@ -237,24 +237,53 @@ def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> 
     return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
 
 
-def _newly_missing(compared: Sequence[Compared], absent: Mapping[str | None, Absent]) -> dict[str | None, tuple[int, int]]:
-    """Return by scope how many connections are newly missing, and of how many.
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The connections of one scope that its list newly lacks."""
+
+    count: int
+    of: int
+    """The number of connections that were not missing before. While a list is suspected: of those known before that."""
+    appeared: int
+    """The number of listed connections that were not known."""
+
+
+def _newly_missing(
+    conn: Connection,
+    source: str,
+    compared: Sequence[Compared],
+    absent: Mapping[str | None, Absent],
+    *,
+    suspected: Collection[str | None],
+) -> dict[str | None, Missing]:
+    """Return the newly missing connections by scope. `suspected` are scopes whose last list was suspicious.
 
     Only scopes whose list proves absence. Any other list neither confirms nor disproves a suspicion.
     """
     found = {}
     for each in compared:
         if each.proves_absence:
-            rows = absent.get(each.scope, {}).values()
-            found[each.scope] = sum(state.missing == 0 for _, state in rows), each.present
+            rows = absent.get(each.scope, {})
+            newcomers = _newcomers(conn, source, each.scope) if each.scope in suspected else frozenset[str]()
+            found[each.scope] = Missing(
+                count=sum(state.missing == 0 and key not in newcomers for key, (_, state) in rows.items()),
+                of=each.present - len(newcomers),
+                appeared=sum(key not in each.ids for key in each.touched) - (len(each.absent) - len(rows)),
+            )
     return found
+
+
+def _newcomers(conn: Connection, source: str, scope: str | None) -> frozenset[str]:
+    """Return the connections that have been listed only since most others disappeared: other accounts of a changed key."""
+    incident = incidents.find_open_source(conn, source, subject=IncidentSubject.MISSING.of(scope or ""))
+    return frozenset() if incident is None else frozenset(list_state.added_since(conn, source, scope, incident.opened_at))
 
 
 def _record_suspicions(
     conn: Connection,
     source: SourceConfig,
     suspects: dict[str | None, int],
-    missing: Mapping[str | None, tuple[int, int]],
+    missing: Mapping[str | None, Missing],
     *,
     channels: Sequence[ChannelConfig],
     now: datetime,
@@ -262,18 +291,18 @@ def _record_suspicions(
     """Record one alert for each scope of which most connections are suddenly missing, and its end.
 
     Once enough lists agree, the incident closes without an alert, because the connections get their own; the count of the
-    scope in `suspects` then restarts.
+    scope in `suspects` then restarts. It also closes without one if none of the missing connections was listed again.
     """
     recorded = Recorded()
     for scope, count in suspects.items():
         subject = IncidentSubject.MISSING.of(scope or "")
-        if count >= suppression.AGREEING_POLLS:
+        agreed = count >= suppression.AGREEING_POLLS
+        if agreed or (count == 0 and not _some_returned(conn, source.name, scope, missing[scope])):
             close_without_alert(conn, source.name, subject, now)
             suspects[scope] = 0
             continue
         if count > 1:
             continue
-        newly_missing, of = missing[scope]
         recorded.add(
             record_source_incident(
                 conn,
@@ -282,24 +311,42 @@ def _record_suspicions(
                 problem=count == 1,
                 reason=IncidentReason.SUSPICIOUS_LIST,
                 status=IncidentReason.SUSPICIOUS_LIST if count else "ok",
-                message=_suspicion_text(scope, newly_missing, of, suspicious=count > 0),
+                message=_suspicion_text(scope, missing[scope], suspicious=count > 0),
                 channels=channels,
                 now=now,
-                count=max(newly_missing, 1),
+                count=max(missing[scope].count, 1),
             )
         )
     return recorded
 
 
-def _suspicion_text(scope: str | None, missing: int, of: int, *, suspicious: bool) -> str:
+def _some_returned(conn: Connection, source: str, scope: str | None, missing: Missing) -> bool:
+    """Return True if a connection that was missing when the scope's incident began is listed again, not merely forgotten."""
+    incident = incidents.find_open_source(conn, source, subject=IncidentSubject.MISSING.of(scope or ""))
+    if incident is None:
+        return False
+    first = alerts.first_of_incident(conn, incident.id)
+    return (first.count if first else missing.of) - missing.count > list_state.count_retired_since(
+        conn, source, scope, incident.opened_at
+    )
+
+
+def _suspicion_text(scope: str | None, missing: Missing, *, suspicious: bool) -> str:
     """Return the message of an alert that a suspicion begins or ends."""
     where = f" of {scope}" if scope else ""
+    count, of, appeared = missing.count, missing.of, missing.appeared
+    if suspicious and appeared:
+        new = f"{appeared} new one{' appeared' if appeared == 1 else 's appeared'}"
+        return (
+            f"{count} of {of} known connections{where} are gone, {new}: was the key changed? "
+            "The known ones keep their status until two more lists agree."
+        )
     if suspicious:
         return (
-            f"{missing} of {of} connections{where} are suddenly missing from the list. "
+            f"{count} of {of} connections{where} are suddenly missing from the list. "
             "They keep their status until two more lists agree."
         )
-    if missing:
-        still = f"{missing} of {of} {'is' if missing == 1 else 'are'} still missing"
+    if count:
+        still = f"{count} of {of} {'is' if count == 1 else 'are'} still missing"
         return f"Some connections{where} are listed again; {still}. Each of them causes an alert if it remains missing."
     return f"The connections{where} are listed again."
