@@ -30,6 +30,7 @@ _REASONS: dict[str, str] = {
     AlertReason.REMINDER: "still failing, and remind_every has passed since the last notification",
     AlertReason.RECOVERED: "recovered",
     AlertReason.RENEWED: "recovered, because the token was renewed",
+    AlertReason.RECONNECTED: "recovered, because the account was reconnected under a new id",
 }
 
 

@@ -13,7 +13,7 @@ from monitor.cli.output import echo
 from monitor.domain import Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
-from monitor.store import Store, connections, history, incidents, maintenance, revisions
+from monitor.store import Store, connections, former_ids, history, incidents, maintenance, revisions
 
 
 def forget(
@@ -27,6 +27,7 @@ def forget(
         row = one_connection(conn, config, connection)
         if not connections.retire(conn, row.id, now):
             raise MonitorError(f"{clean(row.public_id, limit=400)} is already retired.")
+        former_ids.delete_of(conn, row.id)
         incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
         entry = Event(
             kind=EventKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from monitor.domain import ConnectionState, ProbeStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
+from monitor.store import former_ids
 from monitor.store.connection_codec import decode_state
 from monitor.store.schema import cohorts, connections, scopes, sources
 from monitor.store.sql import chunked
@@ -54,13 +55,24 @@ def identity_conditions(conn: Connection, filters: ConnectionFilter) -> list[Col
     """Return the conditions on a connection's id and names, for lists of what belongs to a connection."""
     found: list[ColumnElement[bool]] = []
     if filters.connection is not None:
-        # The index holds the end of the id; building every id to compare it takes a hundred times as long.
-        source, *parts = filters.connection.split("/")
-        ends = ["/".join(parts[at:]) for at in range(len(parts))]
-        found += [_c.source == source, _c.external_id.in_(ends), public_id() == filters.connection]
+        former = former_ids.find(conn, filters.connection)
+        found += _has_id(filters.connection) if former is None else [_c.id == former.connection_id]
     if filters.text:
         found.append(_text_condition(conn, filters.text))
     return found
+
+
+def with_current_id(conn: Connection, filters: ConnectionFilter) -> ConnectionFilter:
+    """Return the filter with the id that its connection has now, if it names an id from before a reconnect."""
+    former = None if filters.connection is None else former_ids.find(conn, filters.connection)
+    return filters if former is None else replace(filters, connection=former.current)
+
+
+def _has_id(public: str) -> list[ColumnElement[bool]]:
+    # The index holds the end of the id; building every id to compare it takes a hundred times as long.
+    source, *parts = public.split("/")
+    ends = ["/".join(parts[at:]) for at in range(len(parts))]
+    return [_c.source == source, _c.external_id.in_(ends), public_id() == public]
 
 
 def _text_condition(conn: Connection, text: str) -> ColumnElement[bool]:
@@ -182,7 +194,10 @@ def public_ids(conn: Connection, prefix: str, *, limit: int) -> list[str]:
 
 
 def find_by_public_id(conn: Connection, public_id: str) -> ConnectionRow | None:
-    """Return the connection with exactly this public id, a live one before a retired one; None if there is none."""
+    """Return the connection that has exactly this public id, or had it before a reconnect; None if there is none.
+
+    A live connection takes precedence over a retired one, and one that has the id over one that had it.
+    """
     source, _, rest = public_id.partition("/")
     if not rest:
         return None
@@ -193,17 +208,29 @@ def find_by_public_id(conn: Connection, public_id: str) -> ConnectionRow | None:
         readings.append(and_(_c.scope == scope, _c.external_id == inner))
     ids = conn.scalars(select(_c.id).where(_c.source == source, or_(*readings)))
     matching = [row for row in get_connections(conn, ids) if row.public_id == public_id]
+    if all(row.retired_at is not None for row in matching) and (former := former_ids.find(conn, public_id)) is not None:
+        return get_connection(conn, former.connection_id)
     return min(matching, key=lambda row: (row.retired_at is not None, -row.id), default=None)
 
 
 def find_connections(conn: Connection, text: str) -> list[ConnectionRow]:
     """Return connections whose public id is `text`, else those whose public id contains it (letter case does not matter).
 
-    Retired ones and those of removed sources are included, last: their history can still be read.
+    Retired ones and those of removed sources are included, last: their history can still be read. An id from before a
+    reconnect counts where no connection has it now.
     """
     public = public_id()
     exact = _found(conn, public == text)
-    return exact if exact or not text else _found(conn, public.icontains(text, autoescape=True))
+    if not text or any(row.retired_at is None for row in exact):
+        return exact
+    former = former_ids.find(conn, text)
+    if former is not None:
+        return get_connections(conn, [former.connection_id])
+    return exact or _found(conn, public.icontains(text, autoescape=True)) or _with_former_id(conn, text)
+
+
+def _with_former_id(conn: Connection, text: str) -> list[ConnectionRow]:
+    return get_connections(conn, {each.connection_id for each in former_ids.containing(conn, text)})
 
 
 def find_by_name(conn: Connection, text: str) -> list[ConnectionRow]:

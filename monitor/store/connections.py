@@ -49,18 +49,6 @@ class ChangedConnection(Record, frozen=True, kw_only=True):
     """The stored state, if it was read in the same transaction: then only columns that differ are written."""
 
 
-def find_by_account(conn: Connection, source: str, scope: str | None, platform: str, account: str) -> list[int]:
-    """Return the ids of live connections of a scope with this account on this platform, to recognise a reconnect."""
-    query = select(_c.id).where(
-        _c.source == source,
-        _c.account == account,
-        _c.scope == (scope or ""),
-        _c.platform == platform,
-        _c.retired_at.is_(None),
-    )
-    return list(conn.scalars(query.order_by(_c.id)))
-
-
 def insert(conn: Connection, *, source: str, provider: str, rows: Sequence[NewConnection], now: datetime) -> list[int]:
     """Insert connections and return their ids in the order of the rows.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from monitor.domain.rules.silences import Silence
+from monitor.domain.rules.silences import Silence, matches_id
+from monitor.store import former_ids
+from monitor.store.former_ids import FormerId
 from monitor.store.schema import silences
 
 log = structlog.get_logger(__name__)
@@ -42,7 +45,7 @@ def remove(conn: Connection, silence_id: int, now: datetime) -> bool:
 def all_current(conn: Connection, now: datetime) -> list[Silence]:
     """Return the silences that are in force or will be: neither removed nor over. The oldest first."""
     query = select(silences).where(silences.c.removed_at.is_(None), or_(silences.c.ends_at.is_(None), silences.c.ends_at > now))
-    return _readable(conn.execute(query.order_by(silences.c.id)).all())
+    return _readable(conn, conn.execute(query.order_by(silences.c.id)).all())
 
 
 def list_silences(conn: Connection, *, include_removed: bool = False) -> list[Silence]:
@@ -50,12 +53,12 @@ def list_silences(conn: Connection, *, include_removed: bool = False) -> list[Si
     query = select(silences).order_by(silences.c.id)
     if not include_removed:
         query = query.where(silences.c.removed_at.is_(None))
-    return _readable(conn.execute(query).all())
+    return _readable(conn, conn.execute(query).all())
 
 
 def find_silence(conn: Connection, silence_id: int) -> Silence | None:
     """Return one silence, removed or not; None if there is none with this id, or it cannot be read."""
-    return next(iter(_readable(conn.execute(select(silences).where(silences.c.id == silence_id)).all())), None)
+    return next(iter(_readable(conn, conn.execute(select(silences).where(silences.c.id == silence_id)).all())), None)
 
 
 def _matchers_text(silence: Silence) -> str:
@@ -65,8 +68,17 @@ def _matchers_text(silence: Silence) -> str:
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 
 
-def _readable(rows: Any) -> list[Silence]:
-    return [silence for silence in map(_silence, rows) if silence is not None]
+def _readable(conn: Connection, rows: Any) -> list[Silence]:
+    found = [silence for silence in map(_silence, rows) if silence is not None]
+    former = former_ids.every(conn) if any(silence.connections for silence in found) else []
+    return [replace(silence, reconnected=_reconnected(silence, former)) for silence in found] if former else found
+
+
+def _reconnected(silence: Silence, former: Sequence[FormerId]) -> frozenset[str]:
+    """Return the connections whose former id the silence matches: it lasts through a reconnect."""
+    if not silence.connections:
+        return frozenset()
+    return frozenset(each.current for each in former if matches_id(silence, each.public_id, each.external_id))
 
 
 def _silence(row: Row[Any]) -> Silence | None:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from monitor.config import Config
 from monitor.domain import Status, utc_text
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Connection, alerts, connection_pages, history, outbox, sources
+from monitor.store import Connection, alerts, connection_pages, connection_queries, history, outbox, sources
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.forecast import ReconnectBatchView, forecast
@@ -150,9 +150,10 @@ def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now
 
     The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between.
     """
-    found = forecast(conn, config, now=now, within=within, filters=request.filters)
-    if request.filters.text or request.filters.connection is not None:
-        found = [batch for batch in found if any(_matches(view, request.filters) for view in batch.connections)]
+    filters = connection_queries.with_current_id(conn, request.filters)
+    found = forecast(conn, config, now=now, within=within, filters=filters)
+    if filters.text or filters.connection is not None:
+        found = [batch for batch in found if any(_matches(view, filters) for view in batch.connections)]
     if request.cursor is not None:
         behind = _parse_place(request.cursor)
         found = [batch for batch in found if _place(batch) > behind]

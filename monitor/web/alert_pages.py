@@ -30,6 +30,7 @@ REASONS = {
     "reminder": "Still broken, and remind_every has passed since the previous alert.",
     "recovered": "The connection has recovered.",
     "renewed": "The connection has recovered because the token was renewed.",
+    "reconnected": "The connection has recovered because its account was reconnected under a new id.",
 }
 
 

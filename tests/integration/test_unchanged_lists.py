@@ -228,7 +228,7 @@ async def test_after_any_lists_each_connection_matches_its_last_row(
             conn.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - names of our own
     last: dict[str, Snapshot] = {}
     for shown, complete in [*lists, *(lists[index % len(lists)] for index in repeats)]:
-        rows = tuple(replace(row, external_id=name) for name, row in shown.items() if row is not None)
+        rows = tuple(replace(row, external_id=name, account=name) for name, row in shown.items() if row is not None)
         lost = tuple(Unreadable(external_id=name, why="no") for name, row in shown.items() if row is None)
         agency.clock.advance(POLL)
         record(store, agency, ScopeReport(scope=None, complete=complete, snapshots=rows, unreadable=lost, problem="Cut."))

@@ -20,7 +20,7 @@ EXPIRED, REVOKED, DISCONNECTED = Status.EXPIRED, Status.REVOKED, Status.DISCONNE
 
 NOTHING, FIRST, WORSE, CHANGED = AlertReason.NOTHING, AlertReason.FIRST, AlertReason.WORSE, AlertReason.CHANGED
 STAGE, REMINDER = AlertReason.STAGE, AlertReason.REMINDER
-RECOVERED, RENEWED = AlertReason.RECOVERED, AlertReason.RENEWED
+RECOVERED, RENEWED, RECONNECTED = AlertReason.RECOVERED, AlertReason.RENEWED, AlertReason.RECONNECTED
 
 
 def said(status: Status, stage: timedelta | None = None, ago: timedelta = timedelta(0), reminders: int = 0) -> LastNotified:
@@ -32,9 +32,15 @@ def true_now(status: Status, stage: timedelta | None = None) -> ConnectionState:
 
 
 def decide(
-    before: LastNotified | None, state: ConnectionState, *, remind_every: timedelta | None = DAY, renewed: bool = False
+    before: LastNotified | None,
+    state: ConnectionState,
+    *,
+    remind_every: timedelta | None = DAY,
+    renewed: bool = False,
+    reconnected: bool = False,
 ) -> AlertReason:
-    return alerting.decide_alert(before, state, policy=Policy(remind_every=remind_every), now=NOW, renewed=renewed)
+    policy = Policy(remind_every=remind_every)
+    return alerting.decide_alert(before, state, policy=policy, now=NOW, renewed=renewed, reconnected=reconnected)
 
 
 # what the open incident said (None: no incident), what is true now, whether the date moved later, the reason
@@ -94,7 +100,19 @@ def test_the_table(before: LastNotified | None, state: ConnectionState, renewed:
 
 
 def test_every_reason_is_in_the_table() -> None:
-    assert {case[4] for case in TABLE} == set(AlertReason)
+    assert {case[4] for case in TABLE} | {RECONNECTED} == set(AlertReason)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.needs_attention])
+@pytest.mark.parametrize("now", [VALID, UNKNOWN])
+def test_a_reconnect_under_a_new_id_ends_every_incident(status: Status, now: Status) -> None:
+    for renewed in (False, True):
+        assert decide(said(status), true_now(now), renewed=renewed, reconnected=True) is RECONNECTED
+    assert decide(None, true_now(now), reconnected=True) is NOTHING
+
+
+def test_a_reconnect_does_not_hide_what_still_needs_attention() -> None:
+    assert decide(said(DISCONNECTED), true_now(EXPIRED), reconnected=True) is CHANGED
 
 
 @pytest.mark.parametrize("every", [None, timedelta(0), -DAY])
@@ -171,7 +189,7 @@ def test_the_severity_is_the_statuss_or_that_of_what_ends(
 
 
 def test_only_good_news_ends_an_incident() -> None:
-    assert {reason for reason in AlertReason if reason.ends_incident} == {RECOVERED, RENEWED}
+    assert {reason for reason in AlertReason if reason.ends_incident} == {RECOVERED, RENEWED, RECONNECTED}
 
 
 # --- sources

@@ -209,6 +209,7 @@ def test_a_recovery_states_the_length_of_the_incident_and_the_previous_status() 
     assert "Reason: Recovered; the incident lasted 4 hours. Previous status: expired." in part.body
     assert part.tone is Tone.SUCCESS
     assert "Renewed; the incident lasted 4 hours" in message_of(recovered(reason=AlertReason.RENEWED)).body
+    assert "Reconnected under a new id; the incident lasted 4 hours" in message_of(recovered(reason=AlertReason.RECONNECTED)).body
 
 
 def test_a_late_message_and_a_possible_repeat_have_a_note() -> None:

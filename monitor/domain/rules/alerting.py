@@ -59,18 +59,27 @@ class AlertReason(StrEnum):
     """The connection works again."""
     RENEWED = "renewed"
     """The connection works again because the token was renewed."""
+    RECONNECTED = "reconnected"
+    """The connection works again because its account is listed under a new id."""
 
     @property
     def ends_incident(self) -> bool:
         """True if this ends the incident."""
-        return self in (AlertReason.RECOVERED, AlertReason.RENEWED)
+        return self in (AlertReason.RECOVERED, AlertReason.RENEWED, AlertReason.RECONNECTED)
 
 
 def decide_alert(
-    notified: LastNotified | None, state: ConnectionState, *, policy: Policy, now: datetime, renewed: bool
+    notified: LastNotified | None,
+    state: ConnectionState,
+    *,
+    policy: Policy,
+    now: datetime,
+    renewed: bool,
+    reconnected: bool = False,
 ) -> AlertReason:
     """Return the reason to alert about a connection, given the last alert of its open incident (None: no open incident).
 
+    `renewed` if the change moved the token's date later, `reconnected` if the account is now listed under a new id.
     Compares stored stages and times, never a day count: stages that were reached while the monitor was off cause one late
     alert, for the tightest.
     """
@@ -78,7 +87,7 @@ def decide_alert(
     if notified is None:
         return AlertReason.FIRST if status.needs_attention else AlertReason.NOTHING
     if not status.needs_attention:
-        return _ending(notified, status, renewed=renewed)
+        return AlertReason.RECONNECTED if reconnected else _ending(notified, status, renewed=renewed)
     if status.rank > notified.status.rank:
         return AlertReason.WORSE
     if status.rank < notified.status.rank:

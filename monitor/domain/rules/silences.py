@@ -31,6 +31,8 @@ class Silence:
     """Common platform slugs."""
     connections: tuple[str, ...] = ()
     """Globs on the public id or on the provider's own id; case-sensitive."""
+    reconnected: frozenset[str] = frozenset()
+    """Public ids of the connections that had a matching id before a reconnect."""
     labels: Mapping[str, str] = field(default_factory=dict)
     comment: str = ""
     starts_at: datetime
@@ -63,10 +65,14 @@ def matches(
         return False
     if silence.platforms and platform not in silence.platforms:
         return False
-    ids = [text for text in (connection, external_id) if text is not None]
-    if silence.connections and not any(_matches_glob(text, glob) for text in ids for glob in silence.connections):
+    if silence.connections and connection not in silence.reconnected and not matches_id(silence, connection, external_id):
         return False
     return all(labels.get(key) == value for key, value in silence.labels.items())
+
+
+def matches_id(silence: Silence, *ids: str | None) -> bool:
+    """Return True if a glob of the silence matches one of these ids."""
+    return any(_matches_glob(text, glob) for text in ids if text is not None for glob in silence.connections)
 
 
 def active_until(silence: Silence, now: datetime) -> datetime | None:

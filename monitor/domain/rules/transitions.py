@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.domain import ConnectionState, Event, EventKind, ProbeStatus, Snapshot
 from monitor.domain.rules import expiry
 from monitor.domain.rules.expiry import LATER_BY
+from monitor.domain.rules.same_account import handle
 
 
 def detect(before: ConnectionState | None, after: ConnectionState, now: datetime) -> tuple[Event, ...]:
@@ -28,6 +29,11 @@ def detect(before: ConnectionState | None, after: ConnectionState, now: datetime
 def is_renewal(before: ConnectionState | None, after: ConnectionState) -> bool:
     """Return True if the token was renewed: its date moved later by more than an hour."""
     return before is not None and expiry.moved_later(before.token.expires_at, after.token.expires_at, LATER_BY)
+
+
+def is_reconnect(before: ConnectionState | None, after: ConnectionState) -> bool:
+    """Return True if the account is listed under a new id."""
+    return before is not None and before.snapshot.external_id != after.snapshot.external_id
 
 
 def _status(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
@@ -72,21 +78,14 @@ def _day(instant: datetime | None) -> str | None:
     return None if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _handle(name: str | None) -> str | None:
-    """Return the name to compare: without the @ of some responses, ignoring case; None for a placeholder."""
-    if name is None or name.strip().casefold() in ("", "unknown"):
-        return None
-    return name.strip().lstrip("@").casefold()
-
-
 def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> Event | None:
     """Return an event for a new user name; display names count only if neither has a user name (private channels)."""
     if before.username == after.username and before.display_name == after.display_name:
         return None
     old, new = before.username, after.username
-    if _handle(old) is None and _handle(new) is None:
+    if handle(old) is None and handle(new) is None:
         old, new = before.display_name, after.display_name
-    if _handle(old) is None or _handle(new) is None or _handle(old) == _handle(new):
+    if handle(old) is None or handle(new) is None or handle(old) == handle(new):
         return None
     return Event(kind=EventKind.RENAMED, at=now, old=old, new=new)
 

@@ -11,8 +11,9 @@ from monitor.domain.records import Record
 from monitor.domain.rules import transitions
 from monitor.engine.recording.incidents import ConnectionUpdate, evaluate
 from monitor.engine.recording.queueing import Recorded, queue
-from monitor.store import Connection, connection_codec, connections, history, incidents
+from monitor.store import Connection, connection_codec, connections, former_ids, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
+from monitor.store.former_ids import ReplacedId
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -85,7 +86,23 @@ def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Chan
         if change.row is not None
     ]
     connections.update(conn, known)
+    _note_new_ids(conn, source.name, changes, now)
     return [next(ids) if change.row is None else change.row for change in changes]
+
+
+def _note_new_ids(conn: Connection, source: str, changes: Sequence[Change], now: datetime) -> None:
+    """Store the ids that reconnects replaced. An id that is live again is no longer a former one."""
+    reconnected = [change for change in changes if transitions.is_reconnect(change.before, change.after)]
+    new = [change.after.snapshot for change in changes if change.row is None]
+    if new or reconnected:
+        live = [*new, *(change.after.snapshot for change in reconnected)]
+        former_ids.release(conn, source, [(snapshot.scope, snapshot.external_id) for snapshot in live])
+    replaced = [
+        ReplacedId(change.row, change.before.snapshot.scope, change.before.snapshot.external_id)
+        for change in reconnected
+        if change.row is not None and change.before is not None
+    ]
+    former_ids.add(conn, source, replaced, now)
 
 
 def _history(source: str, rows: Iterable[tuple[int, Change]], now: datetime) -> Iterable[tuple[str, int | None, Event]]:

@@ -166,7 +166,14 @@ def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Out
     renewed = transitions.is_renewal(update.before, after)
     if incident and incident.ack:
         notified = _review_ack(update, incident, incident.ack, context, outcome)
-    reason = alerting.decide_alert(notified, after, policy=policy, now=context.now, renewed=renewed)
+    reason = alerting.decide_alert(
+        notified,
+        after,
+        policy=policy,
+        now=context.now,
+        renewed=renewed,
+        reconnected=transitions.is_reconnect(update.before, after),
+    )
     if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and notified is not None:
         _remind(update, incident, notified, policy=policy, context=context, outcome=outcome)
         if renewed and after.verdict.status is notified.status:

@@ -12,9 +12,19 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState, Event, EventKind, IncidentReason, IncidentSubject, PollReport, Snapshot, VerdictFlag
+from monitor.domain import (
+    ConnectionState,
+    Event,
+    EventKind,
+    IncidentReason,
+    IncidentSubject,
+    PollReport,
+    Snapshot,
+    VerdictFlag,
+    VerdictReason,
+)
 from monitor.domain.records import replace
-from monitor.domain.rules import lifecycle, schedule, suppression
+from monitor.domain.rules import lifecycle, same_account, schedule, suppression, transitions
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, record_changes
@@ -53,7 +63,7 @@ class RecordedLists:
 
     recorded: Recorded = field(default_factory=Recorded)
     cohorts: set[int] = field(default_factory=set)
-    """Probe cohorts of new connections."""
+    """Probe cohorts of new and reconnected connections."""
     digests: dict[str | None, str | None] = field(default_factory=dict)
     """By scope, the digest of the list from which its stored connections now follow."""
     suspects: dict[str | None, int] = field(default_factory=dict)
@@ -83,11 +93,12 @@ def record_lists(
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
                 for change in judged.changes
-                if change.row is None
+                if change.row is None or transitions.is_reconnect(change.before, change.after)
             }
 
     for each in compared:
-        record(_judge_listed(conn, each, judge, absent.get(each.scope, {})))
+        reconnected = _take_reconnected(conn, each, absent.get(each.scope, {}))
+        record(_judge_listed(conn, each, judge, reconnected))
         record([_judge_unreadable(conn, each, judge)])
     before = comparison.suspects()
     missing = _newly_missing(conn, source.name, compared, absent, suspected=before)
@@ -106,19 +117,20 @@ def record_lists(
     return listed
 
 
-def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, absent: Absent) -> Iterator[JudgedChanges]:
-    """Yield, batch by batch, what the listed rows change. Removes reconnected connections from the absent ones."""
+def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, reconnected: Absent) -> Iterator[JudgedChanges]:
+    """Yield, batch by batch, what the listed rows change. `reconnected` as returned by _take_reconnected."""
     snapshots = compared.snapshots()
     while batch := list(islice(snapshots, BATCH)):
         known = _load(conn, compared, [row.external_id for row in batch])
         judged = JudgedChanges()
         for snapshot in batch:
             found = known.get(snapshot.external_id)
+            fingerprint = compared.fingerprints.get(snapshot.external_id)
             if found is None:
-                judged.changes.append(_judge_new(conn, compared, judge, snapshot, absent))
+                before = reconnected.get(snapshot.external_id)
+                judged.changes.append(judge.new(snapshot, fingerprint or "", before))
                 continue
             row, state = found
-            fingerprint = compared.fingerprints.get(snapshot.external_id)
             same = snapshot.external_id not in compared.due and _is_same(state.snapshot, snapshot)
             judged.add(row, None if same else judge.listed(row, state, snapshot, fingerprint), fingerprint)
         yield judged
@@ -153,16 +165,21 @@ def _is_same(before: Snapshot, after: Snapshot) -> bool:
     return not moved and before == replace(after, expires_before=before.expires_before)
 
 
-def _judge_new(conn: Connection, compared: Compared, judge: RowJudge, snapshot: Snapshot, absent: Absent) -> Change:
-    """Return the change for an unknown external id: a new connection, or the same account of an absent one, reconnected."""
-    fingerprint = compared.fingerprints[snapshot.external_id]
-    if absent and snapshot.account is not None:
-        account = judge.source.name, snapshot.scope, snapshot.platform, snapshot.account
-        same = set(connections.find_by_account(conn, *account))
-        key = next((key for key, (row, _) in absent.items() if row in same), None)
-        if key is not None:
-            return judge.reconnected(*absent.pop(key), snapshot, fingerprint)
-    return judge.appeared(snapshot, fingerprint)
+def _take_reconnected(conn: Connection, compared: Compared, absent: Absent) -> Absent:
+    """Return by its new external id each connection whose account is listed under a new one, and take it from `absent`.
+
+    Its old id must be absent, or missing for long enough where the list proves no absence.
+    """
+    new = {key for key in compared.touched if key not in compared.ids}
+    if not new or not (absent or compared.lost):
+        return {}
+    lost = _load(conn, compared, compared.lost) if compared.lost else {}
+    gone = {key: each for key, each in lost.items() if each[1].verdict.reason == VerdictReason.MISSING_FROM_LIST}
+    gone |= absent
+    found = same_account.match(compared.rows.snapshots_of(new), (state.snapshot for _, state in gone.values()))
+    for old in found.values():
+        absent.pop(old, None)
+    return {key: gone[old] for key, old in found.items()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,6 +209,10 @@ class RowJudge:
         after = lifecycle.miss(state, self._context(state.snapshot.platform), confirmed=confirmed)
         change = self._change(row, state, after, fingerprint=None)
         return change if change is None or state.missing else replace(change, last_seen_at=seen_at)
+
+    def new(self, snapshot: Snapshot, fingerprint: str, before: tuple[int, ConnectionState] | None) -> Change:
+        """Return the change for an unknown external id. `before` is the connection of the same account, if one is absent."""
+        return self.appeared(snapshot, fingerprint) if before is None else self.reconnected(*before, snapshot, fingerprint)
 
     def appeared(self, snapshot: Snapshot, fingerprint: str) -> Change:
         """Return the change for a connection that is listed for the first time."""

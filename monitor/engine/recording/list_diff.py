@@ -32,6 +32,8 @@ class Compared:
     """Stored connections whose row is listed and cannot be read."""
     absent: Collection[str] = ()
     """Stored connections that are certainly not listed."""
+    lost: Collection[str] = ()
+    """Stored connections that earlier lists lacked and that this one lacks too, where it proves no absence."""
     proves_absence: bool = False
     """True if every connection that the list lacks is certainly gone. Only such a list begins or ends a suspicion."""
     present: int = 0
@@ -120,7 +122,8 @@ class Comparison:
         proves_absence = scope.complete and not any(row.external_id is None for row in scope.unreadable)
         if proves_absence:
             absent = {key for key in stored if key not in listed and key not in unreadable}
-        known = {key for key in touched if key in stored} | absent | (unreadable & stored.keys())
+        lost = {row.external_id for row in unsettled if row.missing and not proves_absence} - unreadable - due
+        known = {key for key in touched if key in stored} | absent | lost | (unreadable & stored.keys())
         return Compared(
             scope=scope.scope,
             rows=rows,
@@ -130,6 +133,7 @@ class Comparison:
             unreadable=unreadable & stored.keys(),
             ids=list_state.ids(self._conn, self._source, scope.scope, known),
             absent=[key for key in stored if key in absent],
+            lost=lost,
             proves_absence=proves_absence,
             present=stored_list.present,
             fingerprints=listed,

@@ -337,6 +337,8 @@ def _why(group: Sequence[Dispatch]) -> str:
             return f"Reminder{number}{unchanged}."
         case AlertReason.RENEWED:
             return f"Renewed{_incident_length(alert)}.{_previous(group)}"
+        case AlertReason.RECONNECTED:
+            return f"Reconnected under a new id{_incident_length(alert)}.{_previous(group)}"
         case AlertReason.RECOVERED:
             return f"Recovered{_incident_length(alert)}.{_previous(group)}"
         case _:
