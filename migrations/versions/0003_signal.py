@@ -59,6 +59,8 @@ def upgrade() -> None:
     op.create_index("ix_former_ids_connection_id", "former_ids", ["connection_id"])
     # The next poll judges every dated connection again, so that evidence about its date begins to be collected.
     op.execute("UPDATE connections SET recheck_at = added_at WHERE token_expires_at IS NOT NULL AND retired_at IS NULL")
+    # A source that cannot be read is reminded from now on, also one that is unreadable already.
+    op.execute("UPDATE incidents SET look_at = opened_at WHERE source <> '' AND subject = '' AND connection_id IS NULL")
     op.execute(
         "UPDATE connections SET probe_refused_since = probe_at, probe_refusal = probe_message"
         " WHERE probe_refusals > 0 AND retired_at IS NULL"

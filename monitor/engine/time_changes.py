@@ -13,6 +13,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
 from monitor.domain.rules.expiry import Context
 from monitor.engine.recording import Change, Recorded, record_changes, review
+from monitor.engine.recording.source_status import remind_of_source
 from monitor.store import Connection, Store, connections, incidents, sources
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,8 @@ def review_due_incidents(
     for incident in due:
         if incident.connection_id is not None:
             by_source.setdefault(incident.source, []).append(incident.connection_id)
+        elif incident.source in configured:
+            recorded.add(remind_of_source(conn, configured[incident.source], incident, channels=channels, now=now))
     for name, rows in by_source.items():
         owner = configured.get(name)
         if owner is not None:

@@ -314,6 +314,12 @@ def _observed_singly(conn: Connection, filters: ConnectionFilter) -> Iterator[Ob
         yield ObservedGroup(name, missing=False, at=at, number=number)
 
 
+def count_by_scope(conn: Connection, source: str) -> dict[str | None, int]:
+    """Return the number of live connections of a source by scope."""
+    query = select(_c.scope, func.count()).where(*live(), _c.source == source).group_by(_c.scope)
+    return {scope or None: number for scope, number in conn.execute(query)}
+
+
 def sources_with(conn: Connection, platforms: Collection[str]) -> set[str]:
     """Return the sources that have a live connection on one of these platforms."""
     on_them = conditions(conn, ConnectionFilter(platforms=platforms))

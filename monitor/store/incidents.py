@@ -191,11 +191,11 @@ def plan_reviews(conn: Connection, rows: Sequence[tuple[str, datetime | None]]) 
 
 
 def review_all(conn: Connection, now: datetime, *, source: str | None = None) -> int:
-    """Make the review of every open incident of a connection due now. Return the number of incidents.
+    """Make the review of every open incident due now. Return the number of incidents.
 
-    For a silence that was added or removed. With `source`, only the incidents of that source.
+    For a silence that was added or removed, or other settings. With `source`, only the incidents of that source.
     """
-    statement = update(incidents).where(incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
+    statement = update(incidents).where(incidents.c.closed_at.is_(None))
     if source is not None:
         statement = statement.where(incidents.c.source == source)
     return conn.execute(statement.values(look_at=now)).rowcount
@@ -215,16 +215,14 @@ def review_platform(conn: Connection, at: datetime, *, source: str, platform: st
 
 
 def due_for_review(conn: Connection, now: datetime, *, limit: int) -> list[Incident]:
-    """Return open incidents of connections whose review is due, the longest overdue first."""
-    query = select(incidents).where(
-        incidents.c.look_at <= now, incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None)
-    )
+    """Return open incidents whose review is due, the longest overdue first."""
+    query = select(incidents).where(incidents.c.look_at <= now, incidents.c.closed_at.is_(None))
     return [_row(row) for row in conn.execute(query.order_by(incidents.c.look_at, incidents.c.id).limit(limit))]
 
 
 _NEXT_REVIEW = (
     select(incidents.c.look_at)
-    .where(incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None), incidents.c.connection_id.is_not(None))
+    .where(incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None))
     .order_by(incidents.c.look_at)
     .limit(1)
 )

@@ -9,7 +9,15 @@ import pytest
 
 from monitor.domain import PollOutcome, SourceStatus
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.source_reach import NETWORK_PATIENCE, NetworkAlert, Peer, ReachDecision, SourcePoll, decide_reach
+from monitor.domain.rules.source_reach import (
+    NETWORK_PATIENCE,
+    NetworkAlert,
+    Peer,
+    ReachDecision,
+    SourcePoll,
+    Unmonitored,
+    decide_reach,
+)
 from tests.support.factories import NOW
 
 OK, FAILING, UNAUTHORIZED = SourceStatus.OK, SourceStatus.FAILING, SourceStatus.UNAUTHORIZED
@@ -80,3 +88,21 @@ def test_the_others_are_only_needed_where_nothing_explains_the_failure() -> None
     assert not poll(network_incident=True).needs_peers
     assert not poll(source_incident=True).needs_peers
     assert not poll(PollOutcome.OK, after=OK).needs_peers
+
+
+@pytest.mark.parametrize(
+    ("unmonitored", "cause", "text"),
+    [
+        (Unmonitored(12, NOW), "HTTP 503", f"HTTP 503. 12 connections have not been monitored since {NOW:%Y-%m-%d %H:%M} UTC."),
+        (Unmonitored(1, NOW), "It is down.", f"It is down. 1 connection has not been monitored since {NOW:%Y-%m-%d %H:%M} UTC."),
+        (Unmonitored(2, None), "Why?", "Why? 2 connections have not been monitored yet."),
+        (Unmonitored(0, None), "HTTP 503", "HTTP 503"),
+        (Unmonitored(2, NOW), "", f"2 connections have not been monitored since {NOW:%Y-%m-%d %H:%M} UTC."),
+    ],
+)
+def test_a_source_that_cannot_be_read_states_what_is_not_monitored(unmonitored: Unmonitored, cause: str, text: str) -> None:
+    assert unmonitored.explain(cause) == text
+
+
+def test_a_long_cause_never_hides_the_number_of_unmonitored_connections() -> None:
+    assert len(Unmonitored(100_000, NOW).explain("x" * 1000)) <= 256

@@ -226,6 +226,12 @@ def test_a_source_alert_names_the_source_the_cause_and_what_to_do() -> None:
     assert "Create a new API key in PostPost" in part.body
 
 
+def test_a_reminder_about_a_source_states_its_number_and_the_unmonitored_connections() -> None:
+    message = "HTTP 503. 12 connections have not been monitored since 2026-11-28 14:05 UTC."
+    part = message_of(source_down(reason=AlertReason.REMINDER, reminder=2, since=NOW - 2 * DAY, message=message))
+    assert f"Reason: {message} Reminder 2: unchanged for 2 days." in part.body
+
+
 @pytest.mark.parametrize(
     ("instant", "timezone", "shown"),
     [

@@ -13,6 +13,10 @@ from enum import StrEnum
 
 from monitor.domain import PollOutcome, SourceStatus
 from monitor.domain.rules.alerting import AlertReason, decide_source_alert
+from monitor.domain.text import clean
+
+_CAUSE_LENGTH = 160
+"""Maximum length of the cause in a message, so that the sentence after it is never cut off."""
 
 NETWORK_PATIENCE = timedelta(hours=1)
 """Longest time that an unreachable source waits for the other sources to be polled before it raises its own alert."""
@@ -27,6 +31,24 @@ class Peer:
     """True if its last poll could not reach the API."""
     last_poll_at: datetime | None
     last_success_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmonitored:
+    """The connections that nothing is known of while their source cannot be read."""
+
+    count: int = 0
+    since: datetime | None = None
+    """When the first of them was last observed; None: never, or unknown."""
+
+    def explain(self, cause: str) -> str:
+        """Return why the source cannot be read, with the number of these connections and since when they are not observed."""
+        why = clean(cause, limit=_CAUSE_LENGTH)
+        if self.count == 0:
+            return why
+        some = "1 connection has" if self.count == 1 else f"{self.count} connections have"
+        since = "monitored yet" if self.since is None else f"monitored since {self.since:%Y-%m-%d %H:%M} UTC"
+        return f"{why}{'' if not why or why[-1] in '.!?…' else '.'} {some} not been {since}.".lstrip()
 
 
 class NetworkAlert(StrEnum):

@@ -14,12 +14,14 @@ import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Event, EventKind, IncidentReason, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain.records import replace as replace_record
 from monitor.domain.rules import alerting, freshness, schedule, source_reach
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll
+from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll, Unmonitored
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert, record_source_status
-from monitor.store import Connection, history, incidents, sources
+from monitor.store import Connection, connection_queries, history, incidents, sources
+from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
@@ -55,8 +57,55 @@ def record_source(
         sources.poll_other_sources_now(conn, now, except_for=source.name, unless_polled_since=_failing_since(conn, before, now))
     sources.save_source(conn, after)
     if decision.source_alert is not AlertReason.NOTHING:
-        recorded.add(record_source_status(conn, source, before, after, decision.source_alert, channels=channels, now=now))
+        unmonitored = Unmonitored() if decision.source_alert.ends_incident else _find_unmonitored(conn, after)
+        recorded.add(
+            record_source_status(
+                conn, source, before, after, decision.source_alert, unmonitored=unmonitored, channels=channels, now=now
+            )
+        )
     return recorded
+
+
+def remind_of_source(
+    conn: Connection, source: SourceConfig, incident: Incident, *, channels: Sequence[ChannelConfig], now: datetime
+) -> Recorded:
+    """Remind the channels that are due a reminder that a source cannot be read, and plan the next review.
+
+    Other incidents of a source are not reminded.
+    """
+    row = sources.find_source(conn, source.name)
+    if incident.subject or incident.last_notified is None or row is None:
+        return Recorded()
+    notified_at = incidents.notified_channels(conn, [incident.id]).get(incident.id, {})
+    due, next_due = alerting.due_channels(notified_at, channels, source.policy_for(""), now)
+    if not due:
+        incidents.plan_reviews(conn, [(incident.id, next_due)])
+        return Recorded()
+    recorded = record_source_status(
+        conn,
+        source,
+        row,
+        row,
+        AlertReason.REMINDER,
+        unmonitored=_find_unmonitored(conn, row),
+        channels=channels,
+        now=now,
+        reminded=due,
+    )
+    notified_now = replace_record(incident.last_notified, at=now, reminders=incident.last_notified.reminders + 1)
+    incidents.save_last_notified(conn, [(incident.id, notified_now, next_due)])
+    return recorded
+
+
+def _find_unmonitored(conn: Connection, row: SourceRow) -> Unmonitored:
+    """Return the connections that a source's failed polls leave without observations."""
+    live = connection_queries.count_by_scope(conn, row.name)
+    if row.reason != PollOutcome.PARTIAL:
+        return Unmonitored(count=sum(live.values()), since=row.last_success_at)
+    unread = [each for each in sources.all_scopes(conn, row.name) if each.last_complete_at != row.last_poll_at]
+    missed = {each: max(live.get(each.scope, 0) - each.connections, 0) for each in unread}
+    since = [each.last_complete_at for each, count in missed.items() if count]
+    return Unmonitored(count=sum(missed.values()), since=None if None in since else min(filter(None, since), default=None))
 
 
 def _record_gap(

@@ -11,7 +11,8 @@ from datetime import datetime
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
 from monitor.domain.records import fresh_id
-from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.rules.alerting import AlertReason, due_channels
+from monitor.domain.rules.source_reach import Unmonitored
 from monitor.engine.recording.queueing import Audience, OutgoingAlert, Recorded, queue
 from monitor.store import Connection, incidents, outbox
 from monitor.store.incidents import Incident
@@ -28,11 +29,17 @@ def record_source_status(
     after: SourceRow,
     reason: AlertReason,
     *,
+    unmonitored: Unmonitored,
     channels: Sequence[ChannelConfig],
     now: datetime,
+    reminded: frozenset[str] = frozenset(),
 ) -> Recorded:
-    """Queue the alert about a source that can no longer, or can again, be read. The caller writes the source's row."""
+    """Queue the alert about a source that can no longer, or can again, be read. The caller writes the source's row.
+
+    A reminder goes to the channels `reminded`.
+    """
     previous = before.status if before.status not in (SourceStatus.PENDING, after.status) else None
+    notified_now = {channel.name: now for channel in channels}
     return record_source_incident(
         conn,
         source,
@@ -40,11 +47,14 @@ def record_source_status(
         problem=not reason.ends_incident,
         reason=reason,
         status=after.status,
-        message=after.message,
+        message=after.message if reason.ends_incident else unmonitored.explain(after.message),
         channels=channels,
         now=now,
         verdict_reason=after.reason,
         previous=previous,
+        count=max(unmonitored.count, 1),
+        next_review_at=due_channels(notified_now, channels, source.policy_for(""), now)[1],
+        reminded=reminded,
     )
 
 
@@ -63,10 +73,13 @@ def record_source_incident(
     previous: str | None = None,
     platform: str | None = None,
     count: int = 1,
+    next_review_at: datetime | None = None,
+    reminded: frozenset[str] = frozenset(),
 ) -> Recorded:
     """Open, continue or (unless `problem`) close a source's incident about this subject, and queue the alert.
 
-    Closing an incident that is not open does nothing.
+    Closing an incident that is not open does nothing. `next_review_at` is when a new incident is reviewed. A reminder goes to the
+    channels `reminded`.
     """
     incident = incidents.find_open_source(conn, source.name, subject=subject)
     if not problem and incident is None:
@@ -89,10 +102,14 @@ def record_source_incident(
         since=incident.opened_at if incident else now,
         opened_at=incident.opened_at if incident else now,
         previous=previous,
+        reminder=incident.last_notified.reminders + 1 if reminded and incident and incident.last_notified else 0,
         link=source.dashboard_url,
         labels=dict(source.labels),
     )
-    return _record(conn, alert, incident, problem=problem, channels=channels, now=now)
+    if reminded:
+        reminder = OutgoingAlert(alert=alert, audience=Audience.DUE, channels=reminded)
+        return queue(conn, [reminder], channels=channels, now=now)
+    return _record(conn, alert, incident, problem=problem, channels=channels, now=now, next_review_at=next_review_at)
 
 
 def record_monitor_alert(
@@ -145,6 +162,7 @@ def _record(
     problem: bool,
     channels: Sequence[ChannelConfig],
     now: datetime,
+    next_review_at: datetime | None = None,
 ) -> Recorded:
     if problem:
         if incident is None:
@@ -154,6 +172,7 @@ def _record(
                 connection_id=None,
                 last_notified=LastNotified(status=Status.FAILING, at=now),
                 subject=alert.subject,
+                next_review_at=next_review_at,
             )
             incidents.open_incidents(conn, [new], now)
         return queue(conn, [OutgoingAlert(alert=alert)], channels=channels, now=now)
