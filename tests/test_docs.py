@@ -45,6 +45,7 @@ from monitor.providers import postbreeze, scopes
 from monitor.providers.postpost import rows as postpost_rows
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.deliveries import AttemptRow, DeliveryRow
+from monitor.views import connections as connection_views
 from monitor.views.alerts import AlertView, Explanation, Route
 from monitor.views.connections import ConnectionView
 from monitor.views.forecast import ReconnectBatchView
@@ -160,7 +161,8 @@ def reasons_in_the_rules() -> dict[str, set[str]]:
 
 def test_every_flag_is_documented_and_set_somewhere() -> None:
     assert set(spans([row[0] for row in rows_under("docs/statuses.md", "Flags")])) == set(VerdictFlag)
-    assert flags_named_in(dates, token_rules, token, verdict, lifecycle, scopes, postbreeze, postpost_rows) == set(VerdictFlag)
+    modules = (dates, token_rules, token, verdict, lifecycle, scopes, postbreeze, postpost_rows, connection_views)
+    assert flags_named_in(*modules) == set(VerdictFlag)
 
 
 def flags_named_in(*modules: ModuleType) -> set[str]:
@@ -327,6 +329,7 @@ def view_of(state: ConnectionState) -> ConnectionView:
         added_at=NOW,
         last_seen_at=NOW,
         probe_at=NOW,
+        probe_ok_at=NOW,
         retired_at=None,
         fingerprint="",
     )

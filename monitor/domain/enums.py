@@ -146,6 +146,8 @@ class VerdictFlag(StrEnum):
     """The probe was answered with 404; the list decides."""
     PROBE_BAD_ID = "probe_bad_id"
     """The provider's connection test does not accept this id."""
+    PROBE_STALE = "probe_stale"
+    """The last successful probe is older than three probe intervals."""
     MTPROTO_OR_REVOKED_BOT = "mtproto_or_revoked_bot"
     """Telegram's answer fits both a personal session and a revoked bot."""
     STATUS_MISSING = "status_missing"

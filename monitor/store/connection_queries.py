@@ -13,6 +13,7 @@ from monitor.domain import ConnectionState, ProbeStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
+from monitor.domain.rules.probes import last_ok_at
 from monitor.store import former_ids
 from monitor.store.connection_codec import decode_state
 from monitor.store.schema import cohorts, connections, scopes, sources
@@ -98,7 +99,9 @@ class ConnectionRow(Record, frozen=True, kw_only=True):
     last_seen_at: datetime | None
     """The last complete list that contained it."""
     probe_at: datetime | None
-    """Its last probe, including one that changed nothing; None if it was never probed or cannot be."""
+    """Its newest answer to a probe, including one that changed nothing; None if it was never probed or cannot be."""
+    probe_ok_at: datetime | None
+    """Its last successful probe; None if there was none."""
     retired_at: datetime | None
     fingerprint: str
 
@@ -117,12 +120,15 @@ def _query() -> Select[Any]:
 
 def _row(row: Any) -> ConnectionRow:
     state = decode_state(row)
-    seen, probed = row.last_seen_at, None
+    seen, probe = row.last_seen_at, state.probe
     if state.missing == 0 and row.last_complete_at is not None:
         # A poll does not write unchanged connections: their scope has the time for all of them.
         seen = row.last_complete_at
-    if state.probe.status in _PROBED:
-        probed = max((at for at in (state.probe.at, row.probed_at) if at is not None), default=None)
+    probed, ok_at = (probe.at if probe.status in _PROBED else None), last_ok_at(probe)
+    if probed is not None and probe.silent_since is None:
+        # A probe that changes nothing writes only its cohort's time. What is no evidence is no such probe.
+        probed = max(probed, row.probed_at or probed)
+        ok_at = probed if probe.status is ProbeStatus.OK else ok_at
     return ConnectionRow(
         id=row.id,
         source=row.source,
@@ -131,6 +137,7 @@ def _row(row: Any) -> ConnectionRow:
         added_at=row.added_at,
         last_seen_at=seen,
         probe_at=probed,
+        probe_ok_at=ok_at,
         retired_at=row.retired_at,
         fingerprint=row.fingerprint,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import Config, SourceConfig
-from monitor.domain import Ack, ConnectionState, Snapshot, Status, provider_info, utc_text
+from monitor.domain import Ack, ConnectionState, ProbeStatus, Snapshot, Status, VerdictFlag, provider_info, utc_text
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
@@ -64,6 +64,8 @@ class ConnectionView:
     """Its state with the clock applied, which is not stored."""
     now: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
+    probe_stale: bool = False
+    """True if its last successful probe is too old to prove anything."""
     stale: bool = False
     """True if its source's lists have not reported it for three poll intervals."""
     acked: bool = False
@@ -85,6 +87,18 @@ class ConnectionView:
     def status(self) -> Status:
         """The verdict's status."""
         return self.row.state.verdict.status
+
+    @property
+    def probe_status(self) -> ProbeStatus:
+        """The result of its probes: unsupported if it cannot be probed, unprobed if its last success is too old."""
+        if not provider_info(self.row.provider).has_probes:
+            return ProbeStatus.UNSUPPORTED
+        return ProbeStatus.UNPROBED if self.probe_stale else self.row.state.probe.status
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of the verdict and of the time that has passed since, in alphabetical order."""
+        return sorted(self.row.state.verdict.flags | ({VerdictFlag.PROBE_STALE} if self.probe_stale else set()))
 
     @property
     def expires_at(self) -> datetime | None:
@@ -117,7 +131,12 @@ class ConnectionView:
             since=utc_text(verdict.since),
             expires_at=utc_text(self.expires_at),
             seconds_left=self.seconds_left,
-            probe=json_types.ProbeJson(status=probe.status, message=probe.message, at=utc_text(self.row.probe_at)),
+            probe=json_types.ProbeJson(
+                status=self.probe_status,
+                message=probe.message,
+                at=utc_text(self.row.probe_at),
+                last_ok_at=utc_text(self.row.probe_ok_at),
+            ),
             last_seen_at=utc_text(self.row.last_seen_at),
             last_successful_post_at=utc_text(snapshot.last_successful_post_at),
             last_error=None
@@ -125,7 +144,7 @@ class ConnectionView:
             else json_types.PostErrorJson(message=error.message, occurred_at=utc_text(error.occurred_at)),
             scopes=None if snapshot.scopes is None else list(snapshot.scopes),
             labels=dict(self.labels),
-            flags=sorted(verdict.flags),
+            flags=self.flags,
             acked=self.acked,
             silenced_until=utc_text(self.silenced_until),
             stale=self.stale,
@@ -153,6 +172,7 @@ class Reader:
             row=elapsed,
             now=self.now,
             labels=labels,
+            probe_stale=self._is_probe_stale(row, settings),
             stale=self.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at),
             acked=self.suppressions.acked(elapsed),
             silenced_until=self.suppressions.silenced_until(elapsed, labels),
@@ -171,6 +191,13 @@ class Reader:
             clock_skew=source.clock_skew if source else None,
         )
         return replace(row, state=lifecycle.elapse(state, context))
+
+    def _is_probe_stale(self, row: ConnectionRow, settings: SourceConfig | None) -> bool:
+        """Return True if the last successful probe is older than three intervals, and no other answer came since."""
+        every = (settings.probe_every if settings else None) or self._config.schedule.probe_every
+        if row.state.probe.status is not ProbeStatus.OK or row.probe_ok_at is None or every is None:
+            return False
+        return self.now - row.probe_ok_at > STALE_AFTER_INTERVALS * every
 
     def is_stale(self, source: str, *, missing: bool, observed_at: datetime | None) -> bool:
         """Return True if what a source's lists reported at this instant is older than three poll intervals."""

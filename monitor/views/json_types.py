@@ -49,9 +49,13 @@ Provider = Annotated[str, Meta(extra_json_schema={"enum": [str(name) for name in
 class ProbeJson(Struct, frozen=True, kw_only=True):
     """The result of the last probe."""
 
-    status: ProbeStatus
+    status: Annotated[
+        ProbeStatus,
+        Meta(description="unsupported if it cannot be probed, unprobed without a successful probe in three probe intervals."),
+    ]
     message: str | None
     at: Instant | None
+    last_ok_at: Annotated[Instant | None, Meta(description="The last successful probe, however long ago.")]
 
 
 class PostErrorJson(Struct, frozen=True, kw_only=True):

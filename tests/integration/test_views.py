@@ -79,7 +79,7 @@ def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, lo
         "since": "2026-03-10T12:00:00Z",
         "expires_at": None,
         "seconds_left": None,
-        "probe": {"status": "unprobed", "message": None, "at": None},
+        "probe": {"status": "unprobed", "message": None, "at": None, "last_ok_at": None},
         "last_seen_at": "2026-03-10T12:00:00Z",
         "last_successful_post_at": None,
         "last_error": None,
@@ -112,7 +112,9 @@ def test_a_connection_view_holds_everything_its_source_reported(store: Store, lo
     assert found["id"] == "agency/user-7/linkedin-123"
     assert (found["scope"], found["since"], found["expires_at"]) == ("user-7", "2026-03-10T11:00:00Z", "2026-03-10T11:00:00Z")
     assert found["seconds_left"] == -3600
-    assert found["probe"] == {"status": "failing", "message": "Token expired.", "at": "2026-03-10T11:00:00Z"}
+    assert found["probe"] == {
+        "status": "failing", "message": "Token expired.", "at": "2026-03-10T11:00:00Z", "last_ok_at": None
+    }  # fmt: skip
     assert found["last_error"] == {"message": "Post refused.", "occurred_at": "2026-03-10T10:00:00Z"}
     assert (found["scopes"], found["flags"]) == (["r_basic", "w_posts"], ["a", "b"])
     assert found["last_successful_post_at"] == "2026-03-10T09:00:00Z"
@@ -191,7 +193,39 @@ def test_an_unchanged_probe_shows_the_time_of_its_cohort(store: Store, look: Loo
     cohort = schedule.cohort_of(None, "linkedin-123")
     with store.begin_write() as conn:
         probes.mark_cohort(conn, "agency", cohort, probed_at=now, next_probe_at=None)
-    assert lone_connection(look())["probe"]["at"] == "2026-03-10T12:00:00Z"
+    assert lone_connection(look())["probe"] == {
+        "status": "ok", "message": None, "at": "2026-03-10T12:00:00Z", "last_ok_at": "2026-03-10T12:00:00Z"
+    }  # fmt: skip
+
+
+def test_a_connection_of_a_service_without_probes_is_unsupported(store: Store, look: Look, now: datetime) -> None:
+    add_source(store, "studio", [make_state(external_id="65f0", scope="ws_1")], now=now, provider="postbreeze")
+    assert lone_connection(look())["probe"] == {"status": "unsupported", "message": None, "at": None, "last_ok_at": None}
+
+
+def test_a_success_older_than_three_probe_intervals_proves_nothing(store: Store, look: Look, now: datetime) -> None:
+    ok = ProbeState(status=ProbeStatus.OK, ever_ok=True, at=now - timedelta(hours=18))
+    add_source(store, "agency", [make_state(probe=ok)], now=now)
+    for later, shown in ((timedelta(0), ("ok", [])), (timedelta(seconds=1), ("unprobed", ["probe_stale"]))):
+        found = lone_connection(look(later))
+        assert (found["probe"]["status"], found["flags"]) == shown
+        assert found["probe"]["last_ok_at"] == found["probe"]["at"] == "2026-03-09T18:00:00Z", "the time is still shown"
+
+
+def test_a_refusal_stays_shown_however_old_it_is(store: Store, look: Look, now: datetime) -> None:
+    refused = ProbeState(status=ProbeStatus.FAILING, refusals=2, message="No.", at=now - timedelta(days=9))
+    add_source(store, "agency", [make_state(probe=refused)], now=now)
+    assert (lone_connection(look())["probe"]["status"], lone_connection(look())["flags"]) == ("failing", [])
+
+
+def test_silence_after_a_success_ages_it_although_its_cohort_is_probed(store: Store, look: Look, now: datetime) -> None:
+    """Probes that give no evidence count as probes of the cohort, and prove nothing about the connection."""
+    ok = ProbeState(status=ProbeStatus.OK, ever_ok=True, at=now - timedelta(days=2), silent_since=now - timedelta(days=2))
+    add_source(store, "agency", [make_state(probe=ok)], now=now)
+    with store.begin_write() as conn:
+        probes.mark_cohort(conn, "agency", schedule.cohort_of(None, "linkedin-123"), probed_at=now, next_probe_at=None)
+    found = lone_connection(look())
+    assert (found["probe"]["status"], found["probe"]["last_ok_at"]) == ("unprobed", "2026-03-08T12:00:00Z")
 
 
 def test_a_source_that_was_never_polled_is_listed_as_pending(store: Store, look: Look, now: datetime) -> None:

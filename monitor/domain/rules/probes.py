@@ -57,3 +57,8 @@ def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, n
     return ProbeState(
         status=ProbeStatus.FAILING, finding=finding, refusals=refusals, message=message, at=now, ever_ok=state.ever_ok
     )
+
+
+def last_ok_at(state: ProbeState) -> datetime | None:
+    """Return the time of the last successful probe; None if there was none."""
+    return state.at if state.status is ProbeStatus.OK else None
