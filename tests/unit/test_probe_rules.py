@@ -12,6 +12,7 @@ from monitor.domain.rules import lifecycle, probe_answers, probes
 from tests.support.factories import NOW
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
+PERMISSION = ProbeFinding.PERMISSION
 UNSUPPORTED, AMBIGUOUS, TRANSIENT = ProbeFinding.UNSUPPORTED, ProbeFinding.AMBIGUOUS, ProbeFinding.TRANSIENT
 MISSING, BAD_ID = ProbeFinding.MISSING, ProbeFinding.BAD_ID
 
@@ -40,14 +41,24 @@ REFUSALS = [
     ("facebook", "Invalid bot connection", FAILING),
     # --- Telegram: MTProto or a revoked bot, nobody can tell
     ("telegram", "Invalid bot token", AMBIGUOUS),
-    ("facebook", "Invalid bot token", FAILING),
+    ("facebook", "Invalid bot token", EXPIRED),
+    ("telegram", "Invalid bot token: Request failed with status code 401", REVOKED),
     # --- Telegram: no token problem, to be mended in Telegram
-    ("telegram", "Bot needs channel administrator posting rights", FAILING),
+    ("telegram", "Bot needs channel administrator posting rights", PERMISSION),
     ("telegram", "Channel is unavailable", FAILING),
     ("telegram", "Request failed with status code 403", FAILING),
     ("telegram", "Request failed with status code 400", FAILING),
     # --- Telegram: its tokens never expire, so a refused one was revoked
     ("telegram", "Request failed with status code 401", REVOKED),
+    ("telegram", "Unauthorized", REVOKED),
+    # --- Meta's codes state the kind
+    ("facebook", "(#17) User request limit reached", TRANSIENT),
+    ("facebook", "(#200) Requires pages_manage_posts permission", PERMISSION),
+    ("facebook", "(#551) This person isn't available right now", FAILING),
+    ("facebook", "(#190) This method must be called with a page's token", EXPIRED),
+    ("facebook", "Error validating access token (subcode 463)", EXPIRED),
+    ("facebook", "Error validating access token (subcode 460)", REVOKED),
+    ("facebook", "Error validating access token (subcode 459)", FAILING),
     # --- expiry is named
     ("linkedin", "Request failed with status code 401", EXPIRED),
     ("linkedin", "Access token expired", EXPIRED),
@@ -62,6 +73,16 @@ REFUSALS = [
     ("facebook", "App not installed", REVOKED),
     # --- both are named: expiry stands first in the table
     ("youtube", "Token has been expired or revoked.", EXPIRED),
+    # --- what expired is no token
+    ("mastodon", "certificate has expired", FAILING),
+    ("linkedin", "Your subscription has expired", FAILING),
+    # --- the token is not accepted, the service's own app is refused, an object is missing, a permission is missing
+    ("twitter", "Could not authenticate you.", EXPIRED),
+    ("twitter", "Unauthorized", EXPIRED),
+    ("youtube", "unauthorized_client", FAILING),
+    ("linkedin", "Organization 512 not found", FAILING),
+    ("tiktok", "scope_not_authorized", PERMISSION),
+    ("pinterest", "You are not authorized.", REVOKED),
     # --- passing trouble says nothing
     ("twitter", "Rate limit exceeded", TRANSIENT),
     ("twitter", "You are rate-limited", TRANSIENT),
@@ -74,6 +95,7 @@ REFUSALS = [
     ("twitter", "Request failed with status code 500", TRANSIENT),
     ("twitter", "Request failed with status code 503", TRANSIENT),
     ("twitter", "Temporarily unavailable", TRANSIENT),
+    ("tiktok", "Something is wrong. Please try again later.", TRANSIENT),
     ("telegram", "Request failed with status code 502", TRANSIENT),
     # --- anything else
     ("mastodon", "The account is suspended", FAILING),
@@ -130,18 +152,13 @@ def test_an_expired_span_counts_only_where_dates_are_trusted(
     assert classify(answer, date_trusted=False) is untrusted
 
 
-def test_an_invalid_bot_token_is_ambiguous_unless_the_text_names_401() -> None:
-    assert classify(error("Invalid bot token"), "telegram") is AMBIGUOUS
-    assert classify(error("Invalid bot token: Request failed with status code 401"), "telegram") is REVOKED
-
-
 def test_every_row_of_the_table_decides_some_case() -> None:
     applied = set()
     cases = [(error(message), platform) for platform, message, _ in REFUSALS]
     cases += [(answer, "facebook") for _, answer, _ in ANSWERS]
     cases += [(answer, "facebook") for answer, _, _ in SPANS]
     for answer, platform in cases:
-        probe = probe_answers.Probe(answer, platform, date_trusted=True)
+        probe = probe_answers.Probe(answer, platform, date_trusted=True, text=probe_answers.plain(answer.message))
         applied.add(next(index for index, row in enumerate(probe_answers.PROBE_RULES) if row.applies(probe)))
     assert applied == set(range(len(probe_answers.PROBE_RULES)))
 
@@ -255,7 +272,7 @@ def test_a_missing_or_refused_id_is_noted_and_keeps_the_axis(http_status: int) -
 def test_an_answer_without_evidence_about_the_token_withdraws_no_refusal(answer: ProbeAnswer) -> None:
     before = advance(NEW, error("Bot needs administrator posting rights"), error("Channel is unavailable"), platform="telegram")
     after = advance(before, answer, platform="telegram")
-    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, FAILING, 2)
+    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, PERMISSION, 2)
 
 
 def test_the_same_answer_twice_differs_in_its_time_only() -> None:

@@ -57,7 +57,7 @@ _add("N13", "just_too_long", _raw(framed(_OK.ljust(MIB + 1))))
 _add(
     "N13",
     "message_of_half_a_mebibyte",
-    _says({"status": "error", "message": "expired " + "x" * (MIB // 2)}),
+    _says({"status": "error", "message": "token expired " + "x" * (MIB // 2)}),
     finding=ProbeFinding.EXPIRED,
     well="expired",
 )
