@@ -17,6 +17,7 @@ from monitor.domain.errors import MonitorError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
+from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel
 from monitor.providers import HttpSessions
@@ -105,9 +106,11 @@ async def verify_live(config: Config) -> list[LiveFinding]:
 
 async def _verify_source(item: Work) -> LiveFinding:
     report = await item.provider.poll()
-    listed = sum(len(scope.snapshots) for scope in report.scopes)
-    ok = report.outcome is PollOutcome.OK
-    text = f"lists {listed} connection{'' if listed == 1 else 's'}" if ok else report.problem or report.outcome.value
+    if report.outcome is not PollOutcome.OK:
+        return LiveFinding(kind="source", name=item.source.name, ok=False, text=report.problem or report.outcome.value)
+    unreadable = next(filter(None, map(describe_scope, report.scopes)), None)
+    ok, listed = unreadable is None, report.listed
+    text = unreadable or f"lists {listed} connection{'' if listed == 1 else 's'}"
     return LiveFinding(kind="source", name=item.source.name, ok=ok, text=text)
 
 

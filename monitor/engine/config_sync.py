@@ -81,7 +81,8 @@ def _retire_unmonitored_scopes(conn: Connection, source: SourceConfig, now: date
         if row.scope not in monitored:
             retired = connections.retire_scope(conn, source.name, row.scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
-            close_without_alert(conn, source.name, IncidentSubject.MISSING.of(row.scope or ""), now)
+            for subject in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE):
+                close_without_alert(conn, source.name, subject.of(row.scope or ""), now)
             sources.delete_scope(conn, source.name, row.scope)
 
 

@@ -19,7 +19,7 @@ _DUE = """(missing > 0 OR recheck_at <= {0} OR (flags <> '[]' AND flags LIKE {0}
 _LIVE = "FROM connections WHERE source = {0} AND retired_at IS NULL"
 _COUNTS = f"SUM(CASE WHEN missing = 0 THEN 1 ELSE 0 END), SUM(CASE WHEN {_DUE} THEN 1 ELSE 0 END)"
 _BY_SCOPE = f"SELECT scope, {_COUNTS} {_LIVE} GROUP BY scope"
-_SCOPES = "SELECT scope, digest, suspect_polls FROM scopes WHERE source = {0}"
+_SCOPES = "SELECT scope, digest, suspect_polls, unreadable_polls FROM scopes WHERE source = {0}"
 _UNSETTLED = f"SELECT scope, external_id, missing {_LIVE} AND {_DUE}"
 _FINGERPRINTS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
 _IDS = f"SELECT external_id, id {_LIVE} AND scope = {{0}}"
@@ -42,6 +42,8 @@ class StoredList(NamedTuple):
     """The number that a poll must evaluate even if their rows are unchanged."""
     suspect_polls: int = 0
     """Consecutive complete lists from which most of them were missing."""
+    unreadable_polls: int = 0
+    """Consecutive complete lists with unreadable rows, counted up to confirm_failures."""
 
 
 NEVER_LISTED = StoredList(digest=None, present=0, unsettled=0)
@@ -57,7 +59,7 @@ class UnsettledConnection(NamedTuple):
 
 def stored_lists(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
     """Return the state of every scope of a source that has connections or was listed."""
-    found = {scope or None: StoredList(digest, 0, 0, suspects) for scope, digest, suspects in _run(conn, _SCOPES, source)}
+    found = {scope or None: StoredList(digest, 0, 0, *polls) for scope, digest, *polls in _run(conn, _SCOPES, source)}
     for name, present, count in _run(conn, _BY_SCOPE, raw_instant(conn, now), _UNREADABLE, source):
         known = found.get(name or None, NEVER_LISTED)
         found[name or None] = known._replace(present=int(present), unsettled=int(count))

@@ -126,14 +126,30 @@ def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, i
         conn.execute(statement, rows)
 
 
+def save_unreadable(conn: Connection, source: str, counts: Mapping[str | None, tuple[int, int]]) -> None:
+    """Store, by scope, the number of unreadable rows of the last list, and of the consecutive lists with such rows."""
+    if counts:
+        statement = upsert(conn, scopes, ["source", "scope"], {name: name for name in ("unreadable", "unreadable_polls")})
+        rows = [
+            {"source": source, "scope": scope or "", "unreadable": rows, "unreadable_polls": polls}
+            for scope, (rows, polls) in counts.items()
+        ]
+        conn.execute(statement, rows)
+
+
 def delete_scope(conn: Connection, source: str, scope: str | None) -> None:
     """Delete a scope that is no longer monitored."""
     conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")))
 
 
-def all_scopes(conn: Connection, source: str | None = None) -> list[ScopeRow]:
-    """Return every scope, or those of one source, ordered by source and scope; the key's owner comes first."""
+def all_scopes(conn: Connection, source: str | None = None, *, unreadable: bool = False) -> list[ScopeRow]:
+    """Return every scope, or those of one source, ordered by source and scope; the key's owner comes first.
+
+    With `unreadable`, only those whose last list had unreadable rows.
+    """
     query = select(scopes).order_by(scopes.c.source, scopes.c.scope)
+    if unreadable:
+        query = query.where(scopes.c.unreadable > 0)
     if source is not None:
         query = query.where(scopes.c.source == source)
     return [

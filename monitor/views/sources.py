@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.config import Config, SourceConfig
-from monitor.domain import SourceStatus, utc_text
+from monitor.domain import IncidentReason, SourceStatus, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.rules.advice import source_advice
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.schedule import Round, full_round, poll_requests
+from monitor.domain.rules.unreadable_rows import is_failing
 from monitor.domain.timefmt import span
 from monitor.store import Connection, channel_states, connection_queries, sources
 from monitor.store.channel_states import ChannelState
-from monitor.store.sources import SourceRow
+from monitor.store.sources import ScopeRow, SourceRow
 from monitor.views import json_types
 from monitor.views.json_types import resolve_labels
 
@@ -84,6 +86,12 @@ class SourceView:
     """Its clock minus this machine's in seconds, at the last poll that reported it."""
     scopes: int = 1
     """The number of scopes in its last list: the key's owner, managed users, workspaces."""
+
+    @property
+    def advice(self) -> str:
+        """What to do about its status; empty if nothing is needed."""
+        reason = IncidentReason.ROWS_UNREADABLE if self.reason == IncidentReason.ROWS_UNREADABLE else self.status
+        return source_advice(reason, self.provider)
 
     @property
     def unread(self) -> bool:
@@ -166,7 +174,11 @@ def source_views(
     the status is on connections and is ignored here.
     """
     chosen = resolve_labels(filters, config)
-    found = {view.name: view for view in _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))}
+    unreadable: dict[str, list[ScopeRow]] = {}
+    for scope in sources.all_scopes(conn, unreadable=True):
+        unreadable.setdefault(scope.source, []).append(scope)
+    stored = _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))
+    found = {view.name: _with_unreadable_rows(view, unreadable.get(view.name, ())) for view in stored}
     views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
     if by_status:
         views = [view for view in views if chosen.matches_status(view.status)]
@@ -174,6 +186,16 @@ def source_views(
         there = connection_queries.sources_with(conn, chosen.platforms)
         views = [view for view in views if view.name in there]
     return views
+
+
+def _with_unreadable_rows(view: SourceView, scopes: Iterable[ScopeRow]) -> SourceView:
+    """Return the view as failing if rows of its last lists cannot be read: what is not read is not monitored."""
+    confirm = view.settings.policy_for("").confirm_failures if view.settings else 1
+    for each in scopes:
+        failing = is_failing(each.unreadable, each.connections, polls=each.unreadable_polls, confirm=confirm)
+        if failing and view.status is SourceStatus.OK:
+            return replace(view, status=SourceStatus.FAILING, reason=IncidentReason.ROWS_UNREADABLE, message=each.problem)
+    return view
 
 
 def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime, listed: Mapping[str, int]) -> Iterator[SourceView]:

@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import Severity
-from monitor.domain.rules.advice import source_advice
 from monitor.store import Connection, connection_queries, outbox, sources
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views
@@ -102,7 +101,7 @@ def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
     return {
         "views": views,
         "problems": {view.name: list(view.problems()) for view in views},
-        "advice": {view.name: source_advice(view.status, view.provider) for view in views},
+        "advice": {view.name: view.advice for view in views},
         "polls": {view.name: list(reversed(sources.last_polls(conn, view.name, limit=_POLLS_SHOWN))) for view in views[:50]},
         "failing_scopes": failing_scopes,
         "channels": channel_views(conn, config),

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from monitor.config import Config
 from monitor.domain import SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
-from monitor.domain.rules.advice import advice, source_advice
+from monitor.domain.rules.advice import advice
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
 from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount
@@ -220,7 +220,7 @@ def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
         if problem is None and view.stale:
             problem = "Its latest data is older than three poll intervals."
         if problem is not None:
-            yield SourceWarning(source=view, problem=problem, advice=source_advice(view.status, view.provider), severe=severe)
+            yield SourceWarning(source=view, problem=problem, advice=view.advice, severe=severe)
 
 
 def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:

@@ -183,6 +183,18 @@ def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(st
             "Check in PostPost whether these connections were really removed",
         ),
         (
+            {"subject": "unreadable:", "status": "rows_unreadable", "count": 2},
+            "[SOURCE FAILING] agency (PostPost): unreadable rows",
+            "2 rows in the list of the source agency (PostPost) cannot be read.",
+            "Check these connections in PostPost. If they look normal there, its API has probably changed",
+        ),
+        (
+            {"subject": "unreadable:ws_1", "status": "rows_unreadable", "count": 1},
+            "[SOURCE FAILING] agency (PostPost): unreadable rows at ws_1",
+            "1 row in the list of the source agency (PostPost) cannot be read.",
+            "What to do: Check these connections in PostPost.",
+        ),
+        (
             {"subject": "unpolled", "message": "It has not been read for 3 hours."},
             "[SOURCE FAILING] agency (PostPost): not polled",
             "The source agency (PostPost) is not being polled.",

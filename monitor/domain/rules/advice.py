@@ -132,6 +132,11 @@ def source_advice(status: str, provider: str) -> str:
             f"Check in {service} whether these connections were really removed, or whether the key, its plan, workspaces "
             "or users changed. Those that remain missing are reported as disconnected after two more lists."
         )
+    if status == IncidentReason.ROWS_UNREADABLE:
+        return (
+            f"Check these connections in {service}. If they look normal there, its API has probably changed: update the monitor, "
+            "or report this message to its project. Until then a problem of these connections is not detected."
+        )
     return ""
 
 

@@ -68,6 +68,8 @@ class RecordedLists:
     """By scope, the digest of the list from which its stored connections now follow."""
     suspects: dict[str | None, int] = field(default_factory=dict)
     """By scope, the new number of suspicious lists in a row. Only scopes whose number changes."""
+    unreadable_before: dict[str | None, int] = field(default_factory=dict)
+    """By scope, the number of lists in a row before this poll that had unreadable rows."""
 
 
 def record_lists(
@@ -83,7 +85,8 @@ def record_lists(
     comparison = Comparison(conn, source.name, report, now=now)
     compared = comparison.scopes()
     judge = RowJudge(source=source, now=now, clock_skew=clock_skew)
-    listed = RecordedLists(digests={each.scope: each.digest for each in compared})
+    digests = {each.scope: each.digest for each in compared}
+    listed = RecordedLists(digests=digests, unreadable_before=comparison.unreadable())
     absent = _absent_by_scope(conn, compared)
 
     def record(batches: Iterable[JudgedChanges]) -> None:

@@ -71,6 +71,10 @@ class Comparison:
         """Return the scopes with suspicious lists, and the number of these in a row."""
         return {scope: each.suspect_polls for scope, each in self._stored_lists.items() if each.suspect_polls}
 
+    def unreadable(self) -> dict[str | None, int]:
+        """Return the scopes whose last list had unreadable rows, and the number of such lists in a row."""
+        return {scope: each.unreadable_polls for scope, each in self._stored_lists.items() if each.unreadable_polls}
+
     @cached_property
     def _unsettled(self) -> dict[str | None, list[UnsettledConnection]]:
         if not any(each.unsettled for each in self._stored_lists.values()):

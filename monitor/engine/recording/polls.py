@@ -18,6 +18,7 @@ from monitor.domain.rules import schedule
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.source_status import record_source
+from monitor.engine.recording.unreadable_rows import describe_scope, record_unreadable_rows
 from monitor.store import Connection, probes, sources
 
 
@@ -46,6 +47,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     sources.save_suspects(conn, source.name, listed.suspects)
     recorded = Recorded()
     recorded.add(listed.recorded)
+    unreadable = listed.unreadable_before
+    recorded.add(record_unreadable_rows(conn, source, report, before=unreadable, channels=channels, now=now))
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
     sources.record_poll(
         conn,
@@ -74,4 +77,5 @@ def _plan_probes(conn: Connection, source: SourceConfig, cohorts: Iterable[int],
 
 
 def _scope_row(scope: ScopeReport, now: datetime) -> tuple[str | None, datetime | None, str | None, int]:
-    return scope.scope, now if scope.complete else None, scope.problem, len(scope.snapshots) + len(scope.unreadable)
+    problem = scope.problem or describe_scope(scope)
+    return scope.scope, now if scope.complete else None, problem, len(scope.snapshots) + len(scope.unreadable)
