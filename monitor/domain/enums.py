@@ -154,6 +154,8 @@ class VerdictFlag(StrEnum):
     """This row has no status although other rows have one."""
     PLATFORM_MISSING = "platform_missing"
     """The row does not name its platform."""
+    FIELD_IGNORED = "field_ignored"
+    """A field of an unexpected type was ignored; id, status and date were read."""
     NAIVE_DATE = "naive_date"
     """The expiry date has no time zone; UTC was assumed."""
     EPOCH_DATE = "epoch_date"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -153,24 +153,49 @@ def refuse_error_object(fields: Mapping[str, Any]) -> None:
         raise ProviderPayloadInvalid(f"The API returned HTTP 200 with an error{': ' + detail if detail else '.'}")
 
 
-class RowReader(Generic[T]):
-    """Decodes rows into a msgspec Struct. Unknown fields are ignored; null equals absent for fields with a null default."""
+class Row(msgspec.Struct, rename="camel", gc=False):
+    """Base of the rows that become snapshots."""
 
-    def __init__(self, row_type: type[T], *, id_field: str, guarded: Iterable[str] = ()) -> None:
-        """Prepare the decoder. A row that contains a `guarded` field twice with different values is unreadable."""
+    field_ignored: ClassVar[bool] = False
+    """True if a field of an unexpected type was ignored, so that it counts as null."""
+
+
+class RowReader(Generic[T]):
+    """Decodes rows into a msgspec Struct. Unknown fields are ignored; null equals absent for fields with a null default.
+
+    A row that the typed decoder rejects is read a second time, field by field: only the deciding fields must be readable.
+    """
+
+    def __init__(
+        self,
+        row_type: type[T],
+        *,
+        id_field: str,
+        guarded: Iterable[str] = (),
+        deciding: Iterable[str] | None = None,
+        lenient: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        """Prepare the decoder. A row that contains a `guarded` field twice with different values is unreadable.
+
+        So is a row in which a `deciding` field (default: the guarded ones) has an unexpected type; any other such field is
+        null. `lenient` gives, by field, a function that reads a value of an unexpected type; its None means: not readable.
+        """
         self._type = row_type
         self._id_field = id_field
         self._guarded = frozenset(guarded)
+        self._deciding = self._guarded if deciding is None else frozenset(deciding)
+        self._lenient = lenient or {}
         self._decoder = msgspec.json.Decoder(row_type)
+        struct: Any = row_type
+        self._fields = msgspec.structs.fields(struct)
+        self._partial: Any = msgspec.defstruct(f"Partial{row_type.__name__}", [("field_ignored", bool, True)], bases=(struct,))
 
     def read(self, row: Any) -> T | Unreadable:
         """Return the row, or why it is unreadable, with its id if that is readable."""
         if isinstance(row, msgspec.Raw):
             try:
                 return self._decoder.decode(row)
-            except msgspec.ValidationError as exc:
-                return self._unreadable(row, exc)
-            except (msgspec.DecodeError, ValueError, RecursionError):
+            except (msgspec.DecodeError, ValueError, RecursionError):  # the first includes wrong types
                 try:
                     row = _lenient(bytes(row))
                 except ProviderPayloadInvalid:
@@ -180,21 +205,58 @@ class RowReader(Generic[T]):
         try:
             return msgspec.convert(row, self._type)
         except (msgspec.ValidationError, ValueError, RecursionError) as exc:
-            return self._unreadable(row, exc)
+            return self._read_by_field(row, exc) if isinstance(row, dict) else self._unreadable(row, str(exc))
 
-    def _unreadable(self, row: Any, exc: Exception) -> Unreadable:
-        return Unreadable(external_id=self._id_of(row), why=sanitize(f"The row is not as documented: {exc}."))
+    def _read_by_field(self, row: dict[str, Any], exc: Exception) -> T | Unreadable:
+        values: dict[str, Any] = {}
+        ignored = False
+        for field in self._fields:
+            name, value = field.encode_name, row.get(field.encode_name)
+            if value is None:
+                if field.required:
+                    return self._unreadable(row, str(exc))
+                continue
+            try:
+                found, problem = msgspec.convert(value, field.type), ""
+            except (msgspec.ValidationError, ValueError, RecursionError) as error:
+                found, problem = self._lenient[name](value) if name in self._lenient else None, str(error)
+            if found is not None:
+                values[field.name] = found
+            elif name in self._deciding:
+                return self._unreadable(row, f"{name}: {problem}")
+            else:
+                ignored = True
+        made: T = (self._partial if ignored else self._type)(**values)
+        return made
+
+    def _unreadable(self, row: Any, problem: str) -> Unreadable:
+        return Unreadable(external_id=self._id_of(row), why=sanitize(f"The row is not as documented: {problem}."))
 
     def _id_of(self, row: Any) -> str | None:
-        if isinstance(row, msgspec.Raw):
-            try:
-                row = _lenient(bytes(row))
-            except ProviderPayloadInvalid:
-                return None
         if isinstance(row, _Contradiction) and self._id_field in row.names:
             return None  # either value may be the id
         found = row.get(self._id_field) if isinstance(row, dict) else None
         return found if is_usable_id(found) else None
+
+
+def unreadable_date(_: object) -> Date:
+    """Return a text that is no date, for a date of an unexpected type: it is stated, although unreadable."""
+    return "unreadable"
+
+
+def id_text(value: object) -> str | None:
+    """Return an id that is written as a number as text; None for any other value."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def any_error_text(value: object) -> str | None:
+    """Return an error of any JSON type as text: the message of an object if it has one; None for an empty value."""
+    if isinstance(value, Mapping) and (text := error_text(value)):
+        return text
+    try:
+        return sanitize(json.dumps(value, ensure_ascii=False, default=str)) if value else None
+    except (ValueError, RecursionError):
+        return "unreadable"
 
 
 def _message_of(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,18 +19,15 @@ from monitor.providers import payload
 from monitor.providers.api import Api, RequestRefused
 from monitor.providers.payload import Date
 from monitor.providers.scopes import ScopeWalk, failed_scope, report_of, scope_report
+from monitor.providers.status_words import reported_status
 
 _GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
 _MAX_SCOPES = 200
-_STATUSES = {
-    "ACTIVE": ReportedStatus.VALID,
-    "TOKEN_EXPIRED": ReportedStatus.EXPIRED,
-    "REVOKED": ReportedStatus.REVOKED,
-    "DISCONNECTED": ReportedStatus.DISCONNECTED,
-}
+_NO_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
+_DIGITS = re.compile(r"\d{3}", re.ASCII)
 
 
-class PostbreezeRow(msgspec.Struct, rename="camel"):
+class PostbreezeRow(payload.Row, rename="camel", gc=False):
     """One channel as listed. The documented example has no platform and status, so both may be missing."""
 
     id: str
@@ -48,7 +46,30 @@ class PostbreezeRow(msgspec.Struct, rename="camel"):
     last_refresh_error_status: int | None = None
 
 
-_ROWS = payload.RowReader(PostbreezeRow, id_field="id", guarded=_GUARDED)
+def _http_status(value: object) -> int | None:
+    """Return an HTTP status that is written as text."""
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else None
+
+
+def _split_scopes(value: object) -> list[str] | None:
+    """Return the scopes of a text that lists them, separated by blanks or commas."""
+    return (value.replace(",", " ").split() or None) if isinstance(value, str) else None
+
+
+ROWS = payload.RowReader(
+    PostbreezeRow,
+    id_field="id",
+    guarded=_GUARDED,
+    lenient={
+        "externalId": payload.id_text,
+        "scopes": _split_scopes,
+        "tokenExpiresAt": payload.unreadable_date,
+        "lastRefreshedAt": payload.unreadable_date,
+        "lastRefreshAttemptAt": payload.unreadable_date,
+        "lastRefreshError": payload.any_error_text,
+        "lastRefreshErrorStatus": _http_status,
+    },
+)
 
 
 class _WorkspaceField(msgspec.Struct, rename="camel"):
@@ -125,7 +146,7 @@ def _decode(body: bytes, content_type: str | None, *, workspace: str | None, at:
     snapshots: list[Snapshot] = []
     unreadable: list[tuple[str | None, Unreadable]] = []
     for raw in listing.rows:
-        row = _ROWS.read(raw)
+        row = ROWS.read(raw)
         read = row if isinstance(row, Unreadable) else to_snapshot(row, workspace=workspace, at=at)
         if isinstance(read, Snapshot):
             snapshots.append(read)
@@ -145,20 +166,21 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
         # Without its workspace it would be recorded as another connection than the one known by this id.
         return Unreadable(external_id=row.id, why="The row has no workspace.")
     expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
-    refresh, more = _refresh(row)
+    refresh, of_refresh = _refresh(row)
+    reported = reported_status(row.status)
+    if reported is ReportedStatus.VALID and (problem := _undecided(refresh, flags, of_refresh)):
+        return Unreadable(external_id=row.id, why=problem)
     platform = sanitize(row.platform).lower() if row.platform else ""
-    if not platform:
-        more |= {VerdictFlag.PLATFORM_MISSING}
-    if flags & {VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE} and row.status == "ACTIVE":
-        # Without its date an active token would look like one that does not expire.
-        return Unreadable(external_id=row.id, why="The row's tokenExpiresAt is not a date.")
+    more = {
+        VerdictFlag.NAIVE_DATE: VerdictFlag.NAIVE_DATE in of_refresh,  # it shifts the derived lifetime
+        VerdictFlag.PLATFORM_MISSING: not platform,
+        VerdictFlag.FIELD_IGNORED: row.field_ignored,
+    }
     return Snapshot(
         external_id=row.id,
         scope=scope,
         platform=canonical(platform) if platform else "unknown",
-        reported=ReportedStatus.UNSTATED
-        if not row.status
-        else _STATUSES.get(row.status.strip().upper(), ReportedStatus.UNRECOGNISED),
+        reported=reported,
         raw_status=sanitize_or_none(row.status),
         expires_at=expires_at,
         refresh=refresh,
@@ -166,12 +188,12 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
         username=sanitize_or_none(row.handle),
         display_name=sanitize_or_none(row.display_name),
         scopes=None if row.scopes is None else tuple(sanitize(text) for text in row.scopes[:_MAX_SCOPES]),
-        flags=flags | more,
+        flags=flags | {flag for flag, applies in more.items() if applies},
     )
 
 
 def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
-    """Return the refresh data and the flags of its dates: a date without a time zone shifts the derived lifetime."""
+    """Return the refresh data and the flags of its dates."""
     connected_at, of_connected = dates.parse_instant(row.connected_at)
     last_refreshed_at, of_refreshed = dates.parse_instant(row.last_refreshed_at)
     last_attempt_at, of_attempt = dates.parse_instant(row.last_refresh_attempt_at)
@@ -182,7 +204,17 @@ def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
         error=sanitize_or_none(row.last_refresh_error),
         error_status=row.last_refresh_error_status,
     )
-    return refresh, (of_connected | of_refreshed | of_attempt) & {VerdictFlag.NAIVE_DATE}
+    return refresh, of_refreshed | of_attempt | (of_connected - _NO_DATE)
+
+
+def _undecided(refresh: Refresh, of_expiry: frozenset[str], of_refresh: frozenset[str]) -> str:
+    """Return why a row that is stated as active cannot be judged; "" if it can."""
+    if of_expiry & _NO_DATE:
+        # Without its date an active token would look like one that does not expire.
+        return "The row's tokenExpiresAt is not a date."
+    if of_refresh & _NO_DATE and (refresh.error or refresh.error_status is not None):
+        return "The row's lastRefreshedAt or lastRefreshAttemptAt is not a date: its refresh error may be an old one."
+    return ""
 
 
 def _by_workspace(found: _Rows) -> list[ScopeReport]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from monitor.config import SourceConfig
-from monitor.domain import PollReport, ProbeAnswer, ReportedStatus, Snapshot, Unreadable
+from monitor.domain import PollReport, ProbeAnswer, ReportedStatus, Snapshot, Unreadable, VerdictFlag
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules.platforms import canonical, is_usable_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
@@ -23,11 +21,11 @@ _SPARE_PAGES = 10
 _GUARDED = ("id", "platform")
 
 
-class PostPeerRow(msgspec.Struct, rename="camel"):
+class PostPeerRow(payload.Row, rename="camel", gc=False):
     """One integration as listed."""
 
     id: str
-    platform: str
+    platform: str | None = None
     platform_user_id: str | None = None
     username: str | None = None
     display_name: str | None = None
@@ -35,7 +33,9 @@ class PostPeerRow(msgspec.Struct, rename="camel"):
     created_at: Date = None
 
 
-_ROWS = payload.RowReader(PostPeerRow, id_field="id", guarded=_GUARDED)
+ROWS = payload.RowReader(
+    PostPeerRow, id_field="id", guarded=_GUARDED, deciding=("id",), lenient={"platformUserId": payload.id_text}
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def _decode(reply: ApiResponse, max_rows: int) -> tuple[list[Snapshot | Unreadab
 
 
 def _read(raw: Any) -> Snapshot | Unreadable:
-    row = _ROWS.read(raw)
+    row = ROWS.read(raw)
     return row if isinstance(row, Unreadable) else to_snapshot(row)
 
 
@@ -137,15 +137,17 @@ def to_snapshot(row: PostPeerRow) -> Snapshot | Unreadable:
     """Return the row as a snapshot. It contains no status and no date."""
     if not is_usable_id(row.id):
         return Unreadable(external_id=sanitize_or_none(row.id), why="bad_id: the id is malformed.")
-    platform = canonical(sanitize(row.platform)) or "unknown"
+    platform = canonical(sanitize(row.platform or ""))
+    flags = {VerdictFlag.PLATFORM_MISSING: not platform, VerdictFlag.FIELD_IGNORED: row.field_ignored}
     return Snapshot(
         external_id=row.id,
-        platform=platform,
+        platform=platform or "unknown",
         reported=ReportedStatus.NO_HEALTH,
-        account=f"{platform}:{sanitize(row.platform_user_id)}" if row.platform_user_id else None,
+        account=f"{platform}:{sanitize(row.platform_user_id)}" if row.platform_user_id and platform else None,
         username=sanitize_or_none(row.username),
         display_name=sanitize_or_none(row.display_name),
         profile_url=web_address(row.profile_url),
+        flags=frozenset(flag for flag, applies in flags.items() if applies),
     )
 
 

@@ -25,6 +25,15 @@ _READ = (PollOutcome.OK, PollOutcome.PARTIAL)
 _NEVER_EXPIRE = ("twitter-", "x-", "facebook-", "mastodon-", "youtube-")
 _TRUSTED = ("linkedin-", "instagram-", "threads-")
 _PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z")
+_GOOD = frozenset({"valid", "active", "connected", "healthy", "ok"})
+_DEAD = {
+    Status.EXPIRED: frozenset(
+        {"expired", "token_expired", "invalid", "needs_reauth", "needs_reconnect", "reconnect_required", "reauth_required"}
+    ),
+    Status.REVOKED: frozenset({"revoked", "deauthorized"}),
+    Status.DISCONNECTED: frozenset({"disconnected", "removed"}),
+}
+"""Words that anyone understands."""
 _MOST_UNPACKED = 64 * 1024 * 1024
 
 
@@ -49,8 +58,12 @@ class Row:
         return len(set(names)) != len(names)
 
     def words(self, name: str) -> set[str]:
-        """What it states under a key, in texts; nothing for null."""
-        return {value.strip() if isinstance(value, str) else repr(value) for value in self.all_of(name) if value is not None}
+        """What it states under a key, as plain words; nothing for null."""
+        return {_word(value) if isinstance(value, str) else repr(value) for value in self.all_of(name) if value is not None}
+
+
+def _word(text: str) -> str:
+    return text.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 @dataclass
@@ -83,28 +96,19 @@ class Reading:
         return [row for row in self.rows if external_id in row.all_of(self.key)]
 
     def plain(self, external_id: str) -> Row | None:
-        """Its row where there is but one, with nothing odd in it: then it must be believed."""
+        """Its row where there is but one, whose id and status leave no doubt: then it must be believed."""
         rows = self.of(external_id)
         if len(rows) != 1 or rows[0].repeats or not _typed(rows[0]):
             return None
         return rows[0]
 
 
-_TEXTS = frozenset(
-    {"platformId", "username", "displayName", "profileUrl", "tokenStatus", "tokenExpiresIn", "id", "workspaceId", "platform"}
-    | {"externalId", "handle", "status", "lastRefreshError", "platformUserId"}
-)
+_DECIDING = frozenset({"platformId", "tokenStatus", "id", "workspaceId", "status"})
 
 
 def _typed(row: Row) -> bool:
-    """Return True if its fields hold what they are documented to hold."""
-    values = dict(row.members)
-    texts = all(value is None or isinstance(value, str) for name, value in values.items() if name in _TEXTS)
-    dates = all(value is None or isinstance(value, str) for name, value in values.items() if name.endswith(("At", "Post")))
-    scopes = values.get("scopes")
-    listed = scopes is None or (isinstance(scopes, list) and all(isinstance(each, str) for each in scopes))
-    number = values.get("lastRefreshErrorStatus")
-    return texts and dates and listed and (number is None or type(number) is int) and values.get("lastError") is None
+    """Return True if the fields that decide are texts. A name, a link or a list of scopes of another type hides no status."""
+    return all(value is None or isinstance(value, str) for name, value in row.members if name in _DECIDING)
 
 
 def read(payload: Payload) -> Reading:
@@ -170,6 +174,10 @@ def complaints(payload: Payload, report: PollReport, judged: list[Judged], absen
         yield f"a poll that ended as {report.outcome} has rows"
     for one in judged:
         yield from _of_one(reading, one)
+    for lost in (row for scope in report.scopes for row in scope.unreadable):
+        stated = dead_word(reading, lost.external_id or "")
+        if stated and _is_known(reading, lost.external_id or ""):
+            yield f"HIDDEN: {lost.external_id} is stated as {stated}, and its row was not read: {lost.why}"
     for external_id in absent:
         # Under another workspace it is another connection.
         if any(row.words("workspaceId") <= {"ws_1"} for row in reading.of(external_id)):
@@ -187,10 +195,23 @@ def _of_one(reading: Reading, one: Judged) -> Iterator[str]:
         yield f"FALSE {after.upper()}: {key} was {before}"
     if after is Status.UNKNOWN and before not in (None, Status.UNKNOWN, Status.DISCONNECTED):
         yield f"{key} was {before}, and is forgotten"
+    stated = dead_word(reading, key)
+    if stated and after is Status.VALID:
+        yield f"MISSED: {key} is stated as {stated}"
+
+
+def _is_known(reading: Reading, key: str) -> bool:
+    """Return True if the id, and at Postbreeze the workspace, is written as that of a known connection."""
+    places = {place for row in reading.of(key) for place in row.words("workspaceId")}
+    known = re.fullmatch(r"[a-z]+-\d{3}a" if reading.kind in TWINS else r"[a-z]+_\d{3}a", key)
+    return known is not None and (reading.kind != POSTBREEZE or places == {"ws_1"})
+
+
+def dead_word(reading: Reading, key: str) -> str:
+    """Return the word by which the service states, without any doubt, that a connection is lost; "" if there is none."""
     plain = reading.plain(key)
-    broken = "TOKEN_EXPIRED" if reading.kind == POSTBREEZE else "expired"
-    if plain is not None and plain.all_of(reading.word) == [broken] and rows and after is Status.VALID:
-        yield f"MISSED: {key} is stated as {broken}"
+    words = plain.words(reading.word) if plain is not None and reading.kind != POSTPEER else set()
+    return next((word for word in words if any(word in dead for dead in _DEAD.values())), "")
 
 
 def may_be_valid(reading: Reading, key: str) -> bool:
@@ -205,10 +226,10 @@ def may_be_valid(reading: Reading, key: str) -> bool:
 
 def _says_valid(reading: Reading, row: Row) -> bool:
     words = row.words(reading.word)
-    if reading.kind == POSTBREEZE:
-        return {word.upper() for word in words} == {"ACTIVE"}
-    if words == {"valid"}:
+    if words and words <= _GOOD:
         return True
+    if reading.kind == POSTBREEZE:
+        return False
     dated = [value for value in row.all_of(reading.date) if value not in (None, "")]
     if words == {"unknown"}:
         # It may mean: does not expire. Then a date beside it decides.
@@ -232,11 +253,10 @@ def _undated_unknown(reading: Reading, row: Row) -> bool:
 def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
     """Return True if some row of it can be understood as this."""
     rows = reading.of(key)
-    words = {word.upper() for row in rows for word in row.words(reading.word)}
-    if status is Status.EXPIRED:
-        expired = words & {"EXPIRED", "TOKEN_EXPIRED"}
-        return bool(expired) or any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
-    return reading.kind == POSTBREEZE and status.upper() in words
+    words = {word for row in rows for word in row.words(reading.word)} if reading.kind != POSTPEER else set()
+    if words & _DEAD.get(status, frozenset()):
+        return True
+    return status is Status.EXPIRED and any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
 
 
 def _is_past(dates: list[Any]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, Status
+from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ScopeReport, Status, Unreadable
 from monitor.domain.providers import provider_names
 from monitor.providers import json_chunks, payload
 from tests.answers import bulk, generator, oracle, shapes
@@ -102,6 +102,20 @@ def test_the_oracle_sees_what_is_stated_twice() -> None:
     text = json.dumps(SampleSource(kind=POSTPOST, well=False).row(0))
     twice = listed(POSTPOST, text[:-1] + ',"tokenStatus":"valid"}')
     assert "FALSE VALID" in str(seen(twice, "linkedin-000a", Status.EXPIRED, Status.VALID))
+
+
+def test_the_oracle_sees_a_stated_death_that_was_not_read() -> None:
+    """A name or a link of another type hides no status; a status of another type, or a repeated one, is not certain."""
+    for kind in (POSTPOST, POSTBREEZE):
+        ill = SampleSource(kind=kind, well=False)
+        lost = Unreadable(external_id=ill.id_of(0), why="no")
+        report = PollReport(outcome=PollOutcome.OK, scopes=(ScopeReport(scope=None, complete=True, unreadable=(lost,)),))
+        hidden = [
+            list(oracle.complaints(listed(kind, ill.row(0) | over), report, [], []))
+            for over in ({}, {"displayName": 7}, {"tokenExpiresIn": -3600}, {"lastRefreshErrorStatus": "400"}, {ill.word: 7})
+        ]
+        assert [len(each) for each in hidden] == [1, 1, 1, 1, 0]
+        assert "HIDDEN" in hidden[1][0]
 
 
 def test_the_oracle_sees_an_absence_that_is_none_and_an_error_taken_for_a_list() -> None:

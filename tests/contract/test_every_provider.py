@@ -46,6 +46,11 @@ def listing(kind: str, count: int = 1, **over: Any) -> Any:
     return {"success": True, "connections": rows}
 
 
+def array_of(body: Any) -> list[Any]:
+    """The rows of such a list."""
+    return body if isinstance(body, list) else next(value for value in body.values() if isinstance(value, list))
+
+
 async def poll(kind: str, response: Response, clock: ManualClock, *, limits: HttpLimits = QUICK, **over: Any) -> PollReport:
     async with (
         running(lambda _: response) as server,
@@ -291,13 +296,11 @@ async def test_N16_nesting_of_any_depth_is_survived(kind: str, clock: ManualCloc
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 5000])
-async def test_N17_numbers_that_are_none_cost_their_row_at_most(kind: str, number: str, clock: ManualClock) -> None:
+async def test_N17_numbers_that_are_none_cost_their_field_at_most(kind: str, number: str, clock: ManualClock) -> None:
     body = json.dumps(listing(kind, 2)).replace('"n"', number, 1).encode()
     report = await poll(kind, said(body), clock)
-    assert len(rows_of(report)) == 1
-    (lost,) = [row for scope in report.scopes for row in scope.unreadable]
-    assert lost.external_id is not None
-    assert lost.external_id.endswith("0")
+    assert [row for scope in report.scopes for row in scope.unreadable] == []
+    assert [(row.display_name, row.flags) for row in rows_of(report)] == [(None, {"field_ignored"}), ("n", frozenset())]
 
 
 @pytest.mark.parametrize("escape", ["\\ud800", "\\u0000", "\\u202e"])
@@ -321,17 +324,56 @@ async def test_N18_a_list_stated_twice_is_not_believed(clock: ManualClock) -> No
     assert (await poll("postpost", said(body), clock)).outcome is PollOutcome.INVALID
 
 
-@pytest.mark.parametrize("mutation", [None, 7, [], {}, True])
-async def test_N21_a_wrong_type_costs_that_row_only(kind: str, mutation: Any, clock: ManualClock) -> None:
+@pytest.mark.parametrize("mutation", [7, [], {}, True, "@missing"])
+async def test_N21_a_row_without_id_or_status_costs_that_row_only(kind: str, mutation: Any, clock: ManualClock) -> None:
+    """PostPeer states no status: only an id is needed. A missing status is none that cannot be read."""
+    for name in ("platformId", "id", "tokenStatus", "status"):
+        body = listing(kind, 3)
+        rows = array_of(body)
+        if name not in rows[1] or (mutation == "@missing" and "tatus" in name):
+            continue
+        rows[1][name] = mutation
+        if mutation == "@missing":
+            del rows[1][name]
+        report = await poll(kind, as_json(body), clock)
+        (lost,) = [row for scope in report.scopes for row in scope.unreadable]
+        assert (len(rows_of(report)), lost.external_id is None) == (2, name in ("id", "platformId"))
+        assert lost.why
+        assert report.outcome is (PollOutcome.PARTIAL if lost.external_id is None else PollOutcome.OK)
+
+
+@pytest.mark.parametrize("mutation", [7, [], {}, True])
+async def test_N21_a_wrong_type_costs_that_field_only(kind: str, mutation: Any, clock: ManualClock) -> None:
     body = listing(kind, 3)
-    rows = body if isinstance(body, list) else next(value for value in body.values() if isinstance(value, list))
-    rows[1]["displayName"] = mutation
-    rows.append(mutation)
-    if isinstance(body, dict) and "total" in body:
-        body["total"] = 4
+    array_of(body)[1]["displayName"] = mutation
     report = await poll(kind, as_json(body), clock)
-    assert len(rows_of(report)) == (3 if mutation is None else 2)
-    assert report.outcome is PollOutcome.PARTIAL, "the added row could be anybody's"
+    assert [row.display_name for row in rows_of(report)] == ["n", None, "n"]
+    assert [sorted(row.flags) for row in rows_of(report)] == [[], ["field_ignored"], []]
+    assert len({row.reported for row in rows_of(report)}) == 1
+    assert (report.outcome, report.scopes[0].unreadable) == (PollOutcome.OK, ())
+
+
+@pytest.mark.parametrize("mutation", [None, 7, [], {}, True])
+async def test_N21_a_row_of_a_wrong_type_makes_the_list_incomplete(kind: str, mutation: Any, clock: ManualClock) -> None:
+    body = listing(kind, 2)
+    array_of(body).append(mutation)
+    if isinstance(body, dict) and "total" in body:
+        body["total"] = 3
+    report = await poll(kind, as_json(body), clock)
+    assert len(rows_of(report)) == 2
+    (lost,) = [row for scope in report.scopes for row in scope.unreadable]
+    assert (lost.external_id, report.outcome, report.listed) == (None, PollOutcome.PARTIAL, 3)
+
+
+async def test_N21_every_unreadable_row_is_reported_when_all_are(kind: str, clock: ManualClock) -> None:
+    """Nothing is known of them yet, and they count: a source whose rows cannot be read is no empty source."""
+    body = listing(kind, 4)
+    for number, row in enumerate(array_of(body)):
+        row[next(iter(row))] = [number]
+    report = await poll(kind, as_json(body), clock)
+    lost = [row for scope in report.scopes for row in scope.unreadable]
+    assert (len(rows_of(report)), len(lost), report.listed) == (0, 4, 4)
+    assert all("is not as documented" in row.why for row in lost)
 
 
 async def test_S18_more_rows_than_the_cap_are_incomplete(kind: str, clock: ManualClock) -> None:

@@ -98,13 +98,29 @@ async def test_a_row_that_comes_back_as_it_was_is_seen(agency: Cycle) -> None:
 
 async def test_a_row_that_was_unreadable_for_a_while_is_read_again(agency: Cycle) -> None:
     await agency.poll()
-    agency.world.state("agency", "youtube-yt", username=5)
+    agency.world.state("agency", "youtube-yt", tokenStatus=5)
     assert (await agency.poll(after=POLL)).changed == 1
     assert "unreadable" in agency.states()["agency/youtube-yt"].verdict.flags
     assert (await agency.poll(after=POLL)).changed == 0
     agency.world.change("agency", "youtube-yt", overrides=None)
     assert (await agency.poll(after=POLL)).changed == 1
     assert "unreadable" not in agency.states()["agency/youtube-yt"].verdict.flags
+
+
+async def test_a_field_that_is_ignored_for_a_while_is_flagged_as_long(agency: Cycle) -> None:
+    """Without the ignored field the row's text is the same as with null: the flag must change it."""
+    agency.world.state("agency", "youtube-yt", username=None)
+    await agency.poll()
+    digest = stored_digest(agency)
+    agency.world.state("agency", "youtube-yt", username=5)
+    assert (await agency.poll(after=POLL)).changed == 1
+    assert "field_ignored" in agency.states()["agency/youtube-yt"].verdict.flags
+    assert stored_digest(agency) not in (None, digest)
+    assert (await agency.poll(after=POLL)).changed == 0
+    agency.world.state("agency", "youtube-yt", username=None)
+    assert (await agency.poll(after=POLL)).changed == 1
+    assert "field_ignored" not in agency.states()["agency/youtube-yt"].verdict.flags
+    assert stored_digest(agency) == digest
 
 
 async def test_a_recheck_that_comes_due_is_judged_although_the_list_is_the_same(agency: Cycle) -> None:

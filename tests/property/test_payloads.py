@@ -6,15 +6,18 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain import ReportedStatus, ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderPayloadInvalid
+from monitor.domain.records import replace
 from monitor.domain.text import sanitize, web_address
 from monitor.providers import payload, postbreeze, postpeer, transport
 from monitor.providers.postpost import rows as postpost_rows
 from monitor.providers.scopes import scope_report
+from tests.answers.case import SampleSource
 from tests.answers.shapes import JSON, POSTBREEZE_ROW, POSTPEER_ROW, POSTPOST_ROW, WORDS
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -24,8 +27,7 @@ def read_postpost(body: bytes) -> ScopeReport:
     listing = payload.read_list(
         body, content_type=None, key="connections", bare=True, guarded=postpost_rows.GUARDED, max_rows=100_000
     )
-    reader = payload.RowReader(postpost_rows.PostPostRow, id_field="platformId", guarded=postpost_rows.GUARDED)
-    read = [reader.read(row) for row in listing.rows]
+    read = [postpost_rows.READER.read(row) for row in listing.rows]
     rows = [row for row in read if isinstance(row, postpost_rows.PostPostRow)]
     votes = postpost_rows.DialectVotes()
     for row in rows:
@@ -61,8 +63,7 @@ def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
     listing = payload.read_list(
         json.dumps(rows).encode(), content_type=None, key=None, bare=True, guarded=("id",), max_rows=100_000
     )
-    reader = payload.RowReader(postbreeze.PostbreezeRow, id_field="id")
-    for row in map(reader.read, listing.rows):
+    for row in map(postbreeze.ROWS.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postbreeze.to_snapshot(row, workspace=None, at=AT)
         if isinstance(read, Snapshot):
             fit(ScopeReport(scope=None, complete=True, snapshots=(read,)))
@@ -73,11 +74,89 @@ def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
 def test_N21_any_postpeer_rows_give_fit_snapshots(rows: list[Any]) -> None:
     body = json.dumps({"success": True, "integrations": rows}).encode()
     listing = payload.read_list(body, content_type=None, key="integrations", bare=False, guarded=("id",), max_rows=100_000)
-    reader = payload.RowReader(postpeer.PostPeerRow, id_field="id")
-    for row in map(reader.read, listing.rows):
+    for row in map(postpeer.ROWS.read, listing.rows):
         read = row if isinstance(row, Unreadable) else postpeer.to_snapshot(row)
         if isinstance(read, Snapshot):
             fit(ScopeReport(scope=None, complete=True, snapshots=(read,)))
+
+
+# --- side fields: whatever they hold, the row is read with the same status and date ---
+
+_SIDE_FIELDS = {
+    "postpost": ("username", "displayName", "profileImageUrl", "profileUrl", "lastSuccessfulPost", "lastError"),
+    "postbreeze": ("platform", "externalId", "handle", "displayName", "scopes", "connectedAt"),
+    "postpeer": ("platform", "platformUserId", "username", "displayName", "profileUrl", "createdAt"),
+}
+_EVERY_TYPE: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 7, 1.5, 10**18, 2**64, -(2**70), 1e300, float("nan"), "", "text", "\ud800"),
+    *([], {}, [None], [7], ["a", 7], [[]], {"a": 1}, {"message": []}, {"message": 7, "occurredAt": {}}),
+)
+_ODD = st.sampled_from(_EVERY_TYPE) | JSON
+
+
+def read_row(kind: str, row: dict[str, Any]) -> Snapshot | Unreadable:
+    """Read one row as the adapter does."""
+    raw = payload.read_list(
+        json.dumps([row]).encode(), content_type=None, key=None, bare=True, guarded=("id", "platformId"), max_rows=5
+    ).rows[0]
+    if kind == "postpost":
+        read = postpost_rows.READER.read(raw)
+        dialect = postpost_rows.Dialect(states_status=True, unknown=ReportedStatus.UNKNOWN)
+        return read if isinstance(read, Unreadable) else postpost_rows.to_snapshot(read, scope=None, at=AT, dialect=dialect)
+    if kind == "postbreeze":
+        channel = postbreeze.ROWS.read(raw)
+        return channel if isinstance(channel, Unreadable) else postbreeze.to_snapshot(channel, workspace=None, at=AT)
+    integration = postpeer.ROWS.read(raw)
+    return integration if isinstance(integration, Unreadable) else postpeer.to_snapshot(integration)
+
+
+@st.composite
+def rows_with_odd_side_fields(draw: st.DrawFn) -> tuple[str, bool, dict[str, Any]]:
+    kind = draw(st.sampled_from(sorted(_SIDE_FIELDS)))
+    well = draw(st.booleans())
+    names = draw(st.lists(st.sampled_from(_SIDE_FIELDS[kind]), min_size=1, unique=True))
+    return kind, well, {name: draw(_ODD) for name in names}
+
+
+@given(rows_with_odd_side_fields())
+def test_N21_no_side_field_hides_the_status_or_the_date(drawn: tuple[str, bool, dict[str, Any]]) -> None:
+    kind, well, odd = drawn
+    row = SampleSource(kind=kind, well=well).row(0)
+    plain, read = read_row(kind, row), read_row(kind, row | odd)
+    assert isinstance(plain, Snapshot)
+    assert isinstance(read, Snapshot), read
+    assert (read.external_id, read.scope, read.reported, read.raw_status, read.expires_at, read.expires_before) == (
+        *(plain.external_id, plain.scope, plain.reported, plain.raw_status, plain.expires_at, plain.expires_before),
+    )
+    assert read.flags - plain.flags <= {"field_ignored", "platform_missing", "naive_date"}
+    fit(ScopeReport(scope=None, complete=True, snapshots=(read,)))
+
+
+@pytest.mark.parametrize("kind", _SIDE_FIELDS)
+@pytest.mark.parametrize("value", _EVERY_TYPE, ids=repr)
+def test_N21_every_side_field_of_every_type(kind: str, value: Any) -> None:
+    """An ignored field counts as null, and the row carries a flag exactly if a field was ignored."""
+    for name in _SIDE_FIELDS[kind]:
+        row = SampleSource(kind=kind, well=False).row(0)
+        read, without = read_row(kind, row | {name: value}), read_row(kind, row | {name: None})
+        assert isinstance(read, Snapshot)
+        assert isinstance(without, Snapshot)
+        if "field_ignored" in read.flags:
+            assert replace(read, flags=read.flags - {"field_ignored"}) == without
+
+
+@given(st.sampled_from(["postpost", "postbreeze"]), st.booleans(), _ODD)
+def test_N21_a_date_of_any_type_never_hides_a_stated_expiry(kind: str, well: bool, date: Any) -> None:
+    """Only where the status is good does a date that cannot be read cost the row, at Postbreeze."""
+    sample = SampleSource(kind=kind, well=well)
+    read = read_row(kind, sample.row(0) | {sample.expiry: date})
+    if isinstance(read, Unreadable):
+        assert (kind, well) == ("postbreeze", True)
+        assert read.external_id == sample.id_of(0)
+        return
+    assert read.reported is (ReportedStatus.VALID if well else ReportedStatus.EXPIRED)
+    if not isinstance(date, (str, int, float, type(None))) or isinstance(date, bool):
+        assert (read.expires_at, "unparsed_date" in read.flags) == (None, True)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))

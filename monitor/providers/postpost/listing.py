@@ -21,20 +21,19 @@ from monitor.domain.rules.platforms import is_plain_platform_id, split_platform_
 from monitor.providers import payload
 from monitor.providers.json_chunks import ChunkReader
 from monitor.providers.postpost import rows as postpost_rows
-from monitor.providers.postpost.rows import GUARDED, Dialect, DialectVotes, PostPostRow
+from monitor.providers.postpost.rows import GUARDED, READER, Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import without_duplicates
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Increase this with every change to the conversion or the fields of rows: it invalidates stored digests and fingerprints."""
 
-_READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=GUARDED)
-_PIECES = ChunkReader(PostPostRow, _READER, guarded=GUARDED)
+_PIECES = ChunkReader(PostPostRow, READER, guarded=GUARDED)
 _PLAIN_DATES = list[Annotated[datetime, msgspec.Meta(tz=True)]]
 _LONGEST_DATE = 30
 """Longer texts may have more digits than dates.py reads."""
 _SECOND = timedelta(seconds=1)
-_DIALECT_WORDS = frozenset({None, "", "unknown"})
-"""Status words whose meaning depends on the dialect."""
+_DECIDED = frozenset({"valid", "expiring_soon", "expired"})
+"""Documented status words whose meaning does not depend on the dialect."""
 _ENCODE = msgspec.json.Encoder().encode
 _LINES = msgspec.json.Encoder().encode_lines
 
@@ -221,6 +220,7 @@ class LazySnapshots(Sequence[Snapshot]):
                 fingerprints[key] = self._fingerprint_by_meaning(row) if id(row) in time_dependent else text_fingerprint(row)
         for key in lost:
             fingerprints.pop(key, None)
+            self._spans.pop(key, None)
         self._merge(fingerprints, repeated - lost)
         return fingerprints
 
@@ -262,7 +262,7 @@ def _fingerprint_function(dialect: Dialect) -> Callable[[PostPostRow], str]:
     by_dialect = b"/%d/%b/%b" % (READER_VERSION, str(dialect.states_status).encode(), dialect.unknown.encode())
 
     def text_fingerprint(row: PostPostRow) -> str:
-        tail = by_dialect if row.token_status in _DIALECT_WORDS else decided
+        tail = decided if row.token_status in _DECIDED else by_dialect
         return blake2b(_line(row) + tail, digest_size=12).hexdigest()
 
     return text_fingerprint

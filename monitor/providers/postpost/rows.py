@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +12,13 @@ from monitor.domain import LastError, ReportedStatus, Snapshot, Unreadable, Verd
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import split_platform_id
 from monitor.domain.text import sanitize, sanitize_or_none, web_address
+from monitor.providers import payload
 from monitor.providers.payload import Date
+from monitor.providers.status_words import reported_status
 
 GUARDED = ("platformId", "tokenStatus", "accessTokenExpiresAt")
 """Fields that a row must not contain twice (FAILURES N18)."""
 
-
-_STATUSES = {"valid": ReportedStatus.VALID, "expiring_soon": ReportedStatus.EXPIRING_SOON, "expired": ReportedStatus.EXPIRED}
 _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
 _DOUBTFUL_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 
@@ -29,7 +30,7 @@ class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
     occurred_at: Date = None
 
 
-class PostPostRow(msgspec.Struct, rename="camel", gc=False):
+class PostPostRow(payload.Row, rename="camel", gc=False):
     """One connection as listed, in the old form (five fields) or the new one. Only the fields that are used."""
 
     platform_id: str
@@ -41,6 +42,41 @@ class PostPostRow(msgspec.Struct, rename="camel", gc=False):
     token_expires_in: str | None = None
     last_successful_post: Date = None
     last_error: LastErrorRow | str | None = None
+
+
+def _span_of_seconds(value: object) -> str | None:
+    """Return a time left in seconds as the documented text, rounded down to the hour; None if it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if value <= 0:
+        return "expired"
+    hours = int(value // 3600)
+    return f"{hours // 24}d {hours % 24}h" if hours else "< 1h"
+
+
+def _odd_last_error(value: object) -> LastErrorRow | None:
+    """Return an error of an undocumented form if it has a message: that of an object, or of the first object of a list."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, str):
+        return LastErrorRow(message=value)
+    if not isinstance(value, Mapping) or not (message := payload.error_text(value)):
+        return None
+    occurred_at = value.get("occurredAt")
+    is_date = isinstance(occurred_at, (str, int, float)) and not isinstance(occurred_at, bool)
+    return LastErrorRow(message=message, occurred_at=occurred_at if is_date else None)
+
+
+READER = payload.RowReader(
+    PostPostRow,
+    id_field="platformId",
+    guarded=GUARDED,
+    lenient={
+        "accessTokenExpiresAt": payload.unreadable_date,
+        "tokenExpiresIn": _span_of_seconds,
+        "lastError": _odd_last_error,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +103,15 @@ class DialectVotes:
 
     def note(self, row: PostPostRow) -> None:
         """Take one more row into account."""
-        status = row.token_status
-        if status is None:
+        if row.token_status is None:
             return
         self.states_status = True
-        if row.access_token_expires_at is not None:
+        if row.access_token_expires_at is not None or self.undated_valid:  # which decides, whatever the others state
             return
-        if status == "valid" and not self.undated_valid:
+        status = reported_status(row.token_status)
+        if status is ReportedStatus.VALID:
             self.undated_valid = _never_expires(row)
-        elif status == "unknown" and not self.undated_unknown:
+        elif status is ReportedStatus.UNKNOWN and not self.undated_unknown:
             self.undated_unknown = _never_expires(row)
 
     def add(self, other: DialectVotes) -> None:
@@ -111,6 +147,8 @@ def to_snapshot(row: PostPostRow, *, scope: str | None, at: datetime, dialect: D
             reported = ReportedStatus.UNKNOWN  # there is a date, although unreadable: "does not expire" would be a guess
     if reported is ReportedStatus.UNKNOWN and row.token_status is None:
         flags |= {VerdictFlag.STATUS_MISSING}
+    if row.field_ignored:
+        flags |= {VerdictFlag.FIELD_IGNORED}
     posted_at = dates.parse_instant(row.last_successful_post)[0] if row.last_successful_post is not None else None
     return Snapshot(
         external_id=row.platform_id,
@@ -144,11 +182,10 @@ def last_error(value: LastErrorRow | str) -> LastError | None:
 
 
 def _reported(row: PostPostRow, dialect: Dialect) -> ReportedStatus:
-    if not row.token_status:
-        return ReportedStatus.UNKNOWN if dialect.states_status else ReportedStatus.UNSTATED
-    if row.token_status == "unknown":  # noqa: S105 - a status, not a password
-        return dialect.unknown
-    return _STATUSES.get(row.token_status, ReportedStatus.UNRECOGNISED)
+    status = reported_status(row.token_status)
+    if status is ReportedStatus.UNSTATED and dialect.states_status:
+        return ReportedStatus.UNKNOWN
+    return dialect.unknown if status is ReportedStatus.UNKNOWN else status
 
 
 def _by_span(

@@ -17,8 +17,6 @@ from monitor.providers.postpost.listing import LazySnapshots, ListSurvey
 from monitor.providers.postpost.rows import Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import failed_scope, listed_report, scope_report
 
-_READER = payload.RowReader(PostPostRow, id_field="platformId", guarded=postpost_rows.GUARDED)
-
 
 @dataclass(slots=True, kw_only=True)
 class ScopeRows:
@@ -81,7 +79,7 @@ def read_one_by_one(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
     problem = f"The list has more than {max_rows:,} rows; the others were ignored." if listing.cut else None
     found = ScopeRows(at=reply.at, votes=DialectVotes(), count=len(listing.rows), problem=problem)
     for raw in listing.rows:
-        row = _READER.read(raw)
+        row = postpost_rows.READER.read(raw)
         if isinstance(row, Unreadable):
             found.unreadable.append(row)
         else:

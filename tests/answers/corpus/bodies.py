@@ -195,7 +195,7 @@ _NUMBERS = {
     "long_exponent": "1e" + "9" * 5000,
 }
 for name, text in _NUMBERS.items():
-    number.add(f"name_{name}", _shown(text), outcome=READ, flag="unreadable")
+    number.add(f"name_{name}", _shown(text), outcome=READ, flag="field_ignored")
     number.add(f"id_{name}", _id(text), outcome=PARTIAL)
     number.add(f"expiry_{name}", _expiry(text), kinds=STATING, outcome=READ)
     number.add(f"unknown_field_{name}", _value("brandNew", text), outcome=READ)
@@ -421,15 +421,31 @@ same.add(
 )
 same.add(
     "good_and_unreadable",
-    body(lambda s: s.text([*SampleSource(kind=s.kind).rows(1), *s.rows()[1:], {**s.row(0), "displayName": 7}])),
+    body(lambda s: s.text([*SampleSource(kind=s.kind).rows(1), *s.rows()[1:], {**s.row(0), s.word: 7}])),
+    kinds=STATING,
     outcome=READ,
     flag="unreadable",
 )
 same.add(
     "unreadable_and_good",
-    body(lambda s: s.text([{**s.row(0), "displayName": 7}, *s.rows()[1:], *SampleSource(kind=s.kind).rows(1)])),
+    body(lambda s: s.text([{**s.row(0), s.word: 7}, *s.rows()[1:], *SampleSource(kind=s.kind).rows(1)])),
+    kinds=STATING,
     outcome=READ,
     flag="unreadable",
+)
+same.add(
+    "good_and_odd",
+    body(lambda s: s.text([*SampleSource(kind=s.kind).rows(1), *s.rows()[1:], {**s.row(0), "displayName": 7}])),
+    kinds=STATING,
+    outcome=READ,
+    flag="duplicate_id",
+)
+same.add(
+    "odd_and_good",
+    body(lambda s: s.text([{**s.row(0), "displayName": 7}, *s.rows()[1:], *SampleSource(kind=s.kind).rows(1)])),
+    kinds=STATING,
+    outcome=READ,
+    flag="duplicate_id",
 )
 same.add("a_hundred_times", body(lambda s: s.text([*s.rows(), *[s.row(0)] * 49])), outcome=READ)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.answers.case import OK, POSTBREEZE, POSTPEER, READ, STATING, TWINS, Answerer, Book, body
+from tests.answers.case import OK, POSTBREEZE, POSTPEER, READ, STATING, TWINS, Answerer, Book, SampleSource, body
 
 _WRONG: Mapping[str, Any] = {
     "null": None,
@@ -67,6 +67,42 @@ def _instead(value: Any) -> Answerer:
     return body(lambda sample: sample.text([value, *sample.rows()[1:]]))
 
 
+def _odd_spans(sample: SampleSource) -> list[dict[str, Any]]:
+    """Return all rows but the first with the time left in seconds, and dates where the documented rows have none."""
+    return [{**row, "tokenExpiresIn": 3_456_000 if sample.well else -60} for row in sample.rows()[1:]]
+
+
+_ODD_TWIN_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "span_in_seconds": {"tokenExpiresIn": -3600},
+    "span_of_zero": {"tokenExpiresIn": 0},
+    "span_object": {"tokenExpiresIn": {"seconds": 5}},
+    "last_error_list": {"lastError": ["Session has expired"]},
+    "last_error_of_objects": {"lastError": [{"message": "Session has expired"}]},
+    "last_error_message_object": {"lastError": {"message": {"text": "no"}}},
+    "last_error_date_object": {"lastError": {"message": "no", "occurredAt": {"$date": "2026-03-01"}}},
+    "username_number": {"username": 4711},
+    "display_name_list": {"displayName": ["A", "B"]},
+    "profile_url_object": {"profileUrl": {"href": "https://x.com/a"}},
+    "last_post_object": {"lastSuccessfulPost": {"id": 1}},
+    "date_object": {"accessTokenExpiresAt": {"$date": "2026-03-01"}},
+    "date_list": {"accessTokenExpiresAt": ["2027-03-01T00:00:00Z"]},
+    "date_true": {"accessTokenExpiresAt": True},
+}
+_ODD_POSTBREEZE_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "error_status_text": {"lastRefreshErrorStatus": "400", "lastRefreshError": "invalid_grant"},
+    "error_object": {"lastRefreshError": {"code": "invalid_grant", "message": "Token revoked"}},
+    "error_list": {"lastRefreshError": ["invalid_grant"]},
+    "error_number": {"lastRefreshError": 400},
+    "scopes_text": {"scopes": "read publish"},
+    "handle_number": {"handle": 4711},
+    "external_id_number": {"externalId": 9000},
+    "connected_at_object": {"connectedAt": {}},
+    "refreshed_at_object": {"lastRefreshedAt": {}},
+    "attempt_list": {"lastRefreshAttemptAt": ["2026-03-01"], "lastRefreshError": "no"},
+    "token_date_object": {"tokenExpiresAt": {"$date": "2026-03-01"}},
+}
+_BOTH_REVOKED = {"well": "revoked", "ill": "revoked"}
+
 wrong = Book(row="N21", part="row")
 for field_name in dict.fromkeys(name for fields in _FIELDS.values() for name in fields):
     have_it = [kind for kinds, fields in _FIELDS.items() if field_name in fields for kind in kinds]
@@ -97,10 +133,11 @@ wrong.add(
     outcome=READ,
 )
 wrong.add("only_an_id", body(lambda s: s.text([{s.key: s.id_of(0)}, *s.rows()[1:]])), outcome=READ)
-wrong.add("scopes_of_numbers", _first(scopes=[1, 2]), kinds=(POSTBREEZE,), outcome=READ, flag="unreadable")
+wrong.add("scopes_of_numbers", _first(scopes=[1, 2]), kinds=(POSTBREEZE,), outcome=OK, flag="field_ignored")
 wrong.add("scopes_of_ten_thousand", _first(scopes=[f"scope{n}" for n in range(10_000)]), kinds=(POSTBREEZE,), outcome=OK)
-wrong.add("scopes_with_null", _first(scopes=["read", None]), kinds=(POSTBREEZE,), outcome=READ, flag="unreadable")
-wrong.add("error_status_as_text", _first(lastRefreshErrorStatus="401"), kinds=(POSTBREEZE,), outcome=READ, flag="unreadable")
+wrong.add("scopes_with_null", _first(scopes=["read", None]), kinds=(POSTBREEZE,), outcome=OK, flag="field_ignored")
+wrong.add("error_status_as_text", _first(lastRefreshErrorStatus="401"), kinds=(POSTBREEZE,), outcome=OK)
+wrong.add("error_status_as_a_word", _first(lastRefreshErrorStatus="NO"), kinds=(POSTBREEZE,), outcome=OK, flag="field_ignored")
 wrong.add(
     "refresh_error_without_dates",
     _first(lastRefreshError="no", lastRefreshErrorStatus=401, lastRefreshAttemptAt=None),
@@ -127,7 +164,7 @@ wrong.add(
     outcome=OK,
     flag="refresh_failing",
 )
-wrong.add("last_error_with_a_number", _first(lastError={"message": 7}), kinds=TWINS, outcome=READ, flag="unreadable")
+wrong.add("last_error_with_a_number", _first(lastError={"message": 7}), kinds=TWINS, outcome=OK, flag="field_ignored")
 wrong.add("last_error_as_text", _first(lastError="Token expired"), kinds=TWINS, outcome=OK)
 wrong.add(
     "last_error_says_expired",
@@ -144,6 +181,39 @@ wrong.add("id_with_nothing_before_the_dash", _first(platformId="-000a"), kinds=T
 wrong.add("profile_url_is_a_script", _first(profileUrl="javascript:alert(1)"), kinds=(*TWINS, POSTPEER), outcome=OK)
 wrong.add(
     "profile_url_hides_its_host", _first(profileUrl="https://linkedin.com@evil.example/"), kinds=(*TWINS, POSTPEER), outcome=OK
+)
+
+# What states a death beside a field of another type: it is read as if the field were not there.
+dead = Book(row="N21", part="row", kinds=TWINS)
+for name, over in _ODD_TWIN_FIELDS.items():
+    dead.add(f"expired_beside_{name}", _first(tokenStatus="expired", **over), outcome=OK, well="expired")
+dead.add(
+    "every_row_expired_beside_a_span_in_seconds",
+    body(lambda s: s.text([{**s.row(0), "tokenStatus": "expired", "tokenExpiresIn": -60}, *_odd_spans(s)])),
+    outcome=OK,
+    well="expired",
+)
+for name, over in _ODD_POSTBREEZE_FIELDS.items():
+    dead.add(f"expired_beside_{name}", _first(status="TOKEN_EXPIRED", **over), kinds=(POSTBREEZE,), outcome=OK, well="expired")
+    dead.add(f"revoked_beside_{name}", _first(status="REVOKED", **over), kinds=(POSTBREEZE,), outcome=OK, **_BOTH_REVOKED)
+dead.add(
+    "active_beside_an_error_of_unknown_age",
+    _first(status="ACTIVE", lastRefreshError="invalid_grant", lastRefreshErrorStatus=400, lastRefreshedAt={"$date": 5}),
+    kinds=(POSTBREEZE,),
+    outcome=READ,
+    flag="unreadable",
+)
+dead.add(
+    "active_and_refresh_refused_with_an_error_object",
+    _first(
+        status="ACTIVE",
+        lastRefreshError={"error": "invalid_grant"},
+        lastRefreshErrorStatus="400",
+        lastRefreshAttemptAt="2026-03-10T11:00:00Z",
+    ),
+    kinds=(POSTBREEZE,),
+    outcome=OK,
+    well="expiring_soon",
 )
 
 span = Book(row="N21", part="row", kinds=TWINS)
@@ -178,12 +248,14 @@ for name, value in {
     "number_as_text": "1",
     "html": "<b>valid</b>",
     "sentence": "valid until further notice",
-    "not_valid": "invalid",
+    "error": "error",
+    "failed": "FAILED",
+    "inactive": "inactive",
+    "pending": "pending",
     "not_expired": "not_expired",
     "none": "none",
     "null_as_text": "null",
     "true_as_text": "true",
-    "ok": "ok",
     "very_long": "x" * 10_000,
     "emoji": "\U0001f7e2",
     "line_breaks": "val\nid",
@@ -201,8 +273,25 @@ new.add(
     "word_of_another_service",
     body(lambda s: s.first(**{s.word: "expired" if s.kind == POSTBREEZE else "TOKEN_EXPIRED"})),
     outcome=OK,
+    well="expired",
 )
-new.add("word_in_other_letters", _first(tokenStatus="VALID"), kinds=TWINS, outcome=OK)
+for name, text in {
+    "capitals": "EXPIRED",
+    "blanks": " expired ",
+    "needs_reauth": "needs_reauth",
+    "reconnect_required": "RECONNECT-REQUIRED",
+    "reauth_required": "reauth required",
+    "camel_case": "needsReconnect",
+    "token_expired": "token_expired",
+    "not_valid": "invalid",
+}.items():
+    new.add(f"expired_as_{name}", _word(text), outcome=OK, well="expired")
+for name, text in {"revoked": "revoked", "deauthorized": "Deauthorized"}.items():
+    new.add(f"revoked_as_{name}", _word(text), outcome=OK, **_BOTH_REVOKED)
+for name, text in {"disconnected": "disconnected", "removed": "REMOVED"}.items():
+    new.add(f"disconnected_as_{name}", _word(text), outcome=OK, well="disconnected", ill="disconnected")
+for text in ("VALID", " Active ", "connected", "HEALTHY", "Ok"):
+    new.add(f"valid_as_{text.strip()}", _word(text), outcome=OK, only_well=True)
 new.add("every_word_is_new", body(lambda s: s.text([{**row, s.word: "quarantined"} for row in s.rows()])), outcome=OK)
 new.add(
     "every_word_is_missing", body(lambda s: s.text([{**row, s.word: None} for row in s.rows()])), kinds=(POSTBREEZE,), outcome=OK
@@ -243,4 +332,4 @@ for name, value in {
     new.add(f"platform_{name}", _first(platform=value), kinds=(POSTBREEZE, POSTPEER), outcome=READ)
     new.add(f"platform_{name}_in_an_id", _first(platformId=f"{value}-1"), kinds=TWINS, outcome=READ)
 
-CASES = [*wrong.cases, *span.cases, *new.cases]
+CASES = [*wrong.cases, *dead.cases, *span.cases, *new.cases]
