@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from monitor.config import SourceConfig, load
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, Status
@@ -49,7 +49,8 @@ class Held(NamedTuple):
     """What the store holds of a connection."""
 
     external_id: str
-    account: str | None
+    account: str
+    """What identifies the account on its platform under any id: the account id that the service states, else the profile."""
     platform: str
     status: Status
     reason: str
@@ -136,7 +137,7 @@ class Checker:
     def held(self, conn: Connection, sample: SampleSource) -> dict[str, Held]:
         """Return the source's stored connections by their ids."""
         c = schema.connections.c
-        columns = (c.external_id, c.account, c.platform, c.status, c.reason, c.flags)
+        columns = (c.external_id, func.coalesce(c.account, c.profile_url, ""), c.platform, c.status, c.reason, c.flags)
         query = select(*columns).where(c.source == self.sources[sample.kind, sample.well].name, c.retired_at.is_(None))
         return {row[0]: Held(row[0], row[1], row[2], Status(row[3]), row[4], row[5]) for row in conn.execute(query)}
 
@@ -281,7 +282,7 @@ def _misjudged(made: Checker, case: Case, sample: SampleSource, report: PollRepo
     accounts = {held.account: held for held in after.values() if held.account}
     others: list[str] = []
     for key, held in before.items():
-        now = after.get(key) or accounts.get(held.account or "")  # the same account under a new id goes on
+        now = after.get(key) or accounts.get(held.account)  # the same account under a new id goes on
         if now is None:
             yield f"{key} is gone"
         elif key == first and allowed not in ("any", now.status):
