@@ -242,21 +242,25 @@ def renamed(simulation: Simulation, account: Account) -> Script:
 
 
 def odd_statuses(simulation: Simulation, account: Account) -> Script:
-    """Alternate the reported status between meaningless values: no alert."""
+    """Alternate the reported status between meaningless values: no alert about the account."""
+    simulation.begin_shared(account.source, Kind.STATUS_UNKNOWN, needs=None)
     for _ in range(8):
         simulation.world.state_word(account.source.name, account.id, simulation.dice.choice(ODD_STATUSES), scope=account.scope)
         yield simulation.now + simulation.truth.poll_every
     simulation.change(account, overrides=None)
+    simulation.end_shared(account.source, Kind.STATUS_UNKNOWN)
 
 
 def garbled(simulation: Simulation, account: Account) -> Script:
-    """Make the row unreadable for hours: no alert."""
+    """Make the row unreadable for hours: no alert about the account."""
+    simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=None)
     if simulation.dice.random() < 0.5:
         simulation.world.state_date(account.source.name, account.id, "soon™", scope=account.scope)
     else:
         simulation.world.state_word(account.source.name, account.id, 12345, scope=account.scope)
     yield simulation.now + simulation.between(HOUR, 12 * HOUR)
     simulation.change(account, overrides=None)
+    simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
 
 
 def flapping(simulation: Simulation, account: Account) -> Script:
@@ -271,12 +275,14 @@ def flapping(simulation: Simulation, account: Account) -> Script:
 
 
 def probe_fails_passingly(simulation: Simulation, account: Account) -> Script:
-    """Answer probes with time-outs and rate limits for a day: no alert."""
+    """Answer probes with time-outs and rate limits for two probe intervals: no alert about the account."""
+    simulation.begin_shared(account.source, Kind.UNTESTED, needs=None)
     for _ in range(4):
         script = ProbeScript(message=simulation.dice.choice(PASSING), http_status=simulation.dice.choice((200, 200, 500, 502)))
         simulation.change(account, probe=script)
         yield simulation.now + simulation.truth.probe_every / 2
     simulation.change(account, probe=None)
+    simulation.end_shared(account.source, Kind.UNTESTED)
 
 
 def probe_refused_once(simulation: Simulation, account: Account) -> Script:

@@ -27,6 +27,11 @@ class Kind(StrEnum):
     LOST_ROWS = "rows lost"
     PLATFORM_OUT = "platform outage"
     NETWORK_OUT = "network outage"
+    CLOCK_OFF = "wrong clock"
+    ROWS_UNREADABLE = "unreadable rows"
+    STATUS_UNKNOWN = "unknown status"
+    UNTESTED = "probes without an answer"
+    KEY_SWAPPED = "swapped key"
 
     @property
     def rank(self) -> int:
@@ -41,6 +46,7 @@ class Notification(StrEnum):
     TWO_POLLS = "two lists"
     FOUR_POLLS = "four lists"
     PROBE = "a probe, confirmed"
+    UNCLEAR_PROBES = "unclear refusals that last"
 
 
 EVENTS_OF = {
@@ -51,6 +57,9 @@ EVENTS_OF = {
     Kind.GONE: (AlertEvent.DISCONNECTED,),
 }
 """The alert events that report a connection's problem."""
+
+UNCLEAR_LASTS = 90 * MINUTE
+"""What a refusal that names neither the token nor a permission has to last before it is a problem, and a little."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -70,6 +79,21 @@ class Problem:
     """The expiry that it announces."""
     averted: datetime | None = None
     """The instant from which the problem was averted, because the date changed."""
+    events: tuple[AlertEvent, ...] | None = None
+    """The alert events that report it; None for those of its kind."""
+    due: datetime | None = None
+    """The instant by which it must be notified; None if that follows from `needs`."""
+    is_real: bool = True
+    """False if nothing is wrong, although the service's answers justify an alert."""
+    has_reminders: bool = True
+    """False if one alert is justified and no reminder."""
+    mentions: str | None = None
+    """Text that the first alert must contain."""
+
+    @property
+    def reported_by(self) -> tuple[AlertEvent, ...]:
+        """The alert events that report it; empty for a problem of a source."""
+        return EVENTS_OF.get(self.kind, ()) if self.events is None else self.events
 
     def holds(self, at: datetime) -> bool:
         """Return True if the problem exists at an instant."""
@@ -86,13 +110,22 @@ class Truth:
 
     poll_every: timedelta
     probe_every: timedelta
+    polls_of: dict[str, timedelta] = field(default_factory=dict)
+    """The poll intervals of sources that differ from `poll_every`."""
     problems: list[Problem] = field(default_factory=list)
     unreadable: defaultdict[str, list[tuple[datetime, datetime]]] = field(default_factory=lambda: defaultdict(list))
+
+    doubtful: defaultdict[str, list[tuple[datetime, datetime, timedelta]]] = field(default_factory=lambda: defaultdict(list))
+    """Periods in which dates of a source count by this much later, because its clock lags by as much."""
 
     @property
     def one_poll(self) -> timedelta:
         """The longest wait for the next poll while all is well: one and a half intervals, and a little."""
         return 1.5 * self.poll_every + 5 * MINUTE
+
+    def one_poll_of(self, source: str) -> timedelta:
+        """Return the longest wait for the next poll of a source while all is well."""
+        return 1.5 * self.polls_of.get(source, self.poll_every) + 5 * MINUTE
 
     @property
     def one_probe(self) -> timedelta:
@@ -124,16 +157,20 @@ class Truth:
         """Return the instant by which the problem must be notified, None if no alert is required."""
         if problem.needs is None or problem.averted is not None:
             return None
-        return self.known_by(problem.source, problem.start, problem.needs)
+        due = problem.due or self.known_by(problem.source, problem.start, problem.needs)
+        if problem.kind is Kind.EXPIRING:
+            due += max((lag for start, end, lag in self.doubtful[problem.source] if start <= due <= end), default=timedelta(0))
+        return due
 
     def known_by(self, source: str, start: datetime, what: Notification) -> datetime:
         """Return when the monitor has this evidence at the latest. A probe that met an outage is repeated at its next turn."""
-        if what is not Notification.PROBE:
+        if what not in (Notification.PROBE, Notification.UNCLEAR_PROBES):
             polls = {Notification.POLL: 1, Notification.TWO_POLLS: 2, Notification.FOUR_POLLS: 4}[what]
-            return self.by(source, start, polls * self.one_poll)
+            return self.by(source, start, polls * self.one_poll_of(source))
         due = self.by(source, start, self.one_probe)
         met = any(begin < due and end > start for begin, end in self.unreadable[source])
-        return self.by(source, start, self.one_probe + self.probe_every) if met else due
+        due = self.by(source, start, self.one_probe + self.probe_every) if met else due
+        return due if what is Notification.PROBE else due + UNCLEAR_LASTS
 
     def finish(self, problem: Problem, at: datetime) -> None:
         """End the problem; one that has not begun is cancelled."""

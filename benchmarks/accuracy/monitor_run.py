@@ -165,6 +165,8 @@ url = "json://127.0.0.1:9/"
 """
     for name, source in simulation.world.sources.items():
         users = 'users = "all"' if source.users else ""
+        often = simulation.truth.polls_of.get(name)
+        polled = f'poll_every = "{often.total_seconds():.0f}s"' if often is not None else ""
         written += f"""
 [[sources]]
 name = {json.dumps(name)}
@@ -172,6 +174,7 @@ provider = "{source.kind}"
 api_key = "{source.key}"
 base_url = "{server.base_url(source.kind)}"
 {users}
+{polled}
 """
     path = folder / "config.toml"
     path.touch(mode=0o600)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
 
-from benchmarks.accuracy.ground_truth import DAY, EVENTS_OF, HOUR, MINUTE, Kind, Notification, Problem, Truth
+from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification, Problem, Truth
 from benchmarks.accuracy.simulation import Account, Simulation
 from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent
 
@@ -23,7 +23,16 @@ BLINK = 2 * MINUTE
 ROUNDING = timedelta(seconds=1)
 """The APIs state dates in milliseconds, cut off."""
 
-_OF_SOURCES = {"suspicious_list": Kind.LOST_ROWS, "platform_outage": Kind.PLATFORM_OUT, "own_network": Kind.NETWORK_OUT}
+_OF_SOURCES = {
+    "suspicious_list": (Kind.LOST_ROWS, Kind.KEY_SWAPPED),
+    "platform_outage": (Kind.PLATFORM_OUT,),
+    "own_network": (Kind.NETWORK_OUT,),
+}
+"""The kinds of problems that an alert's reason names; any other may be about each of _OTHERS."""
+_OTHERS = (Kind.DOWN, Kind.ROWS_UNREADABLE, Kind.CLOCK_OFF, Kind.STATUS_UNKNOWN, Kind.UNTESTED, Kind.KEY_SWAPPED)
+_ENDS = (Kind.DOWN, Kind.LOST_ROWS, Kind.PLATFORM_OUT, Kind.NETWORK_OUT)
+"""The problems of sources whose end must be notified."""
+_FOLLOW_UPS = ("reminder", "stage")
 
 
 @dataclass(kw_only=True)
@@ -35,6 +44,9 @@ class Judgement:
     messages: list[Alert] = field(default_factory=list)
     false_alarms: list[str] = field(default_factory=list)
     misses: list[str] = field(default_factory=list)
+    """Problems that were never notified, and ends of notified ones."""
+    late: list[str] = field(default_factory=list)
+    """Problems that were notified later than possible."""
     stale: list[str] = field(default_factory=list)
     """Alerts about problems that were over or averted, before the monitor could know that."""
     leads: list[timedelta] = field(default_factory=list)
@@ -42,13 +54,14 @@ class Judgement:
 
     @property
     def clean(self) -> bool:
-        """True if every problem was notified and nothing else."""
-        return not self.false_alarms and not self.misses
+        """True if every problem was notified in time, and nothing else."""
+        return not self.false_alarms and not self.misses and not self.late
 
     def figures(self) -> dict[str, object]:
         """Return all figures by name, for the table and for JSON."""
         count = len(self.messages)
         reminders = sum(each.reason == "reminder" for each in self.messages)
+        first = [each for each in self.messages if each.event not in RECOVERY_EVENTS and each.reason not in _FOLLOW_UPS]
         hours = [lead / HOUR for lead in self.leads]
         return {
             "real_problems": self.problems,
@@ -56,8 +69,12 @@ class Judgement:
             "messages_without_reminders": count - reminders,
             "notifications_grouped": _grouped(self.messages),
             "messages_per_problem": round((count - reminders) / max(self.problems, 1), 2),
+            "first_notifications": len(first),
+            "first_notifications_grouped": _grouped(first),
+            "first_notifications_per_problem": round(len(first) / max(self.problems, 1), 2),
             "false_alarms": self.false_alarms,
             "misses": self.misses,
+            "late": self.late,
             "notified_before_the_end_could_be_known": self.stale,
             "warning_lead_hours": {"median": round(median(hours), 1), "min": round(min(hours), 1)} if hours else None,
             "by_event_and_reason": dict(sorted(Counter(f"{each.event} {each.reason}" for each in self.messages).items())),
@@ -127,7 +144,7 @@ class _Account:
         notified = {id(problem) for problem in self._backing.values()}
         for problem in self._problems:
             required = self._must_be_notified(problem)
-            self._judgement.problems += required or id(problem) in notified
+            self._judgement.problems += problem.is_real and (required or id(problem) in notified)
             if required:
                 self._require(problem)
         self._require_end()
@@ -147,6 +164,8 @@ class _Account:
         self._backing[alert.id] = problem
         if problem.averted is not None or (problem.end is not None and alert.at > problem.end + BLINK):
             self._judgement.stale.append(f"{_describe(alert)}: {problem}")
+        if alert.reason == "reminder" and not problem.has_reminders:
+            return "a reminder of what may be no problem"
         if alert.reason == "reminder":
             early = not before or alert.at - before[-1].at < REMIND_EVERY
             return "a reminder too early" if early else None
@@ -163,9 +182,7 @@ class _Account:
 
     def _backed(self, alert: Alert) -> Problem | None:
         """Return the problem of a message: it still exists, or ended so recently that the monitor cannot know."""
-        fits = [
-            each for each in self._problems if alert.event in EVENTS_OF.get(each.kind, ()) and each.start - ROUNDING <= alert.at
-        ]
+        fits = [each for each in self._problems if alert.event in each.reported_by and each.start - ROUNDING <= alert.at]
         held = [each for each in fits if each.averted is None and each.holds(max(alert.at, each.start))]
         if held:
             return max(held, key=lambda each: each.start)
@@ -209,13 +226,16 @@ class _Account:
 
     def _require(self, problem: Problem) -> None:
         """Check that a problem is notified by its due instant; an expiry at each stage."""
-        due, events = self._due(problem), EVENTS_OF[problem.kind]
+        due, events = self._due(problem), problem.reported_by
         about = [each for each in self._alerts if each.event in events and self._backing.get(each.id) is problem]
         if not about or about[0].at > due:
             late = f"notified {about[0].at:%m-%d %H:%M}" if about else "never notified"
             near = "; ".join(_describe(each) for each in self._alerts if problem.start - DAY <= each.at <= due + DAY)
-            self._judgement.misses.append(f"{problem}: {late}, due {due:%m-%d %H:%M}; alerts around it: {near or 'none'}")
+            found = self._judgement.late if about else self._judgement.misses
+            found.append(f"{problem}: {late}, due {due:%m-%d %H:%M}; alerts around it: {near or 'none'}")
             return
+        if problem.mentions is not None and not any(problem.mentions in each.message for each in about):
+            self._judgement.misses.append(f"{problem}: notified without its reason: {about[0].message}")
         if problem.kind is not Kind.EXPIRING or problem.date is None:
             return
         self._judgement.leads.append(problem.date - about[0].at)
@@ -261,42 +281,69 @@ def _is_tighter(new: timedelta | None, old: timedelta | None) -> bool:
 
 
 def _judge_sources(simulation: Simulation, problems: list[Problem], alerts: list[Alert], judgement: Judgement) -> None:
-    """Score the alerts about whole sources and about the monitor's own network."""
-    truth, backing = simulation.truth, defaultdict[int, list[Alert]](list)
+    """Score the alerts about whole sources and about the monitor itself."""
+    backing = defaultdict[int, list[Alert]](list)
     open_since: dict[tuple[str, str], Problem] = {}
     for alert in alerts:
-        kind = _OF_SOURCES.get(alert.reason, Kind.DOWN)
         key = (alert.source, alert.subject)
         if alert.event in RECOVERY_EVENTS:
-            problem = open_since.pop(key, None)
-            if problem is None:
-                judgement.false_alarms.append(f"{_describe(alert)}: a recovery of a problem that was never notified")
-            elif problem.holds(alert.at) and problem.kind is not Kind.PLATFORM_OUT:
-                judgement.false_alarms.append(f"{_describe(alert)}: a recovery, but {problem}")
-            elif problem.end is not None and alert.at > _end_due(truth, problem):
-                judgement.misses.append(f"{problem}: its end was notified late, {alert.at:%m-%d %H:%M}")
+            _judge_recovery(simulation.truth, alert, open_since.pop(key, None), judgement)
             continue
-        fits = [each for each in problems if each.kind is kind and each.source == alert.source]
-        found = next((each for each in fits if each.holds(alert.at - BLINK) or each.holds(alert.at)), None)
+        found = _found(simulation.truth, problems, alert, backing, open_since.get(key))
         if found is None:
             judgement.false_alarms.append(f"{_describe(alert)}: no such problem exists: {alert.message}")
             continue
-        if backing[id(found)] and alert.reason not in ("worse", "changed"):
+        if backing[id(found)] and alert.reason not in ("worse", "changed", "reminder"):
             judgement.false_alarms.append(f"{_describe(alert)}: notified already for {found}")
         backing[id(found)].append(alert)
         open_since[key] = found
     for problem in problems:
-        due = truth.due(problem)
-        about = backing[id(problem)]
-        if due is None or due >= simulation.end:
-            judgement.problems += bool(about)
-            continue
-        judgement.problems += 1
-        if not about:
-            judgement.misses.append(f"{problem}: never notified")
+        _require_of_source(simulation, problem, backing[id(problem)], judgement)
     for problem in open_since.values():
-        if problem.end is not None and _end_due(truth, problem) < simulation.end:
+        if problem.kind in _ENDS and problem.end is not None and _end_due(simulation.truth, problem) < simulation.end:
             judgement.misses.append(f"{problem}: its end was never notified")
+
+
+def _found(
+    truth: Truth, problems: list[Problem], alert: Alert, backing: dict[int, list[Alert]], is_open: Problem | None
+) -> Problem | None:
+    """Return the problem that an alert is about, one that was not notified before if possible."""
+    kinds = _OF_SOURCES.get(alert.reason, _OTHERS)
+    about = [each for each in problems if each.kind in kinds and alert.source in (each.source, "")]
+    if alert.reason == "reminder" and is_open is not None:
+        about = [is_open]
+    held = [each for each in about if each.holds(alert.at - BLINK) or each.holds(alert.at)]
+    held += [
+        each
+        for each in about
+        if each.kind not in _ENDS
+        and each.end is not None
+        and each.start <= alert.at <= truth.known_by(each.source, each.end, Notification.TWO_POLLS)
+    ]
+    return next((each for each in held if not backing.get(id(each))), held[0] if held else None)
+
+
+def _judge_recovery(truth: Truth, alert: Alert, problem: Problem | None, judgement: Judgement) -> None:
+    if problem is None:
+        judgement.false_alarms.append(f"{_describe(alert)}: a recovery of a problem that was never notified")
+    elif problem.holds(alert.at) and problem.kind not in (Kind.PLATFORM_OUT, Kind.UNTESTED):
+        judgement.false_alarms.append(f"{_describe(alert)}: a recovery, but {problem}")
+    elif problem.kind in _ENDS and problem.end is not None and alert.at > _end_due(truth, problem):
+        judgement.late.append(f"{problem}: its end was notified late, {alert.at:%m-%d %H:%M}")
+
+
+def _require_of_source(simulation: Simulation, problem: Problem, about: list[Alert], judgement: Judgement) -> None:
+    """Check that a problem of a source is notified by its due instant."""
+    due = simulation.truth.due(problem)
+    lasted = due is not None and (problem.kind in _ENDS or problem.holds(due))
+    if due is None or due >= simulation.end or not lasted:
+        judgement.problems += bool(about)
+        return
+    judgement.problems += 1
+    if not about:
+        judgement.misses.append(f"{problem}: never notified, due {due:%m-%d %H:%M}")
+    elif problem.kind not in _ENDS and about[0].at > due:
+        judgement.late.append(f"{problem}: notified {about[0].at:%m-%d %H:%M}, due {due:%m-%d %H:%M}")
 
 
 def _end_due(truth: Truth, problem: Problem) -> datetime:

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from random import Random
+from typing import TypedDict, TypeVar, Unpack
 
 from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
 from monitor.demo.apis import PREFIXES
 from monitor.demo.payloads import Health, SimConnection
 from monitor.demo.source import SimSource
 from monitor.demo.world import World
+from monitor.domain import AlertEvent
 from monitor.providers.api import segment
 from tests.support.fakes import ManualClock
 
 Script = Iterator[datetime]
 """Yields the instants at which it continues."""
+
+T = TypeVar("T")
+
+
+class ProblemFields(TypedDict, total=False):
+    """Further fields of a problem, as in Problem."""
+
+    end: datetime | None
+    date: datetime | None
+    events: tuple[AlertEvent, ...] | None
+    due: datetime | None
+    is_real: bool
+    has_reminders: bool
+    mentions: str | None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,6 +49,8 @@ class Account:
     lifetime: timedelta | None = None
     window: timedelta = timedelta(days=7)
     open: list[Problem] = field(default_factory=list)
+    variant: int | None = None
+    """Selects among the variants of a scenario, so that a small run has each of them; None for a random one."""
 
     @property
     def id(self) -> str:
@@ -66,6 +84,7 @@ class Simulation:
         self._scripts: list[tuple[datetime, int, Script, Account | None]] = []
         self._number = count()
         self._refused_once: list[tuple[Account, str, int]] = []
+        self._shared: dict[tuple[str, Kind, str], tuple[Problem, int]] = {}
 
     @property
     def now(self) -> datetime:
@@ -142,10 +161,17 @@ class Simulation:
         *,
         needs: Notification | None = Notification.POLL,
         start: datetime | None = None,
+        **fields: Unpack[ProblemFields],
     ) -> Problem:
         """Record a problem of an account, from now on unless `start` is given."""
         problem = Problem(
-            subject=account.name, source=account.source.name, kind=kind, start=start or self.now, needs=needs, why=why
+            subject=account.name,
+            source=account.source.name,
+            kind=kind,
+            start=start or self.now,
+            needs=needs,
+            why=why,
+            **fields,
         )
         account.open.append(self.truth.add(problem))
         return problem
@@ -157,6 +183,39 @@ class Simulation:
             expiring = self.begin_problem(account, Kind.EXPIRING, "expires soon", start=near)
             expiring.end = expiring.date = date
         self.begin_problem(account, Kind.EXPIRED, "expired", start=date)
+
+    def begin_shared(
+        self, source: SimSource, kind: Kind, about: str = "", *, needs: Notification | None, **fields: Unpack[ProblemFields]
+    ) -> None:
+        """Record a problem of a source to which several accounts contribute; it ends with the last `end_shared`."""
+        key = (source.name, kind, about)
+        problem, users = self._shared.get(key, (None, 0))
+        if problem is None or not users:
+            again = problem is not None
+            why = f"{kind} {about}".strip()
+            problem = self.truth.add(
+                Problem(
+                    subject=source.name,
+                    source=source.name,
+                    kind=kind,
+                    start=self.now,
+                    needs=None if again else needs,
+                    why=why,
+                    **fields,
+                )
+            )
+        self._shared[key] = (problem, users + 1)
+
+    def end_shared(self, source: SimSource, kind: Kind, about: str = "") -> None:
+        """End the contribution of one account to a problem of a source."""
+        problem, users = self._shared[source.name, kind, about]
+        self._shared[source.name, kind, about] = (problem, users - 1)
+        if users == 1:
+            self.truth.finish(problem, self.now)
+
+    def pick(self, account: Account, options: Sequence[T]) -> T:
+        """Return the account's variant of a scenario."""
+        return self.dice.choice(options) if account.variant is None else options[account.variant % len(options)]
 
     def end_problems(self, account: Account) -> None:
         """End or cancel all problems of an account."""

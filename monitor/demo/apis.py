@@ -257,6 +257,8 @@ def _test_connection(visit: _AuthorizedCall) -> SimResponse:
     connection = source.scopes.get(scope, {}).get(platform_id)
     if connection is None:
         return _refuse(visit, 404, "Connection not found")
+    if connection.probe is not None and connection.probe.is_page:
+        return SimResponse(EncodedBody(_SIGN_IN_PAGE), connection.probe.http_status, content_type="text/html; charset=utf-8")
     if connection.probe is not None and connection.probe.http_status != 200:
         return _refuse(visit, connection.probe.http_status, connection.probe.message)
     return SimResponse(source.probe(connection, visit.now))

@@ -68,6 +68,10 @@ class ProbeScript:
     message: str
     http_status: int = 200
     status: str = "error"
+    fields: Mapping[str, object] | None = None
+    """Overridden fields of the answer."""
+    is_page: bool = False
+    """True for an HTML page in place of JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -302,7 +306,7 @@ def probe_answer(kind: str, connection: SimConnection, now: datetime) -> JsonObj
         status, message = verdict.status, verdict.message
     else:
         status, message = _probe_verdict(kind, connection, now)
-    return {
+    answer: JsonObject = {
         "platform": connection.platform,
         "platformId": connection.external_id,
         "username": connection.username or connection.display_name,
@@ -313,6 +317,7 @@ def probe_answer(kind: str, connection: SimConnection, now: datetime) -> JsonObj
         "lastSuccessfulPost": iso(connection.last_post_at),
         "lastError": _last_error(connection),
     }
+    return answer if verdict is None or verdict.fields is None else answer | dict(verdict.fields)
 
 
 def unknown_platform(platform: str, platform_id: str) -> JsonObject:

@@ -1,6 +1,6 @@
 """Days of a simulated world, problems and noise of every sort: every real problem is notified, and nothing else.
 
-The whole of it is `python -m benchmarks.accuracy`; this is a short one.
+The whole of it is `python -m benchmarks.accuracy`; these are short ones.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.accuracy.__main__ import play
+from benchmarks.accuracy.__main__ import play, play_scenario
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -19,5 +19,28 @@ async def test_every_real_problem_is_notified_and_nothing_else(seed: int, tmp_pa
         judgement, _ = await play(days=6, accounts=40, seed=seed, poll_every="2h", probe_every="1d", folder=tmp_path)
     assert judgement.false_alarms == []
     assert judgement.misses == []
+    assert judgement.late == []
     assert judgement.problems > 10
     assert len(judgement.messages) > judgement.problems
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cannot_be_tested",
+        "key_swapped",
+        "moved_to_mtproto",
+        "reading_permission_lost",
+        "refresh_fails_for_hours",
+        "renewed_lazily",
+        "runs_out",
+        "unknown_and_valid",
+        "unreadable_id",
+    ],
+)
+async def test_a_scenario_of_the_living_world(name: str, tmp_path: Path) -> None:
+    with capture_logs():
+        _, judgement, _ = await play_scenario(name, folder=tmp_path)
+    assert judgement.false_alarms == []
+    assert judgement.misses == []
+    assert judgement.late == []
