@@ -150,12 +150,16 @@ def sources_with_open(conn: Connection, *, subject: str) -> set[str]:
     return set(conn.scalars(query))
 
 
+_OPEN_SUBJECTS = (
+    select(incidents.c.subject)
+    .where(incidents.c.source == bindparam("about"), incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None))
+    .order_by(incidents.c.subject)
+)
+
+
 def open_subjects(conn: Connection, source: str) -> list[str]:
     """Return the subjects of the open incidents of a source itself. An empty subject: the source cannot be read."""
-    query = select(incidents.c.subject).where(
-        incidents.c.source == source, incidents.c.connection_id.is_(None), incidents.c.closed_at.is_(None)
-    )
-    return list(conn.scalars(query.order_by(incidents.c.subject)))
+    return list(conn.scalars(_OPEN_SUBJECTS, {"about": source}))  # runs at every poll, so the statement is built once
 
 
 def find_incident(conn: Connection, incident_id: str) -> Incident | None:

@@ -59,6 +59,12 @@ def last_polls(conn: Connection, source: str, *, limit: int = 1) -> list[PollRow
     return [_poll_row(row) for row in conn.execute(query.limit(limit)).mappings()]
 
 
+def count_answered_polls(conn: Connection, source: str, *, since: datetime) -> int:
+    """Return how many polls of a source ended at an instant or later with an answer of its API, whatever it was."""
+    query = select(func.count()).where(polls.c.source == source, polls.c.at >= since)
+    return conn.scalar(query.where(polls.c.outcome != PollOutcome.UNREACHABLE)) or 0
+
+
 def prune(conn: Connection, before: datetime) -> int:
     """Delete the polls before an instant and return their number."""
     return conn.execute(delete(polls).where(polls.c.at < before)).rowcount

@@ -152,6 +152,11 @@ def monitor_advice(kind: str, which: str) -> str:
             )
         case IncidentSubject.NETWORK:
             return "Check whether this machine can reach the internet: its network, its name servers, its proxy."
+        case IncidentSubject.CLOCK:
+            return (
+                "Check with `timedatectl` that this machine's clock is synchronized (NTP). "
+                "If it is, report the wrong Date header to the provider, or to the operator of the proxy."
+            )
         case IncidentSubject.DATABASE:
             return "Check whether the database is running, whether this machine can reach it, and whether its disk is full."
         case _:

@@ -6,7 +6,7 @@ Each part gathers from the store, has `domain/rules` decide (`freshness.find_gap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,9 @@ from monitor.domain import Event, EventKind, IncidentReason, IncidentSubject, Po
 from monitor.domain.records import replace as replace_record
 from monitor.domain.rules import alerting, freshness, schedule, source_reach
 from monitor.domain.rules.alerting import AlertReason
+from monitor.domain.rules.clock_skew import skewed_since
 from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll, Unmonitored
+from monitor.engine.recording.clock_alerts import record_clock
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert, record_source_status
 from monitor.store import Connection, connection_queries, history, incidents, sources
@@ -48,7 +50,8 @@ def record_source(
     """
     _record_gap(conn, source, before, outcome=report.outcome, clock_skew=clock_skew, now=now)
     after = _row_after(before, source, report, clock_skew=clock_skew, now=now)
-    decision = source_reach.decide_reach(_gather(conn, before, after, report.outcome, now))
+    problems = incidents.open_subjects(conn, MONITOR)
+    decision = source_reach.decide_reach(_gather(conn, before, after, report.outcome, now=now, problems=problems))
     recorded = Recorded()
     if decision.network_alert is not NetworkAlert.NONE:
         recorded.add(_record_network(conn, decision.network_alert, channels=channels, now=now))
@@ -56,6 +59,8 @@ def record_source(
         after = replace(after, status=before.status, since=before.since, next_poll_at=now + RETRY_AFTER_OTHERS)
         sources.poll_other_sources_now(conn, now, except_for=source.name, unless_polled_since=_failing_since(conn, before, now))
     sources.save_source(conn, after)
+    if after.skewed_since is not None or IncidentSubject.CLOCK in problems:
+        recorded.add(record_clock(conn, after, open_subjects=problems, channels=channels, now=now))
     if decision.source_alert is not AlertReason.NOTHING:
         unmonitored = Unmonitored() if decision.source_alert.ends_incident else _find_unmonitored(conn, after)
         recorded.add(
@@ -163,6 +168,7 @@ def _row_after(
         next_poll_at=_next_poll_at(source, report, failures=failures, now=now),
         connections=report.listed if was_read else before.connections,
         clock_skew=clock_skew,
+        skewed_since=skewed_since(before.skewed_since, report.clock_skew, now),
     )
 
 
@@ -177,8 +183,13 @@ def _next_poll_at(source: SourceConfig, report: PollReport, *, failures: int, no
     return schedule.next_poll_after_failure(now, source.poll_every, failures=failures, retry_after=report.retry_after)
 
 
-def _gather(conn: Connection, before: SourceRow, after: SourceRow, outcome: PollOutcome, now: datetime) -> SourcePoll:
-    """Return what the decision depends on. The other sources are read only where they matter: this runs at every poll."""
+def _gather(
+    conn: Connection, before: SourceRow, after: SourceRow, outcome: PollOutcome, *, now: datetime, problems: Collection[str]
+) -> SourcePoll:
+    """Return what the decision depends on. The other sources are read only where they matter: this runs at every poll.
+
+    `problems` are the subjects of the monitor's own open incidents.
+    """
     broken = after.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED)
     poll = SourcePoll(
         outcome=outcome,
@@ -186,7 +197,7 @@ def _gather(conn: Connection, before: SourceRow, after: SourceRow, outcome: Poll
         after=after.status,
         host=before.host,
         source_incident=broken and incidents.find_open_source(conn, before.name) is not None,
-        network_incident=incidents.find_open_source(conn, MONITOR, subject=IncidentSubject.NETWORK) is not None,
+        network_incident=IncidentSubject.NETWORK in problems,
         failing_since=now,
         now=now,
     )
