@@ -54,12 +54,12 @@ BOT_TOKEN = _any(r"invalid bot token")
 # --- error codes of Meta's Graph API, as in "(#200) …" (Graph API, "Handle errors" and "Rate limits")
 
 META_TEMPORARY = frozenset({1, 2, 4, 9, 17, 32, 341, 613, *range(80000, 80015)})
-META_BLOCKED = frozenset({368, 506, 551, 459, 464, 490})  # 459, 490: checkpoint; 464: unconfirmed user
+META_BLOCKED = frozenset({368, 506, 551, 459, 464, 490, 2207050, 2207051})  # 459, 490: checkpoint; 464: unconfirmed user
 META_PERMISSION = frozenset({3, 10, *range(200, 300)})
 META_EXPIRED = frozenset({463})
 META_REVOKED = frozenset({458, 460})  # 458: app not installed; 460: password changed
 META_TOKEN = frozenset({102, 190})  # the others are subcodes of 190
-_META_CODE = re.compile(r"\(#(\d{1,6})\)|\boauthexception\b.{0,40}?\bcode\W{1,4}(\d{1,6})\b|\bsubcode\W{1,4}(\d{1,6})\b")
+_META_CODE = re.compile(r"\(#(\d{1,6})\)|\boauthexception\b.{0,40}?\bcode\W{1,4}(\d{1,6})\b|\bsubcode\W{1,4}(\d{1,8})\b")
 
 # --- no evidence about the token: the platform or the way to it fails for a while
 
@@ -73,19 +73,19 @@ LIMITED = _any(
     r"doing (?:that|this) too (?:much|often|fast)",
     r"slow down",
     r"flood (?:\w{1,10} )?wait|slowmode wait",  # Telegram: FLOOD_WAIT_35
-    r"retry after\b|reduce the amount of data",
-    r"\bwait (?:a (?:bit|few|while|moment|minute)|few|of \d|\d)",
+    r"retry[ -]after\b|enhance your calm|reduce the amount of data",
+    r"\bwait (?:for )?(?:a (?:bit|few|while|moment|minute)|few|of \d|\d)",
     r"limit ?(?:exceeded|reached)",
     rf"\b(?:limits?|cap){_WORDS}(?:exceeded|reached|hit)\b",
-    rf"\b(?:exceed(?:ed|ing)|reached|over|hit){_WORDS}(?:limits?|cap|number of)\b",
+    rf"\b(?:exceed(?:ed|ing)|reached|over|hit|at the maximum){_WORDS}(?:limits?|cap|number of)\b",
 )
 SERVER_ERROR = _any(
     # 5xx of RFC 9110 and the IANA registry without 506 (a code of Meta), of Cloudflare (520 to 530) and 529; 408 and 425
     _status(r"5(?:0[0-57-9]|[12]\d|30)|408|425"),
-    r"internal ?(?:server )?(?:error|failure)|internal ?server ?error",
-    r"bad gateway",
+    r"internal ?(?:server|service|system)? ?(?:error|failure)|bad ?gateway",
     r"server[ -]?error|backend ?error|upstream ?(?:failure|timeout|error|request|connect|server|unavailable)|healthy upstream",
-    r"\boverload(?:ed)?\b|over ?capacity|maintenance|being upgraded|failed to (?:\w{1,15} )?process the request",
+    r"\boverload(?:ed|ing)?\b|over ?capacity|maintenance|being upgraded",
+    r"failed to (?:\w{1,15} )?process the request|not ready to accept",
     r"(?:resources?|deadline) ?(?:exhausted|exceeded)|(?:not ?enough|insufficient) ?resources",  # gRPC, AT Protocol
     r"\b(?:service|server|permissions|site|api|system|platform|host)(?: is| are| was)?(?: currently| temporarily| too)?"
     r" (?:unavailable|unreachable|down|busy|overloaded)\b",
@@ -95,20 +95,24 @@ SERVER_ERROR = _any(
     r"unexpected token .{0,40}json|unexpected end of (?:json|file|input|data)|(?:invalid|not valid|parse|parsing) json",
 )
 NETWORK_ERROR = _any(
-    # Node's system errors, and the errors of axios and undici
+    # Node's system and DNS errors, and the errors of axios and undici
     r"\be(?:conn\w{1,12}|(?:socket)?timedout|notfound|ai again|pipe|hostunreach|netunreach|netdown|addrnotavail|proto)\b",
-    r"\berr network\b|\bund err\b|socket hang up|fetch failed|other side closed|premature close",
-    r"getaddrinfo|name resolution|resolve host|no route to host|network (?:error|failure|problem|socket|timeout|is unreachable)",
+    r"\berr (?:network|socket|http2)\b|\bund err\b|\bhpe invalid|^parse error",
+    r"socket hang up|fetch failed|other side closed|premature close",
+    r"getaddrinfo|servfail|nodata\b|name resolution|resolve host|no route to host",
+    r"network (?:error|failure|problem|socket|timeout|is unreachable)",
     r"\bconnection (?:was |has been |is )?(?:reset|refused|closed|aborted|dropped|error)",
     r"unable to connect to (?:the )?(?:server|host|remote)",
     r"(?:request|operation|stream|response)(?: was| has been)? aborted|^\W{0,3}(?:aborted|terminated|aborterror)\W{0,3}$",
-    r"(?<!session )(?<!session has )(?<!session was )(?<!session is )(?<!login )\btimed?[ -]?out",
+    r"(?<!session )(?<!session has )(?<!session was )(?<!session is )(?<!login )timed?[ -]?out",
 )
 TRY_AGAIN = _any(
     r"(?:try|retry)(?: \w{1,12}){0,3} (?:later|soon|shortly|in (?:an?|\d{1,5}|few|some))\b|please retry",
     r"something (?:is|went|has gone) (?:wrong|broken)|an error (?:has )?occurred\b.{0,40}try again",
     rf"{_FAILED_TO} (?:connect|reach|contact|fetch)|not be (?:reached|contacted|fetched)",
-    r"(?:unknown|unexpected|unspecified|transient|temporary|intermittent)(?: \w{1,20})? (?:error|problem|issue|failure)",
+    r"(?:unknown|unexpected|unspecified|transient|temporary|intermittent)(?: \w{1,20})? ?"
+    r"(?:error|problem|issue|failure|condition)",
+    r"^(?!.*\b(?:account|user|profile|you|you're)\b).*\btemporarily\b",
     rf"{_FAILED_TO} (?:process|complete|handle|fulfil)\b.{{0,40}}(?:at this time|right now|at the moment)",
 )
 
@@ -116,11 +120,12 @@ TRY_AGAIN = _any(
 
 BLOCKED = _any(
     r"(?<!un)(?:suspended|banned|deactivated|restricted|blocked|locked|disabled|frozen)\b",
-    r"suspension|takedown|\baccount (?:has been |was |is )?taken down|check ?point|log in\b.{0,60}follow the instructions",
+    r"suspension|takedown|\b(?:repo|account)(?: has been| was| is)? ?taken ?down|\bwe restrict\b",
+    r"check ?point|log in\b.{0,60}follow the instructions",
     r"under review|pending (?:approval|review)",
     r"unconfirmed|not (?:an? )?(?:confirmed|verified) (?:user|account|e-?mail)|missing an? confirmed",
-    r"(?:verify|confirm) (?:your|the) (?:account|identity|e-?mail|phone|age)",
-    rf"\baccount\b{_NEAR}\b(?:closed|deleted|terminated|unavailable|inactive|hacked|compromised)\b",
+    r"not been (?:verified|confirmed)|(?:verify|confirm) (?:(?:your|the) (?:account|identity|e-?mail|phone|age)|login)",
+    rf"\baccount\b{_NEAR}{_NEAR}\b(?:closed|deleted|terminated|unavailable|inactive|hacked|compromised)\b",
     r"\baccount (?:is |was |has been )?(?:temporarily )?limited\b",
     r"\buser (?:is |was |has been )?(?:deleted|inactive)\b",
     r"violat(?:e[sd]?|ing|ions?)\b|deemed abusive",
@@ -161,9 +166,8 @@ PERMISSION = _any(
 
 # --- the token is lost
 
-_CREDENTIAL = (
-    r"(?:tokens?|sessions?|credentials?|access|authori[sz]ation|authentication|log-?in|grant|connection|consent|password|jwt)"
-)
+_PROOF = r"tokens?|sessions?|credentials?|authentication|authori[sz]ation|password|grant(?! type)|log-?in|jwt"
+_CREDENTIAL = rf"(?:{_PROOF}|(?<!to )access|connection|consent)"
 EXPIRED = _any(
     rf"\b{_CREDENTIAL}\b{_NEAR}\bexpired\b",
     rf"\bexpired\b{_NEAR}\b{_CREDENTIAL}\b",
@@ -176,21 +180,24 @@ REVOKED = _any(
     r"revoked|revocation|de-?authori[sz]ed|invalidated",
     r"(?:has|have|had|did)(?: not|n't) authori[sz]ed? (?:the |this |our |your )?(?:app|application|client)\b(?! to\b)",
     r"\b(?:app|application) (?:is |was |has been )?(?:not|no longer) (?:installed|authori[sz]ed|connected|linked)",
+    r"\b(?:app|application|access|auth|authori[sz]ation|consent|integration) (?:was |has been )?(?:removed|uninstalled)\b",
     r"(?:removed|uninstalled|disconnected) (?:the |this |our |your )?(?:app|application|access)\b",
-    r"withdrawn|withdrew|logged out|signed out|auth key (?:unregistered|invalid|duplicated)",
+    r"withdrawn|withdrew|\bthe user (?:has )?denied|denied by the user|logged out|signed out",
+    r"auth key (?:unregistered|invalid|duplicated)",
     rf"password{_NEAR}\bchanged|\bchanged{_NEAR}password",
     rf"\bsession\b{_NEAR}\b(?:terminated|closed|ended|deleted)\b|match (?:the )?current stored session",
 )
-_REFUSED = r"(?:tokens?|credentials?|sessions?|authentication|authori[sz]ation|password|grant|log-?in|signature|jwt)"
+_REFUSED = rf"(?:{_PROOF}|signature)"
 INVALID = _any(
     rf"\b(?:invalid|bad|malformed|incorrect|wrong|inactive|no valid|empty|missing)\b{_NEAR}\b{_REFUSED}\b",
     rf"\b{_REFUSED}\b{_NEAR}\b(?:invalid|not valid|no longer valid|rejected|refused|denied|failed|malformed|incorrect|mismatch"
-    r"|unknown|not recogni[sz]ed|required|missing|not found|(?:does not|doesn't) match"
+    r"|unknown|not recogni[sz]ed|required|missing|not found|(?:does not|doesn't) (?:match|belong)"
+    r"|must be (?:used|provided|supplied)"
     r"|not be (?:verified|decrypted|parsed|decoded|validated))\b",
     r"\bno (?:\w{1,15},? ){0,2}(?:tokens?|credentials?|session)\b|invalid ?token|invalid ?grant|invalid ?auth\b|not authed",
     r"auth(?:entication)? ?error",
     rf"{_FAILED_TO} (?:authenticate|verify (?:your |the )?(?:\w{{1,15}} )?(?:credentials|token))",
-    r"error validating access token|not (?:authenticated|logged in)|requires? an? (?:authenticated|logged[ -]in) user",
+    r"error validating access token|not (?:authenticated|logged in)|(?:requires? an? |must be )(?:authenticated|logged[ -]in)\b",
 )
 UNAUTHORIZED = _any(_status("401"), r"unauthori[sz]ed|unauthenticated")
 SIGN_IN_AGAIN = _any(
@@ -243,14 +250,14 @@ PROBE_RULES: tuple[ProbeRule, ...] = (
         "Telegram, invalid bot token: MTProto, or a revoked bot",
     ),
     ProbeRule(
-        ProbeFinding.TRANSIENT,
-        lambda p: p.has_code(META_TEMPORARY),
-        "Meta's codes for limits and temporary errors, such as (#4), (#17), (#32), (#613): no evidence",
-    ),
-    ProbeRule(
         ProbeFinding.FAILING,
         lambda p: p.has_code(META_BLOCKED) or p.mentions(BLOCKED),
         "the account is locked, suspended, blocked, disabled or restricted, even temporarily, or must be confirmed",
+    ),
+    ProbeRule(
+        ProbeFinding.TRANSIENT,
+        lambda p: p.has_code(META_TEMPORARY),
+        "Meta's codes for limits and temporary errors, such as (#4), (#17), (#32), (#613): no evidence",
     ),
     ProbeRule(
         ProbeFinding.FAILING,
