@@ -28,9 +28,11 @@ _PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z")
 _GOOD = frozenset({"valid", "active", "connected", "healthy", "ok"})
 _DEAD = {
     Status.EXPIRED: frozenset(
-        {"expired", "token_expired", "invalid", "needs_reauth", "needs_reconnect", "reconnect_required", "reauth_required"}
+        {"expired", "token_expired", "invalid", "token_invalid", "invalid_token"}
+        | {f"needs_{act}" for act in ("reauth", "reconnect", "reauthorization", "reauthentication")}
+        | {f"{act}_required" for act in ("reauth", "reconnect", "reauthorization", "reauthentication")}
     ),
-    Status.REVOKED: frozenset({"revoked", "deauthorized"}),
+    Status.REVOKED: frozenset({"revoked", "token_revoked", "access_revoked", "deauthorized", "deauthorised"}),
     Status.DISCONNECTED: frozenset({"disconnected", "removed"}),
 }
 """Words that anyone understands."""
@@ -63,7 +65,8 @@ class Row:
 
 
 def _word(text: str) -> str:
-    return text.strip().lower().replace("-", "_").replace(" ", "_")
+    parts = re.sub(r"([a-z])([A-Z])", r"\1 \2", text.strip())
+    return re.sub(r"[ _-]+", "_", parts).casefold()
 
 
 @dataclass
