@@ -108,7 +108,7 @@ NETWORK_ERROR = _any(
 )
 TRY_AGAIN = _any(
     r"(?:try|retry)(?: \w{1,12}){0,3} (?:later|soon|shortly|in (?:an?|\d{1,5}|few|some))\b|please retry",
-    r"something (?:is|went|has gone) (?:wrong|broken)|an error (?:has )?occurred\b.{0,40}try again",
+    r"something (?:is|went|has gone) (?:wrong|broken)|too long to|an error (?:has )?occurred\b.{0,40}try again",
     rf"{_FAILED_TO} (?:connect|reach|contact|fetch)|not be (?:reached|contacted|fetched)",
     r"(?:unknown|unexpected|unspecified|transient|temporary|intermittent)(?: \w{1,20})? ?"
     r"(?:error|problem|issue|failure|condition)",
@@ -196,7 +196,8 @@ INVALID = _any(
     r"|not be (?:verified|decrypted|parsed|decoded|validated))\b",
     r"\bno (?:\w{1,15},? ){0,2}(?:tokens?|credentials?|session)\b|invalid ?token|invalid ?grant|invalid ?auth\b|not authed",
     r"auth(?:entication)? ?error",
-    rf"{_FAILED_TO} (?:authenticate|verify (?:your |the )?(?:\w{{1,15}} )?(?:credentials|token))",
+    rf"{_FAILED_TO} authenticate",
+    rf"{_FAILED_TO} (?:verify|parse|decrypt|decode|validate) (?:your |the )?(?:\w{{1,15}} )?(?:credentials|token)",
     r"error validating access token|not (?:authenticated|logged in)|(?:requires? an? |must be )(?:authenticated|logged[ -]in)\b",
 )
 UNAUTHORIZED = _any(_status("401"), r"unauthori[sz]ed|unauthenticated")
