@@ -19,6 +19,7 @@ from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import close_without_alert, record_source_incident
+from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
 from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,8 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
         _retire_unmonitored_scopes(conn, source, now)
         _plan_probing(conn, source, now)
         _apply_settings(conn, source, config.channels, now)
+        record_unrecognised(conn, source, channels=config.channels, now=now)
+    close_removed(conn, [source.name for source in config.sources], now)
     limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
     applied_config.save_applied(conn, config, now)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
-from monitor.domain import ConnectionState, ProbeStatus, Status, connection_id
+from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
@@ -325,6 +325,17 @@ def count_by_scope(conn: Connection, source: str) -> dict[str | None, int]:
     """Return the number of live connections of a source by scope."""
     query = select(_c.scope, func.count()).where(*live(), _c.source == source).group_by(_c.scope)
     return {scope or None: number for scope, number in conn.execute(query)}
+
+
+def count_unrecognised(conn: Connection, source: str, *, limit: int) -> list[tuple[str | None, int]]:
+    """Return the unknown statuses that listed connections of a source have, as the provider states them, the most frequent first.
+
+    Each with the number of connections; at most `limit` statuses.
+    """
+    number = func.count()
+    listed = _c.source == source, _c.retired_at.is_(None), _c.missing == 0, _c.word == ReportedStatus.UNRECOGNISED
+    query = select(_c.raw_word, number).where(*listed).group_by(_c.raw_word).order_by(number.desc(), _c.raw_word).limit(limit)
+    return [(raw, count) for raw, count in conn.execute(query)]
 
 
 def sources_with(conn: Connection, platforms: Collection[str]) -> set[str]:

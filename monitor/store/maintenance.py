@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, select, update
 
-from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind
+from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind, IncidentSubject, split_subject
 from monitor.store import history, meta
 from monitor.store import incidents as open_incidents
 from monitor.store.schema import (
@@ -149,6 +149,12 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
     if settings is not None:
         meta.set(conn, f"settings:{new}", settings)
     _rename_in_silences(conn, old, new)
+    for subject in open_incidents.open_subjects(conn, ""):
+        kind, name = split_subject(subject)
+        if kind == IncidentSubject.STATUS and name.startswith(f"{old}:"):
+            renamed = IncidentSubject.STATUS.of(new + name.removeprefix(old))
+            about = incidents.c.source == "", incidents.c.subject == subject, incidents.c.closed_at.is_(None)
+            conn.execute(update(incidents).where(*about).values(subject=renamed))
     text = f"The source was renamed from {old} to {new} in the configuration."
     history.append(conn, new, None, [Event(kind=EventKind.RENAMED, at=now, old=old, new=new, message=text)])
     return True

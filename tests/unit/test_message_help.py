@@ -229,6 +229,7 @@ def test_the_counts_separate_unreadable_sources_from_other_source_problems() -> 
     [
         ("channel:ops", "`token-monitor test-alert ops` tests it."),
         ("deliveries:ops", "List the undelivered alerts with `token-monitor alerts`"),
+        ("status:agency:odd", "Check these accounts at the provider, and report the status to the project"),
         ("clock", "Check with `timedatectl` that this machine's clock is synchronized"),
         ("network", "Check whether this machine can reach the internet"),
     ],

@@ -152,6 +152,8 @@ def monitor_advice(kind: str, which: str) -> str:
             )
         case IncidentSubject.NETWORK:
             return "Check whether this machine can reach the internet: its network, its name servers, its proxy."
+        case IncidentSubject.STATUS:
+            return "Check these accounts at the provider, and report the status to the project of this monitor."
         case IncidentSubject.CLOCK:
             return (
                 "Check with `timedatectl` that this machine's clock is synchronized (NTP). "

@@ -31,6 +31,7 @@ from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
+from monitor.engine.recording.unrecognised_statuses import touches_unrecognised
 from monitor.store import Connection, alerts, connection_codec, connections, incidents, list_state, sources
 from monitor.store.connections import KEEP, Unchanged
 
@@ -68,6 +69,8 @@ class RecordedLists:
     """By scope, the digest of the list from which its stored connections now follow."""
     suspects: dict[str | None, int] = field(default_factory=dict)
     """By scope, the new number of suspicious lists in a row. Only scopes whose number changes."""
+    unrecognised: bool = False
+    """True if a connection changed that has, or had, a status that is not known."""
     unreadable_before: dict[str | None, int] = field(default_factory=dict)
     """By scope, the number of lists in a row before this poll that had unreadable rows."""
 
@@ -93,6 +96,7 @@ def record_lists(
         for judged in batches:
             connections.set_fingerprints(conn, judged.fingerprints)
             listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
+            listed.unrecognised |= any(map(touches_unrecognised, judged.changes))
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
                 for change in judged.changes

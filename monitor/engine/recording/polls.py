@@ -19,6 +19,7 @@ from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.source_status import record_source
 from monitor.engine.recording.unreadable_rows import describe_scope, record_unreadable_rows
+from monitor.engine.recording.unrecognised_statuses import record_unrecognised
 from monitor.store import Connection, probes, sources
 
 
@@ -49,6 +50,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     recorded.add(listed.recorded)
     unreadable = listed.unreadable_before
     recorded.add(record_unreadable_rows(conn, source, report, before=unreadable, channels=channels, now=now))
+    if listed.unrecognised:
+        recorded.add(record_unrecognised(conn, source, channels=channels, now=now))
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
     sources.record_poll(
         conn,

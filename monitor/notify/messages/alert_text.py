@@ -183,6 +183,9 @@ def _subject(alert: Alert) -> str:
         return f"channel {clean_id(rest)}"
     if kind == IncidentSubject.DELIVERIES and rest:
         return f"deliveries to {clean_id(rest)}"
+    if kind == IncidentSubject.STATUS and rest:
+        source, _, status = rest.partition(":")
+        return f"unknown status {clean_id(status, limit=64)} at {source}"
     return alert.source or (clean_id(readable(alert.subject)) if alert.subject else "monitor")
 
 
