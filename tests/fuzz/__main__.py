@@ -33,7 +33,7 @@ FAMILIES = {
         "retry-after",
         "http-date",
     ),
-    "texts": ("dates", "names", "messages", "templates"),
+    "texts": ("dates", "names", "probe-texts", "messages", "templates"),
     "settings": ("config", "durations", "addresses", "redaction", "toml-text"),
     "queries": ("query",),
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from monitor.config.templates import TemplatePair
-from monitor.domain import AlertEvent
+from monitor.domain import AlertEvent, ProbeAnswer, ProbeFinding
 from monitor.domain import text as provider_text
-from monitor.domain.rules import dates, platforms
+from monitor.domain.rules import dates, platforms, probe_answers
 from monitor.notify.messages import (
     ChannelLimits,
     ChannelProfile,
@@ -71,6 +72,20 @@ def _names(octets: bytes) -> None:
     must(not platforms.is_plain_platform_id(written) or named is not None, written)
 
 
+def _probe_texts(octets: bytes) -> None:
+    """Any text with which a platform refuses a probe: one class, whatever its case and the blanks around it."""
+    written = _text(octets)
+    for platform in ("facebook", "telegram"):
+        finding = _class_of(written, platform)
+        must(_class_of(f" \t{written}\n", platform) is finding, written)
+        must(not written.isascii() or _class_of(written.upper(), platform) is finding, written)
+
+
+def _class_of(message: str, platform: str) -> ProbeFinding:
+    answer = ProbeAnswer(http_status=200, status="error", message=message)
+    return probe_answers.classify(answer, platform=platform, date_trusted=True)
+
+
 _PROFILES = [
     ChannelProfile(
         limits=ChannelLimits(body=body, title=title, shared=False, lines=lines),
@@ -123,6 +138,12 @@ def _name_seeds() -> Sequence[bytes]:
     return [name.encode("utf-8", "surrogatepass") for name in found if len(name) < 500]
 
 
+def _probe_text_seeds() -> Sequence[bytes]:
+    folder = Path(__file__).parents[1] / "data" / "probe_texts"
+    rows = [line.split("\t") for path in sorted(folder.glob("*.tsv")) for line in path.read_text("utf-8").splitlines()[1:]]
+    return [row[2].encode() for row in rows]
+
+
 def _template_seeds() -> Sequence[bytes]:
     return [
         b"{{ name }} is {{ status }} since {{ since }}",
@@ -136,6 +157,7 @@ def _template_seeds() -> Sequence[bytes]:
 TARGETS = (
     Target(name="dates", one=_dates, seeds=_date_seeds, largest=120),
     Target(name="names", one=_names, seeds=_name_seeds, largest=1200),
+    Target(name="probe-texts", one=_probe_texts, seeds=_probe_text_seeds, largest=1200),
     Target(name="messages", one=_messages, seeds=lambda: [name + b"\n" + name for name in _name_seeds()], largest=1200),
     Target(name="templates", one=_templates, seeds=_template_seeds, largest=1000),
 )
