@@ -8,13 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, ScopeReport
 from monitor.engine import config_sync
 from monitor.engine.recording.polls import Poll, record_poll
-from monitor.store import Store
+from monitor.store import Store, migrate
+from monitor.store.schema import incidents
 from tests.support import canary
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
@@ -126,3 +128,15 @@ async def test_other_incidents_of_a_source_are_not_reminded(agency: Cycle) -> No
     with agency.store.begin_write() as conn:
         config_sync.sync(conn, agency.config, agency.clock.now())
     assert (await agency.pass_time(3 * DAY)).alerts == []
+
+
+async def test_a_source_that_was_unreadable_before_the_upgrade_is_reminded_after_it(agency: Cycle) -> None:
+    agency.world.break_source("agency", Trouble.UNAUTHORIZED)
+    await agency.poll(after=POLL)
+    store = agency.store
+    migrate.downgrade(store.url, store.path, to="0002")
+    with store.begin_write() as conn:
+        conn.execute(update(incidents).values(look_at=None))  # as 0.1 stored it
+    assert store.upgrade() is True
+    assert (await agency.pass_time(timedelta(0))).alerts == []
+    assert (await agency.pass_time(DAY)).channels == {"ops", "desk"}
