@@ -249,6 +249,11 @@ def id_text(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def split_words(value: object) -> list[str] | None:
+    """Return the words of a text, which blanks or commas separate; None for any other value and for a text without words."""
+    return (value.replace(",", " ").split() or None) if isinstance(value, str) else None
+
+
 def any_error_text(value: object) -> str | None:
     """Return an error of any JSON type as text: the message of an object if it has one; None for an empty value."""
     if isinstance(value, Mapping) and (text := error_text(value)):

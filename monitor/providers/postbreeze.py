@@ -51,18 +51,13 @@ def _http_status(value: object) -> int | None:
     return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else None
 
 
-def _split_scopes(value: object) -> list[str] | None:
-    """Return the scopes of a text that lists them, separated by blanks or commas."""
-    return (value.replace(",", " ").split() or None) if isinstance(value, str) else None
-
-
 ROWS = payload.RowReader(
     PostbreezeRow,
     id_field="id",
     guarded=_GUARDED,
     lenient={
         "externalId": payload.id_text,
-        "scopes": _split_scopes,
+        "scopes": payload.split_words,
         "tokenExpiresAt": payload.unreadable_date,
         "lastRefreshedAt": payload.unreadable_date,
         "lastRefreshAttemptAt": payload.unreadable_date,

@@ -300,7 +300,9 @@ def probe_complaints(payload: Payload, answer: ProbeAnswer | None, finding: Prob
         return
     top = _json(payload.raw)
     stated = (
-        {value.strip() for key, value in top if key == "status" and isinstance(value, str)} if isinstance(top, Members) else set()
+        {value.strip().lower() for key, value in top if key == "status" and isinstance(value, str)}
+        if isinstance(top, Members)
+        else set()
     )
     if status not in (200, 201):
         yield f"HTTP {status} was taken for an answer"

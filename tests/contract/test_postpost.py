@@ -317,6 +317,29 @@ async def test_documented_probe_answers(clock: ManualClock) -> None:
     assert unsupported.message == "Unknown platform: pinterest"
 
 
+@pytest.mark.parametrize(
+    ("odd", "read"),
+    [
+        ({"status": "OK"}, {"status": "ok"}),
+        ({"status": " Error "}, {"status": "error"}),
+        ({"status": "Degraded"}, {"status": "Degraded"}),
+        ({"message": {"message": "no"}}, {"message": "no"}),
+        ({"message": ["no"]}, {"message": '["no"]'}),
+        ({"message": {}}, {"message": None}),
+        ({"tokenExpiresIn": -60}, {"token_expires_in": "expired"}),
+        ({"tokenExpiresIn": 90_000}, {"token_expires_in": "1d 1h"}),
+        ({"tokenExpiresIn": []}, {"token_expires_in": None}),
+        ({"permissions": "a b,c"}, {"permissions": ("a", "b", "c")}),
+        ({"permissions": ["a", {"scope": "b"}]}, {"permissions": None}),
+        ({"permissions": []}, {"permissions": ()}),
+        ({"username": 7}, {"username": None}),
+    ],
+)
+async def test_N21_probe_answers_with_odd_fields(odd: dict[str, Any], read: dict[str, Any], clock: ManualClock) -> None:
+    answer = await probe(as_json({"status": "ok", **odd}), clock)
+    assert {name: getattr(answer, name) for name in read} == read
+
+
 @pytest.mark.parametrize(("status", "said"), [(404, "Connection not found"), (400, "Invalid platformId format")])
 async def test_404_and_400_of_the_probe_are_answers(status: int, said: str, clock: ManualClock) -> None:
     assert await probe(as_json({"error": said}, status=status), clock) == ProbeAnswer(http_status=status, message=said)

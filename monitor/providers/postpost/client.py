@@ -18,6 +18,7 @@ from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, RequestRefused, header_value, segment
+from monitor.providers.postpost.rows import span_of_seconds
 from monitor.providers.postpost.scopes import IntactLists, ScopeRows, interpret, read_rows
 from monitor.providers.scopes import ScopeWalk, report_of
 
@@ -133,11 +134,12 @@ class PostPost:
         fields = payload.read_object(reply.body, content_type=reply.content_type, guarded=_GUARDED_ANSWER)
         if not isinstance(fields.get("status"), str):
             raise ProviderPayloadInvalid("The probe's response contains no status.")
+        message, span = fields.get("message"), fields.get("tokenExpiresIn")
         return ProbeAnswer(
             http_status=200,
-            status=sanitize_or_none(fields["status"]),
-            message=_text(fields.get("message")),
-            token_expires_in=_text(fields.get("tokenExpiresIn")),
+            status=sanitize_or_none(_plain_status(fields["status"])),
+            message=sanitize_or_none(message if isinstance(message, str) else payload.any_error_text(message)),
+            token_expires_in=_text(span if isinstance(span, str) else span_of_seconds(span)),
             username=_text(fields.get("username")),
             permissions=_permissions(fields.get("permissions")),
         )
@@ -218,7 +220,15 @@ def _text(value: Any) -> str | None:
     return sanitize_or_none(value) if isinstance(value, str) else None
 
 
+def _plain_status(word: str) -> str:
+    """Return the documented spelling of "ok" and "error", in any case; any other word unchanged."""
+    plain = word.strip().casefold()
+    return plain if plain in ("ok", "error") else word
+
+
 def _permissions(value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, list):
+    """Return the permissions of a list or a text; None if one of them is no text: in part, they would look like a loss."""
+    listed = payload.split_words(value) if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         return None
-    return tuple(text for item in value[:_MAX_PERMISSIONS] if isinstance(item, str) and (text := sanitize_or_none(item)))
+    return tuple(text for item in listed[:_MAX_PERMISSIONS] if (text := sanitize_or_none(item)))

@@ -44,7 +44,7 @@ class PostPostRow(payload.Row, rename="camel", gc=False):
     last_error: LastErrorRow | str | None = None
 
 
-def _span_of_seconds(value: object) -> str | None:
+def span_of_seconds(value: object) -> str | None:
     """Return a time left in seconds as the documented text, rounded down to the hour; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -73,7 +73,7 @@ READER = payload.RowReader(
     guarded=GUARDED,
     lenient={
         "accessTokenExpiresAt": payload.unreadable_date,
-        "tokenExpiresIn": _span_of_seconds,
+        "tokenExpiresIn": span_of_seconds,
         "lastError": _odd_last_error,
     },
 )

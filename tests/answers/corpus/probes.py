@@ -109,7 +109,7 @@ for name, escaped in {
     "capitals": '"OK"',
     "fullwidth": '"\\uff4f\\uff4b"',
 }.items():
-    says = ProbeFinding.OK if name == "blanks" else ProbeFinding.TRANSIENT
+    says = ProbeFinding.OK if name in ("blanks", "capitals") else ProbeFinding.TRANSIENT
     _add("N19", f"status_{name}", _says(f'{{"status":{escaped}}}'.encode()), finding=says)
 _add(
     "N19",
@@ -128,6 +128,18 @@ for name, value in _WRONG.items():
     _add("N21", f"status_is_{name}", _says({"status": value}))
     for field in ("message", "tokenExpiresIn", "username", "permissions"):
         _add("N21", f"{field}_is_{name}", _says({"status": "ok", field: value}), finding=ProbeFinding.OK)
+for name, value in {
+    "object": {"message": "Session has expired"},
+    "nested_object": {"error": {"message": "Session has expired", "code": 190}},
+    "array": ["Session has expired"],
+}.items():
+    _add(
+        "N21",
+        f"refusal_as_{name}",
+        _says({"status": "Error", "message": value}),
+        finding=ProbeFinding.EXPIRED,
+        well="expired",
+    )
 _add(
     "N21",
     "ten_thousand_permissions",
