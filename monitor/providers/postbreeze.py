@@ -23,6 +23,8 @@ from monitor.providers.status_words import reported_status
 
 _GUARDED = ("id", "status", "workspaceId", "tokenExpiresAt")
 _MAX_SCOPES = 200
+_NAIVE = frozenset({VerdictFlag.NAIVE_DATE})
+"""Without a time zone, a refresh date shifts the derived lifetime."""
 _NO_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 _DIGITS = re.compile(r"\d{3}", re.ASCII)
 
@@ -163,14 +165,15 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
     expires_at, flags = dates.parse_expiry(row.token_expires_at, now=at)
     refresh, of_refresh = _refresh(row)
     reported = reported_status(row.status)
-    if reported is ReportedStatus.VALID and (problem := _undecided(refresh, flags, of_refresh)):
+    if reported is ReportedStatus.VALID and (flags or of_refresh) and (problem := _undecided(refresh, flags, of_refresh)):
         return Unreadable(external_id=row.id, why=problem)
+    if of_refresh:
+        flags |= of_refresh & _NAIVE
     platform = sanitize(row.platform).lower() if row.platform else ""
-    more = {
-        VerdictFlag.NAIVE_DATE: VerdictFlag.NAIVE_DATE in of_refresh,  # it shifts the derived lifetime
-        VerdictFlag.PLATFORM_MISSING: not platform,
-        VerdictFlag.FIELD_IGNORED: row.field_ignored,
-    }
+    if not platform:
+        flags |= {VerdictFlag.PLATFORM_MISSING}
+    if row.field_ignored:
+        flags |= {VerdictFlag.FIELD_IGNORED}
     return Snapshot(
         external_id=row.id,
         scope=scope,
@@ -183,7 +186,7 @@ def to_snapshot(row: PostbreezeRow, *, workspace: str | None, at: datetime) -> S
         username=sanitize_or_none(row.handle),
         display_name=sanitize_or_none(row.display_name),
         scopes=None if row.scopes is None else tuple(sanitize(text) for text in row.scopes[:_MAX_SCOPES]),
-        flags=flags | {flag for flag, applies in more.items() if applies},
+        flags=flags,
     )
 
 
@@ -199,7 +202,7 @@ def _refresh(row: PostbreezeRow) -> tuple[Refresh, frozenset[str]]:
         error=sanitize_or_none(row.last_refresh_error),
         error_status=row.last_refresh_error_status,
     )
-    return refresh, of_refreshed | of_attempt | (of_connected - _NO_DATE)
+    return refresh, of_refreshed | of_attempt | (of_connected & _NAIVE)
 
 
 def _undecided(refresh: Refresh, of_expiry: frozenset[str], of_refresh: frozenset[str]) -> str:

@@ -35,7 +35,10 @@ _WORDS_BY_STATUS = {
 }
 """Words that leave no doubt. "error", "failed" or "inactive" may mean much else: they stay unrecognised."""
 
-_STATUS_BY_WORD = {word: status for status, words in _WORDS_BY_STATUS.items() for word in words}
+_STATUS_BY_WORD = {
+    written: status for status, words in _WORDS_BY_STATUS.items() for word in words for written in (word, word.upper())
+}
+"""The usual spellings, found without normalisation."""
 
 
 def reported_status(word: str | None) -> ReportedStatus:
