@@ -69,8 +69,9 @@ LIMITED = _any(
     r"throttl(?:e|ed|ing)",
     r"\bquota",
     r"usage ?cap",
-    r"\btoo ?many ?(?!redirects|characters|hashtags|tags|links|files|images|arguments|param|fields)",
-    r"doing (?:that|this) too (?:much|often|fast)",
+    r"\btoo ?many(?! ?(?:redirects|characters|hashtags|tags|files|images|arguments|param|fields))",
+    r"\b\w{1,15}ing (?:that |this )?too (?:much|often|fast|quickly|frequently)\b",
+    r"number of (?:\w{1,15} )?(?:requests|calls|posts) (?:was |has been )?(?:exceeded|reached)",
     r"slow down",
     r"flood (?:\w{1,10} )?wait|slowmode wait",  # Telegram: FLOOD_WAIT_35
     r"retry[ -]after\b|enhance your calm|reduce the amount of data",
@@ -87,7 +88,7 @@ SERVER_ERROR = _any(
     r"\boverload(?:ed|ing)?\b|over ?capacity|maintenance|being upgraded",
     r"failed to (?:\w{1,15} )?process the request|not ready to accept",
     r"(?:resources?|deadline) ?(?:exhausted|exceeded)|(?:not ?enough|insufficient) ?resources",  # gRPC, AT Protocol
-    r"\b(?:service|server|permissions|site|api|system|platform|host)(?: is| are| was)?(?: currently| temporarily| too)?"
+    r"\b(?:service|server|permissions|site|api|system|platform|host|instance)(?: is| are| was)?(?: currently| temporarily| too)?"
     r" (?:unavailable|unreachable|down|busy|overloaded)\b",
     r"temporar(?:il)?y unavailable|^unavailable$",
     r"web server (?:is|returned|reported)|origin (?:is unreachable|dns error)",  # Cloudflare's pages
@@ -102,7 +103,8 @@ NETWORK_ERROR = _any(
     r"getaddrinfo|servfail|nodata\b|name resolution|resolve host|no route to host",
     r"network (?:error|failure|problem|socket|timeout|is unreachable)",
     r"\bconnection (?:was |has been |is )?(?:reset|refused|closed|aborted|dropped|error)",
-    r"unable to connect to (?:the )?(?:server|host|remote)",
+    r"unable to connect to (?:the )?(?:server|host|remote)|did not respond|no response (?:from|received)|not responding",
+    r"\bdns (?:lookup|error|resolution|failure)|connection lost|lost connection",
     r"(?:request|operation|stream|response)(?: was| has been)? aborted|^\W{0,3}(?:aborted|terminated|aborterror)\W{0,3}$",
     r"(?<!session )(?<!session has )(?<!session was )(?<!session is )(?<!login )timed?[ -]?out",
 )
@@ -203,6 +205,7 @@ INVALID = _any(
 UNAUTHORIZED = _any(_status("401"), r"unauthori[sz]ed|unauthenticated")
 SIGN_IN_AGAIN = _any(
     r"\bre-?(?:authenticate|authori[sz]e|connect|link)\b|(?:log|sign) ?in again|log back in|please (?:log|sign) ?in",
+    r"\bauth(?:ori[sz]|enticat)e(?: \w{1,15}){0,3} again",
 )
 NOT_AUTHORIZED = _any(r"not authori[sz]ed")
 
