@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import WeeklyTime
 from monitor.domain import ChannelRules, Policy, ProviderInfo, provider_info
+from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
@@ -86,6 +87,18 @@ class SourceConfig:
     def probes_on_schedule(self) -> bool:
         """True if connections are probed on a schedule."""
         return self.probe and self.probe_every is not None
+
+    def context(self, platform: str, *, now: datetime, clock_skew: float | None, polled: bool = False) -> Context:
+        """Return the circumstances in which a connection of the platform is judged; `polled` and `clock_skew` as in Context."""
+        return Context(
+            now=now,
+            provider=self.info,
+            policy=self.policy_for(platform),
+            polled=polled,
+            clock_skew=clock_skew,
+            poll_every=self.poll_every,
+            probe_every=self.probe_every if self.probes_on_schedule else None,
+        )
 
     def all_policies(self) -> tuple[Policy, ...]:
         """Return every policy that may apply to a connection of this source."""

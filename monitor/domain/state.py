@@ -31,8 +31,8 @@ class TokenState(Record, frozen=True, kw_only=True):
     """The shortest time that recent renewals left until the expiry, negative for renewals after it; older ones count less."""
     renewals: int = 0
     """The number of observed renewals, counted up to 2."""
-    void_attempt_at: datetime | None = None
-    """Errors of attempts to renew the token up to this one are of the time before a reconnect."""
+    reconnected_at: datetime | None = None
+    """When the list last showed that a person had connected the account again: what is older is of the time before."""
     flags: frozenset[str] = frozenset()  # VerdictFlags of the rule that decided
 
 
@@ -45,12 +45,14 @@ class ProbeState(Record, frozen=True, kw_only=True):
     message: str | None = None
     """The text of the newest answer."""
     at: datetime | None = None
-    """The time of the newest answer that was evidence."""
+    """The time of the newest answer. Of answers in a row that are no evidence, the first."""
     ever_ok: bool = False
     refused_since: datetime | None = None
     """The time of the first of the refusals in a row; None without a refusal."""
     refusal: str | None = None
     """The text of the refusal that `finding` states, which may be older than the newest answer."""
+    ok_at: datetime | None = None
+    """The time of the last successful probe before the newest answers, which were none; None while `at` is that time."""
     silent_since: datetime | None = None
     """The time of the first probe in a row that gave no evidence; None if the last one did."""
     reconnected: bool = False

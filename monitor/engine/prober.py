@@ -91,7 +91,7 @@ class Prober:
         running = asyncio.create_task(lane.run(), name=f"probe:{source.name}")
         try:
             while not (await asyncio.wait({running}, timeout=self._news_within))[0]:
-                news = _take_news(source, lane.results)
+                news = _take_news(lane.results)
                 if news:
                     recorded_ids.update(result.target.id for result in news)
                     recorded.add(await self._record(source, Batch(), news, None))
@@ -127,9 +127,9 @@ def _pace(source: SourceConfig, batch: Batch) -> float:
     return min(allowed, len(batch.targets) / within)
 
 
-def _take_news(source: SourceConfig, results: list[ProbeResult]) -> list[ProbeResult]:
-    """Remove the results that change something from the list, and return them. The others can wait."""
-    news = [result for result in results if is_news(source, result)]
+def _take_news(results: list[ProbeResult]) -> list[ProbeResult]:
+    """Remove the results that change something from the list, and return them. The others can wait, also those without answer."""
+    news = [result for result in results if is_news(result, answered=False)]
     if news:
         taken = {result.target.id for result in news}
         results[:] = [result for result in results if result.target.id not in taken]

@@ -11,7 +11,6 @@ from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState
 from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
-from monitor.domain.rules.expiry import Context
 from monitor.engine.recording import Change, Recorded, record_changes, review
 from monitor.engine.recording.source_status import remind_of_source
 from monitor.store import Connection, Store, connections, incidents, sources
@@ -127,6 +126,6 @@ def _skew(conn: Connection, name: str) -> float | None:
 
 
 def _elapsed(source: SourceConfig, row: int, state: ConnectionState, *, clock_skew: float | None, now: datetime) -> Change | None:
-    context = Context(now=now, provider=source.info, policy=source.policy_for(state.snapshot.platform), clock_skew=clock_skew)
+    context = source.context(state.snapshot.platform, now=now, clock_skew=clock_skew)
     after = lifecycle.elapse(state, context)
     return None if after == state else Change(row=row, before=state, after=after)

@@ -28,7 +28,7 @@ from monitor.domain import (
 )
 from monitor.domain.records import Record
 from monitor.domain.rules.schedule import cohort_of
-from monitor.store.schema import connections
+from monitor.store.schema import cohorts, connections
 from monitor.store.sql import chunked, rows_by_key
 
 # A dict lookup takes a tenth of the time of calling the Enum class, and every row needs four.
@@ -82,7 +82,7 @@ _TOKEN = _Columns(
         "token_renewal_gap": "renewal_gap",
         "token_renewal_left": "renewal_left",
         "token_renewals": "renewals",
-        "token_void_attempt_at": "void_attempt_at",
+        "token_reconnected_at": "reconnected_at",
         "token_flags": "flags",
     }
 )
@@ -96,6 +96,7 @@ _PROBE = _Columns(
         "probe_ever_ok": "ever_ok",
         "probe_refused_since": "refused_since",
         "probe_refusal": "refusal",
+        "probe_ok_at": "ok_at",
         "probe_silent_since": "silent_since",
         "probe_reconnected": "reconnected",
     }
@@ -185,7 +186,10 @@ def _encode_key(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def decode_state(row: Any) -> ConnectionState:
-    """Return the state in a row that has these columns as attributes, with converted values."""
+    """Return the state in a row that has these columns as attributes, with converted values.
+
+    `probed_at` is when the connection's cohort was last probed: a probe that changes nothing is recorded there only.
+    """
     token = TokenState(
         status=STATUS[row.token_status],
         reason=row.token_reason,
@@ -198,18 +202,22 @@ def decode_state(row: Any) -> ConnectionState:
         renewal_gap=row.token_renewal_gap,
         renewal_left=row.token_renewal_left,
         renewals=row.token_renewals,
-        void_attempt_at=row.token_void_attempt_at,
+        reconnected_at=row.token_reconnected_at,
         flags=row.token_flags,
     )
+    at = row.probe_at
+    if row.probed_at is not None and row.probe_status == ProbeStatus.OK and row.probe_silent_since is None:
+        at = row.probed_at if at is None else max(at, row.probed_at)
     probe = ProbeState(
         status=_PROBE_STATUS[row.probe_status],
         finding=_FINDING[row.probe_finding],
         refusals=row.probe_refusals,
         message=row.probe_message,
-        at=row.probe_at,
+        at=at,
         ever_ok=row.probe_ever_ok,
         refused_since=row.probe_refused_since,
         refusal=row.probe_refusal,
+        ok_at=row.probe_ok_at,
         silent_since=row.probe_silent_since,
         reconnected=row.probe_reconnected,
     )
@@ -261,8 +269,9 @@ def _decode_snapshot(row: Any) -> Snapshot:
 
 _DECIDED = {"id", "refresh_reported"}.union(*(columns.names for columns in _ALL))
 _NAMES = tuple(column.name for column in connections.c if column.name in _DECIDED)
-_Row: Any = namedtuple("_Row", _NAMES)  # type: ignore[misc]  # noqa: PYI024 - its fields are the maps'
-_BY_ID = f"SELECT {', '.join(_NAMES)} FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - names of the schema
+_Row: Any = namedtuple("_Row", (*_NAMES, "probed_at"))  # type: ignore[misc]  # noqa: PYI024 - its fields are the maps'
+_PROBED_AT = "SELECT probed_at FROM cohorts WHERE cohorts.source = connections.source AND cohorts.cohort = connections.cohort"
+_BY_ID = f"SELECT {', '.join(_NAMES)}, ({_PROBED_AT}) FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - names of the schema
 
 
 def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
@@ -277,7 +286,8 @@ def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
 
 def _converter(dialect: Dialect) -> Callable[[tuple[Any, ...]], Any]:
     """Return a function that converts a raw row as the column types do."""
-    types = (connections.c[name].type.dialect_impl(dialect) for name in _NAMES)
+    columns = (*(connections.c[name] for name in _NAMES), cohorts.c.probed_at)
+    types = (column.type.dialect_impl(dialect) for column in columns)
     processors = [(place, kind.result_processor(dialect, None)) for place, kind in enumerate(types)]
     needed = [(place, convert) for place, convert in processors if convert is not None]
 

@@ -31,12 +31,13 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
 )
 
-from monitor.domain import Status
+from monitor.domain import ReportedStatus, Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
-from monitor.domain.rules.expiry import ROTATING_PLATFORMS, SHORT_LIFETIME
+from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
 from monitor.store.schema import connections
 from monitor.store.sql import chunked
@@ -188,7 +189,7 @@ def count_expiring(conn: Connection, filters: ConnectionFilter = EVERY, *, now: 
     by = expiry()
     sqlite = conn.dialect.name == "sqlite"
     day = func.substr(cast(by, String), 1, 10) if sqlite else cast(by, Date)
-    trusted = and_(_c.expires_at.is_not(None), _trusted_platform(), not_(_is_short_lived(sqlite=sqlite)))
+    trusted = and_(_trusted_platform(), not_(_is_short_lived(sqlite=sqlite)))
     working = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
     soon = _c.status == Status.EXPIRING_SOON.value
     query = (
@@ -200,22 +201,25 @@ def count_expiring(conn: Connection, filters: ConnectionFilter = EVERY, *, now: 
 
 
 def _trusted_platform() -> ColumnElement[bool]:
-    """Return the condition for platforms whose dates can be trusted: the platform part of rules.expiry.is_trusted."""
+    """Return the condition for platforms whose dates can be trusted: rules.expiry.is_trusted without short lifetimes."""
     platforms = (
         and_(_c.provider == info.name, _c.platform.in_(sorted(info.trusted_platforms))) for info in registered_providers()
     )
-    return or_(false(), *platforms)
+    access_token = and_(_c.word == ReportedStatus.UNSTATED.value, _c.platform.in_(sorted(RENEWED_BY_PROVIDER)))
+    return and_(or_(false(), *platforms), not_(access_token))
 
 
 def _is_short_lived(*, sqlite: bool) -> ColumnElement[bool]:
-    """Return rules.expiry.is_short_lived as SQL, for connections with an expiry date."""
+    """Return rules.expiry.is_short_lived as SQL."""
+    lived: ColumnElement[bool]
     issued: Any = func.coalesce(_c.refresh_last_at, _c.refresh_connected_at, type_=_c.refresh_last_at.type)
-    shorter: ColumnElement[bool]
     if sqlite:
         hours = int(SHORT_LIFETIME.total_seconds() // 3600)
-        shorter = cast(issued, String) > func.strftime("%Y-%m-%dT%H:%M:%f", _c.expires_at, f"-{hours} hours")
+        start: Any = func.strftime("%Y-%m-%dT%H:%M:%f", _c.expires_at, f"-{hours} hours")
+        lived, near = cast(issued, String) > start, cast(_c.token_dated_since, String) > start
     else:
-        shorter = issued > _c.expires_at - literal(SHORT_LIFETIME)
-    lifetime_is_stated = and_(_c.refresh_reported, issued < _c.expires_at)
-    rotates = and_(_c.refresh_reported, _c.platform.in_(sorted(ROTATING_PLATFORMS)))
-    return case((lifetime_is_stated, shorter), else_=rotates)
+        begun = _c.expires_at - literal(SHORT_LIFETIME)
+        lived, near = issued > begun, _c.token_dated_since > begun
+    rotates = and_(_c.platform.in_(sorted(ROTATING_PLATFORMS)), or_(_c.expires_at.is_(None), near))
+    lifetime_is_stated = and_(_c.expires_at.is_not(None), issued < _c.expires_at)
+    return and_(_c.refresh_reported, case((rotates, true()), (lifetime_is_stated, lived), else_=false()))

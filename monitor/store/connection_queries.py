@@ -124,11 +124,6 @@ def _row(row: Any) -> ConnectionRow:
     if state.missing == 0 and row.last_complete_at is not None:
         # A poll does not write unchanged connections: their scope has the time for all of them.
         seen = row.last_complete_at
-    probed, ok_at = (probe.at if probe.status in _PROBED else None), last_ok_at(probe)
-    if probed is not None and probe.silent_since is None:
-        # A probe that changes nothing writes only its cohort's time. What is no evidence is no such probe.
-        probed = max(probed, row.probed_at or probed)
-        ok_at = probed if probe.status is ProbeStatus.OK else ok_at
     return ConnectionRow(
         id=row.id,
         source=row.source,
@@ -136,8 +131,8 @@ def _row(row: Any) -> ConnectionRow:
         state=state,
         added_at=row.added_at,
         last_seen_at=seen,
-        probe_at=probed,
-        probe_ok_at=ok_at,
+        probe_at=probe.at if probe.status in _PROBED else None,
+        probe_ok_at=last_ok_at(probe),
         retired_at=row.retired_at,
         fingerprint=row.fingerprint,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import update as sql_update
 from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatus, Status
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state, encode_change, encode_probe, encode_state
-from monitor.store.schema import connections, sources
+from monitor.store.schema import cohorts, connections, sources
 from monitor.store.sql import chunked, insert_many, next_ids, update_many
 
 
@@ -110,7 +110,8 @@ def set_fingerprints(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
 
 def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:
     """Return connections whose verdict or stage has changed by time, as (id, source, state), the earliest first."""
-    query = select(connections).join(sources, sources.c.name == _c.source)
+    probed = (cohorts.c.source == _c.source) & (cohorts.c.cohort == _c.cohort)
+    query = select(connections, cohorts.c.probed_at).join(sources, sources.c.name == _c.source).outerjoin(cohorts, probed)
     query = query.where(_c.next_change_at <= now, _c.retired_at.is_(None), sources.c.removed_at.is_(None))
     rows = conn.execute(query.order_by(_c.next_change_at).limit(limit))
     return [(row.id, row.source, decode_state(row)) for row in rows]

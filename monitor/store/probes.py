@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Connection, Text, bindparam, delete, func, literal_column, select, type_coerce, update
 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
+from monitor.store.types import WordList
 
 _c = connections.c
 _NO_TIME = timedelta(0)
+_SOME_TIME = datetime.min.replace(tzinfo=UTC)
+"""Stands for a time that is not read."""
 
 
 class Target(NamedTuple):
@@ -27,6 +30,8 @@ class Target(NamedTuple):
     platform: str
     known: ProbeState
     """The stored result of earlier probes, without message and time."""
+    permissions: frozenset[str] | None = None
+    """The permissions that are remembered of it; None if none are."""
     individual: bool = False
     """True if its own next_probe_at makes it due, not its cohort's."""
 
@@ -40,18 +45,33 @@ _TARGET = (
     _c.probe_finding,
     _c.probe_refusals,
     _c.probe_ever_ok,
+    _c.probe_silent_since.is_not(None),
+    type_coerce(_c.permissions, Text),
 )
 
 
 @lru_cache(maxsize=256)
-def _known(status: str, finding: str | None, refusals: int, ever_ok: bool) -> ProbeState:  # noqa: FBT001 - the columns in order
+def _known(
+    status: str,
+    finding: str | None,
+    refusals: int,
+    ever_ok: bool,  # noqa: FBT001 - the columns in order
+    silent: bool,  # noqa: FBT001 - the columns in order
+) -> ProbeState:
     """Return one shared object for the many connections with equal results."""
     return ProbeState(
         status=ProbeStatus(status),
         finding=None if finding is None else ProbeFinding(finding),
         refusals=refusals,
         ever_ok=ever_ok,
+        silent_since=_SOME_TIME if silent else None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _permissions(stored: str | None) -> frozenset[str] | None:
+    """Return one shared set for the many connections with equal permissions."""
+    return None if stored is None else frozenset(WordList.read(stored) or ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +153,9 @@ def cohort_targets(
     query = _COHORT_TARGETS if unsupported else _SUPPORTED_TARGETS
     # Raw rows: there are hundreds in every batch, and none of these columns needs converting.
     cursor: Any = conn.execute(query, {"source": source, "wanted": list(wanted)}).cursor
-    for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok in cursor.fetchall():
-        known = _known(status, finding, refusals, bool(ever_ok))
-        found.setdefault(cohort, []).append(Target(key, external_id, scope or None, platform, known))
+    for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok, silent, stored in cursor.fetchall():
+        known = _known(status, finding, refusals, bool(ever_ok), bool(silent))
+        found.setdefault(cohort, []).append(Target(key, external_id, scope or None, platform, known, _permissions(stored)))
     return found
 
 
@@ -143,8 +163,8 @@ def individually_due(conn: Connection, source: str, now: datetime, limit: int) -
     """Return a source's connections whose own next_probe_at is due, the longest overdue first."""
     rows = conn.execute(_INDIVIDUALLY_DUE, {"source": source, "now": now, "most": limit})
     return [
-        Target(key, external_id, scope or None, platform, _known(*axis), individual=True)
-        for key, external_id, scope, platform, *axis in rows
+        Target(key, external_id, scope or None, platform, _known(*axis), _permissions(stored), individual=True)
+        for key, external_id, scope, platform, *axis, stored in rows
     ]
 
 

@@ -184,12 +184,13 @@ class Reader:
         if state.next_change_at is None or state.next_change_at > self.now:
             return row
         source = self.sources.get(row.source)
-        context = Context(
-            now=self.now,
-            provider=provider_info(row.provider),
-            policy=settings.policy_for(state.snapshot.platform) if settings else self._config.policy,
-            clock_skew=source.clock_skew if source else None,
-        )
+        skew = source.clock_skew if source else None
+        platform = state.snapshot.platform
+        if settings is not None:
+            context = settings.context(platform, now=self.now, clock_skew=skew)
+        else:
+            provider = provider_info(row.provider)
+            context = Context(now=self.now, provider=provider, policy=self._config.policy, clock_skew=skew)
         return replace(row, state=lifecycle.elapse(state, context))
 
     def _is_probe_stale(self, row: ConnectionRow, settings: SourceConfig | None) -> bool:

@@ -141,7 +141,7 @@ class SourceView:
         if skew is None or abs(skew) <= CLOCK_SUSPECT_ABOVE:
             return
         differ = f"Its clock is {span(timedelta(seconds=abs(skew)))} {'ahead of' if skew > 0 else 'behind'} this machine's"
-        untrusted = ", so dates alone change no status" if abs(skew) > CLOCK_UNTRUSTED_ABOVE else ""
+        untrusted = ", so dates count when they have passed on both clocks" if abs(skew) > CLOCK_UNTRUSTED_ABOVE else ""
         yield f"{differ}{untrusted}: synchronize this machine's clock with NTP."
 
     def _pace_problem(self) -> Iterator[str]:

@@ -87,7 +87,7 @@ STATES = st.builds(
         renewal_gap=some(DURATIONS),
         renewal_left=some(DURATIONS | DURATIONS.map(lambda span: -span)),
         renewals=COUNTS,
-        void_attempt_at=some(INSTANTS),
+        reconnected_at=some(INSTANTS),
         flags=FLAGS,
     ),
     probe=st.builds(
@@ -100,6 +100,7 @@ STATES = st.builds(
         ever_ok=st.booleans(),
         refused_since=some(INSTANTS),
         refusal=some(TEXTS),
+        ok_at=some(INSTANTS),
         silent_since=some(INSTANTS),
         reconnected=st.booleans(),
     ),
@@ -152,7 +153,7 @@ def test_every_field_of_a_state_has_a_strategy() -> None:
     counts = [
         len(kind.__struct_fields__) for kind in (Snapshot, TokenState, ProbeState, Verdict, ConnectionState, Refresh, LastError)
     ]
-    assert counts == [16, 13, 10, 5, 10, 5, 2]
+    assert counts == [16, 13, 11, 5, 10, 5, 2]
 
 
 def test_insert_gives_ids_in_the_order_of_the_rows(store: Store) -> None:

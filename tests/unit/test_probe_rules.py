@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
-from monitor.domain.rules import lifecycle, probe_answers, probes
-from tests.support.factories import NOW
+from monitor.domain import ProbeAnswer, ProbeFinding
+from monitor.domain.rules import probe_answers
 
 OK, EXPIRED, REVOKED, FAILING = ProbeFinding.OK, ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.FAILING
 PERMISSION = ProbeFinding.PERMISSION
@@ -161,146 +159,3 @@ def test_every_row_of_the_table_decides_some_case() -> None:
         probe = probe_answers.Probe(answer, platform, date_trusted=True, text=probe_answers.plain(answer.message))
         applied.add(next(index for index, row in enumerate(probe_answers.PROBE_RULES) if row.applies(probe)))
     assert applied == set(range(len(probe_answers.PROBE_RULES)))
-
-
-# --- advance: what is remembered of one answer after another
-
-
-def advance(state: ProbeState, *answers: ProbeAnswer, platform: str = "facebook", confirm: int = 2) -> ProbeState:
-    for number, answer in enumerate(answers, start=1):
-        now = NOW + timedelta(minutes=number)
-        state = probes.advance(state, answer, platform=platform, date_trusted=False, now=now, confirm=confirm)
-    return state
-
-
-NEW = ProbeState()
-WORKS = advance(NEW, ok())
-REFUSED = advance(NEW, error("Refused."))
-
-
-def test_an_ok_is_remembered() -> None:
-    state = advance(NEW, ok(message="@acme"))
-    assert state == ProbeState(status=ProbeStatus.OK, finding=OK, message="@acme", at=NOW + timedelta(minutes=1), ever_ok=True)
-
-
-def test_refusals_are_counted_up_to_the_confirmation() -> None:
-    seen = [advance(NEW, *[error("Refused.")] * times, confirm=3).refusals for times in range(1, 6)]
-    assert seen == [1, 2, 3, 3, 3]
-
-
-@pytest.mark.parametrize("confirm", [1, 0, -1])
-def test_a_confirmation_of_one_or_less_counts_one(confirm: int) -> None:
-    assert advance(NEW, error("Refused."), error("Refused."), confirm=confirm).refusals == 1
-
-
-def test_an_ok_ends_all_refusals() -> None:
-    state = advance(NEW, error("Refused."), error("Refused."), ok())
-    assert (state.status, state.refusals, state.finding) == (ProbeStatus.OK, 0, OK)
-
-
-def test_an_ok_between_two_refusals_starts_the_count_again() -> None:
-    assert advance(NEW, error("Refused."), ok(), error("Refused.")).refusals == 1
-
-
-@pytest.mark.parametrize("state", [NEW, WORKS, REFUSED], ids=["unprobed", "ok", "refused"])
-@pytest.mark.parametrize("answer", [error("Rate limit"), error("status code 503"), ProbeAnswer(http_status=200)])
-def test_a_transient_answer_changes_nothing_at_all(state: ProbeState, answer: ProbeAnswer) -> None:
-    assert advance(state, answer) is state
-
-
-def test_a_transient_answer_between_two_refusals_does_not_break_the_row() -> None:
-    assert advance(NEW, error("Refused."), error("timeout"), error("Refused.")).refusals == 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "kept"),
-    [
-        ("Refused.", "expired", EXPIRED),  # worse: taken
-        ("expired", "revoked", REVOKED),
-        ("revoked", "expired", REVOKED),  # milder: the worst stays
-        ("expired", "Refused.", EXPIRED),
-        ("Refused.", "Refused again.", FAILING),
-    ],
-)
-def test_the_worst_that_was_named_in_a_row_of_refusals_is_kept(first: str, second: str, kept: ProbeFinding) -> None:
-    assert advance(NEW, error(first), error(second)).finding is kept
-
-
-def test_the_worst_is_kept_with_its_own_words() -> None:
-    assert advance(NEW, error("It was revoked."), error("Refused.")).message == "It was revoked."
-
-
-def test_the_worst_is_forgotten_after_an_ok() -> None:
-    assert advance(NEW, error("revoked"), ok(), error("Refused.")).finding is FAILING
-
-
-def test_having_worked_once_is_never_forgotten() -> None:
-    state = WORKS
-    for answer in (error("Refused."), error("Unknown platform: x"), error("x", http_status=404), error("timeout")):
-        state = advance(state, answer)
-        assert state.ever_ok
-
-
-@pytest.mark.parametrize(
-    ("state", "message", "finding"),
-    [
-        (NEW, "Unknown platform: x", UNSUPPORTED),
-        (WORKS, "Unknown platform: x", UNSUPPORTED),
-        (NEW, "Invalid bot connection", UNSUPPORTED),
-        (WORKS, "Invalid bot connection", UNSUPPORTED),
-        (NEW, "Invalid bot token", AMBIGUOUS),
-        (WORKS, "Invalid bot token", AMBIGUOUS),
-    ],
-)
-def test_a_platform_without_a_validator_is_unsupported(state: ProbeState, message: str, finding: ProbeFinding) -> None:
-    after = advance(state, error(message), platform="telegram")
-    assert (after.status, after.finding, after.refusals) == (ProbeStatus.UNSUPPORTED, finding, 0)
-
-
-@pytest.mark.parametrize("http_status", [404, 400])
-def test_a_missing_or_refused_id_is_noted_and_keeps_the_axis(http_status: int) -> None:
-    after = advance(WORKS, error("x", http_status=http_status))
-    assert (after.status, after.ever_ok, after.refusals) == (ProbeStatus.OK, True, 0)
-    assert after.finding is (MISSING if http_status == 404 else BAD_ID)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [error("x", http_status=404), error("x", http_status=400), error("Unknown platform: x"), error("Invalid bot token")],
-    ids=["404", "400", "unknown platform", "ambiguous"],
-)
-def test_an_answer_without_evidence_about_the_token_withdraws_no_refusal(answer: ProbeAnswer) -> None:
-    before = advance(NEW, error("Bot needs administrator posting rights"), error("Channel is unavailable"), platform="telegram")
-    after = advance(before, answer, platform="telegram")
-    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, PERMISSION, 2)
-
-
-def test_the_same_answer_twice_differs_in_its_time_only() -> None:
-    for answer in (ok(), error("Unknown platform: x"), error("x", http_status=404)):
-        once = advance(NEW, answer)
-        twice = advance(once, answer)
-        assert (once.status, once.finding, once.refusals, once.message) == (
-            twice.status,
-            twice.finding,
-            twice.refusals,
-            twice.message,
-        )
-
-
-@pytest.mark.parametrize("confirm", [1, 2, 3])
-@pytest.mark.parametrize("known", [None, *ProbeFinding], ids=str)
-@pytest.mark.parametrize("status", list(ProbeStatus), ids=str)
-def test_news_is_what_the_next_state_would_show(status: ProbeStatus, known: ProbeFinding | None, confirm: int) -> None:
-    """The quick look at a row's summary must never call that unchanged which the rules would have written."""
-    answers = [ok(), *(error(message) for _, message, _ in REFUSALS), ProbeAnswer(http_status=404), ProbeAnswer(http_status=400)]
-    for refusals in range(confirm + 1):
-        for ever_ok in (False, True):
-            whole = ProbeState(
-                status=status, finding=known, refusals=refusals, message="before", at=NOW, ever_ok=ever_ok or status == "ok"
-            )
-            summary = ProbeState(status=status, finding=known, refusals=refusals, ever_ok=whole.ever_ok)
-            for answer in answers:
-                finding = classify(answer, "telegram")
-                now = NOW + timedelta(hours=1)
-                after = probes.advance(whole, answer, platform="telegram", date_trusted=False, now=now, confirm=confirm)
-                assert probes.is_change(summary, finding, confirm=confirm) is not lifecycle.is_same_but_for_time(whole, after)

@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
-from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState
+from monitor.domain import (
+    LastError,
+    Policy,
+    ProbeFinding,
+    ProbeState,
+    ProbeStatus,
+    ReportedStatus,
+    Snapshot,
+    Status,
+    TokenState,
+    provider_info,
+)
 from monitor.domain.rules import verdict
+from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.token_rules import Finding
 from monitor.domain.rules.verdict import Axes, merge
+from tests.support.factories import NOW
 
 VALID, UNKNOWN, SOON, FAILING = Status.VALID, Status.UNKNOWN, Status.EXPIRING_SOON, Status.FAILING
 EXPIRED, REVOKED, DISCONNECTED = Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED
 
+HOUR = timedelta(hours=1)
 UNPROBED = ProbeState()
-OK = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True)
+OK = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True, at=NOW - HOUR)
+OLD_OK = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True, at=NOW - 19 * HOUR)
+SILENT = ProbeState(
+    status=ProbeStatus.OK, finding=ProbeFinding.OK, ever_ok=True, at=NOW - 20 * HOUR, ok_at=NOW - 26 * HOUR, silent_since=NOW
+)
 UNSUPPORTED = ProbeState(status=ProbeStatus.UNSUPPORTED, finding=ProbeFinding.UNSUPPORTED)
 AMBIGUOUS = ProbeState(status=ProbeStatus.UNSUPPORTED, finding=ProbeFinding.AMBIGUOUS)
-OK_THEN_404 = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.MISSING, ever_ok=True)
-OK_THEN_400 = ProbeState(status=ProbeStatus.OK, finding=ProbeFinding.BAD_ID, ever_ok=True)
+OK_THEN_404 = ProbeState(
+    status=ProbeStatus.OK, finding=ProbeFinding.MISSING, ever_ok=True, at=NOW, ok_at=NOW - HOUR, silent_since=NOW
+)
+OK_THEN_400 = ProbeState(
+    status=ProbeStatus.OK, finding=ProbeFinding.BAD_ID, ever_ok=True, at=NOW, ok_at=NOW - HOUR, silent_since=NOW
+)
 
 
-def refused(finding: ProbeFinding, times: int, *, message: str | None = None, ever_ok: bool = False) -> ProbeState:
-    return ProbeState(status=ProbeStatus.FAILING, finding=finding, refusals=times, message=message, ever_ok=ever_ok)
+def refused(
+    finding: ProbeFinding, times: int, *, message: str | None = None, ever_ok: bool = False, lasted: timedelta = 2 * HOUR
+) -> ProbeState:
+    return ProbeState(
+        status=ProbeStatus.FAILING,
+        finding=finding,
+        refusals=times,
+        message=message,
+        refusal=message,
+        at=NOW,
+        refused_since=NOW - lasted,
+        ever_ok=ever_ok,
+        ok_at=NOW - 3 * HOUR if ever_ok else None,
+    )
 
 
 def once(finding: ProbeFinding) -> ProbeState:
@@ -32,10 +69,21 @@ def twice(finding: ProbeFinding) -> ProbeState:
     return refused(finding, 2)
 
 
+def often(finding: ProbeFinding) -> ProbeState:
+    return refused(finding, 3)
+
+
+def axes(token: TokenState, probe: ProbeState, missing: int = 0, **over: Any) -> Axes:
+    policy = Policy(**{"confirm_missing": 2, "confirm_failures": 2, **over.pop("policy", {})})
+    context = Context(now=NOW, provider=provider_info("publora"), policy=policy, probe_every=over.pop("probe_every", 6 * HOUR))
+    row = Snapshot(external_id="linkedin-1", platform="linkedin", reported=ReportedStatus.VALID)
+    values = {"snapshot": row, "lost_permissions": (), **over}
+    return Axes(token=token, probe=probe, missing=missing, context=context, **values)
+
+
 def judge(token: Status, probe: ProbeState, missing: int = 0, **confirm: int) -> Finding:
     state = TokenState(status=token, reason="listed", message="As listed.")
-    values = {"confirm_missing": 2, "confirm_failures": 2, **confirm}
-    return merge(Axes(token=state, probe=probe, missing=missing, **values))
+    return merge(axes(state, probe, missing, policy=confirm))
 
 
 P = ProbeFinding
@@ -61,6 +109,8 @@ TABLE = [
     ("unknown, no validator", UNKNOWN, UNSUPPORTED, 0, UNKNOWN, "listed"),
     ("valid, no validator", VALID, UNSUPPORTED, 0, VALID, "listed"),
     ("valid, MTProto or a revoked bot", VALID, AMBIGUOUS, 0, VALID, "listed"),
+    ("unknown, ok 19 hours ago, probed every 6: it proves nothing", UNKNOWN, OLD_OK, 0, UNKNOWN, "listed"),
+    ("unknown, ok long ago, no evidence since", UNKNOWN, SILENT, 0, UNKNOWN, "listed"),
     ("unknown, ok once, 404 now", UNKNOWN, OK_THEN_404, 0, VALID, "probe_ok"),
     ("unknown, ok once, id refused now", UNKNOWN, OK_THEN_400, 0, VALID, "probe_ok"),
     (
@@ -68,22 +118,26 @@ TABLE = [
         UNKNOWN,
         ProbeState(status=ProbeStatus.UNSUPPORTED, finding=P.UNSUPPORTED, ever_ok=True),
         0,
-        VALID,
-        "probe_ok",
+        UNKNOWN,
+        "listed",
     ),
-    ("unknown, ok once, refused once", UNKNOWN, refused(P.FAILING, 1, ever_ok=True), 0, VALID, "probe_ok"),
+    ("unknown, ok once, refused once", UNKNOWN, refused(P.FAILING, 1, ever_ok=True), 0, UNKNOWN, "listed"),
     # --- a first refusal waits for the second
     ("valid, refused once", VALID, once(P.FAILING), 0, VALID, "listed"),
     ("valid, expiry named once", VALID, once(P.EXPIRED), 0, VALID, "listed"),
     ("valid, revocation named once", VALID, once(P.REVOKED), 0, VALID, "listed"),
     ("expiring soon, refused once", SOON, once(P.EXPIRED), 0, SOON, "listed"),
     # --- confirmed: by what was named
-    ("valid, refused twice", VALID, twice(P.FAILING), 0, FAILING, "probe_failing"),
+    ("valid, refused twice, unclear", VALID, twice(P.FAILING), 0, VALID, "listed"),
+    ("valid, refused three times, unclear", VALID, often(P.FAILING), 0, FAILING, "probe_failing"),
+    ("valid, unclear for less than an hour", VALID, refused(P.FAILING, 3, lasted=HOUR / 2), 0, VALID, "listed"),
+    ("valid, a permission named", VALID, twice(P.PERMISSION), 0, FAILING, "probe_failing"),
+    ("valid, a bot that worked", VALID, often(P.AMBIGUOUS), 0, FAILING, "probe_ambiguous"),
     ("valid, expiry named", VALID, twice(P.EXPIRED), 0, EXPIRED, "probe_expired"),
     ("valid, revocation named", VALID, twice(P.REVOKED), 0, REVOKED, "probe_revoked"),
-    ("unknown, refused twice", UNKNOWN, twice(P.FAILING), 0, FAILING, "probe_failing"),
-    ("unknown, ok once, refused twice", UNKNOWN, refused(P.FAILING, 2, ever_ok=True), 0, FAILING, "probe_failing"),
-    ("expiring soon, refused twice", SOON, twice(P.FAILING), 0, FAILING, "probe_failing"),
+    ("unknown, refused twice", UNKNOWN, often(P.FAILING), 0, FAILING, "probe_failing"),
+    ("unknown, ok once, refused three times", UNKNOWN, refused(P.FAILING, 3, ever_ok=True), 0, FAILING, "probe_failing"),
+    ("expiring soon, refused three times", SOON, often(P.FAILING), 0, FAILING, "probe_failing"),
     ("expiring soon, expiry named", SOON, twice(P.EXPIRED), 0, EXPIRED, "probe_expired"),
     # --- the list agrees: at once; it never gets milder by a probe
     ("expired by the list, revocation named once", EXPIRED, once(P.REVOKED), 0, REVOKED, "probe_revoked"),
@@ -115,7 +169,8 @@ FLAGS = [
     ("404", VALID, OK_THEN_404, {"probe_missing"}),
     ("the id is refused", VALID, OK_THEN_400, {"probe_bad_id"}),
     ("one refusal, to be confirmed", VALID, once(P.FAILING), {"probe_refused"}),
-    ("confirmed", VALID, twice(P.FAILING), set()),
+    ("not yet for long enough", VALID, refused(P.FAILING, 3, lasted=HOUR / 2), {"probe_refused"}),
+    ("confirmed", VALID, often(P.FAILING), set()),
     ("the list agrees", EXPIRED, once(P.REVOKED), {"probe_refused"}),
 ]
 
@@ -126,13 +181,13 @@ def test_flags_beside_the_verdict(token: Status, probe: ProbeState, flags: set[s
 
 
 def test_the_platforms_own_words_are_kept() -> None:
-    finding = judge(VALID, refused(P.FAILING, 2, message="Bot needs administrator posting rights"))
+    finding = judge(VALID, refused(P.FAILING, 3, message="Bot needs administrator posting rights"))
     assert finding.message == "The platform rejects the connection (Bot needs administrator posting rights)."
 
 
 @pytest.mark.parametrize("confirm", [1, 0, -3])
 def test_confirmations_of_one_or_less_mean_at_once(confirm: int) -> None:
-    assert judge(VALID, once(P.FAILING), confirm_failures=confirm).status is FAILING
+    assert judge(VALID, once(P.EXPIRED), confirm_failures=confirm).status is EXPIRED
     assert judge(VALID, UNPROBED, 1, confirm_missing=confirm).status is DISCONNECTED
 
 
@@ -141,10 +196,44 @@ def test_without_any_evidence_no_confirmation_is_reached(confirm: int) -> None:
     assert judge(VALID, UNPROBED, 0, confirm_missing=confirm, confirm_failures=confirm).status is VALID
 
 
+DATE_PASSED = TokenState(status=EXPIRED, reason="date_passed", message="The date passed.", expires_at=NOW - 2 * HOUR)
+UNDATED = TokenState(status=VALID, reason="non_expiring", message="Does not expire.")
+EXPIRED_ROW = Snapshot(external_id="linkedin-1", platform="linkedin", reported=ReportedStatus.EXPIRED)
+UNKNOWN_ROW = Snapshot(external_id="telegram-1", platform="telegram", reported=ReportedStatus.NON_EXPIRING)
+REJECTED_POST = Snapshot(
+    external_id="linkedin-1",
+    platform="linkedin",
+    reported=ReportedStatus.VALID,
+    last_successful_post_at=NOW - 9 * HOUR,
+    last_error=LastError(message="Request failed: access token expired", occurred_at=NOW - HOUR),
+)
+
+# what else is known, status, reason
+BESIDE = [
+    ("a date passed, the platform accepts the token since", axes(DATE_PASSED, OK), VALID, "probe_ok"),
+    ("a date passed, accepted before it", axes(DATE_PASSED, OLD_OK), EXPIRED, "date_passed"),
+    ("the list reports expired", axes(DATE_PASSED, OK, snapshot=EXPIRED_ROW), EXPIRED, "date_passed"),
+    ("a permission is gone", axes(UNDATED, OK, lost_permissions=("w_member_social",)), FAILING, "permissions_lost"),
+    ("a bot's token, the list knows nothing", axes(UNDATED, AMBIGUOUS, snapshot=UNKNOWN_ROW), UNKNOWN, "probe_ambiguous"),
+    (
+        "a post was rejected, no probes",
+        axes(UNDATED, UNPROBED, snapshot=REJECTED_POST, probe_every=None),
+        FAILING,
+        "post_rejected",
+    ),
+    ("a post was rejected, with probes", axes(UNDATED, OK, snapshot=REJECTED_POST), VALID, "non_expiring"),
+]
+
+
+@pytest.mark.parametrize(("given", "status", "reason"), [case[1:] for case in BESIDE], ids=[case[0] for case in BESIDE])
+def test_what_else_is_known(given: Axes, status: Status, reason: str) -> None:
+    finding = merge(given)
+    assert (finding.status, finding.reason) == (status, reason)
+    assert finding.message.endswith(".")
+
+
 def test_every_rule_applies_in_some_row() -> None:
-    applied = set()
-    for _, token, probe, missing, _, _ in TABLE:
-        state = TokenState(status=token, reason="listed", message="As listed.")
-        axes = Axes(token=state, probe=probe, missing=missing, confirm_missing=2, confirm_failures=2)
-        applied.add(next((rule for rule in verdict.VERDICT_RULES if rule(axes) is not None), None))
+    cases = [axes(TokenState(status=case[1], reason="listed", message="As listed."), case[2], case[3]) for case in TABLE]
+    cases += [case[1] for case in BESIDE]
+    applied = {next((rule for rule in verdict.VERDICT_RULES if rule(each) is not None), None) for each in cases}
     assert applied == {*verdict.VERDICT_RULES, None}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain import Policy, ProviderInfo, Snapshot
+from monitor.domain import Policy, ProviderInfo, ReportedStatus, Snapshot, TokenState
 from monitor.domain.records import Record
+from monitor.domain.rules import renewals
+from monitor.domain.rules.renewals import Cadence
 
 CLOCK_SUSPECT_ABOVE = 120.0
 """Difference in seconds between the server's Date and this machine's clock above which it is flagged."""
 
 CLOCK_UNTRUSTED_ABOVE = 300.0
-"""Difference in seconds above which time alone changes nothing for that source."""
+"""Difference in seconds above which one of the two clocks is wrong, so that a lasting difference is reported."""
+
+RECENT_PROBES = 3
+"""A successful probe proves something for this many probe intervals."""
 
 LATER_BY = timedelta(hours=1)
 """A date counts as moved later only if it moved by more than this: clocks and coarse spans vary by less."""
@@ -27,6 +32,9 @@ class Context(Record, frozen=True, kw_only=True):
     """True if the provider's list was just read; False if only time passed or a probe was answered."""
     clock_skew: float | None = None
     """Server Date minus local clock in seconds, at this poll or the last one with a Date header."""
+    poll_every: timedelta = timedelta(minutes=15)
+    probe_every: timedelta | None = None
+    """The probe interval; None if the connection is not probed."""
 
     @property
     def clock_suspect(self) -> bool:
@@ -34,9 +42,18 @@ class Context(Record, frozen=True, kw_only=True):
         return self.clock_skew is not None and abs(self.clock_skew) > CLOCK_SUSPECT_ABOVE
 
     @property
-    def clock_trusted(self) -> bool:
-        """True if time alone may change a verdict."""
-        return self.clock_skew is None or abs(self.clock_skew) <= CLOCK_UNTRUSTED_ABOVE
+    def date_now(self) -> datetime:
+        """The time that dates are compared with: the earlier of this machine's clock and the server's.
+
+        One of two clocks that differ is wrong, and which one is not known: a date has passed when it has passed on both.
+        """
+        if self.clock_skew is None or self.clock_skew >= 0:
+            return self.now
+        return self.now + timedelta(seconds=self.clock_skew)
+
+    def is_recent_probe(self, at: datetime | None) -> bool:
+        """Return True if a probe at this time still proves something: it is at most three probe intervals old."""
+        return at is not None and self.probe_every is not None and self.now - at <= RECENT_PROBES * self.probe_every
 
 
 SHORT_LIFETIME = timedelta(hours=48)
@@ -72,19 +89,41 @@ def stated_lifetime(snapshot: Snapshot) -> timedelta | None:
     return snapshot.expires_at - start
 
 
-def is_short_lived(snapshot: Snapshot) -> bool:
-    """Return True if the token rotates all day, by its stated lifetime or else by its platform."""
-    lifetime = stated_lifetime(snapshot)
-    if lifetime is not None:
-        return lifetime < SHORT_LIFETIME
-    return snapshot.refresh is not None and snapshot.platform in ROTATING_PLATFORMS
+def is_short_lived(snapshot: Snapshot, seen_at: datetime | None) -> bool:
+    """Return True if the token rotates all day. `seen_at` is when its date was first stated.
 
-
-def is_trusted(snapshot: Snapshot, provider: ProviderInfo) -> bool:
-    """Return True if the stated date alone may move a verdict (PROVIDERS 2b, trusted dates). A coarse span never may."""
-    if snapshot.expires_at is None or is_short_lived(snapshot):
+    That is so on some platforms if the date was less than 48 hours ahead then, else by the stated lifetime. That one is too long
+    after a reconnect, which is no refresh and leaves `connectedAt` (API document 003).
+    """
+    if snapshot.refresh is None:
         return False
-    return snapshot.platform in provider.trusted_platforms
+    expires_at = snapshot.expires_at
+    near = expires_at is None or (seen_at is not None and expires_at - seen_at < SHORT_LIFETIME)
+    if near and snapshot.platform in ROTATING_PLATFORMS:
+        return True
+    lifetime = stated_lifetime(snapshot)
+    return lifetime is not None and lifetime < SHORT_LIFETIME
+
+
+def is_trusted(snapshot: Snapshot, provider: ProviderInfo, seen_at: datetime | None) -> bool:
+    """Return True if the service defines that its date alone may expire the connection (PROVIDERS 2b, trusted dates).
+
+    A row without a status states the date of the access token, which on some platforms is renewed on use (PROVIDERS 0.3).
+    `seen_at` as for is_short_lived.
+    """
+    if snapshot.platform not in provider.trusted_platforms or is_short_lived(snapshot, seen_at):
+        return False
+    return snapshot.reported is not ReportedStatus.UNSTATED or snapshot.platform not in RENEWED_BY_PROVIDER
+
+
+def is_proven(seen_at: datetime | None, expires_at: datetime | None, now: datetime) -> bool:
+    """Return True if this date was first stated at least 48 hours ahead and has not moved for 48 hours.
+
+    That is no date of an access token that rotates, so it may warn, whatever the platform. It expires nothing.
+    """
+    if seen_at is None or expires_at is None:
+        return False
+    return expires_at - seen_at >= SHORT_LIFETIME and now - seen_at >= SHORT_LIFETIME
 
 
 def lifetime_of(snapshot: Snapshot, issued_at: datetime | None) -> timedelta | None:
@@ -150,11 +189,25 @@ def after(instant: datetime, span: timedelta) -> datetime | None:
         return None
 
 
-def grace_of(snapshot: Snapshot, lifetime: timedelta | None) -> timedelta:
-    """Return how long after its date a token is still believed to be renewed by the provider (PROVIDERS 2b, Postbreeze)."""
-    if is_short_lived(snapshot):
+def grace_of(snapshot: Snapshot, lifetime: timedelta | None, seen_at: datetime | None) -> timedelta:
+    """Return how long after its date a token is still believed to be renewed by the provider (PROVIDERS 2b, Postbreeze).
+
+    `seen_at` as for is_short_lived.
+    """
+    if is_short_lived(snapshot, seen_at):
         return max(timedelta(hours=24), 2 * min(lifetime or timedelta(0), SHORT_LIFETIME))
     return timedelta(hours=1)
+
+
+STATED_TO = timedelta(minutes=1)
+"""A date counts as moved if it differs by more than this; the end of a coarse span varies by up to an hour."""
+
+
+def moved(old: datetime | None, new: datetime | None, *, coarse: bool) -> bool:
+    """Return True if a date is another one than before."""
+    if old is None or new is None:
+        return old is not new
+    return abs(new - old) > (LATER_BY if coarse else STATED_TO)
 
 
 def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bool:
@@ -162,6 +215,14 @@ def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bo
     return old is not None and new is not None and new - old > by
 
 
-def window_for(snapshot: Snapshot, issued_at: datetime | None, context: Context) -> timedelta:
-    """Return the window that applies to this token under the policy."""
-    return window_of(context.policy, lifetime_of(snapshot, issued_at))
+def window_for(snapshot: Snapshot, token: TokenState, context: Context) -> timedelta:
+    """Return the window that applies to this token: the policy's, or a smaller one that its renewals have taught."""
+    window = window_of(context.policy, lifetime_of(snapshot, token.issued_at))
+    return learned_window(renewals.cadence_of(token), window, context.policy)
+
+
+def learned_window(cadence: Cadence, window: timedelta, policy: Policy) -> timedelta:
+    """Return the window for a token with this cadence. An explicitly configured window stays."""
+    if not policy.learn_renewals or policy.expiring_within_explicit:
+        return window
+    return renewals.warns_within(cadence, window)

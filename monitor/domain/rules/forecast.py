@@ -77,7 +77,7 @@ def need_of(
         by = state.verdict.since
     else:
         by = state.token.expires_at or expiry.effective_expiry(snapshot)
-        counts = status is Status.EXPIRING_SOON or expiry.is_trusted(snapshot, provider)
+        counts = status is Status.EXPIRING_SOON or expiry.is_trusted(snapshot, provider, state.token.dated_since)
         if by is None or not counts or by > now + within:
             return None
     return Need(connection=connection, source=source, platform=snapshot.platform, label=snapshot.label, status=status, by=by)

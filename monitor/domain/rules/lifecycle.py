@@ -12,6 +12,8 @@ from monitor.domain import (
     ProbeAnswer,
     ProbeFinding,
     ProbeState,
+    ProbeStatus,
+    ReportedStatus,
     Snapshot,
     Status,
     TokenState,
@@ -20,24 +22,63 @@ from monitor.domain import (
     VerdictReason,
 )
 from monitor.domain.records import replace
-from monitor.domain.rules import expiry, probes, token
+from monitor.domain.rules import expiry, permissions, probes, renewals, token
 from monitor.domain.rules.expiry import LATER_BY, Context
-from monitor.domain.rules.token_rules import REFRESH_FAILURES_BEFORE_WARNING, Finding, gather
-from monitor.domain.rules.verdict import Axes, merge
+from monitor.domain.rules.probe_answers import names_lost_token
+from monitor.domain.rules.token_rules import LOST, Finding, gather
+from monitor.domain.rules.verdict import Axes, merge, post_names_lost_token
 
 
 def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context) -> ConnectionState:
     """Return the state after a complete or partial list contains the connection. `context.polled` must be True."""
-    evidence = gather(snapshot, state.token if state else None, context)
-    finding = token.judge(evidence)
-    return _settle(
-        state,
-        snapshot=snapshot,
-        token_state=token.next_token_state(evidence, finding),
-        probe=state.probe if state else ProbeState(),
-        missing=0,
-        context=context,
-    )
+    before = state.snapshot if state else None
+    evidence = gather(snapshot, state.token if state else None, context, before=before)
+    token_state = token.next_token_state(evidence, token.judge(evidence))
+    probe = _probe_after_list(state, snapshot, token_state, context)
+    return _settle(state, snapshot=snapshot, token_state=token_state, probe=probe, missing=0, context=context)
+
+
+def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_state: TokenState, context: Context) -> ProbeState:
+    """Return the probe axis after the list stated something new: a reconnect, another status, or a rejected post."""
+    if state is None:
+        return _count_rejected_post(ProbeState(), snapshot, token_state, context)
+    probe, before = state.probe, state.snapshot
+    if _shows_reconnect(state, snapshot, token_state, context):
+        return probes.after_reconnect(probe)
+    if snapshot.reported in _SAYS_NOTHING and snapshot.reported is not before.reported:
+        probe = probes.without_vouching(probe)
+    if snapshot.last_error != before.last_error:
+        probe = _count_rejected_post(probe, snapshot, token_state, context)
+    return probe
+
+
+_SAYS_NOTHING = (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
+
+
+def _shows_reconnect(state: ConnectionState, snapshot: Snapshot, token_state: TokenState, context: Context) -> bool:
+    """Return True if this list shows that a person connected the account again.
+
+    That is a connection that is listed again after it was disconnected, a status that was lost and no longer is, or a later date.
+    The routine renewal of a token that lives less than 48 hours is none.
+    """
+    if snapshot.external_id != state.snapshot.external_id or state.missing >= max(context.policy.confirm_missing, 1):
+        return True
+    if token_state.reconnected_at is None or token_state.reconnected_at == state.token.reconnected_at:
+        return False
+    return state.snapshot.reported in LOST or not expiry.is_short_lived(snapshot, token_state.dated_since)
+
+
+def _count_rejected_post(probe: ProbeState, snapshot: Snapshot, token_state: TokenState, context: Context) -> ProbeState:
+    """Count a post that the platform rejected because of the token as one refusal. A probe follows immediately."""
+    error = snapshot.last_error
+    if context.probe_every is None or error is None or not post_names_lost_token(snapshot, token_state, ever_posted=False):
+        return probe
+    finding = names_lost_token(error.message, platform=snapshot.platform)
+    last_ok = probes.last_ok_at(probe)
+    if finding is None or (last_ok is not None and error.occurred_at is not None and last_ok >= error.occurred_at):
+        return probe
+    confirm = context.policy.confirm_failures
+    return probes.refused_by_post(probe, finding, error.message, now=context.now, confirm=confirm)
 
 
 def miss(state: ConnectionState, context: Context, *, confirmed: bool = False) -> ConnectionState:
@@ -57,23 +98,36 @@ def unreadable(state: ConnectionState, context: Context) -> ConnectionState:
     return replace(present, verdict=verdict)
 
 
-def probed(state: ConnectionState, answer: ProbeAnswer, context: Context) -> ConnectionState:
-    """Return the state after a probe was answered: the same state if the answer is no evidence."""
-    confirm = context.policy.confirm_failures
-    platform = state.snapshot.platform
+def probed(state: ConnectionState, answer: ProbeAnswer | None, context: Context) -> ConnectionState:
+    """Return the state after a probe was answered, or (None) was not although others were."""
+    platform, confirm = state.snapshot.platform, context.policy.confirm_failures
+    if answer is None:
+        return _with_probe(state, probes.unanswered(state.probe, context.now), context)
     trusted = platform in context.provider.trusted_platforms
     after = probes.advance(state.probe, answer, platform=platform, date_trusted=trusted, now=context.now, confirm=confirm)
-    if is_same_but_for_time(state.probe, after):
+    if after.status is ProbeStatus.OK:
+        state = _with_permissions(state, answer.permissions)
+    return _with_probe(state, after, context)
+
+
+def _with_probe(state: ConnectionState, probe: ProbeState, context: Context) -> ConnectionState:
+    return _keep_unreadable(state, _rejudge(state, context, probe=probe, missing=state.missing))
+
+
+def _with_permissions(state: ConnectionState, granted: tuple[str, ...] | None) -> ConnectionState:
+    """Return the state after a good answer granted these permissions."""
+    missing = permissions.lost(state.snapshot.platform, state.permissions, granted)
+    known = permissions.kept(state.permissions, granted, missing)
+    if not granted or (known == state.permissions and missing == state.lost_permissions):
         return state
-    return _keep_unreadable(state, _rejudge(state, context, probe=after, missing=state.missing))
+    return replace(state, permissions=known, lost_permissions=missing)
 
 
 def elapse(state: ConnectionState, context: Context) -> ConnectionState:
     """Return the state after time passed: only trusted dates may reach a threshold. What a poll must judge stays due."""
-    if not expiry.is_trusted(state.snapshot, context.provider) or not context.clock_trusted:
-        trusted = expiry.is_trusted(state.snapshot, context.provider)
-        return replace(state, next_change_at=_next_threshold(state.snapshot, state.token, context) if trusted else None)
-    evidence = gather(state.snapshot, state.token, context)
+    if not expiry.is_trusted(state.snapshot, context.provider, state.token.dated_since):
+        return replace(state, next_change_at=None)
+    evidence = gather(state.snapshot, state.token, context, before=state.snapshot)
     finding = token.judge(evidence)
     after = _settle(
         state,
@@ -84,11 +138,6 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
         context=context,
     )
     return _keep_unreadable(state, after)
-
-
-def is_same_but_for_time(before: ProbeState, after: ProbeState) -> bool:
-    """Return True if a probe changed nothing to store: unchanged probes are recorded per cohort, not per connection."""
-    return replace(after, at=before.at, message=before.message) == before
 
 
 def _rejudge(state: ConnectionState, context: Context, *, probe: ProbeState, missing: int) -> ConnectionState:
@@ -111,16 +160,6 @@ def _keep_unreadable(before: ConnectionState, after: ConnectionState) -> Connect
     return replace(after, verdict=replace(after.verdict, flags=after.verdict.flags | kept)) if kept else after
 
 
-def _axes(token_state: TokenState, probe: ProbeState, missing: int, context: Context) -> Axes:
-    return Axes(
-        token=token_state,
-        probe=probe,
-        missing=missing,
-        confirm_missing=context.policy.confirm_missing,
-        confirm_failures=context.policy.confirm_failures,
-    )
-
-
 def _settle(
     state: ConnectionState | None,
     *,
@@ -131,7 +170,13 @@ def _settle(
     context: Context,
 ) -> ConnectionState:
     """Merge the axes and derive the rest: since when, which stage, and when to judge again."""
-    merged = merge(_axes(token_state, probe, missing, context))
+    known, lost = (state.permissions, state.lost_permissions) if state else (None, ())
+    if context.polled and snapshot.scopes:
+        lost = permissions.lost(snapshot.platform, known, snapshot.scopes)
+        known = permissions.kept(known, snapshot.scopes, lost)
+    merged = merge(
+        Axes(snapshot=snapshot, token=token_state, probe=probe, missing=missing, lost_permissions=lost, context=context)
+    )
     flags = merged.flags | token_state.flags | snapshot.flags
     if context.clock_suspect and token_state.expires_at is not None:
         flags |= {VerdictFlag.CLOCK_SUSPECT}
@@ -140,9 +185,10 @@ def _settle(
         status=merged.status,
         reason=merged.reason,
         message=merged.message,
-        since=_since(previous, merged, snapshot, context),
+        since=_since(previous, merged, snapshot, token_state, context),
         flags=frozenset(flags),
     )
+    trusted = expiry.is_trusted(snapshot, context.provider, token_state.dated_since)
     threshold = _next_threshold(snapshot, token_state, context)
     return ConnectionState(
         snapshot=snapshot,
@@ -151,21 +197,21 @@ def _settle(
         verdict=verdict,
         stage=_stage(state, verdict.status, snapshot, token_state, context),
         missing=missing,
-        next_change_at=threshold if expiry.is_trusted(snapshot, context.provider) else None,
-        recheck_at=_recheck(state, token_state, context, threshold=threshold),
+        next_change_at=threshold if trusted else None,
+        recheck_at=_recheck(state, context, threshold=threshold),
+        permissions=known,
+        lost_permissions=lost,
     )
 
 
-def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, context: Context) -> datetime:
+def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime:
     """Return when the status changed; the expiry date itself if a trusted date passed."""
     if previous is not None and previous.status is merged.status:
         return previous.since
-    date_counts = merged.reason in (VerdictReason.DATE_PASSED, VerdictReason.EXPIRY_PASSED) and expiry.is_trusted(
-        snapshot, context.provider
-    )
-    if date_counts and snapshot.expires_at is not None and snapshot.expires_at <= context.now:
-        return snapshot.expires_at
-    return context.now
+    by_date = merged.reason in (VerdictReason.DATE_PASSED, VerdictReason.EXPIRY_PASSED)
+    expires_at = snapshot.expires_at or token_state.expires_at
+    counts = by_date and expiry.is_trusted(snapshot, context.provider, token_state.dated_since)
+    return expires_at if counts and expires_at is not None and expires_at <= context.now else context.now
 
 
 def _stage(
@@ -177,10 +223,8 @@ def _stage(
     before = state.stage if state is not None and state.verdict.status is Status.EXPIRING_SOON else None
     if state is not None and expiry.moved_later(state.token.expires_at, token_state.expires_at, LATER_BY):
         before = None
-    if not context.clock_trusted:
-        return before
-    window = expiry.window_for(snapshot, token_state.issued_at, context)
-    now_in = expiry.tightest_stage(token_state.expires_at - context.now, expiry.stages_within(context.policy, window))
+    window = expiry.window_for(snapshot, token_state, context)
+    now_in = expiry.tightest_stage(token_state.expires_at - context.date_now, expiry.stages_within(context.policy, window))
     return min((stage for stage in (before, now_in) if stage is not None), default=None)
 
 
@@ -189,39 +233,54 @@ def _thresholds(snapshot: Snapshot, token_state: TokenState, context: Context) -
     expires_at = token_state.expires_at
     if expires_at is None:
         return ()
-    window = expiry.window_for(snapshot, token_state.issued_at, context)
+    window = expiry.window_for(snapshot, token_state, context)
     thresholds = expiry.thresholds_of(expires_at, window, expiry.stages_within(context.policy, window))
     if snapshot.refresh is None:
-        return thresholds
+        since = token_state.dated_since
+        proven = None if since is None else expiry.after(since, expiry.SHORT_LIFETIME)
+        decides = expiry.is_trusted(snapshot, context.provider, since)
+        return thresholds if decides or proven is None or proven >= expires_at else (*thresholds, proven)
     lifetime = expiry.lifetime_of(snapshot, token_state.issued_at)
-    over = expiry.after(expires_at, expiry.grace_of(snapshot, lifetime) + timedelta(seconds=1))
-    return thresholds if over is None else (*thresholds, over)
+    cadence = renewals.cadence_of(token_state)
+    last = renewals.renewed_at(snapshot, token_state.reconnected_at)
+    others = (
+        expiry.after(expires_at, expiry.grace_of(snapshot, lifetime, token_state.dated_since) + timedelta(seconds=1)),
+        renewals.overdue_at(cadence, last, context.poll_every),
+        renewals.expired_at(cadence, expires_at, context.poll_every),
+    )
+    return (*thresholds, *(each for each in others if each is not None))
 
 
 def _next_threshold(snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
-    """Return the next threshold, whether or not the date alone may move a verdict."""
-    return next((each for each in _thresholds(snapshot, token_state, context) if each > context.now), None)
+    """Return when to judge again: at the next threshold, whether or not the date alone may move a verdict.
 
-
-def _recheck(
-    state: ConnectionState | None, token_state: TokenState, context: Context, *, threshold: datetime | None
-) -> datetime | None:
-    """Return from when on a poll must judge an unchanged row again. What is due stays due until a poll has judged it.
-
-    "At every poll" is a time in the past; the same one as before, so that judging again stores nothing.
+    A threshold that has passed on this machine's clock, but not on the server's, is judged again within the hour.
     """
+    times = _thresholds(snapshot, token_state, context)
+    ahead = min((each for each in times if each > context.now), default=None)
+    behind = context.now - context.date_now
+    if behind and any(context.date_now < each <= context.now for each in times):
+        soon = context.now + min(behind, _AGAIN_WITHIN)
+        return soon if ahead is None else min(soon, ahead)
+    return ahead
+
+
+_AGAIN_WITHIN = timedelta(hours=1)
+
+
+def _recheck(state: ConnectionState | None, context: Context, *, threshold: datetime | None) -> datetime | None:
+    """Return from when on a poll must judge an unchanged row again. What is due stays due until a poll has judged it."""
     due = state.recheck_at if state is not None and state.recheck_at is not None and state.recheck_at <= context.now else None
-    counting = 0 < token_state.refresh_failures < REFRESH_FAILURES_BEFORE_WARNING
-    if counting or (not context.clock_trusted and token_state.expires_at is not None):
-        return due or context.now
-    if due is not None and not context.polled:
-        return due
-    return threshold
+    return due if due is not None and not context.polled else threshold
 
 
 def needs_probe(before: ConnectionState | None, after: ConnectionState) -> bool:
-    """Return True if a probe should follow immediately: a refused token has changed, so the refusal may be outdated."""
-    if before is None or after.probe.refusals == 0:
+    """Return True if a probe should follow immediately: what the last one found may be outdated."""
+    if before is None:
+        return False
+    if after.probe is not before.probe and after.probe.status in (ProbeStatus.UNPROBED, ProbeStatus.FAILING):
+        return after.probe != before.probe
+    if after.probe.refusals == 0:
         return False
     renewed = before.token.expires_at != after.token.expires_at or before.snapshot.reported is not after.snapshot.reported
     return renewed and after.probe.finding is not ProbeFinding.OK

@@ -325,3 +325,9 @@ def classify(answer: ProbeAnswer, *, platform: str, date_trusted: bool) -> Probe
     text = plain(answer.message) if answer.status == "error" else ""
     probe = Probe(answer, platform, date_trusted, text)
     return next(rule.finding for rule in PROBE_RULES if rule.applies(probe))
+
+
+def names_lost_token(message: str, *, platform: str) -> ProbeFinding | None:
+    """Return EXPIRED or REVOKED if the text of another kind of error, such as a post's, names a lost token; else None."""
+    finding = classify(ProbeAnswer(http_status=200, status="error", message=message), platform=platform, date_trusted=False)
+    return finding if finding in (ProbeFinding.EXPIRED, ProbeFinding.REVOKED) else None

@@ -2,60 +2,149 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from monitor.domain import ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.records import replace
 from monitor.domain.rules.probe_answers import classify
 
-_SEVERITY = {ProbeFinding.FAILING: 1, ProbeFinding.PERMISSION: 2, ProbeFinding.EXPIRED: 3, ProbeFinding.REVOKED: 4}
+UNCLEAR_PROBES = 3
+"""Refusals in a row that a refusal needs to count that names neither expiry nor revocation nor a permission."""
+
+UNCLEAR_FOR = timedelta(hours=1)
+"""The time that such refusals must last."""
+
+UNCLEAR = frozenset({ProbeFinding.FAILING, ProbeFinding.AMBIGUOUS})
+"""Findings of refusals that must last."""
+
+_WEIGHT = {
+    ProbeFinding.AMBIGUOUS: 0,
+    ProbeFinding.FAILING: 0,
+    ProbeFinding.EXPIRED: 1,
+    ProbeFinding.REVOKED: 2,
+    ProbeFinding.PERMISSION: 3,
+}
+"""Which refusal of several in a row counts. One that names a permission proves that the token works again."""
 
 
 def advance(
     state: ProbeState, answer: ProbeAnswer, *, platform: str, date_trusted: bool, now: datetime, confirm: int
 ) -> ProbeState:
-    """Return the probe axis after one more response. `date_trusted` as in `classify`.
+    """Return the probe axis after one more response.
 
-    An ok ends all refusals. Refusals in a row are counted up to `confirm` and keep the worst finding, with its message.
-    A response without evidence about the token (transient, no validator, a 404 that the list must confirm, a rejected id)
-    clears no refusal.
+    An ok ends all refusals. Refusals in a row are counted as far as they matter, and the weightiest finding counts. A response
+    without evidence about the token (transient, no validator, a 404 that the list must confirm, a rejected id) clears no refusal.
     """
-    finding = classify(answer, platform=platform, date_trusted=date_trusted)
-    return _after(state, finding, answer.message, now=now, confirm=confirm)
+    return _after(state, classify(answer, platform=platform, date_trusted=date_trusted), answer.message, now=now, confirm=confirm)
 
 
-def is_change(state: ProbeState, finding: ProbeFinding, *, confirm: int) -> bool:
-    """Return True if a response with this finding changes more of the probe axis than its time and message.
+def unanswered(state: ProbeState, now: datetime) -> ProbeState:
+    """Return the probe axis after a probe that the API did not answer, while it answered others."""
+    return _silent(state, None, "The API did not answer.", now)
 
-    Neither time nor message of `state` is read.
+
+def refused_by_post(state: ProbeState, finding: ProbeFinding, message: str, *, now: datetime, confirm: int) -> ProbeState:
+    """Return the probe axis after the platform refused a post, which counts as one refusal of a probe."""
+    return _refused(state, finding, message, now=now, confirm=confirm)
+
+
+def after_reconnect(state: ProbeState) -> ProbeState:
+    """Return the probe axis after a person connected the account again: refusals and texts of before are gone."""
+    if state.status is ProbeStatus.OK and state.silent_since is None:
+        return state
+    return ProbeState(ever_ok=state.ever_ok, ok_at=last_ok_at(state), reconnected=True)
+
+
+def without_vouching(state: ProbeState) -> ProbeState:
+    """Return the probe axis after the list stated something new: a probe that succeeded before proves nothing about it."""
+    if state.status is not ProbeStatus.OK:
+        return state
+    return ProbeState(ever_ok=state.ever_ok, ok_at=last_ok_at(state))
+
+
+def last_ok_at(state: ProbeState) -> datetime | None:
+    """Return the time of the last successful probe; None if there was none."""
+    return state.at if state.status is ProbeStatus.OK and state.silent_since is None else state.ok_at
+
+
+def is_confirmed(state: ProbeState, confirm: int, now: datetime) -> bool:
+    """Return True if the refusals count.
+
+    Those that name expiry, revocation or a permission count after `confirm` in a row, and a missing permission immediately if
+    nothing succeeded since a reconnect. Others must last.
+    """
+    if state.finding in UNCLEAR:
+        since = state.refused_since or state.at
+        return state.refusals >= UNCLEAR_PROBES and since is not None and now - since >= UNCLEAR_FOR
+    if state.finding is ProbeFinding.PERMISSION and state.reconnected and state.refusals:
+        return True
+    return state.refusals >= max(confirm, 1)
+
+
+def is_change(state: ProbeState, finding: ProbeFinding | None) -> bool:
+    """Return True if a response with this finding (None: no answer) changes what is stored of the connection.
+
+    Neither time nor message of `state` is read. An ok after an ok changes nothing, and neither does one more response without
+    evidence after another.
     """
     if finding is ProbeFinding.OK:  # nearly all responses, nearly always after another ok
-        return state.finding is not ProbeFinding.OK or state.status is not ProbeStatus.OK or state.refusals > 0
-    after = _after(state, finding, None, now=state.at, confirm=confirm)
-    return (after.status, after.finding, after.refusals) != (state.status, state.finding, state.refusals)
+        return state.finding is not ProbeFinding.OK or state.status is not ProbeStatus.OK or state.silent_since is not None
+    if finding is None or finding in _NO_EVIDENCE:
+        known = finding if finding in _NOTED and not state.refusals else state.finding
+        return state.silent_since is None or known is not state.finding
+    return finding.is_refusal or state.ever_ok or state.finding is not finding or state.silent_since is not None
 
 
-def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime | None, confirm: int) -> ProbeState:
-    if finding is ProbeFinding.TRANSIENT:
-        return state
+_NOTED = frozenset({ProbeFinding.MISSING, ProbeFinding.BAD_ID})
+_NO_EVIDENCE = frozenset({ProbeFinding.TRANSIENT}) | _NOTED
+
+
+def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime, confirm: int) -> ProbeState:
+    if finding in _NO_EVIDENCE:
+        return _silent(state, finding, message, now)
     if finding is ProbeFinding.OK:
         return ProbeState(status=ProbeStatus.OK, finding=finding, message=message, at=now, ever_ok=True)
-    if finding.is_refusal:
+    if finding.is_refusal or (finding is ProbeFinding.AMBIGUOUS and state.ever_ok):
         return _refused(state, finding, message, now=now, confirm=confirm)
-    if state.refusals:
-        return replace(state, at=now)
-    if finding in (ProbeFinding.UNSUPPORTED, ProbeFinding.AMBIGUOUS):
-        return ProbeState(status=ProbeStatus.UNSUPPORTED, finding=finding, message=message, at=now, ever_ok=state.ever_ok)
-    return replace(state, finding=finding, at=now)
-
-
-def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime | None, confirm: int) -> ProbeState:
-    """Add one refusal."""
-    if state.refusals and state.finding is not None and _SEVERITY.get(state.finding, 0) > _SEVERITY[finding]:
-        finding, message = state.finding, state.message
-    refusals = min(state.refusals + 1, max(confirm, 1))
+    if state.refusals and state.finding is not ProbeFinding.AMBIGUOUS:
+        return replace(state, at=now, message=message)
+    if finding is state.finding and state.silent_since is None:
+        return replace(state, at=now, message=message)
     return ProbeState(
-        status=ProbeStatus.FAILING, finding=finding, refusals=refusals, message=message, at=now, ever_ok=state.ever_ok
+        status=ProbeStatus.UNSUPPORTED,
+        finding=finding,
+        message=message,
+        at=now,
+        ever_ok=state.ever_ok and finding is not ProbeFinding.UNSUPPORTED,
+        ok_at=last_ok_at(state),
+    )
+
+
+def _silent(state: ProbeState, finding: ProbeFinding | None, message: str | None, now: datetime) -> ProbeState:
+    """Note the first response without evidence in a row."""
+    if finding in _NOTED and not state.refusals and state.finding is not finding:
+        state = replace(state, finding=finding, ok_at=last_ok_at(state))
+    if state.silent_since is not None:
+        return state
+    return replace(state, silent_since=now, at=now, message=message, ok_at=last_ok_at(state))
+
+
+def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime, confirm: int) -> ProbeState:
+    """Add one refusal."""
+    refusal = message
+    if state.refusals and state.finding is not None and _WEIGHT.get(state.finding, 0) > _WEIGHT[finding]:
+        finding, refusal = state.finding, state.refusal
+    return ProbeState(
+        status=ProbeStatus.FAILING,
+        finding=finding,
+        refusals=min(state.refusals + 1, max(confirm, UNCLEAR_PROBES)),
+        message=message,
+        at=now,
+        ever_ok=state.ever_ok,
+        refused_since=now if state.refusals == 0 else state.refused_since or state.at,
+        refusal=refusal,
+        ok_at=last_ok_at(state),
+        reconnected=state.reconnected,
     )
 
 

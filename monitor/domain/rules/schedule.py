@@ -101,6 +101,10 @@ CONFIRM_WITHIN = timedelta(seconds=60)
 """Maximum time until the first refusal of a probe is probed again."""
 
 
+UNCLEAR_EVERY = timedelta(minutes=30)
+"""Maximum time between the probes that show if an unclear refusal lasts."""
+
+
 def unit(key: str) -> float:
     """Return a number in [0, 1) that is fixed for the key."""
     return crc32(key.encode("utf-8", "surrogatepass")) / 2**32
@@ -149,9 +153,13 @@ def lead(every: timedelta | None) -> timedelta:
     return timedelta(0) if every is None else every * LEAD
 
 
-def next_failing_probe(now: datetime, every: timedelta, *, confirmed: bool) -> datetime:
-    """Return the next probe of a refused connection: within 60 s to confirm, then at most hourly, to notice a recovery."""
-    wait = min(every, timedelta(hours=1)) if confirmed else min(every, CONFIRM_WITHIN / 2)
+def next_failing_probe(now: datetime, every: timedelta, *, confirmed: bool, unclear: bool = False) -> datetime:
+    """Return the next probe of a refused connection: within 60 s to confirm, then at most hourly, to notice a recovery.
+
+    Refusals that are still `unclear` after two must last, and are confirmed half-hourly.
+    """
+    longest = timedelta(hours=1) if confirmed else UNCLEAR_EVERY if unclear else CONFIRM_WITHIN / 2
+    wait = min(every, longest)
     return _later(now, wait.total_seconds())
 
 

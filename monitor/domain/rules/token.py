@@ -13,6 +13,7 @@ from monitor.domain import ReportedStatus, Status, TokenState, VerdictFlag, Verd
 from monitor.domain.rules.token_rules import (
     Evidence,
     Finding,
+    date_is_near,
     date_is_within_grace,
     expired_date_has_not_moved,
     expiring_date_has_not_moved,
@@ -24,15 +25,19 @@ from monitor.domain.rules.token_rules import (
     list_says_revoked,
     list_says_valid,
     list_states_only_a_date,
+    only_date_has_passed,
     provider_reports_no_health,
     refresh_is_failing,
     refresh_was_rejected,
     renewal_is_overdue,
+    renewals_have_stopped,
+    renewals_stopped_before_expiry,
+    renewed_date_is_ahead,
     short_lived_token_rotates,
+    span_says_expired,
     status_is_unknown,
     token_does_not_expire,
     trusted_date_has_passed,
-    trusted_date_is_near,
 )
 
 TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
@@ -43,17 +48,22 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     trusted_date_has_passed,  # linkedin, instagram, threads, tiktok at Publora: date reached -> expired
     expired_date_has_not_moved,  # expired by date -> expired until the date moves by more than 1 h
     refresh_was_rejected,  # Postbreeze: refresh refused with 400/401/403 -> expiring_soon, after its date expired
+    renewals_stopped_before_expiry,  # Postbreeze: usually renewed early, date past -> expired
     grace_has_passed,  # Postbreeze: date past beyond its grace -> expired
-    refresh_is_failing,  # Postbreeze: refresh fails with 429/5xx -> flag; near the date or after 3 polls -> expiring_soon
+    renewals_have_stopped,  # Postbreeze: 1.5 times the usual gap without a renewal -> expiring_soon
+    refresh_is_failing,  # Postbreeze: refresh fails with 429/5xx -> flag; near the date, or 3 attempts -> expiring_soon
     short_lived_token_rotates,  # Postbreeze: lifetime under 48 h -> valid, time alone never warns
     renewal_is_overdue,  # Postbreeze: lifetime 48 h or more, inside the window -> expiring_soon
     list_says_expiring_soon,  # expiring_soon -> expiring_soon, unless a trusted date is outside a smaller configured window
-    trusted_date_is_near,  # trusted date inside the window -> expiring_soon
+    only_date_has_passed,  # no status and a date in the past -> expired; unknown where tokens are renewed on use
+    span_says_expired,  # time left "expired" and no status, trusted dates -> expired
+    date_is_near,  # date inside the window, trusted or first seen 48 h ahead and unmoved for 48 h -> expiring_soon
     expiring_date_has_not_moved,  # expiring_soon -> expiring_soon until the date moves by more than 1 h
     date_is_within_grace,  # Postbreeze: date past within its grace -> valid, flagged
     list_says_valid,  # valid / ACTIVE -> valid; an untrusted past date is flagged
     token_does_not_expire,  # PostPost "unknown" without a date -> valid
-    list_states_only_a_date,  # no status: by the date, with low confidence
+    list_states_only_a_date,  # no status: a date ahead, or none -> valid, with low confidence
+    renewed_date_is_ahead,  # unknown, and the date of an expired token has moved later -> valid
     status_is_unknown,  # anything else -> unknown
 )
 
@@ -68,11 +78,16 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
-    """Keep the last known finding, flagged, if the new one is only unknown. A listed connection is not disconnected, though."""
+    """Keep the last known finding, flagged, if the new one is only unknown.
+
+    A listed connection is not disconnected, though, and what rests on a date ends when the date moves.
+    """
     previous = e.previous
     if finding.status is not Status.UNKNOWN or previous is None:
         return finding
     if previous.status in (Status.UNKNOWN, Status.DISCONNECTED):
+        return finding
+    if previous.crossed_at is not None and e.expires_at is not None and not e.date_has_not_moved:
         return finding
     return Finding(previous.status, previous.reason, previous.message, finding.flags | {VerdictFlag.PROVIDER_UNKNOWN})
 
@@ -88,13 +103,23 @@ def next_token_state(evidence: Evidence, finding: Finding) -> TokenState:
         crossed_at=_crossed(evidence, finding),
         issued_at=issued(evidence.previous, evidence.expires_at, evidence.context),
         refresh_failures=evidence.refresh_failures,
+        dated_since=evidence.dated_since,
+        renewal_gap=evidence.cadence.gap,
+        renewal_left=evidence.cadence.left,
+        renewals=evidence.cadence.renewals,
+        reconnected_at=evidence.reconnected_at,
         flags=finding.flags | {VerdictFlag.PROVIDER_UNKNOWN} if unknown else finding.flags,
     )
 
 
 def _crossed(e: Evidence, finding: Finding) -> datetime | None:
     """Return the date whose threshold was crossed, kept until it moves; None if no date was involved."""
-    by_date = (VerdictReason.DATE_PASSED, VerdictReason.REFRESH_OVERDUE)
+    by_date = (
+        VerdictReason.DATE_PASSED,
+        VerdictReason.DATE_PAST,
+        VerdictReason.REFRESH_OVERDUE,
+        VerdictReason.REFRESH_REJECTED,
+    )
     if finding.status is Status.EXPIRED and finding.reason not in by_date:
         return None
     if finding.status not in (Status.EXPIRING_SOON, Status.EXPIRED):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from monitor.domain import Refresh, ReportedStatus, Snapshot, Status, TokenState, VerdictFlag, VerdictReason
+from monitor.domain import Refresh, ReportedStatus, Snapshot, Status, TokenState, VerdictFlag, VerdictReason, timefmt, utc_text
 from monitor.domain.records import Record
-from monitor.domain.rules import expiry
+from monitor.domain.rules import expiry, renewals
 from monitor.domain.rules.expiry import LATER_BY, Context
+from monitor.domain.rules.renewals import Cadence
 
 REFRESH_REJECTED = frozenset({400, 401, 403})
 """HTTP statuses of a refresh that no retry repairs: the user must reconnect."""
 
 REFRESH_FAILURES_BEFORE_WARNING = 3
-"""Polls in a row with a refresh that fails for a temporary reason, before that is a warning."""
+"""Attempts in a row to renew a short-lived token that fail for a temporary reason, before that is a warning."""
+
+LOST = frozenset({ReportedStatus.EXPIRED, ReportedStatus.REVOKED, ReportedStatus.DISCONNECTED})
+"""Reported statuses of a token that cannot be used."""
 
 NO_FLAGS: frozenset[VerdictFlag] = frozenset()
 
@@ -31,18 +35,28 @@ class Evidence(Record, frozen=True, kw_only=True):
     """One row of a list, the previous conclusion, and what follows from its dates."""
 
     snapshot: Snapshot
+    before: Snapshot | None
+    """The row at the poll before."""
     previous: TokenState | None
     context: Context
     expires_at: datetime | None
+    dated_since: datetime | None
+    """Since when this date has been stated without moving."""
     left: timedelta | None
-    """Time until expires_at, negative after it."""
+    """Time until expires_at by the more lenient clock, negative after it."""
     trusted: bool
-    """True if the expiry date alone may move the verdict (PROVIDERS 2b)."""
+    """True if the expiry date alone may expire the token (PROVIDERS 2b)."""
+    proven: bool
+    """True if the expiry date may warn, because it has stayed where it was."""
+    short_lived: bool
     lifetime: timedelta | None
     window: timedelta
+    cadence: Cadence
+    reconnected_at: datetime | None
+    """When the list last showed that a person had connected the account again."""
     refresh_fails: bool
     refresh_failures: int
-    """Polls in a row, this one included, in which the refresh failed for a temporary reason; at most 3."""
+    """Attempts in a row, the last one included, that failed for a temporary reason; at most 3."""
 
     @property
     def reported(self) -> ReportedStatus:
@@ -55,51 +69,151 @@ class Evidence(Record, frozen=True, kw_only=True):
         return self.left is not None and self.left <= timedelta(0)
 
     @property
-    def date_may_decide(self) -> bool:
-        """True if the expiry date alone may move the verdict now: it is trusted and the clocks agree."""
-        return self.trusted and self.context.clock_trusted
+    def date_is_near(self) -> bool:
+        """True if the expiry date is within the window, or has passed."""
+        return self.left is not None and self.left <= self.window
+
+    @property
+    def reports_renewals(self) -> bool:
+        """True if the provider reports the token as valid, and how it renews it."""
+        return self.snapshot.refresh is not None and self.reported is ReportedStatus.VALID
+
+    @property
+    def states_only_a_date(self) -> bool:
+        """True if the row states no status that can be read, and at most a date."""
+        return self.reported in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) and self.snapshot.refresh is None
 
     @property
     def date_has_not_moved(self) -> bool:
-        """True if the expiry date is still the one (within an hour) whose threshold was crossed."""
+        """True if the expiry date is still the one (within an hour) whose threshold was crossed, and nothing renewed it."""
         crossed = self.previous.crossed_at if self.previous else None
-        return crossed is not None and self.expires_at is not None and not expiry.moved_later(crossed, self.expires_at, LATER_BY)
+        if crossed is None or self.expires_at is None or self.was_renewed:
+            return False
+        return not expiry.moved_later(crossed, self.expires_at, LATER_BY)
+
+    @property
+    def was_renewed(self) -> bool:
+        """True if the provider reports a newer renewal than at the poll before."""
+        return self.context.polled and renewals.was_renewed(self.before, self.snapshot)
+
+    @property
+    def overdue_at(self) -> datetime | None:
+        """From when on the next renewal is overdue according to the learned cadence; None without one."""
+        if not self.context.policy.learn_renewals:
+            return None
+        last = renewals.renewed_at(self.snapshot, self.reconnected_at)
+        return renewals.overdue_at(self.cadence, last, self.context.poll_every)
+
+    @property
+    def expired_at(self) -> datetime | None:
+        """From when on a token with a learned cadence counts as expired that was not renewed; None without a cadence."""
+        if not self.context.policy.learn_renewals:
+            return None
+        return renewals.expired_at(self.cadence, self.expires_at, self.context.poll_every)
+
+    def has_come(self, instant: datetime | None) -> bool:
+        """Return True if this time is past. Without a new list that is known only if the list before showed it."""
+        reported_now = self.context.polled or (self.previous is not None and self.previous.status is not Status.VALID)
+        return instant is not None and reported_now and self.context.date_now >= instant
 
 
-def gather(snapshot: Snapshot, previous: TokenState | None, context: Context) -> Evidence:
-    """Collect the evidence for the rules."""
+def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *, before: Snapshot | None = None) -> Evidence:
+    """Collect the evidence for the rules. `before` is the row that the previous conclusion was drawn from."""
     expires_at = _held_date(snapshot, previous)
+    reconnected_at = _reconnected_at(snapshot, before, previous, expires_at, context)
     issued_at = issued(previous, expires_at, context)
     lifetime = expiry.lifetime_of(snapshot, issued_at)
-    fails = refresh_fails(snapshot.refresh)
+    now, seen_at = context.date_now, _dated_since(snapshot, previous, expires_at, context)
+    short_lived = expiry.is_short_lived(snapshot, seen_at)
+    left = None if expires_at is None else expires_at - now
+    fails = refresh_fails(snapshot.refresh, reconnected_at, date_has_passed=left is not None and left <= timedelta(0))
     temporary = fails and snapshot.refresh is not None and snapshot.refresh.error_status not in REFRESH_REJECTED
+    cadence = renewals.cadence_of(previous)
+    if context.polled:
+        known = previous.reconnected_at if previous is not None else None
+        cadence = renewals.learn(cadence, before, snapshot, reconnected_at=known, poll_every=context.poll_every)
+    window = expiry.window_of(context.policy, lifetime)
     return Evidence(
         snapshot=snapshot,
+        before=before,
         previous=previous,
         context=context,
         expires_at=expires_at,
-        left=None if expires_at is None else expires_at - context.now,
-        trusted=expiry.is_trusted(snapshot, context.provider),
+        left=left,
+        dated_since=seen_at,
+        trusted=expires_at is not None and expiry.is_trusted(snapshot, context.provider, seen_at),
+        proven=not short_lived and expiry.is_proven(seen_at, expires_at, now),
+        short_lived=short_lived,
         lifetime=lifetime,
-        window=expiry.window_of(context.policy, lifetime),
+        window=expiry.learned_window(cadence, window, context.policy),
+        cadence=cadence,
+        reconnected_at=reconnected_at,
         refresh_fails=fails,
-        refresh_failures=_count_refresh_failures(previous, expires_at, context) if temporary else 0,
+        refresh_failures=_count_refresh_failures(snapshot, before, previous, expires_at) if temporary else 0,
     )
 
 
 def _held_date(snapshot: Snapshot, previous: TokenState | None) -> datetime | None:
-    """Return the expiry date to use. A coarse span that still fits the remembered date does not move it later."""
+    """Return the expiry date to use. A coarse span that still fits the remembered date does not move it later.
+
+    A span that ends in "expired" leaves the date that it was counting down to.
+    """
     stated = expiry.effective_expiry(snapshot)
-    if snapshot.expires_at is not None or stated is None or previous is None or previous.expires_at is None:
+    if previous is None or previous.expires_at is None or snapshot.expires_at is not None:
         return stated
+    if stated is None:
+        return previous.expires_at if VerdictFlag.SPAN_EXPIRED in snapshot.flags else None
     return min(stated, previous.expires_at) if abs(stated - previous.expires_at) <= LATER_BY else stated
 
 
-def _count_refresh_failures(previous: TokenState | None, expires_at: datetime | None, context: Context) -> int:
-    """Count this poll's failure. A date that moved later in between proves a successful refresh: counting restarts."""
-    renewed = previous is not None and expiry.moved_later(previous.expires_at, expires_at, timedelta(0))
-    before = previous.refresh_failures if previous is not None and not renewed else 0
-    return min(before + context.polled, REFRESH_FAILURES_BEFORE_WARNING)
+def _dated_since(
+    snapshot: Snapshot, previous: TokenState | None, expires_at: datetime | None, context: Context
+) -> datetime | None:
+    """Return since when the current date has been stated without moving; None without a date."""
+    if expires_at is None:
+        return None
+    if previous is None or previous.dated_since is None:
+        return context.now
+    moved = expiry.moved(previous.expires_at, expires_at, coarse=snapshot.expires_at is None)
+    return context.now if moved else previous.dated_since
+
+
+def _reconnected_at(
+    snapshot: Snapshot, before: Snapshot | None, previous: TokenState | None, expires_at: datetime | None, context: Context
+) -> datetime | None:
+    """Return when the list last showed a reconnect: now, if this poll shows one.
+
+    That is a date that moved later without a renewal, of a token that lives 48 hours or longer and whose date is trusted or
+    whose renewals are reported; or a status that was lost and no longer is.
+    """
+    known = previous.reconnected_at if previous is not None else None
+    if not context.polled or before is None or previous is None or renewals.was_renewed(before, snapshot):
+        return known
+    if before.reported in LOST and snapshot.reported in _WORKING:
+        return context.now
+    if not expiry.moved_later(previous.expires_at, expires_at, LATER_BY):
+        return known
+    dated = snapshot.refresh is not None or expiry.is_trusted(snapshot, context.provider, context.now)
+    return context.now if dated else known
+
+
+_WORKING = frozenset({ReportedStatus.VALID, ReportedStatus.EXPIRING_SOON, ReportedStatus.NON_EXPIRING})
+"""Reported statuses of a token that can be used."""
+
+
+def _count_refresh_failures(
+    snapshot: Snapshot, before: Snapshot | None, previous: TokenState | None, expires_at: datetime | None
+) -> int:
+    """Count a failed attempt once, at the first poll that shows it.
+
+    A date that moved later in between proves a successful refresh: counting restarts.
+    """
+    if previous is None or before is None or before.refresh is None or snapshot.refresh is None:
+        return 1
+    renewed = expiry.moved_later(previous.expires_at, expires_at, timedelta(0))
+    counted = 0 if renewed else previous.refresh_failures
+    is_new = snapshot.refresh.last_attempt_at != before.refresh.last_attempt_at
+    return min(max(counted + is_new, 1), REFRESH_FAILURES_BEFORE_WARNING)
 
 
 def issued(previous: TokenState | None, expires_at: datetime | None, context: Context) -> datetime | None:
@@ -109,11 +223,18 @@ def issued(previous: TokenState | None, expires_at: datetime | None, context: Co
     return context.now if expiry.moved_later(previous.expires_at, expires_at, LATER_BY) else previous.issued_at
 
 
-def refresh_fails(refresh: Refresh | None) -> bool:
-    """Return True if the provider's last attempt to renew the token failed. An error before a later success is ignored."""
-    if refresh is None or not refresh.error or refresh.last_attempt_at is None:
+def refresh_fails(refresh: Refresh | None, reconnected_at: datetime | None, *, date_has_passed: bool) -> bool:
+    """Return True if the provider's last attempt to renew the token failed.
+
+    An error before a later success or a later reconnect is ignored; that an error is cleared then is not documented (API document
+    003). An error without the time of its attempt counts if nothing was renewed, or if the date has passed.
+    """
+    if refresh is None or not (refresh.error or refresh.error_status):
         return False
-    return refresh.last_refreshed_at is None or refresh.last_attempt_at > refresh.last_refreshed_at
+    ended = max((at for at in (refresh.last_refreshed_at, reconnected_at) if at is not None), default=None)
+    if ended is None:
+        return True
+    return date_has_passed if refresh.last_attempt_at is None else refresh.last_attempt_at > ended
 
 
 _CONFLICT = frozenset({VerdictFlag.CONFLICT})
@@ -160,7 +281,7 @@ def provider_reports_no_health(e: Evidence) -> Finding | None:
 
 def trusted_date_has_passed(e: Evidence) -> Finding | None:
     """Let a trusted date decide once it is reached. A provider that still reports valid contradicts its own date."""
-    if not (e.date_has_passed and e.date_may_decide):
+    if not (e.date_has_passed and e.trusted):
         return None
     reported_now = e.context.polled or (e.previous is not None and VerdictFlag.CONFLICT in e.previous.flags)
     disagrees = reported_now and e.reported in (ReportedStatus.VALID, ReportedStatus.EXPIRING_SOON)
@@ -172,6 +293,8 @@ def expired_date_has_not_moved(e: Evidence) -> Finding | None:
     """Keep a token expired until its date moves later by more than an hour."""
     if e.previous is None or e.previous.status is not Status.EXPIRED or not e.date_has_not_moved:
         return None
+    if e.previous.reason == VerdictReason.DATE_PAST and e.reported in _WORKING and not e.states_only_a_date:
+        return None  # the date was the only evidence, and a status is better
     disagrees = e.reported is ReportedStatus.VALID and e.previous.reason == VerdictReason.DATE_PASSED
     return Finding(Status.EXPIRED, e.previous.reason, e.previous.message, _CONFLICT if disagrees else NO_FLAGS)
 
@@ -179,43 +302,58 @@ def expired_date_has_not_moved(e: Evidence) -> Finding | None:
 def refresh_was_rejected(e: Evidence) -> Finding | None:
     """Ask for a reconnect: the provider tried to renew the token and was refused permanently."""
     refresh = e.snapshot.refresh
-    if (
-        e.reported is not ReportedStatus.VALID
-        or refresh is None
-        or not e.refresh_fails
-        or refresh.error_status not in REFRESH_REJECTED
-    ):
+    if not e.reports_renewals or refresh is None or not e.refresh_fails or refresh.error_status not in REFRESH_REJECTED:
         return None
-    text = f"The provider could not renew the token (HTTP {refresh.error_status}: {refresh.error})"
-    if e.date_has_passed and e.context.clock_trusted:
+    text = f"The provider could not renew the token (HTTP {refresh.error_status}{f': {refresh.error}' if refresh.error else ''})"
+    if e.date_has_passed:
         return Finding(Status.EXPIRED, VerdictReason.REFRESH_REJECTED, f"{text}, and it has expired.")
     return Finding(Status.EXPIRING_SOON, VerdictReason.REFRESH_REJECTED, f"{text}.")
 
 
+def renewals_stopped_before_expiry(e: Evidence) -> Finding | None:
+    """Report expired at the date, if renewals that are usually early have not come, or their last attempt failed."""
+    if not e.reports_renewals or not e.date_has_passed or not e.has_come(e.expired_at):
+        return None
+    text = "The token expired: the provider usually renews it earlier and has not done so; it still reports it as active."
+    return Finding(Status.EXPIRED, VerdictReason.REFRESH_OVERDUE, text)
+
+
 def grace_has_passed(e: Evidence) -> Finding | None:
     """Report expired long after the date, even if the provider renews tokens automatically and still reports active."""
-    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or not e.context.clock_trusted:
+    if not e.reports_renewals or e.left is None:
         return None
-    if -e.left <= expiry.grace_of(e.snapshot, e.lifetime):
+    if -e.left <= expiry.grace_of(e.snapshot, e.lifetime, e.dated_since):
         return None
     text = "The token expired and was not renewed; the provider still reports it as active."
     return Finding(Status.EXPIRED, VerdictReason.REFRESH_OVERDUE, text)
 
 
 def refresh_is_failing(e: Evidence) -> Finding | None:
-    """Warn about a refresh that fails for a temporary reason only near the expiry or after three polls."""
-    if e.reported is not ReportedStatus.VALID or not e.refresh_fails or e.snapshot.refresh is None:
+    """Warn about a refresh that fails for a temporary reason: near the expiry, or (short-lived tokens) after three attempts."""
+    if not e.reports_renewals or not e.refresh_fails or e.snapshot.refresh is None:
         return None
-    near = e.context.clock_trusted and e.left is not None and e.left <= e.window and not expiry.is_short_lived(e.snapshot)
-    text = f"The provider's attempts to renew the token fail ({e.snapshot.refresh.error})."
-    if near or e.refresh_failures >= REFRESH_FAILURES_BEFORE_WARNING:
+    error = e.snapshot.refresh.error or f"HTTP {e.snapshot.refresh.error_status}"
+    text = f"The provider's attempts to renew the token fail ({error})."
+    often = e.refresh_failures >= REFRESH_FAILURES_BEFORE_WARNING
+    if often if e.short_lived else e.date_is_near:
         return Finding(Status.EXPIRING_SOON, VerdictReason.REFRESH_FAILING, text, _REFRESH_FAILING)
     return expiring_date_has_not_moved(e) or Finding(Status.VALID, VerdictReason.PROVIDER_VALID, text, _REFRESH_FAILING)
 
 
+def renewals_have_stopped(e: Evidence) -> Finding | None:
+    """Warn if the next renewal is overdue according to the renewals before."""
+    last, gap, refresh = renewals.renewed_at(e.snapshot, e.reconnected_at), e.cadence.gap, e.snapshot.refresh
+    if not e.reports_renewals or not e.has_come(e.overdue_at) or last is None or gap is None or refresh is None:
+        return None
+    text = f"The provider usually renews this token within {timefmt.span(gap)}, and has not done so since {utc_text(last)}."
+    if e.refresh_fails:
+        text = f"{text} Its last attempt failed ({refresh.error or f'HTTP {refresh.error_status}'})."
+    return Finding(Status.EXPIRING_SOON, VerdictReason.RENEWAL_OVERDUE, text)
+
+
 def short_lived_token_rotates(e: Evidence) -> Finding | None:
     """Never warn by time alone about a token with a lifetime of hours, which the provider renews automatically."""
-    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or not expiry.is_short_lived(e.snapshot):
+    if not e.reports_renewals or not e.short_lived:
         return None
     text = "Valid; the provider renews this short-lived token automatically."
     return Finding(Status.VALID, VerdictReason.RENEWS_ITSELF, text, _LAZY_REFRESH if e.date_has_passed else NO_FLAGS)
@@ -223,9 +361,7 @@ def short_lived_token_rotates(e: Evidence) -> Finding | None:
 
 def renewal_is_overdue(e: Evidence) -> Finding | None:
     """Warn near the expiry if the provider, which renews long-lived tokens automatically, has not done so."""
-    if e.snapshot.refresh is None or e.reported is not ReportedStatus.VALID or e.left is None or e.date_has_passed:
-        return None
-    if e.left > e.window or not e.context.clock_trusted:
+    if not e.reports_renewals or not e.date_is_near or e.date_has_passed:
         return None
     text = "The token expires soon; the provider normally renews it automatically and has not done so."
     return Finding(Status.EXPIRING_SOON, VerdictReason.RENEWAL_OVERDUE, text)
@@ -238,7 +374,7 @@ def list_says_expiring_soon(e: Evidence) -> Finding | None:
     overruled = (
         e.context.policy.expiring_within_explicit
         and e.window < e.context.provider.warning_window(e.snapshot.platform)
-        and e.date_may_decide
+        and e.trusted
         and e.left is not None
         and e.left > e.window
     )
@@ -249,11 +385,35 @@ def list_says_expiring_soon(e: Evidence) -> Finding | None:
     return Finding(Status.EXPIRING_SOON, VerdictReason.PROVIDER_EXPIRING_SOON, text)
 
 
-def trusted_date_is_near(e: Evidence) -> Finding | None:
-    """Warn if a trusted date is within the window."""
-    if e.date_may_decide and e.left is not None and e.left <= e.window:
+def only_date_has_passed(e: Evidence) -> Finding | None:
+    """Report expired by a past date if there is no status (older API responses), unless tokens are renewed on use."""
+    if not e.states_only_a_date or not e.date_has_passed:
+        return None
+    if e.snapshot.platform in expiry.RENEWED_BY_PROVIDER:
+        text = "The stated expiry date is in the past, but dates of this platform are not reliable."
+        return Finding(Status.UNKNOWN, VerdictReason.STALE_DATE, text)
+    return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
+
+
+def span_says_expired(e: Evidence) -> Finding | None:
+    """Report expired if a time left of "expired" is all that is stated, on a platform with trusted dates."""
+    unstated = e.reported is ReportedStatus.UNKNOWN and VerdictFlag.SPAN_EXPIRED in e.snapshot.flags
+    if not unstated or not expiry.is_trusted(e.snapshot, e.context.provider, e.dated_since):
+        return None
+    text = 'The provider states the time left as "expired".'
+    return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, text)
+
+
+def date_is_near(e: Evidence) -> Finding | None:
+    """Warn if a date that is trusted, or that has stayed where it was, is within the window."""
+    if not e.date_is_near or not (e.trusted or e.proven):
+        return None
+    if not e.date_has_passed:
         return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, "The token expires soon.")
-    return None
+    if e.previous is None or e.previous.status is not Status.EXPIRING_SOON or e.reported is not ReportedStatus.VALID:
+        return None
+    text = "The stated expiry date has passed, and the provider still reports the token as valid."
+    return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, text, _CONFLICT)
 
 
 def expiring_date_has_not_moved(e: Evidence) -> Finding | None:
@@ -265,7 +425,7 @@ def expiring_date_has_not_moved(e: Evidence) -> Finding | None:
 
 def date_is_within_grace(e: Evidence) -> Finding | None:
     """Accept a date that has just passed if the provider renews tokens automatically and still reports active."""
-    if e.snapshot.refresh is not None and e.reported is ReportedStatus.VALID and e.date_has_passed:
+    if e.reports_renewals and e.date_has_passed:
         text = "Valid according to the provider; the expiry date has just passed."
         return Finding(Status.VALID, VerdictReason.PROVIDER_VALID, text, _LAZY_REFRESH)
     return None
@@ -288,18 +448,22 @@ def token_does_not_expire(e: Evidence) -> Finding | None:
 
 
 def list_states_only_a_date(e: Evidence) -> Finding | None:
-    """Judge by the date if there is no status (older API responses): past is expired, unless tokens are renewed on use."""
-    if e.reported not in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) or e.snapshot.refresh is not None:
+    """Report valid with low confidence if there is no status (older API responses), and a date that is ahead or none."""
+    if not e.states_only_a_date:
         return None
     if e.expires_at is None:
         return Finding(Status.VALID, VerdictReason.NO_EXPIRY_DATE, "Listed, without an expiry date.", _LOW_CONFIDENCE)
-    if not e.date_has_passed:
-        text = "The provider states an expiry date and no status."
-        return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE)
-    if e.snapshot.platform in expiry.RENEWED_BY_PROVIDER or not e.context.clock_trusted:
-        text = "The stated expiry date is in the past, but dates of this platform are not reliable."
-        return Finding(Status.UNKNOWN, VerdictReason.STALE_DATE, text)
-    return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
+    text = "The provider states an expiry date and no status."
+    return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE)
+
+
+def renewed_date_is_ahead(e: Evidence) -> Finding | None:
+    """Report valid if the date that ended a token has moved ahead, although the provider does not know the status."""
+    previous = e.previous
+    if previous is None or previous.crossed_at is None or e.date_has_not_moved or not e.trusted or e.date_has_passed:
+        return None
+    text = "The expiry date has moved later; the provider does not know the status."
+    return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE | _PROVIDER_UNKNOWN)
 
 
 def status_is_unknown(e: Evidence) -> Finding:

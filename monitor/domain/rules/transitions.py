@@ -61,17 +61,17 @@ def _presence(before: ConnectionState, after: ConnectionState, now: datetime) ->
 def _renewed(before: ConnectionState, after: ConnectionState, now: datetime) -> Event | None:
     """Return an event for a renewal, but not for the all-day rotation of short-lived tokens, which would flood the history."""
     old, new = before.token.expires_at, after.token.expires_at
-    if not is_renewal(before, after) or _rotated(after.snapshot, old, new):
+    if not is_renewal(before, after) or _rotated(after, old, new):
         return None
     return Event(kind=EventKind.RENEWED, at=now, old=_day(old), new=_day(new))
 
 
-def _rotated(snapshot: Snapshot, old: datetime | None, new: datetime | None) -> bool:
+def _rotated(after: ConnectionState, old: datetime | None, new: datetime | None) -> bool:
     """Return True if this is the rotation of a short-lived token; some lists state the access token's date (PROVIDERS 0.3)."""
-    if expiry.is_short_lived(snapshot):
+    if expiry.is_short_lived(after.snapshot, after.token.dated_since):
         return True
     by_hours = not expiry.moved_later(old, new, expiry.SHORT_LIFETIME)
-    return by_hours and snapshot.platform in expiry.RENEWED_BY_PROVIDER
+    return by_hours and after.snapshot.platform in expiry.RENEWED_BY_PROVIDER
 
 
 def _day(instant: datetime | None) -> str | None:

@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Status, TokenState, VerdictFlag, VerdictReason
+from monitor.domain import (
+    ProbeFinding,
+    ProbeState,
+    ProbeStatus,
+    ReportedStatus,
+    Snapshot,
+    Status,
+    TokenState,
+    VerdictFlag,
+    VerdictReason,
+)
 from monitor.domain.records import Record
+from monitor.domain.rules import probes
+from monitor.domain.rules.expiry import Context
+from monitor.domain.rules.probe_answers import names_lost_token
 from monitor.domain.rules.token_rules import Finding
 
 
 class Axes(Record, frozen=True, kw_only=True):
     """The evidence that a verdict is merged from."""
 
+    snapshot: Snapshot
     token: TokenState
     probe: ProbeState
     missing: int
-    confirm_missing: int
-    confirm_failures: int
+    lost_permissions: tuple[str, ...]
+    context: Context
 
     @property
     def listed_as_lost(self) -> bool:
@@ -28,12 +42,23 @@ class Axes(Record, frozen=True, kw_only=True):
         return self.token.status in (Status.EXPIRED, Status.REVOKED)
 
     @property
+    def is_confirmed(self) -> bool:
+        """True if the refusals of the probes count."""
+        return probes.is_confirmed(self.probe, self.context.policy.confirm_failures, self.context.now)
+
+    @property
     def by_probe(self) -> Finding | None:
         """The finding that the probe's refusal leads to, confirmed or not; None without a refusal."""
         if self.probe.refusals == 0 or self.probe.finding not in _BY_PROBE:
             return None
         status, reason, text = _BY_PROBE[self.probe.finding]
-        return Finding(status, reason, f"{text} ({self.probe.message})." if self.probe.message else f"{text}.")
+        refusal = self.probe.refusal or self.probe.message
+        return Finding(status, reason, f"{text} ({refusal})." if refusal else f"{text}.")
+
+    @property
+    def probe_succeeded(self) -> bool:
+        """True if the newest probe that is evidence succeeded, and is recent enough to prove something."""
+        return self.probe.status is ProbeStatus.OK and self.context.is_recent_probe(probes.last_ok_at(self.probe))
 
 
 _BY_PROBE = {
@@ -45,6 +70,11 @@ _BY_PROBE = {
         "The platform rejects the connection: a permission is missing",
     ),
     ProbeFinding.FAILING: (Status.FAILING, VerdictReason.PROBE_FAILING, "The platform rejects the connection"),
+    ProbeFinding.AMBIGUOUS: (
+        Status.FAILING,
+        VerdictReason.PROBE_AMBIGUOUS,
+        "The bot's token was accepted before and is not any more: it was revoked, or replaced by a personal session",
+    ),
 }
 
 _PROBE_FLAGS = {
@@ -61,7 +91,7 @@ def merge(axes: Axes) -> Finding:
     extra: set[str] = set()
     if axes.probe.finding in _PROBE_FLAGS:
         extra.add(_PROBE_FLAGS[axes.probe.finding])
-    if 0 < axes.probe.refusals < axes.confirm_failures:
+    if axes.probe.refusals > 0 and not axes.is_confirmed:
         extra.add(VerdictFlag.PROBE_REFUSED)
     return Finding(finding.status, finding.reason, finding.message, finding.flags | extra) if extra else finding
 
@@ -76,7 +106,7 @@ def _first(axes: Axes) -> Finding:
 
 def absence_is_confirmed(a: Axes) -> Finding | None:
     """Report disconnected after the connection was absent from enough complete lists in a row."""
-    if a.missing >= max(a.confirm_missing, 1):
+    if a.missing >= max(a.context.policy.confirm_missing, 1):
         return Finding(Status.DISCONNECTED, VerdictReason.MISSING_FROM_LIST, "No longer listed by the provider.")
     return None
 
@@ -89,6 +119,20 @@ def probe_names_worse_than_list(a: Axes) -> Finding | None:
     return None
 
 
+def probe_disproves_date(a: Axes) -> Finding | None:
+    """Believe a probe that succeeded after the expiry date rather than the date, unless the list itself reports expired."""
+    if (
+        a.token.reason not in (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
+        or a.snapshot.reported is ReportedStatus.EXPIRED
+    ):
+        return None
+    expires_at, at = a.token.expires_at, probes.last_ok_at(a.probe)
+    if not a.probe_succeeded or expires_at is None or at is None or at <= expires_at:
+        return None
+    text = "The stated expiry date has passed, and the platform still accepts the token."
+    return Finding(Status.VALID, VerdictReason.PROBE_OK, text, frozenset({VerdictFlag.CONFLICT}))
+
+
 def list_says_lost(a: Axes) -> Finding | None:
     """Believe a list that reports a token as lost. A successful probe does not clear it; the next list decides."""
     if a.listed_as_lost or a.token.status is Status.DISCONNECTED:
@@ -99,17 +143,57 @@ def list_says_lost(a: Axes) -> Finding | None:
 
 
 def refusal_is_confirmed(a: Axes) -> Finding | None:
-    """Believe a probe that was refused often enough in a row."""
-    if a.probe.refusals >= max(a.confirm_failures, 1):
-        return a.by_probe
-    return None
+    """Believe refusals that count: often enough in a row, or for long enough."""
+    return a.by_probe if a.is_confirmed else None
+
+
+def permission_was_lost(a: Axes) -> Finding | None:
+    """Report failing immediately when a permission is gone that publishing needs and that was granted before."""
+    if not a.lost_permissions:
+        return None
+    several = "s" if len(a.lost_permissions) > 1 else ""
+    text = f"The connection lost the permission{several} {', '.join(a.lost_permissions)}, which publishing needs."
+    return Finding(Status.FAILING, VerdictReason.PERMISSIONS_LOST, text)
+
+
+def post_was_rejected(a: Axes) -> Finding | None:
+    """Report failing without probes if the newest post was rejected and the platform named the token as the cause."""
+    if a.context.probe_every is not None or not post_names_lost_token(a.snapshot, a.token):
+        return None
+    error = a.snapshot.last_error
+    text = f"The platform rejected the last post ({error.message if error else ''})."
+    return Finding(Status.FAILING, VerdictReason.POST_REJECTED, text)
+
+
+def post_names_lost_token(snapshot: Snapshot, token: TokenState, *, ever_posted: bool = True) -> bool:
+    """Return True if the last posting error names a lost token, and is newer than the last post and the last reconnect.
+
+    With `ever_posted`, only if a post succeeded before: else the error may be of the time before the connection was known.
+    """
+    error, posted = snapshot.last_error, snapshot.last_successful_post_at
+    if error is None or error.occurred_at is None:
+        return False
+    if ever_posted if posted is None else error.occurred_at <= posted:
+        return False
+    if token.reconnected_at is not None and error.occurred_at <= token.reconnected_at:
+        return False
+    return names_lost_token(error.message, platform=snapshot.platform) is not None
 
 
 def probe_was_accepted(a: Axes) -> Finding | None:
     """Report valid if the list gives no status and the platform accepted the token. Answers without evidence change nothing."""
-    if a.token.status is Status.UNKNOWN and a.probe.ever_ok:
+    if a.token.status is Status.UNKNOWN and a.probe_succeeded:
         return Finding(Status.VALID, VerdictReason.PROBE_OK, "The platform accepts the token.")
     return None
+
+
+def probe_is_ambiguous(a: Axes) -> Finding | None:
+    """Report unknown if the list knows nothing of the token and the probe's answer fits a revoked bot as well."""
+    undated = a.token.reason in (VerdictReason.NON_EXPIRING, VerdictReason.NO_EXPIRY_DATE)
+    if a.probe.finding is not ProbeFinding.AMBIGUOUS or not undated or a.snapshot.reported is ReportedStatus.VALID:
+        return None
+    text = "The bot's token is not accepted: it was revoked, or this is a personal session, which works normally."
+    return Finding(Status.UNKNOWN, VerdictReason.PROBE_AMBIGUOUS, text)
 
 
 def as_listed(a: Axes) -> Finding:
@@ -120,7 +204,11 @@ def as_listed(a: Axes) -> Finding:
 VERDICT_RULES: tuple[Callable[[Axes], Finding | None], ...] = (
     absence_is_confirmed,  # absent from confirm_missing complete lists in a row -> disconnected
     probe_names_worse_than_list,  # list reports expired, probe names revocation -> revoked immediately
+    probe_disproves_date,  # expired by its date alone, probe succeeded after it -> valid
     list_says_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
-    refusal_is_confirmed,  # confirm_failures refusals in a row -> expired, revoked or failing, as the probe named it
-    probe_was_accepted,  # list unknown, probe succeeded and was not refused since -> valid
+    refusal_is_confirmed,  # confirm_failures refusals in a row, unclear ones 3 in 1 h -> expired, revoked or failing
+    permission_was_lost,  # a permission that publishing needs is gone -> failing
+    post_was_rejected,  # no probes, last post rejected and the token named -> failing
+    probe_was_accepted,  # list unknown, a recent probe succeeded and was not refused since -> valid
+    probe_is_ambiguous,  # Telegram "Invalid bot token", list knows nothing -> unknown
 )

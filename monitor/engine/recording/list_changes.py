@@ -236,13 +236,7 @@ class RowJudge:
 
     def _context(self, platform: str) -> Context:
         if platform not in self._contexts:
-            self._contexts[platform] = Context(
-                now=self.now,
-                provider=self.source.info,
-                policy=self.source.policy_for(platform),
-                polled=True,
-                clock_skew=self.clock_skew,
-            )
+            self._contexts[platform] = self.source.context(platform, now=self.now, clock_skew=self.clock_skew, polled=True)
         return self._contexts[platform]
 
     def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, fingerprint: str | None) -> Change | None:

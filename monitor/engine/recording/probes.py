@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, ProbeAnswer, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
-from monitor.domain.rules.expiry import Context
 from monitor.engine.probe_runner import Batch, ProbeResult
 from monitor.engine.recording import Change, Recorded, record_changes, record_source_incident
 from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
@@ -40,7 +39,8 @@ def record_probes(
 
     Targets of the batch without a result are due again after `pause` seconds, or immediately without a pause.
     """
-    tally = ProbeTally(source=source, now=now)
+    answered = any(result.answer is not None for result in results)
+    tally = ProbeTally(source=source, now=now, answered=answered)
     for result in results:
         tally.count(result)
     tally.judge_news(conn)
@@ -53,7 +53,7 @@ def record_probes(
     hour = now.replace(minute=0, second=0, microsecond=0)
     counts = {outcome: (count, tally.milliseconds[outcome]) for outcome, count in tally.outcomes.items()}
     probes.add_rollups(conn, source.name, hour, counts)
-    _mark_cohorts(conn, source, batch.cohorts, answered=any(result.answer is not None for result in results), now=now)
+    _mark_cohorts(conn, source, batch.cohorts, answered=answered, now=now)
     return recorded
 
 
@@ -141,13 +141,17 @@ def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int]
     probes.mark_cohorts(conn, source.name, due, probed_at=now if answered else None)
 
 
-def is_news(source: SourceConfig, result: ProbeResult) -> bool:
-    """Return True if the answer changes the connection's probe state, judged by the little that the target carries."""
-    if result.finding is None:
-        return False
-    ok = result.finding is ProbeFinding.OK  # true for nearly all results, and needs no confirmation
-    confirm = 1 if ok else source.policy_for(result.target.platform).confirm_failures
-    return probe_rules.is_change(result.target.known, result.finding, confirm=confirm)
+def is_news(result: ProbeResult, *, answered: bool) -> bool:
+    """Return True if the answer changes what is stored of the connection, judged by the little that the target carries.
+
+    A probe without an answer is news only if the API `answered` others: else it is the API that is down.
+    """
+    target, answer = result.target, result.answer
+    if answer is None or result.finding is None:
+        return answered and probe_rules.is_change(target.known, None)
+    if result.finding is ProbeFinding.OK and answer.permissions and target.permissions != frozenset(answer.permissions):
+        return True
+    return probe_rules.is_change(target.known, result.finding)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,6 +160,8 @@ class ProbeTally:
 
     source: SourceConfig
     now: datetime
+    answered: bool
+    """True if the API answered at least one probe of the batch."""
     news: list[ProbeResult] = field(default_factory=list)
     """Results that probably change something."""
     changes: list[Change] = field(default_factory=list)
@@ -169,7 +175,7 @@ class ProbeTally:
         """Count one result, and sort it into news or unchanged."""
         self.outcomes[result.outcome] += 1
         self.milliseconds[result.outcome] += round(result.seconds * 1000)
-        if is_news(self.source, result):
+        if is_news(result, answered=self.answered):
             self.news.append(result)
         else:
             self._unchanged(result, result.target.known)
@@ -182,13 +188,12 @@ class ProbeTally:
         states = connection_codec.load(conn, [result.target.id for result in self.news])
         for result in self.news:
             state = states.get(result.target.id)
-            if state is not None and result.answer is not None:  # None where it was retired while it was being probed
-                self._judge(result, result.answer, state, clock_skew=row.clock_skew if row else None)
+            if state is not None:  # None where it was retired while it was being probed
+                self._judge(result, state, clock_skew=row.clock_skew if row else None)
 
-    def _judge(self, result: ProbeResult, answer: ProbeAnswer, state: ConnectionState, *, clock_skew: float | None) -> None:
-        policy = self.source.policy_for(state.snapshot.platform)
-        context = Context(now=self.now, provider=self.source.info, policy=policy, clock_skew=clock_skew)
-        after = lifecycle.probed(state, answer, context)
+    def _judge(self, result: ProbeResult, state: ConnectionState, *, clock_skew: float | None) -> None:
+        context = self.source.context(state.snapshot.platform, now=self.now, clock_skew=clock_skew)
+        after = lifecycle.probed(state, result.answer, context)
         if after == state:
             self._unchanged(result, state.probe)
             return
@@ -206,8 +211,9 @@ class ProbeTally:
         if every is None:
             return None
         if probe.status is ProbeStatus.FAILING:
-            confirmed = probe.refusals >= self.source.policy_for(platform).confirm_failures
-            return schedule.next_failing_probe(self.now, every, confirmed=confirmed)
+            confirmed = probe_rules.is_confirmed(probe, self.source.policy_for(platform).confirm_failures, self.now)
+            unclear = probe.finding in probe_rules.UNCLEAR and probe.refusals > 1
+            return schedule.next_failing_probe(self.now, every, confirmed=confirmed, unclear=unclear)
         undecided = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED
         if undecided or finding is None:
             return schedule.next_failing_probe(self.now, every, confirmed=True)
