@@ -63,7 +63,6 @@ def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = No
     return token.judge(token_rules.gather(snapshot, previous, context))
 
 
-UNTRUSTED_CLOCK = {"clock_skew": 301.0}
 EXPLICIT_3D = Policy(expiring_within=3 * DAY, expiring_within_explicit=True)
 WIDE_14D = Policy(expiring_within=14 * DAY, expiring_within_explicit=True)
 
@@ -391,33 +390,217 @@ def test_windows(snapshot: Snapshot, policy: Policy, status: Status) -> None:
     assert judge(snapshot, at(POSTPOST, policy=policy)).status is status
 
 
-@pytest.mark.parametrize(
-    "snapshot", [row(left=-DAY), row(left=2 * DAY), breeze("facebook", 2 * DAY), breeze("facebook", -5 * DAY)]
-)
-def test_a_clock_that_is_off_by_five_minutes_raises_nothing_by_dates(snapshot: Snapshot) -> None:
-    assert judge(snapshot, at(POSTBREEZE, **UNTRUSTED_CLOCK)).status is Status.VALID
-    assert judge(snapshot, at(POSTBREEZE, clock_skew=-300.0)).status is not Status.VALID
+@pytest.mark.parametrize("snapshot", [row(left=-HOUR), breeze("facebook", -2 * HOUR), row(left=7 * DAY)])
+def test_the_more_lenient_clock_decides(snapshot: Snapshot) -> None:
+    """Where the server's clock is behind, its dates are reached later; where it is ahead, they are not reached earlier."""
+    found = judge(snapshot, at(POSTBREEZE))
+    assert found.status is not Status.VALID
+    assert judge(snapshot, at(POSTBREEZE, clock_skew=86400.0)) == found
+    assert judge(snapshot, at(POSTBREEZE, clock_skew=-86400.0)).status.rank < found.status.rank
 
 
-def test_a_passing_refresh_failure_warns_at_the_third_poll() -> None:
+def test_a_skew_of_minutes_delays_a_date_by_minutes() -> None:
+    """SIGNAL: 400 seconds of difference once switched off every date of the source."""
+    for left, status in [(6 * DAY, SOON), (HOUR, SOON), (-DAY, Status.EXPIRED), (-20 * DAY, Status.EXPIRED)]:
+        for skew in (-400.0, 400.0):
+            assert judge(row(word=ReportedStatus.UNSTATED, left=left), at(PUBLORA, clock_skew=skew)).status is status
+    assert judge(row(left=-399 * SECOND), at(PUBLORA, clock_skew=-400.0)).status is SOON
+    assert judge(row(left=-401 * SECOND), at(PUBLORA, clock_skew=-400.0)).status is Status.EXPIRED
+
+
+SOON = Status.EXPIRING_SOON
+
+
+def follow(
+    provider: str, *polls: tuple[timedelta, Snapshot], seen: set[object] | None = None, **over: object
+) -> list[token_rules.Finding]:
+    """Judge one row after another, each at its time after NOW, as the polls of one connection. Add what applied to `seen`."""
     state: TokenState | None = None
-    seen = []
-    for _ in range(5):
-        evidence = token_rules.gather(failing(503), state, at(POSTBREEZE))
-        finding = token.judge(evidence)
-        state = token.next_token_state(evidence, finding)
-        seen.append(finding.status)
-    assert seen == [Status.VALID, Status.VALID, Status.EXPIRING_SOON, Status.EXPIRING_SOON, Status.EXPIRING_SOON]
-    assert state is not None
-    assert state.refresh_failures == 3
+    before: Snapshot | None = None
+    findings = []
+    for after, snapshot in polls:
+        evidence = token_rules.gather(snapshot, state, at(provider, now=NOW + after, **over), before=before)
+        findings.append(token.judge(evidence))
+        if seen is not None:
+            seen.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
+        state, before = token.next_token_state(evidence, findings[-1]), snapshot
+    return findings
+
+
+def statuses(*polls: tuple[timedelta, Snapshot], provider: str = POSTBREEZE, **over: object) -> list[Status]:
+    return [finding.status for finding in follow(provider, *polls, seen=None, **over)]
+
+
+def attempt(number: int, platform: str = "twitter", left: timedelta = HOUR) -> Snapshot:
+    """A short-lived token whose refresh was tried `number` times since it last succeeded, always in vain."""
+    tried = NOW - HOUR + number * 10 * 60 * SECOND
+    return breeze(platform, left, 2 * HOUR, last_attempt_at=tried, error="refused for now", error_status=503)
+
+
+def test_attempts_are_counted_and_not_polls() -> None:
+    quarter = HOUR / 4
+    assert statuses(*[(number * quarter, attempt(1)) for number in range(3)]) == [Status.VALID] * 3
+    assert statuses(*[(number * quarter, attempt(1 + number)) for number in range(3)]) == [Status.VALID, Status.VALID, SOON]
+
+
+def test_a_long_lived_token_far_from_its_date_never_warns_of_passing_failures() -> None:
+    tries = [(number * HOUR, failing(503, "instagram", 50 * DAY)) for number in range(5)]
+    assert set(statuses(*tries)) == {Status.VALID}
+    assert statuses((0 * DAY, failing(503, "facebook", 6 * DAY))) == [SOON]
+
+
+def renewed(at_hours: float, *, lived: timedelta = 2 * HOUR, platform: str = "twitter") -> Snapshot:
+    """The row of a token that was last renewed this many hours after NOW."""
+    last = NOW + at_hours * HOUR
+    refresh = Refresh(connected_at=NOW - 400 * DAY, last_refreshed_at=last, last_attempt_at=last)
+    return row(platform, ReportedStatus.VALID, last + lived - NOW, refresh=refresh)
+
+
+def hourly(until: int) -> list[tuple[timedelta, Snapshot]]:
+    """Polls every 15 minutes of a two-hour token that is renewed every hour until then."""
+    return [(quarter * HOUR / 4, renewed(quarter // 4)) for quarter in range(4 * until)]
+
+
+def test_a_silent_stop_of_renewals_warns_before_the_date_and_expires_at_it() -> None:
+    stopped = [(6 * HOUR + minutes * 60 * SECOND, renewed(5)) for minutes in (0, 15, 29, 30, 45, 59, 60, 90)]
+    found = follow(POSTBREEZE, *hourly(6), *stopped)[-8:]
+    assert [each.status for each in found] == [Status.VALID] * 3 + [SOON] * 3 + [Status.EXPIRED] * 2
+    assert {each.reason for each in found[3:6]} == {"renewal_overdue"}
+    assert "1 hour" in found[3].message
+
+
+def test_a_stop_is_over_with_the_first_newer_renewal() -> None:
+    late = [(7 * HOUR, renewed(5)), (7 * HOUR + HOUR / 4, renewed(7))]
+    assert statuses(*hourly(6), *late)[-2:] == [Status.EXPIRED, Status.VALID]
+    assert statuses(*hourly(6), (6.6 * HOUR, renewed(5)), (6.8 * HOUR, renewed(6.7)))[-2:] == [SOON, Status.VALID]
+
+
+def test_without_learning_a_stop_keeps_the_grace() -> None:
+    late = (8 * HOUR, renewed(5))
+    assert statuses(*hourly(6), late, policy=Policy(learn_renewals=False))[-1] is Status.VALID
+
+
+def test_a_service_that_renews_on_use_keeps_the_grace() -> None:
+    lazy = [(hours * HOUR, renewed(hours)) for hours in (0, 5, 9, 16, 20)]
+    assert statuses(*lazy, (29 * HOUR, renewed(20)))[-1] is Status.VALID
+    assert statuses(*lazy, (47 * HOUR, renewed(20)))[-1] is Status.EXPIRED
+
+
+def monthly(cycles: int) -> list[tuple[timedelta, Snapshot]]:
+    """Daily polls of a 60-day token that is always renewed with two days left."""
+    return [(day * DAY, renewed(day // 58 * 58 * 24, lived=60 * DAY, platform="facebook")) for day in range(58 * cycles)]
+
+
+def test_a_token_that_is_always_renewed_with_two_days_left_stops_warning() -> None:
+    found = statuses(*monthly(3), poll_every=DAY / 8)
+    assert SOON in found[:58]
+    assert set(found[-58:]) == {Status.VALID}
+    stays = [(3 * 58 * DAY + hours * HOUR, renewed(2 * 58 * 24, lived=60 * DAY, platform="facebook")) for hours in (0, 13, 49)]
+    assert statuses(*monthly(3), *stays, poll_every=DAY / 8)[-3:] == [Status.VALID, SOON, Status.EXPIRED]
+
+
+def test_an_explicit_window_is_not_narrowed_by_renewals() -> None:
+    policy = Policy(expiring_within=7 * DAY, expiring_within_explicit=True)
+    assert SOON in statuses(*monthly(3), poll_every=DAY / 8, policy=policy)[-58:]
+
+
+def test_a_reconnect_is_no_renewal_and_voids_the_errors_of_before() -> None:
+    old = {"last_refreshed_at": NOW - 5 * DAY, "last_attempt_at": NOW - HOUR, "error": "invalid_grant", "error_status": 400}
+    dead = breeze("twitter", -5 * DAY, 2 * HOUR, **old)
+    alive = breeze("twitter", 3 * HOUR, 2 * HOUR, **old)
+    assert statuses((0 * DAY, dead), (HOUR, alive), (HOUR * 5 / 4, alive)) == [Status.EXPIRED, Status.VALID, Status.VALID]
+    refused = breeze("twitter", 3 * HOUR, 2 * HOUR, **{**old, "last_attempt_at": NOW + 2 * HOUR})
+    assert statuses((0 * DAY, dead), (HOUR, alive), (2 * HOUR, refused)) == [Status.EXPIRED, Status.VALID, SOON]
+
+
+@pytest.mark.parametrize("never", [None, NOW - 400 * DAY])
+def test_a_platform_that_rotates_all_day_never_warns_by_time_alone(never: datetime | None) -> None:
+    for left in (2 * HOUR, HOUR, -HOUR, -20 * HOUR):
+        assert judge(breeze("youtube", left, last_refreshed_at=never), at(POSTBREEZE)).status is Status.VALID
+
+
+# error, status of the error, time of the attempt, time of the last renewal, fails
+ERRORS = [
+    ("a later attempt", "no", 503, NOW, NOW - HOUR, True),
+    ("an earlier attempt", "no", 503, NOW - HOUR, NOW, False),
+    ("only a status", None, 503, NOW, NOW - HOUR, True),
+    ("no renewal at all", "no", None, None, None, True),
+    ("no time of the attempt", "no", 400, None, NOW - HOUR, False),
+    ("no error", None, None, NOW, NOW - HOUR, False),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "tried", "last", "fails"), [case[1:] for case in ERRORS], ids=[e[0] for e in ERRORS])
+def test_which_refresh_errors_count(
+    error: str | None, status: int | None, tried: datetime | None, last: datetime | None, fails: bool
+) -> None:
+    refresh = Refresh(last_refreshed_at=last, last_attempt_at=tried, error=error, error_status=status)
+    assert token_rules.refresh_fails(refresh, None, date_has_passed=False) is fails
+    assert token_rules.refresh_fails(refresh, NOW + HOUR, date_has_passed=False) is False
+
+
+# --- dates that prove themselves
+
+
+def test_a_date_that_stays_where_it_was_warns_on_any_platform_and_expires_nothing() -> None:
+    def facebook(at_days: float) -> tuple[timedelta, Snapshot]:
+        return at_days * DAY, row("facebook", left=12 * DAY)
+
+    found = statuses(facebook(0), facebook(1), facebook(4.9), facebook(5.1), facebook(11), facebook(14), provider=PUBLORA)
+    assert found == [Status.VALID] * 3 + [SOON] * 3
+
+
+@pytest.mark.parametrize("moves", [timedelta(hours=1), timedelta(hours=20), timedelta(minutes=5)])
+def test_a_date_that_moves_warns_of_nothing(moves: timedelta) -> None:
+    rows = [(number * moves, row("facebook", left=6 * DAY + number * moves)) for number in range(60)]
+    assert set(statuses(*rows, provider=PUBLORA)) == {Status.VALID}
+
+
+def test_a_date_without_a_status_warns_before_it_expires() -> None:
+    rows = [(days * DAY, row("facebook", ReportedStatus.UNSTATED, 12 * DAY)) for days in (0, 3, 6, 11, 12.5)]
+    assert statuses(*rows, provider=PUBLORA) == [Status.VALID, Status.VALID, SOON, SOON, Status.EXPIRED]
+
+
+def span(at_days: float, end_days: float, word: ReportedStatus = ReportedStatus.NON_EXPIRING) -> tuple[timedelta, Snapshot]:
+    return at_days * DAY, row("linkedin", word, expires_before=NOW + end_days * DAY)
+
+
+def test_a_span_counts_as_a_date() -> None:
+    ended = row("linkedin", ReportedStatus.UNKNOWN, flags=frozenset({"span_expired"}))
+    rows = [span(0, 10), span(2, 10.02), span(4, 9.99), span(9.9, 10), (10.1 * DAY, ended)]
+    assert statuses(*rows, provider=POSTPOST) == [Status.VALID, Status.VALID, SOON, SOON, Status.EXPIRED]
+    assert statuses((0 * DAY, ended), provider=POSTPOST) == [Status.EXPIRED]
+
+
+def test_the_old_form_states_the_date_of_the_access_token_where_that_is_renewed_on_use() -> None:
+    for left in (HOUR, -HOUR):
+        assert judge(row("tiktok", ReportedStatus.UNSTATED, left), at(PUBLORA)).status in (Status.VALID, Status.UNKNOWN)
+        assert judge(row("tiktok", ReportedStatus.VALID, left), at(PUBLORA)).status not in (Status.VALID, Status.UNKNOWN)
+
+
+def test_what_rests_on_a_date_ends_when_the_date_moves() -> None:
+    dead = row(word=ReportedStatus.UNKNOWN, left=-DAY)
+    moved = row(word=ReportedStatus.UNKNOWN, left=60 * DAY)
+    assert statuses((0 * DAY, dead), (DAY, moved), provider=PUBLORA) == [Status.EXPIRED, Status.VALID]
+    stays = statuses((0 * DAY, dead), (DAY, dead), provider=PUBLORA)
+    assert stays == [Status.EXPIRED, Status.EXPIRED]
 
 
 def test_every_rule_applies_in_some_row() -> None:
-    applied = set()
+    applied: set[object] = set()
     cases = [(case[1], case[2], None) for case in FIRST_SIGHT] + [(PUBLORA, case[1], case[2]) for case in WITH_MEMORY]
     for provider, snapshot, previous in cases:
         evidence = token_rules.gather(snapshot, previous, at(provider))
         applied.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
+    ended = row("linkedin", ReportedStatus.UNKNOWN, flags=frozenset({"span_expired"}))
+    moved = [(days * DAY, row(word=ReportedStatus.UNKNOWN, left=left)) for days, left in [(0, -DAY), (1, 60 * DAY)]]
+    sequences = [
+        (POSTBREEZE, [*hourly(6), (6.6 * HOUR, renewed(5)), (8 * HOUR, renewed(5))]),
+        (POSTPOST, [(0 * DAY, ended)]),
+        (PUBLORA, moved),
+    ]
+    for provider, polls in sequences:
+        follow(provider, *polls, seen=applied)
     assert applied == set(token.TOKEN_RULES)
 
 

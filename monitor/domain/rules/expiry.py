@@ -15,6 +15,9 @@ CLOCK_SUSPECT_ABOVE = 120.0
 CLOCK_UNTRUSTED_ABOVE = 300.0
 """Difference in seconds above which one of the two clocks is wrong, so that a lasting difference is reported."""
 
+_POSSIBLE_SKEW = 100 * 365 * 86400.0
+"""Seconds. A server whose clock is further behind states no time at all."""
+
 RECENT_PROBES = 3
 """A successful probe proves something for this many probe intervals."""
 
@@ -47,9 +50,9 @@ class Context(Record, frozen=True, kw_only=True):
 
         One of two clocks that differ is wrong, and which one is not known: a date has passed when it has passed on both.
         """
-        if self.clock_skew is None or self.clock_skew >= 0:
+        if self.clock_skew is None or not -_POSSIBLE_SKEW < self.clock_skew < 0:
             return self.now
-        return self.now + timedelta(seconds=self.clock_skew)
+        return before(self.now, timedelta(seconds=-self.clock_skew)) or self.now
 
     def is_recent_probe(self, at: datetime | None) -> bool:
         """Return True if a probe at this time still proves something: it is at most three probe intervals old."""

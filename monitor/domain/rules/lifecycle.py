@@ -260,8 +260,8 @@ def _next_threshold(snapshot: Snapshot, token_state: TokenState, context: Contex
     ahead = min((each for each in times if each > context.now), default=None)
     behind = context.now - context.date_now
     if behind and any(context.date_now < each <= context.now for each in times):
-        soon = context.now + min(behind, _AGAIN_WITHIN)
-        return soon if ahead is None else min(soon, ahead)
+        soon = expiry.after(context.now, min(behind, _AGAIN_WITHIN))
+        return min((each for each in (soon, ahead) if each is not None), default=None)
     return ahead
 
 

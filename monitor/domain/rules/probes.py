@@ -50,7 +50,7 @@ def refused_by_post(state: ProbeState, finding: ProbeFinding, message: str, *, n
 
 def after_reconnect(state: ProbeState) -> ProbeState:
     """Return the probe axis after a person connected the account again: refusals and texts of before are gone."""
-    if state.status is ProbeStatus.OK and state.silent_since is None:
+    if state.refusals == 0 and state.silent_since is None:
         return state
     return ProbeState(ever_ok=state.ever_ok, ok_at=last_ok_at(state), reconnected=True)
 
@@ -146,8 +146,3 @@ def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, n
         ok_at=last_ok_at(state),
         reconnected=state.reconnected,
     )
-
-
-def last_ok_at(state: ProbeState) -> datetime | None:
-    """Return the time of the last successful probe; None if there was none."""
-    return state.at if state.status is ProbeStatus.OK else None

@@ -463,7 +463,7 @@ def renewed_date_is_ahead(e: Evidence) -> Finding | None:
     if previous is None or previous.crossed_at is None or e.date_has_not_moved or not e.trusted or e.date_has_passed:
         return None
     text = "The expiry date has moved later; the provider does not know the status."
-    return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE | _PROVIDER_UNKNOWN)
+    return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _PROVIDER_UNKNOWN)
 
 
 def status_is_unknown(e: Evidence) -> Finding:
