@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
-from monitor.domain.rules import token, token_rules
+from monitor.domain.rules import token, token_evidence, token_rules
 from monitor.domain.rules.expiry import Context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -60,7 +60,7 @@ def before(status: Status, **over: object) -> TokenState:
 
 
 def judge(snapshot: Snapshot, context: Context, previous: TokenState | None = None) -> token_rules.Finding:
-    return token.judge(token_rules.gather(snapshot, previous, context))
+    return token.judge(token_evidence.gather(snapshot, previous, context))
 
 
 EXPLICIT_3D = Policy(expiring_within=3 * DAY, expiring_within_explicit=True)
@@ -419,7 +419,7 @@ def follow(
     before: Snapshot | None = None
     findings = []
     for after, snapshot in polls:
-        evidence = token_rules.gather(snapshot, state, at(provider, now=NOW + after, **over), before=before)
+        evidence = token_evidence.gather(snapshot, state, at(provider, now=NOW + after, **over), before=before)
         findings.append(token.judge(evidence))
         if seen is not None:
             seen.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
@@ -535,8 +535,8 @@ def test_which_refresh_errors_count(
     error: str | None, status: int | None, tried: datetime | None, last: datetime | None, fails: bool
 ) -> None:
     refresh = Refresh(last_refreshed_at=last, last_attempt_at=tried, error=error, error_status=status)
-    assert token_rules.refresh_fails(refresh, None, date_has_passed=False) is fails
-    assert token_rules.refresh_fails(refresh, NOW + HOUR, date_has_passed=False) is False
+    assert token_evidence.refresh_fails(refresh, None, date_has_passed=False) is fails
+    assert token_evidence.refresh_fails(refresh, NOW + HOUR, date_has_passed=False) is False
 
 
 # --- dates that prove themselves
@@ -590,7 +590,7 @@ def test_every_rule_applies_in_some_row() -> None:
     applied: set[object] = set()
     cases = [(case[1], case[2], None) for case in FIRST_SIGHT] + [(PUBLORA, case[1], case[2]) for case in WITH_MEMORY]
     for provider, snapshot, previous in cases:
-        evidence = token_rules.gather(snapshot, previous, at(provider))
+        evidence = token_evidence.gather(snapshot, previous, at(provider))
         applied.add(next(rule for rule in token.TOKEN_RULES if rule(evidence) is not None))
     ended = row("linkedin", ReportedStatus.UNKNOWN, flags=frozenset({"span_expired"}))
     moved = [(days * DAY, row(word=ReportedStatus.UNKNOWN, left=left)) for days, left in [(0, -DAY), (1, 60 * DAY)]]

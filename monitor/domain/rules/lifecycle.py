@@ -25,7 +25,8 @@ from monitor.domain.records import replace
 from monitor.domain.rules import expiry, permissions, probes, renewals, token
 from monitor.domain.rules.expiry import LATER_BY, Context
 from monitor.domain.rules.probe_answers import names_lost_token
-from monitor.domain.rules.token_rules import LOST, Finding, gather
+from monitor.domain.rules.token_evidence import LOST, gather
+from monitor.domain.rules.token_rules import Finding
 from monitor.domain.rules.verdict import Axes, merge, post_names_lost_token
 
 

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from monitor.domain import ReportedStatus, Status, TokenState, VerdictFlag, VerdictReason
+from monitor.domain.rules.token_evidence import Evidence, issued
 from monitor.domain.rules.token_rules import (
-    Evidence,
     Finding,
     date_is_near,
     date_is_within_grace,
     expired_date_has_not_moved,
     expiring_date_has_not_moved,
     grace_has_passed,
-    issued,
     list_says_disconnected,
     list_says_expired,
     list_says_expiring_soon,
