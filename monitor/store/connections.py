@@ -153,6 +153,13 @@ def mark_for_recheck(conn: Connection, source: str, now: datetime) -> None:
     conn.execute(dated.values(next_change_at=now))
 
 
+def recheck_dates(conn: Connection, source: str, now: datetime) -> None:
+    """Let the clock and the next poll evaluate every dated connection of a source again, because a clock was set."""
+    dated = sql_update(connections).where(_c.source == source, _c.retired_at.is_(None), _c.token_expires_at.is_not(None))
+    conn.execute(dated.where(_c.next_change_at.is_not(None)).values(next_change_at=now))
+    conn.execute(dated.values(recheck_at=now))
+
+
 def forget_probes(conn: Connection, source: str) -> None:
     """Delete the probe results of a source's connections, as if they had never been probed."""
     nothing = encode_probe(ProbeState())

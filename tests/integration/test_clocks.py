@@ -69,7 +69,9 @@ async def test_P24_the_clock_difference_is_shown_with_the_source(store: Store, c
             (view,) = source_views(conn, cycle.config, now=clock.now())
     assert view.json().clock_skew_seconds == pytest.approx(-420, abs=1)
     (problem,) = view.problems()
-    assert problem.startswith("Its clock is 7 minutes behind this machine's, so dates alone change no status: ")
+    assert problem.startswith(
+        "Its clock is 7 minutes behind this machine's, so dates count when they have passed on both clocks: "
+    )
     assert problem.endswith(": synchronize this machine's clock with NTP.")
 
 

@@ -220,7 +220,7 @@ def test_a_refusal_stays_shown_however_old_it_is(store: Store, look: Look, now: 
 
 def test_silence_after_a_success_ages_it_although_its_cohort_is_probed(store: Store, look: Look, now: datetime) -> None:
     """Probes that give no evidence count as probes of the cohort, and prove nothing about the connection."""
-    ok = ProbeState(status=ProbeStatus.OK, ever_ok=True, at=now - timedelta(days=2), silent_since=now - timedelta(days=2))
+    ok = ProbeState(status=ProbeStatus.OK, ever_ok=True, at=now, ok_at=now - timedelta(days=2), silent_since=now)
     add_source(store, "agency", [make_state(probe=ok)], now=now)
     with store.begin_write() as conn:
         probes.mark_cohort(conn, "agency", schedule.cohort_of(None, "linkedin-123"), probed_at=now, next_probe_at=None)

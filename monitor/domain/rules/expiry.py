@@ -59,6 +59,11 @@ class Context(Record, frozen=True, kw_only=True):
         return at is not None and self.probe_every is not None and self.now - at <= RECENT_PROBES * self.probe_every
 
 
+def clock_was_set(before: float | None, after: float | None) -> bool:
+    """Return True if one of two clocks was set since the poll before, so that times planned by their difference are wrong."""
+    return abs(min(before or 0.0, 0.0) - min(after or 0.0, 0.0)) > CLOCK_UNTRUSTED_ABOVE
+
+
 SHORT_LIFETIME = timedelta(hours=48)
 """Tokens with a shorter lifetime are rotated by the provider all day: time alone must never warn about them."""
 

@@ -258,12 +258,13 @@ def _next_threshold(snapshot: Snapshot, token_state: TokenState, context: Contex
     A threshold that has passed on this machine's clock, but not on the server's, is judged again within the hour.
     """
     times = _thresholds(snapshot, token_state, context)
-    ahead = min((each for each in times if each > context.now), default=None)
+    ahead = [each for each in times if each > context.now]
     behind = context.now - context.date_now
-    if behind and any(context.date_now < each <= context.now for each in times):
-        soon = expiry.after(context.now, min(behind, _AGAIN_WITHIN))
-        return min((each for each in (soon, ahead) if each is not None), default=None)
-    return ahead
+    if behind:
+        passed = [expiry.after(each, behind) for each in times if context.date_now < each <= context.now]
+        again = expiry.after(context.now, _AGAIN_WITHIN)
+        ahead += [each if again is None else min(each, again) for each in passed if each is not None]
+    return min(ahead, default=None)
 
 
 _AGAIN_WITHIN = timedelta(hours=1)

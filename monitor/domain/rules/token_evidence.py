@@ -155,7 +155,8 @@ def _held_date(snapshot: Snapshot, previous: TokenState | None) -> datetime | No
     if previous is None or previous.expires_at is None or snapshot.expires_at is not None:
         return stated
     if stated is None:
-        return previous.expires_at if VerdictFlag.SPAN_EXPIRED in snapshot.flags else None
+        ended = VerdictFlag.SPAN_EXPIRED in snapshot.flags and snapshot.reported not in WORKING
+        return previous.expires_at if ended else None
     return min(stated, previous.expires_at) if abs(stated - previous.expires_at) <= LATER_BY else stated
 
 

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
-from monitor.domain.rules import schedule
+from monitor.domain.rules import expiry, schedule
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.source_status import record_source
 from monitor.engine.recording.unreadable_rows import describe_scope, record_unreadable_rows
 from monitor.engine.recording.unrecognised_statuses import record_unrecognised
-from monitor.store import Connection, probes, sources
+from monitor.store import Connection, connections, probes, sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         return Recorded()  # the source left the configuration while it was being polled
     report, now = poll.report, poll.now
     clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
+    if expiry.clock_was_set(before.clock_skew, clock_skew):
+        connections.recheck_dates(conn, source.name, now)
     listed = RecordedLists()
     if report.scopes:
         listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew)
