@@ -185,7 +185,7 @@ _add("", "http_404_in_their_words", _says({"error": "Connection not found"}, sta
 _add("", "http_400_of_a_proxy", _says(b"Bad request", status=400))
 _add("", "http_400_in_their_words", _says({"error": "Invalid platformId"}, status=400), finding=ProbeFinding.BAD_ID)
 _add("", "http_400_of_the_user", _says({"error": "Invalid x-publora-user-id"}, status=400), kinds=(PUBLORA,))
-# What a probe may rightly change, after two in a row.
+# What a probe may rightly change, after two in a row. A text that names no cause must last longer than that.
 _add("", "expired", _says(_REFUSED), finding=ProbeFinding.EXPIRED, well="expired")
 _add(
     "",
@@ -195,13 +195,19 @@ _add(
     well="revoked",
     ill="revoked",
 )
-_add("", "other_reason", _says({"status": "error", "message": "Page not linked"}), finding=ProbeFinding.FAILING, well="failing")
+_add("", "other_reason", _says({"status": "error", "message": "Page not linked"}), finding=ProbeFinding.FAILING)
+_add(
+    "",
+    "permission",
+    _says({"status": "error", "message": "(#200) Requires pages_manage_posts permission"}),
+    finding=ProbeFinding.PERMISSION,
+    well="failing",
+)
 _add(
     "",
     "span_expired",
     _says({"status": "error", "message": "no", "tokenExpiresIn": " Expired "}),
     finding=ProbeFinding.EXPIRED,
-    well="failing",
     trusted="expired",
 )
 _add("", "ok", _says(_OK), finding=ProbeFinding.OK)

@@ -237,7 +237,8 @@ for name, text in {
     "a_thousand_letters": "d" * 1000,
 }.items():
     span.add(f"span_{name}_beside_a_date", _first(tokenExpiresIn=text), outcome=OK)
-    span.add(f"span_{name}_alone", _first(tokenExpiresIn=text, accessTokenExpiresAt=None), outcome=OK)
+    near = "expiring_soon" if name in ("hours_alone", "less_than_an_hour") else ""  # the first is LinkedIn, whose dates count
+    span.add(f"span_{name}_alone", _first(tokenExpiresIn=text, accessTokenExpiresAt=None), outcome=OK, well=near)
 
 new = Book(row="N22", part="row", kinds=STATING)
 for name, value in {
