@@ -19,6 +19,7 @@ from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import close_without_alert, record_source_incident
+from monitor.engine.recording.silent_probes import SWITCHED_OFF, end_silent_probes
 from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
 from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
 
@@ -151,6 +152,7 @@ def _forget_probes(conn: Connection, source: SourceConfig, channels: Sequence[Ch
     Called only when it ends: results of later `check` commands are corrected by the next `check`.
     """
     connections.forget_probes(conn, source.name)
+    end_silent_probes(conn, source, SWITCHED_OFF, channels=channels, now=now)
     for platform in IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)):
         record_source_incident(
             conn,

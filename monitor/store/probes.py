@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, bindparam, delete, func, literal_column, select, type_coerce, update
+from sqlalchemy import Connection, Select, Text, bindparam, case, delete, func, literal_column, or_, select, type_coerce, update
 
-from monitor.domain import ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Severity, Status
+from monitor.domain.rules.silent_probes import SilentGroup
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import upsert
 from monitor.store.types import WordList
@@ -197,6 +198,55 @@ def next_probes(conn: Connection, source: str | None = None) -> dict[str, dateti
         for name, at in conn.execute(query):
             found[name] = min(at, found.get(name, at))
     return found
+
+
+# Statuses of connections with a problem that is notified itself are left out.
+_UNTESTED = (
+    _c.source == bindparam("source"),
+    _c.retired_at.is_(None),
+    _c.missing == 0,
+    _c.probe_status != ProbeStatus.UNSUPPORTED,
+    _c.status.in_([status for status in Status if status.severity is not Severity.CRITICAL]),
+)
+_SILENT = _c.probe_silent_since <= bindparam("until")
+_COUNT_SILENT = (
+    select(
+        _c.platform,
+        func.sum(case((_SILENT, 1), else_=0)),
+        func.count(),
+        func.min(case((_SILENT, _c.probe_silent_since)), type_=_c.probe_silent_since.type),
+    )
+    .where(*_UNTESTED)
+    .group_by(_c.platform)
+    .order_by(_c.platform)
+)
+_SILENT_ANSWER = select(_c.probe_message).where(*_UNTESTED, _SILENT).order_by(_c.probe_silent_since, _c.id).limit(1)
+_WITHOUT_EVIDENCE = ("unanswered", ProbeFinding.TRANSIENT, ProbeFinding.MISSING, ProbeFinding.BAD_ID)
+_HAD_SILENT: Select[Any] = (
+    select(literal_column("1"))
+    .where(probe_rollups.c.source == bindparam("source"), probe_rollups.c.hour >= bindparam("since"))
+    .where(or_(*(probe_rollups.c.finding == finding for finding in _WITHOUT_EVIDENCE)))
+    .limit(1)
+)
+
+
+def had_silent(conn: Connection, source: str, *, since: datetime) -> bool:
+    """Return True if a probe of a source gave no evidence since an instant, as far as the hourly counts are kept."""
+    return conn.execute(_HAD_SILENT, {"source": source, "since": since}).first() is not None
+
+
+def count_silent(conn: Connection, source: str, *, until: datetime) -> list[SilentGroup]:
+    """Count, by platform, the connections of a source whose probes have given no evidence since `until` or longer.
+
+    Only listed connections without a critical status. Reads all connections of the source.
+    """
+    rows = conn.execute(_COUNT_SILENT, {"source": source, "until": until})
+    return [SilentGroup(platform, int(silent), of, since) for platform, silent, of, since in rows]
+
+
+def silent_answer(conn: Connection, source: str, *, until: datetime) -> str | None:
+    """Return the answer to the probes of one of these connections, the longest silent one; None if it stated nothing."""
+    return conn.scalars(_SILENT_ANSWER, {"source": source, "until": until}).first()
 
 
 def add_rollup(conn: Connection, source: str, hour: datetime, finding: ProbeFinding | str, *, count: int, total_ms: int) -> None:

@@ -135,6 +135,29 @@ def test_check_that_reads_nothing_is_unknown(tmp_path: Path) -> None:
     assert done.out.startswith("UNKNOWN: No connections are known yet.")
 
 
+def test_N21_check_and_status_are_unknown_where_no_row_can_be_read(tmp_path: Path) -> None:
+    world = World()
+    world.add_source("agency", "postpost")
+    for number in range(6):
+        world.connect("agency", "linkedin", account=str(number), username=f"@u{number}", display_name=f"U{number}")
+        world.state_word("agency", f"linkedin-{number}", 5)
+    with ThreadedWorld(world) as server:
+        source = f'api_key = "{world.sources["agency"].key}"\nbase_url = "{server.base_url("postpost")}"\n'
+        text = f'[[sources]]\nname = "agency"\nprovider = "postpost"\n{source}[database]\nurl = "sqlite:///monitor.db"\n'
+        config = tmp_path / "config.toml"
+        config.write_text(text, encoding="utf-8")
+        done = token_monitor("check", config=config)
+        live = token_monitor("config", "check", "--live", config=config)
+    assert done.status == 3, done.out
+    assert done.out.startswith("UNKNOWN: No connections are known yet.")
+    assert "1 of 1 source cannot be read: agency" in done.out
+    assert token_monitor("status", "--exit-code", config=config).status == 3
+    (source_json,) = token_monitor("sources", "--json", config=config).json["sources"]
+    assert (source_json["status"], source_json["reason"]) == ("failing", "rows_unreadable")
+    assert source_json["message"].startswith("6 of 6 rows cannot be read (")
+    assert (live.status, "FAILED  source agency: 6 of 6 rows cannot be read (" in live.out) == (1, True)
+
+
 def test_check_shows_what_it_read_and_exits_by_it(tmp_path: Path) -> None:
     world = World()
     world.add_source("agency", "postpost")

@@ -183,6 +183,12 @@ def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(st
             "Check in PostPost whether these connections were really removed",
         ),
         (
+            {"subject": "probes", "status": "probes_unanswered", "count": 4},
+            "[SOURCE FAILING] agency (PostPost): connections cannot be tested",
+            "4 connections of the source agency (PostPost) cannot be tested.",
+            "Test these connections in PostPost, and check its status page.",
+        ),
+        (
             {"subject": "unreadable:", "status": "rows_unreadable", "count": 2},
             "[SOURCE FAILING] agency (PostPost): unreadable rows",
             "2 rows in the list of the source agency (PostPost) cannot be read.",

@@ -132,6 +132,11 @@ def source_advice(status: str, provider: str) -> str:
             f"Check in {service} whether these connections were really removed, or whether the key, its plan, workspaces "
             "or users changed. Those that remain missing are reported as disconnected after two more lists."
         )
+    if status == IncidentReason.PROBES_UNANSWERED:
+        return (
+            f"Test these connections in {service}, and check its status page. Until probes give results again, a token that the "
+            "platform rejects is noticed only if the list reports it."
+        )
     if status == IncidentReason.ROWS_UNREADABLE:
         return (
             f"Check these connections in {service}. If they look normal there, its API has probably changed: update the monitor, "

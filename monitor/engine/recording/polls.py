@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
 from monitor.domain.rules import expiry, schedule
+from monitor.domain.rules.silent_probes import is_check_due
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
+from monitor.engine.recording.silent_probes import record_silent_probes
 from monitor.engine.recording.source_status import record_source
 from monitor.engine.recording.unreadable_rows import describe_scope, record_unreadable_rows
 from monitor.engine.recording.unrecognised_statuses import record_unrecognised
@@ -54,6 +56,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     recorded.add(record_unreadable_rows(conn, source, report, before=unreadable, channels=channels, now=now))
     if listed.unrecognised:
         recorded.add(record_unrecognised(conn, source, channels=channels, now=now))
+    if report.scopes and source.probes_on_schedule and is_check_due(before.last_poll_at, now):
+        recorded.add(record_silent_probes(conn, source, channels=channels, now=now))
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
     sources.record_poll(
         conn,

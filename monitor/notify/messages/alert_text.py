@@ -267,6 +267,8 @@ def _topic(alert: Alert) -> str:
             return f"connections missing at {which}" if which else "connections missing"
         case IncidentSubject.UNPOLLED:
             return "not polled"
+        case IncidentSubject.PROBES:
+            return "connections cannot be tested"
         case IncidentSubject.UNREADABLE:
             return f"unreadable rows at {which}" if which else "unreadable rows"
         case _:
@@ -284,6 +286,8 @@ def _about_part(alert: Alert, service: str) -> str:
             return f"{some} connections {at} are missing from its latest list."
         case IncidentSubject.UNPOLLED:
             return f"The source {alert.source} ({service}) is not being polled."
+        case IncidentSubject.PROBES:
+            return f"{'1 connection' if alert.count == 1 else f'{some} connections'} {at} cannot be tested."
         case IncidentSubject.UNREADABLE:
             rows = "1 row" if alert.count == 1 else f"{alert.count} rows"
             return f"{rows} in the list {at} cannot be read."
