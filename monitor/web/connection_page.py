@@ -86,7 +86,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
         "band": drawn,
         "left": charts.time_left(entries, expires_at=view.expires_at, window=window, begin=drawn.begin, now=now),
         "window": window,
-        "advice": advice(view.snapshot.platform, view.status, view.row.provider),
+        "advice": advice(view.snapshot.platform, view.status, view.row.provider, view.row.state.verdict.reason),
         "incident": incident,
         "alerts": _alerts(conn, view.row),
         "silences": _silences(conn, view, now),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.domain import IncidentReason, IncidentSubject, SourceStatus, Status, provider_info
+from monitor.domain import IncidentReason, IncidentSubject, SourceStatus, Status, VerdictReason, provider_info
 
 PLATFORM_NAMES = {
     "twitter": "X",
@@ -81,14 +81,18 @@ _ONCE_EXPIRED = {
 }
 
 
-def advice(platform: str | None, status: Status, provider: str) -> str:
+def advice(platform: str | None, status: Status, provider: str, reason: str = "") -> str:
     """Return what to do about a connection in this status, as one to three sentences; empty if nothing is needed.
 
-    The name of an unknown platform is inserted unchanged, so it must be a harmless text.
+    `reason` is the verdict's, where it is known: some reasons have advice of their own. The name of an unknown platform is
+    inserted unchanged, so it must be a harmless text.
     """
     slug = platform or ""
     name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), provider_info(provider).label
     reconnect = _RECONNECT.get(slug, f"Reconnect {name} in {{p}}.")
+    if status is Status.FAILING and reason == VerdictReason.PERMISSIONS_LOST:
+        tick = "In the dialog of the platform, keep every permission ticked, above all those that are missing."
+        return f"{reconnect} {tick}".replace("{p}", service)
     match status:
         case Status.EXPIRING_SOON:
             parts = [_in_time(reconnect)]

@@ -16,7 +16,9 @@ from monitor.domain import (
     Severity,
     SourceStatus,
     Status,
+    Verdict,
     VerdictFlag,
+    VerdictReason,
 )
 
 
@@ -94,9 +96,16 @@ def decide_alert(
         return AlertReason.NOTHING if _list_lags_behind(notified, state) else AlertReason.CHANGED
     if status is Status.EXPIRING_SOON:
         return AlertReason.STAGE if _is_tighter(state.stage, notified.stage) else AlertReason.NOTHING
+    if not is_reminded(state.verdict):
+        return AlertReason.NOTHING
     if policy.remind_every is not None and timedelta(0) < policy.remind_every <= now - notified.at:
         return AlertReason.REMINDER
     return AlertReason.NOTHING
+
+
+def is_reminded(verdict: Verdict) -> bool:
+    """Return True if reminders follow while this lasts: it is critical, and not one that may well be harmless."""
+    return verdict.status.severity is Severity.CRITICAL and verdict.reason != VerdictReason.PROBE_AMBIGUOUS
 
 
 def _ending(notified: LastNotified, status: Status, *, renewed: bool) -> AlertReason:

@@ -21,7 +21,6 @@ from monitor.domain import (
     IncidentSubject,
     LastNotified,
     Policy,
-    Severity,
     Snapshot,
     connection_id,
 )
@@ -294,8 +293,8 @@ def _notify(
 
 
 def _next_reminder(update: ConnectionUpdate, context: _EvaluationContext) -> datetime | None:
-    """Return when a reminder may be due if nothing changes until then; None unless the status is critical."""
-    if update.after.verdict.status.severity is not Severity.CRITICAL:
+    """Return when a reminder may be due if nothing changes until then; None where none follow."""
+    if not alerting.is_reminded(update.after.verdict):
         return None
     platform = update.after.snapshot.platform
     if platform not in context.next_reminders:
@@ -316,7 +315,7 @@ def _remind(
 ) -> None:
     """Remind the channels that are due a reminder, and plan the next review."""
     review_is_due = incident.next_review_at is not None and incident.next_review_at <= context.now
-    if update.after.verdict.status.severity is not Severity.CRITICAL:
+    if not alerting.is_reminded(update.after.verdict):
         if review_is_due:
             outcome.reviews.append((incident.id, _next_review(incident, None, context.now)))
         return

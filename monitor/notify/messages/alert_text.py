@@ -402,7 +402,7 @@ def _advice(alert: Alert) -> str:
     if alert.provider is None:
         return monitor_advice(*_subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
-        return advice(_platform(alert), Status(alert.event.value), alert.provider)
+        return advice(_platform(alert), Status(alert.event.value), alert.provider, alert.verdict_reason)
     return source_advice(alert.status, alert.provider) if alert.event is AlertEvent.SOURCE_FAILING else ""
 
 
