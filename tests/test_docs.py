@@ -50,6 +50,7 @@ from monitor.views.alerts import AlertView, Explanation, Route
 from monitor.views.connections import ConnectionView
 from monitor.views.forecast import ReconnectBatchView
 from monitor.views.history import EventView
+from monitor.views.renewals import RenewalView
 from monitor.views.silences import SilenceView
 from monitor.views.sources import ChannelView, SourceView
 from tests.support.factories import NOW, make_alert, make_state
@@ -333,7 +334,7 @@ def view_of(state: ConnectionState) -> ConnectionView:
         retired_at=None,
         fingerprint="",
     )
-    return ConnectionView(row=row, now=NOW)
+    return ConnectionView(row=row, now=NOW, renewal=RenewalView(last_at=NOW))
 
 
 def test_every_key_of_a_connection_is_documented() -> None:

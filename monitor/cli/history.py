@@ -21,10 +21,11 @@ from monitor.cli.options import (
     select,
 )
 from monitor.cli.output import console, echo, echo_json, echo_rows, on_terminal, show
-from monitor.domain.text import clean
+from monitor.domain.text import clean, clean_id
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.store.connection_queries import ConnectionRow
+from monitor.views.connections import ConnectionView, Reader
 from monitor.views.history import EventView, event_views
 from monitor.views.json_types import listing
 
@@ -52,10 +53,10 @@ def history(
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
-        known = [row.name for row in sources.all_sources(conn, include_removed=True)]
+        known = {row.name: row for row in sources.all_sources(conn, include_removed=True)}
         filters = select(
             config,
-            known=known,
+            known=list(known),
             sources=source,
             platforms=platform,
             statuses=status,
@@ -68,14 +69,16 @@ def history(
     if as_json:
         echo_json(listing("events", events, now=now))
         return
-    _echo(row, events, Times(config.timezone, now))
+    _echo(Reader(config, known, now=now).view(row), events, Times(config.timezone, now))
 
 
-def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None:
-    snapshot = row.state.snapshot
+def _echo(view: ConnectionView, events: Sequence[EventView], times: Times) -> None:
+    row, snapshot = view.row, view.snapshot
     retired = ", retired" if row.retired_at is not None else ""
     public = clean(row.public_id, limit=400)
     echo(f"{clean(snapshot.label)} ({clean(snapshot.platform)}), {public}: {row.state.verdict.status}{retired}")
+    for line in _details(view, times):
+        echo(line)
     if not events:
         echo("No events are recorded.")
         return
@@ -91,6 +94,15 @@ def _echo(row: ConnectionRow, events: Sequence[EventView], times: Times) -> None
             for event in events
         ],
     )
+
+
+def _details(view: ConnectionView, times: Times) -> Iterator[str]:
+    """Yield what is known of the token's renewals and of lost permissions."""
+    if view.renewal is not None and view.renewal.words is not None:
+        over = "" if view.renewal.overdue_at is None else f" The next one is overdue from {times.both(view.renewal.overdue_at)}."
+        yield f"{view.renewal.words} The last renewal: {times.both(view.renewal.last_at)}.{over}"
+    if view.row.state.lost_permissions:
+        yield f"Lost permissions that publishing needs: {', '.join(clean_id(each) for each in view.row.state.lost_permissions)}."
 
 
 def _timeline(row: ConnectionRow, events: Sequence[EventView], times: Times, *, wide: bool) -> RenderableType:

@@ -19,6 +19,7 @@ from monitor.store import silences as stored_silences
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow
 from monitor.views import json_types
+from monitor.views.renewals import RenewalView, renewal_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class ConnectionView:
     """True if its last successful probe is too old to prove anything."""
     stale: bool = False
     """True if its source's lists have not reported it for three poll intervals."""
+    renewal: RenewalView | None = None
+    """Its renewals; None if its provider states nothing about them."""
     acked: bool = False
     """True if it is acknowledged and has not worsened since."""
     silenced_until: datetime | None = None
@@ -143,6 +146,8 @@ class ConnectionView:
             if error is None
             else json_types.PostErrorJson(message=error.message, occurred_at=utc_text(error.occurred_at)),
             scopes=None if snapshot.scopes is None else list(snapshot.scopes),
+            lost_permissions=list(self.row.state.lost_permissions),
+            renewal=None if self.renewal is None else self.renewal.json(),
             labels=dict(self.labels),
             flags=self.flags,
             acked=self.acked,
@@ -173,6 +178,7 @@ class Reader:
             now=self.now,
             labels=labels,
             probe_stale=self._is_probe_stale(row, settings),
+            renewal=self._renewal(elapsed.state, settings),
             stale=self.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at),
             acked=self.suppressions.acked(elapsed),
             silenced_until=self.suppressions.silenced_until(elapsed, labels),
@@ -192,6 +198,13 @@ class Reader:
             provider = provider_info(row.provider)
             context = Context(now=self.now, provider=provider, policy=self._config.policy, clock_skew=skew)
         return replace(row, state=lifecycle.elapse(state, context))
+
+    def _renewal(self, state: ConnectionState, settings: SourceConfig | None) -> RenewalView | None:
+        if state.snapshot.refresh is None:
+            return None
+        policy = settings.policy_for(state.snapshot.platform) if settings else self._config.policy
+        every = settings.poll_every if settings else self._config.schedule.poll_every
+        return renewal_view(state, poll_every=every, expects=policy.learn_renewals)
 
     def _is_probe_stale(self, row: ConnectionRow, settings: SourceConfig | None) -> bool:
         """Return True if the last successful probe is older than three intervals, and no other answer came since."""

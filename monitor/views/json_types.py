@@ -65,6 +65,17 @@ class PostErrorJson(Struct, frozen=True, kw_only=True):
     occurred_at: Instant | None
 
 
+class RenewalJson(Struct, frozen=True, kw_only=True):
+    """The renewals of a token by its provider."""
+
+    every: Annotated[Count | None, Meta(description="The longest time between recent renewals, in seconds; null until learned.")]
+    left: Annotated[
+        int | None, Meta(description="The shortest time that recent renewals left, in seconds; negative after the expiry.")
+    ]
+    last_at: Instant | None
+    overdue_at: Annotated[Instant | None, Meta(description="When the next renewal is overdue; null if none is expected.")]
+
+
 class ConnectionJson(Struct, frozen=True, kw_only=True):
     """One social account that a source lists."""
 
@@ -88,6 +99,8 @@ class ConnectionJson(Struct, frozen=True, kw_only=True):
     last_successful_post_at: Instant | None
     last_error: PostErrorJson | None
     scopes: Annotated[list[str] | None, Meta(description="The permissions that the token has.")]
+    lost_permissions: Annotated[list[str], Meta(description="Permissions that publishing needs and the token has lost.")]
+    renewal: Annotated[RenewalJson | None, Meta(description="Null if the provider does not state when it renewed the token.")]
     labels: dict[str, str]
     flags: list[str]
     acked: bool

@@ -14,6 +14,7 @@ from typing import Any
 from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import BATCH_SPAN
 from monitor.store.connection_pages import ExpiringGroup
+from monitor.views.renewals import RenewalView
 
 TIMELINE_DAYS = 90
 MOST_LANES = 8
@@ -298,6 +299,71 @@ def _pieces(
     for start, end, date in zip(starts, ends, dates, strict=True):
         if date is not None:
             yield start, end, (date - start) / _DAY, (date - end) / _DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalMark:
+    """A time in the chart of renewals."""
+
+    x: float
+    at: datetime
+    name: str
+    number: int
+    """Its place in time, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalZone:
+    """A period in the chart of renewals, with the status whose colour it has."""
+
+    x: float
+    width: float
+    status: Status
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalChart:
+    """The last renewal of a token, and when the next one is expected, overdue and too late."""
+
+    begin: datetime
+    end: datetime
+    zones: tuple[RenewalZone, ...]
+    marks: tuple[RenewalMark, ...]
+    now: Tick
+
+
+def renewal(known: RenewalView | None, *, expires_at: datetime | None, now: datetime) -> RenewalChart | None:
+    """Return the renewals from the last one on; None if no renewal is expected by a certain time."""
+    if known is None or known.last_at is None or known.next_at is None or known.overdue_at is None:
+        return None
+    times = [(known.last_at, "Last renewal"), (known.next_at, "Next renewal expected"), (known.overdue_at, "Overdue")]
+    if expires_at is not None:
+        times.append((expires_at, "Expiry"))
+    times.sort(key=lambda each: each[0])
+    begin, last = times[0][0], max(times[-1][0], now)
+    end = last + max((last - begin) / 25, timedelta(minutes=1))
+    over = end if expires_at is None else min(max(expires_at, begin), end)
+    expected, overdue = min(known.next_at, over), min(known.overdue_at, over)
+    zones = (
+        (begin, expected, Status.VALID, "on time"),
+        (expected, overdue, Status.UNKNOWN, "late"),
+        (overdue, over, Status.EXPIRING_SOON, "overdue"),
+        (over, end, Status.EXPIRED, "expired"),
+    )
+    return RenewalChart(
+        begin=begin,
+        end=end,
+        zones=tuple(
+            RenewalZone(x=_x(at, begin, end), width=_x(until, begin, end) - _x(at, begin, end), status=status, name=name)
+            for at, until, status, name in zones
+            if until > at
+        ),
+        marks=tuple(
+            RenewalMark(x=_x(at, begin, end), at=at, name=name, number=number) for number, (at, name) in enumerate(times, 1)
+        ),
+        now=Tick(_x(now, begin, end), now),
+    )
 
 
 def _levels(top: float) -> list[int]:

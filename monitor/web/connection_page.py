@@ -14,6 +14,7 @@ from monitor.config import Config
 from monitor.domain import EventKind
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
+from monitor.domain.text import clean_id
 from monitor.store import Connection, alerts, connection_queries, incidents, outbox, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
@@ -86,7 +87,14 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
         "band": drawn,
         "left": charts.time_left(entries, expires_at=view.expires_at, window=window, begin=drawn.begin, now=now),
         "window": window,
-        "advice": advice(view.snapshot.platform, view.status, view.row.provider, view.row.state.verdict.reason),
+        "renewal": charts.renewal(view.renewal, expires_at=view.expires_at, now=now),
+        "advice": advice(
+            view.snapshot.platform,
+            view.status,
+            view.row.provider,
+            view.row.state.verdict.reason,
+            lost=[clean_id(each) for each in view.row.state.lost_permissions],
+        ),
         "incident": incident,
         "alerts": _alerts(conn, view.row),
         "silences": _silences(conn, view, now),

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXPIRED = "/connections/agency/linkedin-agency000"
 REVOKED = "/connections/agency/facebook-agency002"
+RENEWING = "/connections/south/instagram-south008"
 PAGES = (
     "/",
     "/?status=attention&q=acme&sort=name",
@@ -35,6 +36,7 @@ PAGES = (
     "/silences?all=yes",
     EXPIRED,
     REVOKED,
+    RENEWING,
     "/connections/agency/tiktok-agency003",
 )
 MISSING = ("/connections/agency/nobody", "/alerts/nobody", "/nothing")

@@ -13,8 +13,20 @@ import pytest
 from msgspec import to_builtins
 
 from monitor.config import Config, load
-from monitor.domain import AlertEvent, LastError, ProbeState, ProbeStatus, Severity, SourceStatus, Status, TokenState, Verdict
+from monitor.domain import (
+    AlertEvent,
+    LastError,
+    ProbeState,
+    ProbeStatus,
+    Refresh,
+    Severity,
+    SourceStatus,
+    Status,
+    TokenState,
+    Verdict,
+)
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace as with_fields
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources
 from monitor.views.alerts import alert_views, explain
@@ -28,7 +40,7 @@ from tests.support.factories import make_alert, make_state
 CONNECTION = {
     "id", "source", "provider", "scope", "platform", "external_id", "username", "display_name", "profile_url", "status", "reason",
     "message", "since", "expires_at", "seconds_left", "probe", "last_seen_at", "last_successful_post_at", "last_error", "scopes",
-    "labels", "flags", "acked", "silenced_until", "stale",
+    "lost_permissions", "renewal", "labels", "flags", "acked", "silenced_until", "stale",
 }  # fmt: skip
 SOURCE = {"name", "provider", "status", "reason", "message", "last_poll_at", "last_success_at", "connections"} | {
     "clock_skew_seconds"
@@ -84,6 +96,8 @@ def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, lo
         "last_successful_post_at": None,
         "last_error": None,
         "scopes": None,
+        "lost_permissions": [],
+        "renewal": None,
         "labels": {"client": "acme"},
         "flags": [],
         "acked": False,
@@ -196,6 +210,28 @@ def test_an_unchanged_probe_shows_the_time_of_its_cohort(store: Store, look: Loo
     assert lone_connection(look())["probe"] == {
         "status": "ok", "message": None, "at": "2026-03-10T12:00:00Z", "last_ok_at": "2026-03-10T12:00:00Z"
     }  # fmt: skip
+
+
+def test_renewals_are_null_until_they_are_learned(store: Store, look: Look, now: datetime) -> None:
+    hour = timedelta(hours=1)
+    token = TokenState(status=Status.VALID, reason="stated", message="", expires_at=now + 1.5 * hour)
+    refresh = Refresh(last_refreshed_at=now - hour / 2)
+    once = make_state(external_id="a", refresh=refresh, token=with_fields(token, renewal_gap=hour, renewal_left=hour, renewals=1))
+    known = make_state(
+        external_id="b", refresh=refresh, token=with_fields(token, renewal_gap=hour, renewal_left=hour, renewals=2)
+    )
+    lazy = make_state(
+        external_id="c", refresh=refresh, token=with_fields(token, renewal_gap=hour, renewal_left=-hour, renewals=2)
+    )
+    add_source(store, "studio", [once, known, lazy, make_state(external_id="d")], now=now, provider="postbreeze")
+    found = {view.snapshot.external_id: to_builtins(view.json())["renewal"] for view in look().connections}
+    last_at = "2026-03-10T11:30:00Z"
+    assert found == {
+        "a": {"every": None, "left": None, "last_at": last_at, "overdue_at": None},
+        "b": {"every": 3600, "left": 3600, "last_at": last_at, "overdue_at": "2026-03-10T13:00:00Z"},
+        "c": {"every": 3600, "left": -3600, "last_at": last_at, "overdue_at": None},
+        "d": None,
+    }
 
 
 def test_a_connection_of_a_service_without_probes_is_unsupported(store: Store, look: Look, now: datetime) -> None:

@@ -21,12 +21,14 @@ from monitor.store import (
     channel_states,
     connection_queries,
     connections,
+    former_ids,
     history,
     incidents,
     maintenance,
     outbox,
     silences,
 )
+from monitor.store.former_ids import ReplacedId
 from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
 from tests.support.command_line import add_source
@@ -340,6 +342,32 @@ async def test_a_connection_page_shows_its_history(full: Served) -> None:
     pictures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
     assert len(pictures) == 2
     assert all(svg.get("aria-labelledby") or svg.get("aria-label") for svg in pictures)
+
+
+async def test_a_connection_page_shows_learned_renewals_as_a_picture_with_words(full: Served, store: Store) -> None:
+    page = (await full.get("/connections/south/instagram-south008", headers=PAGE)).text
+    assert "Renewed every 5 days, with about 3 days left." in page
+    picture = re.search(r'<title id="renewals-words">(.*?)</title>', page, re.DOTALL)
+    assert picture is not None
+    for name in ("Last renewal:", "Next renewal expected:", "Overdue:", "Expiry:", "Now:"):
+        assert name in picture[1]
+    assert "<dd>unsupported" in page, "Postbreeze has no probes"
+    assert 'id="renewals"' not in (await full.get(f"/connections/{VALID}", headers=PAGE)).text
+
+
+async def test_a_connection_page_lists_lost_permissions(full: Served) -> None:
+    page = (await full.get("/connections/agency/twitter-agency005", headers=PAGE)).text
+    assert "<dt>Lost permissions</dt><dd><code><bdi>tweet.write</bdi></code>" in page
+    assert "keep every permission ticked, above all those that are missing: tweet.write." in page
+
+
+async def test_a_former_id_leads_to_the_page_of_its_connection(full: Served, store: Store) -> None:
+    with store.begin_write() as conn:
+        (row,) = connection_queries.find_connections(conn, VALID)
+        former_ids.add(conn, "agency", [ReplacedId(row.id, None, "tiktok-BEFORE")], NOW)
+    assert f"<title>{row.state.snapshot.label}" in (await full.get("/connections/agency/tiktok-BEFORE", headers=PAGE)).text
+    found = (await full.get("/api/v1/connections?connection=agency/tiktok-BEFORE")).json()["connections"]
+    assert [each["id"] for each in found] == [VALID]
 
 
 async def test_times_are_near_and_exact_in_the_configured_zone(full: Served) -> None:

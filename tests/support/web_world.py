@@ -24,6 +24,7 @@ from monitor.domain import (
     Severity,
     SourceStatus,
     Status,
+    TokenState,
     Verdict,
 )
 from monitor.domain.rules.silences import Silence
@@ -117,6 +118,18 @@ def person(number: int, source: str, now: datetime) -> ConnectionState:
     own: dict[str, Any] = {}
     if source == "south":
         own["refresh"] = Refresh(connected_at=now - timedelta(days=90), last_refreshed_at=now - timedelta(days=3, hours=number))
+        expires_at = None if days is None else now + timedelta(days=days, minutes=number)
+        own["token"] = TokenState(
+            status=status,
+            reason="stated",
+            message=_MESSAGES[status],
+            expires_at=expires_at,
+            renewal_gap=timedelta(days=5),
+            renewal_left=timedelta(days=3),
+            renewals=2,
+        )
+    if failing:
+        own["lost_permissions"] = ("tweet.write",)
     return make_state(
         status=status,
         external_id=f"{platform}-{source}{number:03}",
@@ -127,7 +140,9 @@ def person(number: int, source: str, now: datetime) -> ConnectionState:
         scopes=("w_member_social", "r_basicprofile"),
         last_successful_post_at=now - timedelta(hours=5 + number),
         last_error=LastError(message="Image too large", occurred_at=now - timedelta(days=3)) if number % 5 == 0 else None,
-        verdict=Verdict(status=status, reason="stated", message=_MESSAGES[status], since=since),
+        verdict=Verdict(
+            status=status, reason="permissions_lost" if failing else "stated", message=_MESSAGES[status], since=since
+        ),
         probe=ProbeState(
             status=ProbeStatus.FAILING if failing else ProbeStatus.OK,
             finding=ProbeFinding.FAILING if failing else ProbeFinding.OK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import BATCH_SPAN, Need, reconnect_batches
 from monitor.store.connection_pages import ExpiringGroup
+from monitor.views.renewals import RenewalView
 from monitor.web import charts
 from tests.support.factories import NOW
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 
 
 def coming(days: float, *, number: int = 1, platform: str = "linkedin", source: str = "agency") -> ExpiringGroup:
@@ -179,3 +182,51 @@ def test_the_far_end_of_the_calendar_is_drawn_too() -> None:
     left = charts.time_left([], expires_at=datetime(9999, 12, 31, tzinfo=UTC), window=DAY, begin=NOW - DAY, now=NOW)
     assert left is not None
     assert len(left.levels) <= 40
+
+
+# --- learned renewals
+
+
+def renewals(*, last: float = 0, every: float = 1, **over: Any) -> RenewalView:
+    """The renewals of a token that was renewed `last` hours ago and is renewed every so many hours; overdue after half more."""
+    last_at = NOW - last * HOUR
+    values = {"last_at": last_at, "next_at": last_at + every * HOUR, "overdue_at": last_at + 1.5 * every * HOUR, **over}
+    return RenewalView(every=every * HOUR, left=HOUR, **values)
+
+
+def test_the_renewals_of_a_two_hour_token_that_is_renewed_every_hour() -> None:
+    drawn = charts.renewal(renewals(last=0.5), expires_at=NOW + 1.5 * HOUR, now=NOW)
+    assert drawn is not None
+    assert [(mark.number, mark.name, round((mark.at - drawn.begin) / HOUR, 1)) for mark in drawn.marks] == [
+        (1, "Last renewal", 0), (2, "Next renewal expected", 1), (3, "Overdue", 1.5), (4, "Expiry", 2)
+    ]  # fmt: skip
+    assert [(zone.name, zone.status) for zone in drawn.zones] == [
+        ("on time", Status.VALID), ("late", Status.UNKNOWN), ("overdue", Status.EXPIRING_SOON), ("expired", Status.EXPIRED)
+    ]  # fmt: skip
+    assert drawn.now.x == pytest.approx(100 * 0.5 / (2 + 2 / 25))
+
+
+def test_a_token_that_expires_before_its_renewal_is_overdue_has_no_zone_for_that() -> None:
+    drawn = charts.renewal(renewals(every=58 * 24), expires_at=NOW + 60 * DAY, now=NOW)
+    assert drawn is not None
+    assert [zone.name for zone in drawn.zones] == ["on time", "late", "expired"]
+    assert [mark.name for mark in drawn.marks][-1] == "Overdue"
+
+
+@pytest.mark.parametrize("known", [None, renewals(next_at=None), renewals(overdue_at=None), renewals(last_at=None)])
+def test_no_picture_where_no_renewal_is_expected(known: RenewalView | None) -> None:
+    assert charts.renewal(known, expires_at=NOW + DAY, now=NOW) is None
+
+
+hours = st.floats(min_value=-2000, max_value=2000)
+
+
+@given(last=hours, every=st.floats(min_value=0, max_value=2000), expires=st.none() | hours)
+def test_renewals_fill_the_picture_whatever_the_times_are(last: float, every: float, expires: float | None) -> None:
+    expires_at = None if expires is None else NOW + expires * HOUR
+    drawn = charts.renewal(renewals(last=last, every=every), expires_at=expires_at, now=NOW)
+    assert drawn is not None
+    assert [mark.at for mark in drawn.marks] == sorted(mark.at for mark in drawn.marks)
+    assert all(0 <= x <= 100 for x in (*(mark.x for mark in drawn.marks), drawn.now.x))
+    assert sum(zone.width for zone in drawn.zones) == pytest.approx(100)
+    assert all(first.x + first.width == pytest.approx(second.x) for first, second in pairwise(drawn.zones))
