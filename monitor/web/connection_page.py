@@ -15,7 +15,7 @@ from monitor.domain import EventKind
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean_id
-from monitor.store import Connection, alerts, connection_queries, incidents, outbox, sources
+from monitor.store import Connection, alerts, connection_queries, former_ids, incidents, outbox, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
@@ -96,6 +96,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
             lost=[clean_id(each) for each in view.row.state.lost_permissions],
         ),
         "incident": incident,
+        "former": former_ids.of_connection(conn, view.row.id),
         "alerts": _alerts(conn, view.row),
         "silences": _silences(conn, view, now),
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},

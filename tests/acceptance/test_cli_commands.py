@@ -11,7 +11,8 @@ import pytest
 
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
-from monitor.store import connection_queries, open_store
+from monitor.store import connection_queries, former_ids, open_store
+from monitor.store.former_ids import ReplacedId
 from monitor.store.lock import DaemonLock
 from tests.support import canary
 from tests.support.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
@@ -223,6 +224,21 @@ def test_forget_retires_one_connection_and_keeps_its_history(tmp_path: Path) -> 
         assert (again.status, "agency/linkedin-expired is already retired." in again.err) == (1, True)
         past = token_monitor("history", "linkedin-expired", "--json", folder=tmp_path).json["events"]
         assert [event["kind"] for event in past] == ["appeared", "retired"]
+
+
+def test_a_former_id_works_in_commands_until_its_connection_is_retired(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with open_store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        make_world(store, real_now())
+        with store.begin_write() as conn:
+            [row] = connection_queries.find_connections(conn, "linkedin-expired")
+            former_ids.add(conn, "agency", [ReplacedId(row.id, None, "linkedin-BEFORE")], real_now())
+        shown = token_monitor("history", "agency/linkedin-BEFORE", folder=tmp_path)
+        assert (shown.status, "agency/linkedin-expired: expired" in shown.out) == (0, True), shown.err
+        done = token_monitor("forget", "linkedin-before", folder=tmp_path)
+        assert done.out.startswith("agency/linkedin-expired is retired"), done.err
+        assert token_monitor("history", "agency/linkedin-BEFORE", folder=tmp_path).status == 1
+        assert token_monitor("history", "agency/linkedin-expired", folder=tmp_path).status == 0
 
 
 def test_db_makes_shows_prunes_and_copies(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.domain import Event, EventKind, SourceStatus, Status, utc_text
+from monitor.domain import Event, EventKind, Refresh, SourceStatus, Status, TokenState, utc_text
 from monitor.store import Store, alerts, connection_queries, history, maintenance, open_store, outbox
 from monitor.store.schema import connections
 from tests.support.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
@@ -175,6 +175,21 @@ def small_name(store: Store) -> str | None:
     with store.begin_read() as conn:
         [row] = connection_queries.find_connections(conn, "linkedin-9")
         return row.state.snapshot.display_name
+
+
+def test_history_begins_with_learned_renewals_and_lost_permissions(small: Store, tmp_path: Path, at: datetime) -> None:
+    hour = timedelta(hours=1)
+    token = TokenState(
+        status=Status.VALID, reason="stated", message="", expires_at=at + hour, renewal_gap=hour, renewal_left=hour, renewals=2
+    )
+    renewing = make_state(external_id="65f0", refresh=Refresh(last_refreshed_at=at), token=token)
+    lost = make_state(external_id="65f1", lost_permissions=("w_member_social",))
+    add_source(small, "studio", [renewing, lost], now=at, provider="postbreeze")
+    lines = token_monitor("history", "65f0", folder=tmp_path).out.splitlines()
+    assert lines[1].startswith("Renewed every 1 hour, with about 1 hour left. The last renewal: ")
+    assert f"The next one is overdue from {at + 1.5 * hour:%a} " in lines[1]
+    lines = token_monitor("history", "65f1", folder=tmp_path).out.splitlines()
+    assert lines[1] == "Lost permissions that publishing needs: w_member_social."
 
 
 def test_colour_is_for_terminals_only(small: Store, tmp_path: Path, at: datetime) -> None:

@@ -365,7 +365,9 @@ async def test_a_former_id_leads_to_the_page_of_its_connection(full: Served, sto
     with store.begin_write() as conn:
         (row,) = connection_queries.find_connections(conn, VALID)
         former_ids.add(conn, "agency", [ReplacedId(row.id, None, "tiktok-BEFORE")], NOW)
-    assert f"<title>{row.state.snapshot.label}" in (await full.get("/connections/agency/tiktok-BEFORE", headers=PAGE)).text
+    page = (await full.get("/connections/agency/tiktok-BEFORE", headers=PAGE)).text
+    assert f"<title>{row.state.snapshot.label}" in page
+    assert "agency/tiktok-BEFORE" in page
     found = (await full.get("/api/v1/connections?connection=agency/tiktok-BEFORE")).json()["connections"]
     assert [each["id"] for each in found] == [VALID]
 
