@@ -69,7 +69,11 @@ def _matchers_text(silence: Silence) -> str:
 
 
 def _readable(conn: Connection, rows: Any) -> list[Silence]:
-    found = [silence for silence in map(_silence, rows) if silence is not None]
+    return with_reconnected(conn, [silence for silence in map(_silence, rows) if silence is not None])
+
+
+def with_reconnected(conn: Connection, found: list[Silence]) -> list[Silence]:
+    """Return the silences with the connections that they match by a former id."""
     former = former_ids.every(conn) if any(silence.connections for silence in found) else []
     return [replace(silence, reconnected=_reconnected(silence, former)) for silence in found] if former else found
 

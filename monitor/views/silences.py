@@ -87,6 +87,7 @@ def matches_alert(silence: Silence, alert: Alert) -> bool:
 
 def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
     """Return the number of current connections that a silence matches, active or not."""
+    [silence] = silences.with_reconnected(conn, [silence])
     labels = {source.name: source.labels for source in config.sources}
     filters = ConnectionFilter(sources=silence.sources or None, platforms=silence.platforms or None)
     rows = connection_queries.list_connections(conn, filters, worst_first=False)

@@ -19,6 +19,7 @@ from monitor.engine import acknowledgements
 from monitor.store import Store, connection_pages, connection_queries, former_ids
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.pages import PageRequest, event_page, forecast_page
+from monitor.views.silences import count_silenced
 from tests.support.factories import make_snapshot
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import CHANNEL, Cycle, running
@@ -204,10 +205,9 @@ async def test_every_lookup_finds_the_connection_by_its_old_id(renamed: Cycle) -
 async def test_a_silence_of_the_old_id_lasts(renamed: Cycle) -> None:
     now = renamed.clock.now()
     with renamed.store.begin_write() as conn:
-        number = acknowledgements.add_silence(
-            conn, Silence(connections=(OLD_ID,), starts_at=now, comment="moving"), now=now, by="ann"
-        )
-        assert number
+        silence = Silence(connections=(OLD_ID,), starts_at=now, comment="moving")
+        assert count_silenced(conn, renamed.config, silence) == 1
+        acknowledgements.add_silence(conn, silence, now=now, by="ann")
     renamed.world.expire("agency", NEW)
     assert (await renamed.poll(after=POLL)).alerts == []
     with renamed.store.begin_read() as conn:
