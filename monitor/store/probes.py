@@ -32,7 +32,7 @@ class Target(NamedTuple):
     known: ProbeState
     """The stored result of earlier probes, without message and time."""
     permissions: frozenset[str] | None = None
-    """The permissions that are remembered of it; None if none are."""
+    """The permissions of the last good answer; None if none are remembered."""
     individual: bool = False
     """True if its own next_probe_at makes it due, not its cohort's."""
 
@@ -48,6 +48,7 @@ _TARGET = (
     _c.probe_ever_ok,
     _c.probe_silent_since.is_not(None),
     type_coerce(_c.permissions, Text),
+    type_coerce(_c.lost_permissions, Text),
 )
 
 
@@ -70,9 +71,9 @@ def _known(
 
 
 @lru_cache(maxsize=1024)
-def _permissions(stored: str | None) -> frozenset[str] | None:
-    """Return one shared set for the many connections with equal permissions."""
-    return None if stored is None else frozenset(WordList.read(stored) or ())
+def _permissions(stored: str | None, lost: str | None) -> frozenset[str] | None:
+    """Return one shared set for the many connections with equal permissions. Those that were lost are remembered as well."""
+    return None if stored is None else frozenset(WordList.read(stored) or ()).difference(WordList.read(lost) or ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +155,9 @@ def cohort_targets(
     query = _COHORT_TARGETS if unsupported else _SUPPORTED_TARGETS
     # Raw rows: there are hundreds in every batch, and none of these columns needs converting.
     cursor: Any = conn.execute(query, {"source": source, "wanted": list(wanted)}).cursor
-    for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok, silent, stored in cursor.fetchall():
+    for cohort, key, external_id, scope, platform, status, finding, refusals, ever_ok, silent, *granted in cursor.fetchall():
         known = _known(status, finding, refusals, bool(ever_ok), bool(silent))
-        found.setdefault(cohort, []).append(Target(key, external_id, scope or None, platform, known, _permissions(stored)))
+        found.setdefault(cohort, []).append(Target(key, external_id, scope or None, platform, known, _permissions(*granted)))
     return found
 
 
@@ -164,8 +165,8 @@ def individually_due(conn: Connection, source: str, now: datetime, limit: int) -
     """Return a source's connections whose own next_probe_at is due, the longest overdue first."""
     rows = conn.execute(_INDIVIDUALLY_DUE, {"source": source, "now": now, "most": limit})
     return [
-        Target(key, external_id, scope or None, platform, _known(*axis), _permissions(stored), individual=True)
-        for key, external_id, scope, platform, *axis, stored in rows
+        Target(key, external_id, scope or None, platform, _known(*axis), _permissions(known, lost), individual=True)
+        for key, external_id, scope, platform, *axis, known, lost in rows
     ]
 
 
