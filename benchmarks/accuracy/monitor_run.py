@@ -36,7 +36,7 @@ _DUE = text(
     " (SELECT min(next_probe_at) FROM cohorts),"
     " (SELECT min(next_probe_at) FROM connections WHERE retired_at IS NULL),"
     " (SELECT min(next_change_at) FROM connections WHERE retired_at IS NULL),"
-    " (SELECT min(look_at) FROM incidents WHERE closed_at IS NULL AND connection_id IS NOT NULL)"
+    " (SELECT min(look_at) FROM incidents WHERE closed_at IS NULL)"
 )
 """The scheduler's queries in one statement: it is executed tens of thousands of times."""
 _POLLS = text("SELECT name FROM sources WHERE next_poll_at <= :now ORDER BY next_poll_at, name")

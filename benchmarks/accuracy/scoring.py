@@ -27,9 +27,13 @@ _OF_SOURCES = {
     "suspicious_list": (Kind.LOST_ROWS, Kind.KEY_SWAPPED),
     "platform_outage": (Kind.PLATFORM_OUT,),
     "own_network": (Kind.NETWORK_OUT,),
+    "rows_unreadable": (Kind.ROWS_UNREADABLE,),
+    "clock_skew": (Kind.CLOCK_OFF,),
+    "unrecognised_status": (Kind.STATUS_UNKNOWN,),
+    "probes_unanswered": (Kind.UNTESTED,),
 }
 """The kinds of problems that an alert's reason names; any other may be about each of _OTHERS."""
-_OTHERS = (Kind.DOWN, Kind.ROWS_UNREADABLE, Kind.CLOCK_OFF, Kind.STATUS_UNKNOWN, Kind.UNTESTED, Kind.KEY_SWAPPED)
+_OTHERS = (Kind.DOWN, Kind.ROWS_UNREADABLE, Kind.KEY_SWAPPED)
 _ENDS = (Kind.DOWN, Kind.LOST_ROWS, Kind.PLATFORM_OUT, Kind.NETWORK_OUT)
 """The problems of sources whose end must be notified."""
 _FOLLOW_UPS = ("reminder", "stage")

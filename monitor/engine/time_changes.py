@@ -13,6 +13,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
 from monitor.engine.recording import Change, Recorded, record_changes, review
 from monitor.engine.recording.source_status import remind_of_source
+from monitor.engine.recording.unrecognised_statuses import review_unrecognised
 from monitor.store import Connection, Store, connections, incidents, sources
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,8 @@ def review_due_incidents(
             by_source.setdefault(incident.source, []).append(incident.connection_id)
         elif incident.source in configured:
             recorded.add(remind_of_source(conn, configured[incident.source], incident, channels=channels, now=now))
+        else:
+            recorded.add(review_unrecognised(conn, configured, incident, channels=channels, now=now))
     for name, rows in by_source.items():
         owner = configured.get(name)
         if owner is not None:

@@ -257,3 +257,31 @@ async def test_many_accounts_change_their_ids_in_one_poll(store: Store, clock: M
         assert cycle.statuses().keys() == {f"agency/linkedin-n{number}" for number in range(20)}
         with store.begin_read() as conn:
             assert len(former_ids.every(conn)) == 20
+
+
+async def test_refusals_of_before_a_reconnect_are_gone(agency: Cycle) -> None:
+    agency.world.revoke("agency", OLD, noticed=False)
+    await agency.probe(after=POLL)
+    await agency.probe(after=POLL)
+    assert agency.notified() == [("revoked", "first", OLD_ID)]
+    agency.world.reconnect("agency", OLD, new_id=NEW)
+    await agency.poll(after=POLL)
+    assert agency.notified()[1:] == [("recovered", "reconnected", NEW_ID)]
+    await agency.probe(due=True)
+    assert agency.states()[NEW_ID].probe.status == "ok"
+    await poll_on(agency)
+    assert len(agency.alerts) == 2
+
+
+async def test_an_account_of_another_managed_user_is_another_connection(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    world = World(clock=clock)
+    world.add_source("agency", "postpost")
+    client = world.add_user("agency").id
+    world.connect("agency", "linkedin", external_id=OLD, username="northwind")
+    async with running(store, clock, world, tmp_path, per_source={"agency": 'users = "all"'}) as cycle:
+        await cycle.poll()
+        await lose(cycle)
+        gone = world.sources["agency"].attic[None, OLD]
+        world.add("agency", replace(gone, external_id=NEW, scope=client))
+        await cycle.poll(after=POLL)
+        assert cycle.statuses() == {OLD_ID: "disconnected", f"agency/{client}/{NEW}": "valid"}

@@ -128,6 +128,8 @@ async def test_a_changed_key_is_named_and_its_accounts_never_count_as_a_recovery
         "The known ones keep their status until two more lists agree."
     )
     assert await poll(agency) == []
+    with agency.store.begin_read() as conn:
+        assert [incident.subject for incident in all_open(conn)] == [f"missing:{USER}"], "still suspected"
     assert await poll(agency) == [("disconnected", "first")] * 8
     assert await poll(agency) == []
     with agency.store.begin_read() as conn:

@@ -12,12 +12,12 @@ from monitor.demo.world import World
 from monitor.engine import config_sync
 from monitor.engine.recording.unrecognised_statuses import MAX_STATUSES, close_removed
 from monitor.notify.messages import Dispatch, compose, render
-from monitor.store import Store, maintenance
+from monitor.store import Store, incidents, maintenance
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
 from tests.support.poll_cycle import Cycle, running
 
-POLL = timedelta(minutes=15)
+POLL, DAY = timedelta(minutes=15), timedelta(days=1)
 PROBLEM, RECOVERED = ("monitor_problem", "unrecognised_status"), ("monitor_recovered", "unrecognised_status")
 
 
@@ -67,7 +67,12 @@ async def test_N22_an_unknown_status_is_notified_once_and_ends_with_the_last_con
         agency.world.renew("agency", f"mastodon-{number}")
         assert await poll(agency) == []
     agency.world.vanish("agency", "mastodon-2")
-    assert await poll(agency) == [RECOVERED]
+    assert await poll(agency) == [], "it may come back"
+    assert [alert.reason for alert in (await agency.pass_time(DAY - POLL)).alerts] == []
+    assert await poll(agency) == [("disconnected", "first")]
+    recorded = await agency.pass_time(POLL)
+    assert [(alert.event.value, alert.reason) for alert in recorded.alerts] == [RECOVERED]
+    assert recorded.alerts[0].message == "PostPost (source agency) no longer reports the status 'needs_a_cup_of_tea'."
     assert subjects(agency) == []
 
 
@@ -76,9 +81,26 @@ async def test_N22_each_status_is_a_problem_of_its_own(agency: Cycle) -> None:
     state(agency, "odd", 1)
     assert await poll(agency) == [PROBLEM, PROBLEM]
     state(agency, "odd", 0)
-    assert await poll(agency) == [RECOVERED]
+    assert await poll(agency) == []
+    await agency.pass_time(DAY)
     assert agency.alerts[-1].message == "PostPost (source agency) no longer reports the status 'strange'."
     assert subjects(agency) == ["status:agency:odd"]
+
+
+async def test_a_status_that_comes_and_goes_is_one_problem(agency: Cycle) -> None:
+    for number in range(5):
+        state(agency, "checking", 0)
+        assert await poll(agency) == ([] if number else [PROBLEM])
+        assert (await agency.pass_time(8 * POLL)).alerts == []
+        agency.world.renew("agency", "mastodon-0")
+        assert await poll(agency) == []
+        assert (await agency.pass_time(DAY - 8 * POLL)).alerts == []
+    with agency.store.begin_write() as conn:
+        state(agency, "checking", 0)
+        incidents.review_all(conn, agency.clock.now())
+    assert await poll(agency) == []
+    assert (await agency.pass_time(timedelta(0))).alerts == [], "a review changes nothing while a connection has it"
+    assert subjects(agency) == ["status:agency:checking"]
 
 
 async def test_the_text_of_a_status_is_bounded_and_harmless_and_so_is_their_number(agency: Cycle) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain.records import Record
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
+from monitor.domain.text import MAX_TEXT
 from monitor.domain.timefmt import span
 
 LASTING = timedelta(hours=1)
@@ -47,7 +48,12 @@ def describe(clocks: Sequence[SourceClock]) -> str:
         named.append(f"{len(off) - _NAMED} more")
     listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
     subject = f"The clock of {listed} differs" if len(off) == 1 else f"The clocks of {listed} differ"
-    return f"{subject} from this machine's. {_cause(clocks, off)} Until then, expiry is judged by the more lenient clock."
+    rest = f"{_cause(clocks, off)} Until then, expiry is judged by the more lenient clock."
+    text = f"{subject} from this machine's. {rest}"
+    if len(text) <= MAX_TEXT:
+        return text
+    most = span(timedelta(seconds=max(abs(clock.skew) for clock in off)))
+    return f"The clocks of {len(off)} sources differ from this machine's by up to {most}. {rest}"
 
 
 def _difference(skew: float) -> str:

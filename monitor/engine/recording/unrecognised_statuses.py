@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import IncidentReason, IncidentSubject, ReportedStatus, split_subject
 from monitor.domain.text import clean
 from monitor.engine.recording.changes import Change
 from monitor.engine.recording.queueing import Recorded
-from monitor.engine.recording.system_alerts import MONITOR, close_without_alert, record_monitor_alert
+from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert
 from monitor.store import Connection, connection_queries, incidents
+from monitor.store.incidents import Incident
 
 MAX_LENGTH = 64
 """Maximum length of a status in characters: it comes from the provider, and may be any text."""
 MAX_STATUSES = 20
-"""Most statuses of one source that are reported, the most frequent ones."""
+"""Most statuses of one source that are reported at a time, the most frequent ones."""
+
+
+GONE_FOR = timedelta(days=1)
+"""How long after a status is gone it is reviewed if it ended: providers use such words for a while, and again."""
 
 
 def touches_unrecognised(change: Change) -> bool:
@@ -26,46 +31,83 @@ def touches_unrecognised(change: Change) -> bool:
 
 
 def record_unrecognised(conn: Connection, source: SourceConfig, *, channels: Sequence[ChannelConfig], now: datetime) -> Recorded:
-    """Open one incident for each unknown status that connections of the source have, and close those of all others."""
-    counts: dict[str, int] = {}
-    for raw, number in connection_queries.count_unrecognised(conn, source.name, limit=MAX_STATUSES):
-        status = clean(raw, limit=MAX_LENGTH, otherwise="?")
-        counts[status] = counts.get(status, 0) + number
+    """Open one incident for each unknown status that connections of the source have. One that is gone is reviewed in a day."""
+    counts = _counts(conn, source)
     recorded = Recorded()
-    known = {name for name in _open_names(conn) if name.startswith(f"{source.name}:")}
-    service = f"{source.info.label} (source {source.name})"
+    known = {incident.subject: incident for incident in _open_incidents(conn) if _source_of(incident) == source.name}
+    room = MAX_STATUSES - len(known)
     for status, number in counts.items():
-        if f"{source.name}:{status}" not in known:
+        incident = known.pop(_subject(source, status), None)
+        if incident is not None and incident.next_review_at is not None:
+            incidents.plan_reviews(conn, [(incident.id, None)])
+        elif incident is None and room > 0:
+            room -= 1
             some = f"{number} connection{'' if number == 1 else 's'}"
-            text = (
-                f"{service} reports the status '{status}' on {some}; this version does not know it. They keep their last status."
-            )
-            recorded.add(_record(conn, source, status, text, problem=True, channels=channels, now=now))
-    for name in sorted(known - {f"{source.name}:{status}" for status in counts}):
-        status = name.removeprefix(f"{source.name}:")
-        text = f"{service} no longer reports the status '{status}'."
-        recorded.add(_record(conn, source, status, text, problem=False, channels=channels, now=now))
+            text = f"the status '{status}' on {some}; this version does not know it. They keep their last status."
+            recorded.add(_record(conn, source, status, f"reports {text}", problem=True, channels=channels, now=now))
+    gone = [incident.id for incident in known.values() if incident.next_review_at is None]
+    incidents.plan_reviews(conn, [(each, now + GONE_FOR) for each in gone])
     return recorded
+
+
+def review_unrecognised(
+    conn: Connection,
+    configured: Mapping[str, SourceConfig],
+    incident: Incident,
+    *,
+    channels: Sequence[ChannelConfig],
+    now: datetime,
+) -> Recorded:
+    """Close an incident about a status that no connection has any more. Its review is due."""
+    source = configured.get(_source_of(incident) or "")
+    if source is None:
+        return Recorded()
+    status = incident.subject.removeprefix(_subject(source, ""))
+    if status in _counts(conn, source):
+        return Recorded()
+    text = f"no longer reports the status '{status}'."
+    return _record(conn, source, status, text, problem=False, channels=channels, now=now)
 
 
 def close_removed(conn: Connection, configured: Collection[str], now: datetime) -> None:
     """Close the incidents of sources that are no longer configured, without an alert."""
-    for name in _open_names(conn):
-        if name.partition(":")[0] not in configured:
-            close_without_alert(conn, MONITOR, IncidentSubject.STATUS.of(name), now)
+    for incident in _open_incidents(conn):
+        if _source_of(incident) not in configured:
+            incidents.close(conn, incident.id, now)
 
 
-def _open_names(conn: Connection) -> list[str]:
-    """Return source and status, joined by a colon, of the open incidents."""
-    subjects = map(split_subject, incidents.open_subjects(conn, MONITOR))
-    return [name for kind, name in subjects if kind == IncidentSubject.STATUS]
+def _counts(conn: Connection, source: SourceConfig) -> dict[str, int]:
+    """Return the unknown statuses of a source's listed connections, as displayed, with the number of connections."""
+    counts: dict[str, int] = {}
+    for raw, number in connection_queries.count_unrecognised(conn, source.name, limit=MAX_STATUSES):
+        status = clean(raw, limit=MAX_LENGTH, otherwise="?")
+        counts[status] = counts.get(status, 0) + number
+    return counts
+
+
+def _open_incidents(conn: Connection) -> Iterator[Incident]:
+    for subject in incidents.open_subjects(conn, MONITOR):
+        if split_subject(subject)[0] == IncidentSubject.STATUS:
+            incident = incidents.find_open_source(conn, MONITOR, subject=subject)
+            if incident is not None:
+                yield incident
+
+
+def _subject(source: SourceConfig, status: str) -> str:
+    return IncidentSubject.STATUS.of(f"{source.name}:{status}")
+
+
+def _source_of(incident: Incident) -> str | None:
+    """Return the source of an incident about a status; None if it is about something else."""
+    kind, name = split_subject(incident.subject)
+    return name.partition(":")[0] if kind == IncidentSubject.STATUS else None
 
 
 def _record(
     conn: Connection,
     source: SourceConfig,
     status: str,
-    message: str,
+    text: str,
     *,
     problem: bool,
     channels: Sequence[ChannelConfig],
@@ -73,10 +115,10 @@ def _record(
 ) -> Recorded:
     return record_monitor_alert(
         conn,
-        subject=IncidentSubject.STATUS.of(f"{source.name}:{status}"),
+        subject=_subject(source, status),
         problem=problem,
         reason=IncidentReason.UNRECOGNISED_STATUS,
-        message=message,
+        message=f"{source.info.label} (source {source.name}) {text}",
         channels=channels,
         now=now,
     )
