@@ -200,7 +200,8 @@ async def test_signal_03_a_new_word_is_understood_or_notified_once(begin: Begin)
     assert await story.live(DAY) == [(POLL, "monitor_problem/unrecognised_status")]
     assert "'in_limbo' on 1 connection" in story.message
     story.world.renew("agency", unknown)
-    assert await story.live(DAY) == [(POLL, "monitor_recovered/unrecognised_status")]
+    assert await story.live(DAY) == []
+    assert await story.live(DAY) == [(POLL, "monitor_recovered/unrecognised_status")], "a day after it was last seen"
 
 
 async def test_signal_03_a_new_word_is_not_vouched_for_by_an_older_probe(begin: Begin) -> None:
