@@ -101,7 +101,10 @@ class Level(Table):
     )
     remind_every: kinds.IntervalOrOff = Field(
         default=_POLICY.remind_every,
-        description="How often to send a reminder while `expired`, `revoked`, `failing` or `disconnected`; `off` sends none.",
+        description=(
+            "How often to send a reminder while `expired`, `revoked`, `failing` or `disconnected`, or while a source cannot be "
+            "read; `off` sends none."
+        ),
     )
     flap_changes: kinds.WholeNumber = Field(
         default=_POLICY.flap_changes,
