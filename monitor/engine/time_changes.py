@@ -15,6 +15,7 @@ from monitor.engine.recording import Change, Recorded, record_changes, review
 from monitor.engine.recording.source_status import remind_of_source
 from monitor.engine.recording.unrecognised_statuses import review_unrecognised
 from monitor.store import Connection, Store, connections, incidents, sources
+from monitor.store.connections import KEEP
 
 log = structlog.get_logger(__name__)
 
@@ -131,4 +132,7 @@ def _skew(conn: Connection, name: str) -> float | None:
 def _elapsed(source: SourceConfig, row: int, state: ConnectionState, *, clock_skew: float | None, now: datetime) -> Change | None:
     context = source.context(state.snapshot.platform, now=now, clock_skew=clock_skew)
     after = lifecycle.elapse(state, context)
-    return None if after == state else Change(row=row, before=state, after=after)
+    if after == state:
+        return None
+    probe_at = now if source.probes_on_schedule and lifecycle.needs_probe(state, after) else KEEP
+    return Change(row=row, before=state, after=after, next_probe_at=probe_at)

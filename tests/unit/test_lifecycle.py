@@ -561,6 +561,51 @@ def test_no_probe_follows_where_the_refused_token_is_the_same() -> None:
     assert not lifecycle.needs_probe(None, before)
 
 
+def dated(platform: str = "linkedin") -> Life:
+    """A connection that the platform accepted an hour before its expiry date, at NOW."""
+    life = Life()
+    life.listed(row(3 * DAY, platform=platform), -3 * DAY)
+    life.listed(row(timedelta(0), platform=platform), -3 * DAY)
+    life.probed(OK, -HOUR)
+    return life
+
+
+REJECTED = ProbeAnswer(http_status=200, status="error", message="Access token expired")
+
+
+def test_a_probe_decides_about_a_date_that_has_just_passed() -> None:
+    life = dated()
+    before, passed = life.known, life.elapsed(timedelta(0))
+    assert (passed.verdict.status, passed.next_change_at) == (SOON, NOW + 5 * MINUTE)
+    assert lifecycle.needs_probe(before, passed)
+    accepted = life.probed(OK, MINUTE)
+    assert (accepted.verdict.status, accepted.verdict.reason) == (VALID, "probe_ok")
+    assert "conflict" in accepted.verdict.flags
+    assert life.elapsed(DAY / 2).verdict.status is VALID
+
+
+def test_a_token_that_is_rejected_after_its_date_has_expired() -> None:
+    life = dated()
+    life.elapsed(timedelta(0))
+    rejected = life.probed(REJECTED, MINUTE)
+    assert (rejected.verdict.status, rejected.verdict.reason, rejected.verdict.since) == (EXPIRED, "date_passed", NOW)
+
+
+def test_a_date_that_no_probe_answers_about_expires_the_token_after_five_minutes() -> None:
+    life = dated()
+    life.elapsed(timedelta(0))
+    assert life.probed(TRANSIENT, MINUTE).verdict.status is SOON
+    expired = life.elapsed(5 * MINUTE)
+    assert (expired.verdict.status, expired.verdict.since) == (EXPIRED, NOW)
+
+
+def test_a_token_that_was_not_probed_lately_expires_at_its_date() -> None:
+    life = dated()
+    late = Life()
+    late.state = replace(life.known, probe=replace(life.known.probe, at=NOW - 19 * HOUR))
+    assert late.elapsed(timedelta(0)).verdict.status is EXPIRED
+
+
 # --- the clocks
 
 

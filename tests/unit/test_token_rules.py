@@ -570,6 +570,8 @@ def test_a_span_counts_as_a_date() -> None:
     rows = [span(0, 10), span(2, 10.02), span(4, 9.99), span(9.9, 10), (10.1 * DAY, ended)]
     assert statuses(*rows, provider=POSTPOST) == [Status.VALID, Status.VALID, SOON, SOON, Status.EXPIRED]
     assert statuses((0 * DAY, ended), provider=POSTPOST) == [Status.EXPIRED]
+    still_valid = row("linkedin", ReportedStatus.VALID, flags=frozenset({"span_expired"}))
+    assert statuses(span(9, 10), (10.1 * DAY, still_valid), provider=POSTPOST) == [SOON, Status.EXPIRED]
 
 
 def test_the_old_form_states_the_date_of_the_access_token_where_that_is_renewed_on_use() -> None:

@@ -208,10 +208,15 @@ REJECTED_POST = Snapshot(
     last_error=LastError(message="Request failed: access token expired", occurred_at=NOW - HOUR),
 )
 
+JUST_PASSED = TokenState(status=EXPIRED, reason="date_passed", message="The date passed.", expires_at=NOW - HOUR / 20)
+ASKED = ProbeState(ok_at=NOW - HOUR, ever_ok=True)
+
 # what else is known, status, reason
 BESIDE = [
     ("a date passed, the platform accepts the token since", axes(DATE_PASSED, OK), VALID, "probe_ok"),
     ("a date passed, accepted before it", axes(DATE_PASSED, OLD_OK), EXPIRED, "date_passed"),
+    ("a date has just passed, the platform is asked", axes(JUST_PASSED, ASKED), SOON, "expires_within"),
+    ("a date passed, and nobody answered", axes(DATE_PASSED, ASKED), EXPIRED, "date_passed"),
     ("the list reports expired", axes(DATE_PASSED, OK, snapshot=EXPIRED_ROW), EXPIRED, "date_passed"),
     ("a permission is gone", axes(UNDATED, OK, lost_permissions=("w_member_social",)), FAILING, "permissions_lost"),
     ("a bot's token, the list knows nothing", axes(UNDATED, AMBIGUOUS, snapshot=UNKNOWN_ROW), UNKNOWN, "probe_ambiguous"),

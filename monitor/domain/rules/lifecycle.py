@@ -27,7 +27,7 @@ from monitor.domain.rules.expiry import LATER_BY, Context
 from monitor.domain.rules.probe_answers import names_lost_token
 from monitor.domain.rules.token_evidence import LOST, gather
 from monitor.domain.rules.token_rules import Finding
-from monitor.domain.rules.verdict import Axes, merge, post_names_lost_token
+from monitor.domain.rules.verdict import PROBE_DECIDES_WITHIN, Axes, merge, post_names_lost_token
 
 
 def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context) -> ConnectionState:
@@ -46,11 +46,18 @@ def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_s
     probe, before = state.probe, state.snapshot
     if _shows_reconnect(state, snapshot, token_state, context):
         return probes.after_reconnect(probe)
-    if snapshot.reported in _SAYS_NOTHING and snapshot.reported is not before.reported:
+    is_news = snapshot.reported in _SAYS_NOTHING and snapshot.reported is not before.reported
+    if is_news or _date_has_passed_since(state, token_state):
         probe = probes.without_vouching(probe)
     if snapshot.last_error != before.last_error:
         probe = _count_rejected_post(probe, snapshot, token_state, context)
     return probe
+
+
+def _date_has_passed_since(state: ConnectionState, after: TokenState) -> bool:
+    """Return True if the expiry date has passed since this state: a probe that succeeded before proves nothing now."""
+    expired = (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
+    return after.reason in expired and state.token.reason not in expired
 
 
 _SAYS_NOTHING = (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
@@ -89,12 +96,12 @@ def miss(state: ConnectionState, context: Context, *, confirmed: bool = False) -
     """
     enough = max(context.policy.confirm_missing, 1)
     missing = enough if confirmed else min(state.missing + 1, enough)
-    return _rejudge(state, context, probe=state.probe, missing=missing)
+    return _rejudge(state, context, missing=missing)
 
 
 def unreadable(state: ConnectionState, context: Context) -> ConnectionState:
     """Return the state after a list contains the connection in an unreadable row: it is present, and its verdict stays."""
-    present = _rejudge(state, context, probe=state.probe, missing=0) if state.missing else state
+    present = _rejudge(state, context, missing=0) if state.missing else state
     verdict = replace(present.verdict, flags=present.verdict.flags | {VerdictFlag.UNREADABLE})
     return replace(present, verdict=verdict)
 
@@ -129,19 +136,20 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
     if not expiry.is_trusted(state.snapshot, context.provider, state.token.dated_since):
         return replace(state, next_change_at=None)
     evidence = gather(state.snapshot, state.token, context, before=state.snapshot)
-    finding = token.judge(evidence)
+    token_state = token.next_token_state(evidence, token.judge(evidence))
+    passed = _date_has_passed_since(state, token_state)
     after = _settle(
         state,
         snapshot=state.snapshot,
-        token_state=token.next_token_state(evidence, finding),
-        probe=state.probe,
+        token_state=token_state,
+        probe=probes.without_vouching(state.probe) if passed else state.probe,
         missing=state.missing,
         context=context,
     )
     return _keep_unreadable(state, after)
 
 
-def _rejudge(state: ConnectionState, context: Context, *, probe: ProbeState, missing: int) -> ConnectionState:
+def _rejudge(state: ConnectionState, context: Context, *, missing: int, probe: ProbeState | None = None) -> ConnectionState:
     """Return the state of the same row with another probe or presence, after the changes that time alone has caused."""
     unpolled = replace(context, polled=False)
     moved = elapse(state, unpolled)
@@ -149,7 +157,7 @@ def _rejudge(state: ConnectionState, context: Context, *, probe: ProbeState, mis
         moved,
         snapshot=moved.snapshot,
         token_state=moved.token,
-        probe=probe,
+        probe=moved.probe if probe is None else probe,
         missing=missing,
         context=unpolled,
     )
@@ -191,6 +199,9 @@ def _settle(
     )
     trusted = expiry.is_trusted(snapshot, context.provider, token_state.dated_since)
     threshold = _next_threshold(snapshot, token_state, context)
+    if merged.status is Status.EXPIRING_SOON and token_state.reason == VerdictReason.DATE_PASSED and token_state.expires_at:
+        waited = context.date_now - token_state.expires_at
+        threshold = expiry.after(context.now, PROBE_DECIDES_WITHIN - waited)
     return ConnectionState(
         snapshot=snapshot,
         token=token_state,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from monitor.domain import ReportedStatus, Status, TokenState, VerdictFlag, VerdictReason
+from monitor.domain.rules import expiry
+from monitor.domain.rules.expiry import LATER_BY
 from monitor.domain.rules.token_evidence import Evidence, issued
 from monitor.domain.rules.token_rules import (
     Finding,
@@ -86,7 +88,7 @@ def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
         return finding
     if previous.status in (Status.UNKNOWN, Status.DISCONNECTED):
         return finding
-    if previous.crossed_at is not None and e.expires_at is not None and not e.date_has_not_moved:
+    if expiry.moved_later(previous.crossed_at, e.expires_at, LATER_BY):
         return finding
     return Finding(previous.status, previous.reason, previous.message, finding.flags | {VerdictFlag.PROVIDER_UNKNOWN})
 

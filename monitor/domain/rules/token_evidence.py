@@ -112,7 +112,7 @@ class Evidence(Record, frozen=True, kw_only=True):
 
 def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *, before: Snapshot | None = None) -> Evidence:
     """Collect the evidence for the rules. `before` is the row that the previous conclusion was drawn from."""
-    expires_at = _held_date(snapshot, previous)
+    expires_at = _held_date(snapshot, before, previous)
     reconnected_at = _reconnected_at(snapshot, before, previous, expires_at, context)
     issued_at = issued(previous, expires_at, context)
     lifetime = expiry.lifetime_of(snapshot, issued_at)
@@ -146,7 +146,7 @@ def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *,
     )
 
 
-def _held_date(snapshot: Snapshot, previous: TokenState | None) -> datetime | None:
+def _held_date(snapshot: Snapshot, before: Snapshot | None, previous: TokenState | None) -> datetime | None:
     """Return the expiry date to use. A coarse span that still fits the remembered date does not move it later.
 
     A span that ends in "expired" leaves the date that it was counting down to.
@@ -155,7 +155,8 @@ def _held_date(snapshot: Snapshot, previous: TokenState | None) -> datetime | No
     if previous is None or previous.expires_at is None or snapshot.expires_at is not None:
         return stated
     if stated is None:
-        ended = VerdictFlag.SPAN_EXPIRED in snapshot.flags and snapshot.reported not in WORKING
+        counted_down = before is not None and before.expires_at is None
+        ended = VerdictFlag.SPAN_EXPIRED in snapshot.flags and (counted_down or snapshot.reported not in WORKING)
         return previous.expires_at if ended else None
     return min(stated, previous.expires_at) if abs(stated - previous.expires_at) <= LATER_BY else stated
 

@@ -7,6 +7,7 @@ Python needs the rules to be defined before it. docs/statuses.md is generated fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from monitor.domain import (
     ProbeFinding,
@@ -23,6 +24,7 @@ from monitor.domain.records import Record
 from monitor.domain.rules import probes
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.probe_answers import names_lost_token
+from monitor.domain.rules.token_evidence import WORKING
 from monitor.domain.rules.token_rules import Finding
 
 
@@ -121,16 +123,32 @@ def probe_names_worse_than_list(a: Axes) -> Finding | None:
 
 def probe_disproves_date(a: Axes) -> Finding | None:
     """Believe a probe that succeeded after the expiry date rather than the date, unless the list itself reports expired."""
-    if (
-        a.token.reason not in (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
-        or a.snapshot.reported is ReportedStatus.EXPIRED
-    ):
+    if a.token.reason not in _BY_DATE or a.snapshot.reported is ReportedStatus.EXPIRED:
         return None
     expires_at, at = a.token.expires_at, probes.last_ok_at(a.probe)
     if not a.probe_succeeded or expires_at is None or at is None or at <= expires_at:
         return None
     text = "The stated expiry date has passed, and the platform still accepts the token."
     return Finding(Status.VALID, VerdictReason.PROBE_OK, text, frozenset({VerdictFlag.CONFLICT}))
+
+
+_BY_DATE = frozenset({VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST, VerdictReason.EXPIRES_WITHIN})
+
+
+def probe_decides_about_date(a: Axes) -> Finding | None:
+    """Wait some minutes for the probe that follows an expiry date, if the platform accepted the token shortly before it."""
+    expires_at = a.token.expires_at
+    if a.token.reason != VerdictReason.DATE_PASSED or expires_at is None or a.snapshot.reported not in WORKING:
+        return None
+    undecided = a.probe.status is ProbeStatus.UNPROBED and a.context.is_recent_probe(a.probe.ok_at)
+    if not undecided or a.context.date_now - expires_at >= PROBE_DECIDES_WITHIN:
+        return None
+    text = "The token has reached its expiry date; the platform is asked if it still accepts it."
+    return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, text)
+
+
+PROBE_DECIDES_WITHIN = timedelta(minutes=5)
+"""A token whose date has passed counts as expired after this time, if no probe was answered until then."""
 
 
 def list_says_lost(a: Axes) -> Finding | None:
@@ -205,6 +223,7 @@ VERDICT_RULES: tuple[Callable[[Axes], Finding | None], ...] = (
     absence_is_confirmed,  # absent from confirm_missing complete lists in a row -> disconnected
     probe_names_worse_than_list,  # list reports expired, probe names revocation -> revoked immediately
     probe_disproves_date,  # expired by its date alone, probe succeeded after it -> valid
+    probe_decides_about_date,  # a trusted date passed less than 5 minutes ago, probes succeeded until then -> expiring_soon
     list_says_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
     refusal_is_confirmed,  # confirm_failures refusals in a row, unclear ones 3 in 1 h -> expired, revoked or failing
     permission_was_lost,  # a permission that publishing needs is gone -> failing
