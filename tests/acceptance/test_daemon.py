@@ -72,7 +72,7 @@ EXPECTED = {
     "agency/threads-over": "expired",
     "agency/twitter-gone": "revoked",
     "agency/telegram--1001": "failing",
-    "agency/telegram--1002": "valid",
+    "agency/telegram--1002": "unknown",  # "Invalid bot token": a personal session, or a revoked bot
     "agency/pinterest-pin": "valid",
     "studio/tiktok-tt": "expiring_soon",
     "studio/facebook-fb": "valid",

@@ -18,7 +18,7 @@ PUBLISHING: Mapping[str, frozenset[str]] = {
     # https://developers.facebook.com/docs/threads/posts
     "threads": frozenset({"threads_basic", "threads_content_publish"}),
     # https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code
-    "twitter": frozenset({"tweet.write", "offline.access", "media.write"}),
+    "twitter": frozenset({"tweet.read", "tweet.write", "users.read", "offline.access", "media.write"}),
     # https://developers.tiktok.com/doc/tiktok-api-scopes
     "tiktok": frozenset({"video.publish", "video.upload"}),
     # https://developers.google.com/youtube/v3/guides/auth/server-side-web-apps
