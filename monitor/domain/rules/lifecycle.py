@@ -210,7 +210,7 @@ def _settle(
         stage=_stage(state, verdict.status, snapshot, token_state, context),
         missing=missing,
         next_change_at=threshold if trusted else None,
-        recheck_at=_recheck(state, context, threshold=_earlier(threshold, _probe_threshold(token_state, probe, merged, context))),
+        recheck_at=_recheck(state, context, threshold=_earlier(threshold, _probe_threshold(probe, merged, context))),
         permissions=known,
         lost_permissions=lost,
     )
@@ -287,18 +287,12 @@ def _recheck(state: ConnectionState | None, context: Context, *, threshold: date
     return due if due is not None and not context.polled else threshold
 
 
-def _probe_threshold(token_state: TokenState, probe: ProbeState, merged: Finding, context: Context) -> datetime | None:
-    """Return when to judge again because of the probes, of which one success after another is stored only with the cohort.
-
-    That is from a date on that only a later success disproves, and when the success that decided has become too old.
-    """
+def _probe_threshold(probe: ProbeState, merged: Finding, context: Context) -> datetime | None:
+    """Return when the success that decided becomes too old: a success after a success is stored only with the cohort."""
     at = probes.last_ok_at(probe)
-    if context.probe_every is None or at is None:
+    if context.probe_every is None or at is None or merged.reason != VerdictReason.PROBE_OK:
         return None
-    if merged.reason == VerdictReason.PROBE_OK:
-        return expiry.after(at, expiry.RECENT_PROBES * context.probe_every + timedelta(seconds=1))
-    by_date = merged.reason in (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
-    return token_state.expires_at if by_date and probe.silent_since is None else None
+    return expiry.after(at, expiry.RECENT_PROBES * context.probe_every + timedelta(seconds=1))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
