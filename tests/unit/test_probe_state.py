@@ -195,9 +195,16 @@ def test_a_missing_or_refused_id_is_noted_and_keeps_the_axis(http_status: int) -
     ids=["404", "400", "unknown platform", "ambiguous"],
 )
 def test_an_answer_without_evidence_about_the_token_withdraws_no_refusal(answer: ProbeAnswer) -> None:
-    before = advance(NEW, error(UNCLEAR), error(UNCLEAR), platform="telegram")
-    after = advance(before, answer, platform="telegram")
-    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, FAILING, 2)
+    before = advance(NEW, *[error(UNCLEAR)] * 3, platform="telegram", step=30 * MINUTE)
+    after = advance(before, answer, platform="telegram", step=120 * MINUTE)
+    assert (after.status, after.finding, after.refusals) == (ProbeStatus.FAILING, FAILING, 3)
+
+
+def test_a_refusal_of_a_post_ends_where_the_service_cannot_test_the_platform() -> None:
+    posted = probes.refused_by_post(NEW, EXPIRED, "Access token expired", now=NOW, confirm=2)
+    assert posted.refusals == 1
+    after = advance(posted, error("Unknown platform: pinterest"))
+    assert (after.status, after.refusals) == (ProbeStatus.UNSUPPORTED, 0)
 
 
 answers = st.sampled_from([ok(), error("x", http_status=404), error("x", http_status=400), None, *map(error, TEXTS)])

@@ -1,7 +1,7 @@
 """The classes of the texts with which platforms refuse a probe (tests/data/probe_texts).
 
 `reported.tsv`: texts that users of posting services reported. `documented.tsv`: texts of the platforms' documents, with their
-source. `kinds.tsv`: further texts of each kind. Classes: T passes without action, E expired, R revoked, C one of the two,
+source. `unseen.tsv`: further documented texts, collected before and apart from the rules. `kinds.tsv`: texts of each kind. Classes: T passes without action, E expired, R revoked, C one of the two,
 F needs a person for another reason.
 """
 
@@ -45,8 +45,8 @@ def table(name: str) -> list[Text]:
         return [Text(row["class"], row["platform"], row["message"]) for row in rows]
 
 
-REPORTED, DOCUMENTED, KINDS = table("reported.tsv"), table("documented.tsv"), table("kinds.tsv")
-TEXTS = [*REPORTED, *DOCUMENTED, *KINDS]
+REPORTED, DOCUMENTED, UNSEEN, KINDS = table("reported.tsv"), table("documented.tsv"), table("unseen.tsv"), table("kinds.tsv")
+TEXTS = [*REPORTED, *DOCUMENTED, *UNSEEN, *KINDS]
 
 
 def classify(message: str, platform: str = "facebook", *, date_trusted: bool = True) -> ProbeFinding:
@@ -60,7 +60,7 @@ def test_every_text_is_in_its_class(text: Text) -> None:
 
 
 def test_the_tables_are_whole() -> None:
-    assert (len(REPORTED), len(DOCUMENTED)) == (42, 40)
+    assert (len(REPORTED), len(DOCUMENTED), len(UNSEEN)) == (42, 40, 20)
     assert len(KINDS) > 250
     assert {text.kind for text in TEXTS} == set(FINDINGS)
 

@@ -584,6 +584,12 @@ def test_what_rests_on_a_date_ends_when_the_date_moves() -> None:
     dead = row(word=ReportedStatus.UNKNOWN, left=-DAY)
     moved = row(word=ReportedStatus.UNKNOWN, left=60 * DAY)
     assert statuses((0 * DAY, dead), (DAY, moved), provider=PUBLORA) == [Status.EXPIRED, Status.VALID]
+    stated = row(word=ReportedStatus.EXPIRED, left=-DAY)
+    assert statuses((0 * DAY, stated), (DAY, moved), (2 * DAY, moved), provider=PUBLORA) == [
+        Status.EXPIRED,
+        Status.VALID,
+        Status.VALID,
+    ]
     stays = statuses((0 * DAY, dead), (DAY, dead), provider=PUBLORA)
     assert stays == [Status.EXPIRED, Status.EXPIRED]
 

@@ -226,6 +226,7 @@ BESIDE = [
         FAILING,
         "post_rejected",
     ),
+    ("a post was rejected, no validator", axes(UNDATED, UNSUPPORTED, snapshot=REJECTED_POST), FAILING, "post_rejected"),
     ("a post was rejected, with probes", axes(UNDATED, OK, snapshot=REJECTED_POST), VALID, "non_expiring"),
 ]
 

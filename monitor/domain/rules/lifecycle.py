@@ -79,7 +79,9 @@ def _shows_reconnect(state: ConnectionState, snapshot: Snapshot, token_state: To
 def _count_rejected_post(probe: ProbeState, snapshot: Snapshot, token_state: TokenState, context: Context) -> ProbeState:
     """Count a post that the platform rejected because of the token as one refusal. A probe follows immediately."""
     error = snapshot.last_error
-    if context.probe_every is None or error is None or not post_names_lost_token(snapshot, token_state, ever_posted=False):
+    if context.probe_every is None or probe.status is ProbeStatus.UNSUPPORTED:
+        return probe
+    if error is None or not post_names_lost_token(snapshot, token_state, ever_posted=False):
         return probe
     finding = names_lost_token(error.message, platform=snapshot.platform)
     last_ok = probes.last_ok_at(probe)

@@ -101,7 +101,7 @@ NETWORK_ERROR = _any(
     r"\berr (?:network|socket|http2)\b|\bund err\b|\bhpe invalid|^parse error",
     r"socket hang up|fetch failed|other side closed|premature close",
     r"getaddrinfo|servfail|nodata\b|name resolution|resolve host|no route to host",
-    r"network (?:error|failure|problem|socket|timeout|is unreachable)",
+    r"network (?:error|failure|problem|socket|timeout|is unreachable|request (?:failed|for .{1,60}? failed))",
     r"\bconnection (?:was |has been |is )?(?:reset|refused|closed|aborted|dropped|error)",
     r"unable to connect to (?:the )?(?:server|host|remote)|did not respond|no response (?:from|received)|not responding",
     r"\bdns (?:lookup|error|resolution|failure)|connection lost|lost connection",

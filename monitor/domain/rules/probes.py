@@ -106,7 +106,7 @@ def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now
         return ProbeState(status=ProbeStatus.OK, finding=finding, message=message, at=now, ever_ok=True)
     if finding.is_refusal or (finding is ProbeFinding.AMBIGUOUS and state.ever_ok):
         return _refused(state, finding, message, now=now, confirm=confirm)
-    if state.refusals and state.finding is not ProbeFinding.AMBIGUOUS:
+    if state.finding is not ProbeFinding.AMBIGUOUS and is_confirmed(state, confirm, now):
         return replace(state, at=now, message=message)
     if finding is state.finding and state.silent_since is None:
         return replace(state, at=now, message=message)

@@ -110,12 +110,12 @@ def overdue_at(cadence: Cadence, last: datetime | None, poll_every: timedelta) -
 def expired_at(cadence: Cadence, expires_at: datetime | None, poll_every: timedelta) -> datetime | None:
     """Return from when on a token counts as expired that was not renewed by its date; None without a known cadence.
 
-    That is its date, unless renewals usually leave so little time that two late polls reach beyond it.
+    That is its date, unless renewals usually leave less time than one poll takes to show them.
     """
     if not cadence.is_known or cadence.left is None or expires_at is None:
         return None
     try:
-        return expires_at + max(_NO_TIME, POLLS_LATE * poll_every - cadence.left)
+        return expires_at + max(_NO_TIME, poll_every - cadence.left)
     except OverflowError:
         return None
 

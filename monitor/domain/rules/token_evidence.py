@@ -90,6 +90,14 @@ class Evidence(Record, frozen=True, kw_only=True):
         return self.context.polled and renewals.was_renewed(self.before, self.snapshot)
 
     @property
+    def date_was_renewed(self) -> bool:
+        """True if a trusted date has moved later since the previous conclusion, and is ahead."""
+        previous = self.previous
+        if previous is None or not self.trusted or self.date_has_passed:
+            return False
+        return expiry.moved_later(previous.crossed_at or previous.expires_at, self.expires_at, LATER_BY)
+
+    @property
     def overdue_at(self) -> datetime | None:
         """From when on the next renewal is overdue according to the learned cadence; None without one."""
         if not self.context.policy.learn_renewals:

@@ -240,9 +240,8 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
 
 
 def renewed_date_is_ahead(e: Evidence) -> Finding | None:
-    """Report valid if the date that ended a token has moved ahead, although the provider does not know the status."""
-    previous = e.previous
-    if previous is None or previous.crossed_at is None or e.date_has_not_moved or not e.trusted or e.date_has_passed:
+    """Report valid if a trusted date has moved ahead since the token was lost, although the provider does not know the status."""
+    if e.previous is None or e.previous.status not in (Status.EXPIRING_SOON, Status.EXPIRED) or not e.date_was_renewed:
         return None
     text = "The expiry date has moved later; the provider does not know the status."
     return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _PROVIDER_UNKNOWN)

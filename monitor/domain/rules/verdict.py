@@ -176,7 +176,8 @@ def permission_was_lost(a: Axes) -> Finding | None:
 
 def post_was_rejected(a: Axes) -> Finding | None:
     """Report failing without probes if the newest post was rejected and the platform named the token as the cause."""
-    if a.context.probe_every is not None or not post_names_lost_token(a.snapshot, a.token):
+    is_probed = a.context.probe_every is not None and a.probe.status is not ProbeStatus.UNSUPPORTED
+    if is_probed or not post_names_lost_token(a.snapshot, a.token):
         return None
     error = a.snapshot.last_error
     text = f"The platform rejected the last post ({error.message if error else ''})."
