@@ -1,8 +1,8 @@
 """The classes of the texts with which platforms refuse a probe (tests/data/probe_texts).
 
 `reported.tsv`: texts that users of posting services reported. `documented.tsv`: texts of the platforms' documents, with their
-source. `unseen.tsv`: further documented texts, collected before and apart from the rules. `kinds.tsv`: texts of each kind. Classes: T passes without action, E expired, R revoked, C one of the two,
-F needs a person for another reason.
+source. `unseen.tsv`: further documented texts, collected apart from the rules. `kinds.tsv`: further texts of each kind.
+Classes: T passes without action, E expired, R revoked, C one of the two, F needs a person for another reason.
 """
 
 from __future__ import annotations
