@@ -296,6 +296,15 @@ async def test_signal_06_hourly_renewals_that_stop_are_overdue_before_the_date_a
     assert await renew_hourly(story, name, 8) == []
 
 
+async def test_signal_06_a_refused_refresh_without_the_time_of_its_attempt_counts_at_the_date(begin: Begin) -> None:
+    story = await begin("postbreeze")
+    name = story.connect("twitter", lifetime=2 * HOUR)
+    assert await story.live(HOUR) == []
+    story.state(name, status="ACTIVE")
+    story.change(name, refresh_error_status=400, refresh_error=None, refresh_attempt_at=None)
+    assert await story.live(DAY) == [(HOUR, "expired/refresh_rejected")]
+
+
 async def test_signal_06_a_service_that_renews_after_the_date_keeps_its_grace(begin: Begin) -> None:
     story = await begin("postbreeze")
     name = story.connect("twitter", lifetime=2 * HOUR)
@@ -381,6 +390,17 @@ async def test_signal_08_a_live_probe_after_the_date_beats_the_date(begin: Begin
     notified = await story.live(2 * DAY) + await story.live(6 * DAY, every=HOUR)
     assert notified == [(POLL, "expiring_soon/expires_within"), (DAY, "recovered/recovered")], "the probe at the date decides"
     assert "conflict" in story.cycle.states()[f"agency/{name}"].verdict.flags
+
+
+async def test_signal_08_a_date_is_not_beaten_by_an_older_probe(begin: Begin) -> None:
+    story = await begin("postpost")
+    name = story.connect("linkedin", lifetime=DAY)
+    story.state(name, tokenStatus="valid")
+    assert await story.live(2 * DAY) == [
+        (POLL, "expiring_soon/expires_within"),
+        (DAY, "expired/date_passed"),
+        (2 * DAY, "reminder"),
+    ]
 
 
 async def test_signal_09_a_healthy_tiktok_account_of_the_old_shape_is_silent(begin: Begin) -> None:
