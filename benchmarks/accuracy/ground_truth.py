@@ -158,9 +158,11 @@ class Truth:
         if problem.needs is None or problem.averted is not None:
             return None
         due = problem.due or self.known_by(problem.source, problem.start, problem.needs)
-        if problem.kind is Kind.EXPIRING:
-            due += max((lag for start, end, lag in self.doubtful[problem.source] if start <= due <= end), default=timedelta(0))
-        return due
+        return due + self.lag(problem.source, due) if problem.kind is Kind.EXPIRING else due
+
+    def lag(self, source: str, at: datetime) -> timedelta:
+        """Return how much later a date of a source may count, because of its clock."""
+        return max((lag for start, end, lag in self.doubtful[source] if start <= at <= end), default=timedelta(0))
 
     def known_by(self, source: str, start: datetime, what: Notification) -> datetime:
         """Return when the monitor has this evidence at the latest. A probe that met an outage is repeated at its next turn."""

@@ -246,6 +246,7 @@ class _Account:
         for span in STAGES:
             line = max(problem.date - span, problem.start)
             by = self._truth.known_by(problem.source, line, Notification.POLL)
+            by += self._truth.lag(problem.source, by)
             notified = any(each.stage is not None and each.stage <= span and each.at <= by for each in about)
             if problem.holds(by) and by < self._simulation.end and not notified and not self._hidden(line, by):
                 self._judgement.misses.append(f"{problem}: the stage {span} was not notified by {by:%m-%d %H:%M}")

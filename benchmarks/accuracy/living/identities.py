@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification, Problem
+from benchmarks.accuracy.ground_truth import DAY, HOUR, Kind, Notification, Problem
 from benchmarks.accuracy.living.truths import excuse, reconnect
 from benchmarks.accuracy.simulation import Account, Script, Simulation
 from monitor.demo.source import SimSource
@@ -14,10 +14,9 @@ from monitor.demo.source import SimSource
 def reconnected_under_new_id(simulation: Simulation, account: Account) -> Script:
     """Remove an account, and connect it again under a new platformId with the same profile."""
     is_immediate = simulation.pick(account, (False, True))
+    yield simulation.now + simulation.truth.one_poll
     name, scope = account.source.name, account.scope
-    if is_immediate:
-        yield simulation.now + MINUTE
-    else:
+    if not is_immediate:
         simulation.begin_problem(account, Kind.GONE, "removed", needs=Notification.TWO_POLLS)
         simulation.world.vanish(name, account.id, scope=scope)
         yield from simulation.when_open(account, simulation.now + simulation.between(3 * simulation.truth.one_poll, 2 * DAY))

@@ -86,6 +86,7 @@ def cannot_be_tested(simulation: Simulation, account: Account) -> Script:
 
 def permission_lost(simulation: Simulation, account: Account) -> Script:
     """Withdraw the permission to publish, while probes succeed and the row is valid; later it is granted again."""
+    yield simulation.now + simulation.truth.one_probe
     permissions = simulation.listed(account).permissions
     if account.platform == "instagram" and simulation.pick(account, (False, True)):
         permissions = FACEBOOK_LOGIN
@@ -137,6 +138,7 @@ def reconnected_without_permission(simulation: Simulation, account: Account) -> 
 
 def moved_to_mtproto(simulation: Simulation, account: Account) -> Script:
     """Move a channel from a bot to a user session: probes refuse it from now on, and it works."""
+    yield simulation.now + simulation.truth.one_probe
     if account.source.kind == "postpost":  # its probe answers as for a revoked bot
         why = "refused like a revoked bot, and works"
         excuse(simulation, account, Kind.REVOKED, why, start=simulation.now, end=None, events=ANY, has_reminders=False)
@@ -148,6 +150,7 @@ def moved_to_mtproto(simulation: Simulation, account: Account) -> Script:
 
 def bot_revoked(simulation: Simulation, account: Account) -> Script:
     """Revoke the bot's token: PostPost answers as for a user session, Publora with status 401."""
+    yield simulation.now + simulation.truth.one_probe
     needs = Notification.UNCLEAR_PROBES if account.source.kind == "postpost" else Notification.PROBE
     simulation.begin_problem(account, Kind.REVOKED, "the bot's token was revoked", events=DEAD, needs=needs)
     simulation.change(account, health=Health.REVOKED, noticed=False)

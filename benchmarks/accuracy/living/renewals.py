@@ -51,10 +51,9 @@ def renewals_stop(simulation: Simulation, account: Account) -> Script:
     """Stop the renewals of a short token without any error."""
     lifetime, every = ROTATIONS[account.platform]
     yield from renewed_all_day(simulation, account, simulation.between(DAY, 2 * DAY))
-    last, poll = simulation.now, simulation.truth.one_poll_of(account.source.name)
-    ends = end_of_token(simulation, account)
-    overdue = last + 1.6 * every
-    in_time = overdue + poll < ends
+    last, ends = simulation.now, end_of_token(simulation, account)
+    poll = simulation.truth.polls_of.get(account.source.name, simulation.truth.poll_every)
+    in_time = last + 1.6 * every + 1.2 * poll < ends  # after half a gap without a renewal, a list is read before the end
     simulation.begin_problem(
         account,
         Kind.EXPIRING,
@@ -151,7 +150,8 @@ def long_refresh_fails_until_death(simulation: Simulation, account: Account) -> 
     ends = end_of_token(simulation, account)
     yield max(simulation.now, ends - 10 * DAY)
     near = max(ends - account.window, simulation.now)
-    simulation.begin_problem(account, Kind.EXPIRING, "the refresh fails", start=near, end=ends, date=ends)
+    due = simulation.truth.known_by(account.source.name, near, Notification.POLL)
+    simulation.begin_problem(account, Kind.EXPIRING, "the refresh fails", end=ends, due=due)
     simulation.begin_problem(account, Kind.EXPIRED, "the refresh fails", start=ends, events=DEAD)
     simulation.change(account, noticed=False)
     while simulation.now < ends:

@@ -23,6 +23,7 @@ from benchmarks.accuracy.living.truths import (
 )
 from benchmarks.accuracy.simulation import Account, Script, Simulation
 from monitor.demo.payloads import VALIDATED, WORD_FIELD, Health, PostError, ProbeScript, Shape, iso, remaining
+from monitor.domain import AlertEvent
 
 _ODD_AT_POSTPOST: tuple[Mapping[str, object], ...] = (
     {"tokenExpiresIn": -3600},
@@ -67,7 +68,8 @@ def new_status(simulation: Simulation, account: Account) -> Script:
     tested = account.source.kind in PROBED and account.platform in VALIDATED
     if is_dead:
         needs = Notification.POLL if is_known else Notification.PROBE if tested else None
-        simulation.begin_problem(account, Kind.EXPIRED, f"dead, listed as {status!r}", events=DEAD, needs=needs)
+        events = (*DEAD, AlertEvent.DISCONNECTED) if status == "disconnected" else DEAD
+        simulation.begin_problem(account, Kind.EXPIRED, f"dead, listed as {status!r}", events=events, needs=needs)
         kill(simulation, account, listed=False)
     if not is_known:
         simulation.begin_shared(account.source, Kind.STATUS_UNKNOWN, status, needs=Notification.FOUR_POLLS)
