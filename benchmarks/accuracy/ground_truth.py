@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -115,6 +116,8 @@ class Truth:
     problems: list[Problem] = field(default_factory=list)
     unreadable: defaultdict[str, list[tuple[datetime, datetime]]] = field(default_factory=lambda: defaultdict(list))
 
+    incomplete: defaultdict[str, list[tuple[datetime, datetime]]] = field(default_factory=lambda: defaultdict(list))
+    """Periods in which the lists of a source cannot show that a connection is gone, because the id of a row is unreadable."""
     doubtful: defaultdict[str, list[tuple[datetime, datetime, timedelta]]] = field(default_factory=lambda: defaultdict(list))
     """Periods in which dates of a source count by this much later, because its clock lags by as much."""
 
@@ -138,15 +141,7 @@ class Truth:
 
     def by(self, source: str, start: datetime, need: timedelta) -> datetime:
         """Return the instant by which the source was readable for this total time since `start`."""
-        at = start
-        for begin, end in self.unreadable[source]:
-            if end <= at:
-                continue
-            if at + need <= begin:
-                return at + need
-            need -= max(begin - at, timedelta(0))
-            at = max(at, end)
-        return at + need
+        return _by(self.unreadable[source], start, need)
 
     def add(self, problem: Problem) -> Problem:
         """Record a present or future problem, and return it."""
@@ -167,7 +162,10 @@ class Truth:
     def known_by(self, source: str, start: datetime, what: Notification) -> datetime:
         """Return when the monitor has this evidence at the latest. A probe that met an outage is repeated at its next turn."""
         if what not in (Notification.PROBE, Notification.UNCLEAR_PROBES):
-            polls = {Notification.POLL: 1, Notification.TWO_POLLS: 2, Notification.FOUR_POLLS: 4}[what]
+            if what is Notification.TWO_POLLS:
+                periods = sorted(self.unreadable[source] + self.incomplete[source])
+                return _by(periods, start, 2 * self.one_poll_of(source))
+            polls = {Notification.POLL: 1, Notification.FOUR_POLLS: 4}[what]
             return self.by(source, start, polls * self.one_poll_of(source))
         due = self.by(source, start, self.one_probe)
         met = any(begin < due and end > start for begin, end in self.unreadable[source])
@@ -180,3 +178,16 @@ class Truth:
             problem.averted, problem.end = at, problem.start
         elif problem.end is None or problem.end > at:
             problem.end = at
+
+
+def _by(periods: Sequence[tuple[datetime, datetime]], start: datetime, need: timedelta) -> datetime:
+    """Return the instant by which this total time since `start` lies outside the periods, which are sorted."""
+    at = start
+    for begin, end in periods:
+        if end <= at:
+            continue
+        if at + need <= begin:
+            return at + need
+        need -= max(begin - at, timedelta(0))
+        at = max(at, end)
+    return at + need

@@ -289,10 +289,14 @@ def _judge_sources(simulation: Simulation, problems: list[Problem], alerts: list
     """Score the alerts about whole sources and about the monitor itself."""
     backing = defaultdict[int, list[Alert]](list)
     open_since: dict[tuple[str, str], Problem] = {}
+    covered = defaultdict[str, list[tuple[datetime, datetime]]](list)
     for alert in alerts:
         key = (alert.source, alert.subject)
         if alert.event in RECOVERY_EVENTS:
-            _judge_recovery(simulation.truth, alert, open_since.pop(key, None), judgement)
+            problem = open_since.pop(key, None)
+            if problem is not None:
+                covered[alert.source].append((problem.start, alert.at))
+            _judge_recovery(simulation.truth, alert, problem, judgement)
             continue
         found = _found(simulation.truth, problems, alert, backing, open_since.get(key))
         if found is None:
@@ -302,8 +306,12 @@ def _judge_sources(simulation: Simulation, problems: list[Problem], alerts: list
             judgement.false_alarms.append(f"{_describe(alert)}: notified already for {found}")
         backing[id(found)].append(alert)
         open_since[key] = found
+    for problem in open_since.values():
+        covered[problem.source].append((problem.start, simulation.end))
     for problem in problems:
-        _require_of_source(simulation, problem, backing[id(problem)], judgement)
+        about = backing[id(problem)]
+        if about or not any(start <= problem.start <= end for start, end in covered[problem.source]):
+            _require_of_source(simulation, problem, about, judgement)
     for problem in open_since.values():
         if problem.kind in _ENDS and problem.end is not None and _end_due(simulation.truth, problem) < simulation.end:
             judgement.misses.append(f"{problem}: its end was never notified")
@@ -333,8 +341,24 @@ def _judge_recovery(truth: Truth, alert: Alert, problem: Problem | None, judgeme
         judgement.false_alarms.append(f"{_describe(alert)}: a recovery of a problem that was never notified")
     elif problem.holds(alert.at) and problem.kind not in (Kind.PLATFORM_OUT, Kind.UNTESTED):
         judgement.false_alarms.append(f"{_describe(alert)}: a recovery, but {problem}")
-    elif problem.kind in _ENDS and problem.end is not None and alert.at > _end_due(truth, problem):
+    elif (
+        problem.kind in _ENDS and problem.end is not None and alert.at > _end_due(truth, problem) and not _goes_on(truth, problem)
+    ):
         judgement.late.append(f"{problem}: its end was notified late, {alert.at:%m-%d %H:%M}")
+
+
+def _goes_on(truth: Truth, problem: Problem) -> bool:
+    """Return True if another problem of the source followed before this one's end was due to be notified."""
+    assert problem.end is not None
+    due = _end_due(truth, problem)
+    return any(
+        each is not problem
+        and each.source == problem.source
+        and each.kind.rank >= Kind.DOWN.rank
+        and each.start <= due
+        and (each.end is None or each.end > problem.end)
+        for each in truth.problems
+    )
 
 
 def _require_of_source(simulation: Simulation, problem: Problem, about: list[Alert], judgement: Judgement) -> None:

@@ -118,7 +118,9 @@ def _enter(simulation: Simulation, source: SimSource, platform: str, number: int
     if number % 3 == 1 and account.platform == "pinterest" and source.name == "studio":
         simulation.play(SCENARIOS["renewed_late_then_stops"].play(simulation, account), account)
         return
-    menu = [each for each in menu if not each.from_start]
+    menu = [each for each in menu if not each.from_start and (not each.rare or number % 30 == 5)]
+    if not menu and lifetime is not None:
+        simulation.dated(account, simulation.listed(account).expires_at or simulation.end)
     simulation.play(_life(simulation, account, menu), account)
 
 

@@ -40,6 +40,8 @@ class Scenario:
     """Lifetime left at the start of a small run; None for accounts whose dates do not matter."""
     waits: bool = False
     """True if it begins long before the expiry of the account's token and waits for it."""
+    rare: bool = False
+    """True if it disturbs the whole source, so that few accounts may meet it."""
     from_start: bool = False
     """True if it has to begin with the account's first poll."""
     lasts: timedelta = 4 * DAY
@@ -110,6 +112,7 @@ _ALL = (
         sources=(*LISTED, "peer", "heritage"),
         platforms=("facebook", "linkedin"),
         variants=10,
+        rare=True,
     ),
     Scenario(
         name="unreadable_status",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from benchmarks.accuracy.ground_truth import DAY, HOUR, Kind, Notification
 from benchmarks.accuracy.living.truths import (
@@ -83,19 +84,23 @@ def new_status(simulation: Simulation, account: Account) -> Script:
 def unreadable_id(simulation: Simulation, account: Account) -> Script:
     """Leave the id of a row unreadable for days: one alert about the source."""
     name = "platformId" if account.source.kind in PROBED else "id"
-    yield from _unreadable(simulation, account, name, simulation.pick(account, (12345, None, ["x"])))
+    lasting = simulation.between(DAY, 3 * DAY)
+    end = simulation.now + lasting + simulation.truth.one_poll_of(account.source.name)
+    simulation.truth.incomplete[account.source.name].append((simulation.now, end))
+    yield from _unreadable(simulation, account, name, simulation.pick(account, (12345, None, ["x"])), lasting)
 
 
 def unreadable_status(simulation: Simulation, account: Account) -> Script:
     """Leave the status of a row unreadable for days: one alert about the source."""
     name = WORD_FIELD[account.source.kind]
-    yield from _unreadable(simulation, account, name, simulation.pick(account, (3, {"v": "expired"}, ["valid"])))
+    value = simulation.pick(account, (3, {"v": "expired"}, ["valid"]))
+    yield from _unreadable(simulation, account, name, value, simulation.between(DAY, 3 * DAY))
 
 
-def _unreadable(simulation: Simulation, account: Account, name: str, value: object) -> Script:
+def _unreadable(simulation: Simulation, account: Account, name: str, value: object, lasting: timedelta) -> Script:
     simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=Notification.TWO_POLLS)
     state(simulation, account, **{name: value})
-    yield simulation.now + simulation.between(DAY, 3 * DAY)
+    yield simulation.now + lasting
     simulation.change(account, overrides=None)
     simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
 
