@@ -29,13 +29,20 @@ async def test_every_real_problem_is_notified_and_nothing_else(seed: int, tmp_pa
     [
         "cannot_be_tested",
         "key_swapped",
+        "lasting_texts",
+        "long_refresh_fails_until_death",
         "moved_to_mtproto",
+        "odd_side_field",
+        "passing_texts",
         "reading_permission_lost",
+        "reconnected_under_new_id",
         "refresh_fails_for_hours",
         "renewed_lazily",
         "runs_out",
+        "stale_date",
         "unknown_and_valid",
         "unreadable_id",
+        "unreadable_status",
     ],
 )
 async def test_a_scenario_of_the_living_world(name: str, tmp_path: Path) -> None:
