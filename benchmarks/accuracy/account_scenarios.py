@@ -243,12 +243,13 @@ def renamed(simulation: Simulation, account: Account) -> Script:
 
 def odd_statuses(simulation: Simulation, account: Account) -> Script:
     """Alternate the reported status between meaningless values: no alert about the account."""
-    simulation.begin_shared(account.source, Kind.STATUS_UNKNOWN, needs=None)
     for _ in range(8):
-        simulation.world.state_word(account.source.name, account.id, simulation.dice.choice(ODD_STATUSES), scope=account.scope)
+        status = simulation.dice.choice(ODD_STATUSES)
+        simulation.begin_shared(account.source, Kind.STATUS_UNKNOWN, str(status), needs=None)
+        simulation.world.state_word(account.source.name, account.id, status, scope=account.scope)
         yield simulation.now + simulation.truth.poll_every
+        simulation.end_shared(account.source, Kind.STATUS_UNKNOWN, str(status))
     simulation.change(account, overrides=None)
-    simulation.end_shared(account.source, Kind.STATUS_UNKNOWN)
 
 
 def garbled(simulation: Simulation, account: Account) -> Script:

@@ -56,7 +56,7 @@ def world_of(scenario: Scenario, *, days: int, seed: int, poll_every: timedelta,
     simulation = _simulation(names, days=days, seed=seed, poll_every=poll_every, probe_every=probe_every, often=often)
     for number, place in enumerate(places):
         account = _small_account(simulation, place, scenario, number)
-        simulation.play(_after(simulation, account, scenario, number), account)
+        simulation.play(_once(simulation, account, scenario, number), account)
     if scenario.play_sources is None:
         for name in names:
             for platform in _BYSTANDERS if name != "peer" else _BYSTANDERS[:2]:
@@ -79,9 +79,9 @@ def _small_account(simulation: Simulation, place: Place, scenario: Scenario, num
     return account
 
 
-def _after(simulation: Simulation, account: Account, scenario: Scenario, number: int) -> Script:
+def _once(simulation: Simulation, account: Account, scenario: Scenario, number: int) -> Script:
     """Play a scenario: the first two accounts from the start, the others hours later, so that they do not fail together."""
-    if number >= 2 and not scenario.waits:
+    if number >= 2 and not scenario.waits and not scenario.from_start:
         yield from _healthy(simulation, account, number * 5 * HOUR)
     yield from scenario.play(simulation, account)
     yield from _healthy(simulation, account, simulation.end - simulation.now)
@@ -115,8 +115,10 @@ def _enter(simulation: Simulation, source: SimSource, platform: str, number: int
         simulation.play(account_scenarios.scenario(simulation, account), account)
         return
     menu = [each for each in SCENARIOS.values() if each.play_sources is None and each.fits(account)]
-    if number % 3 == 1 and account.platform == "pinterest" and source.name == "studio":
-        simulation.play(SCENARIOS["renewed_late_then_stops"].play(simulation, account), account)
+    from_start = [each for each in menu if each.from_start]
+    if from_start and number % 3 == 1:
+        scenario = from_start[number // 3 % len(from_start)]
+        simulation.play(_once(simulation, account, scenario, 0), account)
         return
     menu = [each for each in menu if not each.from_start and (not each.rare or number % 30 == 5)]
     if not menu and lifetime is not None:

@@ -102,7 +102,7 @@ _ALL = (
         name="odd_side_field",
         play=rows.odd_side_field,
         sources=LISTED,
-        platforms=("twitter", "facebook", "linkedin"),
+        platforms=("facebook", "linkedin", "threads"),
         variants=15,
     ),
     Scenario(name="new_status", play=rows.new_status, sources=LISTED, platforms=("facebook", "linkedin"), variants=26, days=12),
@@ -240,9 +240,22 @@ _ALL = (
         name="unknown_and_valid", play=probing.unknown_and_valid, sources=PROBED, platforms=("facebook", "linkedin"), variants=4
     ),
     Scenario(name="renewals_stop", play=renewals.renewals_stop, sources=("studio",), platforms=_SHORT, variants=8, days=8),
-    Scenario(name="renewed_lazily", play=renewals.renewed_lazily, sources=("studio",), platforms=_SHORT, variants=4, days=8),
     Scenario(
-        name="renewals_never_stated", play=renewals.renewals_never_stated, sources=("studio",), platforms=_SHORT, variants=4
+        name="renewed_lazily",
+        play=renewals.renewed_lazily,
+        sources=("studio",),
+        platforms=_SHORT,
+        variants=4,
+        from_start=True,
+        days=12,
+    ),
+    Scenario(
+        name="renewals_never_stated",
+        play=renewals.renewals_never_stated,
+        sources=("studio",),
+        platforms=_SHORT,
+        variants=4,
+        from_start=True,
     ),
     Scenario(
         name="refresh_fails_for_hours",

@@ -32,7 +32,7 @@ PUBLISHING = {
 """The permissions without which an account cannot publish; `instagram_content_publish` is that of the Facebook login."""
 
 FACEBOOK_LOGIN = ("instagram_basic", "instagram_content_publish", "pages_show_list")
-_READING = ("r_member_postAnalytics", "pages_read_engagement", "threads_basic", "user.info.basic", "users.read")
+_STATISTICS = ("r_member_postAnalytics", "read_insights", "threads_manage_insights", "instagram_business_manage_insights")
 
 
 def passing_texts(simulation: Simulation, account: Account) -> Script:
@@ -109,9 +109,11 @@ def permission_lost(simulation: Simulation, account: Account) -> Script:
 
 
 def reading_permission_lost(simulation: Simulation, account: Account) -> Script:
-    """Withdraw a permission that publishing does not need: no alert."""
+    """Withdraw the permissions to read statistics, which publishing does not need: no alert."""
     permissions = simulation.listed(account).permissions
-    simulation.change(account, permissions=tuple(each for each in permissions if each not in _READING))
+    simulation.change(account, permissions=tuple(dict.fromkeys((*permissions, *_STATISTICS))))
+    yield simulation.now + simulation.truth.one_probe
+    simulation.change(account, permissions=tuple(each for each in permissions if each not in _STATISTICS))
     yield simulation.now + simulation.between(DAY, 2 * DAY)
     simulation.change(account, permissions=permissions)
 

@@ -70,24 +70,20 @@ def renewals_stop(simulation: Simulation, account: Account) -> Script:
 
 
 def renewed_lazily(simulation: Simulation, account: Account) -> Script:
-    """Renew a short token only when it is used, up to 20 hours after its date: no alert."""
+    """Renew a short token only when it is used, up to 20 hours after its date, as the service always does: no alert."""
     lifetime, _ = ROTATIONS[account.platform]
-    end = simulation.now + simulation.between(3 * DAY, 6 * DAY)
-    while simulation.now < end:
+    while simulation.now < simulation.end:
         renew(simulation, account, lifetime)
         yield simulation.now + lifetime + simulation.between(MINUTE, 20 * HOUR)
-    renew(simulation, account, lifetime)
 
 
 def renewals_never_stated(simulation: Simulation, account: Account) -> Script:
-    """Renew a short token without lastRefreshedAt: only its date moves; no alert."""
+    """Renew a short token without lastRefreshedAt, at any time: only its date moves; no alert."""
     lifetime, every = ROTATIONS[account.platform]
-    end = simulation.now + simulation.between(2 * DAY, 4 * DAY)
-    while simulation.now < end:
+    while simulation.now < simulation.end:
         ends = simulation.now + lifetime
         simulation.change(account, expires_at=ends, refreshed_at=None, refresh_attempt_at=None, noticed=False)
         yield simulation.now + every
-    renew(simulation, account, lifetime)
 
 
 def refresh_fails_for_hours(simulation: Simulation, account: Account) -> Script:
