@@ -310,7 +310,7 @@ def _judge_sources(simulation: Simulation, problems: list[Problem], alerts: list
         covered[problem.source].append((problem.start, simulation.end))
     for problem in problems:
         about = backing[id(problem)]
-        if about or not any(start <= problem.start <= end for start, end in covered[problem.source]):
+        if about or not problem.source or not any(start <= problem.start <= end for start, end in covered[problem.source]):
             _require_of_source(simulation, problem, about, judgement)
     for problem in open_since.values():
         if problem.kind in _ENDS and problem.end is not None and _end_due(simulation.truth, problem) < simulation.end:

@@ -185,18 +185,25 @@ class Simulation:
         self.begin_problem(account, Kind.EXPIRED, "expired", start=date)
 
     def begin_shared(
-        self, source: SimSource, kind: Kind, about: str = "", *, needs: Notification | None, **fields: Unpack[ProblemFields]
+        self,
+        source: SimSource | None,
+        kind: Kind,
+        about: str = "",
+        *,
+        needs: Notification | None,
+        **fields: Unpack[ProblemFields],
     ) -> None:
-        """Record a problem of a source to which several accounts contribute; it ends with the last `end_shared`."""
-        key = (source.name, kind, about)
+        """Record a problem of a source, or of all (None), to which several contribute; it ends with the last `end_shared`."""
+        name = "" if source is None else source.name
+        key = (name, kind, about)
         problem, users = self._shared.get(key, (None, 0))
         if problem is None or not users:
-            again = problem is not None
+            again = problem is not None and kind is Kind.STATUS_UNKNOWN  # a status is new to a source once
             why = f"{kind} {about}".strip()
             problem = self.truth.add(
                 Problem(
-                    subject=source.name,
-                    source=source.name,
+                    subject=name or "sources",
+                    source=name,
                     kind=kind,
                     start=self.now,
                     needs=None if again else needs,
@@ -206,10 +213,11 @@ class Simulation:
             )
         self._shared[key] = (problem, users + 1)
 
-    def end_shared(self, source: SimSource, kind: Kind, about: str = "") -> None:
-        """End the contribution of one account to a problem of a source."""
-        problem, users = self._shared[source.name, kind, about]
-        self._shared[source.name, kind, about] = (problem, users - 1)
+    def end_shared(self, source: SimSource | None, kind: Kind, about: str = "") -> None:
+        """End one contribution to a problem of a source, or of all (None)."""
+        key = ("" if source is None else source.name, kind, about)
+        problem, users = self._shared[key]
+        self._shared[key] = (problem, users - 1)
         if users == 1:
             self.truth.finish(problem, self.now)
 

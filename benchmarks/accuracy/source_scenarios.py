@@ -75,10 +75,10 @@ def skew(simulation: Simulation, source: SimSource) -> Script:
         lasting = simulation.between(2 * HOUR, 20 * HOUR)
         source.clock_skew = timedelta(seconds=simulation.dice.choice((-1800, -400, -150, 150, 400, 1800)))
         simulation.truth.mark_unreadable(source.name, simulation.now, simulation.now + lasting + simulation.truth.one_poll)
-        simulation.begin_shared(source, Kind.CLOCK_OFF, needs=None)
+        simulation.begin_shared(None, Kind.CLOCK_OFF, needs=None)
         yield simulation.now + lasting
         source.clock_skew = timedelta(0)
-        simulation.end_shared(source, Kind.CLOCK_OFF)
+        simulation.end_shared(None, Kind.CLOCK_OFF)
 
 
 def rows_lost(simulation: Simulation, source: SimSource, at: timedelta) -> Script:

@@ -67,16 +67,8 @@ def clock_off(simulation: Simulation, sources: Sequence[SimSource], at: timedelt
         for number, source in enumerate(sources, start=manner):
             end = simulation.now + simulation.between(4 * DAY, 6 * DAY)
             stands = simulation.now if number % 3 == 2 else None  # a proxy's copy, replaced once a day
-            problem = Problem(
-                subject=source.name,
-                source=source.name,
-                kind=Kind.CLOCK_OFF,
-                start=simulation.now,
-                needs=Notification.FOUR_POLLS,
-                due=simulation.now + 2 * DAY,
-                why="its Date header is wrong",
-            )
-            simulation.truth.add(problem)
+            due = simulation.now + 2 * DAY
+            simulation.begin_shared(None, Kind.CLOCK_OFF, needs=Notification.FOUR_POLLS, due=due)
             if stands is not None:
                 simulation.truth.doubtful[source.name].append((simulation.now, end + DAY, DAY))
             while simulation.now < end:
@@ -87,7 +79,7 @@ def clock_off(simulation: Simulation, sources: Sequence[SimSource], at: timedelt
                     source.clock_skew = timedelta(minutes=7 if number % 3 == 0 else -7)
                 yield simulation.now + HOUR
             source.clock_skew = timedelta(0)
-            simulation.truth.finish(problem, simulation.now)
+            simulation.end_shared(None, Kind.CLOCK_OFF)
             yield simulation.now + simulation.between(DAY, 3 * DAY)
         yield simulation.now + simulation.between(5 * DAY, 20 * DAY)
 

@@ -38,7 +38,7 @@ _ODD_AT_POSTPOST: tuple[Mapping[str, object], ...] = (
 _ODD_AT_POSTBREEZE: tuple[Mapping[str, object], ...] = (
     {"lastRefreshErrorStatus": "400"},
     {"lastRefreshError": {"code": "invalid_grant"}},
-    {"scopes": "pins:read pins:write"},
+    {"scopes": {"granted": True}},
     {"handle": 7},
     {"displayName": {}, "meta": "none"},
     {"connectedAt": 0},
@@ -51,8 +51,10 @@ def odd_side_field(simulation: Simulation, account: Account) -> Script:
     """List a dead account whose row has a side field of an unexpected type, at first sight or later."""
     at_postbreeze = account.source.kind == "postbreeze"
     odd = simulation.pick(account, _ODD_AT_POSTBREEZE if at_postbreeze else _ODD_AT_POSTPOST)
-    state(simulation, account, **odd)
-    if simulation.now > simulation.start or (account.variant or 0) % 2:
+    if any(name.startswith("lastRefreshError") for name in odd):
+        yield simulation.now + HOUR  # it states a failure, whatever its type
+    elif simulation.now > simulation.start or (account.variant or 0) % 2:
+        state(simulation, account, **odd)
         yield simulation.now + simulation.between(6 * HOUR, DAY)  # odd and healthy: no alert
     simulation.begin_problem(account, Kind.EXPIRED, f"listed as expired, with {odd}", events=DEAD)
     kill(simulation, account, listed=True)
