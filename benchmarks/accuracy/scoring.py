@@ -212,7 +212,12 @@ class _Account:
         if still:
             return f"a recovery, but {still[0]}"
         problem = self._backing.get(before[-1].id)
-        over = problem is None or problem.averted is not None or (problem.end is not None and problem.end <= alert.at)
+        over = (
+            problem is None
+            or not problem.is_real
+            or problem.averted is not None
+            or (problem.end is not None and problem.end <= alert.at)
+        )
         return None if over else f"a recovery, but {problem} goes on"
 
     def _due(self, problem: Problem) -> datetime:
