@@ -63,7 +63,8 @@ def renewals_stop(simulation: Simulation, account: Account) -> Script:
         due=ends - MINUTE,
         needs=Notification.POLL if in_time else None,
     )
-    simulation.begin_problem(account, Kind.EXPIRED, "its renewals stopped", start=ends, events=DEAD)
+    due = simulation.truth.known_by(account.source.name, max(ends, last + 1.6 * every), Notification.POLL)
+    simulation.begin_problem(account, Kind.EXPIRED, "its renewals stopped", start=ends, events=DEAD, due=due)
     yield ends
     yield from reconnected_later(simulation, account)
     renew(simulation, account, lifetime)
