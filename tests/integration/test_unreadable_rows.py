@@ -18,6 +18,7 @@ from monitor.views.status import Overview, PluginState, overview
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
 from tests.support.poll_cycle import Cycle, running
+from tests.support.web_client import serving
 
 POLL = timedelta(minutes=15)
 FAILING = ("source_failing", "rows_unreadable")
@@ -91,6 +92,16 @@ async def test_no_view_shows_a_healthy_source_meanwhile(agency: Cycle) -> None:
     assert next(view.problems()) == agency.alerts[-1].message
     assert view.advice.startswith("Check these connections in PostPost.")
     assert {source.status for source in found.sources} == {SourceStatus.FAILING}
+    async with serving(agency.store, agency.config, agency.clock) as site:
+        (listed,) = (await site.json("/api/v1/sources"))["sources"]
+        status, sources = [(await site.get(path, headers={"accept": "text/html"})).text for path in ("/", "/sources")]
+        metrics = (await site.get("/metrics")).text
+    assert (listed["status"], listed["reason"]) == ("failing", "rows_unreadable")
+    assert 'token_monitor_source_status{source="agency",status="failing"} 1' in metrics
+    for page in (status, sources):
+        assert "1 of 6 rows cannot be read (" in page
+        assert "Check these connections in PostPost." in page
+    assert "No action needed." not in status
 
 
 async def test_N21_a_source_of_which_nothing_was_ever_readable_is_not_healthy_at_first_sight(agency: Cycle) -> None:
