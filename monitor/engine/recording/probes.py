@@ -65,13 +65,17 @@ def _record_changes(
     While most connections of a platform are refused, one alert about the outage replaces one per connection.
     """
     recorded = Recorded()
-    for outage in _outage_changes(conn, source, changes):
-        recorded.add(_record_outage(conn, source, outage, channels=channels, now=now))
-        if not outage.begins:
-            # Most connections have not been probed again yet. Those that are still refused then get their own alerts, also
-            # those that had one before: the outage suppressed worsening and reminders as well.
-            incidents.review_platform(conn, now + PROBED_AGAIN_WITHIN, source=source.name, platform=outage.platform)
+    outages = _outage_changes(conn, source, changes)
+    for outage in outages:
+        if outage.begins:
+            recorded.add(_record_outage(conn, source, outage, channels=channels, now=now))
     recorded.add(record_changes(conn, source, changes, channels=channels, now=now))
+    for outage in outages:
+        if not outage.begins:
+            recorded.add(_record_outage(conn, source, outage, channels=channels, now=now))
+            # Most connections have not been probed since. Those that are still refused then get their own alerts, also those
+            # that had one before: the outage suppressed worsening and reminders as well, also of this batch.
+            incidents.review_platform(conn, now + PROBED_AGAIN_WITHIN, source=source.name, platform=outage.platform)
     return recorded
 
 
