@@ -453,6 +453,18 @@ async def test_signal_16_a_date_that_moves_ends_what_rested_on_it(begin: Begin) 
     assert story.status(name) == "valid"
 
 
+async def test_signal_16_nothing_is_reminded_of_after_a_date_moved_whose_status_is_unknown(begin: Begin) -> None:
+    story = await begin("publora", "probe_every = 'off'", every=HOUR, shape=Shape.LEGACY)
+    name = story.connect("facebook", lifetime=DAY)
+    assert await story.live(25 * HOUR) == [(DAY, "expired/date_past")]
+    story.change(name, expires_at=story.cycle.clock.now() + 60 * DAY)
+    story.state(name, tokenStatus="unknown")
+    assert await story.live(3 * DAY) == []
+    assert story.status(name) == "unknown"
+    story.state(name, tokenStatus="valid")
+    assert await story.live(DAY) == [(HOUR, "recovered/recovered")]
+
+
 # --- 11 and 12: permissions and posts
 
 
