@@ -146,6 +146,7 @@ def encode_state(state: ConnectionState) -> dict[str, Any]:
     return {
         **_encode_key(snapshot),
         **_REST.encode(state),
+        "lost_permissions": state.lost_permissions or None,
         **_VERDICT.encode(state.verdict),
         **_TOKEN.encode(state.token),
         **_PROBE.encode(state.probe),

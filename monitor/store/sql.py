@@ -112,9 +112,15 @@ class Constant:
 
 
 def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns."""
-    if rows:
-        insert_columns(conn, table, {name: [row[name] for row in rows] for name in rows[0]})
+    """Insert rows that all have the same columns. A column that is empty in all of them is left to the database."""
+    if not rows:
+        return
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    empty = [name for name, values in columns.items() if values[0] is None and values.count(None) == len(rows)]
+    for name in empty:
+        if table.c[name].server_default is None and len(columns) > 1:
+            del columns[name]
+    insert_columns(conn, table, columns)
 
 
 def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> None:

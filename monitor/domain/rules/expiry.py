@@ -226,6 +226,8 @@ def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bo
 def window_for(snapshot: Snapshot, token: TokenState, context: Context) -> timedelta:
     """Return the window that applies to this token: the policy's, or a smaller one that its renewals have taught."""
     window = window_of(context.policy, lifetime_of(snapshot, token.issued_at))
+    if snapshot.refresh is None:
+        return window
     return learned_window(renewals.cadence_of(token), window, context.policy)
 
 

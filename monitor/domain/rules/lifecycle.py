@@ -36,7 +36,9 @@ def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context)
     evidence = gather(snapshot, state.token if state else None, context, before=before)
     token_state = token.next_token_state(evidence, token.judge(evidence))
     probe = _probe_after_list(state, snapshot, token_state, context)
-    return _settle(state, snapshot=snapshot, token_state=token_state, probe=probe, missing=0, context=context)
+    return _settle(
+        state, snapshot=snapshot, token_state=token_state, probe=probe, missing=0, context=context, window=evidence.window
+    )
 
 
 def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_state: TokenState, context: Context) -> ProbeState:
@@ -147,6 +149,7 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
         probe=probes.without_vouching(state.probe) if passed else state.probe,
         missing=state.missing,
         context=context,
+        window=evidence.window,
     )
     return _keep_unreadable(state, after)
 
@@ -179,8 +182,14 @@ def _settle(
     probe: ProbeState,
     missing: int,
     context: Context,
+    window: timedelta | None = None,
 ) -> ConnectionState:
-    """Merge the axes and derive the rest: since when, which stage, and when to judge again."""
+    """Merge the axes and derive the rest: since when, which stage, and when to judge again.
+
+    `window` is the one that the evidence was judged by; None: it is derived from the state.
+    """
+    if window is None:
+        window = expiry.window_for(snapshot, token_state, context)
     known, lost = (state.permissions, state.lost_permissions) if state else (None, ())
     if context.polled and snapshot.scopes:
         lost = permissions.lost(snapshot.platform, known, snapshot.scopes)
@@ -200,7 +209,7 @@ def _settle(
         flags=frozenset(flags),
     )
     trusted = expiry.is_trusted(snapshot, context.provider, token_state.dated_since)
-    threshold = _next_threshold(snapshot, token_state, context)
+    threshold = _next_threshold(snapshot, token_state, context, window=window, trusted=trusted)
     if merged.status is Status.EXPIRING_SOON and token_state.reason == VerdictReason.DATE_PASSED and token_state.expires_at:
         waited = context.date_now - token_state.expires_at
         threshold = expiry.after(context.now, PROBE_DECIDES_WITHIN - waited)
@@ -209,7 +218,7 @@ def _settle(
         token=token_state,
         probe=probe,
         verdict=verdict,
-        stage=_stage(state, verdict.status, snapshot, token_state, context),
+        stage=_stage(state, verdict.status, token_state, context, window=window),
         missing=missing,
         next_change_at=threshold if trusted else None,
         recheck_at=_recheck(state, context, threshold=_earlier(threshold, _probe_threshold(probe, merged, context))),
@@ -229,7 +238,7 @@ def _since(previous: Verdict | None, merged: Finding, snapshot: Snapshot, token_
 
 
 def _stage(
-    state: ConnectionState | None, status: Status, snapshot: Snapshot, token_state: TokenState, context: Context
+    state: ConnectionState | None, status: Status, token_state: TokenState, context: Context, *, window: timedelta
 ) -> timedelta | None:
     """Return the tightest stage reached; a stage is not taken back while the status lasts."""
     if status is not Status.EXPIRING_SOON or token_state.expires_at is None:
@@ -237,23 +246,22 @@ def _stage(
     before = state.stage if state is not None and state.verdict.status is Status.EXPIRING_SOON else None
     if state is not None and expiry.moved_later(state.token.expires_at, token_state.expires_at, LATER_BY):
         before = None
-    window = expiry.window_for(snapshot, token_state, context)
     now_in = expiry.tightest_stage(token_state.expires_at - context.date_now, expiry.stages_within(context.policy, window))
     return min((stage for stage in (before, now_in) if stage is not None), default=None)
 
 
-def _thresholds(snapshot: Snapshot, token_state: TokenState, context: Context) -> tuple[datetime, ...]:
+def _thresholds(
+    snapshot: Snapshot, token_state: TokenState, context: Context, *, window: timedelta, trusted: bool
+) -> tuple[datetime, ...]:
     """Return every time at which this token's date reaches a threshold."""
     expires_at = token_state.expires_at
     if expires_at is None:
         return ()
-    window = expiry.window_for(snapshot, token_state, context)
     thresholds = expiry.thresholds_of(expires_at, window, expiry.stages_within(context.policy, window))
     if snapshot.refresh is None:
         since = token_state.dated_since
         proven = None if since is None else expiry.after(since, expiry.SHORT_LIFETIME)
-        decides = expiry.is_trusted(snapshot, context.provider, since)
-        return thresholds if decides or proven is None or proven >= expires_at else (*thresholds, proven)
+        return thresholds if trusted or proven is None or proven >= expires_at else (*thresholds, proven)
     lifetime = expiry.lifetime_of(snapshot, token_state.issued_at)
     cadence = renewals.cadence_of(token_state)
     last = renewals.renewed_at(snapshot, token_state.reconnected_at)
@@ -265,12 +273,14 @@ def _thresholds(snapshot: Snapshot, token_state: TokenState, context: Context) -
     return (*thresholds, *(each for each in others if each is not None))
 
 
-def _next_threshold(snapshot: Snapshot, token_state: TokenState, context: Context) -> datetime | None:
+def _next_threshold(
+    snapshot: Snapshot, token_state: TokenState, context: Context, *, window: timedelta, trusted: bool
+) -> datetime | None:
     """Return when to judge again: at the next threshold, whether or not the date alone may move a verdict.
 
     A threshold that has passed on this machine's clock, but not on the server's, is judged again within the hour.
     """
-    times = _thresholds(snapshot, token_state, context)
+    times = _thresholds(snapshot, token_state, context, window=window, trusted=trusted)
     ahead = [each for each in times if each > context.now]
     behind = context.now - context.date_now
     if behind:

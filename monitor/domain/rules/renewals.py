@@ -42,9 +42,12 @@ class Cadence(Record, frozen=True):
         return self.renewals >= RENEWALS_NEEDED and self.gap is not None and self.left is not None and self.left > _NO_TIME
 
 
+NO_CADENCE = Cadence()
+
+
 def cadence_of(token: TokenState | None) -> Cadence:
     """Return the cadence that is stored with the token."""
-    return Cadence() if token is None else Cadence(token.renewal_gap, token.renewal_left, token.renewals)
+    return NO_CADENCE if token is None else Cadence(token.renewal_gap, token.renewal_left, token.renewals)
 
 
 def renewed_at(snapshot: Snapshot, reconnected_at: datetime | None) -> datetime | None:

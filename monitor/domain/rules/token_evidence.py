@@ -16,6 +16,8 @@ REFRESH_REJECTED = frozenset({400, 401, 403})
 REFRESH_FAILURES_BEFORE_WARNING = 3
 """Attempts in a row to renew a short-lived token that fail for a temporary reason, before that is a warning."""
 
+_NO_STATUS = (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING)
+
 LOST = frozenset({ReportedStatus.EXPIRED, ReportedStatus.REVOKED, ReportedStatus.DISCONNECTED})
 """Reported statuses of a token that cannot be used."""
 
@@ -28,6 +30,12 @@ class Evidence(Record, frozen=True, kw_only=True):
     """One row of a list, the previous conclusion, and what follows from its dates."""
 
     snapshot: Snapshot
+    reported: ReportedStatus
+    """The status that the provider reports."""
+    reports_renewals: bool
+    """True if the provider reports the token as valid, and how it renews it."""
+    states_only_a_date: bool
+    """True if the row states no status that can be read, and at most a date."""
     before: Snapshot | None
     """The row at the poll before."""
     previous: TokenState | None
@@ -37,6 +45,10 @@ class Evidence(Record, frozen=True, kw_only=True):
     """Since when this date has been stated without moving."""
     left: timedelta | None
     """Time until expires_at by the more lenient clock, negative after it."""
+    date_has_passed: bool
+    """True if the expiry date has been reached."""
+    date_is_near: bool
+    """True if the expiry date is within the window, or has passed."""
     trusted: bool
     """True if the expiry date alone may expire the token (PROVIDERS 2b)."""
     proven: bool
@@ -50,31 +62,6 @@ class Evidence(Record, frozen=True, kw_only=True):
     refresh_fails: bool
     refresh_failures: int
     """Attempts in a row, the last one included, that failed for a temporary reason; at most 3."""
-
-    @property
-    def reported(self) -> ReportedStatus:
-        """The status that the provider reports."""
-        return self.snapshot.reported
-
-    @property
-    def date_has_passed(self) -> bool:
-        """True if the expiry date has been reached."""
-        return self.left is not None and self.left <= timedelta(0)
-
-    @property
-    def date_is_near(self) -> bool:
-        """True if the expiry date is within the window, or has passed."""
-        return self.left is not None and self.left <= self.window
-
-    @property
-    def reports_renewals(self) -> bool:
-        """True if the provider reports the token as valid, and how it renews it."""
-        return self.snapshot.refresh is not None and self.reported is ReportedStatus.VALID
-
-    @property
-    def states_only_a_date(self) -> bool:
-        """True if the row states no status that can be read, and at most a date."""
-        return self.reported in (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING) and self.snapshot.refresh is None
 
     @property
     def date_has_not_moved(self) -> bool:
@@ -127,26 +114,35 @@ def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *,
     now, seen_at = context.date_now, _dated_since(snapshot, previous, expires_at, context)
     short_lived = expiry.is_short_lived(snapshot, seen_at)
     left = None if expires_at is None else expires_at - now
-    fails = refresh_fails(snapshot.refresh, reconnected_at, date_has_passed=left is not None and left <= timedelta(0))
-    temporary = fails and snapshot.refresh is not None and snapshot.refresh.error_status not in REFRESH_REJECTED
-    cadence = renewals.cadence_of(previous)
-    if context.polled:
-        known = previous.reconnected_at if previous is not None else None
-        cadence = renewals.learn(cadence, before, snapshot, reconnected_at=known, poll_every=context.poll_every)
-    window = expiry.window_of(context.policy, lifetime)
+    window, cadence, fails, temporary = expiry.window_of(context.policy, lifetime), renewals.NO_CADENCE, False, False
+    if snapshot.refresh is not None:
+        passed = left is not None and left <= timedelta(0)
+        fails = refresh_fails(snapshot.refresh, reconnected_at, date_has_passed=passed)
+        temporary = fails and snapshot.refresh.error_status not in REFRESH_REJECTED
+        cadence = renewals.cadence_of(previous)
+        if context.polled:
+            known = previous.reconnected_at if previous is not None else None
+            cadence = renewals.learn(cadence, before, snapshot, reconnected_at=known, poll_every=context.poll_every)
+        window = expiry.learned_window(cadence, window, context.policy)
+    reported = snapshot.reported
     return Evidence(
         snapshot=snapshot,
+        reported=reported,
+        reports_renewals=snapshot.refresh is not None and reported is ReportedStatus.VALID,
+        states_only_a_date=snapshot.refresh is None and reported in _NO_STATUS,
         before=before,
         previous=previous,
         context=context,
         expires_at=expires_at,
         left=left,
+        date_has_passed=left is not None and left <= timedelta(0),
+        date_is_near=left is not None and left <= window,
         dated_since=seen_at,
         trusted=expires_at is not None and expiry.is_trusted(snapshot, context.provider, seen_at),
         proven=not short_lived and expiry.is_proven(seen_at, expires_at, now),
         short_lived=short_lived,
         lifetime=lifetime,
-        window=expiry.learned_window(cadence, window, context.policy),
+        window=window,
         cadence=cadence,
         reconnected_at=reconnected_at,
         refresh_fails=fails,

@@ -75,7 +75,7 @@ def _rotated(after: ConnectionState, old: datetime | None, new: datetime | None)
 
 
 def _day(instant: datetime | None) -> str | None:
-    return None if instant is None else f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+    return None if instant is None else f"{instant.isoformat()[:19]}Z"
 
 
 def _renamed(before: Snapshot, after: Snapshot, now: datetime) -> Event | None:
