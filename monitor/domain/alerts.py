@@ -21,7 +21,7 @@ class Ack(Record, frozen=True, kw_only=True):
     comment: str | None = None
 
 
-class LastNotified(Record, frozen=True, kw_only=True):
+class LastNotified(Record, frozen=True, gc=False, kw_only=True):
     """The last alert of an open incident, stored so that a restart repeats nothing."""
 
     status: Status
@@ -122,7 +122,7 @@ def split_subject(subject: str) -> tuple[str, str]:
     return kind, name
 
 
-class Alert(Record, frozen=True, kw_only=True):
+class Alert(Record, frozen=True, gc=False, kw_only=True):
     """One alert, with everything that routing and the message need, so that the message can be written later.
 
     It describes a connection (external_id set), a source, or the monitor itself (source empty). It holds no secret.

@@ -10,7 +10,7 @@ from monitor.domain.enums import PollOutcome, ReportedStatus
 from monitor.domain.records import Record
 
 
-class Refresh(Record, frozen=True, kw_only=True):
+class Refresh(Record, frozen=True, gc=False, kw_only=True):
     """A provider's report of its own token refreshes (Postbreeze). All instants are aware UTC."""
 
     connected_at: datetime | None = None
@@ -20,14 +20,14 @@ class Refresh(Record, frozen=True, kw_only=True):
     error_status: int | None = None
 
 
-class LastError(Record, frozen=True, kw_only=True):
+class LastError(Record, frozen=True, gc=False, kw_only=True):
     """The last posting error that a provider reports. It is no evidence about the token."""
 
     message: str
     occurred_at: datetime | None = None
 
 
-class Snapshot(Record, frozen=True, kw_only=True):
+class Snapshot(Record, frozen=True, gc=False, kw_only=True):
     """One connection as one poll listed it. Texts are sanitized (no control characters) and at most 256 characters long."""
 
     external_id: str
@@ -107,7 +107,7 @@ class PollReport:
         return sum(len(scope.snapshots) + len(scope.unreadable) for scope in self.scopes)
 
 
-class ProbeAnswer(Record, frozen=True, kw_only=True):
+class ProbeAnswer(Record, frozen=True, gc=False, kw_only=True):
     """The response of a test-connection call."""
 
     http_status: int

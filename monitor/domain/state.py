@@ -9,7 +9,7 @@ from monitor.domain.observations import Snapshot
 from monitor.domain.records import Record
 
 
-class TokenState(Record, frozen=True, kw_only=True):
+class TokenState(Record, frozen=True, gc=False, kw_only=True):
     """The token axis according to the last judgement."""
 
     status: Status
@@ -36,7 +36,7 @@ class TokenState(Record, frozen=True, kw_only=True):
     flags: frozenset[str] = frozenset()  # VerdictFlags of the rule that decided
 
 
-class ProbeState(Record, frozen=True, kw_only=True):
+class ProbeState(Record, frozen=True, gc=False, kw_only=True):
     """The probe axis: the answers of the platform itself."""
 
     status: ProbeStatus = ProbeStatus.UNPROBED
@@ -59,7 +59,7 @@ class ProbeState(Record, frozen=True, kw_only=True):
     """True from a reconnect until the first evidence: only what is refused now counts."""
 
 
-class Verdict(Record, frozen=True, kw_only=True):
+class Verdict(Record, frozen=True, gc=False, kw_only=True):
     """The conclusion about a connection, and its reason."""
 
     status: Status
@@ -69,7 +69,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     flags: frozenset[str] = frozenset()
 
 
-class ConnectionState(Record, frozen=True, kw_only=True):
+class ConnectionState(Record, frozen=True, gc=False, kw_only=True):
     """The stored state of one connection: the last snapshot, both axes, and the verdict merged from them."""
 
     snapshot: Snapshot
@@ -88,7 +88,7 @@ class ConnectionState(Record, frozen=True, kw_only=True):
     """Those of them that publishing needs and the newest answer lacks."""
 
 
-class Event(Record, frozen=True, kw_only=True):
+class Event(Record, frozen=True, gc=False, kw_only=True):
     """One entry of a connection's history."""
 
     kind: EventKind

@@ -27,7 +27,7 @@ KEEP: Final = Unchanged.KEEP
 _c = connections.c
 
 
-class NewConnection(Record, frozen=True, kw_only=True):
+class NewConnection(Record, frozen=True, gc=False, kw_only=True):
     """A connection to insert."""
 
     state: ConnectionState
@@ -35,7 +35,7 @@ class NewConnection(Record, frozen=True, kw_only=True):
     next_probe_at: datetime | None = None
 
 
-class ChangedConnection(Record, frozen=True, kw_only=True):
+class ChangedConnection(Record, frozen=True, gc=False, kw_only=True):
     """A stored connection whose state changed. Its external_id may change too, by a reconnect."""
 
     id: int

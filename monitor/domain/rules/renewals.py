@@ -26,7 +26,7 @@ _FORGET = 4
 _NO_TIME = timedelta(0)
 
 
-class Cadence(Record, frozen=True):
+class Cadence(Record, frozen=True, gc=False):
     """What is known of a token's renewals."""
 
     gap: timedelta | None = None

@@ -26,7 +26,7 @@ WORKING = frozenset({ReportedStatus.VALID, ReportedStatus.EXPIRING_SOON, Reporte
 """Reported statuses of a token that can be used."""
 
 
-class Evidence(Record, frozen=True, kw_only=True):
+class Evidence(Record, frozen=True, gc=False, kw_only=True):
     """One row of a list, the previous conclusion, and what follows from its dates."""
 
     snapshot: Snapshot

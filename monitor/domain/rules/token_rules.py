@@ -10,7 +10,7 @@ from monitor.domain.rules.token_evidence import REFRESH_FAILURES_BEFORE_WARNING,
 NO_FLAGS: frozenset[VerdictFlag] = frozenset()
 
 
-class Finding(Record, frozen=True):
+class Finding(Record, frozen=True, gc=False):
     """The conclusion of a rule, with flags to show beside it."""
 
     status: Status

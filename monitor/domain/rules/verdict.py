@@ -28,7 +28,7 @@ from monitor.domain.rules.token_evidence import WORKING
 from monitor.domain.rules.token_rules import Finding
 
 
-class Axes(Record, frozen=True, kw_only=True):
+class Axes(Record, frozen=True, gc=False, kw_only=True):
     """The evidence that a verdict is merged from."""
 
     snapshot: Snapshot

@@ -16,7 +16,7 @@ from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Un
 from monitor.store.former_ids import ReplacedId
 
 
-class Change(Record, frozen=True, kw_only=True):
+class Change(Record, frozen=True, gc=False, kw_only=True):
     """A connection whose state changed, or a new one (`row` and `before` None)."""
 
     row: int | None = None

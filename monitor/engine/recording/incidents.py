@@ -34,7 +34,7 @@ from monitor.store import silences as stored_silences
 from monitor.store.incidents import Incident, NewIncident
 
 
-class ConnectionUpdate(Record, frozen=True, kw_only=True):
+class ConnectionUpdate(Record, frozen=True, gc=False, kw_only=True):
     """A connection that may need an alert: its state before and after a change. The same state twice for a review."""
 
     row: int

@@ -58,7 +58,7 @@ class Audience(Enum):
     """A reminder: the channels that routing selects and that are in `OutgoingAlert.channels`."""
 
 
-class OutgoingAlert(Record, frozen=True, kw_only=True):
+class OutgoingAlert(Record, frozen=True, gc=False, kw_only=True):
     """An alert to store and queue."""
 
     alert: Alert
