@@ -99,7 +99,7 @@ def _echo(view: ConnectionView, events: Sequence[EventView], times: Times) -> No
 def _details(view: ConnectionView, times: Times) -> Iterator[str]:
     """Yield what is known of the token's renewals and of lost permissions."""
     if view.renewal is not None and view.renewal.words is not None:
-        over = "" if view.renewal.overdue_at is None else f" The next one is overdue from {times.both(view.renewal.overdue_at)}."
+        over = "" if view.renewal.overdue_at is None else f" The next one is overdue at {times.both(view.renewal.overdue_at)}."
         yield f"{view.renewal.words} The last renewal: {times.both(view.renewal.last_at)}.{over}"
     if view.row.state.lost_permissions:
         yield f"Lost permissions that publishing needs: {', '.join(clean_id(each) for each in view.row.state.lost_permissions)}."

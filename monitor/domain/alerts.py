@@ -81,7 +81,7 @@ class IncidentReason(StrEnum):
     SUSPICIOUS_LIST = "suspicious_list"
     """source_failing, source_recovered: Most known connections of a scope disappeared from the list in one poll."""
     ROWS_UNREADABLE = "rows_unreadable"
-    """source_failing, source_recovered: Rows of a list cannot be read in `confirm_failures` polls in a row."""
+    """source_failing, source_recovered: Rows of a list could not be read in `confirm_failures` polls in a row."""
     PLATFORM_OUTAGE = "platform_outage"
     """source_failing, source_recovered: The platform refuses most connections of the source at the same time."""
     PROBES_UNANSWERED = "probes_unanswered"

@@ -22,17 +22,17 @@ class TokenState(Record, frozen=True, gc=False, kw_only=True):
     issued_at: datetime | None = None
     """When the current date was first seen: with expires_at the observed lifetime of a renewed token."""
     refresh_failures: int = 0
-    """Attempts in a row to renew the token that failed for a temporary reason, counted up to 3."""
+    """Consecutive attempts to renew the token that failed for a temporary reason, counted up to 3."""
     dated_since: datetime | None = None
-    """Since when the current date has been stated without moving; None without a date."""
+    """When the current date was first stated; None without a date. A date that moves is a new one."""
     renewal_gap: timedelta | None = None
-    """The longest time between recent renewals; older ones count less and less. None until two are known."""
+    """The longest time between recent renewals; older ones count less and less. None until one was observed."""
     renewal_left: timedelta | None = None
     """The shortest time that recent renewals left until the expiry, negative for renewals after it; older ones count less."""
     renewals: int = 0
     """The number of observed renewals, counted up to 2."""
     reconnected_at: datetime | None = None
-    """When the list last showed that a person had connected the account again: what is older is of the time before."""
+    """When the list last showed a reconnect. Older evidence does not count."""
     flags: frozenset[str] = frozenset()  # VerdictFlags of the rule that decided
 
 
@@ -45,18 +45,18 @@ class ProbeState(Record, frozen=True, gc=False, kw_only=True):
     message: str | None = None
     """The text of the newest answer."""
     at: datetime | None = None
-    """The time of the newest answer. Of answers in a row that are no evidence, the first."""
+    """The time of the newest answer. Of consecutive answers without evidence, the first."""
     ever_ok: bool = False
     refused_since: datetime | None = None
     """The time of the first of the refusals in a row; None without a refusal."""
     refusal: str | None = None
     """The text of the refusal that `finding` states, which may be older than the newest answer."""
     ok_at: datetime | None = None
-    """The time of the last successful probe before the newest answers, which were none; None while `at` is that time."""
+    """The time of the last successful probe; None while `at` is that time, or if there was none."""
     silent_since: datetime | None = None
     """The time of the first probe in a row that gave no evidence; None if the last one did."""
     reconnected: bool = False
-    """True from a reconnect until the first evidence: only what is refused now counts."""
+    """True from a reconnect until the next success: a missing permission then counts immediately."""
 
 
 class Verdict(Record, frozen=True, gc=False, kw_only=True):
@@ -112,4 +112,4 @@ class Policy(Record, frozen=True, kw_only=True):
     flap_changes: int = 4  # more status changes than this within flap_window are damped to one message an hour
     flap_window: timedelta | None = timedelta(hours=6)  # None: nothing is damped
     learn_renewals: bool = True
-    """True if the learned rhythm of renewals delays warnings of a near expiry and causes one when renewals stop."""
+    """True if the learned cadence of renewals delays warnings of a near expiry, and causes one when renewals stop."""

@@ -201,7 +201,7 @@ def next_probes(conn: Connection, source: str | None = None) -> dict[str, dateti
     return found
 
 
-# Statuses of connections with a problem that is notified itself are left out.
+# Connections whose status causes a separate alert are left out.
 _UNTESTED = (
     _c.source == bindparam("source"),
     _c.retired_at.is_(None),

@@ -24,17 +24,17 @@ class RenewalView:
     left: timedelta | None = None
     """The shortest time that recent renewals left, negative for renewals after the expiry; None until it is known."""
     next_at: datetime | None = None
-    """When the next renewal is expected; None if none is expected by a certain time."""
+    """When the next renewal is expected; None if it cannot be predicted."""
     overdue_at: datetime | None = None
     """When the next renewal is overdue; None as for next_at."""
 
     @property
     def words(self) -> str | None:
-        """One sentence about the rhythm of renewals; None until it is known."""
+        """One sentence about the cadence of renewals; None until it is known."""
         if self.every is None or self.left is None:
             return None
         if self.left <= _NO_TIME:
-            return f"Renewed every {span(self.every)}, sometimes only after the expiry: no renewal is expected by a certain time."
+            return f"Renewed every {span(self.every)}, sometimes only after the expiry: the next renewal cannot be predicted."
         return f"Renewed every {span(self.every)}, with about {span(self.left)} left."
 
     def json(self) -> json_types.RenewalJson:
@@ -54,7 +54,7 @@ def _seconds(length: timedelta | None) -> int | None:
 def renewal_view(state: ConnectionState, *, poll_every: timedelta, expects: bool) -> RenewalView | None:
     """Return what is known of a token's renewals; None if its provider states nothing about them.
 
-    Without `expects` no renewal is expected by a certain time, because the policy does not use what was learned.
+    Without `expects` no renewal is predicted, because the policy does not use the learned cadence.
     """
     refresh, cadence = state.snapshot.refresh, renewals.cadence_of(state.token)
     if refresh is None:

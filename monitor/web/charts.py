@@ -334,7 +334,7 @@ class RenewalChart:
 
 
 def renewal(known: RenewalView | None, *, expires_at: datetime | None, now: datetime) -> RenewalChart | None:
-    """Return the renewals from the last one on; None if no renewal is expected by a certain time."""
+    """Return the renewals from the last one on; None if the next renewal cannot be predicted."""
     if known is None or known.last_at is None or known.next_at is None or known.overdue_at is None:
         return None
     times = [(known.last_at, "Last renewal"), (known.next_at, "Next renewal expected"), (known.overdue_at, "Overdue")]

@@ -187,7 +187,7 @@ def test_history_begins_with_learned_renewals_and_lost_permissions(small: Store,
     add_source(small, "studio", [renewing, lost], now=at, provider="postbreeze")
     lines = token_monitor("history", "65f0", folder=tmp_path).out.splitlines()
     assert lines[1].startswith("Renewed every 1 hour, with about 1 hour left. The last renewal: ")
-    assert f"The next one is overdue from {at + 1.5 * hour:%a} " in lines[1]
+    assert f"The next one is overdue at {at + 1.5 * hour:%a} " in lines[1]
     lines = token_monitor("history", "65f1", folder=tmp_path).out.splitlines()
     assert lines[1] == "Lost permissions that publishing needs: w_member_social."
 

@@ -57,8 +57,8 @@ async def test_connections_that_cannot_be_tested_for_a_day_are_notified_once(age
     alert = agency.alerts[-1]
     assert (alert.subject, alert.count, alert.platform) == ("probes", 4, None)
     assert alert.message == (
-        "4 connections (all of Mastodon) could not be tested since 2026-03-10 13:00 UTC: "
-        "probes are answered with 'fetch failed'. The list still counts."
+        "4 connections (all of Mastodon) could not be tested since 2026-03-10 13:00 UTC "
+        "(answer: 'fetch failed'). Their status in the list still applies."
     )
     assert set(agency.statuses().values()) == {"valid"}
     silence(agency, "threads-1")

@@ -125,7 +125,7 @@ async def test_a_changed_key_is_named_and_its_accounts_never_count_as_a_recovery
     assert await poll(agency) == [FAILING]
     assert agency.alerts[-1].message == (
         f"8 of 8 known connections of {USER} are gone, 8 new ones appeared: was the key changed? "
-        "The known ones keep their status until two more lists agree."
+        "The known connections keep their status until two more lists agree."
     )
     assert await poll(agency) == []
     with agency.store.begin_read() as conn:

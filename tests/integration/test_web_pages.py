@@ -358,7 +358,7 @@ async def test_a_connection_page_shows_learned_renewals_as_a_picture_with_words(
 async def test_a_connection_page_lists_lost_permissions(full: Served) -> None:
     page = (await full.get("/connections/agency/twitter-agency005", headers=PAGE)).text
     assert "<dt>Lost permissions</dt><dd><code><bdi>tweet.write</bdi></code>" in page
-    assert "keep every permission ticked, above all those that are missing: tweet.write." in page
+    assert "keep every permission selected, especially the missing ones: tweet.write." in page
 
 
 async def test_a_former_id_leads_to_the_page_of_its_connection(full: Served, store: Store) -> None:

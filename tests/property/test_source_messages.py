@@ -43,7 +43,7 @@ def test_a_description_of_untested_connections_begins_with_their_number(
     text = silent_probes.describe([SilentGroup(platform, number, number, NOW) for platform, number in groups], answer)
     number = sum(number for _, number in groups)
     assert text.startswith(f"{number} connection")
-    assert text.endswith(" The list still counts.")
+    assert text.endswith(" Their status in the list still applies.")
 
 
 @given(clocks=st.lists(st.tuples(NAMES, NAMES, SKEWS), min_size=1, max_size=9))
@@ -52,7 +52,7 @@ def test_a_description_of_clocks_fits_and_names_a_cause(clocks: list[tuple[str, 
     found.append(SourceClock(name="off", host="off", skew=CLOCK_UNTRUSTED_ABOVE + 1))
     text = clock_skew.describe(found)
     assert len(text) <= MAX_TEXT
-    assert text.endswith(" Until then, expiry is judged by the more lenient clock.")
+    assert text.endswith(" Until this is corrected, expiry is judged by the more lenient clock.")
 
 
 @given(before=st.none() | st.integers(0, 99), skews=st.lists(st.none() | SKEWS, max_size=20))

@@ -39,7 +39,7 @@ def clock(name: str, skew: float, host: str | None = None) -> SourceClock:
 ONE_CLOCK = "This machine's clock is wrong, or that server's."
 THIS_MACHINE = "All sources agree: this machine's clock is wrong."
 THAT_SERVER = "Other sources agree with this machine: that server, or a proxy, states a wrong time."
-SEVERAL = "The sources disagree with each other as well: several clocks are wrong."
+SEVERAL = "The sources also disagree with each other: several clocks are wrong."
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,10 @@ SEVERAL = "The sources disagree with each other as well: several clocks are wron
 def test_the_description_names_the_clocks_and_the_one_that_is_probably_wrong(
     clocks: list[SourceClock], which: str, cause: str
 ) -> None:
-    assert describe(clocks) == f"{which} from this machine's. {cause} Until then, expiry is judged by the more lenient clock."
+    assert (
+        describe(clocks)
+        == f"{which} from this machine's. {cause} Until this is corrected, expiry is judged by the more lenient clock."
+    )
 
 
 def test_many_sources_are_counted() -> None:

@@ -43,12 +43,15 @@ def group(platform: str, silent: int, of: int, since: datetime | None = NOW) -> 
     ],
 )
 def test_the_description_counts_them_and_names_platforms_that_are_silent_as_a_whole(groups: list[SilentGroup], some: str) -> None:
-    assert describe(groups, "fetch failed") == f"{some} {WHEN}: probes are answered with 'fetch failed'. The list still counts."
+    assert describe(groups, "fetch failed") == f"{some} {WHEN} (answer: 'fetch failed'). Their status in the list still applies."
 
 
 def test_an_empty_answer_is_left_out_and_a_long_one_is_bounded() -> None:
-    assert describe([group("linkedin", 2, 9)], None) == f"2 connections could not be tested {WHEN}. The list still counts."
+    assert (
+        describe([group("linkedin", 2, 9)], None)
+        == f"2 connections could not be tested {WHEN}. Their status in the list still applies."
+    )
     wide = [group(f"{'p' * 200}{number}", 2, 2) for number in range(9)]
-    assert "The list still counts." in describe([group("linkedin", 2, 9)], "x" * 5000)
+    assert "Their status in the list still applies." in describe([group("linkedin", 2, 9)], "x" * 5000)
     assert len(describe([group("linkedin", 2, 9)], "x" * 5000)) <= 256
     assert describe(wide, "x").count("p" * 90) == 0

@@ -87,15 +87,15 @@ _ONCE_EXPIRED = {
 def advice(platform: str | None, status: Status, provider: str, reason: str = "", *, lost: Sequence[str] = ()) -> str:
     """Return what to do about a connection in this status, as one to three sentences; empty if nothing is needed.
 
-    `reason` is the verdict's, where it is known: some reasons have advice of their own. `lost` are the permissions that it lacks,
+    `reason` is the verdict's, where it is known: some reasons have specific advice. `lost` are the permissions that it lacks,
     where they are known. The names of an unknown platform and of permissions are inserted unchanged, so they must be harmless.
     """
     slug = platform or ""
     name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), provider_info(provider).label
     reconnect = _RECONNECT.get(slug, f"Reconnect {name} in {{p}}.")
     if status is Status.FAILING and reason == VerdictReason.PERMISSIONS_LOST:
-        missing = f"those that are missing: {in_words(lost)}" if lost else "those that are missing"
-        tick = f"In the dialog of the platform, keep every permission ticked, above all {missing}."
+        missing = f"the missing ones: {in_words(lost)}" if lost else "the missing ones"
+        tick = f"In the platform's dialog, keep every permission selected, especially {missing}."
         return f"{reconnect} {tick}".replace("{p}", service)
     match status:
         case Status.EXPIRING_SOON:

@@ -104,7 +104,7 @@ def decide_alert(
 
 
 def is_reminded(verdict: Verdict) -> bool:
-    """Return True if reminders follow while this lasts: it is critical, and not one that may well be harmless."""
+    """Return True if reminders follow while this lasts: it is critical, and not probably harmless."""
     return verdict.status.severity is Severity.CRITICAL and verdict.reason != VerdictReason.PROBE_AMBIGUOUS
 
 

@@ -1,4 +1,4 @@
-"""A lasting difference between the clocks of this machine and of sources: since when, and which clock is wrong."""
+"""A lasting difference between the clocks of this machine and of sources: when it began, and which clock is probably wrong."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from monitor.domain.timefmt import span
 LASTING = timedelta(hours=1)
 """How long a difference must last before it is notified: a shorter one is a jump that is corrected."""
 LASTING_POLLS = 3
-"""Least number of polls that showed it."""
+"""Minimum number of polls that must show it."""
 _NAMED = 3
 
 
 class SourceClock(Record, frozen=True, kw_only=True):
-    """The clock of a source's API, as its last answer with a Date header stated it."""
+    """The clock of a source's API, according to its last answer with a Date header."""
 
     name: str
     host: str
@@ -32,7 +32,7 @@ class SourceClock(Record, frozen=True, kw_only=True):
 
 
 def skewed_since(before: datetime | None, skew: float | None, now: datetime) -> datetime | None:
-    """Return since when the clocks have differed at every poll; None if they agree. A skew of None was not stated."""
+    """Return the time since which the clocks have differed at every poll; None if they agree. A skew of None changes nothing."""
     if skew is None:
         return before
     if abs(skew) <= CLOCK_UNTRUSTED_ABOVE:
@@ -48,7 +48,7 @@ def describe(clocks: Sequence[SourceClock]) -> str:
         named.append(f"{len(off) - _NAMED} more")
     listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
     subject = f"The clock of {listed} differs" if len(off) == 1 else f"The clocks of {listed} differ"
-    rest = f"{_cause(clocks, off)} Until then, expiry is judged by the more lenient clock."
+    rest = f"{_cause(clocks, off)} Until this is corrected, expiry is judged by the more lenient clock."
     text = f"{subject} from this machine's. {rest}"
     if len(text) <= MAX_TEXT:
         return text
@@ -70,4 +70,4 @@ def _cause(clocks: Sequence[SourceClock], off: Sequence[SourceClock]) -> str:
     skews = [clock.skew for clock in off]
     if max(skews) - min(skews) <= CLOCK_SUSPECT_ABOVE:
         return "All sources agree: this machine's clock is wrong."
-    return "The sources disagree with each other as well: several clocks are wrong."
+    return "The sources also disagree with each other: several clocks are wrong."

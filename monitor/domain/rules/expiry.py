@@ -16,10 +16,10 @@ CLOCK_UNTRUSTED_ABOVE = 300.0
 """Difference in seconds above which one of the two clocks is wrong, so that a lasting difference is reported."""
 
 _POSSIBLE_SKEW = 100 * 365 * 86400.0
-"""Seconds. A server whose clock is further behind states no time at all."""
+"""Seconds. A server that is further behind has no clock to compare with, and is ignored."""
 
 RECENT_PROBES = 3
-"""A successful probe proves something for this many probe intervals."""
+"""Number of probe intervals for which a successful probe is evidence."""
 
 LATER_BY = timedelta(hours=1)
 """A date counts as moved later only if it moved by more than this: clocks and coarse spans vary by less."""
@@ -55,7 +55,7 @@ class Context(Record, frozen=True, kw_only=True):
         return before(self.now, timedelta(seconds=-self.clock_skew)) or self.now
 
     def is_recent_probe(self, at: datetime | None) -> bool:
-        """Return True if a probe at this time still proves something: it is at most three probe intervals old."""
+        """Return True if a probe at this time is still evidence: it is at most three probe intervals old."""
         return at is not None and self.probe_every is not None and self.now - at <= RECENT_PROBES * self.probe_every
 
 
@@ -65,7 +65,7 @@ def clock_was_set(before: float | None, after: float | None) -> bool:
 
 
 SHORT_LIFETIME = timedelta(hours=48)
-"""Tokens with a shorter lifetime are rotated by the provider all day: time alone must never warn about them."""
+"""Tokens with a shorter lifetime are rotated by the provider every few hours: time alone must never warn about them."""
 
 # Only where the platform's documents name one lifetime; the longest where there are two.
 _KNOWN_LIFETIMES = {
@@ -98,10 +98,10 @@ def stated_lifetime(snapshot: Snapshot) -> timedelta | None:
 
 
 def is_short_lived(snapshot: Snapshot, seen_at: datetime | None) -> bool:
-    """Return True if the token rotates all day. `seen_at` is when its date was first stated.
+    """Return True if the token is rotated every few hours. `seen_at` is when its date was first stated.
 
-    That is so on some platforms if the date was less than 48 hours ahead then, else by the stated lifetime. That one is too long
-    after a reconnect, which is no refresh and leaves `connectedAt` (API document 003).
+    On ROTATING_PLATFORMS that is so if the date was less than 48 hours ahead then; otherwise the stated lifetime decides. It is
+    too long after a reconnect, which is no refresh and does not change `connectedAt` (API document 003).
     """
     if snapshot.refresh is None:
         return False
@@ -127,7 +127,7 @@ def is_trusted(snapshot: Snapshot, provider: ProviderInfo, seen_at: datetime | N
 def is_proven(seen_at: datetime | None, expires_at: datetime | None, now: datetime) -> bool:
     """Return True if this date was first stated at least 48 hours ahead and has not moved for 48 hours.
 
-    That is no date of an access token that rotates, so it may warn, whatever the platform. It expires nothing.
+    An access token that rotates has no such date, so it may warn on any platform. It never expires a connection.
     """
     if seen_at is None or expires_at is None:
         return False
@@ -212,7 +212,7 @@ STATED_TO = timedelta(minutes=1)
 
 
 def moved(old: datetime | None, new: datetime | None, *, coarse: bool) -> bool:
-    """Return True if a date is another one than before."""
+    """Return True if a date differs from the one before."""
     if old is None or new is None:
         return old is not new
     return abs(new - old) > (LATER_BY if coarse else STATED_TO)
@@ -224,7 +224,7 @@ def moved_later(old: datetime | None, new: datetime | None, by: timedelta) -> bo
 
 
 def window_for(snapshot: Snapshot, token: TokenState, context: Context) -> timedelta:
-    """Return the window that applies to this token: the policy's, or a smaller one that its renewals have taught."""
+    """Return the window that applies to this token: the policy's, or a smaller one that follows from its cadence."""
     window = window_of(context.policy, lifetime_of(snapshot, token.issued_at))
     if snapshot.refresh is None:
         return window

@@ -48,28 +48,28 @@ def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_s
     probe, before = state.probe, state.snapshot
     if _shows_reconnect(state, snapshot, token_state, context):
         return probes.after_reconnect(probe)
-    is_news = snapshot.reported in _SAYS_NOTHING and snapshot.reported is not before.reported
+    is_news = snapshot.reported in _NO_STATEMENT and snapshot.reported is not before.reported
     if is_news or _date_has_passed_since(state, token_state):
-        probe = probes.without_vouching(probe)
+        probe = probes.without_success(probe)
     if snapshot.last_error != before.last_error:
         probe = _count_rejected_post(probe, snapshot, token_state, context)
     return probe
 
 
 def _date_has_passed_since(state: ConnectionState, after: TokenState) -> bool:
-    """Return True if the expiry date has passed since this state: a probe that succeeded before proves nothing now."""
+    """Return True if the expiry date has passed since this state: an earlier successful probe is no longer evidence."""
     expired = (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
     return after.reason in expired and state.token.reason not in expired
 
 
-_SAYS_NOTHING = (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
+_NO_STATEMENT = (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
 
 
 def _shows_reconnect(state: ConnectionState, snapshot: Snapshot, token_state: TokenState, context: Context) -> bool:
-    """Return True if this list shows that a person connected the account again.
+    """Return True if this list shows that the account was reconnected.
 
     That is a connection that is listed again after it was disconnected, a status that was lost and no longer is, or a later date.
-    The routine renewal of a token that lives less than 48 hours is none.
+    The routine renewal of a token that lives less than 48 hours is no reconnect.
     """
     if snapshot.external_id != state.snapshot.external_id or state.missing >= max(context.policy.confirm_missing, 1):
         return True
@@ -146,7 +146,7 @@ def elapse(state: ConnectionState, context: Context) -> ConnectionState:
         state,
         snapshot=state.snapshot,
         token_state=token_state,
-        probe=probes.without_vouching(state.probe) if passed else state.probe,
+        probe=probes.without_success(state.probe) if passed else state.probe,
         missing=state.missing,
         context=context,
         window=evidence.window,
@@ -300,7 +300,7 @@ def _recheck(state: ConnectionState | None, context: Context, *, threshold: date
 
 
 def _probe_threshold(probe: ProbeState, merged: Finding, context: Context) -> datetime | None:
-    """Return when the success that decided becomes too old: a success after a success is stored only with the cohort."""
+    """Return when the success that decided becomes too old. The time of a repeated success is stored only with the cohort."""
     at = probes.last_ok_at(probe)
     if context.probe_every is None or at is None or merged.reason != VerdictReason.PROBE_OK:
         return None

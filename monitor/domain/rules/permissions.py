@@ -41,7 +41,7 @@ def needed(platform: str, permission: str) -> bool:
 
 
 def lost(platform: str, known: Iterable[str] | None, granted: Iterable[str] | None) -> tuple[str, ...]:
-    """Return which of the known permissions publishing needs and the newest good answer lacks, in order.
+    """Return the known permissions that publishing needs and that the newest good answer lacks, sorted.
 
     An answer that states none at all proves nothing. Case and blanks around a name are ignored.
     """

@@ -61,7 +61,7 @@ META_REVOKED = frozenset({458, 460})  # 458: app not installed; 460: password ch
 META_TOKEN = frozenset({102, 190})  # the others are subcodes of 190
 _META_CODE = re.compile(r"\(#(\d{1,6})\)|\boauthexception\b.{0,40}?\bcode\W{1,4}(\d{1,6})\b|\bsubcode\W{1,4}(\d{1,8})\b")
 
-# --- no evidence about the token: the platform or the way to it fails for a while
+# --- no evidence about the token: a temporary failure of the platform or of the network
 
 LIMITED = _any(
     _status("429"),
@@ -118,7 +118,7 @@ TRY_AGAIN = _any(
     rf"{_FAILED_TO} (?:process|complete|handle|fulfil)\b.{{0,40}}(?:at this time|right now|at the moment)",
 )
 
-# --- a person must act, and not by connecting again
+# --- the user must act, but reconnecting does not help
 
 BLOCKED = _any(
     r"(?<!un)(?:suspended|banned|deactivated|restricted|blocked|locked|disabled|frozen)\b",
@@ -320,7 +320,7 @@ PROBE_RULES: tuple[ProbeRule, ...] = (
 def classify(answer: ProbeAnswer, *, platform: str, date_trusted: bool) -> ProbeFinding:
     """Return the meaning of the response: the first rule of PROBE_RULES that applies.
 
-    `date_trusted` if the provider's expiry dates may move a verdict on this platform (PROVIDERS 2b, trusted dates).
+    `date_trusted` is True if a date alone may expire a connection of this platform (PROVIDERS 2b, trusted dates).
     """
     text = plain(answer.message) if answer.status == "error" else ""
     probe = Probe(answer, platform, date_trusted, text)

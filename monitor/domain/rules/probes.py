@@ -9,7 +9,7 @@ from monitor.domain.records import replace
 from monitor.domain.rules.probe_answers import classify
 
 UNCLEAR_PROBES = 3
-"""Refusals in a row that a refusal needs to count that names neither expiry nor revocation nor a permission."""
+"""Number of consecutive refusals that count if they name neither expiry nor revocation nor a permission."""
 
 UNCLEAR_FOR = timedelta(hours=1)
 """The time that such refusals must last."""
@@ -24,7 +24,7 @@ _WEIGHT = {
     ProbeFinding.REVOKED: 2,
     ProbeFinding.PERMISSION: 3,
 }
-"""Which refusal of several in a row counts. One that names a permission proves that the token works again."""
+"""Which refusal of several in a row counts. One that names a permission proves that the token works."""
 
 
 def advance(
@@ -49,14 +49,14 @@ def refused_by_post(state: ProbeState, finding: ProbeFinding, message: str, *, n
 
 
 def after_reconnect(state: ProbeState) -> ProbeState:
-    """Return the probe axis after a person connected the account again: refusals and texts of before are gone."""
+    """Return the probe axis after a reconnect: earlier refusals and texts are discarded."""
     if state.refusals == 0 and state.silent_since is None:
         return state
     return ProbeState(ever_ok=state.ever_ok, ok_at=last_ok_at(state), reconnected=True)
 
 
-def without_vouching(state: ProbeState) -> ProbeState:
-    """Return the probe axis after the list stated something new: a probe that succeeded before proves nothing about it."""
+def without_success(state: ProbeState) -> ProbeState:
+    """Return the probe axis after the list stated something new: an earlier success is no evidence about that."""
     if state.status is not ProbeStatus.OK:
         return state
     return ProbeState(ever_ok=state.ever_ok, ok_at=last_ok_at(state))
@@ -121,7 +121,7 @@ def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now
 
 
 def _silent(state: ProbeState, finding: ProbeFinding | None, message: str | None, now: datetime) -> ProbeState:
-    """Note the first response without evidence in a row."""
+    """Record the first of consecutive responses without evidence."""
     if finding in _NOTED and not state.refusals and state.finding is not finding:
         state = replace(state, finding=finding, ok_at=last_ok_at(state))
     if state.silent_since is not None:

@@ -12,22 +12,22 @@ from monitor.domain import Snapshot, TokenState
 from monitor.domain.records import Record
 
 RENEWALS_NEEDED = 2
-"""Observed renewals from which on a cadence is known."""
+"""Number of observed renewals that a cadence needs."""
 
 OVERDUE_AFTER = 1.5
 """A renewal is overdue after this many times the longest recent gap."""
 
 POLLS_LATE = 2
-"""A renewal is overdue only after this many polls later than expected."""
+"""A renewal is overdue at the earliest this many poll intervals after it is expected."""
 
 _FORGET = 4
-"""Each renewal moves a learned value by the fourth part of the way to its own, unless its own is the more cautious one."""
+"""A renewal moves a learned value by a quarter of the difference, unless its own value is the more cautious one."""
 
 _NO_TIME = timedelta(0)
 
 
 class Cadence(Record, frozen=True, gc=False):
-    """What is known of a token's renewals."""
+    """How often a token is renewed, and how much time is left then, as learned from its renewals."""
 
     gap: timedelta | None = None
     """The longest time between recent renewals."""
@@ -38,7 +38,7 @@ class Cadence(Record, frozen=True, gc=False):
 
     @property
     def is_known(self) -> bool:
-        """True if enough renewals were observed, and they left time over: services that renew on use have no cadence."""
+        """True if enough renewals were observed, and they left time: services that renew on use have no cadence."""
         return self.renewals >= RENEWALS_NEEDED and self.gap is not None and self.left is not None and self.left > _NO_TIME
 
 
@@ -69,8 +69,8 @@ def learn(
 ) -> Cadence:
     """Return the cadence after one more poll.
 
-    A gap shorter than two polls teaches nothing: other renewals may have happened in between unseen. A gap so long that its
-    renewal was overdue is a stop rather than a cadence: it counts as at most twice the known gap, and what it left is ignored.
+    A gap shorter than two polls teaches nothing: other renewals may have happened in between. A gap so long that its
+    renewal was overdue is a stop rather than a cadence: it counts as at most twice the known gap, and its time left is ignored.
     """
     if before is None or before.refresh is None or after.refresh is None or not was_renewed(before, after):
         return known
@@ -101,7 +101,7 @@ def _whole_seconds(span: timedelta) -> timedelta:
 
 
 def overdue_at(cadence: Cadence, last: datetime | None, poll_every: timedelta) -> datetime | None:
-    """Return from when on the next renewal is overdue; None without a known cadence or a last renewal."""
+    """Return the time from which the next renewal is overdue; None without a known cadence or a last renewal."""
     if not cadence.is_known or cadence.gap is None or last is None:
         return None
     try:
@@ -111,9 +111,9 @@ def overdue_at(cadence: Cadence, last: datetime | None, poll_every: timedelta) -
 
 
 def expired_at(cadence: Cadence, expires_at: datetime | None, poll_every: timedelta) -> datetime | None:
-    """Return from when on a token counts as expired that was not renewed by its date; None without a known cadence.
+    """Return the time from which a token that was not renewed counts as expired; None without a known cadence.
 
-    That is its date, unless renewals usually leave less time than one poll takes to show them.
+    That is its date, or one poll interval after the usual renewal, if that is later: until then a renewal may not have been seen.
     """
     if not cadence.is_known or cadence.left is None or expires_at is None:
         return None
@@ -124,9 +124,9 @@ def expired_at(cadence: Cadence, expires_at: datetime | None, poll_every: timede
 
 
 def warns_within(cadence: Cadence, window: timedelta) -> timedelta:
-    """Return how long before the expiry a token is expected to have been renewed: less than recent renewals left.
+    """Return how long before the expiry a token should have been renewed: less than recent renewals left, at most `window`.
 
-    A quarter less, so that a renewal that is a little later than usual causes no warning. Never more than `window`.
+    A quarter less, so that a renewal that is a little later than usual causes no warning.
     """
     if not cadence.is_known or cadence.left is None:
         return window

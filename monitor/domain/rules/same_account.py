@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from monitor.domain import Snapshot
 
 _PLACEHOLDERS = frozenset({"", "unknown", "none", "null", "undefined", "n/a", "-"})
-"""User names, in lower case, that services list where they know none."""
+"""Placeholders, in lower case, that services list instead of an unknown user name."""
 
 _AROUND = re.compile(r"\A[\s@]+|\s+\Z")
 
@@ -28,15 +28,15 @@ class Identity(NamedTuple):
 
 
 def identity(snapshot: Snapshot) -> Identity:
-    """Return what identifies the account of a row. Each part contains the platform."""
+    """Return the evidence that identifies the account of a row. Each part contains the platform."""
     parts = snapshot.account or None, profile(snapshot.profile_url), handle(snapshot.username)
     return Identity(*(None if part is None else (snapshot.platform, part) for part in parts))
 
 
 def match(newcomers: Iterable[Snapshot], candidates: Iterable[Snapshot]) -> dict[str, str]:
-    """Return by the external id of each newcomer the external id of the candidate that is the same account.
+    """Return the external id of the candidate that is the same account, by the external id of each newcomer.
 
-    Both are rows of one scope. A pair matches only if each is the other's single match; what several share matches nothing.
+    Both are rows of one scope. A pair matches only if each is the other's only match; shared evidence is ignored.
     """
     old = {row.external_id: identity(row) for row in candidates}
     known = {part for parts in old.values() for part in parts if part is not None}

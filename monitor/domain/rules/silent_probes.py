@@ -1,4 +1,4 @@
-"""Connections whose probes have given no evidence for a day: they are not tested, although nothing was refused."""
+"""Connections whose probes have given no evidence for a day: they are in fact not tested, although nothing was refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
 
 SILENT_FOR = timedelta(days=1)
-"""How long probes of a connection must give no evidence before it is notified."""
+"""How long the probes of a connection must give no evidence before this is notified."""
 _ANSWER_LENGTH = 80
 _NAMED = 3
 
@@ -22,9 +22,9 @@ class SilentGroup(NamedTuple):
     silent: int
     """The number whose probes have given no evidence for SILENT_FOR."""
     of: int
-    """The number that is probed."""
+    """The number of probed connections."""
     since: datetime | None
-    """When the first of the silent ones began to be; None without any."""
+    """The time of the earliest probe without evidence; None if no connection is silent."""
 
 
 def is_check_due(last_poll_at: datetime | None, now: datetime) -> bool:
@@ -42,8 +42,8 @@ def describe(groups: Sequence[SilentGroup], answer: str | None) -> str:
     named = ", ".join(whole[:_NAMED]) + (f" and {len(whole) - _NAMED} more platforms" if len(whole) > _NAMED else "")
     among = f" (all of {named})" if whole else ""
     text = clean(answer, limit=_ANSWER_LENGTH)
-    why = f": probes are answered with '{text}'" if text else ""
-    return f"{some}{among} could not be tested since {since:%Y-%m-%d %H:%M} UTC{why}. The list still counts."
+    why = f" (answer: '{text}')" if text else ""
+    return f"{some}{among} could not be tested since {since:%Y-%m-%d %H:%M} UTC{why}. Their status in the list still applies."
 
 
 def _hour(instant: datetime) -> datetime:

@@ -35,7 +35,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Unmonitored:
-    """The connections that nothing is known of while their source cannot be read."""
+    """The connections that are not monitored while their source cannot be read."""
 
     count: int = 0
     since: datetime | None = None

@@ -20,11 +20,11 @@ from monitor.domain.rules.token_rules import (
     expired_date_has_not_moved,
     expiring_date_has_not_moved,
     grace_has_passed,
-    list_says_disconnected,
-    list_says_expired,
-    list_says_expiring_soon,
-    list_says_revoked,
-    list_says_valid,
+    list_reports_disconnected,
+    list_reports_expired,
+    list_reports_expiring_soon,
+    list_reports_revoked,
+    list_reports_valid,
     list_states_only_a_date,
     only_date_has_passed,
     provider_reports_no_health,
@@ -35,16 +35,16 @@ from monitor.domain.rules.token_rules import (
     renewals_stopped_before_expiry,
     renewed_date_is_ahead,
     short_lived_token_rotates,
-    span_says_expired,
     status_is_unknown,
+    time_left_is_expired,
     token_does_not_expire,
     trusted_date_has_passed,
 )
 
 TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
-    list_says_revoked,  # REVOKED -> revoked
-    list_says_disconnected,  # DISCONNECTED -> disconnected
-    list_says_expired,  # expired / TOKEN_EXPIRED -> expired, regardless of the date
+    list_reports_revoked,  # REVOKED -> revoked
+    list_reports_disconnected,  # DISCONNECTED -> disconnected
+    list_reports_expired,  # expired / TOKEN_EXPIRED -> expired, regardless of the date
     provider_reports_no_health,  # PostPeer: listed -> unknown
     trusted_date_has_passed,  # linkedin, instagram, threads, tiktok at Publora: date reached -> expired
     expired_date_has_not_moved,  # expired by date -> expired until the date moves by more than 1 h
@@ -55,13 +55,13 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     refresh_is_failing,  # Postbreeze: refresh fails with 429/5xx -> flag; near the date, or 3 attempts -> expiring_soon
     short_lived_token_rotates,  # Postbreeze: lifetime under 48 h -> valid, time alone never warns
     renewal_is_overdue,  # Postbreeze: lifetime 48 h or more, inside the window -> expiring_soon
-    list_says_expiring_soon,  # expiring_soon -> expiring_soon, unless a trusted date is outside a smaller configured window
+    list_reports_expiring_soon,  # expiring_soon -> expiring_soon, unless a trusted date is outside a smaller configured window
     only_date_has_passed,  # no status and a date in the past -> expired; unknown where tokens are renewed on use
-    span_says_expired,  # time left "expired" and no status, trusted dates -> expired
+    time_left_is_expired,  # time left "expired" and no status, trusted dates -> expired
     date_is_near,  # date inside the window, trusted or first seen 48 h ahead and unmoved for 48 h -> expiring_soon
     expiring_date_has_not_moved,  # expiring_soon -> expiring_soon until the date moves by more than 1 h
     date_is_within_grace,  # Postbreeze: date past within its grace -> valid, flagged
-    list_says_valid,  # valid / ACTIVE -> valid; an untrusted past date is flagged
+    list_reports_valid,  # valid / ACTIVE -> valid; an untrusted past date is flagged
     token_does_not_expire,  # PostPost "unknown" without a date -> valid
     list_states_only_a_date,  # no status: a date ahead, or none -> valid, with low confidence
     renewed_date_is_ahead,  # unknown, and the date of an expired token has moved later -> valid
@@ -70,7 +70,7 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
 
 
 def judge(evidence: Evidence) -> Finding:
-    """Return the finding of the first rule that applies; where that is only unknown, the last known finding stays."""
+    """Return the finding of the first rule that applies; if that is only unknown, the last known finding is kept."""
     for rule in TOKEN_RULES:
         finding = rule(evidence)
         if finding is not None:

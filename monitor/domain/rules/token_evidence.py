@@ -14,7 +14,7 @@ REFRESH_REJECTED = frozenset({400, 401, 403})
 """HTTP statuses of a refresh that no retry repairs: the user must reconnect."""
 
 REFRESH_FAILURES_BEFORE_WARNING = 3
-"""Attempts in a row to renew a short-lived token that fail for a temporary reason, before that is a warning."""
+"""Consecutive attempts to renew a short-lived token that fail for a temporary reason before this causes a warning."""
 
 _NO_STATUS = (ReportedStatus.UNSTATED, ReportedStatus.NON_EXPIRING)
 
@@ -42,7 +42,7 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
     context: Context
     expires_at: datetime | None
     dated_since: datetime | None
-    """Since when this date has been stated without moving."""
+    """When this date was first stated. A date that moves is a new one."""
     left: timedelta | None
     """Time until expires_at by the more lenient clock, negative after it."""
     date_has_passed: bool
@@ -52,16 +52,16 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
     trusted: bool
     """True if the expiry date alone may expire the token (PROVIDERS 2b)."""
     proven: bool
-    """True if the expiry date may warn, because it has stayed where it was."""
+    """True if the expiry date may warn, because it has not moved for 48 hours (expiry.is_proven)."""
     short_lived: bool
     lifetime: timedelta | None
     window: timedelta
     cadence: Cadence
     reconnected_at: datetime | None
-    """When the list last showed that a person had connected the account again."""
+    """When the list last showed a reconnect."""
     refresh_fails: bool
     refresh_failures: int
-    """Attempts in a row, the last one included, that failed for a temporary reason; at most 3."""
+    """Consecutive attempts, the last one included, that failed for a temporary reason; at most 3."""
 
     @property
     def date_has_not_moved(self) -> bool:
@@ -86,7 +86,7 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
 
     @property
     def overdue_at(self) -> datetime | None:
-        """From when on the next renewal is overdue according to the learned cadence; None without one."""
+        """The time from which the next renewal is overdue according to the learned cadence; None without one."""
         if not self.context.policy.learn_renewals:
             return None
         last = renewals.renewed_at(self.snapshot, self.reconnected_at)
@@ -94,13 +94,13 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
 
     @property
     def expired_at(self) -> datetime | None:
-        """From when on a token with a learned cadence counts as expired that was not renewed; None without a cadence."""
+        """The time from which a token that was not renewed counts as expired by its learned cadence; None without one."""
         if not self.context.policy.learn_renewals:
             return None
         return renewals.expired_at(self.cadence, self.expires_at, self.context.poll_every)
 
     def has_come(self, instant: datetime | None) -> bool:
-        """Return True if this time is past. Without a new list that is known only if the list before showed it."""
+        """Return True if this time has passed. Without a new list, only if the previous conclusion was already not valid."""
         reported_now = self.context.polled or (self.previous is not None and self.previous.status is not Status.VALID)
         return instant is not None and reported_now and self.context.date_now >= instant
 
@@ -153,7 +153,7 @@ def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *,
 def _held_date(snapshot: Snapshot, before: Snapshot | None, previous: TokenState | None) -> datetime | None:
     """Return the expiry date to use. A coarse span that still fits the remembered date does not move it later.
 
-    A span that ends in "expired" leaves the date that it was counting down to.
+    A span that becomes "expired" keeps the date that it counted down to.
     """
     stated = expiry.effective_expiry(snapshot)
     if previous is None or previous.expires_at is None or snapshot.expires_at is not None:
@@ -168,7 +168,7 @@ def _held_date(snapshot: Snapshot, before: Snapshot | None, previous: TokenState
 def _dated_since(
     snapshot: Snapshot, previous: TokenState | None, expires_at: datetime | None, context: Context
 ) -> datetime | None:
-    """Return since when the current date has been stated without moving; None without a date."""
+    """Return when the current date was first stated; None without a date. A date that moves is a new one."""
     if expires_at is None:
         return None
     if previous is None or previous.dated_since is None:
@@ -212,7 +212,7 @@ def _count_refresh_failures(
 
 
 def issued(previous: TokenState | None, expires_at: datetime | None, context: Context) -> datetime | None:
-    """Return since when the current date is known: now if it just moved later, None if it was there from the first poll."""
+    """Return when the current date was first seen: now if it just moved later, None if it was stated at the first poll."""
     if previous is None or expires_at is None:
         return None
     return context.now if expiry.moved_later(previous.expires_at, expires_at, LATER_BY) else previous.issued_at
@@ -221,8 +221,8 @@ def issued(previous: TokenState | None, expires_at: datetime | None, context: Co
 def refresh_fails(refresh: Refresh | None, reconnected_at: datetime | None, *, date_has_passed: bool) -> bool:
     """Return True if the provider's last attempt to renew the token failed.
 
-    An error before a later success or a later reconnect is ignored; that an error is cleared then is not documented (API document
-    003). An error without the time of its attempt counts if nothing was renewed, or if the date has passed.
+    An error before a later success or a later reconnect is ignored: the API document (003) does not state that it is cleared.
+    An error without the time of its attempt counts if nothing was renewed, or if the date has passed.
     """
     if refresh is None or not (refresh.error or refresh.error_status):
         return False

@@ -27,14 +27,14 @@ _REFRESH_FAILING = frozenset({VerdictFlag.REFRESH_FAILING})
 _PROVIDER_UNKNOWN = frozenset({VerdictFlag.PROVIDER_UNKNOWN})
 
 
-def list_says_revoked(e: Evidence) -> Finding | None:
+def list_reports_revoked(e: Evidence) -> Finding | None:
     """Believe the provider."""
     if e.reported is ReportedStatus.REVOKED:
         return Finding(Status.REVOKED, VerdictReason.PROVIDER_REVOKED, "The provider reports that access was revoked.")
     return None
 
 
-def list_says_disconnected(e: Evidence) -> Finding | None:
+def list_reports_disconnected(e: Evidence) -> Finding | None:
     """Believe the provider."""
     if e.reported is ReportedStatus.DISCONNECTED:
         text = "The provider reports that the connection was removed."
@@ -42,7 +42,7 @@ def list_says_disconnected(e: Evidence) -> Finding | None:
     return None
 
 
-def list_says_expired(e: Evidence) -> Finding | None:
+def list_reports_expired(e: Evidence) -> Finding | None:
     """Believe the provider regardless of the date: a null or future date means that the platform rejected the token."""
     if e.reported is not ReportedStatus.EXPIRED:
         return None
@@ -96,7 +96,9 @@ def renewals_stopped_before_expiry(e: Evidence) -> Finding | None:
     """Report expired at the date, if renewals that are usually early have not come, or their last attempt failed."""
     if not e.reports_renewals or not e.date_has_passed or not e.has_come(e.expired_at):
         return None
-    text = "The token expired: the provider usually renews it earlier and has not done so; it still reports it as active."
+    text = (
+        "The token expired and was not renewed, although the provider usually renews it earlier and still reports it as active."
+    )
     return Finding(Status.EXPIRED, VerdictReason.REFRESH_OVERDUE, text)
 
 
@@ -123,11 +125,11 @@ def refresh_is_failing(e: Evidence) -> Finding | None:
 
 
 def renewals_have_stopped(e: Evidence) -> Finding | None:
-    """Warn if the next renewal is overdue according to the renewals before."""
+    """Warn if the next renewal is overdue according to the learned cadence."""
     last, gap, refresh = renewals.renewed_at(e.snapshot, e.reconnected_at), e.cadence.gap, e.snapshot.refresh
     if not e.reports_renewals or not e.has_come(e.overdue_at) or last is None or gap is None or refresh is None:
         return None
-    text = f"The provider usually renews this token within {timefmt.span(gap)}, and has not done so since {utc_text(last)}."
+    text = f"The provider usually renews this token within {timefmt.span(gap)}, and has not renewed it since {utc_text(last)}."
     if e.refresh_fails:
         text = f"{text} Its last attempt failed ({refresh.error or f'HTTP {refresh.error_status}'})."
     return Finding(Status.EXPIRING_SOON, VerdictReason.RENEWAL_OVERDUE, text)
@@ -149,7 +151,7 @@ def renewal_is_overdue(e: Evidence) -> Finding | None:
     return Finding(Status.EXPIRING_SOON, VerdictReason.RENEWAL_OVERDUE, text)
 
 
-def list_says_expiring_soon(e: Evidence) -> Finding | None:
+def list_reports_expiring_soon(e: Evidence) -> Finding | None:
     """Follow the provider's own warning, unless a smaller window is configured and a trusted date is still outside it."""
     if e.reported is not ReportedStatus.EXPIRING_SOON:
         return None
@@ -177,8 +179,8 @@ def only_date_has_passed(e: Evidence) -> Finding | None:
     return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
 
 
-def span_says_expired(e: Evidence) -> Finding | None:
-    """Report expired if a time left of "expired" is all that is stated, on a platform with trusted dates."""
+def time_left_is_expired(e: Evidence) -> Finding | None:
+    """Report expired if the only evidence is a time left of "expired", on a platform with trusted dates."""
     unstated = e.reported is ReportedStatus.UNKNOWN and VerdictFlag.SPAN_EXPIRED in e.snapshot.flags
     if not unstated or not expiry.is_trusted(e.snapshot, e.context.provider, e.dated_since):
         return None
@@ -187,7 +189,7 @@ def span_says_expired(e: Evidence) -> Finding | None:
 
 
 def date_is_near(e: Evidence) -> Finding | None:
-    """Warn if a date that is trusted, or that has stayed where it was, is within the window."""
+    """Warn if a date that is trusted, or that has not moved for 48 hours, is within the window."""
     if not e.date_is_near or not (e.trusted or e.proven):
         return None
     if not e.date_has_passed:
@@ -213,7 +215,7 @@ def date_is_within_grace(e: Evidence) -> Finding | None:
     return None
 
 
-def list_says_valid(e: Evidence) -> Finding | None:
+def list_reports_valid(e: Evidence) -> Finding | None:
     """Believe the status that the provider reports rather than its date."""
     if e.reported is not ReportedStatus.VALID:
         return None
@@ -240,7 +242,7 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
 
 
 def renewed_date_is_ahead(e: Evidence) -> Finding | None:
-    """Report valid if a trusted date has moved ahead since the token was lost, although the provider does not know the status."""
+    """Report valid if a trusted date has moved later since the token was lost, although the provider does not know the status."""
     if e.previous is None or e.previous.status not in (Status.EXPIRING_SOON, Status.EXPIRED) or not e.date_was_renewed:
         return None
     text = "The expiry date has moved later; the provider does not know the status."

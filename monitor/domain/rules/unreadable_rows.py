@@ -18,7 +18,7 @@ def count_polls(before: int, unreadable: int, *, confirm: int) -> int:
 def is_failing(unreadable: int, of: int, *, polls: int, confirm: int) -> bool:
     """Return True if a scope's list with unreadable rows makes its source count as failing.
 
-    They do so when they were confirmed, and immediately where no row of the list is readable.
+    They do so after `confirm` such lists in a row, and immediately if no row of the list is readable.
     """
     return unreadable > 0 and (polls >= max(confirm, 1) or unreadable >= of)
 

@@ -75,7 +75,7 @@ _BY_PROBE = {
     ProbeFinding.AMBIGUOUS: (
         Status.FAILING,
         VerdictReason.PROBE_AMBIGUOUS,
-        "The bot's token was accepted before and is not any more: it was revoked, or replaced by a personal session",
+        "The bot's token was accepted before and is now refused: it was revoked, or replaced by a personal session",
     ),
 }
 
@@ -128,7 +128,7 @@ def probe_disproves_date(a: Axes) -> Finding | None:
     expires_at, at = a.token.expires_at, probes.last_ok_at(a.probe)
     if not a.probe_succeeded or expires_at is None or at is None or at < expires_at:
         return None
-    text = "The stated expiry date has passed, and the platform still accepts the token."
+    text = "The stated expiry date has passed, but the platform still accepts the token."
     return Finding(Status.VALID, VerdictReason.PROBE_OK, text, frozenset({VerdictFlag.CONFLICT}))
 
 
@@ -136,22 +136,22 @@ _BY_DATE = frozenset({VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST, Verdic
 
 
 def probe_decides_about_date(a: Axes) -> Finding | None:
-    """Wait some minutes for the probe that follows an expiry date, if the platform accepted the token shortly before it."""
+    """Wait up to 5 minutes for the probe that follows an expiry date, if the platform accepted the token shortly before it."""
     expires_at = a.token.expires_at
     if a.token.reason != VerdictReason.DATE_PASSED or expires_at is None or a.snapshot.reported not in WORKING:
         return None
     undecided = a.probe.status is ProbeStatus.UNPROBED and a.context.is_recent_probe(a.probe.ok_at)
     if not undecided or a.context.date_now - expires_at >= PROBE_DECIDES_WITHIN:
         return None
-    text = "The token has reached its expiry date; the platform is asked if it still accepts it."
+    text = "The token has reached its expiry date; a probe is checking if the platform still accepts it."
     return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, text)
 
 
 PROBE_DECIDES_WITHIN = timedelta(minutes=5)
-"""A token whose date has passed counts as expired after this time, if no probe was answered until then."""
+"""A token whose date has passed counts as expired after this time, if no probe is answered by then."""
 
 
-def list_says_lost(a: Axes) -> Finding | None:
+def list_reports_lost(a: Axes) -> Finding | None:
     """Believe a list that reports a token as lost. A successful probe does not clear it; the next list decides."""
     if a.listed_as_lost or a.token.status is Status.DISCONNECTED:
         conflict = a.probe.status is ProbeStatus.OK
@@ -187,7 +187,7 @@ def post_was_rejected(a: Axes) -> Finding | None:
 def post_names_lost_token(snapshot: Snapshot, token: TokenState, *, ever_posted: bool = True) -> bool:
     """Return True if the last posting error names a lost token, and is newer than the last post and the last reconnect.
 
-    With `ever_posted`, only if a post succeeded before: else the error may be of the time before the connection was known.
+    With `ever_posted`, only if a post succeeded before: otherwise the error may be older than the connection.
     """
     error, posted = snapshot.last_error, snapshot.last_successful_post_at
     if error is None or error.occurred_at is None:
@@ -207,7 +207,7 @@ def probe_was_accepted(a: Axes) -> Finding | None:
 
 
 def probe_is_ambiguous(a: Axes) -> Finding | None:
-    """Report unknown if the list knows nothing of the token and the probe's answer fits a revoked bot as well."""
+    """Report unknown if the list states nothing about the token and the probe's answer also fits a revoked bot."""
     undated = a.token.reason in (VerdictReason.NON_EXPIRING, VerdictReason.NO_EXPIRY_DATE)
     if a.probe.finding is not ProbeFinding.AMBIGUOUS or not undated or a.snapshot.reported is ReportedStatus.VALID:
         return None
@@ -225,10 +225,10 @@ VERDICT_RULES: tuple[Callable[[Axes], Finding | None], ...] = (
     probe_names_worse_than_list,  # list reports expired, probe names revocation -> revoked immediately
     probe_disproves_date,  # expired by its date alone, probe succeeded after it -> valid
     probe_decides_about_date,  # a trusted date passed less than 5 minutes ago, probes succeeded until then -> expiring_soon
-    list_says_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
+    list_reports_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
     refusal_is_confirmed,  # confirm_failures refusals in a row, unclear ones 3 in 1 h -> expired, revoked or failing
     permission_was_lost,  # a permission that publishing needs is gone -> failing
     post_was_rejected,  # no probes, last post rejected and the token named -> failing
     probe_was_accepted,  # list unknown, a recent probe succeeded and was not refused since -> valid
-    probe_is_ambiguous,  # Telegram "Invalid bot token", list knows nothing -> unknown
+    probe_is_ambiguous,  # Telegram "Invalid bot token", list states nothing -> unknown
 )

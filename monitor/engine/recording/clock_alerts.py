@@ -1,4 +1,4 @@
-"""Alert once where the clocks of this machine and of sources differ for long."""
+"""Alert once if the clocks of this machine and of sources have differed for an hour."""
 
 from __future__ import annotations
 

@@ -361,7 +361,7 @@ def _suspicion_text(scope: str | None, missing: Missing, *, suspicious: bool) ->
         new = f"{appeared} new one{' appeared' if appeared == 1 else 's appeared'}"
         return (
             f"{count} of {of} known connections{where} are gone, {new}: was the key changed? "
-            "The known ones keep their status until two more lists agree."
+            "The known connections keep their status until two more lists agree."
         )
     if suspicious:
         return (

@@ -137,7 +137,7 @@ def _record_outage(
 
 
 def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int], *, answered: bool, now: datetime) -> None:
-    """Plan the cohorts' next turns. Their time of the last probe stays where nothing was answered."""
+    """Plan the cohorts' next turns. Their time of the last probe does not change if nothing was answered."""
     every, due = source.probe_every, dict[int, datetime | None].fromkeys(cohorts)
     if every is not None:
         for cohort in cohorts:

@@ -13,7 +13,7 @@ from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import record_source_incident
 from monitor.store import Connection, incidents, probes
 
-ENDED = "Every connection that could not be tested has been tested, or has a problem that is notified itself."
+ENDED = "Every connection that could not be tested has been tested, or has a problem that causes a separate alert."
 SWITCHED_OFF = "Probing is off, so connections are no longer tested."
 
 

@@ -116,7 +116,7 @@ def _find_unmonitored(conn: Connection, row: SourceRow) -> Unmonitored:
 def _record_gap(
     conn: Connection, source: SourceConfig, before: SourceRow, *, outcome: PollOutcome, clock_skew: float | None, now: datetime
 ) -> None:
-    """Add one entry to the source's own history, whatever the number of its connections, where the poll ends a gap."""
+    """Add one entry to the source's history if the poll ends a gap, whatever the number of its connections."""
     if outcome not in _READ:
         return
     gap = freshness.find_gap(

@@ -17,11 +17,11 @@ from monitor.store.incidents import Incident
 MAX_LENGTH = 64
 """Maximum length of a status in characters: it comes from the provider, and may be any text."""
 MAX_STATUSES = 20
-"""Most statuses of one source that are reported at a time, the most frequent ones."""
+"""Maximum number of statuses of one source that are reported at a time, the most frequent ones first."""
 
 
 GONE_FOR = timedelta(days=1)
-"""How long after a status is gone it is reviewed if it ended: providers use such words for a while, and again."""
+"""Time from the disappearance of a status to the review that ends its incident: providers often use such statuses again."""
 
 
 def touches_unrecognised(change: Change) -> bool:
