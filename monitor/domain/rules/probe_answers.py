@@ -135,7 +135,7 @@ BLOCKED = _any(
 OTHER_EXPIRED = _any(
     r"\bcert(?:ificate)?s?\b|altnames",  # TLS: Node's CERT_HAS_EXPIRED and its relatives
     rf"\b(?:subscription|trial|plan|licen[cs]e|membership|billing|payment|invoice|domain)\b{_NEAR}"
-    r"\b(?:expired|ended|lapsed|cancell?ed|inactive|past due|overdue|required)\b",
+    r"\b(?:expired|ended|lapsed|cance(?:l|ll)ed|inactive|past due|overdue|required)\b",
     r"\b(?:upload|invitation|invite|link|url) (?:session )?(?:has |is |was )?expired\b",
     r"\bexpired (?:subscription|trial|plan|licen[cs]e|membership|domain|upload|invitation|invite|link|url)\b|payment required",
 )
