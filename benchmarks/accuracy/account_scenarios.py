@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from benchmarks.accuracy.ground_truth import DAY, HOUR, MINUTE, Kind, Notification
+from benchmarks.accuracy.ground_truth import DAY, EVENTS_OF, HOUR, MINUTE, Kind, Notification
 from benchmarks.accuracy.simulation import Account, Intent, Script, Simulation
 from monitor.demo.payloads import VALIDATED, Health, ProbeScript
+from monitor.domain import AlertEvent
 
 TESTED = ("postpost", "publora")
 Trouble = Callable[[Simulation, Account], Script]
@@ -136,8 +137,8 @@ def refresh_fails(simulation: Simulation, account: Account) -> Script:
     if fate < 0.4:  # one list may show it: no alert is required
         simulation.world.fail_refresh(name, account.id, scope=account.scope, status=503, error="upstream")
         yield simulation.now + 0.45 * once
-    elif fate < 0.7:
-        simulation.begin_problem(account, Kind.EXPIRING, "the refresh keeps failing", needs=Notification.FOUR_POLLS)
+    elif fate < 0.7:  # one attempt, which many lists show: an alert is allowed, and none is required
+        simulation.begin_problem(account, Kind.EXPIRING, "the refresh keeps failing", needs=None)
         simulation.world.fail_refresh(name, account.id, scope=account.scope, status=503, error="upstream")
         yield from simulation.when_open(account, simulation.now + 10 * once)
     else:
@@ -176,8 +177,9 @@ def lost_in_the_list(simulation: Simulation, account: Account) -> Script:
 
 
 def lost_unseen(simulation: Simulation, account: Account) -> Script:
-    """Revoke the token so that only a probe shows it."""
-    simulation.begin_problem(account, Kind.REVOKED, "revoked, unlisted", needs=Notification.PROBE)
+    """Revoke the token so that only a probe shows it; of a Telegram bot it shows that something is wrong."""
+    events = (*EVENTS_OF[Kind.REVOKED], AlertEvent.FAILING) if account.platform == "telegram" else None
+    simulation.begin_problem(account, Kind.REVOKED, "revoked, unlisted", needs=Notification.PROBE, events=events)
     simulation.world.revoke(account.source.name, account.id, scope=account.scope, noticed=False)
     yield from repaired(simulation, account, least=1.6 * simulation.truth.probe_every)
 
@@ -253,15 +255,18 @@ def odd_statuses(simulation: Simulation, account: Account) -> Script:
 
 
 def garbled(simulation: Simulation, account: Account) -> Script:
-    """Make the row unreadable for hours: no alert about the account."""
-    simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=None)
+    """Make the date or the status unreadable for hours: no alert about the account."""
+    status = False
     if simulation.dice.random() < 0.5:
         simulation.world.state_date(account.source.name, account.id, "soon™", scope=account.scope)
     else:
+        status = True
+        simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=None)
         simulation.world.state_word(account.source.name, account.id, 12345, scope=account.scope)
     yield simulation.now + simulation.between(HOUR, 12 * HOUR)
     simulation.change(account, overrides=None)
-    simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
+    if status:
+        simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
 
 
 def flapping(simulation: Simulation, account: Account) -> Script:
@@ -277,13 +282,13 @@ def flapping(simulation: Simulation, account: Account) -> Script:
 
 def probe_fails_passingly(simulation: Simulation, account: Account) -> Script:
     """Answer probes with time-outs and rate limits for two probe intervals: no alert about the account."""
-    simulation.begin_shared(account.source, Kind.UNTESTED, needs=None)
+    simulation.begin_shared(account.source, Kind.UNTESTED, account.platform, needs=None)
     for _ in range(4):
         script = ProbeScript(message=simulation.dice.choice(PASSING), http_status=simulation.dice.choice((200, 200, 500, 502)))
         simulation.change(account, probe=script)
         yield simulation.now + simulation.truth.probe_every / 2
     simulation.change(account, probe=None)
-    simulation.end_shared(account.source, Kind.UNTESTED)
+    simulation.end_shared(account.source, Kind.UNTESTED, account.platform)
 
 
 def probe_refused_once(simulation: Simulation, account: Account) -> Script:

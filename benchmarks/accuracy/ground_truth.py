@@ -88,6 +88,8 @@ class Problem:
     """False if nothing is wrong, although the service's answers justify an alert."""
     has_reminders: bool = True
     """False if one alert is justified and no reminder."""
+    about: str = ""
+    """What a problem of a source is about: a platform, or a status."""
     mentions: str | None = None
     """Text that the first alert must contain."""
 

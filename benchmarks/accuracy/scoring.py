@@ -253,7 +253,7 @@ class _Account:
             by = self._truth.known_by(problem.source, line, Notification.POLL)
             by += self._truth.lag(problem.source, by)
             notified = any(each.stage is not None and each.stage <= span and each.at <= by for each in about)
-            if problem.holds(by) and by < self._simulation.end and not notified and not self._hidden(line, by):
+            if problem.holds(by) and by >= due and by < self._simulation.end and not notified and not self._hidden(line, by):
                 self._judgement.misses.append(f"{problem}: the stage {span} was not notified by {by:%m-%d %H:%M}")
 
     def _hidden(self, start: datetime, end: datetime) -> bool:
@@ -328,6 +328,7 @@ def _found(
     """Return the problem that an alert is about, one that was not notified before if possible."""
     kinds = _OF_SOURCES.get(alert.reason, _OTHERS)
     about = [each for each in problems if each.kind in kinds and alert.source in (each.source, "")]
+    about = [each for each in about if each.kind is not Kind.UNTESTED or alert.platform in (None, each.about)]
     if alert.reason == "reminder" and is_open is not None:
         about = [is_open]
     held = [each for each in about if each.holds(alert.at - BLINK) or each.holds(alert.at)]

@@ -10,7 +10,7 @@ from itertools import count
 from random import Random
 from typing import TypedDict, TypeVar, Unpack
 
-from benchmarks.accuracy.ground_truth import MINUTE, Kind, Notification, Problem, Truth
+from benchmarks.accuracy.ground_truth import DAY, MINUTE, Kind, Notification, Problem, Truth
 from monitor.demo.apis import PREFIXES
 from monitor.demo.payloads import Health, SimConnection
 from monitor.demo.source import SimSource
@@ -177,11 +177,17 @@ class Simulation:
         return problem
 
     def dated(self, account: Account, date: datetime) -> None:
-        """Let the account's token expire at a date: expiring_soon, then expired, unless it is renewed."""
+        """Let the account's token expire at a date: expiring_soon, then expired, unless it is renewed.
+
+        Postbreeze renews tokens on its own, so that its warning may come as late as a day before.
+        """
         near = max(date - account.window, self.start)
         if near < date:
             expiring = self.begin_problem(account, Kind.EXPIRING, "expires soon", start=near)
             expiring.end = expiring.date = date
+            if account.source.kind == "postbreeze":
+                known = self.truth.known_by(account.source.name, near, Notification.POLL)
+                expiring.due = max(known, self.truth.known_by(account.source.name, date - DAY, Notification.POLL))
         self.begin_problem(account, Kind.EXPIRED, "expired", start=date)
 
     def begin_shared(
@@ -205,6 +211,7 @@ class Simulation:
                     subject=name or "sources",
                     source=name,
                     kind=kind,
+                    about=about,
                     start=self.now,
                     needs=None if again else needs,
                     why=why,

@@ -15,6 +15,9 @@ from monitor.domain.rules import suppression
 RECOVERY = 20 * MINUTE
 """After an outage: the monitor tries a failing source at least every 15 minutes."""
 
+WRONG = 300
+"""Seconds from which on a person calls a clock wrong."""
+
 DOWN = (Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML, Trouble.TRUNCATED, Trouble.ENVELOPE, Trouble.RATE_LIMITED)
 
 
@@ -73,12 +76,15 @@ def skew(simulation: Simulation, source: SimSource) -> Script:
     while True:
         yield simulation.now + simulation.between(DAY, max(5 * DAY, simulation.days * DAY / 3))
         lasting = simulation.between(2 * HOUR, 20 * HOUR)
-        source.clock_skew = timedelta(seconds=simulation.dice.choice((-1800, -400, -150, 150, 400, 1800)))
+        seconds = simulation.dice.choice((-1800, -400, -150, 150, 400, 1800))
+        source.clock_skew = timedelta(seconds=seconds)
         simulation.truth.mark_unreadable(source.name, simulation.now, simulation.now + lasting + simulation.truth.one_poll)
-        simulation.begin_shared(None, Kind.CLOCK_OFF, needs=None)
+        if abs(seconds) >= WRONG:
+            simulation.begin_shared(None, Kind.CLOCK_OFF, needs=None)
         yield simulation.now + lasting
         source.clock_skew = timedelta(0)
-        simulation.end_shared(None, Kind.CLOCK_OFF)
+        if abs(seconds) >= WRONG:
+            simulation.end_shared(None, Kind.CLOCK_OFF)
 
 
 def rows_lost(simulation: Simulation, source: SimSource, at: timedelta) -> Script:

@@ -205,7 +205,7 @@ _ALL = (
         platforms=("facebook", "linkedin"),
         variants=8,
         lasts=20 * DAY,
-        days=20,
+        days=12,
     ),
     Scenario(
         name="permission_lost",

@@ -73,14 +73,14 @@ def cannot_be_tested(simulation: Simulation, account: Account) -> Script:
         ),
     )
     answers_probes(simulation, account, script)
-    simulation.begin_shared(account.source, Kind.UNTESTED, needs=None)
-    yield simulation.now + simulation.between(8 * DAY, 16 * DAY)
+    simulation.begin_shared(account.source, Kind.UNTESTED, account.platform, needs=None)
+    yield simulation.now + simulation.between(min(8 * DAY, 0.5 * simulation.days * DAY), 16 * DAY)
     if simulation.dice.random() < 0.5:
         simulation.begin_problem(account, Kind.EXPIRED, "listed as expired, while probes answer nothing", events=DEAD)
         kill(simulation, account, listed=True)
         answers_probes(simulation, account, script)
         yield from simulation.when_open(account, simulation.now + simulation.between(6 * HOUR, DAY))
-    simulation.end_shared(account.source, Kind.UNTESTED)
+    simulation.end_shared(account.source, Kind.UNTESTED, account.platform)
     reconnect(simulation, account)
 
 
