@@ -256,17 +256,15 @@ def odd_statuses(simulation: Simulation, account: Account) -> Script:
 
 def garbled(simulation: Simulation, account: Account) -> Script:
     """Make the date or the status unreadable for hours: no alert about the account."""
-    status = False
+    about = account.scope or ""
+    simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, about, needs=None)
     if simulation.dice.random() < 0.5:
         simulation.world.state_date(account.source.name, account.id, "soon™", scope=account.scope)
     else:
-        status = True
-        simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=None)
         simulation.world.state_word(account.source.name, account.id, 12345, scope=account.scope)
     yield simulation.now + simulation.between(HOUR, 12 * HOUR)
     simulation.change(account, overrides=None)
-    if status:
-        simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
+    simulation.end_shared(account.source, Kind.ROWS_UNREADABLE, about)
 
 
 def flapping(simulation: Simulation, account: Account) -> Script:

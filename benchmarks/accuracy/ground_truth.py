@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NETWORK_OUT = "network outage"
     CLOCK_OFF = "wrong clock"
     ROWS_UNREADABLE = "unreadable rows"
+    LIST_PARTIAL = "rows without an id"
     STATUS_UNKNOWN = "unknown status"
     UNTESTED = "probes without an answer"
     KEY_SWAPPED = "swapped key"
@@ -83,7 +84,7 @@ class Problem:
     events: tuple[AlertEvent, ...] | None = None
     """The alert events that report it; None for those of its kind."""
     due: datetime | None = None
-    """The instant by which it must be notified; None if that follows from `needs`."""
+    """The earliest instant by which it must be notified; None if that follows from `needs`."""
     is_real: bool = True
     """False if nothing is wrong, although the service's answers justify an alert."""
     has_reminders: bool = True
@@ -154,7 +155,8 @@ class Truth:
         """Return the instant by which the problem must be notified, None if no alert is required."""
         if problem.needs is None or problem.averted is not None:
             return None
-        due = problem.due or self.known_by(problem.source, problem.start, problem.needs)
+        due = self.known_by(problem.source, problem.start, problem.needs)
+        due = due if problem.due is None else max(due, problem.due)
         return due + self.lag(problem.source, due) if problem.kind is Kind.EXPIRING else due
 
     def lag(self, source: str, at: datetime) -> timedelta:

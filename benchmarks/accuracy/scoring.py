@@ -33,7 +33,7 @@ _OF_SOURCES = {
     "probes_unanswered": (Kind.UNTESTED,),
 }
 """The kinds of problems that an alert's reason names; any other may be about each of _OTHERS."""
-_OTHERS = (Kind.DOWN, Kind.ROWS_UNREADABLE, Kind.KEY_SWAPPED)
+_OTHERS = (Kind.DOWN, Kind.LIST_PARTIAL)
 _ENDS = (Kind.DOWN, Kind.LOST_ROWS, Kind.PLATFORM_OUT, Kind.NETWORK_OUT)
 """The problems of sources whose end must be notified."""
 _FOLLOW_UPS = ("reminder", "stage")
@@ -307,7 +307,8 @@ def _judge_sources(simulation: Simulation, problems: list[Problem], alerts: list
         if found is None:
             judgement.false_alarms.append(f"{_describe(alert)}: no such problem exists: {alert.message}")
             continue
-        if backing[id(found)] and alert.reason not in ("worse", "changed", "reminder"):
+        again = found.needs is None and key not in open_since  # it seemed to have ended
+        if backing[id(found)] and not again and alert.reason not in ("worse", "changed", "reminder"):
             judgement.false_alarms.append(f"{_describe(alert)}: notified already for {found}")
         backing[id(found)].append(alert)
         open_since[key] = found
@@ -329,6 +330,7 @@ def _found(
     kinds = _OF_SOURCES.get(alert.reason, _OTHERS)
     about = [each for each in problems if each.kind in kinds and alert.source in (each.source, "")]
     about = [each for each in about if each.kind is not Kind.UNTESTED or alert.platform in (None, each.about)]
+    about = [each for each in about if each.kind is not Kind.ROWS_UNREADABLE or alert.subject.endswith(f":{each.about}")]
     if alert.reason == "reminder" and is_open is not None:
         about = [is_open]
     held = [each for each in about if each.holds(alert.at - BLINK) or each.holds(alert.at)]
@@ -345,7 +347,7 @@ def _found(
 def _judge_recovery(truth: Truth, alert: Alert, problem: Problem | None, judgement: Judgement) -> None:
     if problem is None:
         judgement.false_alarms.append(f"{_describe(alert)}: a recovery of a problem that was never notified")
-    elif problem.holds(alert.at) and problem.kind not in (Kind.PLATFORM_OUT, Kind.UNTESTED):
+    elif problem.holds(alert.at) and problem.kind is not Kind.PLATFORM_OUT and problem.needs is not None:
         judgement.false_alarms.append(f"{_describe(alert)}: a recovery, but {problem}")
     elif (
         problem.kind in _ENDS and problem.end is not None and alert.at > _end_due(truth, problem) and not _goes_on(truth, problem)

@@ -186,8 +186,7 @@ class Simulation:
             expiring = self.begin_problem(account, Kind.EXPIRING, "expires soon", start=near)
             expiring.end = expiring.date = date
             if account.source.kind == "postbreeze":
-                known = self.truth.known_by(account.source.name, near, Notification.POLL)
-                expiring.due = max(known, self.truth.known_by(account.source.name, date - DAY, Notification.POLL))
+                expiring.due = date - DAY + self.truth.one_poll_of(account.source.name)
         self.begin_problem(account, Kind.EXPIRED, "expired", start=date)
 
     def begin_shared(

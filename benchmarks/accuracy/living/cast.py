@@ -138,7 +138,8 @@ def _life(simulation: Simulation, account: Account, menu: list[Scenario]) -> Scr
         scenario = simulation.dice.choice(menu)
         if not scenario.waits:
             _refresh(simulation, account, scenario.lasts)
-        yield from simulation.when_open(account, simulation.now)
+        if not _rotates(account):
+            yield from simulation.when_open(account, simulation.now)
         yield from scenario.play(simulation, account)
         if not simulation.is_listed(account):
             return

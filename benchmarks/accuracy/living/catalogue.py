@@ -217,6 +217,13 @@ _ALL = (
         days=8,
     ),
     Scenario(
+        name="permission_exchanged",
+        play=probing.permission_exchanged,
+        sources=LISTED,
+        platforms=("instagram",),
+        variants=3,
+    ),
+    Scenario(
         name="reading_permission_lost",
         play=probing.reading_permission_lost,
         sources=LISTED,
@@ -237,7 +244,7 @@ _ALL = (
     ),
     Scenario(name="bot_revoked", play=probing.bot_revoked, sources=PROBED, platforms=("telegram",), variants=2, days=7),
     Scenario(
-        name="unknown_and_valid", play=probing.unknown_and_valid, sources=PROBED, platforms=("facebook", "linkedin"), variants=4
+        name="unknown_and_valid", play=probing.unknown_and_valid, sources=PROBED, platforms=("instagram", "linkedin"), variants=4
     ),
     Scenario(name="renewals_stop", play=renewals.renewals_stop, sources=("studio",), platforms=_SHORT, variants=8, days=8),
     Scenario(

@@ -70,11 +70,11 @@ def clock_off(simulation: Simulation, sources: Sequence[SimSource], at: timedelt
             due = simulation.now + 2 * DAY
             simulation.begin_shared(None, Kind.CLOCK_OFF, needs=Notification.FOUR_POLLS, due=due)
             if stands is not None:
-                simulation.truth.doubtful[source.name].append((simulation.now, end + DAY, DAY))
+                simulation.truth.doubtful[source.name].append((simulation.now, end + DAY, 27 * HOUR))
             while simulation.now < end:
                 if stands is not None:
                     stands = simulation.now if simulation.now - stands >= DAY else stands
-                    source.clock_skew = stands - simulation.now
+                    source.clock_skew = stands - simulation.now - 2 * HOUR
                 else:
                     source.clock_skew = timedelta(minutes=7 if number % 3 == 0 else -7)
                 yield simulation.now + HOUR

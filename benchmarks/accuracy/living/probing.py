@@ -88,10 +88,6 @@ def permission_lost(simulation: Simulation, account: Account) -> Script:
     """Withdraw the permission to publish, while probes succeed and the row is valid; later it is granted again."""
     yield simulation.now + simulation.truth.one_probe
     permissions = simulation.listed(account).permissions
-    if account.platform == "instagram" and simulation.pick(account, (False, True)):
-        permissions = FACEBOOK_LOGIN
-        simulation.change(account, permissions=permissions)
-        yield simulation.now + 2 * simulation.truth.one_probe
     lost = next(each for each in PUBLISHING[account.platform] if each in permissions)
     at_postbreeze = account.source.kind == "postbreeze"
     simulation.begin_problem(
@@ -106,6 +102,16 @@ def permission_lost(simulation: Simulation, account: Account) -> Script:
     yield from simulation.when_open(account, simulation.now + simulation.between(probing_time(simulation), 3 * DAY))
     simulation.change(account, permissions=permissions)
     reconnect(simulation, account)
+
+
+def permission_exchanged(simulation: Simulation, account: Account) -> Script:
+    """Reconnect an Instagram account through the Facebook login, whose permission to publish has another name: no alert."""
+    yield simulation.now + simulation.truth.one_probe
+    permissions = simulation.listed(account).permissions
+    reconnect(simulation, account)
+    simulation.change(account, permissions=FACEBOOK_LOGIN)
+    yield simulation.now + simulation.between(2 * DAY, 3 * DAY)
+    simulation.change(account, permissions=permissions)
 
 
 def reading_permission_lost(simulation: Simulation, account: Account) -> Script:
@@ -145,9 +151,7 @@ def moved_to_mtproto(simulation: Simulation, account: Account) -> Script:
         why = "refused like a revoked bot, and works"
         excuse(simulation, account, Kind.REVOKED, why, start=simulation.now, end=None, events=ANY, has_reminders=False)
     simulation.change(account, mtproto=True)
-    yield simulation.now + simulation.between(8 * DAY, 12 * DAY)
-    simulation.change(account, mtproto=False)
-    reconnect(simulation, account)
+    yield simulation.end
 
 
 def bot_revoked(simulation: Simulation, account: Account) -> Script:

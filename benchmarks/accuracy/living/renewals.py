@@ -63,7 +63,7 @@ def renewals_stop(simulation: Simulation, account: Account) -> Script:
         due=ends - MINUTE,
         needs=Notification.POLL if in_time else None,
     )
-    due = simulation.truth.known_by(account.source.name, max(ends, last + 1.6 * every), Notification.POLL)
+    due = max(ends, last + 1.6 * every) + simulation.truth.one_poll_of(account.source.name)
     simulation.begin_problem(account, Kind.EXPIRED, "its renewals stopped", start=ends, events=DEAD, due=due)
     yield ends
     yield from reconnected_later(simulation, account)
@@ -147,7 +147,7 @@ def long_refresh_fails_until_death(simulation: Simulation, account: Account) -> 
     ends = end_of_token(simulation, account)
     yield max(simulation.now, ends - 10 * DAY)
     near = max(ends - account.window, simulation.now)
-    due = simulation.truth.known_by(account.source.name, near, Notification.POLL)
+    due = near + simulation.truth.one_poll_of(account.source.name)
     simulation.begin_problem(account, Kind.EXPIRING, "the refresh fails", end=ends, due=due)
     simulation.begin_problem(account, Kind.EXPIRED, "the refresh fails", start=ends, events=DEAD)
     simulation.change(account, noticed=False)

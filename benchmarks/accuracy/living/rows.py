@@ -89,22 +89,24 @@ def unreadable_id(simulation: Simulation, account: Account) -> Script:
     lasting = simulation.between(DAY, 3 * DAY)
     end = simulation.now + lasting + simulation.truth.one_poll_of(account.source.name)
     simulation.truth.incomplete[account.source.name].append((simulation.now, end))
-    yield from _unreadable(simulation, account, name, simulation.pick(account, (12345, None, ["x"])), lasting)
+    row = {name: simulation.pick(account, (12345, None, ["x"]))}
+    yield from _unreadable(simulation, account, row, lasting, Kind.LIST_PARTIAL)
 
 
 def unreadable_status(simulation: Simulation, account: Account) -> Script:
     """Leave the status of a row unreadable for days: one alert about the source."""
     name = WORD_FIELD[account.source.kind]
-    value = simulation.pick(account, (3, {"v": "expired"}, ["valid"]))
-    yield from _unreadable(simulation, account, name, value, simulation.between(DAY, 3 * DAY))
+    row: dict[str, object] = {name: simulation.pick(account, (3, {"v": "expired"}, ["valid"]))}
+    yield from _unreadable(simulation, account, row, simulation.between(DAY, 3 * DAY), Kind.ROWS_UNREADABLE)
 
 
-def _unreadable(simulation: Simulation, account: Account, name: str, value: object, lasting: timedelta) -> Script:
-    simulation.begin_shared(account.source, Kind.ROWS_UNREADABLE, needs=Notification.TWO_POLLS)
-    state(simulation, account, **{name: value})
+def _unreadable(simulation: Simulation, account: Account, row: Mapping[str, object], lasting: timedelta, kind: Kind) -> Script:
+    about = "" if kind is Kind.LIST_PARTIAL else account.scope or ""
+    simulation.begin_shared(account.source, kind, about, needs=Notification.TWO_POLLS)
+    state(simulation, account, **row)
     yield simulation.now + lasting
     simulation.change(account, overrides=None)
-    simulation.end_shared(account.source, Kind.ROWS_UNREADABLE)
+    simulation.end_shared(account.source, kind, about)
 
 
 def runs_out(simulation: Simulation, account: Account) -> Script:
@@ -166,7 +168,8 @@ def stale_date(simulation: Simulation, account: Account) -> Script:
     span = "expired" if has_date else None
     for _ in range(4):
         works(simulation, account, span=span)
-        state(simulation, account, tokenStatus="valid", accessTokenExpiresAt=date, tokenExpiresIn=span)
+        status = "valid" if has_date else "unknown"  # PostPost's status of what has no date
+        state(simulation, account, tokenStatus=status, accessTokenExpiresAt=date, tokenExpiresIn=span)
         yield simulation.now + simulation.between(6 * HOUR, DAY)
         text = simulation.pick(account, ("Request failed with status code 503", "Too Many Requests", "socket hang up"))
         answers_probes(simulation, account, ProbeScript(message=text, fields={"tokenExpiresIn": "expired"}))
