@@ -35,6 +35,7 @@ CLASSES = {
     "suppression": "Suppression",
     "reconnect batch": "ReconnectBatch",
     "gap": "Gap",
+    "cadence": "Cadence",
 }
 """The class that stands for each word of the glossary."""
 
