@@ -156,7 +156,8 @@ class Truth:
         if problem.needs is None or problem.averted is not None:
             return None
         due = self.known_by(problem.source, problem.start, problem.needs)
-        due = due if problem.due is None else max(due, problem.due)
+        if problem.due is not None:
+            due = max(due, self.known_by(problem.source, problem.due - self.one_poll_of(problem.source), Notification.POLL))
         return due + self.lag(problem.source, due) if problem.kind is Kind.EXPIRING else due
 
     def lag(self, source: str, at: datetime) -> timedelta:

@@ -198,7 +198,10 @@ class _Account:
         if over is None:
             return self._simulation.end
         known = self._truth.known_by(problem.source, over, Notification.POLL)
-        return max(known, self._truth.by(problem.source, over, 1.5 * HOUR)) if problem.needs is Notification.PROBE else known
+        if problem.needs is not Notification.PROBE:
+            return known
+        wait = 1.5 * HOUR if problem.mentions is None else self._truth.one_probe  # a permission is seen by the next probe
+        return max(known, self._truth.by(problem.source, over, wait))
 
     def _wrong_recovery(self, alert: Alert, before: list[Alert], *, is_open: bool) -> str | None:
         if not is_open:
