@@ -92,8 +92,9 @@ class Level(Table):
     )
     confirm_failures: kinds.WholeNumber = Field(
         default=_POLICY.confirm_failures,
-        description="Consecutive refused probes before a connection is `failing`, `expired` or `revoked` by probe, and "
-        "consecutive failed polls before a source is `failing`.",
+        description="Consecutive refused probes before a connection is `expired`, `revoked` or, if a permission is missing, "
+        "`failing`, and consecutive polls that failed or had unreadable rows before a source is `failing`. A refusal without a "
+        "clear cause always needs three probes over at least an hour.",
     )
     confirm_missing: kinds.WholeNumber = Field(
         default=_POLICY.confirm_missing,

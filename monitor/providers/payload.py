@@ -240,7 +240,7 @@ class RowReader(Generic[T]):
 
 
 def unreadable_date(_: object) -> Date:
-    """Return a text that is no date, for a date of an unexpected type: it is stated, although unreadable."""
+    """Return a text that is not a date, in place of a date of an unexpected type: a date is stated, but unreadable."""
     return "unreadable"
 
 
@@ -250,7 +250,7 @@ def id_text(value: object) -> str | None:
 
 
 def split_words(value: object) -> list[str] | None:
-    """Return the words of a text, which blanks or commas separate; None for any other value and for a text without words."""
+    """Return the words of a text, separated by blanks or commas; None for any other value and for a text without words."""
     return (value.replace(",", " ").split() or None) if isinstance(value, str) else None
 
 

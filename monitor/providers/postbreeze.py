@@ -211,7 +211,7 @@ def _undecided(refresh: Refresh, of_expiry: frozenset[str], of_refresh: frozense
         # Without its date an active token would look like one that does not expire.
         return "The row's tokenExpiresAt is not a date."
     if of_refresh & _NO_DATE and (refresh.error or refresh.error_status is not None):
-        return "The row's lastRefreshedAt or lastRefreshAttemptAt is not a date: its refresh error may be an old one."
+        return "The row's lastRefreshedAt or lastRefreshAttemptAt is not a date: its refresh error may be outdated."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The words with which services state the status of a connection, one table for all adapters. PROVIDERS 2a."""
+"""The words that services use for the status of a connection, in one table for all adapters (PROVIDERS 2a)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WORDS_BY_STATUS = {
     ReportedStatus.REVOKED: ("revoked", "token_revoked", "access_revoked", "deauthorized", "deauthorised"),
     ReportedStatus.DISCONNECTED: ("disconnected", "removed"),
 }
-"""Words that leave no doubt. "error", "failed" or "inactive" may mean much else: they stay unrecognised."""
+"""Unambiguous words only. "error", "failed" or "inactive" can have other meanings: they stay unrecognised."""
 
 _STATUS_BY_WORD = {
     written: status for status, words in _WORDS_BY_STATUS.items() for word in words for written in (word, word.upper())

@@ -232,7 +232,7 @@ _HAD_SILENT: Select[Any] = (
 
 
 def had_silent(conn: Connection, source: str, *, since: datetime) -> bool:
-    """Return True if a probe of a source gave no evidence since an instant, as far as the hourly counts are kept."""
+    """Return True if a probe of a source has given no evidence since an instant, according to the hourly counts that are kept."""
     return conn.execute(_HAD_SILENT, {"source": source, "since": since}).first() is not None
 
 
@@ -246,7 +246,7 @@ def count_silent(conn: Connection, source: str, *, until: datetime) -> list[Sile
 
 
 def silent_answer(conn: Connection, source: str, *, until: datetime) -> str | None:
-    """Return the answer to the probes of one of these connections, the longest silent one; None if it stated nothing."""
+    """Return an answer to the probes of that of these connections which has been silent longest; None if it has no text."""
     return conn.scalars(_SILENT_ANSWER, {"source": source, "until": until}).first()
 
 

@@ -79,7 +79,7 @@ def with_reconnected(conn: Connection, found: list[Silence]) -> list[Silence]:
 
 
 def _reconnected(silence: Silence, former: Sequence[FormerId]) -> frozenset[str]:
-    """Return the connections whose former id the silence matches: it lasts through a reconnect."""
+    """Return the connections whose former id the silence matches: it stays in force after a reconnect."""
     if not silence.connections:
         return frozenset()
     return frozenset(each.current for each in former if matches_id(silence, each.public_id, each.external_id))
