@@ -1,4 +1,7 @@
-"""A lasting difference between the clocks of this machine and of sources: when it began, and which clock is probably wrong."""
+"""A lasting difference between the clocks of this machine and of sources: when it began, and which clock is probably wrong.
+
+The clock that dates are compared with is `expiry.Context.date_now`.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 The evidence, strongest first: the account's id on its platform, its profile address, its user name. A weaker kind counts only
 where one of the two rows lacks every stronger kind: two accounts that differ in stronger evidence are different accounts.
+Other reconnects, under the same id, are recognised in `token_evidence`.
 """
 
 from __future__ import annotations
