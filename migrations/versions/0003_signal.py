@@ -66,6 +66,11 @@ def upgrade() -> None:
         "UPDATE connections SET probe_refused_since = probe_at, probe_refusal = probe_message"
         " WHERE probe_refusals > 0 AND retired_at IS NULL"
     )
+    # A bot that may be a personal session by now was stored as revoked, and a further answer of the same kind would not end that.
+    op.execute(
+        "UPDATE connections SET probe_finding = 'ambiguous'"
+        " WHERE platform = 'telegram' AND probe_finding = 'revoked' AND lower(probe_message) LIKE '%invalid bot token%'"
+    )
 
 
 def downgrade() -> None:

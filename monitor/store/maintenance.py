@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind, IncidentSubject, split_subject
 from monitor.store import history, meta
@@ -61,8 +61,31 @@ def not_ahead(conn: Connection, now: datetime) -> None:
     conn.execute(update(deliveries).where(*waits).values(created_at=now))
     conn.execute(update(deliveries).where(_d.sent_at > now).values(sent_at=now))
     conn.execute(update(alerts).where(alerts.c.at > now).values(at=now))  # reminders count from here
+    _connections_not_ahead(conn, now)
     for column in (_i.opened_at, _i.said_at):
         conn.execute(update(incidents).where(_i.closed_at.is_(None), column > now).values({column.key: now, "look_at": now}))
+
+
+_c = connections.c
+_OBSERVED = (
+    _c.token_issued_at,
+    _c.token_dated_since,
+    _c.token_reconnected_at,
+    _c.probe_at,
+    _c.probe_ok_at,
+    _c.probe_refused_since,
+    _c.probe_silent_since,
+)
+"""Times at which something was observed, from which the rules count."""
+
+
+def _connections_not_ahead(conn: Connection, now: datetime) -> None:
+    """Set observations in the future to now: until that time they would prove a success, hide an error or delay a warning."""
+    last = conn.execute(select(*(func.max(column) for column in _OBSERVED)).where(_c.retired_at.is_(None))).one()
+    for column, latest in zip(_OBSERVED, last, strict=True):
+        if latest is not None and latest > now:
+            conn.execute(update(connections).where(column > now, _c.retired_at.is_(None)).values({column.key: now}))
+    conn.execute(update(cohorts).where(cohorts.c.probed_at > now).values(probed_at=now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

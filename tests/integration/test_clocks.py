@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from benchmarks.soak import Plan, Soak
 from monitor.demo.world import World
@@ -120,6 +120,21 @@ def test_what_an_earlier_life_dated_ahead_is_taken_to_be_of_now(store: Store, cl
         rows = conn.execute(select(deliveries.c.created_at, deliveries.c.next_attempt_at)).all()
         assert set(rows) == {(clock.now(), clock.now())}
         assert len(outbox.claim(conn, channel="ops", owner="x", now=clock.now(), lease=HOUR, limit=9)) == 2
+
+
+async def test_an_observation_by_a_clock_that_was_ahead_counts_from_now(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    async with running(store, clock, one_world(clock, lifetime=timedelta(days=20)), tmp_path) as cycle:
+        await cycle.poll()
+        await cycle.probe()
+        ahead = clock.now() + timedelta(days=40)
+        observed = dict.fromkeys(("token_dated_since", "token_reconnected_at", "probe_at", "probe_silent_since"), ahead)
+        with store.begin_write() as conn:
+            conn.execute(update(connections).values(**observed, probe_refused_since=clock.now() - timedelta(days=1)))
+            maintenance.after_jump(conn, clock.now(), by=timedelta(days=-40))
+        state = next(iter(cycle.states().values()))
+        assert state.token.dated_since == state.token.reconnected_at == state.probe.silent_since == clock.now()
+        assert state.probe.at == clock.now()
+        assert state.probe.refused_since == clock.now() - timedelta(days=1), "what is past stays"
 
 
 async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock: ManualClock, tmp_path: Path) -> None:

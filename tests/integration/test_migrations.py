@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from monitor.domain import ProbeFinding
 from monitor.domain.errors import SchemaOutOfDate
 from monitor.store import Store, connection_codec, migrate, open_store, revisions
 from monitor.store.schema import metadata
@@ -182,7 +183,9 @@ BEFORE_SIGNAL = """
         word, token_status, token_reason, token_message, token_expires_at, probe_status, probe_finding, probe_refusals,
         probe_message, probe_at, added_at)
     VALUES (7, 'agency', 'linkedin-1', 'f', 1, 'publora', 'linkedin', 'expired', 'probe_expired', 'Expired.', '{at}', 'valid',
-        'valid', 'provider_valid', 'Valid.', '{at}', 'failing', 'expired', 2, 'invalid_grant', '{at}', '{at}')
+        'valid', 'provider_valid', 'Valid.', '{at}', 'failing', 'expired', 2, 'invalid_grant', '{at}', '{at}'),
+        (8, 'agency', 'telegram--1', 'f', 1, 'publora', 'telegram', 'revoked', 'probe_revoked', 'Revoked.', '{at}', 'valid',
+        'valid', 'non_expiring', 'Valid.', NULL, 'failing', 'revoked', 2, 'Invalid bot token', '{at}', '{at}')
 """
 
 KILLED_IN_SIGNAL = """
@@ -218,12 +221,13 @@ def test_P28_upgrade_of_a_used_database_that_is_killed_half_way_loses_nothing(em
         assert store.upgrade() is True
         with store.begin_write() as conn:
             assert differences(conn) == []
-            state = connection_codec.load(conn, [7])[7]
-            recheck, added = conn.execute(text("SELECT recheck_at, added_at FROM connections")).one()
+            state, bot = connection_codec.load(conn, [7, 8]).values()
+            recheck, added = conn.execute(text("SELECT recheck_at, added_at FROM connections WHERE id = 7")).one()
         assert state.probe.refusals == 2
         assert (state.probe.refusal, state.probe.refused_since) == ("invalid_grant", state.probe.at)
         assert state.token.dated_since is None
         assert recheck == added, "the next poll judges it again"
+        assert bot.probe.finding is ProbeFinding.AMBIGUOUS, "the bot's token was revoked, or replaced by a personal session"
 
 
 def test_P30_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from monitor.demo.payloads import PostError, ProbeScript, Shape, remaining
 from monitor.demo.world import World
 from monitor.domain import Alert
 from monitor.store import Store
+from monitor.store.schema import connections
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import Cycle, running
 
@@ -619,5 +621,65 @@ async def test_signal_a_reconnect_without_a_permission_fails_in_the_words_of_the
     assert refusal in story.message
     probe = story.cycle.states()[f"agency/{name}"].probe
     assert (probe.message, probe.at) == (refusal, story.cycle.clock.now())
+    story.change(name, probe=None)
+    assert words(await story.live(2 * HOUR)) == ["recovered/recovered"]
+
+
+# --- further cases: what repeats, what never ends, and what an upgrade or a wrong clock leaves behind
+
+
+@pytest.mark.parametrize("text", ["Your account is temporarily locked. Log in to unlock it.", "(#200) Permissions error"])
+async def test_signal_a_service_that_renews_a_refused_account_daily_causes_no_recovery(begin: Begin, text: str) -> None:
+    story = await begin("publora", every=HOUR)
+    name = story.connect("instagram", lifetime=60 * DAY)
+    assert await story.live(7 * HOUR) == []
+    story.change(name, probe=ProbeScript(message=text))
+    assert words(await story.live(10 * HOUR)) == ["failing/probe_failing"]
+    for _ in range(3):
+        story.change(name, expires_at=story.cycle.clock.now() + 60 * DAY)
+        assert words(await story.live(DAY)) == ["reminder"]
+    story.change(name, expires_at=story.cycle.clock.now() + 60 * DAY, probe=None)
+    assert await story.live(2 * DAY) == [(HOUR, "recovered/recovered")], "the probe that follows the date"
+
+
+async def test_signal_a_first_refusal_is_confirmed_half_hourly_while_the_platform_limits_probes(begin: Begin) -> None:
+    story = await begin("postpost", every=MINUTE)
+    name = story.connect("facebook")
+    assert await story.live(7 * HOUR) == []
+    story.change(name, probe=ProbeScript(message="Something odd: 77"))
+    asked = story.probes(name)
+    while story.probes(name) == asked:
+        await story.live(MINUTE)
+    story.change(name, probe=ProbeScript(message="Request failed with status code 429"))
+    asked = story.probes(name)
+    assert await story.live(3 * HOUR) == []
+    assert story.probes(name) - asked in range(5, 10)
+    story.change(name, probe=ProbeScript(message="Session has expired"))
+    assert words(await story.live(HOUR)) == ["expired/probe_expired"]
+
+
+async def test_signal_the_probe_decides_about_the_date_of_a_row_without_a_status(begin: Begin) -> None:
+    story = await begin("publora", shape=Shape.LEGACY)
+    name = story.connect("facebook", lifetime=9 * DAY)
+    story.change(name, probe=ProbeScript(message="", status="ok"))
+    assert await story.live(12 * DAY) == [
+        (2 * DAY + POLL, "expiring_soon/expires_within"),
+        (6 * DAY, "stage"),
+        (8 * DAY, "stage"),
+        (9 * DAY, "recovered/recovered"),
+    ]
+
+
+async def test_signal_an_account_that_was_refused_twice_before_the_upgrade_stays_failing(begin: Begin) -> None:
+    story = await begin("postpost")
+    name = story.connect("linkedin", lifetime=50 * DAY)
+    assert await story.live(7 * HOUR) == []
+    story.change(name, probe=ProbeScript(message="Something odd: 77"))
+    assert words(await story.live(10 * HOUR)) == ["failing/probe_failing"]
+    now = story.cycle.clock.now()
+    with story.cycle.store.begin_write() as conn:  # as version 0.1 stored it, and its migration
+        as_before = {"probe_refusals": 2, "probe_refused_since": now, "probe_ok_at": None, "token_dated_since": None}
+        conn.execute(update(connections).values(**as_before, recheck_at=now))
+    assert await story.live(5 * HOUR) == []
     story.change(name, probe=None)
     assert words(await story.live(2 * HOUR)) == ["recovered/recovered"]

@@ -528,13 +528,46 @@ def test_an_ok_probe_does_not_clear_what_the_list_calls_expired() -> None:
 def test_a_probe_follows_at_once_where_a_refused_token_was_renewed() -> None:
     life = Life()
     life.listed(row(2 * DAY))
-    life.probed(REFUSED)
-    before = life.probed(REFUSED)
+    life.probed(REJECTED)
+    before = life.probed(REJECTED)
     renewed = life.listed(row(60 * DAY), MINUTE)
     assert lifecycle.needs_probe(before, renewed)
     assert (renewed.verdict.status, renewed.probe.message) == (VALID, None), "a later date ends the past"
     again = life.probed(REFUSED, 2 * MINUTE)
     assert (again.verdict.status, "(#200)" in again.verdict.message) == (FAILING, True), "a permission counts at once"
+
+
+def test_a_later_date_ends_no_refusal_of_a_token_that_works() -> None:
+    life = Life()
+    life.listed(row(2 * DAY))
+    life.probed(REFUSED)
+    before = life.probed(REFUSED)
+    renewed = life.listed(row(60 * DAY), MINUTE)
+    assert lifecycle.needs_probe(before, renewed)
+    assert renewed.verdict.status is FAILING, "services renew such a token too: the probe decides"
+    assert life.probed(OK).verdict.status is VALID
+
+
+def test_a_refusal_that_counted_still_counts_where_more_are_required_later() -> None:
+    life = Life()
+    life.listed(row())
+    life.probed(REJECTED)
+    assert life.probed(REJECTED).verdict.status is EXPIRED
+    life.policy = Policy(confirm_failures=5)
+    assert life.listed(row(username="renamed"), MINUTE).verdict.status is EXPIRED
+    assert life.probed(OK).verdict.status is VALID
+    assert life.probed(REJECTED).verdict.status is VALID
+
+
+def test_a_connection_that_is_gone_stays_gone_where_more_lists_are_required_later() -> None:
+    life = Life()
+    life.listed(row())
+    life.missed(MINUTE)
+    assert life.missed(MINUTE).verdict.status is DISCONNECTED
+    life.policy = Policy(confirm_missing=5)
+    assert life.missed(MINUTE).verdict.status is DISCONNECTED
+    assert life.listed(row(), MINUTE).verdict.status is VALID
+    assert life.missed(MINUTE).verdict.status is VALID
 
 
 def test_a_probe_follows_at_once_where_the_word_of_a_refused_token_changed() -> None:

@@ -20,6 +20,11 @@ TABLE = [
     ("no answer proves nothing", "facebook", GOOD, None, ()),
     ("nothing known", "facebook", None, ("read_insights",), ()),
     ("a platform without a table", "mixi", ("post", "read"), ("read",), ()),
+    ("the other login's name", "instagram", ("instagram_content_publish",), ("instagram_business_content_publish",), ()),
+    ("a wider one", "youtube", ("https://www.googleapis.com/auth/youtube.upload",), ("youtube", "openid"), ()),
+    ("all parts of one", "mastodon", ("read", "write"), ("read", "write:media", "write:statuses"), ()),
+    ("one part of one", "mastodon", ("read", "write"), ("read", "write:media"), ("write",)),
+    ("a part of one", "mastodon", ("write:statuses",), ("write",), ()),
     ("LinkedIn", "linkedin", ("w_member_social", "r_basicprofile"), ("r_basicprofile",), ("w_member_social",)),
     (
         "Google's long names",

@@ -27,7 +27,7 @@ from monitor.domain.rules.expiry import LATER_BY, Context
 from monitor.domain.rules.probe_answers import names_lost_token
 from monitor.domain.rules.token_evidence import LOST, gather
 from monitor.domain.rules.token_rules import Finding
-from monitor.domain.rules.verdict import PROBE_DECIDES_WITHIN, Axes, merge, post_names_lost_token
+from monitor.domain.rules.verdict import DATE_REACHED, PROBE_DECIDES_WITHIN, Axes, merge, post_names_lost_token
 
 
 def observe(state: ConnectionState | None, snapshot: Snapshot, context: Context) -> ConnectionState:
@@ -46,7 +46,7 @@ def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_s
     if state is None:
         return _count_rejected_post(ProbeState(), snapshot, token_state, context)
     probe, before = state.probe, state.snapshot
-    if _shows_reconnect(state, snapshot, token_state, context):
+    if _shows_reconnect(state, snapshot, token_state):
         return probes.after_reconnect(probe)
     is_news = snapshot.reported in _NO_STATEMENT and snapshot.reported is not before.reported
     if is_news or _date_has_passed_since(state, token_state):
@@ -58,24 +58,30 @@ def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_s
 
 def _date_has_passed_since(state: ConnectionState, after: TokenState) -> bool:
     """Return True if the expiry date has passed since this state: an earlier successful probe is no longer evidence."""
-    expired = (VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST)
-    return after.reason in expired and state.token.reason not in expired
+    return after.reason in DATE_REACHED and state.token.reason not in DATE_REACHED
 
 
 _NO_STATEMENT = (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
 
 
-def _shows_reconnect(state: ConnectionState, snapshot: Snapshot, token_state: TokenState, context: Context) -> bool:
-    """Return True if this list shows that the account was reconnected.
+def _shows_reconnect(state: ConnectionState, snapshot: Snapshot, token_state: TokenState) -> bool:
+    """Return True if this list shows that the account was reconnected, so that earlier refusals no longer count.
 
     That is a connection that is listed again after it was disconnected, a status that was lost and no longer is, or a later date.
-    The routine renewal of a token that lives less than 48 hours is no reconnect.
+    The routine renewal of a token that lives less than 48 hours is no reconnect. Neither is a later date if the platform accepts
+    the token and refuses something else: providers renew such a token too. The probe that follows decides.
     """
-    if snapshot.external_id != state.snapshot.external_id or state.missing >= max(context.policy.confirm_missing, 1):
+    if snapshot.external_id != state.snapshot.external_id or state.verdict.reason == VerdictReason.MISSING_FROM_LIST:
         return True
     if token_state.reconnected_at is None or token_state.reconnected_at == state.token.reconnected_at:
         return False
-    return state.snapshot.reported in LOST or not expiry.is_short_lived(snapshot, token_state.dated_since)
+    if state.snapshot.reported in LOST:
+        return True
+    is_routine = expiry.is_short_lived(snapshot, token_state.dated_since)
+    return not is_routine and state.verdict.reason not in _REFUSED_OTHERWISE
+
+
+_REFUSED_OTHERWISE = (VerdictReason.PROBE_FAILING, VerdictReason.PROBE_AMBIGUOUS)
 
 
 def _count_rejected_post(probe: ProbeState, snapshot: Snapshot, token_state: TokenState, context: Context) -> ProbeState:
@@ -195,7 +201,15 @@ def _settle(
         lost = permissions.lost(snapshot.platform, known, snapshot.scopes)
         known = permissions.kept(known, snapshot.scopes, lost)
     merged = merge(
-        Axes(snapshot=snapshot, token=token_state, probe=probe, missing=missing, lost_permissions=lost, context=context)
+        Axes(
+            snapshot=snapshot,
+            token=token_state,
+            probe=probe,
+            missing=missing,
+            lost_permissions=lost,
+            context=context,
+            previous=state.verdict if state else None,
+        )
     )
     flags = merged.flags | token_state.flags | snapshot.flags
     if context.clock_suspect and token_state.expires_at is not None:
@@ -210,7 +224,7 @@ def _settle(
     )
     trusted = expiry.is_trusted(snapshot, context.provider, token_state.dated_since)
     threshold = _next_threshold(snapshot, token_state, context, window=window, trusted=trusted)
-    if merged.status is Status.EXPIRING_SOON and token_state.reason == VerdictReason.DATE_PASSED and token_state.expires_at:
+    if merged.status is Status.EXPIRING_SOON and token_state.reason in DATE_REACHED and token_state.expires_at:
         waited = context.date_now - token_state.expires_at
         threshold = expiry.after(context.now, PROBE_DECIDES_WITHIN - waited)
     return ConnectionState(

@@ -7,6 +7,7 @@ publish with another set than the usual one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 PUBLISHING: Mapping[str, frozenset[str]] = {
     # https://learn.microsoft.com/en-us/linkedin/marketing/community-management/shares/posts-api
@@ -32,23 +33,35 @@ PUBLISHING: Mapping[str, frozenset[str]] = {
 }
 """The permissions that publishing needs, as the platform's documents name them."""
 
+_ALTERNATIVES = (
+    ("instagram_content_publish", "instagram_business_content_publish"),  # of Facebook Login and of Instagram Login
+    ("youtube", "youtube.upload", "youtube.force-ssl"),
+    ("business.manage", "plus.business.manage"),
+    ("w_member_social", "w_share"),
+)
+"""Permissions of which one is enough."""
+
+_INCLUDES = {"write": frozenset({"write:statuses", "write:media"})}
+"""Permissions that are granted as a whole or as all of these parts (Mastodon, "OAuth scopes")."""
+
 _GOOGLE = "https://www.googleapis.com/auth/"
 
 
 def needed(platform: str, permission: str) -> bool:
     """Return True if publishing on the platform needs the permission."""
-    return permission.strip().lower().removeprefix(_GOOGLE) in PUBLISHING.get(platform, ())
+    return _plain(permission) in PUBLISHING.get(platform, ())
 
 
 def lost(platform: str, known: Iterable[str] | None, granted: Iterable[str] | None) -> tuple[str, ...]:
     """Return the known permissions that publishing needs and that the newest good answer lacks, sorted.
 
-    An answer that states none at all proves nothing. Case and blanks around a name are ignored.
+    An answer that states none at all proves nothing. Case and blanks around a name are ignored. A permission is not lost while
+    another one is granted that allows the same.
     """
     if not known or not granted:
         return ()
     held = {_plain(each) for each in granted}
-    return tuple(sorted({each for each in known if _plain(each) not in held and needed(platform, each)}))
+    return tuple(sorted({each for each in known if needed(platform, each) and not _is_held(_plain(each), held)}))
 
 
 def kept(known: Iterable[str] | None, granted: Iterable[str] | None, missing: Iterable[str]) -> tuple[str, ...] | None:
@@ -58,5 +71,14 @@ def kept(known: Iterable[str] | None, granted: Iterable[str] | None, missing: It
     return tuple(dict.fromkeys([*granted, *missing]))
 
 
+def _is_held(permission: str, held: AbstractSet[str]) -> bool:
+    """Return True if the permission is granted, or another one that allows the same."""
+    if permission in held or any(permission in parts and whole in held for whole, parts in _INCLUDES.items()):
+        return True
+    if permission in _INCLUDES and _INCLUDES[permission] <= held:
+        return True
+    return any(permission in group and not held.isdisjoint(group) for group in _ALTERNATIVES)
+
+
 def _plain(permission: str) -> str:
-    return permission.strip().lower()
+    return permission.strip().lower().removeprefix(_GOOGLE)

@@ -17,6 +17,7 @@ from monitor.domain import (
     Snapshot,
     Status,
     TokenState,
+    Verdict,
     VerdictFlag,
     VerdictReason,
 )
@@ -37,6 +38,8 @@ class Axes(Record, frozen=True, gc=False, kw_only=True):
     missing: int
     lost_permissions: tuple[str, ...]
     context: Context
+    previous: Verdict | None = None
+    """The verdict before: what was confirmed once stays so, whatever is configured later."""
 
     @property
     def listed_as_lost(self) -> bool:
@@ -45,7 +48,9 @@ class Axes(Record, frozen=True, gc=False, kw_only=True):
 
     @property
     def is_confirmed(self) -> bool:
-        """True if the refusals of the probes count."""
+        """True if the refusals of the probes count, or some of them have decided already."""
+        if self.previous is not None and self.previous.status.needs_attention and self.previous.reason in _BY_REFUSAL:
+            return True
         return probes.is_confirmed(self.probe, self.context.policy.confirm_failures, self.context.now)
 
     @property
@@ -79,6 +84,8 @@ _BY_PROBE = {
     ),
 }
 
+_BY_REFUSAL = frozenset(reason for _, reason, _ in _BY_PROBE.values())
+
 _PROBE_FLAGS = {
     ProbeFinding.UNSUPPORTED: VerdictFlag.PROBE_UNSUPPORTED,
     ProbeFinding.AMBIGUOUS: VerdictFlag.MTPROTO_OR_REVOKED_BOT,
@@ -108,7 +115,8 @@ def _first(axes: Axes) -> Finding:
 
 def absence_is_confirmed(a: Axes) -> Finding | None:
     """Report disconnected after the connection was absent from enough complete lists in a row."""
-    if a.missing >= max(a.context.policy.confirm_missing, 1):
+    was_confirmed = a.previous is not None and a.previous.reason == VerdictReason.MISSING_FROM_LIST and a.missing > 0
+    if was_confirmed or a.missing >= max(a.context.policy.confirm_missing, 1):
         return Finding(Status.DISCONNECTED, VerdictReason.MISSING_FROM_LIST, "No longer listed by the provider.")
     return None
 
@@ -138,7 +146,7 @@ _BY_DATE = frozenset({VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST, Verdic
 def probe_decides_about_date(a: Axes) -> Finding | None:
     """Wait up to 5 minutes for the probe that follows an expiry date, if the platform accepted the token shortly before it."""
     expires_at = a.token.expires_at
-    if a.token.reason != VerdictReason.DATE_PASSED or expires_at is None or a.snapshot.reported not in WORKING:
+    if a.token.reason not in DATE_REACHED or expires_at is None or a.snapshot.reported not in (*WORKING, ReportedStatus.UNSTATED):
         return None
     undecided = a.probe.status is ProbeStatus.UNPROBED and a.context.is_recent_probe(a.probe.ok_at)
     if not undecided or a.context.date_now - expires_at >= PROBE_DECIDES_WITHIN:
@@ -146,6 +154,9 @@ def probe_decides_about_date(a: Axes) -> Finding | None:
     text = "The token has reached its expiry date; a probe is checking if the platform still accepts it."
     return Finding(Status.EXPIRING_SOON, VerdictReason.EXPIRES_WITHIN, text)
 
+
+DATE_REACHED = frozenset({VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST})
+"""Reasons of a token that expired by its date alone."""
 
 PROBE_DECIDES_WITHIN = timedelta(minutes=5)
 """A token whose date has passed counts as expired after this time, if no probe is answered by then."""
@@ -224,7 +235,7 @@ VERDICT_RULES: tuple[Callable[[Axes], Finding | None], ...] = (
     absence_is_confirmed,  # absent from confirm_missing complete lists in a row -> disconnected
     probe_names_worse_than_list,  # list reports expired, probe names revocation -> revoked immediately
     probe_disproves_date,  # expired by its date alone, probe succeeded after it -> valid
-    probe_decides_about_date,  # a trusted date passed less than 5 minutes ago, probes succeeded until then -> expiring_soon
+    probe_decides_about_date,  # a date passed less than 5 minutes ago, probes succeeded until then -> expiring_soon
     list_reports_lost,  # list reports expired, revoked or disconnected -> that status, whatever the probe finds
     refusal_is_confirmed,  # confirm_failures refusals in a row, unclear ones 3 in 1 h -> expired, revoked or failing
     permission_was_lost,  # a permission that publishing needs is gone -> failing

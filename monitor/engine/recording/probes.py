@@ -217,6 +217,7 @@ class ProbeTally:
         if probe.status is ProbeStatus.FAILING:
             confirmed = probe_rules.is_confirmed(probe, self.source.policy_for(platform).confirm_failures, self.now)
             unclear = probe.finding in probe_rules.UNCLEAR and probe.refusals > 1
+            unclear |= probe.silent_since is not None and probe.silent_since < self.now  # no evidence, twice in a row
             return schedule.next_failing_probe(self.now, every, confirmed=confirmed, unclear=unclear)
         undecided = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED
         if undecided or finding is None:
