@@ -43,7 +43,7 @@ def test_which_permissions_are_lost(
     assert lost(platform, known, granted) == gone
 
 
-names = st.sampled_from([*PUBLISHING["facebook"], "read_insights", "public_profile"])
+names = st.sampled_from([each for group in PUBLISHING["facebook"] for each in group] + ["read_insights", "public_profile"])
 sets = st.lists(names, max_size=5, unique=True).map(tuple)
 
 

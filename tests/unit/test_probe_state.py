@@ -98,6 +98,9 @@ def test_a_transient_answer_between_two_refusals_does_not_break_the_row() -> Non
         ("Access token expired", NO_RIGHTS, PERMISSION),
         ("The token was revoked", NO_RIGHTS, PERMISSION),
         (NO_RIGHTS, UNCLEAR, PERMISSION),
+        # and one that works no more is not told of permissions
+        (NO_RIGHTS, "Access token expired", EXPIRED),
+        (NO_RIGHTS, "The token was revoked", REVOKED),
     ],
 )
 def test_the_weightiest_of_a_row_of_refusals_counts(first: str, second: str, kept: ProbeFinding) -> None:

@@ -499,6 +499,21 @@ def test_a_token_that_is_always_renewed_with_two_days_left_stops_warning() -> No
     assert statuses(*monthly(3), *stays, poll_every=DAY / 8)[-3:] == [Status.VALID, SOON, Status.EXPIRED]
 
 
+def test_a_long_token_that_was_renewed_twice_in_a_week_is_not_overdue_weeks_before_its_end() -> None:
+    days = [(day * DAY, renewed(24 * (day // 3 * 3 if day < 9 else 6), lived=60 * DAY, platform="facebook")) for day in range(50)]
+    assert set(statuses(*days, poll_every=DAY / 8)) == {Status.VALID}
+
+
+def test_a_service_that_renews_late_now_and_then_keeps_the_grace() -> None:
+    """A day's token, renewed after 21 hours, and every tenth time after 28."""
+    polls, at_hours = [], 0.0
+    for number in range(40):
+        gap = 28 if number % 10 == 4 else 21
+        polls += [((at_hours + hour) * HOUR, renewed(at_hours, lived=DAY, platform="tiktok")) for hour in range(gap)]
+        at_hours += gap
+    assert Status.EXPIRED not in statuses(*polls)[10 * 24 :]
+
+
 def test_an_explicit_window_is_not_narrowed_by_renewals() -> None:
     policy = Policy(expiring_within=7 * DAY, expiring_within_explicit=True)
     assert SOON in statuses(*monthly(3), poll_every=DAY / 8, policy=policy)[-58:]

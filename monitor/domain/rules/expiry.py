@@ -161,6 +161,11 @@ def window_of(policy: Policy, lifetime: timedelta | None) -> timedelta:
     return policy.expiring_within
 
 
+def near_at(expires_at: datetime | None, lifetime: timedelta | None, policy: Policy, *, short_lived: bool) -> datetime | None:
+    """Return from when on a token that lives for 48 hours or longer is near its expiry by the policy; None for other tokens."""
+    return None if short_lived or expires_at is None else before(expires_at, window_of(policy, lifetime))
+
+
 def stages_within(policy: Policy, window: timedelta) -> tuple[timedelta, ...]:
     """Return the stages that are narrower than the window, widest first."""
     return tuple(sorted((stage for stage in policy.stages if stage < window), reverse=True))

@@ -279,9 +279,11 @@ def _thresholds(
     lifetime = expiry.lifetime_of(snapshot, token_state.issued_at)
     cadence = renewals.cadence_of(token_state)
     last = renewals.renewed_at(snapshot, token_state.reconnected_at)
+    short_lived = expiry.is_short_lived(snapshot, token_state.dated_since)
+    near = expiry.near_at(expires_at, lifetime, context.policy, short_lived=short_lived)
     others = (
         expiry.after(expires_at, expiry.grace_of(snapshot, lifetime, token_state.dated_since) + timedelta(seconds=1)),
-        renewals.overdue_at(cadence, last, context.poll_every),
+        renewals.overdue_at(cadence, last, context.poll_every, not_before=near),
         renewals.expired_at(cadence, expires_at, context.poll_every),
     )
     return (*thresholds, *(each for each in others if each is not None))

@@ -7,49 +7,32 @@ publish with another set than the usual one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 
-PUBLISHING: Mapping[str, frozenset[str]] = {
+PUBLISHING: Mapping[str, tuple[frozenset[str], ...]] = {
     # https://learn.microsoft.com/en-us/linkedin/marketing/community-management/shares/posts-api
-    "linkedin": frozenset({"w_member_social", "w_organization_social", "w_share"}),
+    "linkedin": (frozenset({"w_member_social", "w_share"}), frozenset({"w_organization_social"})),
     # https://developers.facebook.com/docs/pages-api/posts
-    "facebook": frozenset({"pages_manage_posts", "pages_read_engagement", "pages_show_list"}),
+    "facebook": (frozenset({"pages_manage_posts"}), frozenset({"pages_read_engagement"}), frozenset({"pages_show_list"})),
     # https://developers.facebook.com/docs/instagram-platform/content-publishing
-    "instagram": frozenset({"instagram_content_publish", "instagram_business_content_publish"}),
+    "instagram": (frozenset({"instagram_content_publish", "instagram_business_content_publish"}),),
     # https://developers.facebook.com/docs/threads/posts
-    "threads": frozenset({"threads_basic", "threads_content_publish"}),
+    "threads": (frozenset({"threads_basic"}), frozenset({"threads_content_publish"})),
     # https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code
-    "twitter": frozenset({"tweet.read", "tweet.write", "users.read", "offline.access", "media.write"}),
+    "twitter": tuple(frozenset({each}) for each in ("tweet.read", "tweet.write", "users.read", "offline.access", "media.write")),
     # https://developers.tiktok.com/doc/tiktok-api-scopes
-    "tiktok": frozenset({"video.publish", "video.upload"}),
+    "tiktok": (frozenset({"video.publish", "video.upload"}),),
     # https://developers.google.com/youtube/v3/guides/auth/server-side-web-apps
-    "youtube": frozenset({"youtube", "youtube.upload", "youtube.force-ssl"}),
-    "googlebusiness": frozenset({"business.manage", "plus.business.manage"}),
+    "youtube": (frozenset({"youtube", "youtube.upload", "youtube.force-ssl"}),),
+    "googlebusiness": (frozenset({"business.manage", "plus.business.manage"}),),
     # https://developers.pinterest.com/docs/getting-started/scopes/
-    "pinterest": frozenset({"boards:read", "boards:write", "pins:read", "pins:write"}),
+    "pinterest": tuple(frozenset({each}) for each in ("boards:read", "boards:write", "pins:read", "pins:write")),
     # https://docs.joinmastodon.org/api/oauth-scopes/
-    "mastodon": frozenset({"write", "write:statuses", "write:media"}),
-    "reddit": frozenset({"submit"}),
+    "mastodon": (frozenset({"write", "write:statuses"}), frozenset({"write", "write:media"})),
+    "reddit": (frozenset({"submit"}),),
 }
-"""The permissions that publishing needs, as the platform's documents name them."""
-
-_ALTERNATIVES = (
-    ("instagram_content_publish", "instagram_business_content_publish"),  # of Facebook Login and of Instagram Login
-    ("youtube", "youtube.upload", "youtube.force-ssl"),
-    ("business.manage", "plus.business.manage"),
-    ("w_member_social", "w_share"),
-)
-"""Permissions of which one is enough."""
-
-_INCLUDES = {"write": frozenset({"write:statuses", "write:media"})}
-"""Permissions that are granted as a whole or as all of these parts (Mastodon, "OAuth scopes")."""
+"""What publishing needs on each platform, as its documents name it: of each set, one permission."""
 
 _GOOGLE = "https://www.googleapis.com/auth/"
-
-
-def needed(platform: str, permission: str) -> bool:
-    """Return True if publishing on the platform needs the permission."""
-    return _plain(permission) in PUBLISHING.get(platform, ())
 
 
 def lost(platform: str, known: Iterable[str] | None, granted: Iterable[str] | None) -> tuple[str, ...]:
@@ -61,7 +44,8 @@ def lost(platform: str, known: Iterable[str] | None, granted: Iterable[str] | No
     if not known or not granted:
         return ()
     held = {_plain(each) for each in granted}
-    return tuple(sorted({each for each in known if needed(platform, each) and not _is_held(_plain(each), held)}))
+    gone = [group for group in PUBLISHING.get(platform, ()) if not group & held]
+    return tuple(sorted({each for each in known if any(_plain(each) in group for group in gone)}))
 
 
 def kept(known: Iterable[str] | None, granted: Iterable[str] | None, missing: Iterable[str]) -> tuple[str, ...] | None:
@@ -69,15 +53,6 @@ def kept(known: Iterable[str] | None, granted: Iterable[str] | None, missing: It
     if not granted:
         return None if known is None else tuple(known)
     return tuple(dict.fromkeys([*granted, *missing]))
-
-
-def _is_held(permission: str, held: AbstractSet[str]) -> bool:
-    """Return True if the permission is granted, or another one that allows the same."""
-    if permission in held or any(permission in parts and whole in held for whole, parts in _INCLUDES.items()):
-        return True
-    if permission in _INCLUDES and _INCLUDES[permission] <= held:
-        return True
-    return any(permission in group and not held.isdisjoint(group) for group in _ALTERNATIVES)
 
 
 def _plain(permission: str) -> str:

@@ -17,14 +17,15 @@ UNCLEAR_FOR = timedelta(hours=1)
 UNCLEAR = frozenset({ProbeFinding.FAILING, ProbeFinding.AMBIGUOUS})
 """Findings of refusals that must last."""
 
-_WEIGHT = {
-    ProbeFinding.AMBIGUOUS: 0,
-    ProbeFinding.FAILING: 0,
-    ProbeFinding.EXPIRED: 1,
-    ProbeFinding.REVOKED: 2,
-    ProbeFinding.PERMISSION: 3,
+_NAMED = frozenset({ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.PERMISSION})
+
+_OUTWEIGHED_BY = {
+    ProbeFinding.AMBIGUOUS: _NAMED,
+    ProbeFinding.FAILING: _NAMED,
+    ProbeFinding.EXPIRED: frozenset({ProbeFinding.REVOKED}),
 }
-"""Which refusal of several in a row counts. One that names a permission proves that the token works."""
+"""Of refusals in a row, the newest counts, unless an earlier one outweighs it. One that names a permission proves that the token
+works, so it ends an expiry or a revocation, and one of these ends it in turn."""
 
 
 def advance(
@@ -99,6 +100,11 @@ _NOTED = frozenset({ProbeFinding.MISSING, ProbeFinding.BAD_ID})
 _NO_EVIDENCE = frozenset({ProbeFinding.TRANSIENT}) | _NOTED
 
 
+def is_evidence(finding: ProbeFinding | None) -> bool:
+    """Return True if a response with this finding (None: no answer) proves anything about the token or the platform."""
+    return finding is not None and finding not in _NO_EVIDENCE
+
+
 def _after(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime, confirm: int) -> ProbeState:
     if finding in _NO_EVIDENCE:
         return _silent(state, finding, message, now)
@@ -132,7 +138,7 @@ def _silent(state: ProbeState, finding: ProbeFinding | None, message: str | None
 def _refused(state: ProbeState, finding: ProbeFinding, message: str | None, *, now: datetime, confirm: int) -> ProbeState:
     """Add one refusal."""
     refusal = message
-    if state.refusals and state.finding is not None and _WEIGHT.get(state.finding, 0) > _WEIGHT[finding]:
+    if state.refusals and state.finding is not None and state.finding in _OUTWEIGHED_BY.get(finding, ()):
         finding, refusal = state.finding, state.refusal
     return ProbeState(
         status=ProbeStatus.FAILING,

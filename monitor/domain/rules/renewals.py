@@ -23,6 +23,9 @@ POLLS_LATE = 2
 _FORGET = 4
 """A renewal moves a learned value by a quarter of the difference, unless its own value is the more cautious one."""
 
+_FORGET_LATENESS = 32
+"""The same for the time left, while that is negative: a service that has renewed late will do so again."""
+
 _NO_TIME = timedelta(0)
 
 
@@ -82,17 +85,22 @@ def learn(
     if stopped and known.gap is not None:
         gap, left = min(gap, 2 * known.gap), known.left or left
     return Cadence(
-        _whole_seconds(_cautious(known.gap, gap, longest=True)),
-        _whole_seconds(_cautious(known.left, left, longest=False)),
+        _whole_seconds(_longest(known.gap, gap)),
+        _whole_seconds(_shortest(known.left, left)),
         min(known.renewals + 1, RENEWALS_NEEDED),
     )
 
 
-def _cautious(known: timedelta | None, new: timedelta, *, longest: bool) -> timedelta:
-    """Return the new value if it is the more extreme one, else the known value moved towards it."""
-    if known is None or (new >= known if longest else new <= known):
+def _longest(known: timedelta | None, new: timedelta) -> timedelta:
+    """Return the new gap if it is longer, else the known one moved towards it."""
+    return new if known is None or new >= known else known + (new - known) / _FORGET
+
+
+def _shortest(known: timedelta | None, new: timedelta) -> timedelta:
+    """Return the new time left if it is shorter, else the known one moved towards it."""
+    if known is None or new <= known:
         return new
-    return known + (new - known) / _FORGET
+    return known + (new - known) / (_FORGET if known > _NO_TIME else _FORGET_LATENESS)
 
 
 def _whole_seconds(span: timedelta) -> timedelta:
@@ -100,14 +108,20 @@ def _whole_seconds(span: timedelta) -> timedelta:
     return timedelta(seconds=int(span.total_seconds()))
 
 
-def overdue_at(cadence: Cadence, last: datetime | None, poll_every: timedelta) -> datetime | None:
-    """Return the time from which the next renewal is overdue; None without a known cadence or a last renewal."""
+def overdue_at(
+    cadence: Cadence, last: datetime | None, poll_every: timedelta, *, not_before: datetime | None = None
+) -> datetime | None:
+    """Return from when on the next renewal is overdue; None without a known cadence or a last renewal.
+
+    Never before `not_before`: a token that lives for weeks may be renewed twice within days, and then not for weeks.
+    """
     if not cadence.is_known or cadence.gap is None or last is None:
         return None
     try:
-        return last + max(cadence.gap * OVERDUE_AFTER, cadence.gap + POLLS_LATE * poll_every)
+        due = last + max(cadence.gap * OVERDUE_AFTER, cadence.gap + POLLS_LATE * poll_every)
     except OverflowError:
         return None
+    return due if not_before is None else max(due, not_before)
 
 
 def expired_at(cadence: Cadence, expires_at: datetime | None, poll_every: timedelta) -> datetime | None:

@@ -90,7 +90,8 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
         if not self.context.policy.learn_renewals:
             return None
         last = renewals.renewed_at(self.snapshot, self.reconnected_at)
-        return renewals.overdue_at(self.cadence, last, self.context.poll_every)
+        near = expiry.near_at(self.expires_at, self.lifetime, self.context.policy, short_lived=self.short_lived)
+        return renewals.overdue_at(self.cadence, last, self.context.poll_every, not_before=near)
 
     @property
     def expired_at(self) -> datetime | None:

@@ -201,21 +201,28 @@ class ProbeTally:
         if after == state:
             self._unchanged(result, state.probe)
             return
-        next_probe_at = self._next_own_probe(after.snapshot.platform, after.probe, result.finding)
+        next_probe_at = self._next_own_probe(result, after.probe)
         self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_probe_at))
 
     def _unchanged(self, result: ProbeResult, known: ProbeState) -> None:
-        next_probe_at = self._next_own_probe(result.target.platform, known, result.finding)
+        next_probe_at = self._next_own_probe(result, known)
         if result.target.individual or next_probe_at is not None:
             self.next_probes.setdefault(next_probe_at, []).append(result.target.id)
 
-    def _next_own_probe(self, platform: str, probe: ProbeState, finding: ProbeFinding | None) -> datetime | None:
-        """Return when a connection is probed ahead of its cohort's turn; None: with its cohort."""
-        every = self.source.probe_every
+    def _next_own_probe(self, result: ProbeResult, probe: ProbeState) -> datetime | None:
+        """Return when a connection is probed ahead of its cohort's turn; None: with its cohort.
+
+        A refused connection is, and one without an answer once; a second one in a row without evidence is not urgent.
+        """
+        every, finding = self.source.probe_every, result.finding
         if every is None:
             return None
+        if result.target.known.silent_since is not None and not probe_rules.is_evidence(finding):
+            refused = probe.status is ProbeStatus.FAILING
+            return schedule.next_failing_probe(self.now, every, confirmed=True) if refused else None
         if probe.status is ProbeStatus.FAILING:
-            confirmed = probe_rules.is_confirmed(probe, self.source.policy_for(platform).confirm_failures, self.now)
+            confirm = self.source.policy_for(result.target.platform).confirm_failures
+            confirmed = probe_rules.is_confirmed(probe, confirm, self.now)
             unclear = probe.finding in probe_rules.UNCLEAR and probe.refusals > 1
             unclear |= probe.silent_since is not None and probe.silent_since < self.now  # no evidence, twice in a row
             return schedule.next_failing_probe(self.now, every, confirmed=confirmed, unclear=unclear)
