@@ -204,7 +204,7 @@ class Reader:
             return None
         policy = settings.policy_for(state.snapshot.platform) if settings else self._config.policy
         every = settings.poll_every if settings else self._config.schedule.poll_every
-        return renewal_view(state, poll_every=every, expects=policy.learn_renewals)
+        return renewal_view(state, poll_every=every, policy=policy)
 
     def _is_probe_stale(self, row: ConnectionRow, settings: SourceConfig | None) -> bool:
         """Return True if the last successful probe is older than three intervals, and no other answer came since."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.domain import ConnectionState, utc_text
-from monitor.domain.rules import renewals
+from monitor.domain import ConnectionState, Policy, utc_text
+from monitor.domain.rules import expiry, renewals
 from monitor.domain.timefmt import span
 from monitor.views import json_types
 
@@ -51,18 +51,23 @@ def _seconds(length: timedelta | None) -> int | None:
     return None if length is None else int(length.total_seconds())
 
 
-def renewal_view(state: ConnectionState, *, poll_every: timedelta, expects: bool) -> RenewalView | None:
+def renewal_view(state: ConnectionState, *, poll_every: timedelta, policy: Policy) -> RenewalView | None:
     """Return what is known of a token's renewals; None if its provider states nothing about them.
 
-    Without `expects` no renewal is predicted, because the policy does not use the learned cadence.
+    No renewal is predicted if the policy does not use the learned cadence.
     """
-    refresh, cadence = state.snapshot.refresh, renewals.cadence_of(state.token)
+    token, refresh, cadence = state.token, state.snapshot.refresh, renewals.cadence_of(state.token)
     if refresh is None:
         return None
     if cadence.renewals < renewals.RENEWALS_NEEDED or cadence.gap is None:
         return RenewalView(last_at=refresh.last_refreshed_at)
-    since = renewals.renewed_at(state.snapshot, state.token.reconnected_at)
-    overdue_at = renewals.overdue_at(cadence, since, poll_every) if expects else None
+    since = renewals.renewed_at(state.snapshot, token.reconnected_at)
+    overdue_at = None
+    if policy.learn_renewals:
+        short_lived = expiry.is_short_lived(state.snapshot, token.dated_since)
+        lifetime = expiry.lifetime_of(state.snapshot, token.issued_at)
+        near = expiry.near_at(token.expires_at, lifetime, policy, short_lived=short_lived)
+        overdue_at = renewals.overdue_at(cadence, since, poll_every, not_before=near)
     return RenewalView(
         last_at=refresh.last_refreshed_at,
         every=cadence.gap,
