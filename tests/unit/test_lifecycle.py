@@ -548,6 +548,15 @@ def test_a_later_date_ends_no_refusal_of_a_token_that_works() -> None:
     assert life.probed(OK).verdict.status is VALID
 
 
+def test_a_success_after_the_date_still_disproves_it_where_the_status_becomes_unknown() -> None:
+    life = Life()
+    life.listed(row(DAY))
+    life.probed(OK, 2 * DAY)
+    assert life.listed(row(DAY), 2 * DAY).verdict.status is VALID
+    assert life.listed(row(DAY, reported=ReportedStatus.UNKNOWN), 2 * DAY + MINUTE).verdict.status is VALID
+    assert life.listed(row(DAY), 2 * DAY + 2 * MINUTE).verdict.status is VALID
+
+
 def test_a_refusal_that_counted_still_counts_where_more_are_required_later() -> None:
     life = Life()
     life.listed(row())

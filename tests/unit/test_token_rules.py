@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
+from monitor.domain.records import replace
 from monitor.domain.rules import token, token_evidence, token_rules
 from monitor.domain.rules.expiry import Context
 
@@ -467,6 +468,22 @@ def test_a_silent_stop_of_renewals_warns_before_the_date_and_expires_at_it() -> 
     assert [each.status for each in found] == [Status.VALID] * 3 + [SOON] * 3 + [Status.EXPIRED] * 2
     assert {each.reason for each in found[3:6]} == {"renewal_overdue"}
     assert "1 hour" in found[3].message
+
+
+def test_a_time_of_renewal_far_ahead_teaches_nothing() -> None:
+    wrong = replace(renewed(5), refresh=replace(renewed(5).refresh or Refresh(), last_refreshed_at=NOW + 365 * DAY))
+    polls = [*hourly(6)[:-2], (5.5 * HOUR, wrong), *hourly(6)[-1:], (6 * HOUR, renewed(6))]
+    found = follow(POSTBREEZE, *polls, (7.5 * HOUR, renewed(6)), (8 * HOUR, renewed(6)))
+    assert [each.status for each in found[-3:]] == [Status.VALID, SOON, Status.EXPIRED]
+
+
+def test_a_date_that_was_stale_before_expires_nothing_where_the_status_is_missing() -> None:
+    stale = [
+        (0 * DAY, row("facebook", ReportedStatus.VALID, -5 * DAY)),
+        (DAY, row("facebook", ReportedStatus.UNSTATED, -5 * DAY)),
+    ]
+    assert statuses(*stale, stale[0], stale[1]) == [Status.VALID] * 4
+    assert statuses(stale[1]) == [Status.EXPIRED]
 
 
 def test_a_stop_is_over_with_the_first_newer_renewal() -> None:

@@ -49,6 +49,7 @@ def _probe_after_list(state: ConnectionState | None, snapshot: Snapshot, token_s
     if _shows_reconnect(state, snapshot, token_state):
         return probes.after_reconnect(probe)
     is_news = snapshot.reported in _NO_STATEMENT and snapshot.reported is not before.reported
+    is_news &= token_state.reason not in DATE_REACHED  # a success after the date disproves the date, whatever is reported now
     if is_news or _date_has_passed_since(state, token_state):
         probe = probes.without_success(probe)
     if snapshot.last_error != before.last_error:

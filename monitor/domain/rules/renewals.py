@@ -74,11 +74,14 @@ def learn(
 
     A gap shorter than two polls teaches nothing: other renewals may have happened in between. A gap so long that its
     renewal was overdue is a stop rather than a cadence: it counts as at most twice the known gap, and its time left is ignored.
+    A stated time of renewal teaches nothing unless the expiry date moves with it, to after that time.
     """
     if before is None or before.refresh is None or after.refresh is None or not was_renewed(before, after):
         return known
     start, at = renewed_at(before, reconnected_at), after.refresh.last_refreshed_at
     if start is None or at is None or before.expires_at is None or at - start < POLLS_LATE * poll_every:
+        return known
+    if after.expires_at in (None, before.expires_at) or at >= after.expires_at:
         return known
     gap, left = at - start, before.expires_at - at
     stopped = known.gap is not None and gap > known.gap * OVERDUE_AFTER

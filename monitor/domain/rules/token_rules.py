@@ -176,6 +176,8 @@ def only_date_has_passed(e: Evidence) -> Finding | None:
     if e.snapshot.platform in expiry.RENEWED_BY_PROVIDER:
         text = "The stated expiry date is in the past, but dates of this platform are not reliable."
         return Finding(Status.UNKNOWN, VerdictReason.STALE_DATE, text)
+    if e.previous is not None and e.previous.status is Status.VALID and VerdictFlag.STALE_DATE in e.previous.flags:
+        return Finding(Status.VALID, e.previous.reason, e.previous.message, _STALE_DATE)  # reported as valid despite such a date
     return Finding(Status.EXPIRED, VerdictReason.DATE_PAST, "The stated expiry date is in the past.")
 
 

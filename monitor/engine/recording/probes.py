@@ -224,7 +224,6 @@ class ProbeTally:
             confirm = self.source.policy_for(result.target.platform).confirm_failures
             confirmed = probe_rules.is_confirmed(probe, confirm, self.now)
             unclear = probe.finding in probe_rules.UNCLEAR and probe.refusals > 1
-            unclear |= probe.silent_since is not None and probe.silent_since < self.now  # no evidence, twice in a row
             return schedule.next_failing_probe(self.now, every, confirmed=confirmed, unclear=unclear)
         undecided = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED
         if undecided or finding is None:
