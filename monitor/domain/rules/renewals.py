@@ -54,9 +54,11 @@ def cadence_of(token: TokenState | None) -> Cadence:
 
 
 def renewed_at(snapshot: Snapshot, reconnected_at: datetime | None) -> datetime | None:
-    """Return when the token was last issued: by the last renewal, or by a later reconnect. None if neither is known."""
+    """Return when the token was last issued: by the last renewal, or by a later reconnect. None without a stated renewal."""
     last = snapshot.refresh.last_refreshed_at if snapshot.refresh is not None else None
-    return max((at for at in (last, reconnected_at) if at is not None), default=None)
+    if last is None or reconnected_at is None:
+        return last
+    return max(last, reconnected_at)
 
 
 def was_renewed(before: Snapshot | None, after: Snapshot) -> bool:
@@ -128,9 +130,9 @@ def overdue_at(
 
 
 def expired_at(cadence: Cadence, expires_at: datetime | None, poll_every: timedelta) -> datetime | None:
-    """Return the time from which a token that was not renewed counts as expired; None without a known cadence.
+    """Return from when on a token that lives for weeks counts as expired if it was not renewed; None without a known cadence.
 
-    That is its date, or one poll interval after the usual renewal, if that is later: until then a renewal may not have been seen.
+    That is its date, unless renewals usually leave less time than one poll takes to show them.
     """
     if not cadence.is_known or cadence.left is None or expires_at is None:
         return None

@@ -95,9 +95,12 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
 
     @property
     def expired_at(self) -> datetime | None:
-        """The time from which a token that was not renewed counts as expired by its learned cadence; None without one."""
-        if not self.context.policy.learn_renewals:
-            return None
+        """From when on a token with a learned cadence counts as expired if it was not renewed; None without a cadence.
+
+        A short-lived token must be overdue too: its service may renew it a little after the date now and then.
+        """
+        if self.short_lived or not self.context.policy.learn_renewals:
+            return self.overdue_at
         return renewals.expired_at(self.cadence, self.expires_at, self.context.poll_every)
 
     def has_come(self, instant: datetime | None) -> bool:

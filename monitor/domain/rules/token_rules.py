@@ -93,8 +93,10 @@ def refresh_was_rejected(e: Evidence) -> Finding | None:
 
 
 def renewals_stopped_before_expiry(e: Evidence) -> Finding | None:
-    """Report expired at the date, if renewals that are usually early have not come, or their last attempt failed."""
-    if not e.reports_renewals or not e.date_has_passed or not e.has_come(e.expired_at):
+    """Report expired at the date if the renewal, which is usually early, has not come, or if its last attempt failed."""
+    if not e.reports_renewals or not e.date_has_passed or e.expired_at is None:
+        return None
+    if not e.has_come(e.expires_at if e.refresh_fails else e.expired_at):
         return None
     text = (
         "The token expired and was not renewed, although the provider usually renews it earlier and still reports it as active."

@@ -25,7 +25,7 @@ from monitor.domain.records import Record
 from monitor.domain.rules import probes
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.probe_answers import names_lost_token
-from monitor.domain.rules.token_evidence import WORKING
+from monitor.domain.rules.token_evidence import LOST
 from monitor.domain.rules.token_rules import Finding
 
 
@@ -146,7 +146,7 @@ _BY_DATE = frozenset({VerdictReason.DATE_PASSED, VerdictReason.DATE_PAST, Verdic
 def probe_decides_about_date(a: Axes) -> Finding | None:
     """Wait up to 5 minutes for the probe that follows an expiry date, if the platform accepted the token shortly before it."""
     expires_at = a.token.expires_at
-    if a.token.reason not in DATE_REACHED or expires_at is None or a.snapshot.reported not in (*WORKING, ReportedStatus.UNSTATED):
+    if a.token.reason not in DATE_REACHED or expires_at is None or a.snapshot.reported in LOST:
         return None
     undecided = a.probe.status is ProbeStatus.UNPROBED and a.context.is_recent_probe(a.probe.ok_at)
     if not undecided or a.context.date_now - expires_at >= PROBE_DECIDES_WITHIN:
