@@ -333,6 +333,8 @@ def _found(
     kinds = _OF_SOURCES.get(alert.reason, _OTHERS)
     about = [each for each in problems if each.kind in kinds and alert.source in (each.source, "")]
     about = [each for each in about if each.kind is not Kind.UNTESTED or alert.platform in (None, each.about)]
+    status = alert.subject.rpartition(":")[2]
+    about = [each for each in about if each.kind is not Kind.STATUS_UNKNOWN or each.about.strip().casefold() == status]
     about = [each for each in about if each.kind is not Kind.ROWS_UNREADABLE or alert.subject.endswith(f":{each.about}")]
     if alert.reason == "reminder" and is_open is not None:
         about = [is_open]

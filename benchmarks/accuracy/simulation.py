@@ -53,6 +53,11 @@ class Account:
     """Selects among the variants of a scenario, so that a small run has each of them; None for a random one."""
 
     @property
+    def key(self) -> str:
+        """The name with its source; names repeat between sources."""
+        return f"{self.source.name}/{self.name}"
+
+    @property
     def id(self) -> str:
         """The id under which it is listed now."""
         return self.ids[-1]
@@ -115,7 +120,7 @@ class Simulation:
         """Continue every script that is due."""
         while self._scripts and self._scripts[0][0] <= self.now:
             _, _, script, account = heapq.heappop(self._scripts)
-            held_until = None if account is None else self.held.get(account.name)
+            held_until = None if account is None else self.held.get(account.key)
             if held_until is not None and held_until > self.now:
                 self._push(held_until, script, account)
             else:

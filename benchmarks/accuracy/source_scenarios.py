@@ -193,4 +193,4 @@ def _hold(simulation: Simulation, source: SimSource, accounts: Sequence[Account]
     """Reserve the source and these accounts until slightly after an instant."""
     simulation.busy[source.name] = until + simulation.truth.one_poll
     for each in accounts:
-        simulation.held[each.name] = until + simulation.truth.one_poll
+        simulation.held[each.key] = until + simulation.truth.one_poll
