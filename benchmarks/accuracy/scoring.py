@@ -337,16 +337,22 @@ def _found(
     about = [each for each in about if each.kind is not Kind.STATUS_UNKNOWN or each.about.strip().casefold() == status]
     about = [each for each in about if each.kind is not Kind.ROWS_UNREADABLE or alert.subject.endswith(f":{each.about}")]
     if alert.reason == "reminder" and is_open is not None:
-        about = [is_open]
+        over = is_open.end is not None and alert.at > truth.known_by(is_open.source, is_open.end, Notification.POLL)
+        return None if over else is_open
     held = [each for each in about if each.holds(alert.at - BLINK) or each.holds(alert.at)]
     held += [
         each
         for each in about
         if each.kind not in _ENDS
         and each.end is not None
-        and each.start <= alert.at <= truth.known_by(each.source, each.end, Notification.TWO_POLLS)
+        and each.start <= alert.at <= truth.known_by(each.source, each.end, _shown_by(each))
     ]
     return next((each for each in held if not backing.get(id(each))), held[0] if held else None)
+
+
+def _shown_by(problem: Problem) -> Notification:
+    """Return the evidence that a problem of a source is over."""
+    return Notification.PROBE if problem.kind is Kind.UNTESTED else Notification.TWO_POLLS
 
 
 def _judge_recovery(truth: Truth, alert: Alert, problem: Problem | None, judgement: Judgement) -> None:
