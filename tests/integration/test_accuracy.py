@@ -43,6 +43,7 @@ async def test_every_real_problem_is_notified_and_nothing_else(seed: int, tmp_pa
         "only_the_date_runs_out",
         "only_the_span_runs_out",
         "passing_texts",
+        "permission_exchanged",
         "permission_lost",
         "reading_permission_lost",
         "reconnected_as_unknown",
