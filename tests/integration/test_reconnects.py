@@ -12,7 +12,7 @@ import pytest
 
 from monitor.cli.options import NotOneConnectionError, one_connection
 from monitor.demo.world import World
-from monitor.domain import EventKind, ScopeReport
+from monitor.domain import EventKind, ScopeReport, Unreadable
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
@@ -171,6 +171,23 @@ async def test_an_incomplete_list_continues_only_what_is_disconnected(agency: Cy
     record(agency.store, agency, lists("eva1-2", complete=False))
     assert {"agency/eva1-2", "agency/anna-2"} <= agency.statuses().keys()
     assert "agency/eva1-1" not in agency.statuses()
+
+
+async def test_a_row_without_an_id_does_not_hide_a_reconnect(agency: Cycle) -> None:
+    from tests.integration.test_unchanged_lists import record
+
+    def lists(*ids: str, nameless: bool) -> ScopeReport:
+        rows = tuple(make_snapshot(external_id=each, profile_url=f"https://linkedin.com/{each[:4]}") for each in ids)
+        unreadable = (Unreadable(external_id=None, why="bad_id"),) if nameless else ()
+        return ScopeReport(scope=None, complete=True, snapshots=rows, unreadable=unreadable)
+
+    record(agency.store, agency, lists("anna-1", "eva1-1", nameless=False))
+    record(agency.store, agency, lists("anna-2", "eva1-1", nameless=True))
+    assert {"agency/anna-2", "agency/eva1-1"} <= agency.statuses().keys()
+    assert "agency/anna-1" not in agency.statuses()
+    for _ in range(3):
+        record(agency.store, agency, lists("anna-2", "eva1-1", nameless=False))
+    assert agency.statuses()["agency/anna-2"] == "valid"
 
 
 # --- The old id keeps working

@@ -175,13 +175,15 @@ def _is_same(before: Snapshot, after: Snapshot) -> bool:
 def _take_reconnected(conn: Connection, compared: Compared, absent: Absent) -> Absent:
     """Return by its new external id each connection whose account is listed under a new one, and take it from `absent`.
 
-    Its old id must be absent, or missing for long enough where the list proves no absence.
+    Its old id must be absent, or missing for long enough where the list proves no absence. In a list that was read to its end,
+    and proves none only because a row states no id, it is enough that no other row names it: one account is listed once.
     """
     new = {key for key in compared.touched if key not in compared.ids}
-    if not new or not (absent or compared.lost):
+    if not new or not (absent or compared.lost or compared.unlisted):
         return {}
     lost = _load(conn, compared, compared.lost) if compared.lost else {}
     gone = {key: each for key, each in lost.items() if each[1].verdict.reason == VerdictReason.MISSING_FROM_LIST}
+    gone |= _load(conn, compared, compared.unlisted) if compared.unlisted else {}
     gone |= absent
     found = same_account.match(compared.rows.snapshots_of(new), (state.snapshot for _, state in gone.values()))
     for old in found.values():

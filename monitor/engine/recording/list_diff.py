@@ -34,6 +34,8 @@ class Compared:
     """Stored connections that are certainly not listed."""
     lost: Collection[str] = ()
     """Stored connections that earlier lists lacked and that this one lacks too, where it proves no absence."""
+    unlisted: Collection[str] = ()
+    """Stored connections that no row of a list names that was read to its end, if a row without an id may be one of them."""
     proves_absence: bool = False
     """True if every connection that the list lacks is certainly gone. Only such a list begins or ends a suspicion."""
     present: int = 0
@@ -124,10 +126,13 @@ class Comparison:
         unreadable = {row.external_id for row in scope.unreadable if row.external_id is not None}
         absent: set[str] = set()
         proves_absence = scope.complete and not any(row.external_id is None for row in scope.unreadable)
+        unlisted: set[str] = set()
+        if scope.complete:
+            unlisted = {key for key in stored if key not in listed and key not in unreadable}
         if proves_absence:
-            absent = {key for key in stored if key not in listed and key not in unreadable}
+            absent, unlisted = unlisted, set()
         lost = {row.external_id for row in unsettled if row.missing and not proves_absence} - unreadable - due
-        known = {key for key in touched if key in stored} | absent | lost | (unreadable & stored.keys())
+        known = {key for key in touched if key in stored} | absent | lost | unlisted | (unreadable & stored.keys())
         return Compared(
             scope=scope.scope,
             rows=rows,
@@ -138,6 +143,7 @@ class Comparison:
             ids=list_state.ids(self._conn, self._source, scope.scope, known),
             absent=[key for key in stored if key in absent],
             lost=lost,
+            unlisted=unlisted,
             proves_absence=proves_absence,
             present=stored_list.present,
             fingerprints=listed,
