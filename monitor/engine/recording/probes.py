@@ -205,6 +205,8 @@ class ProbeTally:
         self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_probe_at))
 
     def _unchanged(self, result: ProbeResult, known: ProbeState) -> None:
+        if result.finding is ProbeFinding.OK and not result.target.individual:
+            return  # nearly all results: the next probe is its cohort's
         next_probe_at = self._next_own_probe(result, known)
         if result.target.individual or next_probe_at is not None:
             self.next_probes.setdefault(next_probe_at, []).append(result.target.id)
