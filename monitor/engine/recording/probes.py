@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
@@ -145,6 +146,12 @@ def _mark_cohorts(conn: Connection, source: SourceConfig, cohorts: Sequence[int]
     probes.mark_cohorts(conn, source.name, due, probed_at=now if answered else None)
 
 
+@lru_cache(maxsize=1024)
+def _as_set(permissions: tuple[str, ...]) -> frozenset[str]:
+    """Return one shared set for the many connections with equal permissions."""
+    return frozenset(permissions)
+
+
 def is_news(result: ProbeResult, *, answered: bool) -> bool:
     """Return True if the answer changes what is stored of the connection, judged by the little that the target carries.
 
@@ -153,7 +160,7 @@ def is_news(result: ProbeResult, *, answered: bool) -> bool:
     target, answer = result.target, result.answer
     if answer is None or result.finding is None:
         return answered and probe_rules.is_change(target.known, None)
-    if result.finding is ProbeFinding.OK and answer.permissions and target.permissions != frozenset(answer.permissions):
+    if result.finding is ProbeFinding.OK and answer.permissions and target.permissions != _as_set(answer.permissions):
         return True
     return probe_rules.is_change(target.known, result.finding)
 

@@ -139,7 +139,7 @@ class PostPost:
             http_status=200,
             status=sanitize_or_none(_plain_status(fields["status"])),
             message=sanitize_or_none(message if isinstance(message, str) else payload.any_error_text(message)),
-            token_expires_in=_text(span if isinstance(span, str) else span_of_seconds(span)),
+            token_expires_in=None if span is None else _text(span if isinstance(span, str) else span_of_seconds(span)),
             username=_text(fields.get("username")),
             permissions=_permissions(fields.get("permissions")),
         )
@@ -220,15 +220,23 @@ def _text(value: Any) -> str | None:
     return sanitize_or_none(value) if isinstance(value, str) else None
 
 
+_STATUSES = ("ok", "error")
+
+
 def _plain_status(word: str) -> str:
     """Return the documented spelling of "ok" and "error", in any case; any other word unchanged."""
+    if word in _STATUSES:
+        return word
     plain = word.strip().casefold()
-    return plain if plain in ("ok", "error") else word
+    return plain if plain in _STATUSES else word
 
 
 def _permissions(value: Any) -> tuple[str, ...] | None:
     """Return the permissions of a list or a text; None if one of them is no text: in part, they would look like a loss."""
     listed = payload.split_words(value) if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+    if not isinstance(listed, list):
         return None
-    return tuple(text for item in listed[:_MAX_PERMISSIONS] if (text := sanitize_or_none(item)))
+    texts = [item for item in listed if isinstance(item, str)]
+    if len(texts) < len(listed):
+        return None
+    return tuple([text for item in texts[:_MAX_PERMISSIONS] if (text := sanitize_or_none(item))])
