@@ -74,6 +74,8 @@ class ScopeReport:
     unreadable: tuple[Unreadable, ...] = ()
     problem: str | None = None  # why the scope is incomplete or could not be read, as a sentence
     digest: str | None = field(default=None, compare=False)  # equal only for lists with equal content; None: unknown
+    whole: bool = field(default=False, compare=False)
+    """True if the list was read to its end; it may still be incomplete, because a row states no id."""
     gone: bool = False
     """True if the provider reports that the key has lost this scope (403 "User is not managed by key", 404 workspace)."""
 

@@ -142,7 +142,7 @@ def listed_report(
     digest: str | None = None,
 ) -> ScopeReport:
     """Return the report like scope_report, for snapshots with unique ids that no unreadable row has."""
-    nameless = sum(row.external_id is None for row in unreadable)
+    nameless, whole = sum(row.external_id is None for row in unreadable), problem is None
     if problem is None and nameless:
         problem = f"{nameless} of {nameless + len(snapshots)} rows have no readable id."
     complete = problem is None
@@ -153,6 +153,7 @@ def listed_report(
         unreadable=tuple(unreadable),
         problem=problem,
         digest=digest if complete and not unreadable else None,
+        whole=whole,
     )
 
 

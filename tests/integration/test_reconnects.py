@@ -16,6 +16,7 @@ from monitor.domain import EventKind, ScopeReport, Unreadable
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
+from monitor.providers.scopes import scope_report
 from monitor.store import Store, connection_pages, connection_queries, former_ids
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.pages import PageRequest, event_page, forecast_page
@@ -179,7 +180,7 @@ async def test_a_row_without_an_id_does_not_hide_a_reconnect(agency: Cycle) -> N
     def lists(*ids: str, nameless: bool) -> ScopeReport:
         rows = tuple(make_snapshot(external_id=each, profile_url=f"https://linkedin.com/{each[:4]}") for each in ids)
         unreadable = (Unreadable(external_id=None, why="bad_id"),) if nameless else ()
-        return ScopeReport(scope=None, complete=True, snapshots=rows, unreadable=unreadable)
+        return scope_report(None, rows, unreadable)
 
     record(agency.store, agency, lists("anna-1", "eva1-1", nameless=False))
     record(agency.store, agency, lists("anna-2", "eva1-1", nameless=True))

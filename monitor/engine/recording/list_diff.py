@@ -127,7 +127,7 @@ class Comparison:
         absent: set[str] = set()
         proves_absence = scope.complete and not any(row.external_id is None for row in scope.unreadable)
         unlisted: set[str] = set()
-        if scope.complete:
+        if scope.complete or scope.whole:
             unlisted = {key for key in stored if key not in listed and key not in unreadable}
         if proves_absence:
             absent, unlisted = unlisted, set()
