@@ -243,6 +243,7 @@ class Scheduler:
             log.info("store.back")
         loop = asyncio.get_running_loop()
         replan = loop.time() - self._planned_at >= REPLAN_EVERY
+        running = set(self._running)  # the read may still list what ends meanwhile as due
         due = await self._store.read(partial(self._due, replan=replan))
         self._outage_alert.store_available()
         if due.probes is not None:
@@ -251,7 +252,7 @@ class Scheduler:
         if due.time:
             self._launch("time", self._apply_time_changes)
         for name in due.polls:
-            if name in self._work:
+            if name in self._work and f"poll:{name}" not in running:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
         now = self._clock.now()
         for name in [name for name, at in self._next_probes.items() if at <= now]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from monitor.daemon.scheduler import Scheduler, Work
+from monitor.daemon.scheduler import DueWork, Scheduler, Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer
 from monitor.store import Store
@@ -99,6 +101,32 @@ async def test_a_source_that_takes_its_time_is_asked_by_one_poll_at_a_time(cycle
         slow.come.set()
         await until(lambda: cycle.source("agency").failures == 1)
     assert (slow.asked, slow.most_at_once) == (1, 1)
+
+
+async def test_a_poll_that_ends_while_the_due_work_is_read_is_not_repeated(cycle: Cycle) -> None:
+    slow = Slow()
+    cycle.work["agency"] = Work(source=cycle.work["agency"].source, provider=slow)
+    cycle.clock.advance(DAY)
+    read = cycle.store.read
+    reading, poll_recorded = asyncio.Event(), asyncio.Event()
+
+    async def read_slowly(work: Callable[[Connection], Any]) -> Any:
+        """Return what was due before the poll was recorded, as a busy machine does."""
+        found = await read(work)
+        if slow.asked == 1 and isinstance(found, DueWork) and "agency" in found.polls and not poll_recorded.is_set():
+            reading.set()
+            await poll_recorded.wait()
+        return found
+
+    cycle.store.read = read_slowly  # type: ignore[method-assign]  # the store itself, with a slower reader
+    async with ticking(cycle):
+        await asyncio.wait_for(reading.wait(), 10)
+        slow.come.set()
+        await until(lambda: cycle.source("agency").failures == 1)
+        await asyncio.sleep(5 * TICK.total_seconds())  # the poll's task ends after its commit
+        poll_recorded.set()
+        await asyncio.sleep(5 * TICK.total_seconds())
+    assert slow.asked == 1
 
 
 async def test_N21_a_defect_in_reading_one_source_is_that_sources_trouble_alone(cycle: Cycle) -> None:

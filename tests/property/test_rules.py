@@ -286,6 +286,7 @@ def test_N22_unknown_never_overwrites_knowledge(
     assume(crossed is None or expiry.effective_expiry(snapshot) in (None, crossed))
     assume(not (state.probe.refusals == 0 and state.token.status is Status.UNKNOWN))  # only a probe vouched for it
     after = lifecycle.observe(state, replace(snapshot, reported=reported), context)
+    assume(after.token.reconnected_at == state.token.reconnected_at)  # a reconnect ends what was known of the token before
     assert after.verdict.status is not Status.UNKNOWN
     assert "provider_unknown" in after.verdict.flags
 
