@@ -317,6 +317,7 @@ deliveries = Table(
     _text("channel"),
     _text("state"),
     _count("attempts"),
+    _count("size_refusals"),
     _at("created_at", null=False),
     _at("next_attempt_at"),
     _text("lease_owner", null=True),
@@ -374,6 +375,18 @@ channels = Table(
     _at("last_success_at"),
     _at("next_drill_at"),
     _at("next_report_at"),
+)
+
+# The id and the credential are digests: nothing in the database opens a session.
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    _text("user"),
+    _text("credential"),
+    _at("created_at", null=False),
+    _at("until", null=False),
+    Index("ix_web_sessions_until", "until"),
 )
 
 meta = Table("meta", metadata, Column("key", CleanText, primary_key=True), _text("value"))
