@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from monitor.notify.apprise.size_limits import SizeLimit, size_limit
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Markup
 
-_MARGIN = 0.95  # some services count bytes, or escape characters after Apprise counted them
 _MAIL_ROOM = 400_000  # a mail has no limit; Apprise's 32,768 is the default of all plugins
 
 # Declared as plain text in Apprise, but the service reads Markdown.
@@ -77,27 +77,28 @@ def profile_of(service: Any, *, manages_incidents: bool) -> ChannelProfile:
     """Return the capabilities of a built Apprise service."""
     kind, markup = kind_of(service), _markup_of(service)
     title = max(int(service.title_maxlen), 0)
-    shared = bool(service.overflow_amalgamate_title)
+    limit = _size_limit(service, kind, markup)
     return ChannelProfile(
         limits=ChannelLimits(
-            body=_room(service, kind, markup),
-            title=_title_room(service, kind, title),
-            shared=shared,
+            body=limit.room,
+            size=limit.size,
+            title=_title_room(service, kind, title if limit.title is None else min(title, limit.title)),
+            shared=limit.with_title,
             lines=service.body_max_line_count,
         ),
         markup=markup,
-        title_has_markup=markup is not Markup.TEXT and (title == 0 or shared),
+        title_has_markup=markup is not Markup.TEXT and (title == 0 or bool(service.overflow_amalgamate_title)),
         files=_takes_files(service, kind),
         per_incident=manages_incidents,
     )
 
 
-def _room(service: Any, kind: str, markup: Markup) -> int:
+def _size_limit(service: Any, kind: str, markup: Markup) -> SizeLimit:
     if markup is Markup.MAIL:
-        return _MAIL_ROOM
+        return SizeLimit(_MAIL_ROOM)
     if kind == "slack" and getattr(service, "use_blocks", False):
-        return 2900  # a section block of Slack holds 3,000 characters
-    return max(int(service.body_maxlen * _MARGIN), 40)
+        return SizeLimit(2900)  # a section block of Slack holds 3,000 characters
+    return size_limit(kind, service)
 
 
 def _title_room(service: Any, kind: str, title: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from monitor.domain.text import clean, clean_id, defuse
 from monitor.notify.messages.alert_text import Dispatch, Item
-from monitor.notify.messages.fitting import MOST_PARTS, fit, render
-from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Tone
+from monitor.notify.messages.fitting import fit, render
+from monitor.notify.messages.markup import MOST_PARTS, Attachment, ChannelLimits, ChannelProfile, Markup, Part, Tone
 from monitor.notify.messages.message import Message, Section, compose, compose_each, compose_test, message_of
 
 __all__ = [

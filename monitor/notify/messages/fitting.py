@@ -15,9 +15,7 @@ from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
 from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
 from monitor.notify.messages.plain import csv_of
-
-MOST_PARTS = 3
-"""The most messages for one batch of alerts. (Services that manage incidents get separate messages for each.)"""
+from monitor.notify.messages.sizes import Size, clip
 
 _COUNTER_ROOM = 10  # for " (12/34)"
 _NARROW = 400  # with less room than this, a title above a one-line body would only repeat it
@@ -37,7 +35,7 @@ def _titled(message: Message, room: int) -> str:
     """Return the title, with the names of the connections where they fit."""
     names = names_of(message.items)
     title = f"{message.title} ({names})" if names else message.title
-    return title if len(title) <= min(room, _LONGEST_WITH_NAMES) else plain.clip(message.title, room)
+    return title if len(title) <= min(room, _LONGEST_WITH_NAMES) else clip(message.title, room)
 
 
 def render(message: Message, markup: Markup = Markup.TEXT) -> Part:
@@ -54,12 +52,8 @@ def fit(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     """Return the message in as few parts as the limits allow, in order; each alert belongs to exactly one. Never raises."""
     if profile.markup is Markup.MAIL:
         return _mails(message, profile)
-    room = profile.limits.body
-    # A single word may still be longer than the limit: cutting it is better than a rejected message.
-    return tuple(
-        part if len(part.body) <= room else replace(part, body=plain.clip(part.body, room))
-        for part in _Fitter(message, profile).parts()
-    )
+    fitter = _Fitter(message, profile)
+    return tuple(fitter.clipped(part) for part in fitter.parts())
 
 
 def thread_headers(items: Sequence[Item]) -> dict[str, str]:
@@ -131,11 +125,20 @@ class _Fitter:
     def limits(self) -> ChannelLimits:
         return self.profile.limits
 
+    @property
+    def size(self) -> Size:
+        return self.profile.limits.size
+
+    def clipped(self, part: Part) -> Part:
+        """Return the part, cut where a single word is larger than the limit: better than a rejected message."""
+        title = self.size(part.title) + 2 if self.limits.title_in_body and part.title else 0
+        return replace(part, body=clip(part.body, self.limits.body - title, self.size))
+
     def parts(self) -> tuple[Part, ...]:
         title = self._title((self.limits.title or 250) - _COUNTER_ROOM)
-        budget = self.limits.body - (len(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.title_in_body else 0)
+        budget = self.limits.body - (self.size(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.title_in_body else 0)
         whole = _whole(self.message, self.profile.markup)
-        if len(whole) <= budget and self._within_line_limit(whole):
+        if self.size(whole) <= budget and self._within_line_limit(whole):
             return (self._part(self._headline(title), whole, self.message.items),)
         if self.limits.title_in_body and budget < _NARROW:
             return tuple(self._short_messages())
@@ -148,9 +151,10 @@ class _Fitter:
         )
 
     def _title(self, room: int) -> str:
-        if self.limits.title_in_body and self.limits.body < _ROOM_FOR_NAMES:
-            return plain.clip(self.message.title, room)
-        return _titled(self.message, room)
+        if not self.limits.title_in_body:
+            return _titled(self.message, room)
+        title = clip(self.message.title, room) if self.limits.body < _ROOM_FOR_NAMES else _titled(self.message, room)
+        return clip(title, self.limits.body // 2, self.size)
 
     def _headline(self, title: str) -> str:
         """Return the title, in markup where the channel reads it as markup."""
@@ -169,7 +173,7 @@ class _Fitter:
             return self._one_line_each(budget)
         for render_one in (plain.entry, plain.line):
             packed = self._pack(budget, render_one)
-            if packed is not None and len(packed) <= MOST_PARTS:
+            if packed is not None and len(packed) <= self.limits.parts:
                 return [(self._body(group, render_one), group, ()) for group in packed]
         items = self.message.items
         if len(items) == 1:
@@ -183,7 +187,7 @@ class _Fitter:
         """Return bodies for channels that show only a few lines: one line for each alert, or one with the counts."""
         most = max(self.limits.lines - (self.limits.title == 0), 1)
         items = self.message.items
-        if len(items) > most * MOST_PARTS:
+        if len(items) > most * self.limits.parts:
             return [(f"{self._totals()} {self.style.code(_command(items))}", items, ())]
         groups = [items[start : start + most] for start in range(0, len(items), most)]
         return [("\n".join(self._shortest(item, budget // most) for item in group), group, ()) for group in groups]
@@ -192,9 +196,9 @@ class _Fitter:
         """Return as many lines as fit into the allowed parts; the last part counts the rest."""
         left = list(self.message.items)
         bodies: list[tuple[str, Sequence[Item], tuple[Attachment, ...]]] = []
-        while left and len(bodies) < MOST_PARTS - 1:
+        while left and len(bodies) < self.limits.parts - 1:
             lead = self._totals() if not bodies else ""
-            taken = self._take(left, budget - len(lead) - 2)
+            taken = self._take(left, budget - self.size(lead) - 2 * self.size(self.style.newline))
             if not taken:
                 break
             bodies.append(("\n\n".join(part for part in (lead, self._body(taken, plain.line)) if part), taken, ()))
@@ -205,20 +209,21 @@ class _Fitter:
         return bodies
 
     def _totals(self) -> str:
-        return self.style.escape(plain.clip(f"Total: {counts_by_platform(self.message.items)}.", 300))
+        return self.style.escape(clip(f"Total: {counts_by_platform(self.message.items)}.", 300))
 
     def _summary(self, items: Sequence[Item], budget: int, *, beside_file: bool, lead: bool = True) -> tuple[str, Sequence[Item]]:
         """Return the counts, as many lines as fit, and where to find the rest."""
         front = self._totals() if lead else ""
-        room = budget - len(front) - len(self._rest(len(items), items, beside_file=beside_file)) - 4
+        rest_of_all = self.size(self._rest(len(items), items, beside_file=beside_file))
+        room = budget - self.size(front) - rest_of_all - 4 * self.size(self.style.newline)
         taken = self._take(items[:_LINES_BESIDE_FILE] if beside_file else items, room)
         rest = len(items) - len(taken)
         pieces = [front, self._body(taken, plain.line) if taken else ""]
         if rest or beside_file:
             pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
         body = "\n\n".join(piece for piece in pieces if piece)
-        if len(body) > budget and not taken:  # for a few dozen characters: the command is worth more than the counts
-            body = plain.clip(self._rest(len(items), items, beside_file=beside_file), budget)
+        if self.size(body) > budget and not taken:  # for a few dozen characters: the command is worth more than the counts
+            body = clip(self._rest(len(items), items, beside_file=beside_file), budget, self.size)
         return body, taken
 
     def _rest(self, count: int, items: Sequence[Item], *, beside_file: bool) -> str:
@@ -231,7 +236,7 @@ class _Fitter:
         low, high = 0, len(items)
         while low < high:
             middle = (low + high + 1) // 2
-            if len(self._body(items[:middle], plain.line)) <= room:
+            if self.size(self._body(items[:middle], plain.line)) <= room:
                 low = middle
             else:
                 high = middle - 1
@@ -246,15 +251,14 @@ class _Fitter:
         groups: list[tuple[Item, ...]] = []
         current: list[Item] = []
         used = 0
-        gap = len(self.style.newline)
+        gap = self.size(self.style.newline)
         for section in self.message.sections:
             # Heading, advice, the blank line before, and room for the count in the heading of a longer section.
-            frame = (
-                len(plain.heading(section, self.style)) + 24 + sum(len(each) + gap for each in plain.to_do(section, self.style))
-            )
+            advice = sum(self.size(each) + gap for each in plain.to_do(section, self.style))
+            frame = self.size(plain.heading(section, self.style)) + 24 + advice
             opened = False
             for item in section.items:
-                cost = len(render_one(item, section, self.style)) + gap
+                cost = self.size(render_one(item, section, self.style)) + gap
                 if current and used + cost + (0 if opened else frame) > budget:
                     groups.append(tuple(current))
                     current, used, opened = [], 0, False
@@ -267,18 +271,18 @@ class _Fitter:
 
     def _shortest(self, item: Item, budget: int) -> str:
         room = budget
-        while len(body := self.style.escape(plain.short(item, room))) > budget and room > 20:
-            room -= max(len(body) - budget, 1)
+        while self.size(body := self.style.escape(plain.short(item, room, self.size))) > budget and room > 20:
+            room -= max(self.size(body) - budget, 1)
         return body
 
     def _short_messages(self) -> Iterator[Part]:
         """Yield messages without titles, which would repeat the little that fits: one for each alert, or one with the counts."""
         items = self.message.items
-        if len(items) > MOST_PARTS:
+        if len(items) > self.limits.parts:
             counts, command = f"{counts_by_platform(items)}.", _command(items)
-            body = plain.clip(self.message.title, self.limits.body - len(command) - 2) + "."
-            if len(body) + len(counts) + len(command) + 2 <= self.limits.body:
-                body = f"{body} {counts}"
+            body = clip(self.message.title, self.limits.body - self.size(command) - 2, self.size) + "."
+            if self.size(longer := f"{body} {counts}") + self.size(command) + 1 <= self.limits.body:
+                body = longer
             yield self._part("", self.style.escape(f"{body} {command}"), items)
             return
         budget = max(self.limits.body - (_COUNTER_ROOM if len(items) > 1 else 0), 40)
@@ -289,10 +293,10 @@ class _Fitter:
 
 def _mails(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
     """Return one mail, with an attached file for long lists; where files are off, up to three mails."""
-    items, title = message.items, plain.clip(message.title, profile.limits.title or 250)
+    items, title = message.items, clip(message.title, profile.limits.title or 250)
     subject = _titled(message, profile.limits.title or 250)
     many = len(items) > _MAIL_ROWS and profile.files
-    if not many and len(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
+    if not many and profile.limits.size(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
         return (_part(message, subject, whole, items, Markup.MAIL),)
     lead = f"Total: {counts_by_platform(items)}."
     if profile.files:
@@ -300,18 +304,18 @@ def _mails(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
         more = f"and {len(items) - len(shown)} more. The attached file lists all {len(items)}."
         body = email.listing(_only(message.sections, shown), title, lead=lead, more=more)
         return (_part(message, title, body, items, Markup.MAIL, files=(csv_of(items),)),)
-    return tuple(_mails_with_counts(message, title, lead, room=profile.limits.body))
+    return tuple(_mails_with_counts(message, title, lead, limits=profile.limits))
 
 
-def _mails_with_counts(message: Message, title: str, lead: str, *, room: int) -> Iterator[Part]:
-    """Yield up to three mails with as many rows as they hold; the last one counts the rest."""
+def _mails_with_counts(message: Message, title: str, lead: str, *, limits: ChannelLimits) -> Iterator[Part]:
+    """Yield as many mails as are allowed, with as many rows as they hold; the last one counts the rest."""
     items = message.items
-    size = max(len(items) * room // max(len(_whole(message, Markup.MAIL)) * 6 // 5, 1), 1)
-    groups = [items[start : start + size] for start in range(0, len(items), size)][:MOST_PARTS]
-    left = items[size * MOST_PARTS :]
+    size = max(len(items) * limits.body // max(limits.size(_whole(message, Markup.MAIL)) * 6 // 5, 1), 1)
+    groups = [items[start : start + size] for start in range(0, len(items), size)][: limits.parts]
+    left = items[size * limits.parts :]
     for number, shown in enumerate(groups, start=1):
         last = number == len(groups)
         more = f"and {len(left)} more: {_command(left)}" if last and left else ""
-        head = f"{plain.clip(title, 240)} ({number}/{len(groups)})"
+        head = f"{clip(title, 240)} ({number}/{len(groups)})"
         body = email.listing(_only(message.sections, shown), head, lead=lead if number == 1 else "", more=more)
         yield _part(message, head, body, [*shown, *left] if last else shown, Markup.MAIL)

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape as escape_html
 
+from monitor.notify.messages.sizes import Size, characters
+
+MOST_PARTS = 3
+"""The most messages for one batch of alerts. (Services that manage incidents get separate messages for each.)"""
+
 
 class Tone(StrEnum):
     """The colour of a message, where a channel has colours."""
@@ -37,15 +42,19 @@ class Markup(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelLimits:
-    """The limits of a channel, in characters."""
+    """The limits of a channel."""
 
     body: int = 32768
+    """The largest body, in the unit of `size`."""
+    size: Size = characters
     title: int = 250
-    """0 where the channel has no titles: the title becomes the first line of the body."""
+    """In characters; 0 where the channel has no titles: the title becomes the first line of the body."""
     shared: bool = False
     """True if the title counts towards the limit of the body."""
     lines: int = 0
     """The most lines of a body, 0 for no limit."""
+    parts: int = MOST_PARTS
+    """The most messages for one batch of alerts."""
 
     @property
     def title_in_body(self) -> bool:

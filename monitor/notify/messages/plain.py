@@ -11,6 +11,7 @@ from monitor.domain.text import clean
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, Style
 from monitor.notify.messages.message import Section
+from monitor.notify.messages.sizes import Size, characters, clip
 
 _COLUMNS = (
     "status",
@@ -203,23 +204,18 @@ def name_and_id(item: Item, style: Style) -> str:
 # --- short messages
 
 
-def short(item: Item, limit: int) -> str:
-    """Return one plain line of at most `limit` characters: the most important first, and only whole pieces."""
+def short(item: Item, limit: int, size: Size = characters) -> str:
+    """Return one plain line of at most the size `limit`: the most important first, and only whole pieces."""
     if item.external_id is None:
         pieces = [item.opening]
     else:
         pieces = [f"{item.status}: {item.subject}", f"({item.external_id}),", f"{item.platform} at {item.source}."]
     pieces += [item.expiry, *item.notes, item.advice, item.link or "", f"Alert {item.alert_id}"]
-    text = clip(pieces[0], limit)
+    text = clip(pieces[0], limit, size)
     for piece in pieces[1:]:
-        if piece and len(text) + 1 + len(piece) <= limit:
-            text = f"{text} {piece}"
+        if piece and size(longer := f"{text} {piece}") <= limit:
+            text = longer
     return text.rstrip(",")
-
-
-def clip(text: str, limit: int) -> str:
-    """Return at most `limit` characters, ending in dots where the text was cut."""
-    return text if len(text) <= limit else text[: max(limit - 3, 0)].rstrip() + "..."
 
 
 def _joined(separator: str, *texts: str) -> str:
