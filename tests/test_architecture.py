@@ -109,3 +109,13 @@ def test_no_file_names_a_package_index() -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "index-url" not in text.replace("--no-emit-index-url", "")
         assert "pypi.org" not in text
+
+
+def test_nothing_uses_the_default_executor() -> None:
+    """Its few threads are shared by everything that blocks, and a call that hangs in one delays the end of the process."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = getattr(node, "attr", None) or getattr(node, "id", None)
+            assert name not in {"to_thread", "ThreadPoolExecutor", "ThreadedResolver"}, path
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "run_in_executor":
+                assert not isinstance(node.args[0], ast.Constant), f"{path} names no executor"

@@ -20,6 +20,7 @@ from monitor.daemon.health_reporting import START_WITHIN, HealthReporter
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler, Work
 from monitor.daemon.signals import LOCK_LOST, RELOAD, STOP, SignalQueue
+from monitor.domain import threads
 from monitor.domain.clock import Clock, SystemClock
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
 from monitor.engine import applied_config, config_sync
@@ -50,6 +51,9 @@ SWAP_WITHIN = timedelta(seconds=3)
 
 STOP_WITHIN = timedelta(seconds=9)
 """How long a stop waits for running work, all parts together: the process ends within 10 s."""
+
+CLOSE_WITHIN = timedelta(milliseconds=500)
+"""How long the end of the process waits for transactions of a database that does not respond."""
 
 SWITCH_INTERVAL = timedelta(milliseconds=1)
 """Python's thread switch interval, so that deliveries are not delayed while a large list is parsed."""
@@ -100,7 +104,7 @@ class _Run:
         """Return True once this process is the active daemon, False if it was asked to stop first."""
         url = self.config.database.url.reveal()
         if self.lock.can_wait:
-            await asyncio.to_thread(standby.require_usable, url)
+            await threads.run(partial(standby.require_usable, url), name="lock")
         return await standby.wait_for_lock(self.lock, notify=self._notify, signals=self.signals, reload=self._reload_in_standby)
 
     async def work(self) -> str:
@@ -112,7 +116,7 @@ class _Run:
             hosting.prepare(config)
             stack.push_async_callback(hosting.stop)
             async with standby.watchdog_fed(notify, within=START_WITHIN):
-                store = await asyncio.to_thread(opened, stack, config)
+                store = await threads.run(partial(opened, stack, config), name="store-open")
                 sessions = await stack.enter_async_context(HttpSessions())
                 daemon = Daemon(
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
@@ -155,7 +159,7 @@ class _Run:
 def opened(stack: AsyncExitStack, config: Config) -> Store:
     """Return the store with its schema up to date; the stack closes it."""
     store = open_store(config.database.url.reveal())
-    stack.callback(store.close)
+    stack.callback(partial(store.close, within=CLOSE_WITHIN))
     return store
 
 

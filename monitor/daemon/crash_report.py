@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import IncidentReason, IncidentSubject
+from monitor.domain import IncidentReason, IncidentSubject, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
@@ -56,7 +56,9 @@ async def report(
     which may be the cause of the crash, a temporary one takes its place.
     """
     with ExitStack() as stack:
-        store, holder, new = await asyncio.to_thread(_record_in_any_store, stack, database, message, channels, clock)
+        store, holder, new = await threads.run(
+            partial(_record_in_any_store, stack, database, message, channels, clock), name="report"
+        )
         if holder is not None:
             return CrashReportResult(new=new, undelivered=0, daemon=holder)
         notifier = Notifier(

@@ -11,7 +11,7 @@ from functools import partial
 from monitor.config import ChannelConfig, Config
 from monitor.daemon.app import align, build_notifier, build_work, opened
 from monitor.daemon.scheduler import Work, log_unrouted
-from monitor.domain import AlertEvent, PollOutcome
+from monitor.domain import AlertEvent, PollOutcome, threads
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
@@ -100,7 +100,9 @@ async def verify_live(config: Config) -> list[LiveFinding]:
     async with HttpSessions() as sessions:
         work = build_work(config, sessions=sessions, clock=SystemClock())
         found = await asyncio.gather(*(_verify_source(item) for item in work.values()))
-    channels = await asyncio.gather(*(asyncio.to_thread(_verify_channel, channel) for channel in config.channels))
+    channels = await asyncio.gather(
+        *(threads.run(partial(_verify_channel, channel), name="verify") for channel in config.channels)
+    )
     return [*found, *channels]
 
 

@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from monitor.daemon.signals import RELOAD, STOP, SignalQueue
+from monitor.domain import threads
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreHeld
 from monitor.store import Store, revisions
 from monitor.store.lock import DaemonLock
@@ -33,7 +35,7 @@ async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueu
     use the database, and StoreUnavailable if the first attempt cannot reach it; later attempts continue indefinitely.
     """
     try:
-        await asyncio.to_thread(lock.acquire)
+        await threads.run(lock.acquire, name="lock")
     except StoreHeld:
         if not lock.can_wait:
             raise
@@ -42,7 +44,7 @@ async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueu
     log.info("daemon.standby")
     reported = ""
     while True:
-        text = await asyncio.to_thread(_try_acquire, lock)
+        text = await threads.run(partial(_try_acquire, lock), name="lock")
         if text is None:
             log.info("daemon.takeover")
             return True
@@ -93,7 +95,7 @@ async def hold_lock(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
     while True:
         await asyncio.sleep(VERIFY_EVERY.total_seconds())
         try:
-            await asyncio.to_thread(lock.keep)
+            await threads.run(lock.keep, name="lock")
         except StoreHeld as error:
             log.warning("daemon.lost_lock", problem=str(error))
             lost()

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import PollOutcome, PollReport
+from monitor.domain import PollOutcome, PollReport, threads
 from monitor.domain.clock import Clock
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording.polls import Poll, record_poll
@@ -61,7 +60,7 @@ class Poller:
         big = report.listed >= memory.LARGE_LIST
         del report, poll
         if big:
-            await asyncio.to_thread(memory.trim)
+            await threads.run(memory.trim, name="memory")
         return recorded
 
     async def _record(self, source: SourceConfig, poll: Poll) -> Recorded:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from monitor.config import ChannelConfig
-from monitor.domain import Alert, AlertEvent
+from monitor.domain import Alert, AlertEvent, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
 from monitor.domain.rules.retry import GIVE_UP_AFTER
@@ -249,7 +249,7 @@ class Worker:
         parts = messages.build(dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now)
         with_chart = [each.alert for each in claimed if each.alert.chart]
         if with_chart and profile.files and self._config.attachments:
-            parts = await asyncio.to_thread(chart.attach, parts, with_chart)
+            parts = await threads.run(partial(chart.attach, parts, with_chart), name="chart")
         return parts
 
     async def _send(self, part: Part, claimed: Sequence[Claimed]) -> str:

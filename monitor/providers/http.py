@@ -26,6 +26,7 @@ from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.providers.base import HttpLimits
 from monitor.providers.payload import off_loop
+from monitor.providers.resolver import SystemResolver
 from monitor.providers.transport import TRANSPORT_FAULTS, decode, read_capped, read_whole, to_provider_error
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
@@ -61,6 +62,7 @@ class HttpSessions:
         """Limits of every exchange."""
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
+        self._resolver = SystemResolver()
         self._known: dict[tuple[str, Path | None, str | None], AiohttpTransport] = {}
         """Transports by the arguments of transport(): probes need not read the environment again."""
 
@@ -90,7 +92,7 @@ class HttpSessions:
         proxy = proxy or self._proxy_from_env(base_url)
         key = (ca_file, proxy)
         if key not in self._transports:
-            self._transports[key] = _build_transport(ca_file, proxy)
+            self._transports[key] = _build_transport(ca_file, proxy, self._resolver)
         self._known[arguments] = self._transports[key]
         return self._transports[key]
 
@@ -124,12 +126,12 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _build_transport(ca_file: Path | None, proxy: str | None) -> AiohttpTransport:
+def _build_transport(ca_file: Path | None, proxy: str | None, resolver: SystemResolver) -> AiohttpTransport:
     context = tls_context(ca_file)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             ssl=context,
-            resolver=aiohttp.ThreadedResolver(),
+            resolver=resolver,
             limit=0,  # bounded by each source's budget
             keepalive_timeout=_KEEP_ALIVE,
         ),

@@ -6,7 +6,6 @@ a guarded key occurs twice, goes through the standard library's lenient parser: 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from monitor.domain import Unreadable
+from monitor.domain import Unreadable, threads
 from monitor.domain.errors import ProviderPayloadInvalid
 from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize
@@ -62,7 +61,7 @@ class DecodedList:
 
 async def off_loop(function: Callable[[], T], *, size: int) -> T:
     """Return function(), called in a thread if decoding `size` bytes would block the event loop."""
-    return await asyncio.to_thread(function) if size >= _THREAD_MIN_BYTES else function()
+    return await threads.run(function, name="decode") if size >= _THREAD_MIN_BYTES else function()
 
 
 def read_list(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
+from monitor.domain.threads import DaemonExecutor
 from monitor.store import db_errors, engines, revisions, sqlite_file
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,8 @@ class Store:
         else:
             self._writer = engines.postgres_engine(self.url, pool_timeout=busy_timeout)
             self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-write")
-        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        self._writing = DaemonExecutor(1, name="store-write")
+        self._reading = DaemonExecutor(READERS, name="store-read")
 
     def __repr__(self) -> str:
         return f"<Store {self.name}>"
@@ -140,10 +141,15 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._reading, transaction)
 
-    def close(self) -> None:
-        """Wait for the running transactions and close every connection. A second call does nothing."""
-        self._writing.shutdown(wait=True)
-        self._reading.shutdown(wait=True)
+    def close(self, *, within: timedelta | None = None) -> None:
+        """Wait for the running transactions and close every connection. A second call does nothing.
+
+        `within` limits the wait, for a server that does not respond: a transaction that is still running is then undone when
+        the process ends.
+        """
+        deadline = None if within is None else time.monotonic() + within.total_seconds()
+        for executor in (self._writing, self._reading):
+            executor.shutdown(within=None if deadline is None else timedelta(seconds=deadline - time.monotonic()))
         self._readers.dispose()
         self._writer.dispose()
 

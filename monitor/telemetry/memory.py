@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from monitor.domain import threads
+
 CHECK_EVERY: Final = timedelta(seconds=10)
 TRIM_AFTER_GROWTH: Final = 6 * 1024 * 1024
 """Growth in bytes, since the last release, after which memory is released again."""
@@ -81,7 +83,7 @@ async def trim_periodically(*, every: timedelta = CHECK_EVERY, resident: Callabl
         await asyncio.sleep(every.total_seconds())
         found = measure()
         if found > least + TRIM_AFTER_GROWTH:
-            await asyncio.to_thread(release)
+            await threads.run(release, name="memory")
             least = measure()  # permanent growth must not trigger a release every time
         else:
             least = min(least, found)

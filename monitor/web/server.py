@@ -12,12 +12,14 @@ import errno
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
 
 from monitor.config import Config
+from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
 from monitor.store import Store
@@ -232,7 +234,7 @@ class Hosting:
         if taken is None:
             return
         # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
-        self._server = await asyncio.to_thread(self._build, taken, store)
+        self._server = await threads.run(partial(self._build, taken, store), name="web-build")
         await self._server.start()
         log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
 

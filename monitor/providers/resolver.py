@@ -1,0 +1,90 @@
+"""Name resolution for HTTP connections by the system's resolver (/etc/hosts, DNS, whatever nsswitch.conf names).
+
+getaddrinfo() holds its thread for 10 s and more if no DNS server responds, and cannot be interrupted. Each look-up has its own
+daemon thread, so that it delays neither other names nor the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from monitor.domain import threads
+
+LOOKUP_WITHIN = 8.0
+"""Seconds after which DNS counts as silent: glibc repeats an unanswered query after 5 s. Less than any exchange's deadline."""
+MOST_LOOKUPS, MOST_SILENT_LOOKUPS = 128, 64
+"""Maximum look-ups in progress, altogether and of names whose last look-up was not answered: the others go on."""
+
+_Key = tuple[str, socket.AddressFamily]
+
+
+class SystemResolver(AbstractResolver):
+    """The resolver of one event loop. One look-up per name is in progress, however many connections wait for it."""
+
+    def __init__(self) -> None:
+        self._pending: dict[_Key, asyncio.Future[list[ResolveResult]]] = {}
+        self._silent: set[str] = set()
+        """Names whose last look-up was not answered."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        """Return the addresses of a name. Raise OSError: socket.gaierror, with EAI_AGAIN if DNS does not respond."""
+        try:
+            async with asyncio.timeout(LOOKUP_WITHIN):
+                found = await asyncio.shield(self._lookup(host, family))
+        except TimeoutError:
+            self._silent.add(host)
+            raise _silence() from None
+        return [ResolveResult({**address, "port": port}) for address in found]
+
+    async def close(self) -> None:
+        """Do nothing: look-ups in progress end by themselves, or with the process."""
+
+    def _lookup(self, host: str, family: socket.AddressFamily) -> asyncio.Future[list[ResolveResult]]:
+        key = (host, family)
+        if key not in self._pending:
+            silent = sum(name in self._silent for name, _ in self._pending)
+            if len(self._pending) >= MOST_LOOKUPS or (host in self._silent and silent >= MOST_SILENT_LOOKUPS):
+                raise _silence()
+            try:
+                started = threads.start(partial(_addresses, host, family), name="resolve")
+            except RuntimeError:  # the limit of threads is reached
+                raise _silence() from None
+            self._pending[key] = asyncio.wrap_future(started)
+            self._pending[key].add_done_callback(partial(self._finish, key))
+        return self._pending[key]
+
+    def _finish(self, key: _Key, done: asyncio.Future[list[ResolveResult]]) -> None:
+        del self._pending[key]
+        error = None if done.cancelled() else done.exception()
+        if not (isinstance(error, OSError) and error.errno == socket.EAI_AGAIN):
+            self._silent.discard(key[0])
+
+
+def _silence() -> OSError:
+    return socket.gaierror(socket.EAI_AGAIN, "DNS does not respond")
+
+
+def _addresses(host: str, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(
+            hostname=host,
+            host=_numeric(address),
+            port=0,
+            family=kind,
+            proto=protocol,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for kind, _, protocol, _, address in found
+    ]
+
+
+def _numeric(address: tuple[object, ...]) -> str:
+    """Return the address as text, with the interface of a link-local IPv6 address."""
+    if len(address) == 4 and address[3]:
+        return socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]  # type: ignore[arg-type]  # of AF_INET6
+    return str(address[0])
