@@ -91,10 +91,12 @@ def _report_usage(error: typer.TyperException) -> None:
 
 
 def _report(*sentences: str) -> None:
-    """Print sentences on stderr, one per line, without secrets and control characters."""
+    """Print sentences on stderr, one per line, without secrets and control characters; not if nothing reads the log there."""
     from monitor.domain.text import clean
-    from monitor.telemetry.logs import redact
+    from monitor.telemetry.logs import flush, redact
 
+    if not flush():
+        return
     for sentence in sentences:
         _print(f"token-monitor: {clean(redact(sentence), limit=2000)}")
 

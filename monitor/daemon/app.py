@@ -49,7 +49,7 @@ SERVICE_BACK = f"The monitor is running again (version {__version__})."
 SWAP_WITHIN = timedelta(seconds=3)
 """How long a reload waits for running polls and probes."""
 
-STOP_WITHIN = timedelta(seconds=9)
+STOP_WITHIN = timedelta(seconds=8)
 """How long a stop waits for running work, all parts together: the process ends within 10 s."""
 
 CLOSE_WITHIN = timedelta(milliseconds=500)
@@ -77,6 +77,7 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
+    logs.redirect_output_of_python()
     memory.prepare()
     sys.setswitchinterval(SWITCH_INTERVAL.total_seconds())
     run = _Run(config=loaded.config, reload=reload)

@@ -6,6 +6,7 @@ characters, and registered secrets are replaced everywhere, tracebacks included.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -17,6 +18,8 @@ from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from monitor.telemetry.log_writer import LogWriter
 
 REDACTED = "<secret>"
 
@@ -61,6 +64,7 @@ class _Secrets:
 
 
 _secrets = _Secrets()
+_stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def register_secret(*texts: str) -> None:
@@ -74,18 +78,21 @@ def redact(text: str) -> str:
 
 
 def configure(level: Level = "info", format: Format = "console", *, stream: TextIO | None = None) -> None:  # noqa: A002 - the name of the configuration key
-    """Set up logging; may be called again after a reload. `stream` defaults to stderr."""
-    out = stream if stream is not None else sys.stderr
+    """Set up logging; may be called again after a reload. `stream` defaults to stderr.
+
+    Lines for a file descriptor are written by a thread, so that logging never blocks; see flush().
+    """
+    out = stream or sys.stderr or io.StringIO()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _make_safe,
     ]
-    handler = _Handler(out)
+    handler = _handler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -108,11 +115,66 @@ def configure(level: Level = "info", format: Format = "console", *, stream: Text
     )
 
 
+def flush() -> bool:
+    """Wait up to a second until every line is written; return False if nothing reads them."""
+    return all(writer.flush() for writer in list(_writers.values()))
+
+
+def redirect_output_of_python() -> None:
+    """Log what Python itself would print on stderr, where it would block: warnings and exceptions that nothing catches."""
+    log = structlog.get_logger("python")
+    logging.captureWarnings(capture=True)
+
+    def report_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            log.error("thread.failed", thread=getattr(args.thread, "name", None), exc_info=args.exc_value)
+
+    def report_unraisable(args: sys.UnraisableHookArgs) -> None:
+        log.error("python.ignored", what=args.err_msg, where=args.object, exc_info=args.exc_value)
+
+    threading.excepthook, sys.unraisablehook = report_thread, report_unraisable
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Handler that writes lines. If the log target is full or closed, the line is lost, never the process (FAILURES P34)."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name given by logging
         """Drop the line silently: there is nowhere to report it."""
+
+
+class _QueueingHandler(_Handler):
+    """Handler for a target that can block."""
+
+    def __init__(self, out: TextIO, writer: LogWriter) -> None:
+        super().__init__(out)
+        self._writer = writer
+        writer.describe_dropped = self.describe_dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line."""
+        try:
+            self._writer.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - as logging's own handlers
+            self.handleError(record)
+
+    def describe_dropped(self, count: int) -> str:
+        """Return the line that reports dropped lines."""
+        event = {"level": "warning", "event": "log.dropped", "logger": __name__, "count": count}
+        _stamp(None, "warning", event)
+        # The last two mark an event of structlog.
+        return f"{self.format(logging.makeLogRecord({'msg': event, '_logger': None, '_name': 'warning'}))}\n"
+
+
+_writers: dict[int, LogWriter] = {}
+"""One writer for each file descriptor, kept when logging is configured again."""
+
+
+def _handler(out: TextIO) -> _Handler:
+    try:
+        file = out.fileno()
+    except OSError:  # a stream in memory, which cannot block
+        return _Handler(out)
+    return _QueueingHandler(out, _writers.setdefault(file, LogWriter(file)))
 
 
 def _rendering(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - as above

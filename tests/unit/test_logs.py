@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,3 +188,23 @@ def test_every_line_of_a_traceback_has_the_priority_of_its_event() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) > 3
     assert all(line.startswith("<3>") for line in lines)
+
+
+@pytest.mark.parametrize("format_", ["json", "console", "journal"])
+def test_P34_dropped_lines_are_reported_in_the_format_of_the_log(format_: logs.Format, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        logs.configure("error", format_, stream=stream)
+        (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, logs._QueueingHandler))
+        line = handler.describe_dropped(7)
+    assert line.endswith("\n")
+    if format_ == "json":
+        assert {key: value for key, value in json.loads(line).items() if key != "timestamp"} == {
+            "level": "warning",
+            "event": "log.dropped",
+            "logger": "monitor.telemetry.logs",
+            "count": 7,
+        }
+    else:
+        assert "log.dropped" in line
+        assert "count=7" in line
+    assert line.startswith("<4>") is (format_ == "journal")
