@@ -492,7 +492,7 @@ def test_every_documented_log_event_exists_and_every_error_is_documented() -> No
     rows = rows_under("docs/operations.md", "Logs")
     told = set(spans([row[0] for row in rows]))
     source = "".join(path.read_text("utf-8") for path in (ROOT / "monitor").rglob("*.py"))
-    logged = dict.fromkeys(re.findall(r"log\.\w+\(\s*\"([a-z_.]+)\"", source))
+    logged = dict.fromkeys(re.findall(r"(?:log\.\w+\(\s*|\"event\": )\"([a-z_.]+)\"", source))
     assert told <= set(logged)
     assert set(re.findall(r"log\.(?:error|exception)\(\s*\"([a-z_.]+)\"", source)) <= told
 
