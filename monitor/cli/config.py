@@ -170,7 +170,7 @@ def _require_channels(config: Config) -> None:
     for number, channel in enumerate(config.channels):
         try:
             if channel.url is not UNREAD:
-                Channel(channel.name, channel.url).verify()
+                Channel.of(channel).verify()
         except ConfigError as error:
             problems.append(f"{_place(config, number)}.url: {error}")
     if problems:

@@ -38,6 +38,10 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
     url = resolver.secret((*loc, "url"), raw.url, strict=False, shape=urls.channel_url)
     for warning in urls.channel_warnings(url.reveal()) if url else ():
         resolver.problems.warning((*loc, "url"), warning)
+    ca_file = resolver.certificate_file((*loc, "ca_file"), raw.ca_file)
+    proxy = resolver.secret(
+        (*loc, "proxy"), raw.proxy, strict=False, shape=urls.channel_proxy_url, hides=lambda proxy: "@" in proxy
+    )
     _reject_unknown_sources(resolver, loc, raw, [source.name for source in document.sources if source.name])
     _warn_about_unmatched_labels(resolver, loc, raw, document)
     platforms = platform_filter(resolver, (*loc, "platforms"), raw.platforms)
@@ -49,6 +53,8 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
     return ChannelConfig(
         name=raw.name,
         url=url or Secret(""),
+        ca_file=ca_file,
+        proxy=proxy,
         events=raw.events,
         severity=raw.severity,
         sources=frozenset(raw.sources) if raw.sources is not None else None,

@@ -183,6 +183,14 @@ class ChannelTable(Table):
     url: Annotated[kinds.SecretText | None, _REQUIRED] = Field(
         default=None, description="Any Apprise URL: `slack://`, `mailto://`, `discord://`, `ntfy://`, `json://` and many more."
     )
+    ca_file: Annotated[kinds.Text | None, DefaultText("the system's certificates only")] = Field(
+        default=None, description="PEM file of additional trusted certificates for this channel, by HTTP or mail."
+    )
+    proxy: Annotated[kinds.SecretText | None, DefaultText("HTTPS_PROXY and NO_PROXY from the environment")] = Field(
+        default=None,
+        description="Proxy for this channel, `http://`, `https://` or, with the Python package PySocks, `socks5://`. "
+        "Mail is not sent through it.",
+    )
     events: Annotated[kinds.Events | None, _ALL] = Field(default=None, description="Events to send; see the list of events.")
     severity: kinds.SeverityName = Field(default=Severity.INFO, description="Minimum severity of alerts to send.")
     sources: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only alerts about these sources.")

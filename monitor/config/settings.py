@@ -110,6 +110,9 @@ class ChannelConfig(ChannelRules):
     """A channel: which alerts it takes, and where it sends them."""
 
     url: Secret
+    ca_file: Path | None = None
+    proxy: Secret | None = None
+    """The channel's own proxy; None: HTTPS_PROXY and NO_PROXY apply to it."""
     templates: dict[str, TemplatePair] = field(default_factory=dict)
     """By event; "*" is for every event without a specific one."""
     attachments: bool = True

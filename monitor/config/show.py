@@ -20,6 +20,7 @@ from monitor.domain import Policy, QuietHours
 _URLS = {
     (schema.DatabaseTable, "url"): urls.shown_database,
     (schema.ChannelTable, "url"): urls.shown_channel,
+    (schema.ChannelTable, "proxy"): urls.shown,
     (schema.SourceTable, "proxy"): urls.shown,
     (schema.HeartbeatTable, "url"): urls.shown,
 }

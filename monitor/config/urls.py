@@ -89,6 +89,14 @@ def proxy_url(text: str) -> str:
     return text
 
 
+def channel_proxy_url(text: str) -> str:
+    """Return the URL of a channel's proxy, which may be a SOCKS proxy. Raises UnusableError, which never contains it."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https", "socks5", "socks5h") or not parts.hostname:
+        raise UnusableError("must be an http://, https:// or socks5:// URL of a proxy.")
+    return text
+
+
 def environment_proxy(url: str, env: Mapping[str, str]) -> str | None:
     """Return the proxy from HTTPS_PROXY for an https URL; None if it is unset or NO_PROXY exempts the host.
 

@@ -118,7 +118,7 @@ async def _verify_source(item: Work) -> LiveFinding:
 
 def _verify_channel(settings: ChannelConfig) -> LiveFinding:
     try:
-        Channel(settings.name, settings.url).verify()
+        Channel.of(settings).verify()
     except MonitorError as error:
         return LiveFinding(kind="channel", name=settings.name, ok=False, text=str(error))
     return LiveFinding(kind="channel", name=settings.name, ok=True, text="the URL is valid for Apprise")

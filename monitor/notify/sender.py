@@ -37,7 +37,7 @@ class Sender:
             return False
         if asyncio.get_running_loop().time() - self._started < ABANDON_AFTER:
             return True
-        self._channel = Channel(self._channel.name, self._channel.url)
+        self._channel = self._channel.rebuilt()
         self._running = None
         return False
 

@@ -89,7 +89,7 @@ class Worker:
         self._store, self._clock, self._owner, self._settings = store, clock, owner, settings
         self._metrics, self._progress, self._links = metrics, progress, links
         self._times = DeliveryTimes(config, settings.timezone)
-        self._sender = Sender(Channel(config.name, config.url))
+        self._sender = Sender(Channel.of(config))
         self._woken = asyncio.Event()
         self._hold_until: datetime | None = None
         self._down = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -64,12 +65,15 @@ class Reply:
 class WebhookReceiver:
     """An HTTP server in threads of its own. Replies queued with `script` are used up in order, then `reply` holds."""
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0, context: ssl.SSLContext | None = None) -> None:
+        """`context`: TLS, plain HTTP without."""
         self.reply = Reply()
         self._received: list[Received] = []
         self._script: deque[Reply] = deque()
         self._arrived = threading.Condition()
         self._server = _Server(("127.0.0.1", port), self)
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -167,10 +171,18 @@ class _Handler(BaseHTTPRequestHandler):
 class MailReceiver:
     """An SMTP server in a thread of its own. Recipients in `refused` get the given answer.
 
-    With `login` (user and password) mail without it is refused; if it `quotes`, its refusal repeats what was given.
+    With `login` (user and password) mail without it is refused; if it `quotes`, its refusal repeats what was given. With a
+    `context` it offers STARTTLS, or expects TLS from the first byte if `implicit`.
     """
 
-    def __init__(self, *, login: tuple[str, str] | None = None, quotes: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        login: tuple[str, str] | None = None,
+        quotes: bool = False,
+        context: ssl.SSLContext | None = None,
+        implicit: bool = False,
+    ) -> None:
         self.refused: dict[str, str] = {}
         self.login, self._quotes = login, quotes
         self.messages: list[EmailMessage] = []
@@ -180,6 +192,8 @@ class MailReceiver:
         logins: dict[str, Any] = {}
         if login is not None:
             logins = {"auth_required": True, "auth_require_tls": False, "authenticator": self._authenticate}
+        if context is not None:
+            logins["ssl_context" if implicit else "tls_context"] = context
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **logins)
 
     def __enter__(self) -> Self:

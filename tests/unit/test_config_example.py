@@ -21,6 +21,7 @@ ENV = {
     "POSTBREEZE_API_KEY": "b",
     "POSTPEER_API_KEY": "c",
     "OPS_APPRISE_URL": "json://localhost/ops",
+    "OPS_PROXY": "http://proxy.example:3128",
     "ACME_APPRISE_URL": "json://localhost/acme",
     "BOSS_APPRISE_URL": "json://localhost/boss",
     "LAST_APPRISE_URL": "json://localhost/last",

@@ -142,12 +142,13 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path, monkeypatch: p
     (tmp_path / "etc" / "a.key").write_text("sk_file\n")
     (tmp_path / "etc" / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     text = SOURCE.format("postpost").replace('env = "A_KEY"', 'file = "a.key"') + 'ca_file = "ca.pem"\n' + CHANNEL
+    text += '\nca_file = "ca.pem"\n'
     (tmp_path / "etc" / "config.toml").write_text('[database]\nurl = "sqlite:///data/m.db"\n' + text)
     monkeypatch.chdir(tmp_path)
     config = load(Path("etc/config.toml"), ENV).config
     assert config.database.url.reveal() == f"sqlite:///{tmp_path}/etc/data/m.db"
     assert config.sources[0].api_key.reveal() == "sk_file"
-    assert config.sources[0].ca_file == tmp_path / "etc" / "ca.pem"
+    assert config.sources[0].ca_file == config.channels[0].ca_file == tmp_path / "etc" / "ca.pem"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ proxy = "http://me:{0}@proxy.example:3128"
 [[channels]]
 name = "c"
 url = "slack://{0}/{0}/{0}?x={0}"
+proxy = "socks5://me:{0}@socks.example:1080"
 [web]
 token = "{0}"
 [heartbeat]
@@ -80,6 +81,7 @@ def test_S01_no_secret_is_in_the_configurations_repr_dictionary_or_show(tmp_path
     assert 'url = "postgresql://me@db.example/monitor"' in shown
     assert 'url = "slack://<secret>"' in shown
     assert 'proxy = "http://me@proxy.example:3128"' in shown
+    assert 'proxy = "socks5://me@socks.example:1080"' in shown
     assert 'url = "https://me@hc-ping.com/<secret>"' in shown
 
 

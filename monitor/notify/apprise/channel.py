@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from monitor.config import Secret
+from monitor.config import ChannelConfig, Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
 from monitor.notify.apprise import services
 from monitor.notify.apprise.errors import ServiceResponses, capture_responses, last_refusal
 from monitor.notify.apprise.format import ServiceAdapter, attachments, notify_type
+from monitor.notify.apprise.network import Network, uses_http
 from monitor.notify.apprise.recipients import Recipient, send_each, split
 from monitor.notify.apprise.redaction import UrlRedactor
 from monitor.notify.messages import ChannelProfile, Part
@@ -46,21 +47,31 @@ class Sent:
 
 @dataclass(slots=True)
 class Channel:
-    """A channel by its name and Apprise URL. Built on first use, so that Apprise is loaded only where a message is sent.
+    """A channel by its name, Apprise URL and network. Built on first use: Apprise is loaded only where a message is sent.
 
     Synchronous: run it in a separate thread, one message at a time. No text that it returns or raises holds a part of the URL.
     """
 
     name: str
     url: Secret = field(repr=False)
+    network: Network = field(default_factory=Network)
     _service: Any = field(default=None, init=False, repr=False)
     _target: Apprise | None = field(default=None, init=False, repr=False)
     _redactor: UrlRedactor | None = field(default=None, init=False, repr=False)
     _pace: float = field(default=0.0, init=False, repr=False)
     _built_adapter: ServiceAdapter | None = field(default=None, init=False, repr=False)
 
+    @classmethod
+    def of(cls, config: ChannelConfig) -> Self:
+        """Return the channel that the configuration describes."""
+        return cls(config.name, config.url, Network(ca_file=config.ca_file, proxy=config.proxy))
+
+    def rebuilt(self) -> Self:
+        """Return the same channel, not built yet."""
+        return type(self)(self.name, self.url, self.network)
+
     def verify(self) -> None:
-        """Raise ConfigError with one sentence where Apprise cannot use the URL. Sends nothing."""
+        """Raise ConfigError with one sentence where Apprise cannot use the URL or the network. Sends nothing."""
         self._built()
 
     @property
@@ -94,7 +105,7 @@ class Channel:
 
         target = Apprise(asset=recipient.service.asset)
         target.add(recipient.service)
-        with capture_responses() as responses:
+        with capture_responses(self.network) as responses:
             result = target.notify(
                 body=part.body,
                 title=part.title,
@@ -147,6 +158,7 @@ class Channel:
                 f"Apprise cannot use the URL of the channel {self.name}{shown}{because}. "
                 "Apprise's documentation of the service describes the expected form."
             )
+        self._verify_network(service)
         self._service, self._redactor = service, UrlRedactor(url, _plugin_values(service))
         self._pace = min(float(service.request_rate_per_sec), _LONGEST_PACE)
         service.request_rate_per_sec = 0  # its throttle sleeps; the sender keeps the pace
@@ -156,6 +168,14 @@ class Channel:
         target.add(service)
         return target
 
+    def _verify_network(self, service: Any) -> None:
+        """Raise ConfigError where ca_file or proxy cannot be used, or has no effect on this service."""
+        http, mail = uses_http(service), services.kind_of(service) == "email"
+        for key, is_set, applies in (("ca_file", self.network.ca_file, http or mail), ("proxy", self.network.proxy, http)):
+            if is_set is not None and not applies:
+                raise ConfigError(f"{key} has no effect on {service.service_name}, which is not reached by HTTP: remove it.")
+        self.network.verify()
+
     def _failure(
         self, result: AppriseResult, responses: ServiceResponses, secrets: Sequence[str]
     ) -> ChannelUnreachable | ChannelRejected:
@@ -163,10 +183,8 @@ class Channel:
         text = refused.text if refused is not None and refused.mail else _last_log_message(result)
         reason = self._reason(text, secrets)
         if refused is None:
-            problem = "did not accept the message" if responses.received else "could not be reached or did not accept the message"
-            return ChannelUnreachable(
-                f"{self._service_name} {problem}{reason}.", down=responses.down, uncertain=responses.maybe_accepted
-            )
+            problem = self._problem(responses, reason)
+            return ChannelUnreachable(f"{self._service_name} {problem}.", down=responses.down, uncertain=responses.maybe_accepted)
         sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{reason}."
         if refused.permanent:
             return ChannelRejected(sentence, uncertain=responses.maybe_accepted)
@@ -174,6 +192,13 @@ class Channel:
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
         return ChannelUnreachable(sentence, retry_after=wait, down=responses.down, uncertain=responses.maybe_accepted)
+
+    def _problem(self, responses: ServiceResponses, reason: str) -> str:
+        """Return what happened where the service refused nothing."""
+        if responses.cause and self._redactor is not None:
+            before = "did not confirm the message" if responses.unanswered else "could not be reached"
+            return f"{before}: {self._redactor.redact_line(responses.cause)}"
+        return f"{'' if responses.received else 'could not be reached or '}did not accept the message{reason}"
 
     def _reason(self, text: str, secrets: Sequence[str]) -> str:
         """Return the reason in parentheses without secrets: it may name logins or quote the message."""

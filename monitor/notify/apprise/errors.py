@@ -1,7 +1,8 @@
 """The responses of services while a message is sent: HTTP status and Retry-After, a mail server's code and text, or none.
 
 Apprise reports only success or failure. All its plugins use `requests` for HTTP and `smtplib` for mail, so one function of
-each is wrapped to record the responses. A context variable separates the sending threads, and nothing else is kept.
+each is wrapped to record the responses, and to apply the channel's network. A context variable separates the sending
+threads, and nothing else is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+
+from monitor.notify.apprise.network import Network, cause_of, is_without_tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,8 @@ class ServiceResponse:
 class ServiceResponses:
     """The responses and failed connections while one message was sent."""
 
+    network: Network = field(default_factory=Network)
+    """Applied to every connection."""
     received: list[ServiceResponse] = field(default_factory=list)
     not_connected: bool = False
     """A connection failed, so nothing was sent on it."""
@@ -62,6 +67,8 @@ class ServiceResponses:
     """A connection was established and no response came: it is unknown if the service is down."""
     unanswered: bool = False
     """The message itself was sent and no response came."""
+    cause: str = ""
+    """Why the last failed connection failed, as the end of a sentence, unredacted; empty where that is unknown."""
 
     @property
     def maybe_accepted(self) -> bool:
@@ -100,10 +107,10 @@ def last_refusal(responses: Sequence[ServiceResponse]) -> ServiceResponse | None
 
 
 @contextmanager
-def capture_responses() -> Iterator[ServiceResponses]:
-    """Collect the responses to everything sent in this thread until the block ends."""
+def capture_responses(network: Network) -> Iterator[ServiceResponses]:
+    """Collect the responses to everything sent in this thread until the block ends, and send it by this network."""
     _install()
-    responses = ServiceResponses()
+    responses = ServiceResponses(network=network)
     token = _current.set(responses)
     try:
         yield responses
@@ -122,16 +129,21 @@ def _install() -> None:
         if not getattr(smtplib.SMTP.getreply, "watched", False):
             smtplib.SMTP.getreply = _watched_mail(smtplib.SMTP.getreply)  # type: ignore[method-assign]  # see the module's docstring
             smtplib.SMTP.connect = _watched_connect(smtplib.SMTP.connect)  # type: ignore[method-assign]  # see the module's docstring
+            smtplib.SMTP.starttls = _trusting(smtplib.SMTP.starttls)  # type: ignore[method-assign]  # see the module's docstring
+            smtplib.SMTP_SSL.__init__ = _trusting(smtplib.SMTP_SSL.__init__)  # type: ignore[method-assign]  # see the module's docstring
 
 
 def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(send)
-    def watched_send(*args: Any, **kwargs: Any) -> Any:
+    def watched_send(session: Any, request: Any, **options: Any) -> Any:
         responses = _current.get()
         try:
-            response = send(*args, **kwargs)
+            if responses is not None:
+                responses.network.prepare(session, request, options)
+            response = send(session, request, **options)
         except Exception as error:
             if responses is not None:
+                responses.cause = cause_of(error)
                 _note_no_response(responses, connected=not _never_connected(error))
                 responses.unanswered |= _was_sent(error)
             raise
@@ -150,8 +162,9 @@ def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., t
         responses = _current.get()
         try:
             code, text = getreply(*args, **kwargs)
-        except OSError:
+        except OSError as error:
             if responses is not None:
+                responses.cause = cause_of(error)
                 _note_no_response(responses, connected=True)
                 responses.unanswered |= _text_sent(responses.received)
             raise
@@ -170,13 +183,32 @@ def _watched_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
         before = responses is not None and responses.interrupted
         try:
             return connect(*args, **kwargs)
-        except OSError:
+        except OSError as error:
             if responses is not None:  # also where no greeting came: nothing of the message was sent
+                responses.cause = cause_of(error)
                 responses.interrupted = before
                 _note_no_response(responses, connected=False)
             raise
 
     return watched_connect
+
+
+def _trusting(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that begins TLS with a mail server, with the channel's certificates in its context."""
+
+    @functools.wraps(start)
+    def trusting_start(*args: Any, **kwargs: Any) -> Any:
+        responses = _current.get()
+        if responses is not None:
+            responses.network.trust(kwargs.get("context"))
+        try:
+            return start(*args, **kwargs)
+        except OSError as error:
+            if responses is not None:
+                responses.cause = cause_of(error) or responses.cause
+            raise
+
+    return trusting_start
 
 
 def _note_no_response(responses: ServiceResponses, *, connected: bool) -> None:
@@ -187,16 +219,16 @@ def _note_no_response(responses: ServiceResponses, *, connected: bool) -> None:
 
 
 def _never_connected(error: Exception) -> bool:
-    """Return True if an HTTP request failed before there was a connection to send it on."""
+    """Return True if an HTTP request failed before there was a connection to send it on, or a tunnel through the proxy."""
     import requests
-    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import NewConnectionError, ProxyError
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
     cause = (
         getattr(error.args[0], "reason", None) if isinstance(error, requests.exceptions.ConnectionError) and error.args else None
     )
-    return isinstance(cause, NewConnectionError)
+    return isinstance(cause, NewConnectionError | ProxyError)
 
 
 def _was_sent(error: Exception) -> bool:
@@ -204,15 +236,15 @@ def _was_sent(error: Exception) -> bool:
     import ssl
 
     from requests import exceptions as failed
-    from urllib3.exceptions import ProxyError, SSLError
+    from urllib3.exceptions import SSLError
 
-    if _never_connected(error) or not isinstance(
+    if (_never_connected(error) or is_without_tls(error)) or not isinstance(
         error, failed.ConnectionError | failed.Timeout | failed.ChunkedEncodingError | failed.ContentDecodingError
     ):
         return False
     cause = getattr(error.args[0], "reason", None) if error.args else None
     refused = isinstance(cause, SSLError) and any(isinstance(each, ssl.SSLCertVerificationError) for each in cause.args)
-    return not (refused or isinstance(cause, ProxyError))
+    return not refused
 
 
 def _text_sent(responses: Sequence[ServiceResponse]) -> bool:
