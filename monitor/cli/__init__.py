@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from monitor.cli.startup import command_name, follows_plugin_convention, loading, with_options_first
-from monitor.domain.errors import ConfigError, MonitorError, SchemaOutOfDate
+from monitor.domain.errors import ConfigError, DatabaseUnsuitable, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
     import typer
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 FAILED = 1
 UNUSABLE = 2
-"""Exit status for a wrong configuration or usage, or a schema that this version cannot use."""
+"""Exit status for a wrong configuration or usage, or a database that this version cannot use."""
 UNKNOWN = 3
 """Exit status UNKNOWN of the monitoring-plugin convention, in which 1 and 2 mean WARNING and CRITICAL."""
 INTERRUPTED = 130
@@ -67,7 +67,7 @@ def _report_error(error: Exception) -> int:
             return UNUSABLE
         case MonitorError():
             _report(*str(error).split("\n"))
-            return UNUSABLE if isinstance(error, SchemaOutOfDate) else FAILED
+            return UNUSABLE if isinstance(error, SchemaOutOfDate | DatabaseUnsuitable) else FAILED
         case typer.Abort():
             _report("Aborted.")
             return FAILED

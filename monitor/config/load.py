@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from monitor.config import urls
+from monitor.config import database_urls, urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
 from monitor.config.error_text import describe
@@ -110,8 +110,8 @@ def _database(resolver: Resolver, document: Document) -> DatabaseConfig:
         loc,
         source,
         strict=False,
-        shape=lambda text: urls.database_url(text, resolver.context),
-        hides=urls.holds_password,
+        shape=lambda text: database_urls.database_url(text, resolver.context),
+        hides=database_urls.holds_password,
         always_required=True,
     )
     return DatabaseConfig(url=url or Secret(""))
@@ -133,7 +133,7 @@ def _default_database(resolver: Resolver) -> SecretSource | None:
                 ("database", "url"), "has no default, because STATE_DIRECTORY, XDG_STATE_HOME and HOME are unset: set it."
             )
         return None
-    return SecretSource("literal", f"sqlite:///{folder.absolute() / 'monitor.db'}")
+    return SecretSource("literal", database_urls.sqlite_url(folder.absolute() / "monitor.db"))
 
 
 def _web(resolver: Resolver, document: Document) -> WebConfig:

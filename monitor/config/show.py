@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from monitor.config import schema, urls
+from monitor.config import database_urls, schema, urls
 from monitor.config.fields import DefaultText
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
@@ -18,7 +18,7 @@ from monitor.config.time_windows import DAYS, WeeklyTime
 from monitor.domain import Policy, QuietHours
 
 _URLS = {
-    (schema.DatabaseTable, "url"): urls.shown_database,
+    (schema.DatabaseTable, "url"): database_urls.shown_database,
     (schema.ChannelTable, "url"): urls.shown_channel,
     (schema.ChannelTable, "proxy"): urls.shown,
     (schema.SourceTable, "proxy"): urls.shown,

@@ -9,11 +9,10 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
 from monitor.config.error_text import describe
-from monitor.config.secrets import HIDDEN, ResolveContext, UnusableError
+from monitor.config.secrets import HIDDEN, UnusableError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
-_POSTGRES = ("postgresql", "postgresql+psycopg")
 _NO_WORDS = ("no", "false", "0", "off", "n", "f", "none", "deny", "never", "disable")
 
 
@@ -54,31 +53,6 @@ def is_private(url: str) -> bool:
     except ValueError:
         return False
     return (address.is_private or address.is_link_local) and not address.is_loopback
-
-
-def database_url(text: str, context: ResolveContext) -> str:
-    """Return a database URL with an absolute SQLite path. Raises UnusableError, which never contains the URL."""
-    match = _SCHEME.match(text)
-    scheme = match.group(1).lower() if match else ""
-    if scheme in _POSTGRES:
-        if _split(text) is None:
-            raise UnusableError("is not a usable postgresql:// URL: write postgresql://user@host/database.")
-        return text
-    if scheme == "postgres":
-        raise UnusableError("starts with postgres://, but must start with postgresql://.")
-    if scheme != "sqlite":
-        raise UnusableError("must start with sqlite:/// or postgresql://.")
-    return _sqlite_url(text, context)
-
-
-def _sqlite_url(text: str, context: ResolveContext) -> str:
-    location, mark, query = text[len("sqlite://") :].partition("?")
-    if location and not location.startswith("/"):
-        raise UnusableError("needs three slashes for a relative and four for an absolute path: sqlite:///monitor.db.")
-    file = location[1:]
-    if file in ("", ":memory:") or "mode=memory" in query:
-        raise UnusableError("names an in-memory database, which would lose all data: name a file such as sqlite:///monitor.db.")
-    return f"sqlite:///{context.path(file)}{mark}{query}"
 
 
 def proxy_url(text: str) -> str:
@@ -165,27 +139,10 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{user}{_host_and_port(parts)}{rest}"
 
 
-def shown_database(url: str) -> str:
-    """Return a database URL for display: without password and query."""
-    if url.startswith("sqlite"):
-        return url.partition("?")[0]
-    parts = _split(url)
-    if parts is None:
-        return HIDDEN
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{_host_and_port(parts)}{parts.path}"
-
-
 def shown_channel(url: str) -> str:
     """Return the scheme of an Apprise URL for display: every other part may be a token."""
     match = _SCHEME.match(url)
     return f"{match.group(1)}://{HIDDEN}" if match else HIDDEN
-
-
-def holds_password(url: str) -> bool:
-    """Return True if a database URL contains a password, in its user part or its query."""
-    parts = _split(url)
-    return parts is not None and (parts.password is not None or "password" in parts.query)
 
 
 def _host_and_port(parts: SplitResult) -> str:

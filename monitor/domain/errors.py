@@ -76,6 +76,10 @@ class SchemaOutOfDate(StoreError):
     """This version cannot use the schema of the database."""
 
 
+class DatabaseUnsuitable(StoreError):
+    """The database cannot be used as it is set up: its encoding, or a pooler in front of it, is unsuitable."""
+
+
 class StoreHeld(StoreError):
     """Another daemon holds the database."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -33,16 +33,17 @@ class Store:
 
     def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=30)) -> None:
         """Raise StoreError if the URL names neither a SQLite file nor a PostgreSQL database."""
-        self.url = engines.parse_url(url)
+        self.target = engines.parse_url(url)
+        """The file of a SQLite database, or the PostgreSQL database."""
         self.path: Path | None = None
         """The file of a SQLite database; None for PostgreSQL."""
         self._opened: tuple[int, int] | None = None
-        if self.url.drivername == "sqlite":
-            self.path = Path(self.url.database or "").absolute()
+        if isinstance(self.target, Path):
+            self.path = self.target
             self._writer = engines.sqlite_engine(self.path, busy_timeout=busy_timeout)
             self._readers = engines.sqlite_engine(self.path, busy_timeout=busy_timeout, readers=READERS)
         else:
-            self._writer = engines.postgres_engine(self.url, pool_timeout=busy_timeout)
+            self._writer = engines.postgres_engine(self.target, pool_timeout=busy_timeout)
             self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writing = DaemonExecutor(1, name="store-write")
         self._reading = DaemonExecutor(READERS, name="store-read")
@@ -59,10 +60,7 @@ class Store:
     @property
     def name(self) -> str:
         """The database in messages: its file, or its name and server; never a password."""
-        if self.path is not None:
-            return f"The database {self.path}"
-        host = self.url.host or self.url.query.get("host") or "the local socket"
-        return f"The PostgreSQL database {self.url.database} on {host}"
+        return f"The database {self.target}" if isinstance(self.target, Path) else self.target.name
 
     @contextmanager
     def begin_write(self) -> Iterator[Connection]:
@@ -187,6 +185,7 @@ class Store:
             with self._translate_errors(system=True):
                 sqlite_file.create(self.path)
         self._protect()
+        self._require_sessions()
         found = self.current()
         if found == revisions.HEAD:
             return False
@@ -196,7 +195,14 @@ class Store:
         from monitor.store import migrate
 
         with self._translate_errors(system=True):
-            return migrate.upgrade(self.url, self.path, before=self._write_copy if copy_first and self.path is not None else None)
+            return migrate.upgrade(self.target, before=self._write_copy if copy_first and self.path is not None else None)
+
+    def _require_sessions(self) -> None:
+        """Raise DatabaseUnsuitable if a pooler in front of PostgreSQL pools transactions."""
+        if isinstance(self.target, Path):
+            return
+        with self.target.translate_errors("is unavailable"), closing(self.target.connect()) as conn:
+            self.target.require_sessions(conn)
 
     def _write_copy(self, revision: str) -> None:
         assert self.path is not None  # noqa: S101 - only then is it called

@@ -20,9 +20,15 @@ _PASSING_POSTGRES = ("08", "40", "53", "55", "57", "58", "XX")
 _READ_ONLY_POSTGRES = "25006"
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return (text.splitlines()[0] if text else type(error).__name__)[:200].rstrip(". ")
+def cause_of(error: BaseException) -> str:
+    """Return the cause in one line without its full stop: of several attempts to connect, that of each host."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    attempts = [line.removeprefix("- ") for line in lines if line.startswith("- host: ")]
+    causes = list(dict.fromkeys(each.partition("connection failed: ")[2] or each for each in attempts))
+    text = "; ".join(causes or lines[:1]) or type(error).__name__
+    return text.removeprefix("connection failed: ")[:400].rstrip(". ")
 
 
 def _sqlite_code(error: BaseException | None) -> int | None:
@@ -43,7 +49,7 @@ def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
     if isinstance(error, exc.TimeoutError):
         return StoreUnavailable(f"{where} is busy: all connections to it are in use.")
     if isinstance(error, OSError):
-        return StoreUnavailable(f"{where} cannot be reached: {error.strerror or _first_line(error)}.")
+        return StoreUnavailable(f"{where} cannot be reached: {cause_of(error)}.")
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _sqlite_error(cause, where=where, hint=hint)
@@ -51,7 +57,7 @@ def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
 
 
 def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
-    code, detail = _sqlite_code(cause), _first_line(cause)
+    code, detail = _sqlite_code(cause), cause_of(cause)
     if code in _CORRUPT_SQLITE:
         return StoreError(f"{where} is damaged ({detail}): stop the monitor and restore a backup of the file.")
     if code in (5, 6):
@@ -62,7 +68,7 @@ def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
 
 
 def _server_error(error: Exception, cause: BaseException | None, *, where: str) -> StoreError:
-    detail = _first_line(cause or error)
+    detail = cause_of(cause or error)
     state = getattr(cause, "sqlstate", None)
     if state == _READ_ONLY_POSTGRES:
         return StoreUnavailable(f"{where} is read-only for now: {detail}.")

@@ -7,18 +7,17 @@ import os
 import re
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from sqlalchemy import URL
-
 from monitor.domain import utc_text
-from monitor.domain.errors import StoreError, StoreHeld, StoreUnavailable
+from monitor.domain.errors import StoreHeld, StoreUnavailable
 from monitor.store import engines
+from monitor.store.postgres import Server
 
 if TYPE_CHECKING:
     import psycopg
@@ -66,7 +65,7 @@ class DaemonLock:
         parsed = engines.parse_url(url)
         self._pid = os.getpid() if pid is None else pid
         self._host = socket.gethostname() if host is None else host
-        self._lock: _Lock = _FileLock(Path(parsed.database or "")) if parsed.drivername == "sqlite" else _ServerLock(parsed)
+        self._lock: _Lock = _FileLock(parsed) if isinstance(parsed, Path) else _ServerLock(parsed)
         self.can_wait = isinstance(self._lock, _ServerLock)
         """True if several daemons can share the database: one active, the others on standby."""
 
@@ -113,8 +112,8 @@ class _FileLock:
     """A flock on a file beside the database. Releasing keeps the file: after deleting it, two processes could hold locks."""
 
     def __init__(self, database: Path) -> None:
-        self.path = database.absolute().with_name(database.name + ".lock")
-        self.name = f"the database {database.absolute()}"
+        self.path = database.with_name(database.name + ".lock")
+        self.name = f"the database {database}"
         self._file: int | None = None
 
     def try_acquire(self, me: Holder) -> bool:
@@ -199,31 +198,23 @@ class _ServerLock:
     The server releases it when the connection ends, so it cannot outlive its holder.
     """
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
-        self.name = f"the PostgreSQL database {url.database}"
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.name = f"the PostgreSQL database {server.database}"
         self._conn: psycopg.Connection[Any] | None = None
         self._watcher: psycopg.Connection[Any] | None = None
 
-    def _connect(self, application: str) -> psycopg.Connection[Any]:
-        try:
-            import psycopg
-        except ModuleNotFoundError:
-            raise StoreError(engines.NO_DRIVER) from None
-        plain = self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False)
-        given = {name: value for name, value in self._url.query.items() if name != "options"}
-        arguments = {**given, **engines.connect_arguments(self._url, application=application, statement_timeout=_PATIENCE)}
-        try:
-            return psycopg.connect(plain, autocommit=True, **arguments)
-        except (psycopg.Error, OSError) as error:
-            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} cannot be reached for its lock.") from error
+    def _connect(self, application: str | None = None) -> psycopg.Connection[Any]:
+        return self._server.connect(application=application, statement_timeout=_PATIENCE)
 
     def try_acquire(self, me: Holder) -> bool:
-        conn = self._connect(_application_name("token-monitor", me))
-        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
-        if row is None or not row[0]:
-            conn.close()
-            return False
+        with self._server.translate_errors("cannot be reached for its lock"), ExitStack() as stack:
+            conn = stack.enter_context(closing(self._connect(_application_name("token-monitor", me))))
+            self._server.require_sessions(conn)
+            row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone()
+            if row is None or not row[0]:
+                return False
+            stack.pop_all()
         self._conn = conn
         return True
 
@@ -245,19 +236,19 @@ class _ServerLock:
         self._close_watch()
 
     def holder(self) -> Holder | None:
-        with self._connect(engines.APPLICATION) as conn:
+        with self._server.translate_errors("cannot be reached for its lock"), closing(self._connect()) as conn:
             return _read_holder(conn)
 
     def watch_holder(self, me: Holder) -> Holder | None:
-        import psycopg
-
         if self._watcher is None:
-            self._watcher = self._connect(_application_name("token-monitor standby", me))
+            with self._server.translate_errors("cannot be reached for its lock"):
+                self._watcher = self._connect(_application_name("token-monitor standby", me))
         try:
-            return _read_holder(self._watcher)
-        except (psycopg.Error, OSError) as error:
+            with self._server.translate_errors("does not report the holder of its lock"):
+                return _read_holder(self._watcher)
+        except StoreUnavailable:
             self._close_watch()
-            raise StoreUnavailable(f"{self.name[0].upper()}{self.name[1:]} does not report the holder of its lock.") from error
+            raise
 
     def _close_watch(self) -> None:
         if self._watcher is not None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection
+from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 import monitor
 from monitor.domain.errors import SchemaOutOfDate, StoreError
 from monitor.store import engines, revisions
+from monitor.store.postgres import Server
 
 _LOCK = 0x746F6B656D6967  # one advisory lock per database, held by the process that migrates
 _WAIT = timedelta(minutes=5)
@@ -37,13 +38,13 @@ def configuration(conn: Connection | None = None) -> Config:
     return config
 
 
-def upgrade(url: URL, path: Path | None, *, to: str = "head", before: Callable[[str], object] | None = None) -> bool:
+def upgrade(target: Path | Server, *, to: str = "head", before: Callable[[str], object] | None = None) -> bool:
     """Migrate the schema to a revision; return False if another process has done so. Raise the driver's errors.
 
     `before` is called with the database's revision, if it has one, before any change: no other process writes or migrates
     at that time, and an error that it raises changes nothing.
     """
-    with _migrating(url, path) as conn:
+    with _migrating(target) as conn:
         found = revisions.stored(conn)
         if found == revisions.HEAD:
             return False
@@ -52,30 +53,30 @@ def upgrade(url: URL, path: Path | None, *, to: str = "head", before: Callable[[
         if found is not None and before is not None:
             before(found)
         command.upgrade(configuration(conn), to)
-        if path is not None:
+        if isinstance(target, Path):
             _require_references(conn)
     return True
 
 
-def downgrade(url: URL, path: Path | None, *, to: str) -> None:
+def downgrade(target: Path | Server, *, to: str) -> None:
     """Downgrade the schema to an older revision ("base" for no schema)."""
-    with _migrating(url, path) as conn:
+    with _migrating(target) as conn:
         command.downgrade(configuration(conn), to)
-        if path is not None:
+        if isinstance(target, Path):
             _require_references(conn)
 
 
 @contextmanager
-def _migrating(url: URL, path: Path | None) -> Iterator[Connection]:
+def _migrating(target: Path | Server) -> Iterator[Connection]:
     """Return a new connection in one transaction that excludes other migrations: a second one waits."""
-    if path is None:
-        engine = engines.postgres_engine(url, pool=NullPool)
+    if isinstance(target, Server):
+        engine = engines.postgres_engine(target, pool=NullPool)
     else:
         # Rebuilding a table with foreign keys on would delete its children; the pragma cannot change inside a transaction.
-        engine = engines.sqlite_engine(path, busy_timeout=_WAIT, foreign_keys=False)
+        engine = engines.sqlite_engine(target, busy_timeout=_WAIT, foreign_keys=False)
     try:
         with engine.begin() as conn:
-            if path is None:
+            if isinstance(target, Server):
                 conn.exec_driver_sql(f"SET LOCAL statement_timeout = {int(_WAIT.total_seconds() * 1000)}")
                 conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             yield conn

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from monitor.config import load, urls
+from monitor.config import database_urls, load, urls
 from monitor.config.formatting import LONGEST, format_duration, parse_duration, toml_value
 from monitor.config.secrets import UnusableError
 from monitor.domain.errors import ConfigError
@@ -54,7 +54,7 @@ def _addresses(octets: bytes) -> None:
         except UnusableError as error:
             must(str(error), "refused without a word")
     urls.is_loopback(text)
-    urls.holds_password(text)
+    database_urls.holds_password(text)
     urls.channel_warnings(text)
     for shown in (urls.shown, urls.shown_channel):
         shown(text)
@@ -76,7 +76,7 @@ def _redaction(octets: bytes) -> None:
         must(secret not in urls.shown_channel(address), urls.shown_channel(address))
     web = f"https://user:{secret}@host.example/{secret}?q={secret}#{secret}"
     must(secret not in urls.shown(web), urls.shown(web))
-    must(secret not in urls.shown_database(f"postgresql://user:{secret}@host/name?password={secret}"))
+    must(secret not in database_urls.shown_database(f"postgresql://user:{secret}@host/name?password={secret}"))
 
 
 def _toml_text(octets: bytes) -> None:

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from monitor.domain.errors import StoreError
 from monitor.store import Store, maintenance, meta, migrate, outbox, revisions, sqlite_file
-from monitor.store.engines import parse_url
 from monitor.store.schema import attempts
 from tests.support.delivery import numbered, queue
 
@@ -22,7 +21,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def older(path: Path, revision: str = "0001") -> Store:
     """A store that a version before this one left."""
     sqlite_file.create(path)
-    migrate.upgrade(parse_url(f"sqlite:///{path}"), path, to=revision)
+    migrate.upgrade(path, to=revision)
     store = Store(f"sqlite:///{path}")
     with store.begin_write() as conn:
         meta.set(conn, "mine", "kept")

@@ -113,11 +113,11 @@ def test_P29_newer_schema_is_refused_also_when_it_became_newer_while_we_waited(s
     with store.begin_write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     with pytest.raises(SchemaOutOfDate, match="revision 0999"):
-        migrate.upgrade(store.url, store.path)
+        migrate.upgrade(store.target)
 
 
 def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(store: Store) -> None:
-    migrate.downgrade(store.url, store.path, to="base")
+    migrate.downgrade(store.target, to="base")
     assert tables(store) <= {"alembic_version"}
     assert store.upgrade() is True
     with store.begin_write() as conn:
@@ -209,7 +209,7 @@ def test_P28_upgrade_of_a_used_database_that_is_killed_half_way_loses_nothing(em
     at = "2026-11-01T10:00:00.000000Z" if empty_database.startswith("sqlite") else "2026-11-01T10:00:00+00:00"
     with Store(empty_database) as store:
         store.upgrade()
-        migrate.downgrade(store.url, store.path, to="0002")
+        migrate.downgrade(store.target, to="0002")
         with store.begin_write() as conn:
             for statement in BEFORE_SIGNAL.format(at=at).split(";"):
                 conn.execute(text(statement))

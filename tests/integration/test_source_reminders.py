@@ -134,7 +134,7 @@ async def test_a_source_that_was_unreadable_before_the_upgrade_is_reminded_after
     agency.world.break_source("agency", Trouble.UNAUTHORIZED)
     await agency.poll(after=POLL)
     store = agency.store
-    migrate.downgrade(store.url, store.path, to="0002")
+    migrate.downgrade(store.target, to="0002")
     with store.begin_write() as conn:
         conn.execute(update(incidents).values(look_at=None))  # as 0.1 stored it
     assert store.upgrade() is True

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from monitor.domain.errors import StoreError, StoreUnavailable
-from monitor.store import Store, engines, meta, open_store
+from monitor.store import Store, meta, open_store
+from monitor.store import postgres as server_module
 from tests.support import postgres
 
 
@@ -90,7 +91,7 @@ def test_P18_bare_error_of_the_operating_system_is_unavailable_too(opened: Store
 def test_P19_frozen_server_costs_a_bounded_time(
     server: postgres.PrivateServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "CONNECT_TIMEOUT", timedelta(seconds=2))
+    monkeypatch.setattr(server_module, "CONNECT_TIMEOUT", timedelta(seconds=2))
     server.signal(signal.SIGSTOP)
     started = time.monotonic()
     try:

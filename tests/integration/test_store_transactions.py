@@ -191,7 +191,7 @@ def test_sqlite_settings(local: Store) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "query_only": 0}
     with local.begin_read() as conn:
         assert (pragma(conn, "query_only"), pragma(conn, "foreign_keys")) == (1, 1)
-    with Store(str(local.url)) as usual, usual.begin_write() as conn:
+    with Store(f"sqlite:///{local.path}") as usual, usual.begin_write() as conn:
         assert pragma(conn, "busy_timeout") == 30_000
 
 
@@ -226,7 +226,7 @@ def locked(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_P14_write_waits_for_another_process_and_then_goes_through(file: Path, local: Store) -> None:
-    with Store(str(local.url)) as patient, locked(file) as other:
+    with Store(f"sqlite:///{local.path}") as patient, locked(file) as other:
         timer = threading.Timer(0.2, other.execute, ["ROLLBACK"])
         timer.start()
         write(patient, "a", "1")

