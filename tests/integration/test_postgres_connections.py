@@ -221,7 +221,7 @@ SHOWN = {
 }
 
 
-def test_F3_databases_of_another_encoding_are_refused_with_the_command_that_makes_a_right_one(
+def test_F3_databases_of_another_encoding_are_refused(
     server: postgres.PrivateServer, admin: psycopg.Connection
 ) -> None:
     for encoding in ("LATIN1", "SQL_ASCII", "EUC_JP"):
@@ -235,7 +235,7 @@ def test_F3_databases_of_another_encoding_are_refused_with_the_command_that_make
             admin.execute("DROP DATABASE other WITH (FORCE)")
 
 
-def test_writers_see_what_the_one_before_them_wrote_where_transactions_are_serializable_by_default(
+def test_writers_see_what_the_one_before_them_wrote(
     server: postgres.PrivateServer, database: str, admin: psycopg.Connection
 ) -> None:
     """A snapshot taken before the writers' lock was free would lose the update of the writer before."""
