@@ -69,7 +69,7 @@ def test_P08_a_hundred_reloads_during_deliveries_lose_nothing_and_leak_nothing(o
     for turn in range(100):
         if turn % 25 == 0:
             one.world.expire("agency", "linkedin-li") if turn % 50 == 0 else one.world.renew("agency", "linkedin-li")
-        _replace(one.config, last if turn == 99 else f"{text}labels = {{ turn = \"{turn}\" }}\n")
+        _replace(one.config, last if turn == 99 else f'{text}labels = {{ turn = "{turn}" }}\n')
         process.send_signal(signal.SIGHUP)
         time.sleep(0.03)
     one.await_polls(1, "studio")

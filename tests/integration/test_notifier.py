@@ -508,6 +508,24 @@ async def test_A03_a_message_that_cannot_be_prepared_is_tried_again_like_any_oth
     assert "may be a repeat" not in webhook.received[0].text
 
 
+async def test_A12_a_problem_that_ends_before_its_alert_was_sent_is_one_message_with_its_recovery(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    problem = make_alert(id="problem", opened_at=NOW)
+    queue(store, [problem], wait=10 * MINUTE)
+    ended = clock.advance(5 * MINUTE)
+    recovery = make_alert(
+        id="recovery", event=AlertEvent.RECOVERED, reason="recovered", status="valid", previous="expired", opened_at=NOW, at=ended
+    )
+    queue(store, [recovery], wait=10 * MINUTE)
+    clock.advance(10 * MINUTE)
+    async with running(store, clock, channel(webhook.apprise_url(), group_wait=10 * MINUTE)):
+        await until(lambda: states(store) == {"sent": 2})
+    (message,) = webhook.received
+    assert message.title == "[RECOVERED] Acme Ltd (linkedin) at agency, was expired for 5 minutes"
+    assert "Alerts: problem, recovery" in message.text
+
+
 async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
     recovery = make_alert(
         event=AlertEvent.RECOVERED, reason="recovered", status="valid", opened_at=NOW - 4 * HOUR, previous="expired"

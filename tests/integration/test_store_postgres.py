@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,9 +128,20 @@ def test_P20_server_that_takes_no_more_connections_is_unavailable(server: postgr
         admin.execute("DROP ROLE few")
 
 
-def test_P20_exhausted_pool_is_unavailable(url: str) -> None:
-    from contextlib import ExitStack
+def test_P20_a_reader_waits_for_a_connection_and_goes_through(url: str) -> None:
+    with Store(url) as store, ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(store.begin_read())
+        freed = threading.Timer(0.3, held.close)
+        freed.start()
+        started = time.monotonic()
+        with store.begin_read() as conn:
+            assert conn.exec_driver_sql("SELECT 1").scalar_one() == 1
+        assert time.monotonic() - started > 0.2
+        freed.join()
 
+
+def test_P20_exhausted_pool_is_unavailable(url: str) -> None:
     with Store(url, busy_timeout=timedelta(milliseconds=50)) as store, ExitStack() as held:
         for _ in range(8):
             held.enter_context(store.begin_read())

@@ -1,4 +1,4 @@
-"""make mutants: take every guard out of a copy of the program and show the test that turns red. Takes about ten minutes."""
+"""make mutants: remove every guard from a copy of the program and show the test that turns red. Takes ten minutes on two cores."""
 
 from __future__ import annotations
 
@@ -7,66 +7,113 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 
+from tests.failures import catalogue
 from tests.mutants.guards import Guard, GuardMoved, guards
-from tests.mutants.running import ROOT, Result, tree, try_without
+from tests.mutants.running import ROOT, Result, Tree, tree
 from tests.support import postgres
+
+LIMIT = 3600.0
+"""Seconds after which no further guard is tried."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, one line for each guard. 1 where one can be taken out unnoticed, 2 where nothing could be tried."""
+    """Print the table, one line for each guard.
+
+    Return 1 if a guard can be removed unnoticed, 2 if some could not be tried.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--only", metavar="NAME", action="append", help="a guard, or an area; may be given several times")
+    parser.add_argument("--only", metavar="NAME", action="append", help="a guard, an area or a row; may be given several times")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="copies in which guards are tried simultaneously")
     parser.add_argument("--list", action="store_true", help="print the table, and try nothing")
     wanted = parser.parse_args(arguments)
-    every = guards()
-    chosen = [each for each in every if wanted.only is None or {each.name, each.area} & set(wanted.only)]
+    chosen = _chosen(wanted.only)
     if not chosen:
-        _say("There is no such guard: --list names them.")
+        _print("There is no such guard: --list names them.")
         return 2
     if wanted.list:
         for each in chosen:
-            _say(f"{each.area:<12} {each.name:<36} {each.promise}")
+            _print(f"{_rows(each):<16} {each.name:<36} {each.promise}")
         return 0
     try:
         for each in chosen:
             each.removed((ROOT / each.file).read_text("utf-8"))
     except (GuardMoved, OSError) as error:
-        _say(str(error))
+        _print(str(error))
         return 2
-    return _try_all(chosen)
+    return _try_all(chosen, jobs=max(1, min(wanted.jobs, len(chosen))))
 
 
-def _try_all(chosen: Sequence[Guard]) -> int:
+def _chosen(only: Sequence[str] | None) -> list[Guard]:
+    """Return the guards with one of these names, areas or rows, in the order of the rows."""
+    order = {row.number: place for place, row in enumerate(catalogue.rows())}
+    found = [each for each in guards() if only is None or {each.name, each.area, *each.rows} & set(only)]
+    return sorted(found, key=lambda each: min((order[row] for row in each.rows), default=len(order)))
+
+
+def _try_all(chosen: Sequence[Guard], *, jobs: int) -> int:
     begun = time.monotonic()
-    with _server(chosen), tree() as copy:
-        before = copy.run(sorted({test for each in chosen for test in each.tests}), within=1800)
-        if not before.green:
-            _say(f"The tests fail already with every guard in place, so they can prove nothing:\n{before.output[-4000:]}")
-            return 2
-        _say(f"{'guard':<36} {'file':<38} {'seconds':>7}  caught by")
-        survived = 0
-        for each in chosen:
-            result = try_without(copy, each)
-            survived += not result.red
-            _say(f"{each.name:<36} {each.file:<38} {result.seconds:>7.1f}  {_verdict(result)}")
+    with _server(chosen), ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        free: SimpleQueue[Tree] = SimpleQueue()
+        for _ in range(jobs):
+            free.put(stack.enter_context(tree()))
+        files = sorted({test for each in chosen for test in each.tests})
+        for before in pool.map(lambda part: _run(free, part), [files[place::jobs] for place in range(jobs)]):
+            if not before.green:
+                _print(f"The tests fail already with every guard in place, so they prove nothing:\n{before.output[-4000:]}")
+                return 2
+        _print(f"{'rows':<16} {'guard':<40} {'seconds':>7}  caught by")
+        results = []
+        for each, result in zip(chosen, pool.map(lambda guard: _try(free, guard, since=begun), chosen), strict=True):
+            results.append(result)
+            _print(f"{_rows(each):<16} {each.name:<40} {result.seconds:>7.1f}  {_verdict(result)}")
+    unnoticed = sum(result.green and not result.skipped for result in results)
+    noticed = sum(result.red for result in results)
+    untried = len(results) - noticed - unnoticed
     spent = time.monotonic() - begun
-    _say(f"{len(chosen)} guards taken out, {len(chosen) - survived} noticed, {survived} unnoticed, in {spent:.0f} s.")
-    return 1 if survived else 0
+    _print(f"{len(chosen)} guards removed, {noticed} noticed, {unnoticed} unnoticed, {untried} not tried, in {spent:.0f} s.")
+    return 1 if unnoticed else 2 if untried else 0
+
+
+def _run(free: SimpleQueue[Tree], tests: Sequence[str]) -> Result:
+    copy = free.get()
+    try:
+        return copy.run(tests, within=LIMIT / 2)
+    finally:
+        free.put(copy)
+
+
+def _try(free: SimpleQueue[Tree], guard: Guard, *, since: float) -> Result:
+    copy = free.get()
+    try:
+        if time.monotonic() - since > LIMIT:
+            return Result(None, None, 0.0, f"{LIMIT:.0f} seconds had passed.")
+        with copy.without(guard):
+            return copy.run(guard.tests)
+    finally:
+        free.put(copy)
+
+
+def _rows(guard: Guard) -> str:
+    return " ".join(guard.rows) or "-"
 
 
 def _verdict(result: Result) -> str:
     if result.red:
         return result.failed or ""
+    if result.skipped:
+        return f"NOT TRIED: {result.skipped}"
     if result.green:
         return "NOTHING: every test passed without it"
-    return f"NOTHING: its tests could not run (status {result.status}):\n{result.output[-2000:]}"
+    return f"NOT TRIED: its tests could not run (status {result.status}):\n{result.output[-2000:]}"
 
 
 @contextmanager
 def _server(chosen: Sequence[Guard]) -> Iterator[None]:
-    """One PostgreSQL for all runs where some need it: each would start its own."""
+    """Start one PostgreSQL for all runs if some need it: each would start another."""
     if not any("postgres" in test for each in chosen for test in each.tests):
         yield
         return
@@ -75,7 +122,7 @@ def _server(chosen: Sequence[Guard]) -> Iterator[None]:
         yield
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a program that prints
 
 

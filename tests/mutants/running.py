@@ -25,6 +25,7 @@ PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin"
 """What the tests need of what is installed. Loading all of it would take longer than most of them."""
 
 _FAILED = re.compile(r"^FAILED (\S+::\S+)", re.MULTILINE)
+_SKIPPED = re.compile(r"^SKIPPED .*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Result:
     """The first test that failed. An error before the test began is none: that proves nothing about the guard."""
     seconds: float
     output: str
+    skipped: str | None = None
+    """pytest's line about a test that needs what this machine lacks."""
 
     @property
     def green(self) -> bool:
@@ -58,16 +61,20 @@ class Tree:
     def run(self, tests: Sequence[str], *, within: float = PATIENCE) -> Result:
         """Run these tests, up to the first that fails, in this process's environment and interpreter."""
         begun = time.monotonic()
-        plain = ("-x", "-q", "--tb=short", "-rf", "-p", "no:cacheprovider", *(word for each in PLUGINS for word in ("-p", each)))
+        plain = ("-x", "-q", "--tb=short", "-rfs", "-p", "no:cacheprovider", *(word for each in PLUGINS for word in ("-p", each)))
         command = [sys.executable, "-m", "pytest", *plain, *tests]
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         try:
             done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=within)
         except subprocess.TimeoutExpired:
             return Result(None, None, time.monotonic() - begun, f"It had not ended after {within:.0f} seconds.")
-        failed = _FAILED.search(done.stdout)
+        failed, skipped = _FAILED.search(done.stdout), _SKIPPED.search(done.stdout)
         return Result(
-            done.returncode, failed[1] if failed else None, time.monotonic() - begun, (done.stdout + done.stderr).strip()
+            status=done.returncode,
+            failed=failed[1] if failed else None,
+            seconds=time.monotonic() - begun,
+            output=(done.stdout + done.stderr).strip(),
+            skipped=skipped[0] if skipped else None,
         )
 
     @contextmanager
