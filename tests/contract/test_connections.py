@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
+import resource
 import ssl
 import traceback
 from collections.abc import AsyncIterator
@@ -269,3 +272,21 @@ async def test_N01_a_name_that_does_not_exist_is_named_dns(clock: ManualClock) -
         report = await provider.poll()
     assert report.outcome is PollOutcome.UNREACHABLE
     assert "DNS" in (report.problem or "")
+
+
+async def test_N30_without_a_descriptor_a_poll_fails_and_the_next_one_is_well(clock: ManualClock) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    closing = as_json(LIST, connection="close")  # so that the next poll needs a descriptor
+    async with running(lambda _: closing) as server, connected(source(KIND, server), clock) as provider:
+        assert (await provider.poll()).outcome is PollOutcome.OK
+        with contextlib.ExitStack() as held:
+            held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 1, hard)
+            )
+            with contextlib.suppress(OSError):
+                while True:
+                    held.callback(os.close, os.dup(0))
+            without = await provider.poll()
+        assert (without.outcome, "too many open files" in (without.problem or "")) == (PollOutcome.UNREACHABLE, True)
+        assert (await provider.poll()).outcome is PollOutcome.OK

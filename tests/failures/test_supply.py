@@ -159,7 +159,7 @@ LOADED_BY_NAME = {
     "monitor/notify/messages/chart.py": ["'resvg_py'"],
     "monitor/providers/__init__.py": ["module"],
 }
-"""What the program imports by a name that it computes: the plugins of Apprise, an optional library, and its own commands and adapters."""
+"""What the program imports by a name: the plugins of Apprise, an optional library, and its own commands and adapters."""
 
 
 def object_readers(source: str) -> list[str]:

@@ -270,7 +270,7 @@ async def test_what_was_not_under_way_when_another_message_was_cut_off_is_no_rep
     assert sorted(f"linkedin-{row.alert_id[-5:]}" for row in doubtful) == sorted(named(webhook.received))
 
 
-async def test_a_message_without_a_response_in_time_is_sent_again_as_a_possible_repeat(
+async def test_A06_A08_a_message_without_a_response_in_time_is_sent_again_as_a_possible_repeat(
     store: Store, clock: ManualClock, webhook: WebhookReceiver
 ) -> None:
     release = threading.Event()
@@ -524,6 +524,42 @@ async def test_A12_a_problem_that_ends_before_its_alert_was_sent_is_one_message_
     (message,) = webhook.received
     assert message.title == "[RECOVERED] Acme Ltd (linkedin) at agency, was expired for 5 minutes"
     assert "Alerts: problem, recovery" in message.text
+
+
+async def test_A14_a_recovery_in_flight_when_the_process_dies_is_sent_again(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver
+) -> None:
+    queue(store, [make_alert(event=AlertEvent.RECOVERED, reason="recovered", status="valid", previous="expired")])
+    with store.begin_write() as conn:  # as far as a process comes that is killed while it sends
+        outbox.claim(conn, channel="ops", owner="the one that died", now=clock.now(), lease=HOUR, limit=10)
+    assert states(store) == {"sending": 1}
+    async with running(store, clock, channel(webhook.apprise_url())):
+        await until(lambda: states(store) == {"sent": 1})
+    (message,) = webhook.received
+    assert message.title.startswith("[RECOVERED]")
+    assert "may be a repeat" in message.text
+
+
+async def test_P04_a_send_without_memory_for_its_thread_is_tried_again(
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failed = threading.Thread.start, threading.Event()
+
+    def without_memory(thread: threading.Thread) -> None:
+        if thread.name == "monitor-channel-ops" and not failed.is_set():
+            failed.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", without_memory)
+    queue(store, numbered(1))
+    async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        await until(failed.is_set)
+        await until(lambda: states(store) == {"pending": 1})
+        clock.advance(MINUTE)
+        notifier.wake()
+        await until(lambda: states(store) == {"sent": 1})
+    assert len(webhook.received) == 1
 
 
 async def test_a_recovery_is_delivered_like_a_problem(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:

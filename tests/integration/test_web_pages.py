@@ -653,7 +653,7 @@ async def test_the_sources_page_shows_the_health_of_sources_and_channels(full: S
 # --- untrusted names
 
 
-async def test_three_hundred_hostile_names_break_out_of_nothing(site: Served, store: Store) -> None:
+async def test_S07_S08_three_hundred_hostile_names_break_out_of_nothing(site: Served, store: Store) -> None:
     states = [
         make_state(
             external_id=f"n{number:03}",

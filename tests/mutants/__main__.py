@@ -1,4 +1,4 @@
-"""make mutants: remove every guard from a copy of the program and show the test that turns red. Takes ten minutes on two cores."""
+"""make mutants: remove every guard from a copy of the program and show the test that turns red."""
 
 from __future__ import annotations
 

@@ -21,6 +21,9 @@ LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", ".schema
 PATIENCE = 120.0
 """Seconds after which a run of tests is ended: without its guard a program may hang."""
 
+TEST_WITHIN = 90
+"""Seconds after which pytest fails a test that hangs."""
+
 PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
 """What the tests need of what is installed. Loading all of it would take longer than most of them."""
 
@@ -61,7 +64,16 @@ class Tree:
     def run(self, tests: Sequence[str], *, within: float = PATIENCE) -> Result:
         """Run these tests, up to the first that fails, in this process's environment and interpreter."""
         begun = time.monotonic()
-        plain = ("-x", "-q", "--tb=short", "-rfs", "-p", "no:cacheprovider", *(word for each in PLUGINS for word in ("-p", each)))
+        plain = (
+            "-x",
+            "-q",
+            "--tb=short",
+            "-rfs",
+            "-p",
+            "no:cacheprovider",
+            f"--timeout={TEST_WITHIN}",
+            *(word for each in PLUGINS for word in ("-p", each)),
+        )
         command = [sys.executable, "-m", "pytest", *plain, *tests]
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         try:

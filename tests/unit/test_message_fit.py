@@ -179,7 +179,7 @@ def test_a_mail_names_its_incidents_so_that_they_become_one_thread() -> None:
     assert part.headers == {"References": f"{first} {second}", "In-Reply-To": second}
 
 
-def test_a_thread_id_holds_nothing_but_letters_and_digits() -> None:
+def test_S06_a_thread_id_holds_nothing_but_letters_and_digits() -> None:
     (part,) = parts_of([make_alert(incident="x>\r\nBcc: all@example.com")], PROFILES["mail"])
     assert part.headers["References"] == "<incident-xBccallexamplecom@token-monitor.invalid>"
 
