@@ -183,6 +183,20 @@ async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
         assert kept() == 2, "of this clock the first poll was forty days ago"
 
 
+async def test_P35_in_weeks_of_operation_the_database_keeps_what_its_retention_names(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with running(store, clock, one_world(clock, lifetime=200 * DAY), tmp_path) as cycle:
+        scheduler, keeper = build_scheduler(cycle, keep=2 * DAY, tick=timedelta(seconds=1))
+        for _ in range(21):
+            await cycle.poll(after=DAY)
+            keeper.trust("agency", since=keeper.doubts)
+            await scheduler.prune()
+        with store.begin_read() as conn:
+            assert conn.scalar(select(func.count()).select_from(polls)) == 3
+            assert len(sources.last_polls(conn, "agency", limit=30)) == 3
+
+
 async def test_P23_a_poll_that_began_before_the_clock_was_moved_confirms_nothing(
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
