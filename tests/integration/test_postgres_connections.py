@@ -221,9 +221,7 @@ SHOWN = {
 }
 
 
-def test_F3_databases_of_another_encoding_are_refused(
-    server: postgres.PrivateServer, admin: psycopg.Connection
-) -> None:
+def test_F3_databases_of_another_encoding_are_refused(server: postgres.PrivateServer, admin: psycopg.Connection) -> None:
     for encoding in ("LATIN1", "SQL_ASCII", "EUC_JP"):
         admin.execute(f"CREATE DATABASE other ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0".encode())
         url = over_socket(server, "other")
