@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, exists, func, select, update
 
 from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind, IncidentSubject, split_subject
-from monitor.store import history, meta
+from monitor.store import history, meta, web_sessions
 from monitor.store import incidents as open_incidents
 from monitor.store.schema import (
     alerts,
@@ -110,10 +110,11 @@ FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
 def prune(conn: Connection, now: datetime, *, history: timedelta | None, polls_kept: timedelta | None) -> Pruned:
     """Delete history older than `history`, and polls and hourly probe counts older than `polls_kept`; None keeps all.
 
-    A retired connection is deleted with the last row of its history.
+    Expired sessions of the status page are deleted as well. A retired connection is deleted with the last row of its history.
     """
     before, polls_before = (now - (kept or _FOREVER) for kept in (history, polls_kept))
     gone = prune_polls(conn, polls_before)
+    web_sessions.prune(conn, now)
     rollups = conn.execute(delete(probe_rollups).where(probe_rollups.c.hour < polls_before)).rowcount
     return Pruned(
         events=conn.execute(delete(events).where(events.c.at < before)).rowcount,

@@ -1,21 +1,24 @@
-"""Authentication: the token, session cookies, CSRF tokens and signed links to feeds.
+"""Authentication: the token, sessions, CSRF tokens and signed links to feeds.
 
-All signatures use one key. With a token it is derived from the token: a restart ends no session, a new token ends every
-session. Without a token the key is random and new with each process.
+A browser's cookie holds a random id and nothing else. The store keeps a digest of the id of each session; an id without a session
+only ties forms to the browser that they were served to. The key of all signatures is random and kept in the store, so nothing
+that is served allows tests of guesses at the token.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from monitor.config import Config
+from monitor.store.web_sessions import WebSession
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,21 +26,26 @@ if TYPE_CHECKING:
 FEEDS = ("/calendar.ics", "/feed.atom", "/badge.svg")
 """Addresses for programs that cannot log in: a signed link opens them."""
 
-OPEN = ("/healthz", "/readyz", "/login")
+HEALTH = ("/healthz", "/readyz")
+"""Addresses for health checks, which often send another host name, or none."""
+
+OPEN = (*HEALTH, "/login")
 """Addresses that need no authentication. Unauthenticated requests get no details there."""
+
+SIGNATURE = "sig"
+"""The query parameter with a link's signature."""
 
 STATIC = "/static/"
 SESSION_LASTS = timedelta(days=30)
+TOKEN_USER = "token"  # noqa: S105 - a name
+"""The user of sessions that were opened with `web.token`."""
+
 _VISIT = "monitor.visit"
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The content of a session cookie with a valid signature."""
-
-    id: str
-    authenticated: bool
-    """True if the token was presented at login."""
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{43}")
+_FORMER_SESSION = re.compile(r"k\.[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{64}")
+_FORMER_SIGNATURE = re.compile(r"[0-9a-f]{32}")
+_VERSION = "v2."
+"""The beginning of a signature, which distinguishes it from those of version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,8 @@ class Visit:
 
     authenticated: bool
     """True if the request may see details: no token is set, or it was presented."""
+    visitor: str
+    """The random id in the browser's cookie."""
     csrf: str
     """The CSRF token for the forms of the response."""
     theme: str
@@ -58,9 +68,10 @@ class Visit:
         """Return the first value of a form field without surrounding white space, an empty string if it is absent."""
         return next(iter(self.form.get(name, ())), "").strip()
 
-    def feed(self, path: str, **query: str) -> str:
-        """Return a link to a feed that works without a login."""
-        signed = {**query, "sig": self.access.sign(path)} if self.access.token is not None else query
+    def feed(self, path: str, filters: Iterable[tuple[str, str]] = ()) -> str:
+        """Return a link to a feed with these filters, which works without a login."""
+        pairs = list(filters)
+        signed = pairs if self.access.token is None else [*pairs, (SIGNATURE, self.access.sign(path, pairs))]
         return f"{path}?{urlencode(signed)}" if signed else path
 
 
@@ -76,18 +87,41 @@ def record_visit(scope: MutableMapping[str, Any], visit: Visit) -> None:
     scope[_VISIT] = visit
 
 
-class Access:
-    """The token, and what the key derived from it signs. `random_key` replaces the token if none is set."""
+def new_visitor() -> str:
+    """Return a random id for a browser's cookie."""
+    return secrets.token_urlsafe(32)
 
-    def __init__(self, token: str | None, random_key: bytes) -> None:
-        self.token = token
-        seed = random_key if token is None else token.encode("utf-8", "surrogatepass")
-        self._key = hashlib.sha256(b"token-monitor web 1\0" + seed).digest()
+
+def visitor_in(cookie: str) -> str | None:
+    """Return the id in a cookie, None if it holds something else."""
+    return cookie if _VISITOR.fullmatch(cookie) else None
+
+
+def is_former_session(cookie: str) -> bool:
+    """Return True if this is the cookie of a session of version 0.1, which cannot be verified any more."""
+    return _FORMER_SESSION.fullmatch(cookie) is not None
+
+
+def is_former_signature(given: str) -> bool:
+    """Return True if this is the signature of a link of version 0.1, which cannot be verified any more."""
+    return _FORMER_SIGNATURE.fullmatch(given) is not None
+
+
+def session_id(visitor: str) -> str:
+    """Return the id under which the store keeps the session of a cookie: a digest, which opens nothing."""
+    return hashlib.sha256(visitor.encode()).hexdigest()
+
+
+class Access:
+    """The token, and what the key signs. The key is random: nothing that it signs depends on the token alone."""
+
+    def __init__(self, token: str | None, key: bytes) -> None:
+        self.token, self._key = token, key
 
     @classmethod
-    def of(cls, config: Config, random_key: bytes) -> Access:
+    def of(cls, config: Config, key: bytes) -> Access:
         """Return the access that the current configuration gives."""
-        return cls(config.web.token.reveal() if config.web.token else None, random_key)
+        return cls(config.web.token.reveal() if config.web.token else None, key)
 
     def is_token(self, given: str) -> bool:
         """Return True if this is the token. Takes the same time for every wrong token."""
@@ -97,38 +131,39 @@ class Access:
         expected, digest = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (self.token, given))
         return hmac.compare_digest(expected, digest)
 
-    def new_cookie(self, now: datetime, *, authenticated: bool) -> str:
-        """Return the cookie value of a new session."""
-        until = int((now + SESSION_LASTS).timestamp())
-        text = f"{'k' if authenticated else 'a'}.{until}.{secrets.token_urlsafe(16)}"
-        return f"{text}.{self._mac('session', text)}"
+    def new_session(self, visitor: str, now: datetime) -> WebSession:
+        """Return a session for a browser that has presented the token."""
+        return WebSession(
+            id=session_id(visitor), user=TOKEN_USER, credential=self._credential(), created_at=now, until=now + SESSION_LASTS
+        )
 
-    def session(self, cookie: str, now: datetime) -> Session | None:
-        """Return the session of a cookie, None if the signature is wrong or the session has expired."""
-        text, _, mac = cookie.rpartition(".")
-        if not text or not self._is_mac(mac, "session", text):
-            return None
-        kind, until, _ = text.split(".", 2)
-        return Session(id=text, authenticated=kind == "k") if now.timestamp() < int(until) else None
+    def admits(self, session: WebSession) -> bool:
+        """Return True if the session was made with the current token."""
+        return self.token is not None and hmac.compare_digest(session.credential, self._credential())
 
-    def csrf(self, session: Session) -> str:
-        """Return the CSRF token of a session."""
-        return self._mac("csrf", session.id)
+    def _credential(self) -> str:
+        return self._mac("credential", self.token or "")
 
-    def is_csrf(self, given: str, session: Session) -> bool:
-        """Return True if this is the CSRF token of the session."""
-        return self._is_mac(given, "csrf", session.id)
+    def csrf(self, visitor: str) -> str:
+        """Return the CSRF token of a browser."""
+        return self._mac("csrf", visitor)
 
-    def sign(self, path: str) -> str:
-        """Return the signature that opens a feed. It covers the path, not the query."""
-        return self._mac("feed", path)[:32]
+    def is_csrf(self, given: str, visitor: str) -> bool:
+        """Return True if this is the CSRF token of the browser."""
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.csrf(visitor).encode())
 
-    def is_signed(self, given: str, path: str) -> bool:
-        """Return True if this is the signature of the feed at this path."""
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self.sign(path).encode())
+    def sign(self, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+        """Return the signature that opens a feed with exactly these parameters.
+
+        Parameters may be sent in another order, but the values of one parameter must keep theirs. A new token ends all links.
+        """
+        ordered = sorted(query, key=lambda pair: pair[0])
+        address = f"{path}?{urlencode(ordered, errors='surrogatepass')}"
+        return _VERSION + self._mac("feed", f"{self._credential()}\0{address}")[:32]
+
+    def is_signed(self, given: str, path: str, query: Iterable[tuple[str, str]] = ()) -> bool:
+        """Return True if this is the signature of the feed at this path with these parameters."""
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.sign(path, query).encode())
 
     def _mac(self, purpose: str, text: str) -> str:
-        return hmac.new(self._key, f"{purpose}\0{text}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-    def _is_mac(self, given: str, purpose: str, text: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self._mac(purpose, text).encode())
+        return hmac.new(self._key, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

@@ -30,6 +30,8 @@ from monitor.views.forecast import Expiry, upcoming_expiries
 from monitor.views.json_types import resolve_labels
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import query_params
+from monitor.web.auth import SIGNATURE
+from monitor.web.origins import site_address
 from monitor.web.query_params import ApiParams
 from monitor.web.responses import Content, Handler, Resource, answer, etag_of, has_current, text_content
 from monitor.web.site import Site
@@ -227,8 +229,6 @@ def _alarm(name: str, platform: str, before: timedelta) -> Alarm:
     return alarm
 
 
-SIGNATURE = "sig"
-"""The query parameter that opens a feed without a login; the security middleware verifies it."""
 _FILTERS = (query_params.SOURCE, query_params.PLATFORM, query_params.LABEL)
 
 
@@ -270,7 +270,7 @@ def _feed(site: Site) -> Handler:
 
     async def respond(request: Request) -> Response:
         params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
-        base = str(request.base_url).rstrip("/")
+        base = site_address(request)
         return answer(request, await site.read(lambda conn: read(conn, params, base)))
 
     return respond

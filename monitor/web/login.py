@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
-from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from monitor.web.auth import SESSION_LASTS, STATIC, visit_of
+from monitor.store import web_sessions
+from monitor.web.auth import SESSION_LASTS, STATIC, new_visitor, session_id, visit_of
+from monitor.web.clients import client_of
 from monitor.web.rendering import standalone_page, static_files
 from monitor.web.security import cookie_header, cookie_name
 from monitor.web.site import Site
 
-log = structlog.get_logger(__name__)
-
-WRONG_AT_MOST = 20
-"""Wrong tokens within a minute, from all clients together, after which no token is checked."""
-
-_MINUTE = timedelta(minutes=1)
 _THEME_LASTS = 400 * 86400  # seconds; browsers keep no cookie for longer
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-class LoginThrottle:
-    """Limits guessing: after WRONG_AT_MOST wrong tokens within a minute no token is checked for a while."""
-
-    def __init__(self) -> None:
-        self._wrong: deque[datetime] = deque(maxlen=WRONG_AT_MOST)
-
-    def is_exhausted(self, now: datetime) -> bool:
-        """Return True if too many tokens were wrong in the last minute."""
-        return len(self._wrong) == WRONG_AT_MOST and now - self._wrong[0] < _MINUTE
-
-    def note(self, now: datetime) -> None:
-        """Count one wrong token."""
-        self._wrong.append(now)
-
-
 def routes(site: Site) -> list[Route]:
     """Return the routes of login, logout, theme and static files."""
-    throttle = LoginThrottle()
 
     async def form(request: Request) -> Response:
         if visit_of(request).authenticated:
@@ -53,17 +30,17 @@ def routes(site: Site) -> list[Route]:
     async def login(request: Request) -> Response:
         visit, now = visit_of(request), site.clock.now()
         target = local(visit.field("next"))
-        if throttle.is_exhausted(now):
-            return _login_form(request, target, problem="Too many wrong tokens. Wait a minute and try again.", status=429)
         if not visit.access.is_token(visit.field("token")):
-            throttle.note(now)
-            log.warning("web.wrong_token", client=request.client.host if request.client else None)
-            return _login_form(request, target, problem="The token is wrong.", status=403)
-        cookie = visit.access.new_cookie(now, authenticated=True)
+            return _refuse(request, site, target)
+        visitor = new_visitor()  # not the one from before: somebody else may know that one
+        session = visit.access.new_session(visitor, now)
+        await site.store.write(lambda conn: web_sessions.add(conn, session))
         lasts = int(SESSION_LASTS.total_seconds())
-        return _redirect(target, cookie_header(request, cookie_name(site.config()), cookie, lasts=lasts))
+        return _redirect(target, cookie_header(request, cookie_name(site.config()), visitor, lasts=lasts))
 
     async def logout(request: Request) -> Response:
+        ended = session_id(visit_of(request).visitor)
+        await site.store.write(lambda conn: web_sessions.end(conn, ended))
         expired = cookie_header(request, cookie_name(site.config()), "", lasts=0)
         return _redirect("/?said=logged-out", expired)  # codespell:ignore said
 
@@ -103,9 +80,22 @@ def local(target: str | None) -> str:
     return text
 
 
+def _refuse(request: Request, site: Site, target: str) -> Response:
+    """Count a wrong token and return the form again."""
+    now, client = site.clock.now(), client_of(request.client.host if request.client else None)
+    site.wrong_tokens.count(client, now)
+    wait = site.wrong_tokens.retry_after(client, now)
+    if wait is None:
+        return _login_form(request, target, problem="The token is wrong.", status=403)
+    response = _login_form(
+        request, target, problem=f"Too many wrong tokens from this address. Wait {wait} seconds and try again.", status=429
+    )
+    response.headers["retry-after"] = str(wait)
+    return response
+
+
 def _login_form(request: Request, target: str, *, problem: str | None = None, status: int = 200) -> Response:
-    visit = visit_of(request)
-    context = {"visit": visit, "next": target, "problem": problem}
+    context = {"visit": visit_of(request), "next": target, "problem": problem}
     return standalone_page("login.html", context, status=status)
 
 

@@ -98,13 +98,16 @@ _PROBLEMS = {
     405: "The address does not support this method.",
     408: "The body did not arrive in time.",
     409: "The state of the connection or silence does not allow the change.",
+    410: "The session is from version 0.1 and has ended.",
     413: "The body is too large.",
     415: "The content type is not application/json.",
     421: "The monitor is not served under this host name.",
     422: "The values contradict each other or the current time.",
+    429: "This client sent too many wrong tokens.",
+    431: "The head of the request is too large or has too many headers.",
     503: "The database is not available at the moment.",
 }
-_ALWAYS = (400, 401, 405, 421, 503)
+_ALWAYS = (400, 401, 405, 410, 421, 429, 431, 503)
 _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
     "connections": ("Connections, in the order in which they first appeared.", query_params.CONNECTIONS, "ConnectionPage"),
     "sources": ("Sources by name, and the health of the channels.", query_params.SOURCES, "SourcePage"),

@@ -64,6 +64,11 @@ class ListQuery:
         """True if a filter is set."""
         return any(key in ("q", "status", "source", "platform", "label") for key, _ in self.query)
 
+    @property
+    def feed_filters(self) -> tuple[tuple[str, str], ...]:
+        """The filters that the calendar, the feed and the badge have as well."""
+        return tuple((key, value) for key, value in self.query if key in ("source", "platform", "label"))
+
     def link(self, **changes: str | int | None) -> str:
         """Return the link with changed parameters; None removes one. It leads to the first page unless `page` is given."""
         kept = [(key, value) for key, value in self.query if key not in changes and key != "page"]

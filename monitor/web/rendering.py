@@ -65,7 +65,9 @@ def page(
 ) -> HTMLResponse:
     """Render a whole page. Call it in a thread: a large page takes a while."""
     query = dict(request.query_params)
+    filters = context["query"].feed_filters if "query" in context else ()
     values = {
+        "feed_filters": filters,
         **context,
         "times": HtmlTimes(config.timezone, now),
         "now": now,

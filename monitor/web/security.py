@@ -1,4 +1,4 @@
-"""Middleware in front of every page: Host check, authentication, CSRF checks, time limits and security headers.
+"""Middleware in front of every page: Host check, authentication, CSRF checks, limits and security headers.
 
 Plain ASGI, so that nothing of a request is read before it is let in, and every response gets the headers.
 """
@@ -6,26 +6,30 @@ Plain ASGI, so that nothing of a request is read before it is let in, and every 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import secrets
-import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Config
-from monitor.domain.errors import MonitorError
-from monitor.web.auth import FEEDS, OPEN, STATIC, Access, Session, Visit, record_visit
+from monitor.domain.errors import MonitorError, StoreError
+from monitor.store import web_sessions
+from monitor.web import auth
+from monitor.web.auth import FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, Visit, record_visit
+from monitor.web.clients import client_of
+from monitor.web.origins import is_known_host, is_tls, require_host, require_same_site
 from monitor.web.site import Site, error_response, problem
 
 log = structlog.get_logger(__name__)
 
+LARGEST_HEAD = 16 * 1024
+"""Bytes of a request's line and headers."""
+MOST_HEADERS = 100
 LARGEST_BODY = 64 * 1024
 """Bytes."""
 MOST_FIELDS = 100
@@ -33,6 +37,8 @@ BODY_WITHIN = 10.0
 """Seconds within which a request's body must have arrived."""
 ANSWER_WITHIN = 30.0
 """Seconds after which a response is abandoned, also if the client does not read it."""
+SESSION_WITHIN = 2.0
+"""Seconds within which the store must return a session for the details of a health check."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -50,29 +56,34 @@ HEADERS = {
     "cache-control": "no-store",
 }
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_CLOSE = {"connection": "close"}
 API = "/api/"
 """Writes below this path need no CSRF token: they take only JSON, which pages of other sites cannot send without CORS."""
 _THEMES = ("light", "dark", "auto")
 
 
+# Paths are read from the scope: `request.url` is built with the Host header, which may hold anything.
+
+
 class SecurityMiddleware:
     """Passes allowed requests on to the application and answers the others with a problem."""
 
-    def __init__(self, app: ASGIApp, site: Site, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app, self._site = app, site
-        self._random_key = random_bytes(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         config = self._site.config()
-        access = Access.of(config, self._random_key)
+        access = Access.of(config, self._site.signing_key)
         request = Request(scope, receive)
         out = _SecuredResponse(send, scope)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self._admit(request, config, access, out)
+        except ClientDisconnect:
+            log.debug("web.client_left", path=scope["path"])
         except (HTTPException, MonitorError) as error:
             await out.replace(error_response(request, error))
         except TimeoutError:
@@ -85,34 +96,127 @@ class SecurityMiddleware:
 
     async def _admit(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
         """Check the request, record its Visit and pass it on. Raise HTTPException if it is not allowed."""
-        _require_host(request, config)
-        cookie = cookie_name(config)
-        session = access.session(request.cookies.get(cookie, ""), self._site.clock.now())
-        bearer = _has_bearer_token(request, access)
-        authenticated = access.token is None or bearer or (session is not None and session.authenticated)
-        if session is None:
-            value = access.new_cookie(self._site.clock.now(), authenticated=False)
-            session = Session(id=value.rpartition(".")[0], authenticated=False)
+        _require_sound_head(request)
+        if request.scope["path"] not in HEALTH:
+            require_host(request, config)
+        cookie = request.cookies.get(cookie_name(config), "")
+        visitor = auth.visitor_in(cookie)
+        bearer = self._has_bearer_token(request, access)
+        authenticated = await self._is_authenticated(request, config, access, visitor=visitor, bearer=bearer)
+        if visitor is None:
+            visitor = auth.new_visitor()
             if _accepts_page(request) and not bearer:
-                out.cookie = cookie_header(request, cookie, value)
+                out.cookie = cookie_header(request, cookie_name(config), visitor)
         theme = request.cookies.get("theme", "")
         visit = Visit(
             authenticated=authenticated,
-            csrf=access.csrf(session),
+            visitor=visitor,
+            csrf=access.csrf(visitor),
             theme=theme if theme in _THEMES else _THEMES[-1],
             access=access,
         )
         record_visit(request.scope, visit)
         if not authenticated:
-            _require_open(request, access)
+            self._require_open(request, access, cookie)
         if request.method not in _SAFE_METHODS:
-            _require_same_site(request)
-            if not request.url.path.startswith(API):
+            require_same_site(request, config)
+            if not request.scope["path"].startswith(API):
                 form = await _form(request)
                 if not bearer:
-                    _require_csrf(form, access, session)
+                    _require_csrf(form, access, visitor)
                 record_visit(request.scope, replace(visit, form=form))
         await self._app(request.scope, request.receive, out.send)
+
+    def _has_bearer_token(self, request: Request, access: Access) -> bool:
+        """Return True if the request carries the right token. A wrong one is counted."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or access.token is None:
+            return False
+        if access.is_token(given.strip()):
+            return True
+        self._site.wrong_tokens.count(_client(request), self._site.clock.now())
+        return False
+
+    async def _is_authenticated(
+        self, request: Request, config: Config, access: Access, *, visitor: str | None, bearer: bool
+    ) -> bool:
+        """Return True if the request may see details. Raise HTTPException (503) if the store cannot return the session."""
+        path = request.scope["path"]
+        if path in HEALTH and not is_known_host(request, config):
+            return False
+        if access.token is None or bearer:
+            return True
+        if visitor is None or path.startswith(STATIC):
+            return False
+        try:
+            async with asyncio.timeout(SESSION_WITHIN if path in HEALTH else None):
+                return await self._has_session(access, visitor)
+        except (StoreError, TimeoutError):
+            if path in HEALTH:
+                return False
+            # The store's own words hold its address, which is for authenticated clients only.
+            raise HTTPException(
+                503, "The monitor's database is not available at the moment. Try again in a few seconds.", {"retry-after": "5"}
+            ) from None
+
+    async def _has_session(self, access: Access, visitor: str) -> bool:
+        session_id, now = auth.session_id(visitor), self._site.clock.now()
+        session = await self._site.read(lambda conn: web_sessions.find(conn, session_id, now))
+        return session is not None and access.admits(session)
+
+    def _require_open(self, request: Request, access: Access, cookie: str) -> None:
+        """Refuse an unauthenticated request unless its address is open or its link is signed."""
+        path = request.scope["path"]
+        if path in OPEN or path.startswith(STATIC):
+            return
+        signature = request.query_params.get(SIGNATURE)
+        if path in FEEDS and signature is not None:
+            filters = [pair for pair in request.query_params.multi_items() if pair[0] != SIGNATURE]
+            if access.is_signed(signature, path, filters):
+                return
+            _require_current_link(signature)
+        elif auth.is_former_session(cookie):
+            raise HTTPException(410, "This login is from version 0.1 and has ended. Log in again with the token.")
+        wait = self._site.wrong_tokens.retry_after(_client(request), self._site.clock.now())
+        if wait is not None and "authorization" in request.headers:
+            raise HTTPException(429, f"Too many wrong tokens. Try again in {wait} seconds.", {"retry-after": str(wait)})
+        if _accepts_page(request):
+            query = request.scope["query_string"].decode("latin-1")
+            target = f"{path}?{query}" if query else path
+            raise HTTPException(303, "Log in first.", {"location": f"/login?next={quote(target, safe='/')}"})
+        detail = "Authentication is required: send `Authorization: Bearer TOKEN`, or log in."
+        if path in FEEDS and signature is not None:
+            detail = "The signature does not match the link's address and filters. Copy the whole link from the status page."
+        raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
+
+
+def _require_sound_head(request: Request) -> None:
+    """Refuse a head that is too large, and one that leaves the length of the body in doubt.
+
+    The server's own limit holds only for heads that arrive in several pieces.
+    """
+    scope = request.scope
+    size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + 12
+    size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if size > LARGEST_HEAD or len(scope["headers"]) > MOST_HEADERS:
+        detail = f"The head of the request is larger than {LARGEST_HEAD // 1024} KiB or has more than {MOST_HEADERS} headers."
+        raise HTTPException(431, detail, _CLOSE)
+    # Proxies that prefer the length would see the end of this request elsewhere (RFC 9112, 6.1).
+    names = {name for name, _ in scope["headers"]}
+    if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0"):
+        raise HTTPException(400, "Content-Length and Transfer-Encoding contradict each other.", _CLOSE)
+
+
+def _require_current_link(signature: str) -> None:
+    """Refuse a link of version 0.1 with the way to a new one."""
+    if auth.is_former_signature(signature):
+        raise HTTPException(
+            410, "This link is from version 0.1 and no longer works. Copy a new one from the foot of the status page."
+        )
+
+
+def _client(request: Request) -> str:
+    return client_of(request.client.host if request.client else None)
 
 
 def cookie_name(config: Config) -> str:
@@ -123,72 +227,13 @@ def cookie_name(config: Config) -> str:
 
 def cookie_header(request: Request, name: str, value: str, *, lasts: int | None = None) -> str:
     """Return a Set-Cookie line, HttpOnly and SameSite=Lax. `lasts` is in seconds; None ends with the browser session."""
-    # Behind a proxy that terminates TLS the browser's scheme is https. A forged header only harms the client that sends it.
-    tls = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     age = "" if lasts is None else f"; Max-Age={lasts}"
-    return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}" + ("; Secure" if tls else "")
-
-
-def host_names(config: Config) -> set[str]:
-    """Return the host names, other than IP addresses, under which the pages are served."""
-    listen = urlsplit(f"//{config.web.listen}").hostname or ""
-    own = socket.gethostname().lower()
-    names = {"localhost", listen, own, own.partition(".")[0], *(name.lower() for name in config.web.hosts)}
-    return names - {"", "0.0.0.0", "::"}  # noqa: S104 - only compared
-
-
-def _require_host(request: Request, config: Config) -> None:
-    """Refuse unknown host names (DNS rebinding). An IP address cannot be rebound."""
-    given = request.headers.getlist("host")
-    try:
-        host = (urlsplit(f"//{given[0]}").hostname or "").rstrip(".") if len(given) == 1 else ""
-    except ValueError:
-        host = ""
-    if not host or not (host in host_names(config) or _is_served_address(host, config)):
-        raise HTTPException(
-            421, "This monitor is not served under this host name. Add the name to web.hosts in the configuration."
-        )
-
-
-def _is_served_address(host: str, config: Config) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    listen = urlsplit(f"//{config.web.listen}").hostname or ""
-    loopback_only = listen == "localhost" or _is_loopback(listen)
-    return address.is_loopback or not loopback_only
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _has_bearer_token(request: Request, access: Access) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and access.is_token(given.strip())
+    return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}" + ("; Secure" if is_tls(request) else "")
 
 
 def _accepts_page(request: Request) -> bool:
     """Return True if a browser asks for a page."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
-
-
-def _require_open(request: Request, access: Access) -> None:
-    """Refuse an unauthenticated request unless its address is open or its link is signed."""
-    path = request.url.path
-    if path in OPEN or path.startswith(STATIC):
-        return
-    if path in FEEDS and access.is_signed(request.query_params.get("sig", ""), path):
-        return
-    if _accepts_page(request):
-        target = path + (f"?{request.url.query}" if request.url.query else "")
-        raise HTTPException(303, "Log in first.", {"location": f"/login?next={quote(target, safe='/')}"})
-    detail = "Authentication is required: send `Authorization: Bearer TOKEN`, or log in."
-    raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
@@ -210,7 +255,7 @@ def content_type(request: Request) -> str:
 
 async def read_body(request: Request) -> bytes:
     """Return the body. Raise HTTPException if it is larger than LARGEST_BODY or takes longer than BODY_WITHIN."""
-    too_large = HTTPException(413, f"The request body is larger than {LARGEST_BODY // 1024} KiB.", {"connection": "close"})
+    too_large = HTTPException(413, f"The request body is larger than {LARGEST_BODY // 1024} KiB.", _CLOSE)
     stated = request.headers.get("content-length", "0")
     if not stated.isdigit() or int(stated) > LARGEST_BODY:
         raise too_large
@@ -224,25 +269,13 @@ async def read_body(request: Request) -> bytes:
                 if size > LARGEST_BODY:
                     raise too_large
     except TimeoutError:
-        raise HTTPException(408, "The request body did not arrive in time.", {"connection": "close"}) from None
+        raise HTTPException(408, "The request body did not arrive in time.", _CLOSE) from None
     return b"".join(parts)
 
 
-def _require_same_site(request: Request) -> None:
-    """Refuse changes from pages of other sites. Clients that are not browsers send neither header."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        same = site in ("same-origin", "none")
-    else:
-        same = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    if not same:
-        raise HTTPException(403, "The request comes from a page of another site. Nothing was changed.")
-
-
-def _require_csrf(form: dict[str, list[str]], access: Access, session: Session) -> None:
+def _require_csrf(form: dict[str, list[str]], access: Access, visitor: str) -> None:
     """Refuse forms that were not served to this browser."""
-    if not access.is_csrf(next(iter(form.get("csrf", ())), ""), session):
+    if not access.is_csrf(next(iter(form.get("csrf", ())), ""), visitor):
         raise HTTPException(403, "This form has expired. Reload the page and send it again. Nothing was changed.")
 
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,7 +22,7 @@ from monitor.config import Config
 from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
-from monitor.store import Store
+from monitor.store import Store, web_sessions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,13 +32,9 @@ if TYPE_CHECKING:
     from monitor.telemetry.progress import Progress
 
 BACKLOG = 128
-MOST_CONNECTIONS = 200
-"""Open connections. Further ones are closed immediately, so that the daemon keeps its file descriptors."""
-CONCURRENT_RESPONSES = 100
-HEAD_WITHIN = 10.0
-"""Seconds within which the head of a request must have arrived."""
 KEPT_ALIVE = 5
 LARGEST_HEAD = 16 * 1024
+"""Bytes that an incomplete head may have; the security middleware bounds complete ones."""
 _DRAIN = 3
 """Seconds that responses under way get at shutdown."""
 
@@ -120,6 +116,9 @@ def _build(app: ASGIApp) -> Server:
     """Return the server, with limits on everything that a client can make large or slow."""
     from uvicorn import Config, Server
 
+    from monitor.web.connections import OpenConnections
+    from monitor.web.protocol import BoundedProtocol
+
     class Embedded(Server):
         """A server that leaves the signal handlers to the daemon."""
 
@@ -131,7 +130,7 @@ def _build(app: ASGIApp) -> Server:
     return Embedded(
         Config(
             app,
-            http=_protocol(),
+            http=partial(BoundedProtocol, OpenConnections()),  # type: ignore[arg-type]  # called like the class
             loop="none",
             ws="none",
             lifespan="off",
@@ -141,64 +140,12 @@ def _build(app: ASGIApp) -> Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=CONCURRENT_RESPONSES,
             timeout_keep_alive=KEPT_ALIVE,
             timeout_graceful_shutdown=_DRAIN,
             h11_max_incomplete_event_size=LARGEST_HEAD,
             backlog=BACKLOG,
         )
     )
-
-
-def _protocol() -> Any:
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Bounded(H11Protocol):
-        """A connection whose next request head must arrive within HEAD_WITHIN."""
-
-        _deadline: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            if len(self.connections) > MOST_CONNECTIONS:
-                transport.abort()
-            else:
-                self._set_deadline()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._set_deadline()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._set_deadline()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._cancel_deadline()
-            super().connection_lost(exc)
-
-        def _set_deadline(self) -> None:
-            """Start the time limit for the next request's head while no response is under way."""
-            if not self._is_waiting():
-                self._cancel_deadline()
-            elif self._deadline is None:
-                self._deadline = self.loop.call_later(HEAD_WITHIN, self._abort_if_waiting)
-
-        def _abort_if_waiting(self) -> None:
-            self._deadline = None
-            if self._is_waiting():
-                self.transport.abort()
-
-        def _is_waiting(self) -> bool:
-            cycle: Any = self.cycle  # None before the first request, which the library's annotation leaves out
-            return cycle is None or bool(cycle.response_complete)
-
-        def _cancel_deadline(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-    return Bounded
 
 
 log = structlog.get_logger(__name__)
@@ -233,12 +180,13 @@ class Hosting:
         taken, self._taken = self._taken, None
         if taken is None:
             return
+        key = await store.write(web_sessions.signing_key)
         # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
-        self._server = await threads.run(partial(self._build, taken, store), name="web-build")
+        self._server = await threads.run(partial(self._build, taken, store, key), name="web-build")
         await self._server.start()
         log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
 
-    def _build(self, taken: socket.socket, store: Store) -> WebServer:
+    def _build(self, taken: socket.socket, store: Store, key: bytes) -> WebServer:
         from monitor.web.app import build_app
         from monitor.web.site import Site
 
@@ -246,7 +194,14 @@ class Hosting:
             assert self._config is not None  # noqa: S101 - follow() sets it before the first request
             return self._config
 
-        site = Site(store=store, clock=self._clock, config=config, metrics=self._metrics, progress=self._progress)
+        site = Site(
+            store=store,
+            clock=self._clock,
+            config=config,
+            metrics=self._metrics,
+            progress=self._progress,
+            signing_key=key,
+        )
         return WebServer(taken, build_app(site))
 
     async def stop(self) -> None:

@@ -9,13 +9,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from monitor.config import Config
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import Connection, Store
 from monitor.telemetry.logs import redact
+from monitor.web.auth import FEEDS
+from monitor.web.clients import WrongTokens
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,6 +45,9 @@ class Site:
     """Returns the current configuration; a reload replaces it."""
     metrics: Metrics
     progress: Progress
+    signing_key: bytes
+    """The store's key for links and forms."""
+    wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
     read_slots: asyncio.Semaphore = field(default_factory=_read_slots)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -60,16 +65,18 @@ def error_response(request: Request, error: HTTPException | MonitorError) -> Res
         return problem(request, error.status_code, error.detail, headers=error.headers)
     if isinstance(error, StoreError):
         return problem(request, 503, str(error), headers={"retry-after": "5"})
-    return problem(request, 409 if request.url.path.startswith("/api/") else 422, str(error))
+    return problem(request, 409 if request.scope["path"].startswith("/api/") else 422, str(error))
 
 
 def problem(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error response: a page for browsers, a problem document (RFC 9457) for programs."""
+    """Return an error response: a page for browsers, a text for feeds, a problem document (RFC 9457) for other programs."""
     title, detail = HTTPStatus(status).phrase, redact(detail)
-    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+    if "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith("/api/"):
         from monitor.web.rendering import standalone_page
 
         return standalone_page("problem.html", {"title": title, "text": detail}, status=status, headers=headers)
+    if request.scope["path"] in FEEDS:
+        return PlainTextResponse(f"{detail}\n", status, headers=dict(headers or {}))
     body = {"title": title, "status": status, "detail": detail}
     return JSONResponse(body, status, headers=dict(headers or {}), media_type="application/problem+json")
 

@@ -344,11 +344,11 @@ async def test_feeds_require_a_signed_link(store: Store, config: Config, clock: 
     async with serving(store, config, clock, token="t0ken-of-the-web") as site:
         from monitor.web.auth import Access
 
-        access = Access.of(site.config, b"")
+        access = Access.of(site.config, site.site.signing_key)
         for path in ("/calendar.ics", "/feed.atom", "/badge.svg"):
             assert (await site.get(path)).status_code == 401
-            assert (await site.get(f"{path}?sig={'0' * 32}")).status_code == 401
-            answer = await site.get(f"{path}?source=agency&sig={access.sign(path)}")
+            assert (await site.get(f"{path}?sig=v2.{'0' * 32}")).status_code == 401
+            answer = await site.get(f"{path}?source=agency&sig={access.sign(path, [('source', 'agency')])}")
             assert answer.status_code == 200
             assert "t0ken" not in answer.text
         other = access.sign("/calendar.ics")

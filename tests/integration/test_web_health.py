@@ -89,8 +89,8 @@ async def test_P18_an_unavailable_store_makes_it_unready_and_not_unhealthy(
     """Nothing is won by a restart then."""
     assert store.path is not None
     make_world(store, now)
-    store.path.rename(store.path.with_suffix(".gone"))
     async with serving(store, config, clock) as site:
+        store.path.rename(store.path.with_suffix(".gone"))
         status, health, reasons = read(await site.get("/readyz"))
         assert (status, health) == (503, "not_ready")
         assert "was moved, replaced or deleted" in reasons[0]

@@ -187,8 +187,8 @@ async def test_an_unavailable_store_is_a_metric_and_not_a_failed_scrape(
     """Counters must not vanish with the database: alerts on them would end by themselves."""
     assert store.path is not None
     make_world(store, now)
-    store.path.rename(store.path.with_suffix(".gone"))
     async with serving(store, config, clock, metrics=busy(Metrics())) as served:
+        store.path.rename(store.path.with_suffix(".gone"))
         families = await scrape(served)
     assert value(families, "store_up") == 0
     assert value(families, "polls_total", source="agency", outcome="ok") == 1

@@ -19,9 +19,9 @@ import pytest
 from monitor.config import Secret
 from monitor.store import Store, silences
 from monitor.telemetry import logs
-from monitor.web import auth, security, server
+from monitor.web import auth, connections, protocol, security
 from monitor.web.auth import Access
-from monitor.web.login import WRONG_AT_MOST, local
+from monitor.web.login import local
 from tests.support import canary
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
@@ -94,7 +94,7 @@ async def log_in(site: Served, token: str = TOKEN) -> httpx.Response:
     "host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "", "8.8.8.8", "[::ffff:8.8.8.8]", "a b"]
 )
 async def test_S12_an_unknown_host_name_is_refused(open_site: Served, host: str) -> None:
-    for path in ("/", "/api/v1/connections", "/healthz", "/static/page.css"):
+    for path in ("/", "/api/v1/connections", "/metrics", "/static/page.css"):
         answer = await open_site.get(path, headers={"host": host})
         assert answer.status_code in (400, 421), path
         assert "linkedin" not in answer.text
@@ -183,16 +183,6 @@ async def test_a_wrong_token_is_refused_and_no_token_is_ever_logged(guarded: Ser
     assert "a-token-in-the-query" not in written.getvalue()
 
 
-async def test_guessing_is_slow(guarded: Served, clock: ManualClock) -> None:
-    """After so many wrong tokens within a minute not even the right one is looked at."""
-    csrf = await csrf_of(guarded, "/login")
-    for _ in range(WRONG_AT_MOST):
-        assert (await send(guarded, "/login", csrf=csrf, token="guess")).status_code == 403
-    assert (await send(guarded, "/login", csrf=csrf, token=TOKEN)).status_code == 429
-    clock.advance(timedelta(minutes=1))
-    assert (await send(guarded, "/login", csrf=csrf, token=TOKEN)).status_code == 303
-
-
 async def test_logging_out_forgets(guarded: Served) -> None:
     await log_in(guarded)
     answer = await send(guarded, "/logout", csrf=await csrf_of(guarded))
@@ -211,21 +201,23 @@ async def test_a_session_ends_and_a_new_token_ends_every_session(guarded: Served
     assert (await guarded.get("/", headers=PAGE)).status_code == 303
 
 
-@pytest.mark.parametrize("change", ["k", "later", "mac", "nothing"])
+@pytest.mark.parametrize("change", ["before login", "stored", "changed", "another", "nothing"])
 async def test_a_forged_cookie_is_refused(guarded: Served, change: str) -> None:
     await guarded.get("/login", headers=PAGE)
     name = security.cookie_name(guarded.config)
+    before = guarded.client.cookies[name]
+    await log_in(guarded)
     value = guarded.client.cookies[name]
-    kind, until, rest, mac = value.split(".")
-    assert kind == "a"
     forged = {
-        "k": f"k.{until}.{rest}.{mac}",
-        "later": f"a.{int(until) + 99}.{rest}.{mac}",
-        "mac": f"k.{until}.{rest}.{'0' * len(mac)}",
+        "before login": before,
+        "stored": auth.session_id(value),
+        "changed": value[:-1] + ("A" if value[-1] != "A" else "B"),
+        "another": auth.new_visitor(),
         "nothing": "....",
     }[change]
     guarded.client.cookies.clear()
     assert (await guarded.get("/", headers={**PAGE, "cookie": f"{name}={forged}"})).status_code == 303
+    assert (await guarded.get("/", headers={**PAGE, "cookie": f"{name}={value}"})).status_code == 200
 
 
 def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +237,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_feeds_open_to_their_signed_link_alone(guarded: Served) -> None:
-    gate = Access(TOKEN, b"")
+    gate = Access(TOKEN, guarded.site.signing_key)
     for path in auth.FEEDS:
         assert (await guarded.get(f"{path}?sig={gate.sign(path)}")).status_code == 200
         assert (await guarded.get(f"{path}?sig={gate.sign('/other')}")).status_code == 401
@@ -258,7 +250,7 @@ async def test_feeds_open_to_their_signed_link_alone(guarded: Served) -> None:
 async def test_the_page_shows_the_signed_links(guarded: Served) -> None:
     await log_in(guarded)
     page = (await guarded.get("/", headers=PAGE)).text
-    link = re.search(r'href="(/calendar\.ics\?sig=[0-9a-f]+)"', page)
+    link = re.search(r'href="(/calendar\.ics\?sig=v2\.[0-9a-f]+)"', page)
     assert link is not None
     guarded.client.cookies.clear()
     assert (await guarded.get(link[1])).status_code == 200
@@ -438,7 +430,7 @@ async def test_a_form_that_never_ends_times_out(open_site: Served, monkeypatch: 
 async def test_N05_a_request_head_that_never_ends_closes_the_connection(
     store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_WITHIN", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.1)
     async with serving(store, web_config(tmp_path), clock) as site:
         assert await raw(site, b"") == b""
         assert await raw(site, b"GET / HTTP/1.1\r\nHost: loc") == b""
@@ -446,25 +438,24 @@ async def test_N05_a_request_head_that_never_ends_closes_the_connection(
         assert whole.count(b"HTTP/1.1 200") == 1
 
 
-async def test_a_head_that_is_too_large_is_refused(open_site: Served) -> None:
-    answer = await raw(open_site, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * (server.LARGEST_HEAD + 1000))
-    assert answer.startswith(b"HTTP/1.1 400") or answer == b""
-
-
 async def test_too_many_connections_are_closed(
     store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon needs its file descriptors for more than pages."""
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
     async with serving(store, web_config(tmp_path), clock) as site:
         host, port = site.url.removeprefix("http://").split(":")
-        held = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        held = []
+        for _ in range(3):  # busy with a body that does not arrive
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /silences HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            held.append(writer)
         await asyncio.sleep(0.05)
         reader, writer = await asyncio.open_connection(host, int(port))
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-        for _, each in held:
+        for each in held:
             each.close()
 
 

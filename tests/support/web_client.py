@@ -12,7 +12,7 @@ import httpx
 
 from monitor.config import Config, Secret
 from monitor.domain.clock import Clock
-from monitor.store import Store
+from monitor.store import Store, web_sessions
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.app import build_app
@@ -79,8 +79,11 @@ async def serving(
         connection_metrics=connection_metrics,
     )
     served: Served
+    with store.begin_write() as conn:
+        key = web_sessions.signing_key(conn)
     site = Site(
         store=store,
+        signing_key=key,
         clock=clock,
         config=lambda: served.config,
         metrics=metrics or Metrics(),
