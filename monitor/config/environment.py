@@ -13,6 +13,7 @@ from monitor.config.error_text import looks_like_secret, nearest, value_at
 from monitor.config.reference import reference
 from monitor.config.resolve import Loc
 from monitor.config.schema import PREFIX, Document, kind_in
+from monitor.config.secrets import is_quoted
 
 LISTS = ("sources", "channels")
 """Tables that an environment variable replaces as a whole, by JSON."""
@@ -98,7 +99,10 @@ class Environment(EnvSettingsSource):
             if isinstance(entries, list):
                 return entries
         except json.JSONDecodeError as exc:
-            problem = f"is not valid JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
+            if is_quoted(text.strip()):
+                problem = "is in quotes: an env file keeps them."
+            else:
+                problem = f"is not valid JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
         except ValueError:
             problem = "contains a number that is out of range."
         except RecursionError:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_settings import TomlConfigSettingsSource
 
 from monitor.config.schema import Document
+from monitor.config.secrets import is_quoted
 from monitor.domain.errors import ConfigError
 
 SEARCHED = (Path("config.toml"), Path("/etc/token-monitor/config.toml"))
@@ -73,6 +74,8 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _existing(path: Path, why: str) -> Path:
     if not _is_there(path):
+        if is_quoted(str(path)):
+            raise ConfigError(f"{path} does not exist{why}: its name is in quotes, which an env file keeps.")
         raise ConfigError(f"{path} does not exist{why}: create a configuration with `token-monitor init`.")
     return path
 

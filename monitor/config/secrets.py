@@ -112,12 +112,17 @@ def read_secret(source: SecretSource, context: ResolveContext, *, strict: bool) 
     """Return the secret without surrounding white space.
 
     With `strict` (API keys and tokens, which are sent in a header) it must be printable ASCII without spaces; otherwise
-    (URLs) only control characters are rejected. Raises UnusableError, which names the origin and never the value.
+    (URLs) only control characters are rejected. A value in quotes is always rejected: no service issues such a key, and no
+    URL begins with a quote, but an env file may keep the quotes of a shell. Raises UnusableError, which names the origin
+    and never the value.
     """
     text = _raw_text(source, context).strip()
     origin = _origin(source)
     if not text:
         raise UnusableError(f"is empty{origin}: a secret is needed.")
+    if is_quoted(text):
+        end = "an env file keeps them." if source.kind == "env" else "write it without these quotes."
+        raise UnusableError(f"is in quotes{origin}: {end}")
     if HIDDEN in text:
         raise UnusableError(f"contains the placeholder {HIDDEN}{origin}: insert the real secret.")
     if _CONTROL.search(text):
@@ -127,6 +132,11 @@ def read_secret(source: SecretSource, context: ResolveContext, *, strict: bool) 
     if strict and any(character.isspace() for character in text):
         raise UnusableError(f"contains a space{origin}: copy it again.")
     return Secret(text)
+
+
+def is_quoted(text: str) -> bool:
+    """Return True if a text begins and ends with the same quotation mark."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`"
 
 
 def is_exposed(source: SecretSource, context: ResolveContext) -> bool:

@@ -170,6 +170,60 @@ def test_a_reference_gives_the_secret_without_line_end(kind: str, tmp_path: Path
     assert loaded.warnings == ()
 
 
+QUOTED = [f'"{CANARY}"', f"'{CANARY}'", f"`{CANARY}`", f' "{CANARY}"\n']
+ORIGINS = {
+    "env": " (environment variable the-key): an env file keeps them.",
+    "file": " (file the-key): write it without these quotes.",
+    "credential": " (systemd credential the-key): write it without these quotes.",
+}
+
+
+@pytest.mark.parametrize("kind", list(ORIGINS))
+@pytest.mark.parametrize("text", QUOTED)
+@pytest.mark.parametrize(
+    ("before", "key"),
+    [
+        ("", "sources[0] (a).api_key"),
+        ("", "channels[0] (c).url"),
+        ("[database]", "database.url"),
+        ("[web]", "web.token"),
+        ("[heartbeat]", "heartbeat.url"),
+    ],
+)
+def test_F9_a_secret_in_quotes_is_refused_wherever_it_comes_from(
+    before: str, key: str, text: str, kind: str, tmp_path: Path
+) -> None:
+    """An env file of a container engine keeps the quotes, and the provider would then refuse a key that looks right."""
+    for folder in (tmp_path, tmp_path / "creds"):
+        folder.mkdir(exist_ok=True)
+        (folder / "the-key").write_text(text, "utf-8")
+        (folder / "the-key").chmod(0o600)
+    reference = f'{{ {kind} = "the-key" }}'
+    whole = GOOD.format(reference if key.startswith("sources") else '"sk_one"')
+    if key.startswith("channels"):
+        whole = whole.replace('"json://localhost"', reference)
+    if before:
+        whole = f"{before}\n{key.rpartition('.')[2]} = {reference}\n{whole}"
+    path = written(tmp_path, whole)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {"HOME": "/", "the-key": text, "CREDENTIALS_DIRECTORY": str(tmp_path / "creds")})
+    assert caught.value.problems == [f"{path}: {key} is in quotes{ORIGINS[kind]}"]
+
+
+def test_F9_a_literal_in_further_quotes_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.format(f"'\"{CANARY}\"'"))
+    with pytest.raises(ConfigError) as caught:
+        load(path, {"HOME": "/"})
+    assert caught.value.problems == [f"{path}: sources[0] (a).api_key is in quotes: write it without these quotes."]
+
+
+def test_F9_a_file_whose_name_is_in_quotes_is_refused_with_the_cause(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.format('"sk_one"'))
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"HOME": "/", "TOKEN_MONITOR_CONFIG": f'"{path}"'})
+    assert str(caught.value).endswith("its name is in quotes, which an env file keeps.")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
