@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from monitor.cli.startup import command_name, follows_plugin_convention, loading, with_options_first
+from monitor.cli.startup import command_name, follows_plugin_convention, loading, open_missing_streams, with_options_first
 from monitor.domain.errors import ConfigError, DatabaseUnsuitable, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ UNUSABLE = 2
 UNKNOWN = 3
 """Exit status UNKNOWN of the monitoring-plugin convention, in which 1 and 2 mean WARNING and CRITICAL."""
 INTERRUPTED = 130
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 TRACEBACK = "TOKEN_MONITOR_TRACEBACK"
 
 
@@ -30,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     TOKEN_MONITOR_TRACEBACK=1 prints the traceback of an error.
     """
+    open_missing_streams()
     arguments = with_options_first(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _report_error(error)
         return UNKNOWN if follows_plugin_convention(arguments) else status
     finally:
+        _flush_stderr()
         gc.freeze()  # the process ends: spare the final collection
 
 
@@ -48,7 +53,17 @@ def _run(arguments: list[str]) -> int:
         from monitor.cli.commands import command_line
 
         app = command_line(command_name(arguments))
-    status = app(args=arguments, prog_name="token-monitor", standalone_mode=False)
+    try:
+        status = app(args=arguments, prog_name="token-monitor", standalone_mode=False)
+    except (OSError, SystemExit) as raised:
+        # typer writes help texts without monitor.cli.output, and exits if the pipe was closed.
+        error = raised.__context__ if isinstance(raised, SystemExit) else raised
+        if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+            raise
+        from monitor.cli.output import discard_output
+
+        discard_output(error)
+        return 0
     return status if isinstance(status, int) else 0
 
 
@@ -110,9 +125,17 @@ def _print_traceback(error: Exception) -> None:
 
 
 def _print(text: str) -> None:
-    try:
+    with suppress(OSError):  # stderr is closed; the exit status still reports the failure
         encoding = sys.stderr.encoding or "utf-8"
         sys.stderr.write(f"{text.encode(encoding, 'replace').decode(encoding)}\n")
         sys.stderr.flush()
+
+
+def _flush_stderr() -> None:
+    """Write what is buffered. If stderr cannot be written, discard it: else the interpreter's flush changes the exit status."""
+    try:
+        sys.stderr.flush()
     except OSError:
-        pass  # stderr is closed; the exit status still reports the failure
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)

@@ -70,11 +70,8 @@ def echo(text: str) -> None:
     try:
         sys.stdout.write(line)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
     except OSError as error:
-        _discard_stdout()
-        raise MonitorError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
+        discard_output(error)
 
 
 def echo_json(value: dict[str, Any]) -> None:
@@ -86,11 +83,16 @@ def echo_json(value: dict[str, Any]) -> None:
     echo(_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
-def _discard_stdout() -> None:
-    """Redirect stdout to nowhere, so that the interpreter's final flush does not fail again."""
+def discard_output(error: OSError) -> None:
+    """Write nothing more to stdout, so that the interpreter's final flush does not fail again.
+
+    A closed pipe is not an error. Raise MonitorError for any other reason why stdout cannot be written.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+    if not isinstance(error, BrokenPipeError):
+        raise MonitorError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
 
 
 _GAP = 2

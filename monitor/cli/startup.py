@@ -35,6 +35,29 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
+def open_missing_streams() -> None:
+    """Open the null device in place of a standard stream that the caller closed (`>&-`).
+
+    Otherwise the next file, such as the database, would get the stream's descriptor, and text meant for the stream.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None and _is_closed(descriptor):
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            # The stream lives as long as the process and closes with it.
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+
+
+def _is_closed(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return True
+    return False
+
+
 _CONFIG = ("--config", "-c")
 
 

@@ -1,0 +1,82 @@
+"""Every command with streams that are closed, unread or full: its exit status, and never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monitor.store import Store
+from tests.support.command_line import environment, make_world, real_now, write_config
+
+CLOSED, UNREAD = ">&- 2>&- <&-", "2>&1 | true"
+STREAMS = (">&-", "2>&-", "<&-", CLOSED, "| true", UNREAD)
+CASES = [
+    *(("status --exit-code", 2, streams) for streams in STREAMS),
+    *(("check", 2, streams) for streams in STREAMS),
+    *(("--help", 0, streams) for streams in (">&-", "| true")),
+    *(("nonsense", 2, streams) for streams in ("2>&-", UNREAD)),
+    ("--version", 0, CLOSED),
+    ("config check", 0, CLOSED),
+    ("config show", 0, ">&-"),
+    ("status --json", 0, ">&-"),
+    ("sources", 0, UNREAD),
+    ("alerts", 0, CLOSED),
+    ("silence --help", 0, UNREAD),
+    ("db upgrade", 0, CLOSED),
+    ("test-alert", 1, CLOSED),
+    ("test-alert", 1, "<&-"),
+    ("report-failure down", 1, CLOSED),
+    ("history nothing-of-this-name", 1, UNREAD),
+]
+"""Commands with their exit status where all streams work, and what is wrong with their streams."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration beside a store that holds something."""
+    write_config(tmp_path)
+    with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        store.upgrade()
+        make_world(store, real_now())
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "status", "streams"), CASES)
+def test_F14_a_command_ends_as_usual_without_its_streams(command: str, status: int, streams: str, folder: Path) -> None:
+    done, errors = run(f"{command} {streams}", folder)
+    assert (done, "Traceback" in errors, "nexpected" in errors) == (status, False, False), errors
+
+
+@pytest.mark.parametrize("command", ["--help", "status"])
+def test_F14_a_full_disk_behind_stdout_is_an_error_in_words(command: str, folder: Path) -> None:
+    assert run(f"{command} >/dev/full", folder) == (
+        1,
+        "token-monitor: The output could not be written: No space left on device.\n",
+    )
+
+
+def test_F14_no_file_takes_the_place_of_a_closed_stream(folder: Path) -> None:
+    """Text for a closed stream would otherwise be written into the database, the first file that is opened."""
+    run("check >&- 2>&- <&-", folder)
+    with Store(f"sqlite:///{folder / 'monitor.db'}") as store:
+        store.require_current()
+    assert b"agency:" not in (folder / "monitor.db").read_bytes()[:100]
+    assert run("status", folder)[0] == 0
+
+
+def run(line: str, folder: Path) -> tuple[int, str]:
+    """Return the exit status of the program in a shell line, and what the shell and the program wrote on stderr."""
+    script = f"set -o pipefail; {sys.executable} -m monitor {line}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
