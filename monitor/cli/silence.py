@@ -159,8 +159,9 @@ def _recurring(
         raise typer.BadParameter("--rrule needs --for, the length of each window.")
     first = parse_when(begin or "today", now=now, timezone=timezone, option="--from", today=True)
     local = first.astimezone(zone(timezone) or UTC).replace(tzinfo=None)
-    silence = Silence(starts_at=first, ends_at=ends, rrule=rrule.strip(), lasts=lasts, timezone=timezone)
-    if not recurrence.recurs(rrule.strip(), local) or SilenceView(silence=silence, now=now).window is None:
+    rule = recurrence.bare_rule(rrule)
+    silence = Silence(starts_at=first, ends_at=ends, rrule=rule, lasts=lasts, timezone=timezone)
+    if not recurrence.recurs(rule, local) or SilenceView(silence=silence, now=now).window is None:
         raise typer.BadParameter("--rrule has no occurrence between --from and --until.")
     return {"starts_at": first, "ends_at": ends, "rrule": silence.rrule, "lasts": lasts, "timezone": timezone}
 

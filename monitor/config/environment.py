@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
-from monitor.config.error_text import looks_like_secret, nearest, value_at
+from monitor.config.error_text import MOST_SUGGESTIONS, is_too_deep, looks_like_secret, nearest, value_at
 from monitor.config.reference import reference
 from monitor.config.resolve import Loc
 from monitor.config.schema import PREFIX, Document, kind_in
@@ -57,9 +57,10 @@ class Environment(EnvSettingsSource):
         if kind.json == "braces" and not value.lstrip().startswith("{"):
             return value
         try:
-            return super().decode_complex_value(field_name, field, value)
+            decoded = super().decode_complex_value(field_name, field, value)
         except (ValueError, RecursionError):
             return value
+        return value if is_too_deep(decoded) else decoded
 
     def near_misses(self, used: Collection[str]) -> list[str]:
         """Return a sentence for each variable that a second underscore, or a final S, would make valid.
@@ -81,7 +82,8 @@ class Environment(EnvSettingsSource):
             if all(value is None or isinstance(value, dict) for value in context):
                 self.origins[loc] = name
         elif len(loc) > 1:
-            near = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in self._known])
+            known = [each.removeprefix(PREFIX) for each in self._known] if len(self.errors) < MOST_SUGGESTIONS else []
+            near = nearest(name.removeprefix(PREFIX), known)
             self.errors.append(f"{_shown(name)} is not a known setting{f'; did you mean {PREFIX}{near}?' if near else '.'}")
         elif inner:
             self.errors.append(f"{name} names a whole table: set its keys individually, such as {inner[0]}.")
@@ -95,9 +97,11 @@ class Environment(EnvSettingsSource):
     def _entries(self, key: str, text: str) -> list[Any]:
         problem = "must be a JSON list of objects."
         try:
-            entries = _without_nulls(json.loads(text))
-            if isinstance(entries, list):
-                return entries
+            content = json.loads(text)
+            if isinstance(content, list) and not is_too_deep(content):
+                return [_without_nulls(entry) for entry in content]
+            if isinstance(content, list):
+                problem = "is nested too deeply."
         except json.JSONDecodeError as exc:
             if is_quoted(text.strip()):
                 problem = "is in quotes: an env file keeps them."

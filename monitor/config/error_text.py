@@ -15,6 +15,8 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KNOWN_PREFIXES = ("sk_", "sk-", "pb_live_", "pb_test_", "xoxb-", "xoxp-", "ghp_", "Bearer ")
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{20,}")
 _SHOWN = 60
+_LARGE = 10**18
+"""Numbers from here on are not shown: Python refuses to write those of more than 4,300 digits."""
 
 
 def looks_like_secret(text: str) -> bool:
@@ -28,6 +30,8 @@ def describe(value: object) -> str:
     """Return a value as shown in an error: short, printable, and hidden if it may be a secret."""
     if isinstance(value, str):
         return _describe_text(value)
+    if isinstance(value, int) and abs(value) >= _LARGE:
+        return "a number with too many digits"
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, Mapping):
@@ -51,6 +55,10 @@ def describe_type(value: object) -> str:
     if isinstance(value, bool | int | float):
         return "a boolean" if isinstance(value, bool) else "a number"
     return describe(value)
+
+
+MOST_SUGGESTIONS = 20
+"""The number of unknown keys for which the nearest valid one is searched: the search takes a millisecond."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -100,6 +108,25 @@ def _key_text(key: str) -> str:
     if looks_like_secret(key):
         return '"…"'
     return key if _BARE_KEY.fullmatch(key) else _describe_text(key)
+
+
+MOST_LEVELS = 32
+"""The number of tables and lists inside each other that a configuration may have; its keys need fewer than ten."""
+
+
+def is_too_deep(content: Any) -> bool:
+    """Return True if tables and lists are nested more than MOST_LEVELS deep. Every walk over the content recurses."""
+    level = [content]
+    for _ in range(MOST_LEVELS):
+        level = [
+            item
+            for table in level
+            if isinstance(table, dict | list)
+            for item in (table.values() if isinstance(table, dict) else table)
+        ]
+        if not level:
+            return False
+    return any(isinstance(item, dict | list) for item in level)
 
 
 CUSTOM_ERROR = "ours"

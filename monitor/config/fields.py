@@ -63,7 +63,7 @@ def whole_number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         refuse(f"is {describe(value)}, but must be a whole number.")
     if not 1 <= value <= 1_000_000:
-        refuse(f"is {value}, but must be at least 1." if value < 1 else f"is {value}, but must be at most 1000000.")
+        refuse(f"is {describe(value)}, but must be {'at least 1' if value < 1 else 'at most 1000000'}.")
     return value
 
 

@@ -11,12 +11,25 @@ from typing import Any
 
 from pydantic_settings import TomlConfigSettingsSource
 
+from monitor.config.error_text import MOST_LEVELS, is_too_deep
 from monitor.config.schema import Document
 from monitor.config.secrets import is_quoted
 from monitor.domain.errors import ConfigError
 
 SEARCHED = (Path("config.toml"), Path("/etc/token-monitor/config.toml"))
 _LARGEST = 8 * 1024 * 1024
+_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+
+
+def _key_of(parts: int) -> re.Pattern[str]:
+    """Return the pattern of a key with more than this many parts."""
+    return re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}[ \t]*+\.[ \t]*+){{{parts}}}", re.MULTILINE)
+
+
+_ENDLESS_KEY = _key_of(1000)
+"""The parser takes minutes, and all memory, for a key of a hundred thousand parts."""
+_LONG_NUMBER = re.compile(r"[0-9_]{4300}")
+_BRACKET = re.compile(r"[\[\]{}]")
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -62,13 +75,17 @@ def _read_document(path: Path) -> dict[str, Any]:
     """Return the file's content. Raises ConfigError with file, line and column if it is not valid TOML."""
     text = _read_text(path)
     try:
-        return tomllib.loads(text)
+        if not _ENDLESS_KEY.search(text) and not is_too_deep(content := tomllib.loads(text)):
+            return content
+        problem = _depth_problem(text)
     except tomllib.TOMLDecodeError as exc:
         problem = _syntax_problem(str(exc), text)
     except RecursionError:
-        problem = "is nested too deeply."
+        problem = _depth_problem(text)
     except ValueError:
-        problem = "contains a number or date that is out of range."
+        long_number = _LONG_NUMBER.search(text)
+        place = f"line {text.count(chr(10), 0, long_number.start()) + 1} " if long_number else ""
+        problem = f"{place}contains a number or date that is out of range."
     raise ConfigError(f"{path}: {problem}")  # outside the handlers: the cause would carry the text with its secrets
 
 
@@ -105,6 +122,23 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as exc:
         line = octets.count(b"\n", 0, exc.start) + 1
     raise ConfigError(f"{path}: line {line} is not valid UTF-8 text.")
+
+
+def _depth_problem(text: str) -> str:
+    """Return the sentence with the first line on which a key has too many parts, or too many brackets are open."""
+    long_key = _key_of(MOST_LEVELS).search(text)
+    line = text.count("\n", 0, long_key.end()) + 1 if long_key else _first_deep_line(text)
+    return f"{f'line {line} ' if line else ''}is nested too deeply: at most {MOST_LEVELS} levels are allowed."
+
+
+def _first_deep_line(text: str) -> int | None:
+    depth = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        for bracket in _BRACKET.findall(line):
+            depth += 1 if bracket in "[{" else -1
+            if depth > MOST_LEVELS:
+                return number
+    return None
 
 
 def _syntax_problem(message: str, text: str) -> str:

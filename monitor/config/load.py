@@ -30,6 +30,9 @@ from monitor.config.sources import resolve_sources
 from monitor.config.validate import parse_document
 from monitor.domain.errors import ConfigError
 
+MOST_SHOWN = 100
+"""The number of mistakes that are reported one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -48,11 +51,12 @@ def load(path: Path | None, env: Mapping[str, str], *, unread_kinds: Iterable[Se
     Secrets of the kinds in `unread_kinds` may be unreadable: they become UNREAD, and the result serves only commands that
     need none of them. The database URL must always be readable.
 
-    Raises ConfigError with every mistake, one sentence each. No sentence contains a secret.
+    Raises ConfigError with the mistakes, one sentence each; beyond MOST_SHOWN they are counted. No sentence contains a secret.
     """
     config, problems, warnings = _read(path, env, frozenset(unread_kinds))
     if problems.errors:
-        raise ConfigError(problems.errors)
+        left = len(problems.errors) - MOST_SHOWN
+        raise ConfigError([*problems.errors[:MOST_SHOWN], *([f"{problems.label}: {left:,} more errors."] if left > 0 else [])])
     return Loaded(config, config.path, (*warnings, *problems.warnings))
 
 

@@ -27,6 +27,7 @@ class ConfigProblems:
     """The environment variable that set each overridden path."""
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    _recorded: set[str] = field(default_factory=set, init=False)
 
     def error(self, loc: Sequence[str | int], sentence: str) -> None:
         """Record a mistake; `sentence` continues after the key path ("is …, but must be …")."""
@@ -52,7 +53,8 @@ class ConfigProblems:
         label = self.from_environment(loc) or self.label
         path = self.path_of(loc)
         whole = f"{label}: {path} {sentence}" if path else f"{label}: {sentence}"
-        if whole not in sentences:
+        if whole not in self._recorded:
+            self._recorded.add(whole)
             sentences.append(whole)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config.environment import Environment
-from monitor.config.error_text import CUSTOM_ERROR, describe_type, looks_like_secret, nearest, value_at
+from monitor.config.error_text import CUSTOM_ERROR, MOST_SUGGESTIONS, describe_type, looks_like_secret, nearest, value_at
 from monitor.config.file import TomlFile
 from monitor.config.resolve import ConfigProblems, Loc
 from monitor.config.schema import Document, known_keys, table_at
@@ -32,19 +32,19 @@ def parse_document(problems: ConfigProblems, *, environment: Environment, file: 
         except ValidationError as exc:
             faults = exc.errors(include_url=False)
         for fault in faults:
-            problems.error(fault["loc"], _sentence(fault))
+            problems.error(fault["loc"], _sentence(fault, suggest=len(problems.errors) < MOST_SUGGESTIONS))
             rejected.add(fault["loc"])
             _remove(environment(), fault["loc"])
             _remove(file(), fault["loc"])
     return Document.model_construct(), frozenset(rejected)
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def _sentence(fault: ErrorDetails, *, suggest: bool) -> str:
     loc = fault["loc"]
     if fault["type"] == CUSTOM_ERROR:
         return str(fault["ctx"]["sentence"])
     if fault["type"] == "extra_forbidden":
-        return f"is not a known key{_intended(loc)}"
+        return f"is not a known key{_intended(loc) if suggest else '.'}"
     was = describe_type(fault["input"])
     if fault["type"] == "list_type":
         return f"is {was}, but must be a list of tables: write [[{loc[-1]}]] with two brackets."

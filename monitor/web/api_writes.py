@@ -200,7 +200,8 @@ def _silence(body: NewSilence, now: datetime, timezone: str) -> Silence:
     starts, ends = _utc(body, "starts_at") or now, _utc(body, "ends_at")
     if ends is not None and ends <= max(starts, now):
         raise HTTPException(422, "ends_at must be in the future and after starts_at.")
-    rrule, seconds = body.rrule, body.window_seconds
+    rrule = None if body.rrule is None else recurrence.bare_rule(body.rrule)
+    seconds = body.window_seconds
     if (rrule is None) != (seconds is None):
         raise HTTPException(422, "rrule and window_seconds must be given together: the start and the length of each window.")
     lasts = None if seconds is None else timedelta(seconds=seconds)

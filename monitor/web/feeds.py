@@ -144,7 +144,7 @@ def _width(text: str) -> int:
 
 
 CALENDAR_TYPE = "text/calendar; charset=utf-8; method=PUBLISH"
-FORMAT = f"{__version__} 1"
+FORMAT = f"{__version__} 2"
 """Part of the ETag: the version, and a number for changes of the format within one version."""
 NAME = "Social accounts to reconnect"
 AHEAD = timedelta(days=400)
@@ -153,6 +153,11 @@ _LASTS = timedelta(minutes=30)
 """The length of an entry: some programs draw one without a length as a hairline."""
 _MOST_ALARMS = 5
 _END = b"END:VCALENDAR\r\n"
+_UTC = (
+    b"BEGIN:VTIMEZONE\r\nTZID:Etc/UTC\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:+0000\r\nTZOFFSETTO:+0000\r\n"
+    b"TZNAME:UTC\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
+)
+"""The component of a calendar without entries: RFC 5545, 3.4 and 3.6, require one, and calendars show nothing for this one."""
 _REFRESH = timedelta(hours=1)
 _CALENDAR_NAMESPACE = uuid.UUID("5f1d1d1c-54a4-5c7c-9d2c-6b1a0c1f3e77")
 
@@ -173,7 +178,7 @@ def calendar(expiries: Iterable[Expiry], *, timezone: str) -> bytes:
     found.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
     found.add("x-published-ttl", "PT1H")
     # Entries are serialized one by one: a thousand of them in memory would lengthen the garbage collector's pauses.
-    entries = b"".join(_event(expiry, timezone).to_ical() for expiry in expiries)
+    entries = b"".join(_event(expiry, timezone).to_ical() for expiry in expiries) or _UTC
     return bytes(found.to_ical()).removesuffix(_END) + entries + _END
 
 

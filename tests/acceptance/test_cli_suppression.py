@@ -136,7 +136,7 @@ def test_a_silence_is_added_listed_shown_and_removed(small: Store, tmp_path: Pat
 
 
 def test_a_recurring_silence_begins_at_midnight_of_its_own_zone(small: Store, tmp_path: Path) -> None:
-    rule = ["--rrule", "FREQ=WEEKLY;BYDAY=SA,SU", "--for", "24h", "--timezone", "Europe/Berlin"]
+    rule = ["--rrule", "RRULE:FREQ=WEEKLY;BYDAY=SA,SU", "--for", "24h", "--timezone", "Europe/Berlin"]
     done = token_monitor("silence", "add", "--connection", "agency/*", *rule, "--comment", "weekends", folder=tmp_path)
     assert done.status == 0, done.err
     assert "(FREQ=WEEKLY;BYDAY=SA,SU, 1 day each, Europe/Berlin)" in done.out

@@ -394,7 +394,7 @@ async def test_a_silence_is_made_listed_and_removed(api: Served, now: datetime) 
 
 
 async def test_a_silence_recurs(api: Served) -> None:
-    body = {"connections": ["*"], "comment": "Weekends.", "rrule": "FREQ=WEEKLY;BYDAY=SA,SU", "window_seconds": 86400}
+    body = {"connections": ["*"], "comment": "Weekends.", "rrule": "RRULE:FREQ=WEEKLY;BYDAY=SA,SU", "window_seconds": 86400}
     silence = (await api.post("/api/v1/silences", body)).json()["silence"]
     assert (silence["state"], silence["next_starts_at"]) == ("coming", "2026-03-14T12:00:00Z")
 

@@ -176,6 +176,54 @@ async def test_the_calendar_takes_filters_and_refuses_unknown_values(site: Serve
     assert (await site.get("/calendar.ics?when=now")).status_code == 400
 
 
+GRAMMAR = {
+    "VCALENDAR": ({"PRODID", "VERSION"}, {"VEVENT", "VTIMEZONE"}),
+    "VEVENT": ({"UID", "DTSTAMP", "DTSTART"}, {"VALARM"}),
+    "VALARM": ({"ACTION", "TRIGGER", "DESCRIPTION"}, set()),
+    "VTIMEZONE": ({"TZID"}, {"STANDARD"}),
+    "STANDARD": ({"DTSTART", "TZOFFSETFROM", "TZOFFSETTO"}, set()),
+}
+"""RFC 5545, 3.6: the properties that a component must have exactly once, and the components that may be in it here."""
+NOT_EMPTY = ("VCALENDAR", "VTIMEZONE")
+"""The components that need another one inside them (RFC 5545, 3.4 and 3.6.5)."""
+
+
+def strictly(text: bytes) -> list[str]:
+    """Return the names of a calendar's components, read by the grammar alone; fail where a strict reader would refuse."""
+    found: list[str] = []
+    open_components: list[tuple[str, list[str], int]] = []
+    for line in text.decode().replace("\r\n ", "").split("\r\n")[:-1]:
+        name, mark, value = line.partition(":")
+        assert mark, line
+        if name == "BEGIN":
+            assert value in (GRAMMAR[open_components[-1][0]][1] if open_components else {"VCALENDAR"})
+            found.append(value)
+            open_components.append((value, [], len(found)))
+        elif name == "END":
+            component, properties, before = open_components.pop()
+            assert component == value
+            assert all(properties.count(required) == 1 for required in GRAMMAR[component][0]), properties
+            assert len(found) > before or component not in NOT_EMPTY, f"{component} is empty"
+        else:
+            open_components[-1][1].append(name.partition(";")[0])
+    assert open_components == []
+    return found
+
+
+async def test_F12_a_calendar_is_never_empty_and_fills_later(site: Served, store: Store, now: datetime) -> None:
+    """Strict readers refuse to subscribe to one without a component, and a fresh installation has nothing to show."""
+    empty, found, entries = await read_calendar(site)
+    assert strictly(empty.content) == ["VCALENDAR", "VTIMEZONE", "STANDARD"]
+    assert entries == []
+    [zone] = found.walk("VTIMEZONE")
+    assert zone.to_tz().utcoffset(now.replace(tzinfo=None)) == timedelta(0)
+    make_world(store, now)
+    filled = await site.get("/calendar.ics", headers={"if-none-match": empty.headers["etag"]})
+    assert filled.status_code == 200
+    assert strictly(filled.content).count("VEVENT") == 2
+    assert strictly((await site.get("/calendar.ics?source=studio")).content) == ["VCALENDAR", "VTIMEZONE", "STANDARD"]
+
+
 async def test_a_calendar_has_a_maximum_number_of_entries(site: Served, store: Store, now: datetime) -> None:
     states = [make_state(external_id=f"linkedin-{n}", expires_at=now + timedelta(days=1, minutes=n)) for n in range(MOST + 5)]
     add_source(store, "agency", states, now=now)

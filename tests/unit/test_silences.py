@@ -190,6 +190,13 @@ def test_the_latest_end_of_all_that_match_counts() -> None:
     [
         ("FREQ=WEEKLY;BYDAY=SA,SU", None),
         ("freq=monthly;bymonthday=-1;interval=3", None),
+        ("RRULE:FREQ=WEEKLY;BYDAY=SA,SU", None),
+        (" rrule:freq=daily", None),
+        ("RRULE:RRULE:FREQ=DAILY", "contains RRULE:FREQ, which is not supported."),
+        ("RRULE:FREQ=DAILY\nEXDATE:20260301T000000Z", "has more than one line: give one rule, without DTSTART,"),
+        ("DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY", "has more than one line"),
+        ("EXRULE:FREQ=DAILY", "begins with EXRULE, which is not supported"),
+        ("DTSTART;TZID=Europe/Berlin:20260101T000000", "begins with DTSTART, which is not supported"),
         ("every saturday", "is not an RRULE"),
         ("", "is not an RRULE"),
         ("FREQ=WEEKLY;BYDAY=", "is not an RRULE"),

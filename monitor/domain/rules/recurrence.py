@@ -143,9 +143,24 @@ _DATEUTIL_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError,
 """The exceptions that dateutil raises for a text that is not a rule."""
 
 
+_PROPERTY = re.compile(r"\s*RRULE:", re.IGNORECASE)
+_OTHER_PROPERTY = re.compile(r"\s*(DTSTART|DTEND|EXRULE|EXDATE|RDATE)[:;]", re.IGNORECASE)
+
+
+def bare_rule(text: str) -> str:
+    """Return a rule without the property name RRULE: that calendars export in front of it, and without surrounding space."""
+    return _PROPERTY.sub("", text, count=1).strip() if _PROPERTY.match(text) else text.strip()
+
+
 def rule_problem(text: str) -> str | None:
-    """Return why a text is not a usable RRULE, as the end of a sentence; None if it is."""
-    return _form_problem(text) or next(_value_problems(text), None)
+    """Return why a text is not a usable RRULE, as the end of a sentence; None if it is. The text may begin with RRULE:."""
+    bare = bare_rule(text)
+    if len(bare.splitlines()) > 1:
+        return "has more than one line: give one rule, without DTSTART, RDATE, EXRULE or EXDATE."
+    other = _OTHER_PROPERTY.match(bare)
+    if other is not None:
+        return f"begins with {other[1].upper()}, which is not supported: give one rule, such as FREQ=WEEKLY;BYDAY=SA,SU."
+    return _form_problem(bare) or next(_value_problems(bare), None)
 
 
 def _value_problems(text: str) -> Iterator[str]:
