@@ -72,7 +72,7 @@ def check(
         return plugin_state
     status.echo_status(found, config, plugin_state=plugin_state, unread=unread)
     for name, problem in unread.items():
-        echo(f"Could not read {name}: {clean(problem, limit=256)}")
+        echo(status.plugin_text(f"Could not read {name}: {clean(problem, limit=256)}"))
     if outcome.undelivered:
         echo(f"Deliveries still queued: {outcome.undelivered}. See `token-monitor alerts`.")
     return plugin_state

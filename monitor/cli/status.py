@@ -223,17 +223,25 @@ def echo_status(
     """Write the headline, the connections, worst first, and the counts. `unread`: sources that just failed."""
     times = Times(config.timezone, found.now)
     summary = headline_text(found, unread=unread)
-    echo(summary if plugin_state is None else f"{plugin_state.name}: {summary}")
+    written = str if plugin_state is None else plugin_text
+    echo(written(summary if plugin_state is None else f"{plugin_state.name}: {summary}"))
     for note in notes(daemon, found, times) if daemon else ():
-        echo(note)
+        echo(written(note))
     shown = found.connections
     if shown:
+        rows = [_row(view, times) for view in shown]
+        rows = rows if plugin_state is None else [[plugin_text(cell) for cell in row] for row in rows]
         echo("")
-        show_rows(_HEADINGS, [_row(view, times) for view in shown], lambda: _blocks(shown, times), width=_STATUS_WIDTH)
+        show_rows(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH)
         echo("")
         echo(counts(found))
     if len(shown) < found.total:
         echo(f"Showing the {len(shown)} worst of {found.total:,}; --all shows all.")
+
+
+def plugin_text(text: str) -> str:
+    """Return a text of a monitoring plugin: outside a terminal without |, which begins performance data, but with ¦ instead."""
+    return text if on_terminal() else text.replace("|", "¦")
 
 
 def _screen(reading: StatusReading, on: Console) -> RenderableType:

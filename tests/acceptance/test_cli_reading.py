@@ -315,6 +315,22 @@ def test_the_middle_of_many_attempts_is_counted_and_a_waiting_delivery_is_marked
     assert "due: sent with the channel's next attempt" in told
 
 
+def test_F14_no_name_begins_performance_data(small: Store, tmp_path: Path, at: datetime) -> None:
+    """Nagios and Icinga take everything behind the first | for performance data, in every line of a plugin's output."""
+    hostile = make_state(display_name="Foo | Bar; rm -rf", external_id="linkedin-1|2", status=Status.EXPIRED)
+    add_source(small, "agency", [hostile], now=at)
+    for command in (["status", "--exit-code"], ["check", "--no-probe"]):
+        out = token_monitor(*command, folder=tmp_path).out
+        assert "Foo ¦ Bar; rm -rf" in out
+        assert "linkedin-1¦2" in out
+        assert "|" not in out
+    assert "Foo | Bar; rm -rf" in token_monitor("status", folder=tmp_path).out
+    assert (
+        token_monitor("status", "--exit-code", "--json", folder=tmp_path).json["connections"][0]["display_name"]
+        == "Foo | Bar; rm -rf"
+    )
+
+
 def test_a_reader_that_leaves_early_is_no_error(small: Store, tmp_path: Path, at: datetime) -> None:
     add_source(small, "agency", [make_state(external_id=f"linkedin-{number}") for number in range(2000)], now=at)
     with subprocess.Popen(
