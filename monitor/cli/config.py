@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import session
+from monitor.cli import channels, session
 from monitor.cli.options import AsJson
 from monitor.cli.output import echo, echo_json
 from monitor.cli.sources import channel_problem
-from monitor.config import UNREAD, Config, SourceConfig, show, starter
+from monitor.config import Config, SourceConfig, show, starter
 from monitor.config.templates import EVERY_EVENT
 from monitor.domain import AlertEvent, utc_text
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
@@ -124,12 +124,13 @@ def check(
     if live and no_credentials:
         raise typer.BadParameter("--live needs the secrets, so it cannot be combined with --no-credentials.")
     loaded = session.loaded(ctx, unread_kinds=["credential"] if no_credentials else ())
-    for warning in loaded.warnings:
-        echo(f"warning: {warning}")
     config = loaded.config
+    found = channels.check(config)
+    for warning in (*loaded.warnings, *found.warnings):
+        echo(f"warning: {warning}")
     _require_templates(config)
-    if not live:
-        _require_channels(config)
+    if (problems := found.misread + found.unusable) and not live:
+        raise ConfigError(problems)
     echo(f"{loaded.path} is valid: {_counted(len(config.sources), 'source')}, {_counted(len(config.channels), 'channel')}.")
     if not no_credentials:
         echo_round_times(config)
@@ -158,21 +159,6 @@ def _require_templates(config: Config) -> None:
                 except templates.TemplateProblem as problem:
                     problems.append(f"{_place(config, number)}.{key} cannot be rendered for {tried}: {problem}")
                     break
-    if problems:
-        raise ConfigError(problems)
-
-
-def _require_channels(config: Config) -> None:
-    """Raise ConfigError with one sentence for each channel whose URL Apprise cannot use."""
-    from monitor.notify.apprise import Channel
-
-    problems = []
-    for number, channel in enumerate(config.channels):
-        try:
-            if channel.url is not UNREAD:
-                Channel.of(channel).verify()
-        except ConfigError as error:
-            problems.append(f"{_place(config, number)}.url: {error}")
     if problems:
         raise ConfigError(problems)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Final, get_args
 
 import typer
 
+from monitor.cli import channels, session, status
 from monitor.cli import config as configuration
-from monitor.cli import session, status
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, complete_channel, select
 from monitor.cli.output import echo, echo_json
 from monitor.cli.startup import loading
 from monitor.cli.values import number_from, one_of
-from monitor.config import Config, LogFormat
+from monitor.config import Config, Loaded, LogFormat
 from monitor.domain import AlertEvent
 from monitor.domain.errors import ConfigError
 from monitor.domain.text import clean
@@ -37,7 +36,10 @@ def run(
     ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration."""
-    read = partial(session.loaded, ctx, quiet=False, log_format=log_format)
+
+    def read() -> Loaded:
+        return channels.require_readable(session.loaded(ctx, quiet=False, log_format=log_format))
+
     loaded = read()
     with loading():
         from monitor.daemon import app
@@ -56,7 +58,7 @@ def check(
     as_json: AsJson = False,
 ) -> int:
     """Run one cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    config = session.loaded(ctx).config
+    config = channels.require_readable(session.loaded(ctx)).config
     _require_source(config, source)
     filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
     with loading():

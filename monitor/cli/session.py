@@ -98,4 +98,5 @@ def _stated(config: Config) -> Iterator[Secret]:
         if source.proxy is not None:
             yield source.proxy
     for channel in config.channels:
-        yield channel.url
+        if channel.url.reveal().partition("://")[2]:  # a URL such as dbus:// is a scheme alone, which messages show
+            yield channel.url

@@ -19,7 +19,7 @@ from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.time_changes import TimeChanges
-from monitor.notify.apprise import Channel
+from monitor.notify.apprise import Channel, Sent
 from monitor.providers import HttpSessions
 from monitor.store import Connection, Store, sources
 from monitor.store.lock import DaemonLock
@@ -118,10 +118,11 @@ async def _verify_source(item: Work) -> LiveFinding:
 
 def _verify_channel(settings: ChannelConfig) -> LiveFinding:
     try:
-        Channel.of(settings).verify()
+        host = Channel.of(settings).host
     except MonitorError as error:
         return LiveFinding(kind="channel", name=settings.name, ok=False, text=str(error))
-    return LiveFinding(kind="channel", name=settings.name, ok=True, text="the URL is valid for Apprise")
+    target = f", and messages go to {host}" if host else ""
+    return LiveFinding(kind="channel", name=settings.name, ok=True, text=f"the URL is valid for Apprise{target}")
 
 
 async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
@@ -132,6 +133,13 @@ async def send_test(config: Config, channel: str | None, *, event: AlertEvent | 
         )
         results = await notifier.send_test(channel, event=event)
     return [
-        LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "accepted the message")
-        for name, problem in results.items()
+        LiveFinding(kind="channel", name=name, ok=isinstance(result, Sent), text=_describe_test(result))
+        for name, result in results.items()
     ]
+
+
+def _describe_test(result: Sent | str) -> str:
+    if isinstance(result, str):
+        return result
+    at = f" at {result.host}" if result.host else ""
+    return f"accepted the message{at}" if result.confirmed else f"sent the message{at}, not confirmed by the service"

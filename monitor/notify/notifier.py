@@ -22,6 +22,7 @@ from monitor.domain.rules import routing
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import handover
+from monitor.notify.apprise import Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.worker import DeliverySettings, Worker
 from monitor.store import Store, channel_states, outbox, pending
@@ -152,8 +153,8 @@ class Notifier:
         sent = sum(worker.delivered for worker in self._workers.values()) - before
         return Drained(sent=sent, left=await self._pending_count())
 
-    async def send_test(self, channel: str | None = None, *, event: AlertEvent | None = None) -> dict[str, str | None]:
-        """Send a test message to this channel, or to all simultaneously. Return None or the reason of the failure, by channel.
+    async def send_test(self, channel: str | None = None, *, event: AlertEvent | None = None) -> dict[str, Sent | str]:
+        """Send a test message to this channel, or to all simultaneously. Return what was sent or why it failed, by channel.
 
         With `event`, send a sample of such an alert, about a clearly marked sample connection. Raises ConfigError for a
         channel that is not configured.

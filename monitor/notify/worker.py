@@ -23,7 +23,7 @@ from monitor.domain.rules.retry import GIVE_UP_AFTER
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import channel_health, escalations
-from monitor.notify.apprise import Channel
+from monitor.notify.apprise import Channel, Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_times import DeliveryTimes
 from monitor.notify.messages import Dispatch, Part, chart
@@ -164,10 +164,10 @@ class Worker:
 
     # --- messages that are not in the outbox
 
-    async def send_test(self, event: AlertEvent | None = None) -> str | None:
+    async def send_test(self, event: AlertEvent | None = None) -> Sent | str:
         """Send a test message, or with `event` a sample of that kind of alert.
 
-        Returns None when the channel accepted it, else a sentence with the reason.
+        Returns a sentence with the reason if the channel did not accept it.
         """
         return await self._send_directly(partial(messages.build_test, event))
 
@@ -175,20 +175,20 @@ class Worker:
         """Send an alert that is not in the store. Returns None or a sentence, as send_test() does."""
         if self._sender.busy:
             return "It is still busy with another message."
-        return await self._send_directly(partial(messages.build, [Dispatch(alert=alert)]))
+        result = await self._send_directly(partial(messages.build, [Dispatch(alert=alert)]))
+        return result if isinstance(result, str) else None
 
-    async def _send_directly(self, build: Callable[..., tuple[Part, ...]]) -> str | None:
+    async def _send_directly(self, build: Callable[..., tuple[Part, ...]]) -> Sent | str:
         within = self._settings.send_timeout.total_seconds()
         try:
             profile = await self._sender.profile(within=within)
             now, timezone = self._clock.now(), self._settings.timezone
-            for part in build(channel=self._config, profile=profile, timezone=timezone, now=now):
-                await self._sender.send(part, within=within)
+            parts = build(channel=self._config, profile=profile, timezone=timezone, now=now)
+            return [await self._sender.send(part, within=within) for part in parts][-1]
         except (DeliveryError, ConfigError) as error:
             return str(error)
         except TimeoutError:
             return f"It did not respond within {within:.0f} seconds."
-        return None
 
     # --- one batch
 

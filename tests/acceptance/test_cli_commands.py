@@ -202,7 +202,7 @@ def test_test_alert_shows_what_an_event_looks_like_about_a_marked_sample(tmp_pat
         text = CONFIG.replace(OPS_URL, webhook.apprise_url())
         config = write_config(tmp_path, text=text)
         done = token_monitor("test-alert", "ops", "--event", "expired", config=config)
-        assert (done.status, done.out) == (0, "ok      channel ops: accepted the message\n")
+        assert (done.status, done.out) == (0, "ok      channel ops: accepted the message at 127.0.0.1\n")
         (request,) = webhook.received
     assert request.title == "[EXPIRED] SAMPLE connection (a test, not real) (linkedin) at sample"
     assert "Nothing has happened." in request.text

@@ -15,6 +15,7 @@ from monitor.domain import AlertEvent, ConnectionLink, DeliveryState
 from monitor.domain.errors import ConfigError
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.notify import DeliverySettings
+from monitor.notify.apprise import Sent
 from monitor.store import Store, outbox
 from tests.support.delivery import (
     HOUR,
@@ -430,11 +431,12 @@ async def test_a_test_message_goes_the_real_way_and_names_what_failed(
     channels = [channel(webhook.apprise_url()), channel(other.apprise_url(), "broken")]
     notifier = make_notifier(store, clock, *channels)
     results = await notifier.send_test()
-    assert results["ops"] is None
-    assert results["broken"] is not None
+    assert isinstance(results["ops"], Sent)
+    assert (results["ops"].host, results["ops"].confirmed) == ("127.0.0.1", True)
+    assert isinstance(results["broken"], str)
     assert "403" in results["broken"]
     assert webhook.received[0].title == "[TEST] Test message for channel ops"
-    assert await notifier.send_test("ops") == {"ops": None}
+    assert await notifier.send_test("ops") == {"ops": results["ops"]}
     with pytest.raises(ConfigError, match=r"There is no channel nope\. Configured channels: ops, broken"):
         await notifier.send_test("nope")
     assert states(store) == {}

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from monitor.notify.apprise.channel import Channel, Sent
+from monitor.notify.apprise.url_check import MisreadUrl
 
-__all__ = ["Channel", "Sent"]
+__all__ = ["Channel", "MisreadUrl", "Sent"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from monitor.config import ChannelConfig, Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
-from monitor.notify.apprise import services
+from monitor.notify.apprise import services, url_check
 from monitor.notify.apprise.errors import ServiceResponses, capture_responses, last_refusal
 from monitor.notify.apprise.format import ServiceAdapter, attachments, notify_type
 from monitor.notify.apprise.network import Network, uses_http
@@ -43,6 +43,10 @@ class Sent:
     """A stable hash that identifies the URL without showing it."""
     detail: str
     """A sentence for the list of attempts."""
+    host: str
+    """The host that answered; empty for a service without one."""
+    confirmed: bool
+    """False if the service never reports that a message was lost."""
 
 
 @dataclass(slots=True)
@@ -71,8 +75,20 @@ class Channel:
         return type(self)(self.name, self.url, self.network)
 
     def verify(self) -> None:
-        """Raise ConfigError with one sentence where Apprise cannot use the URL or the network. Sends nothing."""
+        """Raise ConfigError with one sentence if Apprise cannot use the URL or the network, MisreadUrl if it misreads the URL."""
         self._built()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unsafe about the URL, as ends of sentences. Raises ConfigError as `verify` does."""
+        self._built()
+        return tuple(url_check.warnings(self.url.reveal(), self._service))
+
+    @property
+    def host(self) -> str:
+        """The host that the URL names; empty if the service has a fixed host or none. Raises ConfigError as `verify` does."""
+        self._built()
+        return url_check.host_of(self.url.reveal(), self._service) or ""
 
     @property
     def profile(self) -> ChannelProfile:
@@ -97,10 +113,18 @@ class Channel:
         except ConfigError as error:
             raise ChannelRejected(str(error)) from None
         self._adapter.prepare(part)
-        send_each(split(self._service), partial(self._send_to, part), done=done)
-        return Sent(service=self._service_name, url_id=self._service.url_id() or "", detail=f"{self._service_name} accepted it.")
+        hosts: list[str] = []
+        send_each(split(self._service), partial(self._send_to, part, hosts), done=done)
+        confirmed = not url_check.is_unconfirmed(self._service)
+        return Sent(
+            service=self._service_name,
+            url_id=self._service.url_id() or "",
+            detail=f"{self._service_name} accepted it." if confirmed else f"Sent, not confirmed by {self._service_name}.",
+            host=", ".join(dict.fromkeys(hosts)) or self.host,
+            confirmed=confirmed,
+        )
 
-    def _send_to(self, part: Part, recipient: Recipient) -> None:
+    def _send_to(self, part: Part, hosts: list[str], recipient: Recipient) -> None:
         from apprise import Apprise
 
         target = Apprise(asset=recipient.service.asset)
@@ -115,6 +139,7 @@ class Channel:
             )
         if not result or not result.results:
             raise self._failure(result, responses, part.secrets)
+        hosts += responses.hosts
 
     @property
     def _service_name(self) -> str:
@@ -148,14 +173,14 @@ class Channel:
         services.load_for(url)
         with _captured_reasons() as reasons:
             service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        if found := url_check.text_problem(url) if service is None else url_check.problem(url, service):
+            raise url_check.MisreadUrl(f"The URL of the channel {self.name}{_shown_schema(url)} {found}.")
         if service is None:
             # Apprise's reason may quote the URL with its password.
             plain = reasons and "://" not in reasons[-1] and "URL" not in reasons[-1]
             because = f": {UrlRedactor(url).redact_line(reasons[-1]).rstrip('.')}" if plain else ""
-            schema = url.partition("://")[0] if "://" in url else ""
-            shown = f" ({schema}://...)" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+]{0,20}", schema) else ""
             raise ConfigError(
-                f"Apprise cannot use the URL of the channel {self.name}{shown}{because}. "
+                f"Apprise cannot use the URL of the channel {self.name}{_shown_schema(url)}{because}. "
                 "Apprise's documentation of the service describes the expected form."
             )
         self._verify_network(service)
@@ -206,6 +231,12 @@ class Channel:
             text = UrlRedactor(secret).redact(text)
         text = self._redactor.redact_line(text).rstrip(".") if self._redactor is not None else ""
         return f" ({text})" if text else ""
+
+
+def _shown_schema(url: str) -> str:
+    """Return the schema for a message, in parentheses; empty if the text before "://" is none."""
+    schema = url.partition("://")[0] if "://" in url else ""
+    return f" ({schema}://...)" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+]{0,20}", schema) else ""
 
 
 def _last_log_message(result: AppriseResult) -> str:

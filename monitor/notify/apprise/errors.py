@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from monitor.notify.apprise.network import Network, cause_of, is_without_tls
 
@@ -61,6 +62,8 @@ class ServiceResponses:
     network: Network = field(default_factory=Network)
     """Applied to every connection."""
     received: list[ServiceResponse] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    """The hosts that answered, or accepted a connection for mail."""
     not_connected: bool = False
     """A connection failed, so nothing was sent on it."""
     interrupted: bool = False
@@ -150,6 +153,7 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
         if responses is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
             responses.received.append(ServiceResponse(status=response.status_code, retry_after=wait))
+            responses.hosts.append(urlsplit(response.url).hostname or "")
         return response
 
     watched_send.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
@@ -182,13 +186,16 @@ def _watched_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
         responses = _current.get()
         before = responses is not None and responses.interrupted
         try:
-            return connect(*args, **kwargs)
+            answer = connect(*args, **kwargs)
         except OSError as error:
             if responses is not None:  # also where no greeting came: nothing of the message was sent
                 responses.cause = cause_of(error)
                 responses.interrupted = before
                 _note_no_response(responses, connected=False)
             raise
+        if responses is not None:
+            responses.hosts.append(str(kwargs.get("host") or (*args, "localhost")[1]))  # the first argument is the client
+        return answer
 
     return watched_connect
 
