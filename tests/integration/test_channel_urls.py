@@ -71,7 +71,10 @@ def refusal(url: str) -> str:
         ("mailtos://me@example.com?user=me&pass=x;y", '";" at character 40 begins a parameter *: write %3B.'),
         ("mailtos://me@example.com?user=me&pass=x&y", '"&" at character 40 begins a parameter *: write %26.'),
         ("json://hooks.example/a;b", '";" at character 23 cuts off the text after it: write %3B.'),
-        ("mailtos://me:pw@example.com?to=a@example.com&to=b@example.com", '"&" at character 45 *set twice*: write one parameter*.'),
+        (
+            "mailtos://me:pw@example.com?to=a@example.com&to=b@example.com",
+            '"&" at character 45 *set twice*: write one parameter*.',
+        ),
         ("discord://bot:secret@123456/abcdefghijkl", "*password at character 15 that Discord does not use*"),
     ],
 )
@@ -85,7 +88,12 @@ def test_a_url_that_apprise_misreads_is_refused_with_the_character_its_place_and
 def test_the_escape_that_a_refusal_names_makes_the_url_mean_what_was_written() -> None:
     assert built("ntfys://tk_abc123%23xyz@ntfy.corp.example/alerts").token == "tk_abc123#xyz"
     service = built("ntfys://admin:pa%2Fs%3As%40%3F@ntfy.corp.example/alerts")
-    assert (service.host, service.user, service.password, service.topics) == ("ntfy.corp.example", "admin", "pa/s:s@?", ["alerts"])
+    assert (service.host, service.user, service.password, service.topics) == (
+        "ntfy.corp.example",
+        "admin",
+        "pa/s:s@?",
+        ["alerts"],
+    )
 
 
 @pytest.mark.parametrize("url", USABLE)
@@ -217,7 +225,9 @@ def test_a_message_for_a_server_of_ones_own_never_goes_to_the_public_one(url: st
     assert "would publish on its public one" in refusal(url) or "names no recipient" in refusal(url)
 
 
-@pytest.mark.parametrize("url", ["ntfy://topic", "ntfy://ntfy.sh/topic", "ntfy://my.topic?mode=cloud&to=x", "https://ntfy.sh/topic"])
+@pytest.mark.parametrize(
+    "url", ["ntfy://topic", "ntfy://ntfy.sh/topic", "ntfy://my.topic?mode=cloud&to=x", "https://ntfy.sh/topic"]
+)
 def test_the_public_server_is_used_where_the_url_names_it(url: str) -> None:
     assert str(built(url).mode) == "cloud" or built(url).host == "ntfy.sh"
 
@@ -259,7 +269,9 @@ def test_what_is_encrypted_or_holds_no_password_is_no_warning(url: str) -> None:
     assert Channel("ops", Secret(url)).warnings == ()
 
 
-@pytest.mark.parametrize("url", ["syslog://", "rsyslog://127.0.0.1:514", "ircs://irc.example/#ops", "aprs://D1JSL-15:12345@D1ABC"])
+@pytest.mark.parametrize(
+    "url", ["syslog://", "rsyslog://127.0.0.1:514", "ircs://irc.example/#ops", "aprs://D1JSL-15:12345@D1ABC"]
+)
 def test_a_service_that_confirms_nothing_is_a_warning(url: str) -> None:
     assert any("never confirms a message" in each for each in Channel("ops", Secret(url)).warnings)
 

@@ -424,6 +424,13 @@ async def test_drain_is_bounded(store: Store, clock: ManualClock, webhook: Webho
     release.set()
 
 
+async def test_a_delivery_through_a_service_without_answers_is_sent_but_not_confirmed(store: Store, clock: ManualClock) -> None:
+    queue(store, numbered(1))
+    notifier = make_notifier(store, clock, channel("rsyslog://127.0.0.1:9"))
+    await notifier.drain(10 * SECOND)
+    assert outcomes(store) == [("sent", "Sent, not confirmed by Remote Syslog.")]
+
+
 async def test_a_test_message_goes_the_real_way_and_names_what_failed(
     store: Store, clock: ManualClock, webhook: WebhookReceiver, other: WebhookReceiver
 ) -> None:
