@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -53,7 +51,7 @@ async def report(
     """Send a monitor_problem with this message on every channel that takes one, and wait for delivery for up to `within`.
 
     The alert is stored like any other, so the daemon delivers the rest when it runs again. If the store cannot be used,
-    which may be the cause of the crash, a temporary one takes its place.
+    which may be the cause of the crash, one in memory takes its place.
     """
     with ExitStack() as stack:
         store, holder, new = await threads.run(
@@ -96,7 +94,7 @@ def _record_in_any_store(
 ) -> tuple[Store, str | None, bool]:
     """Record the report; return the store that holds it, the daemon that holds that store, and True if the report is new.
 
-    If the real store cannot be used, it is an empty one in a temporary folder.
+    If the real store cannot be used, it is an empty one in memory.
     """
     try:
         with ExitStack() as attempt:
@@ -106,8 +104,9 @@ def _record_in_any_store(
             return store, holder, new
     except MonitorError as error:
         log.warning("failure.store_unusable", problem=str(error))
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="token-monitor-")))
-    store = stack.enter_context(Store(f"sqlite:///{folder / 'report.db'}"))
+    from monitor.store.memory import MemoryStore  # loads Alembic
+
+    store = stack.enter_context(MemoryStore())
     store.upgrade()
     return store, None, _record(store, message, channels, clock)
 

@@ -25,6 +25,7 @@ from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.scenario import EXPIRING_WITHIN, STORY, Step, anchor, build_world, play
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
+from monitor.domain.errors import MonitorError
 
 CONFIG = """\
 [database]
@@ -178,7 +179,11 @@ async def _show(seconds: float | None) -> int:
     stage = Stage(Console(highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stage.over.set)
-    with tempfile.TemporaryDirectory(prefix="token-monitor-demo-") as folder:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="token-monitor-demo-")
+    except OSError:
+        raise MonitorError("The demo needs a folder for its files, and no temporary one can be written: set TMPDIR.") from None
+    with made as folder:
         async with WorldServer(world) as server, WebhookReceiver(on_post=stage.alert) as receiver:
             config = Path(folder) / "config.toml"
             config.touch(mode=0o600)

@@ -6,7 +6,6 @@ import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from monitor.notify.apprise.size_limits import SizeLimit, size_limit
@@ -136,6 +135,9 @@ _SCHEMAS = re.compile(r"^    (?:secure_)?protocol(?:\s*:[^=\n]+)?\s*=\s*(\([^)]*
 _WORD = re.compile(r"""["']([A-Za-z0-9+-]+)["']""")
 
 
+_NO_PLUGINS = Path(__file__).parent / "no_plugins"
+
+
 def load_for(url: str) -> None:
     """Load the Apprise plugin for this URL, or all plugins where the schema does not identify one.
 
@@ -151,8 +153,7 @@ def load_for(url: str) -> None:
     plugin = _plugin_for(schema, manager)
     if plugin is not None:
         if not manager:
-            with TemporaryDirectory() as nothing:
-                manager.load_modules(path=nothing)  # else it loads all plugins on the first lookup
+            manager.load_modules(path=str(_NO_PLUGINS))  # else it loads all plugins on the first lookup
         manager.add(plugin)
     if plugin is None or schema not in manager:
         _load_everything(manager)

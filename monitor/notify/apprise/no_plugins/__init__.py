@@ -1,0 +1,1 @@
+"""A folder without plugins: Apprise loads all plugins on its first lookup, unless it has loaded a folder before."""
