@@ -91,6 +91,8 @@ class DeliveryError(MonitorError):
     """Seconds to wait as requested by the service; None without such a request."""
     down = False
     """True if certainly no recipient got the message: no connection was made, or the server reported a failure."""
+    maybe_too_large = False
+    """True if the size of the message may be the cause, so a shorter one may be accepted."""
 
     def __init__(self, message: str | None = None, *, reached: frozenset[str] = frozenset(), uncertain: bool = False) -> None:
         super().__init__(message)
@@ -113,10 +115,12 @@ class ChannelUnreachable(DeliveryError):
         reached: frozenset[str] = frozenset(),
         down: bool = False,
         uncertain: bool = False,
+        maybe_too_large: bool = False,
     ) -> None:
         super().__init__(message, reached=reached, uncertain=uncertain)
         self.retry_after = retry_after
         self.down = down
+        self.maybe_too_large = maybe_too_large
 
 
 class ChannelRejected(DeliveryError):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from monitor.domain.errors import DeliveryError
 from monitor.domain.rules.retry import LONGEST_WAIT, next_attempt
+from monitor.notify.messages.shortening import has_another_form
 from monitor.store.outbox import Claimed
 
 _SHORTEST_HOLD = timedelta(seconds=10)
@@ -39,14 +40,16 @@ def plan_retries(
 ) -> RetryPlan:
     """Decide what follows `error`, the failure of a message that held the deliveries `in_message`.
 
-    Retries are spread by channel, not by alert: what failed together is sent together again.
+    Retries are spread by channel, not by alert: what failed together is sent together again. A message that may be too large
+    is tried again soon, until it has been sent in its shortest form.
     """
     plan = RetryPlan()
     attempts = max(each.attempt for each in claimed)
     uncertain = {each.delivery_id for each in in_message} if error.uncertain else set()
     for each in claimed:
+        shortened_next = error.maybe_too_large and has_another_form(each.size_refusals + 1)
         at = next_attempt(
-            attempts if error.down else each.attempt,
+            1 if shortened_next else attempts if error.down else each.attempt,
             max(each.created_at, planned(each)),
             now=now,
             key=channel,

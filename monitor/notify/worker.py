@@ -28,6 +28,7 @@ from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_times import DeliveryTimes
 from monitor.notify.messages import Dispatch, Part, chart
 from monitor.notify.messages import build as messages
+from monitor.notify.messages.shortening import form_after
 from monitor.notify.retries import hold_until, plan_retries
 from monitor.notify.sender import Sender
 from monitor.store import Connection, Store, outbox, pending
@@ -207,9 +208,9 @@ class Worker:
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:
         remaining = list(claimed)
-        # What some recipients already have goes to the others alone, in separate messages.
-        for reached in dict.fromkeys(each.reached for each in claimed):
-            group = [each for each in remaining if each.reached == reached]
+        # What some recipients already have goes to the others alone, and what is shortened stays apart, in separate messages.
+        for kind in dict.fromkeys(map(_kind_of, claimed)):
+            group = [each for each in remaining if _kind_of(each) == kind]
             try:
                 parts = await self._build_parts(group)
             except (ConfigError, TimeoutError) as error:
@@ -246,16 +247,20 @@ class Worker:
             for each in claimed
         ]
         profile = await self._sender.profile(within=self._settings.send_timeout.total_seconds())
-        parts = messages.build(dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now)
+        form = form_after(claimed[0].size_refusals)
+        parts = messages.build(
+            dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now, form=form
+        )
         with_chart = [each.alert for each in claimed if each.alert.chart]
-        if with_chart and profile.files and self._config.attachments:
+        if with_chart and profile.files and self._config.attachments and not form:
             parts = await threads.run(partial(chart.attach, parts, with_chart), name="chart")
         return parts
 
     async def _send(self, part: Part, claimed: Sequence[Claimed]) -> str:
         within = self._settings.send_timeout
         try:
-            return (await self._sender.send(part, within=within.total_seconds(), done=claimed[0].reached)).detail
+            sent = await self._sender.send(part, within=within.total_seconds(), done=claimed[0].reached)
+            return _note_of(claimed) + sent.detail
         except TimeoutError:
             problem = f"No response within {within.total_seconds():.0f} seconds; the message may have arrived."
             raise ChannelUnreachable(problem, uncertain=True) from None
@@ -285,8 +290,11 @@ class Worker:
     async def _record_send_failure(
         self, in_message: Sequence[Claimed], remaining: Sequence[Claimed], error: DeliveryError
     ) -> bool:
-        """Record the failure of one message. Return True to go on: only some recipients failed, and none asked for a pause."""
-        if not error.reached:
+        """Record the failure of one message. Return True to go on with the others.
+
+        They may succeed if only some recipients failed, or only this message may be too large, and none asked for a pause.
+        """
+        if not (error.reached or error.maybe_too_large):
             await self._record_failure(remaining, error, in_message=in_message)
             return False
         await self._record_failure(in_message, error, in_message=in_message, reached=error.reached)
@@ -311,11 +319,20 @@ class Worker:
         if not reached or error.retry_after is not None:
             self._hold_until = hold_until(error, plan, now=now)
         self._update_health(str(error), now=now, rejected=rejected)
+        detail = _note_of(in_message) + str(error)
 
         def write(conn: Connection) -> Recorded:
             for (at, uncertain), ids in plan.delivery_ids.items():
                 outbox.mark_failed(
-                    conn, ids, self._owner, now, next_attempt_at=at, detail=str(error), reached=reached, uncertain=uncertain
+                    conn,
+                    ids,
+                    self._owner,
+                    now,
+                    next_attempt_at=at,
+                    detail=detail,
+                    reached=reached,
+                    uncertain=uncertain,
+                    maybe_too_large=error.maybe_too_large and bool(in_message),
                 )
             recorded = channel_health.record_failure(
                 conn, self.name, problem=str(error), rejected=rejected, channels=self._channels, now=now
@@ -384,3 +401,14 @@ class Worker:
         finally:
             for task in tasks:
                 task.cancel()
+
+
+def _kind_of(claimed: Claimed) -> tuple[frozenset[str], int]:
+    """Return what the deliveries of one message have in common: the recipients that have it already, and its form."""
+    return claimed.reached, form_after(claimed.size_refusals)
+
+
+def _note_of(in_message: Sequence[Claimed]) -> str:
+    """Return the note about a shortened message, the beginning of a sentence for its attempts; empty for a whole one."""
+    shortened = in_message and form_after(in_message[0].size_refusals)
+    return "Shortened, because a longer message was refused: " if shortened else ""

@@ -60,6 +60,8 @@ class Claimed(Record, frozen=True, kw_only=True):
     escalation: bool = False
     reached: frozenset[str] = frozenset()
     """Keys of the channel's recipients that have the message already."""
+    size_refusals: int = 0
+    """How often the channel refused it, perhaps because of its size: the next message is shorter."""
 
 
 def add_deliveries(
@@ -105,7 +107,7 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
             lease_until=now + lease,
             next_attempt_at=now + lease,
         )
-        .returning(_d.id, _d.alert_id, _d.attempts, _d.uncertain, _d.created_at, _d.escalation)
+        .returning(_d.id, _d.alert_id, _d.attempts, _d.uncertain, _d.created_at, _d.escalation, _d.size_refusals)
     )
     rows = sorted(conn.execute(statement).all(), key=lambda row: row.id)
     if not rows:
@@ -123,6 +125,7 @@ def claim(conn: Connection, *, channel: str, owner: str, now: datetime, lease: t
             created_at=row.created_at,
             escalation=row.escalation,
             reached=frozenset(reached.get(row.id, ())),
+            size_refusals=row.size_refusals,
         )
         for row in rows
     ]
@@ -193,16 +196,20 @@ def mark_failed(
     permanent: bool = False,
     reached: Collection[str] = (),
     uncertain: bool = False,
+    maybe_too_large: bool = False,
 ) -> list[int]:
     """Mark deliveries as failed: pending again at `next_attempt_at`, or dead if that is None or the refusal is permanent.
 
     `uncertain`: they may have arrived all the same, and the next attempt states that it may be a repeat. `reached`: keys of
-    recipients that have the message, to which it is not sent again. Return the ids of those that this owner still held.
+    recipients that have the message, to which it is not sent again. `maybe_too_large`: count one more refusal because of the
+    size. Return the ids of those that this owner still held.
     """
     again = None if permanent else next_attempt_at
     state = DeliveryState.DEAD if again is None else DeliveryState.PENDING
-    doubt = {"uncertain": True} if uncertain else {}  # an earlier uncertainty stays, however certain this failure is
-    marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail, **doubt})
+    more: dict[str, Any] = {"uncertain": True} if uncertain else {}  # an earlier uncertainty stays, however certain this is
+    if maybe_too_large:
+        more["size_refusals"] = _d.size_refusals + 1
+    marked = _mark(conn, ids, owner, {"state": state, "next_attempt_at": again, "last_error": detail, **more})
     _finish_attempts(conn, marked, now, outcome="rejected" if permanent else "failed", detail=detail)
     _save_reached(conn, marked, reached, now)
     return marked

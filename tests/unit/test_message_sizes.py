@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, compose, fit
+from monitor.notify.messages.shortening import shorter
 from monitor.notify.messages.sizes import (
     Size,
     characters,
@@ -16,6 +18,7 @@ from monitor.notify.messages.sizes import (
     utf8_bytes,
     utf16_units,
 )
+from tests.support.factories import NOW, make_alert
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 FLAG = "\U0001f1e9\U0001f1ea"
@@ -63,3 +66,25 @@ def test_a_cut_leaves_displayed_characters_whole(cluster: str, size: Size) -> No
 def test_a_name_of_nothing_but_marks_is_cut_all_the_same() -> None:
     text = "a" + "\u0301" * 500
     assert 3 < len(clip(text, 100)) <= 100
+
+
+@pytest.mark.parametrize("markup", list(Markup))
+@pytest.mark.parametrize("title", [0, 250])
+@pytest.mark.parametrize("count", [1, 2, 30, 500])
+def test_A09_a_shorter_form_of_a_message_is_shorter_and_settles_every_alert(markup: Markup, title: int, count: int) -> None:
+    made = [
+        make_alert(id=f"alert-{number:05}", external_id=f"linkedin-{number:05}", label=f"Customer {number} & Söhne")
+        for number in range(count)
+    ]
+    message = compose([Dispatch(alert=alert) for alert in made], timezone="UTC", now=NOW)
+    profile = ChannelProfile(limits=ChannelLimits(body=30_000, title=title, size=utf8_bytes), markup=markup, files=True)
+    whole = fit(message, profile)
+    for form, most_parts in ((1, 3), (2, 1)):
+        parts = fit(message, shorter(profile, form, whole))
+        assert len(parts) <= most_parts
+        assert not any(part.files for part in parts)
+        assert sorted(alert_id for part in parts for alert_id in part.alert_ids) == [alert.id for alert in made]
+        if markup is not Markup.MAIL:  # a mail has a frame of its own, and no limit; only its rows become fewer
+            largest = max(utf8_bytes(part.body) + utf8_bytes(part.title) for part in whole)
+            room = {1: largest // 2, 2: min(largest // 4, 700)}[form]
+            assert all(utf8_bytes(part.body) <= max(room, 120) for part in parts)

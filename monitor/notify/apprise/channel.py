@@ -209,14 +209,25 @@ class Channel:
         reason = self._reason(text, secrets)
         if refused is None:
             problem = self._problem(responses, reason)
-            return ChannelUnreachable(f"{self._service_name} {problem}.", down=responses.down, uncertain=responses.maybe_accepted)
+            return ChannelUnreachable(
+                f"{self._service_name} {problem}.",
+                down=responses.down,
+                uncertain=responses.maybe_accepted,
+                maybe_too_large=responses.maybe_too_large,
+            )
         sentence = f"{self._service_name} answered {refused.status if refused.mail else _status_text(refused.status)}{reason}."
         if refused.permanent:
             return ChannelRejected(sentence, uncertain=responses.maybe_accepted)
         wait = refused.retry_after
         if wait is None and refused.status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = _DEFAULT_WAIT
-        return ChannelUnreachable(sentence, retry_after=wait, down=responses.down, uncertain=responses.maybe_accepted)
+        return ChannelUnreachable(
+            sentence,
+            retry_after=wait,
+            down=responses.down,
+            uncertain=responses.maybe_accepted,
+            maybe_too_large=responses.maybe_too_large,
+        )
 
     def _problem(self, responses: ServiceResponses, reason: str) -> str:
         """Return what happened where the service refused nothing."""

@@ -8,8 +8,9 @@ threads, and nothing else is kept.
 from __future__ import annotations
 
 import functools
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class ServiceResponse:
     mail: bool = False
     """True if it came from a mail server."""
     text: str = ""
-    """The mail server's text, unredacted: it may name users."""
+    """The beginning of the text, unredacted: it may name users or quote the message."""
 
     @property
     def is_refusal(self) -> bool:
@@ -45,6 +46,14 @@ class ServiceResponse:
     def permanent(self) -> bool:
         """True if only an operator can help: gone, forbidden, login rejected, no such mailbox."""
         return self.status in (_MAIL_PERMANENT if self.mail else _HTTP_PERMANENT)
+
+    @property
+    def maybe_too_large(self) -> bool:
+        """True if a shorter message may be accepted. Some services report a failure with a status of success."""
+        if self.permanent or self.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return False
+        statuses = _MAIL_TOO_LARGE if self.mail else _HTTP_TOO_LARGE
+        return self.status in statuses or _TOO_LARGE.search(self.text) is not None
 
     @property
     def down(self) -> bool:
@@ -81,6 +90,12 @@ class ServiceResponses:
         return self.unanswered or (refused is not None and not refused.mail and refused.status == HTTPStatus.GATEWAY_TIMEOUT)
 
     @property
+    def maybe_too_large(self) -> bool:
+        """True if the message was refused, and its size may be the cause."""
+        deciding = last_refusal(self.received) or (self.received[-1] if self.received else None)
+        return deciding is not None and deciding.maybe_too_large
+
+    @property
     def down(self) -> bool:
         """True if the message was certainly not accepted, because the service does not work at present."""
         refused = last_refusal(self.received)
@@ -90,6 +105,16 @@ class ServiceResponses:
 _HTTP_PERMANENT = frozenset({401, 403, 404, 410})
 # Login required (530), rejected (535) or too weak (534, 538); no such mailbox (550, 551, 553), no mail accepted (521, 556).
 _MAIL_PERMANENT = frozenset({521, 530, 534, 535, 538, 550, 551, 553, 556})
+
+# Malformed, content too large, URI too long, unprocessable, header too large: services use each of them for a long message.
+_HTTP_TOO_LARGE = frozenset({400, 413, 414, 422, 431})
+_MAIL_TOO_LARGE = frozenset({523, 552})  # RFC 5321, section 4.2.3, and RFC 1870, section 6
+_TOO_LARGE = re.compile(
+    r"too[ _-]?(?:long|large|big)|size[ _]limit|out of limit|exceed\w*.{0,40}(?:size|length|characters|bytes)"
+    r"|(?:size|length).{0,40}exceed|max(?:imum)?[ _-]?(?:message[ _-]?)?(?:size|length)|or fewer in length",
+    re.IGNORECASE | re.DOTALL,
+)
+_TEXT_READ = 1000  # bytes
 
 _MAIL_LOGGED_IN = 235
 _MAIL_START_INPUT = 354
@@ -152,12 +177,19 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if responses is not None:
             wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-            responses.received.append(ServiceResponse(status=response.status_code, retry_after=wait))
+            responses.received.append(
+                ServiceResponse(status=response.status_code, retry_after=wait, text=_text(response, options))
+            )
             responses.hosts.append(urlsplit(response.url).hostname or "")
         return response
 
     watched_send.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
     return watched_send
+
+
+def _text(response: Any, options: Mapping[str, Any]) -> str:
+    """Return the beginning of the body of an HTTP response; empty where the plugin reads it as a stream."""
+    return "" if options.get("stream") else response.content[:_TEXT_READ].decode("utf-8", "replace")
 
 
 def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., tuple[int, bytes]]:

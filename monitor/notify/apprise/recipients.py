@@ -83,7 +83,14 @@ def _error(failures: Sequence[tuple[Recipient, DeliveryError]], reached: frozens
         return ChannelRejected(text, reached=reached, uncertain=uncertain)
     waits = [error.retry_after for error in errors if isinstance(error, ChannelUnreachable) and error.retry_after is not None]
     down = not reached and all(isinstance(error, ChannelUnreachable) and error.down for error in errors)
-    return ChannelUnreachable(text, retry_after=max(waits, default=None), reached=reached, down=down, uncertain=uncertain)
+    return ChannelUnreachable(
+        text,
+        retry_after=max(waits, default=None),
+        reached=reached,
+        down=down,
+        uncertain=uncertain,
+        maybe_too_large=any(error.maybe_too_large for error in errors),
+    )
 
 
 def _target_list(service: Any) -> tuple[str | None, list[Any]]:

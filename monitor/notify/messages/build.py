@@ -21,6 +21,7 @@ from monitor.notify.messages import (
     compose_test,
     fit,
     message_of,
+    shortening,
     templates,
 )
 from monitor.notify.messages.templates import TemplateProblem
@@ -29,14 +30,30 @@ log = structlog.get_logger(__name__)
 
 
 def build(
-    dispatches: Sequence[Dispatch], *, channel: ChannelConfig, profile: ChannelProfile, timezone: str, now: datetime
+    dispatches: Sequence[Dispatch],
+    *,
+    channel: ChannelConfig,
+    profile: ChannelProfile,
+    timezone: str,
+    now: datetime,
+    form: int = 0,
 ) -> tuple[Part, ...]:
     """Return the messages with these alerts for one channel, in the order of sending. Each alert is in exactly one.
 
     Several alerts about one subject are one item with the newest state. A service that manages incidents gets separate
-    messages for each. Never raises: where a template fails, the built-in text is used, with a note.
+    messages for each. `form` is that of `shortening`. Never raises: where a template fails, the built-in text is used, with a
+    note.
     """
     profile = replace(profile, files=profile.files and channel.attachments)
+    parts = _build(dispatches, channel, profile, timezone=timezone, now=now)
+    if form == 0:
+        return parts
+    return _build(dispatches, channel, shortening.shorter(profile, form, parts), timezone=timezone, now=now)
+
+
+def _build(
+    dispatches: Sequence[Dispatch], channel: ChannelConfig, profile: ChannelProfile, *, timezone: str, now: datetime
+) -> tuple[Part, ...]:
     if profile.per_incident:
         each = compose_each(dispatches, timezone=timezone, now=now)
         return tuple(part for message in each for part in _of_incident(_templated(message, channel, profile), profile))
