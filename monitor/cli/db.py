@@ -93,7 +93,7 @@ def backup(
     config = session.local(ctx)
     with session.opened(config) as store:
         store.backup(file)
-    echo(f"Wrote {file}, readable only by you.")
+    echo(f"Wrote {file}, readable only by its owner.")
 
 
 def register(app: typer.Typer) -> None:

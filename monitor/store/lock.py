@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from monitor.domain import utc_text
 from monitor.domain.errors import StoreHeld, StoreUnavailable
-from monitor.store import engines
+from monitor.store import engines, sqlite_file
 from monitor.store.postgres import Server
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ class _FileLock:
 
     def try_acquire(self, me: Holder) -> bool:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            sqlite_file.make_folder(self.path.parent)
+            file = sqlite_file.open_private(self.path)
         except OSError as error:
-            raise StoreUnavailable(_unusable(self.path, error)) from error
+            raise _unusable(self.path, error) from error
         if not _locked(file):
             os.close(file)
             return False
@@ -147,7 +147,7 @@ class _FileLock:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreUnavailable(f"The lock file {self.path} cannot be opened: {error.strerror}.") from error
+            raise _unusable(self.path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -172,15 +172,9 @@ def _locked(file: int) -> bool:
     return False
 
 
-def _unusable(path: Path, error: OSError) -> str:
-    """Return why the lock file cannot be used, who owns its folder, and what to do."""
-    owner = ""
-    with suppress(OSError, KeyError):
-        owner = f", which belongs to {path.parent.owner()}"
-    return (
-        f"The lock file {path} cannot be opened ({error.strerror}) in {path.parent}{owner}: run token-monitor as the user "
-        "that owns the database's folder, or set database.url to a folder that it can write to."
-    )
+def _unusable(path: Path, error: OSError) -> StoreUnavailable:
+    """Return the error of a lock file that cannot be opened, with its owner and what to do."""
+    return StoreUnavailable(f"The lock file {path} cannot be opened: {error.strerror}{sqlite_file.describe_access(path)}.")
 
 
 def _parse_holder(text: str) -> Holder:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import re
+import shlex
 import sqlite3
 import stat
 from contextlib import closing, suppress
@@ -20,9 +22,44 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph
 
 def create(path: Path) -> None:
     """Create the file, readable only by its owner, and likewise its folder if it does not exist. Raise OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives its -wal and -shm files the modes of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    real = path.resolve()  # a link to a file that does not exist yet
+    make_folder(real.parent)
+    # SQLite gives its -wal and -shm files the owner and the modes of the database.
+    os.close(open_private(real))
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, accessible only by its owner, and those above it, if they do not exist. Raise OSError."""
+    new = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in reversed(new):
+        folder = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _give_to_owner_of(each.parent, folder)
+        finally:
+            os.close(folder)
+
+
+def open_private(path: Path) -> int:
+    """Open a file for reading and writing and return its descriptor; create it, readable only by its owner, if it is missing.
+
+    The owner of the folder owns the new file, even if root creates it: otherwise root, running one command, would lock the
+    service out. Raise OSError, also for a symbolic link.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _give_to_owner_of(path.parent, file)
+    return file
+
+
+def _give_to_owner_of(folder: Path, new: int) -> None:
+    """Give a new file or folder to the owner of the folder that it is in, if this process is root's and the folder is not."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        with suppress(OSError):  # a container without the right to do so
+            os.fchown(new, owner.st_uid, owner.st_gid)
 
 
 def protect(path: Path) -> dict[Path, int]:
@@ -32,7 +69,7 @@ def protect(path: Path) -> dict[Path, int]:
     """
     beside = (path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".lock"))
     open_to_others: dict[Path, int] = {}
-    for each in (*beside, *path.parent.glob(f"{path.name}.*.backup")):
+    for each in (*beside, *path.parent.glob(f"{glob.escape(path.name)}.*.backup")):
         if is_open_to_others(each):
             mode = open_to_others[each] = stat.S_IMODE(each.stat().st_mode)
             with suppress(OSError):
@@ -70,7 +107,10 @@ def is_missing(path: Path) -> bool:
 
 
 def describe_access(path: Path) -> str:
-    """Return owner and mode of the file, or of its folder, for a message about a file that cannot be used."""
+    """Return owner and mode of the file, or of its folder, and what to do, for a message about a file that cannot be used.
+
+    The text follows the cause and has no full stop.
+    """
     for each, name in ((path, "the file"), (path.parent, "its folder")):
         try:
             found = each.stat()
@@ -79,8 +119,27 @@ def describe_access(path: Path) -> str:
         folder = each is path and stat.S_ISDIR(found.st_mode)
         called = "it is a folder, but a file is needed; it" if folder else name
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        return f" ({called} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())})"
+        facts = f"{called} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())}"
+        return f" ({facts}){'' if folder else _advice(each, path)}"
     return " (its folder does not exist)"
+
+
+def _advice(found: Path, path: Path) -> str:
+    """Return what to do about a path, of which `found` exists: the file, or only its folder; nothing if it is accessible."""
+    needed = os.R_OK | os.W_OK | (0 if found is path else os.X_OK)
+    if os.access(found, needed, effective_ids=True):
+        return ""
+    owner, me = found.stat().st_uid, os.geteuid()
+    if owner == me:
+        return f". Make it accessible: chmod u+rw{'' if found is path else 'x'} {shlex.quote(str(found))}"
+    if found is not path:
+        return f". Run token-monitor as {_owner(owner)}, or set database.url to a folder that it can write to"
+    # The database, its log, its lock and its copies.
+    files = f"{shlex.quote(str(path.with_name(path.name.removesuffix('.lock'))))}*"
+    change = f"change the owner of the database's files as root: chown {_owner(me).removeprefix('user ')} {files}"
+    if path.parent.stat().st_uid == me:
+        return f". C{change[1:]}"
+    return f". Run token-monitor as {_owner(owner)}, or {change}"
 
 
 def _owner(uid: int) -> str:
