@@ -25,7 +25,7 @@ _SHELLS = {"bash": "token-monitor.bash", "zsh": "_token-monitor", "fish": "token
 _STATUSES = (
     ("0", "success; for check and status \\-\\-exit\\-code: OK"),
     ("1", "any other failure; WARNING"),
-    ("2", "configuration, usage, or a schema that this version cannot use; CRITICAL"),
+    ("2", "configuration, usage, or a database that this version cannot use; CRITICAL"),
     ("3", "for check and status \\-\\-exit\\-code: UNKNOWN"),
 )
 _FILES = (

@@ -73,6 +73,8 @@ _ADVICE = {
     "pgbouncer": "remove it; a pooler must pool sessions, see docs/operations.md",
 }
 _PASSWORDS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+_SQLITE_OPTIONS = ("cache", "check_same_thread", "isolation_level", "mode", "timeout", "uri")
+"""Options that other programs know. They were always accepted here, without effect."""
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
 _NO_URL = "is not a usable postgresql:// URL: write postgresql://user@host/database."
 _RAW = "write %40 for @, %2F for / and %3F for ? in the user name and the password"
@@ -111,7 +113,8 @@ def _sqlite_path(location: str) -> Path:
     file = location[1:]
     if file.partition("?")[0] in ("", ":memory:") or "mode=memory" in file:
         raise UnusableError("names an in-memory database, which would lose all data: name a file such as sqlite:///monitor.db.")
-    if "?" in file:
+    file, mark, options = file.partition("?")
+    if mark and not all(item.partition("=")[0] in _SQLITE_OPTIONS for item in options.split("&")):
         raise UnusableError("contains ?, but a SQLite URL takes no options: remove ? and the rest, or write %3F in a file name.")
     return Path(_decode(file))
 
