@@ -6,7 +6,7 @@ from monitor.config.file import find_config, starter
 from monitor.config.formatting import format_duration, parse_duration
 from monitor.config.load import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
-from monitor.config.secrets import REFERENCE_KINDS, UNREAD, Secret, SecretKind
+from monitor.config.secrets import REFERENCE_KINDS, SHORTEST_TOKEN, UNREAD, Secret, SecretKind, suggested_token
 from monitor.config.settings import (
     ChannelConfig,
     Config,
@@ -26,6 +26,7 @@ from monitor.domain import QuietHours
 
 __all__ = [
     "REFERENCE_KINDS",
+    "SHORTEST_TOKEN",
     "UNREAD",
     "ChannelConfig",
     "Config",
@@ -52,4 +53,5 @@ __all__ = [
     "reference",
     "show",
     "starter",
+    "suggested_token",
 ]

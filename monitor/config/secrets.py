@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
+import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,15 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret cannot be pickled.")
+
+
+SHORTEST_TOKEN = 22
+"""Characters of a token that other machines may try to guess: 128 random bits in base64 have 22."""
+
+
+def suggested_token() -> str:
+    """Return a new random token, of digits and letters that no message format changes."""
+    return secrets.token_hex(16)
 
 
 UNREAD: Final = Secret("unread")

@@ -131,6 +131,13 @@ class WebConfig:
     connection_metrics: Switch
     hosts: tuple[str, ...] = ()
     """Host names accepted in the Host header in addition to this machine's own."""
+    token_too_short: bool = False
+    """True if other machines can reach the address, and the token is shorter than SHORTEST_TOKEN."""
+
+    @property
+    def served_at(self) -> str | None:
+        """The address at which the page is opened, None if it is not."""
+        return None if self.token_too_short else self.listen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

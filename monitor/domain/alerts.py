@@ -61,6 +61,8 @@ class IncidentSubject(StrEnum):
     """A channel takes no messages. Followed by the channel."""
     DELIVERIES = "deliveries"
     """Deliveries of a channel were given up. Followed by the channel."""
+    STATUS_PAGE = "status_page"
+    """The status page is not opened."""
 
     def of(self, name: str) -> str:
         """Return the subject followed by a colon and a name."""
@@ -104,6 +106,8 @@ class IncidentReason(StrEnum):
     """monitor_problem: Deliveries of a channel were given up."""
     CHANNEL_WORKS = "channel_works"
     """monitor_recovered: A channel accepts messages again."""
+    TOKEN_TOO_SHORT = "token_too_short"  # noqa: S105 - a reason
+    """monitor_problem, monitor_recovered: The status page is not opened, because `web.token` is too short."""
     SERVICE_FAILED = "service_failed"
     """monitor_problem: The monitor's service failed permanently."""
     SERVICE_BACK = "service_back"

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from monitor.config import ChannelConfig, Config, SourceConfig
+from monitor.config import SHORTEST_TOKEN, ChannelConfig, Config, SourceConfig, suggested_token
 from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
-from monitor.engine.recording import close_without_alert, record_source_incident
+from monitor.engine.recording import close_without_alert, record_monitor_alert, record_source_incident
 from monitor.engine.recording.silent_probes import SWITCHED_OFF, end_silent_probes
 from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
 from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
@@ -37,10 +37,31 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
         _plan_probing(conn, source, now)
         _apply_settings(conn, source, config.channels, now)
         record_unrecognised(conn, source, channels=config.channels, now=now)
+    _report_page(conn, config, now)
     close_removed(conn, [source.name for source in config.sources], now)
     limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
     applied_config.save_applied(conn, config, now)
+
+
+def _report_page(conn: Connection, config: Config, now: datetime) -> None:
+    """Alert once if the status page is not opened because of a short token, and again when this is mended."""
+    short = config.web.token_too_short
+    message = (
+        f"The status page is not opened, because web.token is shorter than {SHORTEST_TOKEN} characters and other machines could "
+        f"guess it. Monitoring continues. Set a random token and reload, for example {suggested_token()}"
+        if short
+        else "web.token is long enough for its address now."
+    )
+    record_monitor_alert(
+        conn,
+        subject=IncidentSubject.STATUS_PAGE,
+        problem=short,
+        reason=IncidentReason.TOKEN_TOO_SHORT,
+        message=message,
+        channels=config.channels,
+        now=now,
+    )
 
 
 def _apply_renames(conn: Connection, config: Config, now: datetime) -> None:

@@ -167,16 +167,17 @@ class Hosting:
         Raise PortTaken if that fails; then nothing has changed.
         """
         self._drop()
-        if config.web.listen is not None and config.web.listen != self._listen:
-            self._taken = take_port(config.web.listen)
+        address = config.web.served_at
+        if address is not None and address != self._listen:
+            self._taken = take_port(address)
 
     async def follow(self, config: Config, store: Store) -> None:
         """Apply a prepared configuration: start a server at another port, or only use the new settings."""
         self._config = config
-        if config.web.listen == self._listen:
+        if config.web.served_at == self._listen:
             return
         await self._end()
-        self._listen = config.web.listen
+        self._listen = config.web.served_at
         taken, self._taken = self._taken, None
         if taken is None:
             return

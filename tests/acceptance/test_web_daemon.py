@@ -170,3 +170,84 @@ def test_a_token_from_the_environment_guards_the_page(one: Setting, port: int, m
     assert press(port, "/login", token="wrong").status_code == 403
     assert "web.wrong_token" in one.log()
     canary.assert_absent(one.log(), "the log")
+
+
+def guard(made: Setting, address: str, token: str) -> None:
+    """Change the page's address and token in the configuration."""
+    listen(made, address)
+    text = re.sub(r"token = .*\n", "", made.config.read_text(encoding="utf-8"))
+    made.config.write_text(text.replace("[web]", f'[web]\ntoken = "{token}"'), encoding="utf-8")
+    made.config.chmod(0o600)
+
+
+def test_X1_a_short_token_keeps_the_page_closed_and_monitoring_goes_on(one: Setting, port: int) -> None:
+    """Version 0.1 took any token for any address, and one request to the page allowed any number of guesses."""
+    guard(one, f"0.0.0.0:{port}", "Sommer2026!")
+    checked = one.call("config", "check")
+    assert checked.returncode == 0
+    assert "web.token is shorter than 22 characters" in checked.stdout
+    process = one.start()
+    one.await_polls(2)
+    with pytest.raises(httpx.ConnectError):
+        get(port)
+    assert "web.token is shorter than 22 characters" in one.log()
+    post = eventually(lambda: one.find_post("status page is not opened"))
+    suggested = re.search(r"for example ([0-9a-f]{32})", str(post.document))
+    assert suggested is not None
+    guard(one, f"0.0.0.0:{port}", suggested[1])
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "config.reloaded" in one.log())
+    bearer = {"authorization": f"Bearer {suggested[1]}"}
+    assert httpx.get(f"http://127.0.0.1:{port}/", headers=bearer, trust_env=False).status_code == 200
+    eventually(lambda: one.find_post("problem is resolved: status page"))
+    assert one.stop(process) == 0
+    assert "Sommer2026!" not in one.log()
+    assert one.log().count("web.listening") == 1
+
+
+def test_X1_logins_and_forms_outlive_a_restart_of_the_daemon(one: Setting, port: int) -> None:
+    guard(one, f"127.0.0.1:{port}", canary.WEB_TOKEN)
+    process = one.start()
+    with httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{port}", headers=PAGE) as browser:
+        form = re.search(r'name="csrf" value="([^"]+)"', browser.get("/login").text)
+        assert form is not None
+        assert browser.post("/login", data={"csrf": form[1], "token": canary.WEB_TOKEN}).status_code == 303
+        link = re.search(r'href="(/feed\.atom[^"]+)"', browser.get("/").text)
+        assert link is not None
+        assert one.stop(process) == 0
+        process = one.start()
+        page = browser.get("/")
+        assert page.status_code == 200
+        assert get(port, link[1].replace("&amp;", "&")).status_code == 200
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert csrf is not None
+        cookies = dict(browser.cookies)
+        assert browser.post("/logout", data={"csrf": csrf[1]}).status_code == 303
+    assert get(port, cookies=cookies).status_code == 303, "the session has ended on the server"
+    assert one.stop(process) == 0
+
+
+def test_X4_strangers_that_leave_write_nothing_into_the_log(one: Setting, port: int) -> None:
+    guard(one, f"127.0.0.1:{port}", canary.WEB_TOKEN)
+    process = one.start()
+    before = one.log()
+    for _ in range(90):
+        with closing(socket.create_connection(("127.0.0.1", port))) as leaving:
+            leaving.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+    one.await_polls(3)
+    added = one.log().removeprefix(before)
+    assert "Traceback" not in added
+    assert "web." not in added
+    assert one.stop(process) == 0
+
+
+def test_X10_idle_connections_do_not_starve_the_health_check(one: Setting, port: int) -> None:
+    process = one.start()
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    try:
+        for _ in range(20):
+            assert get(port, "/healthz").status_code == 200
+    finally:
+        for each in held:
+            each.close()
+    assert one.stop(process) == 0

@@ -191,7 +191,31 @@ def test_S11_only_loopback_may_do_without_a_token(listen: str, allowed: bool, tm
     else:
         [problem] = problems(tmp_path, text)
         assert problem.startswith("web.listen is ")
-    assert loaded(tmp_path, text, TOKEN_MONITOR_WEB__TOKEN="t").web.token is not None
+    web = loaded(tmp_path, text, TOKEN_MONITOR_WEB__TOKEN="t").web
+    assert web.token is not None
+    assert web.served_at == (web.listen if allowed else None), "a token that short can be guessed"
+    web = loaded(tmp_path, text, TOKEN_MONITOR_WEB__TOKEN="t" * 22).web
+    assert web.served_at == web.listen
+
+
+@pytest.mark.parametrize("length", [4, 21, 22])
+def test_X1_a_short_token_is_no_error_and_comes_with_a_better_one(length: int, tmp_path: Path) -> None:
+    """Version 0.1 took any token: monitoring goes on after an upgrade."""
+    file = tmp_path / "config.toml"
+    file.write_text('[web]\nlisten = "0.0.0.0:8321"\n' + SOURCE.format("postpost") + CHANNEL, encoding="utf-8")
+    file.chmod(0o600)
+    token = ("Sommer2026!" * 2)[:length]
+    first, second = (load(file, {**ENV, "TOKEN_MONITOR_WEB__TOKEN": token}).warnings for _ in range(2))
+    if length >= 22:
+        assert first == ()
+        return
+    [text] = first
+    assert "web.token is shorter than 22 characters" in text
+    assert "Monitoring continues." in text
+    assert token not in text
+    suggested = text.rsplit(" ", 1)[-1]
+    assert len(suggested) >= 22
+    assert suggested not in second[0], "random each time"
 
 
 @pytest.mark.parametrize(
