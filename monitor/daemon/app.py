@@ -19,10 +19,11 @@ from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.health_reporting import START_WITHIN, HealthReporter
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler, Work
-from monitor.daemon.signals import LOCK_LOST, RELOAD, STOP, SignalQueue
+from monitor.daemon.signals import LOCK_LOST, RELOAD, STOP, SignalQueue, StopRequested
+from monitor.daemon.startup_wait import StartupWait
 from monitor.domain import threads
 from monitor.domain.clock import Clock, SystemClock
-from monitor.domain.errors import ConfigError, MonitorError, StoreError
+from monitor.domain.errors import ConfigError, MonitorError, StoreError, StoreRefused, StoreUnavailable
 from monitor.engine import applied_config, config_sync
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
@@ -71,8 +72,9 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     """Run the daemon until SIGTERM or SIGINT. SIGHUP calls `reload` and applies the new configuration.
 
-    While another daemon works on the same PostgreSQL database, this one stands by and takes over when the other ends.
-    Raises StoreHeld if another daemon holds a SQLite database, SchemaOutOfDate or StoreError if the database is unusable.
+    While another daemon works on the same PostgreSQL database, this one stands by and takes over when the other ends. It
+    waits for a database that is unavailable. Raises StoreHeld if another daemon holds a SQLite database, StoreRefused,
+    SchemaOutOfDate or another StoreError if the database is unusable.
     """
     logs.configure(level=loaded.config.logging.level, format=loaded.config.logging.format)
     for warning in loaded.warnings:
@@ -84,9 +86,9 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     loop = asyncio.get_running_loop()
     run.signals.install_handlers(loop)
     try:
-        while await run.wait_for_lock():
-            if await run.work() != LOCK_LOST:
-                break
+        await run.until_stopped()
+    except StopRequested:
+        run.stopping()
     finally:
         run.lock.release()
         run.signals.remove_handlers(loop)
@@ -100,15 +102,39 @@ class _Run:
         self.config, self._reload = config, reload
         self.signals, self._notify, self._metrics = SignalQueue(), Notify(), Metrics()
         self.lock = DaemonLock(config.database.url.reveal())
+        self._wait = StartupWait(
+            notify=self._notify, signals=self.signals, reload=self._reload_in_standby, build_alert=self._build_outage_alert
+        )
 
-    async def wait_for_lock(self) -> bool:
-        """Return True once this process is the active daemon, False if it was asked to stop first."""
-        url = self.config.database.url.reveal()
+    async def until_stopped(self) -> None:
+        """Stand by, work, or wait for the database, until asked to stop: StopRequested is raised unless the daemon is at work."""
+        while True:
+            try:
+                async with standby.watchdog_fed(self._notify, within=START_WITHIN):
+                    await self._require_usable()
+                    active = await standby.take_lock(self.lock, signals=self.signals)
+                if not active:
+                    await self._wait.hand_over()
+                    await standby.stand_by(self.lock, notify=self._notify, signals=self.signals, reload=self._reload_in_standby)
+                if await self._work() != LOCK_LOST:
+                    return
+            except StoreRefused:
+                raise
+            except StoreUnavailable as error:
+                self.lock.release()
+                await self._wait.pause(error)
+
+    def stopping(self) -> None:
+        """Report that the stop begins."""
+        self._notify.stopping()
+        log.info("daemon.stopping")
+
+    async def _require_usable(self) -> None:
         if self.lock.can_wait:
-            await threads.run(partial(standby.require_usable, url), name="lock")
-        return await standby.wait_for_lock(self.lock, notify=self._notify, signals=self.signals, reload=self._reload_in_standby)
+            check = partial(standby.require_usable, self.config.database.url.reveal())
+            await self.signals.unless_stopped(threads.run(check, name="lock"))
 
-    async def work(self) -> str:
+    async def _work(self) -> str:
         """Run as the active daemon until a signal ends it, and return that signal. A lost lock ends it immediately."""
         config, notify, progress, clock = self.config, self._notify, Progress(), SystemClock()
         notify.extend_timeout(START_WITHIN, "Opening the database")
@@ -117,7 +143,7 @@ class _Run:
             hosting.prepare(config)
             stack.push_async_callback(hosting.stop)
             async with standby.watchdog_fed(notify, within=START_WITHIN):
-                store = await threads.run(partial(opened, stack, config), name="store-open")
+                store = await self.signals.unless_stopped(threads.run(partial(opened, stack, config), name="store-open"))
                 sessions = await stack.enter_async_context(HttpSessions())
                 daemon = Daemon(
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
@@ -126,7 +152,8 @@ class _Run:
                 stack.push_async_callback(daemon.stop)
                 holding = asyncio.create_task(standby.hold_lock(self.lock, lost=partial(self._lose_lock, daemon)), name="lock")
                 stack.callback(holding.cancel)
-                await daemon.start(config)
+                await self.signals.unless_stopped(daemon.start(config))
+                await self._wait.end()
                 await stack.enter_async_context(health)
                 await health.ready(config)
             memory.freeze_loaded()
@@ -143,6 +170,17 @@ class _Run:
             health.stopping()
             log.info("daemon.stopping")
         return STOP
+
+    def _build_outage_alert(self) -> DatabaseOutageAlert:
+        """Return the alert for a database that is unavailable before the daemon has started; it opens nothing yet."""
+        config, clock = self.config, SystemClock()
+        store = Store(config.database.url.reveal())
+        notifier = build_notifier(
+            config, store=store, clock=clock, progress=Progress(), links=ConnectionLinks(), metrics=self._metrics
+        )
+        alert = DatabaseOutageAlert(store=store, clock=clock, notifier=notifier)
+        alert.configure([source.poll_every for source in config.sources], config.channels)
+        return alert
 
     def _lose_lock(self, daemon: Daemon) -> None:
         """Stop starting work immediately; the shutdown follows when the signal is handled."""

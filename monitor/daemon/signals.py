@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 RELOAD, STOP, LOCK_LOST = "reload", "stop", "lock_lost"
+
+
+class StopRequested(Exception):
+    """A stop signal arrived before the daemon had started."""
 
 
 class SignalQueue:
@@ -13,7 +21,7 @@ class SignalQueue:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         """Receive SIGTERM, SIGINT and SIGHUP from now on."""
@@ -33,12 +41,28 @@ class SignalQueue:
         except TimeoutError:
             return None
 
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `work`. Cancel it and raise StopRequested if a stop signal arrives, or has arrived, first.
+
+        For calls that wait for a database: one that does not respond must not delay the stop.
+        """
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (task, stopping):
+                each.cancel()
+            await asyncio.gather(task, stopping, return_exceptions=True)
+        if self._stopping.is_set():
+            raise StopRequested
+        return task.result()
+
     def put_lock_lost(self) -> None:
         """Report that another daemon holds the database lock."""
         self._queue.put_nowait(LOCK_LOST)
 
     def _stop(self) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             raise SystemExit(1)
-        self._stopping = True
+        self._stopping.set()
         self._queue.put_nowait(STOP)

@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from monitor.daemon.signals import RELOAD, STOP, SignalQueue
+from monitor.daemon.signals import RELOAD, SignalQueue
 from monitor.domain import threads
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreHeld
 from monitor.store import Store, revisions
@@ -28,34 +28,38 @@ VERIFY_EVERY = timedelta(seconds=2)
 """Interval at which the active daemon verifies that it still holds the lock."""
 
 
-async def wait_for_lock(lock: DaemonLock, *, notify: Notify, signals: SignalQueue, reload: Callable[[], None]) -> bool:
-    """Return True once this process holds the lock, False if it was asked to stop first. Nothing is polled or sent meanwhile.
+async def take_lock(lock: DaemonLock, *, signals: SignalQueue) -> bool:
+    """Return True once this process holds the lock, False if another daemon does and this one can stand by.
 
-    Raises StoreHeld immediately if the database allows only one daemon (SQLite), SchemaOutOfDate if this version can never
-    use the database, and StoreUnavailable if the first attempt cannot reach it; later attempts continue indefinitely.
+    Raises StopRequested, StoreHeld if the database allows only one daemon (SQLite), and StoreUnavailable.
     """
     try:
-        await threads.run(lock.acquire, name="lock")
+        await signals.unless_stopped(threads.run(lock.acquire, name="lock"))
     except StoreHeld:
         if not lock.can_wait:
             raise
-    else:
-        return True
+        return False
+    return True
+
+
+async def stand_by(lock: DaemonLock, *, notify: Notify, signals: SignalQueue, reload: Callable[[], None]) -> None:
+    """Return once this process holds the lock. Nothing is polled or sent meanwhile. Attempts continue indefinitely.
+
+    Raises StopRequested.
+    """
     log.info("daemon.standby")
     reported = ""
     while True:
-        text = await threads.run(partial(_try_acquire, lock), name="lock")
+        text = await signals.unless_stopped(threads.run(partial(_try_acquire, lock), name="lock"))
         if text is None:
             log.info("daemon.takeover")
-            return True
+            return
         if text != reported:
             notify.ready(text)
             log.debug("daemon.standing_by", text=text)
             reported = text
         notify.ping_watchdog()  # each attempt ends within seconds, whatever the server does
-        received = await signals.next(within=_pause(notify).total_seconds())
-        if received == STOP:
-            return False
+        received = await signals.unless_stopped(signals.next(within=_pause(notify).total_seconds()))
         if received == RELOAD:
             notify.reloading()
             reload()

@@ -72,6 +72,13 @@ class StoreUnavailable(StoreError):
     transient = True
 
 
+class StoreRefused(StoreUnavailable):
+    """The database is unavailable until someone changes something: a password, a permission, a missing database.
+
+    A daemon that is running keeps trying; one that starts exits.
+    """
+
+
 class SchemaOutOfDate(StoreError):
     """This version cannot use the schema of the database."""
 

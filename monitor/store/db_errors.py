@@ -1,23 +1,34 @@
-"""Translation of driver errors to StoreUnavailable (temporary) and StoreError (permanent)."""
+"""Translation of driver errors: StoreUnavailable (temporary), StoreRefused (until someone changes something), StoreError."""
 
 from __future__ import annotations
 
+import errno
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from monitor.domain.errors import StoreError, StoreUnavailable
+from monitor.domain.errors import StoreError, StoreRefused, StoreUnavailable
 
 # SQLite's primary result codes: busy, locked, no memory, read-only, interrupted, I/O error, full, cannot open.
 _PASSING_SQLITE = frozenset({5, 6, 7, 8, 9, 10, 13, 14})
+_REFUSED_SQLITE = frozenset({8, 14})
+_REFUSED_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _CORRUPT_SQLITE = frozenset({11, 26})
 # After these the open connection cannot be trusted: I/O error (an fsync may have lied), corrupt, not a database.
 _POISONED_SQLITE = frozenset({10, 11, 26})
 # PostgreSQL's SQLSTATE classes: connection, transaction rollback, resources, object in use, intervention, system.
 _PASSING_POSTGRES = ("08", "40", "53", "55", "57", "58", "XX")
 _READ_ONLY_POSTGRES = "25006"
+# Failed attempts to connect have no SQLSTATE. A server with another lc_messages is waited for instead, and alerted.
+_REFUSED_POSTGRES = re.compile(
+    r"password authentication failed|no password supplied|(?:role|user|database) \"[^\"]*\" does not exist"
+    r"|no such (?:database|user)|pg_hba\.conf|is not permitted to log in|permission denied for database|certificate"
+    r"|does not support SSL",
+    re.IGNORECASE,
+)
 
 
 def cause_of(error: BaseException) -> str:
@@ -41,6 +52,17 @@ def is_poisoned(error: exc.DBAPIError) -> bool:
     return _sqlite_code(error.orig) in _POISONED_SQLITE
 
 
+def unavailable(message: str, error: BaseException) -> StoreUnavailable:
+    """Return the error for a database, a server or a file that cannot be used: StoreRefused if waiting cannot help."""
+    if isinstance(error, sqlite3.Error):
+        refused = _sqlite_code(error) in _REFUSED_SQLITE
+    elif isinstance(error, OSError):
+        refused = error.errno in _REFUSED_FILE
+    else:
+        refused = _REFUSED_POSTGRES.search(str(error)) is not None
+    return StoreRefused(message) if refused else StoreUnavailable(message)
+
+
 def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
     """Return the StoreError for an error of a database or its driver.
 
@@ -49,7 +71,7 @@ def store_error(error: Exception, *, where: str, hint: str) -> StoreError:
     if isinstance(error, exc.TimeoutError):
         return StoreUnavailable(f"{where} is busy: all connections to it are in use.")
     if isinstance(error, OSError):
-        return StoreUnavailable(f"{where} cannot be reached: {cause_of(error)}.")
+        return unavailable(f"{where} cannot be reached: {cause_of(error)}.", error)
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _sqlite_error(cause, where=where, hint=hint)
@@ -63,7 +85,7 @@ def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
     if code in (5, 6):
         return StoreUnavailable(f"{where} is locked by another process: {detail}.")
     if code in _PASSING_SQLITE:
-        return StoreUnavailable(f"{where} is unavailable: {detail}{hint}.")
+        return unavailable(f"{where} is unavailable: {detail}{hint}.", cause)
     return StoreError(f"{where} refused a statement: {detail}.")
 
 
@@ -75,7 +97,7 @@ def _server_error(error: Exception, cause: BaseException | None, *, where: str) 
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
     unreached = state is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
     if lost or unreached or (state or "").startswith(_PASSING_POSTGRES):
-        return StoreUnavailable(f"{where} is unavailable: {detail}.")
+        return unavailable(f"{where} is unavailable: {detail}.", cause or error)
     return StoreError(f"{where} refused a statement: {detail}.")
 
 

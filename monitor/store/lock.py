@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from monitor.domain import utc_text
 from monitor.domain.errors import StoreHeld, StoreUnavailable
 from monitor.store import engines, sqlite_file
+from monitor.store.db_errors import unavailable
 from monitor.store.postgres import Server
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ class _FileLock:
         if not _locked(file):
             os.close(file)
             return False
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{me.pid} {me.host} {utc_text(me.since)}\n".encode(), 0)
+        with suppress(OSError):  # a full disk costs only the name of the holder
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{me.pid} {me.host} {utc_text(me.since)}\n".encode(), 0)
         self._file = file
         return True
 
@@ -174,7 +176,7 @@ def _locked(file: int) -> bool:
 
 def _unusable(path: Path, error: OSError) -> StoreUnavailable:
     """Return the error of a lock file that cannot be opened, with its owner and what to do."""
-    return StoreUnavailable(f"The lock file {path} cannot be opened: {error.strerror}{sqlite_file.describe_access(path)}.")
+    return unavailable(f"The lock file {path} cannot be opened: {error.strerror}{sqlite_file.describe_access(path)}.", error)
 
 
 def _parse_holder(text: str) -> Holder:

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from monitor.domain.errors import DatabaseUnsuitable, StoreError, StoreUnavailable
-from monitor.store.db_errors import cause_of
+from monitor.domain.errors import DatabaseUnsuitable, StoreError
+from monitor.store.db_errors import cause_of, unavailable
 
 if TYPE_CHECKING:
     import psycopg
@@ -77,7 +77,7 @@ class Server:
         try:
             yield
         except (psycopg.Error, OSError) as error:
-            raise StoreUnavailable(f"{self.name} {problem}: {cause_of(error)}.") from error
+            raise unavailable(f"{self.name} {problem}: {cause_of(error)}.", error) from error
 
     def connect(
         self, *, application: str | None = None, statement_timeout: timedelta = STATEMENT_TIMEOUT, context: Any = None
