@@ -21,18 +21,21 @@ class ChannelFindings:
 
 def check(config: Config) -> ChannelFindings:
     """Return the findings about every channel whose URL was read. Sends nothing."""
-    from monitor.notify.apprise import Channel, MisreadUrl
+    from monitor.notify.apprise import Channel, MisreadUrl, UnusableNetwork
 
     found = ChannelFindings()
     for number, channel in enumerate(config.channels):
         if channel.url is UNREAD:
             continue
-        place = f"{config.path}: channels[{number}] ({channel.name}).url"
+        table = f"{config.path}: channels[{number}] ({channel.name})"
+        place = f"{table}.url"
         built = Channel.of(channel)
         try:
             built.verify()
         except MisreadUrl as error:
             found.misread.append(f"{place}: {error}")
+        except UnusableNetwork as error:
+            found.unusable.append(f"{table}.{error}")
         except ConfigError as error:
             found.unusable.append(f"{place}: {error}")
         else:

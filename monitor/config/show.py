@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -80,6 +81,8 @@ def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()
 def _written(value: Any) -> Any:
     """Return a value as it is written in the file."""
     match value:
+        case Path():
+            return str(value)
         case WeeklyTime():
             return f"{DAYS[value.weekday]} {value.time:%H:%M}"
         case QuietHours():

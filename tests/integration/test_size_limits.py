@@ -14,7 +14,7 @@ from tests.support.delivery import SECOND, channel, numbered, outcomes, queue, r
 from tests.support.factories import make_alert
 from tests.support.fakes import ManualClock
 from tests.support.ntfy import NtfyReceiver
-from tests.support.receivers import Reply, WebhookReceiver
+from tests.support.receivers import MailReceiver, Reply, WebhookReceiver
 
 
 @pytest.fixture
@@ -158,3 +158,33 @@ async def test_new_alerts_are_not_shortened_because_older_ones_are(store: Store,
         assert all(len(each.text) <= len(old.text) / 2 for each in shorter)
         assert "linkedin-00054" in new.text
         assert "linkedin-00001" not in new.text
+
+
+async def through(store: Store, clock: ManualClock, url: str) -> None:
+    """Delivers everything, with retries."""
+    async with running(store, clock, channel(url)) as notifier:
+        for _ in range(12):
+            notifier.wake()
+            await asyncio.sleep(0.2)
+            await until(lambda: "sending" not in states(store))
+            if states(store).keys() == {"sent"}:
+                return
+            clock.advance(12 * SECOND)
+
+
+async def test_A09_a_server_that_takes_no_files_gets_the_list_without_one(store: Store, clock: ManualClock) -> None:
+    queue(store, numbered(200))
+    with NtfyReceiver() as ntfy:
+        await through(store, clock, ntfy.apprise_url("/alerts", schema="ntfy"))
+        assert states(store) == {"sent": 200}
+        assert len(ntfy.refused) == 2
+        assert "more: token-monitor status" in ntfy.accepted[-1]["message"]
+
+
+async def test_A09_a_mail_server_with_a_size_limit_gets_a_smaller_mail(store: Store, clock: ManualClock) -> None:
+    queue(store, numbered(300))
+    with MailReceiver(size_limit=90_000) as mail:
+        await through(store, clock, mail.apprise_url())
+        assert states(store) == {"sent": 300}
+        assert [detail for _, detail in outcomes(store) if detail and "552" in detail]
+        assert not any(list(message.iter_attachments()) for message in mail.messages)

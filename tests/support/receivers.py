@@ -182,7 +182,9 @@ class MailReceiver:
         quotes: bool = False,
         context: ssl.SSLContext | None = None,
         implicit: bool = False,
+        size_limit: int | None = None,
     ) -> None:
+        """`size_limit`: a larger mail is refused with 552, in bytes."""
         self.refused: dict[str, str] = {}
         self.login, self._quotes = login, quotes
         self.messages: list[EmailMessage] = []
@@ -194,6 +196,8 @@ class MailReceiver:
             logins = {"auth_required": True, "auth_require_tls": False, "authenticator": self._authenticate}
         if context is not None:
             logins["ssl_context" if implicit else "tls_context"] = context
+        if size_limit is not None:
+            logins["data_size_limit"] = size_limit
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **logins)
 
     def __enter__(self) -> Self:

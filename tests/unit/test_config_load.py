@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import Config, find_config, load
+from monitor.config import Config, find_config, load, show
 from monitor.domain import AlertEvent, Policy, Severity
 from monitor.domain.errors import ConfigError
 
@@ -149,6 +149,7 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path, monkeypatch: p
     assert config.database.url.reveal() == f"sqlite:///{tmp_path}/etc/data/m.db"
     assert config.sources[0].api_key.reveal() == "sk_file"
     assert config.sources[0].ca_file == config.channels[0].ca_file == tmp_path / "etc" / "ca.pem"
+    assert show(config).count(f'ca_file = "{tmp_path}/etc/ca.pem"') == 2
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigErr
 from monitor.notify.apprise import services, url_check
 from monitor.notify.apprise.errors import ServiceResponses, capture_responses, last_refusal
 from monitor.notify.apprise.format import ServiceAdapter, attachments, notify_type
-from monitor.notify.apprise.network import Network, uses_http
+from monitor.notify.apprise.network import Network, UnusableNetwork, uses_http
 from monitor.notify.apprise.recipients import Recipient, send_each, split
 from monitor.notify.apprise.redaction import UrlRedactor
 from monitor.notify.messages import ChannelProfile, Part
@@ -194,11 +194,11 @@ class Channel:
         return target
 
     def _verify_network(self, service: Any) -> None:
-        """Raise ConfigError where ca_file or proxy cannot be used, or has no effect on this service."""
+        """Raise UnusableNetwork where ca_file or proxy cannot be used, or has no effect on this service."""
         http, mail = uses_http(service), services.kind_of(service) == "email"
         for key, is_set, applies in (("ca_file", self.network.ca_file, http or mail), ("proxy", self.network.proxy, http)):
             if is_set is not None and not applies:
-                raise ConfigError(f"{key} has no effect on {service.service_name}, which is not reached by HTTP: remove it.")
+                raise UnusableNetwork(f"{key} has no effect on {service.service_name}, which is not reached by HTTP: remove it.")
         self.network.verify()
 
     def _failure(

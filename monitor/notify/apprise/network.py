@@ -36,6 +36,10 @@ _BY_ERRNO = {
 _NO_SOCKS = "a SOCKS proxy needs the Python package PySocks, which is not installed"
 
 
+class UnusableNetwork(ConfigError):
+    """A channel's ca_file or proxy cannot be used. The message begins with the key."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """How the requests of one channel travel. Verification of certificates is never turned off here."""
@@ -46,11 +50,11 @@ class Network:
     """The proxy of every HTTP request; None: HTTPS_PROXY and NO_PROXY of the environment apply."""
 
     def verify(self) -> None:
-        """Raise ConfigError if ca_file cannot be read, or the proxy not be used."""
+        """Raise UnusableNetwork if ca_file cannot be read, or the proxy cannot be used."""
         if self.ca_file is not None:
             self._context()
         if self.proxy is not None and self.proxy.reveal().startswith("socks") and find_spec("socks") is None:
-            raise ConfigError(f"proxy: {_NO_SOCKS}.")
+            raise UnusableNetwork(f"proxy cannot be used: {_NO_SOCKS}.")
 
     def prepare(self, session: Any, request: Any, options: dict[str, Any]) -> None:
         """Set up a session of `requests` and its options for one request. Leaves `verify=no` of a channel's URL as it is."""
@@ -71,7 +75,7 @@ class Network:
         try:
             changed = tuple(path.stat().st_mtime_ns for path in paths)
         except OSError as error:
-            raise ConfigError(f"ca_file: {error.filename} cannot be read.") from error
+            raise UnusableNetwork(f"ca_file cannot be read: {error.filename} ({error.strerror}).") from error
         return _context_of(paths, changed, tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 
 
@@ -97,7 +101,7 @@ def _load(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(**{"capath" if path.is_dir() else "cafile": str(path)})
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"ca_file: {path} cannot be read as PEM certificates.") from error
+        raise UnusableNetwork(f"ca_file cannot be read as PEM certificates: {path}.") from error
 
 
 def _adapter(context: ssl.SSLContext) -> Any:
@@ -134,7 +138,7 @@ def is_without_tls(error: BaseException) -> bool:
 def cause_of(error: BaseException) -> str:
     """Return why a connection failed, as the end of a sentence; empty where that is unknown. Unredacted: it may name a host."""
     causes = list(_chain(error))
-    if isinstance(error, ConfigError):
+    if isinstance(error, UnusableNetwork):
         return str(error).rstrip(".")
     if any("SOCKS support" in str(each) for each in causes):
         return _NO_SOCKS
