@@ -115,7 +115,9 @@ def _write_new(file: Path, text: str) -> None:
 
 def check(
     ctx: typer.Context,
-    live: Annotated[bool, typer.Option("--live", help="Also call every source and check every channel's URL.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also call every source, check every channel's URL and try the heartbeat.")
+    ] = False,
     no_credentials: Annotated[
         bool, typer.Option("--no-credentials", help="Do not read systemd credentials; ExecReload= has no access to them.")
     ] = False,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainValidator
 
@@ -15,6 +15,7 @@ from monitor.config import templates, time_windows
 from monitor.config.error_text import describe, describe_type, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCE_KINDS, SecretSource
+from monitor.config.settings import HeartbeatKind
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
 
@@ -264,4 +265,7 @@ LogFormat = Annotated[
     Literal["console", "json", "journal"],
     PlainValidator(one_of(("console", "json", "journal"), "log format")),
     Kind("console, json or journal"),
+]
+HeartbeatService = Annotated[
+    HeartbeatKind, PlainValidator(one_of(get_args(HeartbeatKind), "kind of heartbeat")), Kind(", ".join(get_args(HeartbeatKind)))
 ]

@@ -199,4 +199,5 @@ def _heartbeat(resolver: Resolver, document: Document) -> HeartbeatConfig | None
     ):
         return None
     url = resolver.secret(("heartbeat", "url"), raw.url, strict=False, shape=urls.web_url)
-    return HeartbeatConfig(url=url or Secret(""), every=raw.every)
+    kind = raw.kind or (urls.heartbeat_kind(url.reveal()) if url is not None else None)
+    return HeartbeatConfig(url=url or Secret(""), kind=kind, every=raw.every)

@@ -267,6 +267,11 @@ class HeartbeatTable(Table):
     url: Annotated[kinds.SecretText | None, DefaultText("required in this table", required=True)] = Field(
         default=None, description="URL to call while the monitor makes progress. Without this table there is no heartbeat."
     )
+    kind: Annotated[kinds.HeartbeatService | None, DefaultText("recognised from the URL")] = Field(
+        default=None,
+        description="The service behind the URL, which decides how the start and a failure are reported. `plain` calls the URL "
+        "as written, and not at all during a failure.",
+    )
     every: kinds.Interval = Field(default=timedelta(minutes=1), description="How often the URL is called.")
 
 

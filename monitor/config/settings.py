@@ -18,6 +18,7 @@ from monitor.domain.rules.platforms import canonical
 Switch = Literal["on", "off", "auto"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json", "journal"]
+HeartbeatKind = Literal["healthchecks", "uptime-kuma", "cronitor", "plain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +154,8 @@ class HeartbeatConfig:
     """The URL called periodically while the monitor makes progress."""
 
     url: Secret
+    kind: HeartbeatKind | None
+    """The service that is called: as set, else as recognised from the URL; None if it was not recognised."""
     every: timedelta
 
 

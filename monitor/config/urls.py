@@ -10,6 +10,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from monitor.config.error_text import describe
 from monitor.config.secrets import HIDDEN, UnusableError
+from monitor.config.settings import HeartbeatKind
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
@@ -92,6 +93,22 @@ def web_url(text: str) -> str:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise UnusableError("must be an http:// or https:// URL.")
     return text
+
+
+def heartbeat_kind(url: str) -> HeartbeatKind | None:
+    """Return the service that a heartbeat URL belongs to; None if it may be any.
+
+    A URL with a query of its own is plain: it has no place for the suffixes that are tried at other URLs.
+    """
+    parts = urlsplit(url)
+    host, path = (parts.hostname or "").lower(), parts.path
+    if host == "cronitor.link" or host.endswith(".cronitor.link"):
+        return "cronitor"
+    if "/api/push/" in path:
+        return "uptime-kuma"
+    if host == "hc-ping.com" or "/ping/" in path:
+        return "healthchecks"
+    return "plain" if parts.query else None
 
 
 def channel_url(text: str) -> str:

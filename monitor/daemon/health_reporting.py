@@ -16,7 +16,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.errors import ProviderError, StoreError
 from monitor.domain.timefmt import span
 from monitor.providers import HttpSessions
-from monitor.providers.http import ping
+from monitor.providers.heartbeat import Signal, ping
 from monitor.store import Connection, Store, outbox, sources
 from monitor.telemetry.progress import Progress
 from monitor.telemetry.systemd import Notify
@@ -32,6 +32,8 @@ class HeartbeatPinger:
         self._sessions, self._progress, self._describe = sessions, progress, describe
         self._config: HeartbeatConfig | None = None
         self._task: asyncio.Task[None] | None = None
+        self._method: str | None = None
+        """The HTTP method that the service accepted; None before the first call."""
         self._failing = False
 
     def configure(self, config: HeartbeatConfig | None) -> None:
@@ -42,7 +44,7 @@ class HeartbeatPinger:
         if config == self._config and (config is None or self._task is not None):
             return
         self.stop()
-        self._config = config
+        self._config, self._method = config, None
         if config is not None:
             self._task = asyncio.create_task(self._run(config), name="heartbeat")
 
@@ -53,18 +55,22 @@ class HeartbeatPinger:
         self._task = None
 
     async def _run(self, config: HeartbeatConfig) -> None:
-        await self._call(config, "/start", await self._describe())
+        await self._call(config, Signal.START, await self._describe())
         while True:
             await asyncio.sleep(config.every.total_seconds())
             stuck = self._progress.stuck()
             if stuck is None:
-                await self._call(config, "", await self._describe())
+                await self._call(config, Signal.SUCCESS, await self._describe())
             else:
-                await self._call(config, "/fail", stuck)
+                await self._call(config, Signal.FAILURE, stuck)
 
-    async def _call(self, config: HeartbeatConfig, suffix: str, text: str) -> None:
+    async def _call(self, config: HeartbeatConfig, signal: Signal, text: str) -> None:
+        url = config.url.reveal()
         try:
-            await ping(self._sessions, config.url.reveal(), suffix=suffix, text=text)
+            accepted = await ping(self._sessions, url, kind=config.kind, signal=signal, text=text, method=self._method)
+            if accepted is None:
+                return  # this service has no call for the signal
+            self._method = accepted
         except ProviderError as error:
             if not self._failing:
                 log.warning("heartbeat.failing", problem=str(error))

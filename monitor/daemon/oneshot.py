@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
-from monitor.config import ChannelConfig, Config
+from monitor.config import ChannelConfig, Config, HeartbeatConfig
 from monitor.daemon.app import align, build_notifier, build_work, opened
 from monitor.daemon.scheduler import Work, log_unrouted
 from monitor.domain import AlertEvent, PollOutcome, threads
 from monitor.domain.clock import SystemClock
-from monitor.domain.errors import MonitorError, StoreHeld
+from monitor.domain.errors import MonitorError, ProviderError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
@@ -21,6 +22,7 @@ from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel, Sent
 from monitor.providers import HttpSessions
+from monitor.providers.heartbeat import Signal, ping
 from monitor.store import Connection, Store, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
@@ -96,14 +98,29 @@ def _unread(conn: Connection, *, names: set[str]) -> dict[str, str]:
 
 
 async def verify_live(config: Config) -> list[LiveFinding]:
-    """Call every source once and verify every channel; nothing is stored and no message is sent."""
+    """Call every source once, verify every channel and try the heartbeat; nothing is stored and no message is sent."""
     async with HttpSessions() as sessions:
         work = build_work(config, sessions=sessions, clock=SystemClock())
         found = await asyncio.gather(*(_verify_source(item) for item in work.values()))
+        heartbeat = [] if config.heartbeat is None else [await _verify_heartbeat(config.heartbeat, sessions)]
     channels = await asyncio.gather(
         *(threads.run(partial(_verify_channel, channel), name="verify") for channel in config.channels)
     )
-    return [*found, *channels]
+    return [*found, *channels, *heartbeat]
+
+
+async def _verify_heartbeat(config: HeartbeatConfig, sessions: HttpSessions) -> LiveFinding:
+    url = config.url.reveal()
+    name = urlsplit(url).hostname or "an unknown host"
+    try:
+        await ping(sessions, url, kind=config.kind, signal=Signal.TEST, text="Test by `token-monitor config check --live`.")
+    except ProviderError as error:
+        return LiveFinding(kind="heartbeat", name=name, ok=False, text=str(error))
+    # Cronitor checks the key after it has answered (its API documentation, "Telemetry API Authentication").
+    doubt = "; Cronitor answers so to any key: see there that the event arrived" if config.kind == "cronitor" else ""
+    return LiveFinding(
+        kind="heartbeat", name=name, ok=True, text=f"accepted the call ({config.kind or 'service of unknown kind'}){doubt}"
+    )
 
 
 async def _verify_source(item: Work) -> LiveFinding:

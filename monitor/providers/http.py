@@ -1,4 +1,4 @@
-"""Bounded HTTP exchanges, and the heartbeat ping."""
+"""Bounded HTTP exchanges."""
 
 from __future__ import annotations
 
@@ -264,35 +264,3 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
             raise
         return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])
     return HttpResponse(status=status, headers=headers, body=text)
-
-
-_BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)
-_MAX_LENGTH = 10_000
-"""Bytes of text; heartbeat services store no more."""
-
-
-async def ping(sessions: HttpSessions, url: str, *, suffix: str = "", text: str = "") -> None:
-    """Send `text` by POST to the URL, with `suffix` appended to its path. No redirects, no retries.
-
-    Raises ProviderError on failure. The message contains only the host, because the path may be a secret.
-    """
-    parts = urlsplit(url)
-    target = parts._replace(path=parts.path.rstrip("/") + suffix).geturl() if suffix else url
-    host = parts.hostname or "an unknown host"
-    try:
-        request = httpx.Request(
-            "POST",
-            target,
-            content=text.encode("utf-8", "replace")[:_MAX_LENGTH],
-            headers={"User-Agent": USER_AGENT, "Content-Type": "text/plain; charset=utf-8"},
-        )
-        transport = sessions.transport(target, ca_file=None, proxy=None)
-        answer = await exchange(transport, request, bounds=_BOUNDS, on_headers=lambda _: None)
-    except (ProviderError, httpx.InvalidURL) as error:
-        raise ProviderUnreachable(f"The heartbeat URL at {host} could not be reached: {_reason(error)}") from error
-    if not 200 <= answer.status < 300:
-        raise ProviderPayloadInvalid(f"The heartbeat URL at {host} returned HTTP {answer.status}.")
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ProviderError) else "it is not a valid URL."

@@ -13,6 +13,7 @@ import pytest
 import structlog.testing
 
 from monitor.config import Config, HeartbeatConfig, Secret, load
+from monitor.config.urls import heartbeat_kind
 from monitor.daemon.health_reporting import HealthReporter, HeartbeatPinger
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
@@ -53,7 +54,8 @@ async def describe() -> str:
 
 
 def address(receiver: WebhookReceiver, path: str = "/ping/5f0c", *, every: timedelta = QUICK) -> HeartbeatConfig:
-    return HeartbeatConfig(url=Secret(f"http://{receiver.address}{path}"), every=every)
+    url = f"http://{receiver.address}{path}"
+    return HeartbeatConfig(url=Secret(url), kind=heartbeat_kind(url), every=every)
 
 
 async def test_it_signals_the_start_and_then_every_interval(receiver: WebhookReceiver, sessions: HttpSessions) -> None:
