@@ -100,6 +100,7 @@ def test_no_file_names_a_package_index() -> None:
     for name in (
         "requirements.txt",
         "requirements-dev.txt",
+        "requirements-build.txt",
         "pyproject.toml",
         "Makefile",
         ".ci/run",

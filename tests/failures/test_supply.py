@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 from monitor import __version__
 from tests.acceptance.daemon import ROOT
 
-LOCKS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = {"requirements.txt": 20, "requirements-dev.txt": 20, "requirements-build.txt": 3}
+"""Each lock, and a number of packages that it holds at least."""
 READS_OBJECTS = frozenset(
     {"pickle", "_pickle", "marshal", "shelve", "dbm", "yaml", "dill", "cloudpickle", "joblib", "jsonpickle", "multiprocessing"}
 )
@@ -69,6 +70,7 @@ def asked_for() -> dict[str, list[str]]:
         "run": [*document["project"]["dependencies"], *(each for extra in extras for each in extra)],
         "dev": document["dependency-groups"]["dev"],
         "build": document["build-system"]["requires"],
+        "build group": document["dependency-groups"]["build"],
     }
 
 
@@ -88,7 +90,7 @@ def run(program: str, *arguments: object, **env: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize("name", LOCKS)
 def test_S16_every_dependency_is_locked_to_a_version_and_its_hashes(name: str) -> None:
     lock = locked(name)
-    assert len(lock) > 20
+    assert len(lock) > LOCKS[name]
     for package, versions in lock.items():
         for version, hashes in versions.items():
             assert version, package
@@ -102,6 +104,9 @@ def test_S16_the_locks_hold_everything_that_is_asked_for_also_to_build_it() -> N
     assert unmet([*asked["dev"], *asked["build"]], dev_lock) == []
     assert unmet(["apprise<1"], run_lock) == ["apprise<1"], "what is not satisfied would be noticed"
     assert {name: dev_lock.get(name) for name in run_lock} == run_lock, "what is tested is what runs"
+    build_lock = locked("requirements-build.txt")
+    assert unmet([*asked["build"], *asked["build group"]], build_lock) == []
+    assert {name: dev_lock.get(name) for name in build_lock} == build_lock
 
 
 @pytest.fixture(scope="module")

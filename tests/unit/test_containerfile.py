@@ -23,9 +23,34 @@ def arguments(word: str) -> list[str]:
     return [rest for name, rest in instructions() if name == word]
 
 
+def test_X8_every_image_is_named_by_a_digest_that_has_no_changing_default() -> None:
+    """Without a digest the name ends with `@`, which is no image: the build is refused."""
+    assert len(arguments("FROM")) == 2
+    for image in arguments("FROM"):
+        assert image.split()[0].endswith("@${PYTHON_DIGEST}"), image
+    assert arguments("ARG") == ["PYTHON_DIGEST"]
+    words = [word for word, _ in instructions()]
+    assert words.index("ARG") < words.index("FROM"), "one value for both stages"
+
+
+def test_X8_everything_that_is_installed_is_locked_by_hash_or_built_here() -> None:
+    """pip's build isolation would fetch the newest build backend without a hash, and run it."""
+    commands = [part.strip() for rest in arguments("RUN") for part in rest.split("&&")]
+    fetching = [each for each in commands if re.search(r"\b(pip|uv|pipx|apt-get|apt|curl|wget|git)\b", each)]
+    assert len(fetching) == 4
+    for command in fetching:
+        lock = re.fullmatch(r"\S+/pip install --no-cache-dir --require-hashes -r (requirements[a-z-]*\.txt)", command)
+        local = re.fullmatch(r"\S+/pip (?:install|wheel) .*", command) and {"--no-index", "--no-deps"} <= set(command.split())
+        assert lock or local, command
+        assert lock is None or (ROOT / lock[1]).exists()
+        if " wheel " in command or command.endswith(" ."):
+            assert "--no-build-isolation" in command, command
+    assert not arguments("ADD")
+
+
 def test_the_base_image_names_no_registry_and_a_python_that_is_new_enough() -> None:
     for image in arguments("FROM"):
-        name = image.split()[0]
+        name = image.split()[0].partition("@")[0]
         assert re.fullmatch(r"python:(\d+)\.(\d+)-slim", name), name
         version = tuple(int(part) for part in re.findall(r"\d+", name))
         assert version >= tuple(int(part) for part in re.findall(r"\d+", PROJECT["project"]["requires-python"]))
@@ -37,7 +62,14 @@ def test_everything_that_is_copied_is_there_and_nothing_that_the_build_needs_is_
     for source in copied:
         assert (ROOT / source).exists(), source
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = [*wheel["packages"], *wheel["force-include"], *wheel["shared-data"], "pyproject.toml", "requirements.txt"]
+    needed = [
+        *wheel["packages"],
+        *wheel["force-include"],
+        *wheel["shared-data"],
+        "pyproject.toml",
+        "requirements.txt",
+        "requirements-build.txt",
+    ]
     needed += [PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]]
     for path in needed:
         assert any(path == source or path.startswith(f"{source}/") for source in copied), path
