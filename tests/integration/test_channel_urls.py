@@ -21,8 +21,8 @@ DATA = Path(__file__).parents[1] / "data"
 NEEDS_LIBRARY = {"amqp", "blink1", "dbus", "glib", "gnome", "growl", "macosx", "mqtt", "smpp", "windows", "xmpp"}
 """Plugins that Apprise switches off without a library or system that the tests do not need."""
 
-# A documented form of these has a / before the @ of an address, or an address behind an optional token.
-BOTH_FORMS = ("clickatell", "ifttt", "jira", "opsgenie", "rocket", "slack", "betterstack", "pingram")
+# A documented form of these has a / before the @ of the host, or a / in the place of the @.
+BOTH_FORMS = ("rocket", "ifttt")
 
 
 def lines(name: str) -> list[str]:
@@ -62,7 +62,7 @@ def refusal(url: str) -> str:
         ("ntfys://admin:pa/ss@ntfy.corp.example/alerts", '"/" at character 17 *: write %2F *, or %40 *.'),
         ("json://admin:pa/ss@hooks.example/x", '"/" at character 16 *: write %2F *, or %40 *.'),
         ("json://tok/en@hooks.corp.example/x", '"/" at character 11 *: write %2F *, or %40 *.'),
-        ("discord://l/2g@123456/abcdefghijkl", "*part of the path at character 23 *."),
+        ("discord://l/2g@123456/abcdefghijkl", '"/" at character 12 *: write %2F *, or %40 *.'),
         ("ntfy://admin:pa?ss@host/topic", '"?" at character 16 *: write %3F *, or %40 *.'),
         ("gotify://host.example/to?ken", '"?" at character 25 begins a parameter *: write %3F.'),
         ("ntfy://admin:hkQR@ajfSNdu@host/myTopic", '"@" at character 18 *moves the host: write %40.'),
@@ -74,6 +74,10 @@ def refusal(url: str) -> str:
         (
             "mailtos://me:pw@example.com?to=a@example.com&to=b@example.com",
             '"&" at character 45 *set twice*: write one parameter*.',
+        ),
+        (
+            "o365://_/?oauth_id=abcd&oauth_secret=se+cret&tenant=t&to=a@example.com&from=b@example.com",
+            '"+" at character 40 *: write %2B.',
         ),
         ("discord://bot:secret@123456/abcdefghijkl", "*password at character 15 that Discord does not use*"),
     ],
@@ -131,6 +135,9 @@ def test_the_documented_forms_cover_every_service_of_apprise() -> None:
         "ntfys://ntfy.corp.example:8443/topic?priority=high",
         "json://[::1]:8080/hook",
         "tgram://123456789:abcdefg_hijklmnop/12315544/-1003456789",
+        "tgram://123456789:abcdefg_hijklmnop?to=@channel",
+        "tgram://123456789:abcdefg_hijklmnop/@channel?thread=5",
+        "zohocliq://?token=1001.2798931fdf4905dc5d37806b47d8253a.2d73063dae2ccf4a04810ddb0a1b2c3d&to=general,@mybot",
     ],
 )
 def test_ordinary_urls_are_not_refused(url: str) -> None:

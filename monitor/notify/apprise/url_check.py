@@ -122,7 +122,9 @@ def is_unconfirmed(service: Any) -> bool:
 
 def text_problem(url: str) -> str | None:
     """Return the reason in the text of a URL that Apprise cannot use, as the end of a sentence; None if there is none."""
-    return next((str(fault) for fault in WrittenUrl(url).faults()), None)
+    written = WrittenUrl(url)
+    plain = (fault for fault in written.faults() if fault.host_meant is None or ":" in written.authority)
+    return next((str(fault) for fault in plain), None)
 
 
 def problem(url: str, service: Any) -> str | None:
@@ -183,8 +185,8 @@ def _counts(fault: Fault, written: WrittenUrl, service: Any) -> bool:
     if str(service.host).strip("[]").casefold() == fault.host_meant.casefold():
         return False
     templates = service.templates
-    if all("@" in template for template in templates):
-        return not written.parameters
+    if not _has_host(service) and any("@" in template for template in templates):
+        return not _HOST_LIKE.search(fault.host_meant)  # an e-mail address in the path is a recipient
     if not _HOST_LIKE.search(fault.host_meant) and ":" not in written.authority:
         return False
     with_host = any("@{host}" in template for template in templates)
@@ -220,10 +222,19 @@ def _lost(written: WrittenUrl, service: Any) -> Iterator[str]:
                 f"has a {_NAMES.get(piece.kind, piece.kind)} at character {piece.at} that {service.service_name} does not use as "
                 "it is written: correct it, or write its special characters as escapes"
             )
+    yield from _changed_parameters(written, used)
+
+
+def _changed_parameters(written: WrittenUrl, used: list[str]) -> Iterator[str]:
+    """Yield the parameters of which a plugin's own parser cuts off the end, or reads a `+` as a blank."""
     for name, value, at in written.parameters:
-        inner = re.search(r"(?<=[^,\s])#", value or "")
-        if inner and not any(unquote(value or "") in text for text in used):
-            yield str(Fault("#", at + len(name) + 1 + inner.start(), "ends the parameter"))
+        whole, begin = unquote(value or ""), at + len(name) + 1
+        if value is None or any(whole in text for text in used):
+            continue
+        if inner := re.search(r"(?<=[^,\s])#", value):
+            yield str(Fault("#", begin + inner.start(), "ends the parameter"))
+        elif "+" in value and any(unquote(value.replace("+", " ")) in text for text in used):
+            yield str(Fault("+", begin + value.index("+"), "is read as a blank"))
 
 
 def _is_exempt(piece: Piece, kind: str, stated: set[str]) -> bool:
@@ -272,7 +283,7 @@ def _secure_schema(written: WrittenUrl, service: Any) -> str | None:
 
 
 def _unknown_parameters(written: WrittenUrl, service: Any) -> Iterator[str]:
-    if written.is_native:
+    if written.is_native or not written.parameters:
         return
     known = "".join(_source(module) for module in {each.__module__ for each in type(service).__mro__})
     for name, _, _ in written.parameters:

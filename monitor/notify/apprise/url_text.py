@@ -16,6 +16,7 @@ _FRAGMENT = re.compile(r"(?<!/)#")  # Apprise reads "/#" as "/%23" (plugins.url_
 _PORT = re.compile(r"(\[[^\]]*\]|[^:]*):(\d+)")
 _HOST = re.compile(r"(?i)(?:localhost|\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9_-]*\.)+[a-z0-9_-]+)(?::\d+)?|[a-z0-9_-]+:\d+")
 _INNER_AT = re.compile(r"(?<=[^/?])@([^/?]*)")
+_AT_BEFORE_VALUE = re.compile(r"\?[^=&;@]*@([^/?]*)")
 _PARAMETERS = re.compile(r"[^&;]+")  # Apprise separates parameters at both
 _PREFIXES = "+-:"  # of parameters that a service passes on: headers, fields
 
@@ -131,18 +132,17 @@ class WrittenUrl:
 
     def _moved_host(self) -> Iterator[Fault]:
         """Yield the first `/` or `?` where a later `@` shows that it stands inside the user or password."""
-        rest = self.url[self._start :]
-        later = None if self.at_sign else _INNER_AT.search(self._before, len(self.authority))
-        if self._mark and not self.at_sign and later is None and self._before == self.authority:
-            later = _INNER_AT.search(rest, len(self.authority))  # the ? may stand inside the password
-        if later is None:
+        if self.at_sign or not self.authority:
             return
         port = self.netloc.rpartition(":")[2] if ":" in self.netloc else None
         secret = port is not None and not port.isdigit()
-        if not secret and (port is not None or self.names_server):
+        later = _INNER_AT.search(self._before, len(self.authority))
+        if secret and self._before == self.authority:  # the ? may stand in a password, unless the @ is in a parameter's value
+            later = _AT_BEFORE_VALUE.match(self.url[self._start :], len(self.authority))
+        if later is None or (not secret and (port is not None or self.names_server)):
             return
         moved = self._fault(len(self.authority), "makes the text before it the host, although an @ follows")
-        number, escape = self._start + later.start() + 1, quote(moved.character, safe="")
+        number, escape = self._start + later.start(1), quote(moved.character, safe="")
         remedy = f"write {escape} if it is part of the user or password, or %40 for the @ at character {number}"
         host = _PORT.fullmatch(later[1])
         meant = (host[1] if host else later[1]).strip("[]")
