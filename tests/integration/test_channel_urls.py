@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from monitor.config import Secret
 from monitor.domain.errors import ConfigError
 from monitor.notify.apprise import Channel, MisreadUrl
+from monitor.notify.apprise.services import load_for
 
 DATA = Path(__file__).parents[1] / "data"
 NEEDS_LIBRARY = {"amqp", "blink1", "dbus", "glib", "gnome", "growl", "macosx", "mqtt", "smpp", "windows", "xmpp"}
@@ -210,6 +211,7 @@ def test_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(url:
         raise requests.exceptions.ConnectionError
 
     monkeypatch.setattr(requests.Session, "send", refuse)
+    load_for(url)
     service: Any = apprise.Apprise.instantiate(url)
     assert service.send(body="text", title="title") is False
     assert not requested, "a service that sends something has a recipient"
