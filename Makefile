@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 1))
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help demo test test-fast samples check format docs lock bench chaos fuzz mutants answers soak record dist deb sbom audit clean
+.PHONY: help demo test test-fast samples check format docs lock bench chaos pooler fuzz mutants answers soak record dist deb sbom audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -68,6 +68,9 @@ bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--q
 
 chaos: $(VENV)/.dev  ## a thousand random kills on each database, and one at every system call: about an hour
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+pooler: $(VENV)/.dev  ## the PostgreSQL tests of commands, daemon and standby through a PgBouncer that pools sessions
+	TEST_PGBOUNCER=1 $(PYTEST) tests/acceptance -k "postgres or standby" $(ARGS)
 
 fuzz: $(VENV)/.dev  ## every parser under guided fuzzing, a minute each (SECONDS=10, ARGS=list-postpost: one)
 	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
