@@ -195,6 +195,10 @@ def test_a_socks_proxy_names_the_package_that_it_needs(monkeypatch: pytest.Monke
         ("mailto://localhost:{unused}?smtp=127.0.0.1&from=a@example.com&to=b@example.com", "the connection was refused"),
         ("mailto://localhost?smtp=no-such-host.invalid&from=a@example.com&to=b@example.com", "its name cannot be resolved (DNS)"),
         ("mailtos://localhost:{mail}?smtp=localhost&from=a@example.com&to=b@example.com&mode=ssl", "the port does not use TLS"),
+        (
+            "mailtos://localhost:{mail}?smtp=localhost&from=a@example.com&to=b@example.com&mode=starttls",
+            "the server does not offer TLS",
+        ),
         ("json://127.0.0.1:{silent}/hook?cto=0.3&rto=0.3", "it did not respond in time (timeout)"),
     ],
 )

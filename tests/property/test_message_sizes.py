@@ -22,6 +22,7 @@ URLS = {
     "bark": "bark://localhost/device",
     "telegram": "tgram://123456789:abcdefg_hijklmnop/12315544/",
     "discord": "discord://1234567890123456789/abcdefghijABCDEFGHIJ",
+    "nextcloud": "ncloud://localhost/admin",
     "json": "json://localhost/hook",
 }
 SCRIPTS = st.sampled_from(
@@ -48,6 +49,7 @@ FITS = {
     "bark": lambda part: len(json.dumps(message(part), ensure_ascii=False).encode()) <= 4096 - 400,
     "telegram": lambda part: len(message(part).encode("utf-16-le")) // 2 <= 4096,
     "discord": lambda part: len(message(part).encode("utf-16-le")) // 2 <= 2000,
+    "nextcloud": lambda part: len(part.body.encode()) <= 4000 and len(part.title.encode()) <= 255,
     "json": lambda part: len(part.body) <= 32_768,
 }
 

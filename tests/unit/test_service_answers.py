@@ -25,7 +25,9 @@ from monitor.notify.apprise.errors import ServiceResponse
     ],
 )
 def test_an_http_answer_suggests_that_the_message_was_too_large(status: int, text: str, large: bool) -> None:
-    assert ServiceResponse(status=status, text=text).maybe_too_large is large
+    response = ServiceResponse(status=status, text=text)
+    assert response.maybe_too_large is large
+    assert response.down is (status == 500 and not large), "what is down is retried every minute"
 
 
 @pytest.mark.parametrize(

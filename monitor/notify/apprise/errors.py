@@ -60,8 +60,10 @@ class ServiceResponse:
         """True if the service does not work at present, so it certainly accepted nothing."""
         if self.mail:
             return self.status == _MAIL_UNAVAILABLE
-        # A gateway that timed out does not know if the service behind it accepted the message.
-        return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.GATEWAY_TIMEOUT
+        # A gateway that timed out does not know if the service behind it accepted the message, and a service that states a
+        # limit works.
+        failed = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.GATEWAY_TIMEOUT
+        return failed and not self.maybe_too_large
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from functools import lru_cache
 from http.client import RemoteDisconnected
 from importlib.util import find_spec
 from pathlib import Path
+from smtplib import SMTPNotSupportedError
 from typing import Any
 
 from monitor.config import Secret
@@ -170,6 +171,8 @@ def _text_of(error: BaseException) -> str:
             return "its name cannot be resolved (DNS)"
         case TimeoutError():
             return "it did not respond in time (timeout)"
+        case SMTPNotSupportedError():
+            return "the server does not offer TLS"
         case RemoteDisconnected():
             return "the connection was closed without a response"
         case OSError():

@@ -81,6 +81,7 @@ def profile_of(service: Any, *, manages_incidents: bool) -> ChannelProfile:
         limits=ChannelLimits(
             body=limit.room,
             size=limit.size,
+            title_size=limit.title_size,
             title=_title_room(service, kind, title if limit.title is None else min(title, limit.title)),
             shared=limit.with_title,
             lines=service.body_max_line_count,

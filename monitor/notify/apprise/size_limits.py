@@ -21,7 +21,9 @@ class SizeLimit(NamedTuple):
     with_title: bool = False
     """True if the title counts towards `room`."""
     title: int | None = None
-    """The most characters of a title, None for what Apprise allows."""
+    """The largest title, None for what Apprise allows."""
+    title_size: Size = characters
+    """The unit of `title`."""
 
 
 # The names are those of Apprise's modules. Google Chat (32,000 bytes), Mattermost (16,383 characters), Rocket.Chat (5,000) and
@@ -67,7 +69,11 @@ _LIMITS = {
     # prowlapp.com/api.php: a description of 10,000 bytes in UTF-8.
     "prowl": SizeLimit(9_500, utf8_bytes),
     # The plugin: 10,000 characters of the encrypted text in Base64, and 500 of the encrypted title.
-    "simplepush": SizeLimit(6_900, utf8_bytes, title=110),
+    "simplepush": SizeLimit(6_900, utf8_bytes, title=330, title_size=utf8_bytes),
+    # nextcloud/notifications, APIController: `strlen`, so bytes: 4,000 of a message and 255 of a subject.
+    "nextcloud": SizeLimit(3_950, utf8_bytes, title=250, title_size=utf8_bytes),
+    # sct.ftqq.com: 32 KB of text and 32 characters of a title.
+    "serverchan": SizeLimit(30_000, utf8_bytes, title=32),
     # RFC 5424, section 6.1: a receiver accepts 2,048 bytes; RFC 5426 sends them in one datagram.
     "rsyslog": SizeLimit(1_900, utf8_bytes, with_title=True),
 }

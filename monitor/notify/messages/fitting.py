@@ -152,7 +152,7 @@ class _Fitter:
 
     def _title(self, room: int) -> str:
         if not self.limits.title_in_body:
-            return _titled(self.message, room)
+            return clip(_titled(self.message, room), room, self.limits.title_size)
         title = clip(self.message.title, room) if self.limits.body < _ROOM_FOR_NAMES else _titled(self.message, room)
         return clip(title, self.limits.body // 2, self.size)
 

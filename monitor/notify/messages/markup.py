@@ -48,7 +48,9 @@ class ChannelLimits:
     """The largest body, in the unit of `size`."""
     size: Size = characters
     title: int = 250
-    """In characters; 0 where the channel has no titles: the title becomes the first line of the body."""
+    """The largest title; 0 where the channel has no titles: the title becomes the first line of the body."""
+    title_size: Size = characters
+    """The unit of `title`."""
     shared: bool = False
     """True if the title counts towards the limit of the body."""
     lines: int = 0
