@@ -50,15 +50,13 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library passes it
-        """Answer a malformed request, which the library calls here. A response under way is cut off instead."""
-        if not self.is_waiting():
-            # The library would send a second response into the first one, and both that and the application's would fail.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            self.transport.abort()
-            return
-        status = getattr(sys.exception(), "error_status_hint", 400)
-        self.transport.write(_refusal(status))
+        """Answer a malformed request, which the library calls here, and hang up.
+
+        The library does not use the parser's status, and fails if it has answered already when the rest of a body is malformed.
+        """
+        cycle: Any = self.cycle
+        if cycle is None or not (cycle.response_started and cycle.more_body):
+            self.transport.write(_refusal(getattr(sys.exception(), "error_status_hint", 400)))
         self.transport.close()
 
     def is_waiting(self) -> bool:
