@@ -242,7 +242,9 @@ class WebTable(Table):
         description="Listen address of the status page; `off` disables it. Any address other than loopback requires a token.",
     )
     token: Annotated[kinds.SecretText | None, DefaultText("none")] = Field(
-        default=None, description="Access token, sent as `Authorization: Bearer` or entered in the login form."
+        default=None,
+        description="Access token, sent as `Authorization: Bearer` or entered in the login form. Beyond loopback, the page is "
+        "opened only with at least 22 characters.",
     )
     hosts: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
         default=None, description="Additional accepted host names, such as the name under which a reverse proxy serves the page."

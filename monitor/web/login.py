@@ -32,7 +32,7 @@ def routes(site: Site) -> list[Route]:
         target = local(visit.field("next"))
         if not visit.access.is_token(visit.field("token")):
             return _refuse(request, site, target)
-        visitor = new_visitor()  # not the one from before: somebody else may know that one
+        visitor = new_visitor()  # not the one from before, which another user may know
         session = visit.access.new_session(visitor, now)
         await site.store.write(lambda conn: web_sessions.add(conn, session))
         lasts = int(SESSION_LASTS.total_seconds())
