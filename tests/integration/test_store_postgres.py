@@ -110,7 +110,7 @@ def test_P19_statement_that_hangs_is_ended_by_the_server(url: str) -> None:
         conn.exec_driver_sql("SELECT pg_sleep(20)")
 
 
-def test_statements_have_a_time_limit_and_the_session_is_in_utc(opened: Store) -> None:
+def test_P19_statements_have_a_time_limit_and_the_session_is_in_utc(opened: Store) -> None:
     with opened.begin_read() as conn:
         shown = [
             conn.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("statement_timeout", "timezone", "application_name")

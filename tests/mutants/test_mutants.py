@@ -39,6 +39,13 @@ def test_every_row_that_a_guard_names_is_in_the_catalogue() -> None:
     assert {row for guard in GUARDS for row in guard.rows} <= {row.number for row in catalogue.rows()}
 
 
+@pytest.mark.parametrize("row", catalogue.rows(), ids=lambda row: row.number)
+def test_every_row_has_a_guard_whose_removal_its_own_test_must_notice(row: catalogue.Row) -> None:
+    named = [test for guard in GUARDS if row.number in guard.rows for test in guard.tests]
+    own = [test for test in named if row.number in catalogue.numbers_in(test.rpartition("::")[2])]
+    assert own, f"{row.number} ({row.fault}) needs a guard with rows and tests that name it; it has {named}"
+
+
 def test_every_test_that_is_named_is_there() -> None:
     named = sorted({test for guard in GUARDS for test in guard.tests})
     done = subprocess.run(
