@@ -23,7 +23,7 @@ NAMES = ("1", "4", "12", "15", "100")
     os.geteuid() != 0 or any(shutil.which(tool) is None for tool in TOOLS),
     reason="a mount namespace takes root, and unshare and mount: a silent DNS server is NOT tested here",
 )
-def test_N01_P05_silent_names_delay_neither_a_healthy_source_nor_the_stop(tmp_path: Path) -> None:
+def test_N01_N31_P05_P42_silent_names_delay_neither_a_healthy_source_nor_the_stop(tmp_path: Path) -> None:
     pid = os.getpid()
     address = f"127.{64 + (pid >> 16) % 64}.{(pid >> 8) % 256}.{1 + pid % 254}"
     done = subprocess.run(

@@ -94,7 +94,7 @@ def test_the_environments_certificates_are_trusted_too(
         assert len(webhook.received) == 1
 
 
-def test_two_channels_trust_different_authorities(webhook: WebhookReceiver, authority: Authority, other: Authority) -> None:
+def test_A19_two_channels_trust_different_authorities(webhook: WebhookReceiver, authority: Authority, other: Authority) -> None:
     with WebhookReceiver(context=other.context()) as second:
         own, foreign = Network(ca_file=authority.file), Network(ca_file=other.file)
         for _ in range(2):
@@ -105,7 +105,7 @@ def test_two_channels_trust_different_authorities(webhook: WebhookReceiver, auth
     assert len(webhook.received) == len(second.received) == 2
 
 
-def test_an_untrusted_certificate_is_named_with_its_reason(webhook: WebhookReceiver) -> None:
+def test_A19_an_untrusted_certificate_is_named_with_its_reason(webhook: WebhookReceiver) -> None:
     text = failure(secure(webhook))
     assert text == "JSON could not be reached: its TLS certificate is not trusted (unable to get local issuer certificate)."
 
@@ -126,7 +126,7 @@ def test_a_ca_file_that_is_none_is_an_error_of_the_configuration(tmp_path: Path)
 
 
 @pytest.mark.parametrize("implicit", [True, False])
-def test_a_mail_server_is_verified_with_the_ca_file(implicit: bool, authority: Authority, other: Authority) -> None:
+def test_A19_a_mail_server_is_verified_with_the_ca_file(implicit: bool, authority: Authority, other: Authority) -> None:
     with MailReceiver(context=authority.context(), implicit=implicit) as mail:
         mode = "ssl" if implicit else "starttls"
         url = f"mailtos://localhost:{mail.port}?smtp=localhost&from=monitor@example.com&to=ops@example.com&mode={mode}"
@@ -147,7 +147,7 @@ def test_a_proxy_of_the_channel_is_used_and_gets_its_own_credentials_only(webhoo
     assert "Proxy-Authorization" not in webhook.received[0].headers
 
 
-def test_two_channels_use_different_proxies_or_none(webhook: WebhookReceiver, authority: Authority) -> None:
+def test_A19_two_channels_use_different_proxies_or_none(webhook: WebhookReceiver, authority: Authority) -> None:
     with TunnelProxy() as first, TunnelProxy() as second:
         for proxy in (first, second, None):
             sending(secure(webhook), Network(ca_file=authority.file, proxy=Secret(proxy.url) if proxy else None))

@@ -53,7 +53,9 @@ def one_account() -> World:
 
 
 @pytest.mark.parametrize("settings", ["", TAKES_TURNS, "server_lifetime = 1", "default_pool_size = 4"])
-def test_F4_behind_a_pooler_of_sessions_lock_and_store_work(server: postgres.PrivateServer, database: str, settings: str) -> None:
+def test_P37_behind_a_pooler_of_sessions_lock_and_store_work(
+    server: postgres.PrivateServer, database: str, settings: str
+) -> None:
     with pgbouncer(server.url, mode="session", settings=settings) as pooler:
         url = behind(pooler, database)
         for round_ in range(3):
@@ -76,7 +78,7 @@ def test_F4_behind_a_pooler_of_sessions_lock_and_store_work(server: postgres.Pri
 
 @pytest.mark.parametrize("settings", ["", TAKES_TURNS, "default_pool_size = 1", "ignore_startup_parameters = options"])
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
-def test_F4_a_pooler_of_transactions_is_refused(server: postgres.PrivateServer, database: str, mode: str, settings: str) -> None:
+def test_P37_a_pooler_of_transactions_is_refused(server: postgres.PrivateServer, database: str, mode: str, settings: str) -> None:
     with pgbouncer(server.url, mode=mode, settings=settings) as pooler:
         url = behind(pooler, database)
         for use in (DaemonLock(url).acquire, Store(url).upgrade) * 2:
@@ -86,7 +88,7 @@ def test_F4_a_pooler_of_transactions_is_refused(server: postgres.PrivateServer, 
             assert direct.current() is None, "nothing was created"
 
 
-def test_F4_a_pooler_of_transactions_with_many_idle_servers_is_refused(server: postgres.PrivateServer, database: str) -> None:
+def test_P37_a_pooler_of_transactions_with_many_idle_servers_is_refused(server: postgres.PrivateServer, database: str) -> None:
     """Two servers taken in turns show each connection the same one again and again."""
     for count in (2, 3, 4):
         with pgbouncer(server.url, mode="transaction", settings=TAKES_TURNS) as pooler:
@@ -101,7 +103,7 @@ def test_F4_a_pooler_of_transactions_with_many_idle_servers_is_refused(server: p
                     DaemonLock(url).acquire()
 
 
-def test_F4_a_pooler_with_too_few_connections_is_unavailable_within_seconds(
+def test_P37_a_pooler_with_too_few_connections_is_unavailable_within_seconds(
     server: postgres.PrivateServer, database: str
 ) -> None:
     """It accepts clients that then wait for a server, which is no proof that it pools transactions."""
@@ -112,7 +114,7 @@ def test_F4_a_pooler_with_too_few_connections_is_unavailable_within_seconds(
         assert time.monotonic() - started < 20
 
 
-def test_F4_a_direct_connection_is_never_taken_for_a_pooler_of_transactions(
+def test_P37_a_direct_connection_is_never_taken_for_a_pooler_of_transactions(
     server: postgres.PrivateServer, database: str
 ) -> None:
     url = behind(server.url, database)
@@ -122,7 +124,7 @@ def test_F4_a_direct_connection_is_never_taken_for_a_pooler_of_transactions(
         lock.release()
 
 
-def test_F4_a_pooler_without_its_server_names_the_cause(tmp_path: Path) -> None:
+def test_P37_a_pooler_without_its_server_names_the_cause(tmp_path: Path) -> None:
     nowhere = URL.create("postgresql", username="postgres", database="postgres", query={"host": str(tmp_path)})
     with (
         pgbouncer(nowhere, mode="session") as pooler,
@@ -132,7 +134,7 @@ def test_F4_a_pooler_without_its_server_names_the_cause(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_F4_commands_and_daemon_refuse_a_pooler_of_transactions_in_one_sentence(
+def test_P37_commands_and_daemon_refuse_a_pooler_of_transactions_in_one_sentence(
     server: postgres.PrivateServer, database: str, tmp_path: Path
 ) -> None:
     with (
@@ -145,7 +147,7 @@ def test_F4_commands_and_daemon_refuse_a_pooler_of_transactions_in_one_sentence(
 
 
 @pytest.mark.slow
-def test_F4_commands_daemon_and_standby_work_behind_a_pooler_of_sessions(
+def test_P37_commands_daemon_and_standby_work_behind_a_pooler_of_sessions(
     server: postgres.PrivateServer, database: str, tmp_path: Path
 ) -> None:
     with (

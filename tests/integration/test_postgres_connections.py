@@ -144,7 +144,7 @@ def test_a_service_and_a_password_file_are_used(
         ("postgresql:///?service=nowhere", 'service file|definition of service "nowhere" not found'),
     ],
 )
-def test_every_connection_that_fails_names_the_cause_and_no_password(
+def test_P38_every_connection_that_fails_names_the_cause_and_no_password(
     server: postgres.PrivateServer, database: str, change: str, cause: str
 ) -> None:
     url = change.format(port=server.tcp_port, nothing=free_port(), folder=quote(str(server.folder), safe=""), database=database)
@@ -165,7 +165,7 @@ def test_every_connection_that_fails_names_the_cause_and_no_password(
 
 
 @pytest.mark.parametrize("setter", ["DATABASE {database}", "ROLE postgres", "ROLE postgres IN DATABASE {database}"])
-def test_F3_settings_of_a_role_or_database_change_no_value(
+def test_P36_settings_of_a_role_or_database_change_no_value(
     server: postgres.PrivateServer, database: str, admin: psycopg.Connection, setter: str
 ) -> None:
     known = {name for (name,) in admin.execute("SELECT name FROM pg_settings")}
@@ -179,7 +179,7 @@ def test_F3_settings_of_a_role_or_database_change_no_value(
         admin.execute(f"ALTER {target} RESET ALL".encode())
 
 
-def test_F3_the_environment_of_the_program_changes_no_value(
+def test_P36_the_environment_of_the_program_changes_no_value(
     server: postgres.PrivateServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
@@ -221,7 +221,7 @@ SHOWN = {
 }
 
 
-def test_F3_databases_of_another_encoding_are_refused(server: postgres.PrivateServer, admin: psycopg.Connection) -> None:
+def test_P36_databases_of_another_encoding_are_refused(server: postgres.PrivateServer, admin: psycopg.Connection) -> None:
     for encoding in ("LATIN1", "SQL_ASCII", "EUC_JP"):
         admin.execute(f"CREATE DATABASE other ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0".encode())
         url = over_socket(server, "other")

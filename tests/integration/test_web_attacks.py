@@ -95,7 +95,7 @@ async def raw(site: Served, *pieces: bytes) -> bytes:
     ids=["form", "chunked form", "form with the token", "JSON", "100-continue", "page", "head"],
 )
 @pytest.mark.parametrize("way", ["close", "reset", "half"])
-async def test_X4_a_client_that_leaves_is_no_error(site: Served, logged: Callable[[], str], start: bytes, way: str) -> None:
+async def test_N34_a_client_that_leaves_is_no_error(site: Served, logged: Callable[[], str], start: bytes, way: str) -> None:
     for _ in range(3):
         _, writer = await connect(site)
         writer.write(start.replace(b"TOKEN", TOKEN.encode()))
@@ -179,7 +179,7 @@ def head(*lines: bytes, target: bytes = b"/healthz") -> bytes:
     ids=["header", "just over", "query", "path", "headers", "just too many", "cookies"],
 )
 @pytest.mark.parametrize("pieces", [1, 2, 20])
-async def test_X10_a_head_that_is_too_large_is_refused(site: Served, logged: Callable[[], str], sent: bytes, pieces: int) -> None:
+async def test_S25_a_head_that_is_too_large_is_refused(site: Served, logged: Callable[[], str], sent: bytes, pieces: int) -> None:
     size = len(sent) // pieces + 1
     answer = await raw(site, *(sent[at : at + size] for at in range(0, len(sent), size)))
     # Where the server hangs up while the rest is still sent, the answer may be lost.
@@ -201,7 +201,7 @@ async def test_a_large_head_within_the_limit_is_served(site: Served) -> None:
         b"POST /login HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
-async def test_X10_a_request_of_two_lengths_is_refused_and_the_rest_is_no_request(site: Served, lines: bytes) -> None:
+async def test_S26_a_request_of_two_lengths_is_refused_and_the_rest_is_no_request(site: Served, lines: bytes) -> None:
     answer = await raw(site, lines + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -211,7 +211,7 @@ async def test_X10_a_request_of_two_lengths_is_refused_and_the_rest_is_no_reques
 # --- connections that are held open
 
 
-async def test_X10_idle_connections_do_not_keep_out_health_checks(site: Served, logged: Callable[[], str]) -> None:
+async def test_N35_idle_connections_do_not_keep_out_health_checks(site: Served, logged: Callable[[], str]) -> None:
     held: list[asyncio.StreamWriter] = []
     for number in range(connections.MOST_CONNECTIONS + 50):
         _, writer = await connect(site)
@@ -271,7 +271,7 @@ def test_connections_are_kept_for_this_machine() -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_F14_health_addresses_answer_whatever_the_host_is(
+async def test_N33_health_addresses_answer_whatever_the_host_is(
     store: Store, config: Config, clock: ManualClock, path: str
 ) -> None:
     """HAProxy's check sends none, and a container platform its own name."""
@@ -290,7 +290,7 @@ async def test_F14_health_addresses_answer_whatever_the_host_is(
             assert (await raw(site, b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 421 ")
 
 
-async def test_F14_links_of_the_feed_use_https_where_a_proxy_does(site: Served) -> None:
+async def test_N32_links_of_the_feed_use_https_where_a_proxy_does(site: Served) -> None:
     headers = {"authorization": f"Bearer {TOKEN}", "host": "localhost"}
     assert 'href="http://localhost/feed.atom"' in (await site.get("/feed.atom", headers=headers)).text
     behind = (await site.get("/feed.atom", headers={**headers, "x-forwarded-proto": "https"})).text
@@ -307,12 +307,12 @@ async def log_in(site: Served, **headers: str) -> httpx.Response:
 @pytest.mark.parametrize(
     "origin", ["https://monitor.example.com", "https://Monitor.Example.com:8443", "http://monitor.example.com"]
 )
-async def test_F11_a_login_works_behind_a_proxy_that_changes_the_host(site: Served, origin: str) -> None:
+async def test_N32_a_login_works_behind_a_proxy_that_changes_the_host(site: Served, origin: str) -> None:
     site.config = replace(site.config, web=replace(site.config.web, hosts=("monitor.example.com",)))
     assert (await log_in(site, origin=origin)).status_code == 303
 
 
-async def test_F11_the_refusal_names_the_headers_that_differ_and_the_remedy(site: Served) -> None:
+async def test_N32_the_refusal_names_the_headers_that_differ_and_the_remedy(site: Served) -> None:
     answer = await log_in(site, origin="https://monitor.example.com")
     assert answer.status_code == 403
     for words in ("Origin https://monitor.example.com", f"Host {site.url[7:]}", "proxy_set_header Host $http_host", "web.hosts"):

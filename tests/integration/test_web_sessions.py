@@ -105,7 +105,7 @@ def test_two_daemons_that_make_the_key_simultaneously_agree(database_url: str) -
             assert len(set(threads.map(make, range(8)))) == 1
 
 
-async def test_nothing_that_a_stranger_gets_tests_a_guess_at_the_token(guarded: Served) -> None:
+async def test_S21_nothing_that_is_served_without_the_token_tests_a_guess_at_it(guarded: Served) -> None:
     """Version 0.1 derived its key from the token: one request allowed any number of guesses offline."""
     answer = await guarded.get("/login", headers=PAGE)
     key = hashlib.sha256(b"token-monitor web 1\0" + TOKEN.encode()).digest()
@@ -150,7 +150,7 @@ async def test_the_database_holds_nothing_that_opens_a_session(guarded: Served, 
     assert await status_with(guarded, cookie(guarded)) == 200
 
 
-async def test_X7_logging_out_ends_the_session_on_the_server(guarded: Served) -> None:
+async def test_S23_logging_out_ends_the_session_on_the_server(guarded: Served) -> None:
     await log_in(guarded)
     value = cookie(guarded)
     assert await status_with(guarded, value) == 200
@@ -286,7 +286,7 @@ async def test_the_page_makes_links_for_its_filter(guarded: Served, store: Store
         lambda pairs: [*pairs[1:], pairs[0], ("sig", "v2." + "0" * 32)][1:],
     ],
 )
-async def test_X10_a_link_opens_its_own_filter_alone(
+async def test_S27_a_link_opens_its_own_filter_alone(
     guarded: Served, change: Callable[[list[tuple[str, str]]], list[tuple[str, str]]]
 ) -> None:
     filters = [("label", "client=acme"), ("source", "agency")]
@@ -317,7 +317,7 @@ async def test_links_hold_no_signature_without_a_token(store: Store, config: Con
 
 
 @pytest.mark.parametrize("way", ["form", "bearer"])
-async def test_X6_wrong_tokens_are_limited_and_lock_nobody_out(guarded: Served, clock: ManualClock, way: str) -> None:
+async def test_S22_wrong_tokens_are_limited_and_lock_nobody_out(guarded: Served, clock: ManualClock, way: str) -> None:
     async def attempt(token: str) -> httpx.Response:
         guarded.client.cookies.clear()
         if way == "form":

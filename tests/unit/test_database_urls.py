@@ -55,7 +55,7 @@ NETWORK = {"host": "h", "user": "u", "dbname": "d"}
         ("postgresql://", {}),
     ],
 )
-def test_F5_a_url_becomes_the_parameters_of_libpq(url: str, parameters: dict[str, str]) -> None:
+def test_P38_a_url_becomes_the_parameters_of_libpq(url: str, parameters: dict[str, str]) -> None:
     assert parse(url) == parameters
 
 
@@ -84,7 +84,7 @@ def test_F5_a_url_becomes_the_parameters_of_libpq(url: str, parameters: dict[str
         ("postgresql+asyncpg://u:hunter2@h/d", "must start with sqlite:/// or postgresql://"),
     ],
 )
-def test_F5_what_means_something_else_or_nothing_is_refused_with_what_to_write(url: str, problem: str) -> None:
+def test_P38_what_means_something_else_or_nothing_is_refused_with_what_to_write(url: str, problem: str) -> None:
     with pytest.raises(UnusableError, match=problem) as raised:
         parse(url)
     assert "hunter2" not in str(raised.value)
@@ -95,7 +95,7 @@ def test_F5_what_means_something_else_or_nothing_is_refused_with_what_to_write(u
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
     st.text(st.characters(codec="ascii", min_codepoint=33)),
 )
-def test_F5_a_password_arrives_as_it_was_quoted_and_a_raw_one_whole_or_not_at_all(quoted: str, raw: str) -> None:
+def test_P38_a_password_arrives_as_it_was_quoted_and_a_raw_one_whole_or_not_at_all(quoted: str, raw: str) -> None:
     from urllib.parse import quote
 
     assert parse(f"postgresql://u:{quote(quoted, safe='')}@h:1/d") == {**NETWORK, "port": "1", "password": quoted}
@@ -135,7 +135,7 @@ def test_F5_a_password_arrives_as_it_was_quoted_and_a_raw_one_whole_or_not_at_al
         ("sqlite://a.db", None),
     ],
 )
-def test_F14_a_sqlite_url_names_one_file_or_is_refused(url: str, file: str | None, tmp_path: Path) -> None:
+def test_P41_a_sqlite_url_names_one_file_or_is_refused(url: str, file: str | None, tmp_path: Path) -> None:
     if file is None:
         with pytest.raises(UnusableError):
             parse(url)
@@ -158,7 +158,7 @@ def configured(folder: Path, url: str | None, **env: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["what?", "100%41", "%3F", "a#b", "a b"])
-def test_F14_the_names_of_folders_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
+def test_P41_the_names_of_folders_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
     """The folder of the configuration, and that of the state, which is the default."""
     folder = tmp_path / name
     folder.mkdir()

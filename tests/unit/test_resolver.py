@@ -91,7 +91,7 @@ async def test_a_name_that_is_answered_late_is_looked_up_again(system: System) -
     assert (await used.resolve("silent"))[0]["host"] == "192.0.2.7"
 
 
-async def test_silent_names_leave_room_for_the_others(monkeypatch: pytest.MonkeyPatch, system: System) -> None:
+async def test_N31_silent_names_leave_room_for_the_others(monkeypatch: pytest.MonkeyPatch, system: System) -> None:
     monkeypatch.setattr(resolver, "MOST_LOOKUPS", 8)
     monkeypatch.setattr(resolver, "MOST_SILENT_LOOKUPS", 4)
     used = SystemResolver()
