@@ -315,7 +315,7 @@ def test_the_middle_of_many_attempts_is_counted_and_a_waiting_delivery_is_marked
     assert "due: sent with the channel's next attempt" in told
 
 
-def test_F14_no_name_begins_performance_data(small: Store, tmp_path: Path, at: datetime) -> None:
+def test_S20_no_name_begins_performance_data(small: Store, tmp_path: Path, at: datetime) -> None:
     """Nagios and Icinga take everything behind the first | for performance data, in every line of a plugin's output."""
     hostile = make_state(display_name="Foo | Bar; rm -rf", external_id="linkedin-1|2", status=Status.EXPIRED)
     add_source(small, "agency", [hostile], now=at)

@@ -45,20 +45,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("command", "status", "streams"), CASES)
-def test_F14_a_command_ends_as_usual_without_its_streams(command: str, status: int, streams: str, folder: Path) -> None:
+def test_P40_a_command_ends_as_usual_without_its_streams(command: str, status: int, streams: str, folder: Path) -> None:
     done, errors = run(f"{command} {streams}", folder)
     assert (done, "Traceback" in errors, "nexpected" in errors) == (status, False, False), errors
 
 
 @pytest.mark.parametrize("command", ["--help", "status"])
-def test_F14_a_full_disk_behind_stdout_is_an_error_in_words(command: str, folder: Path) -> None:
+def test_P40_a_full_disk_behind_stdout_is_an_error_in_words(command: str, folder: Path) -> None:
     assert run(f"{command} >/dev/full", folder) == (
         1,
         "token-monitor: The output could not be written: No space left on device.\n",
     )
 
 
-def test_F14_no_file_takes_the_place_of_a_closed_stream(folder: Path) -> None:
+def test_P40_no_file_takes_the_place_of_a_closed_stream(folder: Path) -> None:
     """Text for a closed stream would otherwise be written into the database, the first file that is opened."""
     run("check >&- 2>&- <&-", folder)
     with Store(f"sqlite:///{folder / 'monitor.db'}") as store:

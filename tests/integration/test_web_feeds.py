@@ -210,7 +210,7 @@ def strictly(text: bytes) -> list[str]:
     return found
 
 
-async def test_F12_a_calendar_is_never_empty_and_fills_later(site: Served, store: Store, now: datetime) -> None:
+async def test_A21_a_calendar_is_never_empty_and_fills_later(site: Served, store: Store, now: datetime) -> None:
     """Strict readers refuse to subscribe to one without a component, and a fresh installation has nothing to show."""
     empty, found, entries = await read_calendar(site)
     assert strictly(empty.content) == ["VCALENDAR", "VTIMEZONE", "STANDARD"]

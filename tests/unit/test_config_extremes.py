@@ -42,7 +42,7 @@ def problems(folder: Path, text: str, **env: str) -> list[str]:
         "\n[[{dotted}]]\n",
     ],
 )
-def test_X10_what_is_nested_too_deeply_is_refused_with_its_line(text: str, depth: int, tmp_path: Path) -> None:
+def test_P44_what_is_nested_too_deeply_is_refused_with_its_line(text: str, depth: int, tmp_path: Path) -> None:
     filled = text.format(
         dotted=".".join("a" * depth),
         quoted=" . ".join(['"a b"'] * depth),
@@ -55,14 +55,14 @@ def test_X10_what_is_nested_too_deeply_is_refused_with_its_line(text: str, depth
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("name", ["SOURCES", "CHANNELS", "POLICY__STAGES", "CHANNELS "])
-def test_X10_json_in_the_environment_is_refused_at_any_depth(name: str, depth: int, tmp_path: Path) -> None:
+def test_P44_json_in_the_environment_is_refused_at_any_depth(name: str, depth: int, tmp_path: Path) -> None:
     text = "[" * depth + "]" * depth if not name.endswith(" ") else '[{"labels":' + '{"a":' * depth + "1" + "}" * depth + "}]"
     [problem] = problems(tmp_path, GOOD, **{name.strip(): text})
     assert problem.startswith(f"TOKEN_MONITOR_{name.strip()}")
     assert "nested too deeply" in problem or "must be a list of durations" in problem
 
 
-def test_X10_a_template_with_dots_and_brackets_is_not_nested(tmp_path: Path) -> None:
+def test_P44_a_template_with_dots_and_brackets_is_not_nested(tmp_path: Path) -> None:
     body = "a.b.c.d. " * 20 + "[" * 100
     path = tmp_path / "config.toml"
     path.write_text(f"{GOOD}template = {{ body = '''\n{body}''' }}\n", "utf-8")
@@ -78,17 +78,17 @@ def test_X10_a_template_with_dots_and_brackets_is_not_nested(tmp_path: Path) -> 
         ("0x" + "f" * 100_000, "policy.confirm_failures is a number with too many digits, but must be at most 1000000."),
     ],
 )
-def test_X10_a_huge_number_is_refused_without_its_digits(value: str, expected: str, tmp_path: Path) -> None:
+def test_P44_a_huge_number_is_refused_without_its_digits(value: str, expected: str, tmp_path: Path) -> None:
     assert problems(tmp_path, f"[policy]\nconfirm_failures = {value}\n{GOOD}") == [expected]
 
 
-def test_X10_a_huge_number_in_place_of_a_duration_is_refused_without_its_digits(tmp_path: Path) -> None:
+def test_P44_a_huge_number_in_place_of_a_duration_is_refused_without_its_digits(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, f"[schedule]\npoll_every = 0x{'f' * 100_000}\n{GOOD}")
     assert problem.startswith("schedule.poll_every is a number with too many digits, but must be a duration")
 
 
 @pytest.mark.parametrize("header", ["", "[schedule]\n", "[x]\n", "[policy.platforms.tiktok]\n"])
-def test_X10_twenty_thousand_unknown_keys_are_counted(header: str, tmp_path: Path) -> None:
+def test_P44_twenty_thousand_unknown_keys_are_counted(header: str, tmp_path: Path) -> None:
     keys = "".join(f"pol_every{number} = 1\n" for number in range(20_000))
     found = problems(tmp_path, f"{header}{keys}{GOOD}")
     if header == "[x]\n":
@@ -100,18 +100,18 @@ def test_X10_twenty_thousand_unknown_keys_are_counted(header: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("table", "left"), [("[[sources]]\nfoo = 1\n", 19_904), ("[[channels]]\nsources = ['zz']\n", 14_900)])
-def test_X10_five_thousand_wrong_tables_are_counted(table: str, left: int, tmp_path: Path) -> None:
+def test_P44_five_thousand_wrong_tables_are_counted(table: str, left: int, tmp_path: Path) -> None:
     found = problems(tmp_path, GOOD + table * 5000)
     assert len(found) == 101
     assert found[100].endswith(" more errors.")
     assert left * 0.9 < int(found[100].split()[0].replace(",", "")) < left * 1.1
 
 
-def test_X10_twenty_thousand_unknown_variables_are_counted(tmp_path: Path) -> None:
+def test_P44_twenty_thousand_unknown_variables_are_counted(tmp_path: Path) -> None:
     found = problems(tmp_path, GOOD, **{f"SCHEDULE__POL_EVERY{number}": "1" for number in range(20_000)})
     assert (len(found), found[100]) == (101, "19,900 more errors.")
 
 
-def test_X10_a_file_of_ten_megabytes_is_not_read(tmp_path: Path) -> None:
+def test_P44_a_file_of_ten_megabytes_is_not_read(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, GOOD + "# x\n" * 2_600_000)
     assert problem.endswith("is larger than 8 MiB, too large for a configuration.")

@@ -190,7 +190,7 @@ ORIGINS = {
         ("[heartbeat]", "heartbeat.url"),
     ],
 )
-def test_F9_a_secret_in_quotes_is_refused_wherever_it_comes_from(
+def test_S19_a_secret_in_quotes_is_refused_wherever_it_comes_from(
     before: str, key: str, text: str, kind: str, tmp_path: Path
 ) -> None:
     """An env file of a container engine keeps the quotes, and the provider would then refuse a key that looks right."""
@@ -210,14 +210,14 @@ def test_F9_a_secret_in_quotes_is_refused_wherever_it_comes_from(
     assert caught.value.problems == [f"{path}: {key} is in quotes{ORIGINS[kind]}"]
 
 
-def test_F9_a_literal_in_further_quotes_is_refused(tmp_path: Path) -> None:
+def test_S19_a_literal_in_further_quotes_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD.format(f"'\"{CANARY}\"'"))
     with pytest.raises(ConfigError) as caught:
         load(path, {"HOME": "/"})
     assert caught.value.problems == [f"{path}: sources[0] (a).api_key is in quotes: write it without these quotes."]
 
 
-def test_F9_a_file_whose_name_is_in_quotes_is_refused_with_the_cause(tmp_path: Path) -> None:
+def test_S19_a_file_whose_name_is_in_quotes_is_refused_with_the_cause(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD.format('"sk_one"'))
     with pytest.raises(ConfigError) as caught:
         load(None, {"HOME": "/", "TOKEN_MONITOR_CONFIG": f'"{path}"'})
