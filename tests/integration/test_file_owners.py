@@ -63,7 +63,7 @@ def owners(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 @needs_root
-def test_F13_what_root_creates_in_a_users_folder_belongs_to_the_user(folder: Path) -> None:
+def test_P13_what_root_creates_in_a_users_folder_belongs_to_the_user(folder: Path) -> None:
     file = folder / "monitor.db"
     sqlite_file.create(file)
     migrate.upgrade(file, to="0002")
@@ -82,7 +82,7 @@ def test_F13_what_root_creates_in_a_users_folder_belongs_to_the_user(folder: Pat
 
 
 @needs_root
-def test_F13_folders_that_root_creates_belong_to_the_user_too(folder: Path) -> None:
+def test_P13_folders_that_root_creates_belong_to_the_user_too(folder: Path) -> None:
     file = folder / "new" / "newer" / "monitor.db"
     one_cycle(file, "root's")
     assert {each.stat().st_uid for each in (file, file.parent, file.parent.parent)} == {SERVICE}
@@ -91,7 +91,7 @@ def test_F13_folders_that_root_creates_belong_to_the_user_too(folder: Path) -> N
 
 
 @needs_root
-def test_F13_root_changes_no_file_that_another_user_put_there(folder: Path, tmp_path: Path) -> None:
+def test_P13_root_changes_no_file_that_another_user_put_there(folder: Path, tmp_path: Path) -> None:
     """A link in the lock's place would let its owner have root empty any file, or give it away."""
     private = tmp_path / "private"
     private.write_text("root's own", encoding="utf-8")
@@ -104,7 +104,7 @@ def test_F13_root_changes_no_file_that_another_user_put_there(folder: Path, tmp_
 
 @needs_root
 @pytest.mark.parametrize("ending", [".lock", ""])
-def test_F13_a_file_of_root_in_the_services_folder_is_named_with_the_command(folder: Path, ending: str) -> None:
+def test_P13_a_file_of_root_in_the_services_folder_is_named_with_the_command(folder: Path, ending: str) -> None:
     file = folder / "monitor.db"
     one_cycle(file, "root's")
     wrong = folder / f"monitor.db{ending}"
@@ -118,7 +118,7 @@ def test_F13_a_file_of_root_in_the_services_folder_is_named_with_the_command(fol
 
 
 @needs_root
-def test_F13_a_volume_of_another_user_is_named_with_both_ways_out(folder: Path) -> None:
+def test_P13_a_volume_of_another_user_is_named_with_both_ways_out(folder: Path) -> None:
     folder.chmod(0o777)
     file = folder / "monitor.db"
     with user(SERVICE):
@@ -137,7 +137,7 @@ def test_F13_a_volume_of_another_user_is_named_with_both_ways_out(folder: Path) 
 
 
 @needs_root
-def test_F13_a_folder_of_another_user_is_named(folder: Path) -> None:
+def test_P13_a_folder_of_another_user_is_named(folder: Path) -> None:
     folder.chmod(0o755)
     with user(OTHER), pytest.raises(StoreUnavailable) as raised:
         one_cycle(folder / "monitor.db", "another's")
@@ -148,7 +148,7 @@ def test_F13_a_folder_of_another_user_is_named(folder: Path) -> None:
 
 
 @needs_root
-def test_F13_a_mode_that_locks_its_owner_out_is_named(folder: Path) -> None:
+def test_P13_a_mode_that_locks_its_owner_out_is_named(folder: Path) -> None:
     file = folder / "monitor.db"
     with user(SERVICE):
         one_cycle(file, "a")

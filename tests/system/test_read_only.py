@@ -81,7 +81,7 @@ def configure(folder: Path, receiver: WebhookReceiver, *, database: str = "sqlit
     path.chmod(0o600)
 
 
-def test_F8_alerts_are_sent_without_a_temporary_folder(tmp_path: Path, receiver: WebhookReceiver) -> None:
+def test_P39_alerts_are_sent_without_a_temporary_folder(tmp_path: Path, receiver: WebhookReceiver) -> None:
     configure(tmp_path, receiver)
     assert run(tmp_path, "config", "check").returncode == 0
     assert "channel ops" in run(tmp_path, "config", "check", "--live").stdout
@@ -95,7 +95,7 @@ def test_F8_alerts_are_sent_without_a_temporary_folder(tmp_path: Path, receiver:
 
 
 @pytest.mark.parametrize("database", ["sqlite:///monitor.db", "sqlite:////nowhere/monitor.db", "postgresql://x@127.0.0.1:9/x"])
-def test_F8_a_failure_is_reported_without_a_temporary_folder(database: str, tmp_path: Path, receiver: WebhookReceiver) -> None:
+def test_P39_a_failure_is_reported_without_a_temporary_folder(database: str, tmp_path: Path, receiver: WebhookReceiver) -> None:
     """With the store, and in memory where there is none."""
     configure(tmp_path, receiver, database=database)
     done = run(tmp_path, "report-failure", "token-monitor.service")
@@ -103,7 +103,7 @@ def test_F8_a_failure_is_reported_without_a_temporary_folder(database: str, tmp_
     assert "is down and nothing is monitored" in receiver.wait_for(1)[0].text
 
 
-def test_F8_the_demo_names_what_it_needs(tmp_path: Path) -> None:
+def test_P39_the_demo_names_what_it_needs(tmp_path: Path) -> None:
     done = run(tmp_path, "demo", "--seconds", "1")
     assert (done.returncode, done.stderr) == (
         1,
