@@ -19,7 +19,7 @@ SENTENCE = (
 
 
 @pytest.mark.parametrize(("command", "status"), [("config check", 2), ("run", 2), ("check", 3)])
-def test_a_misread_url_is_refused_before_anything_starts(tmp_path: Path, command: str, status: int) -> None:
+def test_A17_a_misread_url_is_refused_before_anything_starts(tmp_path: Path, command: str, status: int) -> None:
     config = write_config(tmp_path, text=CONFIG.replace(OPS_URL, MISREAD))
     done = token_monitor(*command.split(), config=config)
     assert done.status == status
@@ -58,7 +58,7 @@ def test_what_is_unsafe_about_a_url_is_a_warning(tmp_path: Path, url: str, warni
     assert f"warning: {config}: channels[0] (ops).url {warning}" in done.out
 
 
-def test_a_test_alert_does_not_claim_that_a_service_without_answers_accepted_it(tmp_path: Path) -> None:
+def test_A22_a_test_alert_does_not_claim_that_a_service_without_answers_accepted_it(tmp_path: Path) -> None:
     config = write_config(tmp_path, text=CONFIG.replace(OPS_URL, "rsyslog://127.0.0.1:9"))
     done = token_monitor("test-alert", "ops", config=config)
     assert (done.status, done.out) == (0, "ok      channel ops: sent the message at 127.0.0.1, not confirmed by the service\n")

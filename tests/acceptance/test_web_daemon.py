@@ -180,7 +180,7 @@ def guard(made: Setting, address: str, token: str) -> None:
     made.config.chmod(0o600)
 
 
-def test_X1_a_short_token_keeps_the_page_closed_and_monitoring_goes_on(one: Setting, port: int) -> None:
+def test_S21_a_short_token_keeps_the_page_closed_and_monitoring_goes_on(one: Setting, port: int) -> None:
     """Version 0.1 took any token for any address, and one request to the page allowed any number of guesses."""
     guard(one, f"0.0.0.0:{port}", "Sommer2026!")
     checked = one.call("config", "check")
@@ -205,7 +205,7 @@ def test_X1_a_short_token_keeps_the_page_closed_and_monitoring_goes_on(one: Sett
     assert one.log().count("web.listening") == 1
 
 
-def test_X1_logins_and_forms_outlive_a_restart_of_the_daemon(one: Setting, port: int) -> None:
+def test_S21_logins_and_forms_outlive_a_restart_of_the_daemon(one: Setting, port: int) -> None:
     guard(one, f"127.0.0.1:{port}", canary.WEB_TOKEN)
     process = one.start()
     with httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{port}", headers=PAGE) as browser:
@@ -227,7 +227,7 @@ def test_X1_logins_and_forms_outlive_a_restart_of_the_daemon(one: Setting, port:
     assert one.stop(process) == 0
 
 
-def test_X4_strangers_that_leave_write_nothing_into_the_log(one: Setting, port: int) -> None:
+def test_N34_strangers_that_leave_write_nothing_into_the_log(one: Setting, port: int) -> None:
     guard(one, f"127.0.0.1:{port}", canary.WEB_TOKEN)
     process = one.start()
     before = one.log()
@@ -241,7 +241,7 @@ def test_X4_strangers_that_leave_write_nothing_into_the_log(one: Setting, port: 
     assert one.stop(process) == 0
 
 
-def test_X10_idle_connections_do_not_starve_the_health_check(one: Setting, port: int) -> None:
+def test_N35_idle_connections_do_not_starve_the_health_check(one: Setting, port: int) -> None:
     process = one.start()
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
     try:

@@ -57,7 +57,7 @@ def stop_in_time(made: Setting, process: Process) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_P18_a_server_that_is_away_at_the_start_is_waited_for_and_notified(
+def test_P18_P43_a_server_that_is_away_at_the_start_is_waited_for_and_notified(
     on_postgres: Setting, server: postgres.PrivateServer
 ) -> None:
     server.stop()
@@ -126,7 +126,7 @@ def test_a_database_that_does_not_exist_is_refused(on_postgres: Setting) -> None
     assert WAITING not in done.stderr
 
 
-def test_P11_a_disk_that_is_full_at_the_start_is_waited_for(one: Setting) -> None:
+def test_P11_P43_a_disk_that_is_full_at_the_start_is_waited_for(one: Setting) -> None:
     """The limit of a file's size does to the database what a full disk does; the log cannot be written either."""
     assert one.stop(one.start()) == 0
     polls = one.world.sources["agency"].calls["list"]

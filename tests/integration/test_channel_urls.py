@@ -83,7 +83,7 @@ def refusal(url: str) -> str:
         ("discord://bot:secret@123456/abcdefghijkl", "*password at character 15 that Discord does not use*"),
     ],
 )
-def test_a_url_that_apprise_misreads_is_refused_with_the_character_its_place_and_its_escape(url: str, fault: str) -> None:
+def test_A17_a_url_that_apprise_misreads_is_refused_with_the_character_its_place_and_its_escape(url: str, fault: str) -> None:
     text = refusal(url)
     assert re.search(".*".join(map(re.escape, fault.split("*"))) + "$", text), text
     rest = url.partition("://")[2]
@@ -179,7 +179,7 @@ def held(service: Any) -> list[str]:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(url=st.sampled_from([url for url in USABLE if not url.startswith("http")]), data=st.data())
-def test_a_secret_with_any_character_is_built_exactly_as_written_or_refused(url: str, data: st.DataObject) -> None:
+def test_A17_a_secret_with_any_character_is_built_exactly_as_written_or_refused(url: str, data: st.DataObject) -> None:
     assume(spots(url))
     kind, first, last = data.draw(st.sampled_from(spots(url)))
     character = data.draw(st.sampled_from("#/?@;%&+: "))
@@ -201,7 +201,7 @@ def test_a_secret_with_any_character_is_built_exactly_as_written_or_refused(url:
 
 
 @pytest.mark.parametrize("url", WITHOUT_RECIPIENT)
-def test_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A17_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import apprise
 
     requested: list[str] = []
@@ -230,7 +230,7 @@ def test_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(url:
         "ntfys://tk_abc123456@ntfy.example.com/",
     ],
 )
-def test_a_message_for_a_server_of_ones_own_never_goes_to_the_public_one(url: str) -> None:
+def test_A17_a_message_for_a_server_of_ones_own_never_goes_to_the_public_one(url: str) -> None:
     assert "would publish on its public one" in refusal(url) or "names no recipient" in refusal(url)
 
 
@@ -259,7 +259,7 @@ def test_the_public_server_is_used_where_the_url_names_it(url: str) -> None:
         ("rocket://user:secret@chat.example/#room", "rockets"),
     ],
 )
-def test_a_password_or_token_over_clear_text_is_a_warning_that_names_the_secure_scheme(url: str, secure: str) -> None:
+def test_S28_a_password_or_token_over_clear_text_is_a_warning_that_names_the_secure_scheme(url: str, secure: str) -> None:
     def warnings(of: str) -> list[str]:
         channel = Channel("ops", Secret(of))
         return [each for each in channel.warnings if "unencrypted" in each]
@@ -281,7 +281,7 @@ def test_what_is_encrypted_or_holds_no_password_is_no_warning(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["syslog://", "rsyslog://127.0.0.1:514", "ircs://irc.example/#ops", "aprs://D1JSL-15:12345@D1ABC"]
 )
-def test_a_service_that_confirms_nothing_is_a_warning(url: str) -> None:
+def test_A22_a_service_that_confirms_nothing_is_a_warning(url: str) -> None:
     assert any("never confirms a message" in each for each in Channel("ops", Secret(url)).warnings)
 
 

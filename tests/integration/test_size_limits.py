@@ -28,7 +28,7 @@ def ntfy() -> Iterator[NtfyReceiver]:
     [("Kunde {:03} Bäckerei Müller & Söhne GmbH", 60), ("株式会社 東京デザイン研究所 {:03}", 40), ("👨‍👩‍👧 {:03} Café ☕", 60)],
     ids=["umlauts", "Japanese", "emoji"],
 )
-async def test_A09_ntfy_takes_every_name_in_every_script(
+async def test_A09_A18_ntfy_takes_every_name_in_every_script(
     name: str, count: int, store: Store, clock: ManualClock, ntfy: NtfyReceiver
 ) -> None:
     made = [
@@ -60,7 +60,7 @@ async def failing_until(store: Store, clock: ManualClock, ntfy: NtfyReceiver, co
             clock.advance(12 * SECOND)
 
 
-async def test_A09_a_message_that_is_refused_twice_is_cut_smaller_and_every_alert_is_delivered(
+async def test_A09_A18_a_message_that_is_refused_twice_is_cut_smaller_and_every_alert_is_delivered(
     store: Store, clock: ManualClock
 ) -> None:
     """A server whose limit is set lower than ntfy's own takes half of it."""
@@ -97,7 +97,7 @@ async def test_A09_a_server_that_takes_only_a_short_message_gets_the_counts(stor
         assert all(ntfy.refused.count(each) <= 2 for each in ntfy.refused)
 
 
-async def test_A09_the_refusals_are_remembered_over_a_restart_and_the_short_form_is_retried_at_growing_intervals(
+async def test_A09_A18_the_refusals_are_remembered_over_a_restart_and_the_short_form_is_retried_at_growing_intervals(
     store: Store, clock: ManualClock
 ) -> None:
     queue(store, numbered(30))

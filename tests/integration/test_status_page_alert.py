@@ -13,7 +13,7 @@ from tests.support.command_line import write_config
 from tests.support.factories import NOW
 
 
-def test_X1_a_short_token_is_one_alert_with_a_better_token(store: Store, tmp_path: Path) -> None:
+def test_S21_a_short_token_is_one_alert_with_a_better_token(store: Store, tmp_path: Path) -> None:
     config = load(write_config(tmp_path), {}).config
     short = replace(config, web=replace(config.web, listen="0.0.0.0:8321", token_too_short=True))
 

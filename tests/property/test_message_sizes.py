@@ -56,7 +56,7 @@ FITS = {
 
 @pytest.mark.parametrize("service", list(URLS))
 @given(names=st.lists(NAMES, min_size=1, max_size=30), count=st.integers(1, 120))
-def test_A09_no_part_is_larger_than_the_service_accepts(service: str, names: list[str], count: int) -> None:
+def test_A09_A18_no_part_is_larger_than_the_service_accepts(service: str, names: list[str], count: int) -> None:
     alerts = [
         make_alert(id=f"alert-{number:05}", external_id=f"linkedin-{number:05}", label=names[number % len(names)])
         for number in range(count)

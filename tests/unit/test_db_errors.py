@@ -61,7 +61,7 @@ def test_what_may_pass_is_waited_for(error: Exception) -> None:
     ],
     ids=str,
 )
-def test_what_someone_has_to_remedy_is_refused(error: Exception) -> None:
+def test_P43_what_someone_has_to_remedy_is_refused(error: Exception) -> None:
     found = unavailable("It is away.", error)
     assert isinstance(found, StoreRefused)
     assert str(found) == "It is away."
