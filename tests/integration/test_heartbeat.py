@@ -72,7 +72,7 @@ async def test_it_signals_the_start_and_then_every_interval(receiver: WebhookRec
     assert second.body == b"monitoring 2 connections"
 
 
-async def test_a_standstill_is_signalled_as_a_failure_with_its_reason_and_nothing_else(
+async def test_A16_a_standstill_is_signalled_as_a_failure_with_its_reason_and_nothing_else(
     receiver: WebhookReceiver, sessions: HttpSessions
 ) -> None:
     passing = Passing()
