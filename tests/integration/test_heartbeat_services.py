@@ -199,7 +199,7 @@ CASES: list[tuple[type[Service], HeartbeatKind | None, str, list[Event], list[Ev
 
 
 @pytest.mark.parametrize(("service", "kind", "path", "well", "stalled", "again"), CASES)
-async def test_F7_each_service_learns_of_success_and_failure_in_its_own_way(
+async def test_A20_each_service_learns_of_success_and_failure_in_its_own_way(
     *,
     service: type[Service],
     kind: HeartbeatKind | None,
@@ -232,7 +232,7 @@ async def test_F7_each_service_learns_of_success_and_failure_in_its_own_way(
         assert [line for line in logged if TOKEN in str(line)] == []
 
 
-async def test_F7_a_server_without_post_gets_get_from_then_on(sessions: HttpSessions) -> None:
+async def test_A20_a_server_without_post_gets_get_from_then_on(sessions: HttpSessions) -> None:
     with running(OnlyGet) as server:
         config = HeartbeatConfig(url=Secret(f"http://{server.address}/{TOKEN}"), kind="plain", every=timedelta(milliseconds=30))
         pinger = HeartbeatPinger(sessions=sessions, progress=Progress(), describe=describe)
@@ -252,7 +252,7 @@ async def test_F7_a_server_without_post_gets_get_from_then_on(sessions: HttpSess
         (OnlyGet, "/wrong", "returned HTTP 404."),
     ],
 )
-async def test_F7_a_wrong_token_is_reported_once_and_not_shown(
+async def test_A20_a_wrong_token_is_reported_once_and_not_shown(
     service: type[Service], path: str, problem: str, sessions: HttpSessions
 ) -> None:
     with running(service) as server, structlog.testing.capture_logs() as logged:
@@ -282,13 +282,13 @@ async def test_F7_a_wrong_token_is_reported_once_and_not_shown(
         ("https://notcronitor.link/p/key", None),
     ],
 )
-def test_F7_the_service_is_recognised_from_the_url(url: str, kind: HeartbeatKind | None) -> None:
+def test_A20_the_service_is_recognised_from_the_url(url: str, kind: HeartbeatKind | None) -> None:
     assert heartbeat_kind(url) == kind
 
 
 @pytest.mark.parametrize("kind", ["uptime-kuma", "cronitor", "plain", "healthchecks", None])
 @pytest.mark.parametrize("signal", Signal)
-def test_F7_what_the_user_wrote_in_the_query_stays(kind: HeartbeatKind | None, signal: Signal) -> None:
+def test_A20_what_the_user_wrote_in_the_query_stays(kind: HeartbeatKind | None, signal: Signal) -> None:
     """Unusual spelling, repeated names and escapes; of these only the state and the message change, at a failure."""
     query = "a=1&a=2&%C3%A4=%2F+x&flag&msg=m%26n&message=m%26n"
     for call in calls_for(kind, f"https://h/api/push/t?{query}", signal, "text & more"):
@@ -330,7 +330,7 @@ url = "{{url}}"
         (OnlyGet, f"/{TOKEN}", None, "accepted the call (service of unknown kind)", ["success"]),
     ],
 )
-def test_F7_a_live_check_tries_the_heartbeat(
+def test_A20_a_live_check_tries_the_heartbeat(
     *, service: type[Service], path: str, kind: str | None, line: str, events: list[Any], tmp_path: Path
 ) -> None:
     with running(service) as server:
@@ -345,7 +345,7 @@ def test_F7_a_live_check_tries_the_heartbeat(
 
 
 @pytest.mark.slow
-def test_F7_a_live_check_names_the_cause_of_an_unreachable_heartbeat(tmp_path: Path) -> None:
+def test_A20_a_live_check_names_the_cause_of_an_unreachable_heartbeat(tmp_path: Path) -> None:
     config = write_config(tmp_path, text=LIVE.format(url=f"http://127.0.0.1:9/ping/{TOKEN}", more=""))
     done = token_monitor("config", "check", "--live", config=config)
     expected = "FAILED  heartbeat 127.0.0.1: The heartbeat URL at 127.0.0.1 could not be reached: the connection was refused."

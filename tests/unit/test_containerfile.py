@@ -23,7 +23,7 @@ def arguments(word: str) -> list[str]:
     return [rest for name, rest in instructions() if name == word]
 
 
-def test_X8_every_image_is_named_by_a_digest_that_has_no_changing_default() -> None:
+def test_S24_every_image_is_named_by_a_digest_that_has_no_changing_default() -> None:
     """Without a digest the name ends with `@`, which is no image: the build is refused."""
     assert len(arguments("FROM")) == 2
     for image in arguments("FROM"):
@@ -33,7 +33,7 @@ def test_X8_every_image_is_named_by_a_digest_that_has_no_changing_default() -> N
     assert words.index("ARG") < words.index("FROM"), "one value for both stages"
 
 
-def test_X8_everything_that_is_installed_is_locked_by_hash_or_built_here() -> None:
+def test_S24_everything_that_is_installed_is_locked_by_hash_or_built_here() -> None:
     """pip's build isolation would fetch the newest build backend without a hash, and run it."""
     commands = [part.strip() for rest in arguments("RUN") for part in rest.split("&&")]
     fetching = [each for each in commands if re.search(r"\b(pip|uv|pipx|apt-get|apt|curl|wget|git)\b", each)]
