@@ -201,7 +201,9 @@ def test_A17_a_secret_with_any_character_is_built_exactly_as_written_or_refused(
 
 
 @pytest.mark.parametrize("url", WITHOUT_RECIPIENT)
-def test_A17_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A17_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import apprise
 
     requested: list[str] = []
