@@ -54,8 +54,9 @@ class WrongTokens:
         self._clients: dict[str, _Count] = {}
         self._lines: _Count | None = None
 
-    def count(self, client: str, now: datetime) -> None:
-        """Count one wrong token. The first of a minute is logged, and the one that reaches the limit."""
+    def count(self, address: str | None, now: datetime) -> None:
+        """Count one wrong token from an address. The client's first of a minute is logged, and the one that reaches the limit."""
+        client = client_of(address)
         known = self._clients.get(client)
         if known is None or known.has_ended(now):
             self._clients.pop(client, None)
@@ -64,11 +65,11 @@ class WrongTokens:
                 del self._clients[next(iter(self._clients))]
         known.number += 1
         if known.number in (1, WRONG_AT_MOST) and self._may_log(now):
-            log.warning("web.wrong_token", client=client, within_a_minute=known.number)
+            log.warning("web.wrong_token", client=address, within_a_minute=known.number)
 
-    def retry_after(self, client: str, now: datetime) -> int | None:
-        """Return the seconds until the client's minute ends if it sent too many wrong tokens, else None."""
-        known = self._clients.get(client)
+    def retry_after(self, address: str | None, now: datetime) -> int | None:
+        """Return the seconds until the minute of the address's client ends if it sent too many wrong tokens, else None."""
+        known = self._clients.get(client_of(address))
         if known is None or known.number <= WRONG_AT_MOST or known.has_ended(now):
             return None
         return max(1, round((known.began_at + _MINUTE - now).total_seconds()))

@@ -10,9 +10,8 @@ from starlette.routing import Route
 
 from monitor.store import web_sessions
 from monitor.web.auth import SESSION_LASTS, STATIC, new_visitor, session_id, visit_of
-from monitor.web.clients import client_of
 from monitor.web.rendering import standalone_page, static_files
-from monitor.web.security import cookie_header, cookie_name
+from monitor.web.security import client_address, cookie_header, cookie_name
 from monitor.web.site import Site
 
 _THEME_LASTS = 400 * 86400  # seconds; browsers keep no cookie for longer
@@ -82,9 +81,9 @@ def local(target: str | None) -> str:
 
 def _refuse(request: Request, site: Site, target: str) -> Response:
     """Count a wrong token and return the form again."""
-    now, client = site.clock.now(), client_of(request.client.host if request.client else None)
-    site.wrong_tokens.count(client, now)
-    wait = site.wrong_tokens.retry_after(client, now)
+    now, address = site.clock.now(), client_address(request)
+    site.wrong_tokens.count(address, now)
+    wait = site.wrong_tokens.retry_after(address, now)
     if wait is None:
         return _login_form(request, target, problem="The token is wrong.", status=403)
     response = _login_form(

@@ -21,7 +21,6 @@ from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import web_sessions
 from monitor.web import auth
 from monitor.web.auth import FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, Visit, record_visit
-from monitor.web.clients import client_of
 from monitor.web.origins import is_known_host, is_tls, require_host, require_same_site
 from monitor.web.site import Site, error_response, problem
 
@@ -134,7 +133,7 @@ class SecurityMiddleware:
             return False
         if access.is_token(given.strip()):
             return True
-        self._site.wrong_tokens.count(_client(request), self._site.clock.now())
+        self._site.wrong_tokens.count(client_address(request), self._site.clock.now())
         return False
 
     async def _is_authenticated(
@@ -177,7 +176,7 @@ class SecurityMiddleware:
             _require_current_link(signature)
         elif auth.is_former_session(cookie):
             raise HTTPException(410, "This login is from version 0.1 and has ended. Log in again with the token.")
-        wait = self._site.wrong_tokens.retry_after(_client(request), self._site.clock.now())
+        wait = self._site.wrong_tokens.retry_after(client_address(request), self._site.clock.now())
         if wait is not None and "authorization" in request.headers:
             raise HTTPException(429, f"Too many wrong tokens. Try again in {wait} seconds.", {"retry-after": str(wait)})
         if _accepts_page(request):
@@ -215,8 +214,9 @@ def _require_current_link(signature: str) -> None:
         )
 
 
-def _client(request: Request) -> str:
-    return client_of(request.client.host if request.client else None)
+def client_address(request: Request) -> str | None:
+    """Return the address that the request came from."""
+    return request.client.host if request.client else None
 
 
 def cookie_name(config: Config) -> str:

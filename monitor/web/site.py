@@ -59,6 +59,10 @@ class Site:
             return await self.store.read(work)
 
 
+_PAGE_TITLES = {410: "No longer valid"}
+"""Titles of pages where the phrase of the status would be unclear."""
+
+
 def error_response(request: Request, error: HTTPException | MonitorError) -> Response:
     """Return the problem page or document for an expected error."""
     if isinstance(error, HTTPException):
@@ -74,6 +78,7 @@ def problem(request: Request, status: int, detail: str, *, headers: Mapping[str,
     if "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith("/api/"):
         from monitor.web.rendering import standalone_page
 
+        title = _PAGE_TITLES.get(status, title)
         return standalone_page("problem.html", {"title": title, "text": detail}, status=status, headers=headers)
     if request.scope["path"] in FEEDS:
         return PlainTextResponse(f"{detail}\n", status, headers=dict(headers or {}))

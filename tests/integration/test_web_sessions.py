@@ -353,19 +353,19 @@ def test_clients_are_limited_separately_and_in_bounded_memory(clock: ManualClock
     assert wrong.retry_after("192.0.2.2", now) is None
     assert wrong.retry_after("192.0.2.1", now - timedelta(days=1)) is None, "the clock was set back"
     for number in range(MOST_CLIENTS * 2):
-        wrong.count(f"client {number}", now)
+        wrong.count(f"10.0.{number // 250}.{number % 250}", now)
     assert len(wrong._clients) == MOST_CLIENTS
 
 
 def test_wrong_tokens_do_not_flood_the_log(clock: ManualClock, logged: Callable[[], str]) -> None:
     wrong = WrongTokens()
     for number in range(500):
-        wrong.count(f"client {number}", clock.now())
-        wrong.count("one client", clock.now())
+        wrong.count(f"10.0.{number // 250}.{number % 250}", clock.now())
+        wrong.count("2001:db8::1", clock.now())
     assert 1 <= logged().count("web.wrong_token") <= 20
     clock.advance(timedelta(minutes=1))
-    wrong.count("one client", clock.now())
-    assert "one client" in logged().splitlines()[-1]
+    wrong.count("2001:db8::2", clock.now())
+    assert '"client": "2001:db8::2"' in logged().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
