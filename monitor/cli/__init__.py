@@ -86,6 +86,9 @@ def _report_error(error: Exception) -> int:
         case typer.Abort():
             _report("Aborted.")
             return FAILED
+        case OSError(errno=errno.EMFILE):
+            _report("This process may not open enough files: raise `ulimit -n`, or LimitNOFILE= in the unit.")
+            return FAILED
     _report(f"Unexpected error ({type(error).__name__}). Set {TRACEBACK}=1 to see the traceback, and please report it.")
     return FAILED
 

@@ -14,6 +14,7 @@ from monitor.cli import channels, session
 from monitor.cli.options import AsJson
 from monitor.cli.output import echo, echo_json
 from monitor.cli.sources import channel_problem
+from monitor.cli.startup import allow_open_files
 from monitor.config import Config, SourceConfig, show, starter
 from monitor.config.templates import EVERY_EVENT
 from monitor.domain import AlertEvent, utc_text
@@ -138,6 +139,7 @@ def check(
         echo_round_times(config)
     if not live:
         return 0
+    allow_open_files(len(config.sources) + len(config.channels))
     from monitor.daemon import app, oneshot
 
     status = echo_findings(app.run_async(oneshot.verify_live(config)))

@@ -10,7 +10,7 @@ from monitor.cli import channels, session, status
 from monitor.cli import config as configuration
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, complete_channel, select
 from monitor.cli.output import echo, echo_json
-from monitor.cli.startup import loading
+from monitor.cli.startup import allow_open_files, loading
 from monitor.cli.values import number_from, one_of
 from monitor.config import Config, Loaded, LogFormat
 from monitor.domain import AlertEvent
@@ -41,6 +41,7 @@ def run(
         return channels.require_readable(session.loaded(ctx, quiet=False, log_format=log_format))
 
     loaded = read()
+    allow_open_files(len(loaded.config.sources) + len(loaded.config.channels))
     with loading():
         from monitor.daemon import app
 
@@ -60,6 +61,7 @@ def check(
     """Run one cycle now: poll, probe, store, alert. Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
     config = channels.require_readable(session.loaded(ctx)).config
     _require_source(config, source)
+    allow_open_files(len(config.sources) + len(config.channels))
     filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
     with loading():
         from monitor.daemon import app, oneshot
@@ -108,6 +110,7 @@ def send_test_alert(
     config = session.loaded(ctx).config
     if not config.channels:
         raise ConfigError("No channel is configured. Add a [[channels]] table.")
+    allow_open_files(len(config.channels))
     from monitor.daemon import app, oneshot
 
     return configuration.echo_findings(app.run_async(oneshot.send_test(config, channel, event=event)))

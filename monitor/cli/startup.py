@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.domain.errors import MonitorError
+
 OPTIONAL_IMPORTS = ("rich", "pygments")
 """Packages that structlog and httpx import if they are installed, for features that are not used here.
 
@@ -56,6 +58,29 @@ def _is_closed(descriptor: int) -> bool:
     except OSError:
         return True
     return False
+
+
+LEAST_OPEN_FILES = 64
+"""The number of files that the daemon needs for itself: it opens about 30 with one source and one reader of the page."""
+
+
+def allow_open_files(parties: int) -> None:
+    """Raise the limit of open files, if possible, to what the daemon needs with this many sources and channels.
+
+    Raise MonitorError if the daemon could not even start with the limit.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = LEAST_OPEN_FILES + 4 * parties
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        if raised < LEAST_OPEN_FILES:
+            raise MonitorError(
+                f"This process may open {raised} files at a time, but needs at least {LEAST_OPEN_FILES}: raise `ulimit -n`, or "
+                "LimitNOFILE= in the unit."
+            )
 
 
 _CONFIG = ("--config", "-c")

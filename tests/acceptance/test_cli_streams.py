@@ -11,6 +11,8 @@ import pytest
 from monitor.store import Store
 from tests.support.command_line import environment, make_world, real_now, write_config
 
+pytestmark = pytest.mark.slow
+
 CLOSED, UNREAD = ">&- 2>&- <&-", "2>&1 | true"
 STREAMS = (">&-", "2>&-", "<&-", CLOSED, "| true", UNREAD)
 CASES = [
@@ -67,9 +69,25 @@ def test_P40_no_file_takes_the_place_of_a_closed_stream(folder: Path) -> None:
     assert run("status", folder)[0] == 0
 
 
-def run(line: str, folder: Path) -> tuple[int, str]:
+@pytest.mark.parametrize("command", ["run", "check", "test-alert"])
+@pytest.mark.parametrize("limit", [10, 20])
+def test_X10_too_few_open_files_are_one_sentence(command: str, limit: int, folder: Path) -> None:
+    """The daemon would otherwise start with a list of tracebacks, or fail later."""
+    status, errors = run(command, folder, before=f"ulimit -n {limit}; ")
+    assert status == (3 if command == "check" else 1)
+    assert errors == (
+        f"token-monitor: This process may open {limit} files at a time, but needs at least 64: raise `ulimit -n`, or "
+        "LimitNOFILE= in the unit.\n"
+    )
+
+
+def test_X10_the_limit_of_open_files_is_raised_where_that_is_allowed(folder: Path) -> None:
+    assert run("check --no-probe", folder, before="ulimit -S -n 20; ")[0] == 2
+
+
+def run(line: str, folder: Path, *, before: str = "") -> tuple[int, str]:
     """Return the exit status of the program in a shell line, and what the shell and the program wrote on stderr."""
-    script = f"set -o pipefail; {sys.executable} -m monitor {line}"
+    script = f"set -o pipefail; {before}{sys.executable} -m monitor {line}"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
