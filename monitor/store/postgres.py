@@ -106,6 +106,7 @@ class Server:
 
     def _defaults(self, statement_timeout: timedelta) -> dict[str, Any]:
         """Return libpq's parameters that the URL can override."""
+        several = "," in self._parameters.get("host", "") + self._parameters.get("hostaddr", "")
         return {
             "connect_timeout": int(CONNECT_TIMEOUT.total_seconds()),
             "application_name": APPLICATION,
@@ -114,6 +115,8 @@ class Server:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": _milliseconds(statement_timeout),
+            # The lock must be held on the server that is written to, not on its replica, where it excludes nobody.
+            **({"target_session_attrs": "read-write"} if several else {}),
         }
 
     def _settings(self, conn: psycopg.Connection[Any], statement_timeout: timedelta) -> Iterator[tuple[str, object]]:

@@ -20,6 +20,7 @@ from monitor.store import Store, meta, open_store, sources
 from monitor.store.engines import parse_url
 from monitor.store.lock import DaemonLock
 from monitor.store.postgres import Server
+from tests.acceptance.daemon import eventually
 from tests.support import postgres
 from tests.support.factories import NOW
 
@@ -111,6 +112,23 @@ def test_every_form_of_a_url_reaches_the_database_by_store_and_lock(server: post
         f"postgresql://{account}@127.0.0.1:{port}/{database}?options=-c+search_path%3Dpublic&application_name=x",
     ):
         reach(url)
+
+
+def test_of_several_servers_the_one_that_accepts_writes_is_used_and_locked(server: postgres.PrivateServer, database: str) -> None:
+    """On a replica the lock would exclude no other daemon."""
+    with postgres.private_server() as replica:
+        with psycopg.connect(replica.url.render_as_string(), autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {database}".encode())
+            admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.execute("SELECT pg_reload_conf()")
+            eventually(lambda: admin.execute("SHOW default_transaction_read_only").fetchone() == ("on",))
+        both = f"postgresql://postgres@/{database}?host={replica.folder}&host={server.folder}&port=5432,{server.tcp_port}"
+        reach(both)
+        with DaemonLock(both, pid=1, host="alpha"), pytest.raises(StoreHeld):
+            DaemonLock(over_socket(server, database)).acquire()
+        neither = f"postgresql://postgres@/{database}?host={replica.folder}&host={replica.folder}"
+        with pytest.raises(StoreUnavailable, match="session is read-only"):
+            DaemonLock(neither).acquire()
 
 
 def test_a_service_and_a_password_file_are_used(
