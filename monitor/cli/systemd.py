@@ -29,6 +29,7 @@ UNITS = Path("/etc/systemd/system")
 _SHIPPED = {
     "token-monitor.service": UNITS / "token-monitor.service",
     "token-monitor-failure@.service": UNITS / "token-monitor-failure@.service",
+    "token-monitor-restart.timer": UNITS / "token-monitor-restart.timer",
     "local.conf.example": UNITS / "token-monitor.service.d" / "local.conf.example",
 }
 _HIDDEN = ("/home", "/root", "/run/user")

@@ -19,6 +19,7 @@ INSIDE = Path(__file__).parent / "inside"
 SYSTEMD = Path("/lib/systemd/systemd")
 PREFIX = Path("/opt/token-monitor")
 UNITS = ("token-monitor.service", "token-monitor-failure@.service")
+TIMER = "token-monitor-restart.timer"
 
 pytestmark = pytest.mark.slow
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="NOT PROVEN: systemd-analyze is missing here")
@@ -35,7 +36,7 @@ def units(tmp_path: Path) -> Path:
 
 
 @needs_analyze
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, TIMER])
 def test_systemd_accepts_the_units(units: Path, name: str) -> None:
     """An unknown key is only a line on stderr, so any line is a failure."""
     done = subprocess.run(
@@ -92,6 +93,8 @@ def build_payload(payload: Path) -> dict[str, str]:
     (units / f"{UNITS[0]}.d/e2e.conf").write_text(
         "[Service]\nRestartSec=200ms\nWatchdogSec=3s\nEnvironment=TOKEN_MONITOR_TRACEBACK=1\n", "utf-8"
     )
+    (units / f"{TIMER}.d").mkdir()
+    (units / f"{TIMER}.d/e2e.conf").write_text("[Timer]\nOnActiveSec=\nOnActiveSec=21s\n", "utf-8")
     for name, text in OURS.items():
         (units / name).write_text(text, "utf-8")
     return bindings
@@ -129,6 +132,7 @@ RestartPreventExitStatus=2
 """The units around the one that is tested."""
 
 
+@pytest.mark.timeout(260)
 @pytest.mark.skipif(missing() is not None, reason=f"NOT PROVEN under a real systemd: {missing()}")
 def test_P07_P09_P31_P32_P33_S03_the_service_under_a_real_systemd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Notify, watchdog, restart, reload, credentials, state and the configuration error, one after the other."""
@@ -136,8 +140,8 @@ def test_P07_P09_P31_P32_P33_S03_the_service_under_a_real_systemd(tmp_path: Path
     out.mkdir()
     out.chmod(0o755)
     bindings = build_payload(payload)
-    env = {**os.environ, "BINDS": " ".join(f"{source}:{target}" for source, target in bindings.items())}
-    done = subprocess.run([INSIDE / "boot.sh", payload, out], env=env, capture_output=True, text=True, check=False, timeout=115)
+    env = {**os.environ, "LIMIT": "230", "BINDS": " ".join(f"{source}:{target}" for source, target in bindings.items())}
+    done = subprocess.run([INSIDE / "boot.sh", payload, out], env=env, capture_output=True, text=True, check=False, timeout=240)
     facts = out / "facts.json"
     log = "".join(path.read_text("utf-8") for path in sorted(out.glob("*.log")))
     if not facts.exists() and not (out / "driver.log").exists():
@@ -149,4 +153,4 @@ def test_P07_P09_P31_P32_P33_S03_the_service_under_a_real_systemd(tmp_path: Path
         for sentence, seconds in answer["facts"]:
             print(f"  {seconds:5.1f} s  {sentence}")  # noqa: T201 - as above
     assert answer["problem"] is None, f"{answer['problem']}\n{log}"
-    assert len(answer["facts"]) == 19
+    assert len(answer["facts"]) == 21

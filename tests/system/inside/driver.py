@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 UNIT = "token-monitor.service"
+TIMER = "token-monitor-restart.timer"
 CONFIG = Path("/etc/token-monitor/config.toml")
 STATE = Path("/var/lib/private/token-monitor")
 RECEIVED = Path("/out/received.jsonl")
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds; never a claim about speed."""
 
 FACTS: list[tuple[str, float]] = []
@@ -151,7 +152,7 @@ def refuses_a_bad_reload(base_url: str) -> None:
     fact("reload with a bad file: systemctl fails, the daemon is not signalled and goes on")
     os.kill(int(before), signal.SIGHUP)
     eventually(lambda: "last reload was rejected" in shown("StatusText"), "STATUS= reports the refusal")
-    assert "config.reload_refused" in journal("-p", "err"), "journalctl -p err does not show it"
+    eventually(lambda: "config.reload_refused" in journal("-p", "err"), "journalctl -p err shows it")
     expect(shown("MainPID"), before, "main process")
     fact("a bare SIGHUP with a bad file: STATUS= and journalctl -p err report it, and the former file stays in force")
     write_config(base_url)
@@ -199,12 +200,16 @@ def names_the_missing_credential(base_url: str) -> None:
     expect((shown("ExecMainStatus"), shown("NRestarts")), ("2", "0"), "exit status and restarts")
     assert "needs the systemd credential postpost" in journal(), "the journal does not name the credential"
     fact("a missing credential: exit status 2 with its name, not restarted")
+    eventually(lambda: shown("ActiveState", TIMER) == "active", "the timer runs")
+    call("systemctl", "stop", UNIT)
+    expect(shown("ActiveState", TIMER), "inactive", "timer after stop")
+    fact("stop cancels the start that the timer was to make after the failure")
     away.rename(key)
 
 
 def ends_a_crash_loop(base_url: str) -> None:
     limit = Path("/etc/systemd/system") / f"{UNIT}.d/limit.conf"
-    limit.write_text("[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=1min\n", "utf-8")
+    limit.write_text("[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=20s\n", "utf-8")
     write_config(base_url)
     CONFIG.write_text(CONFIG.read_text("utf-8").replace("/var/lib/token-monitor/", "/proc/nowhere/"), "utf-8")
     call("systemctl", "daemon-reload")
@@ -214,6 +219,14 @@ def ends_a_crash_loop(base_url: str) -> None:
     eventually(lambda: shown("ActiveState") == "failed" and int(shown("NRestarts")) >= 1, "the start limit ends the loop")
     eventually(lambda: received("is down and nothing is monitored") == before + 1, "one more alert of OnFailure=")
     fact("a crash loop: ended by the start limit, and notified once")
+    eventually(lambda: shown("ActiveState", TIMER) == "active", "the timer runs")
+    first = shown("ActiveEnterTimestampMonotonic", TIMER)
+    eventually(lambda: shown("ActiveEnterTimestampMonotonic", TIMER) != first, "a second failure starts the timer again")
+    eventually(lambda: shown("ActiveState", TIMER) == "active", "the timer runs again")
+    write_config(base_url)
+    eventually(lambda: shown("ActiveState") == "active", "the timer starts the service")
+    eventually(lambda: "monitoring 2 connections" in shown("StatusText"), "it monitors again")
+    fact("the timer starts the service again, also after a second failure, until its cause is remedied")
 
 
 STEPS = (
