@@ -158,5 +158,6 @@ async def send_test(config: Config, channel: str | None, *, event: AlertEvent | 
 def _describe_test(result: Sent | str) -> str:
     if isinstance(result, str):
         return result
-    at = f" at {result.host}" if result.host else ""
-    return f"accepted the message{at}" if result.confirmed else f"sent the message{at}, not confirmed by the service"
+    if result.confirmed:
+        return f"accepted the message at {result.host}" if result.host else "accepted the message"
+    return f"sent{f' to {result.host}' if result.host else ''}, not confirmed by the service"

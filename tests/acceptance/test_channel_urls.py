@@ -61,7 +61,7 @@ def test_what_is_unsafe_about_a_url_is_a_warning(tmp_path: Path, url: str, warni
 def test_A22_a_test_alert_does_not_claim_that_a_service_without_answers_accepted_it(tmp_path: Path) -> None:
     config = write_config(tmp_path, text=CONFIG.replace(OPS_URL, "rsyslog://127.0.0.1:9"))
     done = token_monitor("test-alert", "ops", config=config)
-    assert (done.status, done.out) == (0, "ok      channel ops: sent the message at 127.0.0.1, not confirmed by the service\n")
+    assert (done.status, done.out) == (0, "ok      channel ops: sent to 127.0.0.1, not confirmed by the service\n")
 
 
 def test_a_scheme_alone_is_shown_and_no_secret(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ _SEND_WITHOUT_LENGTH = frozenset({"reddit"})  # its length is 0 where it posts t
 _BOT_RECIPIENTS = {"kook": ("channels", "dm_users"), "mattermost": ("targets",), "webexteams": ("targets",)}
 
 # The plugin's `send` cannot fail once the message left this machine or was passed to the local system: syslog(3) returns
-# nothing, UDP and the APRS and IRC networks have no answer, a desktop shows the message to nobody in particular.
+# nothing, UDP and the APRS and IRC networks do not answer, and a desktop confirms nothing if no user is logged in.
 _UNCONFIRMED = frozenset({"aprs", "blink1", "dbus", "glib", "gnome", "irc", "macosx", "rsyslog", "syslog", "windows"})
 
 _INTERNAL = frozenset({"asset", "logger", "_NotifyBase__store"})
