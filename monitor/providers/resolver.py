@@ -41,7 +41,7 @@ class SystemResolver(AbstractResolver):
         return [ResolveResult({**address, "port": port}) for address in found]
 
     async def close(self) -> None:
-        """Do nothing: look-ups in progress end by themselves, or with the process."""
+        """Do nothing: a look-up in progress runs to its end, or ends with the process."""
 
     def _lookup(self, host: str, family: socket.AddressFamily) -> asyncio.Future[list[ResolveResult]]:
         key = (host, family)
