@@ -75,7 +75,7 @@ pooler: $(VENV)/.dev  ## the PostgreSQL tests of commands, daemon and standby th
 fuzz: $(VENV)/.dev  ## every parser under guided fuzzing, a minute each (SECONDS=10, ARGS=list-postpost: one)
 	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
-mutants: $(VENV)/.dev  ## remove each guard from a copy, which must make a test fail: ten minutes (ARGS="--only web")
+mutants: $(VENV)/.dev  ## remove each guard from a copy, which must make a test fail: half an hour (ARGS="--only web", "--only P08")
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 answers: $(VENV)/.dev  ## a hundred thousand generated answers, and every hand-written one from each API: some minutes

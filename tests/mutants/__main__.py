@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", help="a guard, an area or a row; may be given several times")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="copies in which guards are tried simultaneously")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="guards that are tried simultaneously")
     parser.add_argument("--list", action="store_true", help="print the table, and try nothing")
     wanted = parser.parse_args(arguments)
     chosen = _chosen(wanted.only)
@@ -61,13 +61,15 @@ def _try_all(chosen: Sequence[Guard], *, jobs: int) -> int:
         for _ in range(jobs):
             free.put(stack.enter_context(tree()))
         files = sorted({test for each in chosen for test in each.tests})
+        broken: list[str] = []
         for before in pool.map(lambda part: _run(free, part), [files[place::jobs] for place in range(jobs)]):
-            if not before.green:
-                _print(f"The tests fail already with every guard in place, so they prove nothing:\n{before.output[-4000:]}")
+            if not before.green and not before.red:
+                _print(f"The tests cannot run with every guard in place:\n{before.output[-4000:]}")
                 return 2
+            broken += before.failed
         _print(f"{'rows':<16} {'guard':<40} {'seconds':>7}  caught by")
         results = []
-        for each, result in zip(chosen, pool.map(lambda guard: _try(free, guard, since=begun), chosen), strict=True):
+        for each, result in zip(chosen, pool.map(lambda guard: _try(free, guard, broken, since=begun), chosen), strict=True):
             results.append(result)
             _print(f"{_rows(each):<16} {each.name:<40} {result.seconds:>7.1f}  {_verdict(result)}")
     unnoticed = sum(result.green and not result.skipped for result in results)
@@ -81,16 +83,20 @@ def _try_all(chosen: Sequence[Guard], *, jobs: int) -> int:
 def _run(free: SimpleQueue[Tree], tests: Sequence[str]) -> Result:
     copy = free.get()
     try:
-        return copy.run(tests, within=LIMIT / 2)
+        return copy.run(tests, within=LIMIT / 2, to_the_end=True)
     finally:
         free.put(copy)
 
 
-def _try(free: SimpleQueue[Tree], guard: Guard, *, since: float) -> Result:
+def _try(free: SimpleQueue[Tree], guard: Guard, broken: Sequence[str], *, since: float) -> Result:
+    """Run the guard's tests without it, unless one of them is among the `broken` ones, which fail with every guard in place."""
+    already = next((each for each in broken if each.startswith(guard.tests)), None)
+    if already is not None:
+        return Result(None, (), 0.0, f"{already} fails with every guard in place.")
     copy = free.get()
     try:
         if time.monotonic() - since > LIMIT:
-            return Result(None, None, 0.0, f"{LIMIT:.0f} seconds had passed.")
+            return Result(None, (), 0.0, f"{LIMIT:.0f} seconds had passed.")
         with copy.without(guard):
             return copy.run(guard.tests)
     finally:
@@ -103,7 +109,7 @@ def _rows(guard: Guard) -> str:
 
 def _verdict(result: Result) -> str:
     if result.red:
-        return result.failed or ""
+        return result.failed[0]
     if result.skipped:
         return f"NOT TRIED: {result.skipped}"
     if result.green:

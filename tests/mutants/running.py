@@ -37,8 +37,8 @@ class Result:
 
     status: int | None
     """pytest's exit status; None where the run had to be ended."""
-    failed: str | None
-    """The first test that failed. An error before the test began is none: that proves nothing about the guard."""
+    failed: tuple[str, ...]
+    """The tests that failed. An error before the test began is none: that proves nothing about the guard."""
     seconds: float
     output: str
     skipped: str | None = None
@@ -52,7 +52,7 @@ class Result:
     @property
     def red(self) -> bool:
         """True if a test ran and failed."""
-        return self.status == 1 and self.failed is not None
+        return self.status == 1 and bool(self.failed)
 
 
 class Tree:
@@ -61,29 +61,21 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, tests: Sequence[str], *, within: float = PATIENCE) -> Result:
-        """Run these tests, up to the first that fails, in this process's environment and interpreter."""
+    def run(self, tests: Sequence[str], *, within: float = PATIENCE, to_the_end: bool = False) -> Result:
+        """Run these tests, up to the first that fails or `to_the_end`, in this process's environment and interpreter."""
         begun = time.monotonic()
-        plain = (
-            "-x",
-            "-q",
-            "--tb=short",
-            "-rfs",
-            "-p",
-            "no:cacheprovider",
-            f"--timeout={TEST_WITHIN}",
-            *(word for each in PLUGINS for word in ("-p", each)),
-        )
-        command = [sys.executable, "-m", "pytest", *plain, *tests]
+        plain = (*(() if to_the_end else ("-x",)), "-q", "--tb=short", "-rfs", "-p", "no:cacheprovider")
+        plugins = [word for each in PLUGINS for word in ("-p", each)]
+        command = [sys.executable, "-m", "pytest", *plain, f"--timeout={TEST_WITHIN}", *plugins, *tests]
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         try:
             done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=within)
         except subprocess.TimeoutExpired:
-            return Result(None, None, time.monotonic() - begun, f"It had not ended after {within:.0f} seconds.")
-        failed, skipped = _FAILED.search(done.stdout), _SKIPPED.search(done.stdout)
+            return Result(None, (), time.monotonic() - begun, f"It had not ended after {within:.0f} seconds.")
+        skipped = _SKIPPED.search(done.stdout)
         return Result(
             status=done.returncode,
-            failed=failed[1] if failed else None,
+            failed=tuple(_FAILED.findall(done.stdout)),
             seconds=time.monotonic() - begun,
             output=(done.stdout + done.stderr).strip(),
             skipped=skipped[0] if skipped else None,

@@ -26,7 +26,7 @@ def copy() -> Iterator[Tree]:
 
 
 def test_there_are_guards_everywhere_each_with_a_name_of_its_own() -> None:
-    assert len(BY_NAME) == len(GUARDS) >= 150
+    assert len(BY_NAME) == len(GUARDS) >= 350
     assert {guard.area for guard in GUARDS} >= {"store", "lock", "network", "rules", "delivery", "messages", "log", "web"}
 
 
@@ -64,14 +64,22 @@ def test_a_guard_that_is_taken_out_turns_a_test_red_and_is_put_back(name: str, c
     before = (copy.folder / guard.file).read_bytes()
     result = try_without(copy, guard)
     assert result.red, result.output
-    assert (result.failed or "").startswith(guard.tests[0])
+    assert result.failed[0].startswith(guard.tests[0])
     assert (copy.folder / guard.file).read_bytes() == before
 
 
 def test_an_undetected_removal_is_neither_red_nor_hidden(copy: Tree) -> None:
     useless = replace(BY_NAME["mentions"], guard="import unicodedata\n", without="import unicodedata  # as before\n")
     result = try_without(copy, useless)
-    assert (result.green, result.red, result.failed) == (True, False, None)
+    assert (result.green, result.red, result.failed) == (True, False, ())
+
+
+def test_a_test_that_is_skipped_proves_nothing(copy: Tree) -> None:
+    """The machine lacks what the test needs: its guard was not tried, and the test did not pass without it."""
+    file = copy.folder / "tests/unit/test_skipped.py"
+    file.write_text('import pytest\n\n\n@pytest.mark.skip(reason="no strace")\ndef test_it() -> None: ...\n', encoding="utf-8")
+    result = try_without(copy, replace(BY_NAME["mentions"], tests=("tests/unit/test_skipped.py",)))
+    assert (result.red, "no strace" in (result.skipped or "")) == (False, True)
 
 
 def test_a_program_that_cannot_even_be_loaded_proves_nothing(copy: Tree) -> None:
