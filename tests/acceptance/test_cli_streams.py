@@ -71,7 +71,7 @@ def test_P40_no_file_takes_the_place_of_a_closed_stream(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "check", "test-alert"])
 @pytest.mark.parametrize("limit", [10, 20])
-def test_X10_too_few_open_files_are_one_sentence(command: str, limit: int, folder: Path) -> None:
+def test_N30_too_few_open_files_are_one_sentence(command: str, limit: int, folder: Path) -> None:
     """The daemon would otherwise start with a list of tracebacks, or fail later."""
     status, errors = run(command, folder, before=f"ulimit -n {limit}; ")
     assert status == (3 if command == "check" else 1)
@@ -81,7 +81,7 @@ def test_X10_too_few_open_files_are_one_sentence(command: str, limit: int, folde
     )
 
 
-def test_X10_the_limit_of_open_files_is_raised_where_that_is_allowed(folder: Path) -> None:
+def test_N30_the_limit_of_open_files_is_raised_where_that_is_allowed(folder: Path) -> None:
     assert run("check --no-probe", folder, before="ulimit -S -n 20; ")[0] == 2
 
 
