@@ -40,7 +40,7 @@ async def test_calls_that_hang_delay_no_other_call() -> None:
 
 
 @pytest.mark.slow
-def test_P05_a_call_that_hangs_does_not_delay_the_end_of_the_process() -> None:
+def test_P05_P42_a_call_that_hangs_does_not_delay_the_end_of_the_process() -> None:
     code = """
 import asyncio, time
 from monitor.domain import threads
