@@ -492,8 +492,12 @@ def commands_without_a_daemon(stage: Stage) -> None:
     config.write_text(good.replace('level = "debug"', f'level = "{canary.OTHER_KEY}"'), "utf-8")
     stage.run("report-failure", "token-monitor.service")
     config.write_text(good.replace(json.dumps(stage.database), json.dumps(nowhere)), "utf-8")
-    commands = ("status", "check", "db upgrade", "db backup other.db", "run", "report-failure token-monitor.service")
+    waiting = stage.setting.launch("run")  # it waits for the database
+    commands = ("status", "check", "db upgrade", "db backup other.db", "report-failure token-monitor.service")
     assert all(stage.run_together(*commands)[:-1])
+    assert waiting.poll() is None
+    stage.setting.stop(waiting)
+    canary.assert_absent(stage.setting.log(), "the log of a daemon that waits for its database")
 
 
 def look_at_what_the_apis_got(stage: Stage) -> None:
