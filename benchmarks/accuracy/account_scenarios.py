@@ -230,9 +230,9 @@ def reconnected_quickly(simulation: Simulation, account: Account) -> Script:
 
 
 def skipped_once(simulation: Simulation, account: Account) -> Script:
-    """Omit the account from one list: no alert yet."""
+    """Omit the account from at most one list: no alert yet."""
     simulation.world.vanish(account.source.name, account.id, scope=account.scope)
-    yield simulation.now + 0.45 * simulation.truth.poll_every
+    yield simulation.now + 0.45 * simulation.truth.poll_interval(account.source.name)
     simulation.world.restore(account.source.name, account.id, scope=account.scope)
 
 

@@ -129,9 +129,13 @@ class Truth:
         """The longest wait for the next poll while all is well: one and a half intervals, and a little."""
         return 1.5 * self.poll_every + 5 * MINUTE
 
+    def poll_interval(self, source: str) -> timedelta:
+        """Return the poll interval of a source."""
+        return self.polls_of.get(source, self.poll_every)
+
     def one_poll_of(self, source: str) -> timedelta:
         """Return the longest wait for the next poll of a source while all is well."""
-        return 1.5 * self.polls_of.get(source, self.poll_every) + 5 * MINUTE
+        return 1.5 * self.poll_interval(source) + 5 * MINUTE
 
     @property
     def one_probe(self) -> timedelta:

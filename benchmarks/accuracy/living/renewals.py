@@ -52,7 +52,7 @@ def renewals_stop(simulation: Simulation, account: Account) -> Script:
     lifetime, every = ROTATIONS[account.platform]
     yield from renewed_all_day(simulation, account, simulation.between(DAY, 2 * DAY))
     last, ends = simulation.now, end_of_token(simulation, account)
-    poll = simulation.truth.polls_of.get(account.source.name, simulation.truth.poll_every)
+    poll = simulation.truth.poll_interval(account.source.name)
     in_time = last + 1.6 * every + 1.2 * poll < ends  # after half a gap without a renewal, a list is read before the end
     simulation.begin_problem(
         account,
