@@ -75,7 +75,8 @@ def often(finding: ProbeFinding) -> ProbeState:
 
 def axes(token: TokenState, probe: ProbeState, missing: int = 0, **over: Any) -> Axes:
     policy = Policy(**{"confirm_missing": 2, "confirm_failures": 2, **over.pop("policy", {})})
-    context = Context(now=NOW, provider=provider_info("publora"), policy=policy, probe_every=over.pop("probe_every", 6 * HOUR))
+    every, skew = over.pop("probe_every", 6 * HOUR), over.pop("clock_skew", None)
+    context = Context(now=NOW, provider=provider_info("publora"), policy=policy, probe_every=every, clock_skew=skew)
     row = Snapshot(external_id="linkedin-1", platform="linkedin", reported=ReportedStatus.VALID)
     values = {"snapshot": row, "lost_permissions": (), **over}
     return Axes(token=token, probe=probe, missing=missing, context=context, **values)
@@ -209,12 +210,20 @@ REJECTED_POST = Snapshot(
 )
 
 JUST_PASSED = TokenState(status=EXPIRED, reason="date_passed", message="The date passed.", expires_at=NOW - HOUR / 20)
+NEAR_BY_SERVER = TokenState(status=SOON, reason="expires_within", message="It expires soon.", expires_at=NOW - 2 * HOUR)
 ASKED = ProbeState(ok_at=NOW - HOUR, ever_ok=True)
 
 # what else is known, status, reason
 BESIDE = [
     ("a date passed, the platform accepts the token since", axes(DATE_PASSED, OK), VALID, "probe_ok"),
     ("a date passed, accepted before it", axes(DATE_PASSED, OLD_OK), EXPIRED, "date_passed"),
+    (
+        "accepted before it by the server's clock, which is behind",
+        axes(NEAR_BY_SERVER, OK, clock_skew=-86400.0),
+        SOON,
+        "expires_within",
+    ),
+    ("accepted after it by both clocks", axes(DATE_PASSED, OK, clock_skew=-1800.0), VALID, "probe_ok"),
     ("a date has just passed, the platform is asked", axes(JUST_PASSED, ASKED), SOON, "expires_within"),
     ("a date passed, and nobody answered", axes(DATE_PASSED, ASKED), EXPIRED, "date_passed"),
     ("the list reports expired", axes(DATE_PASSED, OK, snapshot=EXPIRED_ROW), EXPIRED, "date_passed"),

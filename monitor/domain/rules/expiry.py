@@ -46,13 +46,17 @@ class Context(Record, frozen=True, kw_only=True):
 
     @property
     def date_now(self) -> datetime:
-        """The time that dates are compared with: the earlier of this machine's clock and the server's.
+        """The time that dates are compared with now, see by_slower_clock()."""
+        return self.by_slower_clock(self.now)
+
+    def by_slower_clock(self, at: datetime) -> datetime:
+        """Return this machine's time `at` on the clock that is behind: this machine's or the server's.
 
         One of two clocks that differ is wrong, and which one is not known: a date has passed when it has passed on both.
         """
         if self.clock_skew is None or not -_POSSIBLE_SKEW < self.clock_skew < 0:
-            return self.now
-        return before(self.now, timedelta(seconds=-self.clock_skew)) or self.now
+            return at
+        return before(at, timedelta(seconds=-self.clock_skew)) or at
 
     def is_recent_probe(self, at: datetime | None) -> bool:
         """Return True if a probe at this time is still evidence: it is at most three probe intervals old."""
