@@ -158,7 +158,7 @@ def alerts(
     short = on_terminal() and not everything and not as_json
     with session.reading(config) as conn:
         known = [row.name for row in sources.all_sources(conn, include_removed=True)]
-        filters = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
+        filters = select(config, conn=conn, known=known, sources=source, platforms=platform, statuses=status, labels=label)
         views = alert_views(conn, config, filters=filters, limit=ON_A_SCREEN + 1 if short else None)
     if as_json:
         echo_json(listing("alerts", views, now=now))

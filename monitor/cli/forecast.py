@@ -49,6 +49,7 @@ def forecast(
         known = [row.name for row in sources.all_sources(conn)]
         filters = select(
             config,
+            conn=conn,
             known=known,
             sources=source,
             platforms=platform,

@@ -56,6 +56,7 @@ def history(
         known = {row.name: row for row in sources.all_sources(conn, include_removed=True)}
         filters = select(
             config,
+            conn=conn,
             known=list(known),
             sources=source,
             platforms=platform,
@@ -65,7 +66,8 @@ def history(
         )
         row = one_connection(conn, config, connection, filters=filters)
         own = next((each for each in config.sources if each.name == row.source), None)
-        events = event_views(conn, row, labels=own.labels if own else None, now=now, poll_every=own.poll_every if own else None)
+        labels = row.labels if row.labels is not None else own.labels if own else None
+        events = event_views(conn, row, labels=labels, now=now, poll_every=own.poll_every if own else None)
     if as_json:
         echo_json(listing("events", events, now=now))
         return

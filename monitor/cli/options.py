@@ -17,11 +17,12 @@ from monitor.domain import SourceStatus, Status
 from monitor.domain.errors import MonitorError
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import PLATFORM_NAMES
+from monitor.domain.rules.labels import has_labels
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, Store, connection_queries, revisions
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import labels_in_use, resolve_labels
 
 MOST = 200
 """Maximum number of ids that completion offers; a longer prefix reduces them."""
@@ -109,7 +110,7 @@ def one_connection(
     """
 
     def candidates_of(rows: list[ConnectionRow]) -> list[ConnectionRow]:
-        chosen = rows if filters is None else [row for row in rows if _matches(row, resolve_labels(filters, config))]
+        chosen = rows if filters is None else [row for row in rows if _matches(row, resolve_labels(conn, filters, config))]
         live = [row for row in chosen if row.retired_at is None]
         return chosen if retired and not live else live
 
@@ -129,7 +130,8 @@ def one_connection(
 
 
 def _matches(row: ConnectionRow, filters: ConnectionFilter) -> bool:
-    return filters.matches(source=row.source, platform=row.state.snapshot.platform, status=row.state.verdict.status)
+    labels = filters.labelled is None or filters.labelled.includes(row.label_set, row.source)
+    return labels and filters.matches(source=row.source, platform=row.state.snapshot.platform, status=row.state.verdict.status)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
@@ -166,7 +168,7 @@ LabelFilter = Annotated[
     typer.Option(
         "--label",
         metavar="KEY=VALUE",
-        help="Only sources with this label. Repeatable; all must match.",
+        help="Only connections with this label; the value may be a pattern. Repeatable; all must match.",
         autocompletion=complete_label,
     ),
 ]
@@ -181,10 +183,12 @@ def select(
     statuses: Sequence[Status] | Sequence[SourceStatus] | None = None,
     labels: Sequence[str] | None = None,
     listed: Callable[[], Collection[str]] | None = None,
+    conn: Connection | None = None,
 ) -> ConnectionFilter:
     """Return the filters of one call. `known` are the names of stored sources, `listed` returns the platforms of connections.
 
-    An unknown source, platform or label is a usage error: a typo must not return an empty result.
+    An unknown source, platform or label is a usage error: a typo must not return an empty result. Labels are checked only with a
+    connection to the database.
     """
     require_known("source", sources or (), {source.name for source in config.sources} | set(known))
     slugs = [canonical(name) for name in platforms or ()]
@@ -196,20 +200,18 @@ def select(
         statuses=frozenset(str(status) for status in statuses) if statuses else None,
         labels=_labels(labels or ()),
     )
-    _require_labels(config, filters.labels)
+    if conn is not None:
+        _require_labels(labels_in_use(conn, config), filters.labels)
     return filters
 
 
-def _require_labels(config: Config, wanted: Mapping[str, str]) -> None:
-    """Raise a usage error that suggests the nearest label, if no source has all of these labels."""
-    if not wanted or any(wanted.items() <= source.labels.items() for source in config.sources):
-        return
-    known = sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()})
-    pairs = [f"{key}={value}" for key, value in wanted.items()]
-    for pair in pairs:
-        if pair not in known:
-            raise typer.BadParameter(f"No source has the label {shown(pair)}; {nearest_known(pair, known)}")
-    raise typer.BadParameter(f"No source has all of the labels {shown(', '.join(pairs))}.")
+def _require_labels(in_use: Collection[tuple[str, str]], wanted: Mapping[str, str]) -> None:
+    """Raise a usage error that suggests the nearest label, if no connection has one of these labels."""
+    for key, pattern in wanted.items():
+        if not any(has_labels({name: value}, {key: pattern}) for name, value in in_use):
+            known = [f"{name}={value}" for name, value in in_use]
+            pair = f"{key}={pattern}"
+            raise typer.BadParameter(f"No connection has the label {shown(pair)}; {nearest_known(pair, known)}")
 
 
 def require_known(kind: str, names: Iterable[str], allowed: Iterable[str]) -> None:
@@ -236,7 +238,7 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter(f"A label must have the form KEY=VALUE: {shown(pair)}.")
         if found.get(key, value) != value:
             raise typer.BadParameter(
-                f"The label {shown(key)} is given with two values, but a source has only one value for a label."
+                f"The label {shown(key)} is given with two values, but a connection has only one value for a label."
             )
         found[key] = value
     return found

@@ -106,7 +106,7 @@ def add(
     with session.opened(config) as store, store.begin_write() as conn:
         known = [row.name for row in sources.all_sources(conn)]
         slugs = connection_queries.platforms(conn)
-        chosen = select(config, known=known, sources=source, platforms=platform, labels=label)
+        chosen = select(config, conn=conn, known=known, sources=source, platforms=platform, labels=label)
         globs = tuple(dict.fromkeys(connection or ()))
         if not (source or platform or label or globs):
             raise typer.BadParameter(_NO_MATCHER)

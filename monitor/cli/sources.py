@@ -30,7 +30,7 @@ def sources(
     now = session.now()
     with session.reading(config) as conn:
         known = [row.name for row in stored_sources.all_sources(conn)]
-        filters = select(config, known=known, sources=source, platforms=platform, statuses=status, labels=label)
+        filters = select(config, conn=conn, known=known, sources=source, platforms=platform, statuses=status, labels=label)
         views = source_views(conn, config, now=now, filters=filters)
         channels = channel_views(conn, config)
     if as_json:

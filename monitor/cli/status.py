@@ -181,6 +181,7 @@ def status(
             known = [row.name for row in sources.all_sources(conn)]
             filters = select(
                 config,
+                conn=conn,
                 known=known,
                 sources=source,
                 platforms=platform,

@@ -8,11 +8,14 @@ from monitor.config import urls
 from monitor.config.error_text import describe, suggestion
 from monitor.config.policies import platform_filter
 from monitor.config.resolve import Loc, Resolver, checked_timezone
-from monitor.config.schema import ChannelTable, Document
+from monitor.config.schema import ChannelTable, Document, SourceTable
 from monitor.config.secrets import Secret
 from monitor.config.settings import ChannelConfig
 from monitor.config.sources import reject_repeated_names
 from monitor.config.templates import resolve_templates
+from monitor.domain.providers import provider_info
+from monitor.domain.rules.globs import matches, matches_any
+from monitor.domain.rules.labels import CLIENT
 
 
 def resolve_channels(resolver: Resolver, document: Document) -> tuple[ChannelConfig, ...]:
@@ -57,9 +60,10 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
         proxy=proxy,
         events=raw.events,
         severity=raw.severity,
-        sources=frozenset(raw.sources) if raw.sources is not None else None,
+        sources=raw.sources,
         platforms=platforms,
         labels=raw.labels,
+        group_by=raw.group_by or document.group_by,
         group_wait=raw.group_wait,
         after=raw.after,
         fallback=raw.fallback,
@@ -74,13 +78,27 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
 
 def _reject_unknown_sources(resolver: Resolver, loc: Loc, raw: ChannelTable, names: Sequence[str]) -> None:
     for name in raw.sources or ():
-        if name not in names and names:
+        if names and not any(matches(each, name) for each in names):
             end = suggestion(name, names, otherwise="the sources are")
             resolver.problems.error((*loc, "sources"), f"contains {describe(name)}, which is not a source{end}")
 
 
 def _warn_about_unmatched_labels(resolver: Resolver, loc: Loc, raw: ChannelTable, document: Document) -> None:
-    """Warn about a label filter that matches no source: the channel would stay silent."""
-    wanted = raw.labels.items()
-    if wanted and document.sources and not any(wanted <= source.labels.items() for source in document.sources):
-        resolver.problems.warning((*loc, "labels"), "matches no source: this channel will receive no alert about a connection.")
+    """Warn about a label that no source and no rule sets: the channel would receive no alert about a connection."""
+    for key, patterns in raw.labels.items():
+        values = {each.labels[key] for each in document.sources if key in each.labels}
+        values |= {each.set[key] for each in document.labels if key in each.set}
+        from_services = key == CLIENT and any(_names_clients(source) for source in document.sources)
+        if document.sources and not from_services and not any(matches_any(value, patterns) for value in values):
+            end = f"no source and no [[labels]] rule sets {key}" + (f" to {' or '.join(patterns)}" if values else "")
+            resolver.problems.warning(
+                (*loc, "labels"), f"matches nothing, because {end}: no alert about a connection is sent here."
+            )
+
+
+def _names_clients(source: SourceTable) -> bool:
+    """Return True if the names of managed users or workspaces become the clients of a source's connections."""
+    if source.provider is None:
+        return True
+    info = provider_info(source.provider)
+    return (info.has_users and source.users not in (None, "none")) or info.has_workspaces

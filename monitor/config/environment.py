@@ -15,7 +15,7 @@ from monitor.config.resolve import Loc
 from monitor.config.schema import PREFIX, Document, kind_in
 from monitor.config.secrets import is_quoted
 
-LISTS = ("sources", "channels")
+LISTS = ("sources", "channels", "labels")
 """Tables that an environment variable replaces as a whole, by JSON."""
 
 

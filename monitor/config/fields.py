@@ -198,6 +198,25 @@ def _labels(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        if not value.strip():
+            refuse("is an empty text, which matches nothing: omit the key to match everything.")
+        value = [value]
+    return tuple(dict.fromkeys(_texts(value, noun="patterns")))
+
+
+def _label_filter(value: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, Mapping):
+        refuse(f'is {describe(value)}, but must be a table of texts or lists, such as {{ client = "acme" }}.')
+    for key, item in value.items():
+        if not isinstance(item, str | list):
+            refuse(f"contains {describe(item)} for {describe(key)}, but each label must be text in quotes or a list of texts.")
+        if not key.isprintable() or not key.strip():
+            refuse("contains a label that is empty or has a control character.")
+    return {key: _patterns(item) for key, item in value.items()}
+
+
 def _secret(value: Any) -> SecretSource:
     if isinstance(value, str):
         return SecretSource("literal", value)
@@ -234,6 +253,10 @@ Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json=
 Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
 Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
 Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
+Patterns = Annotated[tuple[str, ...], PlainValidator(_patterns), Kind("pattern, or list of patterns", json="always")]
+LabelFilter = Annotated[
+    dict[str, tuple[str, ...]], PlainValidator(_label_filter), Kind("table of patterns or lists of them", json="always")
+]
 SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
 Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
 SeverityName = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]

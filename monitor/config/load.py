@@ -13,6 +13,7 @@ from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
 from monitor.config.error_text import describe
 from monitor.config.file import TomlFile, find_config
+from monitor.config.labels import resolve_label_rules
 from monitor.config.policies import global_policies
 from monitor.config.resolve import ConfigProblems, Resolver, checked_timezone
 from monitor.config.schema import Document
@@ -97,6 +98,7 @@ def _read(
 def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
     """Return the configuration; after a mistake it contains placeholders and must not be used."""
     policies = global_policies(resolver, document.policy)
+    rules = resolve_label_rules(resolver, document)
     config = Config(
         path=file,
         timezone=checked_timezone(resolver, ("timezone",), document.timezone),
@@ -104,7 +106,9 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         schedule=ScheduleConfig(**dict(document.schedule)),
         policy=policies.base,
         policies=policies.platforms,
-        sources=resolve_sources(resolver, document),
+        group_by=document.group_by,
+        label_rules=rules,
+        sources=resolve_sources(resolver, document, rules),
         channels=resolve_channels(resolver, document),
         web=_web(resolver, document),
         logging=LoggingConfig(**dict(document.logging)),

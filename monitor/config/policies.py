@@ -14,6 +14,7 @@ from monitor.config.schema import Level, Levels
 from monitor.domain import Policy
 from monitor.domain.records import replace
 from monitor.domain.rules.advice import PLATFORM_NAMES
+from monitor.domain.rules.globs import is_glob, matches
 from monitor.domain.rules.platforms import canonical
 
 KEYS = tuple(Level.model_fields)
@@ -66,17 +67,25 @@ def platform_levels(resolver: Resolver, loc: Loc, levels: Levels) -> dict[str, t
     return by_slug
 
 
-def platform_filter(resolver: Resolver, loc: Loc, names: Sequence[str] | None) -> frozenset[str] | None:
-    """Return a filter's platforms as common slugs; record mistakes."""
+def platform_filter(resolver: Resolver, loc: Loc, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return a filter's platforms as common slugs or patterns; record mistakes."""
     if names is None:
         return None
-    slugs = {canonical(name) for name in names}
-    for slug in sorted(slugs):
-        if not _SLUG.fullmatch(slug):
+    slugs = tuple(dict.fromkeys(canonical(name) for name in names))
+    for slug in slugs:
+        if is_glob(slug):
+            if not matches_any_platform(slug):
+                resolver.problems.warning(loc, f"contains {describe(slug)}, which matches no known platform.")
+        elif not _SLUG.fullmatch(slug):
             resolver.problems.error(loc, "contains an entry that is not a platform name: use lowercase letters, digits, _ and -.")
         elif slug not in PLATFORM_NAMES:
             resolver.problems.warning(loc, f"contains {describe(slug)}, which is not a known platform{_known(slug)}")
-    return frozenset(slugs)
+    return slugs
+
+
+def matches_any_platform(pattern: str) -> bool:
+    """Return True if a pattern matches a known platform."""
+    return any(matches(slug, pattern) for slug in PLATFORM_NAMES)
 
 
 def _known(slug: str) -> str:
@@ -88,7 +97,7 @@ def _effective(resolver: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
     """Return the policy of a chain of levels, the strongest last; warn if the last level contradicts itself."""
     policy = Policy()
     for level in chain:
-        policy = _apply_level(policy, level)
+        policy = replace(policy, **changes_of(level))
     last_sets = chain[-1].model_fields_set & {"stages", "expiring_within"}
     chosen = any("stages" in level.model_fields_set for level in chain)
     if last_sets and chosen and policy.stages and min(policy.stages) >= policy.expiring_within:
@@ -97,8 +106,9 @@ def _effective(resolver: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
     return policy
 
 
-def _apply_level(policy: Policy, level: Level) -> Policy:
+def changes_of(level: Level) -> dict[str, Any]:
+    """Return the fields of Policy that a level sets, with their values."""
     changes: dict[str, Any] = {key: getattr(level, key) for key in KEYS if key in level.model_fields_set}
     if "expiring_within" in changes:
         changes["expiring_within_explicit"] = True
-    return replace(policy, **changes)
+    return changes

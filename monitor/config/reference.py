@@ -49,7 +49,7 @@ def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inher
             yield from _keys_of(Level, (), f"{path}.<platform>.", inherited=_level_above(loc))
         else:
             inner = (*loc, key)
-            many = "[]" if key in ("sources", "channels") and not loc else ""
+            many = "[]" if key in ("sources", "channels", "labels") and not loc else ""
             below = "as in [policy]" if inner == ("sources", "policy") else None
             yield from _keys_of(table_at(inner) or Document, inner, f"{path}{many}.", inherited=below)
 

@@ -174,6 +174,27 @@ class SourceTable(Table):
     policy: Levels = Field(default_factory=Levels, description="Thresholds for this source.")
 
 
+class MatchTable(Table):
+    """The connections that a rule matches: patterns without regard to letter case. All that are given must match."""
+
+    source: Annotated[kinds.Patterns, _ALL] = Field(default=(), description="Names of sources.")
+    scope: Annotated[kinds.Patterns, _ALL] = Field(
+        default=(), description=f"Ids or names of managed users ({_WITH_USERS}) or workspaces ({_WITH_WORKSPACES})."
+    )
+    platform: Annotated[kinds.Patterns, _ALL] = Field(default=(), description="Platforms.")
+    connection: Annotated[kinds.Patterns, _ALL] = Field(
+        default=(), description="Ids, user names or display names of connections."
+    )
+
+
+class LabelsTable(Table):
+    """A rule that gives connections labels, and optionally thresholds. Of several matching rules the later wins, key by key."""
+
+    match: MatchTable = Field(default_factory=MatchTable, description="The connections that the rule matches.")
+    set: kinds.Labels = Field(default_factory=dict, description="The labels to set, such as `client`.")
+    policy: Level = Field(default_factory=Level, description="Thresholds for the connections that the rule matches.")
+
+
 class ChannelTable(Table):
     """A destination of alerts, and its filters."""
 
@@ -193,9 +214,20 @@ class ChannelTable(Table):
     )
     events: Annotated[kinds.Events | None, _ALL] = Field(default=None, description="Events to send; see the list of events.")
     severity: kinds.SeverityName = Field(default=Severity.INFO, description="Minimum severity of alerts to send.")
-    sources: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only alerts about these sources.")
-    platforms: Annotated[kinds.Names | None, _ALL] = Field(default=None, description="Only alerts about these platforms.")
-    labels: kinds.Labels = Field(default_factory=dict, description="Only alerts about sources with all of these labels.")
+    sources: Annotated[kinds.Names | None, _ALL] = Field(
+        default=None, description="Only alerts about these sources; names may be patterns such as `agency-*`."
+    )
+    platforms: Annotated[kinds.Names | None, _ALL] = Field(
+        default=None, description="Only alerts about these platforms; names may be patterns."
+    )
+    labels: kinds.LabelFilter = Field(
+        default_factory=dict,
+        description="Only alerts about connections with all of these labels. A value may be a pattern, or a list of which any "
+        "may match. An alert about a source is sent if the source, or any of its connections, has them.",
+    )
+    group_by: Annotated[kinds.Text | None, DefaultText("as the global `group_by`")] = Field(
+        default=None, description="As the global `group_by`, for messages to this channel."
+    )
     group_wait: kinds.Duration = Field(
         default=timedelta(seconds=10),
         description="Alerts within this period are grouped into one message; `0s` sends each one immediately.",
@@ -304,12 +336,20 @@ class Document(BaseSettings):
     timezone: Annotated[kinds.Text, Kind("IANA time zone")] = Field(
         default="UTC", description="Time zone of times in messages and pages; the database always uses UTC."
     )
+    group_by: kinds.Text = Field(
+        default="client",
+        description="What messages, forecast, calendar and work list are grouped by: `client` (where there is one), `source`, or "
+        "any other label.",
+    )
     database: DatabaseTable = Field(default_factory=DatabaseTable, description="Where the monitor stores its data.")
     schedule: ScheduleTable = Field(
         default_factory=ScheduleTable, description="How often sources are polled and connections are probed."
     )
     policy: Levels = Field(default_factory=Levels, description="When to warn.")
     sources: list[SourceTable] = Field(default_factory=list, description="API keys to monitor, one table each.")
+    labels: list[LabelsTable] = Field(
+        default_factory=list, description="Rules that give connections labels and thresholds, one table each, in order."
+    )
     channels: list[ChannelTable] = Field(default_factory=list, description="Destinations of alerts, one table each.")
     web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
     logging: LoggingTable = Field(default_factory=LoggingTable, description="Level and format of the log.")

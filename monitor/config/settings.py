@@ -13,6 +13,7 @@ from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import WeeklyTime
 from monitor.domain import ChannelRules, Policy, ProviderInfo, provider_info
 from monitor.domain.rules.expiry import Context
+from monitor.domain.rules.labels import LabelRule
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
@@ -67,6 +68,8 @@ class SourceConfig:
     """For platforms without a policy in `policies`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By common platform slug."""
+    label_rules: tuple[LabelRule, ...] = ()
+    """The `[[labels]]` rules that may match connections of this source, in order."""
     connection_links: bool = False
     """True if alerts include the connection pages of managed users. Anyone who reads such an alert can open the page."""
 
@@ -89,21 +92,23 @@ class SourceConfig:
         """True if connections are probed on a schedule."""
         return self.probe and self.probe_every is not None
 
-    def context(self, platform: str, *, now: datetime, clock_skew: float | None, polled: bool = False) -> Context:
-        """Return the circumstances in which a connection of the platform is judged; `polled` and `clock_skew` as in Context."""
+    def context(self, policy: Policy, *, now: datetime, clock_skew: float | None, polled: bool = False) -> Context:
+        """Return the circumstances in which a connection with this policy is judged; `polled` and `clock_skew` as in Context."""
         return Context(
             now=now,
             provider=self.info,
-            policy=self.policy_for(platform),
+            policy=policy,
             polled=polled,
             clock_skew=clock_skew,
             poll_every=self.poll_every,
             probe_every=self.probe_every if self.probes_on_schedule else None,
         )
 
-    def all_policies(self) -> tuple[Policy, ...]:
-        """Return every policy that may apply to a connection of this source."""
-        return (self.policy, *self.policies.values())
+    def flap_windows(self) -> list[timedelta]:
+        """Return every time window in which status changes of a connection of this source may be counted."""
+        windows = [policy.flap_window for policy in (self.policy, *self.policies.values())]
+        windows += [rule.policy["flap_window"] for rule in self.label_rules if "flap_window" in rule.policy]
+        return [window for window in windows if window is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,8 @@ class ChannelConfig(ChannelRules):
     """The channel's own proxy; None: HTTPS_PROXY and NO_PROXY apply to it."""
     templates: dict[str, TemplatePair] = field(default_factory=dict)
     """By event; "*" is for every event without a specific one."""
+    group_by: str = "client"
+    """What its messages are grouped by: client, source or another label."""
     attachments: bool = True
     drill_every: timedelta | None = None
     report: WeeklyTime | None = None
@@ -180,6 +187,9 @@ class Config:
     policy: Policy
     policies: Mapping[str, Policy]
     """Global policies for single platforms, by common slug."""
+    group_by: str
+    """What forecast, calendar and work list are grouped by: client, source or another label."""
+    label_rules: tuple[LabelRule, ...]
     sources: tuple[SourceConfig, ...]
     channels: tuple[ChannelConfig, ...]
     web: WebConfig

@@ -17,6 +17,7 @@ from monitor.config.settings import Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, WeeklyTime
 from monitor.domain import Policy, QuietHours
+from monitor.domain.rules.labels import LabelRule
 
 _URLS = {
     (schema.DatabaseTable, "url"): database_urls.shown_database,
@@ -37,6 +38,7 @@ def show(config: Config) -> str:
 def _lines(config: Config) -> Iterator[str]:
     yield f"# the effective configuration of {plain(str(config.path))[1:-1]}"
     yield f"timezone = {toml_value(config.timezone)}"
+    yield f"group_by = {toml_value(config.group_by)}"
     yield from _table("[database]", schema.DatabaseTable, config.database)
     yield from _table("[schedule]", schema.ScheduleTable, config.schedule)
     yield from _policies(config.policy, config.policies, header="policy")
@@ -44,6 +46,8 @@ def _lines(config: Config) -> Iterator[str]:
         yield from _table("[[sources]]", schema.SourceTable, source, skip=_unsupported(source))
         if (source.policy, source.policies) != (config.policy, config.policies):
             yield from _policies(source.policy, source.policies, header="sources.policy")
+    for rule in config.label_rules:
+        yield from _label_rule(rule)
     for channel in config.channels:
         yield from _table("[[channels]]", schema.ChannelTable, channel, skip=("template", "templates"))
         for event, pair in channel.templates.items():
@@ -52,6 +56,16 @@ def _lines(config: Config) -> Iterator[str]:
         settings, table = getattr(config, name), schema.table_at((name,))
         if settings is not None and table is not None:
             yield from _table(f"[{name}]", table, settings)
+
+
+def _label_rule(rule: LabelRule) -> Iterator[str]:
+    yield from ("", "[[labels]]")
+    patterns = {key: getattr(rule, key) for key in schema.MatchTable.model_fields}
+    yield f"match = {toml_value({key: list(value) for key, value in patterns.items() if value})}"
+    yield f"set = {toml_value(dict(rule.set))}"
+    if rule.policy:
+        yield from ("", "[labels.policy]")
+        yield from (f"{key} = {plain(rule.policy[key])}" for key in schema.Level.model_fields if key in rule.policy)
 
 
 def _unsupported(source: SourceConfig) -> set[str]:

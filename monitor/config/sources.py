@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,14 @@ from monitor.config.schema import Document, SourceTable
 from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
 from monitor.domain.providers import ProviderInfo, provider_info, provider_names, providers_with
+from monitor.domain.rules.labels import LabelRule
 
 
-def resolve_sources(resolver: Resolver, document: Document) -> tuple[SourceConfig, ...]:
+def resolve_sources(resolver: Resolver, document: Document, rules: Sequence[LabelRule]) -> tuple[SourceConfig, ...]:
     """Return every source that has no mistake in its required keys; record the mistakes."""
     if not document.sources and ("sources",) not in resolver.rejected:
         resolver.problems.error((), "there is no [[sources]] table: at least one API key is required.")
-    resolved = [_resolve(resolver, document, number) for number in range(len(document.sources))]
+    resolved = [_resolve(resolver, document, number, rules) for number in range(len(document.sources))]
     reject_repeated_names(resolver, "sources", [source.name for source in document.sources])
     whole = tuple(source for source in resolved if source is not None)
     _warn_about_equal_sources(resolver, whole)
@@ -33,7 +35,7 @@ def reject_repeated_names(resolver: Resolver, key: str, names: list[str | None])
             resolver.problems.error((key, number, "name"), f'is "{name}", already the name of {first}: names must be unique.')
 
 
-def _resolve(resolver: Resolver, document: Document, number: int) -> SourceConfig | None:
+def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequence[LabelRule]) -> SourceConfig | None:
     loc: Loc = ("sources", number)
     raw = document.sources[number]
     kinds = ", ".join(provider_names())
@@ -48,11 +50,11 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> SourceConfi
     policies = source_policies(resolver, loc, above=document.policy, own=raw.policy)
     if not (named and known) or raw.name is None or raw.provider is None:
         return None
-    info = provider_info(raw.provider)
+    name, info = raw.name, provider_info(raw.provider)
     _reject_unsupported_keys(resolver, loc, raw, info)
     base_url = _base_url(resolver, loc, raw, info)
     return SourceConfig(
-        name=raw.name,
+        name=name,
         provider=raw.provider,
         api_key=api_key or Secret(""),
         base_url=base_url,
@@ -61,6 +63,7 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> SourceConfi
         connection_links=info.has_users and raw.connection_links is True,
         probe=info.has_probes and raw.probe is not False,
         labels=raw.labels,
+        label_rules=tuple(rule for rule in rules if rule.concerns(name)),
         requests_per_minute=_budget(resolver, loc, document, raw, info),
         proxy=own_proxy or _environment_proxy(resolver, loc, base_url),
         ca_file=ca_file,

@@ -162,6 +162,10 @@ class Alert(Record, frozen=True, gc=False, kw_only=True):
     chart: str | None = None
     """A chart as SVG; channels that accept files attach it."""
     labels: dict[str, str] = field(default_factory=dict)
+    label_sets: list[dict[str, str]] = field(default_factory=list)
+    """Of an alert about a source: the different labels of its connections."""
+    label_counts: list[int] = field(default_factory=list)
+    """The number of these connections for each entry of `label_sets`."""
 
 
 def connection_id(source: str, provider: str, scope: str | None, external_id: str) -> str:

@@ -35,11 +35,12 @@ class ChannelRules:
     events: frozenset[AlertEvent] | None = None
     severity: Severity = Severity.INFO
     """Least severity that it takes."""
-    sources: frozenset[str] | None = None
-    platforms: frozenset[str] | None = None
-    """Common platform slugs."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Labels that an alert's source must have, all of them."""
+    sources: tuple[str, ...] | None = None
+    """Names or patterns, any of which may match."""
+    platforms: tuple[str, ...] | None = None
+    """Common platform slugs or patterns, any of which may match."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Labels that an alert must have, all of them; any of the patterns of a label may match its value."""
     group_wait: timedelta = timedelta(0)
     """How long alerts are collected for one message."""
     after: timedelta | None = None

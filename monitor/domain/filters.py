@@ -7,6 +7,22 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A condition on labels, resolved to stored values."""
+
+    sets: frozenset[int]
+    """Row ids of the label sets that match."""
+    own: frozenset[str] = frozenset()
+    """Sources whose own labels match: decides about connections that are not labelled yet."""
+    sources: frozenset[str] = frozenset()
+    """Sources that match themselves or have a connection that does."""
+
+    def includes(self, label_set: int | None, source: str) -> bool:
+        """Return True if a connection of a source with this label set matches."""
+        return source in self.own if label_set is None else label_set in self.sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFilter:
     """Conditions on connections, ANDed. None, and an empty mapping of labels, mean no such condition."""
 
@@ -16,7 +32,9 @@ class ConnectionFilter:
     statuses: Collection[str] | None = None
     """Status words: of connections, events, alerts or sources, whichever are listed."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """All of them must be labels of the source. Only the configuration knows labels: see views.filters.resolve_labels."""
+    """All of them must be labels of the connection; values are patterns. See views.label_filter.resolve_labels."""
+    labelled: Labelled | None = None
+    """The condition on labels as stored; replaces `labels`. None: no such condition."""
     text: str | None = None
     """Part of a public id, display name or user name; letter case does not matter."""
     connection: str | None = None

@@ -103,6 +103,9 @@ class PollReport:
 
     links: Mapping[str, ConnectionLink] | None = field(default=None, repr=False)  # by managed user; None: not read by this poll
 
+    scope_names: Mapping[str, str] | None = None
+    """The names of managed users or workspaces by their ids; None: not read by this poll."""
+
     @property
     def listed(self) -> int:
         """The number of listed rows, readable or not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,9 +19,10 @@ from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import close_without_alert, record_monitor_alert, record_source_incident
+from monitor.engine.recording.labelling import relabel
 from monitor.engine.recording.silent_probes import SWITCHED_OFF, end_silent_probes
 from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
-from monitor.store import Connection, connections, incidents, maintenance, meta, probes, sources
+from monitor.store import Connection, connections, incidents, label_sets, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
     close_removed(conn, [source.name for source in config.sources], now)
     limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
+    label_sets.prune(conn)
     applied_config.save_applied(conn, config, now)
 
 
@@ -141,6 +143,8 @@ def _apply_settings(conn: Connection, source: SourceConfig, channels: Sequence[C
     key = f"settings:{source.name}"
     stored = (meta.get(conn, key) or "").split(" ")  # an older version stored fewer
     before, after = _Settings._make([*stored, "", "", ""][: len(_Settings._fields)]), _settings(source)
+    if connections.has_unlabelled(conn, source.name):
+        relabel(conn, source)
     if before == after:
         return
     meta.set(conn, key, " ".join(after))
@@ -153,16 +157,21 @@ def _apply_settings(conn: Connection, source: SourceConfig, channels: Sequence[C
         sources.poll_now(conn, source.name, now)
     if (before.judging, before.naming) != (after.judging, after.naming):
         incidents.review_all(conn, now, source=source.name)  # a suppression may not apply any more
+    if before.naming != after.naming:
+        relabel(conn, source)
 
 
 def _settings(source: SourceConfig) -> _Settings:
-    judging = (
+    judging: tuple[Any, ...] = (
         sorted((name, repr(policy)) for name, policy in source.policies.items()),
         repr(source.policy),
         source.probes_on_schedule,
     )
     reading = source.poll_every, source.base_url, blake2b(source.api_key.reveal().encode(), digest_size=8).hexdigest()
-    naming = source.name, sorted(source.labels.items())
+    naming: tuple[Any, ...] = source.name, sorted(source.labels.items())
+    if source.label_rules:  # without any, the digests are those of earlier versions
+        naming += (source.label_rules,)
+        judging += (source.label_rules,)
     digests = (blake2b(repr(part).encode(), digest_size=12).hexdigest() for part in (judging, reading, naming))
     return _Settings._make([*digests, _SCHEDULED if source.probes_on_schedule else "asked" if source.probe else "never"])
 

@@ -8,10 +8,11 @@ from datetime import datetime
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState
+from monitor.domain import ConnectionState, Policy
 from monitor.domain.clock import Clock
 from monitor.domain.rules import lifecycle
 from monitor.engine.recording import Change, Recorded, record_changes, review
+from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.source_status import remind_of_source
 from monitor.engine.recording.unrecognised_statuses import review_unrecognised
 from monitor.store import Connection, Store, connections, incidents, sources
@@ -95,7 +96,10 @@ def apply_due_changes(
         if source is None:
             continue  # not configured, or the clock is not trusted yet
         skew = _skew(conn, name)
-        changes = [_elapsed(source, row, state, clock_skew=skew, now=now) for row, state in states]
+        labeller = labeller_of(conn, source)
+        changes = [
+            _elapsed(source, row, state, labeller.policy(state.snapshot), clock_skew=skew, now=now) for row, state in states
+        ]
         recorded.add(
             record_changes(conn, source, [change for change in changes if change is not None], channels=channels, now=now)
         )
@@ -129,8 +133,10 @@ def _skew(conn: Connection, name: str) -> float | None:
     return row.clock_skew if row else None
 
 
-def _elapsed(source: SourceConfig, row: int, state: ConnectionState, *, clock_skew: float | None, now: datetime) -> Change | None:
-    context = source.context(state.snapshot.platform, now=now, clock_skew=clock_skew)
+def _elapsed(
+    source: SourceConfig, row: int, state: ConnectionState, policy: Policy, *, clock_skew: float | None, now: datetime
+) -> Change | None:
+    context = source.context(policy, now=now, clock_skew=clock_skew)
     after = lifecycle.elapse(state, context)
     if after == state:
         return None

@@ -14,11 +14,14 @@ from monitor.domain.clock import Clock
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import forecast, recurrence
+from monitor.domain.rules.globs import matches_any
+from monitor.domain.rules.labels import has_labels
 from monitor.domain.timefmt import span, zone
 from monitor.notify.messages.chart import timeline
 from monitor.notify.messages.report import report_lines
 from monitor.store import Connection, Store, alerts, channel_states, connection_queries, outbox
 from monitor.store.channel_states import ChannelState
+from monitor.store.connection_queries import ConnectionRow
 
 log = structlog.get_logger(__name__)
 
@@ -89,12 +92,21 @@ class Reporter:
             return None
         return recurrence.next_weekly(now, weekday=channel.report.weekday, at=channel.report.time, zone=self._zone)
 
+    def _takes(self, channel: ChannelConfig, row: ConnectionRow) -> bool:
+        """Return True if the channel's filters include a connection of the sources that it takes."""
+        platform = row.state.snapshot.platform
+        if channel.platforms is not None and not matches_any(platform, channel.platforms):
+            return False
+        own = next((source.labels for source in self._sources if source.name == row.source), {})
+        return has_labels(own if row.labels is None else row.labels, channel.labels)
+
     def _report(self, conn: Connection, channel: ChannelConfig, states: dict[str, ChannelState], now: datetime) -> Alert:
         needs = []
         counts: dict[Status, int] = {}
-        wanted = [source.name for source in self._sources if _takes(channel, source)]
-        filters = ConnectionFilter(sources=wanted, platforms=channel.platforms)
-        for row in connection_queries.list_connections(conn, filters):
+        wanted = [source.name for source in self._sources if channel.sources is None or matches_any(source.name, channel.sources)]
+        for row in connection_queries.list_connections(conn, ConnectionFilter(sources=wanted)):
+            if not self._takes(channel, row):
+                continue
             status = row.state.verdict.status
             counts[status] = counts.get(status, 0) + 1
             info = provider_info(row.provider)
@@ -110,12 +122,6 @@ class Reporter:
             message="\n".join(report_lines(batches, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
             chart=timeline(batches, now=now, ahead=AHEAD, zone=self._zone) if batches else None,
         )
-
-
-def _takes(channel: ChannelConfig, source: SourceConfig) -> bool:
-    """Return True if the channel's filters include this source's connections."""
-    named = channel.sources is None or source.name in channel.sources
-    return named and channel.labels.items() <= source.labels.items()
 
 
 def _is_due(planned: datetime | None, now: datetime) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -78,6 +80,18 @@ class _WorkspaceField(msgspec.Struct, rename="camel"):
 _WORKSPACES = payload.RowReader(_WorkspaceField, id_field="id", guarded=("workspaceId",))
 
 
+class WorkspaceRow(msgspec.Struct):
+    """One workspace. Its fields are not documented, so an unreadable name leaves it nameless."""
+
+    id: str
+    name: Any = None
+
+
+_NAMED = payload.RowReader(WorkspaceRow, id_field="id", guarded=("id",))
+_NAMES_FOR = 3600.0
+"""Seconds after which the names of the workspaces are read again; a new workspace is looked up immediately."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
     """One response's rows; unreadable ones with their workspace, or None if it is unknown."""
@@ -96,9 +110,34 @@ class Postbreeze:
         self._workspaces = source.workspaces
         self._api = api
         self._walk: ScopeWalk[_Rows] = ScopeWalk()
+        self._looked_up: set[str] = set()
+        """Workspaces whose names were requested."""
+        self._names_until = 0.0
 
     async def poll(self) -> PollReport:
         """Read all channels that the key can reach, or those of the configured workspaces. A failure is part of the report."""
+        report = await self._poll_lists()
+        read = {scope.scope for scope in report.scopes if scope.scope is not None and scope.complete}
+        return replace(report, scope_names=await self._workspace_names(read)) if read else report
+
+    async def _workspace_names(self, read: set[str]) -> dict[str, str] | None:
+        """Return the names of the workspaces by their ids; None if they were not read: they are still known, or it failed."""
+        now = asyncio.get_running_loop().time()
+        if read <= self._looked_up and now < self._names_until:
+            return None
+        self._looked_up |= read
+        self._names_until = now + _NAMES_FOR
+        try:
+            reply = await self._api.get("/workspaces")
+            listing = payload.read_list(
+                reply.body, content_type=reply.content_type, key="workspaces", bare=True, guarded=("id",), max_rows=_MAX_SCOPES
+            )
+        except (ProviderError, RequestRefused):
+            return None
+        rows = [row for row in map(_NAMED.read, listing.rows) if not isinstance(row, Unreadable)]
+        return {row.id: name for row in rows if isinstance(row.name, str) and (name := sanitize_or_none(row.name))}
+
+    async def _poll_lists(self) -> PollReport:
         before = self._api.list_requests
         if self._workspaces is not None:
             return await self._poll_named(list(self._workspaces), before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
-from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.filters import EVERY, ConnectionFilter, Labelled
 from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
 from monitor.domain.rules.probes import last_ok_at
 from monitor.store import former_ids
 from monitor.store.connection_codec import decode_state
-from monitor.store.schema import cohorts, connections, scopes, sources
+from monitor.store.label_sets import decode as decode_labels
+from monitor.store.schema import cohorts, connections, label_sets, scopes, sources
 from monitor.store.sql import chunked
 
 _c = connections.c
@@ -44,12 +45,24 @@ def live() -> list[ColumnElement[bool]]:
 
 
 def conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions on the columns of `connections`. Raise ValueError if labels are not resolved to sources."""
+    """Return the conditions on the columns of `connections`. Raise ValueError if the labels are not resolved."""
     if filters.labels:
-        raise ValueError("Labels are not stored: resolve them to names of sources first.")
+        raise ValueError("Resolve the labels first: see views.label_filter.resolve_labels.")
     columns = (_c.source, filters.sources), (_c.platform, filters.platforms), (_c.status, filters.statuses)
-    found = [column.in_(list(values)) for column, values in columns if values is not None]
+    found: list[ColumnElement[bool]] = [column.in_(list(values)) for column, values in columns if values is not None]
+    if filters.labelled is not None:
+        found.append(labelled_condition(filters.labelled))
     return found + identity_conditions(conn, filters)
+
+
+def labelled_condition(labelled: Labelled) -> ColumnElement[bool]:
+    """Return the condition for connections that have the labels of a filter."""
+    return or_(_c.label_set.in_(labelled.sets), and_(_c.label_set.is_(None), _c.source.in_(labelled.own)))
+
+
+def about_labelled(labelled: Labelled, source: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition for what concerns these connections, or their source itself: rows joined with `connections`."""
+    return or_(labelled_condition(labelled), and_(_c.id.is_(None), source.in_(labelled.sources)))
 
 
 def identity_conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElement[bool]]:
@@ -104,6 +117,12 @@ class ConnectionRow(Record, frozen=True, kw_only=True):
     """Its last successful probe; None if there was none."""
     retired_at: datetime | None
     fingerprint: str
+    label_set: int | None = None
+    """None until it is labelled: it has the labels of its source."""
+    labels: Mapping[str, str] | None = None
+    """None as above."""
+    scope_name: str | None = None
+    """The name that the service gives the managed user or workspace; None if it is not known."""
 
     @property
     def public_id(self) -> str:
@@ -115,7 +134,9 @@ def _query() -> Select[Any]:
     joined = connections.outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope)).outerjoin(
         cohorts, and_(cohorts.c.source == _c.source, cohorts.c.cohort == _c.cohort)
     )
-    return select(connections, scopes.c.last_complete_at, cohorts.c.probed_at).select_from(joined)
+    joined = joined.outerjoin(label_sets, label_sets.c.id == _c.label_set)
+    of_scope = scopes.c.last_complete_at, scopes.c.name.label("scope_name")
+    return select(connections, *of_scope, cohorts.c.probed_at, label_sets.c.labels).select_from(joined)
 
 
 def _row(row: Any) -> ConnectionRow:
@@ -135,6 +156,9 @@ def _row(row: Any) -> ConnectionRow:
         probe_ok_at=last_ok_at(probe),
         retired_at=row.retired_at,
         fingerprint=row.fingerprint,
+        label_set=row.label_set,
+        labels=None if row.labels is None else decode_labels(row.labels),
+        scope_name=row.scope_name,
     )
 
 

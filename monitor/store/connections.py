@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy import update as sql_update
 
-from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatus, Status
+from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatus, ReportedStatus, Snapshot, Status
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state, encode_change, encode_probe, encode_state
 from monitor.store.schema import cohorts, connections, sources
@@ -33,6 +33,7 @@ class NewConnection(Record, frozen=True, gc=False, kw_only=True):
     state: ConnectionState
     fingerprint: str
     next_probe_at: datetime | None = None
+    label_set: int | None = None
 
 
 class ChangedConnection(Record, frozen=True, gc=False, kw_only=True):
@@ -44,6 +45,8 @@ class ChangedConnection(Record, frozen=True, gc=False, kw_only=True):
     """None keeps the stored one: what changed is not what a poll compares."""
     next_probe_at: datetime | Unchanged | None = KEEP
     last_seen_at: datetime | None = None
+    """None keeps the stored one."""
+    label_set: int | None = None
     """None keeps the stored one."""
     before: ConnectionState | None = None
     """The stored state, if it was read in the same transaction: then only columns that differ are written."""
@@ -80,6 +83,7 @@ def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime
         "provider": provider,
         "fingerprint": row.fingerprint,
         "next_probe_at": row.next_probe_at,
+        "label_set": row.label_set,
         "added_at": now,
         "last_seen_at": now,
     }
@@ -97,6 +101,8 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
             values["next_probe_at"] = row.next_probe_at
         if row.last_seen_at is not None:
             values["last_seen_at"] = row.last_seen_at
+        if row.label_set is not None:
+            values["label_set"] = row.label_set
         if len(values) > 1:
             groups.setdefault(tuple(values), []).append(values)
     for group in groups.values():
@@ -106,6 +112,49 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
 def set_fingerprints(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:
     """Write new fingerprints as (id, fingerprint), for listed rows that changed in form only."""
     update_many(conn, connections, [{"id": key, "fingerprint": text} for key, text in rows])
+
+
+class LabelledRow(NamedTuple):
+    """A live connection as far as its labels depend on it."""
+
+    id: int
+    label_set: int | None
+    snapshot: Snapshot
+
+
+_LABELLED = ("scope", "platform", "external_id", "username", "display_name")
+
+
+def label_rows(conn: Connection, source: str, *, batch: int) -> Iterator[list[LabelledRow]]:
+    """Yield the live connections of a source in batches, ordered by row id."""
+    columns = _c.id, _c.label_set, *(_c[name] for name in _LABELLED)
+    query = select(*columns).where(_c.source == source, _c.retired_at.is_(None)).order_by(_c.id).limit(batch)
+    last = 0
+    while rows := conn.execute(query.where(_c.id > last)).all():
+        last = rows[-1].id
+        yield [LabelledRow(row.id, row.label_set, _labelled(row)) for row in rows]
+
+
+def _labelled(row: Any) -> Snapshot:
+    return Snapshot(
+        external_id=row.external_id,
+        scope=row.scope or None,
+        platform=row.platform,
+        username=row.username,
+        display_name=row.display_name,
+        reported=ReportedStatus.UNKNOWN,
+    )
+
+
+def set_label_sets(conn: Connection, rows: Sequence[tuple[int, int]]) -> None:
+    """Write the label sets of connections, as (id, label set)."""
+    update_many(conn, connections, [{"id": key, "label_set": label_set} for key, label_set in rows])
+
+
+def has_unlabelled(conn: Connection, source: str) -> bool:
+    """Return True if a live connection of a source has no labels yet: an earlier version recorded it."""
+    query = select(_c.id).where(_c.source == source, _c.label_set.is_(None), _c.retired_at.is_(None))
+    return conn.scalars(query.limit(1)).first() is not None
 
 
 def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:

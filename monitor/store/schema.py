@@ -133,6 +133,7 @@ connections = Table(
     _yes_no("probe_reconnected"),
     Column("permissions", WordList),
     Column("lost_permissions", WordList),
+    Column("label_set", Integer),
     _at("added_at", null=False),
     _at("last_seen_at"),
 )
@@ -148,8 +149,9 @@ Index("ix_connections_cohort", connections.c.source, connections.c.cohort, **_li
 # These two indexes cover what a poll compares and what is counted: 100,000 connections take 10 MB to read, not the table.
 # Both contain retired_at, which is always NULL here: for a condition on a column outside the index SQLite reads the row.
 _known = "source", "scope", "external_id", "id", "fingerprint", "missing", "flags", "recheck_at", "expires_before", "retired_at"
-_counted = "source", "status", "platform", "retired_at"
+_counted = "source", "status", "platform", "label_set", "retired_at"
 Index("ix_connections_status", *(connections.c[name] for name in _counted), **_live)
+Index("ix_connections_unlabelled", connections.c.source, sqlite_where=text("label_set IS NULL AND retired_at IS NULL"))
 Index("ix_connections_known", *(connections.c[name] for name in _known), **_live)
 Index(
     "ix_connections_account",
@@ -173,6 +175,7 @@ scopes = Table(
     metadata,
     _ref("source", "sources.name", CleanText, null=False),
     _text("scope"),
+    _text("name", null=True),
     _at("last_complete_at"),
     _text("problem", null=True),
     _count("connections"),
@@ -181,6 +184,17 @@ scopes = Table(
     _count("unreadable"),
     _count("unreadable_polls"),
     PrimaryKeyConstraint("source", "scope"),
+)
+
+# Connections with the same labels share a row: there are as many rows as clients, and a filter by label is one by their ids.
+# A connection without one (NULL) was not labelled yet; it has the labels of its source.
+label_sets = Table(
+    "label_sets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("labels"),
+    _yes_no("named_by_service"),
+    Unique("labels", "named_by_service"),
 )
 
 # The ids that a connection had before its account was listed under a new one: they keep working in commands and URLs.

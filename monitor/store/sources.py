@@ -143,6 +143,21 @@ def save_unreadable(conn: Connection, source: str, counts: Mapping[str | None, t
         conn.execute(statement, rows)
 
 
+def scope_names(conn: Connection, source: str) -> dict[str, str | None]:
+    """Return the name of each scope of a source by its id, without the key's owner; None if the service stated no name."""
+    query = select(scopes.c.scope, scopes.c.name).where(scopes.c.source == source, scopes.c.scope != "")
+    return {row.scope: row.name for row in conn.execute(query)}
+
+
+def save_scope_names(conn: Connection, source: str, names: Mapping[str, str]) -> bool:
+    """Store the names of scopes by their ids. Return True if one of them changed."""
+    known = scope_names(conn, source)
+    rows = [{"source": source, "scope": scope, "name": name} for scope, name in names.items() if known.get(scope) != name]
+    if rows:
+        conn.execute(upsert(conn, scopes, ["source", "scope"], {"name": "name"}), rows)
+    return bool(rows)
+
+
 def delete_scope(conn: Connection, source: str, scope: str | None) -> None:
     """Delete a scope that is no longer monitored."""
     conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")))

@@ -18,7 +18,7 @@ from monitor.store import Connection, alerts, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
 from monitor.views import json_types
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 from monitor.views.silences import SilenceView, matches_alert
 
 
@@ -138,10 +138,10 @@ def alert_views(
     conn: Connection, config: Config, *, filters: ConnectionFilter = EVERY, limit: int | None = None
 ) -> list[AlertView]:
     """Return the alerts that match, newest first. The condition on the status is on the event or the connection's status."""
-    chosen = resolve_labels(filters, config)
+    chosen = resolve_labels(conn, filters, config)
     # The database can apply the limit only if it applies all filters.
     early = limit if chosen.statuses is None else None
-    rows = alerts.list_alerts(conn, source=chosen.sources, platform=chosen.platforms, limit=early)
+    rows = alerts.list_alerts(conn, source=chosen.sources, platform=chosen.platforms, labelled=chosen.labelled, limit=early)
     rows = [row for row in rows if chosen.matches_status(row.alert.event, row.alert.status)][:limit]
     deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import Config, SourceConfig
-from monitor.domain import Ack, ConnectionState, ProbeStatus, Snapshot, Status, VerdictFlag, provider_info, utc_text
+from monitor.config.labelling import Labeller
+from monitor.domain import Ack, ConnectionState, Policy, ProbeStatus, Snapshot, Status, VerdictFlag, provider_info, utc_text
 from monitor.domain.records import replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
@@ -123,6 +124,7 @@ class ConnectionView:
             source=self.row.source,
             provider=self.row.provider,
             scope=snapshot.scope,
+            scope_name=self.row.scope_name,
             platform=snapshot.platform,
             external_id=snapshot.external_id,
             username=snapshot.username,
@@ -171,14 +173,14 @@ class Reader:
     def view(self, row: ConnectionRow) -> ConnectionView:
         """Return the connection at the current time."""
         settings = self._settings.get(row.source)
-        labels = settings.labels if settings else {}
+        labels = row.labels if row.labels is not None else settings.labels if settings else {}
         elapsed = self._elapsed(row, settings)
         return ConnectionView(
             row=elapsed,
             now=self.now,
             labels=labels,
             probe_stale=self._is_probe_stale(row, settings),
-            renewal=self._renewal(elapsed.state, settings),
+            renewal=self._renewal(elapsed, settings),
             stale=self.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at),
             acked=self.suppressions.acked(elapsed),
             silenced_until=self.suppressions.silenced_until(elapsed, labels),
@@ -191,20 +193,27 @@ class Reader:
             return row
         source = self.sources.get(row.source)
         skew = source.clock_skew if source else None
-        platform = state.snapshot.platform
         if settings is not None:
-            context = settings.context(platform, now=self.now, clock_skew=skew)
+            context = settings.context(self.policy_of(row), now=self.now, clock_skew=skew)
         else:
             provider = provider_info(row.provider)
             context = Context(now=self.now, provider=provider, policy=self._config.policy, clock_skew=skew)
         return replace(row, state=lifecycle.elapse(state, context))
 
-    def _renewal(self, state: ConnectionState, settings: SourceConfig | None) -> RenewalView | None:
+    def _renewal(self, row: ConnectionRow, settings: SourceConfig | None) -> RenewalView | None:
+        state = row.state
         if state.snapshot.refresh is None:
             return None
-        policy = settings.policy_for(state.snapshot.platform) if settings else self._config.policy
+        policy = self.policy_of(row)
         every = settings.poll_every if settings else self._config.schedule.poll_every
         return renewal_view(state, poll_every=every, policy=policy)
+
+    def policy_of(self, row: ConnectionRow) -> Policy:
+        """Return the thresholds of a connection."""
+        settings = self._settings.get(row.source)
+        if settings is None:
+            return self._config.policy
+        return Labeller(settings, lambda: {row.state.snapshot.scope or "": row.scope_name}).policy(row.state.snapshot)
 
     def _is_probe_stale(self, row: ConnectionRow, settings: SourceConfig | None) -> bool:
         """Return True if the last successful probe is older than three intervals, and no other answer came since."""

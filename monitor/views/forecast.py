@@ -13,7 +13,7 @@ from monitor.domain.rules.forecast import ReconnectBatch, need_of, reconnect_bat
 from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 
 MOST = 1000
 """Most entries of one calendar; the soonest ones are kept."""
@@ -47,10 +47,10 @@ def upcoming_expiries(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[Expiry]:
     """Return the reconnects that will be needed within this time, the soonest first, without connections that already fail."""
-    chosen = resolve_labels(filters, config)
+    chosen = resolve_labels(conn, filters, config)
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
-    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms)
+    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, labelled=chosen.labelled)
     rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_MOST_READ)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
@@ -58,8 +58,7 @@ def upcoming_expiries(
         need = need_of(state, connection=view.id, source=row.source, provider=provider_info(row.provider), now=now, within=within)
         if need is None or need.overdue or need.by <= now:
             continue
-        own = settings.get(row.source)
-        policy = own.policy_for(need.platform) if own else config.policy
+        own, policy = settings.get(row.source), reader.policy_of(row)
         known_at = state.token.issued_at or row.added_at
         found.append(
             Expiry(
@@ -126,12 +125,12 @@ def forecast(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[ReconnectBatchView]:
     """Return the reconnects needed now or within this time, as batches: failed connections first, then by date."""
-    chosen = resolve_labels(filters, config)
+    chosen = resolve_labels(conn, filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     rows = connection_queries.list_connections(
         conn,
-        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms),
+        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, labelled=chosen.labelled),
         worst_first=False,
         only=connection_queries.needing_attention_by(now, now + within),
     )

@@ -6,15 +6,12 @@ Every member is always present; absent values are null. Later versions may add m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from monitor.config import Config
 from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, Severity, SourceStatus, Status, utc_text
-from monitor.domain.filters import ConnectionFilter
 from monitor.domain.providers import provider_names
 
 
@@ -29,15 +26,6 @@ class Shaped(Protocol):
 def listing(name: str, items: Iterable[Shaped], *, now: datetime) -> dict[str, Any]:
     """Return one object with the time of the answer and one array, named after the listed things."""
     return {"generated_at": utc_text(now), name: [item.json() for item in items]}
-
-
-def resolve_labels(filters: ConnectionFilter, config: Config) -> ConnectionFilter:
-    """Return the filter with the condition on labels replaced by the names of the sources that have them."""
-    if not filters.labels:
-        return filters
-    labelled = {source.name for source in config.sources if filters.labels.items() <= source.labels.items()}
-    names = labelled if filters.sources is None else labelled.intersection(filters.sources)
-    return replace(filters, sources=names, labels={})
 
 
 Count = Annotated[int, Meta(ge=0)]
@@ -83,6 +71,7 @@ class ConnectionJson(Struct, frozen=True, kw_only=True):
     source: str
     provider: Provider
     scope: Annotated[str | None, Meta(description="Managed user or workspace; null for the owner of the key.")]
+    scope_name: Annotated[str | None, Meta(description="The name that the service gives it; null for the owner.")]
     platform: str
     external_id: str
     username: str | None

@@ -19,7 +19,8 @@ from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
-from monitor.views.json_types import Shaped, listing, resolve_labels
+from monitor.views.json_types import Shaped, listing
+from monitor.views.label_filter import resolve_labels
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 MOST_IN_BATCH = 1000
@@ -78,7 +79,7 @@ def connection_page(conn: Connection, config: Config, request: PageRequest, *, n
     """Return connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
-    filters = resolve_labels(request.filters, config)
+    filters = resolve_labels(conn, request.filters, config)
     rows = connection_pages.connections_after(conn, filters, after=int(request.cursor or 0), now=now, limit=request.limit)
     views = [view for view in map(reader.view, rows) if filters.matches_status(view.status)]
     first = request.cursor is None
@@ -127,7 +128,7 @@ def source_page(conn: Connection, config: Config, request: PageRequest, *, now: 
 def event_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime) -> Page:
     """Return events, newest first. The cursor is a number."""
     before = None if request.cursor is None else int(request.cursor)
-    rows = history.events_before(conn, resolve_labels(request.filters, config), before=before, limit=request.limit)
+    rows = history.events_before(conn, resolve_labels(conn, request.filters, config), before=before, limit=request.limit)
     views = [EventView(connection=public, source=row.source, entry=row.entry) for row, public in rows]
     return Page(name="events", items=views, next=str(rows[-1][0].id) if len(rows) == request.limit else None, now=now)
 
@@ -138,7 +139,7 @@ def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: d
     if request.cursor is not None:
         at, _, last = request.cursor.partition(".")
         before = int(at), last
-    rows = alerts.alerts_before(conn, resolve_labels(request.filters, config), before=before, limit=request.limit)
+    rows = alerts.alerts_before(conn, resolve_labels(conn, request.filters, config), before=before, limit=request.limit)
     sent = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     views = [AlertView(alert=row.alert, note=row.note, deliveries=tuple(sent.get(row.alert.id, ()))) for row in rows]
     following = "{}.{}".format(*alerts.position_of(rows[-1])) if len(rows) == request.limit else None

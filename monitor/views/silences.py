@@ -98,7 +98,7 @@ def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
             platform=row.state.snapshot.platform,
             connection=row.public_id,
             external_id=row.state.snapshot.external_id,
-            labels=labels.get(row.source, {}),
+            labels=labels.get(row.source, {}) if row.labels is None else row.labels,
         )
         for row in rows
     )

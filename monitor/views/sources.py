@@ -19,7 +19,7 @@ from monitor.store import Connection, channel_states, connection_queries, source
 from monitor.store.channel_states import ChannelState
 from monitor.store.sources import ScopeRow, SourceRow
 from monitor.views import json_types
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,13 +173,15 @@ def source_views(
     A condition on platforms keeps the sources that have a connection on one of them. Without `by_status` the condition on
     the status is on connections and is ignored here.
     """
-    chosen = resolve_labels(filters, config)
+    chosen = resolve_labels(conn, filters, config)
     unreadable: dict[str, list[ScopeRow]] = {}
     for scope in sources.all_scopes(conn, unreadable=True):
         unreadable.setdefault(scope.source, []).append(scope)
     stored = _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))
     found = {view.name: _with_unreadable_rows(view, unreadable.get(view.name, ())) for view in stored}
     views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
+    if chosen.labelled is not None:
+        views = [view for view in views if view.name in chosen.labelled.sources]
     if by_status:
         views = [view for view in views if chosen.matches_status(view.status)]
     if chosen.platforms is not None:

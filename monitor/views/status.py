@@ -21,7 +21,7 @@ from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.lock import DaemonLock, Holder
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 from monitor.views.sources import SourceView, source_views
 
 
@@ -333,7 +333,7 @@ def overview(
 
     With a limit only that many connections are included, the worst; the counts are of all.
     """
-    chosen = resolve_labels(filters, config)
+    chosen = resolve_labels(conn, filters, config)
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     found = None if limit is None else find(conn, reader, chosen, limit=limit)

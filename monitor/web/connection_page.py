@@ -73,10 +73,10 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
         return None
     settings = next((source for source in config.sources if source.name == view.row.source), None)
     every = settings.poll_every if settings else None
+    policy = Reader(config, {}, now=now).policy_of(view.row)
     events = event_views(conn, view.row, labels=view.labels, now=now, poll_every=every)
     entries = [event.entry for event in events]
     drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
-    policy = settings.policy_for(view.snapshot.platform) if settings else config.policy
     window = expiry.window_of(policy, expiry.lifetime_of(view.snapshot, view.row.state.token.issued_at))
     incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
     return {

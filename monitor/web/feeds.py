@@ -27,7 +27,7 @@ from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.forecast import Expiry, upcoming_expiries
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import query_params
 from monitor.web.auth import SIGNATURE
@@ -267,7 +267,7 @@ def _calendar(site: Site) -> Handler:
 def _feed(site: Site) -> Handler:
     def read(conn: Connection, params: ApiParams, base: str) -> Content:
         config = site.config()
-        filters = resolve_labels(params.filters(conn, config), config)
+        filters = resolve_labels(conn, params.filters(conn, config), config)
         rows = alerts.alerts_before(conn, filters, before=None, limit=ENTRIES)
         begun = min((row.added_at for row in sources.all_sources(conn)), default=alerts.EPOCH)
         text = feed([row.alert for row in rows], site=base, begun_at=begun, timezone=config.timezone)

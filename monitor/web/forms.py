@@ -20,6 +20,7 @@ from monitor.domain.rules.silences import Silence
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements
 from monitor.store import Connection, sources
+from monitor.views.label_filter import labels_in_use
 from monitor.web.auth import Visit, visit_of
 from monitor.web.connection_page import id_of, read_one, show_connection
 from monitor.web.pages import LENGTHS, show, silences_context
@@ -152,7 +153,7 @@ def _matchers(conn: Connection, config: Config, visit: Visit) -> dict[str, list[
     """Return the sources, platforms and labels of the form. Raise InvalidForm for an unknown source or label."""
     given = {key: [value for value in visit.form.get(key, []) if value] for key in ("source", "platform", "label")}
     names = {row.name for row in sources.all_sources(conn)} | {source.name for source in config.sources}
-    labels = {f"{key}={value}" for source in config.sources for key, value in source.labels.items()}
+    labels = {f"{key}={value}" for key, value in labels_in_use(conn, config)}
     for noun, known in (("source", names), ("label", labels)):
         if not set(given[noun]) <= known:
             raise InvalidForm(f"There is no such {noun}.")

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import Severity
 from monitor.store import Connection, connection_queries, outbox, sources
+from monitor.views.label_filter import labels_in_use
 from monitor.views.silences import SilenceView, silence_views
 from monitor.views.sources import channel_views, source_views
 from monitor.web import status_page
@@ -125,7 +126,7 @@ def silences_context(
         "everything": everything,
         "source_names": sorted({*names, *(source.name for source in config.sources)}),
         "platforms": sorted({each.platform for each in connection_queries.count_groups(conn)}),
-        "labels": sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()}),
+        "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config)],
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
         "filled": {"source": [], "platform": [], "label": [], "connection": "", "for": "", "comment": "", **filled},
     }

@@ -23,7 +23,7 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, connection_queries, sources
 from monitor.store.connection_pages import Order
-from monitor.views.json_types import resolve_labels
+from monitor.views.label_filter import resolve_labels
 from monitor.views.pages import PageRequest
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class ListQuery:
         return f"?{urlencode([*kept, *added])}" if kept or added else "?"
 
 
-def read_query(params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]) -> ListQuery:
+def read_query(
+    conn: Connection, params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]
+) -> ListQuery:
     """Read the query of a request. `sources` and `platforms` are the existing ones."""
     problems: list[str] = []
     text = clean(params.get("q", ""), limit=LONGEST_TEXT)
@@ -85,9 +87,9 @@ def read_query(params: QueryParams, config: Config, *, sources: Collection[str],
     statuses = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
     labels = [each for each in params.getlist("label") if each]
     pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
-    filters = resolve_labels(ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
-    if labels and set(filters.sources or ()).isdisjoint(sources):
-        problems.append(f"No source has the label {clean(', '.join(labels))}.")
+    filters = resolve_labels(conn, ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
+    if filters.labelled is not None and filters.labelled.sources.isdisjoint(sources):
+        problems.append(f"No connection has the label {clean(', '.join(labels))}.")
     order = next((each for each in Order if each == params.get("sort")), Order.WORST)
     per = _number(params.get("per"), 50, PER_PAGE[-1])
     page = _number(params.get("page"), 1, _HIGHEST_PAGE)
@@ -299,7 +301,7 @@ class ApiParams:
         return int(parameter.schema["default"] if given is None else given)
 
     def filters(self, conn: Connection, config: Config) -> ConnectionFilter:
-        """Return the filters. Raise HTTPException (404) for an unknown source or platform, and labels that no source has."""
+        """Return the filters. Raise HTTPException (404) for an unknown source or platform, and labels that no connection has."""
         chosen = ConnectionFilter(
             sources=self._set(SOURCE.name, str),
             platforms=self._set(PLATFORM.name, canonical),
@@ -311,9 +313,10 @@ class ApiParams:
         names = {source.name for source in config.sources}
         _require("source", chosen.sources, lambda: names | {row.name for row in sources.all_sources(conn)})
         _require("platform", chosen.platforms, lambda: frozenset(connection_queries.platforms(conn)))
-        if chosen.labels and not any(chosen.labels.items() <= source.labels.items() for source in config.sources):
-            raise HTTPException(404, "No source has these labels.")
-        return chosen
+        resolved = resolve_labels(conn, chosen, config)
+        if resolved.labelled is not None and not resolved.labelled.sources:
+            raise HTTPException(404, "No connection has these labels.")
+        return resolved
 
     def _set(self, name: str, reading: Any) -> frozenset[str] | None:
         values = self.values.get(name)

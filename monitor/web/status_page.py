@@ -19,6 +19,7 @@ from monitor.store import Connection, connection_pages, connection_queries, inci
 from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount
 from monitor.views.connections import ConnectionView, Reader, Suppressions
+from monitor.views.label_filter import labels_in_use
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.status import NEVER, headline
 from monitor.web import charts
@@ -96,7 +97,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     counted = connection_queries.count_groups(conn)
     platforms = sorted({each.platform for each in counted})
-    query = read_query(params, config, sources=list(known), platforms=platforms)
+    query = read_query(conn, params, config, sources=list(known), platforms=platforms)
     query, rows, total = _listed(conn, query, counted)
     summary = _summary(counted)
     warnings = list(_source_warnings(views))
@@ -127,7 +128,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "statuses": list(Status),
         "source_names": sorted(known),
         "platforms": platforms,
-        "labels": sorted({f"{key}={value}" for source in config.sources for key, value in source.labels.items()}),
+        "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config)],
         "freshness": _freshness(views),
     }
 
@@ -139,6 +140,8 @@ def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -
         rows, total = connection_pages.search(conn, filters, order=query.order, limit=query.per, offset=query.offset)
         if total is not None:
             return query, rows, total
+        numbers = connection_queries.count_by_status(conn, filters)
+    elif filters.labelled is not None:
         numbers = connection_queries.count_by_status(conn, filters)
     else:
         numbers = _summary(

@@ -38,9 +38,9 @@ from tests.support.command_line import add_source, make_world, write_config
 from tests.support.factories import make_alert, make_state
 
 CONNECTION = {
-    "id", "source", "provider", "scope", "platform", "external_id", "username", "display_name", "profile_url", "status", "reason",
-    "message", "since", "expires_at", "seconds_left", "probe", "last_seen_at", "last_successful_post_at", "last_error", "scopes",
-    "lost_permissions", "renewal", "labels", "flags", "acked", "silenced_until", "stale",
+    "id", "source", "provider", "scope", "scope_name", "platform", "external_id", "username", "display_name", "profile_url",
+    "status", "reason", "message", "since", "expires_at", "seconds_left", "probe", "last_seen_at", "last_successful_post_at",
+    "last_error", "scopes", "lost_permissions", "renewal", "labels", "flags", "acked", "silenced_until", "stale",
 }  # fmt: skip
 SOURCE = {"name", "provider", "status", "reason", "message", "last_poll_at", "last_success_at", "connections"} | {
     "clock_skew_seconds"
@@ -80,6 +80,7 @@ def test_a_connection_has_every_key_and_null_for_what_is_absent(store: Store, lo
         "source": "agency",
         "provider": "postpost",
         "scope": None,
+        "scope_name": None,
         "platform": "mastodon",
         "external_id": "mastodon-1",
         "username": None,

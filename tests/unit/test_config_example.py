@@ -47,7 +47,7 @@ def paths_in(value: Any, prefix: str = "") -> set[str]:
     for key, item in value.items():
         step = "<platform>" if prefix.endswith("platforms") else key
         path = f"{prefix}.{step}" if prefix else step
-        if key in ("sources", "channels") and item and isinstance(item[0], dict):
+        if path in ("sources", "channels", "labels") and item and isinstance(item[0], dict):
             found = found.union(*(paths_in(entry, f"{path}[]") for entry in item))
         elif isinstance(item, dict) and (key in TABLES or prefix.endswith("platforms")):
             found |= paths_in(item, path)
@@ -56,7 +56,7 @@ def paths_in(value: Any, prefix: str = "") -> set[str]:
     return found
 
 
-TABLES = {"database", "schedule", "policy", "platforms", "web", "logging", "heartbeat", "retention"}
+TABLES = {"database", "schedule", "policy", "platforms", "web", "logging", "heartbeat", "retention", "match"}
 
 
 def test_the_example_loads_without_a_warning() -> None:

@@ -83,7 +83,7 @@ def test_a_file_with_every_key_is_read_as_written() -> None:
     ops = config.channels[0]
     assert ops.events == frozenset({AlertEvent.EXPIRED, AlertEvent.RECOVERED})
     assert ops.severity is Severity.CRITICAL
-    assert ops.platforms == frozenset({"twitter", "facebook"})
+    assert ops.platforms == ("twitter", "facebook")
     assert ops.group_wait == timedelta(0)
     assert config.heartbeat is not None
     assert config.heartbeat.every == timedelta(seconds=90)

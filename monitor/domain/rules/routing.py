@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.domain import Alert, AlertEvent, ChannelRules
+from monitor.domain.rules.globs import matches_any
+from monitor.domain.rules.labels import has_labels
 
 _ABOUT_THE_MONITOR = frozenset({AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED})
 
@@ -13,7 +15,8 @@ def route(alert: Alert, channels: Sequence[ChannelRules]) -> list[str]:
     """Return the names of the channels that take this alert, in the order given; empty if none does.
 
     Alerts about the monitor itself ignore the source, platform and label filters (INTERFACE: Alerts). An alert about a
-    whole source ignores the platform filter: a source that cannot be read affects every platform.
+    whole source ignores the platform filter: a source that cannot be read affects every platform. It is routed by the labels of
+    the source and by those of each of its connections.
     """
     return [channel.name for channel in channels if _takes(channel, alert)]
 
@@ -30,8 +33,8 @@ def _takes(channel: ChannelRules, alert: Alert) -> bool:
         return False
     if alert.event in _ABOUT_THE_MONITOR:
         return True
-    if channel.sources is not None and alert.source not in channel.sources:
+    if channel.sources is not None and not matches_any(alert.source, channel.sources):
         return False
-    if channel.platforms is not None and alert.platform is not None and alert.platform not in channel.platforms:
+    if channel.platforms is not None and alert.platform is not None and not matches_any(alert.platform, channel.platforms):
         return False
-    return all(alert.labels.get(key) == value for key, value in channel.labels.items())
+    return not channel.labels or any(has_labels(each, channel.labels) for each in (alert.labels, *alert.label_sets))

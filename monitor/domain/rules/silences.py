@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
+from monitor.domain.rules.labels import has_labels
 from monitor.domain.rules.recurrence import windows
 from monitor.domain.timefmt import zone
 
@@ -34,6 +35,7 @@ class Silence:
     reconnected: frozenset[str] = frozenset()
     """Public ids of the connections that had a matching id before a reconnect."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """All must match; values are patterns."""
     comment: str = ""
     starts_at: datetime
     """With an rrule also the local time at which each window begins."""
@@ -67,7 +69,7 @@ def matches(
         return False
     if silence.connections and connection not in silence.reconnected and not matches_id(silence, connection, external_id):
         return False
-    return all(labels.get(key) == value for key, value in silence.labels.items())
+    return has_labels(labels, silence.labels)
 
 
 def matches_id(silence: Silence, *ids: str | None) -> bool:

@@ -10,6 +10,7 @@ from monitor.domain import ConnectionState, Event, Status
 from monitor.domain.records import Record
 from monitor.domain.rules import transitions
 from monitor.engine.recording.incidents import ConnectionUpdate, evaluate
+from monitor.engine.recording.labelling import label_sets_of, labeller_of
 from monitor.engine.recording.queueing import Recorded, queue
 from monitor.store import Connection, connection_codec, connections, former_ids, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
@@ -34,7 +35,7 @@ def record_changes(
     conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
     """Write the changed connections of one source and their history, and queue the alerts that follow."""
-    rows = _write_states(conn, source, changes, now)
+    rows = _write_states(conn, source, changes, _labels(conn, source, changes), now)
     history.append_many(conn, _history(source.name, zip(rows, changes, strict=True), now))
     updates = [
         ConnectionUpdate(row=row, before=change.before, after=change.after)
@@ -61,15 +62,34 @@ def review(
     return queue(conn, evaluate(conn, source, updates, channels=channels, now=now), channels=channels, now=now)
 
 
-def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Change], now: datetime) -> list[int]:
+def _labels(conn: Connection, source: SourceConfig, changes: Sequence[Change]) -> list[int | None]:
+    """Return the label sets of new and renamed connections, None for those whose labels cannot have changed."""
+    concerned = [change.before is None or _naming(change.before) != _naming(change.after) for change in changes]
+    if True not in concerned:
+        return [None] * len(changes)
+    named = [change.after.snapshot for change, concerns in zip(changes, concerned, strict=True) if concerns]
+    found = iter(label_sets_of(conn, labeller_of(conn, source), named))
+    return [next(found) if concerns else None for concerns in concerned]
+
+
+def _naming(state: ConnectionState) -> tuple[str | None, ...]:
+    """Return the properties that rules for labels match."""
+    snapshot = state.snapshot
+    return snapshot.external_id, snapshot.platform, snapshot.username, snapshot.display_name, snapshot.scope
+
+
+def _write_states(
+    conn: Connection, source: SourceConfig, changes: Sequence[Change], labels: Sequence[int | None], now: datetime
+) -> list[int]:
     """Insert the new connections, update the others, and return the row ids in the order of the changes."""
     new = [
         NewConnection(
             state=change.after,
             fingerprint=change.fingerprint or "",
             next_probe_at=None if change.next_probe_at is KEEP else change.next_probe_at,
+            label_set=label_set,
         )
-        for change in changes
+        for change, label_set in zip(changes, labels, strict=True)
         if change.row is None
     ]
     ids = iter(connections.insert(conn, source=source.name, provider=source.provider, rows=new, now=now) if new else ())
@@ -80,9 +100,10 @@ def _write_states(conn: Connection, source: SourceConfig, changes: Sequence[Chan
             fingerprint=change.fingerprint,
             next_probe_at=change.next_probe_at,
             last_seen_at=change.last_seen_at,
+            label_set=label_set,
             before=change.before,
         )
-        for change in changes
+        for change, label_set in zip(changes, labels, strict=True)
         if change.row is not None
     ]
     connections.update(conn, known)

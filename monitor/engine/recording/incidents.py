@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import ChannelConfig, SourceConfig
+from monitor.config.labelling import Labeller
 from monitor.domain import (
     Ack,
     Alert,
@@ -28,6 +29,7 @@ from monitor.domain.records import Record, fresh_id, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
+from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.queueing import Audience, OutgoingAlert
 from monitor.store import Connection, alerts, history, incidents, outbox, pending
 from monitor.store import silences as stored_silences
@@ -47,6 +49,7 @@ class _EvaluationContext:
     """The facts that the decisions depend on, read once for all connections."""
 
     source: SourceConfig
+    labeller: Labeller
     channels: Sequence[ChannelConfig]
     now: datetime
     incidents: Mapping[int, Incident]
@@ -60,8 +63,8 @@ class _EvaluationContext:
     """By connection, the number of recent status changes. Connections with only one are left out."""
     last_alerted: Mapping[int, datetime]
     """By connection, the time of its last alert."""
-    next_reminders: dict[str, datetime | None] = field(default_factory=dict)
-    """By platform, when a reminder of an alert that goes out now may be due. Filled as needed."""
+    next_reminders: dict[Policy, datetime | None] = field(default_factory=dict)
+    """By policy, when a reminder of an alert that goes out now may be due. Filled as needed."""
 
 
 @dataclass(slots=True)
@@ -118,11 +121,12 @@ def _gather(
 ) -> _EvaluationContext:
     rows = [update.row for update in updates]
     known = incidents.find_open(conn, rows)
-    windows = [policy.flap_window for policy in source.all_policies() if policy.flap_window is not None]
+    windows = source.flap_windows()
     # A connection with a single change is not flapping and needs neither count.
     changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
     return _EvaluationContext(
         source=source,
+        labeller=labeller_of(conn, source),
         channels=channels,
         now=now,
         incidents=known,
@@ -161,7 +165,7 @@ def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Out
     incident = context.incidents.get(update.row)
     notified = incident.last_notified if incident else None
     after = update.after
-    policy = context.source.policy_for(after.snapshot.platform)
+    policy = context.labeller.policy(after.snapshot)
     renewed = transitions.is_renewal(update.before, after)
     if incident and incident.ack:
         notified = _review_ack(update, incident, incident.ack, context, outcome)
@@ -236,7 +240,7 @@ def _silenced_until(snapshot: Snapshot, context: _EvaluationContext) -> datetime
         platform=snapshot.platform,
         connection=connection_id(source.name, source.provider, snapshot.scope, snapshot.external_id),
         external_id=snapshot.external_id,
-        labels=source.labels,
+        labels=context.labeller.labels(snapshot).values,
         now=context.now,
     )
 
@@ -296,12 +300,11 @@ def _next_reminder(update: ConnectionUpdate, context: _EvaluationContext) -> dat
     """Return when a reminder may be due if nothing changes until then; None where none follow."""
     if not alerting.is_reminded(update.after.verdict):
         return None
-    platform = update.after.snapshot.platform
-    if platform not in context.next_reminders:
+    policy = context.labeller.policy(update.after.snapshot)
+    if policy not in context.next_reminders:
         notified_now = {channel.name: context.now for channel in context.channels}
-        policy = context.source.policy_for(platform)
-        context.next_reminders[platform] = alerting.due_channels(notified_now, context.channels, policy, context.now)[1]
-    return context.next_reminders[platform]
+        context.next_reminders[policy] = alerting.due_channels(notified_now, context.channels, policy, context.now)[1]
+    return context.next_reminders[policy]
 
 
 def _remind(
@@ -377,5 +380,5 @@ def _alert(
         stage=state.stage,
         reminder=notified.reminders + 1 if reason is AlertReason.REMINDER and notified else 0,
         link=source.dashboard_url,
-        labels=dict(source.labels),
+        labels=dict(context.labeller.labels(snapshot).values),
     )

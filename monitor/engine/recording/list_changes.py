@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import ChannelConfig, SourceConfig
+from monitor.config.labelling import Labeller
 from monitor.domain import (
     ConnectionState,
     Event,
@@ -28,6 +29,7 @@ from monitor.domain.rules import lifecycle, same_account, schedule, suppression,
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, record_changes
+from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
@@ -87,7 +89,7 @@ def record_lists(
     """Record everything that the lists change, scope by scope. An incomplete list is no evidence of absence."""
     comparison = Comparison(conn, source.name, report, now=now)
     compared = comparison.scopes()
-    judge = RowJudge(source=source, now=now, clock_skew=clock_skew)
+    judge = RowJudge(source=source, now=now, clock_skew=clock_skew, labeller=labeller_of(conn, source))
     digests = {each.scope: each.digest for each in compared}
     listed = RecordedLists(digests=digests, unreadable_before=comparison.unreadable())
     absent = _absent_by_scope(conn, compared)
@@ -198,24 +200,25 @@ class RowJudge:
     source: SourceConfig
     now: datetime
     clock_skew: float | None
-    _contexts: dict[str, Context] = field(default_factory=dict)
-    """By platform."""
+    labeller: Labeller
+    _contexts: dict[int, Context] = field(default_factory=dict)
+    """By the identity of the policy, which the labeller keeps: hashing one takes longer than the rest of the call."""
 
     def listed(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str | None) -> Change | None:
         """Return the change of a known connection that is listed, or None."""
-        after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
+        after = lifecycle.observe(state, snapshot, self._context(snapshot))
         return self._change(row, state, after, fingerprint=fingerprint)
 
     def unreadable(self, row: int, state: ConnectionState) -> Change | None:
         """Return the change of a known connection that is listed in a row that cannot be read, or None."""
-        return self._change(row, state, lifecycle.unreadable(state, self._context(state.snapshot.platform)), fingerprint=None)
+        return self._change(row, state, lifecycle.unreadable(state, self._context(state.snapshot)), fingerprint=None)
 
     def missed(self, row: int, state: ConnectionState, *, confirmed: bool, seen_at: datetime | None) -> Change | None:
         """Return the change of a known connection that is absent, or None.
 
         `seen_at` is when its scope was last listed completely before this poll.
         """
-        after = lifecycle.miss(state, self._context(state.snapshot.platform), confirmed=confirmed)
+        after = lifecycle.miss(state, self._context(state.snapshot), confirmed=confirmed)
         change = self._change(row, state, after, fingerprint=None)
         return change if change is None or state.missing else replace(change, last_seen_at=seen_at)
 
@@ -225,21 +228,24 @@ class RowJudge:
 
     def appeared(self, snapshot: Snapshot, fingerprint: str) -> Change:
         """Return the change for a connection that is listed for the first time."""
-        after = lifecycle.observe(None, snapshot, self._context(snapshot.platform))
+        after = lifecycle.observe(None, snapshot, self._context(snapshot))
         probe_at = self.now if self.source.probes_on_schedule else KEEP
         return Change(after=after, fingerprint=fingerprint, next_probe_at=probe_at)
 
     def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str) -> Change:
         """Return the change for an account that is listed under a new id: it keeps its history and is probed again."""
-        after = lifecycle.observe(state, snapshot, self._context(snapshot.platform))
+        after = lifecycle.observe(state, snapshot, self._context(snapshot))
         entry = Event(kind=EventKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
         probe_at = self.now if self.source.probes_on_schedule else KEEP
         return Change(row=row, before=state, after=after, fingerprint=fingerprint, next_probe_at=probe_at, extra=(entry,))
 
-    def _context(self, platform: str) -> Context:
-        if platform not in self._contexts:
-            self._contexts[platform] = self.source.context(platform, now=self.now, clock_skew=self.clock_skew, polled=True)
-        return self._contexts[platform]
+    def _context(self, snapshot: Snapshot) -> Context:
+        policy = self.labeller.policy(snapshot)
+        context = self._contexts.get(id(policy))
+        if context is None:
+            context = self.source.context(policy, now=self.now, clock_skew=self.clock_skew, polled=True)
+            self._contexts[id(policy)] = context
+        return context
 
     def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, fingerprint: str | None) -> Change | None:
         if after == before:

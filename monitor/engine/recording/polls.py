@@ -16,6 +16,7 @@ from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
 from monitor.domain.rules import expiry, schedule
 from monitor.domain.rules.silent_probes import is_check_due
+from monitor.engine.recording.labelling import save_scope_names
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.silent_probes import record_silent_probes
@@ -44,6 +45,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
     if expiry.clock_was_set(before.clock_skew, clock_skew):
         connections.recheck_dates(conn, source.name, now)
+    save_scope_names(conn, source, report.scope_names)
     listed = RecordedLists()
     if report.scopes:
         listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew)

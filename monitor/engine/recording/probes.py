@@ -15,11 +15,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, Policy, ProbeFinding, ProbeState, ProbeStatus
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
 from monitor.engine.probe_runner import Batch, ProbeResult
 from monitor.engine.recording import Change, Recorded, record_changes, record_source_incident
+from monitor.engine.recording.labelling import labeller_of
 from monitor.store import Connection, connection_codec, connections, incidents, probes, sources
 
 PROBED_AGAIN_WITHIN = timedelta(minutes=65)
@@ -189,7 +190,7 @@ class ProbeTally:
         if is_news(result, answered=self.answered):
             self.news.append(result)
         else:
-            self._unchanged(result, result.target.known)
+            self._unchanged(result, result.target.known, self.source.policy_for(result.target.platform))
 
     def judge_news(self, conn: Connection) -> None:
         """Apply the rules to the news, on the connections' whole states."""
@@ -197,28 +198,30 @@ class ProbeTally:
             return
         row = sources.find_source(conn, self.source.name)
         states = connection_codec.load(conn, [result.target.id for result in self.news])
+        labeller = labeller_of(conn, self.source)
         for result in self.news:
             state = states.get(result.target.id)
             if state is not None:  # None where it was retired while it was being probed
-                self._judge(result, state, clock_skew=row.clock_skew if row else None)
+                policy = labeller.policy(state.snapshot)
+                self._judge(result, state, policy, clock_skew=row.clock_skew if row else None)
 
-    def _judge(self, result: ProbeResult, state: ConnectionState, *, clock_skew: float | None) -> None:
-        context = self.source.context(state.snapshot.platform, now=self.now, clock_skew=clock_skew)
+    def _judge(self, result: ProbeResult, state: ConnectionState, policy: Policy, *, clock_skew: float | None) -> None:
+        context = self.source.context(policy, now=self.now, clock_skew=clock_skew)
         after = lifecycle.probed(state, result.answer, context)
         if after == state:
-            self._unchanged(result, state.probe)
+            self._unchanged(result, state.probe, policy)
             return
-        next_probe_at = self._next_own_probe(result, after.probe)
+        next_probe_at = self._next_own_probe(result, after.probe, policy)
         self.changes.append(Change(row=result.target.id, before=state, after=after, next_probe_at=next_probe_at))
 
-    def _unchanged(self, result: ProbeResult, known: ProbeState) -> None:
+    def _unchanged(self, result: ProbeResult, known: ProbeState, policy: Policy) -> None:
         if result.finding is ProbeFinding.OK and not result.target.individual:
             return  # nearly all results: the next probe is its cohort's
-        next_probe_at = self._next_own_probe(result, known)
+        next_probe_at = self._next_own_probe(result, known, policy)
         if result.target.individual or next_probe_at is not None:
             self.next_probes.setdefault(next_probe_at, []).append(result.target.id)
 
-    def _next_own_probe(self, result: ProbeResult, probe: ProbeState) -> datetime | None:
+    def _next_own_probe(self, result: ProbeResult, probe: ProbeState, policy: Policy) -> datetime | None:
         """Return when a connection is probed ahead of its cohort's turn; None: with its cohort.
 
         A refused connection is, and one without an answer once; a second one in a row without evidence is not urgent.
@@ -230,8 +233,7 @@ class ProbeTally:
             refused = probe.status is ProbeStatus.FAILING
             return schedule.next_failing_probe(self.now, every, confirmed=True) if refused else None
         if probe.status is ProbeStatus.FAILING:
-            confirm = self.source.policy_for(result.target.platform).confirm_failures
-            confirmed = probe_rules.is_confirmed(probe, confirm, self.now)
+            confirmed = probe_rules.is_confirmed(probe, policy.confirm_failures, self.now)
             unclear = probe.finding in probe_rules.UNCLEAR and probe.refusals > 1
             return schedule.next_failing_probe(self.now, every, confirmed=confirmed, unclear=unclear)
         undecided = finding is ProbeFinding.TRANSIENT and probe.status is ProbeStatus.UNPROBED

@@ -102,6 +102,9 @@ def _route_all(outgoing: Sequence[OutgoingAlert], channels: Sequence[ChannelConf
             routed.append((each, _channels_of(each, channels)))
             continue
         alert = each.alert
+        if alert.label_sets:
+            routed.append((each, _channels_of(each, channels)))
+            continue
         key = (alert.event, alert.severity, alert.source, alert.platform, tuple(alert.labels.items()))
         if key not in known:
             known[key] = _channels_of(each, channels)

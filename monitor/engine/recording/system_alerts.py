@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Alert, AlertEvent, LastNotified, Severity, SourceStatus, Status
+from monitor.domain import Alert, AlertEvent, IncidentSubject, LastNotified, Severity, SourceStatus, Status, split_subject
 from monitor.domain.records import fresh_id
 from monitor.domain.rules.alerting import AlertReason, due_channels
 from monitor.domain.rules.source_reach import Unmonitored
 from monitor.engine.recording.queueing import Audience, OutgoingAlert, Recorded, queue
-from monitor.store import Connection, incidents, outbox
+from monitor.store import Connection, incidents, label_sets, outbox
 from monitor.store.incidents import Incident
 from monitor.store.sources import SourceRow
 
@@ -84,6 +84,9 @@ def record_source_incident(
     incident = incidents.find_open_source(conn, source.name, subject=subject)
     if not problem and incident is None:
         return Recorded()
+    kind, name = split_subject(subject)
+    scope = name if kind in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE) else None
+    labelled = label_sets.count_by_set(conn, source.name, scope=scope, platform=platform)
     alert = Alert(
         id=fresh_id(now),
         incident=incident.id if incident else fresh_id(now),
@@ -105,6 +108,8 @@ def record_source_incident(
         reminder=incident.last_notified.reminders + 1 if reminded and incident and incident.last_notified else 0,
         link=source.dashboard_url,
         labels=dict(source.labels),
+        label_sets=[labels for labels, _ in labelled],
+        label_counts=[number for _, number in labelled],
     )
     if reminded:
         reminder = OutgoingAlert(alert=alert, audience=Audience.DUE, channels=reminded)

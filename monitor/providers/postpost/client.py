@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,6 +32,15 @@ class UserRow(msgspec.Struct):
     id_old: str | None = msgspec.field(default=None, name="id")
     page: Any = msgspec.field(default=None, name="connectionsPageUrl")
     page_until: Any = msgspec.field(default=None, name="connectionsPageTokenExpiresAt")
+    display_name: Any = msgspec.field(default=None, name="displayName")
+    username: Any = None
+    email: Any = None
+
+    @property
+    def label(self) -> str | None:
+        """The name to show: displayName, else username (an e-mail address), else email; None if the row has none."""
+        texts = (each for each in (self.display_name, self.username, self.email) if isinstance(each, str))
+        return next(filter(None, map(sanitize_or_none, texts)), None)
 
     @property
     def user(self) -> str | None:
@@ -80,6 +89,17 @@ _GUARDED_ANSWER = ("status", "message", "tokenExpiresIn")
 _USERS = payload.RowReader(UserRow, id_field="_id", guarded=_GUARDED_USER)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedUsers:
+    """The managed users of a key, as listed by the API."""
+
+    ids: tuple[str, ...] = ()
+    names: Mapping[str, str] | None = None
+    """By id; None if they were not read."""
+    links: Mapping[str, ConnectionLink] | None = None
+    """The connection pages by id; None if they were not read."""
+
+
 class PostPost:
     """Adapter for one PostPost or Publora source."""
 
@@ -100,17 +120,16 @@ class PostPost:
     async def poll(self) -> PollReport:
         """Read the connections of the owner and of the managed users. A failure is reported in the result."""
         before = self._api.list_requests
-        users: Sequence[str] = ()
-        links: Mapping[str, ConnectionLink] | None = None
+        users = ManagedUsers()
         users_error: ProviderError | None = None
         try:
-            users, links = await self._managed_users()
+            users = await self._managed_users()
         except ProviderError as exc:
             users_error = exc
-        results = await self._walk.read_all((None, *users), self._read_scope)
-        if self._wants_links and self._users != "all" and not isinstance(results[None], ProviderError):
-            with suppress(ProviderError):  # the users are configured by id: only their pages are missing then
-                _, links = await self._list_users()
+        results = await self._walk.read_all((None, *users.ids), self._read_scope)
+        if self._users not in ("all", "none") and not isinstance(results[None], ProviderError):
+            with suppress(ProviderError):  # the users are configured by id: only their names and pages are missing then
+                users = replace(await self._list_users(), ids=users.ids)
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
         scopes = await self._interpret(results)
         if users_error is not None and not isinstance(results[None], ProviderError):
@@ -119,9 +138,9 @@ class PostPost:
         if users_error is not None:
             errors.append(users_error)
         # An empty list of users may mean a lapsed plan: it does not prove that their connections are gone.
-        covers_all = self._users == "all" and users_error is None and bool(users)
+        covers_all = self._users == "all" and users_error is None and bool(users.ids)
         report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
-        return replace(report, links=links)
+        return replace(report, links=users.links, scope_names=users.names)
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Test one connection with a live call to its platform. An id that cannot be sent gives a 400 without a request."""
@@ -159,15 +178,15 @@ class PostPost:
             return ProbeAnswer(http_status=refused.status, message=refused.detail or None)
         raise _error_for_refusal(refused, scope) from refused
 
-    async def _managed_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
+    async def _managed_users(self) -> ManagedUsers:
         if self._users == "none":
-            return (), None
+            return ManagedUsers()
         if self._users != "all":
-            return list(self._users), None
+            return ManagedUsers(ids=tuple(self._users))
         return await self._list_users()
 
-    async def _list_users(self) -> tuple[Sequence[str], Mapping[str, ConnectionLink] | None]:
-        """Return every managed user, and their connection pages if they are enabled."""
+    async def _list_users(self) -> ManagedUsers:
+        """Return every managed user with its name, and their connection pages if they are enabled."""
         try:
             reply = await self._api.get("/workspace/users")
         except RequestRefused as exc:
@@ -185,7 +204,11 @@ class PostPost:
         ids = [row.user for row in known]
         if listing.cut or len(ids) != len(read) or None in ids or "" in ids:
             raise ProviderPayloadInvalid("Some managed users in the list have no readable id.")
-        return [name for name in dict.fromkeys(ids) if name], links_of(known, now=reply.at) if self._wants_links else None
+        return ManagedUsers(
+            ids=tuple(name for name in dict.fromkeys(ids) if name),
+            names={row.user: row.label for row in known if row.user and row.label},
+            links=links_of(known, now=reply.at) if self._wants_links else None,
+        )
 
     async def _read_scope(self, scope: str | None) -> ScopeRows:
         try:

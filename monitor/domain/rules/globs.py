@@ -1,0 +1,36 @@
+"""Glob patterns: `*`, `?` and `[…]`, without regard to letter case. Pure; an unusable pattern matches nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+_SPECIAL = frozenset("*?[")
+
+
+def is_glob(pattern: str) -> bool:
+    """Return True if a pattern can match another text than itself."""
+    return not _SPECIAL.isdisjoint(pattern)
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Return True if the whole text matches the pattern."""
+    if not is_glob(pattern):
+        return text.casefold() == pattern.casefold()
+    compiled = _compile(pattern)
+    return compiled is not None and compiled.match(text.casefold()) is not None
+
+
+def matches_any(text: str, patterns: Iterable[str]) -> bool:
+    """Return True if the whole text matches at least one of the patterns."""
+    return any(matches(text, pattern) for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
+def _compile(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(translate(pattern.casefold()))
+    except re.error:
+        return None

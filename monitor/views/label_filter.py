@@ -1,0 +1,29 @@
+"""The condition on labels that commands, pages and the API share, resolved to what the database stores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from monitor.config import Config
+from monitor.domain.filters import ConnectionFilter, Labelled
+from monitor.domain.rules.labels import has_labels
+from monitor.store import Connection, label_sets
+
+
+def resolve_labels(conn: Connection, filters: ConnectionFilter, config: Config) -> ConnectionFilter:
+    """Return the filter with its condition on labels in `labelled`."""
+    if not filters.labels:
+        return filters
+    sets = label_sets.matching(conn, filters.labels)
+    own = frozenset(source.name for source in config.sources if has_labels(source.labels, filters.labels))
+    labelled = Labelled(sets=sets, own=own, sources=own | label_sets.sources_with(conn, sets))
+    return replace(filters, labels={}, labelled=labelled)
+
+
+def labels_in_use(conn: Connection, config: Config) -> Collection[tuple[str, str]]:
+    """Return every label of a source, a rule or a connection, as sorted (key, value)."""
+    found = {pair for source in config.sources for pair in source.labels.items()}
+    found.update(pair for rule in config.label_rules for pair in rule.set.items())
+    found.update(pair for labels in label_sets.all_sets(conn).values() for pair in labels.values.items())
+    return sorted(found)
