@@ -166,6 +166,10 @@ class Alert(Record, frozen=True, gc=False, kw_only=True):
     """Of an alert about a source: the different labels of its connections."""
     label_counts: list[int] = field(default_factory=list)
     """The number of these connections for each entry of `label_sets`."""
+    cause: str | None = None
+    """Why a source cannot be read: `message` without the number of its connections. None if the alert is about something else."""
+    unmonitored_since: datetime | None = None
+    """When the first of these connections was last observed; None: never, or unknown."""
 
 
 def connection_id(source: str, provider: str, scope: str | None, external_id: str) -> str:

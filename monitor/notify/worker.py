@@ -19,6 +19,7 @@ from monitor.config import ChannelConfig
 from monitor.domain import Alert, AlertEvent, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
+from monitor.domain.rules import routing
 from monitor.domain.rules.retry import GIVE_UP_AFTER
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
@@ -239,7 +240,7 @@ class Worker:
         now = self._clock.now()
         dispatches = [
             Dispatch(
-                alert=each.alert,
+                alert=routing.as_seen_by(self._config, each.alert),
                 uncertain=each.uncertain,
                 late_by=self._times.lateness(each, now=now),
                 page=self._links.find(each.alert.source, each.alert.scope, now=now),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -60,18 +60,18 @@ def sources_with(conn: Connection, ids: Iterable[int]) -> set[str]:
 
 
 def count_by_set(
-    conn: Connection, source: str, *, scope: str | None = None, platform: str | None = None
+    conn: Connection, source: str, *, scopes: Collection[str | None] | None = None, platform: str | None = None
 ) -> list[tuple[dict[str, str], int]]:
     """Return the labels of a source's live connections with the number of connections that have them.
 
-    With a scope or a platform, of its connections only.
+    With scopes or a platform, of their connections only; None among the scopes is the key's owner.
     """
     c = connections.c
     query = (
         select(_c.labels, func.count()).join(label_sets, _c.id == c.label_set).where(c.source == source, c.retired_at.is_(None))
     )
-    if scope is not None:
-        query = query.where(c.scope == scope)
+    if scopes is not None:
+        query = query.where(c.scope.in_([scope or "" for scope in scopes]))
     if platform is not None:
         query = query.where(c.platform == platform)
     return [(dict(decode(text)), number) for text, number in conn.execute(query.group_by(_c.labels).order_by(_c.labels))]

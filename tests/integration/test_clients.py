@@ -15,6 +15,7 @@ from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from monitor.domain import Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.rules.routing import as_seen_by
 from monitor.engine import config_sync
 from monitor.engine.recording import Recorded
 from monitor.store import Store, connection_queries, history, label_sets, outbox
@@ -183,6 +184,19 @@ async def test_a_source_that_fails_reaches_every_team_and_counts_its_own_connect
         assert channels_of(store, recorded) == {"red", "blue", "casa"}
         by_team = {each.get("team"): count for each, count in zip(alert.label_sets, alert.label_counts, strict=True)}
         assert (alert.count, by_team) == (3, {None: 1, "red": 1, "blue": 1})
+        red = next(each for each in cycle.config.channels if each.name == "red")
+        assert "3 connections have not been monitored since" in alert.message
+        assert "1 connection has not been monitored since" in as_seen_by(red, alert).message
+
+
+async def test_a_client_that_cannot_be_read_concerns_its_own_team_only(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    async with agency(store, clock, tmp_path) as cycle:
+        await cycle.poll()
+        del cycle.world.sources["agency"].users[U0]
+        recorded = Recorded()
+        for _ in range(2):
+            recorded.add(await cycle.poll(after=timedelta(minutes=15)))
+        assert channels_of(store, recorded) <= {"red", "casa"}
 
 
 async def test_lists_of_alerts_events_and_sources_follow_a_label(store: Store, clock: ManualClock, tmp_path: Path) -> None:

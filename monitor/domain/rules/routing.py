@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.domain import Alert, AlertEvent, ChannelRules
+from monitor.domain.records import replace
 from monitor.domain.rules.globs import matches_any
 from monitor.domain.rules.labels import has_labels
+from monitor.domain.rules.source_reach import Unmonitored
 
 _ABOUT_THE_MONITOR = frozenset({AlertEvent.MONITOR_PROBLEM, AlertEvent.MONITOR_RECOVERED})
 
@@ -19,6 +21,20 @@ def route(alert: Alert, channels: Sequence[ChannelRules]) -> list[str]:
     the source and by those of each of its connections.
     """
     return [channel.name for channel in channels if _takes(channel, alert)]
+
+
+def as_seen_by(channel: ChannelRules, alert: Alert) -> Alert:
+    """Return an alert about a source as a channel with a filter by label gets it: it counts only the connections that match."""
+    if not channel.labels or not alert.label_sets:
+        return alert
+    counted = zip(alert.label_sets, alert.label_counts, strict=False)
+    count = sum(number for labels, number in counted if has_labels(labels, channel.labels))
+    if count == 0:  # the source itself has the labels
+        return alert
+    message = alert.message
+    if alert.cause is not None:
+        message = Unmonitored(count=count, since=alert.unmonitored_since).explain(alert.cause)
+    return replace(alert, count=count, message=message)
 
 
 def wants(channel: ChannelRules, event: AlertEvent) -> bool:

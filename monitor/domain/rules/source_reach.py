@@ -40,6 +40,8 @@ class Unmonitored:
     count: int = 0
     since: datetime | None = None
     """When the first of them was last observed; None: never, or unknown."""
+    scopes: tuple[str | None, ...] | None = None
+    """The scopes that they belong to; None: all of the source."""
 
     def explain(self, cause: str) -> str:
         """Return why the source cannot be read, with the number of these connections and since when they are not observed."""

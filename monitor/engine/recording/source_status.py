@@ -110,7 +110,9 @@ def _find_unmonitored(conn: Connection, row: SourceRow) -> Unmonitored:
     unread = [each for each in sources.all_scopes(conn, row.name) if each.last_complete_at != row.last_poll_at]
     missed = {each: max(live.get(each.scope, 0) - each.connections, 0) for each in unread}
     since = [each.last_complete_at for each, count in missed.items() if count]
-    return Unmonitored(count=sum(missed.values()), since=None if None in since else min(filter(None, since), default=None))
+    earliest = None if None in since else min(filter(None, since), default=None)
+    scopes = tuple(each.scope for each, count in missed.items() if count)
+    return Unmonitored(count=sum(missed.values()), since=earliest, scopes=scopes or None)
 
 
 def _record_gap(

@@ -48,6 +48,8 @@ def record_source_status(
         reason=reason,
         status=after.status,
         message=after.message if reason.ends_incident else unmonitored.explain(after.message),
+        cause=None if reason.ends_incident else after.message,
+        unmonitored=unmonitored,
         channels=channels,
         now=now,
         verdict_reason=after.reason,
@@ -75,6 +77,8 @@ def record_source_incident(
     count: int = 1,
     next_review_at: datetime | None = None,
     reminded: frozenset[str] = frozenset(),
+    cause: str | None = None,
+    unmonitored: Unmonitored | None = None,
 ) -> Recorded:
     """Open, continue or (unless `problem`) close a source's incident about this subject, and queue the alert.
 
@@ -85,8 +89,10 @@ def record_source_incident(
     if not problem and incident is None:
         return Recorded()
     kind, name = split_subject(subject)
-    scope = name if kind in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE) else None
-    labelled = label_sets.count_by_set(conn, source.name, scope=scope, platform=platform)
+    scopes = unmonitored.scopes if unmonitored else None
+    if kind in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE):
+        scopes = (name or None,)
+    labelled = label_sets.count_by_set(conn, source.name, scopes=scopes, platform=platform)
     alert = Alert(
         id=fresh_id(now),
         incident=incident.id if incident else fresh_id(now),
@@ -110,6 +116,8 @@ def record_source_incident(
         labels=dict(source.labels),
         label_sets=[labels for labels, _ in labelled],
         label_counts=[number for _, number in labelled],
+        cause=cause,
+        unmonitored_since=unmonitored.since if unmonitored else None,
     )
     if reminded:
         reminder = OutgoingAlert(alert=alert, audience=Audience.DUE, channels=reminded)
