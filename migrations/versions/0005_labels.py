@@ -19,6 +19,7 @@ def _index(name: str, columns: list[str], where: sa.TextClause) -> None:
 
 
 def upgrade() -> None:
+    op.add_column("sources", sa.Column("unmonitored_users", sa.Integer, nullable=False, server_default="0"))
     op.add_column("scopes", sa.Column("name", sa.Text, nullable=True))
     op.add_column("connections", sa.Column("label_set", sa.Integer, nullable=True))
     op.create_table(
@@ -41,3 +42,4 @@ def downgrade() -> None:
     op.drop_table("label_sets")
     op.drop_column("connections", "label_set")
     op.drop_column("scopes", "name")
+    op.drop_column("sources", "unmonitored_users")

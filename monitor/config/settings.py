@@ -68,6 +68,8 @@ class SourceConfig:
     """For platforms without a policy in `policies`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By common platform slug."""
+    users_unset: bool = False
+    """True if the configuration does not mention users, although the provider has them: a key that manages some is reported."""
     label_rules: tuple[LabelRule, ...] = ()
     """The `[[labels]]` rules that may match connections of this source, in order."""
     connection_links: bool = False

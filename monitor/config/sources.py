@@ -59,6 +59,7 @@ def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequenc
         api_key=api_key or Secret(""),
         base_url=base_url,
         users=raw.users or "none",
+        users_unset=info.has_users and raw.users is None,
         workspaces=raw.workspaces,
         connection_links=info.has_users and raw.connection_links is True,
         probe=info.has_probes and raw.probe is not False,

@@ -27,6 +27,7 @@ from monitor.store import Connection, Store, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
+from monitor.views.sources import describe_unmonitored_users
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,8 @@ async def _verify_source(item: Work) -> LiveFinding:
     unreadable = next(filter(None, map(describe_scope, report.scopes)), None)
     ok, listed = unreadable is None, report.listed
     text = unreadable or f"lists {listed} connection{'' if listed == 1 else 's'}"
+    if report.unmonitored_users:
+        text += f". {describe_unmonitored_users(report.unmonitored_users)}"
     return LiveFinding(kind="source", name=item.source.name, ok=ok, text=text)
 
 

@@ -106,6 +106,9 @@ class PollReport:
     scope_names: Mapping[str, str] | None = None
     """The names of managed users or workspaces by their ids; None: not read by this poll."""
 
+    unmonitored_users: int | None = None
+    """The number of managed users whose connections are not read, because `users` is not set; None: not read by this poll."""
+
     @property
     def listed(self) -> int:
         """The number of listed rows, readable or not."""

@@ -61,6 +61,7 @@ sources = Table(
     _at("next_poll_at"),
     _count("connections"),
     Column("clock_skew", Float),
+    _count("unmonitored_users"),
     _at("skewed_since"),
     _at("added_at", null=False),
     _at("removed_at"),

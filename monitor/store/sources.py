@@ -214,6 +214,8 @@ class SourceRow:
     connections: int = 0
     clock_skew: float | None = None
     """Server time minus local time in seconds, at the last poll that reported it."""
+    unmonitored_users: int = 0
+    """Managed users whose connections are not read, because `users` is not set."""
     skewed_since: datetime | None = None
     """Since when the two clocks have differed at every poll; None while they agree."""
     added_at: datetime

@@ -61,6 +61,12 @@ def _view(state: ChannelState) -> ChannelView:
     )
 
 
+def describe_unmonitored_users(number: int) -> str:
+    """Return the warning about managed users whose connections are not monitored."""
+    some = "a user" if number == 1 else f"{number} users"
+    return f'The key manages {some} whose connections are not monitored: set users = "all", or "none" if that is intended.'
+
+
 OVERDUE_AFTER = timedelta(minutes=2)
 """How late a poll can be before it is reported."""
 
@@ -84,6 +90,8 @@ class SourceView:
     """None if the source is no longer configured."""
     clock_skew: float | None = None
     """Its clock minus this machine's in seconds, at the last poll that reported it."""
+    unmonitored_users: int = 0
+    """Managed users whose connections are not monitored, because `users` is not set."""
     scopes: int = 1
     """The number of scopes in its last list: the key's owner, managed users, workspaces."""
 
@@ -133,6 +141,8 @@ class SourceView:
             yield "It is no longer configured."
         elif self.next_poll_at is not None and self.now - self.next_poll_at > OVERDUE_AFTER:
             yield f"Its poll is overdue by {span(self.now - self.next_poll_at)}: check that the daemon is running."
+        if self.unmonitored_users:
+            yield describe_unmonitored_users(self.unmonitored_users)
         yield from self._clock_problem()
         yield from self._pace_problem()
 
@@ -220,6 +230,7 @@ def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime, listed:
             settings=own,
             scopes=listed.get(row.name, 1),
             clock_skew=row.clock_skew,
+            unmonitored_users=row.unmonitored_users if own is not None and own.users_unset else 0,
         )
     for own in settings.values():
         if own.name not in stored:

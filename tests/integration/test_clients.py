@@ -247,3 +247,23 @@ async def test_thresholds_of_a_rule_apply_to_its_connections_only(
             f"agency/{U0}/linkedin-a0": expected,
             f"agency/{U1}/linkedin-a1": "valid",
         }
+
+
+@pytest.mark.parametrize(("users", "reported"), [("", True), ('users = "none"', False)])
+async def test_a_key_that_manages_users_while_users_is_not_set_is_a_warning_with_their_number(
+    store: Store, clock: ManualClock, tmp_path: Path, users: str, reported: bool
+) -> None:
+    world = World(clock=clock)
+    world.add_source("agency", "postpost")
+    for number in range(3):
+        world.add_user("agency", user=str(number) * 24, display_name=f"Client {number}")
+    async with running(store, clock, world, tmp_path, per_source={"agency": users}) as cycle:
+        await cycle.poll()
+        with store.begin_read() as conn:
+            [found] = source_views(conn, cycle.config, now=clock.now())
+        problems = " ".join(found.problems())
+        assert ("The key manages 3 users whose connections are not monitored" in problems) is reported
+        assert found.status == "ok"
+        before = world.sources["agency"].calls["users"]
+        await cycle.poll(after=timedelta(minutes=15))
+        assert world.sources["agency"].calls["users"] == before  # counted once a day

@@ -250,7 +250,7 @@ async def test_a_reconnect_batch_of_thousands_is_cut_and_counted(api: Served, st
         ("connections?platform=linkedinn", 404, "Did you mean linkedin?"),
         ("connections?status=expird", 400, "did you mean expired?"),
         ("connections?label=client", 400, "label"),
-        ("connections?label=client=nobody", 404, "No source has these labels."),
+        ("connections?label=client=nobody", 404, "No connection has these labels."),
         ("connections?limit=0", 400, "from 1 to 1000"),
         ("connections?limit=1001", 400, "from 1 to 1000"),
         ("connections?limit=1&limit=2", 400, "once"),

@@ -297,7 +297,7 @@ async def test_each_filter_selects_as_named(full: Served, store: Store, query: s
 @pytest.mark.parametrize("query", ["source=agncy", "platform=fax", "status=exprd", "label=client%3Dnobody"])
 async def test_a_filter_for_an_unknown_value_is_a_visible_problem(full: Served, query: str) -> None:
     page = await read(full, f"/?{query}")
-    assert "Unknown" in page.words or "No source has" in page.words
+    assert "Unknown" in page.words or "No connection has" in page.words
     assert await table(full, query) == []
     assert "No connection matches the filters." in page.words
 

@@ -170,8 +170,15 @@ def _row_after(
         next_poll_at=_next_poll_at(source, report, failures=failures, now=now),
         connections=report.listed if was_read else before.connections,
         clock_skew=clock_skew,
+        unmonitored_users=_unmonitored_users(before, source, report),
         skewed_since=skewed_since(before.skewed_since, report.clock_skew, now),
     )
+
+
+def _unmonitored_users(before: SourceRow, source: SourceConfig, report: PollReport) -> int:
+    if not source.users_unset:
+        return 0
+    return before.unmonitored_users if report.unmonitored_users is None else report.unmonitored_users
 
 
 def _next_poll_at(source: SourceConfig, report: PollReport, *, failures: int, now: datetime) -> datetime:

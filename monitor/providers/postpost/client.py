@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import msgspec
 
 from monitor.config import SourceConfig
 from monitor.domain import ConnectionLink, PollReport, ProbeAnswer, ReportedStatus, ScopeReport, Unreadable, VerdictFlag
-from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused
+from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderScopeRefused, ProviderUnauthorized
 from monitor.domain.rules import dates
 from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize_or_none
@@ -65,6 +66,8 @@ def _is_page(address: object) -> bool:
 
 
 _MAX_PERMISSIONS = 200
+_USERS_ASKED_EVERY = 86400.0
+"""Seconds between two requests that only count the managed users of a key."""
 _ROW_BYTES = 256
 """Typical size of a row."""
 
@@ -106,6 +109,8 @@ class PostPost:
     def __init__(self, source: SourceConfig, *, api: Api) -> None:
         self._brand = _BRANDS[source.provider]
         self._users = source.users
+        self._users_unset = source.users_unset
+        self._users_asked_until = 0.0
         self._wants_links = source.connection_links and source.users != "none"
         self._probes = source.probe
         self._api = api
@@ -140,7 +145,21 @@ class PostPost:
         # An empty list of users may mean a lapsed plan: it does not prove that their connections are gone.
         covers_all = self._users == "all" and users_error is None and bool(users.ids)
         report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
-        return replace(report, links=users.links, scope_names=users.names)
+        unmonitored = None if isinstance(results[None], ProviderError) else await self._count_unmonitored_users()
+        return replace(report, links=users.links, scope_names=users.names, unmonitored_users=unmonitored)
+
+    async def _count_unmonitored_users(self) -> int | None:
+        """Return how many users the key manages although `users` is not set, once a day; None if it was not read."""
+        now = asyncio.get_running_loop().time()
+        if not self._users_unset or now < self._users_asked_until:
+            return None
+        self._users_asked_until = now + _USERS_ASKED_EVERY
+        try:
+            return len((await self._list_users()).ids)
+        except ProviderUnauthorized:
+            return 0  # 403: the key has no workspace
+        except ProviderError:
+            return None
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Test one connection with a live call to its platform. An id that cannot be sent gives a 400 without a request."""
