@@ -39,7 +39,7 @@ from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
-from monitor.store.schema import connections
+from monitor.store.schema import connections, label_sets
 from monitor.store.sql import chunked
 
 _c = connections.c
@@ -165,9 +165,11 @@ def expiring_between(
 
 
 def expiries(conn: Connection, *, limit: int) -> list[Row[Any]]:
-    """Return source, scope, platform, external_id, status and expires_at of live connections."""
+    """Return source, scope, platform, external_id, status, expires_at, names and labels (as stored) of live connections."""
     columns = _c.source, _c.scope, _c.platform, _c.external_id, _c.status, expiry().label("expires_at")
-    return list(conn.execute(select(*columns).where(*live()).order_by(_c.id).limit(limit)))
+    named = _c.display_name, _c.username, label_sets.c.labels
+    joined = select(*columns, *named).outerjoin(label_sets, label_sets.c.id == _c.label_set)
+    return list(conn.execute(joined.where(*live()).order_by(_c.id).limit(limit)))
 
 
 @dataclass(frozen=True, slots=True)

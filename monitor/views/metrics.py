@@ -8,7 +8,8 @@ from datetime import datetime
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
-from monitor.store import Connection, connection_pages, connection_queries, outbox
+from monitor.domain.rules.labels import CLIENT
+from monitor.store import Connection, connection_pages, connection_queries, label_sets, outbox
 from monitor.telemetry.metrics import Family, Metrics
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
@@ -191,4 +192,11 @@ def _each_connection(conn: Connection) -> Iterator[Family]:
         help="Unix time at which the connection's token expires; absent if no date is known.",
         labels=labels,
         samples=[(key, row.expires_at.timestamp()) for key, row in zip(keys, rows, strict=True) if row.expires_at],
+    )
+    named = ((row.display_name or row.username or "", label_sets.decode(row.labels or "{}").get(CLIENT, "")) for row in rows)
+    yield Family(
+        name="connection_info",
+        help="Always 1; the labels are names of the connection: join it with the other series.",
+        labels=(*labels, "name", "client"),
+        samples=[((*key, *names), 1) for key, names in zip(keys, named, strict=True)],
     )

@@ -37,6 +37,7 @@ NAMED = {
     "token_monitor_outbox_oldest_timestamp_seconds": set(),
     "token_monitor_connection_status": {"source", "scope", "platform", "external_id", "status"},
     "token_monitor_connection_expiry_timestamp_seconds": {"source", "scope", "platform", "external_id"},
+    "token_monitor_connection_info": {"source", "scope", "platform", "external_id", "name", "client"},
 }
 """As the interface names them, with their labels."""
 
