@@ -61,6 +61,8 @@ class IncidentSubject(StrEnum):
     """A channel takes no messages. Followed by the channel."""
     DELIVERIES = "deliveries"
     """Deliveries of a channel were given up. Followed by the channel."""
+    FILTER = "filter"
+    """A channel's filter by label matches nothing any more. Followed by the channel."""
     STATUS_PAGE = "status_page"
     """The status page is not opened."""
 
@@ -104,6 +106,10 @@ class IncidentReason(StrEnum):
     """monitor_problem: A channel rejects messages permanently."""
     DELIVERY_DEAD = "delivery_dead"
     """monitor_problem: Deliveries of a channel were given up."""
+    FILTER_EMPTY = "filter_empty"
+    """monitor_problem: A service renamed a user or workspace, and a channel's label filter matches no connection any more."""
+    FILTER_MATCHES = "filter_matches"
+    """monitor_recovered: A channel's label filter matches connections again."""
     CHANNEL_WORKS = "channel_works"
     """monitor_recovered: A channel accepts messages again."""
     TOKEN_TOO_SHORT = "token_too_short"  # noqa: S105 - a reason

@@ -48,6 +48,12 @@ def all_sets(conn: Connection) -> dict[int, ConnectionLabels]:
     return {row.id: ConnectionLabels(decode(row.labels), bool(row.named_by_service)) for row in conn.execute(select(label_sets))}
 
 
+def in_use(conn: Connection) -> list[Mapping[str, str]]:
+    """Return the different labels of live connections."""
+    used = select(connections.c.label_set).where(connections.c.retired_at.is_(None))
+    return [decode(text) for text in conn.scalars(select(_c.labels).where(_c.id.in_(used)))]
+
+
 def matching(conn: Connection, wanted: Mapping[str, str | Sequence[str]]) -> frozenset[int]:
     """Return the row ids of the sets that have all of these labels; a wanted value is a pattern, or several."""
     return frozenset(key for key, labels in all_sets(conn).items() if has_labels(labels.values, wanted))

@@ -127,13 +127,35 @@ async def test_a_renamed_client_changes_labels_without_event_or_alert(store: Sto
     async with agency(store, clock, tmp_path) as cycle:
         await cycle.poll()
         users = cycle.world.sources["agency"].users
-        users[U0] = replace(users[U0], display_name="Brava Two")
+        users[U0] = replace(users[U0], display_name="Casa Nuova")
         recorded = await cycle.poll(after=timedelta(minutes=15))
         assert (recorded.alert_count, recorded.changed) == (0, 0)
-        assert labels(store)[f"agency/{U0}/linkedin-a0"] == {"client": "Brava Two", "team": "blue"}
+        assert labels(store)[f"agency/{U0}/linkedin-a0"] == {"client": "Casa Nuova", "team": "red"}
         with store.begin_read() as conn:
             rows = {row.public_id: row.id for row in connection_queries.list_connections(conn)}
             assert [each.kind for each in history.history_of(conn, rows[f"agency/{U0}/linkedin-a0"])] == ["appeared"]
+
+
+async def test_a_rename_that_empties_a_channels_filter_is_a_problem_of_the_monitor(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with agency(store, clock, tmp_path) as cycle:
+        await cycle.poll()
+        users = cycle.world.sources["agency"].users
+        users[U0] = replace(users[U0], display_name="Verde")
+        recorded = await cycle.poll(after=timedelta(minutes=15))
+        assert [(each.event, each.reason, each.subject) for each in recorded.alerts] == [
+            ("monitor_problem", "filter_empty", "filter:casa"),
+            ("monitor_problem", "filter_empty", "filter:red"),
+        ]
+        assert channels_of(store, recorded) == {"red", "blue", "casa"}
+        assert (await cycle.poll(after=timedelta(minutes=15))).alert_count == 0
+        users[U0] = replace(users[U0], display_name="Casa Again")
+        recorded = await cycle.poll(after=timedelta(minutes=15))
+        assert [(each.event, each.subject) for each in recorded.alerts] == [
+            ("monitor_recovered", "filter:casa"),
+            ("monitor_recovered", "filter:red"),
+        ]
 
 
 async def test_equal_names_of_two_clients_stay_apart(store: Store, clock: ManualClock, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from monitor.config import SourceConfig
+from monitor.config import ChannelConfig, SourceConfig
 from monitor.config.labelling import Labeller
 from monitor.domain import Snapshot
+from monitor.engine.recording.empty_filters import matching_channels, record_emptied_filters
+from monitor.engine.recording.queueing import Recorded
 from monitor.store import Connection, connections, label_sets, sources
 
 _BATCH = 2000
@@ -24,10 +27,18 @@ def label_sets_of(conn: Connection, labeller: Labeller, snapshots: Iterable[Snap
     return [ids[key] for key in keys]
 
 
-def save_scope_names(conn: Connection, source: SourceConfig, names: Mapping[str, str] | None) -> None:
-    """Store the names of managed users or workspaces that a poll read, and label their connections again if one changed."""
-    if names is not None and sources.save_scope_names(conn, source.name, names):
-        relabel(conn, source)
+def save_scope_names(
+    conn: Connection, source: SourceConfig, names: Mapping[str, str] | None, *, channels: Sequence[ChannelConfig], now: datetime
+) -> Recorded:
+    """Store the names of managed users or workspaces that a poll read, and label their connections again if one changed.
+
+    A channel whose filter matches nothing since is an alert about the monitor.
+    """
+    if names is None or not sources.save_scope_names(conn, source.name, names):
+        return Recorded()
+    before = matching_channels(conn, channels)
+    relabel(conn, source)
+    return record_emptied_filters(conn, before, channels=channels, now=now)
 
 
 def relabel(conn: Connection, source: SourceConfig) -> int:

@@ -45,14 +45,13 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
     if expiry.clock_was_set(before.clock_skew, clock_skew):
         connections.recheck_dates(conn, source.name, now)
-    save_scope_names(conn, source, report.scope_names)
+    recorded = save_scope_names(conn, source, report.scope_names, channels=channels, now=now)
     listed = RecordedLists()
     if report.scopes:
         listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew)
     _plan_probes(conn, source, listed.cohorts, now)
     sources.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes], digests=listed.digests)
     sources.save_suspects(conn, source.name, listed.suspects)
-    recorded = Recorded()
     recorded.add(listed.recorded)
     unreadable = listed.unreadable_before
     recorded.add(record_unreadable_rows(conn, source, report, before=unreadable, channels=channels, now=now))

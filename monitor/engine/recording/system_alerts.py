@@ -88,11 +88,7 @@ def record_source_incident(
     incident = incidents.find_open_source(conn, source.name, subject=subject)
     if not problem and incident is None:
         return Recorded()
-    kind, name = split_subject(subject)
-    scopes = unmonitored.scopes if unmonitored else None
-    if kind in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE):
-        scopes = (name or None,)
-    labelled = label_sets.count_by_set(conn, source.name, scopes=scopes, platform=platform)
+    labelled = label_sets.count_by_set(conn, source.name, scopes=_scopes(subject, unmonitored), platform=platform)
     alert = Alert(
         id=fresh_id(now),
         incident=incident.id if incident else fresh_id(now),
@@ -123,6 +119,14 @@ def record_source_incident(
         reminder = OutgoingAlert(alert=alert, audience=Audience.DUE, channels=reminded)
         return queue(conn, [reminder], channels=channels, now=now)
     return _record(conn, alert, incident, problem=problem, channels=channels, now=now, next_review_at=next_review_at)
+
+
+def _scopes(subject: str, unmonitored: Unmonitored | None) -> tuple[str | None, ...] | None:
+    """Return the scopes that an alert about a source concerns; None: all of them."""
+    kind, name = split_subject(subject)
+    if kind in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE):
+        return (name or None,)
+    return unmonitored.scopes if unmonitored else None
 
 
 def record_monitor_alert(

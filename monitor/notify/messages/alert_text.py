@@ -181,6 +181,8 @@ def _subject(alert: Alert) -> str:
     kind, rest = split_subject(alert.subject)
     if kind == IncidentSubject.CHANNEL and rest:
         return f"channel {clean_id(rest)}"
+    if kind == IncidentSubject.FILTER and rest:
+        return f"label filter of channel {clean_id(rest)}"
     if kind == IncidentSubject.DELIVERIES and rest:
         return f"deliveries to {clean_id(rest)}"
     if kind == IncidentSubject.STATUS and rest:
