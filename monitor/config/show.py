@@ -44,6 +44,8 @@ def _lines(config: Config) -> Iterator[str]:
     yield from _policies(config.policy, config.policies, header="policy")
     for source in config.sources:
         yield from _table("[[sources]]", schema.SourceTable, source, skip=_unsupported(source))
+        if source.users_unset:
+            yield "# users: none"
         if (source.policy, source.policies) != (config.policy, config.policies):
             yield from _policies(source.policy, source.policies, header="sources.policy")
     for rule in config.label_rules:
@@ -71,7 +73,11 @@ def _label_rule(rule: LabelRule) -> Iterator[str]:
 def _unsupported(source: SourceConfig) -> set[str]:
     """Return the keys that the source's provider does not support, or that have no effect."""
     info = source.info
-    keys = {"users": info.has_users, "connection_links": info.has_users, "workspaces": info.has_workspaces}
+    keys = {
+        "users": info.has_users and not source.users_unset,
+        "connection_links": info.has_users,
+        "workspaces": info.has_workspaces,
+    }
     keys |= {"probe": info.has_probes, "probe_every": source.probe}
     return {key for key, supported in keys.items() if not supported}
 

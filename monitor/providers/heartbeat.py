@@ -25,7 +25,7 @@ class Signal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HeartbeatCall:
     """One request."""
 
     method: str
@@ -44,16 +44,16 @@ _NOT_TAKEN = (404, 405, 501)
 _BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, inflation=100)
 
 
-def calls_for(kind: HeartbeatKind | None, url: str, signal: Signal, text: str) -> tuple[Call, ...]:
+def calls_for(kind: HeartbeatKind | None, url: str, signal: Signal, text: str) -> tuple[HeartbeatCall, ...]:
     """Return the calls that report a signal, to be tried in order until the server takes one; none if there is no such call.
 
     A URL of no known kind is called as Healthchecks's, and without a suffix where its server does not know the suffix.
     """
     match kind:
         case "uptime-kuma":
-            return (Call("GET", _kuma(url, signal, text)),)
+            return (HeartbeatCall("GET", _kuma(url, signal, text)),)
         case "cronitor":
-            return (Call("GET", _cronitor(url, signal, text)),)
+            return (HeartbeatCall("GET", _cronitor(url, signal, text)),)
         case "plain":
             return () if signal is Signal.FAILURE else _post_or_get(url, text)
     suffix = _SUFFIXES.get(signal, "")
@@ -66,8 +66,8 @@ def calls_for(kind: HeartbeatKind | None, url: str, signal: Signal, text: str) -
     return (*calls, *_post_or_get(url, text)) if suffix and replaceable else calls
 
 
-def _post_or_get(url: str, text: str) -> tuple[Call, ...]:
-    return Call("POST", url, text), Call("GET", url)
+def _post_or_get(url: str, text: str) -> tuple[HeartbeatCall, ...]:
+    return HeartbeatCall("POST", url, text), HeartbeatCall("GET", url)
 
 
 def _kuma(url: str, signal: Signal, text: str) -> str:
@@ -123,7 +123,7 @@ async def ping(
     return None
 
 
-async def _send(sessions: HttpSessions, call: Call, parts: SplitResult) -> HttpResponse:
+async def _send(sessions: HttpSessions, call: HeartbeatCall, parts: SplitResult) -> HttpResponse:
     headers = {"User-Agent": USER_AGENT}
     if call.method == "POST":
         headers["Content-Type"] = "text/plain; charset=utf-8"

@@ -115,7 +115,7 @@ class Server:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": _milliseconds(statement_timeout),
-            # The lock must be held on the server that is written to, not on its replica, where it excludes nobody.
+            # The lock must be held on the server that is written to, not on its replica, where it excludes no other daemon.
             **({"target_session_attrs": "read-write"} if several else {}),
         }
 

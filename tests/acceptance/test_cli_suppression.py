@@ -159,7 +159,7 @@ def test_a_silence_of_a_platform_without_connections_is_kept_with_a_warning(smal
     [
         (["--for", "2h"], "Give --source, --platform, --connection or --label."),
         (["--source", "agncy"], "Unknown source agncy"),
-        (["--label", "client=nobody"], "No source has the label client=nobody; "),
+        (["--label", "client=nobody"], "No connection has the label client=nobody; "),
         (["--source", "agency", "--for", "long"], "--for is not a valid duration: long."),
         (["--source", "agency", "--for", "2h", "--until", "3h"], "--until and --for cannot be combined"),
         (["--source", "agency", "--from", "3h", "--until", "2h"], "The silence would end before it starts"),

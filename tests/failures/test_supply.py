@@ -160,6 +160,7 @@ def test_S16_importing_every_module_opens_no_socket_and_asks_for_no_name() -> No
 
 LOADED_BY_NAME = {
     "monitor/cli/commands.py": ["f'monitor.cli.{part}'"],
+    "monitor/notify/apprise/network.py": ["'socks'"],
     "monitor/notify/apprise/services.py": ["f'{manager.module_name_prefix}.{next(iter(modules))}'"],
     "monitor/notify/messages/chart.py": ["'resvg_py'"],
     "monitor/providers/__init__.py": ["module"],

@@ -143,7 +143,7 @@ def _problems(written: WrittenUrl, service: Any) -> Iterator[str]:
         )
     yield from _lost(written, service)
     if not _has_recipient(service):
-        yield f"names no recipient, so {service.service_name} would send to nobody: add the topic, channel, number or address"
+        yield f"names no recipient, so {service.service_name} would send nothing: add the topic, channel, number or address"
 
 
 def warnings(url: str, service: Any) -> Iterator[str]:
