@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,15 @@ import typer
 from monitor.cli import session
 from monitor.cli.options import WhichConnection, one_connection
 from monitor.cli.output import echo
+from monitor.config.database_urls import database_url, holds_password
+from monitor.config.secrets import ResolveContext, UnusableError
 from monitor.domain import Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
 from monitor.store import Store, connections, former_ids, history, incidents, maintenance, revisions
+from monitor.store.copying import copy_store
+from monitor.store.lock import DaemonLock
+from monitor.telemetry import logs
 
 
 def forget(
@@ -96,10 +102,38 @@ def backup(
     echo(f"Wrote {file}, readable only by its owner.")
 
 
+def copy(
+    ctx: typer.Context,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The new database: sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
+    ],
+) -> None:
+    """Copy the database into a new one: SQLite to PostgreSQL, or back. The daemon must be stopped."""
+    config = session.local(ctx)
+    try:
+        address = database_url(url, ResolveContext(os.environ, Path.cwd()))
+    except UnusableError as error:
+        raise typer.BadParameter(f"The URL {error}") from error
+    logs.register_secret(address)
+    with session.opened(config) as source, Store(address) as target:
+        if source.target == target.target:
+            raise typer.BadParameter(f"{source.name} is the database that the configuration names: name a new one.")
+        with DaemonLock(config.database.url.reveal()), DaemonLock(address):
+            target.upgrade(copy_first=False)
+            counts = copy_store(source, target)
+    echo(
+        f"Copied {counts['sources']:,} sources, {counts['connections']:,} connections, {counts['events']:,} events and "
+        f"{counts['alerts']:,} alerts ({sum(counts.values()):,} rows) to {target.name}."
+    )
+    if holds_password(address):
+        echo("The password in the URL was visible in the process list: PGPASSWORD and a password file avoid that.")
+    echo("Set database.url to the new URL and start the daemon. Keep the old database until that works.")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(forget)
     group = typer.Typer(help="Database schema and maintenance.", no_args_is_help=True, rich_markup_mode=None)
-    for command in (upgrade, current, prune, backup):
+    for command in (upgrade, current, prune, backup, copy):
         group.command()(command)
     app.add_typer(group, name="db")
