@@ -11,10 +11,13 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
-from monitor.domain import PollOutcome, ScopeReport
+from monitor.domain import PollOutcome, PollReport, ScopeReport, Snapshot, Unreadable
+from monitor.domain.rules import suppression
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.polls import Poll, record_poll
+from monitor.providers.scopes import scope_report
 from monitor.store import Store, connection_queries, connections
+from tests.support.factories import make_snapshot
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
 from tests.support.poll_cycle import Cycle, running
@@ -81,6 +84,32 @@ async def test_one_unread_list_in_three_does_not_keep_connections_from_being_gon
     vanish(agency, 7)
     said = [await poll(agency, unread=number % 3 == 2) for number in range(6)]
     assert said == [[FAILING], [], [], [("disconnected", "first")] * 7, [], []]
+
+
+@pytest.mark.parametrize("nameless", [False, True], ids=["truncated", "nameless-row"])
+async def test_a_list_that_is_not_whole_proves_no_absence(agency: Cycle, *, nameless: bool) -> None:
+    """Neither of what it lacks, although many such lists lack it, nor for a suspicion, which it does not end."""
+    other = "65f0c0ffee0000000000b22d"
+    rows = [make_snapshot(external_id=f"x-{number}", scope=other, profile_url=None) for number in range(8)]
+    unreadable = (Unreadable(external_id=None, why="bad_id"),) if nameless else ()
+
+    def take(*listed: Snapshot, whole: bool = True) -> list[tuple[str, str]]:
+        agency.clock.advance(POLL)
+        now, problem = agency.clock.now(), None if whole or nameless else "Page 2 could not be read."
+        report = PollReport(
+            outcome=PollOutcome.OK, scopes=(scope_report(other, listed, () if whole else unreadable, problem=problem),)
+        )
+        with agency.store.begin_write() as conn:
+            poll = Poll(report=report, started_at=now, now=now)
+            return words(record_poll(conn, agency.work["agency"].source, poll, channels=()))
+
+    take(*rows)
+    for _ in range(suppression.AGREEING_POLLS + 1):
+        take(*rows[:6], whole=False)
+    assert {status for key, status in agency.statuses().items() if "x-" in key} == {"valid"}
+    take(*rows)
+    assert take(rows[0]) == [FAILING]
+    assert RECOVERED not in take(rows[0], whole=False)
 
 
 @pytest.mark.parametrize("trouble", [Trouble.CUT, Trouble.SERVER_ERROR, Trouble.HTML])
