@@ -140,7 +140,7 @@ class _Run:
         notify.extend_timeout(START_WITHIN, "Opening the database")
         async with AsyncExitStack() as stack:
             hosting = Hosting(clock=clock, metrics=self._metrics, progress=progress)
-            hosting.prepare(config)
+            await self.signals.unless_stopped(hosting.prepare(config))
             stack.push_async_callback(hosting.stop)
             async with standby.watchdog_fed(notify, within=START_WITHIN):
                 store = await self.signals.unless_stopped(threads.run(partial(opened, stack, config), name="store-open"))
@@ -251,7 +251,7 @@ class Daemon:
             return
         before, work = self._in_force, build_work(config, sessions=self._sessions, clock=self._clock)
         scheduler = self._build_scheduler(config, work, self._notifier, self._outage_alert)
-        self._hosting.prepare(config)
+        await self._hosting.prepare(config)
         await self._scheduler.stop(SWAP_WITHIN)
         try:
             await align(self._store, config, self._clock)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -37,25 +37,39 @@ LARGEST_HEAD = 16 * 1024
 """Bytes that an incomplete head may have; the security middleware bounds complete ones."""
 _DRAIN = 3
 """Seconds that responses under way get at shutdown."""
+LOOKUP_WITHIN = 4.0
+"""Seconds after which DNS counts as silent: a stop that arrives during a reload waits for the look-up, too."""
 
 
 class PortTaken(MonitorError):
     """The address of the status page cannot be bound."""
 
 
-def take_port(listen: str) -> socket.socket:
-    """Return a socket that listens at host:port. Raise PortTaken with a sentence for the user."""
+async def take_port(listen: str) -> socket.socket:
+    """Return a socket that listens at host:port. Raise PortTaken with a sentence for the user, also if DNS does not respond."""
     parts = urlsplit(f"//{listen}")
-    host, port = parts.hostname or "", parts.port or 0
+    look_up = partial(socket.getaddrinfo, parts.hostname or "", parts.port or 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        taken = socket.socket(family, kind, protocol)
+        async with asyncio.timeout(LOOKUP_WITHIN):
+            found = await threads.run(look_up, name="web-listen")
+    except TimeoutError:
+        raise PortTaken(f"web.listen is {listen}, and DNS does not respond: set it to an address of this machine.") from None
     except OSError as error:
         raise PortTaken(f"web.listen is {listen}, which is not an address of this machine: {error.strerror or error}.") from error
+    return _bind(listen, found[0])
+
+
+def _bind(listen: str, found: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that listens at an address that getaddrinfo returned."""
+    family, kind, protocol, _, address = found
+    try:
+        taken = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise PortTaken(_why(listen, error)) from error
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address[0] == "::" else 1)
         taken.bind(address)
         taken.listen(BACKLOG)
     except OSError as error:
@@ -161,7 +175,7 @@ class Hosting:
         self._taken: socket.socket | None = None
         self._server: WebServer | None = None
 
-    def prepare(self, config: Config) -> None:
+    async def prepare(self, config: Config) -> None:
         """Bind the port of this configuration, so that a busy one is found before anything changes.
 
         Raise PortTaken if that fails; then nothing has changed.
@@ -169,7 +183,7 @@ class Hosting:
         self._drop()
         address = config.web.served_at
         if address is not None and address != self._listen:
-            self._taken = take_port(address)
+            self._taken = await take_port(address)
 
     async def follow(self, config: Config, store: Store) -> None:
         """Apply a prepared configuration: start a server at another port, or only use the new settings."""

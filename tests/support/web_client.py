@@ -70,7 +70,7 @@ async def serving(
     connection_metrics: Literal["on", "off", "auto"] = "auto",
 ) -> AsyncIterator[Served]:
     """The whole site for this store."""
-    taken = take_port("127.0.0.1:0")
+    taken = await take_port("127.0.0.1:0")
     url = address_of(taken).rstrip("/")
     web = replace(
         config.web,
