@@ -168,16 +168,17 @@ def echo_rows(headings: Sequence[str], rows: Sequence[Row]) -> None:
 
 def column_widths(rows: Iterable[Row]) -> list[int]:
     """Return the width that each column needs."""
-    return [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [max(map(cell_width, column)) for column in zip(*rows, strict=True)]
 
 
 def plain_line(row: Row, widths: Sequence[int]) -> str:
     """Return one row of a plain table."""
-    cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+    cells = (cell + " " * (width - cell_width(cell)) for cell, width in zip(row, widths, strict=True))
     return (" " * _GAP).join(cells).rstrip(" ")
 
 
-def _width(text: str) -> int:
+def cell_width(text: str) -> int:
+    """Return the number of terminal columns that a text takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -206,8 +207,8 @@ def fits(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, on: C
     if not on.is_terminal:
         return True
     cells = [headings, *rows]
-    taken = sum(max(_width(str(row[number])) for row in cells) + _GAP for number in range(len(headings) - 1))
-    last = max(_width(str(row[-1])) for row in cells)
+    taken = sum(max(cell_width(str(row[number])) for row in cells) + _GAP for number in range(len(headings) - 1))
+    last = max(cell_width(str(row[-1])) for row in cells)
     return on.width - taken >= min(last, LEAST_LAST_COLUMN)
 
 

@@ -7,7 +7,7 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,8 @@ import typer
 
 from monitor.cli import session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter, select
-from monitor.cli.output import Block, Row, StyledStatus, console, echo, echo_json, on_terminal, show_rows, table_or_blocks
+from monitor.cli.output import Block, Row, StyledStatus, console, echo, echo_json, on_terminal, show, show_rows, table_or_blocks
+from monitor.cli.status_table import LEAST_WIDTH, StatusLine, StatusTable, client_of
 from monitor.config import Config
 from monitor.domain import Status
 from monitor.domain.errors import StoreError
@@ -164,6 +165,9 @@ def status(
     status_: StatusFilter = None,
     label: LabelFilter = None,
     everything: Annotated[bool, typer.Option("--all", help="Show all connections, even on a terminal.")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="On a terminal, show every column with whole ids, over several lines if necessary.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh the screen until Ctrl-C; needs a terminal.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit status 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, for monitoring systems.")
@@ -194,14 +198,14 @@ def status(
             return StatusReading(found=found, daemon=daemon, times=Times(config.timezone, now))
 
     if watch:
-        show_repeatedly(lambda on: _screen(read(on.height), on))
+        show_repeatedly(lambda on: _screen(read(on.height), config, on))
         return 0
     reading = read(ON_A_SCREEN if on_terminal() and not (everything or as_json) else None)
     plugin_state = reading.found.plugin_state()
     if as_json:
         echo_json(reading.found.json())
     else:
-        echo_status(reading.found, config, daemon=reading.daemon, plugin_state=plugin_state if exit_code else None)
+        echo_status(reading.found, config, daemon=reading.daemon, plugin_state=plugin_state if exit_code else None, wide=wide)
     return plugin_state if exit_code else 0
 
 
@@ -220,8 +224,12 @@ def echo_status(
     daemon: DaemonStatus | None = None,
     plugin_state: PluginState | None = None,
     unread: Collection[str] = (),
+    wide: bool = False,
 ) -> None:
-    """Write the headline, the connections, worst first, and the counts. `unread`: sources that just failed."""
+    """Write the headline, the connections, worst first, and the counts. `unread`: sources that just failed.
+
+    On a terminal that is wide enough every connection is one line, grouped by client, unless `wide`.
+    """
     times = Times(config.timezone, found.now)
     summary = headline_text(found, unread=unread)
     written = str if plugin_state is None else plugin_text
@@ -230,10 +238,13 @@ def echo_status(
         echo(written(note))
     shown = found.connections
     if shown:
-        rows = [_row(view, times) for view in shown]
-        rows = rows if plugin_state is None else [[plugin_text(cell) for cell in row] for row in rows]
         echo("")
-        show_rows(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH)
+        if on_terminal() and not wide and (on := console()).width >= LEAST_WIDTH:
+            show(_table(shown, config, times), on=on)
+        else:
+            rows = [_row(view, times) for view in shown]
+            rows = rows if plugin_state is None else [[plugin_text(cell) for cell in row] for row in rows]
+            show_rows(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH)
         echo("")
         echo(counts(found))
     if len(shown) < found.total:
@@ -245,7 +256,7 @@ def plugin_text(text: str) -> str:
     return text if on_terminal() else text.replace("|", "¦")
 
 
-def _screen(reading: StatusReading, on: Console) -> RenderableType:
+def _screen(reading: StatusReading, config: Config, on: Console) -> RenderableType:
     """Return the same for --watch, most important first, because the end may not fit on the screen."""
     from rich.console import Group
     from rich.text import Text
@@ -258,7 +269,26 @@ def _screen(reading: StatusReading, on: Console) -> RenderableType:
         *(Text(line, style="" if number else "bold") for number, line in enumerate(lines)),
         Text(f"{times.exact(found.now)}, refreshed every few seconds; Ctrl-C ends.", style="dim"),
         Text(),
-        table_or_blocks(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH, on=on),
+        _table(shown, config, times)
+        if on.width >= LEAST_WIDTH
+        else table_or_blocks(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH, on=on),
+    )
+
+
+def _table(views: Sequence[ConnectionView], config: Config, times: Times) -> StatusTable:
+    return StatusTable(
+        [
+            StatusLine(
+                client=client_of(view, config.group_by),
+                status=_status(view),
+                name=_name(view),
+                platform=clean(view.snapshot.platform),
+                when=_when(view, times)[0],
+                id=_id(view),
+                message=_message(view) if view.status.needs_attention or view.stale else "",
+            )
+            for view in views
+        ]
     )
 
 

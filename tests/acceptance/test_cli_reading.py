@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from monitor.domain import Event, EventKind, Refresh, SourceStatus, Status, TokenState, utc_text
-from monitor.store import Store, alerts, connection_queries, history, maintenance, open_store, outbox
+from monitor.domain.rules.labels import ConnectionLabels
+from monitor.store import Store, alerts, connection_queries, history, label_sets, maintenance, open_store, outbox
 from monitor.store.schema import connections
 from tests.support.command_line import ROOT, add_source, environment, make_world, real_now, token_monitor, write_config
 from tests.support.factories import make_alert, make_state
@@ -382,3 +383,38 @@ def test_status_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
     heavy = {"apprise", "alembic", "aiohttp", "httpx", "apscheduler", "uvloop", "psycopg", "requests", "rich"}
     assert not heavy & set(done.stdout.split())
+
+
+def clients(store: Store, at: datetime) -> None:
+    """Store two connections of each of two clients and one of the owner; two of them have expired."""
+    long = "linkedin-" + "x" * 60
+    states = [
+        make_state(external_id=f"{long}{number}", scope=scope, status=Status.EXPIRED if number == 3 else Status.VALID)
+        for number, scope in enumerate(("6" * 24, "6" * 24, "7" * 24, "7" * 24, None))
+    ]
+    add_source(store, "agency", states, now=at)
+    with store.begin_write() as conn:
+        for client, scope in (("Casa Verde", "6" * 24), ("Brava", "7" * 24)):
+            [key] = label_sets.ids_of(conn, [label_sets.key_of(ConnectionLabels({"client": client}))]).values()
+            conn.exec_driver_sql(f"UPDATE connections SET label_set = {key} WHERE scope = '{scope}'")  # noqa: S608 - the test's own
+
+
+def test_status_is_one_line_an_account_under_its_client_from_100_columns_on(small: Store, tmp_path: Path, at: datetime) -> None:
+    clients(small, at)
+    for width in (100, 160):
+        lines = re.sub(r"\x1b\[[0-9;]*m|\r", "", in_terminal(tmp_path, "status", width=width)).splitlines()
+        assert max(map(len, lines[3:])) <= width
+        table = lines[lines.index("Brava") :]  # the client with the worst status comes first
+        assert [line for line in table if "agency/" not in line and line][:3] == ["Brava", "Casa Verde", "acme"]
+        assert sum("agency/" in line for line in lines) == 5
+        assert all("…" in line and line.rstrip()[-1] in "01234…." for line in lines if "agency/" in line)
+    wide = re.sub(r"\s", "", in_terminal(tmp_path, "status", "--wide", width=100))
+    assert f"agency/{'6' * 24}/linkedin-{'x' * 60}1" in wide
+    assert "…" not in wide
+
+
+def test_a_pipe_gets_whole_ids_and_every_column(small: Store, tmp_path: Path, at: datetime) -> None:
+    clients(small, at)
+    lines = token_monitor("status", folder=tmp_path).out.splitlines()
+    assert any(line.startswith("STATUS") and line.endswith("WHY") for line in lines)
+    assert any(f"agency/{'6' * 24}/linkedin-{'x' * 60}1" in line for line in lines)
