@@ -409,7 +409,7 @@ def test_status_is_one_line_an_account_under_its_client_from_100_columns_on(smal
         assert sum("agency/" in line for line in lines) == 5
     narrow = re.sub(r"\x1b\[[0-9;]*m|\r", "", in_terminal(tmp_path, "status", width=100)).splitlines()
     assert all(re.search(r"  agency/\S+…\S*[0-4]$", line) for line in narrow if "agency/" in line)  # the middle is left out
-    wide = re.sub(r"\s", "", in_terminal(tmp_path, "status", "--wide", width=100))
+    wide = re.sub(r"\x1b\[[0-9;]*m|\s", "", in_terminal(tmp_path, "status", "--wide", width=100))
     assert f"agency/{'6' * 24}/linkedin-{'x' * 60}1" in wide
     assert "…" not in wide
 
