@@ -15,6 +15,7 @@ from monitor.cli.startup import Options
 PARTS: Final = {
     "config": ("init", "config"),
     "run": ("run", "check", "test-alert", "demo"),
+    "recheck": ("recheck",),
     "status": ("status",),
     "history": ("history",),
     "forecast": ("forecast",),

@@ -118,9 +118,12 @@ def command_name(arguments: Sequence[str]) -> str | None:
 
 
 def follows_plugin_convention(arguments: Sequence[str]) -> bool:
-    """Return True for commands that monitoring systems call as a plugin: `check`, and `status --exit-code`."""
+    """Return True for commands that exit with 3 after an error, as plugins of monitoring systems do.
+
+    These are `check`, `recheck` and `status --exit-code`.
+    """
     left = _from_command(arguments)
-    return bool(left) and (left[0] == "check" or (left[0] == "status" and "--exit-code" in left))
+    return bool(left) and (left[0] in ("check", "recheck") or (left[0] == "status" and "--exit-code" in left))
 
 
 def _from_command(arguments: Sequence[str]) -> list[str]:

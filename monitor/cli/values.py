@@ -61,6 +61,14 @@ def parse_length(text: str, *, option: str) -> timedelta:
     return length
 
 
+def parse_wait(text: str) -> timedelta:
+    """Parse a duration of one second to one hour. Raises a usage error."""
+    length = parse_duration(text)
+    if length is None or not timedelta(seconds=1) <= length <= timedelta(hours=1):
+        raise typer.BadParameter(f'{clean(text, limit=60)} is not a duration from 1s to 1h, such as "60s".')
+    return length
+
+
 def _from_now(words: str, now: datetime) -> datetime | None:
     length = parse_duration(words)
     if length is None:

@@ -19,7 +19,7 @@ from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.health_reporting import START_WITHIN, HealthReporter
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler, Work
-from monitor.daemon.signals import LOCK_LOST, RELOAD, STOP, SignalQueue, StopRequested
+from monitor.daemon.signals import LOCK_LOST, POLL, RELOAD, STOP, SignalQueue, StopRequested
 from monitor.daemon.startup_wait import StartupWait
 from monitor.domain import threads
 from monitor.domain.clock import Clock, SystemClock
@@ -32,7 +32,7 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions, build_provider
-from monitor.store import Connection, Store, open_store
+from monitor.store import Connection, Store, open_store, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry import logs, memory
 from monitor.telemetry.metrics import Metrics
@@ -70,7 +70,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
-    """Run the daemon until SIGTERM or SIGINT. SIGHUP calls `reload` and applies the new configuration.
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP calls `reload` and applies the new configuration; SIGUSR1 polls all sources.
 
     While another daemon works on the same PostgreSQL database, this one stands by and takes over when the other ends. It
     waits for a database that is unavailable. Raises StoreHeld if another daemon holds a SQLite database, StoreRefused,
@@ -160,7 +160,10 @@ class _Run:
             trimming = asyncio.create_task(memory.trim_periodically(), name="memory")
             stack.callback(trimming.cancel)
             log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
-            while (received := await self.signals.next()) == RELOAD:
+            while (received := await self.signals.next()) in (RELOAD, POLL):
+                if received == POLL:
+                    await daemon.poll_now()
+                    continue
                 health.reloading()
                 self.config = await _reload(daemon, self.config, self._reload, health)
                 await health.ready(self.config)
@@ -276,6 +279,15 @@ class Daemon:
             await asyncio.gather(self._scheduler.stop(within / 2), self._hosting.stop())
         if self._notifier is not None:
             await self._notifier.stop(within / 2)
+
+    async def poll_now(self) -> None:
+        """Make every source's next poll due now. A database that is unavailable is logged."""
+        try:
+            await self._store.write(lambda conn: sources.poll_all_now(conn, self._clock.now()))
+        except StoreError as error:
+            log.error("polls.not_requested", problem=str(error))  # noqa: TRY400 - an expected failure: no traceback
+        else:
+            log.info("polls.requested")
 
     async def reject_reload(self, problem: str) -> None:
         """Record that a reload was rejected, and why, for `status` and for Prometheus."""

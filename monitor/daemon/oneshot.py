@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,12 +18,13 @@ from monitor.domain.errors import MonitorError, ProviderError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
+from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel, Sent
 from monitor.providers import HttpSessions
 from monitor.providers.heartbeat import Signal, ping
-from monitor.store import Connection, Store, sources
+from monitor.store import Connection, Store, rechecks, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -92,6 +93,34 @@ async def check_once(config: Config, *, only: str | None, probe: bool) -> CheckO
         drained = await notifier.drain(timedelta(seconds=30))
         unread = await store.read(partial(_unread, names={item.source.name for item in chosen}))
         return CheckOutcome(unread=unread, undelivered=drained.left)
+
+
+async def recheck_once(config: Config, *, within: timedelta) -> int:
+    """Answer the pending requests for rechecks, alert, and return the number of deliveries that stay queued.
+
+    The caller holds the daemon's lock. Requests that are not answered `within` this time stay pending. Raises StoreError.
+    """
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        store = opened(stack, config)
+        sessions = await stack.enter_async_context(HttpSessions())
+        await align(store, config, clock)
+        links, metrics = ConnectionLinks(), Metrics()
+        poller = Poller(store=store, clock=clock, channels=config.channels, metrics=metrics, links=links)
+        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=metrics)
+        rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
+        names = await store.read(lambda conn: rechecks.pending_sources(conn, clock.now()))
+
+        async def answer(item: Work) -> None:
+            while (recorded := await rechecker.check_pending(item.source, item.provider)) is not None:
+                log_unrouted(recorded)
+
+        work = build_work(config, sessions=sessions, clock=clock)
+        with suppress(TimeoutError):
+            answers = asyncio.gather(*(answer(work[name]) for name in names if name in work))
+            await asyncio.wait_for(answers, within.total_seconds())
+        notifier = build_notifier(config, store=store, clock=clock, progress=Progress(), links=links, metrics=metrics)
+        return (await notifier.drain(timedelta(seconds=30))).left
 
 
 def _unread(conn: Connection, *, names: set[str]) -> dict[str, str]:

@@ -26,12 +26,13 @@ from monitor.domain.errors import StoreError
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
+from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers.base import Provider
-from monitor.store import Connection, Store, connections, incidents, maintenance, meta, probes, sources
+from monitor.store import Connection, Store, connections, incidents, maintenance, meta, probes, rechecks, sources
 from monitor.telemetry.progress import POLL, SCHEDULER, Progress
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,8 @@ class DueWork:
     polls: list[str]
     time: bool
     """True if a connection or an incident changes by time alone."""
+    rechecks: list[str]
+    """Sources with requested rechecks."""
     probes: dict[str, datetime] | None
     """When each source's next probe is due; None if that was not read."""
 
@@ -126,6 +129,7 @@ class Scheduler:
         """`tick` is the interval at which due work is read; simulations that span weeks use longer ones."""
         self._store, self._clock, self._work, self._retention = store, clock, work, retention
         self._poller, self._prober, self._time_changes, self._notifier = poller, prober, time_changes, notifier
+        self._rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
         self._reporter, self._overdue_sources, self._outage_alert = reporter, overdue_sources, outage_alert
         self._progress, self._tick_every = progress, tick
         self._ticker = AsyncIOScheduler(timezone="UTC")
@@ -254,6 +258,9 @@ class Scheduler:
         for name in due.polls:
             if name in self._work and f"poll:{name}" not in running:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
+        for name in due.rechecks:
+            if name in self._work:
+                self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
         now = self._clock.now()
         for name in [name for name, at in self._next_probes.items() if at <= now]:
             if name in self._work and self._work[name].source.probes_on_schedule:
@@ -267,6 +274,7 @@ class Scheduler:
         instants = (connections.next_change_due(conn), incidents.next_review_due(conn))
         return DueWork(
             polls=sources.due_sources(conn, now),
+            rechecks=rechecks.pending_sources(conn, now),
             time=any(instant is not None and instant <= now for instant in instants),
             probes=probes.next_probes(conn) if replan else None,
         )
@@ -285,6 +293,12 @@ class Scheduler:
     async def _probe(self, work: Work) -> None:
         self._wake_channels(await self._prober.probe_due(work.source, work.provider))
         await self._replan(work.source.name)
+
+    async def _recheck(self, work: Work) -> None:
+        while (recorded := await self._rechecker.check_pending(work.source, work.provider)) is not None:
+            self._wake_channels(recorded)
+            if work.source.probes_on_schedule:
+                await self._replan(work.source.name)
 
     async def _replan(self, name: str) -> None:
         """Read when the source's next probe is due."""

@@ -1,4 +1,4 @@
-"""Queue of stop, reload and lock-lost signals."""
+"""Queue of stop, reload, poll and lock-lost signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-RELOAD, STOP, LOCK_LOST = "reload", "stop", "lock_lost"
+RELOAD, POLL, STOP, LOCK_LOST = "reload", "poll", "stop", "lock_lost"
 
 
 class StopRequested(Exception):
@@ -24,14 +24,15 @@ class SignalQueue:
         self._stopping = asyncio.Event()
 
     def install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Receive SIGTERM, SIGINT and SIGHUP from now on."""
+        """Receive SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._queue.put_nowait, RELOAD)
+        loop.add_signal_handler(signal.SIGUSR1, self._queue.put_nowait, POLL)
 
     def remove_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         """Restore the default signal handlers."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             loop.remove_signal_handler(number)
 
     async def next(self, *, within: float | None = None) -> str | None:

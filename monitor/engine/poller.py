@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import PollOutcome, PollReport, threads
+from monitor.domain import PollOutcome, PollReport, ScopeReport, threads
 from monitor.domain.clock import Clock
 from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.recording.polls import Poll, record_poll
+from monitor.engine.recording.polls import Poll, record_poll, record_scopes
 from monitor.engine.recording.queueing import Recorded
 from monitor.providers.base import Provider
 from monitor.store import Connection, Store
@@ -41,21 +42,44 @@ class Poller:
         self._clock, self._channels = clock, channels
         self._metrics, self._links = metrics, links
         self._warned: dict[str, tuple[str, datetime]] = {}
+        self._newer: dict[str, dict[str | None, ScopeReport]] = {}
+        """By source that is being polled, the scopes that a recheck has read meanwhile."""
 
     async def poll(self, source: SourceConfig, provider: Provider) -> Recorded:
         """Poll a source now and record the result. Raises StoreError if the result cannot be written."""
         started_at = self._clock.now()
+        newer = self._newer[source.name] = {}
         try:
-            report = await provider.poll()
-        except Exception as error:
-            log.exception("poll.fault", source=source.name)
-            problem = f"The answer could not be processed ({type(error).__name__}). See the log."
-            report = PollReport(outcome=PollOutcome.INVALID, problem=problem)
+            report = await _guarded(provider.poll(), source)
+            return await self._finish(source, report, started_at, newer)
+        finally:
+            self._newer.pop(source.name, None)
+
+    async def poll_scopes(
+        self, source: SourceConfig, provider: Provider, scopes: Sequence[str | None]
+    ) -> tuple[PollReport, Recorded]:
+        """Read some scopes of a source now and record what their lists change. Raises StoreError like poll().
+
+        A poll that is running takes over these readings, because its own may be older.
+        """
+        report = await _guarded(provider.poll_scopes(scopes), source)
+
+        def write(conn: Connection) -> Recorded:
+            read = {scope.scope: scope for scope in report.scopes if scope.complete}
+            self._newer.get(source.name, {}).update(read)
+            return record_scopes(conn, source, report, channels=self._channels, now=self._clock.now())
+
+        return report, await self._store.write(write)
+
+    async def _finish(
+        self, source: SourceConfig, report: PollReport, started_at: datetime, newer: Mapping[str | None, ScopeReport]
+    ) -> Recorded:
+        """Record a poll's report. `newer` are readings of scopes that replace its own, also those that arrive meanwhile."""
         if report.links is not None:
             self._links.replace(source.name, report.links)
         poll = Poll(report=report, started_at=started_at, now=self._clock.now())
         self._metrics.poll_done(source.name, report.outcome, seconds=(poll.now - started_at).total_seconds())
-        recorded = await self._record(source, poll)
+        recorded = await self._record(source, poll, newer)
         self._log(source, poll, recorded)
         big = report.listed >= memory.LARGE_LIST
         del report, poll
@@ -63,10 +87,11 @@ class Poller:
             await threads.run(memory.trim, name="memory")
         return recorded
 
-    async def _record(self, source: SourceConfig, poll: Poll) -> Recorded:
+    async def _record(self, source: SourceConfig, poll: Poll, newer: Mapping[str | None, ScopeReport]) -> Recorded:
         def write(conn: Connection) -> Recorded:
+            latest = replace(poll, report=_with_newer(poll.report, newer)) if newer else poll
             with memory.gc_paused(poll.report.listed):
-                return record_poll(conn, source, poll, channels=self._channels)
+                return record_poll(conn, source, latest, channels=self._channels)
 
         small = poll.report.listed <= SMALL
         return await (self._batch_writer.write(write) if small else self._store.write(write))
@@ -90,3 +115,18 @@ class Poller:
             return
         self._warned[source.name] = (report.problem or "", poll.now)
         log.warning("poll.failed", **facts, problem=report.problem)
+
+
+async def _guarded(poll: Awaitable[PollReport], source: SourceConfig) -> PollReport:
+    """Return the report of a poll; a defect of the adapter is logged and gives an invalid one."""
+    try:
+        return await poll
+    except Exception as error:
+        log.exception("poll.fault", source=source.name)
+        problem = f"The answer could not be processed ({type(error).__name__}). See the log."
+        return PollReport(outcome=PollOutcome.INVALID, problem=problem)
+
+
+def _with_newer(report: PollReport, newer: Mapping[str | None, ScopeReport]) -> PollReport:
+    """Return the report with these readings in place of its own of the same scopes."""
+    return replace(report, scopes=tuple(newer.get(scope.scope, scope) for scope in report.scopes))

@@ -7,7 +7,7 @@ writes the results in one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -50,6 +50,13 @@ class Prober:
         self._fastest: dict[str, float] = {}
         """Seconds of each source's fastest probe in its last batch."""
         self._stopping = False
+        self._rechecked: dict[str, set[int]] = {}
+        """By source of which a batch is being probed, the connections that a recheck has probed meanwhile."""
+
+    @property
+    def stopping(self) -> bool:
+        """True after stop()."""
+        return self._stopping
 
     def stop(self) -> None:
         """Start no further probe. Those that are running end and are recorded."""
@@ -77,6 +84,34 @@ class Prober:
                 break
         return recorded
 
+    async def probe_now(
+        self, source: SourceConfig, provider: Provider, rows: Collection[int]
+    ) -> tuple[dict[int, ProbeResult], Recorded]:
+        """Probe these connections for a recheck. Return the results by row id, and what was recorded.
+
+        A batch that is running drops its own results for these connections, because they may be older. A connection has no
+        result if the API asked for a pause.
+        """
+        targets = await self._store.read(lambda conn: probes.targets_of(conn, rows))
+        lane = ProbeLane(
+            source,
+            provider,
+            targets,
+            per_second=source.requests_per_minute / 60,
+            fastest=self._fastest.get(source.name),
+            stopping=lambda: self._stopping,
+        )
+        await lane.run()
+
+        def write(conn: Connection) -> Recorded:
+            self._rechecked.get(source.name, set()).update(result.target.id for result in lane.results)
+            now, channels = self._clock.now(), self._channels
+            return record_probes(conn, source, Batch(), lane.results, pause=None, channels=channels, now=now, recheck=True)
+
+        recorded = await self._store.write(write)
+        self._count(source, lane.results, recorded)
+        return {result.target.id: result for result in lane.results}, recorded
+
     async def _probe(self, source: SourceConfig, provider: Provider, batch: Batch, recorded: Recorded) -> bool:
         """Probe and record one batch. Return True if the API asked for a pause."""
         lane = ProbeLane(
@@ -88,6 +123,7 @@ class Prober:
             stopping=lambda: self._stopping,
         )
         recorded_ids: set[int] = set()
+        rechecked = self._rechecked[source.name] = set()
         running = asyncio.create_task(lane.run(), name=f"probe:{source.name}")
         try:
             while not (await asyncio.wait({running}, timeout=self._news_within))[0]:
@@ -101,21 +137,27 @@ class Prober:
         running.result()
         if lane.fastest is not None:
             self._fastest[source.name] = lane.fastest
-        batch.targets = [target for target in batch.targets if target.id not in recorded_ids]
+        batch.targets = [target for target in batch.targets if target.id not in recorded_ids | rechecked]
         recorded.add(await self._record(source, batch, lane.results, lane.pause))
         return lane.pause is not None
 
     async def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
         def write(conn: Connection) -> Recorded:
-            return record_probes(conn, source, batch, results, pause=pause, channels=self._channels, now=self._clock.now())
+            rechecked = self._rechecked.get(source.name, set())
+            current = [result for result in results if result.target.id not in rechecked] if rechecked else results
+            return record_probes(conn, source, batch, current, pause=pause, channels=self._channels, now=self._clock.now())
 
         recorded = await self._store.write(write)
+        self._count(source, results, recorded)
+        return recorded
+
+    def _count(self, source: SourceConfig, results: Sequence[ProbeResult], recorded: Recorded) -> None:
+        """Count the probes in the metrics, and write one log line."""
         for result in results:
             self._metrics.probe_done(source.name, result.outcome, result.seconds)
         if results:
             facts = {"probes": len(results), "changed": recorded.changed, "alerts": recorded.alert_count}
             log.info("probes.done", source=source.name, **facts)
-        return recorded
 
 
 def _pace(source: SourceConfig, batch: Batch) -> float:

@@ -10,9 +10,9 @@ from monitor.domain.clock import Clock
 from monitor.providers.api import Api
 from monitor.providers.base import HttpLimits, Provider
 from monitor.providers.http import HttpSessions
-from monitor.providers.rate_limit import RequestBudget
+from monitor.providers.rate_limit import RequestBudget, ahead_of_others
 
-__all__ = ["HttpLimits", "HttpSessions", "RequestBudget", "build_provider"]
+__all__ = ["HttpLimits", "HttpSessions", "RequestBudget", "ahead_of_others", "build_provider"]
 
 
 def build_provider(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,13 @@ class Provider(Protocol):
 
     async def poll(self) -> PollReport:
         """Read the whole list, scope by scope. Never raises a ProviderError: a failure is reported in the result."""
+        ...
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        """Read the lists of these scopes only, as far as the API can limit a list; a report may contain further scopes.
+
+        Never raises a ProviderError, as poll().
+        """
         ...
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:

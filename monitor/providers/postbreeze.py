@@ -140,7 +140,7 @@ class Postbreeze:
     async def _poll_lists(self) -> PollReport:
         before = self._api.list_requests
         if self._workspaces is not None:
-            return await self._poll_named(list(self._workspaces), before)
+            return await self._poll_named(list(self._workspaces), before, self._walk)
         try:
             found = await self._read(None)
         except ProviderError as exc:
@@ -149,12 +149,17 @@ class Postbreeze:
         covers_all = found.problem is None and all(scope_id is not None for scope_id, _ in found.unreadable)
         return report_of(self._api, scopes, (), requests=self._api.list_requests - before, covers_all=covers_all)
 
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        """Read the channels of these workspaces only."""
+        named = [scope for scope in scopes if scope is not None]
+        return await self._poll_named(named, self._api.list_requests, ScopeWalk())
+
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Raise ProviderPayloadInvalid: there is no test-connection call."""
         raise ProviderPayloadInvalid(f"Postbreeze cannot test connections ({external_id}, {scope}).")
 
-    async def _poll_named(self, workspaces: Sequence[str], before: int) -> PollReport:
-        results = await self._walk.read_all(workspaces, self._read)
+    async def _poll_named(self, workspaces: Sequence[str], before: int, walk: ScopeWalk[_Rows]) -> PollReport:
+        results = await walk.read_all(workspaces, self._read)
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
         scopes = [
             failed_scope(name, result) if isinstance(result, ProviderError) else _of_workspace(name, result)

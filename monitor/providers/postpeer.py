@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -75,6 +76,11 @@ class PostPeer:
             return report_of(self._api, (), [exc], requests=self._api.list_requests - before)
         scope = scope_report(None, walk.snapshots.values(), walk.unreadable.values(), problem=walk.problem)
         return report_of(self._api, (scope,), (), requests=self._api.list_requests - before)
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        """Read all integrations: a key has one scope."""
+        del scopes
+        return await self.poll()
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Raise ProviderPayloadInvalid: there is no test-connection call."""

@@ -6,7 +6,9 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -118,9 +120,27 @@ _LARGEST_BURST = 20
 _MAX_CONCURRENT = 100
 _CONCURRENT_LISTS = 2
 
+_ahead: ContextVar[bool] = ContextVar("ahead_of_others", default=False)
+"""True in tasks whose requests do not wait for other requests of their source."""
+
+
+@contextmanager
+def ahead_of_others() -> Iterator[None]:
+    """Send the requests of this block, and of the tasks that it starts, before all other requests of the same source.
+
+    They count towards the budget like any other request, and wait for its next burst if the current one is used up.
+    """
+    token = _ahead.set(True)
+    try:
+        yield
+    finally:
+        _ahead.reset(token)
+
 
 class RequestBudget:
-    """Request budget of one source. Waits are FIFO; while the API demands a pause, requests fail instead of waiting.
+    """Request budget of one source. Waits are FIFO, except for requests ahead of others.
+
+    While the API demands a pause, requests fail instead of waiting.
 
     Requests are sent in bursts: after one burst, the next request waits for the next whole burst. With a timer for each,
     a thousand waiting requests would cost a thousand timers, which is more than sending them.
@@ -135,6 +155,8 @@ class RequestBudget:
         concurrent = 2 if requests_per_minute <= _USUAL_RATE else min(math.ceil(requests_per_minute / 300), _MAX_CONCURRENT)
         # Lists have separate slots, or a poll would wait for every queued probe.
         self._places = {"POST": asyncio.Semaphore(concurrent), "GET": asyncio.Semaphore(_CONCURRENT_LISTS)}
+        self._places_ahead = asyncio.Semaphore(_CONCURRENT_LISTS)
+        self._waiting_ahead = 0
         self._turnstile = asyncio.Lock()
         self._left, self._next_at = 0, -math.inf
         """Requests left in the current burst, and the monotonic time of the next one."""
@@ -146,27 +168,46 @@ class RequestBudget:
 
         Entering it raises ProviderRateLimited with the seconds left while the API demands a pause.
         """
-        return BudgetSlot(self, self._places[method])
+        return BudgetSlot(self, self._places_ahead if _ahead.get() else self._places[method])
 
     async def take(self) -> None:
         """Wait until one more request may be sent. Raises ProviderRateLimited while the API demands a pause."""
-        if self._left and not self._turnstile.locked() and time.monotonic() < self._next_at:
+        if _ahead.get():
+            await self._take_ahead()
+        elif self._is_left(kept=self._waiting_ahead) and not self._turnstile.locked():
             self._left -= 1
             return
-        async with self._turnstile:
-            if self._left == 0 or time.monotonic() >= self._next_at:
-                await self._next_burst()
-            self._left -= 1
+        else:
+            async with self._turnstile:
+                while not self._is_left(kept=self._waiting_ahead):
+                    await self._next_burst()
+                self._left -= 1
         self.require_open()  # another response may have demanded a pause meanwhile
 
+    async def _take_ahead(self) -> None:
+        """Take the next request that may be sent, before those that wait at the turnstile."""
+        self._waiting_ahead += 1
+        try:
+            while not self._is_left(kept=0):
+                await self._next_burst()
+        finally:
+            self._waiting_ahead -= 1
+        self._left -= 1
+
+    def _is_left(self, *, kept: int) -> bool:
+        """Return True if the current burst has a request left, besides `kept` ones."""
+        return self._left > kept and time.monotonic() < self._next_at
+
     async def _next_burst(self) -> None:
-        """Wait for the next burst. Unused requests of the previous one are lost."""
-        wait = self._next_at - time.monotonic()
+        """Wait until the next burst has begun. Unused requests of the previous one are lost."""
+        due = self._next_at
+        wait = due - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
-            self._next_at += self.period  # a late wake-up shortens the next wait
-        else:
-            self._next_at = time.monotonic() + self.period
+        if self._next_at != due:
+            return  # another request that waited has begun it
+        # A late wake-up shortens the next wait.
+        self._next_at = due + self.period if wait > 0 else time.monotonic() + self.period
         self._left = self.burst
 
     def require_open(self) -> None:

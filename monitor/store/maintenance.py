@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, exists, func, select, update
 
 from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind, IncidentSubject, split_subject
-from monitor.store import history, meta, web_sessions
+from monitor.store import history, meta, rechecks, web_sessions
 from monitor.store import incidents as open_incidents
 from monitor.store.schema import (
     alerts,
@@ -110,11 +110,13 @@ FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 20
 def prune(conn: Connection, now: datetime, *, history: timedelta | None, polls_kept: timedelta | None) -> Pruned:
     """Delete history older than `history`, and polls and hourly probe counts older than `polls_kept`; None keeps all.
 
-    Expired sessions of the status page are deleted as well. A retired connection is deleted with the last row of its history.
+    Rechecks are kept as long as polls, and expired sessions of the status page are deleted. A retired connection is deleted with
+    the last row of its history.
     """
     before, polls_before = (now - (kept or _FOREVER) for kept in (history, polls_kept))
     gone = prune_polls(conn, polls_before)
     web_sessions.prune(conn, now)
+    rechecks.prune(conn, polls_before)
     rollups = conn.execute(delete(probe_rollups).where(probe_rollups.c.hour < polls_before)).rowcount
     return Pruned(
         events=conn.execute(delete(events).where(events.c.at < before)).rowcount,
@@ -153,7 +155,9 @@ def _prune_incidents(conn: Connection, before: datetime) -> int:
 def _prune_connections(conn: Connection, before: datetime) -> int:
     used = [exists().where(table.c.connection_id == connections.c.id) for table in (events, incidents, alerts)]
     where = connections.c.retired_at < before, *(~each for each in used)
-    conn.execute(delete(former_ids).where(former_ids.c.connection_id.in_(select(connections.c.id).where(*where))))
+    old = select(connections.c.id).where(*where)
+    conn.execute(delete(former_ids).where(former_ids.c.connection_id.in_(old)))
+    rechecks.delete_of(conn, old)
     return conn.execute(delete(connections).where(*where)).rowcount
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -164,10 +164,18 @@ def cohort_targets(
 def individually_due(conn: Connection, source: str, now: datetime, limit: int) -> list[Target]:
     """Return a source's connections whose own next_probe_at is due, the longest overdue first."""
     rows = conn.execute(_INDIVIDUALLY_DUE, {"source": source, "now": now, "most": limit})
-    return [
-        Target(key, external_id, scope or None, platform, _known(*axis), _permissions(known, lost), individual=True)
-        for key, external_id, scope, platform, *axis, known, lost in rows
-    ]
+    return [_individual_target(row) for row in rows]
+
+
+def targets_of(conn: Connection, keys: Collection[int]) -> list[Target]:
+    """Return the live connections with these row ids, due or not, and also those that could not be probed so far."""
+    rows = conn.execute(select(*_TARGET).where(_c.id.in_(keys), _c.retired_at.is_(None)).order_by(_c.id))
+    return [_individual_target(row) for row in rows]
+
+
+def _individual_target(row: Iterable[Any]) -> Target:
+    key, external_id, scope, platform, *axis, known, lost = row
+    return Target(key, external_id, scope or None, platform, _known(*axis), _permissions(known, lost), individual=True)
 
 
 def mark_cohort(

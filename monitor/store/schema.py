@@ -404,4 +404,24 @@ web_sessions = Table(
     Index("ix_web_sessions_until", "until"),
 )
 
+# Requests to check a connection now, until they are answered and past the retention of polls.
+rechecks = Table(
+    "rechecks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _ref("connection_id", "connections.id", Integer, null=False),
+    _at("requested_at", null=False),
+    _text("requested_by"),
+    _at("started_at"),
+    _at("finished_at"),
+    _text("outcome", null=True),
+    _text("message", null=True),
+    _text("status_before", null=True),
+    _text("status_after", null=True),
+    Index("ix_rechecks_connection_id_requested_at", "connection_id", "requested_at"),
+    Index("ix_rechecks_requested_at", "requested_at"),
+)
+_unanswered = text("finished_at IS NULL")
+Index("ix_rechecks_unanswered", rechecks.c.connection_id, unique=True, sqlite_where=_unanswered)
+
 meta = Table("meta", metadata, Column("key", CleanText, primary_key=True), _text("value"))

@@ -143,6 +143,12 @@ def save_unreadable(conn: Connection, source: str, counts: Mapping[str | None, t
         conn.execute(statement, rows)
 
 
+def save_digests(conn: Connection, source: str, digests: Mapping[str | None, str | None]) -> None:
+    """Store, by scope, the digest of the list that its stored connections come from; None if no single list matches them."""
+    for scope, digest in digests.items():
+        conn.execute(update(scopes).where(scopes.c.source == source, scopes.c.scope == (scope or "")).values(digest=digest))
+
+
 def scope_names(conn: Connection, source: str) -> dict[str, str | None]:
     """Return the name of each scope of a source by its id, without the key's owner; None if the service stated no name."""
     query = select(scopes.c.scope, scopes.c.name).where(scopes.c.source == source, scopes.c.scope != "")
@@ -320,6 +326,11 @@ def due_sources(conn: Connection, now: datetime) -> list[str]:
 def poll_now(conn: Connection, name: str, now: datetime) -> None:
     """Make a source's next poll due now."""
     conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > now).values(next_poll_at=now))
+
+
+def poll_all_now(conn: Connection, now: datetime) -> None:
+    """Make the next poll of every configured source due now."""
+    conn.execute(update(sources).where(sources.c.removed_at.is_(None), sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
 def cap_next_poll(conn: Connection, name: str, now: datetime, *, latest: datetime) -> None:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from monitor.domain import AlertEvent, DeliveryState, EventKind, ProbeStatus, Severity, SourceStatus, Status, utc_text
 from monitor.domain.providers import provider_names
+from monitor.store.rechecks import RecheckOutcome
 
 
 class Shaped(Protocol):
@@ -213,6 +214,26 @@ class ReconnectBatchJson(Struct, frozen=True, kw_only=True):
     link: str | None
     count: Count
     connections: list[NeedJson]
+
+
+class RecheckJson(Struct, frozen=True, kw_only=True):
+    """A request to check a connection now, and its result."""
+
+    id: Count
+    connection: Annotated[str, Meta(description="The connection's ID.")]
+    requested_at: Instant
+    requested_by: str
+    started_at: Instant | None
+    finished_at: Annotated[Instant | None, Meta(description="Null until the result is there.")]
+    outcome: Annotated[
+        RecheckOutcome | None,
+        Meta(
+            description="unread: its source could not be read, nothing changed. expired: no daemon answered. Null while pending."
+        ),
+    ]
+    message: str | None
+    status_before: Status | None
+    status_after: Annotated[Status | None, Meta(description="Null if it was not checked.")]
 
 
 class SilenceJson(Struct, frozen=True, kw_only=True):

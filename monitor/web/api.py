@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
+from monitor.domain import utc_text
 from monitor.store import Connection
 from monitor.views import pages
 from monitor.views.json_types import listing
 from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
+from monitor.views.rechecks import find_rechecks
 from monitor.views.silences import silence_views
 from monitor.web import api_writes, openapi, query_params
 from monitor.web.openapi import ROOT
@@ -61,6 +65,8 @@ def routes(site: Site) -> list[Route]:
     silences = Resource(get=_silences(site), post=api_writes.silence(site))
     return [
         *(Route(f"{ROOT}/{name}", Resource(get=_list_handler(site, endpoint))) for name, endpoint in LISTS.items()),
+        Route(f"{ROOT}/recheck", Resource(post=api_writes.recheck(site))),
+        Route(f"{ROOT}/recheck/{{number}}", Resource(get=_recheck(site))),
         Route(f"{ROOT}/acks", Resource(post=api_writes.ack(site))),
         Route(f"{ROOT}/silences", silences),
         Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=api_writes.unsilence(site))),
@@ -94,6 +100,24 @@ def _silences(site: Site) -> Handler:
 
         def read(conn: Connection) -> Content:
             return json_content(listing("silences", silence_views(conn, now=now, everything=everything), now=now))
+
+        return answer(request, await site.read(read))
+
+    return respond
+
+
+def _recheck(site: Site) -> Handler:
+    async def respond(request: Request) -> Response:
+        ApiParams.read(request.query_params, ())
+        text = request.path_params["number"]
+        number = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+
+        def read(conn: Connection) -> Content:
+            now = site.clock.now()
+            found = find_rechecks(conn, [number], now=now)
+            if not found:
+                raise HTTPException(404, "There is no recheck with this number.")
+            return json_content({"generated_at": utc_text(now), "recheck": found[0].json()})
 
         return answer(request, await site.read(read))
 

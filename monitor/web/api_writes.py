@@ -1,8 +1,10 @@
-"""Acknowledge and silence through the API: the only calls that change anything, as JSON over POST."""
+"""Acknowledge, silence and recheck through the API: the only calls that change anything, as JSON over POST."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
@@ -22,16 +24,21 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
-from monitor.engine import acknowledgements
-from monitor.store import Connection, connection_pages, silences, sources
+from monitor.engine import acknowledgements, rechecks
+from monitor.store import Connection, connection_pages, connection_queries, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import Reader, Suppressions
+from monitor.views.json_types import listing
+from monitor.views.label_filter import resolve_labels
+from monitor.views.rechecks import RecheckView, find_rechecks
 from monitor.views.silences import SilenceView
 from monitor.web.responses import JSON, Handler, encode
 from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
 
 BY = "the API"
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at the results of rechecks."""
 _MOST = 100
 """Values in one list."""
 _LONGEST_ID = 700
@@ -45,6 +52,13 @@ _WHOLE = Meta(ge=1, le=_LONGEST_WINDOW, multiple_of=1, extra_json_schema={"type"
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)]], Meta(max_length=_MOST)]
+Labels = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=300, pattern=_NO_CONTROLS)],
+        Annotated[str, Meta(max_length=300, pattern=_NO_CONTROLS)],
+    ],
+    Meta(max_length=_MOST),
+]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -65,16 +79,7 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     sources: Names | None = None
     platforms: Names | None = None
     connections: Annotated[Names | None, Meta(description="Globs on IDs.")] = None
-    labels: (
-        Annotated[
-            dict[
-                Annotated[str, Meta(min_length=1, max_length=300, pattern=_NO_CONTROLS)],
-                Annotated[str, Meta(max_length=300, pattern=_NO_CONTROLS)],
-            ],
-            Meta(max_length=_MOST),
-        ]
-        | None
-    ) = None
+    labels: Labels | None = None
     comment: Annotated[str, Meta(min_length=1, max_length=400, pattern=_NO_CONTROLS)]
     starts_at: Annotated[Instant | None, Meta(description="Now if null.")] = None
     ends_at: Annotated[Instant | None, Meta(description="Null lasts until the silence is removed.")] = None
@@ -87,6 +92,17 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Annotated[str, Meta(max_length=100, pattern=_NO_CONTROLS)] | None,
         Meta(description="The IANA time zone of the rule; the configured one if null."),
     ] = None
+
+
+class NewRecheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to check connections now: those that are named, and those that match all of the other filters."""
+
+    connections: Annotated[Names | None, Meta(description="Full IDs.")] = None
+    sources: Names | None = None
+    labels: Labels | None = None
+    wait_seconds: Annotated[
+        float, Meta(ge=0, le=60, description="Wait this long for the results before the response is sent.")
+    ] = 0
 
 
 class EmptyObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +170,59 @@ def unsilence(site: Site) -> Handler:
         return Response(encode(await site.store.write(write)), media_type=JSON)
 
     return respond
+
+
+def recheck(site: Site) -> Handler:
+    """Return the handler that requests rechecks, and waits for their results if the request asks for that."""
+
+    async def respond(request: Request) -> Response:
+        body = await _read_json(request, NewRecheck)
+        if not (body.connections or body.sources or body.labels):
+            raise HTTPException(422, "Name connections, sources or labels.")
+
+        def write(conn: Connection) -> list[int]:
+            now = site.clock.now()
+            chosen = _chosen(conn, site, body, now)
+            try:
+                return [each.id for each in rechecks.request(conn, chosen, now=now, by=BY)]
+            except rechecks.TooManyRechecks as error:
+                raise HTTPException(429, str(error), {"retry-after": "60"}) from None
+
+        ids = await site.store.write(write)
+        views = await _await_rechecks(site, ids, timedelta(seconds=body.wait_seconds))
+        status = 202 if any(view.is_pending for view in views) else 200
+        return Response(encode(listing("rechecks", views, now=site.clock.now())), status, media_type=JSON)
+
+    return respond
+
+
+async def _await_rechecks(site: Site, ids: Sequence[int], wait: timedelta) -> list[RecheckView]:
+    """Return the rechecks once all are finished, or as they are after this time."""
+    deadline = time.monotonic() + wait.total_seconds()
+    while True:
+        views = await site.read(lambda conn: find_rechecks(conn, ids, now=site.clock.now()))
+        left = deadline - time.monotonic()
+        if left <= 0 or not any(view.is_pending for view in views):
+            return views
+        await asyncio.sleep(min(_LOOK_EVERY, left))
+
+
+def _chosen(conn: Connection, site: Site, body: NewRecheck, now: datetime) -> list[ConnectionRow]:
+    """Return the connections that the request names or matches. Raise HTTPException if there are none or too many."""
+    _require_sources(conn, site, body.sources or ())
+    rows = [_find(conn, public_id, now) for public_id in body.connections or ()]
+    if body.sources or body.labels:
+        wanted = ConnectionFilter(sources=frozenset(body.sources) if body.sources else None, labels=body.labels or {})
+        found = connection_queries.list_connections(
+            conn, resolve_labels(conn, wanted, site.config()), limit=_MOST + 1, worst_first=False
+        )
+        rows += found
+    chosen = list({row.id: row for row in rows}.values())
+    if not chosen:
+        raise HTTPException(404, "No connection matches the request.")
+    if len(chosen) > _MOST:
+        raise HTTPException(422, f"The request matches more than {_MOST} connections. Name fewer.")
+    return chosen
 
 
 def _silence_json(conn: Connection, number: int, now: datetime) -> dict[str, Any]:

@@ -15,18 +15,23 @@ from monitor.domain import EventKind
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean_id
-from monitor.store import Connection, alerts, connection_queries, former_ids, incidents, outbox, sources
+from monitor.store import Connection, alerts, connection_queries, former_ids, incidents, outbox, rechecks, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.history import event_views
+from monitor.views.rechecks import RecheckView
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
 from monitor.web.pages import LENGTHS, show
+from monitor.web.rendering import REFRESH
 from monitor.web.site import Site
 
 MOST_EVENTS = 200
 MOST_ALERTS = 50
+RECHECK_SHOWN_FOR = timedelta(hours=1)
+PENDING_REFRESH = 2
+"""Seconds between refreshes of the page while a recheck is pending."""
 
 
 def routes(site: Site) -> list[Route]:
@@ -79,6 +84,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
     drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
     window = expiry.window_of(policy, expiry.lifetime_of(view.snapshot, view.row.state.token.issued_at))
     incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
+    recheck = _latest_recheck(conn, view.row, now)
     return {
         "view": view,
         "settings": settings,
@@ -96,6 +102,8 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
             lost=[clean_id(each) for each in view.row.state.lost_permissions],
         ),
         "incident": incident,
+        "recheck": recheck,
+        "refresh": PENDING_REFRESH if recheck is not None and recheck.is_pending else REFRESH,
         "former": former_ids.of_connection(conn, view.row.id),
         "alerts": _alerts(conn, view.row),
         "silences": _silences(conn, view, now),
@@ -105,6 +113,14 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
             entry.kind is EventKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
         ),
     }
+
+
+def _latest_recheck(conn: Connection, row: ConnectionRow, now: datetime) -> RecheckView | None:
+    """Return the connection's recheck if it is pending or recent."""
+    latest = rechecks.latest_of(conn, row.id)
+    if latest is None or now - latest.requested_at > RECHECK_SHOWN_FOR:
+        return None
+    return RecheckView(recheck=latest, connection=row.public_id, label=row.state.snapshot.label, now=now)
 
 
 def _alerts(conn: Connection, row: ConnectionRow) -> list[AlertView]:

@@ -1,4 +1,4 @@
-"""Forms of the pages: acknowledge and silence, through the same functions as the command line.
+"""Forms of the pages: acknowledge, silence and recheck, through the same functions as the command line.
 
 The daemon checks the store twice a second, so it notices these writes as it notices those of the command line.
 """
@@ -18,7 +18,7 @@ from monitor.domain.errors import MonitorError
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence
 from monitor.domain.timefmt import zone
-from monitor.engine import acknowledgements
+from monitor.engine import acknowledgements, rechecks
 from monitor.store import Connection, sources
 from monitor.views.label_filter import labels_in_use
 from monitor.web.auth import Visit, visit_of
@@ -40,7 +40,7 @@ class InvalidForm(MonitorError):
 
 
 def routes(site: Site) -> list[Route]:
-    """Return the routes that acknowledge and silence a connection, and add and remove silences.
+    """Return the routes that acknowledge, silence and recheck a connection, and add and remove silences.
 
     A form that cannot be carried out is shown again with the reason; transient errors go to the error handler.
     """
@@ -53,7 +53,8 @@ def routes(site: Site) -> list[Route]:
             if error.transient:
                 raise
             return await show_connection(site, request, public_id, status=422, problem=str(error))
-        return RedirectResponse(connection_link(public_id, said=notice), 303)  # codespell:ignore said
+        shown = {} if notice is None else {"said": notice}  # codespell:ignore said
+        return RedirectResponse(connection_link(public_id, **shown), 303)
 
     async def add(request: Request) -> Response:
         visit = visit_of(request)
@@ -96,15 +97,18 @@ async def _silences_again(site: Site, request: Request, filled: Mapping[str, Any
     )
 
 
-def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: str) -> str:
-    """Carry out a form of a connection's page and return the notice's code. Raise InvalidForm."""
+def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: str) -> str | None:
+    """Carry out a form of a connection's page and return the notice's code, if it has a notice. Raise InvalidForm."""
     config, now = site.config(), site.clock.now()
     view = read_one(conn, config, now, public_id)
     if view is None:
         raise InvalidForm("There is no connection with this ID.")
     if view.row.retired_at is not None:
-        raise InvalidForm("This connection is no longer monitored, so it has no alerts to acknowledge or silence.")
+        raise InvalidForm("This connection is no longer monitored, so it can be neither checked, acknowledged nor silenced.")
     match visit.field("action"):
+        case "recheck":
+            rechecks.request(conn, [view.row], now=now, by=BY)
+            return None
         case "ack":
             length = visit.field("for")
             until = None if length in ("", _ENDLESS) else now + _length(length)

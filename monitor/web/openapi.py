@@ -13,7 +13,7 @@ from monitor import __version__
 from monitor.domain import Status
 from monitor.views import json_types
 from monitor.web import query_params
-from monitor.web.api_writes import EmptyObject, NewAck, NewSilence
+from monitor.web.api_writes import EmptyObject, NewAck, NewRecheck, NewSilence
 from monitor.web.query_params import Parameter
 from monitor.web.responses import JSON
 
@@ -49,7 +49,9 @@ def _generated() -> dict[str, Schema]:
         json_types.AlertJson,
         json_types.ReconnectBatchJson,
         json_types.SilenceJson,
+        json_types.RecheckJson,
         NewAck,
+        NewRecheck,
         NewSilence,
         EmptyObject,
     )
@@ -81,6 +83,8 @@ SCHEMAS: dict[str, Schema] = {
     "ForecastPage": list_page("forecast", "ReconnectBatch"),
     "SilenceList": object_schema("Silences.", generated_at=INSTANT, silences={"type": "array", "items": ref("Silence")}),
     "OneConnection": object_schema("A connection after the change.", generated_at=INSTANT, connection=ref("Connection")),
+    "RecheckList": object_schema("Rechecks.", generated_at=INSTANT, rechecks={"type": "array", "items": ref("Recheck")}),
+    "OneRecheck": object_schema("A recheck.", generated_at=INSTANT, recheck=ref("Recheck")),
     "OneSilence": object_schema("A silence after the change.", generated_at=INSTANT, silence=ref("Silence")),
 }
 
@@ -103,7 +107,7 @@ _PROBLEMS = {
     415: "The content type is not application/json.",
     421: "The monitor is not served under this host name.",
     422: "The values contradict each other or the current time.",
-    429: "This client sent too many wrong tokens.",
+    429: "This client sent too many wrong tokens, or too many rechecks of a source were requested within a minute.",
     431: "The head of the request is too large or has too many headers.",
     503: "The database is not available at the moment.",
 }
@@ -130,6 +134,7 @@ def document() -> dict[str, Any]:
     paths[f"{ROOT}/acks"] = {
         "post": _change("acknowledge", "Acknowledge an open incident, or withdraw this.", "NewAck", "OneConnection", 200)
     }
+    paths[f"{ROOT}/recheck"] = {"post": _recheck()}
     number = {
         "name": "number",
         "in": "path",
@@ -139,13 +144,15 @@ def document() -> dict[str, Any]:
     paths[f"{ROOT}/silences/{{number}}/remove"] = {
         "post": {**_change("removeSilence", "Remove a silence.", "EmptyObject", "OneSilence", 200), "parameters": [number]}
     }
+    one = _operation("getRecheck", "One recheck, with its result once it is finished.", ref("OneRecheck"), ())
+    paths[f"{ROOT}/recheck/{{number}}"] = {"get": {**one, "parameters": [number, *one["parameters"]]}}
     paths[f"{ROOT}/openapi.json"] = {"get": _operation("describe", "This document.", {"type": "object"}, ())}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Token expiry monitor",
             "version": __version__,
-            "summary": "Read-only, except for acknowledgements and silences.",
+            "summary": "Read-only, except for acknowledgements, silences and rechecks.",
             "description": _ABOUT,
         },
         "servers": [{"url": "/"}],
@@ -190,6 +197,16 @@ def _change(name: str, about: str, body: str, shape: str, status: int) -> dict[s
             **_problems(*_ALWAYS, 403, 404, 408, 409, 413, 415, 422),
         },
     }
+
+
+def _recheck() -> dict[str, Any]:
+    """Return the operation that requests rechecks: its results may be there or not."""
+    found = _change("recheck", "All connections were checked.", "NewRecheck", "RecheckList", 200)
+    pending = {
+        **found["responses"]["200"],
+        "description": "Requested. Results that are not there yet follow at /recheck/{number}.",
+    }
+    return {**found, "summary": "Check connections now.", "responses": {**found["responses"], "202": pending}}
 
 
 def _problems(*statuses: int) -> dict[str, Any]:

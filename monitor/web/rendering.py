@@ -68,6 +68,7 @@ def page(
     filters = context["query"].feed_filters if "query" in context else ()
     values = {
         "feed_filters": filters,
+        "refresh": REFRESH,
         **context,
         "times": HtmlTimes(config.timezone, now),
         "now": now,
@@ -76,7 +77,6 @@ def page(
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "refreshes": query.get("refresh") != "off" and status == 200,
-        "refresh": REFRESH,
         "timezone": config.timezone,
     }
     return HTMLResponse(_environment().get_template(template).render(values), status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class Platform:
 
     async def poll(self) -> PollReport:
         raise AssertionError("nothing here polls")
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        raise AssertionError("nothing here is rechecked")
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         assert scope is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -45,6 +45,9 @@ class Slow:
             self.at_once -= 1
         return PollReport(outcome=PollOutcome.UNREACHABLE, problem="It took its time.")
 
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        raise AssertionError("nothing here is rechecked")
+
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         raise AssertionError("nothing here is probed")
 
@@ -60,6 +63,9 @@ class Defective:
 
     async def poll(self) -> PollReport:
         raise ArithmeticError("a defect")
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        raise AssertionError("nothing here is rechecked")
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         self.probed += 1

@@ -52,8 +52,10 @@ def reply(rows: Any, *, at: datetime = AT, bare: bool = False) -> ApiResponse:
 
 def report(answer: ApiResponse, *, as_text: bool = True, max_rows: int = 1000, intact: IntactLists | None = None) -> ScopeReport:
     read = scopes.read_rows if as_text else scopes.read_one_by_one
-    results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": read(answer, max_rows=max_rows)}
-    (found,) = scopes.interpret(results, default=ReportedStatus.NON_EXPIRING, max_rows=max_rows, intact=intact or IntactLists())
+    rows = read(answer, max_rows=max_rows)
+    results: dict[str | None, scopes.ScopeRows | ProviderError] = {"u1": rows}
+    dialect = rows.votes.dialect(ReportedStatus.NON_EXPIRING)
+    (found,) = scopes.interpret(results, dialect=dialect, max_rows=max_rows, intact=intact or IntactLists())
     return found
 
 

@@ -82,6 +82,16 @@ def is_confirmed(state: ProbeState, confirm: int, now: datetime) -> bool:
     return state.refusals >= max(confirm, 1)
 
 
+SAME_REFUSAL_WITHIN = timedelta(minutes=1)
+"""Refusals that rechecks see within this time of another one count as that one."""
+
+
+def is_same_refusal(state: ProbeState, finding: ProbeFinding | None, now: datetime) -> bool:
+    """Return True if a recheck was refused within a minute of an earlier refusal: this is no further confirmation."""
+    refused = finding is not None and (finding.is_refusal or finding is ProbeFinding.AMBIGUOUS)
+    return refused and state.refusals > 0 and state.at is not None and now - state.at < SAME_REFUSAL_WITHIN
+
+
 def is_change(state: ProbeState, finding: ProbeFinding | None) -> bool:
     """Return True if a response with this finding (None: no answer) changes what is stored of the connection.
 

@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig, SourceConfig
@@ -72,6 +72,30 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         changed=listed.recorded.changed,
     )
     return recorded
+
+
+def record_scopes(
+    conn: Connection, source: SourceConfig, report: PollReport, *, channels: Sequence[ChannelConfig], now: datetime
+) -> Recorded:
+    """Record what the lists of some scopes change, read ahead of the source's next poll, in the caller's transaction.
+
+    They prove no absence, so that repeated requests do not confirm one. The source's own status and schedule do not change.
+    """
+    before = sources.find_source(conn, source.name)
+    read = tuple(
+        replace(scope, complete=False, whole=True, digest=None) for scope in report.scopes if scope.complete or scope.whole
+    )
+    if before is None or before.removed_at is not None or not read:
+        return Recorded()
+    clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
+    lists = replace(report, scopes=read, covers_all=False)
+    listed = record_lists(conn, source, lists, channels=channels, now=now, clock_skew=clock_skew)
+    _plan_probes(conn, source, listed.cohorts, now)
+    # The stored connections follow from the recheck now: a poll that reads the former list again must compare its rows.
+    sources.save_digests(conn, source.name, listed.digests)
+    if listed.unrecognised:
+        listed.recorded.add(record_unrecognised(conn, source, channels=channels, now=now))
+    return listed.recorded
 
 
 def _plan_probes(conn: Connection, source: SourceConfig, cohorts: Iterable[int], now: datetime) -> None:

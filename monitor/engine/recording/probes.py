@@ -36,13 +36,15 @@ def record_probes(
     pause: float | None,
     channels: Sequence[ChannelConfig],
     now: datetime,
+    recheck: bool = False,
 ) -> Recorded:
     """Record everything that follows from these results, in the caller's transaction. The batch's cohorts are done.
 
-    Targets of the batch without a result are due again after `pause` seconds, or immediately without a pause.
+    Targets of the batch without a result are due again after `pause` seconds, or immediately without a pause. With `recheck`,
+    a refusal within a minute of an earlier one changes nothing.
     """
     answered = any(result.answer is not None for result in results)
-    tally = ProbeTally(source=source, now=now, answered=answered)
+    tally = ProbeTally(source=source, now=now, answered=answered, recheck=recheck)
     for result in results:
         tally.count(result)
     tally.judge_news(conn)
@@ -174,6 +176,8 @@ class ProbeTally:
     now: datetime
     answered: bool
     """True if the API answered at least one probe of the batch."""
+    recheck: bool = False
+    """True if users requested the probes."""
     news: list[ProbeResult] = field(default_factory=list)
     """Results that probably change something."""
     changes: list[Change] = field(default_factory=list)
@@ -207,6 +211,8 @@ class ProbeTally:
 
     def _judge(self, result: ProbeResult, state: ConnectionState, policy: Policy, *, clock_skew: float | None) -> None:
         context = self.source.context(policy, now=self.now, clock_skew=clock_skew)
+        if self.recheck and probe_rules.is_same_refusal(state.probe, result.finding, self.now):
+            return  # the probe that is planned to confirm the first refusal stays due
         after = lifecycle.probed(state, result.answer, context)
         if after == state:
             self._unchanged(result, state.probe, policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize_or_none
 from monitor.providers import payload
 from monitor.providers.api import Api, RequestRefused, header_value, segment
-from monitor.providers.postpost.rows import span_of_seconds
+from monitor.providers.postpost.rows import DialectVotes, span_of_seconds
 from monitor.providers.postpost.scopes import IntactLists, ScopeRows, interpret, read_rows
 from monitor.providers.scopes import ScopeWalk, report_of
 
@@ -116,6 +116,8 @@ class PostPost:
         self._api = api
         self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
         self._intact = IntactLists()
+        self._votes = DialectVotes()
+        """The evidence for the dialect in all lists of the last poll."""
 
     @property
     def probes(self) -> bool:
@@ -136,7 +138,8 @@ class PostPost:
             with suppress(ProviderError):  # the users are configured by id: only their names and pages are missing then
                 users = replace(await self._list_users(), ids=users.ids)
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
-        scopes = await self._interpret(results)
+        self._votes = DialectVotes.of(result.votes for result in results.values() if isinstance(result, ScopeRows))
+        scopes = await self._interpret(results, self._votes)
         if users_error is not None and not isinstance(results[None], ProviderError):
             # The owner's list proves that the key works: only the users' part is missing.
             users_error = ProviderPayloadInvalid(f"The managed users could not be listed: {users_error}")
@@ -147,6 +150,16 @@ class PostPost:
         report = report_of(self._api, scopes, errors, requests=self._api.list_requests - before, covers_all=covers_all)
         unmonitored = None if isinstance(results[None], ProviderError) else await self._count_unmonitored_users()
         return replace(report, links=users.links, scope_names=users.names, unmonitored_users=unmonitored)
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        """Read the connections of these users only; None is the owner."""
+        before = self._api.list_requests
+        walk: ScopeWalk[ScopeRows] = ScopeWalk()
+        results = await walk.read_all(scopes, self._read_scope)
+        votes = DialectVotes.of([self._votes, *(each.votes for each in results.values() if isinstance(each, ScopeRows))])
+        errors = [result for result in results.values() if isinstance(result, ProviderError)]
+        read = await self._interpret(results, votes)
+        return report_of(self._api, read, errors, requests=self._api.list_requests - before)
 
     async def _count_unmonitored_users(self) -> int | None:
         """Return how many users the key manages although `users` is not set, once a day; None if it was not read."""
@@ -237,12 +250,12 @@ class PostPost:
         max_rows = self._api.limits.rows
         return await payload.off_loop(lambda: read_rows(reply, max_rows=max_rows), size=len(reply.body))
 
-    async def _interpret(self, results: dict[str | None, ScopeRows | ProviderError]) -> list[ScopeReport]:
-        """Return the report of every requested scope."""
+    async def _interpret(self, results: dict[str | None, ScopeRows | ProviderError], votes: DialectVotes) -> list[ScopeReport]:
+        """Return the report of every requested scope. The dialect is derived from `votes`."""
         count = sum(result.count for result in results.values() if isinstance(result, ScopeRows))
-        default, max_rows = self._brand.unknown, self._api.limits.rows
+        dialect, max_rows = votes.dialect(self._brand.unknown), self._api.limits.rows
         return await payload.off_loop(
-            lambda: interpret(results, default=default, max_rows=max_rows, intact=self._intact), size=count * _ROW_BYTES
+            lambda: interpret(results, dialect=dialect, max_rows=max_rows, intact=self._intact), size=count * _ROW_BYTES
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -113,6 +113,14 @@ class DialectVotes:
             self.undated_valid = _never_expires(row)
         elif status is ReportedStatus.UNKNOWN and not self.undated_unknown:
             self.undated_unknown = _never_expires(row)
+
+    @classmethod
+    def of(cls, parts: Iterable[DialectVotes]) -> DialectVotes:
+        """Return the evidence of all parts together."""
+        found = cls()
+        for part in parts:
+            found.add(part)
+        return found
 
     def add(self, other: DialectVotes) -> None:
         """Take the evidence from other rows of the same source into account."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain import ReportedStatus, ScopeReport, Snapshot, Unreadable
+from monitor.domain import ScopeReport, Snapshot, Unreadable
 from monitor.domain.errors import ProviderError
 from monitor.providers import payload
 from monitor.providers.api import ApiResponse
@@ -89,14 +89,9 @@ def read_one_by_one(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
 
 
 def interpret(
-    results: Mapping[str | None, ScopeRows | ProviderError], *, default: ReportedStatus, max_rows: int, intact: IntactLists
+    results: Mapping[str | None, ScopeRows | ProviderError], *, dialect: Dialect, max_rows: int, intact: IntactLists
 ) -> list[ScopeReport]:
-    """Return each scope's report. The dialect is derived from the rows of all scopes; `default` is used without evidence."""
-    votes = DialectVotes()
-    for result in results.values():
-        if isinstance(result, ScopeRows):
-            votes.add(result.votes)
-    dialect = votes.dialect(default)
+    """Return each scope's report."""
     reports: list[ScopeReport] = []
     room = max_rows
     for scope, result in results.items():

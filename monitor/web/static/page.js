@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   document.documentElement.classList.add("js");
-  const seconds = Number(document.body.dataset.refresh || 0);
+  let seconds = Number(document.body.dataset.refresh || 0);
   if (!seconds) return;
 
   const lost = document.getElementById("lost");
@@ -46,6 +46,7 @@
         if (other) replace(region, other);
       });
       document.title = fresh.title;
+      seconds = Number(fresh.body.dataset.refresh) || seconds;
       shown = new Date();
       lost.hidden = true;
     } catch (error) {
@@ -56,6 +57,7 @@
     }
   };
 
-  setInterval(refresh, seconds * 1000);
+  const later = () => setTimeout(async () => { await refresh(); later(); }, seconds * 1000);
+  later();
   document.addEventListener("visibilitychange", () => { if (!document.hidden && Date.now() - shown.getTime() > seconds * 1000) refresh(); });
 })();
