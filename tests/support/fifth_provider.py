@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from monitor.config import SourceConfig
@@ -50,6 +51,11 @@ class Fifth:
             for row in json.loads(reply.body)
         ]
         return report_of(self._api, (scope_report(self._team, snapshots, ()),), (), requests=1)
+
+    async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
+        """Read the whole list: a key has one team."""
+        del scopes
+        return await self.poll()
 
     async def probe(self, external_id: str, *, scope: str | None) -> ProbeAnswer:
         """Always raises ProviderPayloadInvalid: there is no test-connection call."""

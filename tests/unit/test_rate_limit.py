@@ -1,0 +1,66 @@
+"""Requests that go ahead of others, inside the request budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from monitor.providers import RequestBudget, ahead_of_others
+
+
+async def spend(budget: RequestBudget, name: str, sent: list[str]) -> None:
+    async with budget.request("GET"):
+        sent.append(name)
+
+
+@pytest.mark.parametrize("per_minute", [600, 3000])
+async def test_a_request_ahead_of_others_is_sent_with_the_next_burst(per_minute: int) -> None:
+    budget, sent = RequestBudget(per_minute), list[str]()
+    async with asyncio.TaskGroup() as group:
+        for number in range(3 * budget.burst):
+            group.create_task(spend(budget, f"poll {number}", sent))
+        await asyncio.sleep(budget.period / 2)
+        assert len(sent) == budget.burst
+        with ahead_of_others():
+            group.create_task(spend(budget, "recheck", sent))
+    assert "recheck" in sent[budget.burst : 2 * budget.burst]
+    assert len(sent) == 3 * budget.burst + 1
+
+
+async def test_requests_ahead_of_others_count_towards_the_budget() -> None:
+    budget, sent = RequestBudget(600), list[str]()
+    begun = time.monotonic()
+    with ahead_of_others():
+        await asyncio.gather(*(spend(budget, str(number), sent) for number in range(2 * budget.burst + 1)))
+    assert time.monotonic() - begun > 1.9 * budget.period
+
+
+async def test_a_budget_of_one_request_per_burst_serves_both() -> None:
+    budget, sent = RequestBudget(59), list[str]()
+    budget.period = 0.05
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(spend(budget, f"poll {number}", sent))
+        await asyncio.sleep(0.01)
+        with ahead_of_others():
+            for number in range(2):
+                group.create_task(spend(budget, f"recheck {number}", sent))
+    assert sent[0] == "poll 0"
+    assert set(sent[1:3]) == {"recheck 0", "recheck 1"}
+    assert len(sent) == 8
+
+
+async def test_a_cancelled_request_ahead_of_others_reserves_nothing() -> None:
+    budget, sent = RequestBudget(600), list[str]()
+    budget.period = 0.05
+    for _ in range(budget.burst):
+        await budget.take()
+    with ahead_of_others():
+        waiting = asyncio.create_task(spend(budget, "recheck", sent))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.wait_for(asyncio.gather(*(spend(budget, str(each), sent) for each in range(budget.burst))), 1)
+    assert len(sent) == budget.burst
