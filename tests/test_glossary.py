@@ -22,6 +22,7 @@ CLASSES = {
     "poll": "PollReport",
     "snapshot": "Snapshot",
     "probe": "ProbeAnswer",
+    "recheck": "Recheck",
     "reported status": "ReportedStatus",
     "verdict": "Verdict",
     "event": "Event",

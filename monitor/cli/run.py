@@ -35,7 +35,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration."""
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration, SIGUSR1 polls all sources."""
 
     def read() -> Loaded:
         return channels.require_readable(session.loaded(ctx, quiet=False, log_format=log_format))

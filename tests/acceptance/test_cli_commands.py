@@ -20,7 +20,7 @@ from tests.support.receivers import WebhookReceiver
 
 COMMANDS = (
     "init", "config", "run", "check", "status", "history", "forecast", "sources", "alerts", "test-alert", "ack", "silence",
-    "forget", "db", "demo",
+    "forget", "db", "demo", "recheck",
 )  # fmt: skip
 
 
@@ -45,6 +45,9 @@ USAGE = [
     ("status --label nonsense", 2),
     ("check --nonsense", 3),
     ("check --source nobody", 3),
+    ("recheck", 3),
+    ("recheck --source nobody", 3),
+    ("recheck x --wait 0s", 3),
     ("status --exit-code --nonsense", 3),
     ("status --exit-code --source nobody", 3),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from msgspec import to_builtins
 from monitor.config import Config, load
 from monitor.domain import Event, EventKind, Status, TokenState, Verdict
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Store, alerts, connection_queries, connections, history, outbox
+from monitor.store import Store, alerts, connection_queries, connections, history, outbox, rechecks
 from monitor.store.connections import ChangedConnection
 from monitor.views.alerts import alert_views
 from monitor.views.json_types import listing
@@ -454,3 +455,69 @@ async def test_a_body_that_is_too_large_or_not_json_is_refused(api: Served) -> N
     for body in (b"", b"{", b"\xff\xfe", b"[" * 60_000, b"null", b"7"):
         answer: httpx.Response = await api.client.post(url, content=body, headers=kind)
         assert answer.status_code == 400, body[:20]
+
+
+async def test_a_recheck_is_requested_and_read(api: Served, store: Store, now: datetime) -> None:
+    answer = await api.post("/api/v1/recheck", {"connections": ["agency/linkedin-expired"]})
+    assert answer.status_code == 202
+    [made] = answer.json()["rechecks"]
+    assert (made["connection"], made["requested_by"], made["outcome"]) == ("agency/linkedin-expired", "the API", None)
+    again = await api.post("/api/v1/recheck", {"connections": ["agency/linkedin-expired"]})
+    assert again.json()["rechecks"] == [made], "one that is pending is not requested again"
+    assert (await api.json(f"/api/v1/recheck/{made['id']}"))["recheck"] == made
+    with store.begin_write() as conn:
+        [pending] = rechecks.find(conn, [made["id"]])
+        rechecks.start(conn, [(pending.id, Status.EXPIRED)], now)
+        done = rechecks.RecheckResult(
+            id=pending.id, outcome=rechecks.RecheckOutcome.HEALTHY, message="The token is valid.", status_after=Status.VALID
+        )
+        rechecks.finish(conn, [done], now)
+    found = (await api.json(f"/api/v1/recheck/{made['id']}"))["recheck"]
+    assert (found["outcome"], found["status_before"], found["status_after"]) == ("healthy", "expired", "valid")
+
+
+async def test_a_recheck_waits_for_its_result(api: Served, store: Store, now: datetime) -> None:
+    asked = asyncio.create_task(api.post("/api/v1/recheck", {"labels": {"client": "glo*"}, "wait_seconds": 20}))
+    for _ in range(100):
+        with store.begin_write() as conn:
+            pending = rechecks.pending_of(conn, "studio", now, limit=10)
+            results = [
+                rechecks.RecheckResult(id=each.id, outcome=rechecks.RecheckOutcome.UNREAD, message="No.") for each in pending
+            ]
+            rechecks.finish(conn, results, now)
+        if pending:
+            break
+        await asyncio.sleep(0.05)
+    answer = await asked
+    assert (answer.status_code, [each["outcome"] for each in answer.json()["rechecks"]]) == (200, ["unread"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"connections": []}, 422),
+        ({"connections": ["agency/nobody"]}, 404),
+        ({"sources": ["nobody"]}, 404),
+        ({"labels": {"client": "nobody"}}, 404),
+        ({"sources": ["agency"], "wait_seconds": 61}, 400),
+        ({"sources": ["agency"], "wait": 1}, 400),
+        ({"connections": ["x"] * 101}, 400),
+    ],
+)
+async def test_an_invalid_recheck_requests_nothing(api: Served, store: Store, body: object, status: int, now: datetime) -> None:
+    assert (await api.post("/api/v1/recheck", body)).status_code == status
+    with store.begin_read() as conn:
+        assert rechecks.pending_sources(conn, now) == []
+
+
+async def test_too_many_rechecks_within_a_minute_are_refused(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.engine.rechecks.MOST_PER_MINUTE", 3)
+    answer = await api.post("/api/v1/recheck", {"sources": ["agency"]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    assert "within a minute" in answer.json()["detail"]
+
+
+async def test_an_unknown_recheck_is_not_found(api: Served) -> None:
+    for number in ("999", "x", "0"):
+        assert (await api.get(f"/api/v1/recheck/{number}")).status_code == 404

@@ -26,6 +26,7 @@ from monitor.store import (
     incidents,
     maintenance,
     outbox,
+    rechecks,
     silences,
 )
 from monitor.store.former_ids import ReplacedId
@@ -481,6 +482,48 @@ async def test_a_healthy_connection_cannot_be_acknowledged(full: Served, store: 
     assert answer.status_code == 422
     assert "has no open incident (it is valid): there is nothing to acknowledge." in Read(answer.text).words
     assert count_rows(store) == before
+
+
+async def test_check_now_shows_that_it_is_pending_and_then_its_result(full: Served, store: Store, clock: ManualClock) -> None:
+    page = await read(full, f"/connections/{EXPIRED}")
+    assert "ahead of the schedule" in page.words
+    answer = await send(full, f"/connections/{EXPIRED}", action="recheck")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/connections/{EXPIRED}")
+    page = await read(full, f"/connections/{EXPIRED}")
+    assert "Checking… The result appears here." in page.words
+    html = (await full.get(f"/connections/{EXPIRED}")).text
+    assert 'data-refresh="2"' in html
+    assert '<noscript><meta http-equiv="refresh" content="4"></noscript>' in html
+    await send(full, f"/connections/{EXPIRED}", action="recheck")
+    with store.begin_write() as conn:
+        row = connection_queries.find_connections(conn, EXPIRED)[0]
+        [pending] = rechecks.pending_of_connections(conn, [row.id])
+        assert pending.requested_by == "the status page"
+        rechecks.start(conn, [(pending.id, Status.EXPIRED)], NOW)
+        result = rechecks.RecheckResult(
+            id=pending.id,
+            outcome=rechecks.RecheckOutcome.NEEDS_ATTENTION,
+            message="The <b>token</b> has expired.",
+            status_after=Status.EXPIRED,
+        )
+        rechecks.finish(conn, [result], NOW)
+    page = await read(full, f"/connections/{EXPIRED}")
+    assert "Needs attention: The <b>token</b> has expired." in page.words
+    assert 'data-refresh="30"' in (await full.get(f"/connections/{EXPIRED}")).text
+
+
+async def test_check_now_is_limited_and_refused_for_a_retired_connection(
+    full: Served, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.engine.rechecks.MOST_PER_MINUTE", 1)
+    assert (await send(full, f"/connections/{EXPIRED}", action="recheck")).status_code == 303
+    answer = await send(full, f"/connections/{VALID}", action="recheck")
+    assert answer.status_code == 422
+    assert "Try again in a minute." in Read(answer.text).words
+    with store.begin_write() as conn:
+        conn.exec_driver_sql("UPDATE connections SET retired_at = added_at")
+    assert (await send(full, f"/connections/{EXPIRED}", action="recheck")).status_code == 422
+    assert "Check now" not in (await read(full, f"/connections/{EXPIRED}")).words
 
 
 async def test_silencing_one_connection_silences_no_other(full: Served, store: Store) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.daemon.signals import RELOAD, SignalQueue, StopRequested
+from monitor.daemon.signals import POLL, RELOAD, SignalQueue, StopRequested
 
 
 @pytest.fixture
@@ -52,3 +52,9 @@ async def test_a_stop_signal_ends_work_in_progress_and_later_work(signals: Signa
 async def test_a_reload_ends_nothing(signals: SignalQueue) -> None:
     os.kill(os.getpid(), signal.SIGHUP)
     assert await signals.unless_stopped(signals.next(within=5)) == RELOAD
+
+
+async def test_sigusr1_requests_polls_in_order_with_reloads(signals: SignalQueue) -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert [await signals.next(within=5), await signals.next(within=5)] == [POLL, RELOAD]
