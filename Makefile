@@ -69,7 +69,7 @@ bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--q
 chaos: $(VENV)/.dev  ## a thousand random kills on each database, and one at every system call: about an hour
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-pooler: $(VENV)/.dev  ## the PostgreSQL tests of commands, daemon and standby through a PgBouncer that pools sessions
+pooler: $(VENV)/.dev  ## the PostgreSQL tests of commands, daemon and standby through a PgBouncer in session mode
 	TEST_PGBOUNCER=1 $(PYTEST) tests/acceptance -k "postgres or standby" $(ARGS)
 
 fuzz: $(VENV)/.dev  ## every parser under guided fuzzing, a minute each (SECONDS=10, ARGS=list-postpost: one)

@@ -87,7 +87,7 @@ def _report_error(error: Exception) -> int:
             _report("Aborted.")
             return FAILED
         case OSError(errno=errno.EMFILE):
-            _report("This process may not open enough files: raise `ulimit -n`, or LimitNOFILE= in the unit.")
+            _report("This process cannot open enough files: raise `ulimit -n`, or LimitNOFILE= in the unit.")
             return FAILED
     _report(f"Unexpected error ({type(error).__name__}). Set {TRACEBACK}=1 to see the traceback, and please report it.")
     return FAILED
@@ -109,7 +109,10 @@ def _report_usage(error: typer.TyperException) -> None:
 
 
 def _report(*sentences: str) -> None:
-    """Print sentences on stderr, one per line, without secrets and control characters; not if nothing reads the log there."""
+    """Print sentences on stderr, one per line, without secrets and control characters.
+
+    Print nothing if the log is on stderr and nothing reads it: the process would wait forever.
+    """
     from monitor.domain.text import clean
     from monitor.telemetry.logs import flush, redact
 
@@ -135,7 +138,7 @@ def _print(text: str) -> None:
 
 
 def _flush_stderr() -> None:
-    """Write what is buffered. If stderr cannot be written, discard it: else the interpreter's flush changes the exit status."""
+    """Write the buffered text, or discard it if that fails: the interpreter's own flush would change the exit status."""
     try:
         sys.stderr.flush()
     except OSError:

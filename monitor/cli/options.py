@@ -130,7 +130,7 @@ def one_connection(
 
 
 def _matches(row: ConnectionRow, filters: ConnectionFilter) -> bool:
-    labels = filters.labelled is None or filters.labelled.includes(row.label_set, row.source)
+    labels = filters.stored_labels is None or filters.stored_labels.includes(row.label_set, row.source)
     return labels and filters.matches(source=row.source, platform=row.state.snapshot.platform, status=row.state.verdict.status)
 
 

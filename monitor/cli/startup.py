@@ -40,7 +40,8 @@ def loading() -> Iterator[None]:
 def open_missing_streams() -> None:
     """Open the null device in place of a standard stream that the caller closed (`>&-`).
 
-    Otherwise the next file, such as the database, would get the stream's descriptor, and text meant for the stream.
+    Otherwise the next file, such as the database, would get the stream's descriptor, and text meant for the
+    stream would be written into it.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None and _is_closed(descriptor):
@@ -61,18 +62,18 @@ def _is_closed(descriptor: int) -> bool:
 
 
 LEAST_OPEN_FILES = 64
-"""The number of files that the daemon needs for itself: it opens about 30 with one source and one reader of the page."""
+"""Open files that the daemon needs in addition to those of sources and channels; with one source it opens about 30."""
 
 
-def allow_open_files(parties: int) -> None:
-    """Raise the limit of open files, if possible, to what the daemon needs with this many sources and channels.
+def allow_open_files(remotes: int) -> None:
+    """Raise the limit of open files, if possible, to what the daemon needs; `remotes` is the number of sources and channels.
 
-    Raise MonitorError if the daemon could not even start with the limit.
+    Raise MonitorError if the limit is too low to start the daemon.
     """
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = LEAST_OPEN_FILES + 4 * parties
+    wanted = LEAST_OPEN_FILES + 4 * remotes
     if soft != resource.RLIM_INFINITY and soft < wanted:
         raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))

@@ -70,11 +70,11 @@ _ADVICE = {
     "schema": "set the schema for the role instead: ALTER ROLE … SET search_path = …",
     "currentSchema": "set the schema for the role instead: ALTER ROLE … SET search_path = …",
     "search_path": "write options=-csearch_path%3D…, or set it for the role: ALTER ROLE … SET search_path = …",
-    "pgbouncer": "remove it; a pooler must pool sessions, see docs/operations.md",
+    "pgbouncer": "remove it; a pooler must be in session mode, see docs/operations.md",
 }
 _PASSWORDS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _SQLITE_OPTIONS = ("cache", "check_same_thread", "isolation_level", "mode", "timeout", "uri")
-"""Options that other programs know. They were always accepted here, without effect."""
+"""SQLite options that other programs know. They are accepted without effect, as in version 0.1."""
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
 _NO_URL = "is not a usable postgresql:// URL: write postgresql://user@host/database."
 _RAW = "write %40 for @, %2F for / and %3F for ? in the user name and the password"
@@ -133,7 +133,7 @@ def _parameters(rest: str) -> dict[str, str]:
     addresses = list(_addresses(hosts.split(","))) if hosts else []
     for name, value in _options(query, anonymous=not at):
         if name == "host":
-            # An address of the query replaces one before it; a port before it stays.
+            # Hosts in the query replace those of the address, whose port applies to them unless they have their own.
             port_only = addresses if all(not host for host, _ in addresses) else []
             addresses = list(_addresses(value.split(","), decoded=True))
             if port_only and not any(port for _, port in addresses):
@@ -164,7 +164,7 @@ def _addresses(texts: Iterable[str], *, decoded: bool = False) -> Iterator[tuple
 
 
 def _options(query: str, *, anonymous: bool) -> Iterator[tuple[str, str]]:
-    """Yield the options, those that are written several times once, their values joined."""
+    """Yield the name and value of each option once; the values of a repeated `host`, `port` or `options` are joined."""
     values: dict[str, list[str]] = {}
     for item in query.split("&") if query else ():
         name, equals, value = item.partition("=")
@@ -177,7 +177,7 @@ def _options(query: str, *, anonymous: bool) -> Iterator[tuple[str, str]]:
             name, value = "sslmode", "require"
         if name not in _OPTIONS:
             raise UnusableError(_unknown(name))
-        # A blank in options= is often written as +, which has no other meaning there.
+        # A space in options= is often written as +, which has no other meaning there.
         values.setdefault(name, []).append(_decode(value.replace("+", " ") if name == "options" else value))
     for name, each in values.items():
         if len(each) > 1 and name not in ("host", "port", "options"):

@@ -104,7 +104,7 @@ class Environment(EnvSettingsSource):
                 problem = "is nested too deeply."
         except json.JSONDecodeError as exc:
             if is_quoted(text.strip()):
-                problem = "is in quotes: an env file keeps them."
+                problem = "is in quotes, which an env file keeps: write it without quotes."
             else:
                 problem = f"is not valid JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
         except ValueError:

@@ -58,7 +58,7 @@ def describe_type(value: object) -> str:
 
 
 MOST_SUGGESTIONS = 20
-"""The number of unknown keys for which the nearest valid one is searched: the search takes a millisecond."""
+"""The number of unknown keys for which the nearest valid key is suggested: each search takes a millisecond."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

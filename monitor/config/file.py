@@ -92,7 +92,9 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _existing(path: Path, why: str) -> Path:
     if not _is_there(path):
         if is_quoted(str(path)):
-            raise ConfigError(f"{path} does not exist{why}: its name is in quotes, which an env file keeps.")
+            raise ConfigError(
+                f"{path} does not exist{why}: its name is in quotes, which an env file keeps: write it without quotes."
+            )
         raise ConfigError(f"{path} does not exist{why}: create a configuration with `token-monitor init`.")
     return path
 

@@ -131,8 +131,8 @@ def read_secret(source: SecretSource, context: ResolveContext, *, strict: bool) 
     if not text:
         raise UnusableError(f"is empty{origin}: a secret is needed.")
     if is_quoted(text):
-        end = "an env file keeps them." if source.kind == "env" else "write it without these quotes."
-        raise UnusableError(f"is in quotes{origin}: {end}")
+        kept = ", which an env file keeps" if source.kind == "env" else ""
+        raise UnusableError(f"is in quotes{origin}{kept}: write it without quotes.")
     if HIDDEN in text:
         raise UnusableError(f"contains the placeholder {HIDDEN}{origin}: insert the real secret.")
     if _CONTROL.search(text):

@@ -98,7 +98,7 @@ def web_url(text: str) -> str:
 def heartbeat_kind(url: str) -> HeartbeatKind | None:
     """Return the service that a heartbeat URL belongs to; None if it may be any.
 
-    A URL with a query of its own is plain: it has no place for the suffixes that are tried at other URLs.
+    Any other URL with a query is plain: the suffixes that are tried at other URLs cannot be appended to it.
     """
     parts = urlsplit(url)
     host, path = (parts.hostname or "").lower(), parts.path

@@ -147,7 +147,7 @@ async def _verify_heartbeat(config: HeartbeatConfig, sessions: HttpSessions) -> 
     except ProviderError as error:
         return LiveFinding(kind="heartbeat", name=name, ok=False, text=str(error))
     # Cronitor checks the key after it has answered (its API documentation, "Telemetry API Authentication").
-    doubt = "; Cronitor answers so to any key: see there that the event arrived" if config.kind == "cronitor" else ""
+    doubt = "; Cronitor accepts any key: check there that the event arrived" if config.kind == "cronitor" else ""
     return LiveFinding(
         kind="heartbeat", name=name, ok=True, text=f"accepted the call ({config.kind or 'service of unknown kind'}){doubt}"
     )

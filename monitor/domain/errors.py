@@ -73,7 +73,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreUnavailable):
-    """The database is unavailable until someone changes something: a password, a permission, a missing database.
+    """The database is unavailable until an operator changes something, such as a password, a permission or a missing database.
 
     A daemon that is running keeps trying; one that starts exits.
     """

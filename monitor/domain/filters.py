@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
-    """A condition on labels, resolved to stored values."""
+class StoredLabels:
+    """The labels of a filter, resolved to the label sets and sources that have them."""
 
     sets: frozenset[int]
     """Row ids of the label sets that match."""
     own: frozenset[str] = frozenset()
-    """Sources whose own labels match: decides about connections that are not labelled yet."""
+    """Sources whose own labels match; they count for connections that have no label set yet."""
     sources: frozenset[str] = frozenset()
     """Sources that match themselves or have a connection that does."""
 
@@ -33,8 +33,8 @@ class ConnectionFilter:
     """Status words: of connections, events, alerts or sources, whichever are listed."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """All of them must be labels of the connection; values are patterns. See views.label_filter.resolve_labels."""
-    labelled: Labelled | None = None
-    """The condition on labels as stored; replaces `labels`. None: no such condition."""
+    stored_labels: StoredLabels | None = None
+    """`labels` after resolve_labels, which empties `labels`. None: no such condition."""
     text: str | None = None
     """Part of a public id, display name or user name; letter case does not matter."""
     connection: str | None = None

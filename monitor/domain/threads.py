@@ -53,7 +53,7 @@ class DaemonExecutor(Executor):
     ) -> None:
         """Accept no further call; the threads end after those already submitted. May be called repeatedly.
 
-        `within` limits the wait: a call that has not returned by then goes on, and ends with the process.
+        `within` limits the wait: a call that has not returned by then continues, and ends with the process.
         """
         with self._changing:
             closed, self._closed = self._closed, True

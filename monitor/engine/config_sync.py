@@ -49,7 +49,7 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
 
 
 def _report_page(conn: Connection, config: Config, now: datetime) -> None:
-    """Alert once if the status page is not opened because of a short token, and again when this is mended."""
+    """Alert once if the status page is not opened because of a short token, and notify the recovery when it is opened."""
     short = config.web.token_too_short
     message = (
         f"The status page is not opened, because web.token is shorter than {SHORTEST_TOKEN} characters and other machines could "

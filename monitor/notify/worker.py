@@ -209,7 +209,7 @@ class Worker:
 
     async def _deliver(self, claimed: Sequence[Claimed]) -> None:
         remaining = list(claimed)
-        # What some recipients already have goes to the others alone, and what is shortened stays apart, in separate messages.
+        # Deliveries that some recipients already have, and shortened ones, are sent in separate messages.
         for kind in dict.fromkeys(map(_kind_of, claimed)):
             group = [each for each in remaining if _kind_of(each) == kind]
             try:
@@ -291,7 +291,7 @@ class Worker:
     async def _record_send_failure(
         self, in_message: Sequence[Claimed], remaining: Sequence[Claimed], error: DeliveryError
     ) -> bool:
-        """Record the failure of one message. Return True to go on with the others.
+        """Record the failure of one message. Return True if the other messages are to be sent.
 
         They may succeed if only some recipients failed, or only this message may be too large, and none asked for a pause.
         """

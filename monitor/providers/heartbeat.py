@@ -1,4 +1,4 @@
-"""Calls of the heartbeat URL: what each service expects, and sending it."""
+"""Calls to the heartbeat URL: the requests that each service expects, and their sending."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Signal(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
     TEST = "test"
-    """A trial by `config check --live`: it reports nothing, where the service has a call for that."""
+    """A test by `config check --live`: a call that reports no state, or success where the service has no such call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ _BOUNDS = Bounds(timeout=10.0, body_bytes=64 * 1024, error_bytes=64 * 1024, infl
 def calls_for(kind: HeartbeatKind | None, url: str, signal: Signal, text: str) -> tuple[HeartbeatCall, ...]:
     """Return the calls that report a signal, to be tried in order until the server takes one; none if there is no such call.
 
-    A URL of no known kind is called as Healthchecks's, and without a suffix where its server does not know the suffix.
+    A URL of unknown kind is called like one of Healthchecks, and without a suffix if its server does not know the suffix.
     """
     match kind:
         case "uptime-kuma":
@@ -146,7 +146,7 @@ _HINTS: Mapping[HeartbeatKind | None, Mapping[int, str]] = {
 def _require_accepted(answer: HttpResponse, kind: HeartbeatKind | None, parts: SplitResult) -> None:
     host, status = _host(parts), answer.status
     if 300 <= status < 400:
-        end = ", a redirect, which is not followed: write the final URL."
+        end = ", a redirect, which is not followed: set heartbeat.url to the final URL."
         raise ProviderPayloadInvalid(f"The heartbeat URL at {host} returned HTTP {status}{end}")
     if not 200 <= status < 300:
         hint = _HINTS.get(kind, {}).get(status, "")

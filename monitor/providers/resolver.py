@@ -1,6 +1,6 @@
 """Name resolution for HTTP connections by the system's resolver (/etc/hosts, DNS, whatever nsswitch.conf names).
 
-getaddrinfo() holds its thread for 10 s and more if no DNS server responds, and cannot be interrupted. Each look-up has its own
+getaddrinfo() holds its thread for 10 s and more if no DNS server responds, and cannot be interrupted. Each lookup has its own
 daemon thread, so that it delays neither other names nor the end of the process.
 """
 
@@ -15,20 +15,20 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from monitor.domain import threads
 
 LOOKUP_WITHIN = 8.0
-"""Seconds after which DNS counts as silent: glibc repeats an unanswered query after 5 s. Less than any exchange's deadline."""
-MOST_LOOKUPS, MOST_SILENT_LOOKUPS = 128, 64
-"""Maximum look-ups in progress, altogether and of names whose last look-up was not answered: the others go on."""
+"""Seconds after which DNS counts as not responding: glibc repeats a query after 5 s. Less than any exchange's deadline."""
+MOST_LOOKUPS, MOST_UNANSWERED_LOOKUPS = 128, 64
+"""Maximum lookups in progress, in total and of names whose last lookup was not answered, so that others can be looked up."""
 
 _Key = tuple[str, socket.AddressFamily]
 
 
 class SystemResolver(AbstractResolver):
-    """The resolver of one event loop. One look-up per name is in progress, however many connections wait for it."""
+    """The resolver of one event loop. At most one lookup of a name is in progress, however many connections wait for it."""
 
     def __init__(self) -> None:
         self._pending: dict[_Key, asyncio.Future[list[ResolveResult]]] = {}
-        self._silent: set[str] = set()
-        """Names whose last look-up was not answered."""
+        self._unanswered: set[str] = set()
+        """Names whose last lookup was not answered."""
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
         """Return the addresses of a name. Raise OSError: socket.gaierror, with EAI_AGAIN if DNS does not respond."""
@@ -36,23 +36,23 @@ class SystemResolver(AbstractResolver):
             async with asyncio.timeout(LOOKUP_WITHIN):
                 found = await asyncio.shield(self._lookup(host, family))
         except TimeoutError:
-            self._silent.add(host)
-            raise _silence() from None
+            self._unanswered.add(host)
+            raise _no_response() from None
         return [ResolveResult({**address, "port": port}) for address in found]
 
     async def close(self) -> None:
-        """Do nothing: a look-up in progress runs to its end, or ends with the process."""
+        """Do nothing: a lookup in progress runs to its end, or ends with the process."""
 
     def _lookup(self, host: str, family: socket.AddressFamily) -> asyncio.Future[list[ResolveResult]]:
         key = (host, family)
         if key not in self._pending:
-            silent = sum(name in self._silent for name, _ in self._pending)
-            if len(self._pending) >= MOST_LOOKUPS or (host in self._silent and silent >= MOST_SILENT_LOOKUPS):
-                raise _silence()
+            unanswered = sum(name in self._unanswered for name, _ in self._pending)
+            if len(self._pending) >= MOST_LOOKUPS or (host in self._unanswered and unanswered >= MOST_UNANSWERED_LOOKUPS):
+                raise _no_response()
             try:
                 started = threads.start(partial(_addresses, host, family), name="resolve")
             except RuntimeError:  # the limit of threads is reached
-                raise _silence() from None
+                raise _no_response() from None
             self._pending[key] = asyncio.wrap_future(started)
             self._pending[key].add_done_callback(partial(self._finish, key))
         return self._pending[key]
@@ -61,10 +61,10 @@ class SystemResolver(AbstractResolver):
         del self._pending[key]
         error = None if done.cancelled() else done.exception()
         if not (isinstance(error, OSError) and error.errno == socket.EAI_AGAIN):
-            self._silent.discard(key[0])
+            self._unanswered.discard(key[0])
 
 
-def _silence() -> OSError:
+def _no_response() -> OSError:
     return socket.gaierror(socket.EAI_AGAIN, "DNS does not respond")
 
 

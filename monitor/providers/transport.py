@@ -189,8 +189,8 @@ def _cause_of(exc: BaseException) -> str | None:
         status = getattr(exc, "status", None)
         return f"the proxy refused (HTTP {status})" if status else "the proxy does not respond"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        silent = exc.os_error.errno == socket.EAI_AGAIN
-        return "its name cannot be resolved (DNS does not respond)" if silent else "its name cannot be resolved (DNS)"
+        unanswered = exc.os_error.errno == socket.EAI_AGAIN
+        return "its name cannot be resolved (DNS does not respond)" if unanswered else "its name cannot be resolved (DNS)"
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"its TLS certificate is not trusted ({_certificate(exc.certificate_error)})"
     if isinstance(exc, (aiohttp.ClientSSLError, ssl.SSLError)):

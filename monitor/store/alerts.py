@@ -11,11 +11,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, 
 
 from monitor.domain import Alert, AlertEvent, DeliveryState
 from monitor.domain.errors import StoreError
-from monitor.domain.filters import ConnectionFilter, Labelled
+from monitor.domain.filters import ConnectionFilter, StoredLabels
 from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.store.alert_codec import decode_alert, encode_alert
-from monitor.store.connection_queries import about_labelled, identity_conditions
+from monitor.store.connection_queries import concerns_labels, identity_conditions
 from monitor.store.schema import alerts, connections, deliveries
 from monitor.store.sql import chunked, insert_columns, rows_by_key
 
@@ -62,7 +62,7 @@ def list_alerts(
     source: str | Collection[str] | None = None,
     platform: str | Collection[str] | None = None,
     event: AlertEvent | Collection[AlertEvent] | None = None,
-    labelled: Labelled | None = None,
+    stored_labels: StoredLabels | None = None,
     connection_id: int | None = None,
     since: datetime | None = None,
     limit: int | None = None,
@@ -73,9 +73,9 @@ def list_alerts(
     for column, wanted in ((table.source, source), (table.platform, platform), (table.event, event)):
         if wanted is not None:
             query = query.where(column.in_([wanted] if isinstance(wanted, str) else list(wanted)))
-    if labelled is not None:
+    if stored_labels is not None:
         joined = query.outerjoin(connections, connections.c.id == table.connection_id)
-        query = joined.where(about_labelled(labelled, table.source))
+        query = joined.where(concerns_labels(stored_labels, table.source))
     if connection_id is not None:
         query = query.where(table.connection_id == connection_id)
     if since is not None:
@@ -191,8 +191,8 @@ def alerts_before(conn: Connection, filters: ConnectionFilter, *, before: tuple[
     for column, values in ((_c.source, filters.sources), (_c.platform, filters.platforms)):
         if values is not None:
             query = query.where(column.in_(list(values)))
-    if filters.labelled is not None:
-        query = query.where(about_labelled(filters.labelled, _c.source))
+    if filters.stored_labels is not None:
+        query = query.where(concerns_labels(filters.stored_labels, _c.source))
     if filters.statuses is not None:
         # Only the payload has the status. No text from outside can look like this: its quotes are escaped.
         in_payload = (_c.payload.contains(f'"status":"{word}"', autoescape=True) for word in filters.statuses)

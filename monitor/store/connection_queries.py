@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
-from monitor.domain.filters import EVERY, ConnectionFilter, Labelled
+from monitor.domain.filters import EVERY, ConnectionFilter, StoredLabels
 from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record
 from monitor.domain.rules.probes import last_ok_at
@@ -50,19 +50,19 @@ def conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElemen
         raise ValueError("Resolve the labels first: see views.label_filter.resolve_labels.")
     columns = (_c.source, filters.sources), (_c.platform, filters.platforms), (_c.status, filters.statuses)
     found: list[ColumnElement[bool]] = [column.in_(list(values)) for column, values in columns if values is not None]
-    if filters.labelled is not None:
-        found.append(labelled_condition(filters.labelled))
+    if filters.stored_labels is not None:
+        found.append(has_stored_labels(filters.stored_labels))
     return found + identity_conditions(conn, filters)
 
 
-def labelled_condition(labelled: Labelled) -> ColumnElement[bool]:
+def has_stored_labels(labels: StoredLabels) -> ColumnElement[bool]:
     """Return the condition for connections that have the labels of a filter."""
-    return or_(_c.label_set.in_(labelled.sets), and_(_c.label_set.is_(None), _c.source.in_(labelled.own)))
+    return or_(_c.label_set.in_(labels.sets), and_(_c.label_set.is_(None), _c.source.in_(labels.own)))
 
 
-def about_labelled(labelled: Labelled, source: ColumnElement[str]) -> ColumnElement[bool]:
+def concerns_labels(labels: StoredLabels, source: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition for what concerns these connections, or their source itself: rows joined with `connections`."""
-    return or_(labelled_condition(labelled), and_(_c.id.is_(None), source.in_(labelled.sources)))
+    return or_(has_stored_labels(labels), and_(_c.id.is_(None), source.in_(labels.sources)))
 
 
 def identity_conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElement[bool]]:

@@ -198,7 +198,7 @@ class Store:
             return migrate.upgrade(self.target, before=self._write_copy if copy_first and self.path is not None else None)
 
     def _require_sessions(self) -> None:
-        """Raise DatabaseUnsuitable if a pooler in front of PostgreSQL pools transactions."""
+        """Raise DatabaseUnsuitable if a connection pooler in front of PostgreSQL is not in session mode."""
         if isinstance(self.target, Path):
             return
         with self.target.translate_errors("is unavailable"), closing(self.target.connect()) as conn:

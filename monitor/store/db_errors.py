@@ -1,4 +1,4 @@
-"""Translation of driver errors: StoreUnavailable (temporary), StoreRefused (until someone changes something), StoreError."""
+"""Translation of driver errors: StoreUnavailable (temporary), StoreRefused (until an operator changes something), StoreError."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 from monitor.domain import Event, EventKind, connection_id
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
-from monitor.store.connection_queries import about_labelled, identity_conditions
+from monitor.store.connection_queries import concerns_labels, identity_conditions
 from monitor.store.schema import connections, events
 from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
 
@@ -90,8 +90,8 @@ def events_before(
     for column, values in ((e.source, filters.sources), (c.platform, filters.platforms), (e.new, filters.statuses)):
         if values is not None:
             query = query.where(column.in_(list(values)))
-    if filters.labelled is not None:
-        query = query.where(about_labelled(filters.labelled, e.source))
+    if filters.stored_labels is not None:
+        query = query.where(concerns_labels(filters.stored_labels, e.source))
     if before is not None:
         query = query.where(e.id < before)
     return [(_event_row(row), _public_id(row)) for row in conn.execute(query.order_by(e.id.desc()).limit(limit))]

@@ -31,10 +31,10 @@ class MemoryStore(Store):
         return True
 
     def _require_same_file(self) -> None:
-        """There is no file."""
+        """Do nothing, because there is no file."""
 
     def _remember_file(self) -> None:
-        """There is no file."""
+        """Do nothing, because there is no file."""
 
 
 def _engine() -> Engine:

@@ -23,7 +23,7 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 """Time limit of each attempt to connect, and of the first statement: a pooler accepts a client before it has a server for it."""
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 IDLE_IN_TRANSACTION = timedelta(minutes=5)
-"""A process that is stopped inside a transaction blocks every writer for no longer."""
+"""The longest time for which a process that is stopped inside a transaction blocks the other writers."""
 _PINNED = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO, YMD",
@@ -143,18 +143,18 @@ class Server:
         if encoding.upper().replace("-", "") != "UTF8":
             raise DatabaseUnsuitable(
                 f"{self.name} has the encoding {encoding}, which cannot store every name. Create a database with the encoding "
-                f"UTF8 and put it into database.url: createdb --template=template0 --encoding=UTF8 --locale=C NAME"
+                f"UTF8 and set database.url to it: createdb --template=template0 --encoding=UTF8 --locale=C NAME"
             )
 
     def require_sessions(self, conn: psycopg.Connection[Any]) -> None:
-        """Raise DatabaseUnsuitable if a pooler between this program and the server runs each transaction on any connection.
+        """Raise DatabaseUnsuitable if a connection pooler in front of the server is not in session mode.
 
-        `conn` is an idle connection of connect(). With a connection of one's own, the server's process stays the same, and
-        no other connection gets it. Raise the driver's errors.
+        `conn` is an idle connection of connect(). Directly and in session mode, a connection keeps one process of the server,
+        which no other connection gets. Raise the driver's errors.
         """
         import psycopg
 
-        # A pooler that takes its servers in turns shows another one the second time, others after one was occupied.
+        # A pooler that uses its servers in turns shows another one the second time; others do so once their server is in use.
         seen = [_execute_within(conn, _SESSION, CONNECT_TIMEOUT) for _ in range(2)]
         with closing(self.connect()) as other:
             try:
@@ -165,8 +165,8 @@ class Server:
                 seen.append(_execute_within(conn, _SESSION, CONNECT_TIMEOUT))
         if held in seen or len(set(seen)) > 1:
             raise DatabaseUnsuitable(
-                f"{self.name} is behind a pooler that pools transactions, where the lock of the daemon is lost. Set pool_mode = "
-                "session for it in the pooler, or connect to PostgreSQL directly."
+                f"{self.name} is behind a connection pooler that is not in session mode, so the daemon's lock would be lost. Set "
+                "pool_mode = session in the pooler, or connect to PostgreSQL directly."
             )
 
 
@@ -177,7 +177,7 @@ def _milliseconds(length: timedelta) -> int:
 def _execute_within(conn: psycopg.Connection[Any], statements: str, limit: timedelta) -> str | None:
     """Run statements in one round trip and return the first value of the last one. Raise the driver's errors.
 
-    The limit holds on this side: a pooler without a free server lets the client wait, and the server knows nothing of it.
+    The client enforces the limit: a pooler without a free server lets the client wait, without the server's statement_timeout.
     """
     import psycopg
     from psycopg.pq import ExecStatus

@@ -119,7 +119,7 @@ def describe_access(path: Path) -> str:
         folder = each is path and stat.S_ISDIR(found.st_mode)
         called = "it is a folder, but a file is needed; it" if folder else name
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        facts = f"{called} belongs to {_owner(found.st_uid)} and has mode {mode}, this program runs as {_owner(os.geteuid())}"
+        facts = f"{called} belongs to {_owner(found.st_uid)} and has mode {mode}, and this program runs as {_owner(os.geteuid())}"
         return f" ({facts}){'' if folder else _advice(each, path)}"
     return " (its folder does not exist)"
 

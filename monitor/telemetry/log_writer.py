@@ -1,4 +1,4 @@
-"""Writing of the log's lines: a bounded queue and a daemon thread, so that a reader that stalls never stops the daemon.
+"""Writing of the log's lines: a bounded queue and a daemon thread, so that a log that nothing reads never stops the daemon.
 
 A pipe, a terminal (Ctrl-S) and a container's log driver block their writer while nothing reads. Only the thread waits.
 """

@@ -141,7 +141,9 @@ def alert_views(
     chosen = resolve_labels(conn, filters, config)
     # The database can apply the limit only if it applies all filters.
     early = limit if chosen.statuses is None else None
-    rows = alerts.list_alerts(conn, source=chosen.sources, platform=chosen.platforms, labelled=chosen.labelled, limit=early)
+    rows = alerts.list_alerts(
+        conn, source=chosen.sources, platform=chosen.platforms, stored_labels=chosen.stored_labels, limit=early
+    )
     rows = [row for row in rows if chosen.matches_status(row.alert.event, row.alert.status)][:limit]
     deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]

@@ -50,7 +50,7 @@ def upcoming_expiries(
     chosen = resolve_labels(conn, filters, config)
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
-    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, labelled=chosen.labelled)
+    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels)
     rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_MOST_READ)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
@@ -130,7 +130,7 @@ def forecast(
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     rows = connection_queries.list_connections(
         conn,
-        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, labelled=chosen.labelled),
+        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels),
         worst_first=False,
         only=connection_queries.needing_attention_by(now, now + within),
     )

@@ -6,19 +6,19 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from monitor.config import Config
-from monitor.domain.filters import ConnectionFilter, Labelled
+from monitor.domain.filters import ConnectionFilter, StoredLabels
 from monitor.domain.rules.labels import has_labels
 from monitor.store import Connection, label_sets
 
 
 def resolve_labels(conn: Connection, filters: ConnectionFilter, config: Config) -> ConnectionFilter:
-    """Return the filter with its condition on labels in `labelled`."""
+    """Return the filter with its condition on labels in `stored_labels`."""
     if not filters.labels:
         return filters
     sets = label_sets.matching(conn, filters.labels)
     own = frozenset(source.name for source in config.sources if has_labels(source.labels, filters.labels))
-    labelled = Labelled(sets=sets, own=own, sources=own | label_sets.sources_with(conn, sets))
-    return replace(filters, labels={}, labelled=labelled)
+    stored = StoredLabels(sets=sets, own=own, sources=own | label_sets.sources_with(conn, sets))
+    return replace(filters, labels={}, stored_labels=stored)
 
 
 def labels_in_use(conn: Connection, config: Config) -> Collection[tuple[str, str]]:

@@ -190,8 +190,8 @@ def source_views(
     stored = _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))
     found = {view.name: _with_unreadable_rows(view, unreadable.get(view.name, ())) for view in stored}
     views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
-    if chosen.labelled is not None:
-        views = [view for view in views if view.name in chosen.labelled.sources]
+    if chosen.stored_labels is not None:
+        views = [view for view in views if view.name in chosen.stored_labels.sources]
     if by_status:
         views = [view for view in views if chosen.matches_status(view.status)]
     if chosen.platforms is not None:

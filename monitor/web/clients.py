@@ -14,7 +14,7 @@ LOOPBACK = "loopback"
 WRONG_AT_MOST = 20
 """Wrong tokens of one client within a minute, after which it is answered with 429."""
 MOST_CLIENTS = 1000
-"""Clients that are counted. The one whose minute began first is forgotten."""
+"""Maximum number of clients that are counted. Beyond it, the one whose minute began first is forgotten."""
 LINES_AT_MOST = 20
 """Log lines about wrong tokens within a minute, for all clients together."""
 _MINUTE = timedelta(minutes=1)

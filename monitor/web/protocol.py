@@ -50,7 +50,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library passes it
-        """Answer a malformed request, which the library calls here, and hang up.
+        """Answer a malformed request, and close the connection.
 
         The library does not use the parser's status, and fails if it has answered already when the rest of a body is malformed.
         """

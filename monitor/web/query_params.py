@@ -88,7 +88,7 @@ def read_query(
     labels = [each for each in params.getlist("label") if each]
     pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
     filters = resolve_labels(conn, ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
-    if filters.labelled is not None and filters.labelled.sources.isdisjoint(sources):
+    if filters.stored_labels is not None and filters.stored_labels.sources.isdisjoint(sources):
         problems.append(f"No connection has the label {clean(', '.join(labels))}.")
     order = next((each for each in Order if each == params.get("sort")), Order.WORST)
     per = _number(params.get("per"), 50, PER_PAGE[-1])
@@ -314,7 +314,7 @@ class ApiParams:
         _require("source", chosen.sources, lambda: names | {row.name for row in sources.all_sources(conn)})
         _require("platform", chosen.platforms, lambda: frozenset(connection_queries.platforms(conn)))
         resolved = resolve_labels(conn, chosen, config)
-        if resolved.labelled is not None and not resolved.labelled.sources:
+        if resolved.stored_labels is not None and not resolved.stored_labels.sources:
             raise HTTPException(404, "No connection has these labels.")
         return resolved
 

@@ -153,7 +153,7 @@ class SecurityMiddleware:
         except (StoreError, TimeoutError):
             if path in HEALTH:
                 return False
-            # The store's own words hold its address, which is for authenticated clients only.
+            # The store's message contains its address, which only authenticated clients may see.
             raise HTTPException(
                 503, "The monitor's database is not available at the moment. Try again in a few seconds.", {"retry-after": "5"}
             ) from None

@@ -141,7 +141,7 @@ def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -
         if total is not None:
             return query, rows, total
         numbers = connection_queries.count_by_status(conn, filters)
-    elif filters.labelled is not None:
+    elif filters.stored_labels is not None:
         numbers = connection_queries.count_by_status(conn, filters)
     else:
         numbers = _summary(

@@ -1,4 +1,4 @@
-"""A channel URL that means something else than it says: refused by every command that would send, and by a reload."""
+"""A channel URL that Apprise would misread is refused by every command that would send a message, and by a reload."""
 
 from __future__ import annotations
 

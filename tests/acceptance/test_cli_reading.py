@@ -317,7 +317,7 @@ def test_the_middle_of_many_attempts_is_counted_and_a_waiting_delivery_is_marked
 
 
 def test_S20_no_name_begins_performance_data(small: Store, tmp_path: Path, at: datetime) -> None:
-    """Nagios and Icinga take everything behind the first | for performance data, in every line of a plugin's output."""
+    """Nagios and Icinga read everything after the first | as performance data, in every line of a plugin's output."""
     hostile = make_state(display_name="Foo | Bar; rm -rf", external_id="linkedin-1|2", status=Status.EXPIRED)
     add_source(small, "agency", [hostile], now=at)
     for command in (["status", "--exit-code"], ["check", "--no-probe"]):

@@ -53,7 +53,7 @@ def test_P40_a_command_ends_as_usual_without_its_streams(command: str, status: i
 
 
 @pytest.mark.parametrize("command", ["--help", "status"])
-def test_P40_a_full_disk_behind_stdout_is_an_error_in_words(command: str, folder: Path) -> None:
+def test_P40_a_full_disk_behind_stdout_is_one_sentence(command: str, folder: Path) -> None:
     assert run(f"{command} >/dev/full", folder) == (
         1,
         "token-monitor: The output could not be written: No space left on device.\n",

@@ -227,7 +227,7 @@ def test_S21_logins_and_forms_outlive_a_restart_of_the_daemon(one: Setting, port
     assert one.stop(process) == 0
 
 
-def test_N34_strangers_that_leave_write_nothing_into_the_log(one: Setting, port: int) -> None:
+def test_N34_clients_that_leave_write_nothing_into_the_log(one: Setting, port: int) -> None:
     guard(one, f"127.0.0.1:{port}", canary.WEB_TOKEN)
     process = one.start()
     before = one.log()

@@ -23,8 +23,8 @@ OBSERVED = 24
 """Seconds during which the polls of the healthy source are timed."""
 
 
-def silence(folder: Path, address: str) -> socket.socket:
-    """Make every look-up in DNS go to a server that never responds."""
+def block_dns(folder: Path, address: str) -> socket.socket:
+    """Make every lookup in DNS go to a server that never responds."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
     for name, text in (("resolv.conf", f"nameserver {address}\n"), ("nsswitch.conf", "hosts: files dns\n")):
@@ -35,7 +35,7 @@ def silence(folder: Path, address: str) -> socket.socket:
 
 
 def configure(made: Setting, names: int) -> None:
-    """Address the healthy source by name, beside sources whose names are looked up in vain."""
+    """Address the healthy source by name, and add sources whose names DNS does not answer."""
     text = made.config.read_text("utf-8").replace('base_url = "http://127.0.0.1:', 'base_url = "http://localhost:')
     for number in range(names):
         text += f"""
@@ -49,7 +49,7 @@ base_url = "https://api-{number}.silent.example/api/v1"
 
 
 def daemon(folder: Path, names: int) -> dict[str, object]:
-    """Run a daemon with so many silent names, and stop it while they are looked up."""
+    """Run a daemon with this number of unanswered names, and stop it while they are looked up."""
     world = World()
     world.add_source("agency", "postpost")
     world.connect("agency", "threads", account="th", username="Lumen", display_name="Lumen", lifetime=timedelta(days=20))
@@ -88,7 +88,7 @@ def longest_gap(made: Setting) -> float:
 def main() -> None:
     """Print the result of each daemon by its number of silent names."""
     folder, address = Path(sys.argv[1]), sys.argv[2]
-    with silence(folder, address):
+    with block_dns(folder, address):
         results = {names: daemon(folder / str(names), names) for names in (1, 4, 12, 15, 100)}
     sys.stdout.write(json.dumps(results))
 

@@ -233,7 +233,7 @@ def test_A17_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(
     ],
 )
 def test_A17_a_message_for_a_server_of_ones_own_never_goes_to_the_public_one(url: str) -> None:
-    assert "would publish on its public one" in refusal(url) or "names no recipient" in refusal(url)
+    assert "would publish on its public server" in refusal(url) or "names no recipient" in refusal(url)
 
 
 @pytest.mark.parametrize(

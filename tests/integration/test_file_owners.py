@@ -1,4 +1,4 @@
-"""Files of another owner: root that runs a command locks nobody out, and a refusal names the file, its owner and the command."""
+"""Files of another owner: what root creates belongs to the service; an error names the file, its owner and the command."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_P13_a_file_of_root_in_the_services_folder_is_named_with_the_command(fol
         one_cycle(file, "the service's")
     text = str(raised.value)
     assert str(wrong) in text
-    assert f"(the file belongs to root and has mode 0600, this program runs as user {SERVICE})" in text
+    assert f"(the file belongs to root and has mode 0600, and this program runs as user {SERVICE})" in text
     assert text.endswith(f". Change the owner of the database's files as root: chown {SERVICE} '{file}'*.")
 
 
@@ -142,8 +142,8 @@ def test_P13_a_folder_of_another_user_is_named(folder: Path) -> None:
     with user(OTHER), pytest.raises(StoreUnavailable) as raised:
         one_cycle(folder / "monitor.db", "another's")
     assert str(raised.value).endswith(
-        f"(its folder belongs to user {SERVICE} and has mode 0755, this program runs as user {OTHER}). Run token-monitor as user "
-        f"{SERVICE}, or set database.url to a folder that it can write to."
+        f"(its folder belongs to user {SERVICE} and has mode 0755, and this program runs as user {OTHER}). Run token-monitor as "
+        f"user {SERVICE}, or set database.url to a folder that it can write to."
     )
 
 

@@ -85,7 +85,7 @@ class Healthchecks(Service):
 
 
 class Hosted(Healthchecks):
-    """healthchecks.io: 200 for an unknown check, with the truth in the body."""
+    """healthchecks.io: 200 for an unknown check, which only the body reports."""
 
     unknown = Reply(body=b"OK (not found)")
 
@@ -326,7 +326,7 @@ url = "{{url}}"
             [],
         ),
         (Healthchecks, f"/ping/{TOKEN}", None, "ok      heartbeat 127.0.0.1: accepted the call (healthchecks)", ["log"]),
-        (Cronitor, CRONITOR, "cronitor", "(cronitor); Cronitor answers so to any key", ["complete"]),
+        (Cronitor, CRONITOR, "cronitor", "(cronitor); Cronitor accepts any key", ["complete"]),
         (OnlyGet, f"/{TOKEN}", None, "accepted the call (service of unknown kind)", ["success"]),
     ],
 )

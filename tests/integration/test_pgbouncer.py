@@ -21,8 +21,8 @@ from tests.support import postgres
 from tests.support.pgbouncer import pgbouncer
 
 REFUSAL = re.compile(
-    r"token-monitor: The PostgreSQL database \S+ on \S+ is behind a pooler that pools transactions, where the lock of the daemon "
-    r"is lost\. Set pool_mode = session for it in the pooler, or connect to PostgreSQL directly\.\n"
+    r"token-monitor: The PostgreSQL database \S+ on \S+ is behind a connection pooler that is not in session mode, so the "
+    r"daemon's lock would be lost\. Set pool_mode = session in the pooler, or connect to PostgreSQL directly\.\n"
 )
 TAKES_TURNS = "server_round_robin = 1"
 
@@ -53,7 +53,7 @@ def one_account() -> World:
 
 
 @pytest.mark.parametrize("settings", ["", TAKES_TURNS, "server_lifetime = 1", "default_pool_size = 4"])
-def test_P37_behind_a_pooler_of_sessions_lock_and_store_work(
+def test_P37_behind_a_pooler_in_session_mode_lock_and_store_work(
     server: postgres.PrivateServer, database: str, settings: str
 ) -> None:
     with pgbouncer(server.url, mode="session", settings=settings) as pooler:
@@ -78,17 +78,21 @@ def test_P37_behind_a_pooler_of_sessions_lock_and_store_work(
 
 @pytest.mark.parametrize("settings", ["", TAKES_TURNS, "default_pool_size = 1", "ignore_startup_parameters = options"])
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
-def test_P37_a_pooler_of_transactions_is_refused(server: postgres.PrivateServer, database: str, mode: str, settings: str) -> None:
+def test_P37_a_pooler_in_transaction_mode_is_refused(
+    server: postgres.PrivateServer, database: str, mode: str, settings: str
+) -> None:
     with pgbouncer(server.url, mode=mode, settings=settings) as pooler:
         url = behind(pooler, database)
         for use in (DaemonLock(url).acquire, Store(url).upgrade) * 2:
-            with pytest.raises(DatabaseUnsuitable, match="behind a pooler that pools transactions"):
+            with pytest.raises(DatabaseUnsuitable, match="behind a connection pooler that is not in session mode"):
                 use()
         with Store(behind(server.url, database)) as direct:
             assert direct.current() is None, "nothing was created"
 
 
-def test_P37_a_pooler_of_transactions_with_many_idle_servers_is_refused(server: postgres.PrivateServer, database: str) -> None:
+def test_P37_a_pooler_in_transaction_mode_with_many_idle_servers_is_refused(
+    server: postgres.PrivateServer, database: str
+) -> None:
     """Two servers taken in turns show each connection the same one again and again."""
     for count in (2, 3, 4):
         with pgbouncer(server.url, mode="transaction", settings=TAKES_TURNS) as pooler:
@@ -106,7 +110,7 @@ def test_P37_a_pooler_of_transactions_with_many_idle_servers_is_refused(server: 
 def test_P37_a_pooler_with_too_few_connections_is_unavailable_within_seconds(
     server: postgres.PrivateServer, database: str
 ) -> None:
-    """It accepts clients that then wait for a server, which is no proof that it pools transactions."""
+    """It accepts clients that then wait for a server, which does not prove that it is in transaction mode."""
     with pgbouncer(server.url, mode="session", settings="default_pool_size = 1") as pooler:
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match="got no response for 5 s"):
@@ -114,7 +118,7 @@ def test_P37_a_pooler_with_too_few_connections_is_unavailable_within_seconds(
         assert time.monotonic() - started < 20
 
 
-def test_P37_a_direct_connection_is_never_taken_for_a_pooler_of_transactions(
+def test_P37_a_direct_connection_is_never_taken_for_a_pooler_in_transaction_mode(
     server: postgres.PrivateServer, database: str
 ) -> None:
     url = behind(server.url, database)
@@ -134,7 +138,7 @@ def test_P37_a_pooler_without_its_server_names_the_cause(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_P37_commands_and_daemon_refuse_a_pooler_of_transactions_in_one_sentence(
+def test_P37_commands_and_daemon_refuse_a_pooler_in_transaction_mode_in_one_sentence(
     server: postgres.PrivateServer, database: str, tmp_path: Path
 ) -> None:
     with (
@@ -147,7 +151,7 @@ def test_P37_commands_and_daemon_refuse_a_pooler_of_transactions_in_one_sentence
 
 
 @pytest.mark.slow
-def test_P37_commands_daemon_and_standby_work_behind_a_pooler_of_sessions(
+def test_P37_commands_daemon_and_standby_work_behind_a_pooler_in_session_mode(
     server: postgres.PrivateServer, database: str, tmp_path: Path
 ) -> None:
     with (

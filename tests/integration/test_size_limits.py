@@ -49,7 +49,7 @@ def sizes(store: Store) -> list[int]:
 
 
 async def failing_until(store: Store, clock: ManualClock, ntfy: NtfyReceiver, count: int) -> None:
-    """Retries until the stand-in has refused so many requests."""
+    """Retry until the stand-in has refused this number of requests."""
     url = ntfy.apprise_url("/alerts", schema="ntfy")
     async with running(store, clock, channel(url)) as notifier:
         while len(ntfy.refused) < count:
@@ -63,7 +63,7 @@ async def failing_until(store: Store, clock: ManualClock, ntfy: NtfyReceiver, co
 async def test_A09_A18_a_message_that_is_refused_twice_is_cut_smaller_and_every_alert_is_delivered(
     store: Store, clock: ManualClock
 ) -> None:
-    """A server whose limit is set lower than ntfy's own takes half of it."""
+    """A server whose limit is lower than ntfy's default accepts the message in half of its size."""
     queue(store, numbered(30))
     with NtfyReceiver(limit=2100) as ntfy:
         url = ntfy.apprise_url("/alerts", schema="ntfy")
@@ -161,7 +161,7 @@ async def test_new_alerts_are_not_shortened_because_older_ones_are(store: Store,
 
 
 async def through(store: Store, clock: ManualClock, url: str) -> None:
-    """Delivers everything, with retries."""
+    """Deliver everything, with retries."""
     async with running(store, clock, channel(url)) as notifier:
         for _ in range(12):
             notifier.wake()

@@ -41,7 +41,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 async def site(store: Store, config: Config, clock: ManualClock) -> AsyncIterator[Served]:
-    """A page with a token, as strangers reach it."""
+    """A page with a token, as unauthenticated clients reach it."""
     make_world(store, NOW)
     async with serving(store, config, clock, token=TOKEN) as served:
         yield served
@@ -64,7 +64,7 @@ async def connect(site: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 
 async def raw(site: Served, *pieces: bytes) -> bytes:
-    """What the server answers to these pieces until it hangs up."""
+    """Return the server's response to these pieces, until it closes the connection."""
     reader, writer = await connect(site)
     try:
         for piece in pieces:
@@ -142,7 +142,7 @@ async def test_a_malformed_request_writes_no_traceback(site: Served, logged: Cal
 async def test_a_body_that_turns_out_to_be_malformed_gets_one_answer(
     site: Served, logged: Callable[[], str], authorization: str
 ) -> None:
-    """A stranger is answered before the body is read; a form is answered after it."""
+    """An unauthenticated client is answered before the body is read; a form is answered after it."""
     head = f"POST /silences HTTP/1.1\r\nHost: localhost\r\n{authorization}Transfer-Encoding: chunked\r\n\r\n"
     answer = await raw(site, head.replace("TOKEN", TOKEN).encode(), b"3\r\na=b\r\n", b"nonsense\r\n")
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -182,7 +182,7 @@ def head(*lines: bytes, target: bytes = b"/healthz") -> bytes:
 async def test_S25_a_head_that_is_too_large_is_refused(site: Served, logged: Callable[[], str], sent: bytes, pieces: int) -> None:
     size = len(sent) // pieces + 1
     answer = await raw(site, *(sent[at : at + size] for at in range(0, len(sent), size)))
-    # Where the server hangs up while the rest is still sent, the answer may be lost.
+    # If the server closes the connection while the rest is still being sent, the response may be lost.
     assert answer.startswith(b"HTTP/1.1 431 ") or (answer == b"" and pieces > 1)
     assert b"HTTP/1.1 200" not in answer
     assert logged() == ""
@@ -286,7 +286,7 @@ async def test_N33_health_addresses_answer_whatever_the_host_is(
             assert re.match(rb"HTTP/1\.1 (200|503) ", answers[0])
             assert re.match(rb"HTTP/1\.1 405 ", answers[1])
             assert re.match(rb"HTTP/1\.1 (200|503) ", answers[2])
-            assert all(b"reasons" not in answer for answer in answers), "a name that resolves to this machine may be anybody's"
+            assert all(b"reasons" not in answer for answer in answers), "any name may resolve to this machine"
             assert (await raw(site, b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 421 ")
 
 

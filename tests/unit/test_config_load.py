@@ -201,7 +201,7 @@ def test_S11_only_loopback_may_do_without_a_token(listen: str, allowed: bool, tm
 
 @pytest.mark.parametrize("length", [4, 21, 22])
 def test_S21_a_short_token_is_no_error_and_comes_with_a_better_one(length: int, tmp_path: Path) -> None:
-    """Version 0.1 took any token: monitoring goes on after an upgrade."""
+    """Version 0.1 accepted any token: monitoring continues after an upgrade."""
     file = tmp_path / "config.toml"
     file.write_text('[web]\nlisten = "0.0.0.0:8321"\n' + SOURCE.format("postpost") + CHANNEL, encoding="utf-8")
     file.chmod(0o600)

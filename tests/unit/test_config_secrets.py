@@ -172,9 +172,9 @@ def test_a_reference_gives_the_secret_without_line_end(kind: str, tmp_path: Path
 
 QUOTED = [f'"{CANARY}"', f"'{CANARY}'", f"`{CANARY}`", f' "{CANARY}"\n']
 ORIGINS = {
-    "env": " (environment variable the-key): an env file keeps them.",
-    "file": " (file the-key): write it without these quotes.",
-    "credential": " (systemd credential the-key): write it without these quotes.",
+    "env": " (environment variable the-key), which an env file keeps: write it without quotes.",
+    "file": " (file the-key): write it without quotes.",
+    "credential": " (systemd credential the-key): write it without quotes.",
 }
 
 
@@ -214,14 +214,14 @@ def test_S19_a_literal_in_further_quotes_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD.format(f"'\"{CANARY}\"'"))
     with pytest.raises(ConfigError) as caught:
         load(path, {"HOME": "/"})
-    assert caught.value.problems == [f"{path}: sources[0] (a).api_key is in quotes: write it without these quotes."]
+    assert caught.value.problems == [f"{path}: sources[0] (a).api_key is in quotes: write it without quotes."]
 
 
 def test_S19_a_file_whose_name_is_in_quotes_is_refused_with_the_cause(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD.format('"sk_one"'))
     with pytest.raises(ConfigError) as caught:
         load(None, {"HOME": "/", "TOKEN_MONITOR_CONFIG": f'"{path}"'})
-    assert str(caught.value).endswith("its name is in quotes, which an env file keeps.")
+    assert str(caught.value).endswith("its name is in quotes, which an env file keeps: write it without quotes.")
 
 
 @pytest.mark.parametrize(

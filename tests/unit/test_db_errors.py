@@ -1,4 +1,4 @@
-"""Errors of a database that pass, and those that someone has to remedy."""
+"""Errors of a database that pass without intervention, and those that an operator has to correct."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
     ],
     ids=str,
 )
-def test_what_may_pass_is_waited_for(error: Exception) -> None:
+def test_a_temporary_error_is_waited_for(error: Exception) -> None:
     assert type(unavailable("It is away.", error)) is StoreUnavailable
 
 
@@ -61,7 +61,7 @@ def test_what_may_pass_is_waited_for(error: Exception) -> None:
     ],
     ids=str,
 )
-def test_P43_what_someone_has_to_remedy_is_refused(error: Exception) -> None:
+def test_P43_an_error_that_an_operator_has_to_correct_is_refused(error: Exception) -> None:
     found = unavailable("It is away.", error)
     assert isinstance(found, StoreRefused)
     assert str(found) == "It is away."

@@ -107,7 +107,7 @@ def test_a_client_that_nothing_sets_is_the_scopes_name_and_is_marked_as_such() -
     assert dict(labels_of(OWNER, {}, [], client=None).values) == {}
 
 
-def test_equal_names_are_told_apart_by_id_and_a_nameless_scope_has_its_id() -> None:
+def test_equal_names_are_distinguished_by_id_and_a_nameless_scope_has_its_id() -> None:
     assert client_names({"u1": "Casa", "u2": "CASA", "u3": "Brava", "u4": None}) == {
         "u1": "Casa (u1)",
         "u2": "CASA (u2)",

@@ -1,4 +1,4 @@
-"""The log's queue, with a pipe whose reader stalls, goes on, or ends."""
+"""The log's queue, with a pipe whose reader stalls, continues, or ends."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_line_arrives_in_order_when_it_is_read(pipe: Pipe) -> None:
     assert texts == ["".join(f"line {number}\n" for number in range(5000))]
 
 
-def test_P34_a_reader_that_stalls_blocks_nobody_and_the_dropped_lines_are_counted_in_their_place(
+def test_P34_a_reader_that_stalls_blocks_nothing_and_the_dropped_lines_are_counted_in_their_place(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_writer, "QUEUED_CHARACTERS", 100 * len(LINE))

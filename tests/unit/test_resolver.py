@@ -1,4 +1,4 @@
-"""Name resolution with a system resolver that hangs: deadlines, shared look-ups, and limits."""
+"""Name resolution with a system resolver that hangs: deadlines, shared lookups, and limits."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ async def test_a_name_that_is_answered_late_is_looked_up_again(system: System) -
 
 async def test_N31_silent_names_leave_room_for_the_others(monkeypatch: pytest.MonkeyPatch, system: System) -> None:
     monkeypatch.setattr(resolver, "MOST_LOOKUPS", 8)
-    monkeypatch.setattr(resolver, "MOST_SILENT_LOOKUPS", 4)
+    monkeypatch.setattr(resolver, "MOST_UNANSWERED_LOOKUPS", 4)
     used = SystemResolver()
     await hang(used, *(f"silent-{number}" for number in range(8)))
     assert (await problem_of(used, "healthy")).errno == socket.EAI_AGAIN, "every place is taken"
     system.answered.set()
     await asyncio.sleep(0.1)
     system.answered.clear()
-    used._silent |= {f"silent-{number}" for number in range(8)}
+    used._unanswered |= {f"silent-{number}" for number in range(8)}
     before = system.asked.total()
     await hang(used, *(f"silent-{number}" for number in range(8)))
     assert system.asked.total() - before == 4
@@ -121,9 +121,9 @@ async def test_a_cancelled_request_does_not_end_the_lookup_of_the_others(system:
 async def test_the_systems_own_error_is_raised(system: System, number: int, silent: bool) -> None:
     system.failing["wrong"] = number
     used = SystemResolver()
-    used._silent.add("wrong")
+    used._unanswered.add("wrong")
     assert (await problem_of(used, "wrong")).errno == number
-    assert ("wrong" in used._silent) is silent, "a name that DNS denies is answered"
+    assert ("wrong" in used._unanswered) is silent, "a name that DNS denies is answered"
 
 
 async def test_a_process_without_free_threads_fails_that_lookup_only(monkeypatch: pytest.MonkeyPatch, system: System) -> None:

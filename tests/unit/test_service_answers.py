@@ -1,4 +1,4 @@
-"""Which answers of a service suggest that a message was too large. Some report a failure with a status of success."""
+"""Answers of a service that suggest that a message was too large. Some report a failure with a status of success."""
 
 from __future__ import annotations
 

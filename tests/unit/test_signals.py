@@ -1,4 +1,4 @@
-"""Work that ends with the stop of the daemon."""
+"""Work that a stop signal cancels."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Context(Record, frozen=True, kw_only=True):
     def by_slower_clock(self, at: datetime) -> datetime:
         """Return this machine's time `at` on the clock that is behind: this machine's or the server's.
 
-        One of two clocks that differ is wrong, and which one is not known: a date has passed when it has passed on both.
+        If the clocks differ, one of them is wrong, and it is not known which: a date has passed when it has passed by both.
         """
         if self.clock_skew is None or not -_POSSIBLE_SKEW < self.clock_skew < 0:
             return at

@@ -102,9 +102,9 @@ def labels_of(subject: Subject, own: Mapping[str, str], rules: Iterable[LabelRul
 
 def client_names(scopes: Mapping[str, str | None]) -> dict[str, str]:
     """Return the client of each scope: its name, with its id where several have the same name; the id if it has no name."""
-    often = Counter((name or scope).casefold() for scope, name in scopes.items())
+    uses = Counter((name or scope).casefold() for scope, name in scopes.items())
     return {
-        scope: scope if not name else name if often[name.casefold()] == 1 else f"{name} ({scope})"
+        scope: scope if not name else name if uses[name.casefold()] == 1 else f"{name} ({scope})"
         for scope, name in scopes.items()
     }
 

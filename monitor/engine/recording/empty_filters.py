@@ -1,7 +1,7 @@
-"""Report a channel whose filter by label matches no connection any more, because a service renamed a user or workspace.
+"""Report a channel whose filter by label no longer matches any connection, because a service renamed a user or workspace.
 
-A filter that never matched is a warning of `config check`. One that a rename empties would go unnoticed: alerts that the channel
-used to receive would not be sent any more.
+A filter that never matched is a warning of `config check`. One that a rename empties would go unnoticed: the channel
+would no longer receive the alerts that it received before.
 """
 
 from __future__ import annotations

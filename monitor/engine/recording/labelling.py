@@ -32,7 +32,7 @@ def save_scope_names(
 ) -> Recorded:
     """Store the names of managed users or workspaces that a poll read, and label their connections again if one changed.
 
-    A channel whose filter matches nothing since is an alert about the monitor.
+    Alert about channels whose label filter then matches no connection.
     """
     if names is None or not sources.save_scope_names(conn, source.name, names):
         return Recorded()

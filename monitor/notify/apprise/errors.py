@@ -60,8 +60,8 @@ class ServiceResponse:
         """True if the service does not work at present, so it certainly accepted nothing."""
         if self.mail:
             return self.status == _MAIL_UNAVAILABLE
-        # A gateway that timed out does not know if the service behind it accepted the message, and a service that states a
-        # limit works.
+        # After a timeout of a gateway it is unknown if the service behind it accepted the message. A service that refuses
+        # a message because of its size works.
         failed = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.GATEWAY_TIMEOUT
         return failed and not self.maybe_too_large
 
@@ -88,7 +88,7 @@ class ServiceResponses:
     def maybe_accepted(self) -> bool:
         """True if the message may have arrived without confirmation, so sending it again may repeat it."""
         refused = last_refusal(self.received)
-        # A gateway that timed out does not know if the service behind it accepted the message.
+        # After a timeout of a gateway it is unknown if the service behind it accepted the message.
         return self.unanswered or (refused is not None and not refused.mail and refused.status == HTTPStatus.GATEWAY_TIMEOUT)
 
     @property

@@ -43,7 +43,7 @@ class UnusableNetwork(ConfigError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How the requests of one channel travel. Verification of certificates is never turned off here."""
+    """The certificates and proxy of one channel's requests. Verification of certificates is never turned off here."""
 
     ca_file: Path | None = None
     """Certificates that are trusted in addition to those of the system and of Apprise."""
@@ -58,7 +58,7 @@ class Network:
             raise UnusableNetwork(f"proxy cannot be used: {_NO_SOCKS}.")
 
     def prepare(self, session: Any, request: Any, options: dict[str, Any]) -> None:
-        """Set up a session of `requests` and its options for one request. Leaves `verify=no` of a channel's URL as it is."""
+        """Set up a session of `requests` and its options for one request. Does not change `verify=no` of a channel's URL."""
         if self.proxy is not None:
             options["proxies"] = dict.fromkeys(("http", "https"), self.proxy.reveal())
         if options.get("verify", True) is not False and str(request.url).lower().startswith("https:"):

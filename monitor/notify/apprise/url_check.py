@@ -1,4 +1,4 @@
-"""Comparison of a channel's URL, as it is written, with the service that Apprise built from it.
+"""Comparison of a channel's URL with the service that Apprise built from it.
 
 Apprise drops what it does not recognise and may then publish elsewhere: on another host, on a public server, or nowhere. A URL
 of which a part is lost or moved, or that names no recipient, is refused; no text here contains a part of the URL.
@@ -112,7 +112,7 @@ _DEEPEST = 6
 
 
 class MisreadUrl(ConfigError):
-    """A channel's URL does not mean what it says: a part of it is lost or moved, or it names no recipient."""
+    """Apprise would misread a channel's URL: a part of it is lost or moved, or it names no recipient."""
 
 
 def is_unconfirmed(service: Any) -> bool:
@@ -138,8 +138,8 @@ def _problems(written: WrittenUrl, service: Any) -> Iterator[str]:
             yield str(fault)
     if _is_on_public_server(written, service):
         yield (
-            f"names a server, but {service.service_name} would publish on its public one: write the topic or token behind the "
-            "server's name, and its special characters as escapes"
+            f"names a server, but {service.service_name} would publish on its public server: write the topic or token after the "
+            "server's name, with its special characters escaped"
         )
     yield from _lost(written, service)
     if not _has_recipient(service):
@@ -163,7 +163,8 @@ def warnings(url: str, service: Any) -> Iterator[str]:
         yield f"has the parameter {name}, which {service.service_name} does not have: it is ignored."
     dropped = sum(len(getattr(service, name, ())) for name in ("invalid_targets", "_invalid_targets"))
     if dropped:
-        yield f"has {dropped} recipient{'' if dropped == 1 else 's'} that {service.service_name} cannot use: they get nothing."
+        recipients = "1 recipient" if dropped == 1 else f"{dropped} recipients"
+        yield f"has {recipients} that {service.service_name} cannot use: no message is sent to them."
 
 
 def host_of(url: str, service: Any) -> str | None:
@@ -198,11 +199,11 @@ def _is_on_public_server(written: WrittenUrl, service: Any) -> bool:
     if written.is_native or any(name.casefold() == "mode" for name, _, _ in written.parameters):
         return False
     if kind_of(service) == "ntfy" and str(service.mode) == "cloud":
-        # Apprise's parse_url of ntfy: whatever is no host name, or has no topic behind it, goes to ntfy.sh.
+        # Apprise's parse_url of ntfy: a text that is not a host name, or has no topic after it, goes to ntfy.sh.
         one_word = not (written.at_sign or written.path.strip("/") or ":" in written.netloc or written.names_server)
         return not one_word and written.host.casefold() != "ntfy.sh"
-    ours = _uses_host(written, service) or _is_own_host(written, service)
-    return written.names_server and _has_host(service) and not ours
+    used = _uses_host(written, service) or _is_own_host(written, service)
+    return written.names_server and _has_host(service) and not used
 
 
 def _lost(written: WrittenUrl, service: Any) -> Iterator[str]:
@@ -220,13 +221,13 @@ def _lost(written: WrittenUrl, service: Any) -> Iterator[str]:
         if not _holds(kept, piece):
             yield (
                 f"has a {_NAMES.get(piece.kind, piece.kind)} at character {piece.at} that {service.service_name} does not use as "
-                "it is written: correct it, or write its special characters as escapes"
+                "written: correct it, or escape its special characters"
             )
     yield from _changed_parameters(written, used)
 
 
 def _changed_parameters(written: WrittenUrl, used: list[str]) -> Iterator[str]:
-    """Yield the parameters of which a plugin's own parser cuts off the end, or reads a `+` as a blank."""
+    """Yield the parameters of which a plugin's own parser cuts off the end, or reads a `+` as a space."""
     for name, value, at in written.parameters:
         whole, begin = unquote(value or ""), at + len(name) + 1
         if value is None or any(whole in text for text in used):
@@ -234,7 +235,7 @@ def _changed_parameters(written: WrittenUrl, used: list[str]) -> Iterator[str]:
         if inner := re.search(r"(?<=[^,\s])#", value):
             yield str(Fault("#", begin + inner.start(), "ends the parameter"))
         elif "+" in value and any(unquote(value.replace("+", " ")) in text for text in used):
-            yield str(Fault("+", begin + value.index("+"), "is read as a blank"))
+            yield str(Fault("+", begin + value.index("+"), "is read as a space"))
 
 
 def _is_exempt(piece: Piece, kind: str, stated: set[str]) -> bool:

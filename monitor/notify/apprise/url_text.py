@@ -1,4 +1,4 @@
-"""Characters of a written Apprise URL that end or split it where more was meant.
+"""Characters that end or split an Apprise URL although they were meant as part of a secret or name.
 
 Apprise's parser takes any text: what follows a `#`, a second `@` or a second `:` of a login is dropped without an error, and a
 `/` or `?` in a password moves the host. Only the text is read here; `url_check` compares it with the service that was built.
@@ -30,7 +30,7 @@ class Fault:
     """Its position in the URL, counted from 1."""
     effect: str
     remedy: str = ""
-    """The way out where the escape alone is not enough to name."""
+    """The correction as an imperative sentence; empty if it is to write the escape of the character."""
     prefix: str | None = None
     """The prefix of a parameter without a value; there is no fault if the service takes parameters with it."""
     host_meant: str | None = None
@@ -111,7 +111,7 @@ class WrittenUrl:
             begin += len(segment) + 1
 
     def faults(self) -> Iterator[Fault]:
-        """Yield the characters that end or split the URL, in the order of what they cost."""
+        """Yield the characters that end or split the URL, the most harmful first."""
         if match := _FRAGMENT.search(self._before):
             yield self._fault(match.start(), "ends the address, so the text after it is not used")
         yield from self._faults_of_userinfo()
@@ -131,7 +131,7 @@ class WrittenUrl:
             yield self._fault(match.start(), "is only allowed around an IPv6 address")
 
     def _moved_host(self) -> Iterator[Fault]:
-        """Yield the first `/` or `?` where a later `@` shows that it stands inside the user or password."""
+        """Yield the first `/` or `?` where a later `@` shows that it is part of the user or password."""
         if self.at_sign or not self.authority:
             return
         port = self.netloc.rpartition(":")[2] if ":" in self.netloc else None
@@ -153,7 +153,7 @@ class WrittenUrl:
         for name, value, at in self.parameters:
             before = self._fault(at - self._start - 2, "begins a parameter")
             if match := re.search(r"[?@/]", name):
-                yield Fault(match[0], at + match.start(), "stands in the name of a parameter, which is not used")
+                yield Fault(match[0], at + match.start(), "is in the name of a parameter, which is not used")
             elif value is None:
                 prefix = name[0] if name[0] in _PREFIXES else None
                 yield Fault(before.character, before.at, "begins a parameter without a value, which is not used", prefix=prefix)
@@ -165,6 +165,6 @@ class WrittenUrl:
                 seen.add(key)
 
     def _fault(self, offset: int, effect: str) -> Fault:
-        """Return the fault of the character at an offset behind the scheme."""
+        """Return the fault of the character at an offset after the scheme."""
         at = self._start + offset
         return Fault(self.url[at], at + 1, effect)

@@ -222,7 +222,7 @@ class _Fitter:
         if rest or beside_file:
             pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
         body = "\n\n".join(piece for piece in pieces if piece)
-        if self.size(body) > budget and not taken:  # for a few dozen characters: the command is worth more than the counts
+        if self.size(body) > budget and not taken:  # in a few dozen characters, the command is more useful than the counts
             body = clip(self._rest(len(items), items, beside_file=beside_file), budget, self.size)
         return body, taken
 

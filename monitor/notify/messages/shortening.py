@@ -1,7 +1,7 @@
 """Shorter forms of a message that a service refused, perhaps because of its size.
 
-A message is tried twice as it is, then in half of its room, then as a short form: the counts, the first lines, and the command
-that lists the rest. Whatever the cause of the refusal, the same bytes are not sent again and again.
+A message is tried twice unchanged, then cut to half of its size, then as a short form: the counts, the first lines, and the
+command that lists the rest. Whatever the cause of the refusal, the same text is not repeated for days.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import replace
 
 from monitor.notify.messages.markup import ChannelProfile, Part
 
-_TRIED_WHOLE = 2  # refusals: one may be a fault of the moment
+_TRIED_WHOLE = 2  # refusals: the cause of a single one may be temporary
 _TRIED_HALVED = 3
 _SHORT_FORM = 700
 _SMALLEST = 120  # in less room not even one alert is named
 
 
 def form_after(refusals: int) -> int:
-    """Return the form of a message that was refused so often because of its size: 0 whole, 1 halved, 2 short."""
+    """Return the form of a message after this number of refusals because of its size: 0 whole, 1 halved, 2 short."""
     return (refusals >= _TRIED_WHOLE) + (refusals >= _TRIED_HALVED)
 
 
 def has_another_form(refusals: int) -> bool:
-    """Return True if a message that was refused so often has not been sent in its shortest form yet."""
+    """Return True if a message has not been sent in its shortest form yet, after this number of refusals."""
     return refusals <= _TRIED_HALVED
 
 

@@ -12,7 +12,7 @@ Size = Callable[[str], int]
 characters: Size = len
 """Unicode code points."""
 
-_LONGEST_CLUSTER = 32  # a letter with more marks than this is no word of any language
+_LONGEST_CLUSTER = 32  # code points; no language puts more marks on one letter
 _JOINERS = frozenset("\u200d\ufe0e\ufe0f\u20e3")  # zero width joiner, variation selectors, keycap
 _TAGS = range(0xE0020, 0xE0080)
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
