@@ -52,7 +52,8 @@ def recheck(
     status: StatusFilter = None,
     label: LabelFilter = None,
     wait: Annotated[
-        timedelta, typer.Option("--wait", metavar="DURATION", parser=parse_wait, help="Wait this long for the results.")
+        timedelta,
+        typer.Option("--wait", metavar="DURATION", parser=parse_wait, help="Wait this long for the results; default: 60s."),
     ] = "60s",  # type: ignore[assignment]  # typer parses it
     as_json: AsJson = False,
 ) -> int:

@@ -95,7 +95,7 @@ class Rechecker:
         wanted = await self._store.write(lambda conn: self._start(conn, source))
         if not wanted:
             return None
-        results: Mapping[int, ProbeResult] = {}
+        results: Mapping[int, ProbeResult] | None = {} if provider.probes else None
         with ahead_of_others():
             scopes = sorted({state.snapshot.scope for state in wanted.values()}, key=lambda scope: scope or "")
             report, recorded = await self._poller.poll_scopes(source, provider, scopes)
@@ -130,9 +130,9 @@ class Rechecker:
         source: SourceConfig,
         wanted: Mapping[int, ConnectionState],
         reading: Reading,
-        results: Mapping[int, ProbeResult],
+        results: Mapping[int, ProbeResult] | None,
     ) -> Sequence[RecheckResult]:
-        """Store the results of the requests of these connections, and return them."""
+        """Store the results of the requests of these connections, and return them. `results` is None without probes."""
         now = self._clock.now()
         states = connection_codec.load(conn, wanted)
         judged = []
@@ -143,9 +143,9 @@ class Rechecker:
                 problem = reading.problems.get(scope) or reading.problem or f"The source {source.name} did not answer for it."
                 judged.append(RecheckResult(id=each.id, outcome=RecheckOutcome.UNREAD, message=problem))
             else:
-                state, result = states[row], results.get(row)
+                state, result = states[row], None if results is None else results.get(row)
                 is_listed = state.snapshot.external_id in reading.listed[scope]
-                judged.append(judge(each.id, state, result, is_listed=is_listed, probed=bool(results)))
+                judged.append(judge(each.id, state, result, is_listed=is_listed, probed=results is not None))
         rechecks.finish(conn, judged, now)
         return judged
 

@@ -37,7 +37,7 @@ from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
 
 BY = "the API"
-_LOOK_EVERY = 0.2
+_LOOK_EVERY = 0.5
 """Seconds between two looks at the results of rechecks."""
 _MOST = 100
 """Values in one list."""

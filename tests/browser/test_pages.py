@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from monitor.domain import Status
-from monitor.store import Store, connection_queries, silences
+from monitor.store import Store, connection_queries, rechecks, silences
 from tests.browser.conftest import Visitor, violations
 from tests.support import canary
 from tests.support.command_line import add_source
@@ -291,6 +291,21 @@ def test_the_buttons_of_a_connection(visitor: Visitor, javascript: bool) -> None
     expect(page.locator("#headline").get_by_text("silenced")).to_be_visible()
     page.locator(".suppress").get_by_role("link", name="Silence").first.click()
     expect(page.get_by_role("heading", name="Silences", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no-script"])
+def test_the_result_of_check_now_appears_on_the_page(visitor: Visitor, javascript: bool) -> None:
+    page = visitor.open(EXPIRED, java_script_enabled=javascript)
+    page.get_by_role("button", name="Check now").click()
+    expect(page.locator("#recheck")).to_contain_text("Checking…")
+    with visitor.store.begin_write() as conn:
+        row = connection_queries.find_connections(conn, "agency/linkedin-agency000")[0]
+        [pending] = rechecks.pending_of_connections(conn, [row.id])
+        rechecks.start(conn, [(pending.id, Status.EXPIRED)], NOW)
+        outcome, message = rechecks.RecheckOutcome.HEALTHY, "The token is valid."
+        result = rechecks.RecheckResult(id=pending.id, outcome=outcome, message=message, status_after=Status.VALID)
+        rechecks.finish(conn, [result], NOW)
+    expect(page.locator("#recheck")).to_contain_text("Healthy: The token is valid.", timeout=10_000)
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "no-script"])

@@ -406,3 +406,39 @@ async def test_probes_at_once_are_bounded(clock: ManualClock) -> None:
         server.delay = 0.01
         await asyncio.gather(*(provider.probe(f"a-{n}", scope=None) for n in range(8)))
         assert (len(server.requests), server.most_at_once) == (8, 2)
+
+
+def of_user(request: Request) -> str | None:
+    return request.headers.get("x-postpost-user-id")
+
+
+def two_clients(request: Request) -> Response:
+    """The second client's list decides what "unknown" means in the first one's: a Mastodon account is valid without a date."""
+    if request.path.endswith("/workspace/users"):
+        return as_json({"users": [{"_id": ONE}, {"_id": TWO}]}, Date=DATE)
+    rows: dict[str | None, list[dict[str, Any]]] = {
+        ONE: [{"platformId": "linkedin-1", "tokenStatus": "unknown"}],
+        TWO: [{"platformId": "mastodon-2", "tokenStatus": "valid"}],
+    }
+    return as_json({"success": True, "connections": rows.get(of_user(request), [])}, Date=DATE)
+
+
+async def test_one_users_list_alone_is_read_as_all_lists_together_are(clock: ManualClock) -> None:
+    async with running(two_clients) as server, connected(source(POSTPOST, server, users="all"), clock) as provider:
+        whole = await provider.poll()
+        before = len(server.requests)
+        alone = await provider.poll_scopes([ONE])
+        assert [of_user(each) for each in server.requests[before:]] == [ONE]
+    assert by_id(whole, ONE)["linkedin-1"].reported is ReportedStatus.UNKNOWN
+    assert (alone.outcome, [scope.scope for scope in alone.scopes], alone.covers_all) == (PollOutcome.OK, [ONE], False)
+    assert by_id(alone, ONE) == by_id(whole, ONE)
+
+
+async def test_without_a_poll_before_all_lists_are_read_where_one_alone_could_be_misread(clock: ManualClock) -> None:
+    async with running(two_clients) as server, connected(source(POSTPOST, server, users="all"), clock) as provider:
+        alone = await provider.poll_scopes([ONE])
+        assert ([scope.scope for scope in alone.scopes], alone.covers_all) == ([ONE], False)
+        assert by_id(alone, ONE)["linkedin-1"].reported is ReportedStatus.UNKNOWN
+    async with running(two_clients) as server, connected(source(POSTPOST, server, users="all"), clock) as provider:
+        assert by_id(await provider.poll_scopes([TWO]), TWO)["mastodon-2"].reported is ReportedStatus.VALID
+        assert len(server.requests) == 1, "its own rows are decisive"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from monitor.domain import (
     Policy,
     ProbeAnswer,
     ProbeFinding,
+    ProbeState,
     ReportedStatus,
     Snapshot,
     Status,
@@ -439,3 +441,28 @@ class Told(RuleBasedStateMachine):
 
 TestTold = Told.TestCase
 TestTold.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+# --- rechecks
+
+
+REFUSALS = (ProbeFinding.EXPIRED, ProbeFinding.REVOKED, ProbeFinding.PERMISSION, ProbeFinding.FAILING)
+
+
+@FEW
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(REFUSALS), st.integers(min_value=0, max_value=90)), min_size=1, max_size=12),
+    confirm=st.integers(min_value=1, max_value=3),
+)
+def test_refusals_of_rechecks_within_a_minute_count_as_one(steps: list[tuple[ProbeFinding, int]], confirm: int) -> None:
+    """Whatever the refusals state and however many there are, two that count are at least a minute apart."""
+    state, now, counted = ProbeState(), NOW, list[datetime]()
+    for finding, seconds in steps:
+        now += timedelta(seconds=seconds)
+        if not probes.is_same_refusal(state, finding, now):
+            state = probes.refused_by_post(state, finding, "Refused.", now=now, confirm=confirm)
+            counted.append(now)
+    assert all(later - earlier >= timedelta(minutes=1) for earlier, later in pairwise(counted))
+    assert state.refusals <= len(counted)
+    if now - NOW < timedelta(minutes=1):
+        assert state.refusals == 1

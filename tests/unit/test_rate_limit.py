@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitor.providers import RequestBudget, ahead_of_others
 
@@ -64,3 +67,25 @@ async def test_a_cancelled_request_ahead_of_others_reserves_nothing() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     await asyncio.wait_for(asyncio.gather(*(spend(budget, str(each), sent) for each in range(budget.burst))), 1)
     assert len(sent) == budget.burst
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.sampled_from([30_000, 59_999, 60_000]))
+def test_no_mixture_of_requests_exceeds_the_budget_or_waits_forever(ahead: list[bool], per_minute: int) -> None:
+    async def run() -> None:
+        budget, sent = RequestBudget(per_minute), list[float]()
+
+        async def one() -> None:
+            await budget.take()
+            sent.append(time.monotonic())
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            for each in ahead:
+                with ahead_of_others() if each else nullcontext():
+                    group.create_task(one())
+        assert len(sent) == len(ahead)
+        # The end of a wait is not exact, so that a request is compared with the one two bursts before it.
+        apart = 2 * budget.burst
+        assert all(sent[at + apart] - sent[at] > budget.period * 0.9 for at in range(len(sent) - apart))
+
+    asyncio.run(run())

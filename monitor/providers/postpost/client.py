@@ -116,8 +116,8 @@ class PostPost:
         self._api = api
         self._walk: ScopeWalk[ScopeRows] = ScopeWalk()
         self._intact = IntactLists()
-        self._votes = DialectVotes()
-        """The evidence for the dialect in all lists of the last poll."""
+        self._votes: DialectVotes | None = None
+        """The evidence for the dialect in all lists of the last poll; None before the first."""
 
     @property
     def probes(self) -> bool:
@@ -152,13 +152,22 @@ class PostPost:
         return replace(report, links=users.links, scope_names=users.names, unmonitored_users=unmonitored)
 
     async def poll_scopes(self, scopes: Sequence[str | None]) -> PollReport:
-        """Read the connections of these users only; None is the owner."""
+        """Read the connections of these users only; None is the owner.
+
+        All lists are read if this adapter has not polled yet and a row's meaning follows from all of them together.
+        """
         before = self._api.list_requests
         walk: ScopeWalk[ScopeRows] = ScopeWalk()
         results = await walk.read_all(scopes, self._read_scope)
-        votes = DialectVotes.of([self._votes, *(each.votes for each in results.values() if isinstance(each, ScopeRows))])
+        votes = DialectVotes.of(each.votes for each in results.values() if isinstance(each, ScopeRows))
+        if self._votes is not None:
+            votes.add(self._votes)
         errors = [result for result in results.values() if isinstance(result, ProviderError)]
         read = await self._interpret(results, votes)
+        if self._votes is None and not votes.undated_valid and any(map(_depends_on_dialect, read)):
+            whole = await self.poll()
+            wanted = tuple(scope for scope in whole.scopes if scope.scope in scopes)
+            return replace(whole, scopes=wanted, covers_all=False, requests=self._api.list_requests - before)
         return report_of(self._api, read, errors, requests=self._api.list_requests - before)
 
     async def _count_unmonitored_users(self) -> int | None:
@@ -257,6 +266,14 @@ class PostPost:
         return await payload.off_loop(
             lambda: interpret(results, dialect=dialect, max_rows=max_rows, intact=self._intact), size=count * _ROW_BYTES
         )
+
+
+_FROM_DIALECT = (ReportedStatus.UNKNOWN, ReportedStatus.NON_EXPIRING, ReportedStatus.UNSTATED)
+
+
+def _depends_on_dialect(scope: ScopeReport) -> bool:
+    """Return True if another dialect would give a row of this list another status."""
+    return any(row.reported in _FROM_DIALECT for row in scope.snapshots)
 
 
 def _error_for_refusal(refused: RequestRefused, scope: str | None) -> ProviderError:
