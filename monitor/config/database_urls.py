@@ -166,7 +166,7 @@ def _addresses(texts: Iterable[str], *, decoded: bool = False) -> Iterator[tuple
 def _options(query: str, *, anonymous: bool) -> Iterator[tuple[str, str]]:
     """Yield the name and value of each option once; the values of a repeated `host`, `port` or `options` are joined."""
     values: dict[str, list[str]] = {}
-    for item in query.split("&") if query else ():
+    for item in filter(None, query.split("&")):
         name, equals, value = item.partition("=")
         name = _decode(name)
         if anonymous and "@" in item and name not in _OPTIONS:

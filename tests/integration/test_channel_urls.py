@@ -139,6 +139,7 @@ def test_the_documented_forms_cover_every_service_of_apprise() -> None:
         "tgram://123456789:abcdefg_hijklmnop?to=@channel",
         "tgram://123456789:abcdefg_hijklmnop/@channel?thread=5",
         "zohocliq://?token=1001.2798931fdf4905dc5d37806b47d8253a.2d73063dae2ccf4a04810ddb0a1b2c3d&to=general,@mybot",
+        "bluesky://name.bsky.social@abcd-efgh-ijkl-mnop",
     ],
 )
 def test_ordinary_urls_are_not_refused(url: str) -> None:

@@ -52,6 +52,8 @@ NETWORK = {"host": "h", "user": "u", "dbname": "d"}
             {**NETWORK, "host": "h1,h2", "target_session_attrs": "read-write"},
         ),
         ("postgresql://u@h/d%20%2F%C3%A4", {**NETWORK, "dbname": "d /ä"}),
+        ("postgresql://u@h/d?sslmode=require&", {**NETWORK, "sslmode": "require"}),
+        ("postgresql://u@h/d?&sslmode=require&&", {**NETWORK, "sslmode": "require"}),
         ("postgresql://", {}),
     ],
 )

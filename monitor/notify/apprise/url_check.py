@@ -95,6 +95,7 @@ _COPIED = frozenset({"host", "port", "user", "password", "fullpath"})  # of ever
 _REPLACE_LOGIN = frozenset({"auth", "pass", "password", "secret", "token", "user"})  # parameters
 _OPTIONAL = frozenset(
     {
+        ("bluesky", "user"),  # name.server, which the plugin separates
         ("aprs", "path"),  # call signs, without their suffix
         ("dapnet", "path"),
         ("github", "path"),  # the address of a page, of which the plugin needs the beginning
