@@ -43,7 +43,11 @@ OWNER = subject_of("agency", "postpost", snapshot(scope=None), None)
         ("acme-eu", "acme*", True),
         ("acme", "acm?", True),
         ("acme", "[ab]cme", True),
-        ("[acme]", "[acme]", False),  # a set of characters
+        ("[acme]", "[acme]", True),  # itself
+        ("Acme [EU]", "acme [eu]", True),
+        ("m", "[acme]", True),  # a set of characters
+        ("Acme [EU] 2", "acme [eu]*", False),
+        ("acme [z-a]", "acme [z-a]", True),
         ("STRASSE", "straße", True),  # full case folding
         ("acme", "", False),
         ("a\nb", "a*b", True),
@@ -58,6 +62,7 @@ def test_a_pattern_matches_the_whole_text_without_regard_to_letter_case(text: st
 def test_no_pattern_raises_and_every_text_matches_a_star(text: str, pattern: str) -> None:
     assert matches(text, pattern) in (True, False)
     assert matches(text, "*")
+    assert matches(text, text)
 
 
 @pytest.mark.parametrize(

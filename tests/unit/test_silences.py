@@ -62,6 +62,12 @@ def test_matchers_are_anded(matchers: dict[str, Any], matched: bool) -> None:
     assert matches(make_silence(**matchers), **SUBJECT) is matched
 
 
+def test_a_silence_of_one_connection_matches_its_id_although_it_has_brackets() -> None:
+    one = make_silence(connections=("agency/acme-[eu]",))
+    assert matches(one, **{**SUBJECT, "connection": "agency/acme-[eu]", "external_id": "acme-[eu]"})
+    assert matches(one, **{**SUBJECT, "connection": "agency/acme-e", "external_id": "acme-e"})
+
+
 @pytest.mark.parametrize(
     ("matchers", "matched"),
     [({"sources": ("agency",)}, True), ({}, True), ({"platforms": ("linkedin",)}, False), ({"connections": ("*",)}, False)],

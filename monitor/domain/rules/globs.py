@@ -1,4 +1,4 @@
-"""Glob patterns: `*`, `?` and `[…]`, without regard to letter case. Pure; an unusable pattern matches nothing."""
+"""Glob patterns: `*`, `?` and `[…]`, without regard to letter case. Pure; an unusable pattern matches only itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def is_glob(pattern: str) -> bool:
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Return True if the whole text matches the pattern."""
-    if not is_glob(pattern):
-        return text.casefold() == pattern.casefold()
-    compiled = _compile(pattern)
+    """Return True if the whole text matches the pattern, or is the pattern: names such as "Acme [EU]" need no escapes."""
+    if text.casefold() == pattern.casefold():
+        return True
+    compiled = _compile(pattern) if is_glob(pattern) else None
     return compiled is not None and compiled.match(text.casefold()) is not None
 
 

@@ -142,6 +142,6 @@ def _window_end(silence: Silence, now: datetime) -> datetime | None:
 
 def _matches_glob(text: str, glob: str) -> bool:
     try:
-        return fnmatchcase(text, glob)
+        return text == glob or fnmatchcase(text, glob)  # the silence of one connection has its id, which may hold brackets
     except re.error:
         return False
