@@ -117,7 +117,7 @@ def copy(
     logs.register_secret(address)
     with session.opened(config) as source, Store(address) as target:
         if source.target == target.target:
-            raise typer.BadParameter(f"{source.name} is the database that the configuration names: name a new one.")
+            raise typer.BadParameter(f"{source.name} is the database of the configuration: name a new one.")
         with DaemonLock(config.database.url.reveal()), DaemonLock(address):
             target.upgrade(copy_first=False)
             counts = copy_store(source, target)
@@ -126,7 +126,7 @@ def copy(
         f"{counts['alerts']:,} alerts ({sum(counts.values()):,} rows) to {target.name}."
     )
     if holds_password(address):
-        echo("The password in the URL was visible in the process list: PGPASSWORD and a password file avoid that.")
+        echo("The password in the URL was visible in the process list. Next time, use PGPASSWORD or a password file.")
     echo("Set database.url to the new URL and start the daemon. Keep the old database until that works.")
 
 

@@ -37,7 +37,7 @@ from monitor.views.label_filter import resolve_labels
 from monitor.views.rechecks import RecheckView, find_rechecks
 
 _LOOK_EVERY = 0.2
-"""Seconds between two looks at the database while the daemon works."""
+"""Seconds between two reads of the database while the daemon works."""
 
 
 def recheck(

@@ -18,18 +18,18 @@ _BATCH = 1000
 def copy_store(source: Store, target: Store) -> dict[str, int]:
     """Copy every row of one database into another in one transaction, and return the number of rows by table.
 
-    Both schemas must be this version's. Nothing is copied if a row of the target is in the way, or if a table does not have the
-    same number of rows afterwards: that raises StoreError.
+    Both schemas must be this version's. Raise StoreError, and copy nothing, if the target has any row, or if a table does not
+    have the same number of rows afterwards.
     """
     with source.begin_read() as reading, target.begin_write() as writing:
         _require_empty(writing, target.name)
         counts = {table.name: _copy_table(reading, writing, table) for table in metadata.sorted_tables}
         _continue_ids(writing)
         for table in metadata.sorted_tables:
-            there = _count(writing, table)
-            if there != counts[table.name]:
+            copied = _count(writing, table)
+            if copied != counts[table.name]:
                 raise StoreError(
-                    f"The table {table.name} has {there:,} rows instead of {counts[table.name]:,}: nothing was copied."
+                    f"The table {table.name} has {copied:,} rows instead of {counts[table.name]:,}: nothing was copied."
                 )
     return counts
 
@@ -56,7 +56,7 @@ def _batches(conn: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
 
 
 def _continue_ids(conn: Connection) -> None:
-    """Let PostgreSQL's sequences continue after the copied ids. SQLite continues after the highest id by itself."""
+    """Let PostgreSQL's sequences continue after the copied ids. SQLite does so automatically."""
     if conn.dialect.name != "postgresql":
         return
     for table in metadata.sorted_tables:

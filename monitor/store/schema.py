@@ -404,7 +404,7 @@ web_sessions = Table(
     Index("ix_web_sessions_until", "until"),
 )
 
-# Requests to check a connection now, until they are answered and past the retention of polls.
+# Requests to check a connection now, and their results; kept as long as polls.
 rechecks = Table(
     "rechecks",
     metadata,

@@ -224,7 +224,7 @@ class RecheckJson(Struct, frozen=True, kw_only=True):
     requested_at: Instant
     requested_by: str
     started_at: Instant | None
-    finished_at: Annotated[Instant | None, Meta(description="Null until the result is there.")]
+    finished_at: Annotated[Instant | None, Meta(description="Null while the result is pending.")]
     outcome: Annotated[
         RecheckOutcome | None,
         Meta(

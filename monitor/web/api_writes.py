@@ -37,8 +37,8 @@ from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
 
 BY = "the API"
-_LOOK_EVERY = 0.5
-"""Seconds between two looks at the results of rechecks."""
+_READ_EVERY = 0.5
+"""Seconds between two reads of the results of rechecks."""
 _MOST = 100
 """Values in one list."""
 _LONGEST_ID = 700
@@ -204,7 +204,7 @@ async def _await_rechecks(site: Site, ids: Sequence[int], wait: timedelta) -> li
         left = deadline - time.monotonic()
         if left <= 0 or not any(view.is_pending for view in views):
             return views
-        await asyncio.sleep(min(_LOOK_EVERY, left))
+        await asyncio.sleep(min(_READ_EVERY, left))
 
 
 def _chosen(conn: Connection, site: Site, body: NewRecheck, now: datetime) -> list[ConnectionRow]:

@@ -68,7 +68,7 @@ def test_a_scheme_alone_is_shown_and_no_secret(tmp_path: Path) -> None:
     config = write_config(tmp_path, text=CONFIG.replace(OPS_URL, "slak://"))
     done = token_monitor("config", "check", config=config)
     assert done.status == 2
-    assert "Apprise cannot use the URL of the channel ops (slak://...)" in done.err
+    assert "Apprise cannot use the URL of the channel ops (slak://...): it has no service with this scheme." in done.err
 
 
 @pytest.mark.slow

@@ -179,6 +179,8 @@ class Channel:
             # Apprise's reason may quote the URL with its password.
             plain = reasons and "://" not in reasons[-1] and "URL" not in reasons[-1]
             because = f": {UrlRedactor(url).redact_line(reasons[-1]).rstrip('.')}" if plain else ""
+            if services.has_unknown_scheme(url):
+                because = ": it has no service with this scheme"
             raise ConfigError(
                 f"Apprise cannot use the URL of the channel {self.name}{_shown_schema(url)}{because}. "
                 "Apprise's documentation of the service describes the expected form."

@@ -160,6 +160,17 @@ def load_for(url: str) -> None:
         _load_everything(manager)
 
 
+def has_unknown_scheme(url: str) -> bool:
+    """Return True if no plugin has the URL's scheme. Call load_for() before."""
+    from apprise.manager_plugins import NotificationManager
+
+    new: Any = NotificationManager
+    manager = new()  # a singleton
+    scheme, separator, _ = url.lower().partition("://")
+    # Plugins accept some web addresses of their services, whose scheme is none of theirs.
+    return bool(separator) and scheme not in ("http", "https") and scheme not in manager
+
+
 @cache
 def _load_everything(manager: Any) -> None:
     """Load all plugins as Apprise does; those that were loaded separately would conflict."""
