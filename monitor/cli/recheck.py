@@ -36,7 +36,7 @@ from monitor.views.json_types import listing
 from monitor.views.label_filter import resolve_labels
 from monitor.views.rechecks import RecheckView, find_rechecks
 
-_LOOK_EVERY = 0.2
+_READ_EVERY = 0.2
 """Seconds between two reads of the database while the daemon works."""
 
 
@@ -110,7 +110,7 @@ def _await_daemon(config: Config, requested: Sequence[int], wait: timedelta) -> 
             with store.begin_read() as conn:
                 if all(each.finished_at is not None for each in rechecks.find(conn, requested)):
                     return
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_READ_EVERY)
 
 
 def _run_here(ctx: typer.Context, wait: timedelta) -> None:
