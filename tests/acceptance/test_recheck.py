@@ -132,7 +132,7 @@ def test_without_a_daemon_the_command_checks_and_alerts(tmp_path: Path, empty_da
         assert made.call("recheck", "--label", "client=Client 2").returncode == 3
 
 
-def test_a_daemon_that_does_not_answer_is_awaited_as_long_as_asked(tmp_path: Path, empty_database: str) -> None:
+def test_the_wait_for_a_daemon_that_does_not_answer_is_limited(tmp_path: Path, empty_database: str) -> None:
     world, _ = agency(1)
     with setting(tmp_path, world, database=empty_database, top=FAST, per_source=PER_SOURCE) as made:
         made.call("check")

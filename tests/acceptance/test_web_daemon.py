@@ -180,7 +180,7 @@ def guard(made: Setting, address: str, token: str) -> None:
     made.config.chmod(0o600)
 
 
-def test_S21_a_short_token_keeps_the_page_closed_and_monitoring_goes_on(one: Setting, port: int) -> None:
+def test_S21_with_a_short_token_the_page_is_not_opened_and_monitoring_continues(one: Setting, port: int) -> None:
     """Version 0.1 took any token for any address, and one request to the page allowed any number of guesses."""
     guard(one, f"0.0.0.0:{port}", "Sommer2026!")
     checked = one.call("config", "check")

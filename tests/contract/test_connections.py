@@ -274,7 +274,7 @@ async def test_N01_a_name_that_does_not_exist_is_named_dns(clock: ManualClock) -
     assert "DNS" in (report.problem or "")
 
 
-async def test_N30_without_a_descriptor_a_poll_fails_and_the_next_one_is_well(clock: ManualClock) -> None:
+async def test_N30_without_a_descriptor_a_poll_fails_and_the_next_one_succeeds(clock: ManualClock) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     closing = as_json(LIST, connection="close")  # so that the next poll needs a descriptor
     async with running(lambda _: closing) as server, connected(source(KIND, server), clock) as provider:

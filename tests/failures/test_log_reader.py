@@ -32,7 +32,7 @@ def test_P34_a_stalled_reader_stops_neither_the_monitoring_nor_the_end(one: Sett
     os.close(reading)
 
 
-def test_P34_a_reader_that_goes_on_gets_every_line_that_was_kept(one: Setting) -> None:
+def test_P34_a_reader_that_continues_gets_every_line_that_was_kept(one: Setting) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE)
     os.write(writing, b"x" * PIPE)

@@ -57,7 +57,7 @@ def stop_in_time(made: Setting, process: Process) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_P18_P43_a_server_that_is_away_at_the_start_is_waited_for_and_notified(
+def test_P18_P43_a_server_that_is_unavailable_at_the_start_is_waited_for_and_notified(
     on_postgres: Setting, server: postgres.PrivateServer
 ) -> None:
     server.stop()

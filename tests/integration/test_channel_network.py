@@ -116,7 +116,7 @@ def test_a_ca_file_does_not_turn_off_the_check_of_the_name(authority: Authority)
         assert receiver.received == []
 
 
-def test_a_ca_file_that_is_none_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+def test_an_unusable_ca_file_is_an_error_of_the_configuration(tmp_path: Path) -> None:
     for text in ("-----BEGIN nothing", None):
         file = tmp_path / f"{text is None}.pem"
         if text:

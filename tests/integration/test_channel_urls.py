@@ -90,7 +90,7 @@ def test_A17_a_url_that_apprise_misreads_is_refused_with_the_character_its_place
     assert not any(piece in text for piece in re.split(r"[:/?#@&;=]+", rest) if len(piece) > 4)
 
 
-def test_the_escape_that_a_refusal_names_makes_the_url_mean_what_was_written() -> None:
+def test_the_escape_that_a_refusal_names_corrects_the_url() -> None:
     assert built("ntfys://tk_abc123%23xyz@ntfy.corp.example/alerts").token == "tk_abc123#xyz"
     service = built("ntfys://admin:pa%2Fs%3As%40%3F@ntfy.corp.example/alerts")
     assert (service.host, service.user, service.password, service.topics) == (
@@ -233,7 +233,7 @@ def test_A17_a_url_without_a_recipient_is_refused_because_nothing_would_be_sent(
         "ntfys://tk_abc123456@ntfy.example.com/",
     ],
 )
-def test_A17_a_message_for_a_server_of_ones_own_never_goes_to_the_public_one(url: str) -> None:
+def test_A17_a_message_for_a_private_server_never_goes_to_the_public_one(url: str) -> None:
     assert "would publish on its public server" in refusal(url) or "names no recipient" in refusal(url)
 
 

@@ -183,7 +183,7 @@ async def test_P23_nothing_is_thrown_away_as_old_by_a_clock_that_may_be_wrong(
         assert kept() == 2, "of this clock the first poll was forty days ago"
 
 
-async def test_P35_in_weeks_of_operation_the_database_keeps_what_its_retention_names(
+async def test_P35_in_weeks_of_operation_the_database_keeps_what_its_retention_covers(
     store: Store, clock: ManualClock, tmp_path: Path
 ) -> None:
     async with running(store, clock, one_world(clock, lifetime=200 * DAY), tmp_path) as cycle:

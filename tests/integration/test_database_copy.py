@@ -77,9 +77,7 @@ async def test_every_row_of_every_table_is_copied_and_can_be_copied_back(
         assert rows(back) == before
 
 
-async def test_the_copy_goes_on_with_ids_that_are_not_taken(
-    store: Store, other: Store, clock: ManualClock, tmp_path: Path
-) -> None:
+async def test_the_copy_continues_after_the_highest_id(store: Store, other: Store, clock: ManualClock, tmp_path: Path) -> None:
     await fill(store, clock, tmp_path)
     copy_store(store, other)
     world = World(clock=clock)

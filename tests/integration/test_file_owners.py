@@ -118,7 +118,7 @@ def test_P13_a_file_of_root_in_the_services_folder_is_named_with_the_command(fol
 
 
 @needs_root
-def test_P13_a_volume_of_another_user_is_named_with_both_ways_out(folder: Path) -> None:
+def test_P13_a_volume_of_another_user_is_named_with_both_remedies(folder: Path) -> None:
     folder.chmod(0o777)
     file = folder / "monitor.db"
     with user(SERVICE):

@@ -199,7 +199,7 @@ CASES: list[tuple[type[Service], HeartbeatKind | None, str, list[Event], list[Ev
 
 
 @pytest.mark.parametrize(("service", "kind", "path", "well", "stalled", "again"), CASES)
-async def test_A20_each_service_learns_of_success_and_failure_in_its_own_way(
+async def test_A20_each_service_gets_success_and_failure_in_its_own_way(
     *,
     service: type[Service],
     kind: HeartbeatKind | None,

@@ -260,7 +260,7 @@ def test_busy_connections_are_not_closed_for_new_ones() -> None:
     assert opened.admit(Held(waiting=True), "192.0.2.1")
 
 
-def test_connections_are_kept_for_this_machine() -> None:
+def test_connections_are_reserved_for_this_machine() -> None:
     opened = OpenConnections()
     admitted = sum(opened.admit(Held(waiting=False), f"192.0.2.{number}") for number in range(connections.MOST_CONNECTIONS))
     assert admitted == connections.MOST_CONNECTIONS - connections.RESERVED

@@ -317,7 +317,7 @@ async def test_links_hold_no_signature_without_a_token(store: Store, config: Con
 
 
 @pytest.mark.parametrize("way", ["form", "bearer"])
-async def test_S22_wrong_tokens_are_limited_and_lock_nobody_out(guarded: Served, clock: ManualClock, way: str) -> None:
+async def test_S22_wrong_tokens_are_limited_and_the_right_one_is_accepted(guarded: Served, clock: ManualClock, way: str) -> None:
     async def attempt(token: str) -> httpx.Response:
         guarded.client.cookies.clear()
         if way == "form":

@@ -86,7 +86,7 @@ def test_P38_a_url_becomes_the_parameters_of_libpq(url: str, parameters: dict[st
         ("postgresql+asyncpg://u:hunter2@h/d", "must start with sqlite:/// or postgresql://"),
     ],
 )
-def test_P38_what_means_something_else_or_nothing_is_refused_with_what_to_write(url: str, problem: str) -> None:
+def test_P38_a_url_with_another_meaning_or_none_is_refused_with_its_correction(url: str, problem: str) -> None:
     with pytest.raises(UnusableError, match=problem) as raised:
         parse(url)
     assert "hunter2" not in str(raised.value)
@@ -97,7 +97,7 @@ def test_P38_what_means_something_else_or_nothing_is_refused_with_what_to_write(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
     st.text(st.characters(codec="ascii", min_codepoint=33)),
 )
-def test_P38_a_password_arrives_as_it_was_quoted_and_a_raw_one_whole_or_not_at_all(quoted: str, raw: str) -> None:
+def test_P38_an_escaped_password_is_kept_and_an_unescaped_one_is_complete_or_refused(quoted: str, raw: str) -> None:
     from urllib.parse import quote
 
     assert parse(f"postgresql://u:{quote(quoted, safe='')}@h:1/d") == {**NETWORK, "port": "1", "password": quoted}

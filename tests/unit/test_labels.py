@@ -106,7 +106,7 @@ def test_the_later_rule_wins_key_by_key() -> None:
     assert not found.named_by_service
 
 
-def test_a_client_that_nothing_sets_is_the_scopes_name_and_is_marked_as_such() -> None:
+def test_without_a_rule_the_client_is_the_scopes_name_and_is_marked_as_such() -> None:
     found = labels_of(SUBJECT, {}, [LabelRule(set={"team": "red"})], client="Casa Verde")
     assert (dict(found.values), found.named_by_service) == ({"client": "Casa Verde", "team": "red"}, True)
     assert dict(labels_of(OWNER, {}, [], client=None).values) == {}

@@ -63,7 +63,7 @@ def test_a_cut_leaves_displayed_characters_whole(cluster: str, size: Size) -> No
         }
 
 
-def test_a_name_of_nothing_but_marks_is_cut_all_the_same() -> None:
+def test_a_name_of_combining_marks_alone_is_cut() -> None:
     text = "a" + "\u0301" * 500
     assert 3 < len(clip(text, 100)) <= 100
 
