@@ -117,7 +117,7 @@ def copy(
     logs.register_secret(address)
     with session.opened(config) as source, Store(address) as target:
         if source.target == target.target:
-            raise typer.BadParameter(f"{source.name} is the database of the configuration: name a new one.")
+            raise typer.BadParameter(f"{source.name} is the configured database: name a new one.")
         with DaemonLock(config.database.url.reveal()), DaemonLock(address):
             target.upgrade(copy_first=False)
             counts = copy_store(source, target)

@@ -56,7 +56,7 @@ def test_nothing_is_copied_while_a_daemon_uses_the_database(config: Path, tmp_pa
     ("url", "status", "words"),
     [
         ("mysql://a@b/c", 2, "The URL must start with sqlite:/// or postgresql://."),
-        ("sqlite:///monitor.db", 2, "is the database of the configuration: name a new one."),
+        ("sqlite:///monitor.db", 2, "is the configured database: name a new one."),
         ("sqlite:///used.db", 1, "used.db is not empty (sources, "),
         ("sqlite:////dev/null/else.db", 1, "/dev/null"),
     ],
