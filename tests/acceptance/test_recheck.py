@@ -17,6 +17,8 @@ import pytest
 
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
+from monitor.store import Store, rechecks
+from monitor.store.rechecks import Recheck, RecheckOutcome
 from tests.acceptance.daemon import Setting, eventually, setting
 
 pytestmark = pytest.mark.slow
@@ -137,12 +139,22 @@ def test_the_wait_for_a_daemon_that_does_not_answer_is_limited(tmp_path: Path, e
     with setting(tmp_path, world, database=empty_database, top=FAST, per_source=PER_SOURCE) as made:
         made.call("check")
         process = made.start()
-        world.slow_source("agency", timedelta(seconds=20))
-        done = made.call("recheck", "linkedin-a0", "--wait", "2s", "--json")
+        world.slow_source("agency", timedelta(seconds=3))
+        done = made.call("recheck", "linkedin-a0", "--wait", "1s", "--json")
         assert done.returncode == 3
         [found] = json.loads(done.stdout)["rechecks"]
         assert (found["outcome"], found["message"]) == (None, None)
         made.stop(process, signal.SIGKILL)
+        world.slow_source("agency", timedelta(0))
+        process = made.start()  # what the killed daemon left behind is answered
+
+        def answered() -> Recheck | None:
+            with Store(empty_database) as store, store.begin_read() as conn:
+                [each] = rechecks.find(conn, [found["id"]])
+            return each if each.finished_at else None
+
+        assert eventually(answered).outcome is RecheckOutcome.HEALTHY
+        made.stop(process)
 
 
 def test_sigusr1_polls_every_source_now(tmp_path: Path, empty_database: str) -> None:
