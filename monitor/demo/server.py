@@ -49,8 +49,8 @@ _WORTH_COMPRESSING = 1_024
 class WorldServer:
     """A server of one world's four APIs on 127.0.0.1, until the context ends.
 
-    `port=0` takes a free one. With `tls` it speaks HTTPS. With `control`, POST /world/do performs a Deed
-    (JSON) and GET /world/requests tells the counts of requests: for benchmarks in another process.
+    `port=0` takes a free one. With `tls` it serves HTTPS. With `control`, POST /world/do performs a Deed
+    (JSON) and GET /world/requests returns the counts of requests: for benchmarks in another process.
     """
 
     def __init__(self, world: World, *, port: int = 0, tls: ssl.SSLContext | None = None, control: bool = False) -> None:
@@ -177,7 +177,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", type=int, default=1)
     parser.add_argument("--kind", choices=list(PREFIXES), default="postpost")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="every answer comes this much later")
-    parser.add_argument("--certificate", help="PEM file with certificate and key: speak HTTPS")
+    parser.add_argument("--certificate", help="PEM file with certificate and key: serve HTTPS")
     return parser.parse_args(argv)
 
 

@@ -186,7 +186,7 @@ class World:
     ) -> None:
         """Revoke the permission. By default only Postbreeze's list shows it; elsewhere the probe does.
 
-        `noticed=True` at PostPost and Publora lists it as `expired`: their word cannot tell the two apart.
+        `noticed=True` at PostPost and Publora lists it as `expired`: their statuses do not distinguish the two.
         """
         known = self.sources[source].kind == "postbreeze" if noticed is None else noticed
         self.change(source, external_id, scope=scope, health=Health.REVOKED, noticed=known, detail=detail)

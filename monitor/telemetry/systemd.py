@@ -1,7 +1,7 @@
 """Notifications to systemd (sd_notify): ready, reloading, stopping, status, watchdog.
 
 Without a NOTIFY_SOCKET every call does nothing. A message that cannot be sent is dropped: the daemon must not wait for
-systemd, which acts on missing messages by itself.
+systemd, which acts on missing messages automatically.
 """
 
 from __future__ import annotations

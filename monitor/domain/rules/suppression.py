@@ -52,7 +52,7 @@ class SuppressionContext(Record, frozen=True, kw_only=True):
     ack: Ack | None = None
     silenced_until: datetime | None = None
     outage: bool = False
-    """True if the probes of many connections of its platform are refused, which is one alert of its own."""
+    """True if the probes of many connections of its platform are refused, which is a separate alert."""
     recent_changes: int = 0
     """Changes of its status within the policy's flap_window, this one included."""
     last_notified_at: datetime | None = None

@@ -185,7 +185,7 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
             responses.hosts.append(urlsplit(response.url).hostname or "")
         return response
 
-    watched_send.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
+    watched_send.watched = True  # type: ignore[attr-defined]  # shows _install that it is wrapped already
     return watched_send
 
 
@@ -210,7 +210,7 @@ def _watched_mail(getreply: Callable[..., tuple[int, bytes]]) -> Callable[..., t
             responses.received.append(ServiceResponse(status=code, mail=True, text=text.decode("utf-8", "replace")))
         return code, text
 
-    watched_getreply.watched = True  # type: ignore[attr-defined]  # tells _install that it is wrapped already
+    watched_getreply.watched = True  # type: ignore[attr-defined]  # shows _install that it is wrapped already
     return watched_getreply
 
 
