@@ -53,7 +53,7 @@ class Loaded:
     path: Path
     """The file, absolute."""
     warnings: tuple[str, ...]
-    """What is allowed but probably unintended, one sentence each."""
+    """Settings that are allowed but probably unintended, one sentence each."""
 
 
 def load(path: Path | None, env: Mapping[str, str], *, unread_kinds: Iterable[SecretKind] = ()) -> Loaded:

@@ -46,7 +46,7 @@ class Table(BaseModel):
 
 
 class DatabaseTable(Table):
-    """Where the monitor stores its data."""
+    """Location of the data."""
 
     url: Annotated[
         kinds.SecretText | None,
@@ -59,7 +59,7 @@ class DatabaseTable(Table):
 
 
 class ScheduleTable(Table):
-    """How often sources are polled and connections are probed."""
+    """Intervals of polls and probes."""
 
     poll_every: kinds.Interval = Field(
         default=timedelta(minutes=15), description="How often each source's list of connections is polled."
@@ -310,7 +310,7 @@ class HeartbeatTable(Table):
 
 
 class RetentionTable(Table):
-    """How long finished records are kept."""
+    """Retention of finished records."""
 
     history: kinds.RetentionOrOff = Field(
         default=timedelta(days=400), description="How long to keep events, closed incidents and alerts."
@@ -341,9 +341,9 @@ class Document(BaseSettings):
         description="What messages, forecast, calendar and work list are grouped by: `client` (where there is one), `source`, or "
         "any other label.",
     )
-    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Where the monitor stores its data.")
+    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Location of the data.")
     schedule: ScheduleTable = Field(
-        default_factory=ScheduleTable, description="How often sources are polled and connections are probed."
+        default_factory=ScheduleTable, description="Intervals of polls and probes."
     )
     policy: Levels = Field(default_factory=Levels, description="When to warn.")
     sources: list[SourceTable] = Field(default_factory=list, description="API keys to monitor, one table each.")
@@ -357,7 +357,7 @@ class Document(BaseSettings):
         default=None,
         description="Dead man's switch: a URL called regularly, so that another service notices when calls stop.",
     )
-    retention: RetentionTable = Field(default_factory=RetentionTable, description="How long finished records are kept.")
+    retention: RetentionTable = Field(default_factory=RetentionTable, description="Retention of finished records.")
 
     def __init__(self, *, environment: PydanticBaseSettingsSource, file: PydanticBaseSettingsSource) -> None:
         """Validate the two sources. Raises pydantic's ValidationError."""

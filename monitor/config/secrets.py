@@ -92,7 +92,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a secret is read from."""
+    """Origin of a secret."""
 
     kind: SecretKind
     text: str = field(repr=False)

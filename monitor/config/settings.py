@@ -124,7 +124,7 @@ class ChannelConfig(ChannelRules):
     templates: dict[str, TemplatePair] = field(default_factory=dict)
     """By event; "*" is for every event without a specific one."""
     group_by: str = "client"
-    """What its messages are grouped by: client, source or another label."""
+    """Label by which its messages are grouped: client, source or another one."""
     attachments: bool = True
     drill_every: timedelta | None = None
     report: WeeklyTime | None = None
@@ -170,7 +170,7 @@ class HeartbeatConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionConfig:
-    """How long finished records are kept; None: forever."""
+    """Retention of finished records; None: forever."""
 
     history: timedelta | None
     polls: timedelta | None
@@ -190,7 +190,7 @@ class Config:
     policies: Mapping[str, Policy]
     """Global policies for single platforms, by common slug."""
     group_by: str
-    """What forecast, calendar and work list are grouped by: client, source or another label."""
+    """Label by which forecast, calendar and work list are grouped: client, source or another one."""
     label_rules: tuple[LabelRule, ...]
     sources: tuple[SourceConfig, ...]
     channels: tuple[ChannelConfig, ...]

@@ -26,7 +26,7 @@ _URLS = {
     (schema.SourceTable, "proxy"): urls.shown,
     (schema.HeartbeatTable, "url"): urls.shown,
 }
-"""How each secret URL is shown. Other secrets are hidden completely."""
+"""Function that displays each secret URL. Other secrets are hidden completely."""
 _TABLES = ("web", "logging", "heartbeat", "retention")
 
 

@@ -48,13 +48,13 @@ SERVICE_BACK = f"The monitor is running again (version {__version__})."
 """Recovery text for channels that got the crash report."""
 
 SWAP_WITHIN = timedelta(seconds=3)
-"""How long a reload waits for running polls and probes."""
+"""Longest wait of a reload for running polls and probes."""
 
 STOP_WITHIN = timedelta(seconds=8)
-"""How long a stop waits for running work, all parts together: the process ends within 10 s."""
+"""Longest wait of a stop for running work, all parts together: the process ends within 10 s."""
 
 CLOSE_WITHIN = timedelta(milliseconds=500)
-"""How long the end of the process waits for transactions of a database that does not respond."""
+"""Longest wait at the end of the process for transactions of a database that does not respond."""
 
 SWITCH_INTERVAL = timedelta(milliseconds=1)
 """Python's thread switch interval, so that deliveries are not delayed while a large list is parsed."""

@@ -120,7 +120,7 @@ class HealthReporter:
         self._store, self._clock, self._progress, self._notify = store, clock, progress, notify
         self._text = "starting"
         self._rejected: str | None = None
-        """Why the last reload was rejected."""
+        """Reason for which the last reload was rejected."""
         self._heartbeat = HeartbeatPinger(sessions=sessions, progress=progress, describe=self._describe)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -27,7 +27,7 @@ CHECK_EVERY = timedelta(minutes=1)
 
 
 class _End(Enum):
-    """How an incident ends."""
+    """End of an incident."""
 
     RECOVERED = "recovered"
     SUPERSEDED = "superseded"
@@ -39,7 +39,7 @@ _Change = Overdue | _End
 
 @dataclass(slots=True)
 class _SourceProgress:
-    """What this process observed of a source, in seconds of the monotonic clock."""
+    """Observations of a source by this process, in seconds of the monotonic clock."""
 
     first: float
     """First observation, moved later by delays that the service asked for."""

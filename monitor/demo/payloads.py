@@ -23,7 +23,7 @@ POSTBREEZE_PLATFORMS: Mapping[str, str] = {
     "threads": "THREADS",
     "bluesky": "BLUESKY",
 }
-"""How Postbreeze spells the common slugs, where a slug has more than one spelling the personal one."""
+"""Postbreeze's spellings of the common slugs; where a slug has more than one spelling the personal one."""
 
 SCOPES: Mapping[str, tuple[str, ...]] = {
     "linkedin": (

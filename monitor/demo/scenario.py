@@ -14,7 +14,7 @@ from monitor.domain.clock import Clock
 
 
 class Verb(StrEnum):
-    """What may happen to a connection or a source."""
+    """Event that may happen to a connection or a source."""
 
     EXPIRE = "expire"
     REVOKE = "revoke"

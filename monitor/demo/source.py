@@ -115,7 +115,7 @@ class SimSource:
     error_field: str = "error"
     """PostPost and Publora: the field of an error body that holds the text, `error` or `message`."""
     clock_skew: timedelta = timedelta(0)
-    """How far this provider's Date header is ahead of the clock."""
+    """Time by which this provider's Date header is ahead of the clock."""
     latency: timedelta = timedelta(0)
     extra_headers: dict[str, str] = field(default_factory=dict)
     budgets: list[RateWindow] = field(default_factory=list)

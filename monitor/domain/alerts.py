@@ -31,7 +31,7 @@ class LastNotified(Record, frozen=True, gc=False, kw_only=True):
 
 
 class IncidentSubject(StrEnum):
-    """What an incident of a source or of the monitor is about. Stored with incidents, and `subject` of their alerts.
+    """Subject of an incident of a source or of the monitor. Stored with incidents, and `subject` of their alerts.
 
     Some are followed by a colon and a name: `outage:twitter`. An incident of a connection, and of a source that cannot be read,
     has an empty subject.
@@ -76,7 +76,7 @@ class IncidentSubject(StrEnum):
 
 
 class IncidentReason(StrEnum):
-    """Why an incident of a source or of the monitor began or ended: the `reason` of its alerts. Stored.
+    """Reason for which an incident of a source or of the monitor began or ended: the `reason` of its alerts. Stored.
 
     An incident of a source that cannot be read has an AlertReason instead. Each sentence begins with the events that the reason
     can have. docs/alerts.md is generated from them.

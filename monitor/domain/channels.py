@@ -42,7 +42,7 @@ class ChannelRules:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Labels that an alert must have, all of them; any of the patterns of a label may match its value."""
     group_wait: timedelta = timedelta(0)
-    """How long alerts are collected for one message."""
+    """Time for which alerts are collected for one message."""
     after: timedelta | None = None
     """Escalation: only incidents that are open and unacknowledged for this long; None: every alert, immediately."""
     fallback: bool = False

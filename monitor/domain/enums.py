@@ -56,7 +56,7 @@ _STATUS_RANK = {status: rank for rank, status in enumerate(Status)}
 
 
 class VerdictReason(StrEnum):
-    """Why a connection has its status. Stored, and shown as `reason`.
+    """Reason for which a connection has its status. Stored, and shown as `reason`.
 
     Each sentence begins with the statuses that the reason can have. docs/statuses.md is generated from them.
     """

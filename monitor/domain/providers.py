@@ -50,7 +50,7 @@ class ProviderInfo:
     trusted_platforms: frozenset[str] = frozenset()
     """Platforms whose stated expiry date may change a verdict when it passes (PROVIDERS 2b, trusted dates)."""
     warning_windows: Mapping[str, timedelta] = field(default_factory=dict)
-    """How long before the expiry the service itself reports expiring_soon, by platform, where this is not 7 days."""
+    """Time before the expiry at which the service itself reports expiring_soon, by platform, if it is not 7 days."""
 
     @property
     def scope_label(self) -> str:

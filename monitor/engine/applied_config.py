@@ -62,7 +62,7 @@ class LastReload:
 
     at: datetime
     problem: str | None
-    """Why the configuration was refused, so that the one before stays in force. None if it was applied."""
+    """Reason for which the configuration was refused, so that the previous one stays in force. None if it was applied."""
 
 
 @dataclass(frozen=True, slots=True)

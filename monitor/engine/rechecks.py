@@ -58,14 +58,14 @@ def request(conn: Connection, rows: Sequence[ConnectionRow], *, now: datetime, b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one recheck read of a source, for the judgement of its connections."""
+    """Data that one recheck read of a source, for the judgement of its connections."""
 
     problem: str | None
-    """Why the source could not be read, as far as it was not read."""
+    """Reason for which the source, or a part of it, could not be read."""
     scopes: Mapping[str | None, ScopeReport]
     """The scopes that were read to their end."""
     problems: Mapping[str | None, str]
-    """Why each of the other scopes could not be read."""
+    """Reasons for which the other scopes could not be read."""
     listed: Mapping[str | None, Collection[str]]
     """The ids of readable rows by scope."""
 

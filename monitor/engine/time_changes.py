@@ -48,7 +48,7 @@ class TimeChanges:
 
     @property
     def doubts(self) -> int:
-        """How often the clock was distrusted. Read it when a poll begins, for `trust`."""
+        """Number of times that the clock was distrusted. Read it when a poll begins, for `trust`."""
         return self._doubts
 
     def trust(self, source: str, *, since: int) -> None:

@@ -15,7 +15,7 @@ from monitor.store import Connection, pending, silences
 from monitor.store.pending import DueDeliveries
 
 NEWS_WITHIN = timedelta(minutes=1)
-"""How long an escalation is postponed while the alert about a newer status is on its way."""
+"""Delay of an escalation while the alert about a newer status is on its way."""
 
 
 def settle(conn: Connection, due: DueDeliveries) -> int:

@@ -26,7 +26,7 @@ from monitor.store.connection_queries import ConnectionRow
 log = structlog.get_logger(__name__)
 
 AHEAD = timedelta(days=30)
-"""How far a report looks ahead."""
+"""Period that a report covers."""
 
 
 class Reporter:

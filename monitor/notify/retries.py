@@ -1,4 +1,4 @@
-"""What follows a failed delivery: when to try again, when to give up, and how long the channel is left alone."""
+"""Decisions after a failed delivery: the next attempt, giving up, and the pause of the channel."""
 
 from __future__ import annotations
 

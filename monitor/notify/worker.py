@@ -49,9 +49,9 @@ class DeliverySettings:
     send_timeout: timedelta = timedelta(seconds=60)
     """The longest wait for one message; after it the outcome is unknown and the message is sent again."""
     lease: timedelta = timedelta(minutes=10)
-    """How long a claim lasts: longer than any batch takes, so that no other process sends it meanwhile."""
+    """Duration of a claim: longer than any batch takes, so that no other process sends it meanwhile."""
     poll_every: timedelta = timedelta(seconds=5)
-    """How often the store is checked for deliveries that other processes queued."""
+    """Interval at which the store is checked for deliveries that other processes queued."""
     batch: int = 5000
     """The most deliveries claimed in one go."""
     retry_batch: int = 20

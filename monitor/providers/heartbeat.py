@@ -15,7 +15,7 @@ from monitor.providers.http import USER_AGENT, Bounds, HttpResponse, HttpSession
 
 
 class Signal(StrEnum):
-    """What a call reports about the monitor."""
+    """State of the monitor that a call reports."""
 
     START = "start"
     SUCCESS = "success"

@@ -29,7 +29,7 @@ class AlertRow(Record, frozen=True, kw_only=True):
     connection_id: int | None
     """The connection's row id."""
     note: str | None
-    """Why the alert has no delivery; None if it has one."""
+    """Reason for which the alert has no delivery; None if it has one."""
 
 
 def add_alerts(conn: Connection, rows: Sequence[tuple[Alert, int | None, str | None]]) -> None:

@@ -47,7 +47,7 @@ _WORST_FIRST = sorted(Status, key=lambda status: -status.rank)
 
 
 class Order(StrEnum):
-    """How a list is sorted."""
+    """Sort order of a list."""
 
     WORST = "worst"  # by status, then by the nearest expiry
     EXPIRY = "expiry"  # the nearest first

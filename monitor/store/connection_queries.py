@@ -23,7 +23,7 @@ from monitor.store.sql import chunked
 _c = connections.c
 
 RANK = case({status.value: status.rank for status in Status}, value=_c.status, else_=0)
-"""How bad a connection's status is: the higher the worse."""
+"""Rank of a connection's status: the higher the worse."""
 
 
 def public_id() -> ColumnElement[Any]:

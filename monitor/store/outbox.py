@@ -61,7 +61,7 @@ class Claimed(Record, frozen=True, kw_only=True):
     reached: frozenset[str] = frozenset()
     """Keys of the channel's recipients that have the message already."""
     size_refusals: int = 0
-    """How often the channel refused it, perhaps because of its size: the next message is shorter."""
+    """Number of refusals by the channel that its size may explain: the next message is shorter."""
 
 
 def add_deliveries(

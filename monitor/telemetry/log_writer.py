@@ -15,7 +15,7 @@ from datetime import timedelta
 QUEUED_CHARACTERS = 1_000_000
 """Maximum length of the queued text, some thousands of lines; further lines are dropped and counted."""
 FLUSH_WITHIN = timedelta(seconds=1)
-"""How long the end of the process waits for a reader."""
+"""Longest wait for a reader at the end of the process."""
 
 
 class LogWriter:

@@ -28,7 +28,7 @@ class AlertView:
 
     alert: Alert
     note: str | None
-    """Why there is no delivery."""
+    """Reason for which there is no delivery."""
     deliveries: tuple[DeliveryRow, ...]
 
     def json(self) -> json_types.AlertJson:

@@ -84,7 +84,7 @@ class ConnectionView:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What its source last reported."""
+        """The last report of its source."""
         return self.row.state.snapshot
 
     @property

@@ -40,7 +40,7 @@ class Expiry:
     """A number that rises whenever the date changes."""
     link: str | None
     stages: tuple[timedelta, ...]
-    """How long before the date alerts are sent, the longest first."""
+    """Times before the date at which alerts are sent, the longest first."""
 
 
 def upcoming_expiries(

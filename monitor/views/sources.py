@@ -68,7 +68,7 @@ def describe_unmonitored_users(number: int) -> str:
 
 
 OVERDUE_AFTER = timedelta(minutes=2)
-"""How late a poll can be before it is reported."""
+"""Delay of a poll from which it is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class SourceView:
 
     @property
     def advice(self) -> str:
-        """What to do about its status; empty if nothing is needed."""
+        """Advice about its status; empty if no action is needed."""
         reason = IncidentReason.ROWS_UNREADABLE if self.reason == IncidentReason.ROWS_UNREADABLE else self.status
         return source_advice(reason, self.provider)
 

@@ -47,7 +47,7 @@ def _late(views: list[SourceView], now: datetime) -> Iterator[str]:
 
 
 LATE_AFTER = timedelta(minutes=2)
-"""How late a delivery can be before it is reported."""
+"""Delay of a delivery from which it is reported."""
 
 
 @dataclass(frozen=True, slots=True)

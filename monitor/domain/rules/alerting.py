@@ -44,7 +44,7 @@ def due_channels(
 
 
 class AlertReason(StrEnum):
-    """Why an alert is sent, or that none is."""
+    """Reason for which an alert is sent, or for which none is."""
 
     NOTHING = "nothing"
     FIRST = "first"

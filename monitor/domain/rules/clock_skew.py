@@ -14,7 +14,7 @@ from monitor.domain.text import MAX_TEXT
 from monitor.domain.timefmt import span
 
 LASTING = timedelta(hours=1)
-"""How long a difference must last before it is notified: a shorter one is a jump that is corrected."""
+"""Time for which a difference must last before it is notified: a shorter one is a jump that is corrected."""
 LASTING_POLLS = 3
 """Minimum number of polls that must show it."""
 _NAMED = 3

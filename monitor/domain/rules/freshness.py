@@ -20,7 +20,7 @@ _REPORTED = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
 
 
 class Overdue(NamedTuple):
-    """Why a source is overdue."""
+    """Reason for which a source is overdue."""
 
     reason: str
     message: str

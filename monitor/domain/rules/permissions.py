@@ -30,7 +30,7 @@ PUBLISHING: Mapping[str, tuple[frozenset[str], ...]] = {
     "mastodon": (frozenset({"write", "write:statuses"}), frozenset({"write", "write:media"})),
     "reddit": (frozenset({"submit"}),),
 }
-"""What publishing needs on each platform, as its documents name it: of each set, one permission."""
+"""Permissions that publishing needs on each platform, as its documents name them: one of each set."""
 
 _GOOGLE = "https://www.googleapis.com/auth/"
 

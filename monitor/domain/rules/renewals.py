@@ -30,7 +30,7 @@ _NO_TIME = timedelta(0)
 
 
 class Cadence(Record, frozen=True, gc=False):
-    """How often a token is renewed, and how much time is left then, as learned from its renewals."""
+    """Interval at which a token is renewed, and the time that is left then, as learned from its renewals."""
 
     gap: timedelta | None = None
     """The longest time between recent renewals."""

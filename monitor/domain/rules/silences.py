@@ -16,7 +16,7 @@ NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 """The end of a silence without an end."""
 
 _JOINED_AHEAD = timedelta(days=400)
-"""How far ahead adjoining windows are joined."""
+"""Period within which adjoining windows are joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
 
 SILENT_FOR = timedelta(days=1)
-"""How long the probes of a connection must give no evidence before this is notified."""
+"""Time for which the probes of a connection must give no evidence before this is notified."""
 _ANSWER_LENGTH = 80
 _NAMED = 3
 

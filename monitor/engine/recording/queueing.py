@@ -48,7 +48,7 @@ class Recorded:
 
 
 class Audience(Enum):
-    """Which channels an alert is for."""
+    """Channels that an alert is for."""
 
     ROUTED = "routed"
     """A problem: the channels that routing selects, else the fallback channels."""

@@ -80,7 +80,7 @@ class Channel:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unsafe about the URL, as ends of sentences. Raises ConfigError as `verify` does."""
+        """Unsafe properties of the URL, as ends of sentences. Raises ConfigError as `verify` does."""
         self._built()
         return tuple(url_check.warnings(self.url.reveal(), self._service))
 

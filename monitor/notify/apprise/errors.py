@@ -82,7 +82,7 @@ class ServiceResponses:
     unanswered: bool = False
     """The message itself was sent and no response came."""
     cause: str = ""
-    """Why the last failed connection failed, as the end of a sentence, unredacted; empty where that is unknown."""
+    """Cause of the last failed connection, as the end of a sentence, unredacted; empty if it is unknown."""
 
     @property
     def maybe_accepted(self) -> bool:

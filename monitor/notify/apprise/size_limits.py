@@ -1,4 +1,4 @@
-"""What each service accepts at most, in its own unit, where that differs from the number of characters that Apprise assumes.
+"""Largest message of each service, in its own unit, if that differs from the number of characters that Apprise assumes.
 
 The rows leave room for what the plugin or the service adds to the text: a counter, line ends, names of JSON fields.
 """

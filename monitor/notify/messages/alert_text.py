@@ -36,7 +36,7 @@ class Dispatch:
     uncertain: bool = False
     """An earlier attempt may have arrived: the message states that it may be a repeat."""
     late_by: timedelta | None = None
-    """How late it is; None when it is on time."""
+    """Its delay; None when it is on time."""
     page: ConnectionLink | None = None
     """The managed user's connection page while it is valid; it replaces the link to the dashboard."""
 
@@ -73,11 +73,11 @@ class Item:
     report_lines: tuple[str, ...] = ()
     """The lines of a report after the first."""
     why: str = ""
-    """Why the alert was sent."""
+    """Reason for which the alert was sent."""
     notes: tuple[str, ...] = ()
     advice: str = ""
     link: str | None = field(default=None, repr=False)
-    """Where to follow the advice. May be a secret: see `link_until`."""
+    """Link for following the advice. May be a secret: see `link_until`."""
     link_until: str = ""
     """For a connection page, which opens for anyone who has its address: until when it is valid. Empty for other links."""
     external_id: str | None = None
