@@ -198,6 +198,12 @@ def needing_attention_by(now: datetime, until: datetime) -> ColumnElement[bool]:
     return or_(_c.status.in_(bad), expiry() <= until, changed_by_time(now))
 
 
+def list_among(conn: Connection, keys: Iterable[int], filters: ConnectionFilter) -> Iterator[ConnectionRow]:
+    """Yield the live connections with these row ids that match the filters."""
+    for chunk in chunked(keys):
+        yield from list_connections(conn, filters, worst_first=False, only=_c.id.in_(chunk))
+
+
 def get_connection(conn: Connection, key: int) -> ConnectionRow | None:
     """Return a connection by its row id, retired or not; None if it does not exist."""
     row = conn.execute(_query().where(_c.id == key)).one_or_none()
@@ -286,6 +292,22 @@ def count_groups(conn: Connection, filters: ConnectionFilter = EVERY) -> list[Gr
     columns = _c.source, _c.platform, _c.status
     query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
     return [GroupCount(source, platform, Status(status), number) for source, platform, status, number in conn.execute(query)]
+
+
+class LabelSetCount(NamedTuple):
+    """The number of connections of a source with a set of labels and a status."""
+
+    source: str
+    label_set: int | None
+    status: Status
+    number: int
+
+
+def count_by_label_set(conn: Connection) -> list[LabelSetCount]:
+    """Count live connections by source, labels and status, without empty groups; an index alone answers it."""
+    columns = _c.source, _c.label_set, _c.status
+    query = select(*columns, func.count()).where(*live()).group_by(*columns)
+    return [LabelSetCount(source, key, Status(status), number) for source, key, status, number in conn.execute(query)]
 
 
 def count_by_status(conn: Connection, filters: ConnectionFilter = EVERY) -> dict[Status, int]:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.web import alert_pages, api, connection_page, feeds, forms, health, login, pages
+from monitor.web import alert_pages, api, clients_page, connection_page, feeds, forms, health, login, pages
 from monitor.web.security import SecurityMiddleware
 from monitor.web.site import Site, problem
 
@@ -18,6 +18,7 @@ def build_app(site: Site) -> ASGIApp:
         *pages.routes(site),
         *alert_pages.routes(site),
         *connection_page.routes(site),
+        *clients_page.routes(site),
         *forms.routes(site),
         *login.routes(site),
         *api.routes(site),

@@ -65,6 +65,16 @@ class ListQuery:
         return any(key in ("q", "status", "source", "platform", "label") for key, _ in self.query)
 
     @property
+    def selects(self) -> bool:
+        """True if a filter other than by status is set: the whole page is about the selection."""
+        return any(key in ("q", "source", "platform", "label") for key, _ in self.query)
+
+    @property
+    def selection(self) -> tuple[tuple[str, str], ...]:
+        """The filters other than by status, as (name, value)."""
+        return tuple((key, value) for key, value in self.query if key in ("q", "source", "platform", "label"))
+
+    @property
     def feed_filters(self) -> tuple[tuple[str, str], ...]:
         """The filters that the calendar, the feed and the badge have as well."""
         return tuple((key, value) for key, value in self.query if key in ("source", "platform", "label"))

@@ -93,11 +93,14 @@ class CountCache:
 def build(conn: Connection, config: Config, now: datetime, params: QueryParams, cache: CountCache) -> dict[str, Any]:
     """Return the context of the page's template."""
     known = {row.name: row for row in sources.all_sources(conn)}
-    views = source_views(conn, config, now=now)
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
-    counted = connection_queries.count_groups(conn)
-    platforms = sorted({each.platform for each in counted})
+    everything = connection_queries.count_groups(conn)
+    platforms = sorted({each.platform for each in everything})
     query = read_query(conn, params, config, sources=list(known), platforms=platforms)
+    # A filter by status selects rows of the table; all other filters select what the whole page is about.
+    selection = replace(query.filters, statuses=None)
+    counted = connection_queries.count_groups(conn, selection) if query.selects else everything
+    views = source_views(conn, config, now=now, filters=selection, by_status=False)
     query, rows, total = _listed(conn, query, counted)
     summary = _summary(counted)
     warnings = list(_source_warnings(views))
@@ -106,18 +109,18 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "headline": headline(
             summary,
             sources=len(views),
-            acked=_acked(conn, reader),
-            silenced=_silenced(conn, reader),
+            acked=_acked(conn, reader, selection),
+            silenced=_silenced(conn, reader, selection),
             broken_channels=sum(channel.broken for channel in failing_channels),
             uncertain=any(each.severe for each in warnings),
         ),
         "summary": summary,
-        "share": _parts(Counter({status: summary[status] for status in Status})),
-        "cards": _cards(conn, config, counted, reader),
+        "share": parts_of(Counter({status: summary[status] for status in Status})),
+        "cards": _cards(conn, config, counted, reader, selection),
         "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
         "warnings": warnings,
         "failing_channels": failing_channels,
-        "timeline": charts.timeline(cache.expiring(conn, known, now=now), now=now),
+        "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
         "by_source": _bars(counted, "source", views),
         "by_platform": _bars(counted, "platform"),
         "query": query,
@@ -141,8 +144,6 @@ def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -
         if total is not None:
             return query, rows, total
         numbers = connection_queries.count_by_status(conn, filters)
-    elif filters.stored_labels is not None:
-        numbers = connection_queries.count_by_status(conn, filters)
     else:
         numbers = _summary(
             each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)
@@ -160,18 +161,27 @@ def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
     return found
 
 
-def _acked(conn: Connection, reader: Reader) -> int:
-    """Return the number of connections with an acknowledgement in force."""
-    rows = connection_queries.get_connections(conn, sorted(incidents.all_acks(conn))[:_MOST_ACKS])
+def _expiring(
+    conn: Connection, query: ListQuery, selection: ConnectionFilter, known: Collection[str], cache: CountCache, *, now: datetime
+) -> list[ExpiringGroup]:
+    if not query.selects:
+        return cache.expiring(conn, known, now=now)
+    return connection_pages.count_expiring(conn, selection, now=now, until=now + timedelta(days=charts.TIMELINE_DAYS))
+
+
+def _acked(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:
+    """Return the number of selected connections with an acknowledgement in force."""
+    rows = connection_queries.list_among(conn, sorted(incidents.all_acks(conn))[:_MOST_ACKS], selection)
     return sum(reader.view(row).acked for row in rows)
 
 
-def _silenced(conn: Connection, reader: Reader) -> int:
-    """Return the number of silenced connections that need attention, counted among the first _MOST_SILENCED."""
+def _silenced(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:
+    """Return the number of silenced selected connections that need attention, counted among the first _MOST_SILENCED."""
     if not reader.suppressions.silences:
         return 0
     bad = [status for status in Status if status.needs_attention]
-    rows = connection_queries.list_connections(conn, ConnectionFilter(statuses=bad), worst_first=False, limit=_MOST_SILENCED)
+    bad_ones = replace(selection, statuses=bad)
+    rows = connection_queries.list_connections(conn, bad_ones, worst_first=False, limit=_MOST_SILENCED)
     return sum(reader.view(row).silenced_until is not None for row in rows)
 
 
@@ -179,12 +189,16 @@ def _needing_attention(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
     yield from (each for each in counted if each.status.needs_attention)
 
 
-def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader) -> list[Card]:
+def _cards(
+    conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader, selection: ConnectionFilter
+) -> list[Card]:
     """Return a card per source, platform and status: the worst first, then the earliest expiry."""
     settings = {source.name: source for source in config.sources}
     groups = list(_needing_attention(counted))
     dates = (
-        connection_queries.earliest_expiries(conn, ConnectionFilter(statuses={each.status for each in groups})) if groups else {}
+        connection_queries.earliest_expiries(conn, replace(selection, statuses={each.status for each in groups}))
+        if groups
+        else {}
     )
 
     def worst_first(each: GroupCount) -> tuple[int, datetime, int, str, str]:
@@ -194,7 +208,7 @@ def _cards(conn: Connection, config: Config, counted: Iterable[GroupCount], read
     groups.sort(key=worst_first)
     cards = []
     for each in groups[:MOST_CARDS]:
-        filters = ConnectionFilter(sources=[each.source], platforms=[each.platform], statuses=[each.status])
+        filters = replace(selection, sources=[each.source], platforms=[each.platform], statuses=[each.status])
         views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
         if not views:
             continue
@@ -237,12 +251,12 @@ def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] 
         return -sum(number for status, number in numbers.items() if status.needs_attention), -numbers.total(), name
 
     return [
-        Bar(name=name, number=numbers.total(), parts=_parts(numbers), source=known.get(name))
+        Bar(name=name, number=numbers.total(), parts=parts_of(numbers), source=known.get(name))
         for name, numbers in sorted(found.items(), key=bad_first)
     ]
 
 
-def _parts(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], ...]:
+def parts_of(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], ...]:
     """Return a bar's parts, the worst first. Every part gets a visible width, however small its share."""
     there = [(status, numbers[status]) for status in reversed(Status) if numbers[status]]
     widths = [max(0.8, 100 * number / numbers.total()) for _, number in there]

@@ -274,11 +274,20 @@ async def test_N01_a_name_that_does_not_exist_is_named_dns(clock: ManualClock) -
     assert "DNS" in (report.problem or "")
 
 
+async def descriptors_are_closed() -> None:
+    """Wait until both sides of ended connections are closed: what they free later would be a descriptor for the next poll."""
+    counts: list[int] = []
+    while len(counts) < 10 or len(set(counts[-10:])) > 1:
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+        await asyncio.sleep(0.02)
+
+
 async def test_N30_without_a_descriptor_a_poll_fails_and_the_next_one_succeeds(clock: ManualClock) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     closing = as_json(LIST, connection="close")  # so that the next poll needs a descriptor
     async with running(lambda _: closing) as server, connected(source(KIND, server), clock) as provider:
         assert (await provider.poll()).outcome is PollOutcome.OK
+        await descriptors_are_closed()
         with contextlib.ExitStack() as held:
             held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
             resource.setrlimit(

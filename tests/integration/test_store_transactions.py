@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -113,7 +114,9 @@ def test_concurrent_read_modify_write_loses_no_update(store: Store, database_url
 
         def increment(turn: int) -> None:
             with (store if turn % 2 else other).begin_write() as conn:
-                meta.set(conn, "n", str(int(meta.get(conn, "n") or "0") + 1))
+                known = int(meta.get(conn, "n") or "0")
+                time.sleep(0.002)  # long enough for the other program to read the same number, if it could
+                meta.set(conn, "n", str(known + 1))
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(increment, range(60)))

@@ -521,14 +521,18 @@ def test_a_long_token_that_was_renewed_twice_in_a_week_is_not_overdue_weeks_befo
     assert set(statuses(*days, poll_every=DAY / 8)) == {Status.VALID}
 
 
-def test_a_service_that_renews_late_now_and_then_keeps_the_grace() -> None:
-    """A day's token, renewed after 21 hours, and every tenth time after 28."""
-    polls, at_hours = [], 0.0
-    for number in range(40):
-        gap = 28 if number % 10 == 4 else 21
-        polls += [((at_hours + hour) * HOUR, renewed(at_hours, lived=DAY, platform="tiktok")) for hour in range(gap)]
-        at_hours += gap
-    assert Status.EXPIRED not in statuses(*polls)[10 * 24 :]
+def test_a_service_that_has_renewed_late_is_not_relied_on_again_at_once() -> None:
+    """A token of ten days, renewed after nine, and once two hours after its expiry: the whole window warns for a while."""
+    lives = [242 if number == 4 else 216 for number in range(10)]
+    begins = [sum(lives[:number]) for number in range(10)]
+    polls = [
+        ((begin + hour) * HOUR, renewed(begin, lived=10 * DAY, platform="tiktok"))
+        for begin, hours in zip(begins, lives, strict=True)
+        for hour in range(hours)
+    ]
+    found = statuses(*polls)
+    warned = [found[begin : begin + hours].count(SOON) > 0 for begin, hours in zip(begins, lives, strict=True)]
+    assert warned == [True, True, False, False, True, True, True, True, False, False]
 
 
 def test_an_explicit_window_is_not_narrowed_by_renewals() -> None:

@@ -15,6 +15,11 @@ def is_glob(pattern: str) -> bool:
     return not _SPECIAL.isdisjoint(pattern)
 
 
+def escape(text: str) -> str:
+    """Return the pattern that matches exactly this text."""
+    return "".join(f"[{character}]" if character in _SPECIAL else character for character in text)
+
+
 def matches(text: str, pattern: str) -> bool:
     """Return True if the whole text matches the pattern, or is the pattern: names such as "Acme [EU]" need no escapes."""
     if text.casefold() == pattern.casefold():

@@ -1,0 +1,39 @@
+"""The clients that connections belong to, with their counts by status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from monitor.config import Config
+from monitor.domain import Status
+from monitor.domain.rules.labels import CLIENT
+from monitor.store import Connection, connection_queries, label_sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientView:
+    """One client, or the connections that have none."""
+
+    name: str | None
+    """The value of the label `client`; None: connections without it."""
+    numbers: Counter[Status]
+    """Live connections by stored status."""
+
+    @property
+    def needing_attention(self) -> int:
+        """The number of connections that need attention."""
+        return sum(number for status, number in self.numbers.items() if status.needs_attention)
+
+
+def client_views(conn: Connection, config: Config) -> list[ClientView]:
+    """Return all clients, those with the most connections that need attention first; without a client last."""
+    sets = label_sets.all_sets(conn)
+    own = {source.name: source.labels.get(CLIENT) for source in config.sources}
+    found: dict[str | None, Counter[Status]] = {}
+    for group in connection_queries.count_by_label_set(conn):
+        labels = sets.get(group.label_set) if group.label_set is not None else None
+        client = own.get(group.source) if labels is None else labels.values.get(CLIENT)
+        found.setdefault(client, Counter())[group.status] += group.number
+    views = [ClientView(name=name, numbers=numbers) for name, numbers in found.items()]
+    return sorted(views, key=lambda view: (view.name is None, -view.needing_attention, (view.name or "").casefold()))
