@@ -342,9 +342,7 @@ class Document(BaseSettings):
         "any other label.",
     )
     database: DatabaseTable = Field(default_factory=DatabaseTable, description="Location of the data.")
-    schedule: ScheduleTable = Field(
-        default_factory=ScheduleTable, description="Intervals of polls and probes."
-    )
+    schedule: ScheduleTable = Field(default_factory=ScheduleTable, description="Intervals of polls and probes.")
     policy: Levels = Field(default_factory=Levels, description="When to warn.")
     sources: list[SourceTable] = Field(default_factory=list, description="API keys to monitor, one table each.")
     labels: list[LabelsTable] = Field(
