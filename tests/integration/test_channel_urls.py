@@ -291,3 +291,10 @@ def test_A22_a_service_that_confirms_nothing_is_a_warning(url: str) -> None:
 def test_a_parameter_that_the_service_does_not_have_is_a_warning() -> None:
     (warning,) = Channel("ops", Secret("json://hooks.example/x?fromat=html")).warnings
     assert warning == "has the parameter fromat, which JSON does not have: it is ignored."
+
+
+@pytest.mark.parametrize("secret", ["x&Hunter=y", "x&hunter=", "x;hunter2=="])
+def test_an_unknown_parameter_that_may_be_a_part_of_a_secret_is_not_shown(secret: str) -> None:
+    (warning,) = Channel("ops", Secret(f"json://hooks.example/x?+X-Token={secret}")).warnings
+    assert warning.startswith("has a parameter at character 35 that JSON does not have: it is ignored.")
+    assert "hunter" not in warning.casefold()

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from monitor.config import urls
+from monitor.config.error_text import nearest
 from monitor.domain.errors import ConfigError
 from monitor.notify.apprise.services import kind_of
 from monitor.notify.apprise.url_text import Fault, Piece, WrittenUrl
@@ -160,8 +161,15 @@ def warnings(url: str, service: Any) -> Iterator[str]:
             f"belongs to a service that never confirms a message ({service.service_name}): alerts count as sent although "
             "they may be lost. Add a second channel."
         )
-    for name in _unknown_parameters(written, service):
-        yield f"has the parameter {name}, which {service.service_name} does not have: it is ignored."
+    for name, at in _unknown_parameters(written, service):
+        # Behind an unescaped & the name may be a part of a secret: it is shown only if it is a misspelled parameter.
+        if re.fullmatch(r"[a-z_]+", name) and nearest(name, service.template_args):
+            yield f"has the parameter {name}, which {service.service_name} does not have: it is ignored."
+        else:
+            yield (
+                f"has a parameter at character {at} that {service.service_name} does not have: it is ignored. If it belongs to a "
+                "password or token, write the special characters of that as escapes."
+            )
     dropped = sum(len(getattr(service, name, ())) for name in ("invalid_targets", "_invalid_targets"))
     if dropped:
         recipients = "1 recipient" if dropped == 1 else f"{dropped} recipients"
@@ -284,13 +292,14 @@ def _secure_schema(written: WrittenUrl, service: Any) -> str | None:
     return next((each for each in secure if each == f"{written.schema}s"), "https" if written.is_native else secure[0])
 
 
-def _unknown_parameters(written: WrittenUrl, service: Any) -> Iterator[str]:
+def _unknown_parameters(written: WrittenUrl, service: Any) -> Iterator[tuple[str, int]]:
+    """Yield name and position of each parameter that the plugin does not read."""
     if written.is_native or not written.parameters:
         return
     known = "".join(_source(module) for module in {each.__module__ for each in type(service).__mro__})
-    for name, _, _ in written.parameters:
+    for name, _, at in written.parameters:
         if name.isidentifier() and f'"{name.casefold()}"' not in known:
-            yield name
+            yield name, at
 
 
 def _source(module: str) -> str:
