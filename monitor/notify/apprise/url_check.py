@@ -167,8 +167,8 @@ def warnings(url: str, service: Any) -> Iterator[str]:
             yield f"has the parameter {name}, which {service.service_name} does not have: it is ignored."
         else:
             yield (
-                f"has a parameter at character {at} that {service.service_name} does not have: it is ignored. If it belongs to a "
-                "password or token, write the special characters of that as escapes."
+                f"has a parameter at character {at} that {service.service_name} does not have: it is ignored. If it is part "
+                "of a password or token, escape the special characters of that secret."
             )
     dropped = sum(len(getattr(service, name, ())) for name in ("invalid_targets", "_invalid_targets"))
     if dropped:
