@@ -53,6 +53,9 @@ SWAP_WITHIN = timedelta(seconds=3)
 STOP_WITHIN = timedelta(seconds=8)
 """Longest wait of a stop for running work, all parts together: the process ends within 10 s."""
 
+LEAST_STOP = timedelta(seconds=2)
+"""The same, if a reload that was under way when the signal arrived has used the time."""
+
 CLOSE_WITHIN = timedelta(milliseconds=500)
 """Longest wait at the end of the process for transactions of a database that does not respond."""
 
@@ -149,7 +152,7 @@ class _Run:
                     store=store, sessions=sessions, clock=clock, progress=progress, metrics=self._metrics, hosting=hosting
                 )
                 health = HealthReporter(store=store, sessions=sessions, clock=clock, progress=progress, notify=notify)
-                stack.push_async_callback(daemon.stop)
+                stack.push_async_callback(self._stop, daemon)
                 holding = asyncio.create_task(standby.hold_lock(self.lock, lost=partial(self._lose_lock, daemon)), name="lock")
                 stack.callback(holding.cancel)
                 await self.signals.unless_stopped(daemon.start(config))
@@ -184,6 +187,10 @@ class _Run:
         alert = DatabaseOutageAlert(store=store, clock=clock, notifier=notifier)
         alert.configure([source.poll_every for source in config.sources], config.channels)
         return alert
+
+    async def _stop(self, daemon: Daemon) -> None:
+        """Stop the daemon within what is left of the time since the stop signal."""
+        await daemon.stop(max(STOP_WITHIN - self.signals.stopping_for(), LEAST_STOP))
 
     def _lose_lock(self, daemon: Daemon) -> None:
         """Stop starting work immediately; the shutdown follows when the signal is handled."""

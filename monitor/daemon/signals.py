@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +24,7 @@ class SignalQueue:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._stopping = asyncio.Event()
+        self._stopping_since = 0.0
 
     def install_handlers(self, loop: asyncio.AbstractEventLoop) -> None:
         """Receive SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on."""
@@ -58,6 +61,10 @@ class SignalQueue:
             raise StopRequested
         return task.result()
 
+    def stopping_for(self) -> timedelta:
+        """Return the time since the first stop signal; 0 before it."""
+        return timedelta(seconds=time.monotonic() - self._stopping_since if self._stopping.is_set() else 0)
+
     def put_lock_lost(self) -> None:
         """Report that another daemon holds the database lock."""
         self._queue.put_nowait(LOCK_LOST)
@@ -65,5 +72,6 @@ class SignalQueue:
     def _stop(self) -> None:
         if self._stopping.is_set():
             raise SystemExit(1)
+        self._stopping_since = time.monotonic()
         self._stopping.set()
         self._queue.put_nowait(STOP)

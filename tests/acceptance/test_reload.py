@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -186,3 +187,24 @@ def test_what_is_under_way_at_a_reload_ends_under_the_old_configuration(one: Set
     assert "poll.failed" not in after
     assert one.stop(process) == 0
     assert [post.path for post in one.receiver.posts] == ["/"], "sent once, where it was being sent"
+
+
+def test_a_stop_signal_during_a_reload_ends_the_process_within_10_s(one: Setting) -> None:
+    """The reload waits for a poll that hangs; then the stop waits for a delivery that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mail = f"mailto://u:p@127.0.0.1:{silent.getsockname()[1]}?from=a@example.com&to=b@example.com"
+        text = one.config.read_text("utf-8")
+        one.config.write_text(f'{text}\n[[channels]]\nname = "mail"\nurl = "{mail}"\ngroup_wait = "0s"\n', "utf-8")
+        process = one.start()
+        one.await_polls(1)
+        one.world.expire("agency", "linkedin-li")
+        silent.settimeout(20)
+        delivering, _ = silent.accept()
+        one.world.slow_source("agency", timedelta(seconds=60))
+        time.sleep(2.5)  # the next poll is under way
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        begun = time.monotonic()
+        assert one.stop(process) == 0
+        assert time.monotonic() - begun < 10
+        delivering.close()
