@@ -22,10 +22,10 @@ def problems(folder: Path, text: str, **env: str) -> list[str]:
     path = folder / "config.toml"
     path.write_text(text, "utf-8")
     path.chmod(0o600)
-    begun = time.monotonic()
+    begun = time.process_time()  # what other processes take does not count
     with pytest.raises(ConfigError) as caught:
         load(path, {"HOME": "/", **{f"TOKEN_MONITOR_{name}": value for name, value in env.items()}})
-    assert time.monotonic() - begun < QUICK
+    assert time.process_time() - begun < QUICK
     return [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
 
 
