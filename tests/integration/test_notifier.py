@@ -243,7 +243,7 @@ async def test_the_doubt_of_a_timeout_outlives_a_reload_and_a_restart(
     release = threading.Event()
     webhook.script(Reply(until=release))
     queue(store, numbered(1))
-    settings = DeliverySettings(send_timeout=timedelta(milliseconds=500), poll_every=timedelta(milliseconds=50))
+    settings = DeliverySettings(send_timeout=timedelta(seconds=2), poll_every=timedelta(milliseconds=50))
     ops = channel(webhook.apprise_url())
     async with running(store, clock, ops, settings=settings) as notifier:
         await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
@@ -277,7 +277,7 @@ async def test_A06_A08_a_message_without_a_response_in_time_is_sent_again_as_a_p
     release = threading.Event()
     webhook.script(Reply(until=release))
     queue(store, numbered(1))
-    settings = DeliverySettings(send_timeout=timedelta(milliseconds=500), poll_every=timedelta(milliseconds=50))
+    settings = DeliverySettings(send_timeout=timedelta(seconds=2), poll_every=timedelta(milliseconds=50))
     async with running(store, clock, channel(webhook.apprise_url()), settings=settings) as notifier:
         await until(lambda: notifier.health()[0].problem is not None and states(store) == {"pending": 1})
         clock.advance(12 * SECOND)
