@@ -79,7 +79,7 @@ class Daemon:
         """Return the present mark. Works only with the loop watch."""
         self.require_running()
         known = len(self._lines())
-        os.kill(self.pid, signal.SIGUSR1)
+        os.kill(self.pid, signal.SIGUSR2)
         until(lambda: len(self._lines()) > known, what="the watch answers", within=60, step=0.002)
         window = json.loads(self._lines()[-1])
         return Mark(**window, reading=machine.read(self.pid))

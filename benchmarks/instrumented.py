@@ -1,6 +1,6 @@
 """The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite wrote.
 
-`python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR1 appends
+`python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR2 appends
 a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
 """
 
@@ -37,7 +37,7 @@ class LoopWatch:
     def start(self) -> None:
         """Begin, inside the loop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, self._report_window)
+        loop.add_signal_handler(signal.SIGUSR2, self._report_window)
         self._expected = loop.time() + EVERY
         loop.call_later(EVERY, self._check)
 

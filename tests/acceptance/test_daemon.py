@@ -138,7 +138,7 @@ def test_expiry_and_renewal_are_notified_and_the_stop_is_clean(one: Setting) -> 
     eventually(lambda: one.find_post("linkedin-li", "recovered"))
     assert one.stop(process) == 0
     assert len(one.messages()) == 2
-    assert "daemon.stopped" in one.log()
+    eventually(lambda: "daemon.stopped" in one.log())
 
 
 def test_a_trusted_date_that_passes_is_notified_while_the_api_is_down(tmp_path: Path, empty_database: str) -> None:

@@ -168,7 +168,7 @@ def test_a_token_from_the_environment_guards_the_page(one: Setting, port: int, m
     bearer = {"authorization": f"Bearer {canary.WEB_TOKEN}"}
     assert httpx.get(f"http://127.0.0.1:{port}/", headers=bearer, trust_env=False).status_code == 200
     assert press(port, "/login", token="wrong").status_code == 403
-    assert "web.wrong_token" in one.log()
+    eventually(lambda: "web.wrong_token" in one.log())
     canary.assert_absent(one.log(), "the log")
 
 
@@ -190,7 +190,7 @@ def test_S21_with_a_short_token_the_page_is_not_opened_and_monitoring_continues(
     one.await_polls(2)
     with pytest.raises(httpx.ConnectError):
         get(port)
-    assert "web.token is shorter than 22 characters" in one.log()
+    eventually(lambda: "web.token is shorter than 22 characters" in one.log())
     post = eventually(lambda: one.find_post("status page is not opened"))
     suggested = re.search(r"for example ([0-9a-f]{32})", str(post.document))
     assert suggested is not None

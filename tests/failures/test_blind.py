@@ -99,7 +99,7 @@ def test_P16_while_the_file_is_elsewhere_it_notifies_the_outage_and_goes_on_when
             file.rename(target / file.name)
 
     goes_blind_and_sees_again(one, process, away=lambda: move(one.folder, elsewhere), back=lambda: move(elsewhere, one.folder))
-    assert "was moved, replaced or deleted while it was in use" in one.log()
+    eventually(lambda: "was moved, replaced or deleted while it was in use" in one.log())
     assert not list(elsewhere.iterdir()), "nothing was written to the wrong folder"
 
 

@@ -124,7 +124,7 @@ def survives_a_kill(_: str) -> None:
 
 def survives_a_hang(_: str) -> None:
     before = shown("MainPID")
-    os.kill(int(before), signal.SIGUSR1)
+    os.kill(int(before), signal.SIGUSR2)
     eventually(lambda: "Watchdog timeout" in journal(), "the watchdog's timeout in the journal")
     eventually(lambda: shown("MainPID") not in (before, "0") and shown("ActiveState") == "active", "restart after the hang")
     fact("an event loop that hangs is noticed by the watchdog, ended and restarted")

@@ -15,5 +15,5 @@ if __name__ == "__main__":
     from monitor.cli import main
 
     if "run" in sys.argv:
-        signal.signal(signal.SIGUSR1, _hang)
+        signal.signal(signal.SIGUSR2, _hang)
     sys.exit(main())
