@@ -319,13 +319,17 @@ def test_a_transient_answer_is_no_evidence(life: tuple[ConnectionState, Context]
 
 @FEW
 @given(life=lives(), answer=some.answers)
-def test_only_an_ok_takes_a_refusal_back(life: tuple[ConnectionState, Context], answer: ProbeAnswer) -> None:
+def test_a_refusal_is_taken_back_only_by_an_ok_or_where_nothing_can_be_tested(
+    life: tuple[ConnectionState, Context], answer: ProbeAnswer
+) -> None:
     state, context = life
     platform = state.snapshot.platform
     after = probes.advance(state.probe, answer, platform=platform, date_trusted=True, now=context.now, confirm=9)
     finding = probe_answers.classify(answer, platform=platform, date_trusted=True)
     if finding is ProbeFinding.OK:
         assert after.refusals == 0
+    elif finding is ProbeFinding.UNSUPPORTED:  # the platform cannot be tested, so an unconfirmed refusal does not count
+        assert after.refusals in (0, state.probe.refusals)
     elif state.probe.finding is not ProbeFinding.AMBIGUOUS and finding is not ProbeFinding.AMBIGUOUS:
         assert after.refusals == min(state.probe.refusals + finding.is_refusal, 9)
 
