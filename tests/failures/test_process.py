@@ -180,8 +180,8 @@ def test_P12_when_fsync_fails_nothing_counts_as_written_that_is_not(one: Setting
     assert process.poll() is None
     assert one.stop(process) == 0
     assert one.status()["agency/linkedin-li"] == "expired"
-    plain = [message for message in one.messages() if "may be a repeat" not in message["message"]]
-    assert len(plain) == 1
+    about = [message["message"] for message in one.messages() if "linkedin-li" in message["message"]]
+    assert len([text for text in about if "may be a repeat" not in text]) == 1
     after_failure = calls.read_text("utf-8").rpartition("(INJECTED)")[2]
     opened, synced = after_failure.find('monitor.db-wal"'), after_failure.find("fdatasync(")
     assert -1 < opened < synced, after_failure
