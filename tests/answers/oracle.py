@@ -22,6 +22,7 @@ from tests.support.factories import NOW
 
 _LOST = (Status.EXPIRED, Status.REVOKED, Status.DISCONNECTED, Status.FAILING)
 _READ = (PollOutcome.OK, PollOutcome.PARTIAL)
+_LOST_TOKEN = re.compile("token|session|expired|revoked|invalid_grant|log ?in|password|authoriz|credential", re.IGNORECASE)
 _NEVER_EXPIRE = ("twitter-", "x-", "facebook-", "mastodon-", "youtube-")
 _TRUSTED = ("linkedin-", "instagram-", "threads-")
 _PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z")
@@ -259,7 +260,23 @@ def may_be_lost(reading: Reading, key: str, status: Status) -> bool:
     words = {word for row in rows for word in row.words(reading.word)} if reading.kind != POSTPEER else set()
     if words & _DEAD.get(status, frozenset()):
         return True
-    return status is Status.EXPIRED and any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
+    if status is Status.FAILING:
+        return any(_names_lost_token(value) for row in rows for value in row.all_of("lastError"))
+    if status is not Status.EXPIRED:
+        return False
+    ended = any(_is_ended_span(value) for row in rows for value in row.all_of("tokenExpiresIn"))
+    return ended or any(_may_be_past(value) for row in rows for value in row.all_of(reading.date))
+
+
+def _is_ended_span(value: Any) -> bool:
+    """Return True if the time left can be understood as over."""
+    text = str(value).strip().casefold()
+    return text.startswith(("0", "-")) or "expired" in text
+
+
+def _names_lost_token(error: Any) -> bool:
+    """Return True if the error of a failed post names a token that is lost."""
+    return error is not None and _LOST_TOKEN.search(str(error)) is not None
 
 
 def _is_past(dates: list[Any]) -> bool:
