@@ -223,6 +223,7 @@ BESIDE = [
         SOON,
         "expires_within",
     ),
+    ("accepted after it, while the server's clock is behind", axes(DATE_PASSED, OK, clock_skew=-86400.0), VALID, "probe_ok"),
     ("accepted after it by both clocks", axes(DATE_PASSED, OK, clock_skew=-1800.0), VALID, "probe_ok"),
     ("a date has just passed, the platform is asked", axes(JUST_PASSED, ASKED), SOON, "expires_within"),
     ("a date passed, and nobody answered", axes(DATE_PASSED, ASKED), EXPIRED, "date_passed"),

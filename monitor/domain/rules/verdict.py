@@ -134,7 +134,10 @@ def probe_disproves_date(a: Axes) -> Finding | None:
     if a.token.reason not in _BY_DATE or a.snapshot.reported is ReportedStatus.EXPIRED:
         return None
     expires_at, at = a.token.expires_at, probes.last_ok_at(a.probe)
-    if not a.probe_succeeded or expires_at is None or at is None or a.context.by_slower_clock(at) < expires_at:
+    if not a.probe_succeeded or expires_at is None or at is None:
+        return None
+    # Until the date has passed on both clocks, only a probe that is newer on both disproves it; then one by this machine's.
+    if (at if a.token.status is Status.EXPIRED else a.context.by_slower_clock(at)) < expires_at:
         return None
     text = "The stated expiry date has passed, but the platform still accepts the token."
     return Finding(Status.VALID, VerdictReason.PROBE_OK, text, frozenset({VerdictFlag.CONFLICT}))
