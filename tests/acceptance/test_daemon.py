@@ -144,8 +144,8 @@ def test_expiry_and_renewal_are_notified_and_the_stop_is_clean(one: Setting) -> 
 def test_a_trusted_date_that_passes_is_notified_while_the_api_is_down(tmp_path: Path, empty_database: str) -> None:
     world = World()
     world.add_source("agency", POSTPOST)
-    world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=timedelta(seconds=6))
-    top = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\n[policy]\nexpiring_within = "3s"\nstages = []\n'
+    world.connect("agency", "linkedin", account="li", username="N", display_name="N", lifetime=timedelta(seconds=12))
+    top = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\n[policy]\nexpiring_within = "4s"\nstages = []\n'
     world_says_valid = {"tokenStatus": "valid", "tokenExpiresIn": None}
     world.change("agency", "linkedin-li", overrides=world_says_valid)
     with setting(tmp_path, world, database=empty_database, top=top) as made:

@@ -42,7 +42,7 @@ class System:
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
     made = System()
     monkeypatch.setattr(socket, "getaddrinfo", made.getaddrinfo)
-    monkeypatch.setattr(resolver, "LOOKUP_WITHIN", 0.05)
+    monkeypatch.setattr(resolver, "LOOKUP_WITHIN", 0.5)
     yield made
     made.answered.set()
 
