@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 import zlib
@@ -15,6 +14,7 @@ from aiohttp import http_exceptions
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.domain.network_causes import CAUSES
 from monitor.domain.text import sanitize
 
 _GZIP = 31
@@ -127,16 +127,6 @@ TRANSPORT_FAULTS = (
 )
 """Exceptions of an exchange. OSError includes TimeoutError and EMFILE; ValueError is raised for unsendable requests."""
 
-_UNREACHABLE_BY_ERRNO = {
-    errno.ECONNREFUSED: "the connection was refused",
-    errno.EHOSTUNREACH: "there is no route to the host",
-    errno.ENETUNREACH: "the network is unreachable",
-    errno.ECONNRESET: "the connection was reset",
-    errno.EPIPE: "the connection was reset",
-    errno.EMFILE: "this process has too many open files",
-    errno.ENFILE: "this machine has too many open files",
-}
-
 
 def to_provider_error(exc: BaseException, *, host: str) -> ProviderError:
     """Return the ProviderError for an exception of an exchange with `host`. Removes the request's headers from the cause."""
@@ -202,7 +192,7 @@ def _cause_of(exc: BaseException) -> str | None:
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)) and not isinstance(exc, httpx.ConnectTimeout):
         return "it did not respond in time (timeout)"
     if isinstance(exc, OSError):
-        return _UNREACHABLE_BY_ERRNO.get(exc.errno or 0)
+        return CAUSES.get(exc.errno or 0)
     return None
 
 

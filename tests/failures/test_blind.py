@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from monitor.demo.receivers import WebhookReply
-from monitor.demo.world import World
 from monitor.store import Store, alerts
-from tests.acceptance.daemon import Setting, eventually, setting
-from tests.failures.conftest import DAY
+from tests.acceptance.daemon import Setting, eventually
+from tests.failures.conftest import count_messages
 from tests.support import postgres
 from tests.support.launcher import Process
 
 pytestmark = pytest.mark.slow
 
-QUICK = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
 BLIND, SEES = "The database has been unavailable", "The database is available again"
-
-
-@pytest.fixture
-def server() -> Iterator[postgres.PrivateServer]:
-    with postgres.private_server() as made:
-        yield made
-
-
-@pytest.fixture
-def on_postgres(tmp_path: Path, server: postgres.PrivateServer) -> Iterator[Setting]:
-    world = World()
-    world.add_source("agency", "postpost")
-    world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
-    url = postgres.create_database(server.url.render_as_string(hide_password=False))
-    with setting(tmp_path, world, database=url, top=QUICK) as made:
-        yield made
-
-
-def count_messages(made: Setting, words: str) -> int:
-    return sum(words in message["message"] for message in made.messages())
 
 
 def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable[[], None], back: Callable[[], None]) -> None:

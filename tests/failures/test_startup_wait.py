@@ -10,45 +10,22 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from monitor.daemon.database_outage import HANDED_OVER, RECOVERED
-from monitor.demo.world import World
 from monitor.store import Store
-from tests.acceptance.daemon import Setting, eventually, setting
-from tests.failures.conftest import DAY
+from tests.acceptance.daemon import Setting, eventually
+from tests.failures.conftest import count_messages
 from tests.support import launcher, postgres
 from tests.support.launcher import Process
 
 pytestmark = pytest.mark.slow
 
-QUICK = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute = 6000\n'
 OUTAGE = "The database has been unavailable"
 WAITING = "daemon.waiting_for_database"
-
-
-@pytest.fixture
-def server() -> Iterator[postgres.PrivateServer]:
-    with postgres.private_server() as made:
-        yield made
-
-
-@pytest.fixture
-def on_postgres(tmp_path: Path, server: postgres.PrivateServer) -> Iterator[Setting]:
-    world = World()
-    world.add_source("agency", "postpost")
-    world.connect("agency", "linkedin", account="li", username="Northwind", display_name="Northwind", lifetime=50 * DAY)
-    url = postgres.create_database(server.url.render_as_string(hide_password=False))
-    with setting(tmp_path, world, database=url, top=QUICK) as made:
-        yield made
-
-
-def count_messages(made: Setting, text: str) -> int:
-    return sum(text in message["message"] for message in made.messages())
 
 
 def stop_in_time(made: Setting, process: Process) -> None:

@@ -20,7 +20,7 @@ from monitor.store import Store, sources
 from monitor.telemetry.progress import SCHEDULER, Progress
 from monitor.telemetry.systemd import Notify
 from tests.support.delivery import until
-from tests.support.fakes import ManualClock
+from tests.support.fakes import ManualClock, Passing
 from tests.support.receivers import Reply, WebhookReceiver
 
 QUICK = timedelta(milliseconds=30)
@@ -37,16 +37,6 @@ def receiver() -> Iterator[WebhookReceiver]:
 async def sessions() -> AsyncIterator[HttpSessions]:
     async with HttpSessions() as made:
         yield made
-
-
-class Passing:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def describe() -> str:

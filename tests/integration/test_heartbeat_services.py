@@ -22,6 +22,7 @@ from monitor.telemetry.progress import SCHEDULER, Progress
 from tests.support import canary
 from tests.support.command_line import token_monitor, write_config
 from tests.support.delivery import until
+from tests.support.fakes import Passing
 from tests.support.receivers import Received, Reply, WebhookReceiver
 
 TOKEN = "AbCdEf1234"
@@ -140,16 +141,6 @@ def running(service: Callable[[], Service]) -> Iterator[Service]:
 async def sessions() -> AsyncIterator[HttpSessions]:
     async with HttpSessions() as made:
         yield made
-
-
-class Passing:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def describe() -> str:

@@ -24,3 +24,13 @@ class ManualClock:
     def set(self, now: datetime) -> None:
         """Put it at an instant."""
         self._now = now.astimezone(UTC)
+
+
+class Passing:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -6,7 +6,6 @@ All plugins of Apprise call `requests` and `smtplib` without a choice of certifi
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import ssl
@@ -22,18 +21,10 @@ from typing import Any
 
 from monitor.config import Secret
 from monitor.domain.errors import ConfigError
+from monitor.domain.network_causes import CAUSES
 from monitor.domain.text import sanitize
 
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-_BY_ERRNO = {
-    errno.ECONNREFUSED: "the connection was refused",
-    errno.EHOSTUNREACH: "there is no route to the host",
-    errno.ENETUNREACH: "the network is unreachable",
-    errno.ECONNRESET: "the connection was reset",
-    errno.EPIPE: "the connection was reset",
-    errno.EMFILE: "this process has too many open files",
-    errno.ENFILE: "this machine has too many open files",
-}
 _NO_SOCKS = "a SOCKS proxy needs the Python package PySocks, which is not installed"
 
 
@@ -176,7 +167,7 @@ def _text_of(error: BaseException) -> str:
         case RemoteDisconnected():
             return "the connection was closed without a response"
         case OSError():
-            return _BY_ERRNO.get(error.errno or 0, "")
+            return CAUSES.get(error.errno or 0, "")
     return "it did not respond in time (timeout)" if "Timeout" in type(error).__name__ else ""
 
 
