@@ -71,6 +71,7 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
         quiet_hours=raw.quiet_hours,
         templates=templates,
         attachments=raw.attachments,
+        actions=raw.actions,
         drill_every=raw.drill_every,
         report=raw.report,
     )

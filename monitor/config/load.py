@@ -11,22 +11,17 @@ from pathlib import Path
 from monitor.config import database_urls, urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
-from monitor.config.error_text import describe
 from monitor.config.file import TomlFile, find_config
 from monitor.config.labels import resolve_label_rules
 from monitor.config.policies import global_policies
 from monitor.config.resolve import ConfigProblems, Resolver, checked_timezone
 from monitor.config.schema import Document
 from monitor.config.secrets import (
-    SHORTEST_TOKEN,
-    UNREAD,
     ResolveContext,
     Secret,
     SecretKind,
     SecretSource,
-    UnusableError,
     readable_by_others,
-    suggested_token,
 )
 from monitor.config.settings import (
     Config,
@@ -35,10 +30,10 @@ from monitor.config.settings import (
     LoggingConfig,
     RetentionConfig,
     ScheduleConfig,
-    WebConfig,
 )
 from monitor.config.sources import resolve_sources
 from monitor.config.validate import parse_document
+from monitor.config.web import resolve_web
 from monitor.domain.errors import ConfigError
 
 MOST_SHOWN = 100
@@ -110,7 +105,7 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         label_rules=rules,
         sources=resolve_sources(resolver, document, rules),
         channels=resolve_channels(resolver, document),
-        web=_web(resolver, document),
+        web=resolve_web(resolver, document),
         logging=LoggingConfig(**dict(document.logging)),
         heartbeat=_heartbeat(resolver, document),
         retention=RetentionConfig(**dict(document.retention)),
@@ -152,48 +147,6 @@ def _default_database(resolver: Resolver) -> SecretSource | None:
             )
         return None
     return SecretSource("literal", database_urls.sqlite_url(folder.absolute() / "monitor.db"))
-
-
-def _web(resolver: Resolver, document: Document) -> WebConfig:
-    raw = document.web
-    token = resolver.secret(("web", "token"), raw.token)
-    listen, too_short = None, False
-    if raw.listen != "off":
-        try:
-            host, port = urls.listen_address(raw.listen)
-        except UnusableError as exc:
-            resolver.problems.error(("web", "listen"), str(exc))
-        else:
-            listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            if not urls.is_loopback(host):
-                too_short = _is_too_short(resolver, token, listen)
-                if raw.token is None and ("web", "token") not in resolver.rejected:
-                    resolver.problems.error(
-                        ("web", "listen"),
-                        f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",
-                    )
-    return WebConfig(
-        listen=listen,
-        token=token,
-        connection_metrics=raw.connection_metrics,
-        hosts=raw.hosts or (),
-        token_too_short=too_short,
-    )
-
-
-def _is_too_short(resolver: Resolver, token: Secret | None, listen: str) -> bool:
-    """Return True, and record a warning with a better token, if the token can be guessed by other machines.
-
-    It is not an error: monitoring must go on after an upgrade from version 0.1, which took any token.
-    """
-    if token is None or token is UNREAD or len(token.reveal()) >= SHORTEST_TOKEN:
-        return False
-    resolver.problems.warning(
-        ("web", "token"),
-        f"is shorter than {SHORTEST_TOKEN} characters, and other machines can reach {describe(listen)}: the status page is not "
-        f"opened. Monitoring continues. Set a random token, for example {suggested_token()}",
-    )
-    return True
 
 
 def _heartbeat(resolver: Resolver, document: Document) -> HeartbeatConfig | None:

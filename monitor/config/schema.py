@@ -257,6 +257,11 @@ class ChannelTable(Table):
     attachments: kinds.Boolean = Field(
         default=True, description="If true, long lists and charts are attached as files where the channel supports it."
     )
+    actions: kinds.Boolean = Field(
+        default=True,
+        description="If true, and `web.public_url` is set, messages contain links to acknowledge alerts; anyone who can read the "
+        "channel can use them.",
+    )
     drill_every: kinds.IntervalOrOff = Field(
         default=None, description="How often to send a test alert that verifies this channel; `off` sends none."
     )
@@ -280,6 +285,14 @@ class WebTable(Table):
     )
     hosts: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
         default=None, description="Additional accepted host names, such as the name under which a reverse proxy serves the page."
+    )
+    public_url: Annotated[kinds.Text | None, DefaultText("none")] = Field(
+        default=None,
+        description="Address under which people reach the page, such as `https://monitor.example.com/tokens`. Messages link "
+        "to it; its host is accepted like those of `hosts`. `https`, unless the host is loopback or private.",
+    )
+    base_path: Annotated[kinds.Text | None, DefaultText("the path of `public_url`")] = Field(
+        default=None, description="Path under which a reverse proxy serves the page, such as `/tokens`."
     )
     connection_metrics: kinds.Switch = Field(
         default="auto", description="Metrics for each connection; `auto` exports them for up to 1,000 connections."

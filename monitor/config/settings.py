@@ -126,6 +126,8 @@ class ChannelConfig(ChannelRules):
     group_by: str = "client"
     """Label by which its messages are grouped: client, source or another one."""
     attachments: bool = True
+    actions: bool = True
+    """False if its messages contain no links to acknowledge alerts."""
     drill_every: timedelta | None = None
     report: WeeklyTime | None = None
     """In the configured time zone; None: no report."""
@@ -141,6 +143,10 @@ class WebConfig:
     connection_metrics: Switch
     hosts: tuple[str, ...] = ()
     """Host names accepted in the Host header in addition to this machine's own."""
+    public_url: str | None = None
+    """The address under which people reach the page, without a trailing slash; None: messages contain no links to it."""
+    base_path: str = ""
+    """Path before every address of the page, such as "/tokens"; empty for none."""
     token_too_short: bool = False
     """True if other machines can reach the address, and the token is shorter than SHORTEST_TOKEN."""
 

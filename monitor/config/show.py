@@ -90,7 +90,7 @@ def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()
             continue
         value = getattr(settings, key)
         default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), None)
-        if default is not None and (value in ((), "inherit") or (value is None and '"off"' not in kind.name)):
+        if default is not None and (value in ((), "", "inherit") or (value is None and '"off"' not in kind.name)):
             yield f"# {key}: {default}"
         elif isinstance(value, Secret):
             yield f"{key} = {toml_value(_URLS.get((table, key), lambda _: HIDDEN)(value.reveal()))}"

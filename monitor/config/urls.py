@@ -14,6 +14,7 @@ from monitor.config.settings import HeartbeatKind
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
+_BASE_PATH = re.compile(r"(/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 _NO_WORDS = ("no", "false", "0", "off", "n", "f", "none", "deny", "never", "disable")
 
 
@@ -93,6 +94,34 @@ def web_url(text: str) -> str:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise UnusableError("must be an http:// or https:// URL.")
     return text
+
+
+def public_url(text: str) -> str:
+    """Return the public address of the status page without a trailing slash. Raises UnusableError."""
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UnusableError("must be an https:// URL with a host, such as https://monitor.example.com.")
+    if parts.username is not None or parts.password is not None:
+        raise UnusableError("contains a user name or password, which every message would show: remove it.")
+    if parts.query or parts.fragment:
+        raise UnusableError("must not contain a query or fragment (? or #).")
+    if parts.scheme == "http" and not (is_loopback(parts.hostname) or is_private(text)):
+        raise UnusableError(
+            f"uses http to {parts.hostname}, which would send the links of messages unencrypted: use https "
+            "(http only for loopback and private addresses)."
+        )
+    path = base_path(parts.path) if parts.path.strip("/") else ""
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+
+
+def base_path(text: str) -> str:
+    """Return the path under which a proxy serves the page, without a trailing slash; "" for "/". Raises UnusableError."""
+    plain = text.strip().rstrip("/")
+    if plain and not _BASE_PATH.fullmatch(plain):
+        raise UnusableError(
+            f"is {describe(text)}, but must be a path such as /tokens: letters, digits, and . _ ~ - after each slash."
+        )
+    return plain
 
 
 def heartbeat_kind(url: str) -> HeartbeatKind | None:

@@ -233,6 +233,7 @@ events = Table(
     _text("new", null=True),
     _text("reason", null=True),
     _text("message", null=True),
+    _text("author", null=True),
     Index("ix_events_connection_id", "connection_id"),
     Index("ix_events_at", "at"),
 )
@@ -283,6 +284,7 @@ incidents = Table(
     _at("ack_until"),
     _at("acked_at"),
     _text("ack_comment", null=True),
+    _text("ack_author", null=True),
     Index("ix_incidents_connection_id", "connection_id"),
 )
 _open_connection = text("closed_at IS NULL AND connection_id IS NOT NULL")
@@ -377,6 +379,8 @@ silences = Table(
     Column("lasts", Seconds),
     _text("timezone", default="'UTC'"),
     _at("removed_at"),
+    _text("author", null=True),
+    _text("removed_by", null=True),
 )
 
 # A channel has no row until there is something to store.
@@ -402,6 +406,22 @@ web_sessions = Table(
     _at("created_at", null=False),
     _at("until", null=False),
     Index("ix_web_sessions_until", "until"),
+)
+
+# Read-only pages for people outside the team. The secret is the digest of the one in the page's address, which is not stored.
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("secret"),
+    _text("labels"),
+    _at("created_at", null=False),
+    _text("created_by"),
+    _at("until", null=False),
+    _at("revoked_at"),
+    _text("revoked_by", null=True),
+    _at("last_read_at"),
+    Index("uq_shares_secret", "secret", unique=True),
 )
 
 # Requests to check a connection now, and their results; kept as long as polls.

@@ -88,7 +88,8 @@ def _is_served_address(host: str, config: Config) -> bool:
 
 
 def _configured(config: Config) -> set[str]:
-    return {name.lower() for name in config.web.hosts}
+    public = _name_in(config.web.public_url) if config.web.public_url else ""
+    return {*(name.lower() for name in config.web.hosts), public} - {""}
 
 
 def _listen_host(config: Config) -> str:

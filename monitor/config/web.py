@@ -1,0 +1,80 @@
+"""The `[web]` table: listen address, token, and the address under which people reach the status page."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from monitor.config import urls
+from monitor.config.error_text import describe
+from monitor.config.resolve import Resolver
+from monitor.config.schema import Document
+from monitor.config.secrets import SHORTEST_TOKEN, UNREAD, Secret, UnusableError, suggested_token
+from monitor.config.settings import WebConfig
+
+
+def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
+    """Return the settings of the status page."""
+    raw = document.web
+    token = resolver.secret(("web", "token"), raw.token)
+    listen, too_short = None, False
+    if raw.listen != "off":
+        try:
+            host, port = urls.listen_address(raw.listen)
+        except UnusableError as exc:
+            resolver.problems.error(("web", "listen"), str(exc))
+        else:
+            listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if not urls.is_loopback(host):
+                too_short = _is_too_short(resolver, token, listen)
+                if raw.token is None and ("web", "token") not in resolver.rejected:
+                    resolver.problems.error(
+                        ("web", "listen"),
+                        f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",
+                    )
+    public_url, base_path = _addresses(resolver, document)
+    return WebConfig(
+        listen=listen,
+        token=token,
+        connection_metrics=raw.connection_metrics,
+        hosts=raw.hosts or (),
+        public_url=public_url,
+        base_path=base_path,
+        token_too_short=too_short,
+    )
+
+
+def _is_too_short(resolver: Resolver, token: Secret | None, listen: str) -> bool:
+    """Return True, and record a warning with a better token, if the token can be guessed by other machines.
+
+    It is not an error: monitoring must go on after an upgrade from version 0.1, which took any token.
+    """
+    if token is None or token is UNREAD or len(token.reveal()) >= SHORTEST_TOKEN:
+        return False
+    resolver.problems.warning(
+        ("web", "token"),
+        f"is shorter than {SHORTEST_TOKEN} characters, and other machines can reach {describe(listen)}: the status page is not "
+        f"opened. Monitoring continues. Set a random token, for example {suggested_token()}",
+    )
+    return True
+
+
+def _addresses(resolver: Resolver, document: Document) -> tuple[str | None, str]:
+    """Return the public URL and the base path, both without a trailing slash."""
+    raw, public, base = document.web, None, None
+    if raw.public_url is not None:
+        try:
+            public = urls.public_url(raw.public_url)
+        except UnusableError as exc:
+            resolver.problems.error(("web", "public_url"), str(exc))
+    if raw.base_path is not None:
+        try:
+            base = urls.base_path(raw.base_path)
+        except UnusableError as exc:
+            resolver.problems.error(("web", "base_path"), str(exc))
+    published = urlsplit(public).path if public is not None else None
+    if base is not None and published is not None and base != published:
+        resolver.problems.error(
+            ("web", "base_path"),
+            f"is {describe(raw.base_path)}, but the path of web.public_url is {describe(published or '/')}: remove one of them.",
+        )
+    return public, base if base is not None else published or ""

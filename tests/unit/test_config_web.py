@@ -1,0 +1,60 @@
+"""The public address of the status page in the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.config import load
+from monitor.domain.errors import ConfigError
+
+SOURCE = '[[sources]]\nname = "a"\nprovider = "postpost"\napi_key = "k"\n'
+
+
+def _load(folder: Path, web: str) -> tuple[str | None, str]:
+    file = folder / "config.toml"
+    file.write_text(f"{SOURCE}[web]\n{web}\n")
+    file.chmod(0o600)
+    found = load(file, {"HOME": str(folder)}).config.web
+    return found.public_url, found.base_path
+
+
+@pytest.mark.parametrize(
+    ("web", "public", "base"),
+    [
+        ("", None, ""),
+        ('public_url = "https://Monitor.example.com/"', "https://monitor.example.com", ""),
+        ('public_url = "https://monitor.example.com/tokens/"', "https://monitor.example.com/tokens", "/tokens"),
+        ('public_url = "http://192.168.1.5:8321"', "http://192.168.1.5:8321", ""),
+        ('public_url = "http://localhost:8321/t"', "http://localhost:8321/t", "/t"),
+        ('base_path = "/a/b/"', None, "/a/b"),
+        ('base_path = "/"', None, ""),
+        ('public_url = "https://m.example/t"\nbase_path = "/t"', "https://m.example/t", "/t"),
+    ],
+)
+def test_the_address_under_which_people_reach_the_page(tmp_path: Path, web: str, public: str | None, base: str) -> None:
+    assert _load(tmp_path, web) == (public, base)
+
+
+@pytest.mark.parametrize(
+    ("web", "key", "problem"),
+    [
+        ('public_url = "http://monitor.example.com"', "web.public_url", "use https"),
+        ('public_url = "monitor.example.com"', "web.public_url", "must be an https:// URL"),
+        ('public_url = "https://u:p4ss@monitor.example.com"', "web.public_url", "user name or password"),
+        ('public_url = "https://monitor.example.com/?a=1"', "web.public_url", "query or fragment"),
+        ('public_url = "https://monitor.example.com/a/../b"', "web.public_url", "must be a path"),
+        ('base_path = "tokens"', "web.base_path", "must be a path such as /tokens"),
+        ('base_path = "/a//b"', "web.base_path", "must be a path"),
+        ('base_path = "/a\\"b"', "web.base_path", "must be a path"),
+        ('public_url = "https://m.example/t"\nbase_path = "/u"', "web.base_path", '"/t": remove one of them'),
+        ('public_url = "https://m.example"\nbase_path = "/u"', "web.base_path", '"/": remove one of them'),
+    ],
+)
+def test_an_unusable_address_is_an_error(tmp_path: Path, web: str, key: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, web)
+    assert key in str(caught.value)
+    assert problem in str(caught.value)
+    assert "p4ss" not in str(caught.value)
