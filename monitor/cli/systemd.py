@@ -173,13 +173,14 @@ def report_failure(
         raise ConfigError(problem or "No channel is configured, so no alert can be sent.")
     message = failure_message(unit, dict(os.environ), problem=problem)
     from monitor.daemon import app, crash_report
+    from monitor.notify import DeliverySettings
 
     reported = app.run_async(
         crash_report.report(
             message,
             database=config.database.url.reveal(),
             channels=config.channels,
-            timezone=config.timezone,
+            settings=DeliverySettings.of(config),
             clock=SystemClock(),
         )
     )

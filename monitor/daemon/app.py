@@ -265,7 +265,7 @@ class Daemon:
         await self._scheduler.stop(SWAP_WITHIN)
         try:
             await align(self._store, config, self._clock)
-            await self._notifier.reconfigure(config.channels, settings=DeliverySettings(timezone=config.timezone))
+            await self._notifier.reconfigure(config.channels, settings=DeliverySettings.of(config))
         except Exception:
             with suppress(StoreError):  # undo what was written for the new configuration
                 await align(self._store, before.config, self._clock)
@@ -358,7 +358,7 @@ def build_notifier(
         store=store,
         channels=config.channels,
         clock=clock,
-        settings=DeliverySettings(timezone=config.timezone),
+        settings=DeliverySettings.of(config),
         progress=progress,
         links=links,
         metrics=metrics,

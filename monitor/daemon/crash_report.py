@@ -44,7 +44,7 @@ async def report(
     *,
     database: str,
     channels: Sequence[ChannelConfig],
-    timezone: str,
+    settings: DeliverySettings,
     clock: Clock,
     within: timedelta = SEND_WITHIN,
 ) -> CrashReportResult:
@@ -63,7 +63,7 @@ async def report(
             store=store,
             channels=channels,
             clock=clock,
-            settings=DeliverySettings(timezone=timezone),
+            settings=settings,
             metrics=Metrics(),
             progress=Progress(),
             links=ConnectionLinks(),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 
-from monitor.config import ChannelConfig
+from monitor.config import ChannelConfig, Config
 from monitor.domain import Alert, AlertEvent, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
@@ -27,12 +27,13 @@ from monitor.notify import channel_health, escalations
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_times import DeliveryTimes
+from monitor.notify.links import MessageLinks
 from monitor.notify.messages import Dispatch, Part, chart
 from monitor.notify.messages import build as messages
 from monitor.notify.messages.shortening import form_after
 from monitor.notify.retries import hold_until, plan_retries
 from monitor.notify.sender import Sender
-from monitor.store import Connection, Store, outbox, pending
+from monitor.store import Connection, Store, outbox, pending, web_sessions
 from monitor.store.channel_states import ChannelState
 from monitor.store.outbox import Claimed
 from monitor.store.pending import DueDeliveries
@@ -54,6 +55,14 @@ class DeliverySettings:
     """Interval at which the store is checked for deliveries that other processes queued."""
     batch: int = 5000
     """The most deliveries claimed in one go."""
+    public_url: str | None = None
+    """The address of the status page for links in messages; None: messages have none."""
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the limits with what the configuration sets."""
+        return cls(timezone=config.timezone, public_url=config.web.public_url)
+
     retry_batch: int = 20
     """The same while the channel is down: enough to find out if it works again."""
 
@@ -92,6 +101,7 @@ class Worker:
         self._metrics, self._progress, self._links = metrics, progress, links
         self._times = DeliveryTimes(config, settings.timezone)
         self._sender = Sender(Channel.of(config))
+        self._page_links: MessageLinks | None = None
         self._woken = asyncio.Event()
         self._hold_until: datetime | None = None
         self._down = False
@@ -196,6 +206,8 @@ class Worker:
 
     def _claim(self, conn: Connection, *, now: datetime, until: datetime) -> list[Claimed]:
         settings = self._settings
+        if settings.public_url is not None and self._page_links is None:
+            self._page_links = MessageLinks(public_url=settings.public_url, key=web_sessions.signing_key(conn))
         pending.bring_forward(conn, channel=self.name, now=now, until=until)
         if self._config.quiet_hours:
             pending.postpone_quiet(conn, channel=self.name, now=now, quiet_until=partial(self._times.quiet_until, now))
@@ -238,15 +250,7 @@ class Worker:
 
     async def _build_parts(self, claimed: Sequence[Claimed]) -> tuple[Part, ...]:
         now = self._clock.now()
-        dispatches = [
-            Dispatch(
-                alert=routing.as_seen_by(self._config, each.alert),
-                uncertain=each.uncertain,
-                late_by=self._times.lateness(each, now=now),
-                page=self._links.find(each.alert.source, each.alert.scope, now=now),
-            )
-            for each in claimed
-        ]
+        dispatches = [self._dispatch(each, now=now) for each in claimed]
         profile = await self._sender.profile(within=self._settings.send_timeout.total_seconds())
         form = form_after(claimed[0].size_refusals)
         parts = messages.build(
@@ -255,7 +259,23 @@ class Worker:
         with_chart = [each.alert for each in claimed if each.alert.chart]
         if with_chart and profile.files and self._config.attachments and not form:
             parts = await threads.run(partial(chart.attach, parts, with_chart), name="chart")
-        return parts
+        return tuple(self._with_page(part, claimed) for part in parts)
+
+    def _dispatch(self, claimed: Claimed, *, now: datetime) -> Dispatch:
+        alert, links = claimed.alert, self._page_links
+        return Dispatch(
+            alert=routing.as_seen_by(self._config, alert),
+            uncertain=claimed.uncertain,
+            late_by=self._times.lateness(claimed, now=now),
+            page=self._links.find(alert.source, alert.scope, now=now),
+            status_page=links.about([alert]) if links else None,
+            acknowledge=links.acknowledge(alert, channel=self.name, now=now) if links and self._config.actions else None,
+        )
+
+    def _with_page(self, part: Part, claimed: Sequence[Claimed]) -> Part:
+        """Return the part with the page that shows what it is about."""
+        alerts = [each.alert for each in claimed if each.alert.id in part.alert_ids]
+        return part if self._page_links is None or not alerts else replace(part, page=self._page_links.about(alerts))
 
     async def _send(self, part: Part, claimed: Sequence[Claimed]) -> str:
         within = self._settings.send_timeout

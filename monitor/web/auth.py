@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from monitor.config import Config
+from monitor.domain.signatures import sign
 from monitor.store.web_sessions import WebSession
 
 if TYPE_CHECKING:
@@ -166,4 +167,4 @@ class Access:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.sign(path, query).encode())
 
     def _mac(self, purpose: str, text: str) -> str:
-        return hmac.new(self._key, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return sign(self._key, purpose, text)

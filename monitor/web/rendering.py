@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 from monitor import __version__
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
+from monitor.domain.addresses import connection_address
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
@@ -91,11 +92,7 @@ def standalone_page(
 
 def connection_link(public_id: str, **query: str) -> str:
     """Return the address of a connection's page, for any ID."""
-    suffix = f"?{urlencode(query)}" if query else ""
-    if any(part in ("", ".", "..") for part in public_id.split("/")):
-        # Browsers would resolve these parts away.
-        return f"/connections/?{urlencode({'id': public_id, **query})}"
-    return f"/connections/{quote(public_id, safe='/')}{suffix}"
+    return connection_address(public_id, **query)
 
 
 def named(text: str | None, limit: int = LONGEST_NAME, otherwise: str = "(no name)") -> Markup:

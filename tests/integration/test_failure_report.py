@@ -12,6 +12,7 @@ from monitor.cli.systemd import failure_message
 from monitor.config import ChannelConfig
 from monitor.daemon import crash_report
 from monitor.domain import AlertEvent
+from monitor.notify import DeliverySettings
 from monitor.store import Store, alerts, outbox
 from monitor.store.lock import DaemonLock
 from tests.support.command_line import CONFIG, OPS_URL, token_monitor, write_config
@@ -31,7 +32,9 @@ def receiver() -> Iterator[WebhookReceiver]:
 async def report(
     database: str, channels: list[ChannelConfig], clock: ManualClock, *, within: timedelta = crash_report.SEND_WITHIN
 ) -> crash_report.CrashReportResult:
-    return await crash_report.report(DIED, database=database, channels=channels, timezone="UTC", clock=clock, within=within)
+    return await crash_report.report(
+        DIED, database=database, channels=channels, settings=DeliverySettings(), clock=clock, within=within
+    )
 
 
 async def test_a_failure_is_delivered_immediately_and_only_once_until_the_service_is_back(

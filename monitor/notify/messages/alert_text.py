@@ -39,6 +39,10 @@ class Dispatch:
     """Its delay; None when it is on time."""
     page: ConnectionLink | None = None
     """The managed user's connection page while it is valid; it replaces the link to the dashboard."""
+    status_page: str | None = None
+    """The page of this monitor that shows what the alert is about; None without `web.public_url`."""
+    acknowledge: str | None = field(default=None, repr=False)
+    """The link that acknowledges the incident, a secret; None without `web.public_url` and where there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,10 @@ class Item:
     """The CONNECTION argument of commands; empty unless it is about a connection."""
     ack: str = ""
     """The command that acknowledges it; empty where nothing can be acknowledged."""
+    status_page: str = ""
+    """The page of this monitor that shows it; empty without `web.public_url`."""
+    acknowledge: str = field(default="", repr=False)
+    """The link that acknowledges it, a secret; empty where there is none."""
     topic: str = ""
     """The part of a source that is concerned, such as "LinkedIn outage"; empty for the source as a whole."""
     scope: str = ""
@@ -157,6 +165,8 @@ def item_of(group: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         external_id=clean_id(alert.external_id or "") if about_connection else None,
         public_id=public_id,
         ack=_ack(alert, public_id),
+        status_page=group[-1].status_page or "",
+        acknowledge=group[-1].acknowledge or "",
         topic="" if about_connection else _topic(alert),
         scope=_scope(alert),
         labels=alert.labels,

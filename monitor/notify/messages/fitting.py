@@ -77,9 +77,15 @@ def _part(
         alert_ids=tuple(alert_id for item in items for alert_id in item.alert_ids),
         markup=markup,
         files=files,
-        secrets=tuple({item.link for item in items if item.link and item.link_until}),
+        secrets=_secrets_in(items),
         headers=thread_headers(items),
     )
+
+
+def _secrets_in(items: Sequence[Item]) -> tuple[str, ...]:
+    """Return the addresses of connection pages and the acknowledge links of these items."""
+    pages = {item.link for item in items if item.link and item.link_until}
+    return tuple(pages | {item.acknowledge for item in items if item.acknowledge})
 
 
 def _whole(message: Message, markup: Markup) -> str:

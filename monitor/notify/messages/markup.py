@@ -103,7 +103,9 @@ class Part:
     resolves: bool = False
     """True if this ends `incident`."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Addresses of connection pages within it: they must not appear in any record of the service's response."""
+    """Addresses of connection pages and acknowledge links within it, which no record of the service's response may contain."""
+    page: str = ""
+    """The page of this monitor that shows what the message is about, for services that open an address on a click."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Mail headers that keep the messages of an incident in one thread. Other channels ignore them."""
 
