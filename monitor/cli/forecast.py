@@ -42,7 +42,7 @@ def forecast(
     everything: Annotated[bool, typer.Option("--all", help="Show all connections, even on a terminal.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List upcoming expiries. Those of one source and platform within three days form one batch to reconnect together."""
+    """List upcoming expiries. Those of one client, source and platform within three days form one batch to reconnect together."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:
@@ -101,7 +101,8 @@ def _title(view: ReconnectBatchView, times: Times) -> str:
     batch = view.batch
     link = f" ({clean(view.link)})" if view.link else ""
     when = "Now" if batch.overdue else f"By {times.both(batch.first)}"
-    return f"{when}: {len(batch.needs):,} on {clean(batch.platform)} at {clean(batch.source)}{link}"
+    group = f"{clean(batch.group)}, " if batch.group else ""
+    return f"{when}: {group}{len(batch.needs):,} on {clean(batch.platform)} at {clean(batch.source)}{link}"
 
 
 def _echo_title(title: str) -> None:

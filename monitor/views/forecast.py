@@ -10,6 +10,7 @@ from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.forecast import ReconnectBatch, need_of, reconnect_batches
+from monitor.domain.rules.labels import group_of
 from monitor.store import Connection, connection_pages, connection_queries, sources
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
@@ -29,6 +30,8 @@ class Expiry:
     """Its public id."""
     label: str
     """Untrusted text."""
+    group: str
+    """The client, or the value of another label of `group_by`; empty: none. Untrusted text."""
     source: str
     provider: str
     platform: str
@@ -64,6 +67,7 @@ def upcoming_expiries(
             Expiry(
                 connection=view.id,
                 label=need.label,
+                group=group_of(view.labels, config.group_by),
                 source=row.source,
                 provider=row.provider,
                 platform=need.platform,
@@ -98,6 +102,7 @@ class ReconnectBatchView:
             overdue=batch.overdue,
             first_at=utc_text(batch.first),
             last_at=utc_text(batch.last),
+            group=batch.group or None,
             source=batch.source,
             provider=self.provider,
             platform=batch.platform,
@@ -138,7 +143,15 @@ def forecast(
     needs = []
     for view in map(reader.view, rows):
         info = provider_info(view.row.provider)
-        need = need_of(view.row.state, connection=view.id, source=view.row.source, provider=info, now=now, within=within)
+        need = need_of(
+            view.row.state,
+            connection=view.id,
+            source=view.row.source,
+            provider=info,
+            now=now,
+            within=within,
+            group=group_of(view.labels, config.group_by),
+        )
         if need is not None and chosen.matches_status(need.status):
             needs.append(need)
             views[view.id] = view

@@ -203,11 +203,12 @@ class NeedJson(Struct, frozen=True, kw_only=True):
 
 
 class ReconnectBatchJson(Struct, frozen=True, kw_only=True):
-    """A reconnect batch: connections of one source and platform that expire within three days of each other."""
+    """A reconnect batch: connections of one client, source and platform that expire within three days of each other."""
 
     overdue: bool
     first_at: Instant
     last_at: Instant
+    group: Annotated[str | None, Meta(description="The client, or the value of another label of `group_by`; null without one.")]
     source: str
     provider: Provider
     platform: str

@@ -149,7 +149,8 @@ def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: d
 def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now: datetime, within: timedelta) -> Page:
     """Return the reconnects that are or will be needed, as batches, the most urgent first.
 
-    The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between.
+    The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between; then a slash and the
+    quoted group.
     """
     filters = connection_queries.with_current_id(conn, request.filters)
     found = forecast(conn, config, now=now, within=within, filters=filters)
@@ -163,23 +164,24 @@ def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now
     return Page(name="forecast", items=views, next=following, now=now)
 
 
-Place = tuple[int, int, str, str]
+Place = tuple[int, int, str, str, str]
 """The sort key of a batch, in the order of rules.forecast.reconnect_batches."""
 
 
 def _place(view: ReconnectBatchView) -> Place:
     batch = view.batch
     severity = -batch.worst.rank if batch.overdue else 0
-    return severity, (batch.first - _EPOCH) // timedelta(microseconds=1), batch.source, batch.platform
+    return severity, (batch.first - _EPOCH) // timedelta(microseconds=1), batch.source, batch.platform, batch.group
 
 
 def _place_text(place: Place) -> str:
-    return f"{-place[0]}.{place[1]}.{place[2]}.{quote(place[3], safe='')}"
+    return f"{-place[0]}.{place[1]}.{place[2]}.{quote(place[3], safe='')}/{quote(place[4], safe='')}"
 
 
 def _parse_place(text: str) -> Place:
-    severity, at, source, platform = text.split(".", 3)
-    return -int(severity), int(at), source, unquote(platform)
+    severity, at, source, rest = text.split(".", 3)
+    platform, _, group = rest.partition("/")
+    return -int(severity), int(at), source, unquote(platform), unquote(group)
 
 
 def _matches(view: ConnectionView, filters: ConnectionFilter) -> bool:

@@ -144,7 +144,7 @@ def _width(text: str) -> int:
 
 
 CALENDAR_TYPE = "text/calendar; charset=utf-8; method=PUBLISH"
-FORMAT = f"{__version__} 2"
+FORMAT = f"{__version__} 3"
 """Part of the ETag: the version, and a number for changes of the format within one version."""
 NAME = "Social accounts to reconnect"
 AHEAD = timedelta(days=400)
@@ -191,7 +191,7 @@ def _event(expiry: Expiry, timezone: str) -> Event:
     from icalendar import Event
 
     name = clean(expiry.label, otherwise=clean(expiry.external_id, otherwise="?"))
-    platform = clean(expiry.platform, limit=40)
+    platform, group = clean(expiry.platform, limit=40), clean(expiry.group, limit=40)
     event = Event()
     event.add("uid", uid_of(expiry.connection))
     event.add("dtstamp", expiry.known_at)
@@ -200,9 +200,9 @@ def _event(expiry: Expiry, timezone: str) -> Event:
     event.add("sequence", expiry.revision)
     event.add("dtstart", expiry.at.astimezone(UTC))
     event.add("dtend", (expiry.at + _LASTS).astimezone(UTC))
-    event.add("summary", f"Reconnect {name} ({platform}): its token expires")
+    event.add("summary", f"Reconnect {name} ({f'{group}, ' if group else ''}{platform}): its token expires")
     event.add("description", _description(expiry, name=name, platform=platform, timezone=timezone))
-    event.add("categories", [platform or "social"])
+    event.add("categories", [platform or "social", *([group] if group else [])])
     event.add("status", "CONFIRMED")
     event.add("transp", "TRANSPARENT")
     event.add("x-microsoft-cdo-busystatus", "FREE")

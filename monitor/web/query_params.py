@@ -219,7 +219,7 @@ def _status(statuses: Iterable[StrEnum]) -> Parameter:
 
 def _cursor(pattern: str) -> Parameter:
     about = "The `next` of the previous page, unchanged."
-    return Parameter(name="cursor", about=about, schema=_text(pattern, 500))
+    return Parameter(name="cursor", about=about, schema=_text(pattern, 3000))
 
 
 SOURCE = Parameter(
@@ -275,7 +275,7 @@ FORECAST = (
     CONNECTION,
     DAYS,
     LIMIT,
-    _cursor(r"^[0-9]\.[0-9]{1,17}\.[a-z0-9_-]{1,100}\.[!-~]{1,300}$"),
+    _cursor(r"^[0-9]\.[0-9]{1,17}\.[a-z0-9_-]{1,100}\.[!-~]{1,2500}$"),
 )
 SILENCES = (EVERYTHING,)
 

@@ -59,8 +59,8 @@ async def test_there_is_one_entry_for_each_coming_expiry(site: Served, store: St
     add_source(store, "agency", [renewing], now=now)
     _, _, entries = await read_calendar(site)
     assert [str(entry["summary"]) for entry in entries] == [
-        "Reconnect Person 1 (linkedin): its token expires",
-        "Reconnect Person 0 (linkedin): its token expires",
+        "Reconnect Person 1 (acme, linkedin): its token expires",
+        "Reconnect Person 0 (acme, linkedin): its token expires",
     ]
     assert [entry.start for entry in entries] == [now + timedelta(days=5), now + timedelta(days=60)]
 

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.domain import ReportedStatus, Status, Verdict, provider_info
 from monitor.domain.rules.forecast import Need, need_of, reconnect_batches
+from monitor.domain.rules.labels import group_of
 from monitor.domain.rules.recurrence import next_weekly
 from monitor.notify.messages import chart
 from monitor.notify.messages.chart import MAX_ROWS, timeline
@@ -137,3 +138,22 @@ def test_no_platform_name_breaks_the_chart(platform: str) -> None:
     drawn = timeline(reconnect_batches([need(3, platform=platform)]), now=NOW, ahead=MONTH)
     ET.fromstring(drawn)  # noqa: S314 - our own drawing
     assert chart.png(drawn) is not None
+
+
+def test_reconnect_batches_are_those_of_one_client() -> None:
+    needs = [need(9), need(9.5, group="acme"), need(10, group="acme"), need(-1, status=Status.EXPIRED, group="acme")]
+    found = [(batch.group, batch.overdue, len(batch.needs)) for batch in reconnect_batches(needs)]
+    assert found == [("acme", True, 1), ("", False, 1), ("acme", False, 2)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "group_by", "group"),
+    [
+        ({"client": "acme"}, "client", "acme"),
+        ({"client": "acme", "team": "red"}, "team", "red"),
+        ({"team": "red"}, "client", ""),
+        ({"client": "acme", "source": "x"}, "source", ""),
+    ],
+)
+def test_connections_are_grouped_by_the_configured_label(labels: dict[str, str], group_by: str, group: str) -> None:
+    assert group_of(labels, group_by) == group

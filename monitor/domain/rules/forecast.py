@@ -26,6 +26,8 @@ class Need:
     status: Status
     by: datetime
     """When its token expires; if it is broken already, since when."""
+    group: str = ""
+    """The client, or the value of another label by which batches are grouped; empty: none."""
 
     @property
     def overdue(self) -> bool:
@@ -35,8 +37,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectBatch:
-    """Connections of one platform at one source that can be reconnected in one go."""
+    """Connections of one client and platform at one source that can be reconnected in one go."""
 
+    group: str = ""
+    """That of the needs."""
     source: str
     platform: str
     needs: tuple[Need, ...]
@@ -64,7 +68,14 @@ class ReconnectBatch:
 
 
 def need_of(
-    state: ConnectionState, *, connection: str, source: str, provider: ProviderInfo, now: datetime, within: timedelta
+    state: ConnectionState,
+    *,
+    connection: str,
+    source: str,
+    provider: ProviderInfo,
+    now: datetime,
+    within: timedelta,
+    group: str = "",
 ) -> Need | None:
     """Return the need to reconnect this connection within that time; None if there is none.
 
@@ -80,18 +91,26 @@ def need_of(
         counts = status is Status.EXPIRING_SOON or expiry.is_trusted(snapshot, provider, state.token.dated_since)
         if by is None or not counts or by > now + within:
             return None
-    return Need(connection=connection, source=source, platform=snapshot.platform, label=snapshot.label, status=status, by=by)
+    return Need(
+        connection=connection,
+        source=source,
+        platform=snapshot.platform,
+        label=snapshot.label,
+        status=status,
+        by=by,
+        group=group,
+    )
 
 
 def reconnect_batches(needs: Iterable[Need]) -> tuple[ReconnectBatch, ...]:
     """Group the needs into reconnect batches, worst first: broken ones by severity, then by the first expiry."""
-    groups: dict[tuple[str, str, bool], list[Need]] = {}
+    groups: dict[tuple[str, str, str, bool], list[Need]] = {}
     for need in needs:
-        groups.setdefault((need.source, need.platform, need.overdue), []).append(need)
+        groups.setdefault((need.group, need.source, need.platform, need.overdue), []).append(need)
     batches = [
-        ReconnectBatch(source=source, platform=platform, needs=part)
-        for (source, platform, overdue), group in groups.items()
-        for part in ((_by_severity(group),) if overdue else _near_each_other(group))
+        ReconnectBatch(group=group, source=source, platform=platform, needs=part)
+        for (group, source, platform, overdue), together in groups.items()
+        for part in ((_by_severity(together),) if overdue else _near_each_other(together))
     ]
     return tuple(sorted(batches, key=_urgency))
 
@@ -110,6 +129,6 @@ def _near_each_other(needs: Sequence[Need]) -> list[tuple[Need, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _urgency(batch: ReconnectBatch) -> tuple[int, datetime, str, str]:
+def _urgency(batch: ReconnectBatch) -> tuple[int, datetime, str, str, str]:
     severity = -batch.worst.rank if batch.overdue else 0
-    return (severity, batch.first, batch.source, batch.platform)
+    return (severity, batch.first, batch.source, batch.platform, batch.group)

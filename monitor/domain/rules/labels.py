@@ -109,6 +109,11 @@ def client_names(scopes: Mapping[str, str | None]) -> dict[str, str]:
     }
 
 
+def group_of(labels: Mapping[str, str], group_by: str) -> str:
+    """Return the value of the label by which connections are grouped; empty without it, and where they are grouped by source."""
+    return "" if group_by == "source" else labels.get(group_by, "")
+
+
 def has_labels(values: Mapping[str, str], wanted: Mapping[str, str | Sequence[str]]) -> bool:
     """Return True if all wanted labels are there. A wanted value is a pattern, or several of which any may match."""
     return all(
