@@ -11,6 +11,14 @@ from monitor.config.schema import Document
 from monitor.config.secrets import SHORTEST_TOKEN, UNREAD, Secret, UnusableError, suggested_token
 from monitor.config.settings import WebConfig
 
+OWN_PATHS = frozenset(
+    (
+        *("ack", "alerts", "api", "badge.svg", "calendar.ics", "clients", "connections", "feed.atom", "forecast", "healthz"),
+        *("hooks", "login", "logout", "metrics", "readyz", "reports", "share", "silences", "sources", "static", "theme"),
+    )
+)
+"""First parts of the addresses of the site. A base path that begins with one of them would be ambiguous."""
+
 
 def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
     """Return the settings of the status page."""
@@ -72,6 +80,11 @@ def _addresses(resolver: Resolver, document: Document) -> tuple[str | None, str]
         except UnusableError as exc:
             resolver.problems.error(("web", "base_path"), str(exc))
     published = urlsplit(public).path if public is not None else None
+    for key, path in (("base_path", base), ("public_url", published)):
+        if path and path.split("/")[1] in OWN_PATHS:
+            resolver.problems.error(
+                ("web", key), f"contains the path {describe(path)}, which is also an address of a page: choose another path."
+            )
     if base is not None and published is not None and base != published:
         resolver.problems.error(
             ("web", "base_path"),

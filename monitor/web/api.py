@@ -22,6 +22,7 @@ from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
 from monitor.views.rechecks import find_rechecks
 from monitor.views.silences import silence_views
 from monitor.web import api_writes, openapi, query_params
+from monitor.web.base_path import address_for
 from monitor.web.openapi import ROOT
 from monitor.web.query_params import ApiParams, Parameter
 from monitor.web.responses import Content, Handler, Resource, answer, json_content, not_found
@@ -89,7 +90,9 @@ def _page(conn: Connection, site: Site, endpoint: ListEndpoint, params: ApiParam
     headers = {}
     if found["next"] is not None:
         others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-        headers["link"] = f'<{request.url.path}?{urlencode([*others, ("cursor", found["next"])])}>; rel="next"'
+        headers["link"] = (
+            f'<{address_for(request, request.url.path)}?{urlencode([*others, ("cursor", found["next"])])}>; rel="next"'
+        )
     return json_content(found, **headers)
 
 
@@ -126,4 +129,5 @@ def _recheck(site: Site) -> Handler:
 
 async def _document(request: Request) -> Response:
     ApiParams.read(request.query_params, ())
-    return answer(request, json_content(openapi.document()))
+    described = {**openapi.document(), "servers": [{"url": address_for(request, "/").rstrip("/") or "/"}]}
+    return answer(request, json_content(described))

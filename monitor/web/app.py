@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Router
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.web import alert_pages, api, clients_page, connection_page, feeds, forms, health, login, pages
@@ -14,7 +14,13 @@ from monitor.web.site import Site, problem
 
 def build_app(site: Site) -> ASGIApp:
     """Return the whole site. Nothing is read before the first request."""
-    found = [
+    router = Router(routes(site), redirect_slashes=False, default=_missing)
+    return SecurityMiddleware(router, site)
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of every page, feed and document."""
+    return [
         *pages.routes(site),
         *alert_pages.routes(site),
         *connection_page.routes(site),
@@ -26,8 +32,6 @@ def build_app(site: Site) -> ASGIApp:
         *health.metrics_routes(site),
         *health.routes(site),
     ]
-    router = Router(found, redirect_slashes=False, default=_missing)
-    return SecurityMiddleware(router, site)
 
 
 async def _missing(scope: Scope, receive: Receive, send: Send) -> None:

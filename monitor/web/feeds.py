@@ -275,7 +275,7 @@ def _feed(site: Site) -> Handler:
 
     async def respond(request: Request) -> Response:
         params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
-        base = site_address(request)
+        base = site_address(request, site.config())
         return answer(request, await site.read(lambda conn: read(conn, params, base)))
 
     return respond

@@ -95,7 +95,7 @@ def _refuse(request: Request, site: Site, target: str) -> Response:
 
 def _login_form(request: Request, target: str, *, problem: str | None = None, status: int = 200) -> Response:
     context = {"visit": visit_of(request), "next": target, "problem": problem}
-    return standalone_page("login.html", context, status=status)
+    return standalone_page(request, "login.html", context, status=status)
 
 
 def _redirect(target: str, cookie: str) -> Response:

@@ -128,7 +128,7 @@ _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
 
 @cache
 def document() -> dict[str, Any]:
-    """Return the document. It is cached: do not change it."""
+    """Return the document without `servers`. It is cached: do not change it."""
     paths = {f"{ROOT}/{name}": {"get": _list(name, *how)} for name, how in _LISTS.items()}
     paths[f"{ROOT}/silences"]["post"] = _change("addSilence", "Silence matching connections.", "NewSilence", "OneSilence", 201)
     paths[f"{ROOT}/acks"] = {
@@ -155,7 +155,6 @@ def document() -> dict[str, Any]:
             "summary": "Read-only, except for acknowledgements, silences and rechecks.",
             "description": _ABOUT,
         },
-        "servers": [{"url": "/"}],
         "security": [{}, {"token": []}],
         "paths": paths,
         "components": {

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from monitor.config import Config
 from monitor.domain.text import clean
+from monitor.web.base_path import base_of
 
 _SHOWN = 200
 
@@ -63,10 +64,12 @@ def is_tls(request: Request) -> bool:
     return request.scope["scheme"] == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
-def site_address(request: Request) -> str:
-    """Return the address under which the client reads the site, without a final slash."""
+def site_address(request: Request, config: Config) -> str:
+    """Return the address under which people reach the site, without a final slash: web.public_url, or the request's own."""
+    if config.web.public_url is not None:
+        return config.web.public_url
     base = request.base_url.replace(scheme="https") if is_tls(request) else request.base_url
-    return str(base).rstrip("/")
+    return str(base).rstrip("/") + base_of(request.scope)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
@@ -22,6 +22,7 @@ from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.web.auth import STATIC, visit_of
+from monitor.web.base_path import base_of, below
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -80,18 +81,18 @@ def page(
         "refreshes": query.get("refresh") != "off" and status == 200,
         "timezone": config.timezone,
     }
-    return HTMLResponse(_environment().get_template(template).render(values), status)
+    return HTMLResponse(_template(request, template).render(values), status)
 
 
 def standalone_page(
-    template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+    request: Request, template: str, context: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> HTMLResponse:
     """Render a page without monitoring data, for unauthenticated clients and errors."""
-    return HTMLResponse(_environment().get_template(template).render(context), status, headers=dict(headers or {}))
+    return HTMLResponse(_template(request, template).render(context), status, headers=dict(headers or {}))
 
 
 def connection_link(public_id: str, **query: str) -> str:
-    """Return the address of a connection's page, for any ID."""
+    """Return the path of a connection's page, for any ID. In templates it is an address, below the base path."""
     return connection_address(public_id, **query)
 
 
@@ -118,10 +119,6 @@ def static_files() -> dict[str, tuple[bytes, str]]:
     return {name: (body, hashlib.sha256(body).hexdigest()[:16]) for name, body in contents.items()}
 
 
-def _asset(name: str) -> str:
-    return f"{STATIC}{name}?v={static_files()[name][1]}"
-
-
 def _words(code: str) -> str:
     """Return expiring_soon as "expiring soon"."""
     return code.replace("_", " ")
@@ -141,8 +138,23 @@ def _percent(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
 
 
-@cache
-def _environment() -> Environment:
+def _template(request: Request, name: str) -> Template:
+    return _environment(base_of(request.scope)).get_template(name)
+
+
+@lru_cache(maxsize=4)
+def _environment(base: str) -> Environment:
+    """Return the environment for a base path. Globals hold it, because imported macros have no context."""
+
+    def address(path: str) -> str:
+        return below(base, path)
+
+    def asset(name: str) -> str:
+        return address(f"{STATIC}{name}?v={static_files()[name][1]}")
+
+    def address_of_connection(public_id: str, **query: str) -> str:
+        return address(connection_link(public_id, **query))
+
     made = Environment(
         loader=PackageLoader("monitor.web", "templates"),
         autoescape=True,
@@ -164,9 +176,10 @@ def _environment() -> Environment:
         "escape": escape,
     }
     made.globals |= {
-        "asset": _asset,
+        "address": address,
+        "asset": asset,
         "plural": _plural,
-        "connection_link": connection_link,
+        "connection_link": address_of_connection,
         "version": __version__,
         "utc": UTC,
         "urlencode": urlencode,

@@ -21,6 +21,7 @@ from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import web_sessions
 from monitor.web import auth
 from monitor.web.auth import FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, Visit, record_visit
+from monitor.web.base_path import base_of, below, enter
 from monitor.web.origins import is_known_host, is_tls, require_host, require_same_site
 from monitor.web.site import Site, error_response, problem
 
@@ -75,6 +76,7 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             return
         config = self._site.config()
+        scope = enter(scope, config.web.base_path)
         access = Access.of(config, self._site.signing_key)
         request = Request(scope, receive)
         out = _SecuredResponse(send, scope)
@@ -228,7 +230,8 @@ def cookie_name(config: Config) -> str:
 def cookie_header(request: Request, name: str, value: str, *, lasts: int | None = None) -> str:
     """Return a Set-Cookie line, HttpOnly and SameSite=Lax. `lasts` is in seconds; None ends with the browser session."""
     age = "" if lasts is None else f"; Max-Age={lasts}"
-    return f"{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}" + ("; Secure" if is_tls(request) else "")
+    path = base_of(request.scope) or "/"
+    return f"{name}={value}; Path={path}; HttpOnly; SameSite=Lax{age}" + ("; Secure" if is_tls(request) else "")
 
 
 def _accepts_page(request: Request) -> bool:
@@ -291,7 +294,8 @@ class _SecuredResponse:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
-            message = {**message, "headers": _secured(message["headers"], self.cookie)}
+            headers = _below_base_path(message["headers"], base_of(self._scope))
+            message = {**message, "headers": _secured(headers, self.cookie)}
         await self._send(message)
 
     async def replace(self, response: Response) -> None:
@@ -302,6 +306,12 @@ class _SecuredResponse:
 
 async def _disconnected() -> Message:
     return {"type": "http.disconnect"}
+
+
+def _below_base_path(headers: Iterable[tuple[bytes, bytes]], base: str) -> Iterable[tuple[bytes, bytes]]:
+    """Return the headers with the target of a redirect below the base path."""
+    for name, value in headers:
+        yield name, below(base, value.decode("latin-1")).encode("latin-1") if name.lower() == b"location" else value
 
 
 def _secured(headers: Iterable[tuple[bytes, bytes]], cookie: str | None) -> Sequence[tuple[bytes, bytes]]:

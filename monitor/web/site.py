@@ -79,7 +79,7 @@ def problem(request: Request, status: int, detail: str, *, headers: Mapping[str,
         from monitor.web.rendering import standalone_page
 
         title = _PAGE_TITLES.get(status, title)
-        return standalone_page("problem.html", {"title": title, "text": detail}, status=status, headers=headers)
+        return standalone_page(request, "problem.html", {"title": title, "text": detail}, status=status, headers=headers)
     if request.scope["path"] in FEEDS:
         return PlainTextResponse(f"{detail}\n", status, headers=dict(headers or {}))
     body = {"title": title, "status": status, "detail": detail}

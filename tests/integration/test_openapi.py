@@ -98,7 +98,7 @@ async def test_problems_are_as_described(api: Served) -> None:
 
 async def test_the_document_is_served_with_a_stable_etag(api: Served) -> None:
     answer = await api.get("/api/v1/openapi.json")
-    assert answer.json() == document()
+    assert answer.json() == {**document(), "servers": [{"url": "/"}]}
     again = await api.get("/api/v1/openapi.json", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
 
