@@ -13,10 +13,9 @@ from monitor.cli.options import WhichConnection, one_connection
 from monitor.cli.output import echo
 from monitor.config.database_urls import database_url, holds_password
 from monitor.config.secrets import ResolveContext, UnusableError
-from monitor.domain import Event, EventKind
-from monitor.domain.errors import MonitorError
 from monitor.domain.text import clean
-from monitor.store import Store, connections, former_ids, history, incidents, maintenance, revisions
+from monitor.engine import acknowledgements
+from monitor.store import Store, maintenance, revisions
 from monitor.store.copying import copy_store
 from monitor.store.lock import DaemonLock
 from monitor.telemetry import logs
@@ -31,14 +30,7 @@ def forget(
     now = session.now()
     with session.opened(config) as store, store.begin_write() as conn:
         row = one_connection(conn, config, connection)
-        if not connections.retire(conn, row.id, now):
-            raise MonitorError(f"{clean(row.public_id, limit=400)} is already retired.")
-        former_ids.delete_of(conn, row.id)
-        incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
-        entry = Event(
-            kind=EventKind.RETIRED, at=now, old=row.state.verdict.status, message="Removed on purpose (`token-monitor forget`)."
-        )
-        history.append(conn, row.source, row.id, [entry])
+        acknowledgements.retire(conn, row, now=now, author=session.author())
     name = clean(row.public_id, limit=400)
     if row.state.missing:
         echo(f"{name} is retired and its history is kept. If its source lists it again, it is monitored again.")

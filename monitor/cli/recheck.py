@@ -98,7 +98,7 @@ def _chosen(conn: Connection, config: Config, given: Sequence[str], filters: Con
 def _request(config: Config, rows: Sequence[ConnectionRow]) -> list[int]:
     """Request the rechecks and return their ids."""
     with session.opened(config) as store, store.begin_write() as conn:
-        made = rechecks.request(conn, [row.id for row in rows], now=session.now(), by=session.user_name())
+        made = rechecks.request(conn, [row.id for row in rows], now=session.now(), author=session.author())
     return [each.id for each in made]
 
 

@@ -19,15 +19,15 @@ from monitor.store import Connection, Store
 from monitor.telemetry import logs
 
 
-def user_name() -> str:
-    """Return the login name of the user, or of the user who called sudo."""
-    sudo_user = os.environ.get("SUDO_USER", "").strip()
-    if sudo_user:
-        return sudo_user
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user id without a name, as in many containers
-        return "an unknown command-line user"
+def author() -> str:
+    """Return the author of changes: the command line, with the login name of the user, or of the user who called sudo."""
+    user = os.environ.get("SUDO_USER", "").strip()
+    if not user:
+        try:
+            user = getpass.getuser()
+        except (OSError, KeyError, ImportError):  # a user id without a name, as in many containers
+            return "command line"
+    return f"command line ({user})"
 
 
 def options(ctx: typer.Context) -> Options:

@@ -20,7 +20,7 @@ from monitor.cli.options import (
     select,
 )
 from monitor.cli.output import console, echo, echo_json, show
-from monitor.cli.session import user_name
+from monitor.cli.session import author
 from monitor.cli.values import HELP, later_when, parse_length, parse_when
 from monitor.config import Config
 from monitor.config.resolve import timezone_problem
@@ -57,9 +57,9 @@ def ack(
         view = Reader(config, {each.name: each for each in sources.all_sources(conn)}, now=now).view(row)
         name = clean(row.public_id, limit=400)
         if remove:
-            acknowledgements.unacknowledge(conn, view.row, now=now, by=user_name())
+            acknowledgements.unacknowledge(conn, view.row, now=now, author=author())
         else:
-            acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, by=user_name())
+            acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, author=author())
     if remove:
         echo(f"{name} is no longer acknowledged. Alerts are sent again.")
         return
@@ -118,7 +118,7 @@ def add(
             comment=_comment(comment),
             **hours,
         )
-        number = acknowledgements.add_silence(conn, silence, now=now, by=user_name())
+        number = acknowledgements.add_silence(conn, silence, now=now, author=author())
         matching = count_silenced(conn, config, silence)
     view = SilenceView(silence=silence, now=now)
     counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
@@ -199,7 +199,7 @@ def _show(views: list[SilenceView], config: Config) -> None:
     on = console()
     headings = ("ID", "STATE", "MATCHES", "WHEN", "COMMENT")
     rows: list[tuple[str | Text, ...]] = [
-        (str(view.silence.id), coloured(view.state), _matchers(view), _when(view, config), clean(view.silence.comment, limit=200))
+        (str(view.silence.id), coloured(view.state), _matchers(view), _when(view, config), _reason(view.silence))
         for view in views
     ]
     if fits(headings, rows, on=on):
@@ -207,11 +207,14 @@ def _show(views: list[SilenceView], config: Config) -> None:
         return
     from rich.text import Text
 
-    lines = (
-        (Text(str(view.silence.id)), (_matchers(view), _when(view, config), clean(view.silence.comment, limit=200)))
-        for view in views
-    )
+    lines = ((Text(str(view.silence.id)), (_matchers(view), _when(view, config), _reason(view.silence))) for view in views)
     show(blocks(lines, width=4), on=on)
+
+
+def _reason(silence: Silence) -> str:
+    """Return the comment and the author."""
+    by = f" (by {clean(silence.author)})" if silence.author else ""
+    return clean(silence.comment, limit=200) + by
 
 
 def _matchers(view: SilenceView) -> str:
@@ -249,7 +252,7 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the argum
     with session.opened(config) as store, store.begin_write() as conn:
         if not number:
             raise MonitorError(f"There is no silence {clean(id)}. `token-monitor silence list` lists them.")
-        acknowledgements.remove_silence(conn, number, now=now, by=user_name())
+        acknowledgements.remove_silence(conn, number, now=now, author=author())
     echo(f"Silence {number} is removed. An alert reports what changed in the meantime.")
 
 

@@ -19,6 +19,7 @@ class Ack(Record, frozen=True, kw_only=True):
     at: datetime
     until: datetime | None = None
     comment: str | None = None
+    author: str | None = None
 
 
 class LastNotified(Record, frozen=True, gc=False, kw_only=True):

@@ -97,6 +97,8 @@ class Event(Record, frozen=True, gc=False, kw_only=True):
     new: str | None = None
     reason: str | None = None
     message: str | None = None
+    author: str | None = None
+    """The user who made the change, such as "anna" or "command line (ann)"; None if the monitor recorded it."""
 
 
 class Policy(Record, frozen=True, kw_only=True):

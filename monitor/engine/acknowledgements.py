@@ -1,17 +1,20 @@
-"""Acknowledgements and silences as the command line and the web pages write them, with their history entries.
+"""Acknowledgements, silences and retirements as the command line and the web pages write them, with their history entries.
 
-Every function runs in the caller's transaction. `by` names the operator as far as known: "ann", "the status page".
+Every function runs in the caller's transaction. `author` is the user who makes the change, as it is stored and shown: "anna",
+"command line (ann)", "channel ops".
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from monitor.domain import Ack, Event, EventKind
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
-from monitor.store import Connection, history, incidents, pending, silences
+from monitor.engine import audit
+from monitor.store import Connection, connections, former_ids, history, incidents, pending, silences
 from monitor.store.connection_queries import ConnectionRow
 
 _MAX_LENGTH = 400
@@ -19,7 +22,9 @@ _ALL_SOURCES = ""
 """Source of the history entry of a silence that covers more than one source."""
 
 
-def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: datetime | None, comment: str, by: str) -> None:
+def acknowledge(
+    conn: Connection, row: ConnectionRow, *, now: datetime, until: datetime | None, comment: str, author: str
+) -> None:
     """Acknowledge a connection's incident in its present status. `row` has changes by time applied.
 
     Raises MonitorError if no incident is open.
@@ -28,15 +33,21 @@ def acknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, until: d
     verdict = row.state.verdict
     if incident is None:
         raise MonitorError(f"{_name(row)} has no open incident (it is {verdict.status}): there is nothing to acknowledge.")
-    ack = Ack(status=verdict.status, stage=row.state.stage, at=now, until=until, comment=comment or None)
+    ack = Ack(status=verdict.status, stage=row.state.stage, at=now, until=until, comment=comment or None, author=author)
     incidents.acknowledge(conn, incident.id, ack)
     entry = Event(
-        kind=EventKind.ACKNOWLEDGED, at=now, new=verdict.status, reason="ack", message=_message(by, comment, until=until)
+        kind=EventKind.ACKNOWLEDGED,
+        at=now,
+        new=verdict.status,
+        reason="ack",
+        message=_message(author, comment, until=until),
+        author=author,
     )
     history.append(conn, row.source, row.id, [entry])
+    audit.record("acknowledge", author=author, target=row.public_id)
 
 
-def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, by: str) -> None:
+def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, author: str) -> None:
     """Remove a connection's acknowledgement. Its incident is reviewed immediately. Raises MonitorError if there is none."""
     incident = incidents.find_open(conn, [row.id]).get(row.id)
     if incident is None:
@@ -45,29 +56,32 @@ def unacknowledge(conn: Connection, row: ConnectionRow, *, now: datetime, by: st
         raise MonitorError(f"{_name(row)} is not acknowledged.")
     incidents.unacknowledge(conn, [incident.id], next_review_at=now)
     pending.restore_escalations(conn, [incident.id], now)
-    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(by, ""))
+    entry = Event(kind=EventKind.UNACKNOWLEDGED, at=now, reason="taken_back", message=_message(author, ""), author=author)
     history.append(conn, row.source, row.id, [entry])
+    audit.record("unacknowledge", author=author, target=row.public_id)
 
 
-def add_silence(conn: Connection, silence: Silence, *, now: datetime, by: str) -> int:
+def add_silence(conn: Connection, silence: Silence, *, now: datetime, author: str) -> int:
     """Store a new silence, have the open incidents reviewed, and return its number."""
-    number = silences.add(conn, silence, now)
+    number = silences.add(conn, replace(silence, author=author), now)
     incidents.review_all(conn, now)
     entry = Event(
         kind=EventKind.SILENCED,
         at=now,
         new=str(number),
         reason="silence",
-        message=_message(by, silence.comment, until=silence.ends_at),
+        message=_message(author, silence.comment, until=silence.ends_at),
+        author=author,
     )
     _add_silence_event(conn, silence, entry)
+    audit.record("silence", author=author, target=number)
     return number
 
 
-def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> None:
+def remove_silence(conn: Connection, number: int, *, now: datetime, author: str) -> None:
     """Remove a silence and have the suppressed incidents reviewed. Raises MonitorError if there is none to remove."""
     known = silences.find_silence(conn, number)
-    if not silences.remove(conn, number, now):
+    if not silences.remove(conn, number, now, author=author):
         raise MonitorError(
             f"There is no silence {number}: `token-monitor silence list` shows them."
             if known is None
@@ -76,9 +90,27 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, by: str) -> 
     incidents.review_all(conn, now)
     pending.resume_silenced(conn, now)
     if known is not None:
-        message = _message(by, "")
-        entry = Event(kind=EventKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message)
+        message = _message(author, "")
+        entry = Event(kind=EventKind.UNSILENCED, at=now, new=str(number), reason="silence", message=message, author=author)
         _add_silence_event(conn, known, entry)
+    audit.record("unsilence", author=author, target=number)
+
+
+def retire(conn: Connection, row: ConnectionRow, *, now: datetime, author: str) -> None:
+    """Retire a connection that was removed on purpose: it is no longer monitored. Raises MonitorError if it is retired."""
+    if not connections.retire(conn, row.id, now):
+        raise MonitorError(f"{_name(row)} is already retired.")
+    former_ids.delete_of(conn, row.id)
+    incidents.close_many(conn, [incident.id for incident in incidents.find_open(conn, [row.id]).values()], now)
+    entry = Event(
+        kind=EventKind.RETIRED,
+        at=now,
+        old=row.state.verdict.status,
+        message=_message(author, "removed on purpose (`token-monitor forget`)"),
+        author=author,
+    )
+    history.append(conn, row.source, row.id, [entry])
+    audit.record("forget", author=author, target=row.public_id)
 
 
 def _add_silence_event(conn: Connection, silence: Silence, entry: Event) -> None:
@@ -87,11 +119,11 @@ def _add_silence_event(conn: Connection, silence: Silence, entry: Event) -> None
     history.append(conn, source, None, [entry])
 
 
-def _message(by: str, comment: str, *, until: datetime | None = None) -> str:
-    author = f"By {clean(by, otherwise='an unknown operator')}"
+def _message(author: str, comment: str, *, until: datetime | None = None) -> str:
+    made_by = f"By {clean(author, otherwise='an unknown user')}"
     end = f", until {until:%Y-%m-%d %H:%M} UTC" if until is not None else ""
     reason = clean(comment, limit=_MAX_LENGTH)
-    return f"{author}{end}: {reason}" if reason else f"{author}{end}."
+    return f"{made_by}{end}: {reason}" if reason else f"{made_by}{end}."
 
 
 def _name(row: ConnectionRow) -> str:

@@ -18,6 +18,7 @@ from monitor.domain import ConnectionState, PollReport, ProbeStatus, ScopeReport
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.fingerprint import comparable
+from monitor.engine import audit
 from monitor.engine.poller import Poller
 from monitor.engine.probe_runner import ProbeResult
 from monitor.engine.prober import Prober
@@ -41,7 +42,7 @@ class TooManyRechecks(MonitorError):
     """Too many rechecks of a source were requested within a minute."""
 
 
-def request(conn: Connection, rows: Sequence[ConnectionRow], *, now: datetime, by: str) -> list[Recheck]:
+def request(conn: Connection, rows: Sequence[ConnectionRow], *, now: datetime, author: str) -> list[Recheck]:
     """Request rechecks of these connections, in the caller's transaction, and return them by connection.
 
     A connection whose recheck is pending keeps that one. Raises TooManyRechecks, and then requests none.
@@ -53,7 +54,9 @@ def request(conn: Connection, rows: Sequence[ConnectionRow], *, now: datetime, b
                 f"More than {MOST_PER_MINUTE} connections of the source {source} would be checked within a minute. Try again in "
                 "a minute."
             )
-    return rechecks.request(conn, [row.id for row in rows], now=now, by=by)
+    for row in rows:
+        audit.record("recheck", author=author, target=row.public_id)
+    return rechecks.request(conn, [row.id for row in rows], now=now, author=author)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

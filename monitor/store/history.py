@@ -37,7 +37,7 @@ def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event
     columns: dict[str, list[Any]] = {
         "source": [source for source, _, _ in rows],
         "connection_id": [connection_id for _, connection_id, _ in rows],
-        **{name: [getattr(entry, name) for entry in new] for name in ("at", "kind", "old", "new", "reason", "message")},
+        **{name: [getattr(entry, name) for entry in new] for name in ("at", "kind", "old", "new", "reason", "message", "author")},
     }
     insert_columns(conn, events, columns)
 
@@ -108,4 +108,12 @@ def _public_id(row: Row[Any]) -> str | None:
 
 
 def _entry(row: Row[Any]) -> Event:
-    return Event(kind=EventKind(row.kind), at=row.at, old=row.old, new=row.new, reason=row.reason, message=row.message)
+    return Event(
+        kind=EventKind(row.kind),
+        at=row.at,
+        old=row.old,
+        new=row.new,
+        reason=row.reason,
+        message=row.message,
+        author=row.author,
+    )

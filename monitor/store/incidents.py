@@ -20,13 +20,19 @@ from monitor.store.types import Seconds, instant_reader
 def all_acks(conn: Connection) -> dict[int, Ack]:
     """Return the acknowledgements of open incidents by their connection's row id. The rules decide which still apply."""
     table = incidents.c
-    columns = table.connection_id, table.ack_status, table.ack_stage, table.acked_at, table.ack_until, table.ack_comment
+    names = "ack_status", "ack_stage", "acked_at", "ack_until", "ack_comment", "ack_author"
+    columns = table.connection_id, *(table[name] for name in names)
     query = select(*columns).where(
         table.closed_at.is_(None), table.connection_id.is_not(None), table.acked_at.is_not(None), table.ack_status.is_not(None)
     )
     return {
         row.connection_id: Ack(
-            status=Status(row.ack_status), stage=row.ack_stage, at=row.acked_at, until=row.ack_until, comment=row.ack_comment
+            status=Status(row.ack_status),
+            stage=row.ack_stage,
+            at=row.acked_at,
+            until=row.ack_until,
+            comment=row.ack_comment,
+            author=row.ack_author,
         )
         for row in conn.execute(query)
     }
@@ -79,6 +85,7 @@ def _row(row: Any, *, at: Callable[[Any], Any] = _unchanged, stage: Callable[[An
             at=at(row.acked_at),
             until=at(row.ack_until),
             comment=row.ack_comment,
+            author=row.ack_author,
         )
     return Incident(
         id=row.id,
@@ -245,6 +252,7 @@ def acknowledge(conn: Connection, incident_id: str, ack: Ack) -> None:
         "ack_until": ack.until,
         "acked_at": ack.at,
         "ack_comment": ack.comment,
+        "ack_author": ack.author,
         "look_at": ack.until,
     }
     conn.execute(update(incidents).where(incidents.c.id == incident_id).values(values))
@@ -252,7 +260,7 @@ def acknowledge(conn: Connection, incident_id: str, ack: Ack) -> None:
 
 def unacknowledge(conn: Connection, incident_ids: Iterable[str], *, next_review_at: datetime | None = None) -> None:
     """Remove the acknowledgements of incidents. With `next_review_at`, the incidents are reviewed then."""
-    values: dict[str, Any] = dict.fromkeys(("ack_status", "ack_stage", "ack_until", "acked_at", "ack_comment"))
+    values: dict[str, Any] = dict.fromkeys(("ack_status", "ack_stage", "ack_until", "acked_at", "ack_comment", "ack_author"))
     if next_review_at is not None:
         values["look_at"] = next_review_at
     for chunk in chunked(incident_ids):

@@ -68,11 +68,11 @@ class RecheckResult(Record, frozen=True, kw_only=True):
     status_after: Status | None = None
 
 
-def request(conn: Connection, connection_ids: Iterable[int], *, now: datetime, by: str) -> list[Recheck]:
+def request(conn: Connection, connection_ids: Iterable[int], *, now: datetime, author: str) -> list[Recheck]:
     """Request rechecks and return them by connection. A connection whose recheck is not finished keeps that one."""
     expire(conn, now)
     wanted = list(dict.fromkeys(connection_ids))
-    rows = [{"connection_id": each, "requested_at": now, "requested_by": by} for each in wanted]
+    rows = [{"connection_id": each, "requested_at": now, "requested_by": author} for each in wanted]
     pending = {each.connection_id for each in pending_of_connections(conn, wanted)}
     new = [row for row in rows if row["connection_id"] not in pending]
     if new:

@@ -32,14 +32,15 @@ def add(conn: Connection, silence: Silence, now: datetime) -> int:
         "rrule": silence.rrule,
         "lasts": silence.lasts,
         "timezone": silence.timezone,
+        "author": silence.author,
     }
     return int(conn.execute(insert(silences).values(values).returning(silences.c.id)).scalar_one())
 
 
-def remove(conn: Connection, silence_id: int, now: datetime) -> bool:
+def remove(conn: Connection, silence_id: int, now: datetime, *, author: str | None = None) -> bool:
     """Mark a silence as removed. Return False if there is none with this id, or it was removed before."""
     where = silences.c.id == silence_id, silences.c.removed_at.is_(None)
-    return conn.execute(update(silences).where(*where).values(removed_at=now)).rowcount == 1
+    return conn.execute(update(silences).where(*where).values(removed_at=now, removed_by=author)).rowcount == 1
 
 
 def all_current(conn: Connection, now: datetime) -> list[Silence]:
@@ -100,7 +101,9 @@ def _silence(row: Row[Any]) -> Silence | None:
         lasts=row.lasts,
         timezone=row.timezone,
         created_at=row.created_at,
+        author=row.author,
         removed_at=row.removed_at,
+        removed_by=row.removed_by,
         **matchers,
     )
 

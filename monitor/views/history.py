@@ -87,6 +87,7 @@ class EventView:
             new=self.entry.new,
             reason=self.entry.reason,
             message=self.entry.message,
+            author=self.entry.author,
         )
 
 

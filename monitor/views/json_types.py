@@ -135,6 +135,7 @@ class EventJson(Struct, frozen=True, kw_only=True):
     new: str | None
     reason: str | None
     message: str | None
+    author: Annotated[str | None, Meta(description="The user who made the change; null if the monitor recorded it.")]
 
 
 class AttemptJson(Struct, frozen=True, kw_only=True):
@@ -248,11 +249,13 @@ class SilenceJson(Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     comment: str
     created_at: Instant | None
+    author: Annotated[str | None, Meta(description="The user who added it; null if it was added by version 0.1.")]
     starts_at: Instant
     ends_at: Instant | None
     rrule: str | None
     window_seconds: Count | None
     timezone: str
     removed_at: Instant | None
+    removed_by: str | None
     active_until: Instant | None
     next_starts_at: Instant | None

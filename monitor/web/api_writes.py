@@ -124,9 +124,9 @@ def ack(site: Site) -> Handler:
             known = {each.name: each for each in sources.all_sources(conn)}
             elapsed = Reader(config, known, now=now).view(row).row
             if body.remove:
-                acknowledgements.unacknowledge(conn, elapsed, now=now, by=BY)
+                acknowledgements.unacknowledge(conn, elapsed, now=now, author=BY)
             else:
-                acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", by=BY)
+                acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", author=BY)
             after = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
             return {"generated_at": utc_text(now), "connection": after.json()}
 
@@ -145,7 +145,7 @@ def silence(site: Site) -> Handler:
             now = site.clock.now()
             wanted = _silence(body, now, site.config().timezone)
             _require_sources(conn, site, wanted.sources)
-            return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, by=BY), now)
+            return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, author=BY), now)
 
         return Response(encode(await site.store.write(write)), 201, media_type=JSON)
 
@@ -164,7 +164,7 @@ def unsilence(site: Site) -> Handler:
             now = site.clock.now()
             if silences.find_silence(conn, number) is None:
                 raise HTTPException(404, "There is no silence with this number.")
-            acknowledgements.remove_silence(conn, number, now=now, by=BY)
+            acknowledgements.remove_silence(conn, number, now=now, author=BY)
             return _silence_json(conn, number, now)
 
         return Response(encode(await site.store.write(write)), media_type=JSON)
@@ -184,7 +184,7 @@ def recheck(site: Site) -> Handler:
             now = site.clock.now()
             chosen = _chosen(conn, site, body, now)
             try:
-                return [each.id for each in rechecks.request(conn, chosen, now=now, by=BY)]
+                return [each.id for each in rechecks.request(conn, chosen, now=now, author=BY)]
             except rechecks.TooManyRechecks as error:
                 raise HTTPException(429, str(error), {"retry-after": "60"}) from None
 

@@ -71,7 +71,7 @@ def routes(site: Site) -> list[Route]:
     async def remove(request: Request) -> Response:
         number = int(request.path_params["number"])
         try:
-            await site.store.write(lambda conn: acknowledgements.remove_silence(conn, number, now=site.clock.now(), by=BY))
+            await site.store.write(lambda conn: acknowledgements.remove_silence(conn, number, now=site.clock.now(), author=BY))
         except MonitorError as error:
             if error.transient:
                 raise
@@ -107,15 +107,15 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
         raise InvalidForm("This connection is no longer monitored, so it can be neither checked, acknowledged nor silenced.")
     match visit.field("action"):
         case "recheck":
-            rechecks.request(conn, [view.row], now=now, by=BY)
+            rechecks.request(conn, [view.row], now=now, author=BY)
             return None
         case "ack":
             length = visit.field("for")
             until = None if length in ("", _ENDLESS) else now + _length(length)
-            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), by=BY)
+            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), author=BY)
             return "acknowledged"
         case "unack":
-            acknowledgements.unacknowledge(conn, view.row, now=now, by=BY)
+            acknowledgements.unacknowledge(conn, view.row, now=now, author=BY)
             return "unacknowledged"
         case "silence":
             starts, ends = _period(visit, config, now)
@@ -126,7 +126,7 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
                 starts_at=starts,
                 ends_at=ends,
             )
-            acknowledgements.add_silence(conn, silence, now=now, by=BY)
+            acknowledgements.add_silence(conn, silence, now=now, author=BY)
             return "silenced"
         case _:
             raise InvalidForm("The form names no action.")
@@ -150,7 +150,7 @@ def _add(conn: Connection, site: Site, visit: Visit) -> None:
         starts_at=starts,
         ends_at=ends,
     )
-    acknowledgements.add_silence(conn, silence, now=now, by=BY)
+    acknowledgements.add_silence(conn, silence, now=now, author=BY)
 
 
 def _matchers(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str]]:

@@ -208,12 +208,17 @@ def test_the_history_of_a_connection_shows_its_suppressions(
     call("silence", "remove", "1", user="bob")
     events = call("history", EXPIRED, "--json").json["events"]
     assert [(row["kind"], row["new"], row["message"]) for row in events[1:]] == [
-        ("acknowledged", "expired", "By ann, until 2901-01-01 08:00 UTC: reconnects it on Monday"),
-        ("unacknowledged", None, "By bob."),
-        ("silenced", "1", "By ann: we are moving"),
-        ("unsilenced", "1", "By bob."),
+        ("acknowledged", "expired", "By command line (ann), until 2901-01-01 08:00 UTC: reconnects it on Monday"),
+        ("unacknowledged", None, "By command line (bob)."),
+        ("silenced", "1", "By command line (ann): we are moving"),
+        ("unsilenced", "1", "By command line (bob)."),
     ]
     assert {row["connection"] for row in events} == {EXPIRED}
+    ann, bob = "command line (ann)", "command line (bob)"
+    assert [row["author"] for row in events] == [None, ann, bob, ann, bob]
+    removed, kept = call("silence", "list", "--all", "--json").json["silences"]
+    assert [(each["author"], each["removed_by"]) for each in (removed, kept)] == [(ann, bob), (ann, None)]
+    assert "not this one (by command line (ann))" in " ".join(call("silence", "list").out.split())
     assert [row["kind"] for row in call("history", "studio/65f0", "--json").json["events"]] == ["appeared"]
     assert "acknowledged: expired" in call("history", EXPIRED).out
 

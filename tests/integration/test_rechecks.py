@@ -52,7 +52,7 @@ class Desk:
         with self.cycle.store.begin_write() as conn:
             rows = [row for each in ids if (row := connection_queries.find_by_public_id(conn, each)) is not None]
             assert len(rows) == len(ids)
-            return requests.request(conn, rows, now=self.cycle.clock.now(), by="ann")
+            return requests.request(conn, rows, now=self.cycle.clock.now(), author="ann")
 
     async def answer(self, source: str = "agency") -> Recorded:
         """Answer what is pending, as the scheduler does."""

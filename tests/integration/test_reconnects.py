@@ -225,7 +225,7 @@ async def test_a_silence_of_the_old_id_lasts(renamed: Cycle) -> None:
     with renamed.store.begin_write() as conn:
         silence = Silence(connections=(OLD_ID,), starts_at=now, comment="moving")
         assert count_silenced(conn, renamed.config, silence) == 1
-        acknowledgements.add_silence(conn, silence, now=now, by="ann")
+        acknowledgements.add_silence(conn, silence, now=now, author="ann")
     renamed.world.expire("agency", NEW)
     assert (await renamed.poll(after=POLL)).alerts == []
     with renamed.store.begin_read() as conn:

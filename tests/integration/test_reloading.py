@@ -87,7 +87,7 @@ def silence(cycle: Cycle, **matchers: object) -> None:
     now = cycle.clock.now()
     with cycle.store.begin_write() as conn:
         wanted = Silence(comment="moving", starts_at=now, **matchers)  # type: ignore[arg-type]  # by name
-        acknowledgements.add_silence(conn, wanted, now=now, by="a test")
+        acknowledgements.add_silence(conn, wanted, now=now, author="a test")
 
 
 async def refuse(cycle: Cycle, count: int) -> None:

@@ -63,19 +63,21 @@ class Story:
     def acknowledge(self, *, until: timedelta | None = None) -> None:
         now, row = self.cycle.clock.now(), self.row()
         with self.cycle.store.begin_write() as conn:
-            acknowledgements.acknowledge(conn, row, now=now, until=None if until is None else now + until, comment="", by="ann")
+            acknowledgements.acknowledge(
+                conn, row, now=now, until=None if until is None else now + until, comment="", author="ann"
+            )
 
     def unacknowledge(self) -> None:
         row = self.row()
         with self.cycle.store.begin_write() as conn:
-            acknowledgements.unacknowledge(conn, row, now=self.cycle.clock.now(), by="ann")
+            acknowledgements.unacknowledge(conn, row, now=self.cycle.clock.now(), author="ann")
 
     def silence(self, lasting: timedelta | None, *, connection: str = "agency/*") -> int:
         now = self.cycle.clock.now()
         ends = None if lasting is None else now + lasting
         wanted = Silence(connections=(connection,), comment="moving", starts_at=now, ends_at=ends)
         with self.cycle.store.begin_write() as conn:
-            return acknowledgements.add_silence(conn, wanted, now=now, by="ann")
+            return acknowledgements.add_silence(conn, wanted, now=now, author="ann")
 
     def reasons(self, channel: str) -> list[tuple[str, str, str | None]]:
         """Of each delivery of a channel: the event, the state, and the reason that is shown with it."""
@@ -240,7 +242,7 @@ async def test_a_silence_that_is_removed_lets_the_escalation_go_out(story: Story
     for number in (first, second):
         assert story.got("/boss") == [], "the other silence still covers it"
         with story.cycle.store.begin_write() as conn:
-            acknowledgements.remove_silence(conn, number, now=story.cycle.clock.now(), by="ann")
+            acknowledgements.remove_silence(conn, number, now=story.cycle.clock.now(), author="ann")
         await story.deliver(after=SECOND)
     assert story.got("/boss") == ["expired"]
 

@@ -378,6 +378,7 @@ def test_a_history_is_one_array_of_events(store: Store, now: datetime) -> None:
                 "new": "valid",
                 "reason": None,
                 "message": "Reported by the provider.",
+                "author": None,
             }
         ],
     }

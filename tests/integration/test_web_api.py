@@ -86,7 +86,7 @@ async def test_alerts_events_sources_and_forecast_have_the_shapes_of_the_command
     assert await api.json("/api/v1/alerts") == {**wanted, "next": None}
     events = await api.json("/api/v1/events")
     assert events["events"][0]["connection"] == "studio/65f0"
-    assert set(events["events"][0]) == {"connection", "source", "at", "kind", "old", "new", "reason", "message"}
+    assert set(events["events"][0]) == {"connection", "source", "at", "kind", "old", "new", "reason", "message", "author"}
     sources = await api.json("/api/v1/sources")
     assert [row["name"] for row in sources["sources"]] == ["agency", "studio"]
     assert [row["name"] for row in sources["channels"]] == ["ops", "night"]
@@ -343,6 +343,7 @@ async def test_an_acknowledgement_is_made_and_withdrawn(api: Served, store: Stor
     events = await api.json("/api/v1/events", connection="agency/linkedin-expired", limit=1)
     assert "Ann reconnects it." in events["events"][0]["message"]
     assert "the API" in events["events"][0]["message"]
+    assert events["events"][0]["author"] == "the API"
     back = await api.post("/api/v1/acks", {"connection": "agency/linkedin-expired", "remove": True})
     assert back.json()["connection"]["acked"] is False
     again = await api.post("/api/v1/acks", {"connection": "agency/linkedin-expired", "remove": True})

@@ -278,12 +278,12 @@ def _alerts(store: Store, now: datetime) -> None:
             permanent=True,
         )
         broken = [row for row in _rows(store) if row.state.verdict.status in (Status.REVOKED, Status.FAILING)]
-        acknowledgements.acknowledge(conn, broken[0], now=now, until=None, comment="Ann calls them", by="ann")
+        acknowledgements.acknowledge(conn, broken[0], now=now, until=None, comment="Ann calls them", author="ann")
         active = Silence(
             connections=(broken[-1].public_id,), comment="Moving house", starts_at=now, ends_at=now + timedelta(days=2)
         )
-        acknowledgements.add_silence(conn, active, now=now, by="ann")
+        acknowledgements.add_silence(conn, active, now=now, author="ann")
         coming = Silence(
             sources=("studio",), comment="Release", starts_at=now + timedelta(days=1), ends_at=now + timedelta(days=3)
         )
-        acknowledgements.add_silence(conn, coming, now=now, by="bob")
+        acknowledgements.add_silence(conn, coming, now=now, author="bob")

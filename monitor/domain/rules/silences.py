@@ -47,7 +47,9 @@ class Silence:
     timezone: str = "UTC"
     """Time zone of the rrule."""
     created_at: datetime | None = None
+    author: str | None = None
     removed_at: datetime | None = None
+    removed_by: str | None = None
 
 
 def matches(
