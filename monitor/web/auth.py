@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from monitor.config import Config
+from monitor.domain.addresses import ACKNOWLEDGE
 from monitor.domain.signatures import sign
 from monitor.store.web_sessions import WebSession
 
@@ -32,6 +33,9 @@ HEALTH = ("/healthz", "/readyz")
 
 OPEN = (*HEALTH, "/login")
 """Addresses that need no authentication. Unauthenticated requests get no details there."""
+
+SECRET_PATHS = (ACKNOWLEDGE,)
+"""The beginnings of addresses that are secrets and need no login: they are never logged, and browsers send them to no site."""
 
 SIGNATURE = "sig"
 """The query parameter with a link's signature."""
@@ -86,6 +90,17 @@ def visit_of(request: Request) -> Visit:
 def record_visit(scope: MutableMapping[str, Any], visit: Visit) -> None:
     """Record the visit in the request's scope, where visit_of() finds it."""
     scope[_VISIT] = visit
+
+
+def is_secret(path: str) -> bool:
+    """Return True if the path itself is a secret, which opens a page without a login."""
+    return path.startswith(SECRET_PATHS)
+
+
+def loggable(path: str) -> str:
+    """Return the path for the log, without the secret in it."""
+    begin = next((each for each in SECRET_PATHS if path.startswith(each)), None)
+    return path if begin is None else f"{begin}<secret>"
 
 
 def new_visitor() -> str:

@@ -6,7 +6,7 @@ Plain ASGI, so that nothing of a request is read before it is let in, and every 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qs, quote
 
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Config
+from monitor.domain.addresses import ACKNOWLEDGE
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import web_sessions
 from monitor.web import auth
@@ -55,6 +56,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
+SECRET_HEADERS = {"referrer-policy": "no-referrer", "x-robots-tag": "noindex, nofollow"}
+"""Headers instead, for addresses that are secrets."""
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _CLOSE = {"connection": "close"}
 API = "/api/"
@@ -84,15 +87,15 @@ class SecurityMiddleware:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self._admit(request, config, access, out)
         except ClientDisconnect:
-            log.debug("web.client_left", path=scope["path"])
+            log.debug("web.client_left", path=auth.loggable(scope["path"]))
         except (HTTPException, MonitorError) as error:
             await out.replace(error_response(request, error))
         except TimeoutError:
-            log.warning("web.too_slow", path=scope["path"])
+            log.warning("web.too_slow", path=auth.loggable(scope["path"]))
             await out.replace(problem(request, 503, "The response took too long. Try again."))
         except Exception:
             # An unexpected error must reach neither the server's own traceback page nor the daemon.
-            log.exception("web.failed", path=scope["path"])
+            log.exception("web.failed", path=auth.loggable(scope["path"]))
             await out.replace(problem(request, 500, "This page failed. See the monitor's log. Monitoring continues."))
 
     async def _admit(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
@@ -106,7 +109,7 @@ class SecurityMiddleware:
         authenticated = await self._is_authenticated(request, config, access, visitor=visitor, bearer=bearer)
         if visitor is None:
             visitor = auth.new_visitor()
-            if _accepts_page(request) and not bearer:
+            if _accepts_page(request) and not bearer and not auth.is_secret(request.scope["path"]):
                 out.cookie = cookie_header(request, cookie_name(config), visitor)
         theme = request.cookies.get("theme", "")
         visit = Visit(
@@ -123,7 +126,7 @@ class SecurityMiddleware:
             require_same_site(request, config)
             if not request.scope["path"].startswith(API):
                 form = await _form(request)
-                if not bearer:
+                if not bearer and not request.scope["path"].startswith(ACKNOWLEDGE):  # its form repeats the secret link instead
                     _require_csrf(form, access, visitor)
                 record_visit(request.scope, replace(visit, form=form))
         await self._app(request.scope, request.receive, out.send)
@@ -168,7 +171,7 @@ class SecurityMiddleware:
     def _require_open(self, request: Request, access: Access, cookie: str) -> None:
         """Refuse an unauthenticated request unless its address is open or its link is signed."""
         path = request.scope["path"]
-        if path in OPEN or path.startswith(STATIC):
+        if path in OPEN or path.startswith(STATIC) or auth.is_secret(path):
             return
         signature = request.query_params.get(SIGNATURE)
         if path in FEEDS and signature is not None:
@@ -294,8 +297,9 @@ class _SecuredResponse:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
+            security = {**HEADERS, **SECRET_HEADERS} if auth.is_secret(self._scope["path"]) else HEADERS
             headers = _below_base_path(message["headers"], base_of(self._scope))
-            message = {**message, "headers": _secured(headers, self.cookie)}
+            message = {**message, "headers": _secured(headers, security, self.cookie)}
         await self._send(message)
 
     async def replace(self, response: Response) -> None:
@@ -314,10 +318,12 @@ def _below_base_path(headers: Iterable[tuple[bytes, bytes]], base: str) -> Itera
         yield name, below(base, value.decode("latin-1")).encode("latin-1") if name.lower() == b"location" else value
 
 
-def _secured(headers: Iterable[tuple[bytes, bytes]], cookie: str | None) -> Sequence[tuple[bytes, bytes]]:
+def _secured(
+    headers: Iterable[tuple[bytes, bytes]], security: Mapping[str, str], cookie: str | None
+) -> Sequence[tuple[bytes, bytes]]:
     given = [(name.lower(), value) for name, value in headers]
     names = {name for name, _ in given}
-    added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in names]
+    added = [(name.encode(), value.encode()) for name, value in security.items() if name.encode() not in names]
     if cookie is not None and b"set-cookie" not in names:
         added.append((b"set-cookie", cookie.encode("latin-1")))
     return [*given, *added]
