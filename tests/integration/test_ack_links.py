@@ -87,7 +87,7 @@ class Case:
     def acknowledgements(self) -> list[str]:
         """The messages of acknowledgements in the connection's history."""
         with self.store.begin_read() as conn:
-            entries = history.of_connection(conn, self.row.id)
+            entries = history.history_of(conn, self.row.id)
         return [str(entry.message) for entry in entries if entry.kind is EventKind.ACKNOWLEDGED]
 
     def set(self, **values: Any) -> None:
@@ -191,6 +191,7 @@ def configure(case: Case, **ops: Any) -> None:
         (lambda case: configure(case, actions=False), "channel ops no longer acknowledge"),
         (lambda case: configure(case, name="renamed"), "channel ops no longer acknowledge"),
     ],
+    ids=["recovered", "newer", "retired", "expired", "no-actions", "renamed"],
 )
 async def test_a_link_that_has_ended_states_why_and_acknowledges_nothing(case: Case, change: Any, sentence: str) -> None:
     link = case.link()
@@ -225,14 +226,18 @@ async def test_a_status_that_the_page_did_not_show_is_not_acknowledged(case: Cas
 
 
 @pytest.mark.parametrize(
-    "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://elsewhere.example"}]
+    "headers",
+    [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://elsewhere.example"}],
+    ids=["cross-site", "same-site", "origin"],
 )
 async def test_pages_of_other_sites_cannot_press_the_button(case: Case, headers: dict[str, str]) -> None:
     assert (await case.press(case.link(), **headers)).status_code == 403
     assert case.incident.ack is None
 
 
-@pytest.mark.parametrize("headers", [{"sec-fetch-site": "same-origin"}, {"origin": "null"}, {}])
+@pytest.mark.parametrize(
+    "headers", [{"sec-fetch-site": "same-origin"}, {"origin": "null"}, {}], ids=["same-origin", "hidden", "none"]
+)
 async def test_browsers_that_hide_the_origin_of_the_page_can(case: Case, headers: dict[str, str]) -> None:
     assert (await case.press(case.link(), **headers)).status_code == 303
 
@@ -243,7 +248,7 @@ async def test_only_here_may_the_origin_be_hidden(case: Case) -> None:
     assert "another site" in answer.text
 
 
-@pytest.mark.parametrize("form", [{}, {"link": "wrong"}])
+@pytest.mark.parametrize("form", [{}, {"link": "wrong"}], ids=["absent", "wrong"])
 async def test_a_form_without_the_link_is_refused(case: Case, form: dict[str, str]) -> None:
     answer = await case.site.client.post(case.site.url + case.link(), data={**form, "status": "expired"})
     assert answer.status_code == 403
