@@ -297,3 +297,15 @@ async def test_the_link_is_in_no_log(case: Case) -> None:
 def test_channels_have_actions_unless_the_configuration_turns_them_off(tmp_path: Path) -> None:
     channels: tuple[ChannelConfig, ...] = web_config(tmp_path).channels
     assert all(channel.actions for channel in channels)
+
+
+async def test_the_link_works_below_a_base_path(case: Case) -> None:
+    case.site.config = replace(case.site.config, web=replace(case.site.config.web, base_path="/tokens"))
+    link = case.link()
+    for path in (f"/tokens{link}", link):  # the proxy passes the base path on, or strips it
+        shown = await case.site.get(path, headers=PAGE)
+        assert f'href="/tokens/connections/{EXPIRED}"' in shown.text
+    form = {"link": link.removeprefix("/ack/"), "status": "expired"}
+    answer = await case.site.client.post(f"{case.site.url}/tokens{link}", data=form, follow_redirects=True)
+    assert answer.url.path == f"/tokens{link}"
+    assert "Acknowledged by <bdi>channel ops</bdi>" in answer.text
