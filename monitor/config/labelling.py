@@ -33,7 +33,8 @@ class Labeller:
         if found is None:
             subject = self._subject(snapshot)
             client = None if snapshot.scope is None else self._clients.get(snapshot.scope, snapshot.scope)
-            found = rules.labels_of(subject, self._source.labels, self._source.label_rules, client=client)
+            own = {**(snapshot.labels or {}), **self._source.labels}
+            found = rules.labels_of(subject, own, self._source.label_rules, client=client)
             self._labels[key] = found
         return found
 
@@ -61,9 +62,10 @@ class Labeller:
         return self._names.get(scope)
 
     def _key(self, snapshot: Snapshot) -> Any:
+        labels = None if snapshot.labels is None else tuple(sorted(snapshot.labels.items()))
         if self._by_name:
-            return snapshot.scope, snapshot.platform, snapshot.external_id, snapshot.username, snapshot.display_name
-        return snapshot.scope, snapshot.platform
+            return labels, snapshot.scope, snapshot.platform, snapshot.external_id, snapshot.username, snapshot.display_name
+        return labels, snapshot.scope, snapshot.platform
 
     def _subject(self, snapshot: Snapshot) -> Subject:
         source = self._source

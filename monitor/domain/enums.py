@@ -115,6 +115,8 @@ class VerdictReason(StrEnum):
     """failing: A permission is gone that publishing needs and that was granted before."""
     POST_REJECTED = "post_rejected"
     """failing: The platform rejected the last post and named the token; the connection is not probed."""
+    PROVIDER_FAILING = "provider_failing"
+    """failing: The provider reports a problem of the connection other than expiry or revocation, in several polls in a row."""
     PROVIDER_REVOKED = "provider_revoked"
     """revoked: The provider reports the token as revoked."""
     PROVIDER_DISCONNECTED = "provider_disconnected"
@@ -130,6 +132,8 @@ class VerdictFlag(StrEnum):
     """Two kinds of evidence disagree: a reported status and a trusted date, or the list and the probe."""
     STALE_DATE = "stale_date"
     """The provider reports the token as valid beside an expiry date in the past that is not trusted."""
+    FAILING_UNCONFIRMED = "failing_unconfirmed"
+    """The provider reports a problem of the connection for the first time; the next poll must confirm it."""
     LOW_CONFIDENCE = "low_confidence"
     """The provider stated only a date, or nothing at all."""
     PROVIDER_UNKNOWN = "provider_unknown"
@@ -197,6 +201,7 @@ class ReportedStatus(StrEnum):
     EXPIRED = "expired"
     REVOKED = "revoked"
     DISCONNECTED = "disconnected"
+    FAILING = "failing"  # a problem of the connection that is neither expiry nor revocation
     NON_EXPIRING = "non_expiring"  # "unknown" where the API document defines it as: platform uses non-expiring tokens
     UNKNOWN = "unknown"  # an explicit unknown that does mean: status not known
     UNRECOGNISED = "unrecognised"  # a status that this version does not know; the original text is in raw_status

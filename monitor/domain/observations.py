@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain.enums import PollOutcome, ReportedStatus
+from monitor.domain.enums import PollOutcome, ProbeFinding, ReportedStatus
 from monitor.domain.records import Record
 
 
@@ -38,6 +38,12 @@ class Snapshot(Record, frozen=True, gc=False, kw_only=True):
     raw_status: str | None = None  # the provider's own text of the status, if it has one
     expires_at: datetime | None = None
     """The stated expiry, aware UTC; None if none is stated or it means "does not expire"."""
+    detail: str | None = None
+    """The provider's explanation of the status, if it gives one."""
+    trusted: bool | None = None
+    """True if the provider defines that the date alone may expire the connection, False if not; None: its platform decides."""
+    labels: Mapping[str, str] | None = None
+    """The row's own labels, which those of the source and of rules override; None if it has none."""
     expires_before: datetime | None = None
     """Only a coarse span was stated ("82d 4h"): the expiry lies in the hour before this instant. Then expires_at is None."""
     refresh: Refresh | None = None
@@ -124,3 +130,5 @@ class ProbeAnswer(Record, frozen=True, gc=False, kw_only=True):
     token_expires_in: str | None = None
     username: str | None = None
     permissions: tuple[str, ...] | None = None
+    finding: ProbeFinding | None = None
+    """What the call proves, where the definition of the provider states it; None: the status and message decide."""

@@ -47,6 +47,9 @@ class ProviderInfo:
     scope_in_ids: bool = False
     """True if an external id is unique only within its scope, so that the public id contains the scope."""
 
+    reports_are_final: bool = False
+    """True if a reported `failing` counts immediately, without confirmation by further polls."""
+
     trusted_platforms: frozenset[str] = frozenset()
     """Platforms whose stated expiry date may change a verdict when it passes (PROVIDERS 2b, trusted dates)."""
     warning_windows: Mapping[str, timedelta] = field(default_factory=dict)

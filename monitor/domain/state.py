@@ -23,6 +23,8 @@ class TokenState(Record, frozen=True, gc=False, kw_only=True):
     """When the current date was first seen: with expires_at the observed lifetime of a renewed token."""
     refresh_failures: int = 0
     """Consecutive attempts to renew the token that failed for a temporary reason, counted up to 3."""
+    failing_polls: int = 0
+    """Consecutive polls that reported `failing`, counted up to the confirmation threshold."""
     dated_since: datetime | None = None
     """When the current date was first stated; None without a date. A date that moves is a new one."""
     renewal_gap: timedelta | None = None

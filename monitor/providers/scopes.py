@@ -36,6 +36,7 @@ _BADNESS = {
             ReportedStatus.UNKNOWN,
             ReportedStatus.UNRECOGNISED,
             ReportedStatus.EXPIRING_SOON,
+            ReportedStatus.FAILING,
             ReportedStatus.EXPIRED,
             ReportedStatus.REVOKED,
             ReportedStatus.DISCONNECTED,

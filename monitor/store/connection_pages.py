@@ -191,7 +191,7 @@ def count_expiring(conn: Connection, filters: ConnectionFilter = EVERY, *, now: 
     by = expiry()
     sqlite = conn.dialect.name == "sqlite"
     day = func.substr(cast(by, String), 1, 10) if sqlite else cast(by, Date)
-    trusted = and_(_trusted_platform(), not_(_is_short_lived(sqlite=sqlite)))
+    trusted = and_(_is_trusted(), not_(_is_short_lived(sqlite=sqlite)))
     working = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
     soon = _c.status == Status.EXPIRING_SOON.value
     query = (
@@ -202,13 +202,14 @@ def count_expiring(conn: Connection, filters: ConnectionFilter = EVERY, *, now: 
     return sorted((ExpiringGroup(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))
 
 
-def _trusted_platform() -> ColumnElement[bool]:
-    """Return the condition for platforms whose dates can be trusted: rules.expiry.is_trusted without short lifetimes."""
+def _is_trusted() -> ColumnElement[bool]:
+    """Return the condition for rows whose dates can be trusted: rules.expiry.is_trusted without short lifetimes."""
     platforms = (
         and_(_c.provider == info.name, _c.platform.in_(sorted(info.trusted_platforms))) for info in registered_providers()
     )
     access_token = and_(_c.word == ReportedStatus.UNSTATED.value, _c.platform.in_(sorted(RENEWED_BY_PROVIDER)))
-    return and_(or_(false(), *platforms), not_(access_token))
+    by_platform = and_(or_(false(), *platforms), not_(access_token))
+    return case((_c.trusted.is_not(None), _c.trusted), else_=by_platform)
 
 
 def _is_short_lived(*, sqlite: bool) -> ColumnElement[bool]:

@@ -222,6 +222,10 @@ class SourceRow:
     """Server time minus local time in seconds, at the last poll that reported it."""
     unmonitored_users: int = 0
     """Managed users whose connections are not read, because `users` is not set."""
+    hook_at: datetime | None = None
+    """When the service last announced a change by a hook; None: never."""
+    unannounced_changes: int = 0
+    """Polls in a row that found changes which no hook had announced."""
     skewed_since: datetime | None = None
     """Since when the two clocks have differed at every poll; None while they agree."""
     added_at: datetime

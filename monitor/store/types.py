@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,6 +133,22 @@ class CleanText(_Converted):
     def write(value: str | None) -> str | None:
         """Return the value for the database."""
         return None if value is None else clean(value)
+
+
+class LabelMap(_Converted):
+    """Labels as a JSON object in ASCII; None differs from the empty object."""
+
+    cache_ok = True
+
+    @staticmethod
+    def write(value: Mapping[str, str] | None) -> str | None:
+        """Return the value for the database."""
+        return None if value is None else json.dumps(dict(sorted(value.items())), separators=(",", ":"))
+
+    @staticmethod
+    def read(value: str | None) -> Mapping[str, str] | None:
+        """Return the value from the database."""
+        return None if value is None else {str(key): str(text) for key, text in json.loads(value).items()}
 
 
 class WordList(_Converted):

@@ -50,6 +50,9 @@ SNAPSHOTS = st.builds(
     platform=TEXTS,
     reported=st.sampled_from(ReportedStatus),
     raw_status=some(TEXTS),
+    detail=some(TEXTS),
+    trusted=some(st.booleans()),
+    labels=some(st.dictionaries(TEXTS, TEXTS, max_size=3)),
     expires_at=some(INSTANTS),
     expires_before=some(INSTANTS),
     refresh=some(
@@ -83,6 +86,7 @@ STATES = st.builds(
         crossed_at=some(INSTANTS),
         issued_at=some(INSTANTS),
         refresh_failures=COUNTS,
+        failing_polls=COUNTS,
         dated_since=some(INSTANTS),
         renewal_gap=some(DURATIONS),
         renewal_left=some(DURATIONS | DURATIONS.map(lambda span: -span)),
@@ -153,7 +157,7 @@ def test_every_field_of_a_state_has_a_strategy() -> None:
     counts = [
         len(kind.__struct_fields__) for kind in (Snapshot, TokenState, ProbeState, Verdict, ConnectionState, Refresh, LastError)
     ]
-    assert counts == [16, 13, 11, 5, 10, 5, 2]
+    assert counts == [19, 14, 11, 5, 10, 5, 2]
 
 
 def test_insert_gives_ids_in_the_order_of_the_rows(store: Store) -> None:

@@ -34,6 +34,9 @@ CHANGES: dict[str, list[Any]] = {
     "platform": ["facebook"],
     "reported": [ReportedStatus.EXPIRED, ReportedStatus.UNSTATED],
     "raw_status": [None, "Valid", ""],
+    "detail": ["", "Token revoked"],
+    "trusted": [True, False],
+    "labels": [{}, {"client": "acme"}],
     "expires_at": [None, NOW, FULL.expires_at and FULL.expires_at + timedelta(microseconds=1)],
     "refresh": [
         None,

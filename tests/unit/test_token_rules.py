@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
+from monitor.domain import Policy, ProviderInfo, Refresh, ReportedStatus, Snapshot, Status, TokenState, provider_info
 from monitor.domain.records import replace
 from monitor.domain.rules import token, token_evidence, token_rules
 from monitor.domain.rules.expiry import Context
@@ -630,6 +631,38 @@ def test_what_rests_on_a_date_ends_when_the_date_moves() -> None:
     assert stays == [Status.EXPIRED, Status.EXPIRED]
 
 
+def test_a_reported_problem_counts_after_several_polls_in_a_row() -> None:
+    good, bad = row(), row(word=ReportedStatus.FAILING, detail="Permissions missing.")
+    assert statuses((0 * DAY, good), (HOUR, bad), (2 * HOUR, bad)) == [Status.VALID, Status.VALID, Status.FAILING]
+    assert statuses((0 * DAY, bad), (HOUR, bad)) == [Status.UNKNOWN, Status.FAILING]
+    assert statuses((0 * DAY, bad), (HOUR, good), (2 * HOUR, bad)) == [Status.UNKNOWN, Status.VALID, Status.VALID]
+    assert statuses((0 * DAY, bad), (HOUR, bad), (2 * HOUR, good)) == [Status.UNKNOWN, Status.FAILING, Status.VALID]
+
+
+def test_a_reported_problem_has_the_providers_explanation() -> None:
+    bad = row(word=ReportedStatus.FAILING, detail="Permissions missing.")
+    finding = judge(bad, at(policy=Policy(confirm_failures=1)))
+    assert (finding.status, finding.reason) == (Status.FAILING, "provider_failing")
+    assert finding.message == "The provider reports a problem of the connection: Permissions missing."
+
+
+def test_a_final_report_needs_no_confirmation() -> None:
+    final = dataclasses.replace(provider_info(POSTPOST), name="pushed", reports_are_final=True)
+    assert judge(row(word=ReportedStatus.FAILING), _of(final)).status is Status.FAILING
+
+
+def _of(info: ProviderInfo) -> Context:
+    return Context(now=NOW, provider=info, policy=Policy(), polled=True)
+
+
+def test_a_row_may_state_that_its_date_counts() -> None:
+    near = row("github", left=2 * DAY)
+    assert judge(near, at()).status is Status.VALID
+    assert judge(replace(near, trusted=True), at()).reason == "expires_within"
+    assert judge(replace(row("github", left=-HOUR), trusted=True), at()).reason == "date_passed"
+    assert judge(replace(row("linkedin", left=2 * DAY), trusted=False), at()).status is Status.VALID
+
+
 def test_every_rule_applies_in_some_row() -> None:
     applied: set[object] = set()
     cases = [(case[1], case[2], None) for case in FIRST_SIGHT] + [(PUBLORA, case[1], case[2]) for case in WITH_MEMORY]
@@ -641,6 +674,7 @@ def test_every_rule_applies_in_some_row() -> None:
     sequences = [
         (POSTBREEZE, [*hourly(6), (6.6 * HOUR, renewed(5)), (8 * HOUR, renewed(5))]),
         (POSTPOST, [(0 * DAY, ended)]),
+        (POSTPOST, [(0 * DAY, row(word=ReportedStatus.FAILING)), (HOUR, row(word=ReportedStatus.FAILING))]),
         (PUBLORA, moved),
     ]
     for provider, polls in sequences:

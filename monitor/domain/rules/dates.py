@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 from monitor.domain import VerdictFlag
 
@@ -24,14 +25,21 @@ _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d{2}:?\d{2})?)?",
     re.ASCII,
 )
+_WITH_ZONE = re.compile(
+    r"(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?) ?(?:(UTC|GMT)|([+-]\d{2}:?\d{2}))", re.ASCII
+)
+"""An instant with "UTC", "GMT" or an offset after a space, such as GitHub's header writes it."""
+
+_RFC_1123 = re.compile(r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} (?:GMT|UTC|[+-]\d{4})", re.ASCII)
 _DIGITS = re.compile(r"\d{9,14}(?:\.\d{1,9})?", re.ASCII)
 
 
 def parse_instant(value: object) -> tuple[datetime | None, Flags]:
     """Return the instant that a JSON value states, aware and in UTC, and the flags about how it was read.
 
-    Accepts ISO 8601 (with Z, an offset, or naive: then UTC is assumed and flagged; a date alone is its first
-    instant) and Unix seconds or milliseconds. Returns None for null, for what is not a date, and for dates before 2015.
+    Accepts ISO 8601 (with Z, an offset, or naive: then UTC is assumed and flagged; a date alone is its first instant), also
+    with "UTC", "GMT" or an offset after a space, dates of HTTP headers, and Unix seconds or milliseconds. Returns None for
+    null, for what is not a date, and for dates before 2015.
     """
     if value is None or value == "":
         return None, _NONE
@@ -57,6 +65,10 @@ def plausible_expiry_range(now: datetime) -> tuple[datetime, datetime]:
 
 def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     if _ISO.fullmatch(text) is None:
+        if (zoned := _WITH_ZONE.fullmatch(text)) is not None:
+            return _parse_text(zoned[1] + (zoned[3] or "Z"))
+        if _RFC_1123.fullmatch(text) is not None:
+            return _parse_mail_date(text)
         if _DIGITS.fullmatch(text) is None:
             return None, frozenset({VerdictFlag.UNPARSED_DATE})
         return _parse_number(float(text))
@@ -70,6 +82,14 @@ def _parse_text(text: str) -> tuple[datetime | None, Flags]:
         return _bounded(written.astimezone(UTC), _NONE)
     except OverflowError:  # year 1 or 9999, and an offset that leads out of the calendar
         return None, frozenset({VerdictFlag.FAR_DATE if written.year > _EARLIEST.year else VerdictFlag.ANCIENT_DATE})
+
+
+def _parse_mail_date(text: str) -> tuple[datetime | None, Flags]:
+    """Return the instant of a date as in mail and HTTP headers (RFC 5322, RFC 9110)."""
+    try:
+        return _bounded(parsedate_to_datetime(text.replace("UTC", "GMT")).astimezone(UTC), _NONE)
+    except (ValueError, OverflowError):
+        return None, frozenset({VerdictFlag.UNPARSED_DATE})
 
 
 def _parse_number(number: float) -> tuple[datetime | None, Flags]:

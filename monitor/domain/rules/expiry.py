@@ -123,9 +123,16 @@ def is_trusted(snapshot: Snapshot, provider: ProviderInfo, seen_at: datetime | N
     A row without a status states the date of the access token, which on some platforms is renewed on use (PROVIDERS 0.3).
     `seen_at` as for is_short_lived.
     """
-    if snapshot.platform not in provider.trusted_platforms or is_short_lived(snapshot, seen_at):
+    if not is_defined_as_trusted(snapshot, provider) or is_short_lived(snapshot, seen_at):
         return False
+    if snapshot.trusted is not None:
+        return True
     return snapshot.reported is not ReportedStatus.UNSTATED or snapshot.platform not in RENEWED_BY_PROVIDER
+
+
+def is_defined_as_trusted(snapshot: Snapshot, provider: ProviderInfo) -> bool:
+    """Return True if dates of this row count according to the service's definition: the row's own statement, or the platform."""
+    return snapshot.platform in provider.trusted_platforms if snapshot.trusted is None else snapshot.trusted
 
 
 def is_proven(seen_at: datetime | None, expires_at: datetime | None, now: datetime) -> bool:

@@ -22,7 +22,7 @@ def fingerprint(snapshot: Snapshot) -> str:
         r = s.refresh
         refresh = (r.connected_at, r.last_refreshed_at, r.last_attempt_at, r.error, r.error_status)
     error = None if s.last_error is None else (s.last_error.message, s.last_error.occurred_at)
-    kept = (
+    kept: tuple[object, ...] = (
         s.platform,
         s.reported.value,
         s.raw_status,
@@ -38,6 +38,9 @@ def fingerprint(snapshot: Snapshot) -> str:
         error,
         [str(flag) for flag in sorted(s.flags)],  # plain text: the digest is of their repr, which outlives this version
     )
+    stated = (s.detail, s.trusted, None if s.labels is None else sorted(s.labels.items()))
+    if stated != (None, None, None):  # rows without them keep the digest that earlier versions stored
+        kept += stated
     return blake2b(repr(kept).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

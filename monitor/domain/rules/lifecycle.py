@@ -122,7 +122,7 @@ def probed(state: ConnectionState, answer: ProbeAnswer | None, context: Context)
     platform, confirm = state.snapshot.platform, context.policy.confirm_failures
     if answer is None:
         return _with_probe(state, probes.unanswered(state.probe, context.now), context)
-    trusted = platform in context.provider.trusted_platforms
+    trusted = expiry.is_defined_as_trusted(state.snapshot, context.provider)
     after = probes.advance(state.probe, answer, platform=platform, date_trusted=trusted, now=context.now, confirm=confirm)
     if after.status is ProbeStatus.OK:
         state = _with_permissions(state, answer.permissions)
@@ -236,7 +236,7 @@ def _settle(
         stage=_stage(state, verdict.status, token_state, context, window=window),
         missing=missing,
         next_change_at=threshold if trusted else None,
-        recheck_at=_recheck(state, context, threshold=_earlier(threshold, _probe_threshold(probe, merged, context))),
+        recheck_at=_recheck(state, context, threshold=_earlier(threshold, _other_threshold(token_state, probe, merged, context))),
         permissions=known,
         lost_permissions=lost,
     )
@@ -316,8 +316,13 @@ def _recheck(state: ConnectionState | None, context: Context, *, threshold: date
     return due if due is not None and not context.polled else threshold
 
 
-def _probe_threshold(probe: ProbeState, merged: Finding, context: Context) -> datetime | None:
-    """Return when the success that decided becomes too old. The time of a repeated success is stored only with the cohort."""
+def _other_threshold(token_state: TokenState, probe: ProbeState, merged: Finding, context: Context) -> datetime | None:
+    """Return when something else than a date must be judged again: now, for a `failing` that the next poll must confirm.
+
+    Otherwise when the success that decided becomes too old; the time of a repeated success is stored only with the cohort.
+    """
+    if 0 < token_state.failing_polls < context.policy.confirm_failures:
+        return context.now
     at = probes.last_ok_at(probe)
     if context.probe_every is None or at is None or merged.reason != VerdictReason.PROBE_OK:
         return None

@@ -318,10 +318,12 @@ PROBE_RULES: tuple[ProbeRule, ...] = (
 
 
 def classify(answer: ProbeAnswer, *, platform: str, date_trusted: bool) -> ProbeFinding:
-    """Return the meaning of the response: the first rule of PROBE_RULES that applies.
+    """Return the meaning of the response: as the definition states it, else the first rule of PROBE_RULES that applies.
 
     `date_trusted` is True if a date alone may expire a connection of this platform (PROVIDERS 2b, trusted dates).
     """
+    if answer.finding is not None:
+        return answer.finding
     text = plain(answer.message) if answer.status == "error" else ""
     probe = Probe(answer, platform, date_trusted, text)
     return next(rule.finding for rule in PROBE_RULES if rule.applies(probe))

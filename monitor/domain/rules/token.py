@@ -19,10 +19,12 @@ from monitor.domain.rules.token_rules import (
     date_is_within_grace,
     expired_date_has_not_moved,
     expiring_date_has_not_moved,
+    failing_is_unconfirmed,
     grace_has_passed,
     list_reports_disconnected,
     list_reports_expired,
     list_reports_expiring_soon,
+    list_reports_failing,
     list_reports_revoked,
     list_reports_valid,
     list_states_only_a_date,
@@ -45,6 +47,7 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     list_reports_revoked,  # REVOKED -> revoked
     list_reports_disconnected,  # DISCONNECTED -> disconnected
     list_reports_expired,  # expired / TOKEN_EXPIRED -> expired, regardless of the date
+    list_reports_failing,  # failing in confirm_failures polls in a row -> failing; a pushed one immediately
     provider_reports_no_health,  # PostPeer: listed -> unknown
     trusted_date_has_passed,  # linkedin, instagram, threads, tiktok at Publora: date reached -> expired
     expired_date_has_not_moved,  # expired by date -> expired until the date moves by more than 1 h
@@ -61,6 +64,7 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     date_is_near,  # date inside the window, trusted or first seen 48 h ahead and unmoved for 48 h -> expiring_soon
     expiring_date_has_not_moved,  # expiring_soon -> expiring_soon until the date moves by more than 1 h
     date_is_within_grace,  # Postbreeze: date past within its grace -> valid, flagged
+    failing_is_unconfirmed,  # failing for the first time -> the last known status
     list_reports_valid,  # valid / ACTIVE -> valid; an untrusted past date is flagged
     token_does_not_expire,  # PostPost "unknown" without a date -> valid
     list_states_only_a_date,  # no status: a date ahead, or none -> valid, with low confidence
@@ -90,7 +94,8 @@ def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
         return finding
     if expiry.moved_later(previous.crossed_at, e.expires_at, LATER_BY):
         return finding
-    return Finding(previous.status, previous.reason, previous.message, finding.flags | {VerdictFlag.PROVIDER_UNKNOWN})
+    unknown = frozenset() if VerdictFlag.FAILING_UNCONFIRMED in finding.flags else frozenset({VerdictFlag.PROVIDER_UNKNOWN})
+    return Finding(previous.status, previous.reason, previous.message, finding.flags | unknown)
 
 
 def next_token_state(evidence: Evidence, finding: Finding) -> TokenState:
@@ -104,6 +109,7 @@ def next_token_state(evidence: Evidence, finding: Finding) -> TokenState:
         crossed_at=_crossed(evidence, finding),
         issued_at=issued(evidence.previous, evidence.expires_at, evidence.context),
         refresh_failures=evidence.refresh_failures,
+        failing_polls=evidence.failing_polls,
         dated_since=evidence.dated_since,
         renewal_gap=evidence.cadence.gap,
         renewal_left=evidence.cadence.left,

@@ -60,6 +60,8 @@ class Evidence(Record, frozen=True, gc=False, kw_only=True):
     reconnected_at: datetime | None
     """When the list last showed a reconnect."""
     refresh_fails: bool
+    failing_polls: int
+    """Consecutive polls, the last one included, that reported `failing`, as far as they count."""
     refresh_failures: int
     """Consecutive attempts, the last one included, that failed for a temporary reason; at most 3."""
 
@@ -150,6 +152,7 @@ def gather(snapshot: Snapshot, previous: TokenState | None, context: Context, *,
         cadence=cadence,
         reconnected_at=reconnected_at,
         refresh_fails=fails,
+        failing_polls=_count_failing_polls(snapshot, previous, context),
         refresh_failures=_count_refresh_failures(snapshot, before, previous, expires_at) if temporary else 0,
     )
 
@@ -198,6 +201,14 @@ def _reconnected_at(
         return known
     dated = snapshot.refresh is not None or expiry.is_trusted(snapshot, context.provider, context.now)
     return context.now if dated else known
+
+
+def _count_failing_polls(snapshot: Snapshot, previous: TokenState | None, context: Context) -> int:
+    """Count a poll that reported `failing`, up to the number that confirms it."""
+    if snapshot.reported is not ReportedStatus.FAILING:
+        return 0
+    counted = 0 if previous is None else previous.failing_polls
+    return min(counted + context.polled, max(context.policy.confirm_failures, 1))
 
 
 def _count_refresh_failures(

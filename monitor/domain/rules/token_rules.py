@@ -27,17 +27,25 @@ _REFRESH_FAILING = frozenset({VerdictFlag.REFRESH_FAILING})
 _PROVIDER_UNKNOWN = frozenset({VerdictFlag.PROVIDER_UNKNOWN})
 
 
+def _explained(text: str, e: Evidence) -> str:
+    """Return the sentence with the provider's explanation, if it gave one."""
+    detail = (e.snapshot.detail or "").rstrip(". ")
+    return f"{text}: {detail}." if detail else f"{text}."
+
+
 def list_reports_revoked(e: Evidence) -> Finding | None:
     """Believe the provider."""
     if e.reported is ReportedStatus.REVOKED:
-        return Finding(Status.REVOKED, VerdictReason.PROVIDER_REVOKED, "The provider reports that access was revoked.")
+        return Finding(
+            Status.REVOKED, VerdictReason.PROVIDER_REVOKED, _explained("The provider reports that access was revoked", e)
+        )
     return None
 
 
 def list_reports_disconnected(e: Evidence) -> Finding | None:
     """Believe the provider."""
     if e.reported is ReportedStatus.DISCONNECTED:
-        text = "The provider reports that the connection was removed."
+        text = _explained("The provider reports that the connection was removed", e)
         return Finding(Status.DISCONNECTED, VerdictReason.PROVIDER_DISCONNECTED, text)
     return None
 
@@ -47,10 +55,29 @@ def list_reports_expired(e: Evidence) -> Finding | None:
     if e.reported is not ReportedStatus.EXPIRED:
         return None
     if e.date_has_passed:
-        return Finding(Status.EXPIRED, VerdictReason.EXPIRY_PASSED, "The provider reports that the token expired.")
+        return Finding(Status.EXPIRED, VerdictReason.EXPIRY_PASSED, _explained("The provider reports that the token expired", e))
     when = "without a date" if e.left is None else "before its date"
-    text = f"The provider reports that the token expired {when}: the platform rejected it."
+    text = _explained(f"The provider reports that the token expired {when}: the platform rejected it", e)
     return Finding(Status.EXPIRED, VerdictReason.REJECTED_BY_PLATFORM, text)
+
+
+def list_reports_failing(e: Evidence) -> Finding | None:
+    """Believe a provider that reports another problem in enough polls in a row, or whose reports are final."""
+    if e.reported is not ReportedStatus.FAILING:
+        return None
+    was_confirmed = e.previous is not None and e.previous.reason == VerdictReason.PROVIDER_FAILING
+    if not (was_confirmed or e.context.provider.reports_are_final or e.failing_polls >= e.context.policy.confirm_failures):
+        return None
+    text = _explained("The provider reports a problem of the connection", e)
+    return Finding(Status.FAILING, VerdictReason.PROVIDER_FAILING, text)
+
+
+def failing_is_unconfirmed(e: Evidence) -> Finding | None:
+    """Keep the last known status until further polls confirm a reported problem."""
+    if e.reported is not ReportedStatus.FAILING:
+        return None
+    text = _explained("The provider reports a problem of the connection, which the next poll must confirm", e)
+    return Finding(Status.UNKNOWN, VerdictReason.PROVIDER_UNKNOWN, text, frozenset({VerdictFlag.FAILING_UNCONFIRMED}))
 
 
 def provider_reports_no_health(e: Evidence) -> Finding | None:
@@ -167,7 +194,7 @@ def list_reports_expiring_soon(e: Evidence) -> Finding | None:
     if overruled:
         text = "The provider already warns; the token expires later than the configured window."
         return expiring_date_has_not_moved(e) or Finding(Status.VALID, VerdictReason.OUTSIDE_WINDOW, text)
-    text = "The provider reports that the token expires soon."
+    text = _explained("The provider reports that the token expires soon", e)
     return Finding(Status.EXPIRING_SOON, VerdictReason.PROVIDER_EXPIRING_SOON, text)
 
 
