@@ -22,7 +22,8 @@ PARTS: Final = {
     "sources": ("sources",),
     "alerts": ("alerts",),
     "silence": ("ack", "silence"),
-    "db": ("forget", "db"),
+    "forget": ("forget",),
+    "db": ("db",),
     "systemd": ("systemd", "report-failure"),
 }
 """The modules of this package and the commands that each adds. Running a command loads its own module only."""

@@ -1,4 +1,4 @@
-"""The `forget` and `db` commands."""
+"""The `db` commands."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ from typing import Annotated
 import typer
 
 from monitor.cli import session
-from monitor.cli.options import WhichConnection, one_connection
 from monitor.cli.output import echo
 from monitor.config.database_urls import database_url, holds_password
 from monitor.config.secrets import ResolveContext, UnusableError
-from monitor.domain.text import clean
-from monitor.engine import acknowledgements
 from monitor.store import Store, maintenance, revisions
 from monitor.store.copying import copy_store
 from monitor.store.lock import DaemonLock
 from monitor.telemetry import logs
-
-
-def forget(
-    ctx: typer.Context,
-    connection: WhichConnection,
-) -> None:
-    """Stop monitoring a connection that was removed on purpose. It causes no further alerts; its history is kept."""
-    config = session.local(ctx)
-    now = session.now()
-    with session.opened(config) as store, store.begin_write() as conn:
-        row = one_connection(conn, config, connection)
-        acknowledgements.retire(conn, row, now=now, author=session.author())
-    name = clean(row.public_id, limit=400)
-    if row.state.missing:
-        echo(f"{name} is retired and its history is kept. If its source lists it again, it is monitored again.")
-        return
-    echo(f"{name} is retired and its history is kept. Its source still lists it: the next poll adds it again unless it is")
-    echo("removed there. To suppress alerts about a connection that stays listed: `token-monitor silence add --connection`.")
 
 
 def upgrade(
@@ -124,7 +103,6 @@ def copy(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command()(forget)
     group = typer.Typer(help="Database schema and maintenance.", no_args_is_help=True, rich_markup_mode=None)
     for command in (upgrade, current, prune, backup, copy):
         group.command()(command)

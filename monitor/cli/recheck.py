@@ -10,30 +10,19 @@ from typing import Annotated
 import typer
 
 from monitor.cli import channels, session
-from monitor.cli.options import (
-    HELP,
-    AsJson,
-    LabelFilter,
-    PlatformFilter,
-    SourceFilter,
-    StatusFilter,
-    complete_connection,
-    one_connection,
-    select,
-)
+from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, SourceFilter, StatusFilter
 from monitor.cli.output import echo, echo_json
+from monitor.cli.selection import Connections, DryRun, Selection, Yes, confirm, list_only
 from monitor.cli.startup import allow_open_files, loading
 from monitor.cli.values import parse_wait
 from monitor.config import Config
-from monitor.domain.errors import MonitorError, StoreHeld
-from monitor.domain.filters import ConnectionFilter
+from monitor.domain.errors import StoreHeld
 from monitor.domain.text import clean
-from monitor.store import Connection, connection_queries, rechecks, sources
+from monitor.store import rechecks
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.lock import DaemonLock
 from monitor.store.rechecks import RecheckOutcome
 from monitor.views.json_types import listing
-from monitor.views.label_filter import resolve_labels
 from monitor.views.rechecks import RecheckView, find_rechecks
 
 _READ_EVERY = 0.2
@@ -42,10 +31,7 @@ _READ_EVERY = 0.2
 
 def recheck(
     ctx: typer.Context,
-    connection: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CONNECTION]...", help=HELP, autocompletion=complete_connection),
-    ] = None,
+    connection: Connections = None,
     *,
     source: SourceFilter = None,
     platform: PlatformFilter = None,
@@ -55,19 +41,21 @@ def recheck(
         timedelta,
         typer.Option("--wait", metavar="DURATION", parser=parse_wait, help="Wait this long for the results; default: 60s."),
     ] = "60s",  # type: ignore[assignment]  # typer parses it
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
     """Check connections now, ahead of the schedule. Exit status 0 healthy, 1 attention needed, 3 no result."""
     config = session.local(ctx)
-    with session.reading(config) as conn:
-        known = [row.name for row in sources.all_sources(conn)]
-        filters = select(config, conn=conn, known=known, sources=source, platforms=platform, statuses=status, labels=label)
-        if not (connection or source or platform or status or label):
-            raise typer.BadParameter("Give at least one CONNECTION, --source, --platform, --status or --label.")
-        rows = _chosen(conn, config, connection or (), filters)
-    if not rows:
-        raise MonitorError("No connection matches the filters. `token-monitor status --all` lists all connections.")
-    requested = _request(config, rows)
+    wanted = Selection(connections=connection, sources=source, platforms=platform, statuses=status, labels=label)
+    with session.opened(config) as store:
+        with store.begin_read() as conn:
+            chosen = wanted.views(conn, config, now=session.now())
+        if dry_run:
+            list_only(store, config, chosen, lambda *_: None, summary="would be checked.", as_json=as_json)
+            return 0
+    confirm("Check", chosen, config, yes=yes, as_json=as_json)
+    requested = _request(config, [view.row for view in chosen])
     lock = DaemonLock(config.database.url.reveal())
     try:
         lock.acquire()
@@ -85,14 +73,6 @@ def recheck(
     else:
         _show(views, wait)
     return _exit_status(views)
-
-
-def _chosen(conn: Connection, config: Config, given: Sequence[str], filters: ConnectionFilter) -> list[ConnectionRow]:
-    """Return the given connections, else those that match the filters."""
-    if given:
-        found = [one_connection(conn, config, text, filters=filters, retired=False) for text in given]
-        return list({row.id: row for row in found}.values())
-    return list(connection_queries.list_connections(conn, resolve_labels(conn, filters, config)))
 
 
 def _request(config: Config, rows: Sequence[ConnectionRow]) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,27 +15,43 @@ from monitor.cli.options import (
     LabelFilter,
     PlatformFilter,
     SourceFilter,
-    WhichConnection,
+    StatusFilter,
     nearest_known,
-    one_connection,
     select,
 )
 from monitor.cli.output import console, echo, echo_json, show
+from monitor.cli.selection import (
+    Connections,
+    DryRun,
+    Selection,
+    Yes,
+    asks,
+    change_all,
+    confirm,
+    counted,
+    echo_outcome_json,
+    echo_skipped,
+    list_only,
+)
 from monitor.cli.session import author
-from monitor.cli.values import HELP, later_when, parse_length, parse_when
+from monitor.cli.values import HELP, later_when, one_of, parse_length, parse_when
 from monitor.config import Config
 from monitor.config.resolve import timezone_problem
+from monitor.domain import Status, utc_text
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.advice import PLATFORM_NAMES
-from monitor.domain.rules.silences import Silence
+from monitor.domain.rules.silences import Silence, literal, matches_id
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span, zone
 from monitor.engine import acknowledgements
-from monitor.store import connection_queries, sources
-from monitor.views.connections import Reader
+from monitor.engine.bulk_changes import BulkOutcome
+from monitor.store import Connection, Store, connection_queries, sources
+from monitor.store.connection_queries import ConnectionRow
+from monitor.views.connections import ConnectionView
 from monitor.views.json_types import listing
-from monitor.views.silences import SilenceView, count_silenced, silence_views
+from monitor.views.selection import views_silenced
+from monitor.views.silences import SilenceView, silence_views
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,91 +59,191 @@ if TYPE_CHECKING:
 
 def ack(
     ctx: typer.Context,
-    connection: WhichConnection,
+    connection: Connections = None,
     *,
+    source: SourceFilter = None,
+    platform: PlatformFilter = None,
+    status: StatusFilter = None,
+    label: LabelFilter = None,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"End of the acknowledgement. {HELP}")] = None,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason, or who is handling it.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Remove the acknowledgement.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Acknowledge an incident. No more alerts are sent until it worsens, recovers, or WHEN."""
+    """Acknowledge incidents. No more alerts are sent until an incident worsens, recovers, or WHEN."""
     config = session.local(ctx)
     now = session.now()
     ends = None if until is None else later_when(until, now=now, timezone=config.timezone, option="--until")
-    with session.opened(config) as store, store.begin_write() as conn:
-        row = one_connection(conn, config, connection, retired=False)
-        view = Reader(config, {each.name: each for each in sources.all_sources(conn)}, now=now).view(row)
-        name = clean(row.public_id, limit=400)
+    wanted = Selection(connections=connection, sources=source, platforms=platform, statuses=status, labels=label)
+
+    def change(conn: Connection, row: ConnectionRow) -> None:
         if remove:
-            acknowledgements.unacknowledge(conn, view.row, now=now, author=author())
+            acknowledgements.unacknowledge(conn, row, now=now, author=author())
         else:
-            acknowledgements.acknowledge(conn, view.row, now=now, until=ends, comment=comment, author=author())
-    if remove:
-        echo(f"{name} is no longer acknowledged. Alerts are sent again.")
+            acknowledgements.acknowledge(conn, row, now=now, until=ends, comment=comment, author=author())
+
+    with session.opened(config) as store:
+        with store.begin_read() as conn:
+            views = wanted.views(conn, config, now=now)
+        if dry_run:
+            check = acknowledgements.acknowledged_incident if remove else acknowledgements.incident_to_acknowledge
+            summary = "would no longer be acknowledged." if remove else "would be acknowledged."
+            list_only(store, config, views, check, summary=summary, as_json=as_json)
+            return
+        verb = "Remove the acknowledgements of" if remove else "Acknowledge"
+        confirm(verb, views, config, yes=yes, as_json=as_json)
+        outcome = change_all(store, config, views, change)
+    if as_json:
+        echo_outcome_json(outcome, now=now)
         return
-    end = f", or {Times(config.timezone, now).exact(ends)}" if ends else ""
-    echo(f"{name} is acknowledged ({view.status}): no alerts until it worsens or recovers{end}.")
+    _show_acknowledged(outcome, views, Times(config.timezone, now), remove=remove, ends=ends)
+
+
+def _show_acknowledged(
+    outcome: BulkOutcome, views: Sequence[ConnectionView], times: Times, *, remove: bool, ends: datetime | None
+) -> None:
+    end = f", or {times.exact(ends)}" if ends else ""
+    if len(outcome.changed) == 1:
+        [public_id] = outcome.changed
+        status = next(view.status for view in views if view.id == public_id)
+        subject, verb, worsens = clean(public_id, limit=400), "is", "it worsens or recovers"
+        state = f"acknowledged ({status})"
+    else:
+        subject, verb, worsens, state = counted(len(outcome.changed)), "are", "they worsen or recover", "acknowledged"
+    if remove:
+        echo(f"{subject} {verb} no longer acknowledged. Alerts are sent again.")
+    else:
+        echo(f"{subject} {verb} {state}: no alerts until {worsens}{end}.")
+    echo_skipped(outcome)
 
 
 SilenceId = Annotated[str, typer.Argument(metavar="ID", help="The silence's id from `silence list`.")]
 _NO_MATCHER = "Give --source, --platform, --connection or --label. `--connection '*'` silences every connection."
+MOST_NAMED = 1000
+"""Connections that one silence may name."""
+
+
+_StatusNow = Annotated[
+    list[Status] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Silence the connections that have this status now. Repeatable.",
+        parser=one_of("status", Status),
+        autocompletion=lambda: list(Status),
+    ),
+]
+_Globs = Annotated[
+    list[str] | None,
+    typer.Option("--connection", metavar="GLOB", help="Only ids that match, such as 'agency/*'. Repeatable."),
+]
+_From = Annotated[str | None, typer.Option("--from", metavar="WHEN", help=f"Start; default: now. {HELP}")]
+_Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="End; default: until it is removed.")]
+_For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Length; with --rrule, the length of each window.")]
+_Rule = Annotated[
+    str | None,
+    typer.Option(
+        "--rrule",
+        metavar="RULE",
+        help="Recurring windows, such as 'FREQ=WEEKLY;BYDAY=SA,SU', from the time of day of --from, else midnight.",
+    ),
+]
+_Zone = Annotated[
+    str | None, typer.Option("--timezone", metavar="ZONE", help="Time zone of the times given; default: the configured one.")
+]
 
 
 def add(
     ctx: typer.Context,
+    named: Connections = None,
     *,
     source: SourceFilter = None,
     platform: PlatformFilter = None,
-    connection: Annotated[
-        list[str] | None,
-        typer.Option("--connection", metavar="GLOB", help="Only ids that match, such as 'agency/*'. Repeatable."),
-    ] = None,
+    status: _StatusNow = None,
+    connection: _Globs = None,
     label: LabelFilter = None,
-    begin: Annotated[str | None, typer.Option("--from", metavar="WHEN", help=f"Start; default: now. {HELP}")] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="End; default: until it is removed.")] = None,
-    length: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="Length; with --rrule, the length of each window.")
-    ] = None,
-    rrule: Annotated[
-        str | None,
-        typer.Option(
-            "--rrule",
-            metavar="RULE",
-            help="Recurring windows, such as 'FREQ=WEEKLY;BYDAY=SA,SU', from the time of day of --from, else midnight.",
-        ),
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option("--timezone", metavar="ZONE", help="Time zone of the times given; default: the configured one.")
-    ] = None,
+    begin: _From = None,
+    until: _Until = None,
+    length: _For = None,
+    rrule: _Rule = None,
+    timezone: _Zone = None,
     comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="Reason. Required.")] = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Silence the connections that match all filters. When the silence ends, an alert reports the net change."""
+    """Silence connections. When the silence ends, an alert reports the net change.
+
+    With CONNECTION or --status, the silence names the connections that match now; otherwise it covers all that match the filters
+    while it lasts.
+    """
     config = session.local(ctx)
     now = session.now()
     hours = _hours(now, timezone or config.timezone, begin=begin, until=until, length=length, rrule=rrule)
-    with session.opened(config) as store, store.begin_write() as conn:
-        known = [row.name for row in sources.all_sources(conn)]
-        slugs = connection_queries.platforms(conn)
-        chosen = select(config, conn=conn, known=known, sources=source, platforms=platform, labels=label)
-        globs = tuple(dict.fromkeys(connection or ()))
-        if not (source or platform or label or globs):
-            raise typer.BadParameter(_NO_MATCHER)
-        silence = Silence(
-            sources=tuple(sorted(chosen.sources or ())),
-            platforms=tuple(sorted(chosen.platforms or ())),
-            connections=globs,
-            labels=chosen.labels,
-            comment=_comment(comment),
-            **hours,
-        )
-        number = acknowledgements.add_silence(conn, silence, now=now, author=author())
-        matching = count_silenced(conn, config, silence)
-    view = SilenceView(silence=silence, now=now)
-    counted = f"{matching:,} connection{'' if matching == 1 else 's'}"
-    echo(f"Silence {number} matches {counted} now: {_when(view, config)}.")
-    for slug in silence.platforms:
-        if slug not in slugs and slug not in PLATFORM_NAMES:
-            hint = nearest_known(slug, sorted(slugs | PLATFORM_NAMES.keys()))
-            echo(f"warning: No connection has the platform {clean(slug, limit=80)}; {hint}")
+    wanted = Selection(connections=named, sources=source, platforms=platform, statuses=status, labels=label)
+    with session.opened(config) as store:
+        with store.begin_read() as conn:
+            silence = Silence(**_matchers_of(conn, config, wanted, connection or (), now), comment=_comment(comment), **hours)
+            views = views_silenced(conn, config, silence, now=now)
+            unknown = _unknown_platforms(silence, connection_queries.platforms(conn))
+        if dry_run:
+            _list_silenced(store, config, views, now=now, as_json=as_json)
+            return
+        # Filters alone could be used without a confirmation before there was one, and scripts still do.
+        confirm("Silence", views, config, yes=yes or not views or not (named or status or asks()), as_json=as_json)
+        with store.begin_write() as conn:
+            number = acknowledgements.add_silence(conn, silence, now=now, author=author())
+    view = SilenceView(silence=replace(silence, id=number, created_at=now, author=author()), now=now)
+    if as_json:
+        echo_json({"generated_at": utc_text(now), "silence": view.json(), "connections": [each.id for each in views]})
+        return
+    echo(f"Silence {number} matches {counted(len(views))} now: {_when(view, config)}.")
+    for warning in unknown:
+        echo(warning)
+
+
+def _matchers_of(conn: Connection, config: Config, wanted: Selection, patterns: Sequence[str], now: datetime) -> dict[str, Any]:
+    """Return the matchers of a silence: the ids of connections if some are named or chosen by their status, else the filters."""
+    if wanted.connections or wanted.statuses:
+        views = wanted.views(conn, config, now=now)
+        within = Silence(connections=tuple(patterns), starts_at=now)
+        chosen = [view for view in views if not patterns or matches_id(within, view.id, view.snapshot.external_id)]
+        if len(chosen) > MOST_NAMED:
+            raise typer.BadParameter(f"A silence may name at most {MOST_NAMED:,} connections, not {len(chosen):,}: use filters.")
+        if not chosen:
+            raise MonitorError("No connection matches the filters. `token-monitor status --all` lists all connections.")
+        return {"connections": tuple(literal(view.id) for view in chosen)}
+    if not (wanted.sources or wanted.platforms or wanted.labels or patterns):
+        raise typer.BadParameter(_NO_MATCHER)
+    known = [row.name for row in sources.all_sources(conn)]
+    filters = select(config, conn=conn, known=known, sources=wanted.sources, platforms=wanted.platforms, labels=wanted.labels)
+    return {
+        "sources": tuple(sorted(filters.sources or ())),
+        "platforms": tuple(sorted(filters.platforms or ())),
+        "connections": tuple(dict.fromkeys(patterns)),
+        "labels": filters.labels,
+    }
+
+
+def _list_silenced(store: Store, config: Config, views: Sequence[ConnectionView], *, now: datetime, as_json: bool) -> None:
+    if views:
+        list_only(store, config, views, lambda *_: None, summary="would be silenced.", as_json=as_json)
+    elif as_json:
+        echo_outcome_json(BulkOutcome(), now=now, dry_run=True)
+    else:
+        echo("No connection matches now.")
+
+
+def _unknown_platforms(silence: Silence, stored: Collection[str]) -> list[str]:
+    """Return a warning for each platform of a silence that no connection has and that is not known otherwise."""
+    known = sorted({*stored, *PLATFORM_NAMES})
+    return [
+        f"warning: No connection has the platform {clean(slug, limit=80)}; {nearest_known(slug, known)}"
+        for slug in silence.platforms
+        if slug not in known
+    ]
 
 
 def _hours(

@@ -239,16 +239,23 @@ def echo_status(
     shown = found.connections
     if shown:
         echo("")
-        if on_terminal() and not wide and (on := console()).width >= LEAST_WIDTH:
-            show(_table(shown, config, times), on=on)
-        else:
-            rows = [_row(view, times) for view in shown]
-            rows = rows if plugin_state is None else [[plugin_text(cell) for cell in row] for row in rows]
-            show_rows(_HEADINGS, rows, lambda: _blocks(shown, times), width=_STATUS_WIDTH)
+        show_connections(shown, config, times, wide=wide, written=written)
         echo("")
         echo(counts(found))
     if len(shown) < found.total:
         echo(f"Showing the {len(shown)} worst of {found.total:,}; --all shows all.")
+
+
+def show_connections(
+    views: Sequence[ConnectionView], config: Config, times: Times, *, wide: bool = False, written: Callable[[str], str] = str
+) -> None:
+    """Write the connections as a table. `written` is applied to each text outside a terminal."""
+    if on_terminal() and not wide and (on := console()).width >= LEAST_WIDTH:
+        show(_table(views, config, times), on=on)
+        return
+    rows = [_row(view, times) for view in views]
+    rows = rows if written is str else [[written(cell) for cell in row] for row in rows]
+    show_rows(_HEADINGS, rows, lambda: _blocks(views, times), width=_STATUS_WIDTH)
 
 
 def plugin_text(text: str) -> str:
@@ -306,7 +313,7 @@ def _row(view: ConnectionView, times: Times) -> Row:
     )
 
 
-def _blocks(views: list[ConnectionView], times: Times) -> Iterator[Block]:
+def _blocks(views: Sequence[ConnectionView], times: Times) -> Iterator[Block]:
     for view in views:
         yield _status(view), list(_lines(view, times))
 

@@ -169,13 +169,16 @@ def list_connections(
     limit: int | None = None,
     worst_first: bool = True,
     only: ColumnElement[bool] | None = None,
+    include_retired: bool = False,
 ) -> Iterator[ConnectionRow]:
     """Return live connections of configured sources; rows are fetched as they are consumed.
+
+    With `include_retired` also retired ones and those of removed sources.
 
     Worst first means by status, then by the nearest expiry; otherwise by source and id. `only` is a further condition,
     such as changed_by_time() or needing_attention_by().
     """
-    query = _query().where(*live(), *conditions(conn, filters))
+    query = _query().where(*([] if include_retired else live()), *conditions(conn, filters))
     if only is not None:
         query = query.where(only)
     if worst_first:

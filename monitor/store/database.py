@@ -231,15 +231,19 @@ class Store:
             source: Any = conn.connection.driver_connection
             return sqlite_file.copy(source, file)
 
-    def shrink(self) -> None:
-        """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Raise as begin_write() does."""
+    def shrink(self) -> bool:
+        """Return the space of deleted rows to the disk (SQLite only; PostgreSQL vacuums itself). Raise as begin_write() does.
+
+        Return False if a reader kept the log of SQLite from being emptied, so that it may still contain deleted rows.
+        """
         if self.path is None:
-            return
+            return True
         with self._translate_errors(system=True), self._writer.connect() as conn:
             raw = conn.connection.driver_connection
             assert raw is not None  # noqa: S101 - it is connected
-            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                raw.execute(statement)
+            raw.execute("VACUUM")
+            [busy, *_] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def _warn_of_network(self) -> None:
         kind = sqlite_file.network_filesystem(self.path) if self.path else None

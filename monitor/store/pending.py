@@ -236,7 +236,7 @@ def fallback_deliveries(
     return [
         (alert_id, name, now)
         for alert_id, by_channel in failed.items()
-        if all(by_channel.values())
+        if by_channel and all(by_channel.values())  # an alert without deliveries was erased meanwhile
         for name in channels
         if name not in by_channel
     ]

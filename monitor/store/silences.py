@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from monitor.domain.rules.silences import Silence, matches_id
+from monitor.domain import EventKind
+from monitor.domain.rules.silences import Silence, matches_id, named_by
 from monitor.store import former_ids
 from monitor.store.former_ids import FormerId
-from monitor.store.schema import silences
+from monitor.store.schema import events, silences
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,23 @@ def remove(conn: Connection, silence_id: int, now: datetime, *, author: str | No
     """Mark a silence as removed. Return False if there is none with this id, or it was removed before."""
     where = silences.c.id == silence_id, silences.c.removed_at.is_(None)
     return conn.execute(update(silences).where(*where).values(removed_at=now, removed_by=author)).rowcount == 1
+
+
+def erase_ids(conn: Connection, ids: Collection[str]) -> None:
+    """Erase these ids from all silences. A silence that named no other connections is deleted with its history entries."""
+    for row in conn.execute(select(silences.c.id, silences.c.matchers)).all():
+        matchers = _matchers(row.matchers) or {}
+        patterns: tuple[str, ...] = matchers.get("connections", ())
+        left = [each for each in patterns if each not in ids and named_by(each) not in ids]
+        if len(left) == len(patterns):
+            continue
+        if left:
+            text = json.dumps({**json.loads(row.matchers), "connections": left}, sort_keys=True, separators=(",", ":"))
+            conn.execute(update(silences).where(silences.c.id == row.id).values(matchers=text))
+            continue
+        about = events.c.connection_id.is_(None), events.c.kind.in_([EventKind.SILENCED, EventKind.UNSILENCED])
+        conn.execute(delete(events).where(*about, events.c.new == str(row.id)))
+        conn.execute(delete(silences).where(silences.c.id == row.id))
 
 
 def all_current(conn: Connection, now: datetime) -> list[Silence]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.config import Config
 from monitor.domain import Alert, utc_text
-from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
-from monitor.store import Connection, connection_queries, silences
+from monitor.store import Connection, silences
 from monitor.views import json_types
 
 
@@ -84,23 +82,4 @@ def matches_alert(silence: Silence, alert: Alert) -> bool:
         connection=alert.connection,
         external_id=alert.external_id,
         labels=alert.labels,
-    )
-
-
-def count_silenced(conn: Connection, config: Config, silence: Silence) -> int:
-    """Return the number of current connections that a silence matches, active or not."""
-    [silence] = silences.with_reconnected(conn, [silence])
-    labels = {source.name: source.labels for source in config.sources}
-    filters = ConnectionFilter(sources=silence.sources or None, platforms=silence.platforms or None)
-    rows = connection_queries.list_connections(conn, filters, worst_first=False)
-    return sum(
-        rules.matches(
-            silence,
-            source=row.source,
-            platform=row.state.snapshot.platform,
-            connection=row.public_id,
-            external_id=row.state.snapshot.external_id,
-            labels=labels.get(row.source, {}) if row.labels is None else row.labels,
-        )
-        for row in rows
     )

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.platforms import canonical
-from monitor.domain.rules.silences import Silence
+from monitor.domain.rules.silences import Silence, literal
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements, rechecks
 from monitor.store import Connection, sources
@@ -207,8 +207,3 @@ def _comment(visit: Visit, *, required: bool = False) -> str:
     if len(text) > LONGEST_COMMENT:
         raise InvalidForm(f"The comment is too long: at most {LONGEST_COMMENT} characters.")
     return text
-
-
-def literal(public_id: str) -> str:
-    """Return a glob that matches only this ID."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in public_id)

@@ -126,7 +126,7 @@ def test_without_a_daemon_the_command_checks_and_alerts(tmp_path: Path, empty_da
         assert lists_read(world) - before == Counter({users[1]: 1})
         eventually(lambda: events(made)["recovered"] == 1)
         world.break_source("agency", Trouble.UNAUTHORIZED)
-        refused = made.call("recheck", "--source", "agency")
+        refused = made.call("recheck", "--source", "agency", "--yes")
         assert refused.returncode == 3
         assert refused.stdout.count("rejected the key") == 3
         assert made.call("recheck", "nobody").returncode == 3

@@ -20,7 +20,7 @@ from monitor.providers.scopes import scope_report
 from monitor.store import Store, connection_pages, connection_queries, former_ids
 from monitor.views.connections import Reader, Suppressions
 from monitor.views.pages import PageRequest, event_page, forecast_page
-from monitor.views.silences import count_silenced
+from monitor.views.selection import views_silenced
 from tests.support.factories import make_snapshot
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import CHANNEL, Cycle, running
@@ -224,7 +224,7 @@ async def test_a_silence_of_the_old_id_lasts(renamed: Cycle) -> None:
     now = renamed.clock.now()
     with renamed.store.begin_write() as conn:
         silence = Silence(connections=(OLD_ID,), starts_at=now, comment="moving")
-        assert count_silenced(conn, renamed.config, silence) == 1
+        assert len(views_silenced(conn, renamed.config, silence, now=now)) == 1
         acknowledgements.add_silence(conn, silence, now=now, author="ann")
     renamed.world.expire("agency", NEW)
     assert (await renamed.poll(after=POLL)).alerts == []

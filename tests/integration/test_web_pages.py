@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from monitor.domain import EventKind, Status
-from monitor.domain.rules.silences import Silence
+from monitor.domain.rules.silences import Silence, literal
 from monitor.notify import handover
 from monitor.store import (
     Store,
@@ -30,7 +30,6 @@ from monitor.store import (
     silences,
 )
 from monitor.store.former_ids import ReplacedId
-from monitor.web.forms import literal
 from monitor.web.rendering import connection_link
 from tests.support.command_line import add_source
 from tests.support.factories import NOW, make_snapshot, make_state

@@ -37,6 +37,10 @@ class Terminal:
             pass
         return self.text
 
+    def type(self, keys: bytes) -> None:
+        """Type these keys."""
+        os.write(self._handle, keys)
+
     @property
     def text(self) -> str:
         """Everything so far."""

@@ -50,6 +50,15 @@ class Silence:
     author: str | None = None
     removed_at: datetime | None = None
     removed_by: str | None = None
+    named: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The ids among `connections`: found directly, because a silence may name many."""
+    patterns: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The other globs among `connections`."""
+
+    def __post_init__(self) -> None:
+        ids = {glob: named_by(glob) for glob in self.connections}
+        object.__setattr__(self, "named", frozenset(self.connections) | {each for each in ids.values() if each is not None})
+        object.__setattr__(self, "patterns", tuple(glob for glob, each in ids.items() if each is None))
 
 
 def matches(
@@ -76,7 +85,24 @@ def matches(
 
 def matches_id(silence: Silence, *ids: str | None) -> bool:
     """Return True if a glob of the silence matches one of these ids."""
-    return any(_matches_glob(text, glob) for text in ids if text is not None for glob in silence.connections)
+    given = [text for text in ids if text is not None]
+    return any(text in silence.named for text in given) or any(
+        _matches_glob(text, glob) for text in given for glob in silence.patterns
+    )
+
+
+_ESCAPED = re.compile(r"\[([*?\[])\]")
+
+
+def literal(public_id: str) -> str:
+    """Return a glob that matches only this id."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", public_id)
+
+
+def named_by(glob: str) -> str | None:
+    """Return the id that a glob from literal() matches; None for any other glob that may match several ids."""
+    name = _ESCAPED.sub(r"\1", glob)
+    return name if literal(name) == glob else None
 
 
 def active_until(silence: Silence, now: datetime) -> datetime | None:
@@ -144,6 +170,6 @@ def _window_end(silence: Silence, now: datetime) -> datetime | None:
 
 def _matches_glob(text: str, glob: str) -> bool:
     try:
-        return text == glob or fnmatchcase(text, glob)  # the silence of one connection has its id, which may hold brackets
+        return fnmatchcase(text, glob)
     except re.error:
         return False
