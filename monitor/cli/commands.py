@@ -19,6 +19,7 @@ PARTS: Final = {
     "status": ("status",),
     "history": ("history",),
     "forecast": ("forecast",),
+    "report": ("report",),
     "sources": ("sources",),
     "alerts": ("alerts",),
     "silence": ("ack", "silence"),

@@ -100,7 +100,7 @@ def send_test_alert(
         typer.Option(
             "--event",
             metavar="EVENT",
-            help="Send a sample alert of this event, such as expired.",
+            help="Send a sample alert of this event, such as expired; with report, the report that the channel gets.",
             parser=one_of("event", AlertEvent),
             autocompletion=lambda: list(AlertEvent),
         ),

@@ -45,7 +45,11 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
     proxy = resolver.secret(
         (*loc, "proxy"), raw.proxy, strict=False, shape=urls.channel_proxy_url, hides=lambda proxy: "@" in proxy
     )
-    _reject_unknown_sources(resolver, loc, raw, [source.name for source in document.sources if source.name])
+    known = [source.name for source in document.sources if source.name]
+    _reject_unknown_sources(resolver, (*loc, "sources"), raw.sources, known)
+    if raw.report is not None:
+        _reject_unknown_sources(resolver, (*loc, "report"), raw.report.sources, known)
+        platform_filter(resolver, (*loc, "report"), raw.report.platforms)
     _warn_about_unmatched_labels(resolver, loc, raw, document)
     platforms = platform_filter(resolver, (*loc, "platforms"), raw.platforms)
     templates = resolve_templates(resolver, loc, every=raw.template, by_event=raw.templates)
@@ -77,11 +81,11 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
     )
 
 
-def _reject_unknown_sources(resolver: Resolver, loc: Loc, raw: ChannelTable, names: Sequence[str]) -> None:
-    for name in raw.sources or ():
+def _reject_unknown_sources(resolver: Resolver, loc: Loc, wanted: Sequence[str] | None, names: Sequence[str]) -> None:
+    for name in wanted or ():
         if names and not any(matches(each, name) for each in names):
             end = suggestion(name, names, otherwise="the sources are")
-            resolver.problems.error((*loc, "sources"), f"contains {describe(name)}, which is not a source{end}")
+            resolver.problems.error(loc, f"contains {describe(name)}, which is not a source{end}")
 
 
 def _warn_about_unmatched_labels(resolver: Resolver, loc: Loc, raw: ChannelTable, document: Document) -> None:

@@ -16,8 +16,10 @@ from monitor.config.error_text import describe, describe_type, refuse, suggestio
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCE_KINDS, SecretSource
 from monitor.config.settings import HeartbeatKind
+from monitor.config.time_windows import ReportPlan
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
+from monitor.domain.rules.platforms import canonical
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -217,6 +219,34 @@ def _label_filter(value: Any) -> dict[str, tuple[str, ...]]:
     return {key: _patterns(item) for key, item in value.items()}
 
 
+_REPORT_KEYS = ("at", "days", "labels", "sources", "platforms")
+LONGEST_REPORT = 366
+"""The most days that a report may look back on."""
+
+
+def _report(value: Any) -> ReportPlan | None:
+    """Return a report's plan from a day and time, or from a table with `at` and the report's own filters; None for "off"."""
+    if not isinstance(value, Mapping):
+        at = time_windows.weekly_time(value)
+        return None if at is None else ReportPlan(at=at)
+    for key in value:
+        if key not in _REPORT_KEYS:
+            refuse(f"has the unknown key {describe(key)}{suggestion(str(key), _REPORT_KEYS, otherwise='the known keys are')}")
+    at = time_windows.weekly_time(value.get("at"))
+    days = value.get("days", 7)
+    if at is None:
+        refuse('has at = "off": write report = "off".')
+    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= LONGEST_REPORT:
+        refuse(f"has days = {describe(days)}, but the period must be 1 to {LONGEST_REPORT} days.")
+    return ReportPlan(
+        at=at,
+        days=days,
+        sources=_names(value["sources"]) if "sources" in value else None,
+        platforms=tuple(map(canonical, _names(value["platforms"]))) if "platforms" in value else None,
+        labels=_label_filter(value.get("labels", {})),
+    )
+
+
 def _secret(value: Any) -> SecretSource:
     if isinstance(value, str):
         return SecretSource("literal", value)
@@ -265,7 +295,11 @@ QuietHoursList = Annotated[
     PlainValidator(time_windows.quiet_hours),
     Kind("list of windows, each with from and to, optionally days, except and timezone", json="always"),
 ]
-WeeklyOrOff = Annotated[time_windows.WeeklyTime | None, PlainValidator(time_windows.weekly_time), Kind('day and time, or "off"')]
+Report = Annotated[
+    ReportPlan | None,
+    PlainValidator(_report),
+    Kind('day and time, table of at, days, labels, sources and platforms, or "off"', json="braces"),
+]
 Template = Annotated[
     templates.RawTemplate,
     PlainValidator(templates.template),

@@ -265,9 +265,11 @@ class ChannelTable(Table):
     drill_every: kinds.IntervalOrOff = Field(
         default=None, description="How often to send a test alert that verifies this channel; `off` sends none."
     )
-    report: kinds.WeeklyOrOff = Field(
+    report: kinds.Report = Field(
         default=None,
-        description='When to send the weekly report, such as `"mon 08:00"`, in the configured time zone; `off` sends none.',
+        description='When to send the weekly report, such as `"mon 08:00"`, in the configured time zone; `off` sends none. A '
+        'table adds the days to look back on and filters: `{ at = "mon 08:00", days = 30, labels = { team = "red" } }`. '
+        "The filters of the channel apply as well.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
-from monitor.config.time_windows import WeeklyTime
+from monitor.config.time_windows import ReportPlan
 from monitor.domain import ChannelRules, Policy, ProviderInfo, provider_info
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.labels import LabelRule
@@ -129,7 +129,7 @@ class ChannelConfig(ChannelRules):
     actions: bool = True
     """False if its messages contain no links to acknowledge alerts."""
     drill_every: timedelta | None = None
-    report: WeeklyTime | None = None
+    report: ReportPlan | None = None
     """In the configured time zone; None: no report."""
 
 

@@ -15,7 +15,7 @@ from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
 from monitor.config.settings import Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
-from monitor.config.time_windows import DAYS, WeeklyTime
+from monitor.config.time_windows import DAYS, ReportPlan, WeeklyTime
 from monitor.domain import Policy, QuietHours
 from monitor.domain.rules.labels import LabelRule
 
@@ -105,6 +105,8 @@ def _written(value: Any) -> Any:
             return str(value)
         case WeeklyTime():
             return f"{DAYS[value.weekday]} {value.time:%H:%M}"
+        case ReportPlan():
+            return _report(value)
         case QuietHours():
             window: dict[str, Any] = {"from": f"{value.from_time:%H:%M}", "to": f"{value.to_time:%H:%M}"}
             window["days"] = None if value.days is None else [DAYS[day] for day in sorted(value.days)]
@@ -115,6 +117,16 @@ def _written(value: Any) -> Any:
         case tuple():
             return tuple(_written(item) for item in value)
     return value
+
+
+def _report(plan: ReportPlan) -> Any:
+    """Return the day and time alone where nothing else is set."""
+    at = _written(plan.at)
+    if plan == ReportPlan(at=plan.at):
+        return at
+    labels = {key: list(patterns) for key, patterns in plan.labels.items()}
+    table = {"at": at, "days": plan.days, "labels": labels, "sources": plan.sources, "platforms": plan.platforms}
+    return {key: item for key, item in table.items() if item}
 
 
 def _policies(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> Iterator[str]:

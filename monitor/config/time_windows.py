@@ -1,10 +1,10 @@
-"""Parsing of weekly times and quiet hours."""
+"""Weekly times, the plan of reports, and parsing of quiet hours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import time
 from typing import Any
 
@@ -34,6 +34,21 @@ def weekly_time(value: Any) -> WeeklyTime | None:
     if day not in DAYS or at is None:
         refuse(f'is {describe(value)}, but must be a day and time such as "mon 08:00", or "off".')
     return WeeklyTime(DAYS.index(day), at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPlan:
+    """When a channel gets its report, and what the report is about, in addition to the channel's filters."""
+
+    at: WeeklyTime
+    days: int = 7
+    """The period that the report looks back on."""
+    sources: tuple[str, ...] | None = None
+    """Names or patterns; None: those of the channel."""
+    platforms: tuple[str, ...] | None = None
+    """Platforms or patterns; None: those of the channel."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Labels that a connection must have, all of them; values are patterns, any of which may match."""
 
 
 def quiet_hours(value: Any) -> tuple[QuietHours, ...]:

@@ -22,9 +22,11 @@ from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel, Sent
+from monitor.notify.report_data import ReportScope
+from monitor.notify.reports import report_alert
 from monitor.providers import HttpSessions
 from monitor.providers.heartbeat import Signal, ping
-from monitor.store import Connection, Store, rechecks, sources
+from monitor.store import Connection, Store, rechecks, revisions, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -175,7 +177,14 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
 
 
 async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
-    """Send a test message the way alerts are sent, to one channel or to all. Raises ConfigError for an unknown channel."""
+    """Send a test message the way alerts are sent, to one channel or to all. Raises ConfigError for an unknown channel.
+
+    With the event `report`, send each channel the report that it gets, if there is a database to read it from.
+    """
+    if event is AlertEvent.REPORT and channel in (None, *(each.name for each in config.channels)) and _has_data(config):
+        chosen = [each for each in config.channels if channel in (None, each.name)]
+        found = await asyncio.gather(*(send_report(config, each) for each in chosen))
+        return [finding for findings in found for finding in findings]
     with Store(config.database.url.reveal()) as store:
         notifier = build_notifier(
             config, store=store, clock=SystemClock(), progress=Progress(), links=ConnectionLinks(), metrics=Metrics()
@@ -184,6 +193,36 @@ async def send_test(config: Config, channel: str | None, *, event: AlertEvent | 
     return [
         LiveFinding(kind="channel", name=name, ok=isinstance(result, Sent), text=_describe_test(result))
         for name, result in results.items()
+    ]
+
+
+def _has_data(config: Config) -> bool:
+    with Store(config.database.url.reveal()) as store:
+        return store.current() == revisions.HEAD
+
+
+async def send_report(config: Config, channel: ChannelConfig, *, scope: ReportScope | None = None) -> list[LiveFinding]:
+    """Send a channel the report that it gets, or the one with this scope, now. Raises StoreError if it cannot be read."""
+    clock = SystemClock()
+    with Store(config.database.url.reveal()) as store:
+        store.require_current()
+        with store.begin_read() as conn:
+            alert = report_alert(
+                conn,
+                channel,
+                channels=config.channels,
+                sources=config.sources,
+                timezone=config.timezone,
+                now=clock.now(),
+                scope=scope,
+            )
+        notifier = build_notifier(
+            config, store=store, clock=clock, progress=Progress(), links=ConnectionLinks(), metrics=Metrics()
+        )
+        problems = await notifier.send_unqueued(alert, to=[channel.name])
+    return [
+        LiveFinding(kind="channel", name=name, ok=problem is None, text=problem or "accepted the report")
+        for name, problem in problems.items()
     ]
 
 

@@ -1,32 +1,25 @@
-"""Weekly reports and drills."""
+"""Scheduled reports and drills of channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity, Status, provider_info
+from monitor.domain import Alert, AlertEvent, IncidentSubject, Severity
 from monitor.domain.clock import Clock
-from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import fresh_id
-from monitor.domain.rules import forecast, recurrence
-from monitor.domain.rules.globs import matches_any
-from monitor.domain.rules.labels import has_labels
+from monitor.domain.rules import recurrence
 from monitor.domain.timefmt import span, zone
 from monitor.notify.messages.chart import timeline
 from monitor.notify.messages.report import report_lines
-from monitor.store import Connection, Store, alerts, channel_states, connection_queries, outbox
+from monitor.notify.report_data import ReportScope, read_report, scope_of
+from monitor.store import Connection, Store, alerts, channel_states, outbox
 from monitor.store.channel_states import ChannelState
-from monitor.store.connection_queries import ConnectionRow
 
 log = structlog.get_logger(__name__)
-
-AHEAD = timedelta(days=30)
-"""Period that a report covers."""
 
 
 class Reporter:
@@ -36,7 +29,7 @@ class Reporter:
         self, *, store: Store, clock: Clock, channels: Sequence[ChannelConfig], sources: Sequence[SourceConfig], timezone: str
     ) -> None:
         self._store, self._clock, self._channels, self._sources = store, clock, channels, sources
-        self._zone: ZoneInfo | None = zone(timezone)
+        self._timezone = timezone
 
     async def run_due(self) -> set[str]:
         """Plan what is not planned yet, queue what is due, and return the channels to wake. Raises StoreError."""
@@ -65,7 +58,10 @@ class Reporter:
                 _queue(conn, _drill(channel, state, now), channel, now)
                 queued.add(channel.name)
             if _is_due(state.next_report_at, now) and channel.report is not None:
-                _queue(conn, self._report(conn, channel, states, now), channel, now)
+                report = report_alert(
+                    conn, channel, channels=self._channels, sources=self._sources, timezone=self._timezone, now=now
+                )
+                _queue(conn, report, channel, now)
                 queued.add(channel.name)
             self._plan(conn, channel, state, now)
         return queued
@@ -90,38 +86,35 @@ class Reporter:
     def _report_plan(self, channel: ChannelConfig, now: datetime) -> datetime | None:
         if channel.report is None:
             return None
-        return recurrence.next_weekly(now, weekday=channel.report.weekday, at=channel.report.time, zone=self._zone)
+        at = channel.report.at
+        return recurrence.next_weekly(now, weekday=at.weekday, at=at.time, zone=zone(self._timezone))
 
-    def _takes(self, channel: ChannelConfig, row: ConnectionRow) -> bool:
-        """Return True if the channel's filters include a connection of the sources that it takes."""
-        platform = row.state.snapshot.platform
-        if channel.platforms is not None and not matches_any(platform, channel.platforms):
-            return False
-        own = next((source.labels for source in self._sources if source.name == row.source), {})
-        return has_labels(own if row.labels is None else row.labels, channel.labels)
 
-    def _report(self, conn: Connection, channel: ChannelConfig, states: dict[str, ChannelState], now: datetime) -> Alert:
-        needs = []
-        counts: dict[Status, int] = {}
-        wanted = [source.name for source in self._sources if channel.sources is None or matches_any(source.name, channel.sources)]
-        for row in connection_queries.list_connections(conn, ConnectionFilter(sources=wanted)):
-            if not self._takes(channel, row):
-                continue
-            status = row.state.verdict.status
-            counts[status] = counts.get(status, 0) + 1
-            info = provider_info(row.provider)
-            need = forecast.need_of(row.state, connection=row.public_id, source=row.source, provider=info, now=now, within=AHEAD)
-            if need is not None:
-                needs.append(need)
-        batches = forecast.reconnect_batches(needs)
-        known = [states.get(each.name, ChannelState(name=each.name)) for each in self._channels]
-        return _alert(
-            AlertEvent.REPORT,
-            channel,
-            now,
-            message="\n".join(report_lines(batches, counts, known, now=now, ahead=AHEAD, zone=self._zone)),
-            chart=timeline(batches, now=now, ahead=AHEAD, zone=self._zone) if batches else None,
-        )
+def report_alert(
+    conn: Connection,
+    channel: ChannelConfig,
+    *,
+    channels: Sequence[ChannelConfig],
+    sources: Sequence[SourceConfig],
+    timezone: str,
+    now: datetime,
+    scope: ReportScope | None = None,
+) -> Alert:
+    """Return the report that a channel gets, as an alert. It states the health of all channels.
+
+    `scope` replaces what the channel's configuration sets.
+    """
+    where = zone(timezone)
+    states = channel_states.all_states(conn)
+    known = [states.get(each.name, ChannelState(name=each.name)) for each in channels]
+    report = read_report(conn, scope or scope_of(conn, channel, sources), sources, now=now)
+    return _alert(
+        AlertEvent.REPORT,
+        channel,
+        now,
+        message="\n".join(report_lines(report, known, zone=where)),
+        chart=timeline(report.batches, now=now, ahead=report.ahead, zone=where) if report.batches else None,
+    )
 
 
 def _is_due(planned: datetime | None, now: datetime) -> bool:
@@ -155,6 +148,3 @@ def _queue(conn: Connection, alert: Alert, channel: ChannelConfig, now: datetime
     """Queue the alert for this channel only, regardless of its filters: the channel's configuration asks for it."""
     alerts.add_alerts(conn, [(alert, None, None)])
     outbox.add_deliveries(conn, [(alert.id, channel.name, now)], now)
-
-
-__all__ = ["AHEAD", "Reporter"]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, func, select
 
+from monitor.domain.filters import StoredLabels
 from monitor.domain.rules.labels import ConnectionLabels, has_labels
 from monitor.store.schema import connections, label_sets
 from monitor.store.sql import upsert
@@ -57,6 +58,15 @@ def in_use(conn: Connection) -> list[Mapping[str, str]]:
 def matching(conn: Connection, wanted: Mapping[str, str | Sequence[str]]) -> frozenset[int]:
     """Return the row ids of the sets that have all of these labels; a wanted value is a pattern, or several."""
     return frozenset(key for key, labels in all_sets(conn).items() if has_labels(labels.values, wanted))
+
+
+def resolve(
+    conn: Connection, wanted: Mapping[str, str | Sequence[str]], own_labels: Mapping[str, Mapping[str, str]]
+) -> StoredLabels:
+    """Return a condition on labels as label sets and sources. `own_labels` are those of the configured sources, by name."""
+    sets = matching(conn, wanted)
+    own = frozenset(name for name, labels in own_labels.items() if has_labels(labels, wanted))
+    return StoredLabels(sets=sets, own=own, sources=own | sources_with(conn, sets))
 
 
 def sources_with(conn: Connection, ids: Iterable[int]) -> set[str]:

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from monitor.config import Config
-from monitor.domain.filters import ConnectionFilter, StoredLabels
-from monitor.domain.rules.labels import has_labels
+from monitor.domain.filters import ConnectionFilter
 from monitor.store import Connection, label_sets
 
 
@@ -15,9 +14,7 @@ def resolve_labels(conn: Connection, filters: ConnectionFilter, config: Config) 
     """Return the filter with its condition on labels in `stored_labels`."""
     if not filters.labels:
         return filters
-    sets = label_sets.matching(conn, filters.labels)
-    own = frozenset(source.name for source in config.sources if has_labels(source.labels, filters.labels))
-    stored = StoredLabels(sets=sets, own=own, sources=own | label_sets.sources_with(conn, sets))
+    stored = label_sets.resolve(conn, filters.labels, {source.name: source.labels for source in config.sources})
     return replace(filters, labels={}, stored_labels=stored)
 
 

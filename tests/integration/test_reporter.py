@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.config import ChannelConfig, Secret, SourceConfig
-from monitor.config.time_windows import WeeklyTime
+from monitor.config.time_windows import ReportPlan, WeeklyTime
 from monitor.domain import AlertEvent, Policy, Status, Verdict
 from monitor.notify.reports import Reporter
 from monitor.store import Store, alerts, channel_states, connections, sources
@@ -22,7 +22,7 @@ from tests.support.fakes import ManualClock
 from tests.support.receivers import Reply, WebhookReceiver
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
-MONDAY_EIGHT = WeeklyTime(weekday=0, time=time(8))  # NOW is a Tuesday
+MONDAY_EIGHT = ReportPlan(at=WeeklyTime(weekday=0, time=time(8)))  # NOW is a Tuesday
 
 
 @pytest.fixture
@@ -154,8 +154,8 @@ async def test_a_report_lists_what_needs_action_worst_first_with_a_chart(
     lines = messages_of(store, AlertEvent.REPORT)[0].splitlines()
     assert lines[0] == "7 connections need action in the next 30 days, in 2 reconnect batches. 2 of them no longer work."
     assert lines[1] == "All connections: 2 expired, 6 valid."
-    assert lines[2].startswith("Now (2 expired): 2 on TikTok at agency: Evil @everyone")
-    assert lines[3].startswith("Before Thu 19 Mar 2026 12:00 UTC: 5 on LinkedIn at agency")
+    assert lines[2].startswith("Now (2 expired): acme, 2 on TikTok at agency: Evil @everyone (since 9 Mar)")
+    assert lines[3].startswith("Before Thu 19 Mar 2026 12:00 UTC: acme, 5 on LinkedIn at agency")
     assert message.title == "[REPORT] 7 connections need action in the next 30 days, in 2 reconnect batches"
     assert lines[0] in message.text
     assert message.text.index("TikTok") < message.text.index("LinkedIn")
