@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 LONGEST = timedelta(days=36525)
@@ -71,4 +72,4 @@ def plain(value: Any, *, percentage: bool = False) -> str:
     if isinstance(value, tuple | frozenset | list):
         items = sorted(value) if isinstance(value, frozenset) else value
         return f"[{', '.join(plain(item) for item in items)}]"
-    return toml_value(str(value) if isinstance(value, StrEnum) else value)
+    return toml_value(str(value) if isinstance(value, StrEnum | IPv4Network | IPv6Network) else value)

@@ -296,6 +296,17 @@ class WebTable(Table):
     base_path: Annotated[kinds.Text | None, DefaultText("the path of `public_url`")] = Field(
         default=None, description="Path under which a reverse proxy serves the page, such as `/tokens`."
     )
+    trusted_proxies: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
+        default=None,
+        description="Addresses or networks of reverse proxies, such as `127.0.0.1` or `172.18.0.0/16`. Only their "
+        "`X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix` are read. While it is not set, "
+        "`X-Forwarded-Proto` of any client makes its cookies `Secure`, and the others are ignored.",
+    )
+    auth_header: Annotated[kinds.Text | None, DefaultText("none")] = Field(
+        default=None,
+        description="Header in which a trusted proxy passes the name of the user that it has authenticated, such as "
+        "`X-Forwarded-User`. Requires `trusted_proxies`. The proxy must set or remove this header in every request.",
+    )
     connection_metrics: kinds.Switch = Field(
         default="auto", description="Metrics for each connection; `auto` exports them for up to 1,000 connections."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -147,6 +148,10 @@ class WebConfig:
     """The address under which people reach the page, without a trailing slash; None: messages contain no links to it."""
     base_path: str = ""
     """Path before every address of the page, such as "/tokens"; empty for none."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """The networks whose X-Forwarded-… headers are read."""
+    auth_header: str | None = None
+    """The header with the name of the user, from a trusted proxy only, in lower case; None: single sign-on is off."""
     token_too_short: bool = False
     """True if other machines can reach the address, and the token is shorter than SHORTEST_TOKEN."""
 

@@ -15,6 +15,12 @@ from monitor.config.settings import HeartbeatKind
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECOND_URL = re.compile(r"[\s,;]+[A-Za-z][A-Za-z0-9+.-]*://")
 _BASE_PATH = re.compile(r"(/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
+_HEADER = re.compile(r"[a-z0-9-]+")
+FORWARDED_HEADERS = frozenset(("forwarded", *(f"x-forwarded-{name}" for name in ("for", "proto", "host", "prefix", "port"))))
+"""Headers that proxies add, in lower case."""
+_OTHER_HEADERS = frozenset(
+    ("accept", "authorization", "connection", "content-length", "content-type", "cookie", "host", "origin")
+)
 _NO_WORDS = ("no", "false", "0", "off", "n", "f", "none", "deny", "never", "disable")
 
 
@@ -121,6 +127,31 @@ def base_path(text: str) -> str:
         raise UnusableError(
             f"is {describe(text)}, but must be a path such as /tokens: letters, digits, and . _ ~ - after each slash."
         )
+    return plain
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network of an address or network. Raises UnusableError."""
+    try:
+        found = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise UnusableError(f"{describe(text)} is neither an IP address nor a network such as 172.18.0.0/16.") from None
+    if not found.prefixlen:
+        raise UnusableError(
+            f"{describe(text)} trusts every address, so anyone could forge the headers: set the address of the proxy."
+        )
+    if "/" in text and str(found.network_address) != text.strip().partition("/")[0]:
+        raise UnusableError(f"{describe(text)} is not a network: write {found}, or the address without the length.")
+    return found
+
+
+def header_name(text: str) -> str:
+    """Return the name of a header in lower case. Raises UnusableError."""
+    plain = text.strip().lower()
+    if not _HEADER.fullmatch(plain):
+        raise UnusableError(f"is {describe(text)}, but must be the name of a header, such as X-Forwarded-User.")
+    if plain in _OTHER_HEADERS or plain in FORWARDED_HEADERS:
+        raise UnusableError(f"is {describe(text)}, which has another meaning: use a header such as X-Forwarded-User.")
     return plain
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
 from monitor.config import urls
@@ -40,6 +41,7 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
                         f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",
                     )
     public_url, base_path = _addresses(resolver, document)
+    trusted, auth_header = _proxies(resolver, document)
     return WebConfig(
         listen=listen,
         token=token,
@@ -47,6 +49,8 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
         hosts=raw.hosts or (),
         public_url=public_url,
         base_path=base_path,
+        trusted_proxies=trusted,
+        auth_header=auth_header,
         token_too_short=too_short,
     )
 
@@ -91,3 +95,23 @@ def _addresses(resolver: Resolver, document: Document) -> tuple[str | None, str]
             f"is {describe(raw.base_path)}, but the path of web.public_url is {describe(published or '/')}: remove one of them.",
         )
     return public, base if base is not None else published or ""
+
+
+def _proxies(resolver: Resolver, document: Document) -> tuple[tuple[IPv4Network | IPv6Network, ...], str | None]:
+    """Return the networks of trusted proxies, and the header with the name of the user in lower case."""
+    raw, trusted, header = document.web, [], None
+    for index, text in enumerate(raw.trusted_proxies or ()):
+        try:
+            trusted.append(urls.network(text))
+        except UnusableError as exc:
+            resolver.problems.error(("web", "trusted_proxies", index), str(exc))
+    if raw.auth_header is not None:
+        try:
+            header = urls.header_name(raw.auth_header)
+        except UnusableError as exc:
+            resolver.problems.error(("web", "auth_header"), str(exc))
+        if not raw.trusted_proxies:
+            resolver.problems.error(
+                ("web", "auth_header"), "requires web.trusted_proxies, the addresses of the proxies that may set this header."
+            )
+    return tuple(trusted), header

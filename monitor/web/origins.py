@@ -63,7 +63,10 @@ def require_same_site(request: Request, config: Config) -> None:
 
 
 def is_tls(request: Request) -> bool:
-    """Return True if the browser uses https, here or at a proxy. A forged header only harms the client that sends it."""
+    """Return True if the browser uses https, here or at a proxy.
+
+    While no trusted proxies are configured, the header of any client counts: a forged one only harms its sender.
+    """
     return request.scope["scheme"] == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 

@@ -22,7 +22,8 @@ from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import web_sessions
 from monitor.web import auth
 from monitor.web.auth import FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, Visit, record_visit
-from monitor.web.base_path import base_of, below, enter
+from monitor.web.base_path import base_of, below
+from monitor.web.forwarded import as_sent_by_client
 from monitor.web.origins import is_known_host, is_tls, require_host, require_same_site
 from monitor.web.site import Site, error_response, problem
 
@@ -79,7 +80,7 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             return
         config = self._site.config()
-        scope = enter(scope, config.web.base_path)
+        scope = as_sent_by_client(scope, config.web)
         access = Access.of(config, self._site.signing_key)
         request = Request(scope, receive)
         out = _SecuredResponse(send, scope)

@@ -77,7 +77,7 @@ def test_the_example_names_every_key_of_the_reference_and_no_other() -> None:
 def test_the_example_shows_the_real_defaults() -> None:
     """A commented value in the tables that have plain defaults is the default."""
     document = tomllib.loads(uncommented())
-    unset = "token", "hosts", "public_url", "base_path"
+    unset = "token", "hosts", "public_url", "base_path", "trusted_proxies", "auth_header"
     for key in reference():
         table, _, name = key.path.partition(".")
         if table in ("policy", "web", "logging", "retention") and "." not in name and name not in unset:

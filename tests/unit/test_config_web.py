@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import load
+from monitor.config import WebConfig, load
 from monitor.domain.errors import ConfigError
 
 SOURCE = '[[sources]]\nname = "a"\nprovider = "postpost"\napi_key = "k"\n'
 
 
-def _load(folder: Path, web: str) -> tuple[str | None, str]:
+def _load_web(folder: Path, web: str) -> WebConfig:
     file = folder / "config.toml"
     file.write_text(f"{SOURCE}[web]\n{web}\n")
     file.chmod(0o600)
-    found = load(file, {"HOME": str(folder)}).config.web
+    return load(file, {"HOME": str(folder)}).config.web
+
+
+def _load(folder: Path, web: str) -> tuple[str | None, str]:
+    found = _load_web(folder, web)
     return found.public_url, found.base_path
 
 
@@ -48,6 +52,14 @@ def test_the_address_under_which_people_reach_the_page(tmp_path: Path, web: str,
         ('base_path = "tokens"', "web.base_path", "must be a path such as /tokens"),
         ('base_path = "/a//b"', "web.base_path", "must be a path"),
         ('base_path = "/a\\"b"', "web.base_path", "must be a path"),
+        ('trusted_proxies = ["nginx"]', "web.trusted_proxies", '"nginx" is neither an IP address nor a network'),
+        ('trusted_proxies = ["127.0.0.1", "0.0.0.0/0"]', "web.trusted_proxies[1]", "trusts every address"),
+        ('trusted_proxies = ["172.18.0.1/16"]', "web.trusted_proxies", "write 172.18.0.0/16"),
+        ('trusted_proxies = "127.0.0.1"', "web.trusted_proxies", "list"),
+        ('auth_header = "X-Forwarded-User"', "web.auth_header", "requires web.trusted_proxies"),
+        ('trusted_proxies = ["::1"]\nauth_header = "X User"', "web.auth_header", "must be the name of a header"),
+        ('trusted_proxies = ["::1"]\nauth_header = "Cookie"', "web.auth_header", "has another meaning"),
+        ('trusted_proxies = ["::1"]\nauth_header = "X-Forwarded-For"', "web.auth_header", "has another meaning"),
         ('base_path = "/alerts"', "web.base_path", "also an address of a page"),
         ('base_path = "/api/tokens"', "web.base_path", "also an address of a page"),
         ('public_url = "https://m.example/connections"', "web.public_url", "also an address of a page"),
@@ -61,3 +73,9 @@ def test_an_unusable_address_is_an_error(tmp_path: Path, web: str, key: str, pro
     assert key in str(caught.value)
     assert problem in str(caught.value)
     assert "p4ss" not in str(caught.value)
+
+
+def test_trusted_proxies_are_networks_and_the_header_is_in_lower_case(tmp_path: Path) -> None:
+    web = _load_web(tmp_path, 'trusted_proxies = ["127.0.0.1", "fd00::/8"]\nauth_header = "X-Forwarded-User"')
+    assert [str(network) for network in web.trusted_proxies] == ["127.0.0.1/32", "fd00::/8"]
+    assert web.auth_header == "x-forwarded-user"
