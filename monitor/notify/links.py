@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from monitor.domain import RECOVERY_EVENTS, Alert, Status
 from monitor.domain.addresses import ACKNOWLEDGE, SOURCES, connection_address
@@ -66,7 +66,7 @@ class MessageLinks:
 
     def page(self, filters: Iterable[tuple[str, str]] = ()) -> str:
         """Return the address of the status page with these filters, as (name, value): ("label", "client=acme")."""
-        query = urlencode(list(filters))
+        query = urlencode(list(filters), quote_via=quote, safe="=/:")  # ntfy would not keep a + for a space
         return f"{self.public_url}/?{query}" if query else f"{self.public_url}/"
 
     def about(self, alerts: Sequence[Alert]) -> str:

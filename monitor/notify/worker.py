@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -24,6 +24,7 @@ from monitor.domain.rules.retry import GIVE_UP_AFTER
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import channel_health, escalations
+from monitor.notify.annotations import annotated
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_times import DeliveryTimes
@@ -259,7 +260,11 @@ class Worker:
         with_chart = [each.alert for each in claimed if each.alert.chart]
         if with_chart and profile.files and self._config.attachments and not form:
             parts = await threads.run(partial(chart.attach, parts, with_chart), name="chart")
-        return tuple(self._with_page(part, claimed) for part in parts)
+        alerts = {each.alert.id: each.alert for each in claimed}
+        return tuple(
+            annotated(part, [alerts[key] for key in part.alert_ids], channel=self._config, links=self._page_links, now=now)
+            for part in parts
+        )
 
     def _dispatch(self, claimed: Claimed, *, now: datetime) -> Dispatch:
         alert, links = claimed.alert, self._page_links
@@ -271,11 +276,6 @@ class Worker:
             status_page=links.about([alert]) if links else None,
             acknowledge=links.acknowledge(alert, channel=self.name, now=now) if links and self._config.actions else None,
         )
-
-    def _with_page(self, part: Part, claimed: Sequence[Claimed]) -> Part:
-        """Return the part with the page that shows what it is about."""
-        alerts = [each.alert for each in claimed if each.alert.id in part.alert_ids]
-        return part if self._page_links is None or not alerts else replace(part, page=self._page_links.about(alerts))
 
     async def _send(self, part: Part, claimed: Sequence[Claimed]) -> str:
         within = self._settings.send_timeout

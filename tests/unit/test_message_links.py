@@ -46,7 +46,7 @@ def test_a_connection_has_an_address_whatever_its_id(public_id: str, address: st
         ),
         (
             [alert(labels={"client": "a&b"}), alert(connection="agency/x-2", platform="x", labels={"client": "a&b"})],
-            "/?status=expired&source=agency&platform=linkedin&platform=x&label=client%3Da%26b",
+            "/?status=expired&source=agency&platform=linkedin&platform=x&label=client=a%26b",
         ),
         (
             [alert(labels={"client": "a"}), alert(connection="agency/2", event=AlertEvent.RECOVERED, status=Status.VALID)],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from monitor.notify.apprise.message_settings import MessageSettings
 from monitor.notify.apprise.services import INCIDENT_SETTINGS, RESOLVES_FROM_MEMORY, kind_of, profile_of
 from monitor.notify.messages import Attachment, ChannelProfile, Markup, Part, Tone
 
@@ -30,6 +31,7 @@ class ServiceAdapter:
     def __init__(self, service: Any, url: str) -> None:
         self._service, self._kind = service, kind_of(service)
         self._setting = _incident_setting(service, self._kind)
+        self._settings = MessageSettings(service, self._kind, given=_url_settings(url))
         self._headers = dict(getattr(service, "headers", None) or {})
         self.profile: ChannelProfile = profile_of(service, manages_incidents=self._setting is not None)
         """The capabilities of the service."""
@@ -51,7 +53,8 @@ class ServiceAdapter:
         return _BODY_FORMATS[part.markup]
 
     def prepare(self, part: Part) -> None:
-        """Set up the service for this part: the incident's id and action, and the thread of a mail."""
+        """Set up the service for this part: its priority, tags and address, the incident's id, and the thread of a mail."""
+        self._settings.apply(part)
         if self._setting is not None and part.incident:
             setattr(self._service, self._setting, part.incident)
             if self._kind in RESOLVES_FROM_MEMORY and self._service.action in ("map", "new"):

@@ -106,6 +106,10 @@ class Part:
     """Addresses of connection pages and acknowledge links within it, which no record of the service's response may contain."""
     page: str = ""
     """The page of this monitor that shows what the message is about, for services that open an address on a click."""
+    acknowledge: str = field(default="", repr=False)
+    """The link that acknowledges its incident, for services with buttons; empty where there is none, or more than one."""
+    tags: tuple[str, ...] = ()
+    """Event, platform and source, for services with tags; each where it is the same for all alerts."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Mail headers that keep the messages of an incident in one thread. Other channels ignore them."""
 
