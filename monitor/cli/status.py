@@ -25,21 +25,20 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
 from monitor.views.connections import ConnectionView
+from monitor.views.staleness import doubts
 from monitor.views.status import DaemonStatus, Overview, PluginState, daemon_status, headline, overview
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-def headline_text(found: Overview, *, unread: Collection[str] = ()) -> str:
+def headline_text(found: Overview, times: Times, *, unread: Collection[str] = ()) -> str:
     """Return the headline and what makes it uncertain, in one line. `unread` are sources that failed just now."""
-    doubts = [sentence for sentence in (_unread(found, unread), _stale(found)) if sentence]
+    uncertain = doubts(found.sources, found.stale_data, times=times, failed=unread)
+    see = ["See `token-monitor sources`."] if uncertain.refused else []
     if not found.total and found.left_out:
-        return " ".join([_no_match(found), *doubts])
-    answer = headline(
-        found.summary, sources=len(found.sources), acked=found.acked, silenced=found.silenced, uncertain=bool(doubts)
-    )
-    return " ".join([str(answer), *doubts])
+        return " ".join([_no_match(found), *uncertain.about_sources(), *see])
+    return " ".join([str(headline(found.summary, uncertain, acked=found.acked, silenced=found.silenced)), *see])
 
 
 def _no_match(found: Overview) -> str:
@@ -47,21 +46,6 @@ def _no_match(found: Overview) -> str:
     statuses = [status for status in reversed(Status) if status.value in (found.filters.statuses or ())]
     others = found.filters.sources or found.filters.platforms or found.filters.labels
     return f"{of} is {' or '.join(statuses)}." if statuses and not others else f"{of} matches these filters."
-
-
-def _unread(found: Overview, unread: Collection[str]) -> str:
-    names = [clean(source.name) for source in found.sources if source.unread or source.name in unread]
-    if not names:
-        return ""
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    of = f"{len(names)} of {len(found.sources)} source{'' if len(found.sources) == 1 else 's'}"
-    return f"{of} cannot be read: {listed} (see `token-monitor sources`)."
-
-
-def _stale(found: Overview) -> str:
-    if not found.stale:
-        return ""
-    return f"The data of {found.stale:,} connection{'' if found.stale == 1 else 's'} is stale."
 
 
 def notes(daemon: DaemonStatus, found: Overview, times: Times) -> Iterator[str]:
@@ -231,7 +215,7 @@ def echo_status(
     On a terminal that is wide enough every connection is one line, grouped by client, unless `wide`.
     """
     times = Times(config.timezone, found.now)
-    summary = headline_text(found, unread=unread)
+    summary = headline_text(found, times, unread=unread)
     written = str if plugin_state is None else plugin_text
     echo(written(summary if plugin_state is None else f"{plugin_state.name}: {summary}"))
     for note in notes(daemon, found, times) if daemon else ():
@@ -271,7 +255,7 @@ def _screen(reading: StatusReading, config: Config, on: Console) -> RenderableTy
     found, times = reading.found, reading.times
     shown = found.connections
     rows = [_row(view, times) for view in shown]
-    lines = [headline_text(found), *notes(reading.daemon, found, times), counts(found)]
+    lines = [headline_text(found, times), *notes(reading.daemon, found, times), counts(found)]
     return Group(
         *(Text(line, style="" if number else "bold") for number, line in enumerate(lines)),
         Text(f"{times.exact(found.now)}, refreshed every few seconds; Ctrl-C ends.", style="dim"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class ConnectionFilter:
     """Part of a public id, display name or user name; letter case does not matter."""
     connection: str | None = None
     """A whole public id."""
+    read_before: Mapping[str, datetime] | None = None
+    """By source, an instant before which its connections were last read: only those match. None: no such condition."""
 
     def matches(self, *, source: str, platform: str, status: str) -> bool:
         """Return True if the conditions on source, platform and status are met; the other conditions are not checked."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Date,
@@ -38,6 +39,7 @@ from monitor.domain import ReportedStatus, Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
 from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
+from monitor.domain.rules.labels import CLIENT
 from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
 from monitor.store.schema import connections, label_sets
 from monitor.store.sql import chunked
@@ -53,6 +55,9 @@ class Order(StrEnum):
     EXPIRY = "expiry"  # the nearest first
     SINCE = "since"  # the latest change first
     NAME = "name"
+    CLIENT = "client"  # those without one come last
+    PLATFORM = "platform"
+    SOURCE = "source"
 
 
 def list_page(
@@ -111,15 +116,67 @@ def _worst_first(
     return found
 
 
-def _ordered(conn: Connection, filters: ConnectionFilter, order: Order) -> Select[Any]:
-    name = func.lower(func.coalesce(_c.display_name, _c.username, _c.external_id))
-    keys: dict[Order, tuple[Any, ...]] = {
-        Order.WORST: (RANK.desc(), expiry().asc().nulls_last()),
-        Order.EXPIRY: (expiry().asc().nulls_last(),),
-        Order.SINCE: (_c.since.desc(),),
+Key = tuple[ColumnElement[Any], bool]
+"""An expression to sort by, which is never NULL, and True if the greatest comes first."""
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _keys(conn: Connection, order: Order) -> tuple[Key, ...]:
+    """Return what an order sorts by, the row id last."""
+    by = expiry()
+    soonest: Key = func.coalesce(by, literal(_FAR, by.type), type_=by.type), False
+    name: Key = func.lower(func.coalesce(_c.display_name, _c.username, _c.external_id)), False
+    worst: tuple[Key, ...] = (RANK, True), soonest
+    keys: dict[Order, tuple[Key, ...]] = {
+        Order.WORST: worst,
+        Order.EXPIRY: (soonest,),
+        Order.SINCE: ((_c.since, True),),
         Order.NAME: (name,),
+        Order.CLIENT: (*_by_client(conn), *worst),
+        Order.PLATFORM: ((_c.platform, False), *worst),
+        Order.SOURCE: ((_c.source, False), *worst),
     }
-    return select(_c.id).where(*live(), *conditions(conn, filters)).order_by(*keys[order], _c.id)
+    return *keys[order], (_c.id, False)
+
+
+def _by_client(conn: Connection) -> tuple[Key, ...]:
+    labels = label_sets.c.labels
+    read = func.json_extract(labels, f"$.{CLIENT}") if conn.dialect.name == "sqlite" else cast(labels, JSON)[CLIENT].as_string()
+    client = select(read).where(label_sets.c.id == _c.label_set).scalar_subquery()
+    return (case((client.is_(None), 1), else_=0), False), (func.lower(func.coalesce(client, "")), False)
+
+
+def _ordered(conn: Connection, filters: ConnectionFilter, order: Order) -> Select[Any]:
+    by = [key.desc() if greatest_first else key for key, greatest_first in _keys(conn, order)]
+    return select(_c.id).where(*live(), *conditions(conn, filters)).order_by(*by)
+
+
+class Neighbours(NamedTuple):
+    """The connections before and after one in a list; None at its ends."""
+
+    previous: ConnectionRow | None
+    next: ConnectionRow | None
+
+
+def neighbours(conn: Connection, filters: ConnectionFilter, *, order: Order, of: int) -> Neighbours:
+    """Return the neighbours of the connection with this row id in the list; both None if it is not in the list."""
+    keys = _keys(conn, order)
+    where = *live(), *conditions(conn, filters)
+    own = conn.execute(select(*(key for key, _ in keys)).where(_c.id == of, *where)).one_or_none()
+    if own is None:
+        return Neighbours(None, None)
+    found = []
+    for forward in (False, True):
+        beyond: list[ColumnElement[bool]] = []
+        same: list[ColumnElement[bool]] = []
+        for (key, greatest_first), value in zip(keys, own, strict=True):
+            ahead = key < value if greatest_first is forward else key > value
+            beyond.append(and_(*same, ahead))
+            same.append(key == value)
+        by = [key.desc() if greatest_first is forward else key.asc() for key, greatest_first in keys]
+        first = conn.scalar(select(_c.id).where(*where, or_(*beyond)).order_by(*by).limit(1))
+        found.append(None if first is None else get_connections(conn, [first])[0])
+    return Neighbours(*found)
 
 
 def connections_after(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter, StoredLabels
@@ -52,7 +52,21 @@ def conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElemen
     found: list[ColumnElement[bool]] = [column.in_(list(values)) for column, values in columns if values is not None]
     if filters.stored_labels is not None:
         found.append(has_stored_labels(filters.stored_labels))
+    if filters.read_before is not None:
+        found.append(_observed_before(filters.read_before))
     return found + identity_conditions(conn, filters)
+
+
+def _observed_before(limits: Mapping[str, datetime]) -> ColumnElement[bool]:
+    """Return the condition for connections that were last observed before their source's limit: see count_observed."""
+    complete = select(scopes.c.last_complete_at).where(scopes.c.source == _c.source, scopes.c.scope == _c.scope)
+    success = select(sources.c.last_success_at).where(sources.c.name == _c.source)
+    seen = func.coalesce(complete.scalar_subquery(), _c.last_seen_at, type_=_c.last_seen_at.type)
+    by_limit: dict[datetime, list[str]] = {}
+    for name, limit in limits.items():
+        by_limit.setdefault(limit, []).append(name)
+    at = case((_c.missing > 0, success.scalar_subquery()), else_=seen)
+    return or_(false(), *(and_(_c.source.in_(names), or_(at.is_(None), at < limit)) for limit, names in sorted(by_limit.items())))
 
 
 def has_stored_labels(labels: StoredLabels) -> ColumnElement[bool]:
@@ -306,10 +320,10 @@ class LabelSetCount(NamedTuple):
     number: int
 
 
-def count_by_label_set(conn: Connection) -> list[LabelSetCount]:
+def count_by_label_set(conn: Connection, filters: ConnectionFilter = EVERY) -> list[LabelSetCount]:
     """Count live connections by source, labels and status, without empty groups; an index alone answers it."""
     columns = _c.source, _c.label_set, _c.status
-    query = select(*columns, func.count()).where(*live()).group_by(*columns)
+    query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
     return [LabelSetCount(source, key, Status(status), number) for source, key, status, number in conn.execute(query)]
 
 
@@ -327,9 +341,11 @@ def earliest_expiries(conn: Connection, filters: ConnectionFilter) -> dict[tuple
 
 
 class ObservedGroup(NamedTuple):
-    """Connections of one source whose presence or absence was observed at the same time."""
+    """Connections of one source, platform and status whose presence or absence was observed at the same time."""
 
     source: str
+    platform: str
+    status: Status
     missing: bool
     """The last lists did not contain them."""
     at: datetime | None
@@ -339,16 +355,16 @@ class ObservedGroup(NamedTuple):
 
 def count_observed(conn: Connection, filters: ConnectionFilter = EVERY) -> list[ObservedGroup]:
     """Count live connections by when they were last observed. The groups are few: a list observes a whole scope."""
-    groups = _c.source, _c.scope, case((_c.missing > 0, 1), else_=0)
+    groups = _c.source, _c.scope, _c.platform, _c.status, case((_c.missing > 0, 1), else_=0)
     query = select(*groups, func.count()).where(*live(), *conditions(conn, filters)).group_by(*groups)
     listed = select(scopes.c.source, scopes.c.scope, scopes.c.last_complete_at)
     complete = {(row.source, row.scope): row.last_complete_at for row in conn.execute(listed)}
     found: list[ObservedGroup] = []
     never_complete = False
-    for name, scope, missing, number in conn.execute(query):
+    for name, scope, platform, status, missing, number in conn.execute(query):
         at = complete.get((name, scope))
         if missing or at is not None:
-            found.append(ObservedGroup(name, bool(missing), None if missing else at, number))
+            found.append(ObservedGroup(name, platform, Status(status), bool(missing), None if missing else at, number))
         else:
             never_complete = True
     if never_complete:
@@ -359,10 +375,11 @@ def count_observed(conn: Connection, filters: ConnectionFilter = EVERY) -> list[
 def _observed_singly(conn: Connection, filters: ConnectionFilter) -> Iterator[ObservedGroup]:
     """Count those of scopes that never had a complete list: each has its own time."""
     joined = connections.outerjoin(scopes, and_(scopes.c.source == _c.source, scopes.c.scope == _c.scope))
-    query = select(_c.source, _c.last_seen_at, func.count()).select_from(joined).where(*live(), *conditions(conn, filters))
-    query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None)).group_by(_c.source, _c.last_seen_at)
-    for name, at, number in conn.execute(query):
-        yield ObservedGroup(name, missing=False, at=at, number=number)
+    groups = _c.source, _c.platform, _c.status, _c.last_seen_at
+    query = select(*groups, func.count()).select_from(joined).where(*live(), *conditions(conn, filters))
+    query = query.where(_c.missing == 0, scopes.c.last_complete_at.is_(None)).group_by(*groups)
+    for name, platform, status, at, number in conn.execute(query):
+        yield ObservedGroup(name, platform, Status(status), missing=False, at=at, number=number)
 
 
 def count_by_scope(conn: Connection, source: str) -> dict[str | None, int]:

@@ -194,6 +194,15 @@ def all_scopes(conn: Connection, source: str | None = None, *, unreadable: bool 
     ]
 
 
+def oldest_complete(conn: Connection) -> dict[str, datetime | None]:
+    """Return by source when the scope that was read longest ago was last read; None if one never was."""
+    oldest: dict[str, datetime | None] = {}
+    for name, at in conn.execute(select(scopes.c.source, scopes.c.last_complete_at)):
+        before = oldest.get(name, at)
+        oldest[name] = None if before is None or at is None else min(before, at)
+    return oldest
+
+
 def scope_counts(conn: Connection) -> dict[str, int]:
     """Return the number of scopes by source, including the key's owner; only of sources that were listed."""
     query = select(scopes.c.source, func.count()).group_by(scopes.c.source)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from monitor.config import Config
 from monitor.domain import Status
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.labels import CLIENT
-from monitor.store import Connection, connection_queries, label_sets
+from monitor.store import Connection, connection_queries, label_sets, sources
+from monitor.views.connections import Reader
+from monitor.views.staleness import sources_with_old_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class ClientView:
     """The value of the label `client`; None: connections without it."""
     numbers: Counter[Status]
     """Live connections by stored status."""
+    stale: Counter[Status]
+    """Those whose data is stale."""
 
     @property
     def needing_attention(self) -> int:
@@ -26,14 +32,23 @@ class ClientView:
         return sum(number for status, number in self.numbers.items() if status.needs_attention)
 
 
-def client_views(conn: Connection, config: Config) -> list[ClientView]:
+def client_views(conn: Connection, config: Config, *, now: datetime) -> list[ClientView]:
     """Return all clients, those with the most connections that need attention first; without a client last."""
+    reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
+    found = _count(conn, config, EVERY)
+    old = sources_with_old_data(conn, reader)
+    only_stale = replace(EVERY, sources=sorted(old), read_before=reader.stale_limits())
+    stale = _count(conn, config, only_stale) if old else {}
+    views = [ClientView(name=name, numbers=numbers, stale=stale.get(name, Counter())) for name, numbers in found.items()]
+    return sorted(views, key=lambda view: (view.name is None, -view.needing_attention, (view.name or "").casefold()))
+
+
+def _count(conn: Connection, config: Config, filters: ConnectionFilter) -> dict[str | None, Counter[Status]]:
     sets = label_sets.all_sets(conn)
     own = {source.name: source.labels.get(CLIENT) for source in config.sources}
     found: dict[str | None, Counter[Status]] = {}
-    for group in connection_queries.count_by_label_set(conn):
+    for group in connection_queries.count_by_label_set(conn, filters):
         labels = sets.get(group.label_set) if group.label_set is not None else None
         client = own.get(group.source) if labels is None else labels.values.get(CLIENT)
         found.setdefault(client, Counter())[group.status] += group.number
-    views = [ClientView(name=name, numbers=numbers) for name, numbers in found.items()]
-    return sorted(views, key=lambda view: (view.name is None, -view.needing_attention, (view.name or "").casefold()))
+    return found

@@ -68,6 +68,8 @@ class ConnectionView:
     labels: Mapping[str, str] = field(default_factory=dict)
     probe_stale: bool = False
     """True if its last successful probe is too old to prove anything."""
+    observed_at: datetime | None = None
+    """When its presence or absence in a list was last observed."""
     stale: bool = False
     """True if its source's lists have not reported it for three poll intervals."""
     renewal: RenewalView | None = None
@@ -175,13 +177,15 @@ class Reader:
         settings = self._settings.get(row.source)
         labels = row.labels if row.labels is not None else settings.labels if settings else {}
         elapsed = self._elapsed(row, settings)
+        observed_at = self.observed_at(row.source, missing=row.state.missing > 0, seen_at=row.last_seen_at)
         return ConnectionView(
             row=elapsed,
             now=self.now,
             labels=labels,
             probe_stale=self._is_probe_stale(row, settings),
             renewal=self._renewal(elapsed, settings),
-            stale=self.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at),
+            observed_at=observed_at,
+            stale=observed_at is None or observed_at < self.stale_before(row.source),
             acked=self.suppressions.acked(elapsed),
             silenced_until=self.suppressions.silenced_until(elapsed, labels),
         )
@@ -224,9 +228,21 @@ class Reader:
 
     def is_stale(self, source: str, *, missing: bool, observed_at: datetime | None) -> bool:
         """Return True if what a source's lists reported at this instant is older than three poll intervals."""
+        at = self.observed_at(source, missing=missing, seen_at=observed_at)
+        return at is None or at < self.stale_before(source)
+
+    def observed_at(self, source: str, *, missing: bool, seen_at: datetime | None) -> datetime | None:
+        """Return when a connection's presence or absence was last observed."""
         known = self.sources.get(source)
-        if missing and known is not None:
-            observed_at = known.last_success_at  # each list that does not contain it is an observation
+        # Each list that does not contain it is an observation.
+        return known.last_success_at if missing and known is not None else seen_at
+
+    def stale_before(self, source: str) -> datetime:
+        """Return the instant before which a source's data is stale: three poll intervals ago."""
         settings = self._settings.get(source)
         every = settings.poll_every if settings else self._config.schedule.poll_every
-        return observed_at is None or self.now - observed_at > STALE_AFTER_INTERVALS * every
+        return self.now - STALE_AFTER_INTERVALS * every
+
+    def stale_limits(self) -> dict[str, datetime]:
+        """Return stale_before() of every source."""
+        return {name: self.stale_before(name) for name in self.sources}

@@ -22,6 +22,8 @@ from monitor.views.history import EventView
 from monitor.views.json_types import Shaped, listing
 from monitor.views.label_filter import resolve_labels
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
+from monitor.views.staleness import Stale, stale_groups
+from monitor.views.staleness import count as count_stale
 
 MOST_IN_BATCH = 1000
 """Most connections of one batch on a page of the forecast; `count` is the number of all."""
@@ -58,6 +60,8 @@ class ConnectionPage:
 
     now: datetime
     summary: dict[Status, int]
+    stale: Stale
+    """Counts of those whose data is stale."""
     sources: Sequence[SourceView]
     """Those that match; only on the first page."""
     connections: Sequence[ConnectionView]
@@ -69,6 +73,7 @@ class ConnectionPage:
         return {
             "generated_at": utc_text(self.now),
             "summary": {status.value: self.summary[status] for status in Status},
+            "stale": self.stale.total,
             "sources": [source.json() for source in self.sources],
             "connections": [connection.json() for connection in self.connections],
             "next": self.next,
@@ -86,6 +91,7 @@ def connection_page(conn: Connection, config: Config, request: PageRequest, *, n
     return ConnectionPage(
         now=now,
         summary=_summary(conn, reader, filters, now),
+        stale=count_stale(stale_groups(conn, reader, filters)),
         sources=source_views(conn, config, now=now, filters=filters, by_status=False) if first else (),
         connections=views,
         next=str(rows[-1].id) if len(rows) == request.limit else None,

@@ -23,6 +23,8 @@ from monitor.store.lock import DaemonLock, Holder
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.label_filter import resolve_labels
 from monitor.views.sources import SourceView, source_views
+from monitor.views.staleness import Doubts, Stale, stale_groups
+from monitor.views.staleness import count as count_stale
 
 
 def late_sources(conn: Connection, config: Config, *, now: datetime) -> list[str]:
@@ -100,7 +102,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.summary = dict.fromkeys(Status, 0)
-        self.stale = self.acked = self.silenced = 0
+        self.acked = self.silenced = 0
+        self.stale = Stale()
 
     def counted(self, views: Iterable[ConnectionView]) -> Iterator[ConnectionView]:
         """Count views while yielding them, so that a hundred thousand are not kept in memory."""
@@ -111,7 +114,8 @@ class Counts:
     def add(self, view: ConnectionView) -> None:
         """Count one connection."""
         self.summary[view.status] += 1
-        self.stale += view.stale
+        if view.stale:
+            self.stale.add(view.status, view.observed_at)
         self.acked += view.acked
         self.silenced += view.silenced_until is not None and view.status.needs_attention
 
@@ -157,15 +161,13 @@ def _count_stored(conn: Connection, reader: Reader, chosen: ConnectionFilter, *,
     """Count by stored state, without connections that time has changed."""
     counts = Counts()
     counts.summary = connection_queries.count_by_status(conn, chosen)
-    observed = connection_queries.count_observed(conn, chosen)
-    counts.stale = sum(
-        each.number for each in observed if reader.is_stale(each.source, missing=each.missing, observed_at=each.at)
-    )
+    stale = stale_groups(conn, reader, chosen)
+    counts.stale = count_stale(stale)
     for row in changed:
         stored = row.state.verdict.status
         if chosen.matches_status(stored):
             counts.summary[stored] -= 1
-            counts.stale -= reader.is_stale(row.source, missing=row.state.missing > 0, observed_at=row.last_seen_at)
+            counts.stale.by_status[stored] -= reader.view(row).stale
     return counts
 
 
@@ -203,33 +205,53 @@ class Headline:
 
 
 def headline(
-    summary: Mapping[Status, int],
-    *,
-    sources: int,
-    acked: int = 0,
-    silenced: int = 0,
-    broken_channels: int = 0,
-    uncertain: bool = False,
+    summary: Mapping[Status, int], doubts: Doubts, *, acked: int = 0, silenced: int = 0, broken_channels: int = 0
 ) -> Headline:
-    """Return the headline for these counts. `uncertain` means that a source cannot be read or that data is stale."""
+    """Return the headline for these counts."""
     total, bad = sum(summary.values()), [status for status in summary if status.severity is Severity.CRITICAL]
     now, soon = sum(summary[status] for status in bad), summary[Status.EXPIRING_SOON]
     channels = f"{broken_channels:,} channel{' refuses' if broken_channels == 1 else 's refuse'} every alert."
     suppressed = tuple(_suppressed(acked, silenced))
+    uncertain = (*doubts.about_sources(), *doubts.about_data())
     if now:
-        details = (*_critical(summary, bad), *_expiring(soon, "more "), *suppressed, *([channels] if broken_channels else []))
+        critical, more = _critical(summary, bad), _expiring(soon, "more ")
+        details = (*critical, *more, *suppressed, *([channels] if broken_channels else []), *uncertain)
         return Headline(tone="bad", text=f"{_of(now, total)} need{'s' if now == 1 else ''} attention now.", details=details)
     if broken_channels:
-        details = (*_expiring(soon), *suppressed, *([] if soon else _rest(summary)))
-        return Headline(tone="bad", text=channels, details=details)
+        rest = uncertain if soon else (*doubts.about_sources(), *_rest(summary, doubts))
+        return Headline(tone="bad", text=channels, details=(*_expiring(soon), *suppressed, *rest))
     if soon:
-        return Headline(tone="soon", text=f"{_of(soon, total)} expire{'s' if soon == 1 else ''} soon.", details=suppressed)
+        tone = "bad" if doubts.refused else "soon"
+        details = (*suppressed, *uncertain)
+        return Headline(tone=tone, text=f"{_of(soon, total)} expire{'s' if soon == 1 else ''} soon.", details=details)
     if not total:
-        text = "No connections are known yet." if sources else "No source is configured."
-        return Headline(tone="unsure", text=text, details=("They appear after the first successful poll.",) if sources else ())
-    details = (*suppressed, *_rest(summary))
-    if uncertain:
-        return Headline(tone="unsure", text="No known problems, but some data is stale.", details=details)
+        return _nothing(doubts)
+    return _healthy(summary, doubts, suppressed)
+
+
+def _nothing(doubts: Doubts) -> Headline:
+    """Return the headline without a connection."""
+    if not doubts.sources:
+        return Headline(tone="unsure", text="No source is configured.", details=())
+    about = tuple(doubts.about_sources())
+    if doubts.refused:
+        return Headline(tone="bad", text=about[0], details=(*about[1:], "No connections are known yet."))
+    if doubts.pending:
+        return Headline(
+            tone="unsure", text="No connections are known yet.", details=(*about, "They appear after the first successful poll.")
+        )
+    return Headline(tone="unsure", text="No connections are known.", details=("The sources list none.",))
+
+
+def _healthy(summary: Mapping[Status, int], doubts: Doubts, suppressed: tuple[str, ...]) -> Headline:
+    """Return the headline for connections that are all valid or unknown."""
+    total, stale = sum(summary.values()), doubts.stale.total
+    details = (*suppressed, *_rest(summary, doubts))
+    if about := tuple(doubts.about_sources()):
+        return Headline(tone="bad" if doubts.refused else "unsure", text=about[0], details=(*about[1:], *details))
+    if stale:
+        of = f"{stale:,} connection{'' if stale == 1 else 's'}" if stale == total else _of(stale, total)
+        return Headline(tone="unsure", text=f"The data of {of} is stale.", details=details)
     if summary[Status.UNKNOWN] == total:
         return Headline(tone="unsure", text="No known problems.", details=details)
     return Headline(tone="good", text="No action needed.", details=details)
@@ -255,18 +277,24 @@ def _suppressed(acked: int, silenced: int) -> Iterator[str]:
         yield f"{' and '.join(found)}."
 
 
-def _rest(summary: Mapping[Status, int]) -> Iterator[str]:
-    """Yield a sentence about connections that are all valid or unknown."""
-    total, unknown = sum(summary.values()), summary[Status.UNKNOWN]
-    if not total:
-        return
+def _rest(summary: Mapping[Status, int], doubts: Doubts) -> Iterator[str]:
+    """Yield a sentence about connections that are all valid or unknown; those whose data is stale count apart."""
+    total = sum(summary.values())
+    valid, unknown = (summary[status] - doubts.stale.by_status[status] for status in (Status.VALID, Status.UNKNOWN))
+    clauses = []
+    if valid == total:
+        clauses.append(f"{total:,} connection{' is' if total == 1 else 's are'} valid")
+    elif valid:
+        clauses.append(f"{_of(valid, total)} {'is' if valid == 1 else 'are'} valid")
     if unknown == total:
-        yield f"The status of {total:,} connection{'' if total == 1 else 's'} is unknown."
+        clauses.append(f"the status of {total:,} connection{'' if total == 1 else 's'} is unknown")
     elif unknown:
-        valid = total - unknown
-        yield f"{_of(valid, total)} {'is' if valid == 1 else 'are'} valid; the status of {unknown:,} is unknown."
-    else:
-        yield f"{total:,} connection{' is' if total == 1 else 's are'} valid."
+        clauses.append(f"the status of {unknown:,} is unknown")
+    if stale := doubts.unconfirmed:
+        which = f"{stale:,}" if clauses else f"{stale:,} connection{'' if stale == 1 else 's'}"
+        clauses.append(f"{which} {'was' if stale == 1 else 'were'} not read {doubts.since}")
+    if clauses:
+        yield f"{'; '.join(clauses)[0].upper()}{'; '.join(clauses)[1:]}."
 
 
 class PluginState(IntEnum):
@@ -288,8 +316,8 @@ class Overview:
     sources: list[SourceView]
     connections: list[ConnectionView]
     """The worst first: by status, then by the nearest expiry; at most as many as requested."""
-    stale: int
-    """The number of connections that match and are stale."""
+    stale_data: Stale
+    """Counts of the connections that match and are stale."""
     acked: int = 0
     """The number that is acknowledged."""
     silenced: int = 0
@@ -298,6 +326,11 @@ class Overview:
     """The filter."""
     left_out: int = 0
     """The number of all connections, if none matches the filter; else 0."""
+
+    @property
+    def stale(self) -> int:
+        """The number of connections that match and are stale."""
+        return self.stale_data.total
 
     @property
     def total(self) -> int:
@@ -321,6 +354,7 @@ class Overview:
         return {
             "generated_at": utc_text(self.now),
             "summary": {status.value: self.summary[status] for status in Status},
+            "stale": self.stale,
             "sources": [source.json() for source in self.sources],
             "connections": [connection.json() for connection in self.connections],
         }
@@ -343,7 +377,7 @@ def overview(
         connections=kept,
         sources=source_views(conn, config, now=now, filters=chosen, by_status=False),
         summary=counts.summary,
-        stale=counts.stale,
+        stale_data=counts.stale,
         acked=counts.acked,
         silenced=counts.silenced,
         filters=filters,

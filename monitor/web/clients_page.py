@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,11 +27,11 @@ def routes(site: Site) -> list[Route]:
     """Return the routes of the clients."""
 
     async def clients(request: Request) -> Response:
-        return await show(site, request, "clients.html", _context)
+        return await show(site, request, "clients.html", lambda conn, config: _context(conn, config, site.clock.now()))
 
     async def client(request: Request) -> Response:
         name = str(request.path_params["name"])
-        known = await site.read(lambda conn: {view.name for view in client_views(conn, site.config())})
+        known = await site.read(lambda conn: {view.name for view in client_views(conn, site.config(), now=site.clock.now())})
         if name not in known:
             raise HTTPException(404, "There is no client with this name.")
         return RedirectResponse(f"/?{urlencode({'label': label_of(name)})}", 303)
@@ -43,8 +44,8 @@ def label_of(name: str) -> str:
     return f"{CLIENT}={escape(name)}"
 
 
-def _context(conn: Connection, config: Config) -> dict[str, Any]:
-    views = client_views(conn, config)
+def _context(conn: Connection, config: Config, now: datetime) -> dict[str, Any]:
+    views = client_views(conn, config, now=now)
     return {
         "views": views[:MOST],
         "more": max(0, len(views) - MOST),

@@ -323,15 +323,20 @@ def _connection_badge(view: ConnectionView | None) -> tuple[str, str, str]:
 
 
 def _summary_badge(found: ConnectionPage) -> tuple[str, str]:
-    """Return the message and colour for all connections: broken ones first, then unread sources, then those expiring soon."""
+    """Return the message and colour for all connections: broken ones first, then unread data, then those expiring soon."""
     total = sum(found.summary.values())
     broken = sum(number for status, number in found.summary.items() if status.severity is Severity.CRITICAL)
-    soon = found.summary[Status.EXPIRING_SOON]
+    soon, unknown = found.summary[Status.EXPIRING_SOON], found.summary[Status.UNKNOWN]
     unread = sum(1 for source in found.sources if source.unread or source.stale)
+    stale = found.stale.total
     if broken:
         return f"{broken:,} of {total:,} broken", RED
     if unread:
         return f"{unread:,} source{'' if unread == 1 else 's'} unread", GREY
+    if stale:
+        return f"{stale:,} of {total:,} stale", GREY
     if soon:
         return f"{soon:,} expiring soon", AMBER
-    return (f"{total:,} ok" if total else "none yet"), GREEN
+    if not total or unknown == total:
+        return (f"{total:,} unknown" if total else "none yet"), GREY
+    return f"{total:,} ok", GREEN

@@ -75,6 +75,7 @@ SCHEMAS: dict[str, Schema] = {
         "connections",
         "Connection",
         summary=ref("Summary"),
+        stale={**COUNT, "description": "The number of selected connections whose data is older than three poll intervals."},
         sources={"type": "array", "items": ref("Source"), "description": "On the first page; empty on the others."},
     ),
     "SourcePage": list_page("sources", "Source", channels={"type": "array", "items": ref("Channel")}),

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 PER_PAGE = (25, 50, 100, 200)
 ATTENTION = "attention"
 """The filter value for every status that needs attention."""
+STALE = "stale"
+"""The filter value for data that is older than three poll intervals; with statuses, only those of these."""
 
 LONGEST_TEXT = 200
 _HIGHEST_PAGE = 1_000_000
@@ -49,6 +52,8 @@ class ListQuery:
     order: Order
     page: int
     per: int
+    stale: bool = False
+    """True if only stale connections are selected; see for_stale_data()."""
     problems: tuple[str, ...] = ()
     """Sentences about filter values that do not exist: an empty list alone would look like good news."""
     chosen: dict[str, str] = field(default_factory=dict)
@@ -79,6 +84,19 @@ class ListQuery:
         """The filters that the calendar, the feed and the badge have as well."""
         return tuple((key, value) for key, value in self.query if key in ("source", "platform", "label"))
 
+    @property
+    def list_parameters(self) -> dict[str, list[str]]:
+        """The filters and the order, for the pages of connections in this list."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.query:
+            if key not in ("page", "per"):
+                found.setdefault(key, []).append(value)
+        return found
+
+    def for_stale_data(self, limits: Mapping[str, datetime]) -> ListQuery:
+        """Return the query with its condition on stale data: `limits` are when each source's data becomes stale."""
+        return replace(self, filters=replace(self.filters, read_before=limits)) if self.stale else self
+
     def link(self, **changes: str | int | None) -> str:
         """Return the link with changed parameters; None removes one. It leads to the first page unless `page` is given."""
         kept = [(key, value) for key, value in self.query if key not in changes and key != "page"]
@@ -94,7 +112,8 @@ def read_query(
     text = clean(params.get("q", ""), limit=LONGEST_TEXT)
     names = _one_of(params.getlist("source"), sources, "source", problems)
     slugs = _one_of((canonical(each.strip().lower()) for each in params.getlist("platform")), platforms, "platform", problems)
-    statuses = _one_of(params.getlist("status"), [*Status, ATTENTION], "status", problems)
+    statuses = _one_of(params.getlist("status"), [*Status, ATTENTION, STALE], "status", problems)
+    wanted = None if statuses is None else _expand(statuses)
     labels = [each for each in params.getlist("label") if each]
     pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
     filters = resolve_labels(conn, ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
@@ -113,7 +132,8 @@ def read_query(
     query += [("sort", order.value), ("per", str(per)), ("page", str(page))]
     return ListQuery(
         query=tuple((key, value) for key, value in query if value and _DEFAULTS.get(key) != value),
-        filters=replace(filters, statuses=None if statuses is None else _expand(statuses)),
+        filters=replace(filters, statuses=None if statuses == [STALE] else wanted),
+        stale=STALE in (statuses or ()),
         order=order,
         page=page,
         per=per if per in PER_PAGE else 50,

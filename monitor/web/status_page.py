@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,23 +12,36 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from monitor.config import Config
-from monitor.domain import SourceStatus, Status
+from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.advice import advice
+from monitor.domain.rules.labels import CLIENT
+from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
 from monitor.store.connection_pages import ExpiringGroup, Order
-from monitor.store.connection_queries import ConnectionRow, GroupCount
+from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.label_filter import labels_in_use
 from monitor.views.sources import SourceView, channel_views, source_views
+from monitor.views.staleness import Stale, doubts, stale_groups
+from monitor.views.staleness import count as count_stale
 from monitor.views.status import NEVER, headline
 from monitor.web import charts
-from monitor.web.query_params import ListQuery, read_query
+from monitor.web.query_params import STALE, ListQuery, read_query
 
-MOST_CARDS = 12
-NAMED = 5
+MOST_CARDS = 6
+NAMED = 3
 """Connections that a card lists; a link leads to the others."""
-MOST_BARS = 12
+ORDERS = {
+    Order.WORST: "worst first",
+    Order.EXPIRY: "nearest expiry first",
+    Order.SINCE: "latest change first",
+    Order.NAME: "by name",
+    Order.CLIENT: "by client",
+    Order.PLATFORM: "by platform",
+    Order.SOURCE: "by source",
+}
+"""The orders of the list, as the page names them."""
 _CACHED_PER_COST = 100
 _MOST_ACKS = 500
 _MOST_SILENCED = 2_000
@@ -55,9 +68,23 @@ class Bar:
 
     name: str
     number: int
-    parts: tuple[tuple[Status, int, float, float], ...]
-    """Status, number, position and width in percent; the worst first."""
+    parts: tuple[Part, ...]
     source: SourceView | None = None
+
+
+Part = tuple[str, int, float, float]
+"""A status or STALE, with its number, position and width in percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """The number of connections with a status, or of all stale ones."""
+
+    key: str
+    """A status or STALE: the value of the filter that selects them."""
+    number: int
+    stale: int = 0
+    """Further connections with this status whose data is stale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,44 +123,75 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
     everything = connection_queries.count_groups(conn)
     platforms = sorted({each.platform for each in everything})
-    query = read_query(conn, params, config, sources=list(known), platforms=platforms)
+    query = read_query(conn, params, config, sources=list(known), platforms=platforms).for_stale_data(reader.stale_limits())
     # A filter by status selects rows of the table; all other filters select what the whole page is about.
-    selection = replace(query.filters, statuses=None)
+    selection = replace(query.filters, statuses=None, read_before=None)
     counted = connection_queries.count_groups(conn, selection) if query.selects else everything
+    stale = stale_groups(conn, reader, selection)
     views = source_views(conn, config, now=now, filters=selection, by_status=False)
     query, rows, total = _listed(conn, query, counted)
-    summary = _summary(counted)
-    warnings = list(_source_warnings(views))
-    failing_channels = [channel for channel in channel_views(conn, config) if channel.problem]
+    channels = channel_views(conn, config)
+    labels = labels_in_use(conn, config)
     return {
-        "headline": headline(
-            summary,
-            sources=len(views),
-            acked=_acked(conn, reader, selection),
-            silenced=_silenced(conn, reader, selection),
-            broken_channels=sum(channel.broken for channel in failing_channels),
-            uncertain=any(each.severe for each in warnings),
-        ),
-        "summary": summary,
-        "share": parts_of(Counter({status: summary[status] for status in Status})),
+        **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale),
         "cards": _cards(conn, config, counted, reader, selection),
         "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
-        "warnings": warnings,
-        "failing_channels": failing_channels,
+        "warnings": list(_source_warnings(views)),
+        "waiting": [view for view in views if view.last_poll_at is None],
+        "no_channel": not config.channels,
+        "failing_channels": [channel for channel in channels if channel.problem],
         "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
-        "by_source": _bars(counted, "source", views),
-        "by_platform": _bars(counted, "platform"),
+        "by_source": _bars(counted, stale, "source", views),
+        "by_platform": _bars(counted, stale, "platform"),
         "query": query,
         "total": total,
         "pages": max(1, -(-total // query.per)),
         "views": [reader.view(row) for row in rows],
-        "orders": list(Order),
+        "orders": ORDERS,
         "statuses": list(Status),
         "source_names": sorted(known),
         "platforms": platforms,
-        "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config)],
+        "labels": [f"{key}={value}" for key, value in labels],
+        "any_client": any(key == CLIENT for key, _ in labels),
+        "client_label": CLIENT,
         "freshness": _freshness(views),
     }
+
+
+def _answer(
+    conn: Connection,
+    config: Config,
+    reader: Reader,
+    selection: ConnectionFilter,
+    *,
+    views: Collection[SourceView],
+    counted: Iterable[GroupCount],
+    stale: Iterable[ObservedGroup],
+) -> dict[str, Any]:
+    """Return the headline and the counts of the selected connections."""
+    summary, old = _summary(counted), count_stale(stale)
+    answer = headline(
+        summary,
+        doubts(views, old, times=Times(config.timezone, reader.now)),
+        acked=_acked(conn, reader, selection),
+        silenced=_silenced(conn, reader, selection),
+        broken_channels=sum(channel.broken for channel in channel_views(conn, config)),
+    )
+    return {
+        "headline": answer,
+        "urgent": sum(number for status, number in summary.items() if status.severity is Severity.CRITICAL),
+        "tiles": list(_tiles(summary, old)),
+        "share": parts_of(summary, old.by_status),
+    }
+
+
+def _tiles(summary: Mapping[Status, int], old: Stale) -> Iterator[Tile]:
+    """Yield the counts, the worst first. Healthy connections whose data is stale count apart."""
+    for status in reversed(Status):
+        apart = 0 if status.needs_attention else old.by_status[status]
+        yield Tile(key=status, number=summary[status] - apart, stale=apart)
+    if old.total:
+        yield Tile(key=STALE, number=old.total)
 
 
 def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
@@ -143,6 +201,8 @@ def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -
         rows, total = connection_pages.search(conn, filters, order=query.order, limit=query.per, offset=query.offset)
         if total is not None:
             return query, rows, total
+        numbers = connection_queries.count_by_status(conn, filters)
+    elif filters.read_before is not None:
         numbers = connection_queries.count_by_status(conn, filters)
     else:
         numbers = _summary(
@@ -230,9 +290,9 @@ def _cards(
 
 def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
     for view in views:
-        severe = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or (
-            view.stale and view.last_poll_at is not None
-        )
+        if view.last_poll_at is None:
+            continue  # the page shows what it is waiting for
+        severe = view.status in (SourceStatus.FAILING, SourceStatus.UNAUTHORIZED) or view.stale
         problem = next(view.problems(), None)
         if problem is None and view.stale:
             problem = "Its latest data is older than three poll intervals."
@@ -240,10 +300,15 @@ def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
             yield SourceWarning(source=view, problem=problem, advice=view.advice, severe=severe)
 
 
-def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] = ()) -> list[Bar]:
+def _bars(
+    counted: Iterable[GroupCount], stale: Iterable[ObservedGroup], by: str, views: Collection[SourceView] = ()
+) -> list[Bar]:
     found: dict[str, Counter[Status]] = {view.name: Counter() for view in views}
     for each in counted:
         found.setdefault(getattr(each, by), Counter())[each.status] += each.number
+    old: dict[str, Counter[Status]] = defaultdict(Counter)
+    for group in stale:
+        old[getattr(group, by)][group.status] += group.number
     known = {view.name: view for view in views}
 
     def bad_first(item: tuple[str, Counter[Status]]) -> tuple[int, int, str]:
@@ -251,19 +316,25 @@ def _bars(counted: Iterable[GroupCount], by: str, views: Collection[SourceView] 
         return -sum(number for status, number in numbers.items() if status.needs_attention), -numbers.total(), name
 
     return [
-        Bar(name=name, number=numbers.total(), parts=parts_of(numbers), source=known.get(name))
+        Bar(name=name, number=numbers.total(), parts=parts_of(numbers, old[name]), source=known.get(name))
         for name, numbers in sorted(found.items(), key=bad_first)
     ]
 
 
-def parts_of(numbers: Counter[Status]) -> tuple[tuple[Status, int, float, float], ...]:
-    """Return a bar's parts, the worst first. Every part gets a visible width, however small its share."""
-    there = [(status, numbers[status]) for status in reversed(Status) if numbers[status]]
-    widths = [max(0.8, 100 * number / numbers.total()) for _, number in there]
+def parts_of(numbers: Mapping[Status, int], stale: Mapping[Status, int]) -> tuple[Part, ...]:
+    """Return a bar's parts, the worst first. Every part gets a visible width, however small its share.
+
+    Healthy connections whose data is stale are a part apart.
+    """
+    apart = {status: stale.get(status, 0) for status in numbers if not status.needs_attention}
+    found = [(status.value, numbers.get(status, 0) - apart.get(status, 0)) for status in reversed(Status)]
+    there = [(key, number) for key, number in (*found, (STALE, sum(apart.values()))) if number > 0]
+    total = sum(number for _, number in there)
+    widths = [max(0.8, 100 * number / total) for _, number in there]
     scale = 100 / sum(widths) if widths else 1.0
     parts, x = [], 0.0
-    for (status, number), width in zip(there, widths, strict=True):
-        parts.append((status, number, x, width * scale))
+    for (key, number), width in zip(there, widths, strict=True):
+        parts.append((key, number, x, width * scale))
         x += width * scale
     return tuple(parts)
 

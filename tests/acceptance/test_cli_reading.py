@@ -110,7 +110,7 @@ def test_status_exit_code_is_unknown_where_a_source_cannot_be_read(small: Store,
     done = token_monitor("status", "--exit-code", folder=tmp_path)
     assert done.status == 3
     assert done.out.startswith(
-        "UNKNOWN: No known problems, but some data is stale. 1 connection is valid. 1 of 2 sources cannot be read: studio"
+        "UNKNOWN: 1 of 2 sources cannot be read: studio. 1 connection is valid. See `token-monitor sources`."
     )
     assert token_monitor("status", folder=tmp_path).status == 0
 
@@ -119,6 +119,8 @@ def test_old_data_is_marked_stale(small: Store, tmp_path: Path, at: datetime) ->
     add_source(small, "agency", [make_state()], now=at, polled_at=at - timedelta(hours=1))
     done = token_monitor("status", "--source", "agency", folder=tmp_path)
     assert "The data of 1 connection is stale." in done.out
+    assert "1 connection was not read since" in done.out
+    assert "is valid" not in done.out
     assert "valid stale" in done.out
 
 

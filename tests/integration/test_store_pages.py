@@ -83,7 +83,41 @@ def test_pages_hold_everything_once_and_in_order(store: Store, order: Order) -> 
         Order.SINCE: lambda name: -ranks[name].state.verdict.since.timestamp(),
         Order.NAME: lambda name: ranks[name].state.snapshot.label,
     }
+    # One source, one platform and no client: these orders are the worst first.
+    keys |= dict.fromkeys((Order.CLIENT, Order.PLATFORM, Order.SOURCE), keys[Order.WORST])
     assert [keys[order](name) for name in whole] == sorted(keys[order](name) for name in whole)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("filters", [ConnectionFilter(), ConnectionFilter(statuses=[Status.VALID]), ConnectionFilter(text="a")])
+def test_neighbours_are_those_of_the_list(store: Store, order: Order, filters: ConnectionFilter) -> None:
+    fill(store, NOW)
+    keys = {row.public_id: row.id for row in rows_of(store)}
+    whole = page(store, filters, order=order)
+    with store.begin_read() as conn:
+        for before, name, after in zip([None, *whole], whole, [*whole[1:], None], strict=False):
+            found = connection_pages.neighbours(conn, filters, order=order, of=keys[name])
+            shown = [each and each.public_id for each in found]
+            assert shown == [before, after], name
+        for name in sorted(set(keys) - set(whole)):
+            assert connection_pages.neighbours(conn, filters, order=order, of=keys[name]) == (None, None)
+
+
+def test_clients_platforms_and_sources_sort(store: Store) -> None:
+    fill(store, NOW)
+    with store.begin_write() as conn:
+        for client, start in (("Zebra", "agency/"), ("acme", "south/"), ("", "north/")):
+            values = ConnectionLabels({"client": client} if client else {"team": "red"}, named_by_service=False)
+            [key] = label_sets.ids_of(conn, [label_sets.key_of(values)]).values()
+            ids = [row.id for row in connection_queries.list_connections(conn) if row.public_id.startswith(start)]
+            conn.execute(update(tables.connections).where(tables.connections.c.id.in_(ids)).values(label_set=key))
+    rows = {row.public_id: row for row in rows_of(store)}
+    by_client = [(rows[each].labels or {}).get("client") for each in page(store, ConnectionFilter(), order=Order.CLIENT)]
+    assert [key for key, _ in groupby(by_client)] == ["acme", "Zebra", None]
+    by_platform = [rows[each].state.snapshot.platform for each in page(store, ConnectionFilter(), order=Order.PLATFORM)]
+    assert by_platform == sorted(by_platform)
+    by_source = [rows[each].source for each in page(store, ConnectionFilter(), order=Order.SOURCE)]
+    assert by_source == sorted(by_source)
 
 
 def test_counts_are_of_every_combination(store: Store) -> None:

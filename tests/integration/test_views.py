@@ -144,7 +144,9 @@ def test_a_workspace_is_a_scope_but_no_part_of_the_id(store: Store, look: Look, 
 def test_the_whole_answer_has_a_count_for_each_status_and_every_source(store: Store, look: Look, now: datetime) -> None:
     make_world(store, now)
     answer = to_builtins(look().json())
-    assert answer.keys() == {"generated_at", "summary", "sources", "connections"}
+    assert answer.keys() == {"generated_at", "summary", "stale", "sources", "connections"}
+    assert answer["stale"] == 0
+    assert to_builtins(look(timedelta(hours=2)).json())["stale"] == 5
     assert answer["generated_at"] == "2026-03-10T12:00:00Z"
     assert answer["summary"] == {
         "valid": 2, "unknown": 0, "expiring_soon": 1, "failing": 0, "expired": 1, "revoked": 1, "disconnected": 0,
