@@ -10,10 +10,10 @@ ACKNOWLEDGE = "/ack/"
 SOURCES = "/sources"
 
 
-def connection_address(public_id: str, **query: str) -> str:
+def connection_address(public_id: str, **query: str | list[str]) -> str:
     """Return the address of a connection's page, for any ID."""
-    suffix = f"?{urlencode(query)}" if query else ""
+    suffix = f"?{urlencode(query, doseq=True)}" if query else ""
     if any(part in ("", ".", "..") for part in public_id.split("/")):
         # Browsers would resolve these parts away.
-        return f"/connections/?{urlencode({'id': public_id, **query})}"
+        return f"/connections/?{urlencode({'id': public_id, **query}, doseq=True)}"
     return f"/connections/{quote(public_id, safe='/')}{suffix}"

@@ -91,7 +91,7 @@ def standalone_page(
     return HTMLResponse(_template(request, template).render(context), status, headers=dict(headers or {}))
 
 
-def connection_link(public_id: str, **query: str) -> str:
+def connection_link(public_id: str, **query: str | list[str]) -> str:
     """Return the path of a connection's page, for any ID. In templates it is an address, below the base path."""
     return connection_address(public_id, **query)
 

@@ -139,6 +139,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "warnings": list(_source_warnings(views)),
         "waiting": [view for view in views if view.last_poll_at is None],
         "no_channel": not config.channels,
+        "source_count": len(config.sources),
         "failing_channels": [channel for channel in channels if channel.problem],
         "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
         "by_source": _bars(counted, stale, "source", views),
@@ -179,6 +180,7 @@ def _answer(
     )
     return {
         "headline": answer,
+        "tone": answer.tone,
         "urgent": sum(number for status, number in summary.items() if status.severity is Severity.CRITICAL),
         "tiles": list(_tiles(summary, old)),
         "share": parts_of(summary, old.by_status),

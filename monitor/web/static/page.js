@@ -46,6 +46,8 @@
         if (other) replace(region, other);
       });
       document.title = fresh.title;
+      const icon = document.querySelector("link[rel=icon]"), freshIcon = fresh.querySelector("link[rel=icon]");
+      if (icon && freshIcon && icon.getAttribute("href") !== freshIcon.getAttribute("href")) icon.replaceWith(document.importNode(freshIcon, true));
       seconds = Number(fresh.body.dataset.refresh) || seconds;
       shown = new Date();
       lost.hidden = true;
