@@ -238,7 +238,9 @@ def _nothing(doubts: Doubts) -> Headline:
         return Headline(tone="bad", text=about[0], details=(*about[1:], "No connections are known yet."))
     if doubts.pending:
         return Headline(
-            tone="unsure", text="No connections are known yet.", details=(*about, "They appear after the first successful poll.")
+            tone="unsure",
+            text="No connections are known yet.",
+            details=(*about, "Connections appear after the first successful poll."),
         )
     return Headline(tone="unsure", text="No connections are known.", details=("The sources list none.",))
 

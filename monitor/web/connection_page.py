@@ -6,16 +6,27 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
-from monitor.domain import EventKind
+from monitor.domain import EventKind, Severity, Status
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean_id
-from monitor.store import Connection, alerts, connection_queries, former_ids, incidents, outbox, rechecks, sources
+from monitor.store import (
+    Connection,
+    alerts,
+    connection_pages,
+    connection_queries,
+    former_ids,
+    incidents,
+    outbox,
+    rechecks,
+    sources,
+)
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.alerts import AlertView
 from monitor.views.connections import ConnectionView, Reader, Suppressions
@@ -24,6 +35,7 @@ from monitor.views.rechecks import RecheckView
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
 from monitor.web.pages import LENGTHS, show
+from monitor.web.query_params import read_query
 from monitor.web.rendering import REFRESH
 from monitor.web.site import Site
 
@@ -56,7 +68,7 @@ async def show_connection(
         site,
         request,
         "connection.html",
-        lambda conn, config: _context(conn, config, site.clock.now(), public_id),
+        lambda conn, config: _context(conn, config, site.clock.now(), public_id, request.query_params),
         status=status,
         problem=problem,
         missing={"noun": "connection", "id": public_id},
@@ -72,7 +84,7 @@ def read_one(conn: Connection, config: Config, now: datetime, public_id: str) ->
     return Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
 
 
-def _context(conn: Connection, config: Config, now: datetime, public_id: str) -> dict[str, Any] | None:
+def _context(conn: Connection, config: Config, now: datetime, public_id: str, params: QueryParams) -> dict[str, Any] | None:
     view = read_one(conn, config, now, public_id)
     if view is None:
         return None
@@ -86,7 +98,9 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
     incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
     recheck = _latest_recheck(conn, view.row, now)
     return {
+        **_place(conn, config, view, params),
         "view": view,
+        "tone": _tone(view),
         "settings": settings,
         "events": list(reversed(events))[:MOST_EVENTS],
         "older": max(0, len(events) - MOST_EVENTS),
@@ -113,6 +127,22 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str) ->
             entry.kind is EventKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
         ),
     }
+
+
+def _tone(view: ConnectionView) -> str:
+    """Return the tone of a headline for the status of one connection."""
+    if view.status.needs_attention:
+        return "bad" if view.status.severity is Severity.CRITICAL else "soon"
+    return "good" if view.status is Status.VALID and not view.stale else "unsure"
+
+
+def _place(conn: Connection, config: Config, view: ConnectionView, params: QueryParams) -> dict[str, Any]:
+    """Return the list that the page was opened from, and the connection's neighbours in it."""
+    known = {row.name: row for row in sources.all_sources(conn)}
+    limits = Reader(config, known, now=view.now).stale_limits()
+    listed = read_query(conn, params, config, sources=list(known), platforms=()).for_stale_data(limits)
+    found = connection_pages.neighbours(conn, listed.filters, order=listed.order, of=view.row.id)
+    return {"within": listed.list_parameters, "back": listed.link(page=None, per=None), "neighbours": found}
 
 
 def _latest_recheck(conn: Connection, row: ConnectionRow, now: datetime) -> RecheckView | None:

@@ -24,6 +24,7 @@ from monitor.views.label_filter import labels_in_use
 from monitor.web.auth import Visit, visit_of
 from monitor.web.connection_page import id_of, read_one, show_connection
 from monitor.web.pages import LENGTHS, show, silences_context
+from monitor.web.query_params import list_parameters
 from monitor.web.rendering import connection_link
 from monitor.web.site import Site
 
@@ -53,8 +54,9 @@ def routes(site: Site) -> list[Route]:
             if error.transient:
                 raise
             return await show_connection(site, request, public_id, status=422, problem=str(error))
-        shown = {} if notice is None else {"said": notice}  # codespell:ignore said
-        return RedirectResponse(connection_link(public_id, **shown), 303)
+        shown: dict[str, Any] = {} if notice is None else {"said": notice}  # codespell:ignore said
+        within = list_parameters(request.query_params.multi_items())
+        return RedirectResponse(connection_link(public_id, **within, **shown), 303)
 
     async def add(request: Request) -> Response:
         visit = visit_of(request)

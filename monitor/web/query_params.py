@@ -39,6 +39,8 @@ STALE = "stale"
 
 LONGEST_TEXT = 200
 _HIGHEST_PAGE = 1_000_000
+FILTERS = ("q", "status", "source", "platform", "label")
+"""The parameters that select connections."""
 _DEFAULTS = {"sort": Order.WORST.value, "per": "50", "page": "1"}
 
 
@@ -67,7 +69,7 @@ class ListQuery:
     @property
     def filtered(self) -> bool:
         """True if a filter is set."""
-        return any(key in ("q", "status", "source", "platform", "label") for key, _ in self.query)
+        return any(key in FILTERS for key, _ in self.query)
 
     @property
     def selects(self) -> bool:
@@ -87,11 +89,7 @@ class ListQuery:
     @property
     def list_parameters(self) -> dict[str, list[str]]:
         """The filters and the order, for the pages of connections in this list."""
-        found: dict[str, list[str]] = {}
-        for key, value in self.query:
-            if key not in ("page", "per"):
-                found.setdefault(key, []).append(value)
-        return found
+        return list_parameters(self.query)
 
     def for_stale_data(self, limits: Mapping[str, datetime]) -> ListQuery:
         """Return the query with its condition on stale data: `limits` are when each source's data becomes stale."""
@@ -146,6 +144,15 @@ def read_query(
             "label": (labels or [""])[0],
         },
     )
+
+
+def list_parameters(query: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the parameters that define a list of connections, without the page."""
+    found: dict[str, list[str]] = {}
+    for key, value in query:
+        if key in (*FILTERS, "sort"):
+            found.setdefault(key, []).append(value)
+    return found
 
 
 def _one_of(given: Iterable[str], known: Collection[Any], noun: str, problems: list[str]) -> list[str] | None:

@@ -50,6 +50,12 @@ class HtmlTimes(Times):
         """Return the time since an instant: for 2 days 3 hours."""
         return self._tag(since, f"for {span(self.now - since)}", self.exact(since))
 
+    def brief(self, instant: datetime) -> Markup:
+        """Return the day, or the time of day if it is today."""
+        then, today = (self.exact(each).split(" ") for each in (instant, self.now))
+        text = then[4] if then[1:4] == today[1:4] else " ".join(then[1:3] if then[3] == today[3] else then[1:4])
+        return self._tag(instant, text, f"{self.near(instant)}, {self.exact(instant)}")
+
     def day(self, instant: datetime) -> str:
         """Return only the day: 21 Nov."""
         return " ".join(self.exact(instant).split(" ")[1:3])
@@ -152,7 +158,7 @@ def _environment(base: str) -> Environment:
     def asset(name: str) -> str:
         return address(f"{STATIC}{name}?v={static_files()[name][1]}")
 
-    def address_of_connection(public_id: str, **query: str) -> str:
+    def address_of_connection(public_id: str, **query: str | list[str]) -> str:
         return address(connection_link(public_id, **query))
 
     made = Environment(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from itertools import groupby
 
 import pytest
+from sqlalchemy import update
 
 from monitor.domain import ConnectionState, DeliveryState, Refresh, Status, provider_info
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.forecast import need_of
-from monitor.store import Store, alerts, connection_pages, connection_queries, connections
+from monitor.domain.rules.labels import ConnectionLabels
+from monitor.store import Store, alerts, connection_pages, connection_queries, connections, label_sets
+from monitor.store import schema as tables
 from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import httpx
 import pytest
 
-from monitor.domain import EventKind, Status
+from monitor.domain import EventKind, SourceStatus, Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.silences import Silence, literal
 from monitor.notify import handover
 from monitor.store import (
@@ -28,6 +30,7 @@ from monitor.store import (
     outbox,
     rechecks,
     silences,
+    sources,
 )
 from monitor.store.former_ids import ReplacedId
 from monitor.web.rendering import connection_link
@@ -101,7 +104,7 @@ class Read(HTMLParser):
     def ids(self) -> list[str]:
         """The connections in the table, by their ids."""
         return [
-            attributes["href"].removeprefix("/connections/")
+            attributes["href"].removeprefix("/connections/").partition("?")[0]
             for name, attributes in self.tags
             if name == "a" and attributes.get("class") == "name"
         ]
@@ -117,7 +120,7 @@ async def table(site: Served, query: str = "") -> list[str]:
     """The ids in the table of connections, in order."""
     answer = await site.get(f"/?{query}", headers=PAGE)
     assert answer.status_code == 200
-    return Read(answer.text[answer.text.index('<table class="connections">') :]).ids()
+    return Read(answer.text[answer.text.index('<table class="connections') :]).ids()
 
 
 async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Response:
@@ -134,7 +137,9 @@ async def send(site: Served, path: str, **fields: str | list[str]) -> httpx.Resp
 
 async def test_an_empty_store_has_empty_states_on_every_page(site: Served) -> None:
     page = await read(site, "/")
-    assert "No connections are known yet." in page.words
+    assert "No connections are known yet. 4 of 4 sources have not been read yet." in page.words
+    assert page.words.count("the first poll is in progress or starts in a moment") == 4
+    assert "No channel is configured" not in page.words
     assert (await read(site, "/alerts")).words.count("No alerts yet.") == 1
     assert "No silences." in (await read(site, "/silences")).words
     assert (
@@ -196,8 +201,90 @@ async def test_stale_data_is_a_prominent_warning(full: Served, clock: ManualCloc
 
 async def test_nothing_is_called_fine_if_a_source_cannot_be_read(site: Served, store: Store, clock: ManualClock) -> None:
     add_source(store, "agency", [make_state(external_id="a")], now=NOW)
+    assert "3 of 4 sources have not been read yet. 1 connection is valid." in (await read(site, "/")).words
+    for name in ("north", "south", "studio"):
+        add_source(store, name, [make_state(external_id=name)], now=NOW + timedelta(hours=2))
     clock.advance(timedelta(hours=2))
-    assert "No known problems, but some data is stale." in (await read(site, "/")).words
+    page = await read(site, "/")
+    assert "The data of 1 of 4 connections is stale." in page.words
+    assert "3 of 4 connections are valid; 1 was not read since Tue 10 Mar 2026 13:00 CET." in page.words
+    assert "No known problems" not in page.words
+    with store.begin_write() as conn:
+        row = sources.find_source(conn, "agency")
+        assert row is not None
+        refused = replace(row, status=SourceStatus.UNAUTHORIZED, reason="unauthorized", message="The API refuses the key.")
+        sources.save_source(conn, refused)
+    page = await read(site, "/")
+    assert "1 of 4 sources cannot be read: agency." in page.words.split("·")[0]
+    assert "No known problems" not in page.words
+    assert next(each["href"] for each in page.all("link") if each["rel"] == "icon").startswith("/static/favicon-bad.svg")
+
+
+async def test_without_a_channel_the_page_shows_that_no_alert_will_be_sent(site: Served, store: Store) -> None:
+    site.config = replace(site.config, channels=())
+    page = await read(site, "/")
+    assert "Getting started" in page.words
+    assert "No channel is configured: no alert will be sent." in page.words
+    for name in ("agency", "north", "south", "studio"):
+        add_source(store, name, [make_state(external_id=name)], now=NOW)
+    page = await read(site, "/")
+    assert "No channel is configured: no alert will be sent." in page.words
+    assert "the first poll" not in page.words
+
+
+async def test_stale_connections_count_apart_and_can_be_selected(full: Served, store: Store) -> None:
+    page = await read(full, "/")
+    stale = await table(full, "status=stale&per=200")
+    assert stale
+    assert all(each.startswith("north/") for each in stale)
+    assert "The data of 6 connections is stale: not read since Tue 10 Mar 2026 10:00 CET." in page.words
+    assert "9 valid + 3 stale" in page.words
+    assert "6 stale" in page.words
+    with store.begin_read() as conn:
+        valid = [row.public_id for row in connection_queries.list_connections(conn, ConnectionFilter(statuses=["valid"]))]
+    assert sorted(await table(full, "status=stale&status=valid&per=200")) == sorted(set(valid) & set(stale))
+    assert await table(full, "status=stale&source=agency") == []
+    for path in ("/?source=north", "/clients"):
+        assert "stale" in (await read(full, path)).words
+
+
+@pytest.mark.parametrize(
+    ("status", "tone", "title"),
+    [
+        (Status.VALID, "good", "No action needed."),
+        (Status.UNKNOWN, "unsure", "No known problems."),
+        (Status.EXPIRING_SOON, "soon", "4 of 4 connections expire soon."),
+        (Status.FAILING, "bad", "(4) 4 of 4 connections need attention now."),
+    ],
+)
+async def test_the_icon_and_the_title_of_the_tab_show_the_state(
+    site: Served, store: Store, status: Status, tone: str, title: str
+) -> None:
+    for name in ("agency", "north", "south", "studio"):
+        add_source(store, name, [make_state(external_id=name, status=status)], now=NOW)
+    for path in ("/", "/connections/agency/agency"):
+        page = await read(site, path)
+        [icon] = [each["href"] for each in page.all("link") if each["rel"] == "icon"]
+        assert icon.startswith(f"/static/favicon-{tone}.svg?")
+        assert (await site.get(icon)).headers["content-type"] == "image/svg+xml"
+    assert (await read(site, "/")).words.strip().startswith(title)
+
+
+async def test_a_connection_page_leads_to_its_neighbours_in_the_list_it_was_opened_from(full: Served) -> None:
+    for query in ("status=attention&sort=name", "source=south", "sort=platform", "status=stale&sort=expiry", "q=harbour"):
+        listed = await table(full, f"{query}&per=200")
+        for place, name in enumerate(listed):
+            page = await read(full, f"/connections/{name}?{query}")
+            links = {each.get("rel"): each["href"] for each in page.all("a") if each.get("rel") in ("prev", "next")}
+            expected = {
+                "prev": listed[place - 1] if place else None,
+                "next": listed[place + 1] if place + 1 < len(listed) else None,
+            }
+            shown = {rel: link.removeprefix("/connections/").partition("?")[0] for rel, link in links.items()}
+            assert shown == {rel: each for rel, each in expected.items() if each is not None}
+            assert all(set(parse_qs(link.partition("?")[2])) == set(parse_qs(query)) for link in links.values())
+    outside = await read(full, f"/connections/{VALID}?status=attention")
+    assert not [each for each in outside.all("a") if each.get("rel") in ("prev", "next")]
 
 
 async def test_connections_that_need_action_come_with_advice_and_a_link(full: Served) -> None:
@@ -226,7 +313,9 @@ async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) ->
     with store.begin_read() as conn:
         counted = connection_queries.count_by_status(conn)
     for status, number in counted.items():
-        assert f"{number} {status.replace('_', ' ')}" in page.words
+        stale = len(await table(full, f"status={status}&status=stale")) if not status.needs_attention else 0
+        apart = f" + {stale} stale" if stale else ""
+        assert f"{number - stale} {status.replace('_', ' ')}{apart}" in page.words
         assert len(await table(full, f"status={status}&per=200")) == number
 
 
@@ -239,7 +328,7 @@ async def test_the_worst_come_first(full: Served, store: Store) -> None:
     assert [rank[each] for each in shown] == sorted((rank[each] for each in shown), reverse=True)
 
 
-@pytest.mark.parametrize("order", ["worst", "expiry", "since", "name"])
+@pytest.mark.parametrize("order", ["worst", "expiry", "since", "name", "client", "platform", "source"])
 async def test_paging_shows_everything_once(site: Served, store: Store, order: str) -> None:
     states = [make_state(external_id=f"c{number:03}", expires_at=NOW + timedelta(days=number % 7 + 10)) for number in range(130)]
     states += [make_state(external_id=f"e{number:03}", status=Status.EXPIRED) for number in range(30)]
@@ -305,7 +394,7 @@ async def test_a_filter_for_an_unknown_value_is_a_visible_problem(full: Served, 
 async def test_filters_stay_in_every_link_of_the_list(full: Served) -> None:
     page = await read(full, "/?source=agency&q=acme&per=25")
     sorting = [a["href"] for a in page.all("a") if "sort=" in a["href"] and a["href"].startswith("?")]
-    assert len(sorting) == 4  # three columns, and the reconnect batch
+    assert len(sorting) == 7  # six columns besides the order of now, and the reconnect batch
     assert all("source=agency" in link and "q=acme" in link and "per=25" in link for link in sorting)
     values = {field["name"]: field.get("value") for field in page.all("input")}
     assert values["q"] == "acme"
