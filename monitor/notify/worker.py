@@ -29,6 +29,7 @@ from monitor.notify.apprise import Channel, Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_times import DeliveryTimes
 from monitor.notify.links import MessageLinks
+from monitor.notify.mail_origin import MailOrigin
 from monitor.notify.messages import Dispatch, Part, chart
 from monitor.notify.messages import build as messages
 from monitor.notify.messages.shortening import form_after
@@ -58,11 +59,13 @@ class DeliverySettings:
     """The most deliveries claimed in one go."""
     public_url: str | None = None
     """The address of the status page for links in messages; None: messages have none."""
+    config_file: str = "config.toml"
+    """The name of the configuration file, for the footer of mails."""
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Return the limits with what the configuration sets."""
-        return cls(timezone=config.timezone, public_url=config.web.public_url)
+        return cls(timezone=config.timezone, public_url=config.web.public_url, config_file=config.path.name)
 
     retry_batch: int = 20
     """The same while the channel is down: enough to find out if it works again."""
@@ -103,6 +106,7 @@ class Worker:
         self._times = DeliveryTimes(config, settings.timezone)
         self._sender = Sender(Channel.of(config))
         self._page_links: MessageLinks | None = None
+        self._mail_origin = MailOrigin(channel=config.name, config_file=settings.config_file, public_url=settings.public_url)
         self._woken = asyncio.Event()
         self._hold_until: datetime | None = None
         self._down = False
@@ -197,7 +201,7 @@ class Worker:
             profile = await self._sender.profile(within=within)
             now, timezone = self._clock.now(), self._settings.timezone
             parts = build(channel=self._config, profile=profile, timezone=timezone, now=now)
-            return [await self._sender.send(part, within=within) for part in parts][-1]
+            return [await self._sender.send(self._mail_origin.applied(part), within=within) for part in parts][-1]
         except (DeliveryError, ConfigError) as error:
             return str(error)
         except TimeoutError:
@@ -263,7 +267,7 @@ class Worker:
         alerts = {each.alert.id: each.alert for each in claimed}
         return tuple(
             annotated(part, [alerts[key] for key in part.alert_ids], channel=self._config, links=self._page_links, now=now)
-            for part in parts
+            for part in map(self._mail_origin.applied, parts)
         )
 
     def _dispatch(self, claimed: Claimed, *, now: datetime) -> Dispatch:

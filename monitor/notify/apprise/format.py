@@ -7,7 +7,8 @@ those settings are set here for each message.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from html import escape
 from typing import Any
 
@@ -62,7 +63,13 @@ class ServiceAdapter:
                 lost = part.resolves and not self._service.store.get(_memory_key(part.incident))
                 self._service.action = "new" if lost else "map"
         if self._kind == "email":
-            self._service.headers = {**self._headers, **part.headers}
+            given = {name.lower() for name in self._headers}
+            self._service.headers = {**_without(part.headers, given), **self._headers}
+
+
+def _without(headers: Mapping[str, str], given: AbstractSet[str]) -> dict[str, str]:
+    """Return the headers that the URL does not set."""
+    return {name: value for name, value in headers.items() if name.lower() not in given}
 
 
 def notify_type(part: Part) -> str:

@@ -17,6 +17,7 @@ from monitor.notify.messages.plain import page_note
 
 _COLOURS = {Tone.INFO: "#5f6368", Tone.SUCCESS: "#188038", Tone.WARNING: "#b06000", Tone.FAILURE: "#c5221f"}
 
+_FOOTER = "Sent by your token expiry monitor."
 _PAGE = (
     "max-width:640px;margin:0 auto;padding:16px;font-size:15px;line-height:1.5;"
     "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
@@ -72,8 +73,14 @@ def _page(title: str, blocks: Iterable[str]) -> str:
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         f'<title>{escape(title)}</title></head><body style="margin:0;padding:0"><div style="{_PAGE}">'
         + "".join(block for block in blocks if block)
-        + f'<div style="{_MUTED};margin-top:20px">Sent by your token expiry monitor.</div></div></body></html>'
+        + f'<div style="{_MUTED};margin-top:20px">{_FOOTER}</div></div></body></html>'
     )
+
+
+def with_footer(mail: str, footer: str) -> str:
+    """Return a mail with a footer, given as HTML, that states where it comes from."""
+    before, found, after = mail.rpartition(_FOOTER)
+    return f"{before}{footer}{after}" if found else mail
 
 
 def _chip(status: str, tone: Tone) -> str:

@@ -111,7 +111,7 @@ class Part:
     tags: tuple[str, ...] = ()
     """Event, platform and source, for services with tags; each where it is the same for all alerts."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Mail headers that keep the messages of an incident in one thread. Other channels ignore them."""
+    """Mail headers: the thread of an incident, and where the mail comes from. Other channels ignore them."""
 
 
 def _unchanged(text: str) -> str:
