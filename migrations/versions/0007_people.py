@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -15,6 +17,7 @@ _AUTHORS = ("events", "author"), ("incidents", "ack_author"), ("silences", "auth
 
 
 def upgrade() -> None:
+    _note_earlier_sources()
     for table, column in _AUTHORS:
         op.add_column(table, sa.Column(column, sa.Text, nullable=True))
     op.create_table(
@@ -33,7 +36,16 @@ def upgrade() -> None:
     op.create_index("uq_shares_secret", "shares", ["secret"], unique=True)
 
 
+def _note_earlier_sources() -> None:
+    """Note the sources from before version 0.2: two of them may have the same API key."""
+    names = [name for (name,) in op.get_bind().execute(sa.text("SELECT name FROM sources ORDER BY name"))]
+    if names:
+        value = json.dumps(names, separators=(",", ":"))
+        op.get_bind().execute(sa.text("INSERT INTO meta (key, value) VALUES ('sources:before-0.2', :value)"), {"value": value})
+
+
 def downgrade() -> None:
+    op.execute("DELETE FROM meta WHERE key = 'sources:before-0.2'")
     op.drop_table("shares")
     for table, column in reversed(_AUTHORS):
         op.drop_column(table, column)

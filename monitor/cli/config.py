@@ -117,7 +117,8 @@ def _write_new(file: Path, text: str) -> None:
 def check(
     ctx: typer.Context,
     live: Annotated[
-        bool, typer.Option("--live", help="Also call every source, check every channel's URL and try the heartbeat.")
+        bool,
+        typer.Option("--live", help="Also call every source, check every channel's URL, and try the database and the heartbeat."),
     ] = False,
     no_credentials: Annotated[
         bool, typer.Option("--no-credentials", help="Do not read systemd credentials; ExecReload= has no access to them.")
@@ -142,7 +143,10 @@ def check(
     allow_open_files(len(config.sources) + len(config.channels))
     from monitor.daemon import app, oneshot
 
-    status = echo_findings(app.run_async(oneshot.verify_live(config)))
+    live_check = app.run_async(oneshot.verify_live(config))
+    for warning in live_check.warnings:
+        echo(f"warning: {warning}")
+    status = echo_findings(live_check.findings)
     broken = _broken_channels(config)
     for name, problem in broken.items():
         echo(f"FAILED  channel {name}: {problem}")

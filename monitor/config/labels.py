@@ -9,6 +9,7 @@ from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Document, LabelsTable
 from monitor.domain.rules.globs import matches_any
 from monitor.domain.rules.labels import LabelRule
+from monitor.domain.rules.platforms import canonical
 
 
 def resolve_label_rules(resolver: Resolver, document: Document) -> tuple[LabelRule, ...]:
@@ -26,7 +27,7 @@ def _resolve(resolver: Resolver, loc: Loc, raw: LabelsTable, names: list[str]) -
     return LabelRule(
         source=raw.match.source,
         scope=raw.match.scope,
-        platform=raw.match.platform,
+        platform=tuple(canonical(each) for each in raw.match.platform),
         connection=raw.match.connection,
         set=raw.set,
         policy=policy,

@@ -12,6 +12,7 @@ from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Document, SourceTable
 from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
+from monitor.config.shared_keys import shared_keys
 from monitor.domain.providers import ProviderInfo, provider_info, provider_names, providers_with
 from monitor.domain.rules.labels import LabelRule
 
@@ -23,7 +24,7 @@ def resolve_sources(resolver: Resolver, document: Document, rules: Sequence[Labe
     resolved = [_resolve(resolver, document, number, rules) for number in range(len(document.sources))]
     reject_repeated_names(resolver, "sources", [source.name for source in document.sources])
     whole = tuple(source for source in resolved if source is not None)
-    _warn_about_equal_sources(resolver, whole)
+    _warn_about_shared_keys(resolver, whole)
     return whole
 
 
@@ -138,12 +139,7 @@ def _reject_unsupported_keys(resolver: Resolver, loc: Loc, raw: SourceTable, inf
         resolver.problems.warning((*loc, "probe_every"), "has no effect, because probe is false.")
 
 
-def _warn_about_equal_sources(resolver: Resolver, sources: tuple[SourceConfig, ...]) -> None:
-    """Warn about a source that reads the same connections as an earlier one: each alert would be sent twice."""
-    seen: dict[Any, str] = {}
-    for source in sources:
-        key = (source.base_url, source.api_key, source.users, source.workspaces)
-        if key in seen and source.api_key.reveal():
-            both = f"the sources {seen[key]} and {source.name}"
-            resolver.problems.warning((), f"{both} have the same API key: every alert would be sent twice.")
-        seen.setdefault(key, source.name)
+def _warn_about_shared_keys(resolver: Resolver, sources: tuple[SourceConfig, ...]) -> None:
+    """Warn about each source that has the API key of an earlier one. A start and a reload reject some, by the database."""
+    for each in shared_keys(sources):
+        resolver.problems.warning((), f"{each.problem}: {each.remedy}.")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
-from monitor.config import ChannelConfig, Config, HeartbeatConfig
+from monitor.config import ChannelConfig, Config, HeartbeatConfig, SourceConfig
+from monitor.config.shared_keys import reject_new_overlaps
 from monitor.daemon.app import align, build_notifier, build_work, opened
 from monitor.daemon.scheduler import Work, log_unrouted
-from monitor.domain import AlertEvent, PollOutcome, threads
+from monitor.daemon.unmatched_filters import unmatched
+from monitor.domain import AlertEvent, PollOutcome, PollReport, threads
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, ProviderError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
@@ -26,7 +28,7 @@ from monitor.notify.report_data import ReportScope
 from monitor.notify.reports import report_alert
 from monitor.providers import HttpSessions
 from monitor.providers.heartbeat import Signal, ping
-from monitor.store import Connection, Store, rechecks, revisions, sources
+from monitor.store import Connection, Store, maintenance, rechecks, revisions, sources
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -129,16 +131,54 @@ def _unread(conn: Connection, *, names: set[str]) -> dict[str, str]:
     return {row.name: row.message for row in sources.all_sources(conn) if row.name in names and row.failures > 0}
 
 
-async def verify_live(config: Config) -> list[LiveFinding]:
-    """Call every source once, verify every channel and try the heartbeat; nothing is stored and no message is sent."""
+@dataclass(frozen=True, slots=True)
+class LiveCheck:
+    """Results of the live calls, and warnings about rules and filters that match nothing."""
+
+    findings: list[LiveFinding]
+    warnings: list[str]
+
+
+async def verify_live(config: Config) -> LiveCheck:
+    """Call every source once, verify every channel, try the database and the heartbeat.
+
+    Nothing is stored and no message is sent.
+    """
     async with HttpSessions() as sessions:
         work = build_work(config, sessions=sessions, clock=SystemClock())
-        found = await asyncio.gather(*(_verify_source(item) for item in work.values()))
+        reports = await asyncio.gather(*(item.provider.poll() for item in work.values()))
         heartbeat = [] if config.heartbeat is None else [await _verify_heartbeat(config.heartbeat, sessions)]
+    polled = [(item.source, report) for item, report in zip(work.values(), reports, strict=True)]
+    found = [_source_finding(source, report) for source, report in polled]
     channels = await asyncio.gather(
         *(threads.run(partial(_verify_channel, channel), name="verify") for channel in config.channels)
     )
-    return [*found, *channels, *heartbeat]
+    database = await threads.run(partial(_verify_database, config), name="verify")
+    read = [pair for pair, finding in zip(polled, found, strict=True) if finding.ok]
+    return LiveCheck([*found, *channels, *database, *heartbeat], list(unmatched(config, read)))
+
+
+def _verify_database(config: Config) -> list[LiveFinding]:
+    """Try the database without changing it."""
+    with Store(config.database.url.reveal()) as store:
+        name = store.name.removeprefix("The database ").removeprefix("The PostgreSQL database ")
+        try:
+            revision = store.current()
+            if revision not in (None, *revisions.KNOWN):
+                store.check_revision(revision)
+            with store.begin_read() if revision == revisions.HEAD else nullcontext() as conn:
+                early = maintenance.early_sources(conn) if conn is not None else set()
+            if revision in (None, revisions.HEAD):
+                reject_new_overlaps(config.sources, early)
+        except MonitorError as error:
+            return [LiveFinding(kind="database", name=name, ok=False, text=str(error))]
+    return [LiveFinding(kind="database", name=name, ok=True, text=_describe_schema(revision))]
+
+
+def _describe_schema(revision: str | None) -> str:
+    if revision is None:
+        return "it has no tables yet; the first start creates them"
+    return "its schema is current" if revision == revisions.HEAD else "the next start migrates its schema"
 
 
 async def _verify_heartbeat(config: HeartbeatConfig, sessions: HttpSessions) -> LiveFinding:
@@ -155,16 +195,15 @@ async def _verify_heartbeat(config: HeartbeatConfig, sessions: HttpSessions) -> 
     )
 
 
-async def _verify_source(item: Work) -> LiveFinding:
-    report = await item.provider.poll()
+def _source_finding(source: SourceConfig, report: PollReport) -> LiveFinding:
     if report.outcome is not PollOutcome.OK:
-        return LiveFinding(kind="source", name=item.source.name, ok=False, text=report.problem or report.outcome.value)
+        return LiveFinding(kind="source", name=source.name, ok=False, text=report.problem or report.outcome.value)
     unreadable = next(filter(None, map(describe_scope, report.scopes)), None)
     ok, listed = unreadable is None, report.listed
     text = unreadable or f"lists {listed} connection{'' if listed == 1 else 's'}"
     if report.unmonitored_users:
         text += f". {describe_unmonitored_users(report.unmonitored_users)}"
-    return LiveFinding(kind="source", name=item.source.name, ok=ok, text=text)
+    return LiveFinding(kind="source", name=source.name, ok=ok, text=text)
 
 
 def _verify_channel(settings: ChannelConfig) -> LiveFinding:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from monitor.config import SHORTEST_TOKEN, ChannelConfig, Config, SourceConfig, suggested_token
+from monitor.config.shared_keys import reject_new_overlaps
 from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
@@ -31,8 +32,12 @@ _SCHEDULED = "scheduled"
 
 
 def sync(conn: Connection, config: Config, now: datetime) -> None:
-    """Apply the configuration to the store, in the caller's transaction."""
+    """Apply the configuration to the store, in the caller's transaction.
+
+    Raise ConfigError if two sources read the same connections with the same API key, and neither is from before version 0.2.
+    """
     _apply_renames(conn, config, now)
+    reject_new_overlaps(config.sources, maintenance.early_sources(conn))
     sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
     for source in config.sources:
         _retire_unmonitored_scopes(conn, source, now)

@@ -31,6 +31,8 @@ from monitor.store.sources import prune as prune_polls
 from monitor.store.sql import update_many
 
 _d, _i = deliveries.c, incidents.c
+_EARLY_SOURCES = "sources:before-0.2"
+"""Written by migration 0007."""
 
 
 def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
@@ -176,6 +178,9 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
     settings = meta.get(conn, f"settings:{old}")
     if settings is not None:
         meta.set(conn, f"settings:{new}", settings)
+    early = early_sources(conn)
+    if old in early:
+        meta.set(conn, _EARLY_SOURCES, json.dumps(sorted(early - {old} | {new})))
     _rename_in_silences(conn, old, new)
     for subject in open_incidents.open_subjects(conn, ""):
         kind, name = split_subject(subject)
@@ -186,6 +191,11 @@ def rename_source(conn: Connection, old: str, new: str, now: datetime) -> bool:
     text = f"The source was renamed from {old} to {new} in the configuration."
     history.append(conn, new, None, [Event(kind=EventKind.RENAMED, at=now, old=old, new=new, message=text)])
     return True
+
+
+def early_sources(conn: Connection) -> set[str]:
+    """Return the names of the sources that were in the database before version 0.2 migrated it."""
+    return set(json.loads(meta.get(conn, _EARLY_SOURCES) or "[]"))
 
 
 def _rename_in_silences(conn: Connection, old: str, new: str) -> None:

@@ -1,4 +1,4 @@
-"""The Containerfile, held against the project: no container can be built in a test."""
+"""The Containerfile, compared with the project. tests/system/test_container.py builds and runs the image."""
 
 from __future__ import annotations
 
