@@ -65,7 +65,7 @@ def _link_of(request: Request, site: Site) -> AcknowledgeLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Subject:
+class _LinkedIncident:
     """What a link is about, at one instant."""
 
     link: AcknowledgeLink
@@ -86,13 +86,13 @@ class _Subject:
         return {name: getattr(self, name) for name in names}
 
 
-def _read(conn: Connection, config: Config, link: AcknowledgeLink, now: datetime) -> _Subject:
+def _read(conn: Connection, config: Config, link: AcknowledgeLink, now: datetime) -> _LinkedIncident:
     incident = incidents.find_incident(conn, link.incident)
     row = None
     if incident is not None and incident.connection_id is not None:
         row = connection_queries.get_connection(conn, incident.connection_id)
     view = None if row is None else read_one(conn, config, now, row.public_id)
-    return _Subject(link=link, incident=incident, view=view, ended=_why_ended(config, link, incident, view, now))
+    return _LinkedIncident(link=link, incident=incident, view=view, ended=_why_ended(config, link, incident, view, now))
 
 
 def _why_ended(

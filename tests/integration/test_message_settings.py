@@ -20,6 +20,7 @@ from monitor.notify.apprise.message_settings import MESSAGE_SETTINGS
 from monitor.notify.links import AcknowledgeLink, read_acknowledge_link
 from monitor.notify.messages import Part, Tone
 from monitor.store import Store, web_sessions
+from tests.support.command_line import ROOT
 from tests.support.delivery import QUICK, channel, queue, running, states, until
 from tests.support.factories import make_alert
 from tests.support.fakes import ManualClock
@@ -316,3 +317,14 @@ def test_the_plugins_have_these_settings(kind: str) -> None:
             channel = Channel("ops", Secret(URLS[kind].format("127.0.0.1:9")))
             channel.verify()
             assert hasattr(channel._service, setting.attribute), setting.attribute
+
+
+@pytest.mark.parametrize("kind", MESSAGE_SETTINGS)
+def test_the_documentation_names_every_service_with_settings(kind: str) -> None:
+    section = (
+        (ROOT / "docs" / "alerts.md").read_text("utf-8").partition("### Priority, tags and click address")[2].partition("###")[0]
+    )
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| ")]
+    names = [name.strip().casefold() for row in rows for name in row.split(",")]
+    service = str(plugin(kind).service_name).casefold().replace(" ", "")
+    assert any(service.startswith(name.replace(" ", "")) for name in names)
