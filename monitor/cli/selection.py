@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from monitor.cli.options import complete_connection, one_connection, select
 from monitor.cli.output import echo, echo_json, on_terminal
 from monitor.config import Config
-from monitor.domain import Status, utc_text
+from monitor.domain import Status
 from monitor.domain.errors import MonitorError
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.globs import is_glob
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times
-from monitor.engine.bulk_changes import BATCH, BulkOutcome, BulkTarget, change_batch
+from monitor.engine.bulk_changes import BATCH, BulkOutcome, change_batch
 from monitor.store import Connection, Store, connection_queries, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView
-from monitor.views.selection import current_rows, reader_at, select_connections
+from monitor.views.selection import current_rows, outcome_json, reader_at, select_connections, targets_of
 
 HELP = "Id of a connection, a unique part of its id or name, or a pattern such as 'agency/*'."
 Connections = Annotated[
@@ -145,7 +145,7 @@ def list_only(
     now = views[0].now
     with store.begin_read() as conn:
         rows = {view.row.id: view.row for view in views}
-        outcome = change_batch(_targets(views), rows, lambda row: check(conn, row))
+        outcome = change_batch(targets_of(views), rows, lambda row: check(conn, row))
     if as_json:
         echo_outcome_json(outcome, now=now, dry_run=True)
         return
@@ -171,7 +171,7 @@ def change_all(
     `finish` is called at the end of each transaction with the row ids of the connections that were changed.
     """
     outcome = BulkOutcome()
-    targets = _targets(views)
+    targets = targets_of(views)
     for start in range(0, len(targets), BATCH):
         some = targets[start : start + BATCH]
         with store.begin_write() as conn:
@@ -183,10 +183,6 @@ def change_all(
     if not outcome.changed:
         raise MonitorError(_nothing_changed(outcome))
     return outcome
-
-
-def _targets(views: Iterable[ConnectionView]) -> list[BulkTarget]:
-    return [BulkTarget(view.row.id, view.id) for view in views]
 
 
 def _nothing_changed(outcome: BulkOutcome) -> str:
@@ -213,8 +209,7 @@ def echo_skipped(outcome: BulkOutcome, verb: str = "skipped", *, limit: int | No
         echo(f"  and {len(outcome.skipped) - limit:,} more")
 
 
-def echo_outcome_json(outcome: BulkOutcome, *, now: datetime, dry_run: bool = False, **more: Any) -> None:
+def echo_outcome_json(outcome: BulkOutcome, *, now: datetime, dry_run: bool = False) -> None:
     """Write the outcome as one JSON object."""
-    skipped = [{"id": each.id, "reason": each.reason} for each in outcome.skipped]
-    found = {"generated_at": utc_text(now), "dry_run": dry_run, "connections": outcome.changed, "skipped": skipped}
-    echo_json({**found, **more})
+    found = outcome_json(outcome, now=now, dry_run=dry_run)
+    echo_json({name: getattr(found, name) for name in found.__struct_fields__})

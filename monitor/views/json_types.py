@@ -259,3 +259,19 @@ class SilenceJson(Struct, frozen=True, kw_only=True):
     removed_by: str | None
     active_until: Instant | None
     next_starts_at: Instant | None
+
+
+class SkippedConnectionJson(Struct, frozen=True, kw_only=True):
+    """A connection that a change skipped."""
+
+    id: Annotated[str, Meta(description="The connection's ID.")]
+    reason: Annotated[str, Meta(description="A sentence.")]
+
+
+class BulkChangeJson(Struct, frozen=True, kw_only=True):
+    """The outcome of one change of many connections."""
+
+    generated_at: Instant
+    dry_run: Annotated[bool, Meta(description="True if nothing was changed: the request asked what would be.")]
+    connections: Annotated[list[str], Meta(description="The IDs of the connections that were changed, or would be.")]
+    skipped: Annotated[list[SkippedConnectionJson], Meta(description="Those to which the change does not apply.")]

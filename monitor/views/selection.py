@@ -7,13 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from monitor.config import Config
+from monitor.domain import utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules import globs
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence
+from monitor.engine.bulk_changes import BulkOutcome, BulkTarget
 from monitor.store import Connection, connection_queries, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions
+from monitor.views.json_types import BulkChangeJson, SkippedConnectionJson
 from monitor.views.label_filter import resolve_labels
 from monitor.views.status import worst_first
 
@@ -31,26 +34,32 @@ def select_connections(
     now: datetime,
     filters: ConnectionFilter = EVERY,
     patterns: Collection[str] | None = None,
+    keys: Collection[int] | None = None,
     limit: int | None = None,
     retired: bool = False,
 ) -> list[ConnectionView]:
     """Return the monitored connections that match all filters, the worst first; with `limit`, the first ones found.
 
-    With `patterns` they must match one of them, too; with `retired`, retired ones are included. Statuses are compared with the
-    clock applied.
+    With `patterns` or `keys` they must also match one of the patterns, or have one of these row ids. With `retired`, retired ones
+    are included. Statuses are compared with the clock applied.
     """
     chosen = resolve_labels(conn, filters, config)
     reader = reader_at(conn, config, now)
     found: list[ConnectionView] = []
-    rows = connection_queries.list_connections(conn, replace(chosen, statuses=None), worst_first=False, include_retired=retired)
+    any_status = replace(chosen, statuses=None)
+    if keys is not None and not patterns:
+        rows = connection_queries.list_among(conn, sorted(keys), any_status)
+    else:
+        rows = connection_queries.list_connections(conn, any_status, worst_first=False, include_retired=retired)
+    named = patterns is not None or keys is not None
     for row in rows:
-        if patterns is not None and not matches_pattern(row, patterns):
+        if named and row.id not in (keys or ()) and not matches_pattern(row, patterns or ()):
             continue
+        if len(found) == limit:
+            continue  # PostgreSQL's cursor has to be read to its end
         view = reader.view(row)
         if chosen.matches_status(view.status):
             found.append(view)
-            if len(found) == limit:
-                break
     return sorted(found, key=worst_first)
 
 
@@ -59,6 +68,11 @@ def matches_pattern(row: ConnectionRow, patterns: Iterable[str]) -> bool:
     snapshot = row.state.snapshot
     names = [name for name in (row.public_id, snapshot.external_id, snapshot.username, snapshot.display_name) if name]
     return any(globs.matches(name, pattern) for pattern in patterns for name in names)
+
+
+def targets_of(views: Iterable[ConnectionView]) -> list[BulkTarget]:
+    """Return the connections as targets of a change."""
+    return [BulkTarget(view.row.id, view.id) for view in views]
 
 
 def current_rows(conn: Connection, config: Config, keys: Iterable[int], now: datetime) -> Mapping[int, ConnectionRow]:
@@ -85,3 +99,9 @@ def _is_silenced(view: ConnectionView, silence: Silence) -> bool:
         external_id=view.snapshot.external_id,
         labels=view.labels,
     )
+
+
+def outcome_json(outcome: BulkOutcome, *, now: datetime, dry_run: bool = False) -> BulkChangeJson:
+    """Return the JSON form of the outcome of a change."""
+    skipped = [SkippedConnectionJson(id=each.id, reason=each.reason) for each in outcome.skipped]
+    return BulkChangeJson(generated_at=utc_text(now), dry_run=dry_run, connections=outcome.changed, skipped=skipped)

@@ -69,6 +69,7 @@ def routes(site: Site) -> list[Route]:
         Route(f"{ROOT}/recheck", Resource(post=api_writes.recheck(site))),
         Route(f"{ROOT}/recheck/{{number}}", Resource(get=_recheck(site))),
         Route(f"{ROOT}/acks", Resource(post=api_writes.ack(site))),
+        Route(f"{ROOT}/forget", Resource(post=api_writes.forget(site))),
         Route(f"{ROOT}/silences", silences),
         Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=api_writes.unsilence(site))),
         Route(f"{ROOT}/openapi.json", Resource(get=_document)),

@@ -1,4 +1,4 @@
-"""Acknowledge, silence and recheck through the API: the only calls that change anything, as JSON over POST."""
+"""Acknowledge, silence, recheck and forget through the API: the only calls that change anything, as JSON over POST."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from monitor.config.error_text import nearest
 from monitor.config.resolve import timezone_problem
-from monitor.domain import utc_text
+from monitor.domain import Status, utc_text
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.platforms import canonical
@@ -25,13 +25,15 @@ from monitor.domain.rules.silences import Silence
 from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements, rechecks
-from monitor.store import Connection, connection_pages, connection_queries, silences, sources
+from monitor.engine.bulk_changes import BulkOutcome
+from monitor.store import Connection, connection_pages, silences, sources
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.connections import Reader, Suppressions
+from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.json_types import listing
-from monitor.views.label_filter import resolve_labels
 from monitor.views.rechecks import RecheckView, find_rechecks
+from monitor.views.selection import outcome_json, views_silenced
 from monitor.views.silences import SilenceView
+from monitor.web import bulk
 from monitor.web.responses import JSON, Handler, encode
 from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
@@ -40,7 +42,9 @@ BY = "the API"
 _READ_EVERY = 0.5
 """Seconds between two reads of the results of rechecks."""
 _MOST = 100
-"""Values in one list."""
+"""Values in one list, and connections that are checked by one request."""
+_MOST_IDS = 250
+"""IDs or globs in one list: with usual ids the body stays below its limit."""
 _LONGEST_ID = 700
 _LONGEST_WINDOW = 31 * 24 * 3600
 _SHOWN = 120
@@ -52,6 +56,9 @@ _WHOLE = Meta(ge=1, le=_LONGEST_WINDOW, multiple_of=1, extra_json_schema={"type"
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 Names = Annotated[list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)]], Meta(max_length=_MOST)]
+ManyNames = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)]], Meta(max_length=_MOST_IDS)
+]
 Labels = Annotated[
     dict[
         Annotated[str, Meta(min_length=1, max_length=300, pattern=_NO_CONTROLS)],
@@ -62,15 +69,33 @@ Labels = Annotated[
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
-class NewAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An acknowledgement of a connection's open incident, or its withdrawal."""
+class Selected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The connections that a request is about: all filters must match, and one of `connections` if there are any."""
+
+    connections: Annotated[ManyNames | None, Meta(description="Full IDs, or patterns for IDs and names, such as `agency/*`.")] = (
+        None
+    )
+    sources: Names | None = None
+    platforms: Names | None = None
+    statuses: Annotated[list[Status], Meta(max_length=len(Status))] | None = None
+    labels: Annotated[Labels | None, Meta(description="Values may be patterns.")] = None
+    dry_run: Annotated[bool, Meta(description="True changes nothing: the response lists the connections that match.")] = False
+
+
+class NewAck(Selected, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An acknowledgement of the open incidents of connections, or its withdrawal."""
 
     connection: Annotated[
-        str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS, description="The connection's full ID.")
-    ]
+        Annotated[str, Meta(min_length=1, max_length=_LONGEST_ID, pattern=_NO_CONTROLS)] | None,
+        Meta(description="The full ID of one connection, without other selectors. The response is the connection."),
+    ] = None
     until: Annotated[Instant | None, Meta(description="When it ends, at the latest; null for no limit.")] = None
     comment: Annotated[str, Meta(max_length=400, pattern=_NO_CONTROLS)] | None = None
-    remove: Annotated[bool, Meta(description="True removes the acknowledgement.")] = False
+    remove: Annotated[bool, Meta(description="True removes the acknowledgements.")] = False
+
+
+class Forgotten(Selected, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Connections that were removed on purpose, to retire."""
 
 
 class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,8 +103,9 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     sources: Names | None = None
     platforms: Names | None = None
-    connections: Annotated[Names | None, Meta(description="Globs on IDs.")] = None
+    connections: Annotated[ManyNames | None, Meta(description="Globs on IDs.")] = None
     labels: Labels | None = None
+    dry_run: Annotated[bool, Meta(description="True adds no silence: the response lists the connections that match now.")] = False
     comment: Annotated[str, Meta(min_length=1, max_length=400, pattern=_NO_CONTROLS)]
     starts_at: Annotated[Instant | None, Meta(description="Now if null.")] = None
     ends_at: Annotated[Instant | None, Meta(description="Null lasts until the silence is removed.")] = None
@@ -94,12 +120,10 @@ class NewSilence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = None
 
 
-class NewRecheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to check connections now: those that are named, and those that match all of the other filters."""
+class NewRecheck(Selected, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request to check connections now."""
 
-    connections: Annotated[Names | None, Meta(description="Full IDs.")] = None
-    sources: Names | None = None
-    labels: Labels | None = None
+    connections: Annotated[Names | None, Meta(description="Full IDs, or patterns for IDs and names.")] = None
     wait_seconds: Annotated[
         float, Meta(ge=0, le=60, description="Wait this long for the results before the response is sent.")
     ] = 0
@@ -110,29 +134,92 @@ class EmptyObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def ack(site: Site) -> Handler:
-    """Return the handler that acknowledges a connection's open incident, or withdraws an acknowledgement."""
+    """Return the handler that acknowledges open incidents, or withdraws acknowledgements."""
 
     async def respond(request: Request) -> Response:
         body = await _read_json(request, NewAck)
         until = _utc(body, "until")
+        if until is not None and until <= site.clock.now():
+            raise HTTPException(422, "until is in the past.")
 
-        def write(conn: Connection) -> dict[str, Any]:
-            now, config = site.clock.now(), site.config()
-            if until is not None and until <= now:
-                raise HTTPException(422, "until is in the past.")
-            row = _find(conn, body.connection, now)
-            known = {each.name: each for each in sources.all_sources(conn)}
-            elapsed = Reader(config, known, now=now).view(row).row
+        def change(conn: Connection, row: ConnectionRow) -> None:
+            now = site.clock.now()
             if body.remove:
-                acknowledgements.unacknowledge(conn, elapsed, now=now, author=BY)
+                acknowledgements.unacknowledge(conn, row, now=now, author=BY)
             else:
-                acknowledgements.acknowledge(conn, elapsed, now=now, until=until, comment=body.comment or "", author=BY)
-            after = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
-            return {"generated_at": utc_text(now), "connection": after.json()}
+                acknowledgements.acknowledge(conn, row, now=now, until=until, comment=body.comment or "", author=BY)
 
-        return Response(encode(await site.store.write(write)), media_type=JSON)
+        if body.connection is not None:
+            if _selects(body) or body.dry_run:
+                raise HTTPException(422, "connection cannot be combined with other selectors: use connections.")
+            public_id = body.connection
+            found = await site.store.write(lambda conn: _change_one(conn, site, public_id, change))
+            return Response(encode(found), media_type=JSON)
+        check = acknowledgements.acknowledged_incident if body.remove else acknowledgements.incident_to_acknowledge
+        return await _change_selected(site, body, check=check, change=change)
 
     return respond
+
+
+def forget(site: Site) -> Handler:
+    """Return the handler that retires connections."""
+
+    async def respond(request: Request) -> Response:
+        body = await _read_json(request, Forgotten)
+
+        def change(conn: Connection, row: ConnectionRow) -> None:
+            acknowledgements.retire(conn, row, now=site.clock.now(), author=BY)
+
+        return await _change_selected(site, body, check=lambda _, row: acknowledgements.require_monitored(row), change=change)
+
+    return respond
+
+
+def _change_one(conn: Connection, site: Site, public_id: str, change: bulk.Change) -> dict[str, Any]:
+    """Change one connection, and return it as it is afterwards."""
+    now, config = site.clock.now(), site.config()
+    row = _find(conn, public_id, now)
+    known = {each.name: each for each in sources.all_sources(conn)}
+    change(conn, Reader(config, known, now=now).view(row).row)
+    after = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
+    return {"generated_at": utc_text(now), "connection": after.json()}
+
+
+async def _change_selected(
+    site: Site, body: Selected, *, check: bulk.Change, change: bulk.Change, most: int = bulk.MOST_SELECTED
+) -> Response:
+    """Change the connections that the request selects, or list them if it is a dry run."""
+    now = site.clock.now()
+
+    def read(conn: Connection) -> tuple[Sequence[ConnectionView], BulkOutcome | None]:
+        views = _selected(conn, site, body, now, most=most)
+        return views, bulk.check_all(conn, views, check) if body.dry_run else None
+
+    views, outcome = await site.read(read)
+    if outcome is None:
+        outcome = await bulk.change_all(site, views, change)
+    found = outcome_json(outcome, now=now, dry_run=body.dry_run)
+    return Response(encode(msgspec.to_builtins(found)), media_type=JSON)
+
+
+def _selects(body: Selected) -> bool:
+    return bool(body.connections or body.sources or body.platforms or body.statuses or body.labels)
+
+
+def _selected(
+    conn: Connection, site: Site, body: Selected, now: datetime, *, most: int = bulk.MOST_SELECTED
+) -> list[ConnectionView]:
+    """Return the connections that a request selects. Raise HTTPException if there are none or too many."""
+    if not _selects(body):
+        raise HTTPException(422, "Name connections, sources, platforms, statuses or labels.")
+    _require_sources(conn, site, body.sources or ())
+    filters = ConnectionFilter(
+        sources=frozenset(body.sources) if body.sources else None,
+        platforms=frozenset(map(canonical, body.platforms)) if body.platforms else None,
+        statuses=frozenset(each.value for each in body.statuses) if body.statuses else None,
+        labels=body.labels or {},
+    )
+    return bulk.selected(conn, site, filters=filters, names=body.connections or None, now=now, most=most)
 
 
 def silence(site: Site) -> Handler:
@@ -140,14 +227,23 @@ def silence(site: Site) -> Handler:
 
     async def respond(request: Request) -> Response:
         body = await _read_json(request, NewSilence)
+        now = site.clock.now()
+        wanted = _silence(body, now, site.config().timezone)
+
+        def read(conn: Connection) -> list[str]:
+            _require_sources(conn, site, wanted.sources)
+            return [view.id for view in views_silenced(conn, site.config(), wanted, now=now)]
+
+        matching = await site.read(read)
+        if body.dry_run:
+            found = outcome_json(BulkOutcome(changed=matching[: bulk.MOST_SELECTED]), now=now, dry_run=True)
+            return Response(encode(msgspec.to_builtins(found)), media_type=JSON)
 
         def write(conn: Connection) -> dict[str, Any]:
-            now = site.clock.now()
-            wanted = _silence(body, now, site.config().timezone)
-            _require_sources(conn, site, wanted.sources)
             return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, author=BY), now)
 
-        return Response(encode(await site.store.write(write)), 201, media_type=JSON)
+        added = {**await site.store.write(write), "matches": len(matching)}
+        return Response(encode(added), 201, media_type=JSON)
 
     return respond
 
@@ -177,14 +273,14 @@ def recheck(site: Site) -> Handler:
 
     async def respond(request: Request) -> Response:
         body = await _read_json(request, NewRecheck)
-        if not (body.connections or body.sources or body.labels):
-            raise HTTPException(422, "Name connections, sources or labels.")
+        if body.dry_run:
+            return await _change_selected(site, body, check=lambda *_: None, change=lambda *_: None, most=_MOST)
 
         def write(conn: Connection) -> list[int]:
             now = site.clock.now()
-            chosen = _chosen(conn, site, body, now)
+            chosen = _selected(conn, site, body, now, most=_MOST)
             try:
-                return [each.id for each in rechecks.request(conn, chosen, now=now, author=BY)]
+                return [each.id for each in rechecks.request(conn, [view.row for view in chosen], now=now, author=BY)]
             except rechecks.TooManyRechecks as error:
                 raise HTTPException(429, str(error), {"retry-after": "60"}) from None
 
@@ -205,24 +301,6 @@ async def _await_rechecks(site: Site, ids: Sequence[int], wait: timedelta) -> li
         if left <= 0 or not any(view.is_pending for view in views):
             return views
         await asyncio.sleep(min(_READ_EVERY, left))
-
-
-def _chosen(conn: Connection, site: Site, body: NewRecheck, now: datetime) -> list[ConnectionRow]:
-    """Return the connections that the request names or matches. Raise HTTPException if there are none or too many."""
-    _require_sources(conn, site, body.sources or ())
-    rows = [_find(conn, public_id, now) for public_id in body.connections or ()]
-    if body.sources or body.labels:
-        wanted = ConnectionFilter(sources=frozenset(body.sources) if body.sources else None, labels=body.labels or {})
-        found = connection_queries.list_connections(
-            conn, resolve_labels(conn, wanted, site.config()), limit=_MOST + 1, worst_first=False
-        )
-        rows += found
-    chosen = list({row.id: row for row in rows}.values())
-    if not chosen:
-        raise HTTPException(404, "No connection matches the request.")
-    if len(chosen) > _MOST:
-        raise HTTPException(422, f"The request matches more than {_MOST} connections. Name fewer.")
-    return chosen
 
 
 def _silence_json(conn: Connection, number: int, now: datetime) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from monitor import __version__
 from monitor.domain import Status
 from monitor.views import json_types
 from monitor.web import query_params
-from monitor.web.api_writes import EmptyObject, NewAck, NewRecheck, NewSilence
+from monitor.web.api_writes import EmptyObject, Forgotten, NewAck, NewRecheck, NewSilence
 from monitor.web.query_params import Parameter
 from monitor.web.responses import JSON
 
@@ -50,6 +50,8 @@ def _generated() -> dict[str, Schema]:
         json_types.ReconnectBatchJson,
         json_types.SilenceJson,
         json_types.RecheckJson,
+        json_types.BulkChangeJson,
+        Forgotten,
         NewAck,
         NewRecheck,
         NewSilence,
@@ -87,6 +89,12 @@ SCHEMAS: dict[str, Schema] = {
     "RecheckList": object_schema("Rechecks.", generated_at=INSTANT, rechecks={"type": "array", "items": ref("Recheck")}),
     "OneRecheck": object_schema("A recheck.", generated_at=INSTANT, recheck=ref("Recheck")),
     "OneSilence": object_schema("A silence after the change.", generated_at=INSTANT, silence=ref("Silence")),
+    "NewSilenceResult": object_schema(
+        "A new silence, and the number of connections that it matches now.",
+        generated_at=INSTANT,
+        silence=ref("Silence"),
+        matches=COUNT,
+    ),
 }
 
 
@@ -131,10 +139,13 @@ _LISTS: dict[str, tuple[str, tuple[Parameter, ...], str]] = {
 def document() -> dict[str, Any]:
     """Return the document without `servers`. It is cached: do not change it."""
     paths = {f"{ROOT}/{name}": {"get": _list(name, *how)} for name, how in _LISTS.items()}
-    paths[f"{ROOT}/silences"]["post"] = _change("addSilence", "Silence matching connections.", "NewSilence", "OneSilence", 201)
-    paths[f"{ROOT}/acks"] = {
-        "post": _change("acknowledge", "Acknowledge an open incident, or withdraw this.", "NewAck", "OneConnection", 200)
-    }
+    added = _change("addSilence", "Silence matching connections.", "NewSilence", "NewSilenceResult", 201)
+    paths[f"{ROOT}/silences"]["post"] = _with_dry_run(added)
+    acknowledged = _change("acknowledge", "Acknowledge open incidents, or withdraw this.", "NewAck", "BulkChange", 200)
+    acknowledged["responses"]["200"]["content"][JSON]["schema"] = {"anyOf": [ref("OneConnection"), ref("BulkChange")]}
+    paths[f"{ROOT}/acks"] = {"post": acknowledged}
+    about = "Retire connections that were removed on purpose."
+    paths[f"{ROOT}/forget"] = {"post": _change("forget", about, "Forgotten", "BulkChange", 200)}
     paths[f"{ROOT}/recheck"] = {"post": _recheck()}
     number = {
         "name": "number",
@@ -153,7 +164,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Token expiry monitor",
             "version": __version__,
-            "summary": "Read-only, except for acknowledgements, silences and rechecks.",
+            "summary": "Read-only, except for acknowledgements, silences, rechecks and forgotten connections.",
             "description": _ABOUT,
         },
         "security": [{}, {"token": []}],
@@ -199,12 +210,19 @@ def _change(name: str, about: str, body: str, shape: str, status: int) -> dict[s
     }
 
 
+def _with_dry_run(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation that creates something, with the response to its dry run."""
+    listed = {"description": "What a dry run would change.", "content": {JSON: {"schema": ref("BulkChange")}}}
+    return {**operation, "responses": {"200": listed, **operation["responses"]}}
+
+
 def _recheck() -> dict[str, Any]:
     """Return the operation that requests rechecks: its results may be there or not."""
     found = _change("recheck", "All connections were checked.", "NewRecheck", "RecheckList", 200)
+    found["responses"]["200"]["content"][JSON]["schema"] = {"anyOf": [ref("RecheckList"), ref("BulkChange")]}
     pending = {
-        **found["responses"]["200"],
         "description": "Requested. Results that are not there yet follow at /recheck/{number}.",
+        "content": {JSON: {"schema": ref("RecheckList")}},
     }
     return {**found, "summary": "Check connections now.", "responses": {**found["responses"], "202": pending}}
 

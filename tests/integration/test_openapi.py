@@ -135,5 +135,5 @@ async def test_the_document_survives_schemathesis(api: Served, tmp_path: Path, s
     out, _ = await running.communicate()
     output = out.decode()
     assert running.returncode == 0, output[-6000:]
-    assert "11 selected / 11 total" in output
+    assert "12 selected / 12 total" in output
     assert (await api.get("/api/v1/connections")).status_code == 200

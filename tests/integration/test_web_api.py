@@ -361,7 +361,7 @@ async def test_an_acknowledgement_is_made_and_withdrawn(api: Served, store: Stor
         ({"connection": "agency/linkedin-expired", "by": "me"}, 400),
         ({"connection": "agency/linkedin-expired", "remove": "yes"}, 400),
         ({"connection": 7}, 400),
-        ({}, 400),
+        ({}, 422),
         ([], 400),
     ],
 )
