@@ -35,7 +35,7 @@ from monitor.views.rechecks import RecheckView
 from monitor.views.silences import SilenceView, silence_views
 from monitor.web import charts
 from monitor.web.pages import LENGTHS, show
-from monitor.web.query_params import read_query
+from monitor.web.query_params import list_parameters, read_query
 from monitor.web.rendering import REFRESH
 from monitor.web.site import Site
 
@@ -137,7 +137,9 @@ def _tone(view: ConnectionView) -> str:
 
 
 def _place(conn: Connection, config: Config, view: ConnectionView, params: QueryParams) -> dict[str, Any]:
-    """Return the list that the page was opened from, and the connection's neighbours in it."""
+    """Return the list that the page was opened from, if any, and the connection's neighbours in it."""
+    if not list_parameters(params.multi_items()):
+        return {"within": {}, "back": "", "neighbours": connection_pages.Neighbours(None, None)}
     known = {row.name: row for row in sources.all_sources(conn)}
     limits = Reader(config, known, now=view.now).stale_limits()
     listed = read_query(conn, params, config, sources=list(known), platforms=()).for_stale_data(limits)

@@ -88,8 +88,8 @@ class ListQuery:
 
     @property
     def list_parameters(self) -> dict[str, list[str]]:
-        """The filters and the order, for the pages of connections in this list."""
-        return list_parameters(self.query)
+        """The filters and the order, even the default one, for the pages of connections in this list."""
+        return {**list_parameters(self.query), "sort": [self.order.value]}
 
     def for_stale_data(self, limits: Mapping[str, datetime]) -> ListQuery:
         """Return the query with its condition on stale data: `limits` are when each source's data becomes stale."""

@@ -14,10 +14,12 @@ import feedparser  # type: ignore[import-untyped]  # it ships no types
 import httpx
 import icalendar
 import pytest
+from sqlalchemy import update
 
 from monitor.config import Config, Secret, load
 from monitor.domain import Status, TokenState
-from monitor.store import Store, alerts, connections
+from monitor.store import Store, alerts, connections, sources
+from monitor.store import schema as tables
 from monitor.store.connections import ChangedConnection
 from monitor.views.forecast import MOST
 from tests.support.command_line import add_source, make_world, write_config
@@ -347,6 +349,34 @@ async def test_the_badge_shows_the_overall_status(site: Served, store: Store, co
         connections.retire(conn, ids[Status.EXPIRED], now)
         connections.retire(conn, ids[Status.REVOKED], now)
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 1 expiring soon"
+
+
+async def test_the_badge_is_not_green_for_what_is_not_known(
+    site: Served, store: Store, now: datetime, clock: ManualClock
+) -> None:
+    def colours(answer: httpx.Response) -> set[str | None]:
+        return {each.get("fill") for each in picture(answer)[0].iter()}
+
+    from monitor.web.feeds import GREEN, GREY
+
+    for name in ("agency", "studio"):
+        add_source(store, name, [], now=now)
+    assert picture(await site.get("/badge.svg"))[1] == "social accounts: none yet"
+    assert GREEN not in colours(await site.get("/badge.svg"))
+    add_source(store, "agency", [make_state(external_id="1", status=Status.UNKNOWN)], now=now)
+    assert picture(await site.get("/badge.svg"))[1] == "social accounts: 1 unknown"
+    assert GREEN not in colours(await site.get("/badge.svg"))
+    add_source(store, "studio", [make_state(external_id="2")], now=now)
+    assert picture(await site.get("/badge.svg"))[1] == "social accounts: 2 ok"
+    with store.begin_write() as conn:
+        sources.save_scopes(conn, "studio", [("late", now, None, 0)])
+        conn.execute(
+            update(tables.scopes).where(tables.scopes.c.source == "studio").values(last_complete_at=now - timedelta(hours=1))
+        )
+    answer = await site.get("/badge.svg")
+    assert picture(answer)[1] == "social accounts: 1 of 2 stale"
+    assert GREY in colours(answer)
+    assert GREEN not in colours(answer)
 
 
 async def test_the_badge_of_one_connection(site: Served, store: Store, now: datetime, clock: ManualClock) -> None:

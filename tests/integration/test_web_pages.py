@@ -282,8 +282,10 @@ async def test_a_connection_page_leads_to_its_neighbours_in_the_list_it_was_open
             }
             shown = {rel: link.removeprefix("/connections/").partition("?")[0] for rel, link in links.items()}
             assert shown == {rel: each for rel, each in expected.items() if each is not None}
-            assert all(set(parse_qs(link.partition("?")[2])) == set(parse_qs(query)) for link in links.values())
+            assert all(set(parse_qs(link.partition("?")[2])) == {*parse_qs(query), "sort"} for link in links.values())
     outside = await read(full, f"/connections/{VALID}?status=attention")
+    assert "Back to the list" in outside.words
+    assert "Back to the list" not in (await read(full, f"/connections/{VALID}")).words
     assert not [each for each in outside.all("a") if each.get("rel") in ("prev", "next")]
 
 
