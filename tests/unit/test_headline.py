@@ -45,8 +45,10 @@ CASES: list[tuple[dict[Status, int], Doubts, str, str]] = [
         {V: 3, U: 2},
         stale(valid=1, unknown=1),
         "unsure",
-        "The data of 2 of 5 connections is stale. 2 of 5 connections are valid; the status of 1 is unknown; "
-        f"2 were not read {SINCE}.",
+        (
+            "The data of 2 of 5 connections is stale. 2 of 5 connections are valid; the status of 1 is unknown; "
+            f"2 were not read {SINCE}."
+        ),
     ),
     ({V: 2}, stale(valid=2), "unsure", f"The data of 2 connections is stale. 2 connections were not read {SINCE}."),
     ({V: 1}, stale(valid=1), "unsure", f"The data of 1 connection is stale. 1 connection was not read {SINCE}."),
@@ -84,7 +86,10 @@ def test_the_headline(summary: dict[Status, int], doubts: Doubts, tone: str, tex
 
 def test_many_sources_that_cannot_be_read_are_not_all_named() -> None:
     doubts = Doubts(sources=9, refused=tuple(f"s{number}" for number in range(7)))
-    assert headline({**dict.fromkeys(Status, 0), V: 1}, doubts).text == "7 of 9 sources cannot be read: s0, s1, s2, s3, s4 and 2 more."
+    assert (
+        headline({**dict.fromkeys(Status, 0), V: 1}, doubts).text
+        == "7 of 9 sources cannot be read: s0, s1, s2, s3, s4 and 2 more."
+    )
 
 
 def test_stale_connections_are_a_part_of_a_bar_that_is_not_green() -> None:
