@@ -93,6 +93,7 @@ def _stated(config: Config) -> Iterator[Secret]:
     for secret in (config.web.token, config.heartbeat.url if config.heartbeat else None):
         if secret is not None:
             yield secret
+    yield from (user.token for user in config.web.users)
     for source in config.sources:
         yield source.api_key
         if source.proxy is not None:

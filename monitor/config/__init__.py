@@ -19,6 +19,7 @@ from monitor.config.settings import (
     ScheduleConfig,
     SourceConfig,
     WebConfig,
+    WebUser,
 )
 from monitor.config.show import show
 from monitor.config.templates import TemplatePair
@@ -46,6 +47,7 @@ __all__ = [
     "SourceConfig",
     "TemplatePair",
     "WebConfig",
+    "WebUser",
     "WeeklyTime",
     "find_config",
     "format_duration",

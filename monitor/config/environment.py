@@ -10,13 +10,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
 from monitor.config.error_text import MOST_SUGGESTIONS, is_too_deep, looks_like_secret, nearest, value_at
+from monitor.config.fields import kind_in
 from monitor.config.reference import reference
 from monitor.config.resolve import Loc
-from monitor.config.schema import PREFIX, Document, kind_in
+from monitor.config.schema import LISTS, PREFIX, Document
 from monitor.config.secrets import is_quoted
-
-LISTS = ("sources", "channels", "labels")
-"""Tables that an environment variable replaces as a whole, by JSON."""
 
 
 class Environment(EnvSettingsSource):
@@ -53,7 +51,7 @@ class Environment(EnvSettingsSource):
         """Return the decoded JSON, or the text itself if it is not JSON: the key's own validator words the error."""
         kind = kind_in(field)
         if kind is None:
-            return self._entries(field_name, value)
+            return self._entries(next(each for each in LISTS if each[-1] == field_name), value)
         if kind.json == "braces" and not value.lstrip().startswith("{"):
             return value
         try:
@@ -74,10 +72,11 @@ class Environment(EnvSettingsSource):
     def _take(self, name: str, over: Mapping[str, Any]) -> None:
         loc: Loc = tuple(name.removeprefix(PREFIX).lower().split("__"))
         inner = [known for known in self._known if known.startswith(f"{variable(loc)}__")]
-        if loc[0] in LISTS and len(loc) > 1:
-            instead = f"replace all {loc[0]} by a JSON list in {variable(loc[:1])}"
+        above = next((each for each in LISTS if loc[: len(each)] == each and loc != each), None)
+        if above is not None:
+            instead = f"replace all {'.'.join(above)} by a JSON list in {variable(above)}"
             self.errors.append(f"{_shown(name)} is not a known setting: {instead}.")
-        elif loc[0] in LISTS or self._is_key(loc):
+        elif loc in LISTS or self._is_key(loc):
             context = (value_at(over, loc[:length]) for length in range(1, len(loc)))
             if all(value is None or isinstance(value, dict) for value in context):
                 self.origins[loc] = name
@@ -94,7 +93,7 @@ class Environment(EnvSettingsSource):
             field = self.next_field(field, str(step))
         return isinstance(field, FieldInfo) and kind_in(field) is not None  # a platform is a plain type
 
-    def _entries(self, key: str, text: str) -> list[Any]:
+    def _entries(self, loc: Loc, text: str) -> list[Any]:
         problem = "must be a JSON list of objects."
         try:
             content = json.loads(text)
@@ -111,8 +110,8 @@ class Environment(EnvSettingsSource):
             problem = "contains a number that is out of range."
         except RecursionError:
             problem = "is nested too deeply."
-        self.errors.append(f"{self.origins[key,]} {problem}")
-        self.unreadable.add((key,))
+        self.errors.append(f"{self.origins[loc]} {problem}")
+        self.unreadable.add(loc)
         return []
 
 
@@ -124,7 +123,7 @@ def variable(loc: Loc) -> str:
 def _known() -> list[str]:
     """Return every variable name, except those for single platforms."""
     plain = [key.path for key in reference() if not set(key.path) & set("[<")]
-    return [variable(tuple(path.split("."))) for path in plain] + [variable((key,)) for key in LISTS]
+    return [variable(tuple(path.split("."))) for path in plain] + [variable(loc) for loc in LISTS]
 
 
 def _without_nulls(value: Any) -> Any:

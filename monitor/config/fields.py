@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainValidator
+from pydantic.fields import FieldInfo
 
 from monitor.config import templates, time_windows
 from monitor.config.error_text import describe, describe_type, refuse, suggestion
@@ -22,6 +23,7 @@ from monitor.domain.providers import provider_names
 from monitor.domain.rules.platforms import canonical
 
 _NAME = re.compile(r"[a-z0-9_-]+")
+_LONGEST_USER_NAME = 80
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%", re.ASCII)
 _ONE_SECOND = timedelta(seconds=1)
@@ -35,6 +37,19 @@ class Kind:
     name: str
     json: Literal["never", "always", "braces"] = "never"
     """When an environment variable holds JSON instead of plain text; braces: only if it begins with {."""
+
+
+def kind_in(field: FieldInfo) -> Kind | None:
+    """Return the documented type of a key; None if the key is a table."""
+    return _kind_among([*reversed(field.metadata), field.annotation])
+
+
+def _kind_among(items: list[Any]) -> Kind | None:
+    for item in items:
+        inner = item if isinstance(item, Kind) else _kind_among([*getattr(item, "__metadata__", ()), *get_args(item)])
+        if inner is not None:
+            return inner
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +215,13 @@ def _labels(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _user_name(value: Any) -> str:
+    found = text(value)
+    if not found.isprintable() or found != found.strip() or not 0 < len(found) <= _LONGEST_USER_NAME:
+        refuse(f"must be printable text of 1 to {_LONGEST_USER_NAME} characters without surrounding white space.")
+    return found
+
+
 def _patterns(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         if not value.strip():
@@ -282,6 +304,10 @@ Events = Annotated[frozenset[AlertEvent], PlainValidator(_events), Kind("list of
 Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
 Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
 Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
+UserName = Annotated[str, PlainValidator(_user_name), Kind("text")]
+Role = Annotated[
+    Literal["viewer", "operator"], PlainValidator(one_of(("viewer", "operator"), "role")), Kind("viewer or operator")
+]
 Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
 Patterns = Annotated[tuple[str, ...], PlainValidator(_patterns), Kind("pattern, or list of patterns", json="always")]
 LabelFilter = Annotated[

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from monitor.config.fields import DefaultText
+from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain
-from monitor.config.schema import Document, Level, Levels, kind_in, table_at
+from monitor.config.schema import LISTS, Document, Level, Levels, table_at
 
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
 
@@ -49,7 +49,7 @@ def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inher
             yield from _keys_of(Level, (), f"{path}.<platform>.", inherited=_level_above(loc))
         else:
             inner = (*loc, key)
-            many = "[]" if key in ("sources", "channels", "labels") and not loc else ""
+            many = "[]" if inner in LISTS else ""
             below = "as in [policy]" if inner == ("sources", "policy") else None
             yield from _keys_of(table_at(inner) or Document, inner, f"{path}{many}.", inherited=below)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config import fields as kinds
@@ -273,6 +272,25 @@ class ChannelTable(Table):
     )
 
 
+class UserTable(Table):
+    """A user of the status page and the API, in addition to the operator with `web.token`."""
+
+    name: Annotated[kinds.UserName | None, _REQUIRED] = Field(
+        default=None, description="Unique name, shown as the author of changes. `token` is the operator with `web.token`."
+    )
+    token: Annotated[kinds.SecretText | None, _REQUIRED] = Field(
+        default=None, description="The user's access token, as `web.token`. Every user has a different one."
+    )
+    role: kinds.Role = Field(
+        default="viewer", description="`viewer` reads; `operator` also acknowledges, silences and checks connections."
+    )
+    labels: kinds.Labels = Field(
+        default_factory=dict,
+        description="Limits the user to the connections with all of these labels, exactly as the configuration sets them; "
+        "a client's name at the service does not count.",
+    )
+
+
 class WebTable(Table):
     """The status page and the API."""
 
@@ -310,6 +328,7 @@ class WebTable(Table):
     connection_metrics: kinds.Switch = Field(
         default="auto", description="Metrics for each connection; `auto` exports them for up to 1,000 connections."
     )
+    users: list[UserTable] = Field(default_factory=list, description="Users with roles, one table each.")
 
 
 class LoggingTable(Table):
@@ -342,6 +361,10 @@ class RetentionTable(Table):
         default=timedelta(days=400), description="How long to keep events, closed incidents and alerts."
     )
     polls: kinds.RetentionOrOff = Field(default=timedelta(days=30), description="How long to keep the log of polls.")
+
+
+LISTS: tuple[tuple[str, ...], ...] = (("sources",), ("channels",), ("labels",), ("web", "users"))
+"""Key paths of the lists of tables. An environment variable replaces each as a whole, by JSON."""
 
 
 class Document(BaseSettings):
@@ -398,19 +421,6 @@ class Document(BaseSettings):
         """Return the constructor's environment and file as the only sources, never this process's variables."""
         given = init_settings()
         return given["environment"], given["file"]
-
-
-def kind_in(field: FieldInfo) -> Kind | None:
-    """Return the documented type of a key; None if the key is a table."""
-    return _kind_among([*reversed(field.metadata), field.annotation])
-
-
-def _kind_among(items: list[Any]) -> Kind | None:
-    for item in items:
-        inner = item if isinstance(item, Kind) else _kind_among([*getattr(item, "__metadata__", ()), *get_args(item)])
-        if inner is not None:
-            return inner
-    return None
 
 
 def known_keys(table: type[BaseModel] | None) -> tuple[str, ...]:

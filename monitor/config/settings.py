@@ -18,6 +18,7 @@ from monitor.domain.rules.labels import LabelRule
 from monitor.domain.rules.platforms import canonical
 
 Switch = Literal["on", "off", "auto"]
+Role = Literal["viewer", "operator"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json", "journal"]
 HeartbeatKind = Literal["healthchecks", "uptime-kuma", "cronitor", "plain"]
@@ -135,6 +136,17 @@ class ChannelConfig(ChannelRules):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebUser:
+    """A user of the status page and the API."""
+
+    name: str
+    token: Secret
+    role: Role = "viewer"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of all connections that the user may see; empty: every connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
     """The status page and the API."""
 
@@ -152,8 +164,15 @@ class WebConfig:
     """The networks whose X-Forwarded-… headers are read."""
     auth_header: str | None = None
     """The header with the name of the user, from a trusted proxy only, in lower case; None: single sign-on is off."""
+    users: tuple[WebUser, ...] = ()
+    """The users in addition to the operator with `token`."""
     token_too_short: bool = False
-    """True if other machines can reach the address, and the token is shorter than SHORTEST_TOKEN."""
+    """True if other machines can reach the address, and a token is shorter than SHORTEST_TOKEN."""
+
+    @property
+    def guarded(self) -> bool:
+        """True if the page requires a login."""
+        return self.token is not None or bool(self.users) or self.auth_header is not None
 
     @property
     def served_at(self) -> str | None:

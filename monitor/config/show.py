@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from monitor.config import database_urls, schema, urls
-from monitor.config.fields import DefaultText
+from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
 from monitor.config.settings import Config, SourceConfig
@@ -58,6 +58,9 @@ def _lines(config: Config) -> Iterator[str]:
         settings, table = getattr(config, name), schema.table_at((name,))
         if settings is not None and table is not None:
             yield from _table(f"[{name}]", table, settings)
+        if name == "web":
+            for user in config.web.users:
+                yield from _table("[[web.users]]", schema.UserTable, user)
 
 
 def _label_rule(rule: LabelRule) -> Iterator[str]:
@@ -85,7 +88,7 @@ def _unsupported(source: SourceConfig) -> set[str]:
 def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()) -> Iterator[str]:
     yield from ("", header)
     for key, field in table.model_fields.items():
-        kind = schema.kind_in(field)
+        kind = kind_in(field)
         if kind is None or key in skip:
             continue
         value = getattr(settings, key)

@@ -47,7 +47,7 @@ def _sentence(fault: ErrorDetails, *, suggest: bool) -> str:
         return f"is not a known key{_intended(loc) if suggest else '.'}"
     was = describe_type(fault["input"])
     if fault["type"] == "list_type":
-        return f"is {was}, but must be a list of tables: write [[{loc[-1]}]] with two brackets."
+        return f"is {was}, but must be a list of tables: write [[{'.'.join(map(str, loc))}]] with two brackets."
     return f"is {was}, but must be a table."
 
 

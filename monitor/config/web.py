@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
@@ -10,7 +11,8 @@ from monitor.config.error_text import describe
 from monitor.config.resolve import Resolver
 from monitor.config.schema import Document
 from monitor.config.secrets import SHORTEST_TOKEN, UNREAD, Secret, UnusableError, suggested_token
-from monitor.config.settings import WebConfig
+from monitor.config.settings import WebConfig, WebUser
+from monitor.config.users import resolve_users
 
 OWN_PATHS = frozenset(
     (
@@ -25,6 +27,7 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
     """Return the settings of the status page."""
     raw = document.web
     token = resolver.secret(("web", "token"), raw.token)
+    users = resolve_users(resolver, document, token)
     listen, too_short = None, False
     if raw.listen != "off":
         try:
@@ -34,8 +37,8 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
         else:
             listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if not urls.is_loopback(host):
-                too_short = _is_too_short(resolver, token, listen)
-                if raw.token is None and ("web", "token") not in resolver.rejected:
+                too_short = _has_short_token(resolver, token, users, listen)
+                if raw.token is None and not raw.users and ("web", "token") not in resolver.rejected:
                     resolver.problems.error(
                         ("web", "listen"),
                         f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",
@@ -51,23 +54,25 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
         base_path=base_path,
         trusted_proxies=trusted,
         auth_header=auth_header,
+        users=users,
         token_too_short=too_short,
     )
 
 
-def _is_too_short(resolver: Resolver, token: Secret | None, listen: str) -> bool:
-    """Return True, and record a warning with a better token, if the token can be guessed by other machines.
+def _has_short_token(resolver: Resolver, token: Secret | None, users: Iterable[WebUser], listen: str) -> bool:
+    """Return True, and record a warning with a better token, if a token can be guessed by other machines.
 
     It is not an error: monitoring must go on after an upgrade from version 0.1, which took any token.
     """
-    if token is None or token is UNREAD or len(token.reveal()) >= SHORTEST_TOKEN:
-        return False
-    resolver.problems.warning(
-        ("web", "token"),
-        f"is shorter than {SHORTEST_TOKEN} characters, and other machines can reach {describe(listen)}: the status page is not "
-        f"opened. Monitoring continues. Set a random token, for example {suggested_token()}",
-    )
-    return True
+    tokens = [(("web", "token"), token), *((("web", "users", place, "token"), user.token) for place, user in enumerate(users))]
+    short = [loc for loc, each in tokens if each is not None and each is not UNREAD and len(each.reveal()) < SHORTEST_TOKEN]
+    for loc in short:
+        resolver.problems.warning(
+            loc,
+            f"is shorter than {SHORTEST_TOKEN} characters, and other machines can reach {describe(listen)}: the status page is "
+            f"not opened. Monitoring continues. Set a random token, for example {suggested_token()}",
+        )
+    return bool(short)
 
 
 def _addresses(resolver: Resolver, document: Document) -> tuple[str | None, str]:

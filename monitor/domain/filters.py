@@ -17,6 +17,8 @@ class StoredLabels:
     """Sources whose own labels match; they count for connections that have no label set yet."""
     sources: frozenset[str] = frozenset()
     """Sources that match themselves or have a connection that does."""
+    bound: bool = False
+    """True if they include the labels of `bound_to`: then nothing about a source itself matches."""
 
     def includes(self, label_set: int | None, source: str) -> bool:
         """Return True if a connection of a source with this label set matches."""
@@ -34,14 +36,21 @@ class ConnectionFilter:
     """Status words: of connections, events, alerts or sources, whichever are listed."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """All of them must be labels of the connection; values are patterns. See views.label_filter.resolve_labels."""
+    bound_to: Mapping[str, str] = field(default_factory=dict)
+    """Exact labels that limit a user or a share, as the configuration sets them: a name at a service does not count."""
     stored_labels: StoredLabels | None = None
-    """`labels` after resolve_labels, which empties `labels`. None: no such condition."""
+    """`labels` and `bound_to` after resolve_labels, which empties `labels`. None: no such condition."""
     text: str | None = None
     """Part of a public id, display name or user name; letter case does not matter."""
     connection: str | None = None
     """A whole public id."""
     read_before: Mapping[str, datetime] | None = None
     """By source, an instant before which its connections were last read: only those match. None: no such condition."""
+
+    @property
+    def unresolved(self) -> bool:
+        """True if its labels must be resolved before the database can apply it."""
+        return bool(self.labels or (self.bound_to and not (self.stored_labels is not None and self.stored_labels.bound)))
 
     def matches(self, *, source: str, platform: str, status: str) -> bool:
         """Return True if the conditions on source, platform and status are met; the other conditions are not checked."""

@@ -204,6 +204,7 @@ def _digests(config: Config, salt: bytes) -> dict[str, str]:
     rest: dict[str, Secret | None] = {f"sources.{source.name}.proxy": source.proxy for source in config.sources}
     rest |= {f"channels.{channel.name}.url": channel.url for channel in config.channels}
     rest |= {"database.url": config.database.url, "web.token": config.web.token}
+    rest |= {f"web.users.{user.name}.token": user.token for user in config.web.users}
     rest["heartbeat.url"] = config.heartbeat.url if config.heartbeat is not None else None
     return found | {path: _digest(secret, salt, _OTHER_BYTES) for path, secret in rest.items() if secret is not None}
 

@@ -15,7 +15,7 @@ from monitor.domain.filters import ConnectionFilter, StoredLabels
 from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.store.alert_codec import decode_alert, encode_alert
-from monitor.store.connection_queries import concerns_labels, identity_conditions
+from monitor.store.connection_queries import concerns_labels, has_stored_labels, identity_conditions
 from monitor.store.schema import alerts, connections, deliveries
 from monitor.store.sql import chunked, insert_columns, rows_by_key
 
@@ -148,6 +148,8 @@ class WantedAlerts:
     events: Collection[str] | None = None
     states: Collection[DeliveryState] | None = None
     """Alerts with a delivery in one of these states."""
+    stored_labels: StoredLabels | None = None
+    """Alerts about connections with these labels."""
 
 
 def list_page(conn: Connection, wanted: WantedAlerts, *, limit: int, offset: int = 0) -> list[AlertRow]:
@@ -176,6 +178,9 @@ def _where(wanted: WantedAlerts) -> Iterator[ColumnElement[bool]]:
     if wanted.states is not None:
         states = [state.value for state in wanted.states]
         yield exists().where(deliveries.c.alert_id == _c.id, deliveries.c.state.in_(states))
+    if wanted.stored_labels is not None:
+        table = connections.c
+        yield exists().where(table.id == _c.connection_id, has_stored_labels(wanted.stored_labels))
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -45,9 +45,7 @@ def live() -> list[ColumnElement[bool]]:
 
 
 def conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions on the columns of `connections`. Raise ValueError if the labels are not resolved."""
-    if filters.labels:
-        raise ValueError("Resolve the labels first: see views.label_filter.resolve_labels.")
+    """Return the conditions on the columns of `connections`. Raise ValueError as identity_conditions() does."""
     columns = (_c.source, filters.sources), (_c.platform, filters.platforms), (_c.status, filters.statuses)
     found: list[ColumnElement[bool]] = [column.in_(list(values)) for column, values in columns if values is not None]
     if filters.stored_labels is not None:
@@ -76,11 +74,18 @@ def has_stored_labels(labels: StoredLabels) -> ColumnElement[bool]:
 
 def concerns_labels(labels: StoredLabels, source: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition for what concerns these connections, or their source itself: rows joined with `connections`."""
+    if labels.bound:
+        return and_(_c.id.is_not(None), has_stored_labels(labels))
     return or_(has_stored_labels(labels), and_(_c.id.is_(None), source.in_(labels.sources)))
 
 
 def identity_conditions(conn: Connection, filters: ConnectionFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions on a connection's id and names, for lists of what belongs to a connection."""
+    """Return the conditions on a connection's id and names, for lists of what belongs to a connection.
+
+    Raise ValueError if the labels are not resolved.
+    """
+    if filters.unresolved:
+        raise ValueError("Resolve the labels first: see views.label_filter.resolve_labels.")
     found: list[ColumnElement[bool]] = []
     if filters.connection is not None:
         former = former_ids.find(conn, filters.connection)

@@ -69,6 +69,14 @@ def resolve(
     return StoredLabels(sets=sets, own=own, sources=own | sources_with(conn, sets))
 
 
+def bound_to(conn: Connection, labels: Mapping[str, str]) -> frozenset[int]:
+    """Return the row ids of the sets that have exactly these labels, as the configuration sets them.
+
+    A `client` that is only the name of a scope at the service does not count: a service's name may change.
+    """
+    return frozenset(key for key, found in all_sets(conn).items() if found.grants(labels))
+
+
 def sources_with(conn: Connection, ids: Iterable[int]) -> set[str]:
     """Return the sources that have a live connection with one of these sets."""
     query = select(connections.c.source).where(connections.c.retired_at.is_(None), connections.c.label_set.in_(list(ids)))

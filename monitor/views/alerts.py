@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,11 @@ from monitor.domain import Ack, Alert, ChannelRules, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules import routing
 from monitor.domain.rules.recurrence import quiet_until
-from monitor.store import Connection, alerts, incidents, outbox, silences
+from monitor.store import Connection, alerts, connection_queries, incidents, outbox, silences
 from monitor.store.alerts import AlertRow
 from monitor.store.deliveries import DeliveryRow, alerts_sent_together
 from monitor.views import json_types
-from monitor.views.label_filter import resolve_labels
+from monitor.views.label_filter import includes, resolve_labels
 from monitor.views.silences import SilenceView, matches_alert
 
 
@@ -149,11 +149,18 @@ def alert_views(
     return [_view(row, deliveries.get(row.alert.id, ())) for row in rows]
 
 
-def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Explanation | None:
-    """Return the alert with this id, or the only one whose id contains it; None if there is none. Raise NotOneAlert."""
+def explain(
+    conn: Connection, config: Config, text: str, *, now: datetime, selection: ConnectionFilter = EVERY
+) -> Explanation | None:
+    """Return the alert with this id, or the only one whose id contains it; None if there is none. Raise NotOneAlert.
+
+    A bound user sees only alerts about selected connections, without the routing to channels.
+    """
     row = alerts.find_alert(conn, text)
-    if row is None:
+    if row is None or not _is_selected(conn, config, selection, row):
         return None
+    if selection.bound_to:
+        return Explanation(view=limited(_view(row, outbox.deliveries_of(conn, row.alert.id))), routes=())
     view = _view(row, outbox.deliveries_of(conn, row.alert.id))
     incident = incidents.find_incident(conn, row.alert.incident)
     matching = (SilenceView(silence=each, now=now) for each in silences.all_current(conn, now) if matches_alert(each, row.alert))
@@ -164,6 +171,19 @@ def explain(conn: Connection, config: Config, text: str, *, now: datetime) -> Ex
         silences=tuple(each for each in matching if each.active_until is not None),
         together=alerts_sent_together(conn, view.deliveries),
     )
+
+
+def _is_selected(conn: Connection, config: Config, selection: ConnectionFilter, row: AlertRow) -> bool:
+    if not selection.bound_to:
+        return True
+    found = None if row.connection_id is None else connection_queries.get_connection(conn, row.connection_id)
+    return found is not None and includes(conn, config, selection, found)
+
+
+def limited(view: AlertView) -> AlertView:
+    """Return the alert for a user who is bound to labels: without the errors of channels."""
+    deliveries = (structs.replace(each, last_error=None, attempts=()) for each in view.deliveries)
+    return replace(view, note=None, deliveries=tuple(deliveries))
 
 
 def _routes(alert: Alert, config: Config) -> Iterator[Route]:

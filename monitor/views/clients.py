@@ -12,6 +12,7 @@ from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.rules.labels import CLIENT
 from monitor.store import Connection, connection_queries, label_sets, sources
 from monitor.views.connections import Reader
+from monitor.views.label_filter import resolve_labels
 from monitor.views.staleness import sources_with_old_data
 
 
@@ -32,12 +33,13 @@ class ClientView:
         return sum(number for status, number in self.numbers.items() if status.needs_attention)
 
 
-def client_views(conn: Connection, config: Config, *, now: datetime) -> list[ClientView]:
-    """Return all clients, those with the most connections that need attention first; without a client last."""
+def client_views(conn: Connection, config: Config, *, now: datetime, selection: ConnectionFilter = EVERY) -> list[ClientView]:
+    """Return the clients of the selected connections: most connections that need attention first, without a client last."""
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
-    found = _count(conn, config, EVERY)
+    chosen = resolve_labels(conn, selection, config)
+    found = _count(conn, config, chosen)
     old = sources_with_old_data(conn, reader)
-    only_stale = replace(EVERY, sources=sorted(old), read_before=reader.stale_limits())
+    only_stale = replace(chosen, sources=sorted(old), read_before=reader.stale_limits())
     stale = _count(conn, config, only_stale) if old else {}
     views = [ClientView(name=name, numbers=numbers, stale=stale.get(name, Counter())) for name, numbers in found.items()]
     return sorted(views, key=lambda view: (view.name is None, -view.needing_attention, (view.name or "").casefold()))

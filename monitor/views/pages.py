@@ -15,7 +15,7 @@ from monitor.config import Config
 from monitor.domain import Status, utc_text
 from monitor.domain.filters import ConnectionFilter
 from monitor.store import Connection, alerts, connection_pages, connection_queries, history, outbox, sources
-from monitor.views.alerts import AlertView
+from monitor.views.alerts import AlertView, limited
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.forecast import ReconnectBatchView, forecast
 from monitor.views.history import EventView
@@ -148,6 +148,8 @@ def alert_page(conn: Connection, config: Config, request: PageRequest, *, now: d
     rows = alerts.alerts_before(conn, resolve_labels(conn, request.filters, config), before=before, limit=request.limit)
     sent = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     views = [AlertView(alert=row.alert, note=row.note, deliveries=tuple(sent.get(row.alert.id, ()))) for row in rows]
+    if request.filters.bound_to:
+        views = [limited(view) for view in views]
     following = "{}.{}".format(*alerts.position_of(rows[-1])) if len(rows) == request.limit else None
     return Page(name="alerts", items=views, next=following, now=now)
 

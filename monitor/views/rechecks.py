@@ -6,10 +6,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.config import Config
 from monitor.domain import utc_text
+from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.store import Connection, connection_queries, rechecks
 from monitor.store.rechecks import Recheck, RecheckOutcome
 from monitor.views import json_types
+from monitor.views.label_filter import includes
+
+_UNREAD = "Its source could not be read."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +81,23 @@ def recheck_views(conn: Connection, found: Iterable[Recheck], *, now: datetime) 
 def find_rechecks(conn: Connection, ids: Collection[int], *, now: datetime) -> list[RecheckView]:
     """Return the rechecks with these ids, without those that do not exist."""
     return recheck_views(conn, rechecks.find(conn, ids), now=now)
+
+
+def selected_rechecks(
+    conn: Connection, config: Config, selection: ConnectionFilter, ids: Collection[int], *, now: datetime
+) -> list[RecheckView]:
+    """Return the rechecks with these ids that are about selected connections, as find_rechecks().
+
+    A bound user does not see why a source could not be read.
+    """
+    if not selection.bound_to:
+        return find_rechecks(conn, ids, now=now)
+    found = rechecks.find(conn, ids)
+    rows = connection_queries.get_connections(conn, {each.connection_id for each in found})
+    selected = {row.id for row in rows if includes(conn, config, selection, row)}
+    return recheck_views(conn, [without_source_error(each) for each in found if each.connection_id in selected], now=now)
+
+
+def without_source_error(recheck: Recheck) -> Recheck:
+    """Return the recheck without the reason why its source could not be read."""
+    return replace(recheck, message=_UNREAD) if recheck.outcome is RecheckOutcome.UNREAD else recheck

@@ -81,10 +81,13 @@ def current_rows(conn: Connection, config: Config, keys: Iterable[int], now: dat
     return {row.id: reader.view(row).row for row in connection_queries.get_connections(conn, keys)}
 
 
-def views_silenced(conn: Connection, config: Config, silence: Silence, *, now: datetime) -> list[ConnectionView]:
-    """Return the monitored connections that a silence matches, active or not, the worst first."""
+def views_silenced(
+    conn: Connection, config: Config, silence: Silence, *, now: datetime, selection: ConnectionFilter = EVERY
+) -> list[ConnectionView]:
+    """Return the selected connections that a silence matches, active or not, the worst first."""
     [silence] = silences.with_reconnected(conn, [silence])
-    filters = ConnectionFilter(sources=silence.sources or None, platforms=silence.platforms or None)
+    within = replace(selection, sources=silence.sources or None, platforms=silence.platforms or None)
+    filters = resolve_labels(conn, within, config)
     reader = reader_at(conn, config, now)
     views = map(reader.view, connection_queries.list_connections(conn, filters, worst_first=False))
     return sorted((view for view in views if _is_silenced(view, silence)), key=worst_first)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from monitor.config import Config
 from monitor.domain import Alert, utc_text
+from monitor.domain.errors import MonitorError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import silences as rules
+from monitor.domain.rules.globs import escape
 from monitor.domain.rules.silences import Silence
-from monitor.store import Connection, silences
+from monitor.domain.text import clean
+from monitor.store import Connection, connection_queries, silences
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views import json_types
+from monitor.views.label_filter import resolve_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,49 @@ def silence_views(conn: Connection, *, now: datetime, everything: bool = False) 
     return found if everything else [view for view in found if view.state in ("active", "coming")]
 
 
+def selected_silences(
+    conn: Connection, config: Config, selection: ConnectionFilter, *, now: datetime, everything: bool = False
+) -> list[SilenceView]:
+    """Return the silences that match selected connections, as silence_views() and as_shown()."""
+    views = silence_views(conn, now=now, everything=everything)
+    if all(is_confined(view.silence, selection.bound_to) for view in views):
+        return views
+    rows = list(connection_queries.list_connections(conn, resolve_labels(conn, selection, config), worst_first=False))
+    labels = {source.name: source.labels for source in config.sources}
+
+    def concerns(silence: Silence) -> bool:
+        return any(_matches_row(silence, row, labels.get(row.source, {})) for row in rows)
+
+    found = (view for view in views if is_confined(view.silence, selection.bound_to) or concerns(view.silence))
+    return [as_shown(view, selection) for view in found]
+
+
+def as_shown(view: SilenceView, selection: ConnectionFilter) -> SilenceView:
+    """Return a silence as users with this selection see it.
+
+    Matchers, comment and authors of a silence that matches other connections too may name them, so a bound user sees none.
+    """
+    if is_confined(view.silence, selection.bound_to):
+        return view
+    hidden: dict[str, Any] = dict.fromkeys(("sources", "platforms", "connections"), ())
+    hidden |= {"comment": "", "author": None, "removed_by": None, "labels": dict(selection.bound_to)}
+    return replace(view, silence=replace(view.silence, **hidden))
+
+
+def is_confined(silence: Silence, labels: Mapping[str, str]) -> bool:
+    """Return True if a silence matches only connections with these labels."""
+    return all(silence.labels.get(key) == escape(value) for key, value in labels.items())
+
+
+def confined(silence: Silence, labels: Mapping[str, str]) -> Silence:
+    """Return the silence for connections with these labels alone. Raise MonitorError if it names other values of them."""
+    required = {key: escape(value) for key, value in labels.items()}
+    for key, value in required.items():
+        if silence.labels.get(key, value) not in (value, labels[key]):
+            raise MonitorError(f"You may silence only connections with {key}={clean(labels[key])}.")
+    return replace(silence, labels={**silence.labels, **required})
+
+
 def matches_alert(silence: Silence, alert: Alert) -> bool:
     """Return True if a silence matches an alert, active or not."""
     return rules.matches(
@@ -82,4 +134,16 @@ def matches_alert(silence: Silence, alert: Alert) -> bool:
         connection=alert.connection,
         external_id=alert.external_id,
         labels=alert.labels,
+    )
+
+
+def _matches_row(silence: Silence, row: ConnectionRow, source_labels: Mapping[str, str]) -> bool:
+    """Return True if a silence matches a connection. The labels of its source count until it is labelled."""
+    return rules.matches(
+        silence,
+        source=row.source,
+        platform=row.state.snapshot.platform,
+        connection=row.public_id,
+        external_id=row.state.snapshot.external_id,
+        labels=source_labels if row.labels is None else row.labels,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -197,7 +198,27 @@ def source_views(
     if chosen.platforms is not None:
         there = connection_queries.sources_with(conn, chosen.platforms)
         views = [view for view in views if view.name in there]
-    return views
+    return views if chosen.stored_labels is None or not chosen.stored_labels.bound else _limited(conn, views, chosen)
+
+
+def _limited(conn: Connection, views: Iterable[SourceView], chosen: ConnectionFilter) -> list[SourceView]:
+    """Return the views for a user who is bound to labels: without errors, and with the counts of these connections."""
+    counts = Counter[str]()
+    for group in connection_queries.count_groups(conn, replace(chosen, statuses=None)):
+        counts[group.source] += group.number
+    return [
+        replace(
+            view,
+            reason=str(view.status),
+            message=None,
+            next_poll_at=None,
+            connections=counts[view.name],
+            clock_skew=None,
+            unmonitored_users=0,
+            scopes=1,
+        )
+        for view in views
+    ]
 
 
 def _with_unreadable_rows(view: SourceView, scopes: Iterable[ScopeRow]) -> SourceView:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain.addresses import ACKNOWLEDGE
+from monitor.domain.filters import EVERY
 from monitor.engine import acknowledgements
 from monitor.notify.links import AcknowledgeLink, read_acknowledge_link
 from monitor.store import Connection, connection_queries, incidents
@@ -91,7 +92,7 @@ def _read(conn: Connection, config: Config, link: AcknowledgeLink, now: datetime
     row = None
     if incident is not None and incident.connection_id is not None:
         row = connection_queries.get_connection(conn, incident.connection_id)
-    view = None if row is None else read_one(conn, config, now, row.public_id)
+    view = None if row is None else read_one(conn, config, now, row.public_id, EVERY)
     return _LinkedIncident(link=link, incident=incident, view=view, ended=_why_ended(config, link, incident, view, now))
 
 

@@ -13,12 +13,16 @@ from starlette.routing import Route
 from monitor.config import Config
 from monitor.domain import AlertEvent, DeliveryState
 from monitor.domain.errors import StoreError
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.text import clean
 from monitor.store import Connection, outbox, sources
 from monitor.store import alerts as alert_pages
 from monitor.store.alerts import WantedAlerts
-from monitor.views.alerts import AlertView, explain
+from monitor.views.alerts import AlertView, explain, limited
+from monitor.views.label_filter import resolve_labels
+from monitor.web.auth import visit_of
 from monitor.web.pages import show
+from monitor.web.query_params import platform_names, source_names
 from monitor.web.site import Site
 
 PER_PAGE = 50
@@ -46,7 +50,7 @@ def routes(site: Site) -> list[Route]:
             site,
             request,
             "alert.html",
-            lambda conn, config: _explained(conn, config, site, alert_id),
+            lambda conn, config: _explained(conn, config, site, alert_id, visit_of(request).selection),
             missing={"noun": "alert", "id": alert_id},
         )
 
@@ -55,8 +59,12 @@ def routes(site: Site) -> list[Route]:
 
 def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     params = request.query_params
-    known = sorted({*(row.name for row in sources.all_sources(conn, include_removed=True)), *(s.name for s in config.sources)})
-    platforms = alert_pages.known_platforms(conn)
+    visible = resolve_labels(conn, visit_of(request).selection, config)
+    if visible.bound_to:
+        known, platforms = sorted(source_names(conn, config, visible)), sorted(platform_names(conn, config, visible))
+    else:
+        stored = (row.name for row in sources.all_sources(conn, include_removed=True))
+        known, platforms = sorted({*stored, *(each.name for each in config.sources)}), alert_pages.known_platforms(conn)
     choices: dict[str, Sequence[str]] = {
         "event": list(AlertEvent),
         "source": known,
@@ -72,6 +80,7 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
         platforms=[chosen["platform"]] if chosen["platform"] else None,
         events=[chosen["event"]] if chosen["event"] else None,
         states=[state for state in DeliveryState if state == chosen["state"]] if chosen["state"] else None,
+        stored_labels=visible.stored_labels,
     )
     total = alert_pages.count_matching(conn, wanted)
     pages = max(1, -(-total // PER_PAGE))
@@ -80,8 +89,9 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     rows = alert_pages.list_page(conn, wanted, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
     deliveries = outbox.deliveries_of_many(conn, [row.alert.id for row in rows])
     filters = {key: value for key, value in chosen.items() if value}
+    views = [AlertView(alert=row.alert, note=row.note, deliveries=tuple(deliveries.get(row.alert.id, ()))) for row in rows]
     return {
-        "views": [AlertView(alert=row.alert, note=row.note, deliveries=tuple(deliveries.get(row.alert.id, ()))) for row in rows],
+        "views": [limited(view) for view in views] if visible.bound_to else views,
         "total": total,
         "page": page,
         "pages": pages,
@@ -93,9 +103,9 @@ def _list(conn: Connection, config: Config, request: Request) -> dict[str, Any]:
     }
 
 
-def _explained(conn: Connection, config: Config, site: Site, alert_id: str) -> dict[str, Any] | None:
+def _explained(conn: Connection, config: Config, site: Site, alert_id: str, selection: ConnectionFilter) -> dict[str, Any] | None:
     try:
-        found = explain(conn, config, alert_id, now=site.clock.now())
+        found = explain(conn, config, alert_id, now=site.clock.now(), selection=selection)
     except StoreError:  # the text is part of several IDs
         return None
     if found is None:

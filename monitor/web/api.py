@@ -19,8 +19,8 @@ from monitor.store import Connection
 from monitor.views import pages
 from monitor.views.json_types import listing
 from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
-from monitor.views.rechecks import find_rechecks
-from monitor.views.silences import silence_views
+from monitor.views.rechecks import selected_rechecks
+from monitor.views.silences import selected_silences
 from monitor.web import api_writes, openapi, query_params
 from monitor.web.base_path import address_for
 from monitor.web.openapi import ROOT
@@ -79,7 +79,7 @@ def routes(site: Site) -> list[Route]:
 
 def _list_handler(site: Site, endpoint: ListEndpoint) -> Handler:
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, endpoint.parameters)
+        params = ApiParams.read(request, endpoint.parameters)
         return answer(request, await site.read(lambda conn: _page(conn, site, endpoint, params, request)))
 
     return respond
@@ -99,11 +99,12 @@ def _page(conn: Connection, site: Site, endpoint: ListEndpoint, params: ApiParam
 
 def _silences(site: Site) -> Handler:
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, query_params.SILENCES)
+        params = ApiParams.read(request, query_params.SILENCES)
         everything, now = params.one(query_params.EVERYTHING.name) == "true", site.clock.now()
 
         def read(conn: Connection) -> Content:
-            return json_content(listing("silences", silence_views(conn, now=now, everything=everything), now=now))
+            views = selected_silences(conn, site.config(), params.selection, now=now, everything=everything)
+            return json_content(listing("silences", views, now=now))
 
         return answer(request, await site.read(read))
 
@@ -112,13 +113,13 @@ def _silences(site: Site) -> Handler:
 
 def _recheck(site: Site) -> Handler:
     async def respond(request: Request) -> Response:
-        ApiParams.read(request.query_params, ())
+        selection = ApiParams.read(request, ()).selection
         text = request.path_params["number"]
         number = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
         def read(conn: Connection) -> Content:
             now = site.clock.now()
-            found = find_rechecks(conn, [number], now=now)
+            found = selected_rechecks(conn, site.config(), selection, [number], now=now)
             if not found:
                 raise HTTPException(404, "There is no recheck with this number.")
             return json_content({"generated_at": utc_text(now), "recheck": found[0].json()})
@@ -129,6 +130,6 @@ def _recheck(site: Site) -> Handler:
 
 
 async def _document(request: Request) -> Response:
-    ApiParams.read(request.query_params, ())
+    ApiParams.read(request, ())
     described = {**openapi.document(), "servers": [{"url": address_for(request, "/").rstrip("/") or "/"}]}
     return answer(request, json_content(described))

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -15,10 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitor.config import Config
 from monitor.config.error_text import nearest
 from monitor.config.resolve import timezone_problem
 from monitor.domain import Status, utc_text
-from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence
@@ -26,14 +27,17 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements, rechecks
 from monitor.engine.bulk_changes import BulkOutcome
-from monitor.store import Connection, connection_pages, silences, sources
+from monitor.store import Connection, connection_queries, silences, sources
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.json_types import listing
-from monitor.views.rechecks import RecheckView, find_rechecks
+from monitor.views.label_filter import resolve_labels
+from monitor.views.rechecks import RecheckView, selected_rechecks
 from monitor.views.selection import outcome_json, views_silenced
-from monitor.views.silences import SilenceView
+from monitor.views.silences import SilenceView, confined, is_confined
 from monitor.web import bulk
+from monitor.web.auth import Visit, visit_of
+from monitor.web.query_params import source_names
 from monitor.web.responses import JSON, Handler, encode
 from monitor.web.security import content_type, read_body
 from monitor.web.site import Site
@@ -137,26 +141,26 @@ def ack(site: Site) -> Handler:
     """Return the handler that acknowledges open incidents, or withdraws acknowledgements."""
 
     async def respond(request: Request) -> Response:
-        body = await _read_json(request, NewAck)
+        body, visit = await _read_json(request, NewAck), visit_of(request)
         until = _utc(body, "until")
         if until is not None and until <= site.clock.now():
             raise HTTPException(422, "until is in the past.")
 
         def change(conn: Connection, row: ConnectionRow) -> None:
-            now = site.clock.now()
+            now, author = site.clock.now(), visit.author(BY)
             if body.remove:
-                acknowledgements.unacknowledge(conn, row, now=now, author=BY)
+                acknowledgements.unacknowledge(conn, row, now=now, author=author)
             else:
-                acknowledgements.acknowledge(conn, row, now=now, until=until, comment=body.comment or "", author=BY)
+                acknowledgements.acknowledge(conn, row, now=now, until=until, comment=body.comment or "", author=author)
 
         if body.connection is not None:
             if _selects(body) or body.dry_run:
                 raise HTTPException(422, "connection cannot be combined with other selectors: use connections.")
             public_id = body.connection
-            found = await site.store.write(lambda conn: _change_one(conn, site, public_id, change))
+            found = await site.store.write(lambda conn: _change_one(conn, site, visit, public_id, change))
             return Response(encode(found), media_type=JSON)
         check = acknowledgements.acknowledged_incident if body.remove else acknowledgements.incident_to_acknowledge
-        return await _change_selected(site, body, check=check, change=change)
+        return await _change_selected(site, visit, body, check=check, change=change)
 
     return respond
 
@@ -165,20 +169,22 @@ def forget(site: Site) -> Handler:
     """Return the handler that retires connections."""
 
     async def respond(request: Request) -> Response:
-        body = await _read_json(request, Forgotten)
+        body, visit = await _read_json(request, Forgotten), visit_of(request)
 
         def change(conn: Connection, row: ConnectionRow) -> None:
-            acknowledgements.retire(conn, row, now=site.clock.now(), author=BY)
+            acknowledgements.retire(conn, row, now=site.clock.now(), author=visit.author(BY))
 
-        return await _change_selected(site, body, check=lambda _, row: acknowledgements.require_monitored(row), change=change)
+        return await _change_selected(
+            site, visit, body, check=lambda _, row: acknowledgements.require_monitored(row), change=change
+        )
 
     return respond
 
 
-def _change_one(conn: Connection, site: Site, public_id: str, change: bulk.Change) -> dict[str, Any]:
+def _change_one(conn: Connection, site: Site, visit: Visit, public_id: str, change: bulk.Change) -> dict[str, Any]:
     """Change one connection, and return it as it is afterwards."""
     now, config = site.clock.now(), site.config()
-    row = _find(conn, public_id, now)
+    row = _find(conn, config, visit, public_id)
     known = {each.name: each for each in sources.all_sources(conn)}
     change(conn, Reader(config, known, now=now).view(row).row)
     after = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
@@ -186,13 +192,13 @@ def _change_one(conn: Connection, site: Site, public_id: str, change: bulk.Chang
 
 
 async def _change_selected(
-    site: Site, body: Selected, *, check: bulk.Change, change: bulk.Change, most: int = bulk.MOST_SELECTED
+    site: Site, visit: Visit, body: Selected, *, check: bulk.Change, change: bulk.Change, most: int = bulk.MOST_SELECTED
 ) -> Response:
     """Change the connections that the request selects, or list them if it is a dry run."""
     now = site.clock.now()
 
     def read(conn: Connection) -> tuple[Sequence[ConnectionView], BulkOutcome | None]:
-        views = _selected(conn, site, body, now, most=most)
+        views = _selected(conn, site, visit, body, now, most=most)
         return views, bulk.check_all(conn, views, check) if body.dry_run else None
 
     views, outcome = await site.read(read)
@@ -207,13 +213,14 @@ def _selects(body: Selected) -> bool:
 
 
 def _selected(
-    conn: Connection, site: Site, body: Selected, now: datetime, *, most: int = bulk.MOST_SELECTED
+    conn: Connection, site: Site, visit: Visit, body: Selected, now: datetime, *, most: int = bulk.MOST_SELECTED
 ) -> list[ConnectionView]:
     """Return the connections that a request selects. Raise HTTPException if there are none or too many."""
     if not _selects(body):
         raise HTTPException(422, "Name connections, sources, platforms, statuses or labels.")
-    _require_sources(conn, site, body.sources or ())
-    filters = ConnectionFilter(
+    _require_sources(conn, site.config(), visit, body.sources or ())
+    filters = replace(
+        visit.selection,
         sources=frozenset(body.sources) if body.sources else None,
         platforms=frozenset(map(canonical, body.platforms)) if body.platforms else None,
         statuses=frozenset(each.value for each in body.statuses) if body.statuses else None,
@@ -226,13 +233,13 @@ def silence(site: Site) -> Handler:
     """Return the handler that adds a silence."""
 
     async def respond(request: Request) -> Response:
-        body = await _read_json(request, NewSilence)
+        body, visit = await _read_json(request, NewSilence), visit_of(request)
         now = site.clock.now()
-        wanted = _silence(body, now, site.config().timezone)
+        wanted = confined(_silence(body, now, site.config().timezone), visit.selection.bound_to)
 
         def read(conn: Connection) -> list[str]:
-            _require_sources(conn, site, wanted.sources)
-            return [view.id for view in views_silenced(conn, site.config(), wanted, now=now)]
+            _require_sources(conn, site.config(), visit, wanted.sources)
+            return [view.id for view in views_silenced(conn, site.config(), wanted, now=now, selection=visit.selection)]
 
         matching = await site.read(read)
         if body.dry_run:
@@ -240,7 +247,7 @@ def silence(site: Site) -> Handler:
             return Response(encode(msgspec.to_builtins(found)), media_type=JSON)
 
         def write(conn: Connection) -> dict[str, Any]:
-            return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, author=BY), now)
+            return _silence_json(conn, acknowledgements.add_silence(conn, wanted, now=now, author=visit.author(BY)), now)
 
         added = {**await site.store.write(write), "matches": len(matching)}
         return Response(encode(added), 201, media_type=JSON)
@@ -257,10 +264,11 @@ def unsilence(site: Site) -> Handler:
         number = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
         def write(conn: Connection) -> dict[str, Any]:
-            now = site.clock.now()
-            if silences.find_silence(conn, number) is None:
+            now, visit = site.clock.now(), visit_of(request)
+            known = silences.find_silence(conn, number)
+            if known is None or not is_confined(known, visit.selection.bound_to):
                 raise HTTPException(404, "There is no silence with this number.")
-            acknowledgements.remove_silence(conn, number, now=now, author=BY)
+            acknowledgements.remove_silence(conn, number, now=now, author=visit.author(BY))
             return _silence_json(conn, number, now)
 
         return Response(encode(await site.store.write(write)), media_type=JSON)
@@ -272,31 +280,31 @@ def recheck(site: Site) -> Handler:
     """Return the handler that requests rechecks, and waits for their results if the request asks for that."""
 
     async def respond(request: Request) -> Response:
-        body = await _read_json(request, NewRecheck)
+        body, visit = await _read_json(request, NewRecheck), visit_of(request)
         if body.dry_run:
-            return await _change_selected(site, body, check=lambda *_: None, change=lambda *_: None, most=_MOST)
+            return await _change_selected(site, visit, body, check=lambda *_: None, change=lambda *_: None, most=_MOST)
 
         def write(conn: Connection) -> list[int]:
             now = site.clock.now()
-            chosen = _selected(conn, site, body, now, most=_MOST)
+            rows = [view.row for view in _selected(conn, site, visit, body, now, most=_MOST)]
             try:
-                return [each.id for each in rechecks.request(conn, [view.row for view in chosen], now=now, author=BY)]
+                return [each.id for each in rechecks.request(conn, rows, now=now, author=visit.author(BY))]
             except rechecks.TooManyRechecks as error:
                 raise HTTPException(429, str(error), {"retry-after": "60"}) from None
 
         ids = await site.store.write(write)
-        views = await _await_rechecks(site, ids, timedelta(seconds=body.wait_seconds))
+        views = await _await_rechecks(site, visit, ids, timedelta(seconds=body.wait_seconds))
         status = 202 if any(view.is_pending for view in views) else 200
         return Response(encode(listing("rechecks", views, now=site.clock.now())), status, media_type=JSON)
 
     return respond
 
 
-async def _await_rechecks(site: Site, ids: Sequence[int], wait: timedelta) -> list[RecheckView]:
+async def _await_rechecks(site: Site, visit: Visit, ids: Sequence[int], wait: timedelta) -> list[RecheckView]:
     """Return the rechecks once all are finished, or as they are after this time."""
     deadline = time.monotonic() + wait.total_seconds()
     while True:
-        views = await site.read(lambda conn: find_rechecks(conn, ids, now=site.clock.now()))
+        views = await site.read(lambda conn: selected_rechecks(conn, site.config(), visit.selection, ids, now=site.clock.now()))
         left = deadline - time.monotonic()
         if left <= 0 or not any(view.is_pending for view in views):
             return views
@@ -309,16 +317,17 @@ def _silence_json(conn: Connection, number: int, now: datetime) -> dict[str, Any
     return {"generated_at": utc_text(now), "silence": SilenceView(silence=found, now=now).json()}
 
 
-def _find(conn: Connection, public_id: str, now: datetime) -> ConnectionRow:
-    """Return the connection with exactly this ID. Raise HTTPException (404) if there is none."""
-    found = connection_pages.connections_after(conn, ConnectionFilter(connection=public_id), now=now, limit=1)
+def _find(conn: Connection, config: Config, visit: Visit, public_id: str) -> ConnectionRow:
+    """Return the connection with exactly this ID. Raise HTTPException (404) if none that the user may see has it."""
+    wanted = resolve_labels(conn, replace(visit.selection, connection=public_id), config)
+    found = list(connection_queries.list_connections(conn, wanted, worst_first=False, limit=1))
     if not found:
         raise HTTPException(404, f"There is no connection {clean(public_id, limit=_SHOWN)}: /api/v1/connections lists every ID.")
     return found[0]
 
 
-def _require_sources(conn: Connection, site: Site, names: Sequence[str]) -> None:
-    known = {source.name for source in site.config().sources} | {row.name for row in sources.all_sources(conn)}
+def _require_sources(conn: Connection, config: Config, visit: Visit, names: Sequence[str]) -> None:
+    known = source_names(conn, config, visit.selection) if names else set()
     for name in names:
         if name not in known:
             near = nearest(name, known)

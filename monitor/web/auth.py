@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from monitor.config import Config
+from monitor.config.settings import Role
+from monitor.config.users import TOKEN_USER
 from monitor.domain.addresses import ACKNOWLEDGE
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.signatures import sign
 from monitor.store.web_sessions import WebSession
 
@@ -41,9 +45,9 @@ SIGNATURE = "sig"
 """The query parameter with a link's signature."""
 
 STATIC = "/static/"
+USER = "user"
+"""The query parameter with the user whose selection a signed link shows; links of the operator with `web.token` have none."""
 SESSION_LASTS = timedelta(days=30)
-TOKEN_USER = "token"  # noqa: S105 - a name
-"""The user of sessions that were opened with `web.token`."""
 
 _VISIT = "monitor.visit"
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -54,11 +58,35 @@ _VERSION = "v2."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user of the pages and the API."""
+
+    name: str
+    """Empty where no login is required."""
+    token: str = field(default="", repr=False)
+    role: Role = "operator"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of all connections that the user may see; empty: every connection."""
+
+    @property
+    def may_write(self) -> bool:
+        """True if the user may acknowledge, silence and check connections."""
+        return self.role == "operator"
+
+
+ANYONE = User(name="")
+"""The user of every request where no login is required."""
+
+NOTHING = ConnectionFilter(sources=())
+"""The filter that no connection matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """One request that the security middleware has let in."""
 
-    authenticated: bool
-    """True if the request may see details: no token is set, or it was presented."""
+    user: User | None
+    """The user who logged in or whose signed link this is; None for a request without authentication."""
     visitor: str
     """The random id in the browser's cookie."""
     csrf: str
@@ -66,8 +94,29 @@ class Visit:
     theme: str
     """light, dark or auto."""
     access: Access
+    by_link: bool = False
+    """True if a signed link opened a feed, without a login."""
     form: Mapping[str, list[str]] = field(default_factory=dict)
     """The fields of a POST."""
+
+    @property
+    def authenticated(self) -> bool:
+        """True if the request may see details: no login is required, or it has one."""
+        return self.user is not None and not self.by_link
+
+    @property
+    def may_write(self) -> bool:
+        """True if the request may change something."""
+        return self.authenticated and self.user is not None and self.user.may_write
+
+    @property
+    def selection(self) -> ConnectionFilter:
+        """The connections that the request may see. Every query of a page, a feed or the API begins with this filter."""
+        return NOTHING if self.user is None else ConnectionFilter(bound_to=self.user.labels)
+
+    def author(self, otherwise: str) -> str:
+        """Return the author of changes: the user's name, or `otherwise` where no login is required."""
+        return (self.user.name if self.user is not None else "") or otherwise
 
     def field(self, name: str) -> str:
         """Return the first value of a form field without surrounding white space, an empty string if it is absent."""
@@ -75,9 +124,13 @@ class Visit:
 
     def feed(self, path: str, filters: Iterable[tuple[str, str]] = ()) -> str:
         """Return a link to a feed with these filters, which works without a login."""
-        pairs = list(filters)
-        signed = pairs if self.access.token is None else [*pairs, (SIGNATURE, self.access.sign(path, pairs))]
-        return f"{path}?{urlencode(signed)}" if signed else path
+        pairs, signer = list(filters), self.access.user(self.user.name if self.user is not None else "")
+        if signer is None and self.user is not None and not self.user.labels:
+            signer = self.access.user(TOKEN_USER)  # for an operator who was authenticated by a proxy
+        if signer is not None:
+            pairs += [(USER, signer.name)] if signer.name != TOKEN_USER else []
+            pairs.append((SIGNATURE, self.access.sign(signer, path, pairs)))
+        return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
 def visit_of(request: Request) -> Visit:
@@ -123,42 +176,72 @@ def is_former_signature(given: str) -> bool:
     return _FORMER_SIGNATURE.fullmatch(given) is not None
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 def session_id(visitor: str) -> str:
     """Return the id under which the store keeps the session of a cookie: a digest, which opens nothing."""
     return hashlib.sha256(visitor.encode()).hexdigest()
 
 
 class Access:
-    """The token, and what the key signs. The key is random: nothing that it signs depends on the token alone."""
+    """The users, and what the key signs. The key is random: nothing that it signs depends on a token alone."""
 
-    def __init__(self, token: str | None, key: bytes) -> None:
-        self.token, self._key = token, key
+    def __init__(self, users: Iterable[User], key: bytes) -> None:
+        """Create it for these users. Without any, no login is required."""
+        self._users = {user.name: user for user in users}
+        self._key = key
 
     @classmethod
     def of(cls, config: Config, key: bytes) -> Access:
         """Return the access that the current configuration gives."""
-        return cls(config.web.token.reveal() if config.web.token else None, key)
+        operator = [User(name=TOKEN_USER, token=config.web.token.reveal())] if config.web.token else []
+        others = (
+            User(name=each.name, token=each.token.reveal(), role=each.role, labels=each.labels) for each in config.web.users
+        )
+        return cls([*operator, *others], key)
 
-    def is_token(self, given: str) -> bool:
-        """Return True if this is the token. Takes the same time for every wrong token."""
-        if self.token is None:
-            return False
-        # Digests have one length, so that not even the token's length can be measured.
-        expected, digest = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (self.token, given))
-        return hmac.compare_digest(expected, digest)
+    @property
+    def is_open(self) -> bool:
+        """True if no login is required."""
+        return not self._users
 
-    def new_session(self, visitor: str, now: datetime) -> WebSession:
-        """Return a session for a browser that has presented the token."""
+    @property
+    def has_users(self) -> bool:
+        """True if there are users in addition to the operator with `web.token`."""
+        return not self._users.keys() <= {TOKEN_USER}
+
+    def user(self, name: str) -> User | None:
+        """Return the user with this name, None if there is none."""
+        return self._users.get(name)
+
+    def user_with(self, token: str) -> User | None:
+        """Return the user with this token, None if there is none. Takes the same time for every token."""
+        # Digests have one length, so that not even the length of a token can be measured.
+        digest = _digest(token)
+        found = [user for user in self._users.values() if hmac.compare_digest(_digest(user.token), digest)]
+        return found[0] if found else None
+
+    def new_session(self, user: User, visitor: str, now: datetime) -> WebSession:
+        """Return a session for a browser that has presented the user's token."""
         return WebSession(
-            id=session_id(visitor), user=TOKEN_USER, credential=self._credential(), created_at=now, until=now + SESSION_LASTS
+            id=session_id(visitor),
+            user=user.name,
+            credential=self._credential(user),
+            created_at=now,
+            until=now + SESSION_LASTS,
         )
 
-    def admits(self, session: WebSession) -> bool:
-        """Return True if the session was made with the current token."""
-        return self.token is not None and hmac.compare_digest(session.credential, self._credential())
+    def user_of(self, session: WebSession) -> User | None:
+        """Return the user of a session; None unless it was made with the user's current token, role and labels."""
+        user = self._users.get(session.user)
+        return user if user is not None and hmac.compare_digest(session.credential, self._credential(user)) else None
 
-    def _credential(self) -> str:
-        return self._mac("credential", self.token or "")
+    def _credential(self, user: User) -> str:
+        # The operator's is the token alone: sessions and links from before there were other users stay valid.
+        rights = "" if user.name == TOKEN_USER else f"\0{user.name}\0{user.role}\0{json.dumps(sorted(user.labels.items()))}"
+        return self._mac("credential", user.token + rights)
 
     def csrf(self, visitor: str) -> str:
         """Return the CSRF token of a browser."""
@@ -168,18 +251,24 @@ class Access:
         """Return True if this is the CSRF token of the browser."""
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.csrf(visitor).encode())
 
-    def sign(self, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
-        """Return the signature that opens a feed with exactly these parameters.
+    def sign(self, user: User, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+        """Return the signature with which a user's link opens a feed with exactly these parameters.
 
-        Parameters may be sent in another order, but the values of one parameter must keep theirs. A new token ends all links.
+        Parameters may be sent in another order, but the values of one parameter must keep theirs. A new token ends all links
+        of its user, as other labels do.
         """
         ordered = sorted(query, key=lambda pair: pair[0])
         address = f"{path}?{urlencode(ordered, errors='surrogatepass')}"
-        return _VERSION + self._mac("feed", f"{self._credential()}\0{address}")[:32]
+        return _VERSION + self._mac("feed", f"{self._credential(user)}\0{address}")[:32]
 
-    def is_signed(self, given: str, path: str, query: Iterable[tuple[str, str]] = ()) -> bool:
-        """Return True if this is the signature of the feed at this path with these parameters."""
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self.sign(path, query).encode())
+    def signer(self, given: str, path: str, query: Sequence[tuple[str, str]] = ()) -> User | None:
+        """Return the user whose signature of the feed at this path with these parameters this is, None if it is wrong."""
+        name = next((value for key, value in query if key == USER), TOKEN_USER)
+        user = self._users.get(name)
+        if user is None:
+            return None
+        right = hmac.compare_digest(given.encode("utf-8", "replace"), self.sign(user, path, query).encode())
+        return user if right else None
 
     def _mac(self, purpose: str, text: str) -> str:
         return sign(self._key, purpose, text)

@@ -15,6 +15,7 @@ from monitor.engine.bulk_changes import BATCH, BulkOutcome, BulkTarget, change_b
 from monitor.store import Connection, connection_queries
 from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import ConnectionView
+from monitor.views.label_filter import includes
 from monitor.views.selection import current_rows, select_connections, targets_of
 from monitor.web.site import Site
 
@@ -39,7 +40,7 @@ def selected(
 
     Raise HTTPException if there are none, more than `most`, or no connection with one of the IDs.
     """
-    keys, patterns = (None, None) if names is None else _named(conn, names)
+    keys, patterns = (None, None) if names is None else _named(conn, site, filters, names)
     found = select_connections(conn, site.config(), now=now, filters=filters, keys=keys, patterns=patterns, limit=most + 1)
     if not found:
         raise HTTPException(404, "No connection matches the request.")
@@ -48,12 +49,12 @@ def selected(
     return found
 
 
-def _named(conn: Connection, names: Collection[str]) -> tuple[set[int], list[str]]:
+def _named(conn: Connection, site: Site, selection: ConnectionFilter, names: Collection[str]) -> tuple[set[int], list[str]]:
     """Return the row ids of the connections with these IDs, and those of the names that are patterns."""
-    keys, patterns = set(), []
+    keys, patterns, within = set(), [], ConnectionFilter(bound_to=selection.bound_to)
     for name in names:
         row = connection_queries.find_by_public_id(conn, name)
-        if row is not None and row.retired_at is None:
+        if row is not None and row.retired_at is None and includes(conn, site.config(), within, row):
             keys.add(row.id)
         elif is_glob(name):
             patterns.append(name)

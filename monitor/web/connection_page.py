@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import EventKind, Severity, Status
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import expiry, silences
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean_id
@@ -28,12 +28,14 @@ from monitor.store import (
     sources,
 )
 from monitor.store.connection_queries import ConnectionRow
-from monitor.views.alerts import AlertView
+from monitor.views.alerts import AlertView, limited
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.history import event_views
-from monitor.views.rechecks import RecheckView
-from monitor.views.silences import SilenceView, silence_views
+from monitor.views.history import EventView, event_views
+from monitor.views.label_filter import includes
+from monitor.views.rechecks import RecheckView, without_source_error
+from monitor.views.silences import SilenceView, as_shown, is_confined, silence_views
 from monitor.web import charts
+from monitor.web.auth import visit_of
 from monitor.web.pages import LENGTHS, show
 from monitor.web.query_params import list_parameters, read_query
 from monitor.web.rendering import REFRESH
@@ -68,24 +70,27 @@ async def show_connection(
         site,
         request,
         "connection.html",
-        lambda conn, config: _context(conn, config, site.clock.now(), public_id, request.query_params),
+        lambda conn, config: _context(conn, config, site.clock.now(), public_id, request),
         status=status,
         problem=problem,
         missing={"noun": "connection", "id": public_id},
     )
 
 
-def read_one(conn: Connection, config: Config, now: datetime, public_id: str) -> ConnectionView | None:
-    """Return the connection with the clock applied, None if there is none with this ID."""
+def read_one(
+    conn: Connection, config: Config, now: datetime, public_id: str, selection: ConnectionFilter
+) -> ConnectionView | None:
+    """Return the connection with the clock applied, None if none of the selection has this ID."""
     row = connection_queries.find_by_public_id(conn, public_id)
-    if row is None:
+    if row is None or not includes(conn, config, selection, row):
         return None
     known = {each.name: each for each in sources.all_sources(conn, include_removed=True)}
     return Reader(config, known, now=now, suppressions=Suppressions.read(conn, now)).view(row)
 
 
-def _context(conn: Connection, config: Config, now: datetime, public_id: str, params: QueryParams) -> dict[str, Any] | None:
-    view = read_one(conn, config, now, public_id)
+def _context(conn: Connection, config: Config, now: datetime, public_id: str, request: Request) -> dict[str, Any] | None:
+    selection = visit_of(request).selection
+    view = read_one(conn, config, now, public_id, selection)
     if view is None:
         return None
     settings = next((source for source in config.sources if source.name == view.row.source), None)
@@ -96,9 +101,12 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str, pa
     drawn = charts.band(entries, status=view.status, added_at=view.row.added_at, now=now)
     window = expiry.window_of(policy, expiry.lifetime_of(view.snapshot, view.row.state.token.issued_at))
     incident = incidents.find_open(conn, [view.row.id]).get(view.row.id)
-    recheck = _latest_recheck(conn, view.row, now)
+    recheck = _latest_recheck(conn, view.row, now, selection)
+    silences = _silences(conn, view, now)
+    if selection.bound_to:
+        events = _without_others(events, silences, selection)
     return {
-        **_place(conn, config, view, params),
+        **_place(conn, config, view, request),
         "view": view,
         "tone": _tone(view),
         "settings": settings,
@@ -119,10 +127,10 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str, pa
         "recheck": recheck,
         "refresh": PENDING_REFRESH if recheck is not None and recheck.is_pending else REFRESH,
         "former": former_ids.of_connection(conn, view.row.id),
-        "alerts": _alerts(conn, view.row),
-        "silences": _silences(conn, view, now),
+        "alerts": _alerts(conn, view.row, selection),
+        "silences": [as_shown(each, selection) for each in silences],
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
-        "source": sources.find_source(conn, view.row.source),
+        "source": None if selection.bound_to else sources.find_source(conn, view.row.source),
         "recent_changes": sum(
             entry.kind is EventKind.STATUS_CHANGED and entry.at >= now - timedelta(days=90) for entry in entries
         ),
@@ -136,29 +144,39 @@ def _tone(view: ConnectionView) -> str:
     return "good" if view.status is Status.VALID and not view.stale else "unsure"
 
 
-def _place(conn: Connection, config: Config, view: ConnectionView, params: QueryParams) -> dict[str, Any]:
+def _place(conn: Connection, config: Config, view: ConnectionView, request: Request) -> dict[str, Any]:
     """Return the list that the page was opened from, if any, and the connection's neighbours in it."""
-    if not list_parameters(params.multi_items()):
+    if not list_parameters(request.query_params.multi_items()):
         return {"within": {}, "back": "", "neighbours": connection_pages.Neighbours(None, None)}
     known = {row.name: row for row in sources.all_sources(conn)}
     limits = Reader(config, known, now=view.now).stale_limits()
-    listed = read_query(conn, params, config, sources=list(known), platforms=()).for_stale_data(limits)
+    listed = read_query(conn, request, config, sources=list(known), platforms=()).for_stale_data(limits)
     found = connection_pages.neighbours(conn, listed.filters, order=listed.order, of=view.row.id)
     return {"within": listed.list_parameters, "back": listed.link(page=None, per=None), "neighbours": found}
 
 
-def _latest_recheck(conn: Connection, row: ConnectionRow, now: datetime) -> RecheckView | None:
+def _latest_recheck(conn: Connection, row: ConnectionRow, now: datetime, selection: ConnectionFilter) -> RecheckView | None:
     """Return the connection's recheck if it is pending or recent."""
     latest = rechecks.latest_of(conn, row.id)
     if latest is None or now - latest.requested_at > RECHECK_SHOWN_FOR:
         return None
+    if selection.bound_to:
+        latest = without_source_error(latest)
     return RecheckView(recheck=latest, connection=row.public_id, label=row.state.snapshot.label, now=now)
 
 
-def _alerts(conn: Connection, row: ConnectionRow) -> list[AlertView]:
+def _alerts(conn: Connection, row: ConnectionRow, selection: ConnectionFilter) -> list[AlertView]:
     rows = alerts.list_alerts(conn, connection_id=row.id, limit=MOST_ALERTS)
     deliveries: Mapping[str, Any] = outbox.deliveries_of_many(conn, [each.alert.id for each in rows])
-    return [AlertView(alert=each.alert, note=each.note, deliveries=tuple(deliveries.get(each.alert.id, ()))) for each in rows]
+    views = [AlertView(alert=each.alert, note=each.note, deliveries=tuple(deliveries.get(each.alert.id, ()))) for each in rows]
+    return [limited(each) for each in views] if selection.bound_to else views
+
+
+def _without_others(events: list[EventView], silences: list[SilenceView], selection: ConnectionFilter) -> list[EventView]:
+    """Return the events without those of silences that match other connections too: their comments may name them."""
+    own = {str(each.silence.id) for each in silences if is_confined(each.silence, selection.bound_to)}
+    kinds = (EventKind.SILENCED, EventKind.UNSILENCED)
+    return [each for each in events if each.entry.kind not in kinds or each.entry.new in own]
 
 
 def _silences(conn: Connection, view: ConnectionView, now: datetime) -> list[SilenceView]:

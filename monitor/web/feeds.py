@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from monitor.views.forecast import Expiry, upcoming_expiries
 from monitor.views.label_filter import resolve_labels
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import query_params
-from monitor.web.auth import SIGNATURE
+from monitor.web.auth import SIGNATURE, USER
 from monitor.web.origins import site_address
 from monitor.web.query_params import ApiParams
 from monitor.web.responses import Content, Handler, Resource, answer, etag_of, has_current, text_content
@@ -258,7 +259,7 @@ def _calendar(site: Site) -> Handler:
         return Content(body=text, media_type=CALENDAR_TYPE, etag=etag, headers=headers)
 
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
+        params = ApiParams.read(request, _FILTERS, ignored=(SIGNATURE, USER))
         return answer(request, await site.read(lambda conn: read(conn, params, request)))
 
     return respond
@@ -274,7 +275,7 @@ def _feed(site: Site) -> Handler:
         return text_content(text, ATOM_TYPE)
 
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, _FILTERS, ignored=(SIGNATURE,))
+        params = ApiParams.read(request, _FILTERS, ignored=(SIGNATURE, USER))
         base = site_address(request, site.config())
         return answer(request, await site.read(lambda conn: read(conn, params, base)))
 
@@ -286,14 +287,14 @@ def _badge(site: Site) -> Handler:
         config, now = site.config(), site.clock.now()
         public_id = params.one(query_params.CONNECTION.name)
         if public_id is not None:
-            view = _exactly(conn, config, public_id, now)
+            view = _exactly(conn, config, replace(params.selection, connection=public_id), now)
             return _badge_content(*_connection_badge(view)), 404 if view is None else 200
         page = PageRequest(filters=params.filters(conn, config), limit=1)
         found = pages.connection_page(conn, config, page, now=now)
         return _badge_content("social accounts", *_summary_badge(found)), 200
 
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, (*_FILTERS, query_params.CONNECTION), ignored=(SIGNATURE,))
+        params = ApiParams.read(request, (*_FILTERS, query_params.CONNECTION), ignored=(SIGNATURE, USER))
         content, status = await site.read(lambda conn: read(conn, params))
         return answer(request, content, status=status)
 
@@ -306,8 +307,8 @@ def _badge_content(label: str, message: str, colour: str) -> Content:
     return text_content(badge(label, message, colour).encode(), SVG_TYPE, **shown)
 
 
-def _exactly(conn: Connection, config: Config, public_id: str, now: datetime) -> ConnectionView | None:
-    found = connection_pages.connections_after(conn, ConnectionFilter(connection=public_id), now=now, limit=1)
+def _exactly(conn: Connection, config: Config, wanted: ConnectionFilter, now: datetime) -> ConnectionView | None:
+    found = connection_pages.connections_after(conn, resolve_labels(conn, wanted, config), now=now, limit=1)
     known = {row.name: row for row in sources.all_sources(conn)}
     return Reader(config, known, now=now).view(found[0]) if found else None
 

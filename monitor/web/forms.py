@@ -19,12 +19,13 @@ from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence, literal
 from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements, rechecks
-from monitor.store import Connection, sources
+from monitor.store import Connection, silences
 from monitor.views.label_filter import labels_in_use
+from monitor.views.silences import confined, is_confined
 from monitor.web.auth import Visit, visit_of
 from monitor.web.connection_page import id_of, read_one, show_connection
 from monitor.web.pages import LENGTHS, show, silences_context
-from monitor.web.query_params import list_parameters
+from monitor.web.query_params import list_parameters, source_names
 from monitor.web.rendering import connection_link
 from monitor.web.site import Site
 
@@ -71,9 +72,9 @@ def routes(site: Site) -> list[Route]:
         return RedirectResponse("/silences?said=silenced", 303)  # codespell:ignore said
 
     async def remove(request: Request) -> Response:
-        number = int(request.path_params["number"])
+        number, visit = int(request.path_params["number"]), visit_of(request)
         try:
-            await site.store.write(lambda conn: acknowledgements.remove_silence(conn, number, now=site.clock.now(), author=BY))
+            await site.store.write(lambda conn: _remove(conn, site, visit, number))
         except MonitorError as error:
             if error.transient:
                 raise
@@ -93,7 +94,7 @@ async def _silences_again(site: Site, request: Request, filled: Mapping[str, Any
         site,
         request,
         "silences.html",
-        lambda conn, config: silences_context(conn, config, site, everything=False, filled=filled),
+        lambda conn, config: silences_context(conn, config, site, request, everything=False, filled=filled),
         status=422,
         problem=problem,
     )
@@ -102,22 +103,23 @@ async def _silences_again(site: Site, request: Request, filled: Mapping[str, Any
 def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: str) -> str | None:
     """Carry out a form of a connection's page and return the notice's code, if it has a notice. Raise InvalidForm."""
     config, now = site.config(), site.clock.now()
-    view = read_one(conn, config, now, public_id)
+    view = read_one(conn, config, now, public_id, visit.selection)
     if view is None:
         raise InvalidForm("There is no connection with this ID.")
     if view.row.retired_at is not None:
         raise InvalidForm("This connection is no longer monitored, so it can be neither checked, acknowledged nor silenced.")
+    author = visit.author(BY)
     match visit.field("action"):
         case "recheck":
-            rechecks.request(conn, [view.row], now=now, author=BY)
+            rechecks.request(conn, [view.row], now=now, author=author)
             return None
         case "ack":
             length = visit.field("for")
             until = None if length in ("", _ENDLESS) else now + _length(length)
-            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), author=BY)
+            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), author=author)
             return "acknowledged"
         case "unack":
-            acknowledgements.unacknowledge(conn, view.row, now=now, author=BY)
+            acknowledgements.unacknowledge(conn, view.row, now=now, author=author)
             return "unacknowledged"
         case "silence":
             starts, ends = _period(visit, config, now)
@@ -128,7 +130,8 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
                 starts_at=starts,
                 ends_at=ends,
             )
-            acknowledgements.add_silence(conn, silence, now=now, author=BY)
+            silence = confined(silence, visit.selection.bound_to)
+            acknowledgements.add_silence(conn, silence, now=now, author=author)
             return "silenced"
         case _:
             raise InvalidForm("The form names no action.")
@@ -152,14 +155,23 @@ def _add(conn: Connection, site: Site, visit: Visit) -> None:
         starts_at=starts,
         ends_at=ends,
     )
-    acknowledgements.add_silence(conn, silence, now=now, author=BY)
+    silence = confined(silence, visit.selection.bound_to)
+    acknowledgements.add_silence(conn, silence, now=now, author=visit.author(BY))
+
+
+def _remove(conn: Connection, site: Site, visit: Visit, number: int) -> None:
+    """Remove a silence. Raise MonitorError if there is none that the user may remove."""
+    known = silences.find_silence(conn, number)
+    if known is not None and not is_confined(known, visit.selection.bound_to):
+        raise InvalidForm("This silence covers other connections too, so you cannot remove it.")
+    acknowledgements.remove_silence(conn, number, now=site.clock.now(), author=visit.author(BY))
 
 
 def _matchers(conn: Connection, config: Config, visit: Visit) -> dict[str, list[str]]:
     """Return the sources, platforms and labels of the form. Raise InvalidForm for an unknown source or label."""
     given = {key: [value for value in visit.form.get(key, []) if value] for key in ("source", "platform", "label")}
-    names = {row.name for row in sources.all_sources(conn)} | {source.name for source in config.sources}
-    labels = {f"{key}={value}" for key, value in labels_in_use(conn, config)}
+    names = source_names(conn, config, visit.selection)
+    labels = {f"{key}={value}" for key, value in labels_in_use(conn, config, visit.selection)}
     for noun, known in (("source", names), ("label", labels)):
         if not set(given[noun]) <= known:
             raise InvalidForm(f"There is no such {noun}.")

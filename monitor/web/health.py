@@ -103,7 +103,8 @@ async def _store_problems(site: Site) -> list[str]:
 def _answer(request: Request, status: str, reasons: Sequence[str]) -> Response:
     """Return the status; the reasons only for an authenticated request."""
     body: dict[str, object] = {"status": status if reasons else "ok"}
-    if visit_of(request).authenticated:
+    visit = visit_of(request)
+    if visit.authenticated and not visit.selection.bound_to:
         body["reasons"] = list(reasons[:_MOST])
         body["more"] = max(0, len(reasons) - _MOST)
     return JSONResponse(body, 503 if reasons else 200, headers={"cache-control": "no-store"})

@@ -29,10 +29,11 @@ def routes(site: Site) -> list[Route]:
     async def login(request: Request) -> Response:
         visit, now = visit_of(request), site.clock.now()
         target = local(visit.field("next"))
-        if not visit.access.is_token(visit.field("token")):
+        user = visit.access.user_with(visit.field("token"))
+        if user is None:
             return _refuse(request, site, target)
         visitor = new_visitor()  # not the one from before, which another user may know
-        session = visit.access.new_session(visitor, now)
+        session = visit.access.new_session(user, visitor, now)
         await site.store.write(lambda conn: web_sessions.add(conn, session))
         lasts = int(SESSION_LASTS.total_seconds())
         return _redirect(target, cookie_header(request, cookie_name(site.config()), visitor, lasts=lasts))

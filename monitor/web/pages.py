@@ -12,11 +12,13 @@ from starlette.routing import Route
 
 from monitor.config import Config
 from monitor.domain import Severity
-from monitor.store import Connection, connection_queries, outbox, sources
+from monitor.store import Connection, outbox, sources
 from monitor.views.label_filter import labels_in_use
-from monitor.views.silences import SilenceView, silence_views
+from monitor.views.silences import SilenceView, is_confined, selected_silences
 from monitor.views.sources import channel_views, source_views
 from monitor.web import status_page
+from monitor.web.auth import visit_of
+from monitor.web.query_params import platform_names, source_names
 from monitor.web.rendering import page
 from monitor.web.site import Site, notice_text
 
@@ -69,9 +71,7 @@ def routes(site: Site) -> list[Route]:
 
     async def status(request: Request) -> Response:
         now = site.clock.now()
-        return await show(
-            site, request, "status.html", lambda conn, config: status_page.build(conn, config, now, request.query_params, cache)
-        )
+        return await show(site, request, "status.html", lambda conn, config: status_page.build(conn, config, now, request, cache))
 
     async def sources(request: Request) -> Response:
         return await show(site, request, "sources.html", lambda conn, config: _sources(conn, config, site))
@@ -82,7 +82,7 @@ def routes(site: Site) -> list[Route]:
             site,
             request,
             "silences.html",
-            lambda conn, config: silences_context(conn, config, site, everything=everything, filled={}),
+            lambda conn, config: silences_context(conn, config, site, request, everything=everything, filled={}),
         )
 
     return [
@@ -114,19 +114,18 @@ def _sources(conn: Connection, config: Config, site: Site) -> dict[str, Any]:
 
 
 def silences_context(
-    conn: Connection, config: Config, site: Site, *, everything: bool, filled: Mapping[str, Any]
+    conn: Connection, config: Config, site: Site, request: Request, *, everything: bool, filled: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the context of the silences page. `filled` holds the form's values after a refused submission."""
-    from monitor.store import sources
-
-    names = [row.name for row in sources.all_sources(conn)]
-    views: list[SilenceView] = silence_views(conn, now=site.clock.now(), everything=everything)
+    selection = visit_of(request).selection
+    views: list[SilenceView] = selected_silences(conn, config, selection, now=site.clock.now(), everything=everything)
     return {
         "views": views,
         "everything": everything,
-        "source_names": sorted({*names, *(source.name for source in config.sources)}),
-        "platforms": sorted({each.platform for each in connection_queries.count_groups(conn)}),
-        "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config)],
+        "removable": {view.silence.id for view in views if is_confined(view.silence, selection.bound_to)},
+        "source_names": sorted(source_names(conn, config, selection)),
+        "platforms": sorted(platform_names(conn, config, selection)),
+        "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config, selection)],
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
         "filled": {"source": [], "platform": [], "label": [], "connection": "", "for": "", "comment": "", **filled},
     }

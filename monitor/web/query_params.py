@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from monitor.config import Config
@@ -26,9 +25,10 @@ from monitor.store import Connection, connection_queries, sources
 from monitor.store.connection_pages import Order
 from monitor.views.label_filter import resolve_labels
 from monitor.views.pages import PageRequest
+from monitor.web.auth import visit_of
 
 if TYPE_CHECKING:
-    from starlette.datastructures import QueryParams
+    from starlette.requests import Request
 
 
 PER_PAGE = (25, 50, 100, 200)
@@ -73,8 +73,8 @@ class ListQuery:
 
     @property
     def selects(self) -> bool:
-        """True if a filter other than by status is set: the whole page is about the selection."""
-        return any(key in ("q", "source", "platform", "label") for key, _ in self.query)
+        """True if the whole page is about a selection: a filter other than by status is set, or the user is bound to labels."""
+        return bool(self.filters.bound_to) or any(key in ("q", "source", "platform", "label") for key, _ in self.query)
 
     @property
     def selection(self) -> tuple[tuple[str, str], ...]:
@@ -103,10 +103,11 @@ class ListQuery:
 
 
 def read_query(
-    conn: Connection, params: QueryParams, config: Config, *, sources: Collection[str], platforms: Collection[str]
+    conn: Connection, request: Request, config: Config, *, sources: Collection[str], platforms: Collection[str]
 ) -> ListQuery:
-    """Read the query of a request. `sources` and `platforms` are the existing ones."""
+    """Read the query of a request, within the selection of its user. `sources` and `platforms` are the existing ones."""
     problems: list[str] = []
+    params, selection = request.query_params, visit_of(request).selection
     text = clean(params.get("q", ""), limit=LONGEST_TEXT)
     names = _one_of(params.getlist("source"), sources, "source", problems)
     slugs = _one_of((canonical(each.strip().lower()) for each in params.getlist("platform")), platforms, "platform", problems)
@@ -114,8 +115,8 @@ def read_query(
     wanted = None if statuses is None else _expand(statuses)
     labels = [each for each in params.getlist("label") if each]
     pairs = {key: value for key, _, value in (each.partition("=") for each in labels)}
-    filters = resolve_labels(conn, ConnectionFilter(sources=names, platforms=slugs, labels=pairs, text=text), config)
-    if filters.stored_labels is not None and filters.stored_labels.sources.isdisjoint(sources):
+    filters = resolve_labels(conn, replace(selection, sources=names, platforms=slugs, labels=pairs, text=text), config)
+    if pairs and filters.stored_labels is not None and filters.stored_labels.sources.isdisjoint(sources):
         problems.append(f"No connection has the label {clean(', '.join(labels))}.")
     order = next((each for each in Order if each == params.get("sort")), Order.WORST)
     per = _number(params.get("per"), 50, PER_PAGE[-1])
@@ -312,13 +313,15 @@ class ApiParams:
     """The validated parameters of one request."""
 
     values: Mapping[str, list[str]]
+    selection: ConnectionFilter
+    """The connections that the user of the request may see."""
 
     @classmethod
-    def read(cls, query: QueryParams, parameters: Iterable[Parameter], *, ignored: Collection[str] = ()) -> ApiParams:
-        """Read the query. Raise HTTPException for an unknown parameter or an invalid value."""
+    def read(cls, request: Request, parameters: Iterable[Parameter], *, ignored: Collection[str] = ()) -> ApiParams:
+        """Read the query of a request. Raise HTTPException for an unknown parameter or an invalid value."""
         known = {parameter.name: parameter for parameter in parameters}
         given: dict[str, list[str]] = {}
-        for name, value in query.multi_items():
+        for name, value in request.query_params.multi_items():
             if name in ignored:
                 continue
             if name not in known:
@@ -326,7 +329,7 @@ class ApiParams:
                 did_you = f" Did you mean {near[0]}?" if near else ""
                 raise HTTPException(400, f"Unknown query parameter.{did_you} Allowed: {', '.join(known) or 'none'}.")
             given.setdefault(name, []).append(value)
-        return cls({name: known[name].read(values) for name, values in given.items()})
+        return cls({name: known[name].read(values) for name, values in given.items()}, visit_of(request).selection)
 
     def one(self, name: str) -> str | None:
         """Return a parameter's value, None if it is not given."""
@@ -339,7 +342,8 @@ class ApiParams:
 
     def filters(self, conn: Connection, config: Config) -> ConnectionFilter:
         """Return the filters. Raise HTTPException (404) for an unknown source or platform, and labels that no connection has."""
-        chosen = ConnectionFilter(
+        chosen = replace(
+            self.selection,
             sources=self._set(SOURCE.name, str),
             platforms=self._set(PLATFORM.name, canonical),
             statuses=self._set("status", str),
@@ -347,11 +351,10 @@ class ApiParams:
             text=self.one(TEXT.name),
             connection=self.one(CONNECTION.name),
         )
-        names = {source.name for source in config.sources}
-        _require("source", chosen.sources, lambda: names | {row.name for row in sources.all_sources(conn)})
-        _require("platform", chosen.platforms, lambda: frozenset(connection_queries.platforms(conn)))
+        _require("source", chosen.sources, lambda: source_names(conn, config, self.selection))
+        _require("platform", chosen.platforms, lambda: platform_names(conn, config, self.selection))
         resolved = resolve_labels(conn, chosen, config)
-        if resolved.stored_labels is not None and not resolved.stored_labels.sources:
+        if chosen.labels and resolved.stored_labels is not None and not resolved.stored_labels.sources:
             raise HTTPException(404, "No connection has these labels.")
         return resolved
 
@@ -366,6 +369,21 @@ class ApiParams:
             cursor=self.one("cursor"),
             limit=self.number(LIMIT),
         )
+
+
+def source_names(conn: Connection, config: Config, selection: ConnectionFilter) -> set[str]:
+    """Return the sources of a selection: all that are configured or stored, or those of the connections of a bound user."""
+    stored = resolve_labels(conn, selection, config).stored_labels
+    if stored is not None:
+        return set(stored.sources)
+    return {source.name for source in config.sources} | {row.name for row in sources.all_sources(conn)}
+
+
+def platform_names(conn: Connection, config: Config, selection: ConnectionFilter) -> set[str]:
+    """Return the platforms of the connections of a selection."""
+    if not selection.bound_to:
+        return connection_queries.platforms(conn)
+    return {each.platform for each in connection_queries.count_groups(conn, resolve_labels(conn, selection, config))}
 
 
 def _require(what: str, wanted: Collection[str] | None, known: Any) -> None:

@@ -81,7 +81,7 @@ def page(
         "times": HtmlTimes(config.timezone, now),
         "now": now,
         "visit": visit_of(request),
-        "guarded": config.web.token is not None,
+        "guarded": config.web.guarded,
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "refreshes": query.get("refresh") != "off" and status == 200,

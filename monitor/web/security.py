@@ -17,14 +17,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Config
+from monitor.config.users import TOKEN_USER
 from monitor.domain.addresses import ACKNOWLEDGE
 from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import web_sessions
 from monitor.web import auth
-from monitor.web.auth import FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, Visit, record_visit
+from monitor.web.auth import ANYONE, FEEDS, HEALTH, OPEN, SIGNATURE, STATIC, Access, User, Visit, record_visit
 from monitor.web.base_path import base_of, below
-from monitor.web.forwarded import as_sent_by_client
+from monitor.web.forwarded import as_sent_by_client, proxy_user
 from monitor.web.origins import is_known_host, is_tls, require_host, require_same_site
+from monitor.web.permissions import require_permitted
 from monitor.web.site import Site, error_response, problem
 
 log = structlog.get_logger(__name__)
@@ -106,79 +108,86 @@ class SecurityMiddleware:
             require_host(request, config)
         cookie = request.cookies.get(cookie_name(config), "")
         visitor = auth.visitor_in(cookie)
-        bearer = self._has_bearer_token(request, access)
-        authenticated = await self._is_authenticated(request, config, access, visitor=visitor, bearer=bearer)
+        bearer = self._bearer(request, access)
+        user = await self._user(request, config, access, visitor=visitor, bearer=bearer)
+        signer = None if user is not None else _signer(request, access)
         if visitor is None:
             visitor = auth.new_visitor()
-            if _accepts_page(request) and not bearer and not auth.is_secret(request.scope["path"]):
+            if _accepts_page(request) and bearer is None and not auth.is_secret(request.scope["path"]):
                 out.cookie = cookie_header(request, cookie_name(config), visitor)
         theme = request.cookies.get("theme", "")
         visit = Visit(
-            authenticated=authenticated,
+            user=user or signer,
+            by_link=signer is not None,
             visitor=visitor,
             csrf=access.csrf(visitor),
             theme=theme if theme in _THEMES else _THEMES[-1],
             access=access,
         )
         record_visit(request.scope, visit)
-        if not authenticated:
-            self._require_open(request, access, cookie)
+        if visit.user is None:
+            self._require_open(request, cookie)
+        else:
+            require_permitted(request, visit.user)
         if request.method not in _SAFE_METHODS:
             require_same_site(request, config)
             if not request.scope["path"].startswith(API):
                 form = await _form(request)
-                if not bearer and not request.scope["path"].startswith(ACKNOWLEDGE):  # its form repeats the secret link instead
+                # The form of an acknowledge link repeats the secret link instead.
+                if bearer is None and not request.scope["path"].startswith(ACKNOWLEDGE):
                     _require_csrf(form, access, visitor)
                 record_visit(request.scope, replace(visit, form=form))
         await self._app(request.scope, request.receive, out.send)
 
-    def _has_bearer_token(self, request: Request, access: Access) -> bool:
-        """Return True if the request carries the right token. A wrong one is counted."""
+    def _bearer(self, request: Request, access: Access) -> User | None:
+        """Return the user whose token the request carries, None if it carries none. A wrong one is counted."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or access.token is None:
-            return False
-        if access.is_token(given.strip()):
-            return True
-        self._site.wrong_tokens.count(client_address(request), self._site.clock.now())
-        return False
+        if scheme.lower() != "bearer" or access.is_open:
+            return None
+        user = access.user_with(given.strip())
+        if user is None:
+            self._site.wrong_tokens.count(client_address(request), self._site.clock.now())
+        return user
 
-    async def _is_authenticated(
-        self, request: Request, config: Config, access: Access, *, visitor: str | None, bearer: bool
-    ) -> bool:
-        """Return True if the request may see details. Raise HTTPException (503) if the store cannot return the session."""
+    async def _user(
+        self, request: Request, config: Config, access: Access, *, visitor: str | None, bearer: User | None
+    ) -> User | None:
+        """Return the user of the request, None without one. Raise HTTPException (503) if the store cannot return the session."""
         path = request.scope["path"]
         if path in HEALTH and not is_known_host(request, config):
-            return False
-        if access.token is None or bearer:
-            return True
+            return None
+        if bearer is not None:
+            return bearer
+        name = proxy_user(request)
+        if name is not None:
+            return _signed_on(access, name)
+        if access.is_open and config.web.auth_header is None:
+            return ANYONE
         if visitor is None or path.startswith(STATIC):
-            return False
+            return None
         try:
             async with asyncio.timeout(SESSION_WITHIN if path in HEALTH else None):
-                return await self._has_session(access, visitor)
+                return await self._session_user(access, visitor)
         except (StoreError, TimeoutError):
             if path in HEALTH:
-                return False
+                return None
             # The store's message contains its address, which only authenticated clients may see.
             raise HTTPException(
                 503, "The monitor's database is not available at the moment. Try again in a few seconds.", {"retry-after": "5"}
             ) from None
 
-    async def _has_session(self, access: Access, visitor: str) -> bool:
+    async def _session_user(self, access: Access, visitor: str) -> User | None:
         session_id, now = auth.session_id(visitor), self._site.clock.now()
         session = await self._site.read(lambda conn: web_sessions.find(conn, session_id, now))
-        return session is not None and access.admits(session)
+        return None if session is None else access.user_of(session)
 
-    def _require_open(self, request: Request, access: Access, cookie: str) -> None:
-        """Refuse an unauthenticated request unless its address is open or its link is signed."""
+    def _require_open(self, request: Request, cookie: str) -> None:
+        """Refuse an unauthenticated request unless its address is open."""
         path = request.scope["path"]
         if path in OPEN or path.startswith(STATIC) or auth.is_secret(path):
             return
         signature = request.query_params.get(SIGNATURE)
         if path in FEEDS and signature is not None:
-            filters = [pair for pair in request.query_params.multi_items() if pair[0] != SIGNATURE]
-            if access.is_signed(signature, path, filters):
-                return
             _require_current_link(signature)
         elif auth.is_former_session(cookie):
             raise HTTPException(410, "This login is from version 0.1 and has ended. Log in again with the token.")
@@ -210,6 +219,25 @@ def _require_sound_head(request: Request) -> None:
     names = {name for name, _ in scope["headers"]}
     if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0"):
         raise HTTPException(400, "Content-Length and Transfer-Encoding contradict each other.", _CLOSE)
+
+
+def _signed_on(access: Access, name: str) -> User:
+    """Return the user whom a trusted proxy has authenticated. Without any `[[web.users]]`, everybody is an operator.
+
+    Raise HTTPException (403) for a name that is not among them.
+    """
+    user = None if name == TOKEN_USER else access.user(name)
+    if user is None and access.has_users:
+        raise HTTPException(403, f"The user {name} is not in [[web.users]] of the monitor's configuration.")
+    return user or User(name=name)
+
+
+def _signer(request: Request, access: Access) -> User | None:
+    """Return the user whose signed link to a feed the request follows, None if it follows none."""
+    signature, path = request.query_params.get(SIGNATURE), request.scope["path"]
+    if path not in FEEDS or signature is None:
+        return None
+    return access.signer(signature, path, [pair for pair in request.query_params.multi_items() if pair[0] != SIGNATURE])
 
 
 def _require_current_link(signature: str) -> None:

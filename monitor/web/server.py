@@ -199,7 +199,7 @@ class Hosting:
         # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
         self._server = await threads.run(partial(self._build, taken, store, key), name="web-build")
         await self._server.start()
-        log.info("web.listening", address=address_of(taken), guarded=config.web.token is not None)
+        log.info("web.listening", address=address_of(taken), guarded=config.web.guarded)
 
     def _build(self, taken: socket.socket, store: Store, key: bytes) -> WebServer:
         from monitor.web.app import build_app

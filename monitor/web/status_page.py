@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
@@ -21,13 +21,14 @@ from monitor.store import Connection, connection_pages, connection_queries, inci
 from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.label_filter import labels_in_use
+from monitor.views.label_filter import labels_in_use, resolve_labels
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.staleness import Stale, doubts, stale_groups
 from monitor.views.staleness import count as count_stale
 from monitor.views.status import NEVER, headline
 from monitor.web import charts
-from monitor.web.query_params import STALE, ListQuery, read_query
+from monitor.web.auth import visit_of
+from monitor.web.query_params import STALE, ListQuery, read_query, source_names
 
 MOST_CARDS = 6
 NAMED = 3
@@ -117,29 +118,31 @@ class CountCache:
         return self._groups
 
 
-def build(conn: Connection, config: Config, now: datetime, params: QueryParams, cache: CountCache) -> dict[str, Any]:
+def build(conn: Connection, config: Config, now: datetime, request: Request, cache: CountCache) -> dict[str, Any]:
     """Return the context of the page's template."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
-    everything = connection_queries.count_groups(conn)
+    visible = resolve_labels(conn, visit_of(request).selection, config)
+    everything = connection_queries.count_groups(conn, visible)
+    names = sorted(source_names(conn, config, visible))
     platforms = sorted({each.platform for each in everything})
-    query = read_query(conn, params, config, sources=list(known), platforms=platforms).for_stale_data(reader.stale_limits())
+    query = read_query(conn, request, config, sources=names, platforms=platforms).for_stale_data(reader.stale_limits())
     # A filter by status selects rows of the table; all other filters select what the whole page is about.
     selection = replace(query.filters, statuses=None, read_before=None)
     counted = connection_queries.count_groups(conn, selection) if query.selects else everything
     stale = stale_groups(conn, reader, selection)
     views = source_views(conn, config, now=now, filters=selection, by_status=False)
     query, rows, total = _listed(conn, query, counted)
-    channels = channel_views(conn, config)
-    labels = labels_in_use(conn, config)
+    channels = [] if visible.bound_to else channel_views(conn, config)
+    labels = labels_in_use(conn, config, visible)
     return {
         **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale),
         "cards": _cards(conn, config, counted, reader, selection),
         "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
         "warnings": list(_source_warnings(views)),
         "waiting": [view for view in views if view.last_poll_at is None],
-        "no_channel": not config.channels,
-        "source_count": len(config.sources),
+        "no_channel": not config.channels and not visible.bound_to,
+        "source_count": len(names) if visible.bound_to else len(config.sources),
         "failing_channels": [channel for channel in channels if channel.problem],
         "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
         "by_source": _bars(counted, stale, "source", views),
@@ -150,7 +153,7 @@ def build(conn: Connection, config: Config, now: datetime, params: QueryParams, 
         "views": [reader.view(row) for row in rows],
         "orders": ORDERS,
         "statuses": list(Status),
-        "source_names": sorted(known),
+        "source_names": names,
         "platforms": platforms,
         "labels": [f"{key}={value}" for key, value in labels],
         "any_client": any(key == CLIENT for key, _ in labels),

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from monitor.config import load
 from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.views import pages
 from monitor.web import query_params
+from monitor.web.auth import ANYONE, Access, Visit, record_visit
 from monitor.web.query_params import ApiParams
 from tests.fuzz.target import Target, must
 from tests.support.factories import NOW
@@ -52,11 +53,19 @@ _LISTS = (
 )
 
 
+def _request(query: bytes) -> Request:
+    """A request of the operator with this query."""
+    scope = {"type": "http", "query_string": query}
+    access = Access((), b"")
+    record_visit(scope, Visit(user=ANYONE, visitor="", csrf="", theme="auto", access=access))
+    return Request(scope)
+
+
 def _query(octets: bytes) -> None:
     """The first byte chooses the list; the rest is the query of its address. Answered, or refused with a 400 or 404."""
     parameters, page = _LISTS[octets[0] % len(_LISTS)] if octets else _LISTS[0]
     try:
-        given = ApiParams.read(QueryParams(octets[1:].decode("latin-1")), parameters)
+        given = ApiParams.read(_request(octets[1:]), parameters)
         with _STORE.begin_read() as conn:
             found = page(conn, _CONFIG, given.page(conn, _CONFIG), now=NOW)
     except HTTPException as refusal:

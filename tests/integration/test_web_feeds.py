@@ -420,16 +420,17 @@ def test_the_colours_of_badges_have_enough_contrast() -> None:
 async def test_feeds_require_a_signed_link(store: Store, config: Config, clock: ManualClock, now: datetime) -> None:
     make_world(store, now)
     async with serving(store, config, clock, token="t0ken-of-the-web") as site:
-        from monitor.web.auth import Access
+        from monitor.web.auth import Access, User
 
         access = Access.of(site.config, site.site.signing_key)
+        operator = User(name="token", token="t0ken-of-the-web")
         for path in ("/calendar.ics", "/feed.atom", "/badge.svg"):
             assert (await site.get(path)).status_code == 401
             assert (await site.get(f"{path}?sig=v2.{'0' * 32}")).status_code == 401
-            answer = await site.get(f"{path}?source=agency&sig={access.sign(path, [('source', 'agency')])}")
+            answer = await site.get(f"{path}?source=agency&sig={access.sign(operator, path, [('source', 'agency')])}")
             assert answer.status_code == 200
             assert "t0ken" not in answer.text
-        other = access.sign("/calendar.ics")
+        other = access.sign(operator, "/calendar.ics")
         assert (await site.get(f"/feed.atom?sig={other}")).status_code == 401
         site.config = replace(site.config, web=replace(site.config.web, token=Secret("another")))
         assert (await site.get(f"/calendar.ics?sig={other}")).status_code == 401

@@ -20,7 +20,7 @@ from monitor.config import Secret
 from monitor.store import Store, silences
 from monitor.telemetry import logs
 from monitor.web import auth, connections, protocol, security
-from monitor.web.auth import Access
+from monitor.web.auth import Access, User
 from monitor.web.login import local
 from tests.support import canary
 from tests.support.factories import NOW
@@ -229,20 +229,21 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return first == second
 
     monkeypatch.setattr("hmac.compare_digest", noting)
-    gate = Access("right", b"")
-    assert gate.is_token("right")
-    assert not gate.is_token("wrong, and much longer")
-    assert not gate.is_token("\ud800")
+    gate = Access([User(name="token", token="right")], b"")
+    assert gate.user_with("right") is not None
+    assert gate.user_with("wrong, and much longer") is None
+    assert gate.user_with("\ud800") is None
     assert [len(side) for pair in compared for side in pair] == [32] * 6
 
 
 async def test_feeds_open_to_their_signed_link_alone(guarded: Served) -> None:
-    gate = Access(TOKEN, guarded.site.signing_key)
+    operator = User(name="token", token=TOKEN)
+    gate = Access([operator], guarded.site.signing_key)
     for path in auth.FEEDS:
-        assert (await guarded.get(f"{path}?sig={gate.sign(path)}")).status_code == 200
-        assert (await guarded.get(f"{path}?sig={gate.sign('/other')}")).status_code == 401
+        assert (await guarded.get(f"{path}?sig={gate.sign(operator, path)}")).status_code == 200
+        assert (await guarded.get(f"{path}?sig={gate.sign(operator, '/other')}")).status_code == 401
         assert (await guarded.get(f"{path}?sig=%ff")).status_code == 401
-    signed = gate.sign("/calendar.ics")
+    signed = gate.sign(operator, "/calendar.ics")
     assert (await guarded.get(f"/?sig={signed}")).status_code == 401
     assert (await guarded.get(f"/api/v1/connections?sig={signed}")).status_code == 401
 

@@ -23,7 +23,7 @@ from monitor.store import Store, alerts, maintenance, meta, web_sessions
 from monitor.store.schema import web_sessions as table
 from monitor.telemetry import logs
 from monitor.web import auth, security
-from monitor.web.auth import Access
+from monitor.web.auth import Access, User
 from monitor.web.clients import MOST_CLIENTS, WRONG_AT_MOST, WrongTokens, client_of
 from tests.support import canary
 from tests.support.command_line import make_world, write_config
@@ -33,6 +33,7 @@ from tests.support.poll_cycle import count_rows
 from tests.support.web_client import Served, serving
 
 TOKEN = canary.WEB_TOKEN
+OPERATOR = User(name="token", token=TOKEN)
 PAGE = {"accept": "text/html"}
 FORMER_SESSION = f"k.1767225600.{'x' * 22}.{'0' * 64}"
 """A cookie as version 0.1 made it."""
@@ -116,7 +117,7 @@ async def test_S21_nothing_that_is_served_without_the_token_tests_a_guess_at_it(
     for purpose, signed in (("csrf", cookie(guarded)), ("csrf", text)):
         assert found[1] != hmac.new(key, f"{purpose}\0{signed}".encode(), hashlib.sha256).hexdigest()
     # The same key gives the same answers whatever the token is.
-    assert found[1] == Access("another token", guarded.site.signing_key).csrf(cookie(guarded))
+    assert found[1] == Access([User(name="token", token="another token")], guarded.site.signing_key).csrf(cookie(guarded))
 
 
 async def test_forms_and_sessions_outlive_a_restart(store: Store, config: Config, clock: ManualClock) -> None:
@@ -291,7 +292,7 @@ async def test_S27_a_link_opens_its_own_filter_alone(
 ) -> None:
     filters = [("label", "client=acme"), ("source", "agency")]
     for path in auth.FEEDS:
-        pairs = [*filters, ("sig", Access(TOKEN, guarded.site.signing_key).sign(path, filters))]
+        pairs = [*filters, ("sig", Access([OPERATOR], guarded.site.signing_key).sign(OPERATOR, path, filters))]
         assert (await guarded.get(f"{path}?{urlencode(pairs)}")).status_code == 200
         assert (await guarded.get(f"{path}?{urlencode(pairs[::-1])}")).status_code == 200, "readers may sort parameters"
         answer = await guarded.get(f"{path}?{urlencode(change(pairs))}")
@@ -301,9 +302,9 @@ async def test_S27_a_link_opens_its_own_filter_alone(
 
 async def test_the_order_of_one_parameters_values_is_signed(guarded: Served) -> None:
     """The last of two values for one label decides."""
-    access = Access(TOKEN, guarded.site.signing_key)
+    access = Access([OPERATOR], guarded.site.signing_key)
     pairs = [("label", "client=globex"), ("label", "client=acme")]
-    assert access.sign("/feed.atom", pairs) != access.sign("/feed.atom", pairs[::-1])
+    assert access.sign(OPERATOR, "/feed.atom", pairs) != access.sign(OPERATOR, "/feed.atom", pairs[::-1])
 
 
 async def test_links_hold_no_signature_without_a_token(store: Store, config: Config, clock: ManualClock) -> None:

@@ -30,6 +30,7 @@ ENV = {
     "B_KEY": "sk_two",
     "A_URL": "json://localhost/hook",
     "WEB_TOKEN": "open-sesame",
+    "ANNA_TOKEN": "0123456789abcdef0123456789abcdef",
     "BEAT_URL": "https://hc-ping.com/abc",
 }
 
@@ -47,7 +48,7 @@ def paths_in(value: Any, prefix: str = "") -> set[str]:
     for key, item in value.items():
         step = "<platform>" if prefix.endswith("platforms") else key
         path = f"{prefix}.{step}" if prefix else step
-        if path in ("sources", "channels", "labels") and item and isinstance(item[0], dict):
+        if path in ("sources", "channels", "labels", "web.users") and item and isinstance(item[0], dict):
             found = found.union(*(paths_in(entry, f"{path}[]") for entry in item))
         elif isinstance(item, dict) and (key in TABLES or prefix.endswith("platforms")):
             found |= paths_in(item, path)

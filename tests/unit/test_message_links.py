@@ -101,7 +101,7 @@ def test_another_key_and_another_purpose_sign_nothing() -> None:
     link = AcknowledgeLink(incident="a1", channel="ops", until=SOON)
     assert read_acknowledge_link(link.text(OTHER_KEY), KEY) is None
     content = link.text(KEY).rpartition(".")[0]
-    assert read_acknowledge_link(f"{content}.{Access(None, KEY).csrf(content)[:32]}", KEY) is None
+    assert read_acknowledge_link(f"{content}.{Access((), KEY).csrf(content)[:32]}", KEY) is None
 
 
 @given(st.text(max_size=80))

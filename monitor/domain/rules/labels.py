@@ -64,6 +64,12 @@ class ConnectionLabels(Record, frozen=True):
     named_by_service: bool = False
     """True if `client` is the name that the service gives the scope. It grants no access: a service's name may change."""
 
+    def grants(self, required: Mapping[str, str]) -> bool:
+        """Return True if these labels grant access to users and shares that are bound to the required ones."""
+        if self.named_by_service and CLIENT in required:
+            return False
+        return all(self.values.get(key) == value for key, value in required.items())
+
 
 def subject_of(source: str, provider: str, snapshot: Snapshot, scope_name: str | None) -> Subject:
     """Return the properties of a connection that rules match."""
