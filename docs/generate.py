@@ -209,6 +209,17 @@ def sample_alert() -> str:
     return f"```text\n{part.title}\n\n{part.body}\n```"
 
 
+def _sample_file(name: str) -> Callable[[], str]:
+    """Return a part that shows a sample message."""
+
+    def shown() -> str:
+        from docs import messages
+
+        return f"```text\n{dict(messages.texts())[messages.FOLDER / name]}```"
+
+    return shown
+
+
 _SAMPLE_NOW = datetime(2026, 3, 10, 8, 0, tzinfo=UTC)
 
 
@@ -340,6 +351,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "incident-reasons": incident_reasons,
     "advice": advised,
     "sample-alert": sample_alert,
+    "sample-group": _sample_file("group-of-17.txt"),
+    "sample-reminder": _sample_file("reminder.txt"),
+    "sample-recovery": _sample_file("recovery-of-8.txt"),
     "template-variables": template_variables,
     "failures": failures,
     "layers": layers,
@@ -354,8 +368,11 @@ def main() -> None:
         anew = regenerated(text)
         if anew != text:
             path.write_text(anew, "utf-8")
-    from docs import shipped
+    from docs import messages, shipped
 
+    for path, text in messages.texts():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
     shipped.write()
 
 

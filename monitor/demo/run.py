@@ -70,19 +70,22 @@ FIRST_POLLS = 2
 
 _COLOURS = {"failure": "bold red", "warning": "bold yellow", "success": "bold green", "info": "bold"}
 _WORDS = ("expiring_soon", "expired", "revoked", "failing", "disconnected", "recovered")
-_TOLD = re.compile(
-    rf"Status: (?P<alone>{'|'.join(_WORDS)})"
-    rf"|(?P<word>{'|'.join(_WORDS)}): \S+ at [^,]*(?:, (?P<number>\d+)(?: of \d+)? connections)?"
+_ALONE = re.compile(rf"Status: ({'|'.join(_WORDS)})(?:, previously .*)?")
+_LISTED = re.compile(
+    r"- .+? \u00b7 [^\u00b7]+ \u00b7 (?:(?P<word>expired|revoked|failing|disconnected)\b"
+    r"|(?P<expiring_soon>expires soon|[^\u00b7]+ left \()|(?P<recovered>works again|renewed)).*"
 )
-"""A message about one connection names its status on a line; one about several has a heading for each group."""
+"""A message about one connection names its status on a line; one about several has a line for each, with its state."""
 
 
 def alerts_in(body: str) -> Counter[str]:
     """Return the number of alerts of each status in a message, from its status lines only: names may contain the same words."""
     found: Counter[str] = Counter()
     for line in body.splitlines():
-        if match := _TOLD.fullmatch(line):
-            found[match["alone"] or match["word"]] += int(match["number"] or 1)
+        if match := _ALONE.match(line):
+            found[match[1]] += 1
+        elif match := _LISTED.fullmatch(line):
+            found[match["word"] or str(match.lastgroup)] += 1
     return found
 
 

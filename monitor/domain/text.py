@@ -2,7 +2,8 @@
 
 `sanitize` is for storage: it replaces what breaks a database, a log or a terminal, and keeps the rest unchanged.
 `clean` is for display: it also removes invisible characters and stacked accents, and limits the length of a name.
-`defuse` is for chat messages and mail, after `clean`: it breaks mentions, links and formatting.
+`defuse` is for chats, after `clean`: it breaks mentions, links and formatting. `defuse_plain` is for formats that make no links
+of names, so that names can be copied.
 """
 
 from __future__ import annotations
@@ -63,11 +64,14 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:~+=|-]|/(?!/))*")
 
 # Applied in this order; no replacement creates a match for another pattern.
 _MENTION = re.compile(r"([@\uff20\ufe6b])(?=[^\s\u200b])")
+_GROUP_MENTION = re.compile(r"([@\uff20\ufe6b])(?=(?:everyone|here|channel|all|room)\b)", re.IGNORECASE)
 _ANGLE = re.compile(r"<(?=[^\s\u200b])")
 _SCHEME = re.compile(r":(?=//)|(?:(?<=mailto)|(?<=javascript)|(?<=data)):(?=[^\s\u200b])", re.IGNORECASE)
 _DOMAIN = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
 _LINK_JOINT = re.compile(r"\](?=[(\[])")
 _DOUBLED = re.compile(r"([*_~|])(?=\1)")
+_ALWAYS_BROKEN = ((_GROUP_MENTION, r"\1"), (_ANGLE, "<"), (_SCHEME, ":"), (_LINK_JOINT, "]"))
+"""With what is kept of each match."""
 
 
 def clean(text: str | None, *, limit: int = NAME_LENGTH, otherwise: str = "") -> str:
@@ -119,14 +123,33 @@ def defuse(line: str, *, domains: bool = True) -> str:
     return _DOMAIN.sub("." + BREAK, line) if domains else line
 
 
-def name(text: str | None, *, otherwise: str) -> str:
-    """Return an untrusted name, ready for a message."""
-    return defuse(clean(text, otherwise=otherwise))
+def defuse_plain(line: str) -> str:
+    """Return a line for plain text and mail: breaks only mentions of a group, tags, and links with a scheme or a text.
+
+    Names such as @acme and acme.example stay unchanged, so that they can be copied.
+    """
+    for pattern, kept in _ALWAYS_BROKEN:
+        line = pattern.sub(kept + BREAK, line)
+    return line
 
 
-def sentence(text: str | None) -> str:
+def name(text: str | None, *, otherwise: str, plain: bool = False) -> str:
+    """Return an untrusted name, ready for a message; `plain` as in `defuse_plain`."""
+    return _defused(clean(text, otherwise=otherwise), plain=plain)
+
+
+def _defused(line: str, *, plain: bool) -> str:
+    return defuse_plain(line) if plain else defuse(line)
+
+
+def readable(word: str) -> str:
+    """Return a machine word with spaces: `expiring_soon` as "expiring soon"."""
+    return word.replace("_", " ")
+
+
+def sentence(text: str | None, *, plain: bool = False) -> str:
     """Return an untrusted sentence, ready for a message and ending in a full stop; empty if nothing is left."""
-    line = defuse(clean(text, limit=256))
+    line = _defused(clean(text, limit=256), plain=plain)
     return line if not line or line[-1] in ".!?\u2026" else line + "."
 
 
@@ -135,6 +158,8 @@ def is_plain_id(text: str) -> bool:
     return _PLAIN_ID.fullmatch(text) is not None and len(text) <= _LONGEST_ID
 
 
-def clean_id(text: str, *, limit: int = 256) -> str:
-    """Return a harmless id unchanged, so that it can be searched for; else cleaned and defused."""
-    return text if _PLAIN_ID.fullmatch(text) and len(text) <= limit else defuse(clean(text, limit=limit, otherwise="?"))
+def clean_id(text: str, *, limit: int = 256, plain: bool = False) -> str:
+    """Return a harmless id unchanged, so that it can be searched for; else cleaned and defused; `plain` as in `defuse_plain`."""
+    if _PLAIN_ID.fullmatch(text) and len(text) <= limit:
+        return text
+    return _defused(clean(text, limit=limit, otherwise="?"), plain=plain)

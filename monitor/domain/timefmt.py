@@ -29,6 +29,16 @@ def moment(instant: datetime, where: ZoneInfo | None) -> str:
     return f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]} {local.year} {local:%H:%M} {shown}"
 
 
+def short_moment(instant: datetime, where: ZoneInfo | None, *, now: datetime) -> str:
+    """Return an absolute time without its zone: Sat 21 Nov 22:30; with the year where it is not the present one."""
+    try:
+        local, present = instant.astimezone(where or UTC), now.astimezone(where or UTC)
+    except OverflowError:  # within a day of the first or last date of the calendar
+        local = present = instant
+    year = "" if local.year == present.year else f" {local.year}"
+    return f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}{year} {local:%H:%M}"
+
+
 def day(instant: datetime, where: ZoneInfo | None) -> str:
     """Return the day without the year: 21 Nov."""
     local = instant.astimezone(where or UTC)

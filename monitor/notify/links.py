@@ -22,7 +22,7 @@ ACKNOWLEDGE_WITHIN = timedelta(days=14)
 
 _PURPOSE = "acknowledge"
 _SIGNATURE_LENGTH = 32  # hexadecimal digits: 128 bits
-_MOST_VALUES = 5  # of one filter: an address with more of them is too long for a message
+_MOST_VALUES = 3  # of one filter: an address with more of them is too long for a message
 _STATUSES = frozenset(status.value for status in Status)
 
 

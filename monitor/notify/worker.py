@@ -259,7 +259,13 @@ class Worker:
         profile = await self._sender.profile(within=self._settings.send_timeout.total_seconds())
         form = form_after(claimed[0].size_refusals)
         parts = messages.build(
-            dispatches, channel=self._config, profile=profile, timezone=self._settings.timezone, now=now, form=form
+            dispatches,
+            channel=self._config,
+            profile=profile,
+            timezone=self._settings.timezone,
+            now=now,
+            form=form,
+            page_of=self._page_links.about if self._page_links else None,
         )
         with_chart = [each.alert for each in claimed if each.alert.chart]
         if with_chart and profile.files and self._config.attachments and not form:

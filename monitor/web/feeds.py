@@ -23,7 +23,7 @@ from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span, zone
 from monitor.notify.messages import Dispatch
-from monitor.notify.messages.alert_text import item_of
+from monitor.notify.messages.alert_text import Wording, item_of
 from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
@@ -72,7 +72,7 @@ def id_of(alert_id: str) -> str:
 
 
 def _entry(root: ET.Element, alert: Alert, *, site: str, timezone: str) -> None:
-    item = item_of([Dispatch(alert=alert)], zone=zone(timezone), now=alert.at)
+    item = item_of([Dispatch(alert=alert)], Wording(zone=zone(timezone), now=alert.at))
     entry = _add(root, "entry")
     _add(entry, "id", id_of(alert.id))
     _add(entry, "title", item.opening, type="text")
@@ -84,6 +84,7 @@ def _entry(root: ET.Element, alert: Alert, *, site: str, timezone: str) -> None:
     _add(entry, "link", rel="alternate", type="text/html", href=where)
     lines = [
         item.opening,
+        item.reach,
         item.expiry,
         item.cause,
         *item.report_lines,

@@ -36,10 +36,27 @@ async def test_A09_A18_ntfy_takes_every_name_in_every_script(
         for number in range(count)
     ]
     queue(store, made)
-    async with running(store, clock, channel(ntfy.apprise_url("/alerts", schema="ntfy"))):
+    async with running(store, clock, channel(ntfy.apprise_url("/alerts", schema="ntfy"), attachments=False)):
         await until(lambda: states(store) == {"sent": count})
     assert ntfy.refused == []
     assert all(f"linkedin-{number:05}" in ntfy.texts for number in range(count))
+    assert len(ntfy.accepted) <= 3
+
+
+async def test_A09_A18_a_server_that_refuses_files_gets_every_name_in_texts(
+    store: Store, clock: ManualClock, ntfy: NtfyReceiver
+) -> None:
+    """ntfy's server takes files only where that is configured."""
+    queue(store, numbered(80))
+    async with running(store, clock, channel(ntfy.apprise_url("/alerts", schema="ntfy"))) as notifier:
+        for _ in range(6):
+            notifier.wake()
+            await until(lambda: "sending" not in states(store))
+            await asyncio.sleep(0.2)
+            clock.advance(31 * SECOND)
+        await until(lambda: states(store) == {"sent": 80})
+    assert len(ntfy.refused) == 2
+    assert all(f"linkedin-{number:05}" in ntfy.texts for number in range(1, 81))
     assert len(ntfy.accepted) <= 3
 
 
@@ -65,7 +82,7 @@ async def test_A09_A18_a_message_that_is_refused_twice_is_cut_smaller_and_every_
 ) -> None:
     """A server whose limit is lower than ntfy's default accepts the message in half of its size."""
     queue(store, numbered(30))
-    with NtfyReceiver(limit=2100) as ntfy:
+    with NtfyReceiver(limit=1500) as ntfy:
         url = ntfy.apprise_url("/alerts", schema="ntfy")
         async with running(store, clock, channel(url)) as notifier:
             for _ in range(8):
@@ -92,7 +109,7 @@ async def test_A09_a_server_that_takes_only_a_short_message_gets_the_counts(stor
                 await until(lambda: not states(store).keys() & {"sending"})
                 clock.advance(12 * SECOND)
         assert states(store) == {"sent": 30}
-        assert "Total: linkedin at agency" in ntfy.accepted[-1]["message"]
+        assert "Total: 30 on LinkedIn." in ntfy.accepted[-1]["message"]
         assert "more: token-monitor status" in ntfy.accepted[-1]["message"]
         assert all(ntfy.refused.count(each) <= 2 for each in ntfy.refused)
 
@@ -145,7 +162,7 @@ async def test_new_alerts_are_not_shortened_because_older_ones_are(store: Store,
     queue(store, numbered(30))
     with WebhookReceiver() as webhook:
         webhook.script(Reply(status=413), Reply(status=413))
-        async with running(store, clock, channel(webhook.apprise_url())) as notifier:
+        async with running(store, clock, channel(webhook.apprise_url(), attachments=False)) as notifier:
             await until(lambda: sizes(store) == [1] * 30 and states(store) == {"pending": 30})
             clock.advance(12 * SECOND)
             notifier.wake()

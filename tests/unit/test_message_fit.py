@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from monitor.domain import Alert, AlertEvent
+from monitor.domain.records import replace
 from monitor.notify.messages import ChannelLimits, ChannelProfile, Dispatch, Markup, Part, Tone, compose, fit
 from tests.support.factories import NOW, make_alert
 
@@ -97,8 +99,8 @@ def test_what_can_be_neither_named_nor_attached_is_counted_with_the_command_that
     parts = parts_of(many(1000), PROFILES[name])
     assert COMMAND in parts[-1].body
     if name in ("mattermost", "webex", "short mail"):
-        assert "linkedin at agency 1000" in parts[0].body
-        named = sum(part.body.count("linkedin-0") for part in parts)
+        assert "1000 on LinkedIn" in parts[0].body
+        named = len(set(re.findall(r"linkedin-0\d+", "".join(part.body for part in parts))))
         assert f"and {1000 - named} more" in parts[-1].body
 
 
@@ -106,7 +108,7 @@ def test_a_short_message_for_many_is_one_with_the_figures_and_the_command() -> N
     (part,) = parts_of(many(1000), PROFILES["sms"])
     assert part.title == ""
     assert part.body == (
-        "1000 connections need attention: 1000 expired at agency. linkedin at agency 1000. token-monitor status --status expired"
+        "1000 connections need attention: 1000 expired at agency. 1000 on LinkedIn. token-monitor status --status expired"
     )
 
 
@@ -144,11 +146,13 @@ def test_a_name_is_no_formula_in_the_file(formula: str) -> None:
 def test_counts_are_by_platform_and_source_the_most_first() -> None:
     alerts = [*many(300), *(make_alert(id=f"t{n}", external_id=f"tiktok-{n}", platform="tiktok") for n in range(200))]
     (part,) = parts_of(alerts, PROFILES["discord"])
-    assert "Total: linkedin at agency 300, tiktok at agency 200." in part.body
+    assert "Total: 300 on LinkedIn, 200 on TikTok." in part.body
 
 
 def test_a_part_that_shows_some_of_a_section_states_the_total() -> None:
-    parts = parts_of(many(1000), PROFILES["gotify"])
+    alerts = [*many(1000, source="studio"), *many(1)]
+    parts = parts_of([replace(alert, id=f"{alert.source}-{alert.id}") for alert in alerts], PROFILES["gotify"])
+    assert "studio (PostPost), " in parts[0].body
     assert "of 1000 connections" in parts[0].body
 
 

@@ -117,7 +117,7 @@ def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
     assert "Acknowledge" not in message_of(over).body
     assert "Acknowledge" not in message_of(about_source()).body
     assert "Acknowledge" not in message_of(over, about_source()).body
-    assert message_of(expired(1), about_source()).body.endswith("Acknowledge one: token-monitor ack CONNECTION")
+    assert message_of(expired(1), about_source()).body.endswith("Acknowledge one: token-monitor ack agency/u1/linkedin-1")
 
 
 # --- titles
@@ -131,7 +131,10 @@ def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
             [expired(n, label=f"C{n}") for n in range(1, 6)],
             "5 connections need attention: 5 expired at agency (C1, C2 and 3 more)",
         ),
-        ([expired(n, label=f"C{n}") for n in range(40)], "40 connections need attention: 40 expired at agency"),
+        (
+            [expired(n, label=f"C{n}") for n in range(40)],
+            "40 connections need attention: 40 expired at agency (C0, C1 and 38 more)",
+        ),
         # With other counts in the title it would be unclear which of them the names belong to.
         ([expired(1, label="Acme"), about_source()], "1 connection needs attention: 1 expired; 1 source cannot be read"),
         ([expired(1, label="x" * 80), expired(2, label="y" * 80)], "2 connections need attention: 2 expired at agency"),
@@ -164,7 +167,8 @@ def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(st
     body = message_of(alert).body
     assert body.startswith(sentence)
     assert f"Status: {status.value}\n" in body
-    assert f"{status.value}: linkedin at agency" in message_of(alert, about_source()).body
+    brief = "expires soon" if status is AlertEvent.EXPIRING_SOON else status.value
+    assert f"- Acme Ltd \u00b7 LinkedIn \u00b7 {brief} \u00b7 linkedin-1" in message_of(alert, about_source()).body
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,15 @@ class Unmonitored:
         why = clean(cause, limit=_CAUSE_LENGTH)
         if self.count == 0:
             return why
+        unmonitored = self.sentence(None if self.since is None else f"{self.since:%Y-%m-%d %H:%M} UTC")
+        return f"{why}{'' if not why or why[-1] in '.!?…' else '.'} {unmonitored}".lstrip()
+
+    def sentence(self, since: str | None) -> str:
+        """Return the number of these connections, and since when they are not observed; empty if there are none."""
+        if self.count == 0:
+            return ""
         some = "1 connection has" if self.count == 1 else f"{self.count} connections have"
-        since = "monitored yet" if self.since is None else f"monitored since {self.since:%Y-%m-%d %H:%M} UTC"
-        return f"{why}{'' if not why or why[-1] in '.!?…' else '.'} {some} not been {since}.".lstrip()
+        return f"{some} not been {'monitored yet' if since is None else f'monitored since {since}'}."
 
 
 class NetworkAlert(StrEnum):

@@ -24,7 +24,9 @@ from monitor.domain import (
 )
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice, monitor_advice, source_advice
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.text import clean, clean_id, defuse, is_plain_id, name, sentence
+from monitor.domain.rules.source_reach import Unmonitored
+from monitor.domain.text import clean, clean_id, defuse, defuse_plain, is_plain_id, name, readable, sentence
+from monitor.notify.messages import source_text, states
 from monitor.notify.messages.markup import Tone
 
 
@@ -68,6 +70,16 @@ class Item:
     """The provider's name."""
     opening: str
     """The first sentence. It begins with the subject where it is about a connection."""
+    group: str = ""
+    """The value of the label by which the channel's messages are grouped, or the source; empty if it has no such label."""
+    brief: str = ""
+    """The state in a few words, for one line of several; empty unless it is about a connection."""
+    reminder: str = ""
+    """"reminder 2"; empty if it is not a reminder."""
+    lasting: str = ""
+    """For a reminder: since when the status is unchanged, in short form."""
+    reach: str = ""
+    """For a source that cannot be read: how many connections are not monitored, and since when."""
     expiry: str = ""
     left: str = ""
     """The time left in short form, for a title; empty unless it is expiring."""
@@ -112,30 +124,58 @@ class Item:
         """The incident's stable id."""
         return self.alert.incident
 
+    @property
+    def platform_name(self) -> str:
+        """The platform's own spelling of its name; empty unless it is about a connection."""
+        return PLATFORM_NAMES.get(self.platform or "", self.platform or "")
+
+    @property
+    def place(self) -> str:
+        """The source with its provider: agency (PostPost)."""
+        return f"{self.source} ({self.service})" if self.source and self.service else self.source
+
+    @property
+    def recovered(self) -> bool:
+        """True if a problem has ended."""
+        return self.event in RECOVERY_EVENTS
+
 
 _RANKS = {AlertEvent.MONITOR_PROBLEM: 9, AlertEvent.SOURCE_FAILING: 8, AlertEvent.REPORT: 1, AlertEvent.DRILL: 1}
 _TONES = {Severity.INFO: Tone.INFO, Severity.WARNING: Tone.WARNING, Severity.CRITICAL: Tone.FAILURE}
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:[/?#][!#-;=?-Z\[\]_a-z~]*)?")
 _STATUSES = frozenset(status.value for status in Status)
 _PLATFORM_LENGTH = 40
-_OVER = frozenset({AlertEvent.EXPIRED, AlertEvent.REVOKED})
+PLACEHOLDER = "CONNECTION"
+"""Stands for an id in the commands of `advice`."""
 _NEWS = {
     AlertEvent.EXPIRING_SOON: "expires soon",
     AlertEvent.FAILING: "is failing",
     AlertEvent.EXPIRED: "has expired",
     AlertEvent.REVOKED: "was revoked",
     AlertEvent.DISCONNECTED: "is disconnected",
-    AlertEvent.RECOVERED: "has recovered",
 }
 """The statuses within a sentence; the status word itself is shown as well."""
 
 
-def item_of(group: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) -> Item:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """The circumstances in which a message is written."""
+
+    zone: ZoneInfo | None
+    """The time zone of its times; None: UTC."""
+    now: datetime
+    group_by: str = "client"
+    """The label by which the channel's messages are grouped, or `source`."""
+    plain: bool = False
+    """True if the format makes no links of names, so that they can be copied unchanged (see `defuse_plain`)."""
+
+
+def item_of(group: Sequence[Dispatch], wording: Wording) -> Item:
     """Return one item for the alerts about one subject (oldest first): the newest state, with earlier changes. Never raises."""
-    alert = group[-1].alert
+    alert, zone, now = group[-1].alert, wording.zone, wording.now
     about_connection = is_about_connection(alert)
     status = _status(alert)
-    subject = _subject(alert)
+    subject = _subject(alert, plain=wording.plain)
     service = provider_info(alert.provider).label if alert.provider else ""
     lasted = _lasted(group)
     link, link_until = _link(group[-1], zone=zone)
@@ -152,14 +192,19 @@ def item_of(group: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         source=alert.source,
         service=service,
         opening=_opening(alert, subject=subject, status=status, service=service, lasted=lasted),
-        expiry=_expiry(alert, zone=zone, now=now) if about_connection else "",
-        left=_left(alert, now=now) if status == Status.EXPIRING_SOON else "",
+        group=_group(alert, wording),
+        brief=states.brief(alert, status, zone=zone, now=now) if about_connection else "",
+        reminder=states.reminder_words(alert),
+        lasting=states.unchanged_for(alert),
+        reach=_reach(alert, zone=zone),
+        expiry=states.expiry_sentence(alert, zone=zone, now=now) if about_connection else "",
+        left=states.time_left(alert, now=now) if status == Status.EXPIRING_SOON else "",
         lasted=lasted,
-        cause="" if alert.event is AlertEvent.REPORT else sentence(alert.message),
-        report_lines=tuple(_report_lines(alert)[1:]) if alert.event is AlertEvent.REPORT else (),
-        why=_why(group),
+        cause=_cause(alert, plain=wording.plain),
+        report_lines=tuple(_report_lines(alert, plain=wording.plain)[1:]) if alert.event is AlertEvent.REPORT else (),
+        why=_why(group, zone=zone),
         notes=_notes(group),
-        advice=_advice(alert),
+        advice=_advice(alert, public_id),
         link=link,
         link_until=link_until,
         external_id=clean_id(alert.external_id or "") if about_connection else None,
@@ -167,7 +212,7 @@ def item_of(group: Sequence[Dispatch], *, zone: ZoneInfo | None, now: datetime) 
         ack=_ack(alert, public_id),
         status_page=group[-1].status_page or "",
         acknowledge=group[-1].acknowledge or "",
-        topic="" if about_connection else _topic(alert),
+        topic="" if about_connection else source_text.topic(alert),
         scope=_scope(alert),
         labels=alert.labels,
     )
@@ -178,16 +223,33 @@ def is_about_connection(alert: Alert) -> bool:
     return alert.external_id is not None and (alert.event in _STATUSES or alert.event is AlertEvent.RECOVERED)
 
 
-def readable(word: str) -> str:
-    """Return a machine word with spaces: `expiring_soon` as "expiring soon"."""
-    return word.replace("_", " ")
+def _group(alert: Alert, wording: Wording) -> str:
+    value = alert.source if wording.group_by == "source" else alert.labels.get(wording.group_by, "")
+    return name(value, otherwise="", plain=wording.plain)
 
 
-def _subject(alert: Alert) -> str:
-    if is_about_connection(alert):
-        return name(alert.label, otherwise=clean_id(alert.external_id or alert.source))
+def _cause(alert: Alert, *, plain: bool) -> str:
+    """Return the reason for the status as a sentence. `_reach` states the number of connections that a source's message holds."""
     if alert.event is AlertEvent.REPORT:
-        return _report_lines(alert)[0].partition(". ")[0].rstrip(".")
+        return ""
+    return sentence(alert.cause if alert.cause is not None else alert.message, plain=plain)
+
+
+def _reach(alert: Alert, *, zone: ZoneInfo | None) -> str:
+    """Return how many connections are not monitored while their source cannot be read, and since when."""
+    if alert.event is not AlertEvent.SOURCE_FAILING or alert.cause is None:
+        return ""
+    if alert.message == Unmonitored().explain(alert.cause):  # every connection is monitored
+        return ""
+    since = None if alert.unmonitored_since is None else timefmt.moment(alert.unmonitored_since, zone)
+    return Unmonitored(count=alert.count).sentence(since)
+
+
+def _subject(alert: Alert, *, plain: bool = False) -> str:
+    if is_about_connection(alert):
+        return name(alert.label, otherwise=clean_id(alert.external_id or alert.source, plain=plain), plain=plain)
+    if alert.event is AlertEvent.REPORT:
+        return _report_lines(alert, plain=plain)[0].partition(". ")[0].rstrip(".")
     kind, rest = split_subject(alert.subject)
     if kind == IncidentSubject.CHANNEL and rest:
         return f"channel {clean_id(rest)}"
@@ -238,14 +300,13 @@ def _lasted(group: Sequence[Dispatch]) -> str:
 def _opening(alert: Alert, *, subject: str, status: str, service: str, lasted: str) -> str:
     if is_about_connection(alert):
         platform = PLATFORM_NAMES.get(_platform(alert), _platform(alert))
-        news = f"{lasted} and has {status}" if lasted else _NEWS.get(alert.event, f"is {readable(status)}")
-        return f"{subject} on {platform} {news}."
+        return f"{subject} on {platform} {_news(alert, status, lasted)}."
     after = f" It {lasted}." if lasted else ""
     match alert.event:
         case AlertEvent.SOURCE_FAILING if alert.subject:
-            return _about_part(alert, service)
+            return source_text.problem(alert, service)
         case AlertEvent.SOURCE_RECOVERED if alert.subject:
-            return f"{_about_part_over(alert, service)}{after}"
+            return f"{source_text.resolved(alert, service)}{after}"
         case AlertEvent.SOURCE_FAILING if alert.status == SourceStatus.UNAUTHORIZED:
             return f"{service} rejects the API key of the source {subject} (unauthorized)."
         case AlertEvent.SOURCE_FAILING:
@@ -264,84 +325,28 @@ def _opening(alert: Alert, *, subject: str, status: str, service: str, lasted: s
             return f"{readable(alert.event.value).capitalize()}."
 
 
-def _subject_parts(alert: Alert) -> tuple[str, str]:
-    """Return the kind and the name in an alert's subject: outage and twitter, channel and ops."""
-    kind, which = split_subject(alert.subject)
-    return kind, clean_id(which) if which else ""
+def _news(alert: Alert, status: str, lasted: str) -> str:
+    if alert.event is AlertEvent.RECOVERED and alert.previous == Status.EXPIRING_SOON:
+        return "was renewed"
+    if lasted:
+        return f"{lasted} and works again"
+    if alert.event is AlertEvent.RECOVERED:
+        after = f" after {length}" if (length := states.duration(alert)) else ""
+        return f"{'was reconnected under a new id and ' * (alert.reason == AlertReason.RECONNECTED)}works again{after}"
+    return _NEWS.get(alert.event, f"is {readable(status)}")
 
 
-def _topic(alert: Alert) -> str:
-    kind, which = _subject_parts(alert)
-    match kind:
-        case IncidentSubject.OUTAGE:
-            return f"{PLATFORM_NAMES.get(which, which)} outage"
-        case IncidentSubject.MISSING:
-            return f"connections missing at {which}" if which else "connections missing"
-        case IncidentSubject.UNPOLLED:
-            return "not polled"
-        case IncidentSubject.PROBES:
-            return "connections cannot be tested"
-        case IncidentSubject.UNREADABLE:
-            return f"unreadable rows at {which}" if which else "unreadable rows"
-        case _:
-            return clean_id(readable(alert.subject)) if alert.subject and alert.source else ""
-
-
-def _about_part(alert: Alert, service: str) -> str:
-    """Return the first sentence about a problem with a part of a source."""
-    kind, which = _subject_parts(alert)
-    some, at = str(alert.count) if alert.count > 1 else "Some", f"of the source {alert.source} ({service})"
-    match kind:
-        case IncidentSubject.OUTAGE:
-            return f"{some} {PLATFORM_NAMES.get(which, which)} connections {at} are refused at the same time."
-        case IncidentSubject.MISSING:
-            return f"{some} connections {at} are missing from its latest list."
-        case IncidentSubject.UNPOLLED:
-            return f"The source {alert.source} ({service}) is not being polled."
-        case IncidentSubject.PROBES:
-            return f"{'1 connection' if alert.count == 1 else f'{some} connections'} {at} cannot be tested."
-        case IncidentSubject.UNREADABLE:
-            rows = "1 row" if alert.count == 1 else f"{alert.count} rows"
-            return f"{rows} in the list {at} cannot be read."
-        case _:
-            return f"The source {alert.source} ({service}) has a problem: {_topic(alert)}."
-
-
-def _about_part_over(alert: Alert, service: str) -> str:
-    source = f"source {alert.source} ({service})"
-    if _subject_parts(alert)[0] == IncidentSubject.UNPOLLED:
-        return f"The {source} is being polled again."
-    return f"The problem with the {source} is resolved: {_topic(alert)}."
-
-
-def _report_lines(alert: Alert) -> list[str]:
+def _report_lines(alert: Alert, *, plain: bool = False) -> list[str]:
     """Return the lines of a report, the summary first. They hold names from services, so they are made safe."""
-    return [defuse(clean(line, limit=2000)) for line in alert.message.splitlines() if line.strip()] or ["Report."]
+    safe = defuse_plain if plain else defuse
+    return [safe(clean(line, limit=2000)) for line in alert.message.splitlines() if line.strip()] or ["Report."]
 
 
 def _about(subject: str) -> str:
     return "" if subject == "monitor" else f": {subject}"
 
 
-def _expiry(alert: Alert, *, zone: ZoneInfo | None, now: datetime) -> str:
-    if alert.expires_at is None:
-        return "No expiry date is known."
-    when = f"{timefmt.moment(alert.expires_at, zone)}, {timefmt.relative(alert.expires_at, now)}"
-    ahead = alert.expires_at > now
-    if alert.event is AlertEvent.DISCONNECTED:
-        return f"Last known expiry: {when}."
-    if ahead and alert.event in _OVER:
-        return f"Its stated expiry, {when}, no longer applies."
-    if not ahead and alert.event not in _OVER and alert.event is not AlertEvent.EXPIRING_SOON:
-        return f"Its stated expiry, {when}, is not trusted."
-    return f"It {'expires' if ahead else 'expired'} {when}."
-
-
-def _left(alert: Alert, *, now: datetime) -> str:
-    return timefmt.span(alert.expires_at - now) if alert.expires_at is not None and alert.expires_at > now else ""
-
-
-def _why(group: Sequence[Dispatch]) -> str:
+def _why(group: Sequence[Dispatch], *, zone: ZoneInfo | None) -> str:
     """Return why this message was sent now."""
     alert, first = group[-1].alert, group[0].alert
     if first.reason == AlertReason.FIRST and alert.event not in RECOVERY_EVENTS:
@@ -354,11 +359,9 @@ def _why(group: Sequence[Dispatch]) -> str:
         case AlertReason.STAGE:
             return f"Further warning (stage {_stage(alert.stage)})." if alert.stage else "Further warning."
         case AlertReason.REMINDER:
-            number = f" {alert.reminder}" if alert.reminder else ""
-            unchanged = (
-                f": unchanged for {timefmt.span(alert.at - alert.since)}" if alert.since and alert.at > alert.since else ""
-            )
-            return f"Reminder{number}{unchanged}."
+            lasting = states.unchanged_for(alert)
+            since = f": unchanged for {lasting}, since {timefmt.moment(alert.since, zone)}" if lasting and alert.since else ""
+            return f"{states.reminder_words(alert).capitalize()}{since}."
         case AlertReason.RENEWED:
             return f"Renewed{_incident_length(alert)}.{_previous(group)}"
         case AlertReason.RECONNECTED:
@@ -382,8 +385,8 @@ def _previous(group: Sequence[Dispatch]) -> str:
 
 def _incident_length(alert: Alert) -> str:
     """Return the age of the incident, which began with its first problem, not with its last status."""
-    opened = alert.opened_at
-    return f"; the incident lasted {timefmt.span(alert.at - opened)}" if opened and alert.at > opened else ""
+    lasted = states.duration(alert)
+    return f"; the incident lasted {lasted}" if lasted else ""
 
 
 def _stage(stage: timedelta) -> str:
@@ -408,13 +411,15 @@ def _notes(group: Sequence[Dispatch]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _advice(alert: Alert) -> str:
+def _advice(alert: Alert, public_id: str) -> str:
+    """Return what to do about it. Commands in it have the connection's id, or the placeholder where the id cannot be copied."""
     if alert.event in RECOVERY_EVENTS:
         return "No action needed."
     if alert.provider is None:
-        return monitor_advice(*_subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
+        return monitor_advice(*source_text.subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
-        return advice(_platform(alert), Status(alert.event.value), alert.provider, alert.verdict_reason)
+        text = advice(_platform(alert), Status(alert.event.value), alert.provider, alert.verdict_reason)
+        return text.replace(PLACEHOLDER, shlex.quote(public_id)) if is_plain_id(public_id) else text
     return source_advice(alert.status, alert.provider) if alert.event is AlertEvent.SOURCE_FAILING else ""
 
 

@@ -20,10 +20,11 @@ from monitor.notify.messages import (
     compose_each,
     compose_test,
     fit,
-    message_of,
     shortening,
     templates,
 )
+from monitor.notify.messages.markup import PLAIN
+from monitor.notify.messages.message import PageOf
 from monitor.notify.messages.templates import TemplateProblem
 
 log = structlog.get_logger(__name__)
@@ -37,27 +38,41 @@ def build(
     timezone: str,
     now: datetime,
     form: int = 0,
+    page_of: PageOf | None = None,
 ) -> tuple[Part, ...]:
     """Return the messages with these alerts for one channel, in the order of sending. Each alert is in exactly one.
 
     Several alerts about one subject are one item with the newest state. A service that manages incidents gets separate
-    messages for each. `form` is that of `shortening`. Never raises: where a template fails, the built-in text is used, with a
+    messages for each. `form` is that of `shortening`. `page_of` returns the page of this monitor that shows alerts; None without
+    `web.public_url`. Never raises: where a template fails, the built-in text is used, with a
     note.
     """
     profile = replace(profile, files=profile.files and channel.attachments)
-    parts = _build(dispatches, channel, profile, timezone=timezone, now=now)
-    if form == 0:
-        return parts
-    return _build(dispatches, channel, shortening.shorter(profile, form, parts), timezone=timezone, now=now)
+    messages = _compose(dispatches, channel, profile, timezone=timezone, now=now, page_of=page_of)
+    parts = _fit(messages, channel, profile)
+    return parts if form == 0 else _fit(messages, channel, shortening.shorter(profile, form, parts))
 
 
-def _build(
-    dispatches: Sequence[Dispatch], channel: ChannelConfig, profile: ChannelProfile, *, timezone: str, now: datetime
-) -> tuple[Part, ...]:
+def _compose(
+    dispatches: Sequence[Dispatch],
+    channel: ChannelConfig,
+    profile: ChannelProfile,
+    *,
+    timezone: str,
+    now: datetime,
+    page_of: PageOf | None,
+) -> tuple[Message, ...]:
+    plain = profile.markup in PLAIN
     if profile.per_incident:
-        each = compose_each(dispatches, timezone=timezone, now=now)
-        return tuple(part for message in each for part in _of_incident(_templated(message, channel, profile), profile))
-    return fit(_templated(compose(dispatches, timezone=timezone, now=now), channel, profile), profile)
+        return compose_each(dispatches, timezone=timezone, now=now, group_by=channel.group_by, plain=plain)
+    return (compose(dispatches, timezone=timezone, now=now, group_by=channel.group_by, plain=plain, page_of=page_of),)
+
+
+def _fit(messages: Sequence[Message], channel: ChannelConfig, profile: ChannelProfile) -> tuple[Part, ...]:
+    templated = [_templated(message, channel, profile) for message in messages]
+    if profile.per_incident:
+        return tuple(part for message in templated for part in _of_incident(message, profile))
+    return fit(templated[0], profile)
 
 
 def build_test(
@@ -88,7 +103,7 @@ def _templated(message: Message, channel: ChannelConfig, profile: ChannelProfile
     """Return the message with the channel's templates applied."""
     if not channel.templates:
         return message
-    return message_of(_apply_templates(message.items, channel.templates, channel.name, profile))
+    return message.with_items(_apply_templates(message.items, channel.templates, channel.name, profile))
 
 
 def _apply_templates(

@@ -6,29 +6,27 @@ Entries are never cut. What a part cannot list is counted in it, with the comman
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.domain import RECOVERY_EVENTS, Status
-from monitor.notify.messages import email, plain
+from monitor.notify.messages import email, foot, plain
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
-from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of
+from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of, urgency
 from monitor.notify.messages.plain import csv_of
 from monitor.notify.messages.sizes import Size, clip
 
 _COUNTER_ROOM = 10  # for " (12/34)"
 _NARROW = 400  # with less room than this, a title above a one-line body would only repeat it
-_MAIL_ROWS = 100  # more rows than this go into a file
-_MAIL_ROWS_SHOWN = 50
-_LINES_BESIDE_FILE = 20
+_MOST_SHOWN = 20  # connections in a message where the status page or a file shows the others
+_WITHOUT_FILE = 4_000  # a list of at most this size needs no file, which a server may not accept
+_MOST_LINES = 30  # with more lines than this, sections follow each other without a blank line
 _THREAD_ROOM = 880  # a header line ends at 998 characters, and Apprise folds none
 _LONGEST_WITH_NAMES = 160  # mail clients and chats cut longer titles
 _ROOM_FOR_NAMES = 1000  # where the title takes room in a shorter body, it has no names
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _STATUSES = frozenset(Status)
-
-_Render = Callable[[Item, Section, Style], str]
 
 
 def _titled(message: Message, room: int) -> str:
@@ -91,12 +89,20 @@ def _secrets_in(items: Sequence[Item]) -> tuple[str, ...]:
 def _whole(message: Message, markup: Markup) -> str:
     items = message.items
     if markup is Markup.MAIL:
-        return email.single(items[0], message.title) if len(items) == 1 else email.listing(message.sections, message.title)
+        return email.single(items[0], message.title) if len(items) == 1 else email.listing(message, message.sections)
     style = style_of(markup)
     if len(items) == 1:
         return plain.single(items[0], style)
-    pieces = (plain.listing(message.sections, style), plain.footer(message.sections, style))
+    pieces = (_lines(message, items, style), style.newline.join(foot.lines(message, items, style)))
     return style.gap.join(piece for piece in pieces if piece)
+
+
+def _lines(message: Message, items: Sequence[Item], style: Style) -> str:
+    """Return the lines of these items under their headings."""
+    sections = _only(message.sections, items)
+    others = len(foot.advice_lines(message)) + len(foot.links(message)) + 4  # with title, page or command, and time zone
+    many = len(items) + 2 * len(sections) + others > _MOST_LINES
+    return plain.lines(message, sections, style, gap=style.newline if many else None)
 
 
 def _only(sections: Sequence[Section], items: Sequence[Item]) -> list[Section]:
@@ -104,6 +110,11 @@ def _only(sections: Sequence[Section], items: Sequence[Item]) -> list[Section]:
     wanted = {id(item) for item in items}
     kept = (replace(section, items=tuple(item for item in section.items if id(item) in wanted)) for section in sections)
     return [section for section in kept if section.items]
+
+
+def _all_in_one(message: Message, profile: ChannelProfile) -> bool:
+    """Return True if the message lists every item, because there are few, or nothing else can show the others."""
+    return len(message.items) <= _MOST_SHOWN or not (message.page or profile.files)
 
 
 def _command(items: Sequence[Item]) -> str:
@@ -143,9 +154,11 @@ class _Fitter:
     def parts(self) -> tuple[Part, ...]:
         title = self._title((self.limits.title or 250) - _COUNTER_ROOM)
         budget = self.limits.body - (self.size(self._headline(title)) + _COUNTER_ROOM + 2 if self.limits.title_in_body else 0)
-        whole = _whole(self.message, self.profile.markup)
-        if self.size(whole) <= budget and self._within_line_limit(whole):
-            return (self._part(self._headline(title), whole, self.message.items),)
+        if _all_in_one(self.message, self.profile) or not self.message.page:
+            room = budget if _all_in_one(self.message, self.profile) else min(budget, _WITHOUT_FILE)
+            whole = _whole(self.message, self.profile.markup)
+            if self.size(whole) <= room and self._within_line_limit(whole):
+                return (self._part(self._headline(title), whole, self.message.items),)
         if self.limits.title_in_body and budget < _NARROW:
             return tuple(self._short_messages())
         bodies = self._bodies(budget)
@@ -177,26 +190,72 @@ class _Fitter:
     def _bodies(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         if self.limits.lines:
             return self._one_line_each(budget)
-        for render_one in (plain.entry, plain.line):
-            packed = self._pack(budget, render_one)
-            if packed is not None and len(packed) <= self.limits.parts:
-                return [(self._body(group, render_one), group, ()) for group in packed]
         items = self.message.items
         if len(items) == 1:
             return [(self._shortest(items[0], budget), items, ())]
+        if self.message.page:
+            return [(self.beside_page(budget), items, ())]
+        if _all_in_one(self.message, self.profile):
+            packed = self._pack(budget - self.size(foot.timezone_line(self.message)) - 2 * self.size(self.style.newline))
+            if packed is not None and len(packed) <= self.limits.parts:
+                return [(self._closed(group, budget, whole=group is packed[-1]), group, ()) for group in packed]
         if self.profile.files:
             body, _ = self._summary(items, budget, beside_file=True)
             return [(body, items, (csv_of(items),))]
         return self._with_counts(budget)
+
+    def _closed(self, items: Sequence[Item], budget: int, *, whole: bool) -> str:
+        """Return the lines of a part with the time zone, and in the last part with what to do, as far as it fits."""
+        ends = (
+            list(foot.lines(self.message, items, self.style)) if whole else [self.style.escape(foot.timezone_line(self.message))]
+        )
+        return self._append(self._body(items), ends, budget)
+
+    def _append(self, body: str, ends: Sequence[str], budget: int) -> str:
+        """Return the text with those of the lines `ends` that fit below it, the last first; they keep their order."""
+        room = budget - self.size(body) - self.size(self.style.gap)
+        kept: list[str] = []
+        for end in reversed(ends):
+            if end and (cost := self.size(end) + self.size(self.style.newline)) <= room:
+                kept.insert(0, end)
+                room -= cost
+        return self.style.gap.join(piece for piece in (body, self.style.newline.join(kept)) if piece)
+
+    def beside_page(self, budget: int) -> str:
+        """Return the worst items as far as they fit, with the link to the page that shows the others."""
+        items = sorted(self.message.items, key=urgency)
+        link = self.style.link(self.message.page)
+        counts = self.style.escape(clip(f"({counts_by_platform(items)})", budget // 4))
+        room = budget - self.size(f"and {len(items)} more {counts}: {link}") - 2 * self.size(self.style.gap)
+        taken = self._take(items[:_MOST_SHOWN], room)
+        if len(taken) < min(len(items), _MOST_SHOWN) and self.message.names_are_links:
+            return replace(self, message=replace(self.message, names_are_links=False)).beside_page(budget)  # more names
+        left = items[len(taken) :]
+        if not left:
+            return self._append(self._body(taken), list(foot.lines(self.message, items, self.style)), budget)
+        counts = self.style.escape(clip(f"({counts_by_platform(left)})", budget // 4))
+        rest = f"and {len(left)} more {counts}: {link}" if taken else f"{counts[1:-1]}: {link}"
+        zone = self.style.escape(foot.timezone_line(self.message)) if taken else ""
+        body = self.style.gap.join(piece for piece in (self._body(taken) if taken else "", rest) if piece)
+        return self._append(body if self.size(body) <= budget else clip(link, budget, self.size), [zone], budget)
 
     def _one_line_each(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         """Return bodies for channels that show only a few lines: one line for each alert, or one with the counts."""
         most = max(self.limits.lines - (self.limits.title == 0), 1)
         items = self.message.items
         if len(items) > most * self.limits.parts:
-            return [(f"{self._totals()} {self.style.code(_command(items))}", items, ())]
+            return [(f"{self._totals()} {self._where(items)}", items, ())]
         groups = [items[start : start + most] for start in range(0, len(items), most)]
-        return [("\n".join(self._shortest(item, budget // most) for item in group), group, ()) for group in groups]
+        return [("\n".join(self._one_line(item, budget // most) for item in group), group, ()) for group in groups]
+
+    def _one_line(self, item: Item, budget: int) -> str:
+        """Return one line of a list; for a single alert with as many details as fit."""
+        if item.external_id is not None and not item.own_body and len(self.message.items) > 1:
+            (section,) = _only(self.message.sections, [item])
+            line = plain.line(item, section, self.message, self.style)
+            if self.size(line) <= budget:
+                return line
+        return self._shortest(item, budget)
 
     def _with_counts(self, budget: int) -> list[tuple[str, Sequence[Item], tuple[Attachment, ...]]]:
         """Return as many lines as fit into the allowed parts; the last part counts the rest."""
@@ -207,7 +266,8 @@ class _Fitter:
             taken = self._take(left, budget - self.size(lead) - 2 * self.size(self.style.newline))
             if not taken:
                 break
-            bodies.append(("\n\n".join(part for part in (lead, self._body(taken, plain.line)) if part), taken, ()))
+            body = "\n\n".join(part for part in (lead, self._body(taken)) if part)
+            bodies.append((self._append(body, [self.style.escape(foot.timezone_line(self.message))], budget), taken, ()))
             left = left[len(taken) :]
         if left:
             body, _ = self._summary(left, budget, beside_file=False, lead=not bodies)
@@ -222,12 +282,15 @@ class _Fitter:
         front = self._totals() if lead else ""
         rest_of_all = self.size(self._rest(len(items), items, beside_file=beside_file))
         room = budget - self.size(front) - rest_of_all - 4 * self.size(self.style.newline)
-        taken = self._take(items[:_LINES_BESIDE_FILE] if beside_file else items, room)
+        taken = self._take(sorted(items, key=urgency)[:_MOST_SHOWN] if beside_file else items, room)
         rest = len(items) - len(taken)
-        pieces = [front, self._body(taken, plain.line) if taken else ""]
+        pieces = [front, self._body(taken) if taken else ""]
         if rest or beside_file:
             pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
         body = "\n\n".join(piece for piece in pieces if piece)
+        if taken:
+            ends = [*map(self.style.escape, foot.advice_lines(self.message)), self.style.escape(foot.timezone_line(self.message))]
+            body = self._append(body, ends, budget)
         if self.size(body) > budget and not taken:  # in a few dozen characters, the command is more useful than the counts
             body = clip(self._rest(len(items), items, beside_file=beside_file), budget, self.size)
         return body, taken
@@ -235,36 +298,48 @@ class _Fitter:
     def _rest(self, count: int, items: Sequence[Item], *, beside_file: bool) -> str:
         if beside_file:
             return self.style.escape(f"and {count} more. The attached file lists all {len(self.message.items)}.")
-        return f"and {count} more: {self.style.code(_command(items or self.message.items))}"
+        return f"and {count} more: {self._where(items or self.message.items)}"
+
+    def _short_link(self, items: Sequence[Item]) -> str:
+        """Return what shows the items, in at most half of a short message: the page, without filters if they are too long."""
+        page = self.message.page
+        short = (link for link in (page, page.partition("?")[0]) if link and 2 * self.size(link) <= self.limits.body)
+        return next(short, _command(items))
+
+    def _where(self, items: Sequence[Item]) -> str:
+        """Return what shows items that a message leaves out: the link to the page, else a command."""
+        return self.style.link(self.message.page) if self.message.page else self.style.code(_command(items))
 
     def _take(self, items: Sequence[Item], room: int) -> Sequence[Item]:
         """Return the longest start of `items` whose lines fit into `room`."""
         low, high = 0, len(items)
         while low < high:
             middle = (low + high + 1) // 2
-            if self.size(self._body(items[:middle], plain.line)) <= room:
+            if self.size(self._body(items[:middle])) <= room:
                 low = middle
             else:
                 high = middle - 1
         return items[:low]
 
-    def _body(self, items: Sequence[Item], render_one: _Render) -> str:
-        layout = plain.lines if render_one is plain.line else plain.listing
-        return layout(_only(self.message.sections, items), self.style)
+    def _body(self, items: Sequence[Item]) -> str:
+        return _lines(self.message, items, self.style)
 
-    def _pack(self, budget: int, render_one: _Render) -> list[tuple[Item, ...]] | None:
+    def _pack(self, budget: int) -> list[tuple[Item, ...]] | None:
         """Divide the items so that each group fits; None where a single item does not."""
         groups: list[tuple[Item, ...]] = []
         current: list[Item] = []
         used = 0
         gap = self.size(self.style.newline)
         for section in self.message.sections:
-            # Heading, advice, the blank line before, and room for the count in the heading of a longer section.
-            advice = sum(self.size(each) + gap for each in plain.to_do(section, self.style))
-            frame = self.size(plain.heading(section, self.style)) + 24 + advice
+            # Heading, connection page, the blank line before, and room for the count in the heading of a longer section.
+            frame = (
+                self.size(self.style.strong(section.heading))
+                + 30
+                + sum(self.size(end) + gap for end in plain.after(section, self.style))
+            )
             opened = False
             for item in section.items:
-                cost = self.size(render_one(item, section, self.style)) + gap
+                cost = self.size(plain.line(item, section, self.message, self.style)) + gap
                 if current and used + cost + (0 if opened else frame) > budget:
                     groups.append(tuple(current))
                     current, used, opened = [], 0, False
@@ -285,11 +360,11 @@ class _Fitter:
         """Yield messages without titles, which would repeat the little that fits: one for each alert, or one with the counts."""
         items = self.message.items
         if len(items) > self.limits.parts:
-            counts, command = f"{counts_by_platform(items)}.", _command(items)
-            body = clip(self.message.title, self.limits.body - self.size(command) - 2, self.size) + "."
-            if self.size(longer := f"{body} {counts}") + self.size(command) + 1 <= self.limits.body:
+            counts, where = f"{counts_by_platform(items)}.", self._short_link(items)
+            body = self.style.escape(clip(self.message.title, self.limits.body - self.size(where) - 2, self.size) + ".")
+            if self.size(longer := f"{body} {self.style.escape(counts)}") + self.size(where) + 1 <= self.limits.body:
                 body = longer
-            yield self._part("", self.style.escape(f"{body} {command}"), items)
+            yield self._part("", f"{body} {where}", items)
             return
         budget = max(self.limits.body - (_COUNTER_ROOM if len(items) > 1 else 0), 40)
         for number, item in enumerate(items, start=1):
@@ -298,18 +373,19 @@ class _Fitter:
 
 
 def _mails(message: Message, profile: ChannelProfile) -> tuple[Part, ...]:
-    """Return one mail, with an attached file for long lists; where files are off, up to three mails."""
+    """Return one mail, with the page or a file for long lists; without both, up to three mails."""
     items, title = message.items, clip(message.title, profile.limits.title or 250)
     subject = _titled(message, profile.limits.title or 250)
-    many = len(items) > _MAIL_ROWS and profile.files
-    if not many and profile.limits.size(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
+    if _all_in_one(message, profile) and profile.limits.size(whole := _whole(message, Markup.MAIL)) <= profile.limits.body:
         return (_part(message, subject, whole, items, Markup.MAIL),)
     lead = f"Total: {counts_by_platform(items)}."
-    if profile.files:
-        shown = items[:_MAIL_ROWS_SHOWN]
-        more = f"and {len(items) - len(shown)} more. The attached file lists all {len(items)}."
-        body = email.listing(_only(message.sections, shown), title, lead=lead, more=more)
-        return (_part(message, title, body, items, Markup.MAIL, files=(csv_of(items),)),)
+    if message.page or profile.files:
+        shown = sorted(items, key=urgency)[:_MOST_SHOWN]
+        more = f"and {len(items) - len(shown)} more."
+        if not message.page:
+            more += f" The attached file lists all {len(items)}."
+        body = email.listing(message, _only(message.sections, shown), lead=lead, more=more)
+        return (_part(message, subject, body, items, Markup.MAIL, files=() if message.page else (csv_of(items),)),)
     return tuple(_mails_with_counts(message, title, lead, limits=profile.limits))
 
 
@@ -323,5 +399,6 @@ def _mails_with_counts(message: Message, title: str, lead: str, *, limits: Chann
         last = number == len(groups)
         more = f"and {len(left)} more: {_command(left)}" if last and left else ""
         head = f"{clip(title, 240)} ({number}/{len(groups)})"
-        body = email.listing(_only(message.sections, shown), head, lead=lead if number == 1 else "", more=more)
+        part = replace(message, title=head)
+        body = email.listing(part, _only(message.sections, shown), lead=lead if number == 1 else "", more=more)
         yield _part(message, head, body, [*shown, *left] if last else shown, Markup.MAIL)

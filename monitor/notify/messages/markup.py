@@ -40,6 +40,10 @@ class Markup(StrEnum):
     """A complete HTML mail."""
 
 
+PLAIN = frozenset({Markup.TEXT, Markup.MAIL})
+"""The markups that make no links of names, so that names can be copied unchanged (see `monitor.domain.text.defuse_plain`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelLimits:
     """The limits of a channel."""
@@ -128,6 +132,8 @@ class Style:
     """For ids that are copied exactly."""
     link: Callable[[str], str] = _unchanged
     """For links that were checked to be plain https (see `alert_text`)."""
+    named_link: Callable[[str, str], str] = lambda text, _url: text
+    """For a name, as raw text, that leads to such a link; only the name in formats without links."""
     newline: str = "\n"
     gap: str = "\n\n"
     """Between paragraphs."""
@@ -157,6 +163,10 @@ def _link_in_angles(url: str) -> str:
     return f"<{url}>"
 
 
+def _named_link_markdown(text: str, url: str) -> str:
+    return f"[{escape_markdown(text)}](<{url}>)"
+
+
 # Slack has no escape for its formatting characters, so they are replaced by lookalikes without a meaning.
 _SLACK_LOOKALIKES = str.maketrans({"*": "\u2217", "~": "\u223c", "`": "'"})
 _SLACK_EDGE_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -179,6 +189,10 @@ def _link_slack(url: str) -> str:
     return f"<{escape_html(url, quote=False)}>"
 
 
+def _named_link_slack(text: str, url: str) -> str:
+    return f"<{escape_html(url, quote=False)}|{escape_slack(text)}>"
+
+
 def _strong_html(text: str) -> str:
     return f"<b>{escape_html(text)}</b>"
 
@@ -191,18 +205,48 @@ def _link_html(url: str) -> str:
     return f'<a href="{escape_html(url)}">{escape_html(url)}</a>'
 
 
+def _named_link_html(text: str, url: str) -> str:
+    return f'<a href="{escape_html(url)}">{escape_html(text)}</a>'
+
+
 _STYLES = {
     Markup.TEXT: Style(),
-    Markup.CHAT: Style(escape=escape_markdown, strong=_strong_markdown, code=_code_markdown, link=_link_in_angles),
+    Markup.CHAT: Style(
+        escape=escape_markdown,
+        strong=_strong_markdown,
+        code=_code_markdown,
+        link=_link_in_angles,
+        named_link=_named_link_markdown,
+    ),
     # Two spaces at the end of a line make a line break.
     Markup.MARKDOWN: Style(
-        escape=escape_markdown, strong=_strong_markdown, code=_code_markdown, link=_link_in_angles, newline="  \n"
+        escape=escape_markdown,
+        strong=_strong_markdown,
+        code=_code_markdown,
+        link=_link_in_angles,
+        named_link=_named_link_markdown,
+        newline="  \n",
     ),
-    Markup.SLACK: Style(escape=escape_slack, strong=_strong_slack, code=_code_slack, link=_link_slack),
+    Markup.SLACK: Style(
+        escape=escape_slack, strong=_strong_slack, code=_code_slack, link=_link_slack, named_link=_named_link_slack
+    ),
     Markup.HTML: Style(
-        escape=escape_html, strong=_strong_html, code=_code_html, link=_link_html, newline="<br>", indent="&nbsp; "
+        escape=escape_html,
+        strong=_strong_html,
+        code=_code_html,
+        link=_link_html,
+        named_link=_named_link_html,
+        newline="<br>",
+        indent="&nbsp; ",
     ),
-    Markup.MAIL: Style(escape=escape_html, strong=_strong_html, code=_code_html, link=_link_html, newline="<br>"),
+    Markup.MAIL: Style(
+        escape=escape_html,
+        strong=_strong_html,
+        code=_code_html,
+        link=_link_html,
+        named_link=_named_link_html,
+        newline="<br>",
+    ),
 }
 
 

@@ -7,47 +7,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
 
-from monitor.domain import RECOVERY_EVENTS, Alert, AlertEvent, Severity, timefmt
-from monitor.notify.messages.alert_text import Dispatch, Item, is_about_connection, item_of, readable
+from monitor.domain import Alert, AlertEvent, Severity, timefmt
+from monitor.domain.text import readable
+from monitor.notify.messages.alert_text import Dispatch, Item, Wording, is_about_connection, item_of
 from monitor.notify.messages.markup import Tone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Items with the same status, platform, source and provider, and usually the same advice."""
+    """Items of one client, source or other label, worst first; or those that are not about connections."""
 
-    status: str
-    platform: str | None
-    source: str
-    service: str
+    heading: str
+    """What they have in common; empty where the title or each line names it."""
     items: tuple[Item, ...]
-    advice: str | None = None
-    """The advice for all of them; None where it differs between items."""
-    link: str | None = None
-    """The link of all of them; None where it differs."""
+    connection_page: str | None = field(default=None, repr=False)
+    """The connection page of all of them, a secret; None where it differs, and where there is none."""
     link_until: str = ""
-    """For a connection page: until when it is valid."""
+    """The end of its validity."""
     total: int = 1
     """The number of items in the whole message; a part may show only some of them."""
 
     @property
-    def label(self) -> str:
-        """The status word of a connection as in the interface; an event with spaces."""
-        return self.status if self.platform is not None else readable(self.status)
+    def headline(self) -> str:
+        """The heading, with the count where only some are shown: Casa Verde, 12 of 40 connections."""
+        shown = len(self.items)
+        return self.heading if shown == self.total or not self.heading else f"{self.heading}, {shown} of {self.total} connections"
 
     @property
-    def headline(self) -> str:
-        """The platform, source and count: linkedin at agency (PostPost), 12 connections."""
-        place = f"{self.source} ({self.service})" if self.source and self.service else self.source
-        where = " at ".join(text for text in (self.platform, place) if text)
-        if self.platform is None or self.total == 1:
-            return where
-        shown = len(self.items)
-        return f"{where}, {self.total if shown == self.total else f'{shown} of {self.total}'} connections"
+    def about_connections(self) -> bool:
+        """True if the items are about connections: each is one line."""
+        return self.items[0].external_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,33 +49,63 @@ class Message:
     title: str
     tone: Tone
     sections: tuple[Section, ...]
+    timezone: str = "UTC"
+    """The name of the time zone of the times in it, stated once where they have none."""
+    page: str = ""
+    """The page of this monitor that shows everything in the message; empty without `web.public_url`."""
+    names_clients: bool = False
+    """True if each line names the client, because there are too many of them for headings."""
+    names_are_links: bool = True
+    """True if the names lead to the pages of the connections, in formats with links."""
 
     @property
     def items(self) -> tuple[Item, ...]:
         """The items of all sections, in order."""
         return tuple(item for section in self.sections for item in section.items)
 
+    def with_items(self, items: Iterable[Item]) -> Message:
+        """Return a message of these items in the same circumstances."""
+        return message_of(items, timezone=self.timezone, page=self.page)
 
-_MOST_NAMED = 12
-"""For more items than this, the title has no names."""
+
 _NAMES_SHOWN = 3
+_MOST_HEADINGS = 4
+"""For more clients than this, each line names its client."""
+_MOST_NAMED_ALONE = 12
+"""For more items than this of several clients, the title names the clients."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
 
+PageOf = Callable[[Sequence[Alert]], str]
+"""Returns the address of the page that shows what these alerts are about."""
 
-def compose(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> Message:
-    """Return one message of at least one alert, worst first, grouped by status, source and platform. Never raises.
 
-    Several alerts about one connection, source or subject become one item, with the newest state.
+def compose(
+    dispatches: Sequence[Dispatch],
+    *,
+    timezone: str,
+    now: datetime,
+    group_by: str = "client",
+    plain: bool = False,
+    page_of: PageOf | None = None,
+) -> Message:
+    """Return one message of at least one alert, grouped by the label `group_by`, worst first. Never raises.
+
+    Several alerts about one connection, source or subject become one item, with the newest state. `plain` is that of Wording.
     """
     zone = timefmt.zone(timezone)
-    return message_of([item_of(group, zone=zone, now=now) for group in _grouped(dispatches, _subject_key)])
+    wording = Wording(zone=zone, now=now, group_by=group_by, plain=plain)
+    items = [item_of(group, wording) for group in _grouped(dispatches, _subject_key)]
+    page = page_of([item.alert for item in items]) if page_of is not None else ""
+    return message_of(items, timezone=timezone if zone is not None else "UTC", page=page)
 
 
-def compose_each(dispatches: Sequence[Dispatch], *, timezone: str, now: datetime) -> tuple[Message, ...]:
+def compose_each(
+    dispatches: Sequence[Dispatch], *, timezone: str, now: datetime, group_by: str = "client", plain: bool = False
+) -> tuple[Message, ...]:
     """Return one message for each incident, oldest first, for services that manage incidents. Never raises."""
-    zone = timefmt.zone(timezone)
-    return tuple(message_of([item_of(group, zone=zone, now=now)]) for group in _grouped(dispatches, _incident_key))
+    wording = Wording(zone=timefmt.zone(timezone), now=now, group_by=group_by, plain=plain)
+    return tuple(message_of([item_of(group, wording)]) for group in _grouped(dispatches, _incident_key))
 
 
 def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
@@ -112,50 +134,109 @@ def compose_test(channel: str, *, timezone: str, now: datetime) -> Message:
         cause="Requested with: token-monitor test-alert.",
         advice="No action needed. Alerts to this channel arrive here.",
     )
-    return Message(title=f"[TEST] Test message for channel {channel}", tone=Tone.INFO, sections=(_section_of((item,)),))
+    return Message(
+        title=f"[TEST] Test message for channel {channel}", tone=Tone.INFO, sections=(Section(heading="", items=(item,)),)
+    )
 
 
-def message_of(items: Iterable[Item]) -> Message:
+def message_of(items: Iterable[Item], *, timezone: str = "UTC", page: str = "") -> Message:
     """Return a message of these items: the worst status first, then the earliest date."""
-    groups = groupby(sorted(items, key=_place), key=_place)
-    members = [tuple(sorted(group, key=_urgency)) for _, group in groups]
-    # Sections of the same status are sorted by their earliest date, not by name.
-    sections = tuple(map(_section_of, sorted(members, key=lambda group: (-group[0].rank, group[0].status, _date(group[0])))))
+    ordered = sorted(items, key=urgency)
+    connections = [item for item in ordered if item.external_id is not None]
+    headings = _headings(connections)
+    found: dict[tuple[str, bool | None], list[Item]] = {}
+    for item in ordered:
+        key = ("", item.recovered) if item.external_id is None else (headings.get(item.alert_id, ""), None)
+        found.setdefault(key, []).append(item)
+    sections = tuple(_section_of(heading, tuple(group)) for (heading, _), group in found.items())
     ordered = [item for section in sections for item in section.items]
-    return Message(title=title_of(ordered), tone=_tone_of(ordered), sections=sections)
+    return Message(
+        title=title_of(ordered),
+        tone=_tone_of(ordered),
+        sections=sections,
+        timezone=timezone,
+        page=page,
+        names_clients=not headings and len(_clients(connections)) > 1,
+    )
+
+
+def _headings(items: Sequence[Item]) -> dict[str, str]:
+    """Return the heading of each item, by its alert: the client, else the source. Return none where no headings are needed."""
+    if not any(item.group for item in items):
+        sources = {item.place for item in items}
+        return {item.alert_id: item.place for item in items} if 1 < len(sources) <= _MOST_HEADINGS else {}
+    found = {item.alert_id: item.group or item.place for item in items}
+    different = set(found.values())
+    return found if 1 < len(different) <= _MOST_HEADINGS and len(different) < len(items) else {}
+
+
+def _clients(items: Sequence[Item]) -> set[str]:
+    """Return what the items are grouped by: clients, or sources where there is no client."""
+    return {item.group or item.place for item in items}
 
 
 def title_of(items: Sequence[Item]) -> str:
     """Return one line: the alert for a single item, counts for several."""
     if len(items) == 1:
         return _single_title(items[0])
-    problems = Counter(item.status for item in items if item.platform is not None and item.event not in RECOVERY_EVENTS)
+    concerned = [item for item in items if item.platform is not None and not item.recovered]
+    problems = Counter(item.status for item in concerned)
+    of = _of_client([item for item in items if item.platform is not None])
     parts = []
     if total := sum(problems.values()):
         counts = ", ".join(f"{count} {readable(status)}" for status, count in problems.items())
-        parts.append(f"{total} connection{' needs' if total == 1 else 's need'} attention: {counts}")
-    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.event in RECOVERY_EVENTS)
-    parts += [_counted(event, count, in_part=in_part) for (event, in_part), count in others.items()]
+        parts.append(f"{total} connection{'' if total == 1 else 's'}{of} need{'s' if total == 1 else ''} attention: {counts}")
+    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.recovered)
+    parts += [_counted(event, count, in_part=in_part, of="" if parts else of) for (event, in_part), count in others.items()]
     sources = {item.source for item in items}
-    where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources else ""
-    return "; ".join(parts) + where
+    where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources and not of else ""
+    return _reminder_mark(concerned) + "; ".join(parts) + where
+
+
+def _reminder_mark(problems: Sequence[Item]) -> str:
+    """Return the beginning of a title that marks a reminder: "Reminder 2: "; empty if any of the problems is no reminder."""
+    marks = {item.reminder for item in problems}
+    if not marks or "" in marks:
+        return ""
+    return f"{marks.pop().capitalize() if len(marks) == 1 else 'Reminder'}: "
+
+
+def _of_client(items: Sequence[Item]) -> str:
+    """Return " of Casa Verde" if all items are about connections of one client, else an empty text."""
+    clients = {"" if item.group == item.source else item.group for item in items}
+    client = clients.pop() if len(clients) == 1 else ""
+    return f" of {client}" if client else ""
 
 
 def names_of(items: Sequence[Item]) -> str:
-    """Return the affected connections, for the end of a title: Acme, Beta and 3 more. Empty where that would not help."""
-    kinds = {(item.platform is not None, item.event in RECOVERY_EVENTS) for item in items}
-    if not 1 < len(items) <= _MOST_NAMED or kinds not in ({(True, False)}, {(True, True)}):
+    """Return the affected connections, or for many their clients, for the end of a title: Acme, Beta and 3 more.
+
+    Empty where it would be unclear which of several counts they belong to.
+    """
+    kinds = {(item.platform is not None, item.recovered) for item in items}
+    if len(items) < 2 or kinds not in ({(True, False)}, {(True, True)}):
         return ""
+    clients = list(dict.fromkeys(item.group for item in items if item.group))
     names = list(dict.fromkeys(item.subject for item in items))
+    if len(items) > _MOST_NAMED_ALONE and len(clients) > 1:
+        names = clients
     if len(names) <= _NAMES_SHOWN:
         return ", ".join(names)
     return f"{', '.join(names[: _NAMES_SHOWN - 1])} and {len(names) - _NAMES_SHOWN + 1} more"
 
 
 def counts_by_platform(items: Sequence[Item]) -> str:
-    """Return the counts by platform and source, highest first: linkedin at agency 600, tiktok at agency 400."""
-    found = Counter(" at ".join(text for text in (item.platform, item.source) if text) or item.subject for item in items)
-    return ", ".join(f"{place} {count}" for place, count in found.most_common())
+    """Return the counts by platform, highest first: 600 on LinkedIn, 400 on TikTok. Several sources are named as well."""
+    several = len({item.source for item in items}) > 1
+    return ", ".join(
+        f"{count} {place}" for place, count in Counter(_counted_at(item, several_sources=several) for item in items).most_common()
+    )
+
+
+def _counted_at(item: Item, *, several_sources: bool) -> str:
+    if item.platform is None:
+        return f"at {item.source}" if item.source else f"about {item.subject}"
+    return f"on {item.platform_name}" + (f" at {item.source}" if several_sources else "")
 
 
 def _grouped(dispatches: Sequence[Dispatch], key: Callable[[Alert], tuple[object, ...]]) -> list[tuple[Dispatch, ...]]:
@@ -176,23 +257,15 @@ def _incident_key(alert: Alert) -> tuple[object, ...]:
     return alert.incident, *_subject_key(alert)
 
 
-def _section_of(items: tuple[Item, ...]) -> Section:
-    first = items[0]
-    one_link = all(item.link == first.link for item in items)
+def _section_of(heading: str, items: tuple[Item, ...]) -> Section:
+    pages = {(item.link, item.link_until) for item in items if not item.recovered}
+    link, until = pages.pop() if len(pages) == 1 else (None, "")
     return Section(
-        status=first.status,
-        platform=first.platform,
-        source=first.source,
-        service=first.service,
-        items=items,
-        total=len(items),
-        advice=first.advice if all(item.advice == first.advice for item in items) else None,
-        link=first.link if one_link else None,
-        link_until=first.link_until if one_link else "",
+        heading=heading, items=items, total=len(items), connection_page=link if until else None, link_until=until if link else ""
     )
 
 
-def _counted(event: AlertEvent, count: int, *, in_part: bool) -> str:
+def _counted(event: AlertEvent, count: int, *, in_part: bool, of: str = "") -> str:
     plural = "" if count == 1 else "s"
     match event:
         case AlertEvent.SOURCE_FAILING if in_part:
@@ -200,7 +273,7 @@ def _counted(event: AlertEvent, count: int, *, in_part: bool) -> str:
         case AlertEvent.SOURCE_RECOVERED if in_part:
             return f"{count} source problem{plural} resolved"
         case AlertEvent.RECOVERED:
-            return f"{count} connection{plural} recovered"
+            return f"{count} connection{plural}{of} recovered"
         case AlertEvent.SOURCE_FAILING:
             return f"{count} source{plural} cannot be read"
         case AlertEvent.SOURCE_RECOVERED:
@@ -214,25 +287,24 @@ def _counted(event: AlertEvent, count: int, *, in_part: bool) -> str:
 def _single_title(item: Item) -> str:
     if item.own_title:
         return item.own_title
-    head = f"[{readable(item.status).upper()}] "
+    mark = f"{item.reminder.capitalize()}: " if item.reminder else ""
+    head = f"{mark}[{readable(item.status).upper()}] "
+    lasting = f", for {item.lasting}" if item.lasting else ""
     if item.platform is None:
-        return head + item.subject + (f" ({item.service})" if item.service else "") + (f": {item.topic}" if item.topic else "")
-    more = f", {item.left} left" if item.left else f", {item.lasted}" if item.lasted else ""
+        service, topic = f" ({item.service})" if item.service else "", f": {item.topic}" if item.topic else ""
+        return f"{head}{item.subject}{service}{topic}{lasting}"
+    more = f", {item.left} left" if item.left else f", {item.lasted}" if item.lasted else lasting
     return f"{head}{item.subject} ({item.platform}) at {item.source}{more}"
 
 
-def _place(item: Item) -> tuple[int, str, str, str, bool, str]:
-    """Return what the items of a section have in common."""
-    return (-item.rank, item.status, item.source, item.platform or "", item.platform is None, item.service)
-
-
-def _urgency(item: Item) -> tuple[datetime, str, str]:
-    return (_date(item), item.subject.casefold(), item.alert_id)
+def urgency(item: Item) -> tuple[int, datetime, str, str]:
+    """Return a key for sorting: the worst first, then the earliest date."""
+    return (-item.rank, _date(item), item.subject.casefold(), item.alert_id)
 
 
 def _date(item: Item) -> datetime:
     """Return the expiry for sorting: without a date, and for a recovery, the end of time."""
-    return _NEVER if item.event in RECOVERY_EVENTS else item.alert.expires_at or _NEVER
+    return _NEVER if item.recovered else item.alert.expires_at or _NEVER
 
 
 def _tone_of(items: Sequence[Item]) -> Tone:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from monitor.domain import utc_text
-from monitor.domain.text import clean
+from monitor.domain import Status, utc_text
+from monitor.domain.text import clean, clean_id, readable
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, Style
-from monitor.notify.messages.message import Section
+from monitor.notify.messages.message import Message, Section
 from monitor.notify.messages.sizes import Size, characters, clip
 
 _COLUMNS = (
@@ -69,16 +69,24 @@ def single(item: Item, style: Style) -> str:
     """Return the body of a message about one alert, with all details."""
     if item.own_body:
         return item.own_body
-    paragraphs = [
-        [_joined(" ", *_opening(item, style), style.escape(item.expiry))],
-        [f"- {style.escape(line)}" for line in item.report_lines],
-        [style.escape(note) for note in item.notes],
-        [style.escape(line) for line in _reasons(item)],
-        [*_to_do(item.advice, item.link, item.link_until, style), *_acknowledge(item.ack, style)],
-        list(_details(item, style)),
-    ]
+    paragraphs = _recovery(item, style) if item.recovered and item.external_id is not None else _problem(item, style)
     blocks = [style.newline.join(line for line in lines if line) for lines in paragraphs]
     return style.gap.join(block for block in blocks if block)
+
+
+def _problem(item: Item, style: Style) -> Iterator[Sequence[str]]:
+    yield [_joined(" ", *_opening(item, style), style.escape(item.reach), style.escape(item.expiry))]
+    yield [f"- {style.escape(line)}" for line in item.report_lines]
+    yield [style.escape(note) for note in item.notes]
+    yield [style.escape(line) for line in _reasons(item)]
+    yield [*_to_do(item.advice, item.link, item.link_until, style), *_links_here(item, style)]
+    yield list(_details(item, style))
+
+
+def _recovery(item: Item, style: Style) -> Iterator[Sequence[str]]:
+    yield [_joined(" ", *_opening(item, style), style.escape(item.expiry), style.escape(item.advice))]
+    yield [style.escape(note) for note in item.notes]
+    yield [*_links_here(item, style), " \u00b7 ".join(_details(item, style))]
 
 
 def _opening(item: Item, style: Style) -> Iterator[str]:
@@ -104,9 +112,14 @@ def _to_do(advice: str, link: str | None, link_until: str, style: Style) -> Iter
         yield style.escape(page_note(link_until))
 
 
-def _acknowledge(command: str, style: Style) -> Iterator[str]:
-    if command:
-        yield f"Acknowledge: {style.code(command)}"
+def _links_here(item: Item, style: Style) -> Iterator[str]:
+    """Yield how to acknowledge it, and its page of the status page."""
+    if item.acknowledge:
+        yield f"Acknowledge: {style.link(item.acknowledge)}"
+    elif item.ack:
+        yield f"Acknowledge: {style.code(item.ack)}"
+    if item.status_page:
+        yield f"Details: {style.link(item.status_page)}"
 
 
 def page_note(until: str) -> str:
@@ -116,15 +129,19 @@ def page_note(until: str) -> str:
 
 def _details(item: Item, style: Style) -> Iterator[str]:
     if item.external_id is not None:
-        yield style.escape(f"Status: {item.status}")
+        yield style.escape(f"Status: {item.status}{previously(item)}")
         yield f"Connection: {style.code(item.public_id)}"
         yield style.escape(f"Platform: {item.platform}")
     if item.source:
-        place = f"{item.source} ({item.service})" if item.service else item.source
-        yield style.escape(f"Source: {_joined(', ', place, item.scope)}")
+        yield style.escape(f"Source: {_joined(', ', item.place, item.scope)}")
     if item.labels:
         yield style.escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
     yield _alerts_of(item)
+
+
+def previously(item: Item) -> str:
+    """Return the status before a recovery, as the end of a sentence."""
+    return f", previously {readable(clean_id(item.alert.previous))}" if item.recovered and item.alert.previous else ""
 
 
 def _alerts_of(item: Item) -> str:
@@ -134,71 +151,54 @@ def _alerts_of(item: Item) -> str:
 # --- several alerts
 
 
-def listing(sections: Sequence[Section], style: Style) -> str:
-    """Return a paragraph for each section, with an entry of a few lines for each alert."""
-    return style.gap.join(_paragraph(section, entry, style) for section in sections)
+def lines(message: Message, sections: Sequence[Section], style: Style, *, gap: str | None = None) -> str:
+    """Return one line for each connection, under the headings of these sections; `gap` separates the sections."""
+    return (style.gap if gap is None else gap).join(_paragraph(section, message, style) for section in sections)
 
 
-def lines(sections: Sequence[Section], style: Style) -> str:
-    """Return a paragraph for each section, with one line for each alert."""
-    return style.gap.join(_paragraph(section, line, style) for section in sections)
+def _paragraph(section: Section, message: Message, style: Style) -> str:
+    heading_of = [style.strong(section.headline)] if section.heading else []
+    return style.newline.join(
+        [*heading_of, *(line(item, section, message, style) for item in section.items), *after(section, style)]
+    )
 
 
-def _paragraph(section: Section, one: Callable[[Item, Section, Style], str], style: Style) -> str:
-    lines_of = [heading(section, style), *(one(item, section, style) for item in section.items), *to_do(section, style)]
-    return style.newline.join(lines_of)
+def after(section: Section, style: Style) -> Iterator[str]:
+    """Yield the connection page of a whole section."""
+    if section.connection_page:
+        yield f"Connection page: {style.link(section.connection_page)} (valid until {style.escape(section.link_until)})"
 
 
-def to_do(section: Section, style: Style) -> Iterator[str]:
-    """Yield the advice and link of a whole section."""
-    return _to_do(section.advice or "", section.link, section.link_until, style)
-
-
-def footer(sections: Sequence[Section], style: Style) -> str:
-    """Return how to acknowledge one of these; empty where nothing can be acknowledged."""
-    can_acknowledge = any(item.ack for section in sections for item in section.items)
-    return f"Acknowledge one: {style.code('token-monitor ack CONNECTION')}" if can_acknowledge else ""
-
-
-def heading(section: Section, style: Style) -> str:
-    """Return the heading of a section."""
-    return style.strong(_joined(": ", section.label, section.headline))
-
-
-def entry(item: Item, section: Section, style: Style) -> str:
-    """Return one alert of several, in a few lines."""
+def line(item: Item, section: Section, message: Message, style: Style) -> str:
+    """Return one alert of several: a single line for a connection, a few lines for everything else."""
     if item.own_body:
         return item.own_body
-    advice, link = "" if section.advice == item.advice else item.advice, None if section.link == item.link else item.link
-    own = _to_do(advice, link, item.link_until, style)
-    first = style.escape(item.opening) if item.external_id is None else name_and_id(item, style)
-    opening = style.escape(item.opening) if item.lasted and item.external_id is not None else ""
-    rest = [
-        opening,
-        *(style.escape(text) for text in (item.expiry, *item.report_lines, *item.notes, *_reasons(item))),
-        *own,
-        _alerts_of(item),
-    ]
-    return f"{style.newline}{style.indent}".join([f"- {first}", *(text for text in rest if text)])
-
-
-def line(item: Item, section: Section, style: Style) -> str:
-    """Return one alert of many, on one line."""
     if item.external_id is None:
-        return f"- {style.escape(item.opening)}"
-    texts = [item.lasted and f"It {item.lasted}.", item.expiry, *item.notes]
-    if section.advice is None and item.advice:
-        texts.append(item.advice)
-    own_link = style.link(item.link) if item.link and section.link is None else ""
-    return _joined(" ", f"- {name_and_id(item, style)}:", *(style.escape(text) for text in texts if text), own_link)
+        return _entry(item, style)
+    linked = item.status_page and message.names_are_links
+    name = style.named_link(item.subject, item.status_page) if linked else style.strong(item.subject)
+    texts = [
+        name,
+        style.escape(item.platform_name),
+        style.escape(item.brief),
+        style.escape(_joined(", ", item.reminder, item.lasting and f"for {item.lasting}")),
+        style.escape(item.cause.rstrip(".")) if item.status == Status.FAILING and not item.status_page else "",
+        style.escape(item.group or item.place) if message.names_clients else "",
+        style.code(item.external_id) if not item.status_page and item.external_id != item.subject else "",
+        *(style.escape(note.rstrip(".")) for note in item.notes),
+    ]
+    if item.link and item.link_until and section.connection_page is None:
+        texts.append(f"{style.link(item.link)} (valid until {style.escape(item.link_until)})")
+    return "- " + _joined(" \u00b7 ", *texts)
 
 
-def name_and_id(item: Item, style: Style) -> str:
-    """Return a connection's name, with its id and scope where they differ from the name."""
-    if item.external_id == item.subject:
-        return _joined(" ", style.strong(item.subject), f"({style.escape(item.scope)})" if item.scope else "")
-    extra = [style.code(item.external_id or ""), style.escape(item.scope)]
-    return f"{style.strong(item.subject)} ({_joined(', ', *extra)})"
+def _entry(item: Item, style: Style) -> str:
+    opening = _joined(" ", item.opening, item.reach)
+    reasons = [] if item.recovered else [style.escape(text) for text in _reasons(item)]
+    texts = [*map(style.escape, (*item.report_lines, *item.notes)), *reasons]
+    if not item.recovered:
+        texts += _to_do(item.advice, item.link, item.link_until, style)
+    return f"{style.newline}{style.indent}".join([f"- {style.escape(opening)}", *(text for text in texts if text)])
 
 
 # --- short messages
@@ -210,7 +210,7 @@ def short(item: Item, limit: int, size: Size = characters) -> str:
         pieces = [item.opening]
     else:
         pieces = [f"{item.status}: {item.subject}", f"({item.external_id}),", f"{item.platform} at {item.source}."]
-    pieces += [item.expiry, *item.notes, item.advice, item.link or "", f"Alert {item.alert_id}"]
+    pieces += [item.reach, item.expiry, *item.notes, item.status_page, item.advice, item.link or "", f"Alert {item.alert_id}"]
     text = clip(pieces[0], limit, size)
     for piece in pieces[1:]:
         if piece and size(longer := f"{text} {piece}") <= limit:

@@ -24,7 +24,7 @@ from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.text import clean, clean_id
 from monitor.notify.messages import Dispatch, Item, Markup, compose
 from monitor.notify.messages.fitting import body_of
-from monitor.notify.messages.markup import style_of
+from monitor.notify.messages.markup import PLAIN, style_of
 from monitor.notify.messages.message import title_of
 
 LONGEST_TEMPLATE = 10_000
@@ -46,14 +46,19 @@ MEANINGS = {
     "source": "the source's name",
     "provider": "the provider's name, such as PostPost",
     "scope": "the managed user or workspace, such as `workspace ws_1`",
+    "client": "the client: the value of the label by which the channel's messages are grouped",
     "news": "the first sentence",
+    "brief": "the state in a few words, such as `2 days left (Wed 2 Dec 04:43)`; empty unless it is about a connection",
     "cause": "the reason for the status",
     "why": "why the alert was sent, such as `Reminder 2: unchanged for 2 days.`",
+    "reminder": "`reminder 2`; empty if it is not a reminder",
     "notes": "a list of notes: late, may be a repeat, status changes since the last message",
     "advice": "what to do about it",
     "link": "where to do it; the connection page if the source has `connection_links`",
     "link_until": "when the link to a connection page expires; empty for other links",
     "ack": "the command that acknowledges it",
+    "ack_link": "the link that acknowledges it, which works without a login; with `web.public_url`, unless `actions = false`",
+    "page": "the link to its page on the status page; with `web.public_url`",
     "expires": "the expiry, as a sentence",
     "left": "the time left, if the status is `expiring_soon`",
     "expires_at": "the expiry as an RFC 3339 time in UTC",
@@ -91,10 +96,11 @@ def pair_for(templates: Mapping[str, TemplatePair], event: AlertEvent) -> Templa
 def render(pair: TemplatePair, item: Item, markup: Markup, *, title_has_markup: bool = False) -> Rendered:
     """Return the title and body for one item, in the channel's markup. Raises TemplateProblem with one sentence."""
     values = variables(item)
-    # The link was checked to be plain https; the escaping of chats would break it.
+    # The link was checked to be plain https, and the others are made by this monitor; the escaping of chats would break them.
     in_tags = markup in (Markup.SLACK, Markup.HTML, Markup.MAIL)
     values["ack"] = _Escaped(style_of(markup).escape(values["ack"]))  # copied exactly
-    values["link"] = _Escaped(escape_html(values["link"]) if in_tags else values["link"])
+    for link in ("link", "ack_link", "page"):
+        values[link] = _Escaped(escape_html(values[link]) if in_tags else values[link])
     title = body = None
     if pair.title is not None:
         filled = _fill(pair.title, values, markup if title_has_markup else Markup.TEXT, part="title", limit=LONGEST_TITLE)
@@ -170,14 +176,19 @@ def variables(item: Item) -> dict[str, Any]:
         "source": item.source,
         "provider": item.service,
         "scope": item.scope,
+        "client": item.group,
         "news": item.opening,
+        "brief": item.brief,
         "cause": item.cause,
         "why": item.why,
+        "reminder": item.reminder,
         "notes": list(item.notes),
         "advice": item.advice,
         "link": item.link or "",
         "link_until": item.link_until,
         "ack": item.ack,
+        "ack_link": item.acknowledge,
+        "page": item.status_page,
         "expires": item.expiry,
         "left": item.left,
         "expires_at": utc_text(alert.expires_at) or "",
@@ -187,7 +198,7 @@ def variables(item: Item) -> dict[str, Any]:
         "stage": "" if alert.stage is None else f"{alert.stage.total_seconds() / 86400:g}d",
         "incident": item.incident,
         "alert": item.alert_id,
-        "labels": _Labels({clean(key): clean(value) for key, value in item.labels.items()}),
+        "labels": _LabelValues({clean(key): clean(value) for key, value in item.labels.items()}),
     }
 
 
@@ -197,7 +208,7 @@ class _Escaped(str):
     __slots__ = ()
 
 
-class _Labels(dict[str, str]):
+class _LabelValues(dict[str, str]):
     """Labels by name; one that is not set is an empty text, because sources have different labels."""
 
     def __missing__(self, key: str) -> str:
@@ -291,7 +302,7 @@ def _environment(markup: Markup) -> SandboxedEnvironment:
         keep_trailing_newline=False,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, _Escaped) else escape(_line(value)),
+        finalize=lambda value: value if isinstance(value, _Escaped) else escape(_line(value, plain=markup in PLAIN)),
     )
     environment.globals.clear()
     environment.filters = {name: _bounded(environment.filters[name]) for name in _FILTERS}
@@ -299,13 +310,13 @@ def _environment(markup: Markup) -> SandboxedEnvironment:
     return environment
 
 
-def _line(value: Any) -> str:
+def _line(value: Any, *, plain: bool) -> str:
     """Return one clean line. Raises TemplateProblem for None, which would be shown as a word."""
     if value is None:
         raise TemplateProblem("The template shows a value that is None.")
     # Cleaning, and many filters, remove the characters that make a text safe to display, so it is made safe again.
     text = clean(str(value), limit=_LONGEST_VALUE)
-    return clean_id(text, limit=_LONGEST_VALUE) if text else ""
+    return clean_id(text, limit=_LONGEST_VALUE, plain=plain) if text else ""
 
 
 def _fill(source: str, values: Mapping[str, Any], markup: Markup, *, part: str, limit: int) -> str:
