@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
 from monitor.domain import Event, EventKind, connection_id
 from monitor.domain.filters import ConnectionFilter
@@ -84,17 +84,28 @@ def events_before(
 
     The condition on the status is on what a status changed to.
     """
+    query = _matching(conn, filters, events, connections.c.provider, connections.c.scope, connections.c.external_id)
+    if before is not None:
+        query = query.where(events.c.id < before)
+    return [(_event_row(row), _public_id(row)) for row in conn.execute(query.order_by(events.c.id.desc()).limit(limit))]
+
+
+def has_events_after(conn: Connection, filters: ConnectionFilter, row_id: int) -> bool:
+    """Return True if an event with a higher row id matches the filters, as in events_before()."""
+    query = _matching(conn, filters, events.c.id).where(events.c.id > row_id)
+    return conn.scalar(query.limit(1)) is not None
+
+
+def _matching(conn: Connection, filters: ConnectionFilter, *columns: Any) -> Select[Any]:
     c, e = connections.c, events.c
     joined = events.outerjoin(connections, c.id == e.connection_id)
-    query = select(events, c.provider, c.scope, c.external_id).select_from(joined).where(*identity_conditions(conn, filters))
+    query = select(*columns).select_from(joined).where(*identity_conditions(conn, filters))
     for column, values in ((e.source, filters.sources), (c.platform, filters.platforms), (e.new, filters.statuses)):
         if values is not None:
             query = query.where(column.in_(list(values)))
     if filters.stored_labels is not None:
         query = query.where(concerns_labels(filters.stored_labels, e.source))
-    if before is not None:
-        query = query.where(e.id < before)
-    return [(_event_row(row), _public_id(row)) for row in conn.execute(query.order_by(e.id.desc()).limit(limit))]
+    return query
 
 
 def _event_row(row: Row[Any]) -> EventRow:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.web import ack_links, alert_pages, api, clients_page, connection_page, feeds, forms, health, login, pages
+from monitor.web import ack_links, alert_pages, api, clients_page, connection_page, feeds, forms, health, login, pages, stream
 from monitor.web.security import SecurityMiddleware
 from monitor.web.site import Site, problem
 
@@ -28,6 +28,7 @@ def routes(site: Site) -> list[Route]:
         *clients_page.routes(site),
         *forms.routes(site),
         *login.routes(site),
+        *stream.routes(site),
         *api.routes(site),
         *feeds.routes(site),
         *health.metrics_routes(site),

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from monitor.web.clients import client_of
 from monitor.web.connections import OpenConnections
 
+RELEASE = "monitor.release"
+"""The key in a request's scope of the function that removes its connection from the limits: a stream has a limit of its own."""
 HEAD_WITHIN = 10.0
 """Seconds within which the head of a request must have arrived."""
 
@@ -35,6 +37,9 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass the data on and restart or end the time limit."""
         super().data_received(data)
+        scope: Any = self.scope  # None before the first request, which the library's annotation leaves out
+        if scope is not None:
+            scope[RELEASE] = self._release
         self._set_deadline()
 
     def on_response_complete(self) -> None:
@@ -67,6 +72,9 @@ class BoundedProtocol(H11Protocol):
     def abort(self) -> None:
         """Close the connection immediately."""
         self.transport.abort()
+
+    def _release(self) -> None:
+        self._opened.remove(self)
 
     def _set_deadline(self) -> None:
         """Start the time limit for the next request's head while no response is under way."""

@@ -306,6 +306,7 @@ FORECAST = (
     _cursor(r"^[0-9]\.[0-9]{1,17}\.[a-z0-9_-]{1,100}\.[!-~]{1,2500}$"),
 )
 SILENCES = (EVERYTHING,)
+STREAM = _FILTERS
 
 
 @dataclass(frozen=True, slots=True)

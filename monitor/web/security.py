@@ -61,6 +61,7 @@ HEADERS = {
 }
 SECRET_HEADERS = {"referrer-policy": "no-referrer", "x-robots-tag": "noindex, nofollow"}
 """Headers instead, for addresses that are secrets."""
+_TIME_LIMIT = "monitor.time_limit"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _CLOSE = {"connection": "close"}
 API = "/api/"
@@ -87,7 +88,8 @@ class SecurityMiddleware:
         request = Request(scope, receive)
         out = _SecuredResponse(send, scope)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(ANSWER_WITHIN) as limit:
+                scope[_TIME_LIMIT] = limit
                 await self._admit(request, config, access, out)
         except ClientDisconnect:
             log.debug("web.client_left", path=auth.loggable(scope["path"]))
@@ -246,6 +248,11 @@ def _require_current_link(signature: str) -> None:
         raise HTTPException(
             410, "This link is from version 0.1 and no longer works. Copy a new one from the foot of the status page."
         )
+
+
+def lift_time_limit(scope: Scope) -> None:
+    """Let a response take longer than ANSWER_WITHIN. It must limit the time for which it waits for its client itself."""
+    scope[_TIME_LIMIT].reschedule(None)
 
 
 def client_address(request: Request) -> str | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
+    from monitor.web.streams import Streams
 
 BACKLOG = 128
 KEPT_ALIVE = 5
@@ -97,8 +98,8 @@ def address_of(taken: socket.socket) -> str:
 class WebServer:
     """Serves an application at a bound socket. Needs a running event loop."""
 
-    def __init__(self, taken: socket.socket, app: ASGIApp) -> None:
-        self._taken = taken
+    def __init__(self, taken: socket.socket, app: ASGIApp, *, streams: Streams) -> None:
+        self._taken, self._streams = taken, streams
         self._server = _build(app)
         self._task: asyncio.Task[None] | None = None
 
@@ -117,6 +118,7 @@ class WebServer:
         if task is None:
             self._taken.close()
             return
+        self._streams.close()
         self._server.should_exit = True
         _, late = await asyncio.wait([task], timeout=timeout.total_seconds())
         if late:
@@ -174,6 +176,7 @@ class Hosting:
         self._listen: str | None = None
         self._taken: socket.socket | None = None
         self._server: WebServer | None = None
+        self._streams: Streams | None = None
 
     async def prepare(self, config: Config) -> None:
         """Bind the port of this configuration, so that a busy one is found before anything changes.
@@ -188,6 +191,8 @@ class Hosting:
     async def follow(self, config: Config, store: Store) -> None:
         """Apply a prepared configuration: start a server at another port, or only use the new settings."""
         self._config = config
+        if self._streams is not None:
+            self._streams.end_all()
         if config.web.served_at == self._listen:
             return
         await self._end()
@@ -217,7 +222,8 @@ class Hosting:
             progress=self._progress,
             signing_key=key,
         )
-        return WebServer(taken, build_app(site))
+        self._streams = site.streams
+        return WebServer(taken, build_app(site), streams=site.streams)
 
     async def stop(self) -> None:
         """Stop the server within a bounded time. May be called twice."""

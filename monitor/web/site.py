@@ -18,6 +18,7 @@ from monitor.store import Connection, Store
 from monitor.telemetry.logs import redact
 from monitor.web.auth import FEEDS
 from monitor.web.clients import WrongTokens
+from monitor.web.streams import Streams
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -48,6 +49,7 @@ class Site:
     signing_key: bytes
     """The store's key for links and forms."""
     wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
+    streams: Streams = field(default_factory=Streams)
     read_slots: asyncio.Semaphore = field(default_factory=_read_slots)
 
     async def read(self, work: Callable[[Connection], T]) -> T:

@@ -89,7 +89,7 @@ async def serving(
         metrics=metrics or Metrics(),
         progress=progress or Progress(),
     )
-    server = WebServer(taken, build_app(site))
+    server = WebServer(taken, build_app(site), streams=site.streams)
     client = httpx.AsyncClient(verify=_NO_CERTIFICATES, trust_env=False, timeout=30, event_hooks={"response": [_check_secrets]})
     try:
         async with client:  # it closes first: the server waits for open connections
