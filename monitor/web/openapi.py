@@ -158,6 +158,7 @@ def document() -> dict[str, Any]:
     }
     one = _operation("getRecheck", "One recheck, with its result once it is finished.", ref("OneRecheck"), ())
     paths[f"{ROOT}/recheck/{{number}}"] = {"get": {**one, "parameters": [number, *one["parameters"]]}}
+    paths[f"{ROOT}/stream"] = {"get": _stream()}
     paths[f"{ROOT}/openapi.json"] = {"get": _operation("describe", "This document.", {"type": "object"}, ())}
     return {
         "openapi": "3.1.0",
@@ -225,6 +226,15 @@ def _recheck() -> dict[str, Any]:
         "content": {JSON: {"schema": ref("RecheckList")}},
     }
     return {**found, "summary": "Check connections now.", "responses": {**found["responses"], "202": pending}}
+
+
+def _stream() -> dict[str, Any]:
+    about = "Server-sent events: `ready` first, then `change` whenever something that the filters select has changed."
+    described = _operation("stream", about, {"type": "string"}, query_params.STREAM)
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    parameters = [each for each in described["parameters"] if each["in"] == "query"]
+    responses = {status: each for status, each in described["responses"].items() if status != "304"}
+    return {**described, "parameters": parameters, "responses": {**responses, "200": {"description": about, "content": content}}}
 
 
 def _problems(*statuses: int) -> dict[str, Any]:

@@ -27,7 +27,10 @@ from monitor.web.base_path import base_of, below
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from monitor.web.query_params import ListQuery
+
 LONGEST_NAME = 120
+STREAM = "/api/v1/stream"
 REFRESH = 30
 """Seconds between a page's automatic refreshes."""
 
@@ -76,6 +79,7 @@ def page(
     filters = context["query"].feed_filters if "query" in context else ()
     values = {
         "feed_filters": filters,
+        "stream": _stream(context.get("query")),
         "refresh": REFRESH,
         **context,
         "times": HtmlTimes(config.timezone, now),
@@ -88,6 +92,13 @@ def page(
         "timezone": config.timezone,
     }
     return HTMLResponse(_template(request, template).render(values), status)
+
+
+def _stream(query: ListQuery | None) -> str | None:
+    """Return the address of the stream of what a page shows; None if its filters name what does not exist."""
+    if query is None:
+        return STREAM
+    return None if query.problems else STREAM + (f"?{urlencode(query.selection)}" if query.selection else "")
 
 
 def standalone_page(
