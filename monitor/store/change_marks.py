@@ -52,7 +52,7 @@ def has_changed(conn: Connection, filters: ConnectionFilter, since: ChangeMark, 
     labels = filters.stored_labels
     of_sources = {row[0] for row in since.sources ^ current.sources}
     visible = of_sources if filters.sources is None else of_sources & set(filters.sources)
-    if visible and (labels is None or visible & labels.sources):
+    if visible and (labels is None or (visible & labels.sources and not labels.bound)):
         return True
     if labels is None and since.channels != current.channels:
         return True

@@ -25,6 +25,7 @@ SELECTED = (
     "/api/v1/recheck/{number}",
     "/api/v1/silences",
     "/api/v1/silences/{number}/remove",
+    "/api/v1/stream",
     "/badge.svg",
     "/calendar.ics",
     "/clients",

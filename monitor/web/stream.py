@@ -49,7 +49,7 @@ def routes(site: Site) -> list[Route]:
     """Return the route of the stream."""
 
     async def respond(request: Request) -> Response:
-        params = ApiParams.read(request.query_params, query_params.STREAM)
+        params = ApiParams.read(request, query_params.STREAM)
         config = site.config()
         await site.read(lambda conn: params.filters(conn, config))  # refuse what does not exist
         if request.method == "HEAD":

@@ -16,9 +16,10 @@ from starlette.types import Message
 
 from monitor.config import Config
 from monitor.domain import Event, EventKind, SourceStatus, Status
-from monitor.store import Store, history, rechecks, sources
+from monitor.store import Store, channel_states, connection_queries, history, rechecks, sources
 from monitor.web import security, stream, streams
 from monitor.web.connections import MOST_PER_CLIENT
+from tests.support.clients_world import BRAVA, CASA_VIEWER, OWN, OWNER, clients_world
 from tests.support.command_line import make_world
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
@@ -176,6 +177,27 @@ async def test_a_stream_needs_the_token(store: Store, config: Config, clock: Man
         site.client.headers["authorization"] = f"Bearer {token}"
         async with reading(site):
             assert site.site.streams.number == 1
+
+
+async def test_a_stream_of_a_bound_user_announces_only_the_users_own_connections(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    async with clients_world(store, clock, tmp_path) as config, serving(store, config, clock) as site:
+        with store.begin_read() as conn:
+            found = {row.public_id: row.id for row in connection_queries.list_connections(conn)}
+        site.client.headers["authorization"] = f"Bearer {CASA_VIEWER}"
+        async with reading(site) as reader:
+            for word in (*BRAVA, *OWNER):
+                change(store, "agency", next(key for name, key in found.items() if word in name))
+            change(store, "agency", None)
+            with store.begin_write() as conn:
+                row = sources.find_source(conn, "agency")
+                assert row is not None
+                sources.save_source(conn, replace(row, status=SourceStatus.FAILING, message="Another error."))
+                channel_states.record_failure(conn, "ops", NOW, problem="410 Gone", broken=True)
+            assert await reader.is_quiet()
+            change(store, "agency", next(key for name, key in found.items() if OWN[0] in name))
+            assert await reader.next_event() == "change"
 
 
 async def until(condition: Callable[[], bool]) -> None:
