@@ -63,8 +63,10 @@ COMMAND = get_command(command_line())
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-OURS = re.compile(r"(?:runuser -u \S+ -- |(?:[*/\d]+ ){5})?(?:\S*/)?token-monitor ((?![|>#]).+)")
-"""A line that runs the program: bare, by its path, as another user, or from cron."""
+_IN_CONTAINER = r"docker compose (?:exec \S+|run --rm) |kubectl exec \S+ -- "
+_THROUGH = rf"runuser -u \S+ -- |(?:[*/\d]+ ){{5}}|sudo -u \S+ sudo -n |{_IN_CONTAINER}"
+OURS = re.compile(rf"(?:{_THROUGH})?(?:\S*/)?token-monitor ((?![|>#]).+)")
+"""A line that runs the program: bare, by its path, as another user, in a container, or from cron."""
 
 
 def text_of(name: str) -> str:

@@ -49,7 +49,7 @@ def missing() -> str | None:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(missing() is not None, reason=f"NOT PROVEN, the container image: {missing()}"),
     pytest.mark.xdist_group("container"),
 ]
@@ -82,14 +82,18 @@ class Engine:
         """Run podman. There may be no systemd here, and a hybrid hierarchy of cgroups."""
         return call("podman", *self.storage, "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, timeout=60).strip()
 
-    def start(self, *options: object, command: tuple[str, ...] = ()) -> str:
-        """Start a container of the image, as restricted as kubernetes.yaml and compose.yaml restrict it."""
-        name = f"tm-{uuid.uuid4().hex[:8]}"
+    def run(self, *options: object, command: tuple[str, ...] = ()) -> str:
+        """Run the image, as restricted as kubernetes.yaml and compose.yaml restrict it, and return the output."""
         restricted = ("--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges")
         # Without CAP_SYS_RESOURCE the limits cannot be raised to podman's defaults.
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
         here = ("--network=host", "--no-healthcheck", "--pull=never")
-        self.podman("run", "--detach", f"--name={name}", *restricted, *limits, *here, *options, "token-monitor", *command)
+        return self.podman("run", *restricted, *limits, *here, *options, "token-monitor", *command)
+
+    def start(self, *options: object) -> str:
+        """Start the daemon in a container and return its name."""
+        name = f"tm-{uuid.uuid4().hex[:8]}"
+        self.run("--detach", f"--name={name}", *options)
         return name
 
     def logs(self, container: str) -> str:
@@ -257,7 +261,11 @@ def test_the_environment_of_compose_runs_on_postgresql(engine: Engine, world: tu
     volumes = [f"--volume={each.replace('./config.toml', str(config))}" for each in service["volumes"]]
     with private_server(tcp_port=database_port) as postgres:
         create_as_compose_does(postgres)
-        container = engine.start(*variables, *volumes, f"--env-file={secrets}", "--add-host=db:127.0.0.1")
+        options = (*variables, *volumes, f"--env-file={secrets}", "--add-host=db:127.0.0.1")
+        checked = engine.run("--rm", *options, command=("config", "check", "--live"))
+        assert "ok      source agency: lists 1 connection\n" in checked
+        assert "ok      database monitor on db: it has no tables yet" in checked
+        container = engine.start(*options)
         secrets.unlink()
         wait_for(engine, container, port, "/readyz")
         assert "Fern & Fable" in engine.podman("exec", container, "token-monitor", "status", "--json")
