@@ -86,7 +86,7 @@ def read_report(
     since = begin - timedelta(days=scope.days)
     known = {row.name: row for row in stored_sources.all_sources(conn)}
     every = {source.name: source.poll_every for source in sources}
-    labels = _Labels(conn, sources)
+    labels = _LabelReader(conn, sources)
     history = _History(conn, scope, known.values(), every, since=since, now=now)
     lines, sums, counts = [], dict[str, _Sums](), dict.fromkeys(Status, 0)
     for row in history.rows:
@@ -134,7 +134,7 @@ def _line(row: ReportRow, labels: Mapping[str, str], group: str, hours: Hours) -
     )
 
 
-def _needs(conn: Connection, scope: ReportScope, labels: _Labels, *, now: datetime) -> list[Need]:
+def _needs(conn: Connection, scope: ReportScope, labels: _LabelReader, *, now: datetime) -> list[Need]:
     due = connection_queries.needing_attention_by(now, now + AHEAD)
     rows = connection_queries.list_connections(conn, scope.filters, worst_first=False, only=due)
     found = (
@@ -180,7 +180,7 @@ def _open_gap(row: SourceRow, every: Mapping[str, timedelta], now: datetime) -> 
     return (row.last_success_at, now) if now - row.last_success_at > longest else None
 
 
-class _Labels:
+class _LabelReader:
     """The labels of connections."""
 
     def __init__(self, conn: Connection, sources: Sequence[SourceConfig]) -> None:
