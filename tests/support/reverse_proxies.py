@@ -41,7 +41,7 @@ _CADDY = "{{\n  admin off\n  auto_https off\n  storage file_system {folder}/stor
 
 
 @contextmanager
-def nginx(text: str, certificate: trustme.LeafCert, files: Mapping[str, str] | None = None) -> Iterator[int]:
+def nginx(text: str, certificate: trustme.LeafCert | None = None, files: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run nginx with these blocks inside `http`; yield its port. `files` are texts by what stands for their paths."""
     with _folder(certificate, files or {}) as (folder, paths):
         port = _configure(folder, _NGINX, text, paths)
@@ -57,15 +57,14 @@ def caddy(text: str, certificate: trustme.LeafCert) -> Iterator[int]:
 
 
 @contextmanager
-def _folder(certificate: trustme.LeafCert, files: Mapping[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
+def _folder(certificate: trustme.LeafCert | None, files: Mapping[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield a folder, and the paths of its files by what stands for them."""
     folder = Path(tempfile.mkdtemp(prefix="tm-proxy-", dir=memory_folder(executable=False)))
     try:
-        contents = {
-            CERTIFICATE: certificate.cert_chain_pems[0].bytes().decode(),
-            KEY: certificate.private_key_pem.bytes().decode(),
-            **files,
-        }
+        contents = dict(files)
+        if certificate is not None:
+            contents[CERTIFICATE] = certificate.cert_chain_pems[0].bytes().decode()
+            contents[KEY] = certificate.private_key_pem.bytes().decode()
         paths = {}
         for number, (name, content) in enumerate(contents.items()):
             path = folder / f"file-{number}"
