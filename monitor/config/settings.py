@@ -172,7 +172,7 @@ class WebConfig:
     @property
     def guarded(self) -> bool:
         """True if the page requires a login."""
-        return self.token is not None or bool(self.users) or self.auth_header is not None
+        return self.token is not None or bool(self.users) or self.auth_header is not None or self.auth_header is not None
 
     @property
     def served_at(self) -> str | None:

@@ -38,7 +38,8 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
             listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if not urls.is_loopback(host):
                 too_short = _has_short_token(resolver, token, users, listen)
-                if raw.token is None and not raw.users and ("web", "token") not in resolver.rejected:
+                open_to_all = raw.token is None and not raw.users and raw.auth_header is None
+                if open_to_all and ("web", "token") not in resolver.rejected:
                     resolver.problems.error(
                         ("web", "listen"),
                         f"is {describe(listen)}, which other machines can reach: set web.token, or listen on 127.0.0.1.",

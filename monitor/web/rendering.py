@@ -23,6 +23,7 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.web.auth import STATIC, visit_of
 from monitor.web.base_path import base_of, below
+from monitor.web.forwarded import proxy_user
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -85,7 +86,7 @@ def page(
         "times": HtmlTimes(config.timezone, now),
         "now": now,
         "visit": visit_of(request),
-        "guarded": config.web.guarded,
+        "may_log_out": config.web.guarded and proxy_user(request) is None,  # a proxy would log the user in again
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "refreshes": query.get("refresh") != "off" and status == 200,

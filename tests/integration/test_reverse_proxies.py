@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from html import unescape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -320,6 +323,102 @@ async def test_F10_caddy_below_a_path(behind: Behind) -> None:
     config = documented("nginx below a path", behind.folder)
     async with behind.caddy(config, caddy_file("Caddy below a path"), "https://example.com") as (browser, _):
         await works(browser, public="https://example.com/tokens")
+
+
+# --- single sign-on
+
+
+async def test_basic_authentication_replaces_the_login(behind: Behind) -> None:
+    config = documented("Basic authentication", behind.folder)
+    auth = httpx.BasicAuth("ann", "correct")
+    async with behind.nginx(config, nginx_file("Basic authentication"), "https://monitor.example.com", auth) as (browser, _):
+        page = await browser.get("/")
+        assert page.status_code == 200
+        assert 'action="/logout"' not in page.text
+        await reads_and_acknowledges(browser, public="https://monitor.example.com")
+        browser.client.auth = auth
+        shown = await browser.get(CONNECTION)
+        assert re.search(r"by (<[^>]*>)*ann", shown.text), "the user is the author of the acknowledgement"
+        missing = await browser.post(CONNECTION, {"csrf": "", "action": "ack", "comment": "", "for": ""})
+        assert missing.status_code == 403
+
+
+async def test_where_the_proxy_asks_for_no_password_no_name_is_accepted(behind: Behind) -> None:
+    config = documented("Basic authentication", behind.folder)
+    async with behind.nginx(config, nginx_file("Basic authentication"), "https://monitor.example.com") as (browser, served):
+        forged = {"authorization": httpx.BasicAuth("ann", "wrong")._auth_header, "x-forwarded-user": "ann"}
+        assert (await browser.get("/", **forged)).status_code == 401
+        for path in ("/calendar.ics", "/feed.atom", "/badge.svg"):
+            assert (await browser.get(path, accept="*/*", **forged)).status_code == 401, path
+        served.config = replace(served.config, web=replace(served.config.web, trusted_proxies=()))
+        direct = await served.get("/", headers={**PAGE, "x-forwarded-user": "ann"})
+        assert direct.status_code == 303
+
+
+@contextmanager
+def oauth2_proxy() -> Iterator[str]:
+    """Run a stand-in for oauth2-proxy, which knows one cookie; yield its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = "_oauth2_proxy=ann" in self.headers.get("cookie", "")
+            if self.path.startswith("/oauth2/sign_in"):
+                self.send_response(200)
+            elif self.path == "/oauth2/auth":
+                self.send_response(202 if known else 401)
+                if known:
+                    self.send_header("X-Auth-Request-Email", "ann@example.com")
+            else:
+                self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Write nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+async def test_single_sign_on_with_oauth2_proxy(behind: Behind) -> None:
+    config = documented("Basic authentication", behind.folder)
+    with oauth2_proxy() as address:
+        text = nginx_file("Single sign-on").replace(OAUTH2_PROXY, address)
+        async with behind.nginx(config, text, "https://monitor.example.com") as (browser, _):
+            redirected = await browser.get("/alerts", **{"x-forwarded-user": "root", "x-auth-request-email": "root"})
+            assert redirected.status_code == 302
+            where = urlsplit(redirected.headers["location"])
+            assert (where.path, where.query) == ("/oauth2/sign_in", "rd=/alerts")
+            assert (await browser.get(f"{where.path}?{where.query}")).status_code == 200
+            browser.client.cookies.set("_oauth2_proxy", "ann")
+            await reads_and_acknowledges(browser, public="https://monitor.example.com")
+            browser.client.cookies.set("_oauth2_proxy", "ann")
+            shown = await browser.get(CONNECTION)
+            assert re.search(r"by (<[^>]*>)*ann@example\.com", shown.text)
+
+
+async def test_without_a_token_only_users_of_the_proxy_get_in(behind: Behind) -> None:
+    config = documented("Basic authentication", behind.folder)
+    async with serving(behind.store, config, behind.clock) as served:
+        for path in ("/", "/api/v1/sources", "/feed.atom", "/metrics"):
+            assert (await served.get(path)).status_code == 401, path
+        named = {**PAGE, "x-forwarded-user": "Ann"}
+        page = await served.get("/", headers=named)
+        assert page.status_code == 200
+        assert 'action="/logout"' not in page.text
+        # A form needs its token, although the header comes with every request of the browser.
+        fields = {"csrf": "0" * 64, "action": "ack", "comment": "", "for": ""}
+        assert (await served.client.post(f"{served.url}{CONNECTION}", data=fields, headers=named)).status_code == 403
+        web = replace(served.config.web, trusted_proxies=(ip_network("10.0.0.0/8"),))
+        served.config = replace(served.config, web=web)
+        assert (await served.get("/", headers=named)).status_code == 303
 
 
 # --- Traefik, which is not run

@@ -79,3 +79,10 @@ def test_trusted_proxies_are_networks_and_the_header_is_in_lower_case(tmp_path: 
     web = _load_web(tmp_path, 'trusted_proxies = ["127.0.0.1", "fd00::/8"]\nauth_header = "X-Forwarded-User"')
     assert [str(network) for network in web.trusted_proxies] == ["127.0.0.1/32", "fd00::/8"]
     assert web.auth_header == "x-forwarded-user"
+
+
+def test_single_sign_on_replaces_the_token_beyond_loopback(tmp_path: Path) -> None:
+    signs_on = 'trusted_proxies = ["172.31.83.2"]\nauth_header = "Remote-User"'
+    assert _load_web(tmp_path, f'listen = "0.0.0.0:8321"\n{signs_on}').guarded
+    with pytest.raises(ConfigError, match=r"set web\.token"):
+        _load_web(tmp_path, 'listen = "0.0.0.0:8321"')
