@@ -78,7 +78,8 @@ async def test_an_acknowledged_incident_is_not_reminded_and_its_link_ends_with_t
     (first,) = await monitor.later(timedelta(minutes=15))
     assert "Acme" in first
     (reminder,) = await monitor.later(DAY)
-    assert "Acme" in reminder
+    assert f"Acknowledge: {monitor.site.url}{monitor.link()}\n" in reminder
+    assert f"{monitor.site.url}/connections/agency/mastodon-acme" in reminder
     assert await monitor.press() == 303
     assert await monitor.later(DAY) == []
     assert [entry.message for entry in monitor.cycle.history("mastodon-acme") if entry.kind == "acknowledged"] == [
