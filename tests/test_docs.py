@@ -273,7 +273,7 @@ def test_every_toml_block_loads(block: str, tmp_path: Path) -> None:
     for name in re.findall(r'^ca_file\s*=\s*"(.+?)"', block, re.MULTILINE):
         (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\n", "ascii")
     for kind, name in references(tomllib.loads(block)):
-        secret = "json://localhost/hook" if name.lower().endswith("url") else "a-key"
+        secret = "json://localhost/hook" if name.lower().endswith("url") else f"key-of-{name}"
         if kind == "env":
             env[name] = secret
         else:

@@ -23,6 +23,7 @@ PARTS: Final = {
     "sources": ("sources",),
     "alerts": ("alerts",),
     "silence": ("ack", "silence"),
+    "share": ("share",),
     "forget": ("forget",),
     "db": ("db",),
     "systemd": ("systemd", "report-failure"),

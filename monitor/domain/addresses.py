@@ -7,6 +7,9 @@ from urllib.parse import quote, urlencode
 ACKNOWLEDGE = "/ack/"
 """The beginning of the addresses that acknowledge an incident without a login; the rest is a secret."""
 
+SHARE = "/share/"
+"""The beginning of the addresses of shared pages; the rest is a secret."""
+
 SOURCES = "/sources"
 
 

@@ -261,6 +261,20 @@ class SilenceJson(Struct, frozen=True, kw_only=True):
     next_starts_at: Instant | None
 
 
+class ShareJson(Struct, frozen=True, kw_only=True):
+    """A read-only page for people outside the team."""
+
+    id: Count
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["open", "expired", "revoked"]})]
+    labels: dict[str, str]
+    created_at: Instant
+    created_by: str
+    until: Instant
+    revoked_at: Instant | None
+    revoked_by: str | None
+    last_read_at: Annotated[Instant | None, Meta(description="To the hour; null if the page was never read.")]
+
+
 class SkippedConnectionJson(Struct, frozen=True, kw_only=True):
     """A connection that a change skipped."""
 

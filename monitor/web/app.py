@@ -7,7 +7,20 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.web import ack_links, alert_pages, api, clients_page, connection_page, feeds, forms, health, login, pages, stream
+from monitor.web import (
+    ack_links,
+    alert_pages,
+    api,
+    clients_page,
+    connection_page,
+    feeds,
+    forms,
+    health,
+    login,
+    pages,
+    share_page,
+    stream,
+)
 from monitor.web.security import SecurityMiddleware
 from monitor.web.site import Site, problem
 
@@ -24,6 +37,7 @@ def routes(site: Site) -> list[Route]:
         *pages.routes(site),
         *alert_pages.routes(site),
         *ack_links.routes(site),
+        *share_page.routes(site),
         *connection_page.routes(site),
         *clients_page.routes(site),
         *forms.routes(site),

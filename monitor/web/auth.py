@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from monitor.config import Config
 from monitor.config.settings import Role
 from monitor.config.users import TOKEN_USER
-from monitor.domain.addresses import ACKNOWLEDGE
+from monitor.domain.addresses import ACKNOWLEDGE, SHARE
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.signatures import sign
 from monitor.store.web_sessions import WebSession
@@ -38,7 +38,7 @@ HEALTH = ("/healthz", "/readyz")
 OPEN = (*HEALTH, "/login")
 """Addresses that need no authentication. Unauthenticated requests get no details there."""
 
-SECRET_PATHS = (ACKNOWLEDGE,)
+SECRET_PATHS = (ACKNOWLEDGE, SHARE)
 """The beginnings of addresses that are secrets and need no login: they are never logged, and browsers send them to no site."""
 
 SIGNATURE = "sig"

@@ -39,6 +39,7 @@ SELECTED = (
 
 WITHOUT_DATA = (
     "/ack/{link}",
+    "/share/{secret}",
     "/api/v1/openapi.json",
     "/healthz",
     "/login",
