@@ -37,7 +37,7 @@ from monitor.domain import (
     VerdictFlag,
     VerdictReason,
 )
-from monitor.domain.providers import provider_names, registered_providers
+from monitor.domain.providers import coded_names, coded_providers
 from monitor.domain.rules import dates, lifecycle, token, token_rules, verdict
 from monitor.domain.rules.forecast import Need, ReconnectBatch
 from monitor.domain.rules.silences import Silence
@@ -189,11 +189,11 @@ def test_every_alert_event_is_listed_with_its_severity() -> None:
 
 def test_the_providers_table_agrees_with_what_the_program_knows_of_them() -> None:
     rows = {row[0]: row[1:] for row in rows_under("docs/providers.md", "Providers")}
-    assert spans(rows["`provider`"]) == list(provider_names())
-    assert spans(rows["list"]) == [f"GET {service.list_path}" for service in registered_providers()]
-    assert [cell != "none" for cell in rows["probe"]] == [service.has_probes for service in registered_providers()]
+    assert spans(rows["`provider`"]) == list(coded_names())
+    assert spans(rows["list"]) == [f"GET {service.list_path}" for service in coded_providers()]
+    assert [cell != "none" for cell in rows["probe"]] == [service.has_probes for service in coded_providers()]
     paces = [int(cell.split(",")[0]) for cell in rows["requests a minute, by default"]]
-    assert paces == [service.requests_per_minute for service in registered_providers()]
+    assert paces == [service.requests_per_minute for service in coded_providers()]
 
 
 # --- the command line

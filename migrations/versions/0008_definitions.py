@@ -20,18 +20,9 @@ def upgrade() -> None:
     op.add_column("connections", sa.Column("token_failing_polls", sa.Integer, nullable=False, server_default="0"))
     op.add_column("sources", sa.Column("hook_at", _INSTANT, nullable=True))
     op.add_column("sources", sa.Column("unannounced_changes", sa.Integer, nullable=False, server_default="0"))
-    op.create_table(
-        "pushed",
-        sa.Column("source", sa.Text, nullable=False),
-        sa.Column("external_id", sa.Text, nullable=False),
-        sa.Column("content", sa.Text, nullable=False),
-        sa.Column("at", _INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("source", "external_id", name="pk_pushed"),
-    )
 
 
 def downgrade() -> None:
-    op.drop_table("pushed")
     op.drop_column("sources", "unannounced_changes")
     op.drop_column("sources", "hook_at")
     for column in ("token_failing_polls", "row_labels", "trusted", "detail"):

@@ -124,7 +124,7 @@ def confirm(verb: str, views: Sequence[ConnectionView], config: Config, *, yes: 
 
 
 def asks() -> bool:
-    """Return True if a question can be asked: somebody types the input."""
+    """Return True if a question can be asked: standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 

@@ -8,9 +8,10 @@ from monitor.config import urls
 from monitor.config.error_text import describe, suggestion
 from monitor.config.policies import platform_filter
 from monitor.config.resolve import Loc, Resolver, checked_timezone
-from monitor.config.schema import ChannelTable, Document, SourceTable
+from monitor.config.schema import ChannelTable, Document
 from monitor.config.secrets import Secret
 from monitor.config.settings import ChannelConfig
+from monitor.config.source_schema import SourceTable
 from monitor.config.sources import reject_repeated_names
 from monitor.config.templates import resolve_templates
 from monitor.domain.providers import provider_info

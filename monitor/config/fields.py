@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 
@@ -95,6 +95,18 @@ def percentage(value: Any) -> float:
     if float(match.group(1)) > 50:
         refuse(f"is {describe(value)}, but must be at most 50%.")
     return round(float(match.group(1)) / 100, 6)
+
+
+def any_text(value: Any) -> str:
+    """Return a text, which may be empty."""
+    if not isinstance(value, str):
+        refuse(f"is {describe(value)}, but must be text in quotes.")
+    return value
+
+
+def count(value: Any) -> int:
+    """Return a whole number from 0 to 1,000,000."""
+    return 0 if value == 0 and not isinstance(value, bool) else whole_number(value)
 
 
 def name(value: Any) -> str:
@@ -269,7 +281,8 @@ def _report(value: Any) -> ReportPlan | None:
     )
 
 
-def _secret(value: Any) -> SecretSource:
+def secret(value: Any) -> SecretSource:
+    """Return where a secret comes from."""
     if isinstance(value, str):
         return SecretSource("literal", value)
     if not isinstance(value, Mapping):
@@ -284,6 +297,30 @@ def _secret(value: Any) -> SecretSource:
         what = "an empty text" if isinstance(target, str) else describe_type(target)
         refuse(f"has {what} for {kind}, but needs a name in quotes.")
     return SecretSource(kind, target)
+
+
+def _date_or_instant(value: Any) -> date:
+    """Return a date, or an instant with a time zone; both may be TOML values or ISO 8601 texts."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        except ValueError:
+            found = None
+    if not isinstance(found, date):
+        refuse(f"is {describe(value)}, but must be a date such as 2027-03-01, or a time such as 2027-03-01T12:00:00Z.")
+    if isinstance(found, datetime) and found.tzinfo is None:
+        refuse("is a time without a time zone: add Z or an offset such as +02:00.")
+    if found.year < 2015:
+        refuse(f"is {found:%Y-%m-%d}, which is before 2015.")
+    return found
+
+
+def _secrets(value: Any) -> tuple[SecretSource, ...]:
+    """Return where each of several secrets comes from; one need not be in a list."""
+    if isinstance(value, list) and value:
+        return tuple(secret(item) for item in value)
+    return (secret(value),)
 
 
 _INTERVAL = _duration_from(_ONE_SECOND, "1s")
@@ -313,7 +350,9 @@ Patterns = Annotated[tuple[str, ...], PlainValidator(_patterns), Kind("pattern, 
 LabelFilter = Annotated[
     dict[str, tuple[str, ...]], PlainValidator(_label_filter), Kind("table of patterns or lists of them", json="always")
 ]
-SecretText = Annotated[SecretSource, PlainValidator(_secret), Kind("secret", json="braces")]
+SecretText = Annotated[SecretSource, PlainValidator(secret), Kind("secret", json="braces")]
+DateOrInstant = Annotated[Any, PlainValidator(_date_or_instant), Kind("date or time")]
+SecretTexts = Annotated[tuple[SecretSource, ...], PlainValidator(_secrets), Kind("secret, or list of secrets", json="always")]
 Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
 SeverityName = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[

@@ -10,7 +10,7 @@ from typing import Any
 from monitor.config.error_text import describe, suggestion
 from monitor.config.formatting import format_duration
 from monitor.config.resolve import Loc, Resolver
-from monitor.config.schema import Level, Levels
+from monitor.config.source_schema import Level, Levels
 from monitor.domain import Policy
 from monitor.domain.records import replace
 from monitor.domain.rules.advice import PLATFORM_NAMES

@@ -9,9 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from monitor.config.definition_schema import DefinitionTable
 from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain
-from monitor.config.schema import LISTS, Document, Level, Levels, table_at
+from monitor.config.schema import LISTS, Document, table_at
+from monitor.config.source_schema import Level, Levels, SourceTable
+
+OTHER_KEYS = ("dates", "token", "stale_after")
+"""Keys of sources that only the providers `dates` and `push` have."""
 
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
 
@@ -40,6 +45,8 @@ def reference() -> list[KeyDoc]:
 
 def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inherited: str | None) -> Iterator[KeyDoc]:
     for key, field in table.model_fields.items():
+        if table is SourceTable and key in (*DefinitionTable.model_fields, *OTHER_KEYS):
+            continue  # docs/definitions.md
         path = f"{prefix}{key}"
         kind = kind_in(field)
         if kind is not None:

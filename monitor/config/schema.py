@@ -5,43 +5,28 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config import fields as kinds
 from monitor.config.fields import DefaultText, Kind
-from monitor.domain import Policy, Severity
-from monitor.domain.providers import in_words, providers_with, registered_providers
+from monitor.config.source_schema import (
+    LIMITS,
+    WITH_USERS,
+    WITH_WORKSPACES,
+    Level,
+    Levels,
+    SourceTable,
+    default_budgets,
+)
+from monitor.config.tables import Table
+from monitor.domain import Severity
 
 PREFIX = "TOKEN_MONITOR_"
 """Prefix of the environment variables that override keys."""
 
-_WITH_USERS = providers_with(lambda info: info.has_users)
-_WITH_WORKSPACES = providers_with(lambda info: info.has_workspaces)
-_WITH_PROBES = providers_with(lambda info: info.has_probes)
-_LIMITS = " ".join(
-    f"{info.label} allows at most {info.most_per_minute}." for info in registered_providers() if info.most_per_minute
-)
-
-
-def _default_budgets() -> str:
-    """Return "600 for A and B, 60 for C" from the providers' facts."""
-    labels: dict[int, list[str]] = {}
-    for info in registered_providers():
-        labels.setdefault(info.requests_per_minute, []).append(info.label)
-    return ", ".join(f"{budget} for {in_words(names)}" for budget, names in labels.items())
-
-
-_POLICY = Policy()
-_SCHEDULE = DefaultText("as in [schedule]")
 _ALL = DefaultText("all")
 _REQUIRED = DefaultText("required", required=True)
-
-
-class Table(BaseModel):
-    """One table of the file. Unknown keys are errors, and no error contains a value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class DatabaseTable(Table):
@@ -72,105 +57,10 @@ class ScheduleTable(Table):
         description="Maximum shift of a poll or probe within its interval, plus or minus. The shift is fixed for each source "
         "and connection and does not accumulate; at most 50%.",
     )
-    requests_per_minute: Annotated[kinds.WholeNumber | None, DefaultText(_default_budgets())] = Field(
+    requests_per_minute: Annotated[kinds.WholeNumber | None, DefaultText(default_budgets())] = Field(
         default=None,
-        description=f"Maximum number of requests per minute for one source. {_LIMITS}",
+        description=f"Maximum number of requests per minute for one source. {LIMITS}",
     )
-
-
-class Level(Table):
-    """Thresholds at one level of precedence. Keys are resolved individually: source and platform, source, platform, policy."""
-
-    expiring_within: kinds.Duration = Field(
-        default=_POLICY.expiring_within, description="A valid token becomes `expiring_soon` when this much time or less is left."
-    )
-    stages: kinds.Stages = Field(
-        default=_POLICY.stages,
-        description="Times left at which to warn again while a token is `expiring_soon`. Values not shorter than "
-        "`expiring_within`, or longer than the token's lifetime, are ignored.",
-    )
-    confirm_failures: kinds.WholeNumber = Field(
-        default=_POLICY.confirm_failures,
-        description="Consecutive refused probes before a connection is `expired`, `revoked` or, if a permission is missing, "
-        "`failing`, and consecutive polls that failed or had unreadable rows before a source is `failing`. A refusal without a "
-        "clear cause always needs three probes over at least an hour.",
-    )
-    confirm_missing: kinds.WholeNumber = Field(
-        default=_POLICY.confirm_missing,
-        description="Complete lists in a row without a connection before it is `disconnected`.",
-    )
-    remind_every: kinds.IntervalOrOff = Field(
-        default=_POLICY.remind_every,
-        description=(
-            "How often to send a reminder while `expired`, `revoked`, `failing` or `disconnected`, or while a source cannot be "
-            "read; `off` sends none."
-        ),
-    )
-    flap_changes: kinds.WholeNumber = Field(
-        default=_POLICY.flap_changes,
-        description="A connection whose status changes more often than this within `flap_window` alerts at most once an hour.",
-    )
-    flap_window: kinds.IntervalOrOff = Field(
-        default=_POLICY.flap_window, description="Time window in which status changes are counted; `off` disables the limit."
-    )
-    learn_renewals: kinds.Boolean = Field(
-        default=_POLICY.learn_renewals,
-        description="If true, learned renewals delay `expiring_soon` where `expiring_within` is not set, and a renewal that is "
-        "overdue causes a warning. Applies to providers that state when a token was renewed.",
-    )
-
-
-class Levels(Level):
-    """Thresholds, with overrides for single platforms."""
-
-    platforms: dict[str, Level] = Field(
-        default_factory=dict, description="Thresholds for one platform, such as `[policy.platforms.tiktok]`."
-    )
-
-
-class SourceTable(Table):
-    """One API key at one provider."""
-
-    name: Annotated[kinds.Name | None, _REQUIRED] = Field(
-        default=None, description="Unique name of lowercase letters, digits, `_` and `-`; part of every connection's id."
-    )
-    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(default=None, description="The provider that issued the key.")
-    api_key: Annotated[kinds.SecretText | None, _REQUIRED] = Field(default=None, description="API key.")
-    base_url: Annotated[kinds.Text | None, DefaultText("by provider")] = Field(
-        default=None, description="Everything up to the resource's own path; `https`, or `http` on loopback only."
-    )
-    users: Annotated[kinds.Users, DefaultText("none")] = Field(
-        default=None,
-        description=f"{_WITH_USERS}: managed users of a workspace key whose connections are monitored too. The owner's "
-        "connections are always monitored.",
-    )
-    workspaces: Annotated[kinds.Ids | None, DefaultText("all that the key can reach")] = Field(
-        default=None, description=f"{_WITH_WORKSPACES}: workspaces to monitor."
-    )
-    connection_links: kinds.Boolean = Field(
-        default=False,
-        description=f"{_WITH_USERS}: if true, alerts about a managed user's connections include that user's connection page "
-        "while it is valid. Anyone with the address can connect accounts there: check who reads the channel.",
-    )
-    probe: Annotated[kinds.Boolean | None, DefaultText("true if the provider has probes")] = Field(
-        default=None, description=f"If true, connections are probed in addition to being listed ({_WITH_PROBES})."
-    )
-    labels: kinds.Labels = Field(default_factory=dict, description="Custom labels, shown with connections and usable in filters.")
-    poll_every: Annotated[kinds.Interval | None, _SCHEDULE] = Field(
-        default=None, description="As in [schedule], for this source."
-    )
-    probe_every: Annotated[kinds.IntervalOrOff, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
-    jitter: Annotated[kinds.Percentage | None, _SCHEDULE] = Field(default=None, description="As in [schedule], for this source.")
-    requests_per_minute: Annotated[kinds.WholeNumber | None, _SCHEDULE] = Field(
-        default=None, description=f"As in [schedule], for this source. {_LIMITS}"
-    )
-    proxy: Annotated[kinds.SecretText | None, DefaultText("HTTPS_PROXY and NO_PROXY from the environment")] = Field(
-        default=None, description="Proxy for this source, `http://` or `https://`."
-    )
-    ca_file: Annotated[kinds.Text | None, DefaultText("the system's certificates only")] = Field(
-        default=None, description="PEM file of additional trusted certificates; verification cannot be turned off."
-    )
-    policy: Levels = Field(default_factory=Levels, description="Thresholds for this source.")
 
 
 class MatchTable(Table):
@@ -178,7 +68,7 @@ class MatchTable(Table):
 
     source: Annotated[kinds.Patterns, _ALL] = Field(default=(), description="Names of sources.")
     scope: Annotated[kinds.Patterns, _ALL] = Field(
-        default=(), description=f"Ids or names of managed users ({_WITH_USERS}) or workspaces ({_WITH_WORKSPACES})."
+        default=(), description=f"Ids or names of managed users ({WITH_USERS}) or workspaces ({WITH_WORKSPACES})."
     )
     platform: Annotated[kinds.Patterns, _ALL] = Field(default=(), description="Platforms.")
     connection: Annotated[kinds.Patterns, _ALL] = Field(
@@ -425,7 +315,7 @@ class Document(BaseSettings):
 
 def known_keys(table: type[BaseModel] | None) -> tuple[str, ...]:
     """Return the keys of a table."""
-    return tuple(table.model_fields) if table else ()
+    return tuple(field.alias or name for name, field in table.model_fields.items()) if table else ()
 
 
 def table_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -439,5 +329,6 @@ def table_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
 
 
 def _table_in(annotation: Any) -> type[BaseModel] | None:
-    inner = (item for item in (annotation, *get_args(annotation)) if isinstance(item, type))
-    return next((item for item in inner if issubclass(item, BaseModel)), None)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for item in get_args(annotation) if (found := _table_in(item)) is not None), None)

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
+from monitor.config.definition import Definition
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import ReportPlan
@@ -45,6 +46,27 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenConfig:
+    """One token that is checked."""
+
+    id: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DateConfig:
+    """One date that was written down."""
+
+    id: str
+    name: str | None
+    platform: str
+    expires_at: datetime
+    """Aware; the end of the day for a date."""
+    link: str | None
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
     """One API key at one provider, fully resolved."""
 
@@ -74,13 +96,32 @@ class SourceConfig:
     """True if the configuration does not mention users, although the provider has them: a key that manages some is reported."""
     label_rules: tuple[LabelRule, ...] = ()
     """The `[[labels]]` rules that may match connections of this source, in order."""
+    facts: ProviderInfo | None = None
+    """Facts about the service of this source, where they differ from those registered under the provider's name."""
+    definition: Definition | None = None
+    """How a service without code of its own is read; None for the others."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    """Further secrets that the definition's requests insert, by name."""
+    client_secret: Secret | None = None
+    """The secret of OAuth client credentials."""
+    tokens: tuple[TokenConfig, ...] = ()
+    """Tokens to check, each of which is one connection."""
+    hook_secrets: tuple[Secret, ...] = ()
+    """Secrets of which any may have signed a delivery of the service."""
+    dates: tuple[DateConfig, ...] = ()
+    push_token: Secret | None = None
+    """The token with which a program pushes reports; None for other providers."""
+    stale_after: timedelta | None = None
+    """Time without a report after which a pushed connection is stale; None: never."""
+    requests_per_day: int | None = None
+    """Maximum number of requests in 24 hours; None: no limit."""
     connection_links: bool = False
     """True if alerts include the connection pages of managed users. Anyone who reads such an alert can open the page."""
 
     @property
     def info(self) -> ProviderInfo:
         """Facts about this source's provider."""
-        return provider_info(self.provider)
+        return self.facts or provider_info(self.provider)
 
     @property
     def dashboard_url(self) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from monitor.config import database_urls, schema, urls
+from monitor.config import database_urls, schema, source_schema, urls
+from monitor.config.definition_schema import DefinitionTable
 from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
@@ -23,7 +24,7 @@ _URLS = {
     (schema.DatabaseTable, "url"): database_urls.shown_database,
     (schema.ChannelTable, "url"): urls.shown_channel,
     (schema.ChannelTable, "proxy"): urls.shown,
-    (schema.SourceTable, "proxy"): urls.shown,
+    (source_schema.SourceTable, "proxy"): urls.shown,
     (schema.HeartbeatTable, "url"): urls.shown,
 }
 """Function that displays each secret URL. Other secrets are hidden completely."""
@@ -43,7 +44,7 @@ def _lines(config: Config) -> Iterator[str]:
     yield from _table("[schedule]", schema.ScheduleTable, config.schedule)
     yield from _policies(config.policy, config.policies, header="policy")
     for source in config.sources:
-        yield from _table("[[sources]]", schema.SourceTable, source, skip=_unsupported(source))
+        yield from _table("[[sources]]", source_schema.SourceTable, source, skip=_unsupported(source))
         if source.users_unset:
             yield "# users: none"
         if (source.policy, source.policies) != (config.policy, config.policies):
@@ -70,7 +71,7 @@ def _label_rule(rule: LabelRule) -> Iterator[str]:
     yield f"set = {toml_value(dict(rule.set))}"
     if rule.policy:
         yield from ("", "[labels.policy]")
-        yield from (f"{key} = {plain(rule.policy[key])}" for key in schema.Level.model_fields if key in rule.policy)
+        yield from (f"{key} = {plain(rule.policy[key])}" for key in source_schema.Level.model_fields if key in rule.policy)
 
 
 def _unsupported(source: SourceConfig) -> set[str]:
@@ -81,6 +82,9 @@ def _unsupported(source: SourceConfig) -> set[str]:
         "connection_links": info.has_users,
         "workspaces": info.has_workspaces,
     }
+    keys |= dict.fromkeys(DefinitionTable.model_fields, False)
+    keys |= {"api_key": bool(source.api_key.reveal()), "base_url": bool(source.base_url)}
+    keys |= dict.fromkeys(("dates", "token", "stale_after"), False)
     keys |= {"probe": info.has_probes, "probe_every": source.probe}
     return {key for key, supported in keys.items() if not supported}
 
@@ -136,7 +140,7 @@ def _policies(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> 
     tables = {header: base} | {f"{header}.platforms.{toml_key(slug)}": policy for slug, policy in sorted(platforms.items())}
     for name, policy in tables.items():
         yield from ("", f"[{name}]")
-        for key in schema.Level.model_fields:
+        for key in source_schema.Level.model_fields:
             text = plain(getattr(policy, key))
             if key == "expiring_within" and not policy.expiring_within_explicit:
                 # As a key it would override the provider's own expiring_soon.

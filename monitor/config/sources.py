@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from monitor.config import urls
+from monitor.config.defined_sources import Defined, reject_definition_keys, resolve_defined
 from monitor.config.policies import source_policies
 from monitor.config.resolve import Loc, Resolver
-from monitor.config.schema import Document, SourceTable
+from monitor.config.schema import Document
 from monitor.config.secrets import Secret, UnusableError
 from monitor.config.settings import SourceConfig
 from monitor.config.shared_keys import shared_keys
+from monitor.config.source_schema import SourceTable
 from monitor.domain.providers import ProviderInfo, provider_info, provider_names, providers_with
 from monitor.domain.rules.labels import LabelRule
 
@@ -42,18 +45,26 @@ def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequenc
     kinds = ", ".join(provider_names())
     named = resolver.required_value((*loc, "name"), raw.name, hint="choose a short name of lowercase letters, digits, _ and -.")
     known = resolver.required_value((*loc, "provider"), raw.provider, hint=f"use one of {kinds}.")
-    resolver.required_value(
-        (*loc, "api_key"), raw.api_key, hint='set the API key or one of { env = "…" }, { file = "…" }, { credential = "…" }.'
-    )
+    if raw.provider is None or not provider_info(raw.provider).is_defined:
+        _require_api_key(resolver, loc, raw)
     api_key = resolver.secret((*loc, "api_key"), raw.api_key)
     own_proxy = _own_proxy(resolver, loc, raw)
     ca_file = resolver.certificate_file((*loc, "ca_file"), raw.ca_file)
     policies = source_policies(resolver, loc, above=document.policy, own=raw.policy)
     if not (named and known) or raw.name is None or raw.provider is None:
         return None
-    name, info = raw.name, provider_info(raw.provider)
+    name, info, defined = raw.name, provider_info(raw.provider), None
+    if info.is_defined:
+        defined = resolve_defined(resolver, loc, raw, info, document.timezone)
+        info = defined.facts
+    else:
+        reject_definition_keys(resolver, loc, raw, info)
+    if defined is not None and defined.needs_api_key:
+        _require_api_key(resolver, loc, raw)
     _reject_unsupported_keys(resolver, loc, raw, info)
-    base_url = _base_url(resolver, loc, raw, info)
+    base_url = _base_url(resolver, loc, raw, info if defined is None else replace(info, base_url=defined.base_url or ""))
+    if defined is not None and not base_url and _sends_requests(defined):
+        resolver.problems.error((*loc, "base_url"), "is missing: set everything up to the path of the list.")
     return SourceConfig(
         name=name,
         provider=raw.provider,
@@ -71,14 +82,31 @@ def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequenc
         ca_file=ca_file,
         policy=policies.base,
         policies=policies.platforms,
-        **_schedule(document, raw),
+        requests_per_day=raw.requests_per_day,
+        facts=None if defined is None else info,
+        **_schedule(document, raw, defined),
+        **({} if defined is None else defined.settings),
     )
 
 
-def _schedule(document: Document, raw: SourceTable) -> dict[str, Any]:
-    """Return poll_every, probe_every and jitter: the source's own if set, else those of [schedule]."""
+def _require_api_key(resolver: Resolver, loc: Loc, raw: SourceTable) -> None:
+    resolver.required_value(
+        (*loc, "api_key"), raw.api_key, hint='set the API key or one of { env = "…" }, { file = "…" }, { credential = "…" }.'
+    )
+
+
+def _sends_requests(defined: Defined) -> bool:
+    definition = defined.settings.get("definition")
+    return definition is not None and definition.list.request is not None
+
+
+def _schedule(document: Document, raw: SourceTable, defined: Defined | None) -> dict[str, Any]:
+    """Return poll_every, probe_every and jitter: the source's own if set, else the definition's, else those of [schedule]."""
     keys = ("poll_every", "probe_every", "jitter")
-    return {key: getattr(raw if key in raw.model_fields_set else document.schedule, key) for key in keys}
+    found = {key: getattr(raw if key in raw.model_fields_set else document.schedule, key) for key in keys}
+    if defined is not None and defined.poll_every is not None and "poll_every" not in raw.model_fields_set:
+        found["poll_every"] = defined.poll_every
+    return found
 
 
 def _budget(resolver: Resolver, loc: Loc, document: Document, raw: SourceTable, info: ProviderInfo) -> int:

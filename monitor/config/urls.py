@@ -48,7 +48,7 @@ def base_url(text: str, *, list_path: str) -> str:
             f"uses http to {parts.hostname}, which would send the key unencrypted: use https (http only on loopback)."
         )
     plain = text.strip().rstrip("/")
-    if plain.endswith(list_path):
+    if list_path and plain.endswith(list_path):
         raise UnusableError(f"must end before the resource's own path: remove {list_path}.")
     return plain
 

@@ -31,6 +31,11 @@ class ProviderInfo:
     key_prefix: str = ""
     """Text before the key in that header."""
 
+    is_defined: bool = False
+    """True if a definition, not code for this service, reads it."""
+    advice: str = ""
+    """What to do about a token of this service, as a sentence, if it is not an account to reconnect. "{p}" is the label."""
+
     requests_per_minute: int = 60
     """The default request budget of a source."""
     most_per_minute: int | None = None
@@ -86,6 +91,16 @@ def registered_providers() -> tuple[ProviderInfo, ...]:
     return tuple(_PROVIDERS.values())
 
 
+def coded_providers() -> tuple[ProviderInfo, ...]:
+    """Return the services that are read by code, not by a definition, in the order of registration."""
+    return tuple(info for info in _PROVIDERS.values() if not info.is_defined)
+
+
+def coded_names() -> tuple[str, ...]:
+    """Return the names of the services that are read by code."""
+    return tuple(info.name for info in coded_providers())
+
+
 def provider_names() -> tuple[str, ...]:
     """Return the name of every registered service."""
     return tuple(_PROVIDERS)
@@ -93,7 +108,7 @@ def provider_names() -> tuple[str, ...]:
 
 def providers_with(fact: Callable[[ProviderInfo], object]) -> str:
     """Return the labels of the services for which `fact` is true, as "A, B and C"."""
-    return in_words([info.label for info in _PROVIDERS.values() if fact(info)])
+    return in_words([info.label for info in coded_providers() if fact(info)])
 
 
 def in_words(labels: Sequence[str]) -> str:
@@ -168,4 +183,60 @@ register(
         rows_per_page=100,
         trusted_platforms=_LINKED,
     )
+)
+
+_DEFINED = "monitor.providers.declarative.provider:DeclarativeProvider"
+_REPLACE = "Create a new one in {p}, and replace the old one wherever it is used."
+
+
+def _register_defined(name: str, label: str, *, adapter: str = _DEFINED, advice: str = "", final: bool = False) -> None:
+    register(
+        ProviderInfo(
+            name=name,
+            label=label,
+            adapter=adapter,
+            is_defined=True,
+            scope_in_ids=True,
+            advice=advice,
+            reports_are_final=final,
+        )
+    )
+
+
+for _name, _label in (
+    ("zernio", "Zernio"),
+    ("relayapi", "RelayAPI"),
+    ("postforme", "Post for Me"),
+    ("outstand", "Outstand"),
+    ("postiz", "Postiz"),
+    ("ayrshare", "Ayrshare"),
+    ("buffer", "Buffer"),
+    ("bundle", "bundle.social"),
+    ("publer", "Publer"),
+    ("uploadpost", "Upload-Post"),
+    ("nango", "Nango"),
+    ("composio", "Composio"),
+    ("pipedream", "Pipedream Connect"),
+    ("unified", "Unified.to"),
+):
+    _register_defined(_name, _label)
+for _name, _label in (
+    ("meta", "Meta"),
+    ("linkedin", "LinkedIn"),
+    ("github", "GitHub"),
+    ("gitlab", "GitLab"),
+    ("entra", "Microsoft Entra"),
+    ("vault", "Vault"),
+    ("slack", "Slack"),
+    ("cloudflare", "Cloudflare"),
+    ("introspect", "the authorization server"),
+    ("jwt", "the issuer"),
+):
+    _register_defined(_name, _label, advice=_REPLACE)
+_register_defined("custom", "the service")
+_register_defined(
+    "dates",
+    "the list of dates",
+    adapter="monitor.providers.declarative.dates:Dates",
+    advice="Renew it, and write the new date into {p}.",
 )

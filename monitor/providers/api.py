@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import quote, urlencode
@@ -36,6 +36,9 @@ _SHORTEST_REDACTED = 8
 
 _INVALID_URL = "base_url is not a valid URL."
 
+_MOST_TEMPORARY = 3
+"""The number of access tokens, the newest, that are redacted."""
+
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
 """Characters that no JSON encoder escapes."""
 
@@ -48,14 +51,28 @@ _WORTH_WAITING = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest:
+    """A request to a whole address, with all headers."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    answers: frozenset[int] = SUCCESS
+    """HTTP statuses whose response is returned; any other is raised as an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse:
-    """A successful response: its status, its body without the API key (some services echo it), and the server's time."""
+    """An expected response. Its body is without the source's secrets, which some services echo."""
 
     status: int
     body: bytes
     content_type: str | None
     at: datetime
     """The response's Date, or this machine's time if it has none: the reference of relative durations."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By case-insensitive name."""
 
 
 class Api:
@@ -80,27 +97,32 @@ class Api:
         """The latest response's Date minus this machine's clock, in seconds; None without a Date so far."""
         self.list_requests = 0
         """List requests sent so far, retries included."""
-        self._keys = _as_written(source.api_key.reveal())
+        self._keys = tuple(written for secret in _secrets_of(source) for written in _as_written(secret))
+        self._temporary: tuple[Sequence[bytes], ...] = ()
         self._probe_bounds = self._bounds(self.limits.probe_timeout, self.limits.other_bytes)
 
     async def get(
         self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> ApiResponse:
-        """Send GET base_url + path and return a 200 response. Retries after connection errors, timeouts and 5xx.
+        """Send GET base_url + path and return a 200 response. Retries and raises like send()."""
+        url = self._source.base_url + _with_query(path, query)
+        return await self.send(ApiRequest(method="GET", url=url, headers=self._headers(headers)))
+
+    async def send(self, sent: ApiRequest) -> ApiResponse:
+        """Send a request that reads a list, and return an expected response. Retries after connection errors, timeouts and 5xx.
 
         Raises the ProviderError for any other status or failure. A status whose meaning depends on the request (400, 401,
         403, 404) is a RequestRefused. The limits' overall timeout includes retries.
         """
-        limits = self.limits
+        limits, request = self.limits, _http_request(sent)
         deadline = time.monotonic() + limits.overall_timeout
 
         async def attempt() -> ApiResponse:
             left = max(deadline - time.monotonic(), 0.001)
             bounds = self._bounds(min(limits.list_timeout, left), limits.list_bytes)
-            request = self._request("GET", _with_query(path, query), headers)
             async with self.budget.request("GET"):
                 self.list_requests += 1
-                return self._check_status(await self._exchange(request, bounds))
+                return self._check_status(await self._exchange(request, bounds), sent.answers)
 
         def may_help(exc: Exception) -> bool | float:
             if not isinstance(exc, ProviderUnreachable) or time.monotonic() >= deadline:
@@ -118,6 +140,12 @@ class Api:
         )
         return await caller(may_help, attempt)
 
+    async def send_once(self, sent: ApiRequest) -> ApiResponse:
+        """Send a request that tests a connection, without retries, and return an expected response. Raises like send()."""
+        request = _http_request(sent)
+        async with self.budget.request("POST"):
+            return self._check_status(await self._exchange(request, self._probe_bounds), sent.answers)
+
     async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
         """Send POST base_url + path with an empty body, without retries. Returns and raises like get.
 
@@ -128,7 +156,7 @@ class Api:
         sent = CIMultiDict(shared, **headers) if headers else shared
         async with self.budget.request("POST"):
             url = URL(base + path, encoded=True)
-            return self._check_status(await post(self._transport(), url, sent, bounds=self._probe_bounds))
+            return self._check_status(await post(self._transport(base), url, sent, bounds=self._probe_bounds))
 
     @cached_property
     def _probing(self) -> tuple[str, CIMultiDict[str]]:
@@ -144,38 +172,29 @@ class Api:
         return Bounds(timeout=timeout, body_bytes=body_bytes, error_bytes=limits.other_bytes, inflation=limits.inflation)
 
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
-        answer = await exchange(self._transport(), request, bounds=bounds, on_headers=self._record_clock_skew)
+        transport = self._transport(str(request.url.copy_with(raw_path=b"/")))
+        answer = await exchange(transport, request, bounds=bounds, on_headers=self._record_clock_skew)
         redirected = self._same_host_redirect(request, answer)
         if redirected is not None:
             self.list_requests += 1
-            answer = await exchange(self._transport(), redirected, bounds=bounds, on_headers=self._record_clock_skew)
+            answer = await exchange(transport, redirected, bounds=bounds, on_headers=self._record_clock_skew)
         return answer
 
-    def _transport(self) -> AiohttpTransport:
+    def _transport(self, url: str) -> AiohttpTransport:
         proxy = self._source.proxy
         try:
-            return self._sessions.transport(
-                self._source.base_url, ca_file=self._source.ca_file, proxy=None if proxy is None else proxy.reveal()
-            )
+            return self._sessions.transport(url, ca_file=self._source.ca_file, proxy=None if proxy is None else proxy.reveal())
         except ConfigError as exc:  # a ca_file deleted since the configuration was read
             raise ProviderUnreachable(str(exc)) from exc
-
-    def _request(self, method: str, path: str, headers: Mapping[str, str] | None) -> httpx.Request:
-        try:
-            return httpx.Request(method, self._source.base_url + path, headers=self._headers(headers))
-        except httpx.InvalidURL as exc:
-            raise ProviderPayloadInvalid(_INVALID_URL) from exc
 
     def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         """Return all headers of a request. Raises ProviderUnauthorized for a key that cannot be sent in a header."""
         key = self._source.api_key.reveal()
-        if not key or not _is_header_safe(key):
+        if not key or not is_header_safe(key):
             # The library's error message would contain the key.
             raise ProviderUnauthorized("The API key is empty or contains a character that cannot be sent in a header.")
         return {
-            "User-Agent": USER_AGENT,
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
+            **COMMON_HEADERS,
             self._info.key_header: self._info.key_prefix + key,
             **(more or {}),
         }
@@ -199,12 +218,12 @@ class Api:
         if date is not None:
             self.clock_skew = (date - self._clock.now()).total_seconds()
 
-    def _check_status(self, answer: HttpResponse) -> ApiResponse:
-        """Return a 200 or 201 response. Raises the error for any other status."""
-        body = self._without_key(answer.body)
-        if answer.status in SUCCESS:
-            at = _server_time(answer.headers) or self._clock.now()
-            return ApiResponse(status=answer.status, body=body, content_type=answer.headers.get("content-type"), at=at)
+    def _check_status(self, answer: HttpResponse, answers: frozenset[int] = SUCCESS) -> ApiResponse:
+        """Return a response with one of these statuses. Raises the error for any other status."""
+        body = self._without_secrets(answer.body)
+        if answer.status in answers:
+            at, kind = _server_time(answer.headers) or self._clock.now(), answer.headers.get("content-type")
+            return ApiResponse(status=answer.status, body=body, content_type=kind, headers=answer.headers, at=at)
         raise self._error_for(answer, body)
 
     def _error_for(self, answer: HttpResponse, body: bytes) -> ProviderError:
@@ -226,12 +245,35 @@ class Api:
             return ProviderPayloadInvalid(f"The API returned a redirect (HTTP {status}), which is not followed: check base_url.")
         return RequestRefused(status, detail, from_api=fields is not None)
 
-    def _without_key(self, body: bytes) -> bytes:
+    def redact(self, secret: str) -> None:
+        """Remove a further secret, such as an access token, from everything that is read."""
+        self._temporary = (*self._temporary, _as_written(secret))[-_MOST_TEMPORARY:]
+
+    def _without_secrets(self, body: bytes) -> bytes:
         # Done once for everything read from the body: errors, names, messages (some services echo credentials).
-        for written in self._keys:
+        for written in (*self._keys, *(each for forms in self._temporary for each in forms)):
             if written in body:
                 body = body.replace(written, _REDACTED)
         return body
+
+
+COMMON_HEADERS: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"}
+"""Headers of every request for a list."""
+
+
+def _secrets_of(source: SourceConfig) -> list[str]:
+    """Return every secret that requests of a source contain."""
+    tokens = (token.secret for token in source.tokens)
+    known = (source.api_key, source.client_secret, *source.secrets.values(), *tokens)
+    return [secret.reveal() for secret in known if secret is not None]
+
+
+def _http_request(sent: ApiRequest) -> httpx.Request:
+    """Return the request. Raises ProviderPayloadInvalid for an address that is not valid."""
+    try:
+        return httpx.Request(sent.method, sent.url, headers=dict(sent.headers), content=sent.content)
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise ProviderPayloadInvalid(_INVALID_URL) from exc
 
 
 def _as_written(key: str) -> Sequence[bytes]:
@@ -275,7 +317,8 @@ def _after_colon(detail: str) -> str:
     return f": {detail if detail.endswith(('.', '…')) else detail + '.'}" if detail else "."
 
 
-def _is_header_safe(text: str) -> bool:
+def is_header_safe(text: str) -> bool:
+    """Return True if a text can be sent as a header's value."""
     return text.isascii() and text.isprintable() and text == text.strip()
 
 

@@ -382,3 +382,22 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     contradiction = _Contradiction(found)
     contradiction.names = names
     return contradiction
+
+
+def read_any(body: bytes, *, content_type: str | None) -> Any:
+    """Return a JSON document of any form. Raises ProviderPayloadInvalid for HTML, an empty body and invalid JSON."""
+    return _lenient(json_text(body, content_type))
+
+
+def contradicts(row: Mapping[str, Any]) -> bool:
+    """Return True if a row contains a field twice with different values, so that it is undefined."""
+    return isinstance(row, _Contradiction)
+
+
+def extended(row: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with further fields. A row that contradicts itself still does."""
+    if not isinstance(row, _Contradiction):
+        return {**row, **more}
+    copy = _Contradiction({**row, **more})
+    copy.names = row.names
+    return copy

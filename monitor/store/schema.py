@@ -410,17 +410,6 @@ shares = Table(
     Index("uq_shares_secret", "secret", unique=True),
 )
 
-# The newest report of each connection of a push source, as JSON. An unchanged report updates only its time.
-pushed = Table(
-    "pushed",
-    metadata,
-    text_column("source"),
-    text_column("external_id"),
-    text_column("content"),
-    instant("at", null=False),
-    PrimaryKeyConstraint("source", "external_id"),
-)
-
 # Requests to check a connection now, and their results; kept as long as polls.
 rechecks = Table(
     "rechecks",

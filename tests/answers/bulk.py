@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from monitor.domain import ConnectionState, Policy, PollReport, ProbeAnswer, ScopeReport, provider_info
 from monitor.domain.errors import ProviderError
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from monitor.domain.rules import lifecycle, probe_answers
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import fingerprint
@@ -52,7 +52,7 @@ class World:
     @classmethod
     async def begin(cls) -> World:
         """Return every connection as flawless lists state it."""
-        return cls(states={kind: await _listed(kind) for kind in provider_names()})
+        return cls(states={kind: await _listed(kind) for kind in coded_names()})
 
 
 async def _listed(kind: str) -> dict[Key, ConnectionState]:

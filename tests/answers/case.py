@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from monitor.domain import PollOutcome, ProbeFinding
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from tests.contract.loopback import Request, Response, Writer
 from tests.support.factories import NOW
 
@@ -22,7 +22,7 @@ TWINS = (POSTPOST, PUBLORA)
 """One backend under two names: they share their shapes."""
 STATING = (POSTPOST, PUBLORA, POSTBREEZE)
 """Those whose rows report something about the token."""
-ALL = provider_names()
+ALL = coded_names()
 
 PLATFORMS = ("linkedin", "instagram", "threads", "tiktok", "twitter", "facebook", "youtube", "bluesky", "mastodon", "telegram")
 UNDATED = frozenset({"twitter", "facebook", "youtube", "mastodon", "telegram"})

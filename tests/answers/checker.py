@@ -20,7 +20,7 @@ from monitor.config import SourceConfig, load
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ScopeReport, Status
 from monitor.domain.errors import ProviderError
 from monitor.domain.filters import ConnectionFilter
-from monitor.domain.providers import provider_info, provider_names
+from monitor.domain.providers import coded_names, provider_info
 from monitor.domain.rules import probe_answers
 from monitor.engine import config_sync
 from monitor.engine.probe_runner import Batch, ProbeResult
@@ -74,7 +74,7 @@ def template(store: Store, folder: Path) -> dict[tuple[str, bool], SourceConfig]
 
 def samples() -> list[SampleSource]:
     """Return every source: one of each kind with all valid, and one with all expired if its rows can state that."""
-    return [SampleSource(kind=kind, well=well) for kind in provider_names() for well in (True, False) if well or kind in STATING]
+    return [SampleSource(kind=kind, well=well) for kind in coded_names() for well in (True, False) if well or kind in STATING]
 
 
 def _source_text(sample: SampleSource) -> str:

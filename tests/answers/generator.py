@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from tests.answers.case import POSTBREEZE, POSTPEER, TWINS, SampleSource, date
 from tests.answers.offline import Raw
 
@@ -123,7 +123,7 @@ Members = list[tuple[str, Any]]
 def payload(seed: int, number: int) -> Payload:
     """The answer of that number."""
     dice = random.Random(f"{seed}/{number}")
-    kind = dice.choice(provider_names())
+    kind = dice.choice(coded_names())
     probe = kind in TWINS and dice.random() < 0.15
     text = _probe_body(dice) if probe else _list_body(dice, kind)
     body = text.encode("utf-8", "surrogatepass")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer, ProbeFinding, ScopeReport, Status, Unreadable
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from monitor.providers import json_chunks, payload
 from tests.answers import bulk, generator, oracle, shapes
 from tests.answers.bulk import Tally, World
@@ -42,7 +42,7 @@ def test_a_number_is_always_the_same_answer() -> None:
     assert generator.payload(7, 0) != generator.payload(8, 0)
 
 
-@given(st.sampled_from(provider_names()).flatmap(lambda kind: st.tuples(st.just(kind), shapes.lists(kind))), shapes.heads)
+@given(st.sampled_from(coded_names()).flatmap(lambda kind: st.tuples(st.just(kind), shapes.lists(kind))), shapes.heads)
 def test_N21_any_answer_to_a_poll_justifies_what_follows(answer: tuple[str, Any], head: tuple[int, Any]) -> None:
     kind, listed = answer
     status, headers = head
@@ -142,6 +142,6 @@ async def test_without_its_guards_the_parser_is_caught(monkeypatch: pytest.Monke
 
 
 async def test_the_offline_adapters_read_as_the_real_ones_do() -> None:
-    for kind in provider_names():
+    for kind in coded_names():
         report = await provider(kind, Raw(body=SampleSource(kind=kind).text())).poll()
         assert (report.outcome, report.listed) == (PollOutcome.OK, 50)

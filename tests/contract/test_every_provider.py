@@ -16,13 +16,13 @@ import pytest
 from monitor.config import Secret
 from monitor.domain import PollOutcome, PollReport, ReportedStatus
 from monitor.domain.errors import ProviderRateLimited
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from tests.contract.loopback import KEY, QUICK, Request, Response, as_json, connected, make_source, running, source, wire
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
-KINDS = provider_names()
+KINDS = coded_names()
 HTML = b"<!doctype html><title>Log in to the network</title>"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from monitor.providers import payload, transport
 from monitor.providers.rate_limit import LONGEST, SHORTEST, http_date, retry_after
 from tests.answers import bulk, corpus, generator
@@ -133,7 +133,7 @@ def _users(octets: bytes) -> None:
 TARGETS = (
     *(
         Target(name=f"list-{kind}", one=partial(_judge, kind), seeds=partial(_list_seeds, kind), largest=_LONGEST_SEED)
-        for kind in provider_names()
+        for kind in coded_names()
     ),
     Target(name="probe", one=partial(_judge, "postpost", probe=True), seeds=_probe_seeds, largest=2000),
     Target(name="refusal", one=_refused, seeds=_refusal_seeds, largest=2000),

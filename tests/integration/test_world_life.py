@@ -20,7 +20,7 @@ from monitor.demo.scenario import Action, Verb, perform
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.source import Trouble
 from monitor.demo.world import World, many_sources, populate
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 from tests.support.fakes import ManualClock
 from tests.support.sim_world import state_word_of_all
 from tests.support.world_client import NOW, POSTBREEZE, POSTPEER, POSTPOST, Caller, calling, four_sources
@@ -64,7 +64,7 @@ async def test_a_reconnect_keeps_the_account_and_changes_the_id(world: World, ca
     assert [(row["id"], row["externalId"]) for row in rows] == [("soc_new", "178")]
 
 
-@pytest.mark.parametrize("kind", provider_names())
+@pytest.mark.parametrize("kind", coded_names())
 @pytest.mark.parametrize(
     ("trouble", "status"),
     [(Trouble.SERVER_ERROR, 503), (Trouble.UNAUTHORIZED, 401), (Trouble.FORBIDDEN, 403), (Trouble.RATE_LIMITED, 429)],
@@ -141,7 +141,7 @@ async def test_requests_are_counted_and_remembered(world: World, caller: Caller)
 
 
 async def test_what_is_nowhere_is_404(caller: Caller) -> None:
-    for kind in provider_names():
+    for kind in coded_names():
         assert (await caller.get(kind, "/nowhere")).status_code == 404
         assert (await caller.get(kind, "/test-connection/linkedin-a")).status_code == 404
     assert (await caller.client.get(caller.server.address + "/")).status_code == 404
@@ -154,7 +154,7 @@ async def test_a_population_is_listed_whole_at_every_provider(clock: ManualClock
     world = World(clock=clock)
     paths = {POSTBREEZE: "/social-accounts", POSTPEER: "/connect/integrations?limit=100"}
     async with calling(world) as caller:
-        for kind in provider_names():
+        for kind in coded_names():
             populate(world, 120, source=f"c-{kind}", kind=kind)
             answer = await caller.get(kind, paths.get(kind, "/platform-connections"), key=f"demo-key-c-{kind}")
             assert answer.content.count(b"Person ") == (100 if kind == POSTPEER else 120)
@@ -172,7 +172,7 @@ def test_the_story_is_in_order_short_and_about_its_own_cast() -> None:
     seconds = [step.second for step in scenario.STORY]
     assert seconds == sorted(seconds)
     assert seconds[-1] <= 25
-    assert {source.kind for source in world.sources.values()} == set(provider_names())
+    assert {source.kind for source in world.sources.values()} == set(coded_names())
     assert len(scenario.CAST) >= 20
     for step in scenario.STORY:
         clock.set(NOW + timedelta(seconds=step.second))

@@ -13,7 +13,7 @@ from monitor.demo.payloads import SimConnection
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain.clock import Clock
-from monitor.domain.providers import provider_names
+from monitor.domain.providers import coded_names
 
 NOW = datetime(2026, 2, 22, 6, 0, tzinfo=UTC)
 """The instant at which the guide's "82d 4h" is true."""
@@ -45,7 +45,7 @@ class Caller:
 def four_sources(clock: Clock) -> World:
     """A world with one source per provider, named after it, whose key is "k"."""
     world = World(clock=clock)
-    for kind in provider_names():
+    for kind in coded_names():
         world.add_source(kind, kind, key="k")
     return world
 

@@ -91,7 +91,10 @@ def advice(platform: str | None, status: Status, provider: str, reason: str = ""
     where they are known. The names of an unknown platform and of permissions are inserted unchanged, so they must be harmless.
     """
     slug = platform or ""
-    name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), provider_info(provider).label
+    info = provider_info(provider)
+    name, service = PLATFORM_NAMES.get(slug, slug or "the connection"), info.label
+    if info.advice:
+        return _renewal(status, info.advice.replace("{p}", service))
     reconnect = _RECONNECT.get(slug, f"Reconnect {name} in {{p}}.")
     if status is Status.FAILING and reason == VerdictReason.PERMISSIONS_LOST:
         missing = f"the missing ones: {in_words(lost)}" if lost else "the missing ones"
@@ -115,6 +118,19 @@ def advice(platform: str | None, status: Status, provider: str, reason: str = ""
         case _:
             parts = []
     return " ".join(part for part in parts if part).replace("{p}", service)
+
+
+def _renewal(status: Status, renew: str) -> str:
+    """Return what to do about a token, secret or date that is not reconnected but replaced."""
+    match status:
+        case Status.EXPIRING_SOON:
+            return _in_time(renew)
+        case Status.EXPIRED | Status.REVOKED:
+            return renew
+        case Status.FAILING | Status.DISCONNECTED:
+            return f"Check whether it is still needed. If so: {_lower(renew)}"
+        case _:
+            return ""
 
 
 def source_advice(status: str, provider: str) -> str:

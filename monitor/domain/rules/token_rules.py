@@ -268,6 +268,8 @@ def list_states_only_a_date(e: Evidence) -> Finding | None:
         return None
     if e.expires_at is None:
         return Finding(Status.VALID, VerdictReason.NO_EXPIRY_DATE, "Listed, without an expiry date.", _LOW_CONFIDENCE)
+    if e.snapshot.trusted:
+        return Finding(Status.VALID, VerdictReason.DATE_AHEAD, "Valid until its expiry date.")
     text = "The provider states an expiry date and no status."
     return Finding(Status.VALID, VerdictReason.DATE_AHEAD, text, _LOW_CONFIDENCE)
 
