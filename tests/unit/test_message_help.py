@@ -135,8 +135,10 @@ def test_nothing_is_to_be_acknowledged_about_a_recovery_or_a_source() -> None:
             [expired(n, label=f"C{n}") for n in range(40)],
             "40 connections need attention: 40 expired at agency (C0, C1 and 38 more)",
         ),
-        # With other counts in the title it would be unclear which of them the names belong to.
-        ([expired(1, label="Acme"), about_source()], "1 connection needs attention: 1 expired; 1 source cannot be read"),
+        (
+            [expired(1, label="Acme"), about_source()],
+            "1 connection needs attention: 1 expired (Acme); 1 source cannot be read (agency)",
+        ),
         ([expired(1, label="x" * 80), expired(2, label="y" * 80)], "2 connections need attention: 2 expired at agency"),
     ],
 )
@@ -231,7 +233,7 @@ def test_a_problem_with_a_part_of_a_source_is_named_in_plain_english(
 def test_the_counts_separate_unreadable_sources_from_other_source_problems() -> None:
     outage = about_source(id="s2", subject="outage:twitter", count=9)
     part = message_of(about_source(), outage, about_source(id="s3", source="studio", provider="publora"))
-    assert part.title == "2 sources cannot be read; 1 source problem"
+    assert part.title == "2 sources cannot be read (agency, studio); 1 source problem (agency)"
 
 
 @pytest.mark.parametrize(

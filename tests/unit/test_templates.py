@@ -128,6 +128,15 @@ def test_the_link_is_whole_in_every_markup() -> None:
     assert filled("[Open](<{{ link }}>)", markup=Markup.CHAT, link=link) == f"[Open](<{link}>)"
 
 
+@pytest.mark.parametrize("markup", list(Markup))
+def test_the_links_of_this_monitor_are_whole_in_every_markup(markup: Markup) -> None:
+    page, link = "https://tokens.example/connections/agency/a_b", "https://tokens.example/ack/i_1.ops.1.ab"
+    dispatch = Dispatch(alert=make_alert(labels={"client": "Acme"}), status_page=page, acknowledge=link)
+    (item,) = compose([dispatch], timezone="UTC", now=NOW).items
+    made = render(TemplatePair(body="{{ page }} {{ ack_link }} {{ client }} {{ brief }}{{ reminder }}"), item, markup)
+    assert made.body == f"{page} {link} Acme expired"
+
+
 def test_a_title_is_one_line() -> None:
     (item,) = compose([Dispatch(alert=make_alert())], timezone="UTC", now=NOW).items
     made = render(TemplatePair(title="{{ name }}\n  needs you\n"), item, Markup.TEXT)

@@ -114,8 +114,9 @@ def test_several_alerts_are_one_line_each_the_worst_first() -> None:
         expired(4, platform="tiktok", external_id="tiktok-4"),
         source_down(9, source="studio", provider="postbreeze"),
     )
-    assert (
-        part.title == "4 connections need attention: 3 expired, 1 expiring soon; 1 source cannot be read; 1 connection recovered"
+    assert part.title == (
+        "4 connections need attention: 3 expired, 1 expiring soon (Acme Ltd, Alpha, Beta); "
+        "1 source cannot be read (studio); 1 connection recovered (Acme Ltd)"
     )
     assert part.body.splitlines()[:4] == [
         "- The source studio (Postbreeze) cannot be read (failing).",

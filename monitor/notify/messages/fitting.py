@@ -13,7 +13,7 @@ from monitor.domain import RECOVERY_EVENTS, Status
 from monitor.notify.messages import email, foot, plain
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
-from monitor.notify.messages.message import Message, Section, counts_by_platform, names_of, urgency
+from monitor.notify.messages.message import Message, Section, counts_by_platform, title_of, urgency
 from monitor.notify.messages.plain import csv_of
 from monitor.notify.messages.sizes import Size, clip
 
@@ -31,8 +31,7 @@ _STATUSES = frozenset(Status)
 
 def _titled(message: Message, room: int) -> str:
     """Return the title, with the names of the connections where they fit."""
-    names = names_of(message.items)
-    title = f"{message.title} ({names})" if names else message.title
+    title = title_of(message.items, named=True) if len(message.items) > 1 else message.title
     return title if len(title) <= min(room, _LONGEST_WITH_NAMES) else clip(message.title, room)
 
 

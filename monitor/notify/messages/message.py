@@ -73,6 +73,7 @@ _MOST_HEADINGS = 4
 """For more clients than this, each line names its client."""
 _MOST_NAMED_ALONE = 12
 """For more items than this of several clients, the title names the clients."""
+_UNNAMED = frozenset({AlertEvent.REPORT, AlertEvent.DRILL})
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _TONE_ORDER = (Tone.FAILURE, Tone.WARNING, Tone.SUCCESS, Tone.INFO)
 
@@ -175,22 +176,31 @@ def _clients(items: Sequence[Item]) -> set[str]:
     return {item.group or item.place for item in items}
 
 
-def title_of(items: Sequence[Item]) -> str:
-    """Return one line: the alert for a single item, counts for several."""
+def title_of(items: Sequence[Item], *, named: bool = False) -> str:
+    """Return one line: the alert for a single item, counts for several, with names if `named`."""
     if len(items) == 1:
         return _single_title(items[0])
     concerned = [item for item in items if item.platform is not None and not item.recovered]
-    problems = Counter(item.status for item in concerned)
     of = _of_client([item for item in items if item.platform is not None])
-    parts = []
-    if total := sum(problems.values()):
-        counts = ", ".join(f"{count} {readable(status)}" for status, count in problems.items())
-        parts.append(f"{total} connection{'' if total == 1 else 's'}{of} need{'s' if total == 1 else ''} attention: {counts}")
-    others = Counter((item.event, bool(item.topic)) for item in items if item.platform is None or item.recovered)
-    parts += [_counted(event, count, in_part=in_part, of="" if parts else of) for (event, in_part), count in others.items()]
+    parts: list[tuple[str, Sequence[Item]]] = []
+    if total := len(concerned):
+        counts = ", ".join(f"{count} {readable(status)}" for status, count in Counter(item.status for item in concerned).items())
+        needs = f"connection{of} needs" if total == 1 else f"connections{of} need"
+        parts.append((f"{total} {needs} attention: {counts}", concerned))
+    others: dict[tuple[AlertEvent, bool], list[Item]] = {}
+    for item in items:
+        if item.platform is None or item.recovered:
+            others.setdefault((item.event, bool(item.topic)), []).append(item)
+    for (event, in_part), group in others.items():
+        parts.append((_counted(event, len(group), in_part=in_part, of="" if parts else of), group))
     sources = {item.source for item in items}
     where = f" at {next(iter(sources))}" if len(sources) == len(parts) == 1 and "" not in sources and not of else ""
-    return _reminder_mark(concerned) + "; ".join(parts) + where
+    texts = (f"{text}{where}{_in_parentheses(group) if named else ''}" for text, group in parts)
+    return _reminder_mark(concerned) + "; ".join(texts)
+
+
+def _in_parentheses(items: Sequence[Item]) -> str:
+    return f" ({names_of(items)})" if items[0].event not in _UNNAMED else ""
 
 
 def _reminder_mark(problems: Sequence[Item]) -> str:
@@ -209,13 +219,7 @@ def _of_client(items: Sequence[Item]) -> str:
 
 
 def names_of(items: Sequence[Item]) -> str:
-    """Return the affected connections, or for many their clients, for the end of a title: Acme, Beta and 3 more.
-
-    Empty where it would be unclear which of several counts they belong to.
-    """
-    kinds = {(item.platform is not None, item.recovered) for item in items}
-    if len(items) < 2 or kinds not in ({(True, False)}, {(True, True)}):
-        return ""
+    """Return what is affected, or for many connections their clients: Acme, Beta and 3 more."""
     clients = list(dict.fromkeys(item.group for item in items if item.group))
     names = list(dict.fromkeys(item.subject for item in items))
     if len(items) > _MOST_NAMED_ALONE and len(clients) > 1:
