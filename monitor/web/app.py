@@ -18,6 +18,7 @@ from monitor.web import (
     health,
     login,
     pages,
+    selection_page,
     share_page,
     stream,
 )
@@ -41,6 +42,7 @@ def routes(site: Site) -> list[Route]:
         *connection_page.routes(site),
         *clients_page.routes(site),
         *forms.routes(site),
+        *selection_page.routes(site),
         *login.routes(site),
         *stream.routes(site),
         *api.routes(site),

@@ -36,9 +36,10 @@ from monitor.views.rechecks import RecheckView, without_source_error
 from monitor.views.silences import SilenceView, as_shown, is_confined, silence_views
 from monitor.web import charts
 from monitor.web.auth import visit_of
-from monitor.web.pages import LENGTHS, show
+from monitor.web.pages import show
 from monitor.web.query_params import list_parameters, read_query
 from monitor.web.rendering import REFRESH
+from monitor.web.silence_forms import LENGTHS
 from monitor.web.site import Site
 
 MOST_EVENTS = 200

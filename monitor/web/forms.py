@@ -6,7 +6,7 @@ The daemon checks the store twice a second, so it notices these writes as it not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -17,28 +17,22 @@ from monitor.config import Config
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence, literal
-from monitor.domain.timefmt import zone
 from monitor.engine import acknowledgements, rechecks
 from monitor.store import Connection, silences
 from monitor.views.label_filter import labels_in_use
-from monitor.views.silences import confined, is_confined
+from monitor.views.selection import views_silenced
+from monitor.views.silences import SilenceView, confined, is_confined
 from monitor.web.auth import Visit, visit_of
 from monitor.web.connection_page import id_of, read_one, show_connection
-from monitor.web.pages import LENGTHS, show, silences_context
+from monitor.web.pages import show, silences_context
 from monitor.web.query_params import list_parameters, source_names
 from monitor.web.rendering import connection_link
+from monitor.web.silence_forms import ENDLESS, InvalidForm, comment_of, filled_in, length_of, times_of
 from monitor.web.site import Site
 
 BY = "the status page"
-LONGEST_COMMENT = 400
-_ENDLESS = "removed"
-"""The length of a silence that lasts until it is removed."""
-_SINGLE = ("connection", "for", "comment", "from", "until")
-"""The fields of the silence form with one value."""
-
-
-class InvalidForm(MonitorError):
-    """The form's values are not valid."""
+MOST_LISTED = 200
+"""Connections that a page lists before a change."""
 
 
 def routes(site: Site) -> list[Route]:
@@ -62,13 +56,13 @@ def routes(site: Site) -> list[Route]:
     async def add(request: Request) -> Response:
         visit = visit_of(request)
         try:
+            if visit.field("step") == "preview":
+                return await _preview(site, request, visit)
             await site.store.write(lambda conn: _add(conn, site, visit))
         except MonitorError as error:
             if error.transient:
                 raise
-            filled: dict[str, Any] = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
-            filled |= {key: visit.field(key) for key in _SINGLE}
-            return await _silences_again(site, request, filled, str(error))
+            return await _silences_again(site, request, _filled(visit), str(error))
         return RedirectResponse("/silences?said=silenced", 303)  # codespell:ignore said
 
     async def remove(request: Request) -> Response:
@@ -115,20 +109,15 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
             return None
         case "ack":
             length = visit.field("for")
-            until = None if length in ("", _ENDLESS) else now + _length(length)
-            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=_comment(visit), author=author)
+            until = None if length in ("", ENDLESS) else now + length_of(length)
+            acknowledgements.acknowledge(conn, view.row, now=now, until=until, comment=comment_of(visit), author=author)
             return "acknowledged"
         case "unack":
             acknowledgements.unacknowledge(conn, view.row, now=now, author=author)
             return "unacknowledged"
         case "silence":
-            starts, ends = _period(visit, config, now)
             silence = Silence(
-                connections=(literal(view.id),),
-                comment=_comment(visit, required=True),
-                timezone=config.timezone,
-                starts_at=starts,
-                ends_at=ends,
+                connections=(literal(view.id),), comment=comment_of(visit, required=True), **times_of(visit, config, now)
             )
             silence = confined(silence, visit.selection.bound_to)
             acknowledgements.add_silence(conn, silence, now=now, author=author)
@@ -139,8 +128,31 @@ def _change_connection(conn: Connection, site: Site, visit: Visit, public_id: st
 
 def _add(conn: Connection, site: Site, visit: Visit) -> None:
     """Add the silence of the form. Raise InvalidForm."""
-    config, now = site.config(), site.clock.now()
-    starts, ends = _period(visit, config, now)
+    now = site.clock.now()
+    acknowledgements.add_silence(conn, _silence_of(conn, site.config(), visit, now), now=now, author=visit.author(BY))
+
+
+async def _preview(site: Site, request: Request, visit: Visit) -> Response:
+    """Return the silences page with the connections that the silence of the form matches now. Raise InvalidForm."""
+
+    def build(conn: Connection, config: Config) -> Mapping[str, Any]:
+        now = site.clock.now()
+        silence = _silence_of(conn, config, visit, now)
+        views = views_silenced(conn, config, silence, now=now, selection=visit.selection)
+        found = {"view": SilenceView(silence=silence, now=now), "views": views[:MOST_LISTED], "number": len(views)}
+        return {**silences_context(conn, config, site, request, everything=False, filled=_filled(visit)), "preview": found}
+
+    return await show(site, request, "silences.html", build)
+
+
+def _filled(visit: Visit) -> dict[str, Any]:
+    matchers: dict[str, Any] = {key: visit.form.get(key, []) for key in ("source", "platform", "label")}
+    return {**matchers, "connection": visit.field("connection"), **filled_in(visit)}
+
+
+def _silence_of(conn: Connection, config: Config, visit: Visit, now: datetime) -> Silence:
+    """Return the silence of the form. Raise InvalidForm."""
+    times = times_of(visit, config, now)
     globs = tuple(dict.fromkeys(visit.field("connection").split()))
     matchers = _matchers(conn, config, visit)
     if not any(matchers.values()) and not globs:
@@ -150,13 +162,10 @@ def _add(conn: Connection, site: Site, visit: Visit) -> None:
         platforms=tuple(sorted(matchers["platform"])),
         connections=globs,
         labels=dict(each.split("=", 1) for each in matchers["label"]),
-        comment=_comment(visit, required=True),
-        timezone=config.timezone,
-        starts_at=starts,
-        ends_at=ends,
+        comment=comment_of(visit, required=True),
+        **times,
     )
-    silence = confined(silence, visit.selection.bound_to)
-    acknowledgements.add_silence(conn, silence, now=now, author=visit.author(BY))
+    return confined(silence, visit.selection.bound_to)
 
 
 def _remove(conn: Connection, site: Site, visit: Visit, number: int) -> None:
@@ -177,47 +186,3 @@ def _matchers(conn: Connection, config: Config, visit: Visit) -> dict[str, list[
             raise InvalidForm(f"There is no such {noun}.")
     given["platform"] = [canonical(slug.lower()) for slug in given["platform"]]
     return given
-
-
-def _period(visit: Visit, config: Config, now: datetime) -> tuple[datetime, datetime | None]:
-    """Return the start and end of a silence, from two dates or a length. Raise InvalidForm."""
-    begin, end, length = visit.field("from"), visit.field("until"), visit.field("for")
-    starts = _local(begin, config) if begin else now
-    if end and length not in ("", _ENDLESS):
-        raise InvalidForm("Give either an end or a length, not both.")
-    if end:
-        ends: datetime | None = _local(end, config)
-    elif length == _ENDLESS:
-        ends = None
-    elif length:
-        ends = starts + _length(length)
-    else:
-        raise InvalidForm("Give an end or a length.")
-    if ends is not None and ends <= max(starts, now):
-        raise InvalidForm("The end must be in the future and after the start.")
-    return starts, ends
-
-
-def _length(key: str) -> timedelta:
-    if key not in LENGTHS:
-        raise InvalidForm("This length is not offered.")
-    return LENGTHS[key][1]
-
-
-def _local(text: str, config: Config) -> datetime:
-    """Return a browser's date and time, given in the configured time zone. Raise InvalidForm."""
-    try:
-        found = datetime.fromisoformat(text)
-        aware = found if found.tzinfo is not None else found.replace(tzinfo=zone(config.timezone) or UTC)
-        return aware.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidForm("The date and time are not valid.") from None
-
-
-def _comment(visit: Visit, *, required: bool = False) -> str:
-    text = visit.field("comment")
-    if required and not text:
-        raise InvalidForm("Give a reason.")
-    if len(text) > LONGEST_COMMENT:
-        raise InvalidForm(f"The comment is too long: at most {LONGEST_COMMENT} characters.")
-    return text

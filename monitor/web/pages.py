@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -20,20 +19,12 @@ from monitor.web import status_page
 from monitor.web.auth import visit_of
 from monitor.web.query_params import platform_names, source_names
 from monitor.web.rendering import page
+from monitor.web.silence_forms import LENGTHS, SINGLE, WEEKDAYS
 from monitor.web.site import Site, notice_text
 
-LENGTHS = {
-    "1h": ("1 hour", timedelta(hours=1)),
-    "4h": ("4 hours", timedelta(hours=4)),
-    "8h": ("8 hours", timedelta(hours=8)),
-    "1d": ("1 day", timedelta(days=1)),
-    "3d": ("3 days", timedelta(days=3)),
-    "7d": ("7 days", timedelta(days=7)),
-    "30d": ("30 days", timedelta(days=30)),
-}
-"""The durations that the forms offer for acknowledgements and silences."""
-
 _POLLS_SHOWN = 30
+UNFILLED: Mapping[str, Any] = {**dict.fromkeys(SINGLE, ""), "day": []}
+"""The fields of an empty form for a silence."""
 
 Build = Callable[[Connection, Config], Mapping[str, Any] | None]
 """Reads the template's context; None if the page's subject does not exist."""
@@ -127,5 +118,7 @@ def silences_context(
         "platforms": sorted(platform_names(conn, config, selection)),
         "labels": [f"{key}={value}" for key, value in labels_in_use(conn, config, selection)],
         "lengths": {key: text for key, (text, _) in LENGTHS.items()},
-        "filled": {"source": [], "platform": [], "label": [], "connection": "", "for": "", "comment": "", **filled},
+        "weekdays": WEEKDAYS,
+        "preview": None,
+        "filled": {"source": [], "platform": [], "label": [], "connection": "", **UNFILLED, **filled},
     }

@@ -36,7 +36,7 @@ LARGEST_HEAD = 16 * 1024
 MOST_HEADERS = 100
 LARGEST_BODY = 64 * 1024
 """Bytes."""
-MOST_FIELDS = 100
+MOST_FIELDS = 300
 BODY_WITHIN = 10.0
 """Seconds within which a request's body must have arrived."""
 ANSWER_WITHIN = 30.0

@@ -93,6 +93,8 @@ _NOTICES = {
     "unacknowledged": "The acknowledgement was removed. Alerts are sent again.",
     "silenced": "Silenced. Changes are recorded, and the net change is sent when the silence ends.",
     "lifted": "The silence is removed. Changes that happened during it are sent now.",
+    "checking": "The connections are checked now. Their status shows the result as it arrives.",
+    "retired": "Retired. Their history is kept.",
     "logged-out": "You are logged out.",
 }
 

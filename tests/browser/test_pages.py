@@ -336,6 +336,8 @@ def test_a_silence_is_added_and_removed(visitor: Visitor, javascript: bool) -> N
     page.get_by_label("Connections").fill("agency/*")
     page.get_by_label("or for").select_option("7d")
     page.get_by_label("Reason", exact=True).fill("Summer break")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", name="Preview: ")).to_be_visible()
     page.get_by_role("button", name="Add silence").click()
     row = page.locator("tbody tr", has_text="Summer break")
     expect(row).to_be_visible()

@@ -206,7 +206,7 @@ async def test_pages_show_a_viewer_no_buttons_and_take_no_form(site: Served, sto
         assert actions == {"/theme", "/logout"}, path
         assert "(viewer)" in page
     csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
-    for path in (f"/connections/{TIKTOK}", "/silences", "/silences/2/remove"):
+    for path in (f"/connections/{TIKTOK}", "/silences", "/silences/2/remove", "/selection"):
         form = {"csrf": csrf, "action": "recheck", "comment": "x", "connection": "*", "for": "1h"}
         assert (await site.client.post(site.url + path, data=form)).status_code == 403
     with store.begin_read() as conn:
@@ -343,3 +343,22 @@ def test_a_filter_with_unresolved_labels_reaches_no_query(store: Store) -> None:
 
 def test_a_users_token_is_not_in_its_representation() -> None:
     assert "t0ken" not in repr(WebUser(name="a", token=Secret("t0ken")))
+
+
+async def test_a_selection_of_a_bound_operator_covers_only_the_own_connections(site: Served) -> None:
+    """Neither all that match nor the ID of another client's connection reaches further."""
+    await log_in(site, CASA_OPERATOR)
+    page = (await site.get("/", headers=PAGE)).text
+    csrf = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
+    asked = {"csrf": csrf, "action": "forget"}
+    everything = await site.client.post(f"{site.url}/selection", data={**asked, "which": "all"})
+    foreign = await site.client.post(f"{site.url}/selection", data={**asked, "connection": [TIKTOK, BRAVA_TIKTOK]})
+    for answer in (everything, foreign):
+        assert answer.status_code == 200, answer.text[:500]
+        assert OWN[0] in answer.text
+        assert not [word for word in OTHERS if word in answer.text]
+    assert "<h1>Retire: 1 connection</h1>" in foreign.text
+    preview = {"csrf": csrf, "step": "preview", "connection": "*", "for": "1h", "comment": "x"}
+    shown = await site.client.post(f"{site.url}/silences", data=preview)
+    assert shown.status_code == 200
+    assert not [word for word in OTHERS if word in shown.text]

@@ -27,11 +27,13 @@
     const place = inside ? focusable(region).indexOf(active) : -1;
     const link = inside ? active.getAttribute("href") : null;
     const open = new Set([...region.querySelectorAll("details[open][id]")].map((each) => each.id));
+    const ticked = new Set([...region.querySelectorAll("input[type=checkbox]:checked")].map((each) => each.value));
     const scrolled = [...region.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
     const typed = new Map(inputs(region).filter(changed).map((each) => [keyOf(each), { value: each.value, checked: each.checked }]));
     region.className = fresh.className;
     region.replaceChildren(...[...fresh.childNodes].map((node) => document.importNode(node, true)));
     open.forEach((id) => { const each = document.getElementById(id); if (each) each.open = true; });
+    region.querySelectorAll("input[type=checkbox]").forEach((each) => { each.checked = ticked.has(each.value); });
     region.querySelectorAll(".scroll").forEach((each, index) => { each.scrollLeft = scrolled[index] || 0; });
     inputs(region).forEach((each) => { const kept = typed.get(keyOf(each)); if (kept) Object.assign(each, kept); });
     if (place < 0) return;
