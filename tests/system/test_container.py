@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ import yaml  # type: ignore[import-untyped]
 
 from monitor.demo.server import ThreadedWorld, WorldServer
 from monitor.demo.world import World
+from monitor.store import Store
 from tests.support.memory_folder import memory_folder
 from tests.support.postgres import private_server
 
@@ -213,7 +215,7 @@ def environment(folder: Path, world: World, **more: str) -> Path:
         "PGPASSWORD": "a-password",
     }
     lines = [line for line in (DEPLOYMENT / "example.env").read_text("utf-8").splitlines() if not line.startswith("#")]
-    assert [line.partition("=")[0] for line in lines] == list(values)
+    assert lines == [f"{key}=" for key in values]
     path = folder / ".env"
     path.write_text("".join(f"{key}={value}\n" for key, value in (values | more).items()), "utf-8")
     return path
@@ -265,11 +267,26 @@ def test_the_environment_of_compose_runs_on_postgresql(engine: Engine, world: tu
         checked = engine.run("--rm", *options, command=("config", "check", "--live"))
         assert "ok      source agency: lists 1 connection\n" in checked
         assert "ok      database monitor on db: it has no tables yet" in checked
+        assert "Copied" in copied_from_sqlite(engine, options, tmp_path)
         container = engine.start(*options)
         secrets.unlink()
         wait_for(engine, container, port, "/readyz")
         assert "Fern & Fable" in engine.podman("exec", container, "token-monitor", "status", "--json")
         assert engine.stop(container) == 0
+
+
+def copied_from_sqlite(engine: Engine, options: tuple[str, ...], folder: Path) -> str:
+    """Copy a SQLite database by the command of compose.md, and return its output."""
+    page = (DEPLOYMENT / "compose.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("docker compose run --rm -v ./old.db:"))
+    old = folder / "old.db"
+    with Store(f"sqlite:///{old}") as store:
+        store.upgrade()
+    shutil.chown(old, 62321)
+    given, _, command = line.removeprefix("docker compose run --rm ").partition(" token-monitor ")
+    port = next(each for each in options if "DATABASE__URL" in each).rpartition(":")[2].partition("/")[0]
+    words = shlex.split(given.replace("./old.db", str(old)))
+    return engine.run("--rm", *options, *words, command=tuple(shlex.split(command.replace(":5432", f":{port}"))))
 
 
 def create_as_compose_does(postgres: Any) -> None:

@@ -16,6 +16,7 @@ from monitor.cli.commands import command_line
 from monitor.cli.startup import with_options_first
 from monitor.config import load
 from monitor.config.schema import PREFIX
+from monitor.domain.errors import ConfigError
 from monitor.web.auth import HEALTH
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,7 +62,8 @@ def test_the_configuration_loads_with_the_environment_of_the_examples(tmp_path: 
     path = tmp_path / "config.toml"
     path.write_bytes((DEPLOYMENT / "config.toml").read_bytes())
     path.chmod(0o644)
-    given = example_environment() | {"STATE_DIRECTORY": STATE}
+    given = dict.fromkeys(example_environment(), "a-value-of-22-or-more-characters") | {"STATE_DIRECTORY": STATE}
+    given["OPS_APPRISE_URL"] = "jsons://hooks.example.com/token-monitor"
     if database:
         given |= compose()["services"]["token-monitor"]["environment"]
     loaded = load(path, given)
@@ -72,6 +74,15 @@ def test_the_configuration_loads_with_the_environment_of_the_examples(tmp_path: 
     assert config.database.url.reveal().endswith("//monitor@db:5432/monitor" if database else f"//{STATE}/monitor.db")
     used = set(re.findall(r'env = "(\w+)"', path.read_text("utf-8")))
     assert used | {"PGPASSWORD"} == set(example_environment())
+
+
+def test_nothing_starts_while_the_example_environment_is_not_filled_in() -> None:
+    """No placeholder could remain as a password that everyone knows."""
+    assert set(example_environment().values()) == {""}
+    with pytest.raises(ConfigError) as raised:
+        load(DEPLOYMENT / "config.toml", example_environment() | {"STATE_DIRECTORY": STATE})
+    for name in ("POSTPOST_API_KEY", "OPS_APPRISE_URL", "TOKEN_MONITOR_WEB_TOKEN"):
+        assert name in str(raised.value)
 
 
 def test_compose_passes_the_database_that_it_creates() -> None:
