@@ -454,6 +454,13 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
     assert {path for path in DOCUMENTS if path not in seen} == set()
 
 
+def test_the_index_of_tasks_leads_to_every_page() -> None:
+    """Decisions are listed in architecture.md."""
+    linked = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in LINK.findall(text_of("docs/README.md"))}
+    pages = [path for path in DOCUMENTS if path.is_relative_to(ROOT / "docs") and path.parent.name != "adr"]
+    assert [path for path in pages if path not in linked and path.name != "README.md"] == []
+
+
 def test_the_picture_needs_nothing_from_elsewhere_and_shows_the_demos_people() -> None:
     text = text_of("docs/demo.svg")
     assert re.findall(r"https?://[^\"' )]+", text) == ["http://www.w3.org/2000/svg"]
