@@ -31,6 +31,8 @@ from monitor.web.auth import visit_of
 from monitor.web.query_params import STALE, ListQuery, read_query, source_names
 
 MOST_CARDS = 6
+MOST_LABELS = 1_000
+"""Labels that the filter offers; others can be given in the address."""
 NAMED = 3
 """Connections that a card lists; a link leads to the others."""
 ORDERS = {
@@ -155,7 +157,7 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
         "statuses": list(Status),
         "source_names": names,
         "platforms": platforms,
-        "labels": [f"{key}={value}" for key, value in labels],
+        "labels": [f"{key}={value}" for key, value in labels][:MOST_LABELS],
         "any_client": any(key == CLIENT for key, _ in labels),
         "client_label": CLIENT,
         "freshness": _freshness(views),

@@ -393,6 +393,11 @@ async def test_a_filter_for_an_unknown_value_is_a_visible_problem(full: Served, 
     assert "No connection matches the filters." in page.words
 
 
+async def test_a_pattern_of_labels_stays_in_the_filter_form(full: Served) -> None:
+    page = await read(full, "/?label=client%3Dac*")
+    assert {"value": "client=ac*", "selected": ""} in page.all("option")
+
+
 async def test_filters_stay_in_every_link_of_the_list(full: Served) -> None:
     page = await read(full, "/?source=agency&q=acme&per=25")
     sorting = [a["href"] for a in page.all("a") if "sort=" in a["href"] and a["href"].startswith("?")]
