@@ -145,12 +145,12 @@ def test_an_empty_site_is_sound(visiting: Callable[..., Any], width: int) -> Non
 
 
 def test_pictures_for_the_documents(visitor: Visitor, picture: Callable[[Page, str], None]) -> None:
-    page = visitor.open(width=1280, height=1000)
+    page = visitor.open(width=1440, height=1080)
     picture(page, "status-page-light")
     visitor.go(page, EXPIRED)
     page.locator("#band").scroll_into_view_if_needed()
     picture(page, "connection-page-light")
-    page = visitor.open(theme="dark", width=1280, height=1000)
+    page = visitor.open(theme="dark", width=1440, height=1080)
     picture(page, "status-page-dark")
     page = visitor.open(theme="dark", width=390, height=844)
     picture(page, "status-page-phone")
