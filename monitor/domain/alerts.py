@@ -63,7 +63,7 @@ class IncidentSubject(StrEnum):
     DELIVERIES = "deliveries"
     """Deliveries of a channel were given up. Followed by the channel."""
     FILTER = "filter"
-    """A channel's filter by label matches nothing any more. Followed by the channel."""
+    """The labels of a channel, a user or a share match nothing any more. Followed by the channel, `user/NAME` or `share/ID`."""
     STATUS_PAGE = "status_page"
     """The status page is not opened."""
 
@@ -108,9 +108,9 @@ class IncidentReason(StrEnum):
     DELIVERY_DEAD = "delivery_dead"
     """monitor_problem: Deliveries of a channel were given up."""
     FILTER_EMPTY = "filter_empty"
-    """monitor_problem: A service renamed a user or workspace, and a channel's label filter matches no connection any more."""
+    """monitor_problem: A service renamed a user or workspace, and the labels of a channel, user or share match nothing now."""
     FILTER_MATCHES = "filter_matches"
-    """monitor_recovered: A channel's label filter matches connections again."""
+    """monitor_recovered: The labels of a channel, user or share match connections again."""
     CHANNEL_WORKS = "channel_works"
     """monitor_recovered: A channel accepts messages again."""
     TOKEN_TOO_SHORT = "token_too_short"  # noqa: S105 - a reason

@@ -20,7 +20,7 @@ from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.rules import schedule
 from monitor.engine import applied_config
 from monitor.engine.recording import close_without_alert, record_monitor_alert, record_source_incident
-from monitor.engine.recording.empty_filters import end_empty_filters, matching_channels
+from monitor.engine.recording.empty_filters import end_empty_filters
 from monitor.engine.recording.labelling import relabel
 from monitor.engine.recording.silent_probes import SWITCHED_OFF, end_silent_probes
 from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
@@ -49,8 +49,8 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
     limit_due_times(conn, config.sources, now)
     maintenance.not_ahead(conn, now)
     label_sets.prune(conn)
-    end_empty_filters(conn, matching_channels(conn, config.channels), channels=config.channels, now=now)
     applied_config.save_applied(conn, config, now)
+    end_empty_filters(conn, channels=config.channels, now=now)
 
 
 def _report_page(conn: Connection, config: Config, now: datetime) -> None:

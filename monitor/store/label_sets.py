@@ -49,10 +49,11 @@ def all_sets(conn: Connection) -> dict[int, ConnectionLabels]:
     return {row.id: ConnectionLabels(decode(row.labels), bool(row.named_by_service)) for row in conn.execute(select(label_sets))}
 
 
-def in_use(conn: Connection) -> list[Mapping[str, str]]:
-    """Return the different labels of live connections."""
+def in_use(conn: Connection) -> list[ConnectionLabels]:
+    """Return the different sets of labels of live connections."""
     used = select(connections.c.label_set).where(connections.c.retired_at.is_(None))
-    return [decode(text) for text in conn.scalars(select(_c.labels).where(_c.id.in_(used)))]
+    rows = conn.execute(select(_c.labels, _c.named_by_service).where(_c.id.in_(used)))
+    return [ConnectionLabels(decode(row.labels), bool(row.named_by_service)) for row in rows]
 
 
 def matching(conn: Connection, wanted: Mapping[str, str | Sequence[str]]) -> frozenset[int]:

@@ -173,7 +173,11 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "The value of web.token. Not needed if none is set."}
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A user's token, or web.token. Not needed without them.",
+                }
             },
         },
     }

@@ -18,7 +18,7 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.routing import as_seen_by
 from monitor.engine import config_sync
 from monitor.engine.recording import Recorded
-from monitor.store import Store, connection_queries, history, label_sets, outbox
+from monitor.store import Store, connection_queries, history, incidents, label_sets, outbox, shares
 from monitor.views.connections import ConnectionView
 from monitor.views.label_filter import labels_in_use, resolve_labels
 from monitor.views.pages import PageRequest, alert_page, connection_page
@@ -156,6 +156,32 @@ async def test_a_rename_that_empties_a_channels_filter_is_a_problem_of_the_monit
             ("monitor_recovered", "filter:casa"),
             ("monitor_recovered", "filter:red"),
         ]
+
+
+async def test_a_rename_that_empties_the_selection_of_a_user_or_a_share_is_a_problem_too(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    user = '[[web.users]]\nname = "Anna B"\ntoken = "0123456789abcdef0123456789abcdef"\nlabels = { team = "red" }\n'
+    async with agency(store, clock, tmp_path, extra=TEAMS.partition("[[channels]]")[0] + user) as cycle:
+        await cycle.poll()
+        with store.begin_write() as conn:
+            for days in (90, 0):  # the second one has expired, and is not reported
+                shares.add(conn, {"team": "red"}, until=clock.now() + days * DAY, now=clock.now(), author="ann")
+        users = cycle.world.sources["agency"].users
+        users[U0] = replace(users[U0], display_name="Verde")
+        recorded = await cycle.poll(after=timedelta(minutes=15))
+        assert [(each.reason, each.subject) for each in recorded.alerts] == [
+            ("filter_empty", "filter:share/1"),
+            ("filter_empty", "filter:user/Anna B"),
+        ]
+        assert recorded.alerts[1].message.startswith("The selection of the user Anna B no longer matches any connection")
+        with store.begin_write() as conn:
+            shares.revoke(conn, None, now=clock.now(), author="ann")
+        users[U0] = replace(users[U0], display_name="Casa Again")
+        recorded = await cycle.poll(after=timedelta(minutes=15))
+        assert [(each.event, each.subject) for each in recorded.alerts] == [("monitor_recovered", "filter:user/Anna B")]
+        with store.begin_read() as conn:
+            assert incidents.open_subjects(conn, "") == []
 
 
 async def test_equal_names_of_two_clients_stay_apart(store: Store, clock: ManualClock, tmp_path: Path) -> None:

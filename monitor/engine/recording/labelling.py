@@ -8,7 +8,7 @@ from datetime import datetime
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.config.labelling import Labeller
 from monitor.domain import Snapshot
-from monitor.engine.recording.empty_filters import matching_channels, record_emptied_filters
+from monitor.engine.recording.empty_filters import matching_filters, record_emptied_filters
 from monitor.engine.recording.queueing import Recorded
 from monitor.store import Connection, connections, label_sets, sources
 
@@ -32,11 +32,11 @@ def save_scope_names(
 ) -> Recorded:
     """Store the names of managed users or workspaces that a poll read, and label their connections again if one changed.
 
-    Alert about channels whose label filter then matches no connection.
+    Alert about channels, users and shares whose labels then match no connection.
     """
     if names is None or not sources.save_scope_names(conn, source.name, names):
         return Recorded()
-    before = matching_channels(conn, channels)
+    before = matching_filters(conn, channels, now)
     relabel(conn, source)
     return record_emptied_filters(conn, before, channels=channels, now=now)
 
