@@ -32,6 +32,7 @@ SELECTED = (
     "/clients/{name:path}",
     "/connections/{id:path}",
     "/feed.atom",
+    "/forecast",
     "/selection",
     "/silences",
     "/silences/{number:int}/remove",

@@ -12,6 +12,8 @@ PAGES = (
     "/?label=client%3Dacme&sort=client",
     "/?source=nobody",
     "/clients",
+    "/forecast",
+    "/forecast?days=90&label=client%3Dacme",
     "/sources",
     "/alerts",
     "/alerts?state=dead",
@@ -24,7 +26,7 @@ PAGES = (
     "/connections/agency/tiktok-agency003",
 )
 MISSING = ("/connections/agency/nobody", "/alerts/nobody", "/nothing")
-EMPTY = ("/", "/clients", "/sources", "/alerts", "/silences")
+EMPTY = ("/", "/clients", "/forecast", "/sources", "/alerts", "/silences")
 """Pages that differ on a site without data."""
 WIDTHS = (320, 390, 768, 1440, 1920)
 THEMES = ("light", "dark")

@@ -32,7 +32,7 @@ from tests.support.web_world import fill, web_config
 
 TOKEN = canary.WEB_TOKEN
 PAGE = {"accept": "text/html"}
-PAGES = ("/", "/sources", "/alerts", "/silences", "/connections/agency/linkedin-agency000", "/alerts/alert-1")
+PAGES = ("/", "/forecast", "/sources", "/alerts", "/silences", "/connections/agency/linkedin-agency000", "/alerts/alert-1")
 EVERYTHING = (*PAGES, "/login", "/nothing", "/static/page.css", "/healthz", "/metrics", "/api/v1/connections")
 
 
