@@ -136,7 +136,7 @@ def test_check_that_reads_nothing_is_unknown(tmp_path: Path) -> None:
     done = token_monitor("check", config=write_config(tmp_path))
     assert done.status == 3
     assert "Could not read agency: " in done.out
-    assert done.out.startswith("UNKNOWN: No connections are known yet.")
+    assert done.out.startswith("UNKNOWN: 2 of 2 sources cannot be read: agency, studio. No connections are known yet.")
 
 
 def test_N21_check_and_status_are_unknown_where_no_row_can_be_read(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_N21_check_and_status_are_unknown_where_no_row_can_be_read(tmp_path: Pat
         done = token_monitor("check", config=config)
         live = token_monitor("config", "check", "--live", config=config)
     assert done.status == 3, done.out
-    assert done.out.startswith("UNKNOWN: No connections are known yet.")
+    assert done.out.startswith("UNKNOWN: 1 of 1 source cannot be read: agency. No connections are known yet.")
     assert "1 of 1 source cannot be read: agency" in done.out
     assert token_monitor("status", "--exit-code", config=config).status == 3
     (source_json,) = token_monitor("sources", "--json", config=config).json["sources"]
