@@ -183,7 +183,7 @@ def test_everything_can_be_reached_and_the_focus_is_seen(visitor: Visitor) -> No
             break
         assert outline != "none", name
         seen.add(name)
-    assert {"SELECT source", "INPUT comment", "BUTTON Add silence"} <= seen
+    assert {"SELECT source", "INPUT comment", "BUTTON step"} <= seen
 
 
 # --- filters
@@ -353,7 +353,7 @@ def test_a_refused_form_shows_the_reason(visitor: Visitor) -> None:
     page = visitor.open("/silences")
     page.get_by_label("or for").select_option("7d")
     page.get_by_label("Reason", exact=True).fill("Everything?")
-    page.get_by_role("button", name="Add silence").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("alert")).to_contain_text("Choose a source, a platform, a label or connections to silence.")
     expect(page.get_by_label("Reason", exact=True)).to_have_value("Everything?")
     assert violations(page) == []
