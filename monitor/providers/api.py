@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import stamina
@@ -55,7 +55,8 @@ class ApiRequest:
     """A request to a whole address, with all headers."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
+    """May contain a secret, see `secret_in_query`."""
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(default=None, repr=False)
     answers: frozenset[int] = SUCCESS
@@ -249,6 +250,10 @@ class Api:
         """Remove a further secret, such as an access token, from everything that is read."""
         self._temporary = (*self._temporary, _as_written(secret))[-_MOST_TEMPORARY:]
 
+    def without_secrets(self, text: str) -> str:
+        """Return a text, such as a response's header, without the source's secrets."""
+        return self._without_secrets(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+
     def _without_secrets(self, body: bytes) -> bytes:
         # Done once for everything read from the body: errors, names, messages (some services echo credentials).
         for written in (*self._keys, *(each for forms in self._temporary for each in forms)):
@@ -280,7 +285,7 @@ def _as_written(key: str) -> Sequence[bytes]:
     """Return a key in every form in which a JSON document may contain it; nothing for a key too short to redact."""
     if len(key) < _SHORTEST_REDACTED:
         return ()
-    forms = {key, key.replace("/", "\\/")}
+    forms = {key, key.replace("/", "\\/"), quote(key, safe=""), quote_plus(key)}
     for slash in ("/", "\\/"):
         for escape in ("\\u{:04x}", "\\u{:04X}"):
             forms.add("".join(slash if each == "/" else each if each in _PLAIN else escape.format(ord(each)) for each in key))

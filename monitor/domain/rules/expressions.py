@@ -132,8 +132,10 @@ class Evaluator:
 
 
 def is_true(value: Any) -> bool:
-    """Return True if JMESPath treats a value as true: it is neither null, false, nor empty."""
-    return value is not None and value is not False and not (isinstance(value, (str, list, dict)) and not value)
+    """Return True if JMESPath treats a value as true: it is neither null, false, nor empty. A number that JSON lacks is not."""
+    if isinstance(value, (str, list, dict)):
+        return bool(value)
+    return isinstance(value, (int, float)) and value is not False
 
 
 def _takes(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -6,8 +6,8 @@ import base64
 import binascii
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -22,7 +22,7 @@ from monitor.domain.rules.platforms import is_usable_id
 from monitor.providers import payload
 from monitor.providers.api import Api, ApiRequest, ApiResponse, RequestRefused
 from monitor.providers.declarative.lazy_rows import LazyRows
-from monitor.providers.declarative.pages import Pages, PageWalk
+from monitor.providers.declarative.pages import DecodedPage, PageFacts, PageWalk
 from monitor.providers.declarative.requests import RequestBuilder
 from monitor.providers.declarative.rows import Origin, RowMapper
 from monitor.providers.scopes import ScopeWalk, failed_scope, listed_report, report_of, without_duplicates
@@ -35,7 +35,10 @@ class _TokenList:
     """One list as read, its rows not yet mapped."""
 
     origin: Origin
-    rows: list[Any] = field(default_factory=list)
+    rows: Callable[[], list[Any]] = list
+    """Returns the rows; decodes what was not decoded yet."""
+    size: int = 0
+    """The bytes that `rows` decodes or the mapping of its rows reads, estimated."""
     problem: str | None = None
     digest: str = ""
 
@@ -50,6 +53,8 @@ class DeclarativeProvider:
         self._walk: ScopeWalk[list[_TokenList]] = ScopeWalk()
         self._sizes: dict[str | None, tuple[str, int]] = {}
         """Digest and number of connections of each scope's last list without an unreadable row."""
+        self._pages: dict[tuple[str | None, str | None], Sequence[PageFacts]] = {}
+        """The pages of each scope's and token's last list."""
         self._raw: dict[tuple[str | None, str], Mapping[str, Any]] = {}
         """What tests need of the newest rows, by scope and id."""
         self._key = _definition_key(source)
@@ -123,6 +128,8 @@ class DeclarativeProvider:
             body = payload.read_any(reply.body, content_type=reply.content_type)
         except ProviderPayloadInvalid:
             return ProbeAnswer(http_status=reply.status, finding=ProbeFinding.TRANSIENT)
+        if payload.contradicts(body):
+            return ProbeAnswer(http_status=reply.status, finding=ProbeFinding.TRANSIENT)
         for rule in test.rules:
             if mapper.is_true(rule.when, body):
                 message = mapper.explanation(rule.because, body)
@@ -141,11 +148,17 @@ class DeclarativeProvider:
         reply = await self._send(await self._requests.build(each.request, {}))
         body = payload.read_any(reply.body, content_type=reply.content_type)
         mapper = RowMapper(self._definition, now=reply.at)
+        if isinstance(body, Mapping):
+            payload.refuse_error_object(body)
         rows = body if each.items is None else mapper.value(each.items, body)
         if not isinstance(rows, list) or each.id is None:
             raise ProviderPayloadInvalid("The API's response contains no list of scopes.")
+        if len(rows) > _MOST_SCOPES:
+            raise ProviderPayloadInvalid(
+                f"The API's response contains more than {_MOST_SCOPES:,} scopes: name them in each.values."
+            )
         found: dict[str | None, str | None] = {}
-        for row in rows[:_MOST_SCOPES]:
+        for row in rows:
             key = mapper.value(each.id, row)
             key = str(key) if isinstance(key, int) and not isinstance(key, bool) else key
             if not isinstance(key, str) or not is_usable_id(key):
@@ -178,13 +191,13 @@ class DeclarativeProvider:
         values = {"scope": {"id": scope}, "token": {"id": token}}
         origin = Origin(scope=scope, scope_name=name, token=token, at=datetime.now(UTC))
 
-        def decode(reply: ApiResponse, body: Any) -> list[Any]:
-            nonlocal origin
-            origin = dataclasses.replace(origin, status=reply.status, headers=reply.headers, at=reply.at)
+        def decode(reply: ApiResponse) -> DecodedPage:
+            headers = {name: self._api.without_secrets(text) for name, text in reply.headers.items()}
+            here = dataclasses.replace(origin, status=reply.status, headers=headers, at=reply.at)
             mapper = RowMapper(self._definition, now=reply.at)
-            if reader.ok is not None and not mapper.is_true(reader.ok, body):
-                raise ProviderPayloadInvalid("The API returned an error in place of the list (`ok` is not true of its response).")
-            return mapper.rows_in(body, origin)
+            body = payload.read_any(reply.body, content_type=reply.content_type)
+            items = mapper.listed(body)
+            return DecodedPage(body=body, items=len(items), rows=mapper.rows(items, here))
 
         walk = PageWalk(
             reader.paging,
@@ -192,10 +205,19 @@ class DeclarativeProvider:
             max_rows=self._api.limits.rows,
             follow=self._requests.follow,
         )
-        pages: Pages = await walk.read(
-            build=lambda query: self._requests.build(template, values, query=query), send=self._send, decode=decode
+        timeless = not self._definition.depends_on_time_or_headers
+        pages = await walk.read(
+            build=lambda query: self._requests.build(template, values, query=query),
+            send=self._send,
+            decode=decode,
+            known=self._pages.get((scope, token), ()) if timeless else (),
         )
-        return _TokenList(origin=origin, rows=pages.rows, problem=pages.problem, digest=pages.digest)
+        self._pages[scope, token] = tuple(pages.facts)
+        at = pages.replies[-1][0].at if pages.replies else origin.at
+        size = sum(facts.rows for facts in pages.facts) * 512
+        return _TokenList(
+            origin=dataclasses.replace(origin, at=at), rows=pages.rows, size=size, problem=pages.problem, digest=pages.digest
+        )
 
     def _claims(self, scope: str | None, token: str | None) -> _TokenList:
         """Return a JWT's claims as a row. The signature is not verified: a date needs no trust. RFC 7519."""
@@ -204,8 +226,9 @@ class DeclarativeProvider:
         claims = jwt_claims(secret)
         if claims is None:
             raise ProviderPayloadInvalid(f"The token {token} is not a JWT.")
-        rows = RowMapper(self._definition, now=origin.at).rows_in(claims, origin)
-        return _TokenList(origin=origin, rows=rows, digest=blake2b(secret.encode(), digest_size=16).hexdigest())
+        mapper = RowMapper(self._definition, now=origin.at)
+        rows = mapper.rows(mapper.listed(claims), origin)
+        return _TokenList(origin=origin, rows=lambda: rows, digest=blake2b(secret.encode(), digest_size=16).hexdigest())
 
     async def _send(self, request: ApiRequest) -> ApiResponse:
         try:
@@ -232,8 +255,7 @@ class DeclarativeProvider:
         if digest is not None and known is not None and known[0] == digest:
             rows = LazyRows(known[1], lambda: self._mapped(lists)[0])
             return ScopeReport(scope=scope, complete=True, snapshots=rows, digest=digest, whole=True)
-        size = sum(len(each.rows) for each in lists) * 512
-        snapshots, unreadable = await payload.off_loop(lambda: self._mapped(lists), size=size)
+        snapshots, unreadable = await payload.off_loop(lambda: self._mapped(lists), size=sum(each.size for each in lists))
         report = listed_report(scope, snapshots, unreadable, problem=problem, digest=digest)
         if report.digest is not None:
             self._sizes[scope] = (report.digest, len(snapshots))
@@ -245,7 +267,7 @@ class DeclarativeProvider:
         wanted = _raw_paths(self._definition.test)
         for listed in lists:
             mapper = RowMapper(self._definition, now=listed.origin.at)
-            for row in listed.rows:
+            for row in listed.rows():
                 found = mapper.snapshot(row, listed.origin)
                 if isinstance(found, Unreadable):
                     unreadable.append(found)

@@ -40,6 +40,8 @@ class RequestBuilder:
         self._source, self._api = source, api
         self._auth = source.definition.auth
         self._access: _AccessToken | None = None
+        if self._auth.kind == "basic":
+            api.redact(self._basic_credentials())
 
     async def build(self, template: RequestTemplate, values: Values, *, query: Mapping[str, str] | None = None) -> ApiRequest:
         """Return the request with these values. Raises ProviderError if a value, or a secret, cannot be sent."""
@@ -91,12 +93,14 @@ class RequestBuilder:
             case "none":
                 return {}
             case "basic":
-                pair = base64.b64encode(f"{auth.user}:{key}".encode()).decode("ascii")
-                return {auth.header: f"Basic {pair}"}
+                return {auth.header: f"Basic {self._basic_credentials()}"}
             case "oauth":
                 return {auth.header: auth.prefix + _sendable(await self._access_token())}
             case _:
                 return {auth.header: auth.prefix + _sendable(key or token or "")}
+
+    def _basic_credentials(self) -> str:
+        return base64.b64encode(f"{self._auth.user}:{self._source.api_key.reveal()}".encode()).decode("ascii")
 
     async def _access_token(self) -> str:
         now = asyncio.get_running_loop().time()

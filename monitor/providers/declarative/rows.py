@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,21 +46,43 @@ class RowMapper:
         """Evaluates expressions at the time of the response."""
         self._no_match = ReportedStatus.UNRECOGNISED if definition.expects_status else _without_rules(definition)
 
-    def rows_in(self, body: Any, origin: Origin) -> list[Any]:
-        """Return the rows of a decoded body that count, each with its context. Raises ProviderPayloadInvalid without a list."""
-        rows = self._listed(body)
+    def listed(self, body: Any) -> list[Any]:
+        """Return the elements of the list in a decoded body. Raises ProviderPayloadInvalid without a list, or for an error."""
+        reader = self._definition.list
+        if payload.contradicts(body):
+            raise ProviderPayloadInvalid("The API's response contains a field twice with different values.")
+        if reader.ok is not None and not self.is_true(reader.ok, body):
+            raise ProviderPayloadInvalid("The API returned an error in place of the list (`ok` is not true of its response).")
+        if isinstance(body, Mapping) and not self._definition.checks_tokens:
+            # The response about a token may state an error: that is its news, which rules judge.
+            payload.refuse_error_object(body)
+        found = body if reader.items is None else self.evaluator.value(reader.items, body)
+        if isinstance(found, list):
+            return found
+        if isinstance(found, Mapping) and reader.keyed is not None:
+            return [_with(item, {reader.keyed: key}) for key, item in found.items()]
+        if isinstance(found, Mapping) and self._definition.checks_tokens:
+            return [found]
+        where = f" at {reader.items.text!r}" if reader.items is not None else ""
+        kind = "an object" if isinstance(found, Mapping) else "no list"
+        raise ProviderPayloadInvalid(f"The API's response contains {kind}{where} instead of the list.")
+
+    def rows(self, items: Sequence[Any], origin: Origin) -> list[Any]:
+        """Return the rows of a list's elements that count, each with its context.
+
+        What is not an object stays a row, although it cannot be read: without it, the list would seem complete.
+        """
         around = _context(origin)
         expand, where = self._definition.list.expand, self._definition.list.where
-        if expand is not None:
-            rows = [inner for row in rows for inner in self._inner(expand, row, around)]
-        rows = [_with(row, around) for row in rows]
-        return rows if where is None else [row for row in rows if self.evaluator.is_true(where, row)]
+        found = items if expand is None else [inner for item in items for inner in self._inner(expand, item, around)]
+        rows = [_with(row, around) for row in found]
+        return rows if where is None else [row for row in rows if not _is_sound(row) or self.evaluator.is_true(where, row)]
 
     def snapshot(self, row: Any, origin: Origin) -> Snapshot | Unreadable:
         """Return the row as a snapshot, or why it cannot be read. Never raises, whatever the row contains."""
         if not isinstance(row, Mapping):
             return Unreadable(external_id=None, why="The row is not an object.")
-        if payload.contradicts(row):
+        if not _is_sound(row):
             return Unreadable(external_id=None, why="The row contains a field twice with different values.")
         external_id = self._id(row)
         if external_id is None or not is_usable_id(external_id):
@@ -105,22 +127,10 @@ class RowMapper:
         """Return the text that explains a status; None without one."""
         return None if because is None else _as_text(self.evaluator.value(because, row))
 
-    def _listed(self, body: Any) -> list[Any]:
-        reader = self._definition.list
-        found = body if reader.items is None else self.evaluator.value(reader.items, body)
-        if isinstance(found, list):
-            return found
-        if isinstance(found, Mapping) and reader.keyed is not None:
-            return [{**item, reader.keyed: key} for key, item in found.items() if isinstance(item, Mapping)]
-        if isinstance(found, Mapping) and self._definition.checks_tokens:
-            return [found]
-        where = f" at {reader.items.text!r}" if reader.items is not None else ""
-        kind = "an object" if isinstance(found, Mapping) else "no list"
-        raise ProviderPayloadInvalid(f"The API's response contains {kind}{where} instead of the list.")
-
     def _inner(self, expand: Expression, row: Any, around: Mapping[str, Any]) -> Iterable[Any]:
-        found = self.evaluator.value(expand, _with(row, around))
-        return (_with(inner, {"parent": row}) for inner in found) if isinstance(found, list) else ()
+        """Return the rows within an element; the unreadable row None if it contains no list of them."""
+        found = self.evaluator.value(expand, _with(row, around)) if _is_sound(row) else None
+        return [_with(inner, {"parent": row}) for inner in found] if isinstance(found, list) else [None]
 
     def _status(self, row: Any) -> tuple[ReportedStatus, str | None]:
         for rule in self._definition.rules:
@@ -247,6 +257,11 @@ def _context(origin: Origin) -> dict[str, Any]:
         "_scope": {"id": origin.scope, "name": origin.scope_name},
         "_token": {"id": origin.token},
     }
+
+
+def _is_sound(row: Any) -> bool:
+    """Return True if a row is an object that contains no field twice with different values."""
+    return isinstance(row, Mapping) and not payload.contradicts(row)
 
 
 def _with(row: Any, more: Mapping[str, Any]) -> Any:
