@@ -16,6 +16,7 @@ from monitor.cli.output import echo, echo_json
 from monitor.cli.sources import channel_problem
 from monitor.cli.startup import allow_open_files
 from monitor.config import Config, SourceConfig, show, starter
+from monitor.config.provider_catalogue import source_lines, unknown_provider
 from monitor.config.templates import EVERY_EVENT
 from monitor.domain import AlertEvent, utc_text
 from monitor.domain.errors import ConfigError, MonitorError, StoreError
@@ -44,6 +45,8 @@ def echo_round_times(config: Config) -> None:
 def round_lines(config: Config, connections: dict[str, int], scopes: dict[str, int]) -> Iterator[str]:
     """Yield one line per source, given the connections and scopes that each had in its last list."""
     for source in config.sources:
+        if source.info.is_defined and not source.base_url:
+            continue  # it sends no requests
         line, too_slow = _round(source, connections.get(source.name), scopes.get(source.name, 1))
         if too_slow or len(config.sources) <= MOST:
             yield f"{clean(source.name)}: {line}"
@@ -90,10 +93,14 @@ def _listed(config: Config) -> tuple[dict[str, int], dict[str, int]]:
 def init(
     ctx: typer.Context,
     path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="The file to write; default ./config.toml.")] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option("--provider", metavar="NAME", help="Write a source of this provider in place of the example. Repeatable."),
+    ] = None,
 ) -> None:
     """Write a commented starter configuration. Never overwrites a file."""
     file = path or session.options(ctx).config or Path("config.toml")
-    _write_new(file, starter())
+    _write_new(file, starter("\n".join(map(_source, dict.fromkeys(provider or ())))))
     named = "" if file == Path("config.toml") else f" --config {file}"
     echo(f"Wrote {file}, readable only by you. Next:")
     echo(f"  1. Put your API keys and a channel into {file}, or set the environment variables that it names.")
@@ -101,6 +108,13 @@ def init(
     echo(f"  3. token-monitor{named} test-alert             sends a test message to every channel")
     echo(f"  4. token-monitor{named} check                  runs one cycle and shows the result")
     echo(f"  5. token-monitor{named} run                    starts the daemon")
+
+
+def _source(provider: str) -> str:
+    try:
+        return source_lines(provider)
+    except KeyError:
+        raise MonitorError(unknown_provider(provider)) from None
 
 
 def _write_new(file: Path, text: str) -> None:

@@ -95,9 +95,8 @@ def _stated(config: Config) -> Iterator[Secret]:
             yield secret
     yield from (user.token for user in config.web.users)
     for source in config.sources:
-        yield source.api_key
-        if source.proxy is not None:
-            yield source.proxy
+        yield from (source.api_key, *source.secrets.values(), *(token.secret for token in source.tokens), *source.hook_secrets)
+        yield from (each for each in (source.proxy, source.client_secret, source.push_token) if each is not None)
     for channel in config.channels:
         if channel.url.reveal().partition("://")[2]:  # a URL such as dbus:// is a scheme alone, which messages show
             yield channel.url

@@ -14,7 +14,7 @@ from monitor.config.definition import Definition
 from monitor.config.definition_compiler import compile_definition
 from monitor.config.definition_schema import DateTable, DefinitionTable, ShippedTable
 from monitor.config.resolve import Loc, Resolver
-from monitor.config.secrets import SHORTEST_TOKEN, UNREAD, Secret, suggested_token
+from monitor.config.secrets import HIDDEN, SHORTEST_TOKEN, UNREAD, Secret, SecretSource, suggested_token
 from monitor.config.settings import DateConfig, TokenConfig
 from monitor.config.shipped_definitions import shipped, shipped_names
 from monitor.config.source_schema import SourceTable
@@ -122,12 +122,25 @@ def _defined(resolver: Resolver, loc: Loc, content: dict[str, Any], info: Provid
         poll_every=below.poll_every if below else None,
         settings={
             "definition": definition,
+            "definition_content": _hidden(content),
             "secrets": secrets,
             "tokens": tokens,
             "client_secret": client_secret,
             "hook_secrets": tuple(each for each in hook_secrets if each is not None),
         },
     )
+
+
+def _hidden(value: Any) -> Any:
+    """Return the content of a definition with every secret, and reference to one, hidden."""
+    match value:
+        case SecretSource():
+            return HIDDEN
+        case Mapping():
+            return {key: _hidden(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_hidden(item) for item in value]
+    return value
 
 
 def _needs_api_key(definition: Definition | None) -> bool:

@@ -17,6 +17,7 @@ from monitor.config.secrets import is_quoted
 from monitor.domain.errors import ConfigError
 
 SEARCHED = (Path("config.toml"), Path("/etc/token-monitor/config.toml"))
+_NEXT_SECTION = "# ── Channels"
 _LARGEST = 8 * 1024 * 1024
 _PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
 
@@ -52,12 +53,17 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
     )
 
 
-def starter() -> str:
-    """Return the text that `token-monitor init` writes: one source, one channel, and the most used keys as comments.
+def starter(sources: str = "") -> str:
+    """Return the text that `token-monitor init` writes: sources, one channel, and the most used keys as comments.
 
-    It is valid once the two environment variables that it names are set.
+    `sources` are tables that replace the one of the example. The text is valid once the environment variables that it names
+    are set.
     """
-    return resources.files("monitor.config").joinpath("starter.toml").read_text("utf-8")
+    text = resources.files("monitor.config").joinpath("starter.toml").read_text("utf-8")
+    before, mark, rest = text.partition("[[sources]]\n")
+    if not sources or not mark:
+        return text
+    return f"{before}{sources}\n{rest[rest.index(_NEXT_SECTION) :]}"
 
 
 class TomlFile(TomlConfigSettingsSource):

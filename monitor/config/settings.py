@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from monitor.config.definition import Definition
 from monitor.config.secrets import Secret
@@ -100,6 +100,8 @@ class SourceConfig:
     """Facts about the service of this source, where they differ from those registered under the provider's name."""
     definition: Definition | None = None
     """How a service without code of its own is read; None for the others."""
+    definition_content: Mapping[str, Any] = field(default_factory=dict)
+    """The definition as it would be written in the file, with its secrets hidden."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     """Further secrets that the definition's requests insert, by name."""
     client_secret: Secret | None = None

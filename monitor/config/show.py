@@ -17,7 +17,7 @@ from monitor.config.secrets import HIDDEN, Secret
 from monitor.config.settings import Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, ReportPlan, WeeklyTime
-from monitor.domain import Policy, QuietHours
+from monitor.domain import Policy, QuietHours, utc_text
 from monitor.domain.rules.labels import LabelRule
 
 _URLS = {
@@ -28,6 +28,8 @@ _URLS = {
     (schema.HeartbeatTable, "url"): urls.shown,
 }
 """Function that displays each secret URL. Other secrets are hidden completely."""
+_DEFINITION_TABLES = ("tokens", "auth", "each", "list", "row", "status", "test", "hook")
+"""Keys of a definition that are written as tables; they follow its other keys."""
 _TABLES = ("web", "logging", "heartbeat", "retention")
 
 
@@ -47,6 +49,7 @@ def _lines(config: Config) -> Iterator[str]:
         yield from _table("[[sources]]", source_schema.SourceTable, source, skip=_unsupported(source))
         if source.users_unset:
             yield "# users: none"
+        yield from _definition(source)
         if (source.policy, source.policies) != (config.policy, config.policies):
             yield from _policies(source.policy, source.policies, header="sources.policy")
     for rule in config.label_rules:
@@ -72,6 +75,24 @@ def _label_rule(rule: LabelRule) -> Iterator[str]:
     if rule.policy:
         yield from ("", "[labels.policy]")
         yield from (f"{key} = {plain(rule.policy[key])}" for key in source_schema.Level.model_fields if key in rule.policy)
+
+
+def _definition(source: SourceConfig) -> Iterator[str]:
+    """Yield the keys of the source's definition, then its tables, and its dates or its token of pushed reports."""
+    content = source.definition_content
+    tables = {key: value for key, value in content.items() if key in _DEFINITION_TABLES}
+    yield from (f"{key} = {toml_value(value)}" for key, value in content.items() if key not in tables)
+    if source.push_token is not None:
+        yield f"token = {toml_value(HIDDEN)}"
+        yield f"stale_after = {plain(source.stale_after)}"
+    for key, value in tables.items():
+        for each in value if isinstance(value, list | tuple) else [value]:
+            yield from ("", f"[[sources.{key}]]" if each is not value else f"[sources.{key}]")
+            yield from (f"{name} = {toml_value(item)}" for name, item in each.items())
+    for date in source.dates:
+        yield from ("", "[[sources.dates]]", f"id = {toml_value(date.id)}", f"expires_at = {utc_text(date.expires_at)}")
+        facts = {"name": date.name, "platform": date.platform, "link": date.link, "labels": dict(date.labels)}
+        yield from (f"{key} = {toml_value(value)}" for key, value in facts.items() if value)
 
 
 def _unsupported(source: SourceConfig) -> set[str]:

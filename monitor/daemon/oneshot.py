@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording.unreadable_rows import describe_scope
+from monitor.engine.source_hints import hints
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.report_data import ReportScope
@@ -149,7 +150,7 @@ async def verify_live(config: Config) -> LiveCheck:
         reports = await asyncio.gather(*(item.provider.poll() for item in work.values()))
         heartbeat = [] if config.heartbeat is None else [await _verify_heartbeat(config.heartbeat, sessions)]
     polled = [(item.source, report) for item, report in zip(work.values(), reports, strict=True)]
-    found = [_source_finding(source, report) for source, report in polled]
+    found = [_source_finding(source, report, now=SystemClock().now()) for source, report in polled]
     channels = await asyncio.gather(
         *(threads.run(partial(_verify_channel, channel), name="verify") for channel in config.channels)
     )
@@ -195,7 +196,7 @@ async def _verify_heartbeat(config: HeartbeatConfig, sessions: HttpSessions) -> 
     )
 
 
-def _source_finding(source: SourceConfig, report: PollReport) -> LiveFinding:
+def _source_finding(source: SourceConfig, report: PollReport, *, now: datetime) -> LiveFinding:
     if report.outcome is not PollOutcome.OK:
         return LiveFinding(kind="source", name=source.name, ok=False, text=report.problem or report.outcome.value)
     unreadable = next(filter(None, map(describe_scope, report.scopes)), None)
@@ -203,6 +204,8 @@ def _source_finding(source: SourceConfig, report: PollReport) -> LiveFinding:
     text = unreadable or f"lists {listed} connection{'' if listed == 1 else 's'}"
     if report.unmonitored_users:
         text += f". {describe_unmonitored_users(report.unmonitored_users)}"
+    if questions := hints(source, report, now=now):
+        text = f"{text.removesuffix('.')}. {' '.join(questions)}"
     return LiveFinding(kind="source", name=source.name, ok=ok, text=text)
 
 

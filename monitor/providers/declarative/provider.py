@@ -58,6 +58,8 @@ class DeclarativeProvider:
         self._raw: dict[tuple[str | None, str], Mapping[str, Any]] = {}
         """What tests need of the newest rows, by scope and id."""
         self._key = _definition_key(source)
+        self.observer: Callable[[Any, Snapshot | Unreadable], None] | None = None
+        """Called with each row that is mapped, and its snapshot, in a trial of the definition; None otherwise."""
 
     @property
     def probes(self) -> bool:
@@ -269,6 +271,8 @@ class DeclarativeProvider:
             mapper = RowMapper(self._definition, now=listed.origin.at)
             for row in listed.rows():
                 found = mapper.snapshot(row, listed.origin)
+                if self.observer is not None:
+                    self.observer(row, found)
                 if isinstance(found, Unreadable):
                     unreadable.append(found)
                     continue

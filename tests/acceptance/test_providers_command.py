@@ -1,0 +1,254 @@
+"""`providers`, `init --provider`, `config show` and `config check --live` for sources with a definition."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import load, show, starter
+from monitor.config.provider_catalogue import catalogue, source_lines
+from monitor.domain.providers import provider_names
+from tests.support.command_line import token_monitor
+from tests.support.json_service import JsonService, json_service
+
+KEY = "kcanary-3f9a1c77d2b84e60"
+IN_ROW = "tcanary-51d0aa9be37f4c22"
+
+ACCOUNTS: list[dict[str, Any]] = [
+    {"id": "a1", "net": "linkedin", "title": "Acme", "state": "active", "ends": "2027-06-01T00:00:00Z", "access_token": IN_ROW},
+    {"id": "a2", "net": "ig", "title": "Bolt", "state": "sleeping", "ends": "01.06.2027", "meta": {"secret": IN_ROW, "n": 1}},
+    {"id": "a3", "net": "linkedin", "title": "Cleo", "state": "gone", "ends": None},
+    {"net": "linkedin", "title": "no id", "state": "active"},
+]
+
+DEFINITION = """
+[database]
+url = "sqlite:///monitor.db"
+
+[[sources]]
+name     = "planner"
+provider = "custom"
+base_url = "{address}/v1"
+api_key  = "{key}"
+
+[sources.list]
+get   = "/accounts"
+items = "data"
+
+[sources.row]
+id       = "id"
+platform = "net"
+name     = "title"
+expires  = {{ at = "ends" }}
+
+[[sources.status]]
+when = "state == 'active'"
+is   = "valid"
+
+[[sources.status]]
+when = "state == 'gone'"
+is   = "revoked"
+because = "'removed by its owner'"
+"""
+
+
+@pytest.fixture
+def service() -> Iterator[JsonService]:
+    with json_service({"/v1/accounts": {"data": ACCOUNTS}}) as running:
+        yield running
+
+
+def configured(folder: Path, service: JsonService, text: str = DEFINITION) -> Path:
+    path = folder / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text(text.format(address=service.address, key=KEY), "utf-8")
+    return path
+
+
+# --- the list and the definitions
+
+
+def test_every_provider_is_listed_without_a_configuration(tmp_path: Path) -> None:
+    done = token_monitor("providers", "--json", folder=tmp_path)
+    listed = {each["name"]: each for each in done.json["providers"]}
+    assert (done.status, set(listed)) == (0, set(provider_names()))
+    assert all(each["reports"] and each["needs"] and each["verified"] for each in listed.values())
+    assert listed["bundle"]["reports"] == ["health", "expiry", "probe", "webhook"]
+    plain = token_monitor("providers", folder=tmp_path)
+    assert all(re.search(rf"^{name} ", plain.out, re.MULTILINE) for name in listed)
+
+
+def test_a_definition_is_shown_as_its_file(tmp_path: Path) -> None:
+    shown = token_monitor("providers", "show", "zernio", folder=tmp_path)
+    assert tomllib.loads(shown.out)["list"] == {"get": "/accounts/health", "items": "accounts"}
+    unknown = token_monitor("providers", "show", "zerno", folder=tmp_path)
+    assert unknown.status == 1
+    assert 'There is no provider "zerno". Did you mean zernio?' in unknown.err
+
+
+@pytest.mark.parametrize("name", provider_names())
+def test_the_lines_of_a_provider_are_valid_and_so_is_what_show_writes(tmp_path: Path, name: str) -> None:
+    text = starter(source_lines(name))
+    env = {"HOME": str(tmp_path), **dict.fromkeys(re.findall(r'env = "(\w+)"', text), KEY)}
+    env["OPS_APPRISE_URL"] = "json://127.0.0.1:9"
+    config = load(written(tmp_path / "a.toml", text), env).config
+    assert [source.provider for source in config.sources] == [name]
+    shown = show(config)
+    assert KEY not in shown
+    again = shown.replace('"<secret>"', f'"{KEY}"').replace("json://<secret>", "json://127.0.0.1:9")
+    read = load(written(tmp_path / "b.toml", again), env).config
+    assert show(read).partition("\n")[2] == shown.partition("\n")[2]
+    assert read.sources[0].definition == config.sources[0].definition
+    assert read.sources[0].dates == config.sources[0].dates
+
+
+def written(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_init_writes_the_sources_of_the_named_providers(tmp_path: Path) -> None:
+    done = token_monitor("init", "--provider", "github", "--provider", "dates", folder=tmp_path)
+    assert done.status == 0
+    found = tomllib.loads((tmp_path / "config.toml").read_text("utf-8"))
+    assert [source["provider"] for source in found["sources"]] == ["github", "dates"]
+    assert found["channels"][0]["name"] == "ops"
+    wrong = token_monitor("init", "other.toml", "--provider", "gitbub", folder=tmp_path)
+    assert wrong.status == 1
+    assert "Did you mean github?" in wrong.err
+    assert not (tmp_path / "other.toml").exists()
+
+
+def test_every_entry_has_facts_of_its_own() -> None:
+    entries = catalogue()
+    assert len({entry.name for entry in entries}) == len(entries) == len(provider_names())
+
+
+# --- providers try
+
+
+def test_a_trial_judges_each_row_and_names_what_the_definition_leaves_open(tmp_path: Path, service: JsonService) -> None:
+    done = token_monitor("providers", "try", "planner", "--json", config=configured(tmp_path, service))
+    result = done.json
+    rows = {row["external_id"]: row for row in result["connections"]}
+    assert done.status == 1  # one row cannot be read
+    assert (rows["a1"]["status"], rows["a1"]["expires_at"]) == ("valid", "2027-06-01T00:00:00Z")
+    assert (rows["a3"]["status"], rows["a3"]["message"]) == (
+        "revoked",
+        "The provider reports that access was revoked: removed by its owner.",
+    )
+    assert rows["a2"]["status"] == "unknown"
+    assert result["without_rule"] == ["a2"]
+    assert result["words_without_rule"] == {"state": ["sleeping"]}
+    assert result["not_dates"] == {"a2": '"99.99.9999"'}
+    assert result["unused_fields"] == ["access_token", "meta.n", "meta.secret"]
+    assert [each["why"] for each in result["unreadable"]] == ["bad_id: the id is missing or malformed."]
+    assert result["first_row"] == {
+        "id": "text",
+        "net": "text",
+        "title": "text",
+        "state": "text",
+        "ends": "date",
+        "access_token": "text",
+    }
+
+
+def test_a_trial_stores_nothing_and_shows_no_value_of_an_unmapped_field(tmp_path: Path, service: JsonService) -> None:
+    path = configured(tmp_path, service)
+    plain = token_monitor("providers", "try", "planner", config=path)
+    as_json = token_monitor("providers", "try", "planner", "--json", config=path)
+    for output in (plain.out, plain.err, as_json.out, as_json.err):
+        assert IN_ROW not in output
+        assert KEY not in output
+    assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
+    for expected in (
+        "planner (the service) lists 3 connections. Nothing was stored.",
+        "Rows to which no [[sources.status]] rule applies (1): a2",
+        "  state: sleeping",
+        '  a2: "99.99.9999"',
+        "Fields that the definition does not use: access_token, meta.n, meta.secret",
+        "  ends: date",
+    ):
+        assert expected in plain.out.splitlines(), plain.out
+
+
+def test_a_sample_is_judged_without_a_request(tmp_path: Path, service: JsonService) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"data": ACCOUNTS[:1]}), "utf-8")
+    done = token_monitor("providers", "try", "planner", "--sample", str(body), "--json", config=configured(tmp_path, service))
+    assert (done.status, [row["status"] for row in done.json["connections"]]) == (0, ["valid"])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "expires_at"),
+    [
+        ("HTTP/2 200\r\ngithub-authentication-token-expiration: 2027-12-04 08:15:54 UTC", "valid", "2027-12-04T08:15:54Z"),
+        ("HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json", "revoked", None),
+    ],
+)
+def test_a_sample_may_have_the_headers_that_curl_writes(tmp_path: Path, head: str, status: str, expires_at: str | None) -> None:
+    body = {"login": "ci-bot"} if status == "valid" else {"message": "Bad credentials"}
+    (tmp_path / "answer").write_bytes(f"{head}\r\n\r\n{json.dumps(body)}".encode())
+    path = written(tmp_path / "config.toml", starter(source_lines("github")))
+    env = {"GITHUB_TOKEN": KEY, "OPS_APPRISE_URL": "json://127.0.0.1:9"}
+    done = token_monitor("providers", "try", "github", "--sample", str(tmp_path / "answer"), "--json", config=path, env=env)
+    row = done.json["connections"][0]
+    assert (row["external_id"], row["status"], row["expires_at"]) == ("first", status, expires_at)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ((401, {}, {"error": "bad key"}), "The API rejected the key (HTTP 401)"),
+        ({"data": None}, "The API's response contains no list at 'data' instead of the list."),
+        ({"items": []}, "The API's response contains no list at 'data' instead of the list."),
+    ],
+)
+def test_a_trial_that_fails_states_why(tmp_path: Path, service: JsonService, answer: Any, problem: str) -> None:
+    service.answers["/v1/accounts"] = answer
+    done = token_monitor("providers", "try", "planner", config=configured(tmp_path, service))
+    assert done.status == 1
+    assert problem in done.out
+
+
+def test_an_unknown_source_is_an_error_with_the_nearest_name(tmp_path: Path, service: JsonService) -> None:
+    done = token_monitor("providers", "try", "planer", config=configured(tmp_path, service))
+    assert (done.status, "Did you mean planner?" in done.err) == (1, True)
+
+
+# --- config check --live
+
+
+def live(folder: Path, service: JsonService, rows: list[dict[str, Any]]) -> str:
+    service.answers["/v1/accounts"] = {"data": rows}
+    return token_monitor("config", "check", "--live", config=configured(folder, service)).out
+
+
+def test_a_list_without_dates_raises_the_question_about_expires_at(tmp_path: Path, service: JsonService) -> None:
+    rows = [{"id": f"r{number}", "net": "linkedin", "state": "active"} for number in range(42)]
+    assert "0 of 42 rows have a date: is expires.at right?" in live(tmp_path, service, rows)
+
+
+def test_dates_of_access_tokens_raise_the_question_about_trust(tmp_path: Path, service: JsonService) -> None:
+    soon = (datetime.now(UTC) + timedelta(hours=5)).isoformat()
+    rows = [{"id": f"r{n}", "net": "linkedin", "state": "active", "ends": soon if n < 12 else "2027-09-01"} for n in range(40)]
+    out = live(tmp_path, service, rows)
+    assert "12 of 40 dates end within two days: are these access tokens that the service renews? Then set trusted = false." in out
+    assert "have a date" not in out
+
+
+def test_unknown_platforms_and_rows_without_a_rule_are_named(tmp_path: Path, service: JsonService) -> None:
+    rows = [{"id": str(n), "net": "instagram_biz", "state": "sleeping", "ends": "2027-09-01"} for n in range(3)]
+    out = live(tmp_path, service, rows)
+    assert "3 of 3 rows match no [[sources.status]] rule" in out
+    assert "Platforms that the monitor does not know: instagram_biz (3)." in out
+    assert 'platforms = { instagram_biz = "instagram" }' in out
