@@ -64,7 +64,7 @@ def try_source(
     *,
     as_json: AsJson = False,
 ) -> int:
-    """Read a source once, and show how each row is judged. Stores nothing and alerts nobody."""
+    """Read a source once, and show how each row is judged. Stores nothing and sends no alert."""
     from monitor.daemon import app
     from monitor.engine import trial
 

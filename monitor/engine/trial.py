@@ -88,9 +88,7 @@ def read_sample(source: SourceConfig, content: bytes, *, now: datetime) -> Trial
         found = payload.read_any(body, content_type=None)
         if definition.list.request is not None and status not in definition.list.request.answers:
             raise ProviderPayloadInvalid(f"The response has HTTP status {status}, which list.answers does not contain.")
-        if definition.list.ok is not None and not mapper.is_true(definition.list.ok, found):
-            raise ProviderPayloadInvalid("list.ok is not true of the response.")
-        rows = mapper.rows_in(found, origin)
+        rows = mapper.rows(mapper.listed(found), origin)
     except ProviderError as error:
         return Trial(problem=str(error))
     seen = [(row, mapper.snapshot(row, origin)) for row in rows]
