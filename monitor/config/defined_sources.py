@@ -195,13 +195,13 @@ def _dates(resolver: Resolver, loc: Loc, raw: SourceTable, zone: str) -> tuple[D
 
 def _date(raw: DateTable, key: str, zone: str) -> DateConfig:
     written: Any = raw.expires_at
-    at = written if isinstance(written, datetime) else _end_of_day(written, zone)
+    at = written if isinstance(written, datetime) else end_of_day(written, zone)
     return DateConfig(
         id=key, name=raw.name, platform=raw.platform or "date", expires_at=at.astimezone(UTC), link=raw.link, labels=raw.labels
     )
 
 
-def _end_of_day(day: date, zone: str) -> datetime:
+def end_of_day(day: date, zone: str) -> datetime:
     """Return the end of a day: the beginning of the next one, which is exact where clocks change at midnight too."""
     try:
         place = ZoneInfo(zone)

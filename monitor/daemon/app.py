@@ -26,6 +26,7 @@ from monitor.domain.clock import Clock, SystemClock
 from monitor.domain.errors import ConfigError, MonitorError, StoreError, StoreRefused, StoreUnavailable
 from monitor.engine import applied_config, config_sync
 from monitor.engine.connection_links import ConnectionLinks
+from monitor.engine.intake import Intake
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.time_changes import TimeChanges
@@ -227,7 +228,7 @@ class Daemon:
     ) -> None:
         self._store, self._sessions, self._clock, self._progress = store, sessions, clock, progress
         self._metrics, self._hosting = metrics, hosting
-        self._links = ConnectionLinks()
+        self._links, self._intake = ConnectionLinks(), Intake(store=store, clock=clock)
         self._notifier: Notifier | None = None
         self._scheduler: Scheduler | None = None
         self._in_force: _InForce | None = None
@@ -248,8 +249,8 @@ class Daemon:
         self._outage_alert.configure([source.poll_every for source in config.sources], config.channels)
         self._outage_task = asyncio.create_task(self._outage_alert.run(), name="database-outage")
         self._in_force = _InForce(config, work)
-        self._start_scheduler(self._build_scheduler(config, work, self._notifier, self._outage_alert))
-        await self._hosting.follow(config, self._store)
+        self._start_scheduler(self._build_scheduler(config, work, self._notifier, self._outage_alert), config)
+        await self._hosting.follow(config, self._store, self._intake)
 
     async def swap(self, config: Config) -> None:
         """Apply another configuration: every part is built first, then swapped.
@@ -262,6 +263,7 @@ class Daemon:
         before, work = self._in_force, build_work(config, sessions=self._sessions, clock=self._clock)
         scheduler = self._build_scheduler(config, work, self._notifier, self._outage_alert)
         await self._hosting.prepare(config)
+        self._intake.close()
         await self._scheduler.stop(SWAP_WITHIN)
         try:
             await align(self._store, config, self._clock)
@@ -269,17 +271,19 @@ class Daemon:
         except Exception:
             with suppress(StoreError):  # undo what was written for the new configuration
                 await align(self._store, before.config, self._clock)
-            self._start_scheduler(self._build_scheduler(before.config, before.work, self._notifier, self._outage_alert))
+            old = self._build_scheduler(before.config, before.work, self._notifier, self._outage_alert)
+            self._start_scheduler(old, before.config)
             raise
         self._in_force = _InForce(config, work)
         self._outage_alert.configure([source.poll_every for source in config.sources], config.channels)
         self._links.keep_only({source.name for source in config.sources if source.connection_links})
-        self._start_scheduler(scheduler)
+        self._start_scheduler(scheduler, config)
         self._metrics.reload_done(ok=True)
-        await self._hosting.follow(config, self._store)
+        await self._hosting.follow(config, self._store, self._intake)
 
     async def stop(self, within: timedelta = STOP_WITHIN) -> None:
         """Stop polling first, then delivery. Bounded; running work is recorded or still due. May be called twice."""
+        self._intake.close()
         if self._outage_task is not None:
             self._outage_task.cancel()
         if self._scheduler is not None:
@@ -305,6 +309,7 @@ class Daemon:
     def halt(self) -> None:
         """Start no more work, effective immediately."""
         self._halted = True
+        self._intake.close()
         if self._scheduler is not None:
             self._scheduler.halt()
         if self._notifier is not None:
@@ -316,10 +321,11 @@ class Daemon:
         if self._outage_alert is not None:
             await self._outage_alert.hand_over()
 
-    def _start_scheduler(self, scheduler: Scheduler) -> None:
+    def _start_scheduler(self, scheduler: Scheduler, config: Config) -> None:
         self._scheduler = scheduler
         if not self._halted:  # the lock may be lost during a reload
             scheduler.start()
+            self._intake.open(config, recorded=scheduler.wake_channels)
 
     def _build_scheduler(
         self, config: Config, work: dict[str, Work], notifier: Notifier, outage_alert: DatabaseOutageAlert

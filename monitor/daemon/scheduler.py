@@ -286,17 +286,17 @@ class Scheduler:
             recorded = await self._poller.poll(work.source, work.provider)
         self._clock_watch.now()
         self._time_changes.trust(work.source.name, since=doubts)
-        self._wake_channels(recorded)
+        self.wake_channels(recorded)
         if recorded.changed and work.source.probes_on_schedule:
             await self._replan(work.source.name)
 
     async def _probe(self, work: Work) -> None:
-        self._wake_channels(await self._prober.probe_due(work.source, work.provider))
+        self.wake_channels(await self._prober.probe_due(work.source, work.provider))
         await self._replan(work.source.name)
 
     async def _recheck(self, work: Work) -> None:
         while (recorded := await self._rechecker.check_pending(work.source, work.provider)) is not None:
-            self._wake_channels(recorded)
+            self.wake_channels(recorded)
             if work.source.probes_on_schedule:
                 await self._replan(work.source.name)
 
@@ -309,14 +309,15 @@ class Scheduler:
             self._next_probes.pop(name, None)
 
     async def _apply_time_changes(self) -> None:
-        self._wake_channels(await self._time_changes.advance(now=self._clock_watch.now()))
+        self.wake_channels(await self._time_changes.advance(now=self._clock_watch.now()))
 
     async def _send_due_reports(self) -> None:
         for channel in await self._reporter.run_due():
             self._notifier.wake(channel)
-        self._wake_channels(await self._overdue_sources.run_due())
+        self.wake_channels(await self._overdue_sources.run_due())
 
-    def _wake_channels(self, recorded: Recorded) -> None:
+    def wake_channels(self, recorded: Recorded) -> None:
+        """Start the deliveries of what was recorded, and log the alerts that no channel takes."""
         log_unrouted(recorded)
         for channel in recorded.channels:
             self._notifier.wake(channel)

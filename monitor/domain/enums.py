@@ -218,6 +218,7 @@ class PollOutcome(StrEnum):
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"
     INVALID = "invalid"  # a response that does not match the API document
+    PUSH_STALE = "push_stale"  # a program no longer pushes reports about a connection
 
 
 class ProbeStatus(StrEnum):

@@ -115,9 +115,14 @@ class PollReport:
     unmonitored_users: int | None = None
     """The number of managed users whose connections are not read, because `users` is not set; None: not read by this poll."""
 
+    known: int | None = None
+    """The number of connections of a source that is not read, because a program pushes its reports; None for the others."""
+
     @property
     def listed(self) -> int:
-        """The number of listed rows, readable or not."""
+        """The number of listed rows, readable or not, or of the connections of a source that is not read."""
+        if self.known is not None:
+            return self.known
         return sum(len(scope.snapshots) + len(scope.unreadable) for scope in self.scopes)
 
 

@@ -189,7 +189,9 @@ _DEFINED = "monitor.providers.declarative.provider:DeclarativeProvider"
 _REPLACE = "Create a new one in {p}, and replace the old one wherever it is used."
 
 
-def _register_defined(name: str, label: str, *, adapter: str = _DEFINED, advice: str = "", final: bool = False) -> None:
+def _register_defined(
+    name: str, label: str, *, adapter: str = _DEFINED, advice: str = "", final: bool = False, requests_per_minute: int = 60
+) -> None:
     register(
         ProviderInfo(
             name=name,
@@ -199,6 +201,7 @@ def _register_defined(name: str, label: str, *, adapter: str = _DEFINED, advice:
             scope_in_ids=True,
             advice=advice,
             reports_are_final=final,
+            requests_per_minute=requests_per_minute,
         )
     )
 
@@ -239,4 +242,12 @@ _register_defined(
     "the list of dates",
     adapter="monitor.providers.declarative.dates:Dates",
     advice="Renew it, and write the new date into {p}.",
+)
+_register_defined(
+    "push",
+    "the program that reports it",
+    adapter="monitor.providers.declarative.push:Push",
+    advice="Renew it; {p} then pushes its new state.",
+    final=True,
+    requests_per_minute=600,
 )

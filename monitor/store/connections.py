@@ -233,3 +233,26 @@ def count_refused(conn: Connection, source: str) -> dict[str, tuple[int, int]]:
     probed = _c.probe_status.in_([ProbeStatus.OK, ProbeStatus.FAILING])
     query = select(_c.platform, refused, func.count()).where(_c.source == source, _c.retired_at.is_(None), probed)
     return {platform: (int(bad), total) for platform, bad, total in conn.execute(query.group_by(_c.platform))}
+
+
+def set_last_seen(conn: Connection, ids: Iterable[int], at: datetime) -> None:
+    """Store that a program reported these connections at an instant."""
+    for chunk in chunked(ids):
+        conn.execute(sql_update(connections).where(_c.id.in_(chunk)).values(last_seen_at=at))
+
+
+def count_live(conn: Connection, source: str) -> int:
+    """Return the number of connections of a source that are not retired."""
+    return conn.scalar(select(func.count()).where(_c.source == source, _c.retired_at.is_(None))) or 0
+
+
+def oldest_seen(conn: Connection, source: str) -> datetime | None:
+    """Return when the connection of a source that was reported longest ago was reported; None if it has none."""
+    query = select(func.min(_c.last_seen_at, type_=_c.last_seen_at.type))
+    return conn.scalars(query.where(_c.source == source, _c.retired_at.is_(None))).first()
+
+
+def unseen_since(conn: Connection, source: str, since: datetime, *, limit: int) -> list[str]:
+    """Return the external ids of the connections of a source that were last reported before an instant, the longest ago first."""
+    query = select(_c.external_id).where(_c.source == source, _c.retired_at.is_(None), _c.last_seen_at < since)
+    return list(conn.scalars(query.order_by(_c.last_seen_at, _c.external_id).limit(limit)))

@@ -341,6 +341,16 @@ def poll_now(conn: Connection, name: str, now: datetime) -> None:
     conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
+def poll_by(conn: Connection, name: str, at: datetime) -> None:
+    """Make a source's next poll due at an instant, unless it is due earlier."""
+    conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > at).values(next_poll_at=at))
+
+
+def add_connections(conn: Connection, name: str, number: int) -> None:
+    """Add to the number of a source's connections."""
+    conn.execute(update(sources).where(sources.c.name == name).values(connections=sources.c.connections + number))
+
+
 def poll_all_now(conn: Connection, now: datetime) -> None:
     """Make the next poll of every configured source due now."""
     conn.execute(update(sources).where(sources.c.removed_at.is_(None), sources.c.next_poll_at > now).values(next_poll_at=now))

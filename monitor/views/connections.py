@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from monitor.config import Config, SourceConfig
 from monitor.config.labelling import Labeller
@@ -21,6 +21,9 @@ from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow
 from monitor.views import json_types
 from monitor.views.renewals import RenewalView, renewal_view
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""An instant before every report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +241,10 @@ class Reader:
         return known.last_success_at if missing and known is not None else seen_at
 
     def stale_before(self, source: str) -> datetime:
-        """Return the instant before which a source's data is stale: three poll intervals ago."""
+        """Return the instant before which a source's data is stale: by its poll interval, or its `stale_after`."""
         settings = self._settings.get(source)
+        if settings is not None and settings.push_token is not None:
+            return NEVER if settings.stale_after is None else self.now - settings.stale_after
         every = settings.poll_every if settings else self._config.schedule.poll_every
         return self.now - STALE_AFTER_INTERVALS * every
 

@@ -21,7 +21,7 @@ from monitor.views.json_types import listing
 from monitor.views.pages import ConnectionPage, Page, PageRequest, SourcePage
 from monitor.views.rechecks import selected_rechecks
 from monitor.views.silences import selected_silences
-from monitor.web import api_writes, openapi, query_params
+from monitor.web import api_writes, openapi, push, query_params
 from monitor.web.base_path import address_for
 from monitor.web.openapi import ROOT
 from monitor.web.query_params import ApiParams, Parameter
@@ -72,6 +72,7 @@ def routes(site: Site) -> list[Route]:
         Route(f"{ROOT}/forget", Resource(post=api_writes.forget(site))),
         Route(f"{ROOT}/silences", silences),
         Route(f"{ROOT}/silences/{{number}}/remove", Resource(post=api_writes.unsilence(site))),
+        *push.routes(site),
         Route(f"{ROOT}/openapi.json", Resource(get=_document)),
         Route("/api/{rest:path}", Resource(get=not_found, post=not_found)),
     ]

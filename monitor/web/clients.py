@@ -1,4 +1,4 @@
-"""Clients by their addresses, and the limit on wrong tokens."""
+"""Clients by their addresses, the limit on wrong tokens, and the limit on pushes."""
 
 from __future__ import annotations
 
@@ -79,3 +79,19 @@ class WrongTokens:
             self._lines = _Count(now)
         self._lines.number += 1
         return self._lines.number <= LINES_AT_MOST
+
+
+class RequestRates:
+    """Limits the requests to each source to a number within a minute. Unused requests allow a burst of that number."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, datetime]] = {}
+
+    def take(self, source: str, per_minute: int, now: datetime) -> int | None:
+        """Count one request to a source. Return None if it is within the limit, else the seconds until another one is."""
+        left, at = self._left.get(source, (float(per_minute), now))
+        left = min(per_minute, left + max((now - at).total_seconds(), 0) * per_minute / 60)
+        if left < 1:
+            return max(1, round((1 - left) * 60 / per_minute))
+        self._left[source] = left - 1, now
+        return None

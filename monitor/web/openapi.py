@@ -14,6 +14,7 @@ from monitor.domain import Status
 from monitor.views import json_types
 from monitor.web import query_params
 from monitor.web.api_writes import EmptyObject, Forgotten, NewAck, NewRecheck, NewSilence
+from monitor.web.push import MOST_REPORTS, PushedReport, PushResult
 from monitor.web.query_params import Parameter
 from monitor.web.responses import JSON
 
@@ -56,6 +57,8 @@ def _generated() -> dict[str, Schema]:
         NewRecheck,
         NewSilence,
         EmptyObject,
+        PushedReport,
+        PushResult,
     )
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     renamed: dict[str, Schema] = json.loads(json.dumps(schemas).replace('Json"', '"'))
@@ -158,6 +161,7 @@ def document() -> dict[str, Any]:
     }
     one = _operation("getRecheck", "One recheck, with its result once it is finished.", ref("OneRecheck"), ())
     paths[f"{ROOT}/recheck/{{number}}"] = {"get": {**one, "parameters": [number, *one["parameters"]]}}
+    paths[f"{ROOT}/push/{{source}}"] = {"post": _push(), "delete": _retire_pushed()}
     paths[f"{ROOT}/stream"] = {"get": _stream()}
     paths[f"{ROOT}/openapi.json"] = {"get": _operation("describe", "This document.", {"type": "object"}, ())}
     return {
@@ -165,7 +169,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Token expiry monitor",
             "version": __version__,
-            "summary": "Read-only, except for acknowledgements, silences, rechecks and forgotten connections.",
+            "summary": "Read-only, except for acknowledgements, silences, rechecks, forgotten connections and pushed reports.",
             "description": _ABOUT,
         },
         "security": [{}, {"token": []}],
@@ -177,7 +181,8 @@ def document() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A user's token, or web.token. Not needed without them.",
-                }
+                },
+                "pushToken": {"type": "http", "scheme": "bearer", "description": "The token of a source with provider `push`."},
             },
         },
     }
@@ -230,6 +235,37 @@ def _recheck() -> dict[str, Any]:
         "content": {JSON: {"schema": ref("RecheckList")}},
     }
     return {**found, "summary": "Check connections now.", "responses": {**found["responses"], "202": pending}}
+
+
+_PUSH_SOURCE = {"name": "source", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A push source."}
+_PUSH_PROBLEMS = (400, 401, 408, 413, 421, 429, 431, 503)
+
+
+def _push() -> dict[str, Any]:
+    several = {"type": "array", "items": ref("PushedReport"), "minItems": 1, "maxItems": MOST_REPORTS}
+    body = {"anyOf": [ref("PushedReport"), several]}
+    return {
+        "operationId": "push",
+        "summary": "Report the state of connections. The response is sent once everything is stored; after an error, nothing is.",
+        "security": [{"pushToken": []}],
+        "parameters": [_PUSH_SOURCE],
+        "requestBody": {"required": True, "content": {JSON: {"schema": body}}},
+        "responses": {
+            "200": {"description": "Stored.", "content": {JSON: {"schema": ref("PushResult")}}},
+            **_problems(*_PUSH_PROBLEMS, 405, 409, 415, 422),
+        },
+    }
+
+
+def _retire_pushed() -> dict[str, Any]:
+    wanted = {"name": "id", "in": "query", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 256}}
+    return {
+        "operationId": "retirePushed",
+        "summary": "Retire a pushed connection that no longer exists. Its history stays.",
+        "security": [{"pushToken": []}],
+        "parameters": [_PUSH_SOURCE, wanted],
+        "responses": {"204": {"description": "Retired."}, **_problems(*_PUSH_PROBLEMS, 404, 405)},
+    }
 
 
 def _stream() -> dict[str, Any]:

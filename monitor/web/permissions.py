@@ -43,6 +43,7 @@ WITHOUT_DATA = (
     "/ack/{link}",
     "/share/{secret}",
     "/api/v1/openapi.json",
+    "/api/v1/push/{source}",
     "/healthz",
     "/login",
     "/logout",
@@ -50,7 +51,7 @@ WITHOUT_DATA = (
     "/static/{name}",
     "/theme",
 )
-"""Routes that show nothing, or only what the link in their path is about."""
+"""Routes that show nothing, or only what the link in their path is about. Pushes have tokens that no user needs."""
 
 WITHHELD = ("/api/v1/sources", "/api/{rest:path}", "/metrics", "/sources")
 """Routes about sources and the monitor itself. For bound users they do not exist."""

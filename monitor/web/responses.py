@@ -75,12 +75,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Resource:
     """One address with a handler per method, as an ASGI application. Any other method is answered with 405."""
 
-    def __init__(self, *, get: Handler | None = None, post: Handler | None = None) -> None:
+    def __init__(self, *, get: Handler | None = None, post: Handler | None = None, delete: Handler | None = None) -> None:
         self._methods: dict[str, Handler] = {}
         if get is not None:
             self._methods |= {"GET": get, "HEAD": get}
         if post is not None:
             self._methods["POST"] = post
+        if delete is not None:
+            self._methods["DELETE"] = delete
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

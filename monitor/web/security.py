@@ -66,6 +66,8 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _CLOSE = {"connection": "close"}
 API = "/api/"
 """Writes below this path need no CSRF token: they take only JSON, which pages of other sites cannot send without CORS."""
+PUSH = "/api/v1/push/"
+"""Addresses of pushed reports, which have tokens that are compared there."""
 _THEMES = ("light", "dark", "auto")
 
 
@@ -86,7 +88,7 @@ class SecurityMiddleware:
         scope = as_sent_by_client(scope, config.web)
         access = Access.of(config, self._site.signing_key)
         request = Request(scope, receive)
-        out = _SecuredResponse(send, scope)
+        out = SecuredResponse(send, scope)
         try:
             async with asyncio.timeout(ANSWER_WITHIN) as limit:
                 scope[_TIME_LIMIT] = limit
@@ -103,11 +105,14 @@ class SecurityMiddleware:
             log.exception("web.failed", path=auth.loggable(scope["path"]))
             await out.replace(problem(request, 500, "This page failed. See the monitor's log. Monitoring continues."))
 
-    async def _admit(self, request: Request, config: Config, access: Access, out: _SecuredResponse) -> None:
+    async def _admit(self, request: Request, config: Config, access: Access, out: SecuredResponse) -> None:
         """Check the request, record its Visit and pass it on. Raise HTTPException if it is not allowed."""
-        _require_sound_head(request)
+        require_sound_head(request)
         if request.scope["path"] not in HEALTH:
             require_host(request, config)
+        if request.scope["path"].startswith(PUSH):
+            await self._app(request.scope, request.receive, out.send)
+            return
         cookie = request.cookies.get(cookie_name(config), "")
         visitor = auth.visitor_in(cookie)
         bearer = self._bearer(request, access)
@@ -206,7 +211,7 @@ class SecurityMiddleware:
         raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
 
 
-def _require_sound_head(request: Request) -> None:
+def require_sound_head(request: Request) -> None:
     """Refuse a head that is too large, and one that leaves the length of the body in doubt.
 
     The server's own limit holds only for heads that arrive in several pieces.
@@ -295,11 +300,11 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body. Raise HTTPException if it is larger than LARGEST_BODY or takes longer than BODY_WITHIN."""
-    too_large = HTTPException(413, f"The request body is larger than {LARGEST_BODY // 1024} KiB.", _CLOSE)
+async def read_body(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
+    """Return the body. Raise HTTPException if it has more than `largest` bytes or takes longer than BODY_WITHIN."""
+    too_large = HTTPException(413, f"The request body is larger than {largest // 1024} KiB.", _CLOSE)
     stated = request.headers.get("content-length", "0")
-    if not stated.isdigit() or int(stated) > LARGEST_BODY:
+    if not stated.isdigit() or int(stated) > largest:
         raise too_large
     parts: list[bytes] = []
     size = 0
@@ -308,7 +313,7 @@ async def read_body(request: Request) -> bytes:
             async for part in request.stream():
                 parts.append(part)
                 size += len(part)
-                if size > LARGEST_BODY:
+                if size > largest:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, "The request body did not arrive in time.", _CLOSE) from None
@@ -321,7 +326,7 @@ def _require_csrf(form: dict[str, list[str]], access: Access, visitor: str) -> N
         raise HTTPException(403, "This form has expired. Reload the page and send it again. Nothing was changed.")
 
 
-class _SecuredResponse:
+class SecuredResponse:
     """Adds the security headers to every response, and sends at most one."""
 
     def __init__(self, send: Send, scope: Scope) -> None:
@@ -331,6 +336,7 @@ class _SecuredResponse:
         """A Set-Cookie line for the response."""
 
     async def send(self, message: Message) -> None:
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self._started = True
             security = {**HEADERS, **SECRET_HEADERS} if auth.is_secret(self._scope["path"]) else HEADERS

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn import Server
 
+    from monitor.engine.intake import Intake
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
     from monitor.web.streams import Streams
@@ -173,6 +174,7 @@ class Hosting:
     def __init__(self, *, clock: Clock, metrics: Metrics, progress: Progress) -> None:
         self._clock, self._metrics, self._progress = clock, metrics, progress
         self._config: Config | None = None
+        self._intake: Intake | None = None
         self._listen: str | None = None
         self._taken: socket.socket | None = None
         self._server: WebServer | None = None
@@ -188,9 +190,9 @@ class Hosting:
         if address is not None and address != self._listen:
             self._taken = await take_port(address)
 
-    async def follow(self, config: Config, store: Store) -> None:
+    async def follow(self, config: Config, store: Store, intake: Intake) -> None:
         """Apply a prepared configuration: start a server at another port, or only use the new settings."""
-        self._config = config
+        self._config, self._intake = config, intake
         if self._streams is not None:
             self._streams.end_all()
         if config.web.served_at == self._listen:
@@ -221,6 +223,7 @@ class Hosting:
             metrics=self._metrics,
             progress=self._progress,
             signing_key=key,
+            intake=self._intake,
         )
         self._streams = site.streams
         return WebServer(taken, build_app(site), streams=site.streams)

@@ -17,12 +17,13 @@ from monitor.domain.errors import MonitorError, StoreError
 from monitor.store import Connection, Store
 from monitor.telemetry.logs import redact
 from monitor.web.auth import FEEDS
-from monitor.web.clients import WrongTokens
+from monitor.web.clients import RequestRates, WrongTokens
 from monitor.web.streams import Streams
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from monitor.engine.intake import Intake
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
 
@@ -48,6 +49,9 @@ class Site:
     progress: Progress
     signing_key: bytes
     """The store's key for links and forms."""
+    intake: Intake | None = None
+    """Records pushed reports; None: this process records none."""
+    push_rates: RequestRates = field(default_factory=RequestRates)
     wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
     streams: Streams = field(default_factory=Streams)
     read_slots: asyncio.Semaphore = field(default_factory=_read_slots)

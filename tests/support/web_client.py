@@ -12,6 +12,7 @@ import httpx
 
 from monitor.config import Config, Secret
 from monitor.domain.clock import Clock
+from monitor.engine.intake import Intake
 from monitor.store import Store, web_sessions
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
@@ -68,6 +69,7 @@ async def serving(
     progress: Progress | None = None,
     token: str | None = None,
     connection_metrics: Literal["on", "off", "auto"] = "auto",
+    intake: Intake | None = None,
 ) -> AsyncIterator[Served]:
     """The whole site for this store."""
     taken = await take_port("127.0.0.1:0")
@@ -88,6 +90,7 @@ async def serving(
         config=lambda: served.config,
         metrics=metrics or Metrics(),
         progress=progress or Progress(),
+        intake=intake,
     )
     server = WebServer(taken, build_app(site), streams=site.streams)
     client = httpx.AsyncClient(verify=_NO_CERTIFICATES, trust_env=False, timeout=30, event_hooks={"response": [_check_secrets]})

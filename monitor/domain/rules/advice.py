@@ -141,6 +141,11 @@ def source_advice(status: str, provider: str) -> str:
             f"Create a new API key in {service} (or check whether the plan still includes API access), replace the api_key "
             "of this source, and reload the monitor. Until then its connections keep their last known status."
         )
+    if status == SourceStatus.FAILING and provider_info(provider).reports_are_final:
+        return (
+            "Check that the program that pushes these reports still runs, and that it reaches the monitor. Until then its "
+            "connections keep their last known status. Retire those that no longer exist."
+        )
     if status == SourceStatus.FAILING:
         return (
             "Wait. The monitor keeps trying, and the source's connections keep their last known status. "

@@ -18,6 +18,7 @@ from monitor.domain.rules import expiry, schedule
 from monitor.domain.rules.silent_probes import is_check_due
 from monitor.engine.recording.labelling import save_scope_names
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
+from monitor.engine.recording.pushes import describe_pushed, plan_next_check
 from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.silent_probes import record_silent_probes
 from monitor.engine.recording.source_status import record_source
@@ -42,6 +43,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     if before is None or before.removed_at is not None:
         return Recorded()  # the source left the configuration while it was being polled
     report, now = poll.report, poll.now
+    if source.push_token is not None:
+        report = describe_pushed(conn, source, report, now)
     clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
     if expiry.clock_was_set(before.clock_skew, clock_skew):
         connections.recheck_dates(conn, source.name, now)
@@ -60,6 +63,8 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     if report.scopes and source.probes_on_schedule and is_check_due(before.last_poll_at, now):
         recorded.add(record_silent_probes(conn, source, channels=channels, now=now))
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
+    if source.push_token is not None:
+        plan_next_check(conn, source)
     sources.record_poll(
         conn,
         source=source.name,

@@ -28,7 +28,7 @@ from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
 
-_READ = (PollOutcome.OK, PollOutcome.PARTIAL)
+_READ = (PollOutcome.OK, PollOutcome.PARTIAL, PollOutcome.PUSH_STALE)
 
 RETRY_AFTER_OTHERS = timedelta(seconds=5)
 """When an unreachable source is polled again after the others were made due."""
@@ -81,6 +81,9 @@ def remind_of_source(
     row = sources.find_source(conn, source.name)
     if incident.subject or incident.last_notified is None or row is None:
         return Recorded()
+    if row.reason == PollOutcome.PUSH_STALE:  # notified once
+        incidents.plan_reviews(conn, [(incident.id, None)])
+        return Recorded()
     notified_at = incidents.notified_channels(conn, [incident.id]).get(incident.id, {})
     due, next_due = alerting.due_channels(notified_at, channels, source.policy_for(""), now)
     if not due:
@@ -104,6 +107,8 @@ def remind_of_source(
 
 def _find_unmonitored(conn: Connection, row: SourceRow) -> Unmonitored:
     """Return the connections that a source's failed polls leave without observations."""
+    if row.reason == PollOutcome.PUSH_STALE:
+        return Unmonitored()  # the message states which ones
     live = connection_queries.count_by_scope(conn, row.name)
     if row.reason != PollOutcome.PARTIAL:
         return Unmonitored(count=sum(live.values()), since=row.last_success_at)
@@ -152,7 +157,8 @@ def _row_after(
         outcome_ok=report.outcome is PollOutcome.OK,
         unauthorized=report.outcome is PollOutcome.UNAUTHORIZED,
         failures=failures,
-        confirm=source.policy_for("").confirm_failures,
+        # A deadline that has passed needs no confirmation.
+        confirm=1 if report.outcome is PollOutcome.PUSH_STALE else source.policy_for("").confirm_failures,
         before=before.status,
     )
     if status is SourceStatus.PENDING and report.outcome is PollOutcome.PARTIAL:
@@ -187,7 +193,7 @@ def _next_poll_at(source: SourceConfig, report: PollReport, *, failures: int, no
     An API that refuses the key, or that keeps answering for a part only, is not polled more often than usual.
     """
     still_partial = report.outcome is PollOutcome.PARTIAL and failures > 1 and report.retry_after is None
-    if report.outcome in (PollOutcome.OK, PollOutcome.UNAUTHORIZED) or still_partial:
+    if report.outcome in (PollOutcome.OK, PollOutcome.UNAUTHORIZED, PollOutcome.PUSH_STALE) or still_partial:
         return schedule.next_poll(now, source.poll_every, key=source.name, jitter=source.jitter)
     return schedule.next_poll_after_failure(now, source.poll_every, failures=failures, retry_after=report.retry_after)
 
@@ -206,7 +212,7 @@ def _gather(
         after=after.status,
         host=before.host,
         source_incident=broken and incidents.find_open_source(conn, before.name) is not None,
-        network_incident=IncidentSubject.NETWORK in problems,
+        network_incident=before.host != "" and IncidentSubject.NETWORK in problems,
         failing_since=now,
         now=now,
     )
@@ -230,7 +236,7 @@ def _peers(conn: Connection, row: SourceRow) -> list[Peer]:
             last_success_at=other.last_success_at,
         )
         for other in sources.all_sources(conn)
-        if other.name != row.name
+        if other.name != row.name and other.host  # without a host no requests are sent, which proves nothing
     ]
 
 
