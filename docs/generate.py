@@ -81,7 +81,7 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def heading(above: str) -> str:
-    """How a table is written in the file: `[[sources]]`, `[sources.policy]`, or "At the top"."""
+    """Return the heading of a table, as it is written in the file: `[[sources]]`, `[sources.policy]`, or "At the top"."""
     if not above:
         return "At the top of the file"
     plain = above.replace("[]", "").replace("<platform>", "PLATFORM")
@@ -134,7 +134,7 @@ def probe_rules() -> str:
 
 
 def verdict_rules() -> str:
-    """How the axes are merged; what is left is the token axis."""
+    """Return the rules that merge the axes; the last row leaves the decision to the token axis."""
     left = ("", f"`{verdict.as_listed.__name__}`", "anything else → the token's status", first_line(verdict.as_listed))
     return f"{_rules(verdict, 'VERDICT_RULES')}\n| {' | '.join(left)} |"
 

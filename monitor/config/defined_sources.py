@@ -27,7 +27,7 @@ _OF_PROVIDER = {"dates": DATES, "token": PUSH, "stale_after": PUSH}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defined:
-    """What a definition adds to the settings of a source."""
+    """The settings that a definition adds to a source."""
 
     facts: ProviderInfo
     base_url: str | None = None

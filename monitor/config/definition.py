@@ -61,7 +61,7 @@ def parse_template(text: str, *, roots: Mapping[str, int]) -> Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """How requests prove who sends them."""
+    """The authentication of requests."""
 
     kind: AuthKind = "header"
     header: str = "Authorization"
@@ -90,7 +90,7 @@ class RequestTemplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paging:
-    """How a long list is divided into pages."""
+    """The division of a long list into pages."""
 
     kind: PagingKind = "none"
     param: str = ""
@@ -136,7 +136,7 @@ class Expires:
     form: str = "auto"
     """auto, date, seconds_left, days_left, or a format of strptime."""
     trusted: bool | frozenset[str] | Expression | None = None
-    """Whether the date alone expires the connection: always, on these platforms, or by expression; None: by evidence."""
+    """The condition under which a passed date expires the connection: always, platforms, or an expression; None: by evidence."""
     never: tuple[Any, ...] = ()
 
 
@@ -182,7 +182,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """How deliveries of the service are verified, and which of them count."""
+    """The verification of deliveries of the service, and the deliveries that count."""
 
     scheme: str
     header: str
@@ -194,7 +194,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """How the connections of a service are read. Holds no secret."""
+    """The instructions for reading the connections of a service. Holds no secret."""
 
     auth: Auth
     list: ListMap

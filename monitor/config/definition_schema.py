@@ -86,7 +86,7 @@ def _word(words: tuple[str, ...], noun: str) -> Any:
 
 
 class AuthTable(Table):
-    """How a request proves who sends it."""
+    """The authentication of a request."""
 
     kind: Annotated[str | None, _word(AUTH_KINDS, "kind of authentication"), Kind(", ".join(AUTH_KINDS))] = Field(
         default=None,
@@ -109,7 +109,7 @@ class AuthTable(Table):
 
 
 class PagingTable(Table):
-    """How a long list is divided into pages."""
+    """The division of a long list into pages."""
 
     kind: Annotated[str | None, _word(PAGING_KINDS, "kind of paging"), Kind(", ".join(PAGING_KINDS))] = Field(
         default=None,
@@ -258,7 +258,7 @@ class TestTable(Table):
 
 
 class SignatureTable(Table):
-    """How a delivery is signed."""
+    """The signature of a delivery."""
 
     header: Annotated[kinds.Text | None, DefaultText("by scheme")] = Field(default=None, description="Header of the signature.")
     scheme: Annotated[str | None, _word(SCHEMES, "signature scheme"), Kind(", ".join(SCHEMES)), _REQUIRED] = Field(
@@ -299,7 +299,7 @@ Statuses = list[StatusRuleTable]
 
 
 class DefinitionTable(Table):
-    """How the connections of a service are read."""
+    """The instructions for reading the connections of a service."""
 
     platform: Annotated[kinds.Text | None, _NONE] = Field(default=None, description="Platform of every row.")
     platforms: Annotated[Query | None, _NONE] = Field(default=None, description="Names of platforms, by the service's own name.")

@@ -99,7 +99,7 @@ class SourceConfig:
     facts: ProviderInfo | None = None
     """Facts about the service of this source, where they differ from those registered under the provider's name."""
     definition: Definition | None = None
-    """How a service without code of its own is read; None for the others."""
+    """The definition by which the service is read; None if it is read by code."""
     definition_content: Mapping[str, Any] = field(default_factory=dict)
     """The definition as it would be written in the file, with its secrets hidden."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -148,7 +148,7 @@ class Alert(Record, frozen=True, gc=False, kw_only=True):
     source: str  # empty for an alert about the monitor itself
     provider: str | None = None  # None for an alert about the monitor itself
     subject: str = ""
-    """What the alert of a source or of the monitor is about (see IncidentSubject); empty for a source as a whole."""
+    """The subject of an alert about a source or the monitor (see IncidentSubject); empty for a source as a whole."""
     count: int = 1  # number of connections that an alert about a source concerns
     scope: str | None = None
     connection: str | None = None  # the connection's public id (source/external_id), None for a source's alert
@@ -174,7 +174,7 @@ class Alert(Record, frozen=True, gc=False, kw_only=True):
     label_counts: list[int] = field(default_factory=list)
     """The number of these connections for each entry of `label_sets`."""
     cause: str | None = None
-    """Why a source cannot be read: `message` without the number of its connections. None if the alert is about something else."""
+    """The reason why a source cannot be read: `message` without the number of its connections. None for all other alerts."""
     unmonitored_since: datetime | None = None
     """When the first of these connections was last observed; None: never, or unknown."""
 

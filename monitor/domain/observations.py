@@ -136,4 +136,4 @@ class ProbeAnswer(Record, frozen=True, gc=False, kw_only=True):
     username: str | None = None
     permissions: tuple[str, ...] | None = None
     finding: ProbeFinding | None = None
-    """What the call proves, where the definition of the provider states it; None: the status and message decide."""
+    """The finding that the call proves, if the definition of the provider states it; None: the status and message decide."""

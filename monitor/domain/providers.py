@@ -34,7 +34,7 @@ class ProviderInfo:
     is_defined: bool = False
     """True if a definition, not code for this service, reads it."""
     advice: str = ""
-    """What to do about a token of this service, as a sentence, if it is not an account to reconnect. "{p}" is the label."""
+    """Advice about a token of this service, as a sentence, if it is not an account to reconnect. "{p}" is the label."""
 
     requests_per_minute: int = 60
     """The default request budget of a source."""

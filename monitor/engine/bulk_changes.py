@@ -1,4 +1,4 @@
-"""One change of many connections, a batch to a transaction, so that the daemon and other writers wait only for a batch.
+"""One change of many connections, in one transaction for each batch, so that other writers wait only for a batch.
 
 Connections to which the change does not apply are skipped, with the reason.
 """

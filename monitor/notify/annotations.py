@@ -1,4 +1,4 @@
-"""What some services take besides a title and a text: tags, the address that a click opens, and the acknowledge link."""
+"""Additional data of messages, for the services that take it: tags, the address that a click opens, and the acknowledge link."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _STATUSES = frozenset(status.value for status in Status)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcknowledgeLink:
-    """What an acknowledge link permits: to acknowledge one incident, in the name of the channel that received the link."""
+    """The permission to acknowledge one incident, in the name of the channel that received the link."""
 
     incident: str
     channel: str

@@ -1,4 +1,4 @@
-"""Where a mail comes from: headers for mail programs, and a footer for readers."""
+"""The origin of a mail: headers for mail programs, and a footer for readers."""
 
 from __future__ import annotations
 

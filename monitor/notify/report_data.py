@@ -1,4 +1,4 @@
-"""Reading what a report states from the store."""
+"""The data of a report, read from the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNREAD = frozenset({SourceStatus.FAILING, SourceStatus.UNAUTHORIZED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportScope:
-    """What a report is about."""
+    """The connections and the period that a report covers."""
 
     filters: ConnectionFilter = EVERY
     """Without conditions on the status or unresolved labels."""
@@ -194,7 +194,7 @@ class _LabelReader:
 
 
 class _History:
-    """What happened to connections since an instant."""
+    """The history of connections since an instant."""
 
     def __init__(
         self,

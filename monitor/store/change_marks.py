@@ -1,4 +1,4 @@
-"""A mark of what pages show, to find out cheaply if something changed."""
+"""A mark of the state that pages show, to find out cheaply if something changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.store.connection_queries import conditions
 from monitor.store.schema import channels, connections, events, rechecks, sources
 
 _RECENT = timedelta(minutes=10)
-"""How old a recheck may be to count as changed: requests are answered within this time."""
+"""The highest age at which a recheck counts as changed: requests are answered within this time."""
 
 
 class ChangeMark(NamedTuple):

@@ -1,4 +1,4 @@
-"""The rows that reports are made of: connections within a period, their changes of status, and gaps in monitoring."""
+"""The rows of which reports consist: connections within a period, their changes of status, and gaps in monitoring."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def sources_with_old_data(conn: Connection, reader: Reader) -> set[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubts:
-    """What keeps healthy connections from being certain."""
+    """The reasons for which healthy connections are not certain to be healthy."""
 
     sources: int = 0
     """The number of all sources that match."""

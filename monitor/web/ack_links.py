@@ -67,13 +67,13 @@ def _link_of(request: Request, site: Site) -> AcknowledgeLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LinkedIncident:
-    """What a link is about, at one instant."""
+    """The incident of a link and its connection, at one instant."""
 
     link: AcknowledgeLink
     incident: Incident | None
     view: ConnectionView | None
     ended: str
-    """Why the link acknowledges nothing any more, as a sentence; empty while it does."""
+    """The reason why the link no longer acknowledges anything, as a sentence; empty while it does."""
 
     @property
     def acknowledged(self) -> bool:

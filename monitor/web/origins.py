@@ -35,7 +35,7 @@ def require_host(request: Request, config: Config) -> None:
     """Refuse unknown host names (DNS rebinding)."""
     if not is_known_host(request, config):
         raise HTTPException(
-            421, "This monitor is not served under this host name. Add the name to web.hosts in the configuration."
+            421, "This monitor is not served under this host name. Set web.public_url, or add the name to web.hosts."
         )
 
 
@@ -48,9 +48,9 @@ def require_same_site(request: Request, config: Config) -> None:
         sent = clean(site, limit=_SHOWN)
         raise HTTPException(403, f"The request comes from a page of another site: Sec-Fetch-Site is {sent}. Nothing was changed.")
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    # A proxy that does not pass the Host header on leaves only the name in Origin to recognise.
     if origin == "null" and is_secret(request.scope["path"]):
         return  # browsers hide the origin of pages with `Referrer-Policy: no-referrer` (Fetch); the form repeats the secret
+    # A proxy that does not pass the Host header on leaves only the name in Origin to recognise.
     if origin is None or _authority(origin) == host.lower() or _name_in(origin) in _configured(config):
         return
     shown, expected = clean(origin, limit=_SHOWN), clean(host, limit=_SHOWN)

@@ -1,4 +1,4 @@
-"""Permissions: which addresses users with the role viewer, and users who are bound to labels, may use.
+"""Permissions: the addresses that viewers, and users who are bound to labels, may use.
 
 Every route of the site is in one of three lists. A route in none of them does not exist for bound users.
 """

@@ -229,7 +229,7 @@ def require_sound_head(request: Request) -> None:
 
 
 def _signed_on(access: Access, name: str) -> User:
-    """Return the user whom a trusted proxy has authenticated. Without any `[[web.users]]`, everybody is an operator.
+    """Return the user that a trusted proxy has authenticated. Without any `[[web.users]]`, every user is an operator.
 
     Raise HTTPException (403) for a name that is not among them.
     """

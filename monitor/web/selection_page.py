@@ -45,7 +45,7 @@ class OfferedChange:
     """A change that the page offers."""
 
     verb: str
-    """What the button and the heading say; the number of connections follows."""
+    """The text of the button and the heading; the number of connections follows."""
     notice: str
     """The code of the notice that is shown afterwards."""
     most: int
@@ -62,7 +62,7 @@ ACTIONS: Mapping[str, OfferedChange] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a form covers."""
+    """The connections that a form covers."""
 
     views: Sequence[ConnectionView]
     outcome: BulkOutcome

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from monitor.engine.intake import Intake
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
-    from monitor.web.streams import Streams
+    from monitor.web.open_streams import Streams
 
 BACKLOG = 128
 KEPT_ALIVE = 5

@@ -18,7 +18,7 @@ from monitor.store import Connection, Store
 from monitor.telemetry.logs import redact
 from monitor.web.auth import FEEDS
 from monitor.web.clients import RequestRates, WrongTokens
-from monitor.web.streams import Streams
+from monitor.web.open_streams import Streams
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""`/api/v1/stream`: server-sent events that name no change, but that something which the reader can see has changed."""
+"""`/api/v1/stream`: server-sent events, which announce that something has changed that the user may see, but not what."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from monitor.domain.errors import StoreError
 from monitor.store import Connection
 from monitor.store.change_marks import ChangeMark, has_changed, read_mark
 from monitor.web import query_params
+from monitor.web.open_streams import TooManyStreams
 from monitor.web.openapi import ROOT
 from monitor.web.protocol import RELEASE
 from monitor.web.query_params import ApiParams
 from monitor.web.responses import Resource
 from monitor.web.security import lift_time_limit
 from monitor.web.site import Site
-from monitor.web.streams import TooManyStreams
 
 PATH = f"{ROOT}/stream"
 EVENT_STREAM = "text/event-stream"
 BEAT_EVERY = 20.0
 """Seconds after which a comment is sent if nothing changed, so that proxies keep the connection open."""
 LASTS = 600.0
-"""Seconds after which a stream ends, so that no client holds one for ever; clients then open another one."""
+"""Seconds after which a stream ends, so that no client keeps one indefinitely; clients then open another one."""
 SEND_WITHIN = 10.0
 """Seconds within which a client must take what is sent."""
 LEAST_PAUSE = 1.0

@@ -17,7 +17,7 @@ from starlette.types import Message
 from monitor.config import Config
 from monitor.domain import Event, EventKind, SourceStatus, Status
 from monitor.store import Store, channel_states, connection_queries, history, rechecks, sources
-from monitor.web import security, stream, streams
+from monitor.web import open_streams, security, stream
 from monitor.web.connections import MOST_PER_CLIENT
 from tests.support.clients_world import BRAVA, CASA_VIEWER, OWN, OWNER, clients_world
 from tests.support.command_line import make_world
@@ -207,7 +207,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_streams_are_limited_and_leave_room_when_they_end(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MOST_STREAMS", 2)
+    monkeypatch.setattr(open_streams, "MOST_STREAMS", 2)
     async with reading(site), reading(site):
         refused = await site.get("/api/v1/stream")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")

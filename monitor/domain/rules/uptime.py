@@ -1,4 +1,4 @@
-"""Uptime: how long connections worked, did not work, or were not observed within a period, and how long recoveries took. Pure."""
+"""Uptime: the time for which connections worked, did not work, or were not observed, and the durations of recoveries. Pure."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def recoveries(changes: Iterable[Change]) -> list[Recovery]:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryTimes:
-    """How long recoveries took."""
+    """The durations of recoveries."""
 
     number: int
     """Recoveries whose duration is known."""

@@ -28,7 +28,7 @@ class _Filter:
     name: str
     """The name of the channel, or `user/` or `share/` and a name: names of channels have no slash."""
     text: str
-    """What it is, as the beginning of a sentence."""
+    """A description, as the beginning of a sentence."""
     matches: Callable[[ConnectionLabels], bool]
 
 

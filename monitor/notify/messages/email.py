@@ -12,7 +12,7 @@ from html import escape
 
 from monitor.domain import Status
 from monitor.domain.text import readable
-from monitor.notify.messages import foot
+from monitor.notify.messages import closing
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Tone
 from monitor.notify.messages.message import Message, Section
@@ -85,20 +85,21 @@ def listing(message: Message, sections: Sequence[Section], *, lead: str = "", mo
     """Return a mail with a line for each connection under the headings of `sections`, `lead` above them and `more` below."""
     head = f'<h1 style="{_HEADING};margin:0 0 8px">{escape(message.title)}</h1>'
     return _page(
-        message.title, [head, _paragraph(lead), *(_section(each, message) for each in sections), *_foot(message, sections, more)]
+        message.title,
+        [head, _paragraph(lead), *(_section(each, message) for each in sections), *_closing(message, sections, more)],
     )
 
 
-def _foot(message: Message, sections: Sequence[Section], more: str) -> Iterator[str]:
+def _closing(message: Message, sections: Sequence[Section], more: str) -> Iterator[str]:
     yield _paragraph(more, strong=True)
     yield _page_button(message)
-    yield from (_paragraph(text) for text in foot.advice_lines(message))
-    yield from (_link_line("Link", link) for link in foot.links(message))
-    if foot.has_connection_pages(message):
-        yield _paragraph(foot.CONNECTION_PAGES)
+    yield from (_paragraph(text) for text in closing.advice_lines(message))
+    yield from (_link_line("Link", link) for link in closing.links(message))
+    if closing.has_connection_pages(message):
+        yield _paragraph(closing.CONNECTION_PAGES)
     if not message.page:
-        yield _acknowledge(foot.acknowledge_command([item for section in sections for item in section.items]), one=True)
-    zone = foot.timezone_line(message)
+        yield _acknowledge(closing.acknowledge_command([item for section in sections for item in section.items]), one=True)
+    zone = closing.timezone_line(message)
     yield f'<p style="margin:8px 0;{_MUTED}">{escape(zone)}</p>' if zone else ""
 
 
@@ -158,7 +159,7 @@ def _page_button(message: Message) -> str:
     if not link:
         return ""
     return f'<p style="margin:12px 0 2px"><a href="{escape(link)}" style="{_BUTTON}">Show all</a></p>' + _link_line(
-        foot.page_label(message), link
+        closing.page_label(message), link
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.domain import RECOVERY_EVENTS, Status
-from monitor.notify.messages import email, foot, plain
+from monitor.notify.messages import closing, email, plain
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, ChannelLimits, ChannelProfile, Markup, Part, Style, style_of
 from monitor.notify.messages.message import Message, Section, counts_by_platform, title_of, urgency
@@ -92,14 +92,14 @@ def _whole(message: Message, markup: Markup) -> str:
     style = style_of(markup)
     if len(items) == 1:
         return plain.single(items[0], style)
-    pieces = (_lines(message, items, style), style.newline.join(foot.lines(message, items, style)))
+    pieces = (_lines(message, items, style), style.newline.join(closing.lines(message, items, style)))
     return style.gap.join(piece for piece in pieces if piece)
 
 
 def _lines(message: Message, items: Sequence[Item], style: Style) -> str:
     """Return the lines of these items under their headings."""
     sections = _only(message.sections, items)
-    others = len(foot.advice_lines(message)) + len(foot.links(message)) + 4  # with title, page or command, and time zone
+    others = len(closing.advice_lines(message)) + len(closing.links(message)) + 4  # with title, page or command, and time zone
     many = len(items) + 2 * len(sections) + others > _MOST_LINES
     return plain.lines(message, sections, style, gap=style.newline if many else None)
 
@@ -195,7 +195,7 @@ class _Fitter:
         if self.message.page:
             return [(self.beside_page(budget), items, ())]
         if _all_in_one(self.message, self.profile):
-            packed = self._pack(budget - self.size(foot.timezone_line(self.message)) - 2 * self.size(self.style.newline))
+            packed = self._pack(budget - self.size(closing.timezone_line(self.message)) - 2 * self.size(self.style.newline))
             if packed is not None and len(packed) <= self.limits.parts:
                 return [(self._closed(group, budget, whole=group is packed[-1]), group, ()) for group in packed]
         if self.profile.files:
@@ -206,7 +206,9 @@ class _Fitter:
     def _closed(self, items: Sequence[Item], budget: int, *, whole: bool) -> str:
         """Return the lines of a part with the time zone, and in the last part with what to do, as far as it fits."""
         ends = (
-            list(foot.lines(self.message, items, self.style)) if whole else [self.style.escape(foot.timezone_line(self.message))]
+            list(closing.lines(self.message, items, self.style))
+            if whole
+            else [self.style.escape(closing.timezone_line(self.message))]
         )
         return self._append(self._body(items), ends, budget)
 
@@ -231,10 +233,10 @@ class _Fitter:
             return replace(self, message=replace(self.message, names_are_links=False)).beside_page(budget)  # more names
         left = items[len(taken) :]
         if not left:
-            return self._append(self._body(taken), list(foot.lines(self.message, items, self.style)), budget)
+            return self._append(self._body(taken), list(closing.lines(self.message, items, self.style)), budget)
         counts = self.style.escape(clip(f"({counts_by_platform(left)})", budget // 4))
         rest = f"and {len(left)} more {counts}: {link}" if taken else f"{counts[1:-1]}: {link}"
-        zone = self.style.escape(foot.timezone_line(self.message)) if taken else ""
+        zone = self.style.escape(closing.timezone_line(self.message)) if taken else ""
         body = self.style.gap.join(piece for piece in (self._body(taken) if taken else "", rest) if piece)
         return self._append(body if self.size(body) <= budget else clip(link, budget, self.size), [zone], budget)
 
@@ -266,7 +268,7 @@ class _Fitter:
             if not taken:
                 break
             body = "\n\n".join(part for part in (lead, self._body(taken)) if part)
-            bodies.append((self._append(body, [self.style.escape(foot.timezone_line(self.message))], budget), taken, ()))
+            bodies.append((self._append(body, [self.style.escape(closing.timezone_line(self.message))], budget), taken, ()))
             left = left[len(taken) :]
         if left:
             body, _ = self._summary(left, budget, beside_file=False, lead=not bodies)
@@ -288,7 +290,10 @@ class _Fitter:
             pieces.append(self._rest(rest, items[len(taken) :], beside_file=beside_file))
         body = "\n\n".join(piece for piece in pieces if piece)
         if taken:
-            ends = [*map(self.style.escape, foot.advice_lines(self.message)), self.style.escape(foot.timezone_line(self.message))]
+            ends = [
+                *map(self.style.escape, closing.advice_lines(self.message)),
+                self.style.escape(closing.timezone_line(self.message)),
+            ]
             body = self._append(body, ends, budget)
         if self.size(body) > budget and not taken:  # in a few dozen characters, the command is more useful than the counts
             body = clip(self._rest(len(items), items, beside_file=beside_file), budget, self.size)

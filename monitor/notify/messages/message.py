@@ -21,7 +21,7 @@ class Section:
     """Items of one client, source or other label, worst first; or those that are not about connections."""
 
     heading: str
-    """What they have in common; empty where the title or each line names it."""
+    """The name that the items have in common; empty where the title or each line names it."""
     items: tuple[Item, ...]
     connection_page: str | None = field(default=None, repr=False)
     """The connection page of all of them, a secret; None where it differs, and where there is none."""
@@ -35,11 +35,6 @@ class Section:
         """The heading, with the count where only some are shown: Casa Verde, 12 of 40 connections."""
         shown = len(self.items)
         return self.heading if shown == self.total or not self.heading else f"{self.heading}, {shown} of {self.total} connections"
-
-    @property
-    def about_connections(self) -> bool:
-        """True if the items are about connections: each is one line."""
-        return self.items[0].external_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

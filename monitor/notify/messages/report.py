@@ -72,7 +72,7 @@ class Report:
     """The period ahead whose expiries it lists."""
     group_by: str
     batches: tuple[ReconnectBatch, ...]
-    """What needs to be reconnected now or within `ahead`, the worst first."""
+    """Connections to reconnect now or within `ahead`, the worst first."""
     counts: Mapping[Status, int]
     groups: tuple[GroupUptime, ...]
     """The lowest uptime first."""
@@ -82,7 +82,7 @@ class Report:
     recovered: int
     """Recoveries within the period."""
     recovery: RecoveryTimes | None
-    """How long those took whose beginning is known."""
+    """The durations of the recoveries for which the beginning of the trouble is known."""
     unread: tuple[UnreadSource, ...]
     lines: tuple[ReportLine, ...]
     """The connections that are monitored now, by source and id."""
@@ -158,8 +158,8 @@ def _name(need: Need, zone: ZoneInfo | None) -> str:
 def unread_lines(report: Report, zone: ZoneInfo | None) -> Iterator[str]:
     """Yield a sentence for each source that cannot be read."""
     for source in report.unread:
-        since = f"since {moment(source.since, zone)}" if source.since else "ever"
-        yield f"{clean(source.name)} has not been read {since}: its connections are not monitored."
+        unread = f"has not been read since {moment(source.since, zone)}" if source.since else "was never read"
+        yield f"{clean(source.name)} {unread}: its connections are not monitored."
 
 
 def recovery_line(report: Report) -> str:

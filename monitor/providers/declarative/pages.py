@@ -32,7 +32,7 @@ class DecodedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageFacts:
-    """What a walk needs of a page, so that an unchanged page need not be decoded again."""
+    """The part of a page that a walk needs, so that an unchanged page need not be decoded again."""
 
     mark: bytes
     """Digest of the body."""
@@ -57,7 +57,7 @@ class Pages:
     decode: Decode
     most_rows: int
     problem: str | None = None
-    """Why the list is incomplete; None if it was read to its end."""
+    """The reason why the list is incomplete; None if it was read to its end."""
     digest: str = ""
     """Digest of all bodies."""
     facts: list[PageFacts] = field(default_factory=list)

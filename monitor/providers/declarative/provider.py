@@ -56,7 +56,7 @@ class DeclarativeProvider:
         self._pages: dict[tuple[str | None, str | None], Sequence[PageFacts]] = {}
         """The pages of each scope's and token's last list."""
         self._raw: dict[tuple[str | None, str], Mapping[str, Any]] = {}
-        """What tests need of the newest rows, by scope and id."""
+        """The parts of the newest rows that tests need, by scope and id."""
         self._key = _definition_key(source)
         self.observer: Callable[[Any, Snapshot | Unreadable], None] | None = None
         """Called with each row that is mapped, and its snapshot, in a trial of the definition; None otherwise."""

@@ -17,7 +17,7 @@ from monitor.providers import payload
 from monitor.providers.api import COMMON_HEADERS, Api, ApiRequest, RequestRefused, is_header_safe, segment
 
 Values = Mapping[str, Any]
-"""What placeholders insert, by root: scope, token, secret, id, platform, raw."""
+"""The values that placeholders insert, by root: scope, token, secret, id, platform, raw."""
 
 _RENEW_AT = 0.8
 """Share of an access token's lifetime after which it is requested again."""

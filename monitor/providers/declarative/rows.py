@@ -26,7 +26,7 @@ _STAYS_UNKNOWN = "no rule applies"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a row comes from."""
+    """The origin of a row."""
 
     scope: str | None = None
     scope_name: str | None = None
