@@ -22,7 +22,8 @@ from typing import Any
 from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
-from monitor.config import KeyDoc, reference
+from monitor.config import KeyDoc, definition_schema, provider_catalogue, reference
+from monitor.config.fields import DefaultText, kind_in
 from monitor.domain import (
     Alert,
     AlertEvent,
@@ -41,6 +42,7 @@ from monitor.domain.rules import lifecycle, token, verdict
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.expiry import Context
+from monitor.domain.rules.expressions import function_docs
 from monitor.domain.rules.probe_answers import PROBE_RULES
 from monitor.notify.messages import Dispatch, compose, render
 from monitor.notify.messages.templates import MEANINGS
@@ -100,6 +102,80 @@ def _code(kind: str) -> str:
 
 def _default(text: str) -> str:
     return f"`{text}`" if (text[0] in '"[' and "as in" not in text) or text.isdigit() else text
+
+
+# --- definitions and providers
+
+DEFINITION_TABLES = (
+    ("`[[sources]]`", definition_schema.DefinitionTable),
+    ("`[sources.auth]`", definition_schema.AuthTable),
+    ("`[sources.list]`", definition_schema.ListTable),
+    ("`[sources.list.paging]`", definition_schema.PagingTable),
+    ("`[sources.each]`", definition_schema.EachTable),
+    ("`[sources.row]`", definition_schema.RowTable),
+    ("`[sources.row.expires]`", definition_schema.ExpiresTable),
+    ("`[[sources.status]]`", definition_schema.StatusRuleTable),
+    ("`[sources.test]`", definition_schema.TestTable),
+    ("`[[sources.test.status]]`", definition_schema.TestRuleTable),
+    ("`[sources.hook]`", definition_schema.HookTable),
+    ("`[sources.hook.signature]`", definition_schema.SignatureTable),
+    ("`[[sources.hook.on]]`", definition_schema.HookOnTable),
+    ("`[[sources.tokens]]`", definition_schema.TokenTable),
+    ("`[[sources.dates]]`", definition_schema.DateTable),
+)
+PROVIDER_GROUPS = {
+    "posting": (
+        "zernio",
+        "relayapi",
+        "postforme",
+        "outstand",
+        "postiz",
+        "ayrshare",
+        "buffer",
+        "bundle",
+        "publer",
+        "uploadpost",
+        "nango",
+        "composio",
+        "pipedream",
+        "unified",
+    ),
+    "tokens": ("meta", "linkedin", "github", "slack", "cloudflare", "vault", "introspect", "jwt"),
+    "secrets": ("entra", "gitlab"),
+}
+"""The shipped definitions by the page that describes them."""
+
+
+def definition_keys() -> str:
+    """Return every key of a definition, one table of Markdown for each table of the file."""
+    sections = []
+    for name, schema in DEFINITION_TABLES:
+        rows = []
+        for key, field in schema.model_fields.items():
+            kind = kind_in(field)
+            default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), "none")
+            if kind is not None:
+                rows.append((f"`{field.alias or key}`", _code(kind.name), default, field.description or ""))
+        sections.append(f"### {name}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}")
+    return "\n\n".join(sections)
+
+
+def expression_functions() -> str:
+    """Return the functions of expressions."""
+    rows = ((f"`{name}({', '.join(taken)})`", meaning) for name, (taken, meaning) in function_docs().items())
+    return table(("function", "meaning"), rows)
+
+
+def _providers_of(group: str) -> Callable[[], str]:
+    """Return a part that lists the providers of a group."""
+
+    def listed() -> str:
+        entries = {entry.name: entry for entry in provider_catalogue.catalogue()}
+        chosen = (entries[name] for name in PROVIDER_GROUPS[group])
+        rows = ((f"`{each.name}`", each.label, ", ".join(each.reports), each.needs, each.verified) for each in chosen)
+        return table(("provider", "service", "reports", "needs", "verified"), rows)
+
+    return listed
 
 
 # --- how a status is decided
@@ -343,6 +419,11 @@ def _metavar(each: Any) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "commands": command_line,
     "configuration": configuration,
+    "definition-keys": definition_keys,
+    "expression-functions": expression_functions,
+    "providers-posting": _providers_of("posting"),
+    "providers-tokens": _providers_of("tokens"),
+    "providers-secrets": _providers_of("secrets"),
     "token-rules": token_rules,
     "reasons": reasons,
     "flags": flags,

@@ -23,6 +23,8 @@ from docs import generate
 from monitor.cli.commands import command_line
 from monitor.cli.startup import with_options_first
 from monitor.config import Config, load, reference
+from monitor.config.fields import kind_in
+from monitor.config.shipped_definitions import shipped_names
 from monitor.demo.scenario import CAST
 from monitor.domain import (
     AlertEvent,
@@ -196,6 +198,19 @@ def test_the_providers_table_agrees_with_what_the_program_knows_of_them() -> Non
     assert paces == [service.requests_per_minute for service in coded_providers()]
 
 
+def test_every_shipped_definition_is_on_one_page_and_no_other() -> None:
+    grouped = [name for names in generate.PROVIDER_GROUPS.values() for name in names]
+    assert sorted(grouped) == list(shipped_names())
+
+
+def test_every_key_of_a_definition_is_documented_with_its_meaning() -> None:
+    text = text_of("docs/definitions.md")
+    for name, schema in generate.DEFINITION_TABLES:
+        section = text.split(f"### {name}\n")[1].split("\n### ")[0]
+        scalars = [field.alias or key for key, field in schema.model_fields.items() if kind_in(field) is not None]
+        assert re.findall(r"^\| `(\w+)` \|.*\| .+ \|$", section, re.MULTILINE) == scalars
+
+
 # --- the command line
 
 
@@ -265,7 +280,7 @@ def test_every_make_target_that_is_mentioned_exists() -> None:
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_every_toml_block_loads(block: str, tmp_path: Path) -> None:
     """With its secrets given, and a source where it shows none."""
-    if "[[sources]]" not in block:
+    if not re.search(r"^(\[\[sources\]\]|sources *=)", block, re.MULTILINE):
         block += '\n[[sources]]\nname = "any"\nprovider = "postpeer"\napi_key = { env = "ANY_KEY" }\n'
     path = tmp_path / "config.toml"
     path.write_text(block, "utf-8")

@@ -10,6 +10,7 @@ other characters than letters, digits and _ in double quotes.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -106,6 +107,15 @@ def function_names() -> tuple[str, ...]:
     return tuple(sorted(_Functions.FUNCTION_TABLE))
 
 
+def function_docs() -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return the parameters and the description of each function that expressions can call."""
+    found = {name: _Functions.FUNCTION_TABLE[name]["function"] for name in function_names()}
+    return {
+        name: (tuple(inspect.signature(method).parameters)[1:], (inspect.getdoc(method) or "").splitlines()[0])
+        for name, method in found.items()
+    }
+
+
 class Evaluator:
     """Evaluates expressions at one instant."""
 
@@ -182,12 +192,14 @@ class _Functions(functions.Functions, metaclass=_Registry):  # type: ignore[misc
         return None if instant is None else instant.timestamp()
 
     @_takes("any")
-    def _func_now(self, _: Any) -> float:
-        """Return the Unix seconds of the present."""
+    def _func_now(self, value: Any) -> float:
+        """Return the Unix seconds of the present, whatever the argument is: write `now(@)`."""
+        del value
         return self._now.astimezone(UTC).timestamp()
 
     @_takes("any")
     def _func_lower(self, value: Any) -> str | None:
+        """Return a text in lower case."""
         return value.lower() if isinstance(value, str) else None
 
     @_takes("any", "any")
@@ -201,10 +213,12 @@ class _Functions(functions.Functions, metaclass=_Registry):  # type: ignore[misc
 
     @_takes("any", "any")
     def _func_starts_with(self, where: Any, what: Any) -> bool:
+        """Return True if the first text begins with the second."""
         return isinstance(where, str) and isinstance(what, str) and where.startswith(what)
 
     @_takes("any", "any")
     def _func_ends_with(self, where: Any, what: Any) -> bool:
+        """Return True if the first text ends with the second."""
         return isinstance(where, str) and isinstance(what, str) and where.endswith(what)
 
     @_takes("any")
@@ -224,7 +238,7 @@ class _Functions(functions.Functions, metaclass=_Registry):  # type: ignore[misc
 
     @_takes("any", "any")
     def _func_join(self, glue: Any, items: Any) -> str | None:
-        """Return the texts and numbers of a list with a text between; None if an item is neither: an id would be wrong."""
+        """Return the texts and numbers of a list with a text between; null if an item is neither: an id would be wrong."""
         if not isinstance(glue, str) or not isinstance(items, list):
             return None
         size, parts = 0, []
@@ -243,10 +257,12 @@ class _Functions(functions.Functions, metaclass=_Registry):  # type: ignore[misc
 
     @_takes("any")
     def _func_keys(self, value: Any) -> list[str] | None:
+        """Return the names of an object's fields."""
         return list(value) if isinstance(value, dict) else None
 
     @_takes("any")
     def _func_values(self, value: Any) -> list[Any] | None:
+        """Return the values of an object's fields."""
         return list(value.values()) if isinstance(value, dict) else None
 
     @_takes("any")

@@ -286,6 +286,8 @@ def status_is_unknown(e: Evidence) -> Finding:
     """Report unknown for an explicit unknown, a missing status, or a status that this version does not know."""
     if e.reported is ReportedStatus.UNRECOGNISED:
         text = f"The provider reports the status {e.snapshot.raw_status!r}, which this version does not know."
+        if e.context.provider.is_defined:
+            text = "No [[sources.status]] rule applies to it; `providers try` shows what the provider reports."
         return Finding(Status.UNKNOWN, VerdictReason.UNRECOGNISED_STATUS, text, _PROVIDER_UNKNOWN)
     text = "The provider does not know the token's status."
     return Finding(Status.UNKNOWN, VerdictReason.PROVIDER_UNKNOWN, text, _PROVIDER_UNKNOWN)
