@@ -202,6 +202,15 @@ def _ids(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _hosts(value: Any) -> tuple[str, ...]:
+    if value == []:
+        refuse("is an empty list: omit the key instead.")
+    for item in _texts(value, noun="names or addresses"):
+        if not _ID.fullmatch(item):
+            refuse(f"contains {describe(item)}, but a name or address must be printable ASCII without spaces.")
+    return tuple(dict.fromkeys(value))
+
+
 def _users(value: Any) -> str | tuple[str, ...]:
     if value in ("none", "all"):
         return str(value)
@@ -339,6 +348,7 @@ Duration = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s"
 Stages = Annotated[tuple[timedelta, ...], PlainValidator(_stages), Kind("list of durations", json="always")]
 Events = Annotated[frozenset[AlertEvent], PlainValidator(_events), Kind("list of events", json="always")]
 Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
+Hosts = Annotated[tuple[str, ...], PlainValidator(_hosts), Kind("list of names or addresses", json="always")]
 Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
 Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
 UserName = Annotated[str, PlainValidator(_user_name), Kind("text")]

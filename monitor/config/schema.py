@@ -193,7 +193,7 @@ class WebTable(Table):
         description="Access token, sent as `Authorization: Bearer` or entered in the login form. Beyond loopback, the page is "
         "opened only with at least 22 characters.",
     )
-    hosts: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
+    hosts: Annotated[kinds.Hosts | None, DefaultText("none")] = Field(
         default=None, description="Additional accepted host names, such as the name under which a reverse proxy serves the page."
     )
     public_url: Annotated[kinds.Text | None, DefaultText("none")] = Field(
@@ -204,7 +204,7 @@ class WebTable(Table):
     base_path: Annotated[kinds.Text | None, DefaultText("the path of `public_url`")] = Field(
         default=None, description="Path under which a reverse proxy serves the page, such as `/tokens`."
     )
-    trusted_proxies: Annotated[kinds.Ids | None, DefaultText("none")] = Field(
+    trusted_proxies: Annotated[kinds.Hosts | None, DefaultText("none")] = Field(
         default=None,
         description="Addresses or networks of reverse proxies, such as `127.0.0.1` or `172.18.0.0/16`. Only their "
         "`X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix` are read. While it is not set, "
