@@ -17,7 +17,8 @@ from monitor.config.users import resolve_users
 OWN_PATHS = frozenset(
     (
         *("ack", "alerts", "api", "badge.svg", "calendar.ics", "clients", "connections", "feed.atom", "forecast", "healthz"),
-        *("hooks", "login", "logout", "metrics", "readyz", "reports", "share", "silences", "sources", "static", "theme"),
+        *("hooks", "login", "logout", "metrics", "readyz", "reports", "selection", "share", "silences", "sources", "static"),
+        "theme",
     )
 )
 """First parts of the addresses of the site. A base path that begins with one of them would be ambiguous."""

@@ -404,10 +404,15 @@ def count_unrecognised(conn: Connection, source: str, *, limit: int) -> list[tup
     return [(raw, count) for raw, count in conn.execute(query)]
 
 
-def sources_with(conn: Connection, platforms: Collection[str]) -> set[str]:
-    """Return the sources that have a live connection on one of these platforms."""
-    on_them = conditions(conn, ConnectionFilter(platforms=platforms))
-    return set(conn.scalars(select(_c.source).where(*live(), *on_them).distinct()))
+def sources_with(conn: Connection, filters: ConnectionFilter) -> set[str]:
+    """Return the sources that have a live connection that matches."""
+    return set(conn.scalars(select(_c.source).where(*live(), *conditions(conn, filters)).distinct()))
+
+
+def scopes_with(conn: Connection, filters: ConnectionFilter) -> set[tuple[str, str | None]]:
+    """Return the scopes, as (source, scope), that have a live connection that matches."""
+    query = select(_c.source, _c.scope).where(*live(), *conditions(conn, filters)).distinct()
+    return {(source, scope or None) for source, scope in conn.execute(query)}
 
 
 def platforms(conn: Connection) -> set[str]:

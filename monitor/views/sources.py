@@ -185,9 +185,13 @@ def source_views(
     the status is on connections and is ignored here.
     """
     chosen = resolve_labels(conn, filters, config)
+    bound = chosen.stored_labels is not None and chosen.stored_labels.bound
+    visible = ConnectionFilter(stored_labels=chosen.stored_labels, bound_to=chosen.bound_to)
+    scopes = connection_queries.scopes_with(conn, visible) if bound else None
     unreadable: dict[str, list[ScopeRow]] = {}
     for scope in sources.all_scopes(conn, unreadable=True):
-        unreadable.setdefault(scope.source, []).append(scope)
+        if scopes is None or (scope.source, scope.scope) in scopes:
+            unreadable.setdefault(scope.source, []).append(scope)
     stored = _all_views(sources.all_sources(conn), config, now, sources.scope_counts(conn))
     found = {view.name: _with_unreadable_rows(view, unreadable.get(view.name, ())) for view in stored}
     views = [found[name] for name in sorted(found) if chosen.sources is None or name in chosen.sources]
@@ -196,9 +200,9 @@ def source_views(
     if by_status:
         views = [view for view in views if chosen.matches_status(view.status)]
     if chosen.platforms is not None:
-        there = connection_queries.sources_with(conn, chosen.platforms)
+        there = connection_queries.sources_with(conn, replace(visible, platforms=chosen.platforms))
         views = [view for view in views if view.name in there]
-    return views if chosen.stored_labels is None or not chosen.stored_labels.bound else _limited(conn, views, chosen)
+    return _limited(conn, views, chosen) if bound else views
 
 
 def _limited(conn: Connection, views: Iterable[SourceView], chosen: ConnectionFilter) -> list[SourceView]:

@@ -205,9 +205,15 @@ class Headline:
 
 
 def headline(
-    summary: Mapping[Status, int], doubts: Doubts, *, acked: int = 0, silenced: int = 0, broken_channels: int = 0
+    summary: Mapping[Status, int],
+    doubts: Doubts,
+    *,
+    acked: int = 0,
+    silenced: int = 0,
+    broken_channels: int = 0,
+    selected: bool = False,
 ) -> Headline:
-    """Return the headline for these counts."""
+    """Return the headline for these counts. `selected` is True if they are of a selection, not of every connection."""
     total, bad = sum(summary.values()), [status for status in summary if status.severity is Severity.CRITICAL]
     now, soon = sum(summary[status] for status in bad), summary[Status.EXPIRING_SOON]
     channels = f"{broken_channels:,} channel{' refuses' if broken_channels == 1 else 's refuse'} every alert."
@@ -225,12 +231,14 @@ def headline(
         details = (*suppressed, *uncertain)
         return Headline(tone=tone, text=f"{_of(soon, total)} expire{'s' if soon == 1 else ''} soon.", details=details)
     if not total:
-        return _nothing(doubts)
+        return _nothing(doubts, selected=selected)
     return _healthy(summary, doubts, suppressed)
 
 
-def _nothing(doubts: Doubts) -> Headline:
+def _nothing(doubts: Doubts, *, selected: bool) -> Headline:
     """Return the headline without a connection."""
+    if selected and not (doubts.refused or doubts.pending):
+        return Headline(tone="unsure", text="No connection matches.", details=())
     if not doubts.sources:
         return Headline(tone="unsure", text="No source is configured.", details=())
     about = tuple(doubts.about_sources())

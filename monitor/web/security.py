@@ -113,7 +113,7 @@ class SecurityMiddleware:
         if request.scope["path"].startswith(PUSH):
             await self._app(request.scope, request.receive, out.send)
             return
-        cookie = request.cookies.get(cookie_name(config), "")
+        cookie = cookie_of(request, cookie_name(config))
         visitor = auth.visitor_in(cookie)
         bearer = self._bearer(request, access)
         user = await self._user(request, config, access, visitor=visitor, bearer=bearer)
@@ -122,7 +122,7 @@ class SecurityMiddleware:
             visitor = auth.new_visitor()
             if _accepts_page(request) and bearer is None and not auth.is_secret(request.scope["path"]):
                 out.cookie = cookie_header(request, cookie_name(config), visitor)
-        theme = request.cookies.get("theme", "")
+        theme = cookie_of(request, "theme")
         visit = Visit(
             user=user or signer,
             by_link=signer is not None,
@@ -269,6 +269,16 @@ def cookie_name(config: Config) -> str:
     """Return the session cookie's name. It holds the port: cookies ignore ports, and one host may run several monitors."""
     port = (config.web.listen or "").rpartition(":")[2]
     return f"token_monitor_{port}"
+
+
+def cookie_of(request: Request, name: str) -> str:
+    """Return the value of a cookie; empty without one.
+
+    Browsers send cookies of the longest path first (RFC 6265, 5.4), so the first of several with this name is the one of this
+    base path: the others are of a site above it, or from before web.base_path was set.
+    """
+    parts = (part.partition("=") for line in request.headers.getlist("cookie") for part in line.split(";"))
+    return next((value.strip() for key, _, value in parts if key.strip() == name), "")
 
 
 def cookie_header(request: Request, name: str, value: str, *, lasts: int | None = None) -> str:

@@ -138,13 +138,13 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     channels = [] if visible.bound_to else channel_views(conn, config)
     labels = labels_in_use(conn, config, visible)
     return {
-        **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale),
+        **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale, selected=query.selects),
         "cards": _cards(conn, config, counted, reader, selection),
         "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
         "warnings": list(_source_warnings(views)),
         "waiting": [view for view in views if view.last_poll_at is None],
         "no_channel": not config.channels and not visible.bound_to,
-        "source_count": len(names) if visible.bound_to else len(config.sources),
+        "no_source": not config.sources and not visible.bound_to,
         "failing_channels": [channel for channel in channels if channel.problem],
         "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
         "by_source": _bars(counted, stale, "source", views),
@@ -173,15 +173,19 @@ def _answer(
     views: Collection[SourceView],
     counted: Iterable[GroupCount],
     stale: Iterable[ObservedGroup],
+    selected: bool,
 ) -> dict[str, Any]:
     """Return the headline and the counts of the selected connections."""
     summary, old = _summary(counted), count_stale(stale)
+    # A channel of the monitor is not of the selection of a user who is bound to labels.
+    channels = [] if selection.bound_to else channel_views(conn, config)
     answer = headline(
         summary,
         doubts(views, old, times=Times(config.timezone, reader.now)),
         acked=_acked(conn, reader, selection),
         silenced=_silenced(conn, reader, selection),
-        broken_channels=sum(channel.broken for channel in channel_views(conn, config)),
+        broken_channels=sum(channel.broken for channel in channels),
+        selected=selected,
     )
     return {
         "headline": answer,

@@ -134,6 +134,20 @@ async def test_the_login_its_cookie_and_forms_stay_below_the_base_path(site: Ser
     assert changed.headers["location"] == f"{BASE}/connections/agency/linkedin-agency000?said=acknowledged"
 
 
+@pytest.mark.parametrize("older", ["k.1.a.b", "A" * 43])
+async def test_a_cookie_from_before_the_base_path_does_not_hide_the_login(site: Served, older: str) -> None:
+    """Browsers send both cookies, that of the longer path first."""
+    form = await site.get(f"{BASE}/login", headers=PAGE)
+    csrf = re.search(r'name="csrf" value="([0-9a-f]+)"', form.text)
+    assert csrf is not None
+    await site.client.post(f"{site.url}{BASE}/login", data={"csrf": csrf[1], "token": TOKEN}, headers=PAGE)
+    [(name, value)] = site.client.cookies.items()
+    site.client.cookies.clear()
+    both = await site.get(f"{BASE}/", headers={**PAGE, "cookie": f"{name}={value}; theme=dark; {name}={older}; theme=light"})
+    assert both.status_code == 200
+    assert 'data-theme="dark"' in both.text
+
+
 async def test_signed_links_work_with_and_without_the_prefix(site: Served) -> None:
     page = await _ask(site, f"{BASE}/?source=agency", strips=False)
     links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*sig=[^"]*)"', page.text)]

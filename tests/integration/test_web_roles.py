@@ -12,10 +12,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from monitor.config import Secret, WebUser
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Store, connection_queries, history, incidents, rechecks, silences
+from monitor.domain.rules.silences import Silence
+from monitor.engine import acknowledgements
+from monitor.store import Store, channel_states, connection_queries, history, incidents, rechecks, silences
 from monitor.web import app, permissions, stream
 from monitor.web.auth import FEEDS
 from tests.support.clients_world import (
@@ -154,6 +157,52 @@ async def test_an_unbound_user_reads_everything(site: Served) -> None:
     everything = "".join(answer.text for answer in found.values())
     for word in (*OWN, *OTHERS):
         assert word in everything, word
+
+
+READ = [
+    *(f"/{page}" for page in ("", "alerts", "clients", "clients/casa", "forecast", "silences?all=yes", "badge.svg", "feed.atom")),
+    *(
+        f"/{query}"
+        for query in ("?status=stale", "?source=agency", "?platform=tiktok", "?platform=zzz", "?label=team%3D*", "?q=zzz")
+    ),
+    *(f"/api/v1/{name}" for name in ("connections", "events", "alerts", "forecast", "silences?all=true", "recheck/1")),
+    *(f"/api/v1/connections?{query}" for query in ("source=agency", "platform=zzz", "label=team%3D*", "limit=1", "q=tiktok")),
+    "/calendar.ics",
+    f"/connections/{TIKTOK}",
+]
+"""Addresses whose answers must not depend on the connections of others."""
+
+
+async def read_all(site: Served, paths: Iterable[str]) -> dict[str, str]:
+    """Return what a bound user gets at these addresses, headers included, without what changes with every request."""
+    found = {}
+    for path in paths:
+        answer = await site.get(path, headers={**PAGE, **bearer(CASA_OPERATOR)})
+        headers = sorted((key, value) for key, value in answer.headers.items() if key not in ("date", "set-cookie"))
+        found[path] = f"{answer.status_code} {re.sub(r'csrf. value=.[0-9a-f]+', '', answer.text)} {headers}"
+    return found
+
+
+@pytest.mark.timeout(200)
+async def test_what_happens_to_others_changes_nothing_for_a_bound_user(site: Served, store: Store, clock: ManualClock) -> None:
+    """Neither words, counts, headlines and ETags, nor the answers to filters, depend on other connections and on channels."""
+    before = await read_all(site, READ)
+    own = "select id from connections where scope = '" + OWN[1] + "'"
+    with store.begin_write() as conn:
+        for change in (
+            f"update connections set status = 'revoked', platform = 'zzz', expires_at = null where id not in ({own})",
+            f"delete from events where connection_id not in ({own})",
+            f"delete from rechecks where connection_id not in ({own})",
+            f"update scopes set unreadable = 5, unreadable_polls = 9, problem = 'x' where scope != '{OWN[1]}'",
+            "update sources set message = 'another problem'",
+        ):
+            conn.execute(text(change))
+        channel_states.record_failure(conn, "ops", clock.now(), problem="404", broken=True)
+        theirs = Silence(labels={"client": BRAVA[0]}, comment="x", starts_at=clock.now(), ends_at=None)
+        acknowledgements.add_silence(conn, theirs, now=clock.now(), author="ann")
+    after = await read_all(site, READ)
+    assert [path for path in READ if before[path] != after[path]] == []
+    assert "No connection matches." in after["/?platform=zzz"]
 
 
 async def test_counts_are_those_of_the_selection(site: Served) -> None:

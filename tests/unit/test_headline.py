@@ -84,6 +84,11 @@ def test_the_headline(summary: dict[Status, int], doubts: Doubts, tone: str, tex
     assert (answer.tone, str(answer)) == (tone, text)
 
 
+@pytest.mark.parametrize("doubts", [CERTAIN, Doubts()])
+def test_a_selection_without_a_connection_is_no_statement_about_sources(doubts: Doubts) -> None:
+    assert str(headline(dict.fromkeys(Status, 0), doubts, selected=True)) == "No connection matches."
+
+
 def test_many_sources_that_cannot_be_read_are_not_all_named() -> None:
     doubts = Doubts(sources=9, refused=tuple(f"s{number}" for number in range(7)))
     assert (
