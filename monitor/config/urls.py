@@ -117,7 +117,15 @@ def public_url(text: str) -> str:
             "(http only for loopback and private addresses)."
         )
     path = base_path(parts.path) if parts.path.strip("/") else ""
-    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+    return f"{parts.scheme}://{_ascii_host(parts.netloc.lower())}{path}"
+
+
+def _ascii_host(authority: str) -> str:
+    """Return the host, with its port, as browsers send it: other letters than those of ASCII in IDNA's form."""
+    try:
+        return authority if authority.isascii() else authority.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UnusableError(f"has the host {describe(authority)}, which is not a valid host name.") from None
 
 
 def base_path(text: str) -> str:

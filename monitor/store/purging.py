@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, and_, delete, exists, or_, select
 
 from monitor.store import connection_queries, label_sets, silences
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.schema import alerts, attempts, connections, deliveries, events, former_ids, incidents, rechecks, scopes
 from monitor.store.sql import chunked
 
@@ -17,7 +18,7 @@ def purge(conn: Connection, keys: Iterable[int]) -> int:
     """Erase the connections with these row ids, and return the number of rows of `connections` that were deleted.
 
     Erased with them: retired connections of the same ids, history, incidents, alerts with their deliveries, rechecks, former ids,
-    their ids in silences, and the names and labels that no other connection has. A delivery that is being sent is sent at most
+    and the ids in silences, names and labels that no other connection has. A delivery that is being sent is sent at most
     once more.
     """
     erased = 0
@@ -28,13 +29,23 @@ def purge(conn: Connection, keys: Iterable[int]) -> int:
         for table in (incidents, events, rechecks, former_ids):
             conn.execute(delete(table).where(table.c.connection_id.in_(ids)))
         erased += conn.execute(delete(connections).where(_c.id.in_(ids))).rowcount
-        names = {row.public_id for row in rows} | {row.state.snapshot.external_id for row in rows}
-        silences.erase_ids(conn, names)
+        silences.erase_ids(conn, _names(rows) - _names(_namesakes(conn, rows)))
         for source, scope in {(row.source, row.state.snapshot.scope) for row in rows if row.state.snapshot.scope is not None}:
             used = exists().where(_c.source == scopes.c.source, _c.scope == scopes.c.scope)
             conn.execute(delete(scopes).where(scopes.c.source == source, scopes.c.scope == scope, ~used))
     label_sets.prune(conn)
     return erased
+
+
+def _names(rows: Iterable[ConnectionRow]) -> set[str]:
+    """Return the ids by which silences may name these connections."""
+    return {name for row in rows for name in (row.public_id, row.state.snapshot.external_id)}
+
+
+def _namesakes(conn: Connection, rows: Iterable[ConnectionRow]) -> list[ConnectionRow]:
+    """Return the stored connections that have the external id of one of these: silences that name it are also about them."""
+    external_ids = {row.state.snapshot.external_id for row in rows}
+    return connection_queries.get_connections(conn, conn.scalars(select(_c.id).where(_c.external_id.in_(external_ids))))
 
 
 def _with_twins(conn: Connection, keys: list[int]) -> set[int]:

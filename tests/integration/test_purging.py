@@ -160,6 +160,18 @@ def test_purge_erases_retired_connections(store: Store, database_url: str, tmp_p
     assert rows_with(store, SECRET) == []
 
 
+def test_a_silence_that_names_the_same_account_at_another_source_stays(store: Store, at: datetime) -> None:
+    [gone] = add_source(store, "agency", [make_state(external_id="linkedin-1")], now=at)
+    add_source(store, "studio", [make_state(external_id="linkedin-1")], now=at)
+    with store.begin_write() as conn:
+        for named in ("linkedin-1", "agency/linkedin-1"):
+            silence = Silence(connections=(named,), comment="on leave", starts_at=at)
+            acknowledgements.add_silence(conn, silence, now=at, author="ann")
+        assert purging.purge(conn, [gone]) == 1
+    with store.begin_read() as conn:
+        assert [each.connections for each in silences.list_silences(conn)] == [("linkedin-1",)]
+
+
 def test_a_delivery_in_flight_ends_without_a_trace(store: Store, at: datetime) -> None:
     """Its alert is erased while a worker sends it; neither outcome stores anything again."""
     ids = fill(store, at)

@@ -12,13 +12,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, select, update
 
 from monitor.config import Secret, WebUser
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
-from monitor.store import Store, channel_states, connection_queries, history, incidents, rechecks, silences
+from monitor.store import Store, channel_states, connection_queries, history, incidents, rechecks, schema, silences
 from monitor.web import app, permissions, stream
 from monitor.web.auth import FEEDS
 from tests.support.clients_world import (
@@ -187,16 +187,15 @@ async def read_all(site: Served, paths: Iterable[str]) -> dict[str, str]:
 async def test_what_happens_to_others_changes_nothing_for_a_bound_user(site: Served, store: Store, clock: ManualClock) -> None:
     """Neither words, counts, headlines and ETags, nor the answers to filters, depend on other connections and on channels."""
     before = await read_all(site, READ)
-    own = "select id from connections where scope = '" + OWN[1] + "'"
+    c, others = schema.connections.c, select(schema.connections.c.id).where(schema.connections.c.scope != OWN[1])
+    problem = {"unreadable": 5, "unreadable_polls": 9, "problem": "another problem"}
     with store.begin_write() as conn:
-        for change in (
-            f"update connections set status = 'revoked', platform = 'zzz', expires_at = null where id not in ({own})",
-            f"delete from events where connection_id not in ({own})",
-            f"delete from rechecks where connection_id not in ({own})",
-            f"update scopes set unreadable = 5, unreadable_polls = 9, problem = 'x' where scope != '{OWN[1]}'",
-            "update sources set message = 'another problem'",
-        ):
-            conn.execute(text(change))
+        for table in (schema.events, schema.rechecks):
+            conn.execute(delete(table).where(table.c.connection_id.in_(others)))
+        changed = {"status": "revoked", "platform": "zzz", "next_change_at": None}
+        conn.execute(update(schema.connections).where(c.scope != OWN[1]).values(changed))
+        conn.execute(update(schema.scopes).where(schema.scopes.c.scope != OWN[1]).values(problem))
+        conn.execute(update(schema.sources).values(message="another problem"))
         channel_states.record_failure(conn, "ops", clock.now(), problem="404", broken=True)
         theirs = Silence(labels={"client": BRAVA[0]}, comment="x", starts_at=clock.now(), ends_at=None)
         acknowledgements.add_silence(conn, theirs, now=clock.now(), author="ann")
