@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -33,35 +34,45 @@ class Reporter:
 
     async def run_due(self) -> set[str]:
         """Plan what is not planned yet, queue what is due, and return the channels to wake. Raises StoreError."""
-        if await self._store.read(self._is_up_to_date):
+        now = self._clock.now()
+        if await self._store.read(partial(self._is_up_to_date, now=now)):
             return set()
-        queued = await self._store.write(self._queue_due)
+        reports = await self._store.read(partial(self._due_reports, now=now))
+        queued = await self._store.write(partial(self._queue_due, reports=reports, now=now))
         for name in sorted(queued):
             log.info("channel.planned_message", channel=name)
         return queued
 
-    def _is_up_to_date(self, conn: Connection) -> bool:
-        now, states = self._clock.now(), channel_states.all_states(conn)
-        known = [(channel, states.get(channel.name, ChannelState(name=channel.name))) for channel in self._channels]
+    def _is_up_to_date(self, conn: Connection, *, now: datetime) -> bool:
         return all(
             self._drill_plan(channel, state, now) == state.next_drill_at
             and self._report_plan(channel, now) == state.next_report_at
-            for channel, state in known
+            for channel, state in self._known(conn)
         )
 
-    def _queue_due(self, conn: Connection) -> set[str]:
-        now, states = self._clock.now(), channel_states.all_states(conn)
+    def _known(self, conn: Connection) -> list[tuple[ChannelConfig, ChannelState]]:
+        states = channel_states.all_states(conn)
+        return [(channel, states.get(channel.name, ChannelState(name=channel.name))) for channel in self._channels]
+
+    def _due_reports(self, conn: Connection, *, now: datetime) -> dict[str, Alert]:
+        """Return the reports that are due, by channel. A report may read every row, so the writer does not wait for it."""
+        return {
+            channel.name: report_alert(
+                conn, channel, channels=self._channels, sources=self._sources, timezone=self._timezone, now=now
+            )
+            for channel, state in self._known(conn)
+            if channel.report is not None and _is_due(state.next_report_at, now)
+        }
+
+    def _queue_due(self, conn: Connection, *, reports: Mapping[str, Alert], now: datetime) -> set[str]:
+        """Queue what is due. A report that was queued elsewhere while these were read is no longer due."""
         queued: set[str] = set()
-        for channel in self._channels:
-            state = states.get(channel.name, ChannelState(name=channel.name))
+        for channel, state in self._known(conn):
             if _is_due(state.next_drill_at, now) and channel.drill_every is not None:
                 _queue(conn, _drill(channel, state, now), channel, now)
                 queued.add(channel.name)
-            if _is_due(state.next_report_at, now) and channel.report is not None:
-                report = report_alert(
-                    conn, channel, channels=self._channels, sources=self._sources, timezone=self._timezone, now=now
-                )
-                _queue(conn, report, channel, now)
+            if _is_due(state.next_report_at, now) and channel.name in reports:
+                _queue(conn, reports[channel.name], channel, now)
                 queued.add(channel.name)
             self._plan(conn, channel, state, now)
         return queued

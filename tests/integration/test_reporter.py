@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from monitor.config import ChannelConfig, Secret, SourceConfig
 from monitor.config.time_windows import ReportPlan, WeeklyTime
@@ -192,6 +195,39 @@ async def test_a_report_keeps_to_the_channels_filters(store: Store, clock: Manua
     assert await reporter(store, clock, tiktok, nobody, mine).run_due() == {"tiktok", "nobody", "mine"}
     firsts = sorted(message.splitlines()[0] for message in messages_of(store, AlertEvent.REPORT))
     assert [line.split(" connection")[0] for line in firsts] == ["2", "7", "No"]
+
+
+async def test_a_report_is_read_outside_the_write_transaction(store: Store, clock: ManualClock) -> None:
+    """It may read every row: the writer, for which polls and deliveries wait, only queues it."""
+    fill(store)
+    ops = channel("json://127.0.0.1", report=MONDAY_EIGHT)
+    await reporter(store, clock, ops).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    by_connection: dict[Connection, list[str]] = {}
+
+    def note(conn: Connection, _cursor: object, statement: str, *_: object) -> None:
+        by_connection.setdefault(conn, []).append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert await reporter(store, clock, ops).run_due() == {"ops"}
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    [written] = [
+        statements for statements in by_connection.values() if any(each.startswith("INSERT INTO alerts") for each in statements)
+    ]
+    assert not [each for each in written if re.search(r"FROM (connections|events|sources|label_sets)\b", each)]
+    assert any("FROM connections" in each for statements in by_connection.values() for each in statements)
+
+
+async def test_two_reporters_at_the_same_time_queue_one_report(store: Store, clock: ManualClock) -> None:
+    fill(store)
+    ops = channel("json://127.0.0.1", report=MONDAY_EIGHT)
+    await reporter(store, clock, ops).run_due()
+    clock.set(datetime(2026, 3, 16, 8, tzinfo=UTC))
+    both = await asyncio.gather(*(reporter(store, clock, ops).run_due() for _ in range(2)))
+    assert sorted(map(len, both)) == [0, 1]
+    assert len(messages_of(store, AlertEvent.REPORT)) == 1
 
 
 async def test_a_report_that_cannot_be_delivered_waits_like_any_alert(
