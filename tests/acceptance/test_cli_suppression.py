@@ -322,7 +322,7 @@ def test_the_forecast_groups_expiries_into_reconnect_batches(small: Store, tmp_p
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == "3 connections to reconnect within 30 days, 2 of them now, in 2 batches."
-    assert lines[2] == "Now: 2 on linkedin at agency (https://app.postpost.dev)"
+    assert lines[2] == "Now: acme, 2 on linkedin at agency (https://app.postpost.dev)"
     assert lines[6].startswith("By ")
     found = token_monitor("forecast", "--json", folder=tmp_path).json["forecast"]
     assert [[row["status"] for row in batch["connections"]] for batch in found] == [["revoked", "expired"], ["expiring_soon"]]
