@@ -338,11 +338,28 @@ def count_by_status(conn: Connection, filters: ConnectionFilter = EVERY) -> dict
     return dict.fromkeys(Status, 0) | {Status(status): number for status, number in conn.execute(query)}
 
 
-def earliest_expiries(conn: Connection, filters: ConnectionFilter) -> dict[tuple[str, str, Status], datetime | None]:
-    """Return the earliest expiry of live connections by source, platform and status; None if none of a group has a date."""
-    by, groups = expiry(), (_c.source, _c.platform, _c.status)
-    query = select(*groups, func.min(by, type_=by.type)).where(*live(), *conditions(conn, filters)).group_by(*groups)
-    return {(source, platform, Status(status)): first for source, platform, status, first in conn.execute(query)}
+class AttentionGroup(NamedTuple):
+    """The connections of a source, platform and set of labels with the same status, which needs attention."""
+
+    source: str
+    platform: str
+    status: Status
+    label_set: int | None
+    """None until they are labelled: they have the labels of their source."""
+    number: int
+    first: datetime | None
+    """The earliest expiry; None if none of them has a date."""
+
+
+def count_needing_attention(conn: Connection, filters: ConnectionFilter = EVERY) -> list[AttentionGroup]:
+    """Count the live connections that need attention by source, platform, status and labels, without empty groups."""
+    by, groups = expiry(), (_c.source, _c.platform, _c.status, _c.label_set)
+    bad = _c.status.in_([status.value for status in Status if status.needs_attention])
+    query = select(*groups, func.count(), func.min(by, type_=by.type)).where(*live(), bad, *conditions(conn, filters))
+    return [
+        AttentionGroup(source, platform, Status(status), label_set, number, first)
+        for source, platform, status, label_set, number, first in conn.execute(query.group_by(*groups))
+    ]
 
 
 class ObservedGroup(NamedTuple):

@@ -14,27 +14,24 @@ from starlette.requests import Request
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
-from monitor.domain.rules.advice import advice
 from monitor.domain.rules.labels import CLIENT
 from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
 from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
-from monitor.views.connections import ConnectionView, Reader, Suppressions
+from monitor.views import work_list
+from monitor.views.connections import Reader, Suppressions
 from monitor.views.label_filter import labels_in_use, resolve_labels
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.staleness import Stale, doubts, stale_groups
 from monitor.views.staleness import count as count_stale
-from monitor.views.status import NEVER, headline
+from monitor.views.status import headline
 from monitor.web import charts
 from monitor.web.auth import visit_of
 from monitor.web.query_params import STALE, ListQuery, read_query, source_names
 
-MOST_CARDS = 6
 MOST_LABELS = 1_000
 """Labels that the filter offers; others can be given in the address."""
-NAMED = 3
-"""Connections that a card lists; a link leads to the others."""
 ORDERS = {
     Order.WORST: "worst first",
     Order.EXPIRY: "nearest expiry first",
@@ -48,21 +45,6 @@ ORDERS = {
 _CACHED_PER_COST = 100
 _MOST_ACKS = 500
 _MOST_SILENCED = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """Connections of one source and platform with the same status, which needs attention."""
-
-    source: str
-    platform: str
-    status: Status
-    number: int
-    advice: str
-    link: str | None
-    provider: str
-    views: tuple[ConnectionView, ...]
-    """The first few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +119,11 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     query, rows, total = _listed(conn, query, counted)
     channels = [] if visible.bound_to else channel_views(conn, config)
     labels = labels_in_use(conn, config, visible)
+    cards, hidden = work_list.cards(conn, config, reader, selection)
     return {
         **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale, selected=query.selects),
-        "cards": _cards(conn, config, counted, reader, selection),
-        "hidden_cards": max(0, len(list(_needing_attention(counted))) - MOST_CARDS),
+        "cards": cards,
+        "hidden_cards": hidden,
         "warnings": list(_source_warnings(views)),
         "waiting": [view for view in views if view.last_poll_at is None],
         "no_channel": not config.channels and not visible.bound_to,
@@ -254,49 +237,6 @@ def _silenced(conn: Connection, reader: Reader, selection: ConnectionFilter) -> 
     bad_ones = replace(selection, statuses=bad)
     rows = connection_queries.list_connections(conn, bad_ones, worst_first=False, limit=_MOST_SILENCED)
     return sum(reader.view(row).silenced_until is not None for row in rows)
-
-
-def _needing_attention(counted: Iterable[GroupCount]) -> Iterator[GroupCount]:
-    yield from (each for each in counted if each.status.needs_attention)
-
-
-def _cards(
-    conn: Connection, config: Config, counted: Iterable[GroupCount], reader: Reader, selection: ConnectionFilter
-) -> list[Card]:
-    """Return a card per source, platform and status: the worst first, then the earliest expiry."""
-    settings = {source.name: source for source in config.sources}
-    groups = list(_needing_attention(counted))
-    dates = (
-        connection_queries.earliest_expiries(conn, replace(selection, statuses={each.status for each in groups}))
-        if groups
-        else {}
-    )
-
-    def worst_first(each: GroupCount) -> tuple[int, datetime, int, str, str]:
-        date = dates.get((each.source, each.platform, each.status)) or NEVER
-        return -each.status.rank, date, -each.number, each.source, each.platform
-
-    groups.sort(key=worst_first)
-    cards = []
-    for each in groups[:MOST_CARDS]:
-        filters = replace(selection, sources=[each.source], platforms=[each.platform], statuses=[each.status])
-        views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
-        if not views:
-            continue
-        own, provider = settings.get(each.source), views[0].row.provider
-        cards.append(
-            Card(
-                source=each.source,
-                platform=each.platform,
-                status=each.status,
-                number=each.number,
-                advice=advice(each.platform, each.status, provider),
-                link=own.dashboard_url if own else None,
-                provider=provider,
-                views=views,
-            )
-        )
-    return cards
 
 
 def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:

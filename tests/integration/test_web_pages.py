@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, urlencode
 
 import httpx
 import pytest
+from sqlalchemy import update
 
-from monitor.domain import EventKind, SourceStatus, Status
+from monitor.domain import ConnectionState, EventKind, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.rules.labels import ConnectionLabels
 from monitor.domain.rules.silences import Silence, literal
 from monitor.notify import handover
 from monitor.store import (
@@ -26,9 +28,11 @@ from monitor.store import (
     former_ids,
     history,
     incidents,
+    label_sets,
     maintenance,
     outbox,
     rechecks,
+    schema,
     silences,
     sources,
 )
@@ -299,15 +303,49 @@ async def test_connections_that_need_action_come_with_advice_and_a_link(full: Se
 
 
 async def test_within_a_status_the_earliest_expiry_comes_first(site: Served, store: Store) -> None:
-    soon = {"facebook": 6, "instagram": 5, "tiktok": 1, "linkedin": 3}
-    states = [
-        make_state(external_id=name, platform=name, status=Status.EXPIRING_SOON, expires_at=NOW + timedelta(days=days))
-        for name, days in soon.items()
-    ]
-    add_source(store, "agency", states, now=NOW)
+    site.config = replace(site.config, group_by="source")
+    add_source(store, "agency", four_platforms(), now=NOW)
     answer = await site.get("/", headers=PAGE)
     cards = re.findall(r"1 account on (\w+)", answer.text)
     assert cards == ["TikTok", "LinkedIn", "Instagram", "Facebook"]
+
+
+def four_platforms() -> list[ConnectionState]:
+    soon = {"facebook": 6, "instagram": 5, "tiktok": 1, "linkedin": 3}
+    return [
+        make_state(external_id=name, platform=name, status=Status.EXPIRING_SOON, expires_at=NOW + timedelta(days=days))
+        for name, days in soon.items()
+    ]
+
+
+async def test_the_accounts_of_a_client_are_on_one_card(site: Served, store: Store) -> None:
+    add_source(store, "agency", four_platforms(), now=NOW)
+    page = await read(site, "/")
+    assert page.words.count("acme: 4 accounts on TikTok, LinkedIn, Instagram and 1 more platform") == 1
+    [more] = [a["href"] for a in page.all("a") if "label=client%3Dacme" in a["href"] and "status=expiring_soon" in a["href"]]
+    assert "source=agency" in more
+    assert len(await table(site, more.partition("#")[0].lstrip("?"))) == 4
+
+
+async def test_every_client_has_its_card_and_the_filters_hold(site: Served, store: Store) -> None:
+    """Clients of one source, told apart by the labels of their connections; connections without one are on a card by platform."""
+    states = [make_state(external_id=f"linkedin-{name}", display_name=name, status=Status.EXPIRED) for name in "abcd"]
+    add_source(store, "agency", states, now=NOW)
+    wanted = {"a": {"client": "Casa [1]"}, "b": {"client": "Casa [1]"}, "c": {"client": "Brava"}, "d": {}}
+    with store.begin_write() as conn:
+        for row in list(connection_queries.list_connections(conn)):
+            key = label_sets.key_of(ConnectionLabels(wanted[row.state.snapshot.external_id[-1]]))
+            ids = label_sets.ids_of(conn, [key])
+            conn.execute(update(schema.connections).where(schema.connections.c.id == row.id).values(label_set=ids[key]))
+    page = await read(site, "/")
+    cards = re.findall(r"(?:\w+(?: \[1\])?: )?\d accounts? on LinkedIn at agency", page.words)
+    assert cards == [
+        "Casa [1]: 2 accounts on LinkedIn at agency",
+        "1 account on LinkedIn at agency",
+        "Brava: 1 account on LinkedIn at agency",
+    ]
+    page = await read(site, "/?label=client%3DBrava")
+    assert re.findall(r"\d accounts? on LinkedIn", page.words) == ["1 account on LinkedIn"]
 
 
 async def test_the_counts_lead_to_what_they_count(full: Served, store: Store) -> None:

@@ -207,6 +207,18 @@ def test_the_first_sentence_is_plain_english_and_the_status_word_is_shown_too(st
             "What to do: Check these connections in PostPost.",
         ),
         (
+            {"subject": "unreadable:ws_1", "status": "rows_unreadable", "label_sets": [{"client": "Casa Verde"}]},
+            "[SOURCE FAILING] agency (PostPost): unreadable rows at Casa Verde",
+            "1 row in the list of the source agency (PostPost) cannot be read.",
+            "",
+        ),
+        (
+            {"subject": "missing:ws_1", "status": "failing", "label_sets": [{"client": "Casa"}, {"client": "Brava"}]},
+            "[SOURCE FAILING] agency (PostPost): connections missing at ws_1",
+            "Some connections of the source agency (PostPost) are missing from its latest list.",
+            "",
+        ),
+        (
             {"subject": "unpolled", "message": "It has not been read for 3 hours."},
             "[SOURCE FAILING] agency (PostPost): not polled",
             "The source agency (PostPost) is not being polled.",
@@ -228,6 +240,12 @@ def test_a_problem_with_a_part_of_a_source_is_named_in_plain_english(
     assert part.body.startswith(sentence)
     assert help_ in part.body
     assert "outage:" not in part.title + part.body
+
+
+def test_a_managed_user_is_named_by_its_client_and_by_its_id_only_without_one() -> None:
+    named = message_of(expired(scope="u2", labels={"client": "Casa Verde"}))
+    assert "Source: agency (PostPost)\nLabels: client=Casa Verde\n" in named.body
+    assert "Source: agency (PostPost), managed user u2\n" in message_of(expired(scope="u2")).body
 
 
 def test_the_counts_separate_unreadable_sources_from_other_source_problems() -> None:

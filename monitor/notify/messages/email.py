@@ -177,7 +177,7 @@ def _details(item: Item) -> Iterator[str]:
         yield f'Connection: <span style="{_MONO}">{escape(item.public_id)}</span>'
         yield escape(f"Platform: {item.platform}")
     if item.source:
-        yield escape(f"Source: {item.place}{', ' if item.scope else ''}{item.scope}")
+        yield escape(f"Source: {item.origin}")
     if item.labels:
         yield escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
 

@@ -133,7 +133,7 @@ def _details(item: Item, style: Style) -> Iterator[str]:
         yield f"Connection: {style.code(item.public_id)}"
         yield style.escape(f"Platform: {item.platform}")
     if item.source:
-        yield style.escape(f"Source: {_joined(', ', item.place, item.scope)}")
+        yield style.escape(f"Source: {item.origin}")
     if item.labels:
         yield style.escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
     yield _alerts_of(item)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from monitor.domain import Alert, IncidentSubject, split_subject
 from monitor.domain.rules.advice import PLATFORM_NAMES
-from monitor.domain.text import clean_id, readable
+from monitor.domain.rules.labels import CLIENT
+from monitor.domain.text import clean_id, name, readable
 
 
 def subject_parts(alert: Alert) -> tuple[str, str]:
@@ -20,15 +21,21 @@ def topic(alert: Alert) -> str:
         case IncidentSubject.OUTAGE:
             return f"{PLATFORM_NAMES.get(which, which)} outage"
         case IncidentSubject.MISSING:
-            return f"connections missing at {which}" if which else "connections missing"
+            return f"connections missing at {_scope(alert, which)}" if which else "connections missing"
         case IncidentSubject.UNPOLLED:
             return "not polled"
         case IncidentSubject.PROBES:
             return "connections cannot be tested"
         case IncidentSubject.UNREADABLE:
-            return f"unreadable rows at {which}" if which else "unreadable rows"
+            return f"unreadable rows at {_scope(alert, which)}" if which else "unreadable rows"
         case _:
             return clean_id(readable(alert.subject)) if alert.subject and alert.source else ""
+
+
+def _scope(alert: Alert, scope_id: str) -> str:
+    """Return the client of a managed user or workspace, or its id if the connections concerned have several clients or none."""
+    clients = {labels.get(CLIENT) for labels in alert.label_sets}
+    return name(next(iter(clients)), otherwise=scope_id) if len(clients) == 1 else scope_id
 
 
 def problem(alert: Alert, service: str) -> str:
