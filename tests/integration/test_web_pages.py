@@ -338,11 +338,11 @@ async def test_every_client_has_its_card_and_the_filters_hold(site: Served, stor
             ids = label_sets.ids_of(conn, [key])
             conn.execute(update(schema.connections).where(schema.connections.c.id == row.id).values(label_set=ids[key]))
     page = await read(site, "/")
-    cards = re.findall(r"(?:\w+(?: \[1\])?: )?\d accounts? on LinkedIn at agency", page.words)
+    cards = re.findall(r"((?:\w+(?: \[1\])?: )?\d accounts? on LinkedIn) at agency (\w)\b", page.words)
     assert cards == [
-        "Casa [1]: 2 accounts on LinkedIn at agency",
-        "1 account on LinkedIn at agency",
-        "Brava: 1 account on LinkedIn at agency",
+        ("Casa [1]: 2 accounts on LinkedIn", "a"),
+        ("1 account on LinkedIn", "d"),
+        ("Brava: 1 account on LinkedIn", "c"),
     ]
     page = await read(site, "/?label=client%3DBrava")
     assert re.findall(r"\d accounts? on LinkedIn", page.words) == ["1 account on LinkedIn"]

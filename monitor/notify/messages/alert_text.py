@@ -24,7 +24,6 @@ from monitor.domain import (
 )
 from monitor.domain.rules.advice import PLATFORM_NAMES, advice, monitor_advice, source_advice
 from monitor.domain.rules.alerting import AlertReason
-from monitor.domain.rules.labels import CLIENT
 from monitor.domain.rules.source_reach import Unmonitored
 from monitor.domain.text import clean, clean_id, defuse, defuse_plain, is_plain_id, name, readable, sentence
 from monitor.notify.messages import source_text, states
@@ -134,12 +133,6 @@ class Item:
     def place(self) -> str:
         """The source with its provider: agency (PostPost)."""
         return f"{self.source} ({self.service})" if self.source and self.service else self.source
-
-    @property
-    def origin(self) -> str:
-        """The source with its provider, and the id of the managed user or workspace where no label names the client."""
-        named = self.external_id is not None and CLIENT in self.labels
-        return self.place if named or not self.scope else f"{self.place}, {self.scope}"
 
     @property
     def recovered(self) -> bool:

@@ -16,7 +16,7 @@ from monitor.notify.messages import closing
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Tone
 from monitor.notify.messages.message import Message, Section
-from monitor.notify.messages.plain import page_note, previously
+from monitor.notify.messages.plain import origin, page_note, previously
 
 _COLOURS = {Tone.INFO: "#5f6368", Tone.SUCCESS: "#188038", Tone.WARNING: "#b06000", Tone.FAILURE: "#c5221f"}
 
@@ -177,7 +177,7 @@ def _details(item: Item) -> Iterator[str]:
         yield f'Connection: <span style="{_MONO}">{escape(item.public_id)}</span>'
         yield escape(f"Platform: {item.platform}")
     if item.source:
-        yield escape(f"Source: {item.origin}")
+        yield escape(f"Source: {origin(item)}")
     if item.labels:
         yield escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from monitor.domain import Status, utc_text
+from monitor.domain.rules.labels import CLIENT
 from monitor.domain.text import clean, clean_id, readable
 from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Attachment, Style
@@ -133,10 +134,16 @@ def _details(item: Item, style: Style) -> Iterator[str]:
         yield f"Connection: {style.code(item.public_id)}"
         yield style.escape(f"Platform: {item.platform}")
     if item.source:
-        yield style.escape(f"Source: {item.origin}")
+        yield style.escape(f"Source: {origin(item)}")
     if item.labels:
         yield style.escape("Labels: " + ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items())))
     yield _alerts_of(item)
+
+
+def origin(item: Item) -> str:
+    """Return the source with its provider, and the id of the managed user or workspace where no label names the client."""
+    named = item.external_id is not None and CLIENT in item.labels
+    return item.place if named else _joined(", ", item.place, item.scope)
 
 
 def previously(item: Item) -> str:
