@@ -25,7 +25,7 @@ from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.acceptance.test_recheck import edit, free_port, lists_read
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 DAY = timedelta(days=1)
 CLIENTS = 200
