@@ -99,7 +99,7 @@ def _sample(file: Path) -> bytes:
 
 def _echo(source: SourceConfig, trial: Trial, times: Times) -> None:
     counted = f"{len(trial.rows):,} connection{'' if len(trial.rows) == 1 else 's'}"
-    echo(f"{source.name} ({source.info.label}) lists {counted}. Nothing was stored.")
+    echo(f"{source.name} ({source.provider}) lists {counted}. Nothing was stored.")
     if trial.problem:
         echo(f"! {clean(trial.problem, limit=500)}")
     if trial.rows:
@@ -134,6 +134,9 @@ def _findings(trial: Trial) -> Iterator[str]:
         yield from (
             f"  {clean(each.external_id or 'without an id')}: {clean(each.why)}" for each in trial.unreadable[:_MOST_NAMED]
         )
+    if trial.tests:
+        yield from ("", "Tests of the first connections:")
+        yield from (f"  {clean(each.external_id)}: {each.finding}{_after_colon(each.message)}" for each in trial.tests)
     if trial.without_rule:
         named = ", ".join(map(clean, trial.without_rule[:_MOST_NAMED]))
         yield from ("", f"Rows to which no [[sources.status]] rule applies ({len(trial.without_rule):,}): {named}")
@@ -146,6 +149,10 @@ def _findings(trial: Trial) -> Iterator[str]:
     if trial.first_row is not None:
         yield from ("", "The first row, with its values replaced by their types:")
         yield from _indented(trial.first_row, 1)
+
+
+def _after_colon(message: str | None) -> str:
+    return f": {clean(message, limit=300)}" if message else ""
 
 
 def _indented(value: Any, level: int) -> Iterator[str]:
@@ -165,6 +172,7 @@ def _json(source: SourceConfig, trial: Trial) -> dict[str, Any]:
         "problem": trial.problem,
         "connections": [_row_json(each) for each in trial.rows],
         "unreadable": [{"external_id": each.external_id, "why": each.why} for each in trial.unreadable],
+        "tests": [{"external_id": each.external_id, "finding": each.finding, "message": each.message} for each in trial.tests],
         "without_rule": trial.without_rule,
         "words_without_rule": trial.words,
         "not_dates": trial.not_dates,

@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.config import SourceConfig
 from monitor.config.definition import Definition
-from monitor.domain import PollOutcome, ReportedStatus, Snapshot, Unreadable, Verdict, VerdictFlag
+from monitor.domain import PollOutcome, ProbeFinding, ReportedStatus, Snapshot, Unreadable, Verdict, VerdictFlag
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid
 from monitor.domain.rules import lifecycle
@@ -19,6 +19,7 @@ from monitor.providers.declarative import inspection
 from monitor.providers.declarative.provider import DeclarativeProvider
 from monitor.providers.declarative.rows import Origin, RowMapper
 
+_MOST_TESTS = 3
 _NO_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 
 
@@ -30,6 +31,16 @@ class TrialRow:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTest:
+    """The result of the definition's test for one connection."""
+
+    external_id: str
+    finding: str
+    """A ProbeFinding, `transient` if no rule applies; or `failed` without a usable response."""
+    message: str | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Trial:
     """The result of one reading."""
@@ -38,6 +49,8 @@ class Trial:
     """Why the reading failed or is incomplete; None if it is neither."""
     rows: list[TrialRow] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    tests: list[TrialTest] = field(default_factory=list)
+    """The definition's test, for the first connections."""
     without_rule: list[str] = field(default_factory=list)
     """Ids of the rows to which no rule for the status applies although a rule describes those that work."""
     words: dict[str, list[str]] = field(default_factory=dict)
@@ -68,7 +81,20 @@ async def read_once(source: SourceConfig, *, sessions: HttpSessions, clock: Cloc
         trial.problem = trial.problem or scope.problem
         trial.rows += [_judged(source, snapshot, now=clock.now()) for snapshot in scope.snapshots]
         trial.unreadable += scope.unreadable
+    if isinstance(provider, DeclarativeProvider) and provider.probes:
+        trial.tests = [await _tested(provider, row.snapshot) for row in trial.rows[:_MOST_TESTS]]
     return _inspected(trial, source.definition, seen)
+
+
+async def _tested(provider: DeclarativeProvider, snapshot: Snapshot) -> TrialTest:
+    try:
+        answer = await provider.probe(snapshot.external_id, scope=snapshot.scope)
+    except ProviderError as error:
+        return TrialTest(external_id=snapshot.external_id, finding="failed", message=str(error))
+    finding = answer.finding or ProbeFinding.TRANSIENT
+    without_rule = f"HTTP {answer.http_status}, and no [[sources.test.status]] rule applies to the response."
+    message = answer.message or (without_rule if finding is ProbeFinding.TRANSIENT else None)
+    return TrialTest(external_id=snapshot.external_id, finding=finding, message=message)
 
 
 def read_sample(source: SourceConfig, content: bytes, *, now: datetime) -> Trial:

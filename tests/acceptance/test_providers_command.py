@@ -15,7 +15,7 @@ import pytest
 from monitor.config import load, show, starter
 from monitor.config.provider_catalogue import catalogue, source_lines
 from monitor.domain.providers import provider_names
-from tests.support.command_line import token_monitor
+from tests.support.command_line import ROOT, token_monitor
 from tests.support.json_service import JsonService, json_service
 
 KEY = "kcanary-3f9a1c77d2b84e60"
@@ -170,7 +170,7 @@ def test_a_trial_stores_nothing_and_shows_no_value_of_an_unmapped_field(tmp_path
         assert KEY not in output
     assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
     for expected in (
-        "planner (the service) lists 3 connections. Nothing was stored.",
+        "planner (custom) lists 3 connections. Nothing was stored.",
         "Rows to which no [[sources.status]] rule applies (1): a2",
         "  state: sleeping",
         '  a2: "99.99.9999"',
@@ -223,6 +223,44 @@ def test_a_trial_that_fails_states_why(tmp_path: Path, service: JsonService, ans
 def test_an_unknown_source_is_an_error_with_the_nearest_name(tmp_path: Path, service: JsonService) -> None:
     done = token_monitor("providers", "try", "planer", config=configured(tmp_path, service))
     assert (done.status, "Did you mean planner?" in done.err) == (1, True)
+
+
+CUSTOM = ROOT / "tests" / "data" / "custom"
+HEALTH = {"account_id": 7, "can_post": True, "needs_reconnection": False, "token": {"expired": False}, "reasons": []}
+
+
+@pytest.mark.parametrize(
+    ("health", "finding", "message"),
+    [
+        ({"status": "healthy"}, "ok", None),
+        ({"status": "broken", "needs_reconnection": True, "reasons": ["Access was revoked"]}, "revoked", "Access was revoked"),
+        ({"status": "broken", "token": {"expired": True}, "reasons": ["Token expired"]}, "expired", "Token expired"),
+        ({"status": "broken", "can_post": False, "reasons": ["Page unpublished"]}, "failing", "Page unpublished"),
+        ({"status": "odd"}, "transient", "HTTP 200, and no [[sources.test.status]] rule applies to the response."),
+    ],
+)
+def test_a_trial_tests_the_first_connections(tmp_path: Path, health: dict[str, Any], finding: str, message: str | None) -> None:
+    """A definition that was written by the tutorial alone, for a service whose list states no health."""
+    rows = [{"id": 7, "platform": "x", "username": "acme", "display_name": "Acme"}]
+    with json_service({"/accounts": {"data": rows}, "/accounts/7/health": HEALTH | health}) as service:
+        text = (CUSTOM / "posteverywhere.toml").read_text("utf-8")
+        path = written(tmp_path / "config.toml", re.sub(r'base_url  = ".*"', f'base_url  = "{service.address}"', text))
+        done = token_monitor("providers", "try", "posteverywhere", "--json", config=path, env={"POSTEVERYWHERE_API_KEY": KEY})
+    assert done.status == 0
+    assert [(row["external_id"], row["platform"]) for row in done.json["connections"]] == [("7", "twitter")]
+    assert done.json["tests"] == [{"external_id": "7", "finding": finding, "message": message}]
+
+
+def test_a_service_that_states_no_health_is_read_with_the_key_in_its_own_header(tmp_path: Path) -> None:
+    """A second definition that was written by the tutorial alone."""
+    rows = [{"id": "98", "platform": "tiktok", "username": "acme", "fullname": "Acme"}]
+    with json_service({"/users/me/accounts": {"items": rows}}) as service:
+        text = (CUSTOM / "blotato.toml").read_text("utf-8")
+        path = written(tmp_path / "config.toml", re.sub(r'base_url = ".*"', f'base_url = "{service.address}"', text))
+        done = token_monitor("providers", "try", "blotato", "--json", config=path, env={"BLOTATO_API_KEY": KEY})
+    (row,) = done.json["connections"]
+    assert (row["external_id"], row["status"], row["reason"]) == ("98", "unknown", "no_health_reported")
+    assert service.requests[0][2]["blotato-api-key"] == KEY
 
 
 # --- config check --live
