@@ -36,6 +36,8 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FORBIDDEN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "cookie"})
 _SIGNATURE_HEADERS = {"standard-webhooks": "webhook-signature"}
 _NEAR_PLACEHOLDER = re.compile(r"\{(scopes?|tokens?|secrets?|raw)\.?[A-Za-z0-9_.-]*\}")
+_BRACES = re.compile(r"\{[^{}]*\}?")
+"""Braces in a path, where they have no other meaning than that of a placeholder."""
 _ROW_FIELDS = (
     "platform",
     "username",
@@ -122,10 +124,11 @@ class _Compiler:
 
     # --- requests
 
-    def _template(self, loc: Loc, text: str, *, roots: Mapping[str, int]) -> Template:
+    def _template(self, loc: Loc, text: str, *, roots: Mapping[str, int], braces: re.Pattern[str] | None = None) -> Template:
+        """Return the template. What `braces` matches, by default what resembles a placeholder, must be one."""
         template = parse_template(text, roots=roots)
         used = {".".join(path) for path in template.placeholders}
-        for match in _NEAR_PLACEHOLDER.finditer(text):
+        for match in (braces or _NEAR_PLACEHOLDER).finditer(text):
             if match[0][1:-1] not in used:
                 self._fail(loc, f"contains {describe(match[0])}, but the placeholders here are {_shown(roots)}.")
         return template
@@ -139,7 +142,7 @@ class _Compiler:
         if not text.startswith("/") or "?" in text or "#" in text:
             self._fail((*loc, key), f"is {describe(text)}, but must be a path that begins with /; write parameters as query.")
         without_secrets = {root: takes for root, takes in roots.items() if root != "secret"}
-        path = self._template((*loc, key), text, roots=without_secrets)
+        path = self._template((*loc, key), text, roots=without_secrets, braces=_BRACES)
         query_roots = roots if self.raw.get("secret_in_query") else without_secrets
         query = self._templates((*loc, "query"), raw.get("query") or {}, roots=query_roots)
         form, body = raw.get("form"), raw.get("json")

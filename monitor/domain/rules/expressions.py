@@ -99,7 +99,7 @@ def _check_call(name: str, given: int) -> None:
         )
     takes = len(known["signature"])
     if given != takes:
-        raise InvalidExpression(f"calls {name}() with {given} arguments, but it takes {takes}.")
+        raise InvalidExpression(f"calls {name}() with {given} argument{'' if given == 1 else 's'}, but it takes {takes}.")
 
 
 def function_names() -> tuple[str, ...]:
