@@ -1,6 +1,6 @@
 """The demo: a simulated world on loopback, the real daemon, and its alerts as they arrive.
 
-Only the four APIs are simulated: the daemon is a separate process with a configuration file and a SQLite
+Only the services are simulated: the daemon is a separate process with a configuration file and a SQLite
 database in a temporary folder, and its alerts go through Apprise to a webhook that prints them here.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from monitor.demo.others import OtherServices
 from monitor.demo.receivers import Post, WebhookReceiver
 from monitor.demo.scenario import EXPIRING_WITHIN, STORY, Step, anchor, build_world, play
 from monitor.demo.server import WorldServer
@@ -109,7 +110,11 @@ class Stage:
 
     def story(self, step: Step) -> None:
         """Print a step of the scenario."""
-        self._line("world", Text(step.caption, style="dim"))
+        self.caption(step.caption)
+
+    def caption(self, text: str) -> None:
+        """Print what happens in the simulated world."""
+        self._line("world", Text(text, style="dim"))
 
     def alert(self, post: Post) -> None:
         """Print a message that the daemon sent."""
@@ -187,25 +192,33 @@ async def _show(seconds: float | None) -> int:
     except OSError:
         raise MonitorError("The demo needs a folder for its files, and no temporary one can be written: set TMPDIR.") from None
     with made as folder:
-        async with WorldServer(world) as server, WebhookReceiver(on_post=stage.alert) as receiver:
+        async with WorldServer(world) as server, OtherServices() as others, WebhookReceiver(on_post=stage.alert) as receiver:
             config = Path(folder) / "config.toml"
             config.touch(mode=0o600)
             page = _free_port()
-            config.write_text(_configuration(world, server, receiver.port, page), encoding="utf-8")
+            text = _configuration(world, server, receiver.port, page, others.configuration())
+            config.write_text(text, encoding="utf-8")
             stage.note(f"The simulated PostPost, Publora, Postbreeze and PostPeer APIs are at {server.address}.")
+            stage.note("Beside them: a service read by a definition, a GitHub token, and a date that was written down.")
             stage.note(f"The status page is at http://127.0.0.1:{page}/ while the demo runs.")
             stage.note(f"The daemon monitors them; its configuration and database are in {folder}.\n")
             daemon = await _start("run", config=config, log=Path(folder) / "daemon.log")
             try:
-                return await _watch(stage, world, daemon, config, seconds)
+                return await _watch(stage, (world, others), daemon, config, seconds)
             finally:
                 await _end(daemon)
 
 
-async def _watch(stage: Stage, world: World, daemon: asyncio.subprocess.Process, config: Path, seconds: float | None) -> int:
+async def _watch(
+    stage: Stage,
+    services: tuple[World, OtherServices],
+    daemon: asyncio.subprocess.Process,
+    config: Path,
+    seconds: float | None,
+) -> int:
     """Play the scenario while the daemon runs; print the status near the beginning and at the end."""
     ending = asyncio.create_task(daemon.wait())
-    playing = asyncio.create_task(_play(stage, world, config))
+    playing = asyncio.create_task(_play(stage, *services, config))
     leaving = asyncio.create_task(stage.over.wait())
     await asyncio.wait([ending, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in (playing, leaving):
@@ -223,7 +236,7 @@ async def _watch(stage: Stage, world: World, daemon: asyncio.subprocess.Process,
     return 0
 
 
-async def _play(stage: Stage, world: World, config: Path) -> None:
+async def _play(stage: Stage, world: World, others: OtherServices, config: Path) -> None:
     """Wait until the daemon has read every source, print the status, then play the scenario from second 0."""
     while not all(source.calls["list"] >= FIRST_POLLS for source in world.sources.values()):
         await asyncio.sleep(0.05)
@@ -231,7 +244,7 @@ async def _play(stage: Stage, world: World, config: Path) -> None:
     with stage.alone():
         await _table(stage, config, "Status after the first polls (token-monitor status):")
         stage.begin()
-    await play(world, steps=STORY, on_step=stage.story)
+    await asyncio.gather(play(world, steps=STORY, on_step=stage.story), others.play(stage.caption))
 
 
 async def _table(stage: Stage, config: Path, heading: str) -> None:
@@ -277,7 +290,7 @@ def _command(name: str, config: Path) -> list[str]:
     return [sys.executable, "-m", "monitor", "--config", str(config), name]
 
 
-def _configuration(world: World, server: WorldServer, port: int, page: int) -> str:
+def _configuration(world: World, server: WorldServer, port: int, page: int, others: str) -> str:
     sources = [
         SOURCE.format(
             name=name,
@@ -288,4 +301,4 @@ def _configuration(world: World, server: WorldServer, port: int, page: int) -> s
         )
         for name, source in world.sources.items()
     ]
-    return CONFIG.format(window=round(EXPIRING_WITHIN.total_seconds()), sources="".join(sources), port=port, page=page)
+    return CONFIG.format(window=round(EXPIRING_WITHIN.total_seconds()), sources="".join(sources) + others, port=port, page=page)
