@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from monitor.config.definition import Definition
-from monitor.config.definition_compiler import compile_definition
+from monitor.config.definition_compiler import compile_definition, compile_hook
 from monitor.config.definition_schema import DateTable, DefinitionTable, ShippedTable
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.secrets import HIDDEN, SHORTEST_TOKEN, UNREAD, Secret, SecretSource, suggested_token
@@ -51,12 +51,22 @@ def resolve_defined(resolver: Resolver, loc: Loc, raw: SourceTable, info: Provid
     return _defined(resolver, loc, content, info, below)
 
 
-def reject_definition_keys(resolver: Resolver, loc: Loc, raw: SourceTable, info: ProviderInfo) -> None:
-    """Record an error for each key of a definition in a source whose provider is read by code; `hook` is allowed."""
+def resolve_coded(resolver: Resolver, loc: Loc, raw: SourceTable, info: ProviderInfo) -> dict[str, Any]:
+    """Return the settings of the hook of a source whose provider is read by code. Any other key of a definition is an error."""
     _reject_foreign_keys(resolver, loc, raw)
     for key in _content(raw):
         if key != "hook":
             resolver.problems.error((*loc, key), f'cannot be set: {info.label} needs no definition; use provider = "custom".')
+    hook = merged(info.hook, _content(raw).get("hook") or {})
+    if not hook.get("secret"):
+        return {}  # without a secret there is nothing to verify
+    compiled = compile_hook(hook, report=lambda where, sentence: resolver.problems.error((*loc, *where), sentence))
+    return {"hook": compiled, "hook_secrets": _hook_secrets(resolver, loc, hook)}
+
+
+def _hook_secrets(resolver: Resolver, loc: Loc, hook: Mapping[str, Any]) -> tuple[Secret, ...]:
+    found = [resolver.secret((*loc, "hook", "secret"), each, strict=False) for each in hook.get("secret") or ()]
+    return tuple(each for each in found if each is not None)
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def _defined(resolver: Resolver, loc: Loc, content: dict[str, Any], info: Provid
     auth = content.get("auth") or {}
     client_secret = resolver.secret((*loc, "auth", "client_secret"), auth.get("client_secret"))
     hook = content.get("hook") or {}
-    hook_secrets = [resolver.secret((*loc, "hook", "secret"), each, strict=False) for each in hook.get("secret") or ()]
+    hook_secrets = _hook_secrets(resolver, loc, hook)
     if hook and not hook.get("secret"):
         # A shipped definition describes the signature; without a secret there is nothing to verify.
         content = {key: value for key, value in content.items() if key != "hook"}
@@ -126,7 +136,8 @@ def _defined(resolver: Resolver, loc: Loc, content: dict[str, Any], info: Provid
             "secrets": secrets,
             "tokens": tokens,
             "client_secret": client_secret,
-            "hook_secrets": tuple(each for each in hook_secrets if each is not None),
+            "hook": None if definition is None else definition.hook,
+            "hook_secrets": hook_secrets,
         },
     )
 

@@ -66,6 +66,11 @@ def compile_definition(
     return compiler.definition()
 
 
+def compile_hook(raw: Raw, *, report: Callable[[Loc, str], None]) -> Hook | None:
+    """Return the compiled `[sources.hook]` table of a service that is read by code; mistakes as for compile_definition()."""
+    return _Compiler({}, (), (), report).hook(raw)
+
+
 @dataclass
 class _Compiler:
     """One compilation."""
@@ -84,7 +89,7 @@ class _Compiler:
         auth, rules = self._auth(raw.get("auth") or {}), self._rules(raw.get("status") or ())
         each = self._each(raw["each"]) if raw.get("each") else None
         test = self._test(raw["test"]) if raw.get("test") else None
-        hook = self._hook(raw["hook"]) if raw.get("hook") else None
+        hook = self.hook(raw["hook"]) if raw.get("hook") else None
         if reader is not None and reader.request is None and not checks_tokens:
             self._fail(("list", "kind"), 'is "jwt", which needs [[sources.tokens]]: add the tokens whose claims are read.')
         self._reject_unknown_secrets()
@@ -359,7 +364,8 @@ class _Compiler:
             self._fail(("test", "status"), "is missing: add rules that state what a response proves.")
         return None if request is None else Test(request=request, rules=tuple(rules))
 
-    def _hook(self, raw: Raw) -> Hook | None:
+    def hook(self, raw: Raw) -> Hook | None:
+        """Return how deliveries are verified; None after a mistake."""
         signature = raw.get("signature") or {}
         scheme = signature.get("scheme")
         if scheme is None:

@@ -33,7 +33,7 @@ from monitor.config.settings import (
 )
 from monitor.config.sources import resolve_sources
 from monitor.config.validate import parse_document
-from monitor.config.web import resolve_web
+from monitor.config.web import resolve_hooks, resolve_web
 from monitor.domain.errors import ConfigError
 
 MOST_SHOWN = 100
@@ -105,7 +105,8 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         label_rules=rules,
         sources=resolve_sources(resolver, document, rules),
         channels=resolve_channels(resolver, document),
-        web=resolve_web(resolver, document),
+        web=(web := resolve_web(resolver, document)),
+        hooks=resolve_hooks(resolver, document, web),
         logging=LoggingConfig(**dict(document.logging)),
         heartbeat=_heartbeat(resolver, document),
         retention=RetentionConfig(**dict(document.retention)),

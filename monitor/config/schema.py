@@ -162,6 +162,15 @@ class ChannelTable(Table):
     )
 
 
+class HooksTable(Table):
+    """The listener for deliveries of services and pushed reports, which may face the internet while the status page does not."""
+
+    listen: Annotated[kinds.Text, Kind('host:port or "off"')] = Field(
+        default="off",
+        description="Listen address for `/hooks/SOURCE` and `/api/v1/push/SOURCE`, and nothing else; `off` disables it.",
+    )
+
+
 class UserTable(Table):
     """A user of the status page and the API, in addition to the operator with `web.token`."""
 
@@ -289,6 +298,9 @@ class Document(BaseSettings):
     )
     channels: list[ChannelTable] = Field(default_factory=list, description="Destinations of alerts, one table each.")
     web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
+    hooks: HooksTable = Field(
+        default_factory=HooksTable, description="The listener for deliveries of services and pushed reports."
+    )
     logging: LoggingTable = Field(default_factory=LoggingTable, description="Level and format of the log.")
     heartbeat: HeartbeatTable | None = Field(
         default=None,

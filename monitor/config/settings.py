@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
-from monitor.config.definition import Definition
+from monitor.config.definition import Definition, Hook
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import ReportPlan
@@ -108,6 +108,8 @@ class SourceConfig:
     """The secret of OAuth client credentials."""
     tokens: tuple[TokenConfig, ...] = ()
     """Tokens to check, each of which is one connection."""
+    hook: Hook | None = None
+    """How deliveries of the service are verified; None: none are accepted."""
     hook_secrets: tuple[Secret, ...] = ()
     """Secrets of which any may have signed a delivery of the service."""
     dates: tuple[DateConfig, ...] = ()
@@ -224,6 +226,14 @@ class WebConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HooksConfig:
+    """The listener for deliveries of services and pushed reports."""
+
+    listen: str | None
+    """host:port, IPv6 in brackets; None: off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingConfig:
     """Level and format of the log."""
 
@@ -268,6 +278,7 @@ class Config:
     sources: tuple[SourceConfig, ...]
     channels: tuple[ChannelConfig, ...]
     web: WebConfig
+    hooks: HooksConfig
     logging: LoggingConfig
     heartbeat: HeartbeatConfig | None
     retention: RetentionConfig

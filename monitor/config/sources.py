@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from monitor.config import urls
-from monitor.config.defined_sources import Defined, reject_definition_keys, resolve_defined
+from monitor.config.defined_sources import Defined, resolve_coded, resolve_defined
 from monitor.config.policies import source_policies
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.schema import Document
@@ -53,12 +53,12 @@ def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequenc
     policies = source_policies(resolver, loc, above=document.policy, own=raw.policy)
     if not (named and known) or raw.name is None or raw.provider is None:
         return None
-    name, info, defined = raw.name, provider_info(raw.provider), None
+    name, info, defined, coded = raw.name, provider_info(raw.provider), None, dict[str, Any]()
     if info.is_defined:
         defined = resolve_defined(resolver, loc, raw, info, document.timezone)
         info = defined.facts
     else:
-        reject_definition_keys(resolver, loc, raw, info)
+        coded = resolve_coded(resolver, loc, raw, info)
     if defined is not None and defined.needs_api_key:
         _require_api_key(resolver, loc, raw)
     _reject_unsupported_keys(resolver, loc, raw, info)
@@ -85,7 +85,7 @@ def _resolve(resolver: Resolver, document: Document, number: int, rules: Sequenc
         requests_per_day=raw.requests_per_day,
         facts=None if defined is None else info,
         **_schedule(document, raw, defined),
-        **({} if defined is None else defined.settings),
+        **(coded if defined is None else defined.settings),
     )
 
 

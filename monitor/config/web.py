@@ -11,7 +11,7 @@ from monitor.config.error_text import describe
 from monitor.config.resolve import Resolver
 from monitor.config.schema import Document
 from monitor.config.secrets import SHORTEST_TOKEN, UNREAD, Secret, UnusableError, suggested_token
-from monitor.config.settings import WebConfig, WebUser
+from monitor.config.settings import HooksConfig, WebConfig, WebUser
 from monitor.config.users import resolve_users
 
 OWN_PATHS = frozenset(
@@ -59,6 +59,22 @@ def resolve_web(resolver: Resolver, document: Document) -> WebConfig:
         users=users,
         token_too_short=too_short,
     )
+
+
+def resolve_hooks(resolver: Resolver, document: Document, web: WebConfig) -> HooksConfig:
+    """Return the settings of the listener for deliveries of services and pushed reports."""
+    raw = document.hooks
+    if raw.listen == "off":
+        return HooksConfig(listen=None)
+    try:
+        host, port = urls.listen_address(raw.listen)
+    except UnusableError as exc:
+        resolver.problems.error(("hooks", "listen"), str(exc))
+        return HooksConfig(listen=None)
+    listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if listen == web.listen:
+        resolver.problems.error(("hooks", "listen"), f"is {describe(listen)}, which web.listen is too: choose another port.")
+    return HooksConfig(listen=listen)
 
 
 def _has_short_token(resolver: Resolver, token: Secret | None, users: Iterable[WebUser], listen: str) -> bool:

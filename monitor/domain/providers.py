@@ -60,6 +60,9 @@ class ProviderInfo:
     warning_windows: Mapping[str, timedelta] = field(default_factory=dict)
     """Time before the expiry at which the service itself reports expiring_soon, by platform, if it is not 7 days."""
 
+    hook: Mapping[str, object] = field(default_factory=dict)
+    """How the service signs its deliveries, and which of them count, with the keys of `[sources.hook]`; empty: it has none."""
+
     @property
     def scope_label(self) -> str:
         """The service's word for a scope."""
@@ -70,6 +73,7 @@ class ProviderInfo:
         return self.warning_windows.get(platform, _WEEK)
 
 
+_POST_FAILED = [{"when": "event == 'post.failed' || event == 'token.expiring'"}]
 _LINKED = frozenset({"linkedin", "instagram", "threads"})
 _PROVIDERS: dict[str, ProviderInfo] = {}
 
@@ -134,6 +138,7 @@ register(
         requests_per_minute=600,
         has_users=True,
         has_probes=True,
+        hook={"signature": {"scheme": "hmac-sha256-hex", "header": "X-PostPost-Signature"}, "on": _POST_FAILED},
         scope_in_ids=True,
         trusted_platforms=_LINKED,
     )
@@ -150,6 +155,7 @@ register(
         requests_per_minute=60,
         has_users=True,
         has_probes=True,
+        hook={"signature": {"scheme": "hmac-sha256-hex", "header": "X-Publora-Signature"}, "on": _POST_FAILED},
         scope_in_ids=True,
         trusted_platforms=_LINKED | {"tiktok"},
         warning_windows={"tiktok": timedelta(days=30)},
@@ -167,6 +173,7 @@ register(
         requests_per_minute=60,
         most_per_minute=60,
         has_workspaces=True,
+        hook={"signature": {"scheme": "timestamped-hmac-sha256-hex", "header": "X-Postbreeze-Signature"}},
         trusted_platforms=_LINKED,
     )
 )

@@ -1,4 +1,4 @@
-"""Reports that arrive at the daemon: what programs push is recorded like what a poll reads."""
+"""What arrives at the daemon: pushed reports are recorded like what a poll reads, and deliveries of services cause a poll."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import structlog
 from monitor.config import ChannelConfig, Config, SourceConfig
 from monitor.domain import Snapshot, connection_id
 from monitor.domain.clock import Clock
-from monitor.domain.errors import MonitorError
+from monitor.domain.errors import MonitorError, StoreError
 from monitor.engine import acknowledgements
+from monitor.engine.recording.hooks import plan_hook_poll
 from monitor.engine.recording.pushes import end_staleness, record_push
 from monitor.engine.recording.queueing import Recorded
 from monitor.store import Connection, Store, connection_queries, sources
@@ -26,13 +27,16 @@ SMALL = 100
 OPEN_WITHIN = timedelta(seconds=5)
 """Longest wait for a reload, during which nothing is recorded."""
 
+POLL_AGAIN_AFTER = timedelta(seconds=10)
+"""Shortest time between two polls of a source that deliveries cause."""
+
 
 class IntakeClosed(MonitorError):
     """This daemon records nothing at the moment: it is stopping, or another one has the database."""
 
 
 class Intake:
-    """Records pushed reports while this daemon is the one that works on the database."""
+    """Records pushed reports, and plans polls, while this daemon is the one that works on the database."""
 
     def __init__(self, *, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
@@ -41,6 +45,9 @@ class Intake:
         self._sources: Mapping[str, SourceConfig] = {}
         self._recorded: Callable[[Recorded], None] = lambda _: None
         self._opened = asyncio.Event()
+        self._announced: dict[str, asyncio.Task[None]] = {}
+        self._planned_at: dict[str, float] = {}
+        """By source, the monotonic time at which deliveries last caused a poll."""
 
     def open(self, config: Config, *, recorded: Callable[[Recorded], None]) -> None:
         """Accept reports under this configuration. `recorded` is called after each commit."""
@@ -51,6 +58,8 @@ class Intake:
     def close(self) -> None:
         """Accept nothing until open() is called."""
         self._opened.clear()
+        for task in self._announced.values():
+            task.cancel()
 
     async def push(self, source: str, snapshots: Sequence[Snapshot]) -> Recorded:
         """Record reports about connections of a source, and return when they are committed.
@@ -89,6 +98,33 @@ class Intake:
         if recorded is not None:
             self._recorded(recorded)
         return recorded is not None
+
+    def announce(self, source: str) -> bool:
+        """Plan a poll of a source because its service announced a change. Return False if nothing is accepted now.
+
+        Returns immediately. Deliveries within POLL_AGAIN_AFTER of the last such poll share the next one.
+        """
+        settings = self._sources.get(source)
+        if settings is None or not self._opened.is_set():
+            return False
+        if source not in self._announced:
+            task = asyncio.create_task(self._plan_poll(settings), name=f"hook:{source}")
+            self._announced[source] = task
+            task.add_done_callback(lambda _: self._announced.pop(source, None))
+        return True
+
+    async def _plan_poll(self, source: SourceConfig) -> None:
+        loop = asyncio.get_running_loop()
+        last = self._planned_at.get(source.name)
+        if last is not None:
+            await asyncio.sleep(last + POLL_AGAIN_AFTER.total_seconds() - loop.time())
+        self._planned_at[source.name] = loop.time()
+        try:
+            await self._store.write(lambda conn: plan_hook_poll(conn, source, self._clock.now()))
+        except StoreError as error:  # a delivery is only a hint: the next poll comes anyway
+            log.warning("hook.not_recorded", source=source.name, problem=str(error))
+        else:
+            log.debug("hook.recorded", source=source.name)
 
     async def _settings(self, source: str) -> SourceConfig:
         try:

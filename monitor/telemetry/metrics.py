@@ -64,6 +64,7 @@ class Metrics:
         """True if the last reload, or else the start, accepted the configuration."""
         self._polls: Counter[tuple[str, str]] = Counter()
         self._probes: Counter[tuple[str, str]] = Counter()
+        self._hooks: Counter[tuple[str, str]] = Counter()
         self._deliveries: Counter[tuple[str, str]] = Counter()
         self._poll_seconds = Histogram(POLL_SECONDS)
         self._probe_seconds = Histogram(PROBE_SECONDS)
@@ -91,6 +92,16 @@ class Metrics:
         if count > 0:
             with self._lock:
                 self._deliveries[channel, str(outcome)] += count
+
+    def hook_done(self, source: str, outcome: str) -> None:
+        """Count a delivery of a service by outcome: accepted, ignored or refused. The source is empty if it is unknown."""
+        with self._lock:
+            self._hooks[source, outcome] += 1
+
+    def hooks(self) -> dict[tuple[str, str], int]:
+        """Return the number of deliveries of services by source and outcome."""
+        with self._lock:
+            return dict(self._hooks)
 
     def reload_done(self, *, ok: bool) -> None:
         """Record if a reload accepted the configuration."""

@@ -49,6 +49,7 @@ def _process(*, store_up: bool, stuck: bool, current: bool) -> Iterator[Family]:
 def _counters(config: Config, metrics: Metrics) -> Iterator[Family]:
     sources = [source.name for source in config.sources]
     probed = [source.name for source in config.sources if source.probe]
+    hooked = [source.name for source in config.sources if source.hook is not None]
     channels = [channel.name for channel in config.channels]
     yield Family(
         name="polls_total",
@@ -63,6 +64,13 @@ def _counters(config: Config, metrics: Metrics) -> Iterator[Family]:
         kind="counter",
         labels=("source", "outcome"),
         samples=_counted(metrics.probes(), probed, ("ok", "expired", "revoked", "failing", "unanswered")),
+    )
+    yield Family(
+        name="hooks_total",
+        help="Deliveries of services by source and outcome; refused: unknown source or wrong signature.",
+        kind="counter",
+        labels=("source", "outcome"),
+        samples=_counted(metrics.hooks(), hooked, ("accepted", "ignored", "refused")),
     )
     yield Family(
         name="deliveries_total",

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from monitor.telemetry.metrics import Metrics
     from monitor.telemetry.progress import Progress
     from monitor.web.open_streams import Streams
+    from monitor.web.site import Site
 
 BACKLOG = 128
 KEPT_ALIVE = 5
@@ -44,30 +45,33 @@ LOOKUP_WITHIN = 4.0
 
 
 class PortTaken(MonitorError):
-    """The address of the status page cannot be bound."""
+    """The address of a listener cannot be bound."""
 
 
-async def take_port(listen: str) -> socket.socket:
-    """Return a socket that listens at host:port. Raise PortTaken with a sentence for the user, also if DNS does not respond."""
+async def take_port(listen: str, *, key: str = "web.listen") -> socket.socket:
+    """Return a socket that listens at host:port. Raise PortTaken with a sentence for the user, also if DNS does not respond.
+
+    `key` is the configuration key that the sentence names.
+    """
     parts = urlsplit(f"//{listen}")
     look_up = partial(socket.getaddrinfo, parts.hostname or "", parts.port or 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
         async with asyncio.timeout(LOOKUP_WITHIN):
             found = await threads.run(look_up, name="web-listen")
     except TimeoutError:
-        raise PortTaken(f"web.listen is {listen}, and DNS does not respond: set it to an address of this machine.") from None
+        raise PortTaken(f"{key} is {listen}, and DNS does not respond: set it to an address of this machine.") from None
     except OSError as error:
-        raise PortTaken(f"web.listen is {listen}, which is not an address of this machine: {error.strerror or error}.") from error
-    return _bind(listen, found[0])
+        raise PortTaken(f"{key} is {listen}, which is not an address of this machine: {error.strerror or error}.") from error
+    return _bind(listen, found[0], key)
 
 
-def _bind(listen: str, found: tuple[Any, ...]) -> socket.socket:
+def _bind(listen: str, found: tuple[Any, ...], key: str) -> socket.socket:
     """Return a socket that listens at an address that getaddrinfo returned."""
     family, kind, protocol, _, address = found
     try:
         taken = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise PortTaken(_why(listen, error)) from error
+        raise PortTaken(_why(listen, error, key)) from error
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -76,17 +80,17 @@ def _bind(listen: str, found: tuple[Any, ...]) -> socket.socket:
         taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
-        raise PortTaken(_why(listen, error)) from error
+        raise PortTaken(_why(listen, error, key)) from error
     taken.setblocking(False)
     return taken
 
 
-def _why(listen: str, error: OSError) -> str:
+def _why(listen: str, error: OSError, key: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Another program already listens at {listen}: set web.listen to another port, or to off."
+        return f"Another program already listens at {listen}: set {key} to another port, or to off."
     if error.errno == errno.EACCES:
-        return f"This user may not listen at {listen}: set web.listen to a port above 1023."
-    return f"Cannot listen at {listen} (web.listen): {error.strerror or error}."
+        return f"This user may not listen at {listen}: set {key} to a port above 1023."
+    return f"Cannot listen at {listen} ({key}): {error.strerror or error}."
 
 
 def address_of(taken: socket.socket) -> str:
@@ -168,79 +172,133 @@ def _build(app: ASGIApp) -> Server:
 log = structlog.get_logger(__name__)
 
 
-class Hosting:
-    """Serves the pages at the configured address. Everything but `prepare` needs a running event loop."""
+WEB = "web.listen"
+"""The configuration key of the status page's address."""
 
-    def __init__(self, *, clock: Clock, metrics: Metrics, progress: Progress) -> None:
-        self._clock, self._metrics, self._progress = clock, metrics, progress
-        self._config: Config | None = None
-        self._intake: Intake | None = None
+
+class _Listener:
+    """One address of the configuration, and the application that is served there."""
+
+    def __init__(self, key: str, address: Callable[[Config], str | None], build: Callable[[Site], ASGIApp]) -> None:
+        self._key, self._address, self._build = key, address, build
         self._listen: str | None = None
         self._taken: socket.socket | None = None
         self._server: WebServer | None = None
         self._streams: Streams | None = None
 
     async def prepare(self, config: Config) -> None:
-        """Bind the port of this configuration, so that a busy one is found before anything changes.
-
-        Raise PortTaken if that fails; then nothing has changed.
-        """
-        self._drop()
-        address = config.web.served_at
+        """Bind the port of this configuration. Raise PortTaken."""
+        self.drop()
+        address = self._address(config)
         if address is not None and address != self._listen:
-            self._taken = await take_port(address)
+            self._taken = await take_port(address, key=self._key)
 
-    async def follow(self, config: Config, store: Store, intake: Intake) -> None:
-        """Apply a prepared configuration: start a server at another port, or only use the new settings."""
-        self._config, self._intake = config, intake
+    async def follow(self, config: Config, site: Callable[[], Awaitable[Site]]) -> None:
+        """Serve at the prepared port, or continue at the current one."""
         if self._streams is not None:
             self._streams.end_all()
-        if config.web.served_at == self._listen:
+        address = self._address(config)
+        if address == self._listen:
             return
-        await self._end()
-        self._listen = config.web.served_at
+        await self.end()
+        self._listen = address
         taken, self._taken = self._taken, None
         if taken is None:
             return
-        key = await store.write(web_sessions.signing_key)
+        served = await site()
         # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
-        self._server = await threads.run(partial(self._build, taken, store, key), name="web-build")
+        app = await threads.run(partial(self._build, served), name="web-build")
+        self._streams = served.streams
+        self._server = WebServer(taken, app, streams=served.streams)
         await self._server.start()
-        log.info("web.listening", address=address_of(taken), guarded=config.web.guarded)
+        if self._key == WEB:
+            log.info("web.listening", address=address_of(taken), guarded=config.web.guarded)
+        else:
+            log.info("hooks.listening", address=address_of(taken))
 
-    def _build(self, taken: socket.socket, store: Store, key: bytes) -> WebServer:
-        from monitor.web.app import build_app
+    async def end(self) -> None:
+        """Stop the server within a bounded time. May be called twice."""
+        server, self._server = self._server, None
+        self._listen = None
+        if server is not None:
+            await server.stop()
+
+    def drop(self) -> None:
+        """Release a port that was bound for a configuration that was never applied."""
+        if self._taken is not None:
+            self._taken.close()
+            self._taken = None
+
+
+def _pages(site: Site) -> ASGIApp:
+    from monitor.web.app import build_app
+
+    return build_app(site)
+
+
+def _hooks(site: Site) -> ASGIApp:
+    from monitor.web.hooks import build_app
+
+    return build_app(site)
+
+
+class Hosting:
+    """Serves the pages and the hooks at the configured addresses. Everything but `prepare` needs a running event loop."""
+
+    def __init__(self, *, clock: Clock, metrics: Metrics, progress: Progress) -> None:
+        self._clock, self._metrics, self._progress = clock, metrics, progress
+        self._config: Config | None = None
+        self._key: bytes | None = None
+        self._listeners = (
+            _Listener(WEB, lambda config: config.web.served_at, _pages),
+            _Listener("hooks.listen", lambda config: config.hooks.listen, _hooks),
+        )
+
+    async def prepare(self, config: Config) -> None:
+        """Bind the ports of this configuration, so that a busy one is found before anything changes.
+
+        Raise PortTaken if that fails; then nothing has changed.
+        """
+        try:
+            for listener in self._listeners:
+                await listener.prepare(config)
+        except PortTaken:
+            self._drop()
+            raise
+
+    async def follow(self, config: Config, store: Store, intake: Intake) -> None:
+        """Apply a prepared configuration: start servers at other ports, or only use the new settings."""
+        self._config = config
+        for listener in self._listeners:
+            await listener.follow(config, partial(self._new_site, store, intake))
+
+    async def _new_site(self, store: Store, intake: Intake) -> Site:
+        if self._key is None:
+            self._key = await store.write(web_sessions.signing_key)
+        return await threads.run(partial(self._build, store, intake, self._key), name="web-build")
+
+    def _build(self, store: Store, intake: Intake, key: bytes) -> Site:
         from monitor.web.site import Site
 
         def config() -> Config:
             assert self._config is not None  # noqa: S101 - follow() sets it before the first request
             return self._config
 
-        site = Site(
+        return Site(
             store=store,
             clock=self._clock,
             config=config,
             metrics=self._metrics,
             progress=self._progress,
             signing_key=key,
-            intake=self._intake,
+            intake=intake,
         )
-        self._streams = site.streams
-        return WebServer(taken, build_app(site), streams=site.streams)
 
     async def stop(self) -> None:
-        """Stop the server within a bounded time. May be called twice."""
+        """Stop the servers within a bounded time. May be called twice."""
         self._drop()
-        await self._end()
-
-    async def _end(self) -> None:
-        server, self._server = self._server, None
-        self._listen = None
-        if server is not None:
-            await server.stop()
+        await asyncio.gather(*(listener.end() for listener in self._listeners))
 
     def _drop(self) -> None:
-        """Release a port that was bound for a configuration that was never applied."""
-        if self._taken is not None:
-            self._taken.close()
-            self._taken = None
+        for listener in self._listeners:
+            listener.drop()

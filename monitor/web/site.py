@@ -81,7 +81,7 @@ def error_response(request: Request, error: HTTPException | MonitorError) -> Res
 def problem(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error response: a page for browsers, a text for feeds, a problem document (RFC 9457) for other programs."""
     title, detail = HTTPStatus(status).phrase, redact(detail)
-    if "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith("/api/"):
+    if "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith(("/api/", "/hooks/")):
         from monitor.web.rendering import standalone_page
 
         title = _PAGE_TITLES.get(status, title)

@@ -16,6 +16,7 @@ from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
 from monitor.domain.rules import expiry, schedule
 from monitor.domain.rules.silent_probes import is_check_due
+from monitor.engine.recording.hooks import repeat_for_hook
 from monitor.engine.recording.labelling import save_scope_names
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.pushes import describe_pushed, plan_next_check
@@ -65,6 +66,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
     if source.push_token is not None:
         plan_next_check(conn, source)
+    repeat_for_hook(conn, before, poll.started_at)
     sources.record_poll(
         conn,
         source=source.name,
