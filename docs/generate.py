@@ -395,7 +395,7 @@ def command_line() -> str:
 
 
 def _command(name: str, command: Any) -> str:
-    usage = " ".join(["token-monitor", name, *(_metavar(each) for each in command.params if _is_argument(each))])
+    usage = " ".join(["token-monitor", name, *(_placeholder(each) for each in command.params if _is_argument(each))])
     rows = [(f"`{typed(each)}`", each.help) for each in command.params if each.help]
     parts = [f"### `{usage}`", " ".join(inspect.cleandoc(command.help or "").split())]
     return "\n\n".join([*parts, table(("", "meaning"), rows)] if rows else parts)
@@ -410,6 +410,11 @@ def typed(each: Any) -> str:
 
 def _is_argument(each: Any) -> bool:
     return str(each.param_type_name) == "argument"
+
+
+def _placeholder(each: Any) -> str:
+    text = _metavar(each) if each.required else f"[{_metavar(each)}]"
+    return text if each.nargs == 1 else f"{text}..."
 
 
 def _metavar(each: Any) -> str:

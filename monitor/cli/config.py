@@ -92,7 +92,7 @@ def _listed(config: Config) -> tuple[dict[str, int], dict[str, int]]:
 
 def init(
     ctx: typer.Context,
-    path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="The file to write; default ./config.toml.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="The file to write; default ./config.toml.")] = None,
     provider: Annotated[
         list[str] | None,
         typer.Option("--provider", metavar="NAME", help="Write a source of this provider in place of the example. Repeatable."),

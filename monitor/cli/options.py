@@ -39,12 +39,13 @@ def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_label(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return labels of sources, as KEY=VALUE."""
-    return _offered(
-        ctx,
-        lambda config: {f"{key}={value}" for source in config.sources for key, value in source.labels.items()},
-        incomplete,
-    )
+    """Return labels in use, as KEY=VALUE."""
+
+    def stored(config: Config) -> Iterable[str]:
+        with _reading(config) as conn:
+            return [f"{key}={value}" for key, value in labels_in_use(conn, config)]
+
+    return _offered(ctx, stored, incomplete)
 
 
 def complete_platform(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -39,7 +39,13 @@ def recheck(
     label: LabelFilter = None,
     wait: Annotated[
         timedelta,
-        typer.Option("--wait", metavar="DURATION", parser=parse_wait, help="Wait this long for the results; default: 60s."),
+        typer.Option(
+            "--wait",
+            metavar="DURATION",
+            parser=parse_wait,
+            show_default=False,
+            help="Wait this long for the results; default: 60s.",
+        ),
     ] = "60s",  # type: ignore[assignment]  # typer parses it
     dry_run: DryRun = False,
     yes: Yes = False,

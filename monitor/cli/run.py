@@ -93,7 +93,7 @@ def send_test_alert(
     ctx: typer.Context,
     channel: Annotated[
         str | None,
-        typer.Argument(metavar="[CHANNEL]", help="Only this channel; default: all.", autocompletion=complete_channel),
+        typer.Argument(metavar="CHANNEL", help="Only this channel; default: all.", autocompletion=complete_channel),
     ] = None,
     event: Annotated[
         AlertEvent | None,

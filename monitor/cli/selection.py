@@ -29,7 +29,7 @@ from monitor.views.selection import current_rows, outcome_json, reader_at, selec
 HELP = "Id of a connection, a unique part of its id or name, or a pattern such as 'agency/*'."
 Connections = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CONNECTION]...", help=HELP, autocompletion=complete_connection),
+    typer.Argument(metavar="CONNECTION", help=HELP, autocompletion=complete_connection),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the connections that match, and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than one connection is changed.")]

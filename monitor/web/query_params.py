@@ -261,7 +261,7 @@ PLATFORM = Parameter(
 )
 LABEL = Parameter(
     name="label",
-    about="Only sources with this label, as key=value. May be repeated: all of them must match.",
+    about="Only connections with this label, as key=value; the value may be a pattern. May be repeated: all of them must match.",
     schema=_text(f"^[^=\\x00-\\x1f\\x7f]+={_PLAIN}*$", 300),
     many=True,
 )

@@ -252,6 +252,13 @@ def test_tab_completes_commands_names_and_ids(
     assert sorted(offered(tmp_path, words)) == sorted(offers)
 
 
+def test_tab_completes_labels_that_rules_set(small: Store, tmp_path: Path, at: datetime) -> None:
+    make_world(small, at)
+    config = tmp_path / "config.toml"
+    config.write_text(config.read_text() + '\n[[labels]]\nmatch = { source = "agency" }\nset = { team = "red" }\n')
+    assert offered(tmp_path, "status --label team=") == ["team=red"]
+
+
 def test_tab_offers_nothing_where_nothing_can_be_read(tmp_path: Path) -> None:
     assert offered(tmp_path, "status --source a") == []
     write_config(tmp_path)

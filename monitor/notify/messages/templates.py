@@ -68,7 +68,7 @@ MEANINGS = {
     "stage": "the stage that was reached, in days, such as `3d`",
     "incident": "the incident's id, which does not change from the first alert to the recovery",
     "alert": "the alert's id, the argument of `alerts explain`",
-    "labels": "the source's labels: `labels.client`, or a loop over `labels|dictsort`",
+    "labels": "the labels of the connection, or of the source: `labels.client`, or a loop over `labels|dictsort`",
 }
 """The variables of templates, in the order of the documentation. A value that is absent is an empty text."""
 
