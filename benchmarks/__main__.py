@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "probes-paced": probing.once_a_minute,
     "poll-unchanged": polling.unchanged,
     "poll-changed": polling.changed,
+    "custom-list": polling.custom,
     "many-sources": polling.many_sources,
     "memory": idle.memory,
     "start": idle.start,

@@ -25,7 +25,16 @@ def unchanged(bench: Bench) -> None:
             _unchanged(bench, kind, size)
 
 
-def _unchanged(bench: Bench, kind: str, size: int) -> None:
+def custom(bench: Bench) -> None:
+    """Poll the large list as PostPost's and by a definition, unchanged and changed."""
+    for kind in bench.kinds:
+        for by_definition in (False, True):
+            case = "by definition" if by_definition else "PostPost"
+            _unchanged(bench, kind, bench.plan.large, case=case, custom=by_definition)
+            _changed(bench, kind, bench.plan.large, case=case, custom=by_definition)
+
+
+def _unchanged(bench: Bench, kind: str, size: int, *, case: str = "", custom: bool = False) -> None:
     baseline = bench.baseline("lists", size=size)
     database = bench.populated(kind, size)
     every = f"{bench.plan.poll_every:.0f}s" if size <= 10_000 else "5s"
@@ -33,7 +42,7 @@ def _unchanged(bench: Bench, kind: str, size: int) -> None:
     cpu, blocked, peaks, written = [], [], [], []
     rows: list[float] = []
     with bench.simulated(f"population:1:{size}") as simulated:
-        wanted = Settings(poll_every=every)
+        wanted = Settings(poll_every=every, custom=custom)
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
             _one_poll(daemon, simulated, store)
             _one_poll(daemon, simulated, store)
@@ -63,7 +72,7 @@ def _unchanged(bench: Bench, kind: str, size: int) -> None:
         "written": figure((each / 1024 for each in written), "KB"),
         "blocked": figure(blocked, "ms"),
     }
-    bench.add("poll-unchanged", figures=figures, database=kind, size=size)
+    bench.add("poll-unchanged" if not case else "custom-unchanged", case=case, figures=figures, database=kind, size=size)
     bench.databases.drop(database)
 
 
@@ -78,33 +87,36 @@ def _one_poll(daemon: Daemon, simulated: Simulated, store: Store, *, quiet: floa
 
 def changed(bench: Bench) -> None:
     """All tokens of a list expire at once, then all are renewed. Deliveries are stored too, and wait for an hour."""
-    size = bench.plan.large
     for kind in bench.kinds:
-        database = bench.populated(kind, size)
-        marks: list[tuple[Mark, Mark]] = []
-        with bench.simulated(f"population:1:{size}") as simulated:
-            wanted = Settings(poll_every="15s" if size > 10_000 else "4s", channel='group_wait = "1h"')
-            with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
-                _one_poll(daemon, simulated, store)
-                for number in range(max(bench.plan.repeats - 1, 1)):
-                    machine.forget_peak(daemon.pid)
-                    simulated.ask("turn", source="population", word="valid" if number % 2 else "expired")
-                    before = daemon.mark()
-                    _one_poll(daemon, simulated, store, quiet=1.0)
-                    marks.append((before, daemon.mark()))
-                peak = machine.peak_mb(daemon.pid)
-        alerts = stored_alerts(database)
-        if alerts == 0:
-            raise BenchmarkFailed("Everything changed, and no alert was stored.")
-        figures = {
-            "cpu": figure((after.cpu - before.cpu for before, after in marks), "s"),
-            "alerts": figure([alerts / len(marks)], ""),
-            "written": figure(((after.reading.written - before.reading.written) / 1_048_576 for before, after in marks), "MB"),
-            "peak": figure([peak - marks[0][0].reading.resident], "MB"),
-            "blocked": figure((after.blocked * 1000 for _, after in marks), "ms"),
-        }
-        bench.add("poll-changed", figures=figures, database=kind, size=size)
-        bench.databases.drop(database)
+        _changed(bench, kind, bench.plan.large)
+
+
+def _changed(bench: Bench, kind: str, size: int, *, case: str = "", custom: bool = False) -> None:
+    database = bench.populated(kind, size)
+    marks: list[tuple[Mark, Mark]] = []
+    with bench.simulated(f"population:1:{size}") as simulated:
+        wanted = Settings(poll_every="15s" if size > 10_000 else "4s", channel='group_wait = "1h"', custom=custom)
+        with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
+            _one_poll(daemon, simulated, store)
+            for number in range(max(bench.plan.repeats - 1, 1)):
+                machine.forget_peak(daemon.pid)
+                simulated.ask("turn", source="population", word="valid" if number % 2 else "expired")
+                before = daemon.mark()
+                _one_poll(daemon, simulated, store, quiet=1.0)
+                marks.append((before, daemon.mark()))
+            peak = machine.peak_mb(daemon.pid)
+    alerts = stored_alerts(database)
+    if alerts == 0:
+        raise BenchmarkFailed("Everything changed, and no alert was stored.")
+    figures = {
+        "cpu": figure((after.cpu - before.cpu for before, after in marks), "s"),
+        "alerts": figure([alerts / len(marks)], ""),
+        "written": figure(((after.reading.written - before.reading.written) / 1_048_576 for before, after in marks), "MB"),
+        "peak": figure([peak - marks[0][0].reading.resident], "MB"),
+        "blocked": figure((after.blocked * 1000 for _, after in marks), "ms"),
+    }
+    bench.add("poll-changed" if not case else "custom-changed", case=case, figures=figures, database=kind, size=size)
+    bench.databases.drop(database)
 
 
 def many_sources(bench: Bench) -> None:

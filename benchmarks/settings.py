@@ -13,6 +13,37 @@ from benchmarks.simulated import Simulated
 UNBOUNDED = 1_000_000
 """A request budget per minute that delays nothing."""
 
+_DEFINITION = """
+[sources.auth]
+header = "x-api-key"
+[sources.list]
+get = "/platform-connections"
+ok = "success"
+items = "connections"
+[sources.row]
+id = "platformId"
+platform = "split(platformId, '-')[0]"
+username = "username"
+name = "displayName"
+last_post = "lastSuccessfulPost"
+last_error = "lastError.message"
+expires = { at = "accessTokenExpiresAt", trusted = ["linkedin", "instagram", "threads"] }
+[[sources.status]]
+when = "tokenStatus == 'expired'"
+is = "expired"
+because = "lastError.message"
+[[sources.status]]
+when = "tokenStatus == 'revoked' || tokenStatus == 'disconnected'"
+is = "revoked"
+[[sources.status]]
+when = "tokenStatus == 'unknown'"
+is = "unknown"
+[[sources.status]]
+when = "tokenStatus == 'valid' || tokenStatus == 'expiring_soon'"
+is = "valid"
+"""
+"""The simulator's list as a definition describes it: eight fields and four rules a row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -27,6 +58,8 @@ class Settings:
     channel: str = ""
     """The rest of the one channel's table; empty for none."""
     policy: str = ""
+    custom: bool = False
+    """True if the sources are read by a definition of their own, not as PostPost's."""
     web: int | None = None
     """The port of the status page; None for none."""
 
@@ -47,8 +80,11 @@ def write(folder: Path, settings: Settings, *, database: str, simulated: Simulat
     for name in settings.sources:
         own = (settings.per_source or {}).get(name)
         parts.append(
-            f'[[sources]]\nname = "{name}"\nprovider = "postpost"\napi_key = "{key_of(name)}"\n'
-            f'base_url = "{simulated.base_url}"\n' + (f'poll_every = "{own}"\n' if own else "") + trust
+            f'[[sources]]\nname = "{name}"\nprovider = "{"custom" if settings.custom else "postpost"}"\n'
+            f'api_key = "{key_of(name)}"\nbase_url = "{simulated.base_url}"\n'
+            + (f'poll_every = "{own}"\n' if own else "")
+            + trust
+            + (_DEFINITION if settings.custom else "")
         )
     folder.mkdir(exist_ok=True)
     path = folder / "config.toml"

@@ -285,7 +285,9 @@ def _as_written(key: str) -> Sequence[bytes]:
     """Return a key in every form in which a JSON document may contain it; nothing for a key too short to redact."""
     if len(key) < _SHORTEST_REDACTED:
         return ()
-    forms = {key, key.replace("/", "\\/"), quote(key, safe=""), quote_plus(key)}
+    forms = {key, key.replace("/", "\\/")}
+    for safe in ("", "/"):  # as an address contains it
+        forms |= {quote(key, safe=safe), quote_plus(key, safe=safe)}
     for slash in ("/", "\\/"):
         for escape in ("\\u{:04x}", "\\u{:04X}"):
             forms.add("".join(slash if each == "/" else each if each in _PLAIN else escape.format(ord(each)) for each in key))
