@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.shipped_definitions import shipped_names
 from monitor.demo.server import ThreadedWorld
 from monitor.demo.world import World
 
@@ -28,10 +29,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_the_wheel_holds_the_migrations_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_holds_the_migrations_and_definitions_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "monitor/migrations/env.py" in names
     assert any(name.startswith("monitor/migrations/versions/0001") for name in names)
+    definitions = {name for name in names if name.startswith("monitor/providers/definitions/")}
+    assert definitions == {f"monitor/providers/definitions/{name}.toml" for name in shipped_names()}
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

@@ -139,6 +139,16 @@ async def test_an_encoded_secret_is_removed_too(tmp_path: Path, clock: ManualClo
     assert "12345" not in repr(report)
 
 
+async def test_only_what_a_test_inserts_is_kept_of_a_row(tmp_path: Path, clock: ManualClock) -> None:
+    """The sample's rows hold a token."""
+    service = BY_NAME["bundle"]
+    async with running(service.answer) as server, connected(service.source(tmp_path, server.port), clock) as provider:
+        await provider.poll()
+        kept = vars(provider)["_raw"]
+    assert kept[None, "x1"] == {"_platform": "tiktok", "type": "TIKTOK", "parent": {"id": "t1"}}
+    canary.assert_absent(repr(kept), "the rows that are kept")
+
+
 # --- other hosts
 
 
@@ -181,8 +191,9 @@ async def test_the_next_page_may_be_a_path(tmp_path: Path, clock: ManualClock) -
     service = BY_NAME["gitlab"]
 
     def answer(request: Request) -> Response:
-        more = {} if "page=2" in request.target else {"link": f'<{BASE}/personal_access_tokens?page=2>; rel="next"'}
-        return as_json([{**service.items_of()[0], "id": 100 + len(more)}], **more)
+        if "page=2" in request.target:
+            return as_json([{**service.items_of()[0], "id": 101}])
+        return as_json(service.items_of()[:1], link=f'<{BASE}/personal_access_tokens?page=2>; rel="next"')
 
     async with running(answer) as server, connected(service.source(tmp_path, server.port), clock) as provider:
         report = await provider.poll()
