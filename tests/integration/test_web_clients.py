@@ -47,7 +47,7 @@ async def site(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterato
 async def words(site: Served, path: str) -> str:
     """Return the text of a page without its form of filters, which lists every label."""
     text = (await site.get(path, headers=PAGE)).text
-    text = re.sub(r'(?s)<form class="filters".*?</form>', "", text)
+    text = re.sub(r'(?s)<form class="filters\b.*?</form>', "", text)
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text)))
 
 
