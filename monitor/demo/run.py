@@ -238,10 +238,10 @@ async def _watch(
 
 async def _play(stage: Stage, world: World, others: OtherServices, config: Path) -> None:
     """Wait until the daemon has read every source, print the status, then play the scenario from second 0."""
-    while not all(source.calls["list"] >= FIRST_POLLS for source in world.sources.values()):
-        await asyncio.sleep(0.05)
-    anchor(world)
     with stage.alone():
+        while not all(source.calls["list"] >= FIRST_POLLS for source in world.sources.values()):
+            await asyncio.sleep(0.05)
+        anchor(world)
         await _table(stage, config, "Status after the first polls (token-monitor status):")
         stage.begin()
     await asyncio.gather(play(world, steps=STORY, on_step=stage.story), others.play(stage.caption))

@@ -25,6 +25,7 @@ ACCOUNTS: list[dict[str, Any]] = [
     {"id": "a1", "net": "linkedin", "title": "Acme", "state": "active", "ends": "2027-06-01T00:00:00Z", "access_token": IN_ROW},
     {"id": "a2", "net": "ig", "title": "Bolt", "state": "sleeping", "ends": "01.06.2027", "meta": {"secret": IN_ROW, "n": 1}},
     {"id": "a3", "net": "linkedin", "title": "Cleo", "state": "gone", "ends": None},
+    {"id": "a5", "net": "linkedin", "title": "Dune", "state": IN_ROW, "ends": None},
     {"net": "linkedin", "title": "no id", "state": "active"},
 ]
 
@@ -132,6 +133,28 @@ def test_every_entry_has_facts_of_its_own() -> None:
     assert len({entry.name for entry in entries}) == len(entries) == len(provider_names())
 
 
+def test_a_definition_is_shown_without_its_secrets(tmp_path: Path) -> None:
+    text = f"""
+[[sources]]
+name = "meta"
+provider = "meta"
+secrets = {{ app = "{KEY}-app" }}
+tokens = [{{ id = "page", secret = "{KEY}-token" }}]
+
+[[sources]]
+name = "entra"
+provider = "entra"
+auth = {{ token_url = "https://login.example/t", client_id = "c", client_secret = "{KEY}-client" }}
+"""
+    shown = token_monitor("config", "show", config=written(tmp_path / "config.toml", text))
+    assert (shown.status, KEY in shown.out + shown.err) == (0, False)
+    meta, entra = tomllib.loads(shown.out)["sources"]
+    assert meta["secrets"] == {"app": "<secret>"}
+    assert meta["tokens"] == [{"id": "page", "secret": "<secret>"}]
+    assert entra["auth"]["client_secret"] == "<secret>"
+    assert meta["list"]["get"] == "/debug_token"
+
+
 # --- providers try
 
 
@@ -146,7 +169,7 @@ def test_a_trial_judges_each_row_and_names_what_the_definition_leaves_open(tmp_p
         "The provider reports that access was revoked: removed by its owner.",
     )
     assert rows["a2"]["status"] == "unknown"
-    assert result["without_rule"] == ["a2"]
+    assert result["without_rule"] == ["a2", "a5"]
     assert result["words_without_rule"] == {"state": ["sleeping"]}
     assert result["not_dates"] == {"a2": '"99.99.9999"'}
     assert result["unused_fields"] == ["access_token", "meta.n", "meta.secret"]
@@ -170,14 +193,26 @@ def test_a_trial_stores_nothing_and_shows_no_value_of_an_unmapped_field(tmp_path
         assert KEY not in output
     assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
     for expected in (
-        "planner (custom) lists 3 connections. Nothing was stored.",
-        "Rows to which no [[sources.status]] rule applies (1): a2",
+        "planner (custom) lists 4 connections. Nothing was stored.",
+        "Rows to which no [[sources.status]] rule applies (2): a2, a5",
         "  state: sleeping",
         '  a2: "99.99.9999"',
         "Fields that the definition does not use: access_token, meta.n, meta.secret",
         "  ends: date",
     ):
         assert expected in plain.out.splitlines(), plain.out
+
+
+def test_every_key_of_a_provider_and_of_a_trial_is_documented(tmp_path: Path, service: JsonService) -> None:
+    trial = token_monitor("providers", "try", "planner", "--json", config=configured(tmp_path, service)).json
+    listed = token_monitor("providers", "--json", folder=tmp_path).json["providers"][0]
+    text = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    for heading, keys in (("A provider", set(listed)), ("A trial", set(trial) - {"generated_at"})):
+        section = text.split(f"### {heading}\n")[1].split("\n### ")[0]
+        rows = re.findall(r"^\| (`.+?) \|(.*)\|$", section, re.MULTILINE)
+        assert {name for first, _ in rows for name in re.findall(r"`(\w+)`", first)} == keys
+    within = next(rest for first, rest in rows if first == "`connections`")
+    assert set(re.findall(r"`(\w+)`", within)) == set(trial["connections"][0])
 
 
 def test_a_sample_is_judged_without_a_request(tmp_path: Path, service: JsonService) -> None:

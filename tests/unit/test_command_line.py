@@ -134,6 +134,7 @@ def test_S01_every_secret_of_the_configuration_is_one_for_the_log(tmp_path: Path
         WEB_TOKEN,
         f"https://hc.example/{HEARTBEAT_PATH}",
         f"postgresql://user:{DATABASE_PASSWORD}@localhost/monitor",
+        *(canary.secret(f"definition-{place}") for place in ("token", "secret", "client", "hook", "push")),
     ]
     path = tmp_path / "config.toml"
     path.touch(mode=0o600)
@@ -146,6 +147,24 @@ name = "agency"
 provider = "postpost"
 api_key = "{secrets[0]}"
 proxy = "{secrets[1]}"
+[[sources]]
+name = "tokens"
+provider = "meta"
+tokens = [{{ id = "page", secret = "{secrets[6]}" }}]
+secrets = {{ app = "{secrets[7]}" }}
+[[sources]]
+name = "apps"
+provider = "entra"
+auth = {{ token_url = "https://login.example/t", client_id = "c", client_secret = "{secrets[8]}" }}
+[[sources]]
+name = "posts"
+provider = "zernio"
+api_key = "{secrets[0]}"
+hook = {{ secret = "{secrets[9]}" }}
+[[sources]]
+name = "pushed"
+provider = "push"
+token = "{secrets[10]}"
 [[channels]]
 name = "ops"
 url = "{secrets[2]}"
