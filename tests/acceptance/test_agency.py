@@ -11,7 +11,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -288,7 +288,10 @@ def a_new_client_needs_no_change_of_the_configuration(site: Agency) -> None:
     assert len(site.messages()) == red
 
 
-def test_a_reconnected_account_is_checked_ahead_of_a_poll_of_all_clients(tmp_path: Path, empty_database: str) -> None:
+def test_a_reconnected_account_is_checked_ahead_of_a_poll_of_all_clients(
+    tmp_path: Path, empty_database: str, record_property: Callable[[str, object], None]
+) -> None:
+    """The properties that `pytest --junitxml FILE` writes are the seconds, and the lists that were read until then."""
     with agency(tmp_path, empty_database) as site:
         LAST.expire(site.world, "linkedin")
         FIRST.expire(site.world, "linkedin")
@@ -307,6 +310,8 @@ def test_a_reconnected_account_is_checked_ahead_of_a_poll_of_all_clients(tmp_pat
         assert done.returncode == 0, done.stdout + done.stderr
         [found] = json.loads(done.stdout)["rechecks"]
         assert (found["outcome"], found["status_before"], found["status_after"]) == ("healthy", "expired", "valid")
+        record_property("recheck_seconds", round(took, 2))
+        record_property("lists_read", {"its own": read[LAST.scope], "by the poll": len(read) - 1})
         assert took < 5, f"it took {took:.1f} s"
         assert read[LAST.scope] == 1
         assert len(read) < CLIENTS, "the poll is still under way"

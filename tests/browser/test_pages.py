@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from monitor.domain import Status
-from monitor.store import Store, connection_queries, rechecks, silences
+from monitor.store import Store, alerts, connection_queries, rechecks, silences
 from tests.browser.conftest import Visitor, violations
 from tests.browser.pages import AXE, EMPTY, EXPIRED, MISSING, PAGES, THEMES, WIDTHS
 from tests.support import canary
@@ -48,6 +49,18 @@ def test_every_page_is_sound(visitor: Visitor, theme: str, width: int) -> None:
         assert not is_wider_than_the_window(page), path
         if (theme, width) in AXE:
             assert violations(page) == [], path
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "America/Argentina/Buenos_Aires"])
+def test_no_alert_is_wider_than_a_small_phone(visitor: Visitor, timezone: str) -> None:
+    visitor.site.config = replace(visitor.site.config, timezone=timezone)
+    with visitor.store.begin_read() as conn:
+        ids = [row.alert.id for row in alerts.list_alerts(conn, limit=500)]
+    assert len(ids) > 1
+    page = visitor.context(width=320).new_page()
+    for each in ids:
+        visitor.go(page, f"/alerts/{each}")
+        assert not is_wider_than_the_window(page), each
 
 
 HEIGHTS = ((390, 5_000), (1440, 3_000), (1920, 3_000))
