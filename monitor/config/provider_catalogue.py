@@ -85,7 +85,7 @@ class ProviderEntry:
     needs: str
     """Keys that a source must set beside name and provider."""
     verified: str
-    """How far it was verified."""
+    """The extent to which it was verified."""
     lines: str
     """A `[[sources]]` table of it, with placeholders."""
 

@@ -109,7 +109,7 @@ class SourceConfig:
     tokens: tuple[TokenConfig, ...] = ()
     """Tokens to check, each of which is one connection."""
     hook: Hook | None = None
-    """How deliveries of the service are verified; None: none are accepted."""
+    """The verification of deliveries of the service; None: no deliveries are accepted."""
     hook_secrets: tuple[Secret, ...] = ()
     """Secrets of which any may have signed a delivery of the service."""
     dates: tuple[DateConfig, ...] = ()

@@ -1,4 +1,4 @@
-"""The rest of the demo beside the four APIs: a service with a definition of its own, GitHub, and a written-down date."""
+"""The demo beyond the four APIs: a service with a custom definition, GitHub, and a date in the configuration."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class ProviderInfo:
     """Time before the expiry at which the service itself reports expiring_soon, by platform, if it is not 7 days."""
 
     hook: Mapping[str, object] = field(default_factory=dict)
-    """How the service signs its deliveries, and which of them count, with the keys of `[sources.hook]`; empty: it has none."""
+    """The signature of deliveries of the service, and those that count, with the keys of `[sources.hook]`; empty: it has none."""
 
     @property
     def scope_label(self) -> str:

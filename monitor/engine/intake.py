@@ -1,4 +1,4 @@
-"""What arrives at the daemon: pushed reports are recorded like what a poll reads, and deliveries of services cause a poll."""
+"""Pushed reports, which are recorded like the results of a poll, and deliveries of services, which cause a poll."""
 
 from __future__ import annotations
 

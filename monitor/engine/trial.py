@@ -46,7 +46,7 @@ class Trial:
     """The result of one reading."""
 
     problem: str | None = None
-    """Why the reading failed or is incomplete; None if it is neither."""
+    """The reason why the reading failed or is incomplete; None if it is complete."""
     rows: list[TrialRow] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     tests: list[TrialTest] = field(default_factory=list)

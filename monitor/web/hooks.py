@@ -32,9 +32,9 @@ log = structlog.get_logger(__name__)
 LARGEST_DELIVERY = 256 * 1024
 """Bytes of the body of a delivery."""
 
-_NOBODY = Hook(scheme="hmac-sha256-hex", header="x-signature")
-_NOBODYS_SECRET = secrets.token_urlsafe(32)
-"""What a delivery for an unknown source is compared with, which takes as long as for a known one."""
+_UNKNOWN_HOOK = Hook(scheme="hmac-sha256-hex", header="x-signature")
+_UNKNOWN_SECRET = secrets.token_urlsafe(32)
+"""The secret with which a delivery for an unknown source is compared, so that the response takes as long as for a known one."""
 
 
 def build_app(site: Site) -> ASGIApp:
@@ -65,7 +65,7 @@ def _receive(site: Site) -> Handler:
 
 def _is_signed(delivery: Delivery, source: SourceConfig | None) -> bool:
     if source is None or source.hook is None or not source.hook_secrets:
-        return is_signed(delivery, _NOBODY, [_NOBODYS_SECRET])
+        return is_signed(delivery, _UNKNOWN_HOOK, [_UNKNOWN_SECRET])
     return is_signed(delivery, source.hook, [each.reveal() for each in source.hook_secrets])
 
 

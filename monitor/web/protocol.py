@@ -13,7 +13,7 @@ from monitor.web.clients import client_of
 from monitor.web.connections import OpenConnections
 
 RELEASE = "monitor.release"
-"""The key in a request's scope of the function that removes its connection from the limits: a stream has a limit of its own."""
+"""The key in a request's scope of the function that removes its connection from the limits: streams have a separate limit."""
 HEAD_WITHIN = 10.0
 """Seconds within which the head of a request must have arrived."""
 

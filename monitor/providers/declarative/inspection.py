@@ -1,4 +1,4 @@
-"""What a trial may show of rows: names of fields, types and shapes. Values of fields that no expression reads stay inside."""
+"""The parts of rows that a trial may show: names of fields, types and shapes, but no values that no expression reads."""
 
 from __future__ import annotations
 
