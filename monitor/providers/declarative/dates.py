@@ -1,4 +1,4 @@
-"""Dates that were written down, as a source: they are connections like any other, with all thresholds and labels."""
+"""Expiry dates from the configuration, as a source: they are connections like any other, with all thresholds and labels."""
 
 from __future__ import annotations
 
