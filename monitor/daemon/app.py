@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
@@ -238,7 +238,7 @@ class Daemon:
 
     async def start(self, config: Config) -> None:
         """Start every part. Raises if one cannot start; nothing is left running then."""
-        work = build_work(config, sessions=self._sessions, clock=self._clock)
+        work = build_work(config, sessions=self._sessions, clock=self._clock, spent=await self._spent(config))
         await align(self._store, config, self._clock)
         self._notifier = build_notifier(
             config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
@@ -260,7 +260,8 @@ class Daemon:
         """
         if self._notifier is None or self._scheduler is None or self._in_force is None or self._outage_alert is None:
             return
-        before, work = self._in_force, build_work(config, sessions=self._sessions, clock=self._clock)
+        before, spent = self._in_force, await self._spent(config)
+        work = build_work(config, sessions=self._sessions, clock=self._clock, spent=spent)
         scheduler = self._build_scheduler(config, work, self._notifier, self._outage_alert)
         await self._hosting.prepare(config)
         self._intake.close()
@@ -321,6 +322,18 @@ class Daemon:
         if self._outage_alert is not None:
             await self._outage_alert.hand_over()
 
+    async def _spent(self, config: Config) -> dict[str, list[tuple[float, int]]]:
+        """Return the requests of the last 24 hours by source that limits them: how many seconds ago, and their number."""
+        limited, now = [each.name for each in config.sources if each.requests_per_day is not None], self._clock.now()
+        if not limited:
+            return {}
+
+        def read(conn: Connection) -> dict[str, list[tuple[float, int]]]:
+            polls = {name: sources.requests_since(conn, name, now - timedelta(days=1)) for name in limited}
+            return {name: [((now - at).total_seconds(), number) for at, number, _ in each] for name, each in polls.items()}
+
+        return await self._store.read(read)
+
     def _start_scheduler(self, scheduler: Scheduler, config: Config) -> None:
         self._scheduler = scheduler
         if not self._halted:  # the lock may be lost during a reload
@@ -348,10 +361,16 @@ class Daemon:
         )
 
 
-def build_work(config: Config, *, sessions: HttpSessions, clock: Clock) -> dict[str, Work]:
-    """Return each configured source with the client of its API, by the source's name."""
+def build_work(
+    config: Config, *, sessions: HttpSessions, clock: Clock, spent: Mapping[str, Sequence[tuple[float, int]]] | None = None
+) -> dict[str, Work]:
+    """Return each configured source with the client of its API, by the source's name; `spent` by source as in build_provider."""
+    known = spent or {}
     return {
-        source.name: Work(source=source, provider=build_provider(source, sessions=sessions, clock=clock))
+        source.name: Work(
+            source=source,
+            provider=build_provider(source, sessions=sessions, clock=clock, spent=known.get(source.name, ())),
+        )
         for source in config.sources
     }
 

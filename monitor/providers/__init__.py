@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from monitor.config import SourceConfig
@@ -16,12 +16,18 @@ __all__ = ["HttpLimits", "HttpSessions", "RequestBudget", "ahead_of_others", "bu
 
 
 def build_provider(
-    source: SourceConfig, *, sessions: HttpSessions, clock: Clock, budget: RequestBudget | None = None
+    source: SourceConfig,
+    *,
+    sessions: HttpSessions,
+    clock: Clock,
+    budget: RequestBudget | None = None,
+    spent: Sequence[tuple[float, int]] = (),
 ) -> Provider:
     """Return the adapter for one source. Nothing is sent yet; `sessions` must be open when the adapter is used.
 
-    `budget` replaces the allowance that the source's requests_per_minute gives.
+    `budget` replaces the allowance that the source's requests_per_minute and requests_per_day give. `spent` are requests of an
+    earlier process within 24 hours: how many seconds ago, and their number.
     """
     module, _, name = source.info.adapter.partition(":")
     adapter: Callable[..., Provider] = getattr(import_module(module), name)
-    return adapter(source, api=Api(source, sessions=sessions, clock=clock, budget=budget))
+    return adapter(source, api=Api(source, sessions=sessions, clock=clock, budget=budget, spent=spent))

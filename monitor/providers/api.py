@@ -28,7 +28,7 @@ from monitor.domain.errors import (
 )
 from monitor.providers import payload
 from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
-from monitor.providers.rate_limit import DEFAULT_WAIT, RequestBudget, http_date, retry_after
+from monitor.providers.rate_limit import DEFAULT_WAIT, DayLimit, RequestBudget, http_date, retry_after
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
@@ -86,13 +86,16 @@ class Api:
         sessions: HttpSessions,
         clock: Clock,
         budget: RequestBudget | None = None,
+        spent: Sequence[tuple[float, int]] = (),
     ) -> None:
+        """`spent` as for DayLimit; `budget` replaces the allowance that the source's settings give."""
         self._source = source
         self._info = source.info
         self._sessions = sessions
         self._clock = clock
         limit = self._info.most_per_minute or source.requests_per_minute
-        self.budget = budget or RequestBudget(min(source.requests_per_minute, limit))
+        day = None if source.requests_per_day is None else DayLimit(source.requests_per_day, spent=spent)
+        self.budget = budget or RequestBudget(min(source.requests_per_minute, limit), day=day)
         self.limits = sessions.limits
         self.clock_skew: float | None = None
         """The latest response's Date minus this machine's clock, in seconds; None without a Date so far."""

@@ -6,7 +6,8 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -137,6 +138,38 @@ def ahead_of_others() -> Iterator[None]:
         _ahead.reset(token)
 
 
+DAY = 24 * 3600.0
+_MINUTE = 60.0
+
+
+class DayLimit:
+    """Limit on the requests of 24 hours, counted by minute."""
+
+    def __init__(
+        self, most: int, *, spent: Iterable[tuple[float, int]] = (), monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`spent` are requests of an earlier process: how many seconds ago, and their number."""
+        self._most, self._monotonic = most, monotonic
+        now = monotonic()
+        self._minutes = deque([now - ago, number] for ago, number in sorted(spent, reverse=True))
+        self._total = sum(number for _, number in self._minutes)
+
+    def take(self) -> None:
+        """Count one request. Raises ProviderRateLimited if there were too many within 24 hours."""
+        now = self._monotonic()
+        while self._minutes and self._minutes[0][0] <= now - DAY:
+            self._total -= int(self._minutes.popleft()[1])
+        if self._total >= self._most:
+            wait = max(self._minutes[0][0] + DAY - now, SHORTEST) if self._minutes else LONGEST
+            raise ProviderRateLimited(
+                f"The limit of {self._most:,} requests in 24 hours (requests_per_day) is used up.", retry_after=min(wait, LONGEST)
+            )
+        if not self._minutes or now - self._minutes[-1][0] > _MINUTE:
+            self._minutes.append([now, 0])
+        self._minutes[-1][1] += 1
+        self._total += 1
+
+
 class RequestBudget:
     """Request budget of one source. Waits are FIFO, except for requests ahead of others.
 
@@ -146,7 +179,10 @@ class RequestBudget:
     a thousand waiting requests would cost a thousand timers, which is more than sending them.
     """
 
-    def __init__(self, requests_per_minute: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, requests_per_minute: int, *, day: DayLimit | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._day = day
         # At 60 per minute the burst is one: a larger initial burst would exceed a hard limit in the first minute.
         self.burst = max(1, min(requests_per_minute // 60, _LARGEST_BURST))
         """Number of requests that may be sent together."""
@@ -171,7 +207,12 @@ class RequestBudget:
         return BudgetSlot(self, self._places_ahead if _ahead.get() else self._places[method])
 
     async def take(self) -> None:
-        """Wait until one more request may be sent. Raises ProviderRateLimited while the API demands a pause."""
+        """Wait until one more request may be sent. Raises ProviderRateLimited while the API demands a pause.
+
+        Raises it as well if the requests of 24 hours are used up.
+        """
+        if self._day is not None:
+            self._day.take()
         if _ahead.get():
             await self._take_ahead()
         elif self._is_left(kept=self._waiting_ahead) and not self._turnstile.locked():

@@ -236,6 +236,7 @@ polls = Table(
     count("requests"),
     count("connections"),
     count("changed"),
+    flag("by_hook"),
     Index("ix_polls_source_at", "source", "at"),
     Index("ix_polls_at", "at"),
 )

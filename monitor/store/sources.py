@@ -26,6 +26,7 @@ class PollRow:
     requests: int
     connections: int
     changed: int
+    by_hook: bool = False
 
 
 _INSERT = polls.insert()
@@ -42,10 +43,11 @@ def record_poll(
     requests: int = 0,
     connections: int = 0,
     changed: int = 0,
+    by_hook: bool = False,
 ) -> None:
-    """Store a poll that ended."""
+    """Store a poll that ended. `by_hook` if a delivery of the service caused it."""
     values = {"source": source, "at": at, "duration_ms": duration_ms, "outcome": outcome, "problem": problem}
-    conn.execute(_INSERT, {**values, "requests": requests, "connections": connections, "changed": changed})
+    conn.execute(_INSERT, {**values, "requests": requests, "connections": connections, "changed": changed, "by_hook": by_hook})
 
 
 def _poll_row(row: RowMapping) -> PollRow:
@@ -63,6 +65,12 @@ def count_answered_polls(conn: Connection, source: str, *, since: datetime) -> i
     """Return how many polls of a source ended at an instant or later with an answer of its API, whatever it was."""
     query = select(func.count()).where(polls.c.source == source, polls.c.at >= since)
     return conn.scalar(query.where(polls.c.outcome != PollOutcome.UNREACHABLE)) or 0
+
+
+def requests_since(conn: Connection, source: str, since: datetime) -> list[tuple[datetime, int, bool]]:
+    """Return the requests of each poll of a source since an instant: when, how many, and if a delivery caused the poll."""
+    query = select(polls.c.at, polls.c.requests, polls.c.by_hook).where(polls.c.source == source, polls.c.at > since)
+    return [(row.at, row.requests, row.by_hook) for row in conn.execute(query.where(polls.c.requests > 0))]
 
 
 def prune(conn: Connection, before: datetime) -> int:

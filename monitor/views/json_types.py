@@ -109,6 +109,7 @@ class SourceJson(Struct, frozen=True, kw_only=True):
     last_poll_at: Instant | None
     last_success_at: Instant | None
     connections: Count
+    flags: list[str]
     clock_skew_seconds: Annotated[
         float | None, Meta(description="The provider's clock minus the monitor's, as of the last poll that measured it.")
     ]

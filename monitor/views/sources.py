@@ -68,6 +68,9 @@ def describe_unmonitored_users(number: int) -> str:
     return f'The key manages {some} whose connections are not monitored: set users = "all", or "none" if that is intended.'
 
 
+HOOK_SILENT = "hook_silent"
+SILENT_AFTER = 3
+"""Polls in a row with changes that no delivery announced, from which a hook counts as silent."""
 OVERDUE_AFTER = timedelta(minutes=2)
 """Delay of a poll from which it is reported."""
 
@@ -93,6 +96,8 @@ class SourceView:
     """Its clock minus this machine's in seconds, at the last poll that reported it."""
     unmonitored_users: int = 0
     """Managed users whose connections are not monitored, because `users` is not set."""
+    unannounced_changes: int = 0
+    """Polls in a row that found changes which no delivery of the service had announced."""
     scopes: int = 1
     """The number of scopes in its last list: the key's owner, managed users, workspaces."""
 
@@ -101,6 +106,12 @@ class SourceView:
         """Advice about its status; empty if no action is needed."""
         reason = IncidentReason.ROWS_UNREADABLE if self.reason == IncidentReason.ROWS_UNREADABLE else self.status
         return source_advice(reason, self.provider)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """`hook_silent` if its service no longer announces changes."""
+        hooked = self.settings is not None and self.settings.hook is not None
+        return (HOOK_SILENT,) if hooked and self.unannounced_changes >= SILENT_AFTER else ()
 
     @property
     def unread(self) -> bool:
@@ -142,6 +153,8 @@ class SourceView:
             yield "It is no longer configured."
         elif self.next_poll_at is not None and self.now - self.next_poll_at > OVERDUE_AFTER:
             yield f"Its poll is overdue by {span(self.now - self.next_poll_at)}: check that the daemon is running."
+        if HOOK_SILENT in self.flags:
+            yield f"{self.unannounced_changes} polls in a row found changes that no hook announced: check it at the service."
         if self.unmonitored_users:
             yield describe_unmonitored_users(self.unmonitored_users)
         yield from self._clock_problem()
@@ -172,6 +185,7 @@ class SourceView:
             last_poll_at=utc_text(self.last_poll_at),
             last_success_at=utc_text(self.last_success_at),
             connections=self.connections,
+            flags=list(self.flags),
             clock_skew_seconds=None if self.clock_skew is None else round(self.clock_skew, 1),
         )
 
@@ -219,6 +233,7 @@ def _limited(conn: Connection, views: Iterable[SourceView], chosen: ConnectionFi
             connections=counts[view.name],
             clock_skew=None,
             unmonitored_users=0,
+            unannounced_changes=0,
             scopes=1,
         )
         for view in views
@@ -255,6 +270,7 @@ def _all_views(rows: Iterable[SourceRow], config: Config, now: datetime, listed:
             settings=own,
             scopes=listed.get(row.name, 1),
             clock_skew=row.clock_skew,
+            unannounced_changes=row.unannounced_changes,
             unmonitored_users=row.unmonitored_users if own is not None and own.users_unset else 0,
         )
     for own in settings.values():

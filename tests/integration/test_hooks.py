@@ -21,7 +21,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.config import Config, load
-from monitor.domain import PollOutcome, PollReport
+from monitor.domain import PollOutcome, PollReport, ReportedStatus, ScopeReport, Snapshot
 from monitor.engine import config_sync
 from monitor.engine import intake as intakes
 from monitor.engine.intake import Intake
@@ -29,6 +29,7 @@ from monitor.engine.recording.polls import Poll, record_poll
 from monitor.store import Store, sources, web_sessions
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
+from monitor.views.sources import source_views
 from monitor.web.hooks import LARGEST_DELIVERY, build_app
 from monitor.web.server import WebServer, address_of, take_port
 from monitor.web.site import Site
@@ -127,9 +128,10 @@ class Hooks:
         assert row is not None
         return row
 
-    def poll(self, *, started_at: datetime | None = None) -> None:
-        """Record a poll that read nothing."""
-        report, now = PollReport(outcome=PollOutcome.OK, requests=1), self.clock.now()
+    def poll(self, *listed: Snapshot, started_at: datetime | None = None) -> None:
+        """Record a poll that read these rows, or no list at all."""
+        scopes = (ScopeReport(scope=None, complete=True, snapshots=listed),) if listed else ()
+        report, now = PollReport(outcome=PollOutcome.OK, requests=1, scopes=scopes), self.clock.now()
         poll = Poll(report=report, started_at=started_at or now, now=now)
         with self.store.begin_write() as conn:
             record_poll(conn, self.config.sources[0], poll, channels=self.config.channels)
@@ -326,3 +328,52 @@ async def test_services_with_code_of_their_own_announce_changes_too(
         assert (await hooks.deliver(sign(body, clock.now(), "wrong"), body)).status_code == 401
         assert (await hooks.deliver(sign(body, clock.now(), SECRET), body)).status_code == 204
         assert await hooks.is_due()
+
+
+async def test_polls_that_deliveries_cause_use_half_of_what_is_left_of_the_day(
+    listen: Listen, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intakes, "POLL_AGAIN_AFTER", timedelta(0))
+    limited = custom(SCHEMES[0][0]).replace("[sources.hook]", "requests_per_day = 9\n[sources.hook]")
+    async with listen(limited) as hooks:  # one poll was made: 8 requests are left, so 4 of them for deliveries
+        polled = []
+        for _ in range(6):
+            await hooks.deliver(plain(BODY, clock.now(), SECRET))
+            polled.append(await hooks.is_due())
+            clock.advance(timedelta(seconds=1))
+            if polled[-1]:
+                hooks.poll()
+            clock.advance(timedelta(seconds=1))
+        assert polled == [True] * 4 + [False] * 2
+        with hooks.store.begin_read() as conn:
+            spent = sources.requests_since(conn, "agency", clock.now() - timedelta(days=1))
+        assert sorted(by_hook for _, _, by_hook in spent) == [False] + [True] * 4
+        clock.advance(timedelta(days=1))
+        hooks.poll()
+        clock.advance(timedelta(seconds=1))
+        await hooks.deliver(plain(BODY, clock.now(), SECRET))
+        assert await hooks.is_due(), "the next day"
+
+
+async def test_changes_that_no_delivery_announces_flag_the_source_until_one_does(listen: Listen, clock: ManualClock) -> None:
+    async with listen(custom(SCHEMES[0][0])) as hooks:
+
+        def flags() -> list[str]:
+            with hooks.store.begin_read() as conn:
+                (view,) = source_views(conn, hooks.config, now=clock.now())
+            assert bool(view.flags) == any("no hook announced" in each for each in view.problems())
+            return view.json().flags
+
+        def changes(*statuses: ReportedStatus) -> None:
+            for status in statuses:
+                clock.advance(timedelta(minutes=15))
+                hooks.poll(Snapshot(external_id="a", platform="x", reported=status))
+
+        changes(ReportedStatus.VALID, ReportedStatus.REVOKED)
+        assert flags() == []
+        changes(ReportedStatus.REVOKED, ReportedStatus.REVOKED, ReportedStatus.VALID)
+        assert flags() == ["hook_silent"]
+        await hooks.deliver(plain(BODY, clock.now(), SECRET))
+        assert await hooks.is_due()
+        changes(ReportedStatus.REVOKED)
+        assert flags() == []

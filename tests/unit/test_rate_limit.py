@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.domain.errors import ProviderRateLimited
 from monitor.providers import RequestBudget, ahead_of_others
+from monitor.providers.rate_limit import DayLimit
 
 
 async def spend(budget: RequestBudget, name: str, sent: list[str]) -> None:
@@ -89,3 +91,24 @@ def test_no_mixture_of_requests_exceeds_the_budget_or_waits_forever(ahead: list[
         assert all(sent[at + apart] - sent[at] > budget.period * 0.9 for at in range(len(sent) - apart))
 
     asyncio.run(run())
+
+
+async def test_the_requests_of_a_day_are_limited_and_return_with_time() -> None:
+    now = 0.0
+    day = DayLimit(3, spent=[(23 * 3600.0, 1), (25 * 3600.0, 5)], monotonic=lambda: now)
+    budget = RequestBudget(60_000, day=day)
+    await budget.take()
+    await budget.take()
+    with pytest.raises(ProviderRateLimited) as refused:
+        await budget.take()
+    assert "3 requests in 24 hours" in str(refused.value)
+    assert refused.value.retry_after == pytest.approx(3600)
+    now = 3600.0
+    await budget.take()
+    with pytest.raises(ProviderRateLimited):
+        await budget.take()
+    now = 25 * 3600.0
+    for _ in range(3):
+        await budget.take()
+    with pytest.raises(ProviderRateLimited):
+        await budget.take()

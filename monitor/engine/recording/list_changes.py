@@ -73,6 +73,8 @@ class RecordedLists:
     """By scope, the new number of suspicious lists in a row. Only scopes whose number changes."""
     unrecognised: bool = False
     """True if a connection changed that has, or had, a status that is not known."""
+    status_changed: bool = False
+    """True if a connection is new or has another status."""
     unreadable_before: dict[str | None, int] = field(default_factory=dict)
     """By scope, the number of lists in a row before this poll that had unreadable rows."""
 
@@ -99,6 +101,7 @@ def record_lists(
             connections.set_fingerprints(conn, judged.fingerprints)
             listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
             listed.unrecognised |= any(map(touches_unrecognised, judged.changes))
+            listed.status_changed |= any(map(_has_other_status, judged.changes))
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
                 for change in judged.changes
@@ -254,6 +257,10 @@ class RowJudge:
             self.now if self.source.probes_on_schedule and lifecycle.needs_probe(before, after) else KEEP
         )
         return Change(row=row, before=before, after=after, fingerprint=fingerprint, next_probe_at=probe_at)
+
+
+def _has_other_status(change: Change) -> bool:
+    return change.before is None or change.before.verdict.status is not change.after.verdict.status
 
 
 def _absent_by_scope(conn: Connection, compared: Sequence[Compared]) -> dict[str | None, Absent]:

@@ -16,7 +16,7 @@ from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollReport, ScopeReport
 from monitor.domain.rules import expiry, schedule
 from monitor.domain.rules.silent_probes import is_check_due
-from monitor.engine.recording.hooks import repeat_for_hook
+from monitor.engine.recording.hooks import count_unannounced, is_by_hook, repeat_for_hook
 from monitor.engine.recording.labelling import save_scope_names
 from monitor.engine.recording.list_changes import RecordedLists, record_lists
 from monitor.engine.recording.pushes import describe_pushed, plan_next_check
@@ -63,6 +63,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         recorded.add(record_unrecognised(conn, source, channels=channels, now=now))
     if report.scopes and source.probes_on_schedule and is_check_due(before.last_poll_at, now):
         recorded.add(record_silent_probes(conn, source, channels=channels, now=now))
+    before = count_unannounced(source, before, status_changed=listed.status_changed)
     recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
     if source.push_token is not None:
         plan_next_check(conn, source)
@@ -77,6 +78,7 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
         requests=report.requests,
         connections=report.listed,
         changed=listed.recorded.changed,
+        by_hook=is_by_hook(before, poll.started_at),
     )
     return recorded
 
