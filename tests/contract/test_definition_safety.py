@@ -224,6 +224,29 @@ async def test_a_redirected_token_request_sends_the_client_secret_nowhere(tmp_pa
     assert (report.outcome, other.requests, len(server.requests)) == (PollOutcome.INVALID, [], 1)
 
 
+async def test_an_access_token_that_ended_early_is_renewed_within_the_poll(tmp_path: Path, clock: ManualClock) -> None:
+    """It is no refusal of the source. A new one that is refused is."""
+    service = BY_NAME["pipedream"]
+    issued: list[str] = []
+    refused: set[str] = set()
+
+    def answer(request: Request) -> Response:
+        if request.path == "/oauth/token":
+            issued.append(f"Bearer {canary.secret(f'issued-{len(issued)}')}")
+            return as_json({"access_token": issued[-1].removeprefix("Bearer "), "expires_in": 3600})
+        sent = request.headers["authorization"]
+        return as_json({"error": sent}, status=401) if sent in refused else as_json(service.sample["answers"][""]["body"])
+
+    async with running(answer) as server, connected(service.source(tmp_path, server.port), clock) as provider:
+        assert (await provider.poll()).outcome is PollOutcome.OK
+        refused.add(issued[0])
+        assert ((await provider.poll()).outcome, len(issued)) == (PollOutcome.OK, 2)
+        server.answer = lambda request: answer(request) if request.path == "/oauth/token" else as_json({}, status=401)
+        report = await provider.poll()
+        assert (report.outcome, len(issued)) == (PollOutcome.UNAUTHORIZED, 3)
+    canary.assert_absent(repr(report), "the report")
+
+
 # --- values of the service are data
 
 

@@ -234,9 +234,14 @@ class DeclarativeProvider:
 
     async def _send(self, request: ApiRequest) -> ApiResponse:
         try:
-            return await self._api.send(request)
+            reply = await self._api.send(request)
         except RequestRefused as exc:
-            raise (self._unauthorized(exc) or exc) from exc
+            renewed = await self._requests.renewed(request) if exc.status == 401 else None
+            if renewed is None:
+                raise (self._unauthorized(exc) or exc) from exc
+            return await self._send(renewed)
+        self._requests.note_accepted()
+        return reply
 
     def _unauthorized(self, error: RequestRefused) -> ProviderUnauthorized | None:
         found = error.unauthorized()

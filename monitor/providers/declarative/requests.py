@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -30,6 +30,8 @@ class _AccessToken:
 
     text: str = field(repr=False)
     renew_at: float
+    accepted: bool = False
+    """True once the service accepted it, so that a refusal means that it ended early."""
 
 
 class RequestBuilder:
@@ -82,6 +84,18 @@ class RequestBuilder:
         elif (target.scheme, target.netloc.lower()) != (base.scheme, base.netloc.lower()):
             raise ProviderPayloadInvalid("The address of the next page is not on the host of base_url.")
         return ApiRequest(method="GET", url=address, headers=request.headers, answers=request.answers)
+
+    def note_accepted(self) -> None:
+        """Record that the service accepted the access token."""
+        if self._access is not None:
+            self._access.accepted = True
+
+    async def renewed(self, refused: ApiRequest) -> ApiRequest | None:
+        """Return a refused request with a new access token; None if the refused one is new, or there is none."""
+        if self._access is None or not self._access.accepted:
+            return None
+        self._access = None
+        return replace(refused, headers={**refused.headers, **await self._credentials(None)})
 
     def forget_access_token(self) -> None:
         """Discard the access token, which the service refused."""
