@@ -291,7 +291,7 @@ def a_new_client_needs_no_change_of_the_configuration(site: Agency) -> None:
 def test_a_reconnected_account_is_checked_ahead_of_a_poll_of_all_clients(
     tmp_path: Path, empty_database: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """The properties that `pytest --junitxml FILE` writes are the seconds, and the lists that were read until then."""
+    """`pytest -o junit_family=xunit1 --junitxml FILE` writes the seconds and the number of lists that were read until then."""
     with agency(tmp_path, empty_database) as site:
         LAST.expire(site.world, "linkedin")
         FIRST.expire(site.world, "linkedin")
