@@ -18,9 +18,12 @@ from typing import Any, Literal
 
 from monitor.config import Config, Secret, show
 from monitor.config.formatting import toml_value
+from monitor.config.settings import SourceConfig
 from monitor.store import Connection, meta
 
 _APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
+_IDENTITY = ".identity"
+"""End of the path under which the digest of a source without an API key is stored: of all that it reads."""
 _KEY_BYTES, _OTHER_BYTES = 8, 2
 """API keys are random; passwords in URLs may be guessable, so their digests are shorter."""
 
@@ -37,8 +40,8 @@ class Applied:
 
     def names(self, kind: Literal["sources", "channels"]) -> set[str]:
         """Return the names of its sources or channels."""
-        last = "api_key" if kind == "sources" else "url"
-        return {path.split(".")[1] for path in self.secrets if path.startswith(f"{kind}.") and path.endswith(f".{last}")}
+        last = (".api_key", _IDENTITY) if kind == "sources" else (".url",)
+        return {path.split(".")[1] for path in self.secrets if path.startswith(f"{kind}.") and path.endswith(last)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +141,10 @@ def _identities(text: str, digests: Mapping[str, str]) -> dict[str, dict[str, tu
     same = ("provider", "base_url", "users", "workspaces")
     return {
         "sources": {
-            each["name"]: (*(str(each.get(key)) for key in same), digests.get(f"sources.{each['name']}.api_key"))
+            each["name"]: (
+                *(str(each.get(key)) for key in same),
+                digests.get(f"sources.{each['name']}.api_key", digests.get(f"sources.{each['name']}{_IDENTITY}")),
+            )
             for each in document.get("sources", ())
         },
         "channels": {
@@ -195,18 +201,37 @@ def _replaced(old: Mapping[str, str], new: Mapping[str, str], renamed: Renamed) 
     for path, digest in old.items():
         table, _, key = path.rpartition(".")
         now = f"{names.get(table, table)}.{key}"
-        if now in new and new[now] != digest:
+        if now in new and new[now] != digest and not path.endswith(_IDENTITY):
             yield Difference(path=now, kind="replaced")
 
 
 def _digests(config: Config, salt: bytes) -> dict[str, str]:
-    found = {f"sources.{source.name}.api_key": _digest(source.api_key, salt, _KEY_BYTES) for source in config.sources}
-    rest: dict[str, Secret | None] = {f"sources.{source.name}.proxy": source.proxy for source in config.sources}
+    found: dict[str, str] = {}
+    rest: dict[str, Secret | None] = {}
+    for source in config.sources:
+        has_key = bool(source.api_key.reveal())
+        path, identity = (".api_key", source.api_key) if has_key else (_IDENTITY, _identity_of(source))
+        found[f"sources.{source.name}{path}"] = _digest(identity, salt, _KEY_BYTES)
+        rest |= {f"sources.{source.name}.{key}": secret for key, secret in _further_secrets(source)}
     rest |= {f"channels.{channel.name}.url": channel.url for channel in config.channels}
     rest |= {"database.url": config.database.url, "web.token": config.web.token}
     rest |= {f"web.users.{user.name}.token": user.token for user in config.web.users}
     rest["heartbeat.url"] = config.heartbeat.url if config.heartbeat is not None else None
     return found | {path: _digest(secret, salt, _OTHER_BYTES) for path, secret in rest.items() if secret is not None}
+
+
+def _further_secrets(source: SourceConfig) -> Iterator[tuple[str, Secret | None]]:
+    """Yield the secrets of a source other than its API key, by their paths below the source."""
+    yield from (("proxy", source.proxy), ("auth.client_secret", source.client_secret), ("token", source.push_token))
+    yield from ((f"secrets.{name}", secret) for name, secret in source.secrets.items())
+    yield from ((f"tokens.{token.id}", token.secret) for token in source.tokens)
+    yield from ((f"hook.secret.{number}", secret) for number, secret in enumerate(source.hook_secrets))
+
+
+def _identity_of(source: SourceConfig) -> Secret:
+    """Return what a source without an API key reads, as one text: sources that read something else must not look renamed."""
+    parts = [f"{path}={secret.reveal()}" for path, secret in _further_secrets(source) if secret is not None and path != "proxy"]
+    return Secret("\0".join((*parts, *(date.id for date in source.dates))))
 
 
 def _digest(secret: Secret, salt: bytes, size: int) -> str:

@@ -192,3 +192,34 @@ def test_a_removed_source_leaves_every_list_without_an_alert_and_keeps_its_histo
         assert [row.name for row in sources.all_sources(conn)] == ["studio"]
         assert [row.name for row in sources.all_sources(conn, include_removed=True)] == ["agency", "studio"]
         assert outbox.pending_counts(conn) == {}
+
+
+CHECKED = """
+[[sources]]
+name = "{name}"
+provider = "github"
+[[sources.tokens]]
+id = "bot"
+secret = "{secret}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (("other", canary.OTHER_KEY), [("sources.agency", "removed"), ("sources.other", "added")]),
+        (("other", canary.POSTPOST_KEY), [("sources.other", "renamed")]),
+        (("agency", canary.OTHER_KEY), [("sources.agency.tokens.bot", "replaced")]),
+    ],
+)
+def test_a_source_without_an_api_key_is_recognised_by_its_tokens(
+    store: Store, now: datetime, tmp_path: Path, new: tuple[str, str], expected: list[tuple[str, str]]
+) -> None:
+    with store.begin_write() as conn:
+        before = read(tmp_path, CHECKED.format(name="agency", secret=canary.POSTPOST_KEY))
+        applied_config.save_applied(conn, before, now)
+    with store.begin_read() as conn:
+        applied = applied_config.load_applied(conn)
+        assert applied is not None
+        changed = read(tmp_path, CHECKED.format(name=new[0], secret=new[1]))
+        assert [(each.path, each.kind) for each in applied_config.differences(conn, applied, changed)] == expected
