@@ -65,37 +65,47 @@ def connections_since(conn: Connection, filters: ConnectionFilter, since: dateti
     return [ReportRow._make((*row[:7], statuses[row[7]], *row[8:])) for row in rows]
 
 
+_KINDS = EventKind.STATUS_CHANGED, EventKind.RETIRED, EventKind.APPEARED
 _EARLIER = """
-SELECT connection_id, at, old, new FROM events WHERE connection_id IN ({0}) AND kind = {1} AND at < {1} ORDER BY at, id
+SELECT connection_id, at, kind, old, new FROM events
+WHERE connection_id IN ({0}) AND kind IN ({1}, {1}, {1}) AND at < {1} ORDER BY at, id
 """
+_EventRow = tuple[int, datetime, str, str | None, str | None]
 
 
 def status_changes(conn: Connection, since: datetime) -> dict[int, list[Change]]:
-    """Return the changes of status since an instant by connection, oldest first."""
+    """Return the changes of status since an instant by connection, oldest first.
+
+    From when it was retired until it was added again, a connection is unknown.
+    """
     e = events.c
-    query = select(e.connection_id, e.at, e.old, e.new).where(
-        e.at >= since, e.kind == EventKind.STATUS_CHANGED, e.connection_id.is_not(None)
+    query = select(e.connection_id, e.at, e.kind, e.old, e.new).where(
+        e.at >= since, e.kind.in_(_KINDS), e.connection_id.is_not(None)
     )
     return _by_connection(tuple(row) for row in conn.execute(query.order_by(e.at, e.id)))
 
 
 def earlier_changes(conn: Connection, connection_ids: Iterable[int], before: datetime) -> dict[int, list[Change]]:
-    """Return the changes of status of these connections before an instant, oldest first."""
-    values = EventKind.STATUS_CHANGED.value, raw_instant(conn, before)
+    """Return the changes of status of these connections before an instant, as status_changes()."""
+    values = *(kind.value for kind in _KINDS), raw_instant(conn, before)
     instant = instant_reader(conn.dialect)
     return _by_connection(
-        (key, instant(at), old, new)
+        (key, instant(at), kind, old, new)
         for chunk in chunked(connection_ids)
-        for key, at, old, new in rows_by_key(conn, _EARLIER, chunk, *values)
+        for key, at, kind, old, new in rows_by_key(conn, _EARLIER, chunk, *values)
     )
 
 
-def _by_connection(rows: Iterable[tuple[int, datetime, str | None, str | None]]) -> dict[int, list[Change]]:
+def _by_connection(rows: Iterable[_EventRow]) -> dict[int, list[Change]]:
     """Return the changes whose two statuses this version knows, by connection."""
     statuses = {status.value: status for status in Status}
     found: dict[int, list[Change]] = {}
-    for key, at, old, new in rows:
+    for key, at, kind, old, new in rows:
         before, after = statuses.get(old or ""), statuses.get(new or "")
+        if kind == EventKind.RETIRED:
+            after = Status.UNKNOWN
+        elif kind == EventKind.APPEARED:
+            before = found[key][-1][-1] if key in found else Status.UNKNOWN
         if before is not None and after is not None:
             found.setdefault(key, []).append((at, before, after))
     return found

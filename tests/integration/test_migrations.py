@@ -188,7 +188,7 @@ BEFORE_SIGNAL = """
         'valid', 'non_expiring', 'Valid.', NULL, 'failing', 'revoked', 2, 'Invalid bot token', '{at}', '{at}')
 """
 
-KILLED_IN_SIGNAL = """
+KILLED_IN_UPGRADE = """
     import os, signal
     from alembic import op
     from monitor.store import Store
@@ -196,7 +196,7 @@ KILLED_IN_SIGNAL = """
     create = op.create_table
 
     def die(name, *columns, **options):
-        if name == "former_ids":
+        if name == {table!r}:
             os.kill(os.getpid(), signal.SIGKILL)
         return create(name, *columns, **options)
 
@@ -213,7 +213,7 @@ def test_P28_upgrade_of_a_used_database_that_is_killed_half_way_loses_nothing(em
         with store.begin_write() as conn:
             for statement in BEFORE_SIGNAL.format(at=at).split(";"):
                 conn.execute(text(statement))
-    code = textwrap.dedent(KILLED_IN_SIGNAL).format(url=empty_database)
+    code = textwrap.dedent(KILLED_IN_UPGRADE).format(url=empty_database, table="former_ids")
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     with Store(empty_database) as store:
@@ -228,6 +228,24 @@ def test_P28_upgrade_of_a_used_database_that_is_killed_half_way_loses_nothing(em
         assert state.token.dated_since is None
         assert recheck == added, "the next poll judges it again"
         assert bot.probe.finding is ProbeFinding.AMBIGUOUS, "the bot's token was revoked, or replaced by a personal session"
+
+
+def test_P28_upgrade_to_people_that_is_killed_half_way_notes_the_earlier_sources_once(empty_database: str) -> None:
+    at = "2026-11-01T10:00:00.000000Z" if empty_database.startswith("sqlite") else "2026-11-01T10:00:00+00:00"
+    with Store(empty_database) as store:
+        store.upgrade()
+        migrate.downgrade(store.target, to="0006")
+        with store.begin_write() as conn:
+            conn.execute(text(BEFORE_SIGNAL.format(at=at).partition(";")[0]))
+    code = textwrap.dedent(KILLED_IN_UPGRADE).format(url=empty_database, table="shares")
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    with Store(empty_database) as store:
+        assert store.current() == "0006"
+        assert store.upgrade() is True
+        with store.begin_write() as conn:
+            assert differences(conn) == []
+            assert list(conn.scalars(text("SELECT value FROM meta WHERE key = 'sources:before-0.2'"))) == ['["agency"]']
 
 
 def test_P30_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:

@@ -107,6 +107,24 @@ def test_connections_count_from_when_they_were_added_until_they_were_retired(sto
     assert acme.before.total == 168 * HOUR
 
 
+def test_the_time_for_which_a_connection_was_retired_counts_neither_way(store: Store) -> None:
+    """It was retired while it was revoked, and was added again when it worked: no change of status states that."""
+    keys = add(store, [("A1", Status.VALID, "acme"), ("A2", Status.VALID, "acme")])
+    change(store, keys["A1"], NOW - 100 * HOUR, Status.VALID, Status.REVOKED)
+    with store.begin_write() as conn:
+        for key, retired, added in ((keys["A1"], 60, 20), (keys["A2"], 2 * 168 + 5, 68)):
+            entries = [
+                Event(kind=EventKind.RETIRED, at=NOW - retired * HOUR, old=Status.REVOKED),
+                Event(kind=EventKind.APPEARED, at=NOW - added * HOUR, new=Status.VALID),
+            ]
+            history.append(conn, "agency", key, entries)
+    report = read(store)
+    (acme,) = report.groups
+    assert (acme.hours.working, acme.hours.trouble, acme.hours.unknown) == ((68 + 20 + 68) * HOUR, 40 * HOUR, 140 * HOUR)
+    assert (acme.before.working, acme.before.unknown) == (168 * HOUR, 168 * HOUR)
+    assert report.recovered == 1
+
+
 def test_time_without_observation_counts_neither_way(store: Store) -> None:
     keys = add(store, [("A1", Status.VALID, "acme"), ("A2", Status.UNKNOWN, "acme")])
     change(store, keys["A2"], NOW - 48 * HOUR, Status.VALID, Status.UNKNOWN)
