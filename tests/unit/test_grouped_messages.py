@@ -92,6 +92,16 @@ def test_each_name_leads_to_the_page_of_its_connection_in_formats_with_links(mar
     assert "/ack/" not in part.body
 
 
+@pytest.mark.parametrize("name", list(REAL))
+def test_a_hostile_name_of_a_client_mentions_nobody_and_links_nowhere(name: str) -> None:
+    """It comes from the service, as the label of the connection."""
+    hostile = {"client": "@everyone <!channel> [x](https://evil.example) \u202e\x1b[31m", "<b>": "<script>"}
+    for scene in ("single", "reminder", "group-of-17"):
+        text = whole(samples.parts([replace(alert, labels=hostile) for alert in samples.SCENES[scene]], REAL[name]))
+        for harmful in ("@everyone", "<!channel>", "](https://evil", "<script>", "\u202e", "\x1b"):
+            assert harmful not in text, (scene, harmful)
+
+
 def test_a_single_alert_leads_to_its_page_and_can_be_acknowledged_from_it() -> None:
     (part,) = samples.parts(samples.SCENES["single"], samples.NTFY)
     assert f"Details: {URL}connections/agency/" in part.body

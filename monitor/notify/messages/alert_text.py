@@ -175,7 +175,8 @@ def item_of(group: Sequence[Dispatch], wording: Wording) -> Item:
     alert, zone, now = group[-1].alert, wording.zone, wording.now
     about_connection = is_about_connection(alert)
     status = _status(alert)
-    subject = _subject(alert, plain=wording.plain)
+    plain, labels = wording.plain, alert.labels.items()
+    subject = _subject(alert, plain=plain)
     service = provider_info(alert.provider).label if alert.provider else ""
     lasted = _lasted(group)
     link, link_until = _link(group[-1], zone=zone)
@@ -200,8 +201,8 @@ def item_of(group: Sequence[Dispatch], wording: Wording) -> Item:
         expiry=states.expiry_sentence(alert, zone=zone, now=now) if about_connection else "",
         left=states.time_left(alert, now=now) if status == Status.EXPIRING_SOON else "",
         lasted=lasted,
-        cause=_cause(alert, plain=wording.plain),
-        report_lines=tuple(_report_lines(alert, plain=wording.plain)[1:]) if alert.event is AlertEvent.REPORT else (),
+        cause=_cause(alert, plain=plain),
+        report_lines=tuple(_report_lines(alert, plain=plain)[1:]) if alert.event is AlertEvent.REPORT else (),
         why=_why(group, zone=zone),
         notes=_notes(group),
         advice=_advice(alert, public_id),
@@ -214,7 +215,7 @@ def item_of(group: Sequence[Dispatch], wording: Wording) -> Item:
         acknowledge=group[-1].acknowledge or "",
         topic="" if about_connection else source_text.topic(alert),
         scope=_scope(alert),
-        labels=alert.labels,
+        labels={name(key, otherwise="?", plain=plain): name(value, otherwise="", plain=plain) for key, value in labels},
     )
 
 

@@ -198,7 +198,7 @@ def variables(item: Item) -> dict[str, Any]:
         "stage": "" if alert.stage is None else f"{alert.stage.total_seconds() / 86400:g}d",
         "incident": item.incident,
         "alert": item.alert_id,
-        "labels": _LabelValues({clean(key): clean(value) for key, value in item.labels.items()}),
+        "labels": _LabelValues({clean(key): clean(value) for key, value in item.alert.labels.items()}),
     }
 
 
