@@ -12,6 +12,9 @@ from sqlalchemy import text
 from monitor.demo.receivers import Post
 from monitor.store import Store
 
+CHANNEL = 'group_wait = "0s"\ntemplate = { body = "{{ body }}" }'
+"""Settings of the channel: with a template, each alert of a group has its whole text, with the id by which it is recognised."""
+
 BAD = frozenset({"expiring_soon", "expired", "revoked", "disconnected", "failing"})
 
 LOST = frozenset({"expired", "revoked"})

@@ -12,7 +12,7 @@ from pathlib import Path
 from monitor.demo.world import World
 from monitor.store import Store
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.chaos.oracle import Findings, judge, settled, wrong_states
+from tests.chaos.oracle import CHANNEL, Findings, judge, settled, wrong_states
 
 SOURCE = "agency"
 PLATFORMS = ("linkedin", "threads", "instagram", "facebook", "tiktok", "youtube", "mastodon", "bluesky")
@@ -101,7 +101,7 @@ def kill_repeatedly(made: Setting, turner: Turner, *, kills: int, longest: float
 def run_kills(folder: Path, database: str, *, kills: int, seed: int) -> Findings:
     """Kill the daemon `kills` times on this database, let a last one settle, and return the oracle's findings."""
     turner = new_world(random.Random(seed))
-    with setting(folder, turner.world, database=database, top=TOP) as made:
+    with setting(folder, turner.world, database=database, top=TOP, channel=CHANNEL) as made:
         first = made.launch("run")
         made.await_polls(2)  # what vanishes before it was ever seen raises no alert
         assert made.stop(first) == 0, made.log()[-4000:]

@@ -16,7 +16,7 @@ from monitor.demo.world import World
 from monitor.store import Store
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.chaos import cycle
-from tests.chaos.oracle import Findings, judge, settled
+from tests.chaos.oracle import CHANNEL, Findings, judge, settled
 from tests.chaos.random_kills import SOURCE, TOP
 from tests.support import postgres
 
@@ -110,7 +110,7 @@ def rehearsal(folder: Path, database: str) -> Iterator[Rehearsal]:
     world.add_source(SOURCE, "postpost")
     for platform in ("linkedin", "threads", "facebook"):
         world.connect(SOURCE, platform, account=platform, username=f"@{platform}", display_name=platform.title())
-    with setting(folder, world, database=database, top=TOP) as made:
+    with setting(folder, world, database=database, top=TOP, channel=CHANNEL) as made:
         assert made.call("check").returncode == 0
         world.expire(SOURCE, "threads-threads")
         assert made.call("check").returncode == 2
