@@ -99,7 +99,8 @@ class _EventStream(Response):
     async def _texts(self, generation: int, mark: ChangeMark | None) -> AsyncIterator[str]:
         """Yield what is sent. The generation and the mark are those at the begin of the stream."""
         streams, loop = self._site.streams, asyncio.get_running_loop()
-        until = loop.time() + LASTS * random.uniform(0.8, 1)  # noqa: S311  # nosec B311 - they must not all return at the same time
+        # Random, so that readers do not all return at the same time.
+        until = loop.time() + LASTS * random.uniform(0.8, 1)  # noqa: S311  # nosec B311
         yield f"retry: {RETRY_MS}\n\n{self._event('ready')}"
         while loop.time() < until:
             if streams.mark == mark and streams.generation == generation:
