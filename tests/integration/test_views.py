@@ -43,7 +43,8 @@ CONNECTION = {
     "last_error", "scopes", "lost_permissions", "renewal", "labels", "flags", "acked", "silenced_until", "stale",
 }  # fmt: skip
 SOURCE = {"name", "provider", "status", "reason", "message", "last_poll_at", "last_success_at", "connections"} | {
-    "clock_skew_seconds"
+    "clock_skew_seconds",
+    "flags",
 }
 Look = Callable[..., Overview]
 
@@ -281,6 +282,7 @@ def test_a_source_that_was_never_polled_is_listed_as_pending(store: Store, look:
         "last_success_at": None,
         "connections": 0,
         "clock_skew_seconds": None,
+        "flags": [],
     }
 
 
