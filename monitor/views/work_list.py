@@ -11,7 +11,7 @@ from typing import NamedTuple
 from monitor.config import Config, SourceConfig
 from monitor.domain import Status
 from monitor.domain.filters import ConnectionFilter, StoredLabels
-from monitor.domain.rules.advice import advice
+from monitor.domain.rules.advice import advice, with_id
 from monitor.domain.rules.globs import escape
 from monitor.domain.rules.labels import group_of
 from monitor.store import Connection, connection_pages, connection_queries, label_sets
@@ -110,7 +110,7 @@ def _card(
     views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
     if not views:
         return None
-    provider = views[0].row.provider
+    provider, number = views[0].row.provider, sum(each.number for each in parts)
     texts = {advice(platform, key.status, provider) for platform in platforms}
     return Card(
         group=key.group,
@@ -118,9 +118,17 @@ def _card(
         source=key.source,
         platforms=platforms,
         status=key.status,
-        number=sum(each.number for each in parts),
-        advice=texts.pop() if len(texts) == 1 else "",
+        number=number,
+        advice=_advice_of(texts, views, number),
         link=next((source.dashboard_url for source in config.sources if source.name == key.source), None),
         provider=provider,
         views=views,
     )
+
+
+def _advice_of(texts: set[str], views: Sequence[ConnectionView], number: int) -> str:
+    """Return the advice that all platforms share, with the id in its commands if the card has one connection."""
+    if len(texts) != 1:
+        return ""
+    (text,) = texts
+    return with_id(text, views[0].id) if number == 1 else text

@@ -14,7 +14,7 @@ from monitor.config import Config
 from monitor.domain import EventKind, Severity, Status
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules import expiry, silences
-from monitor.domain.rules.advice import advice
+from monitor.domain.rules.advice import advice, with_id
 from monitor.domain.text import clean_id
 from monitor.store import (
     Connection,
@@ -117,13 +117,7 @@ def _context(conn: Connection, config: Config, now: datetime, public_id: str, re
         "left": charts.time_left(entries, expires_at=view.expires_at, window=window, begin=drawn.begin, now=now),
         "window": window,
         "renewal": charts.renewal(view.renewal, expires_at=view.expires_at, now=now),
-        "advice": advice(
-            view.snapshot.platform,
-            view.status,
-            view.row.provider,
-            view.row.state.verdict.reason,
-            lost=[clean_id(each) for each in view.row.state.lost_permissions],
-        ),
+        "advice": with_id(_advice(view), view.id),
         "incident": incident,
         "recheck": recheck,
         "refresh": PENDING_REFRESH if recheck is not None and recheck.is_pending else REFRESH,
@@ -194,3 +188,9 @@ def _silences(conn: Connection, view: ConnectionView, now: datetime) -> list[Sil
             labels=view.labels,
         )
     ]
+
+
+def _advice(view: ConnectionView) -> str:
+    state = view.row.state
+    lost = [clean_id(each) for each in state.lost_permissions]
+    return advice(view.snapshot.platform, view.status, view.row.provider, state.verdict.reason, lost=lost)

@@ -6,7 +6,7 @@ import pytest
 
 from monitor.domain import SourceStatus, Status, provider_info
 from monitor.domain.providers import provider_names
-from monitor.domain.rules.advice import PLATFORM_NAMES, advice, source_advice
+from monitor.domain.rules.advice import PLATFORM_NAMES, advice, source_advice, with_id
 
 PLATFORMS = [*PLATFORM_NAMES, "myspace", None]
 NEEDING = [status for status in Status if status.needs_attention]
@@ -57,3 +57,14 @@ def test_a_refused_key_asks_for_a_new_one_and_an_outage_for_patience() -> None:
     assert "Create a new API key" in source_advice(SourceStatus.UNAUTHORIZED, "publora")
     assert source_advice(SourceStatus.FAILING, "publora").startswith("Wait. The monitor keeps trying")
     assert source_advice(SourceStatus.OK, "publora") == ""
+
+
+@pytest.mark.parametrize(
+    ("public_id", "command"),
+    [
+        ("agency/linkedin-1", "token-monitor forget agency/linkedin-1."),
+        ("agency/`rm`", "token-monitor forget CONNECTION."),
+    ],
+)
+def test_commands_name_the_connection_if_its_id_is_harmless(public_id: str, command: str) -> None:
+    assert command in with_id(advice("linkedin", Status.DISCONNECTED, "publora"), public_id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from monitor.domain import IncidentReason, IncidentSubject, SourceStatus, Status, VerdictReason, provider_info
 from monitor.domain.providers import in_words
+from monitor.domain.text import is_plain_id
 
 PLATFORM_NAMES = {
     "twitter": "X",
@@ -118,6 +120,15 @@ def advice(platform: str | None, status: Status, provider: str, reason: str = ""
         case _:
             parts = []
     return " ".join(part for part in parts if part).replace("{p}", service)
+
+
+PLACEHOLDER = "CONNECTION"
+"""Stands for an id in the commands of `advice`."""
+
+
+def with_id(text: str, public_id: str) -> str:
+    """Return advice whose commands name this connection; the placeholder stays if the id is not harmless in a command."""
+    return text.replace(PLACEHOLDER, shlex.quote(public_id)) if is_plain_id(public_id) else text
 
 
 def _renewal(status: Status, renew: str) -> str:

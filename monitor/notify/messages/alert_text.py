@@ -22,7 +22,7 @@ from monitor.domain import (
     split_subject,
     timefmt,
 )
-from monitor.domain.rules.advice import PLATFORM_NAMES, advice, monitor_advice, source_advice
+from monitor.domain.rules.advice import PLATFORM_NAMES, advice, monitor_advice, source_advice, with_id
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.source_reach import Unmonitored
 from monitor.domain.text import clean, clean_id, defuse, defuse_plain, is_plain_id, name, readable, sentence
@@ -145,8 +145,6 @@ _TONES = {Severity.INFO: Tone.INFO, Severity.WARNING: Tone.WARNING, Severity.CRI
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:[/?#][!#-;=?-Z\[\]_a-z~]*)?")
 _STATUSES = frozenset(status.value for status in Status)
 _PLATFORM_LENGTH = 40
-PLACEHOLDER = "CONNECTION"
-"""Stands for an id in the commands of `advice`."""
 _NEWS = {
     AlertEvent.EXPIRING_SOON: "expires soon",
     AlertEvent.FAILING: "is failing",
@@ -420,7 +418,7 @@ def _advice(alert: Alert, public_id: str) -> str:
         return monitor_advice(*source_text.subject_parts(alert)) if alert.event is AlertEvent.MONITOR_PROBLEM else ""
     if is_about_connection(alert):
         text = advice(_platform(alert), Status(alert.event.value), alert.provider, alert.verdict_reason)
-        return text.replace(PLACEHOLDER, shlex.quote(public_id)) if is_plain_id(public_id) else text
+        return with_id(text, public_id)
     return source_advice(alert.status, alert.provider) if alert.event is AlertEvent.SOURCE_FAILING else ""
 
 

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from monitor.domain import Status
+from monitor.domain.rules.advice import PLACEHOLDER
 from monitor.domain.text import is_plain_id
-from monitor.notify.messages.alert_text import PLACEHOLDER, Item
+from monitor.notify.messages.alert_text import Item
 from monitor.notify.messages.markup import Style
 from monitor.notify.messages.message import Message
 
