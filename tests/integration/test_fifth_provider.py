@@ -81,7 +81,7 @@ def test_it_is_polled_judged_and_reported(world: World) -> None:
     [message] = world.channel.received
     assert "Reconnect fediverse in The Fifth." in message.text
     assert "https://app.fifth.example/tokens" in message.text
-    assert "workspace red" in message.text
+    assert "client=red" in message.text
 
     [connection] = world.run("status", "--json").json["connections"]
     assert (connection["id"], connection["provider"], connection["scope"]) == (PUBLIC_ID, "fifth", "red")
