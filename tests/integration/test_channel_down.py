@@ -176,7 +176,7 @@ async def test_A01_a_channel_that_is_down_is_asked_every_minute_by_a_small_messa
     settings = DeliverySettings(send_timeout=5 * SECOND, poll_every=timedelta(milliseconds=10), retry_batch=knock)
     failing.go_down()
     queue(store, numbered(50))
-    async with running(store, clock, channel(failing.url), settings=settings, progress=rounds) as notifier:
+    async with running(store, clock, channel(failing.url, attachments=False), settings=settings, progress=rounds) as notifier:
         await rounds.one(notifier, "ops")
         for _ in range(120):
             clock.advance(10 * SECOND)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from monitor.domain import Status, utc_text
+from monitor.domain import AlertEvent, Status, utc_text
 from monitor.domain.rules.labels import CLIENT
 from monitor.domain.text import clean, clean_id, readable
 from monitor.notify.messages.alert_text import Item
@@ -201,6 +201,8 @@ def line(item: Item, section: Section, message: Message, style: Style) -> str:
 
 def _entry(item: Item, style: Style) -> str:
     opening = _joined(" ", item.opening, item.reach)
+    if item.event is AlertEvent.MONITOR_RECOVERED:
+        opening = _joined(" ", opening, item.cause)
     reasons = [] if item.recovered else [style.escape(text) for text in _reasons(item)]
     texts = [*map(style.escape, (*item.report_lines, *item.notes)), *reasons]
     if not item.recovered:
