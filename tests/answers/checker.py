@@ -80,7 +80,7 @@ def samples() -> list[SampleSource]:
 def _source_text(sample: SampleSource) -> str:
     name = f"{sample.kind}-{'well' if sample.well else 'ill'}"
     return (
-        f'[[sources]]\nname = "{name}"\nprovider = "{sample.kind}"\napi_key = "{KEY}"\nbase_url = "http://127.0.0.1:9/api/v1"\n'
+        f'[[sources]]\nname = "{name}"\nprovider = "{sample.kind}"\napi_key = "{KEY}"\nbase_url = "http://127.0.0.1:9/{name}"\n'
     )
 
 

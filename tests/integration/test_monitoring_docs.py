@@ -63,6 +63,7 @@ def busy() -> Metrics:
     metrics.poll_done("agency", "ok", seconds=0.2)
     metrics.probe_done("agency", "ok", 0.07)
     metrics.delivery_done("ops", "dead")
+    metrics.hook_done("agency", "accepted")
     return metrics
 
 

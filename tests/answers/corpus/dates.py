@@ -40,10 +40,9 @@ UNUSUAL: Mapping[str, tuple[Any, str]] = {
     "ordinal_date": ("2026-152", UNPARSED),
     "year_only": ("2026", UNPARSED),
     "month_only": ("2026-06", UNPARSED),
-    "rfc_1123": ("Mon, 01 Jun 2026 00:00:00 GMT", UNPARSED),
     "javascript": ("Mon Jun 01 2026 00:00:00 GMT+0000 (Coordinated Universal Time)", UNPARSED),
     "dotnet": ("/Date(1780000000000)/", UNPARSED),
-    "named_zone": ("2026-06-01T00:00:00 UTC", UNPARSED),
+    "named_zone": ("2026-06-01T00:00:00 CEST", UNPARSED),
     "zone_in_brackets": ("2026-06-01T00:00:00+02:00[Europe/Berlin]", UNPARSED),
     "relative": ("in 40 days", UNPARSED),
     "never": ("never", UNPARSED),
@@ -68,6 +67,8 @@ UNUSUAL: Mapping[str, tuple[Any, str]] = {
     "fine_offset_without_colon": ("2026-06-01T00:00:00-0700", ""),
     "fine_nine_digits": ("2026-06-01T00:00:00.123456789Z", ""),
     "fine_comma": ("2026-06-01T00:00:00,5Z", ""),
+    "fine_rfc_1123": ("Mon, 01 Jun 2026 00:00:00 GMT", ""),
+    "fine_utc": ("2026-06-01T00:00:00 UTC", ""),
     "fine_blanks_around": ("  2026-06-01T00:00:00Z ", ""),
 }
 EXTREME: Mapping[str, tuple[Any, str]] = {
