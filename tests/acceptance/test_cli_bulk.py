@@ -192,9 +192,7 @@ def test_a_terminal_lists_the_connections_and_asks(lite: Store, tmp_path: Path) 
 
 def test_an_interrupted_question_changes_nothing(lite: Store, tmp_path: Path) -> None:
     add_source(lite, "agency", [make_state(external_id=f"linkedin-{number}") for number in range(2)], now=real_now())
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process that inherits "ignored" is not interrupted
     with terminal(tmp_path, "forget", "agency/*", width=100) as shown:
-        signal.signal(signal.SIGINT, before)
         shown.until("Retire 2 connections? [y/N]")
         shown.process.send_signal(signal.SIGINT)
         shown.rest()

@@ -98,6 +98,7 @@ class Server:
 def _become(request: dict[str, Any], streams: list[int]) -> int | None:
     """Be the program that was asked for. The arguments, streams and environment are those of a fresh interpreter."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here, if the tests run in the background
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
