@@ -78,9 +78,10 @@ def page(
     """Render a whole page. Call it in a thread: a large page takes a while."""
     query = dict(request.query_params)
     filters = context["query"].feed_filters if "query" in context else ()
+    is_readable_again = request.method == "GET"  # the answer to a form has no address of its own
     values = {
         "feed_filters": filters,
-        "stream": _stream(context.get("query")),
+        "stream": _stream(context.get("query")) if is_readable_again else None,
         "refresh": REFRESH,
         **context,
         "times": HtmlTimes(config.timezone, now),
@@ -89,7 +90,7 @@ def page(
         "may_log_out": config.web.guarded and proxy_user(request) is None,  # a proxy would log the user in again
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-        "refreshes": query.get("refresh") != "off" and status == 200,
+        "refreshes": query.get("refresh") != "off" and status == 200 and is_readable_again,
         "timezone": config.timezone,
     }
     return HTMLResponse(_template(request, template).render(values), status)

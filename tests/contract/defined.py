@@ -44,7 +44,7 @@ class Service:
     @property
     def sample(self) -> dict[str, Any]:
         """Its sample responses, and the connections that they state."""
-        found: dict[str, Any] = json.loads((SAMPLES / f"{self.name}.json").read_text("utf-8"))
+        found: dict[str, Any] = json.loads(canary.filled((SAMPLES / f"{self.name}.json").read_text("utf-8")))
         return found
 
     @property

@@ -8,6 +8,7 @@ marks as they are.
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ _DEMO = "demo-key-"
 def secret(place: str) -> str:
     """A secret for a place; the same one each time."""
     return f"{_HEAD}-{place}-{sha256(place.encode()).hexdigest()[:12]}-{_TAIL}"
+
+
+def filled(text: str) -> str:
+    """The text with a secret in place of each `<canary:NAME>`: test data holds none, as copies would be findings."""
+    return re.sub(r"<canary:([a-z0-9-]+)>", rf"{_HEAD}-\1-{_TAIL}", text)
 
 
 POSTPOST_KEY, PUBLORA_KEY = secret("postpost-key"), secret("publora-key")
