@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,29 +28,16 @@ from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 from tests.support.incidents import open_incident
 from tests.support.web_client import Served, serving
-from tests.support.web_world import fill, web_config
+from tests.support.web_world import web_config
 
 PAGE = {"accept": "text/html"}
 EXPIRED = "agency/linkedin-agency000"
 
 
-@pytest.fixture(scope="module")
-def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database full of everything; one kind is enough here."""
-    path = tmp_path_factory.mktemp("filled") / "monitor.db"
-    path.write_bytes(_sqlite_template.read_bytes())
-    with Store(f"sqlite:///{path}") as opened:
-        fill(opened, NOW)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def store(filled: bytes, tmp_path: Path) -> Iterator[Store]:
-    """A copy of it."""
-    path = tmp_path / "monitor.db"
-    path.write_bytes(filled)
-    with Store(f"sqlite:///{path}") as opened:
-        yield opened
+def store(filled_store: Store) -> Store:
+    """One kind of database is enough here."""
+    return filled_store
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,10 +15,9 @@ import pytest
 from monitor.config.web import OWN_PATHS
 from monitor.store import Store
 from monitor.web.app import routes
-from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 from tests.support.web_client import Served, serving
-from tests.support.web_world import fill, web_config
+from tests.support.web_world import web_config
 
 BASE = "/tokens"
 TOKEN = "a-token-of-more-than-22-characters"
@@ -26,21 +25,10 @@ PAGE = {"accept": "text/html"}
 _FOLLOWED = ("href", "src", "action", "formaction")
 
 
-@pytest.fixture(scope="module")
-def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("filled") / "monitor.db"
-    path.write_bytes(_sqlite_template.read_bytes())
-    with Store(f"sqlite:///{path}") as opened:
-        fill(opened, NOW)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def store(filled: bytes, tmp_path: Path) -> Iterator[Store]:
-    path = tmp_path / "monitor.db"
-    path.write_bytes(filled)
-    with Store(f"sqlite:///{path}") as opened:
-        yield opened
+def store(filled_store: Store) -> Store:
+    """One kind of database is enough here."""
+    return filled_store
 
 
 @pytest.fixture

@@ -24,11 +24,10 @@ from structlog.testing import capture_logs
 
 from monitor.config import Config, load
 from monitor.store import Store
-from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 from tests.support.reverse_proxies import CERTIFICATE, KEY, PORT, caddy, nginx
 from tests.support.web_client import Served, serving
-from tests.support.web_world import fill, web_config
+from tests.support.web_world import web_config
 
 TOKEN = "a-token-of-more-than-22-characters"
 PAGE = {"accept": "text/html"}
@@ -123,21 +122,10 @@ class Browser:
         return {"sni_hostname": self.host.partition(":")[0]}
 
 
-@pytest.fixture(scope="module")
-def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("filled") / "monitor.db"
-    path.write_bytes(_sqlite_template.read_bytes())
-    with Store(f"sqlite:///{path}") as opened:
-        fill(opened, NOW)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def store(filled: bytes, tmp_path: Path) -> Iterator[Store]:
-    path = tmp_path / "monitor.db"
-    path.write_bytes(filled)
-    with Store(f"sqlite:///{path}") as opened:
-        yield opened
+def store(filled_store: Store) -> Store:
+    """One kind of database is enough here."""
+    return filled_store
 
 
 @dataclass(kw_only=True)

@@ -44,22 +44,12 @@ from tests.support.fakes import ManualClock
 from tests.support.hostile_names import HOSTILE
 from tests.support.poll_cycle import count_rows
 from tests.support.web_client import Served, serving
-from tests.support.web_world import fill, web_config
+from tests.support.web_world import web_config
 
 PAGE = {"accept": "text/html"}
 EXPIRED = "agency/linkedin-agency000"
 REVOKED = "agency/facebook-agency002"
 VALID = "agency/tiktok-agency003"
-
-
-@pytest.fixture(scope="module")
-def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database full of everything."""
-    path = tmp_path_factory.mktemp("filled") / "monitor.db"
-    path.write_bytes(_sqlite_template.read_bytes())
-    with Store(f"sqlite:///{path}") as opened:
-        fill(opened, NOW)
-    return path.read_bytes()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +23,11 @@ from monitor.web import auth, connections, protocol, security
 from monitor.web.auth import Access, User
 from monitor.web.login import local
 from tests.support import canary
-from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
 from tests.support.incidents import all_open
 from tests.support.poll_cycle import count_rows
 from tests.support.web_client import Served, serving
-from tests.support.web_world import fill, web_config
+from tests.support.web_world import web_config
 
 TOKEN = canary.WEB_TOKEN
 PAGE = {"accept": "text/html"}
@@ -36,23 +35,10 @@ PAGES = ("/", "/forecast", "/sources", "/alerts", "/silences", "/connections/age
 EVERYTHING = (*PAGES, "/login", "/nothing", "/static/page.css", "/healthz", "/metrics", "/api/v1/connections")
 
 
-@pytest.fixture(scope="module")
-def filled(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database full of everything; one kind is enough here."""
-    path = tmp_path_factory.mktemp("filled") / "monitor.db"
-    path.write_bytes(_sqlite_template.read_bytes())
-    with Store(f"sqlite:///{path}") as opened:
-        fill(opened, NOW)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def store(filled: bytes, tmp_path: Path) -> Iterator[Store]:
-    """A copy of it."""
-    path = tmp_path / "monitor.db"
-    path.write_bytes(filled)
-    with Store(f"sqlite:///{path}") as opened:
-        yield opened
+def store(filled_store: Store) -> Store:
+    """One kind of database is enough here."""
+    return filled_store
 
 
 @pytest.fixture
