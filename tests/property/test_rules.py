@@ -62,9 +62,9 @@ def lives(draw: st.DrawFn) -> tuple[ConnectionState, Context]:
     return state, context
 
 
-def counting(state: ConnectionState) -> bool:
-    """A refresh that fails for a passing reason is counted by every poll: there, the same row again is news."""
-    return 0 < state.token.refresh_failures < 3
+def counting(state: ConnectionState, context: Context) -> bool:
+    """A refresh that fails for a passing reason, and a `failing`, are counted by every poll: there, the same row again is news."""
+    return 0 < state.token.refresh_failures < 3 or 0 < state.token.failing_polls < context.policy.confirm_failures
 
 
 def idle(context: Context) -> Context:
@@ -133,8 +133,8 @@ def test_every_verdict_can_be_written_as_a_sentence_with_a_reason(life: tuple[Co
 def test_the_same_row_twice_changes_nothing(life: tuple[ConnectionState, Context], snapshot: Snapshot) -> None:
     state, context = life
     once = lifecycle.observe(state, snapshot, context)
-    for _ in range(3):
-        if not counting(once):
+    for _ in range(max(context.policy.confirm_failures, 3)):
+        if not counting(once, context):
             break
         once = lifecycle.observe(once, snapshot, context)
     twice = lifecycle.observe(once, snapshot, context)
