@@ -59,8 +59,8 @@ docs: $(VENV)/.dev  ## write the generated parts of the documents
 	$(BIN)/python -m docs.generate
 
 lock: $(VENV)/.dev  ## write the hashed requirement files
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra cluster --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra cluster --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --group build --universal --python-version 3.11 -c requirements-dev.txt --generate-hashes --no-emit-index-url --no-header -o requirements-build.txt
 
 bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--quick: one)
