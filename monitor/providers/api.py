@@ -13,7 +13,6 @@ from urllib.parse import quote, quote_plus, urlencode
 import httpx
 import stamina
 from httpx_aiohttp import AiohttpTransport
-from multidict import CIMultiDict
 from yarl import URL
 
 from monitor.config import SourceConfig
@@ -26,8 +25,10 @@ from monitor.domain.errors import (
     ProviderUnauthorized,
     ProviderUnreachable,
 )
+from monitor.domain.records import Record
 from monitor.providers import payload
-from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange, post
+from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange
+from monitor.providers.probe_requests import ProbeRequests
 from monitor.providers.rate_limit import DEFAULT_WAIT, DayLimit, RequestBudget, http_date, retry_after
 
 _REDACTED = b"<secret>"
@@ -63,8 +64,7 @@ class ApiRequest:
     """HTTP statuses whose response is returned; any other is raised as an error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiResponse:
+class ApiResponse(Record, frozen=True, kw_only=True):
     """An expected response. Its body is without the source's secrets, which some services echo."""
 
     status: int
@@ -72,7 +72,7 @@ class ApiResponse:
     content_type: str | None
     at: datetime
     """The response's Date, or this machine's time if it has none: the reference of relative durations."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """By case-insensitive name."""
 
 
@@ -150,24 +150,22 @@ class Api:
         async with self.budget.request("POST"):
             return self._check_status(await self._exchange(request, self._probe_bounds), sent.answers)
 
-    async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
+    async def post(self, path: str, *, headers: Mapping[str, str]) -> ApiResponse:
         """Send POST base_url + path with an empty body, without retries. Returns and raises like get.
 
-        The path must be percent-encoded already. URL and headers are prepared once, because probes are the most frequent
-        requests of the monitor.
+        The path must be percent-encoded already.
         """
-        base, shared = self._probing
-        sent = CIMultiDict(shared, **headers) if headers else shared
+        requests = self._probe_requests
         async with self.budget.request("POST"):
-            url = URL(base + path, encoded=True)
-            return self._check_status(await post(self._transport(base), url, sent, bounds=self._probe_bounds))
+            return self._check_status(await requests.send(path, headers))
 
     @cached_property
-    def _probing(self) -> tuple[str, CIMultiDict[str]]:
-        """The base URL and headers of probes. Raises like _headers."""
-        headers = CIMultiDict(self._headers(None))
+    def _probe_requests(self) -> ProbeRequests:
+        """What all probes share, prepared once. Raises like _headers and _transport."""
+        headers = self._headers(None)
         try:
-            return str(URL(self._source.base_url)), headers
+            base_url = URL(self._source.base_url)
+            return ProbeRequests(self._transport(str(base_url)), base_url, headers, bounds=self._probe_bounds)
         except ValueError as exc:
             raise ProviderPayloadInvalid(_INVALID_URL) from exc
 

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import httpx
 import stamina.instrumentation
 from httpx_aiohttp import AiohttpTransport
-from multidict import CIMultiDict
 from yarl import URL
 
 from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.domain.records import Record
 from monitor.providers.base import HttpLimits
 from monitor.providers.payload import off_loop
 from monitor.providers.resolver import SystemResolver
-from monitor.providers.transport import TRANSPORT_FAULTS, decode, read_capped, read_whole, to_provider_error
+from monitor.providers.transport import TRANSPORT_FAULTS, decode, read_capped, to_provider_error
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
 
@@ -43,8 +43,7 @@ _KEEP_ALIVE = 4.0
 """Seconds. Node closes idle connections after five; a probe sent at that moment would fail and must not be retried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpResponse:
+class HttpResponse(Record, frozen=True, kw_only=True):
     """One decoded response. `fault` is the reason why the body of an error response could not be read and is empty."""
 
     status: int
@@ -200,7 +199,7 @@ async def exchange(
             try:
                 on_headers(headers)
                 body = partial(read_capped, response.aiter_raw(), announced=headers.get("content-length"))
-                return await _read(response.status_code, headers, body, bounds)
+                return await read_response(response.status_code, headers, body, bounds)
             finally:
                 await response.aclose()
     except ProviderError:
@@ -211,45 +210,21 @@ async def exchange(
         raise to_provider_error(exc, host=host) from exc
 
 
-async def post(transport: AiohttpTransport, url: URL, headers: CIMultiDict[str], *, bounds: Bounds) -> HttpResponse:
-    """Send a POST with an empty body to a percent-encoded URL. Returns and raises like exchange."""
-    host = url.raw_authority
-    try:
-        async with asyncio.timeout(bounds.timeout):
-            response = await _session(transport).request(
-                "POST", url, headers=headers, **_POST_OPTIONS, **_proxy_options(transport.proxy)
-            )
-            response_headers = response.headers
-            try:
-                body = partial(read_whole, response.content, announced=response_headers.get("content-length"))
-                return await _read(response.status, response_headers, body, bounds)
-            finally:
-                response.release()
-    except ProviderError:
-        raise
-    except TimeoutError as exc:
-        raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
-    except TRANSPORT_FAULTS as exc:
-        raise to_provider_error(exc, host=host) from exc
-
-
-_POST_OPTIONS: dict[str, Any] = {"allow_redirects": False, "middlewares": ()}
-"""No redirects, and no middleware: the path is encoded already."""
-
-
-def _session(transport: AiohttpTransport) -> aiohttp.ClientSession:
+def session_of(transport: AiohttpTransport) -> aiohttp.ClientSession:
+    """Return the session whose connections a transport uses."""
     session = transport.client
     if not isinstance(session, aiohttp.ClientSession):
         raise TypeError("The transport has no aiohttp session.")
     return session
 
 
-def _proxy_options(proxy: httpx.Proxy | None) -> dict[str, Any]:
-    return {} if proxy is None else {"proxy": str(proxy.url), "proxy_headers": dict(proxy.headers)}
+async def read_response(
+    status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds
+) -> HttpResponse:
+    """Return the response, decoded within `bounds`; `body(cap=...)` reads its raw body. Raises what `body` raises.
 
-
-async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds) -> HttpResponse:
-    """Return the response; `body(cap=...)` reads its raw body."""
+    Also raises ProviderPayloadInvalid. The status of an error response suffices: its body is left out if it cannot be read.
+    """
     success = status in SUCCESS
     cap = bounds.body_bytes if success else bounds.error_bytes
     try:
@@ -259,7 +234,6 @@ async def _read(status: int, headers: Mapping[str, str], body: Callable[..., Awa
             unpack = partial(decode, raw, encoding, cap=cap, inflation=bounds.inflation)
             text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
     except (ProviderPayloadInvalid, *TRANSPORT_FAULTS) as exc:
-        # The status of an error response suffices, even without its body.
         if success or isinstance(exc, TimeoutError):
             raise
         return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])

@@ -9,10 +9,10 @@ from functools import partial
 import httpx
 
 from monitor.config import SourceConfig
-from monitor.providers import HttpLimits, HttpSessions, RequestBudget, http, transport
+from monitor.providers import HttpLimits, HttpSessions, RequestBudget, transport
 from monitor.providers.api import Api, ApiResponse
 from monitor.providers.base import Provider
-from monitor.providers.http import Bounds, HttpResponse
+from monitor.providers.http import Bounds, HttpResponse, read_response
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PostPost
@@ -58,7 +58,7 @@ class OfflineApi(Api):
         headers = httpx.Headers(list(raw.headers))
         self._record_clock_skew(headers)
         body = partial(transport.read_capped, _pieces(raw.body), announced=headers.get("content-length"))
-        return await http._read(raw.status, headers, body, bounds)
+        return await read_response(raw.status, headers, body, bounds)
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

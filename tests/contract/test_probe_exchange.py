@@ -280,3 +280,48 @@ async def test_what_the_probes_of_one_source_share_is_not_changed_by_any_of_them
     async with running(answer) as server, connected(source(KIND, server), clock) as provider:
         answers = await asyncio.gather(*(provider.probe("x-1", scope=user) for user in users))
     assert [each.message for each in answers] == [user or "owner" for user in users]
+
+
+async def test_two_probes_through_a_proxy_share_one_tunnel(clock: ManualClock, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    async with (
+        running(lambda _: as_json(OK), context=context_of(authority.issue_cert("localhost"))) as server,
+        proxying() as proxy,
+    ):
+        secret = Secret(f"http://127.0.0.1:{proxy.port}")
+        settings = source(KIND, server, scheme="https", host="localhost", ca_file=ca_file, proxy=secret)
+        async with connected(settings, clock) as provider:
+            for name in ("x-1", "x-2"):
+                await provider.probe(name, scope=None)
+    assert len(proxy.heads) == 1
+    assert server.paths == ["/test-connection/x-1", "/test-connection/x-2"]
+
+
+async def test_a_proxy_for_plain_http_receives_the_whole_address(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as proxy:
+        settings = source(KIND, proxy, proxy=Secret(f"http://127.0.0.1:{proxy.port}"))
+        async with connected(settings, clock) as provider:
+            assert (await provider.probe("x-1", scope=None)).status == "ok"
+    (request,) = proxy.requests
+    assert request.target == f"http://127.0.0.1:{proxy.port}/api/v1/test-connection/x-1"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + HEAD + b'content-length: 15\r\n\r\n{"status":"ok"}',
+        HEAD + b'connection: close\r\n\r\n{"status":"ok"}',
+        HEAD + b'transfer-encoding: chunked\r\n\r\n5\r\n{"sta\r\na\r\ntus":"ok"}\r\n0\r\n\r\n',
+        b'HTTP/1.0 200 OK\r\n\r\n{"status":"ok"}',
+    ],
+    ids=["informational first", "until the end of the connection", "chunked", "HTTP/1.0"],
+)
+async def test_every_form_of_a_whole_response_is_read(raw: bytes, clock: ManualClock) -> None:
+    assert (await probe(wire(raw), clock)).status == "ok"
+
+
+async def test_a_server_that_switches_protocols_gives_no_answer(clock: ManualClock) -> None:
+    with refused(ProviderPayloadInvalid):
+        await probe(wire(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"), clock)
