@@ -23,8 +23,7 @@ from typer.main import get_command
 
 from monitor.cli.commands import command_line as build_command_line
 from monitor.config import KeyDoc, definition_schema, provider_catalogue, reference
-from monitor.config.fields import default_text, kind_of
-from monitor.config.tables import keys_of
+from monitor.config.fields import DefaultText, kind_in
 from monitor.domain import (
     Alert,
     AlertEvent,
@@ -150,13 +149,14 @@ PROVIDER_GROUPS = {
 def definition_keys() -> str:
     """Return every key of a definition, one table of Markdown for each table of the file."""
     sections = []
-    for heading, schema in DEFINITION_TABLES:
+    for name, schema in DEFINITION_TABLES:
         rows = []
-        for name, key in keys_of(schema).items():
-            kind = kind_of(key)
+        for key, field in schema.model_fields.items():
+            kind = kind_in(field)
+            default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), "none")
             if kind is not None:
-                rows.append((f"`{name}`", _code(kind.name), default_text(key) or "none", key.description))
-        sections.append(f"### {heading}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}")
+                rows.append((f"`{field.alias or key}`", _code(kind.name), default, field.description or ""))
+        sections.append(f"### {name}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}")
     return "\n\n".join(sections)
 
 

@@ -22,8 +22,8 @@ from typer.main import get_command
 from docs import generate
 from monitor.cli.commands import command_line
 from monitor.cli.startup import with_options_first
-from monitor.config import Config, load, reference, tables
-from monitor.config.fields import kind_of
+from monitor.config import Config, load, reference
+from monitor.config.fields import kind_in
 from monitor.config.shipped_definitions import shipped_names
 from monitor.demo.scenario import CAST
 from monitor.domain import (
@@ -207,7 +207,7 @@ def test_every_key_of_a_definition_is_documented_with_its_meaning() -> None:
     text = text_of("docs/definitions.md")
     for name, schema in generate.DEFINITION_TABLES:
         section = text.split(f"### {name}\n")[1].split("\n### ")[0]
-        scalars = [name for name, key in tables.keys_of(schema).items() if kind_of(key) is not None]
+        scalars = [field.alias or key for key, field in schema.model_fields.items() if kind_in(field) is not None]
         assert re.findall(r"^\| `(\w+)` \|.*\| .+ \|$", section, re.MULTILINE) == scalars
 
 

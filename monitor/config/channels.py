@@ -72,7 +72,7 @@ def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConf
         group_wait=raw.group_wait,
         after=raw.after,
         fallback=raw.fallback,
-        remind_every=raw.remind_every if "remind_every" in raw.keys_given else "inherit",
+        remind_every=raw.remind_every if "remind_every" in raw.model_fields_set else "inherit",
         quiet_hours=raw.quiet_hours,
         templates=templates,
         attachments=raw.attachments,

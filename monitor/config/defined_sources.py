@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel
+
 from monitor.config.definition import Definition
 from monitor.config.definition_compiler import compile_definition, compile_hook
 from monitor.config.definition_schema import DateTable, DefinitionTable, ShippedTable
@@ -16,11 +18,10 @@ from monitor.config.secrets import HIDDEN, SHORTEST_TOKEN, UNREAD, Secret, Secre
 from monitor.config.settings import DateConfig, TokenConfig
 from monitor.config.shipped_definitions import shipped, shipped_names
 from monitor.config.source_schema import SourceTable
-from monitor.config.tables import Table, keys_of
 from monitor.domain.providers import ProviderInfo
 
 CUSTOM, DATES, PUSH = "custom", "dates", "push"
-_KEYS = tuple(keys_of(DefinitionTable))
+_KEYS = tuple(field.alias or name for name, field in DefinitionTable.model_fields.items())
 _OF_PROVIDER = {"dates": DATES, "token": PUSH, "stale_after": PUSH}
 
 
@@ -82,14 +83,15 @@ def _content(table: DefinitionTable) -> dict[str, Any]:
     return {key: value for key, value in _set_keys(table).items() if key in _KEYS}
 
 
-def _set_keys(table: Table) -> dict[str, Any]:
+def _set_keys(table: BaseModel) -> dict[str, Any]:
     """Return the keys that a table sets, also in the tables within it. Secrets stay references."""
-    given = {name: getattr(table, key.attribute) for name, key in keys_of(type(table)).items() if name in table.keys_given}
-    return {name: _plain(value) for name, value in given.items() if value is not None}
+    named = {field.alias or name: getattr(table, name) for name, field in type(table).model_fields.items()}
+    aliases = {field.alias or name for name, field in type(table).model_fields.items() if name in table.model_fields_set}
+    return {key: _plain(value) for key, value in named.items() if key in aliases and value is not None}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Table):
+    if isinstance(value, BaseModel):
         return _set_keys(value)
     return [_plain(item) for item in value] if isinstance(value, list) else value
 

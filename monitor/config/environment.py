@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from typing import Any
 
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource
+
 from monitor.config.error_text import MOST_SUGGESTIONS, is_too_deep, looks_like_secret, nearest, value_at
-from monitor.config.fields import Kind, kind_of
+from monitor.config.fields import kind_in
 from monitor.config.reference import reference
 from monitor.config.resolve import Loc
-from monitor.config.schema import LISTS, PREFIX, table_at
+from monitor.config.schema import LISTS, PREFIX, Document
 from monitor.config.secrets import is_quoted
-from monitor.config.tables import keys_of
 
 
-class Environment:
+class Environment(EnvSettingsSource):
     """Settings from environment variables. Mistakes in their names are collected; their values are validated with the file's."""
 
     def __init__(self, env: Mapping[str, str], *, over: Mapping[str, Any]) -> None:
@@ -25,64 +25,58 @@ class Environment:
 
         Where the file has a plain value in place of a table, the file's mistake is reported and the variable ignored.
         """
+        super().__init__(Document, case_sensitive=False)
         self.origins: dict[Loc, str] = {}
         """The variable that sets each key path."""
         self.errors: list[str] = []
         self.unreadable: set[Loc] = set()
         """Lists that could not be decoded: no further mistake is reported about them."""
+        self._known = _known()
         self._names = sorted(name for name in env if name.startswith(PREFIX))
         for name in self._names:
             self._take(name, over)
-        self._values = {loc: self._decoded(loc, env[name]) for loc, name in self.origins.items()}
+        self.env_vars = {name.lower(): env[name] for name in self.origins.values()}
+        self._content = super().__call__()
 
-    def over(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the file's content with the settings in place of its own."""
-        found = copy.deepcopy(dict(content))
-        for loc, value in self._values.items():
-            table = found
-            for step in loc[:-1]:
-                table = table.setdefault(str(step), {})
-            table[str(loc[-1])] = value
-        return found
+    def __call__(self) -> dict[str, Any]:
+        """Return the settings in the shape of the file."""
+        return self._content
 
-    def _decoded(self, loc: Loc, text: str) -> Any:
+    def field_is_complex(self, field: FieldInfo) -> bool:
+        """Return True if a variable for this key may hold JSON."""
+        kind = kind_in(field)
+        return super().field_is_complex(field) if kind is None else kind.json != "never"
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return the decoded JSON, or the text itself if it is not JSON: the key's own validator words the error."""
-        kind = _kind_at(loc)
+        kind = kind_in(field)
         if kind is None:
-            return self._entries(loc, text)
-        if kind.json == "never" or (kind.json == "braces" and not text.lstrip().startswith("{")):
-            return text
+            return self._entries(next(each for each in LISTS if each[-1] == field_name), value)
+        if kind.json == "braces" and not value.lstrip().startswith("{"):
+            return value
         try:
-            decoded = json.loads(text)
+            decoded = super().decode_complex_value(field_name, field, value)
         except (ValueError, RecursionError):
-            return text
-        return text if is_too_deep(decoded) else decoded
-
-    @cached_property
-    def _known(self) -> list[str]:
-        """Every variable name, except those for single platforms."""
-        plain = [key.path for key in reference() if not set(key.path) & set("[<")]
-        return [variable(tuple(path.split("."))) for path in plain] + [variable(loc) for loc in LISTS]
+            return value
+        return value if is_too_deep(decoded) else decoded
 
     def near_misses(self, used: Collection[str]) -> list[str]:
         """Return a sentence for each variable that a second underscore, or a final S, would make valid.
 
         Variables in `used` hold secrets and are left out.
         """
-        unused = [name for name in self._names if name not in used and name not in self.origins.values()]
-        if not unused:
-            return []
         by_flat = {known.replace("__", "_"): known for known in self._known}
-        meant = {name: by_flat.get(name) or by_flat.get(f"{name}S") for name in unused}
+        meant = {name: by_flat.get(name) or by_flat.get(f"{name}S") for name in self._names if name not in used}
         return [f"{name} has no effect; did you mean {near}?" for name, near in meant.items() if near and near != name]
 
     def _take(self, name: str, over: Mapping[str, Any]) -> None:
         loc: Loc = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        inner = [known for known in self._known if known.startswith(f"{variable(loc)}__")]
         above = next((each for each in LISTS if loc[: len(each)] == each and loc != each), None)
         if above is not None:
             instead = f"replace all {'.'.join(above)} by a JSON list in {variable(above)}"
             self.errors.append(f"{_shown(name)} is not a known setting: {instead}.")
-        elif loc in LISTS or _kind_at(loc) is not None:
+        elif loc in LISTS or self._is_key(loc):
             context = (value_at(over, loc[:length]) for length in range(1, len(loc)))
             if all(value is None or isinstance(value, dict) for value in context):
                 self.origins[loc] = name
@@ -90,8 +84,14 @@ class Environment:
             known = [each.removeprefix(PREFIX) for each in self._known] if len(self.errors) < MOST_SUGGESTIONS else []
             near = nearest(name.removeprefix(PREFIX), known)
             self.errors.append(f"{_shown(name)} is not a known setting{f'; did you mean {PREFIX}{near}?' if near else '.'}")
-        elif inner := [known for known in self._known if known.startswith(f"{variable(loc)}__")]:
+        elif inner:
             self.errors.append(f"{name} names a whole table: set its keys individually, such as {inner[0]}.")
+
+    def _is_key(self, loc: Loc) -> bool:
+        field = Document.model_fields.get(str(loc[0]))
+        for step in loc[1:]:
+            field = self.next_field(field, str(step))
+        return isinstance(field, FieldInfo) and kind_in(field) is not None  # a platform is a plain type
 
     def _entries(self, loc: Loc, text: str) -> list[Any]:
         problem = "must be a JSON list of objects."
@@ -120,11 +120,10 @@ def variable(loc: Loc) -> str:
     return PREFIX + "__".join(str(step) for step in loc).upper()
 
 
-def _kind_at(loc: Loc) -> Kind | None:
-    """Return the type of the key at a path; None if there is no key, or it is a table."""
-    table = table_at(loc[:-1])
-    key = keys_of(table).get(str(loc[-1])) if table else None
-    return None if key is None else kind_of(key)
+def _known() -> list[str]:
+    """Return every variable name, except those for single platforms."""
+    plain = [key.path for key in reference() if not set(key.path) & set("[<")]
+    return [variable(tuple(path.split("."))) for path in plain] + [variable(loc) for loc in LISTS]
 
 
 def _without_nulls(value: Any) -> Any:

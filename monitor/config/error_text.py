@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from typing import Any, NoReturn
 
+from pydantic_core import PydanticCustomError
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KNOWN_PREFIXES = ("sk_", "sk-", "pb_live_", "pb_test_", "xoxb-", "xoxp-", "ghp_", "Bearer ")
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{20,}")
@@ -127,10 +129,10 @@ def is_too_deep(content: Any) -> bool:
     return any(isinstance(item, dict | list) for item in level)
 
 
-class RefusedValue(Exception):
-    """A value that a key does not accept; the text continues after the key path ("is …, but must be …")."""
+CUSTOM_ERROR = "ours"
+"""Pydantic error type whose message is already the end of a sentence."""
 
 
 def refuse(sentence: str) -> NoReturn:
-    """Reject a value; `sentence` continues after the key path ("is …, but must be …"). Raises RefusedValue."""
-    raise RefusedValue(sentence)
+    """Reject a value; `sentence` continues after the key path ("is …, but must be …")."""
+    raise PydanticCustomError(CUSTOM_ERROR, "{sentence}", {"sentence": sentence})

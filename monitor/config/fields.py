@@ -9,12 +9,14 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 
+from pydantic import PlainValidator
+from pydantic.fields import FieldInfo
+
 from monitor.config import templates, time_windows
 from monitor.config.error_text import describe, describe_type, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCE_KINDS, SecretSource
 from monitor.config.settings import HeartbeatKind
-from monitor.config.tables import Parse, TableKey
 from monitor.config.time_windows import ReportPlan
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
@@ -37,9 +39,17 @@ class Kind:
     """When an environment variable holds JSON instead of plain text; braces: only if it begins with {."""
 
 
-def kind_of(key: TableKey) -> Kind | None:
+def kind_in(field: FieldInfo) -> Kind | None:
     """Return the documented type of a key; None if the key is a table."""
-    return next((note for note in key.notes if isinstance(note, Kind)), None)
+    return _kind_among([*reversed(field.metadata), field.annotation])
+
+
+def _kind_among(items: list[Any]) -> Kind | None:
+    for item in items:
+        inner = item if isinstance(item, Kind) else _kind_among([*getattr(item, "__metadata__", ()), *get_args(item)])
+        if inner is not None:
+            return inner
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +58,6 @@ class DefaultText:
 
     text: str
     required: bool = False
-
-
-def default_text(key: TableKey) -> str | None:
-    """Return the documented default of a key; None if it is a plain value."""
-    return next((note.text for note in key.notes if isinstance(note, DefaultText)), None)
 
 
 def text(value: Any) -> str:
@@ -329,66 +334,70 @@ def _secrets(value: Any) -> tuple[SecretSource, ...]:
 
 _INTERVAL = _duration_from(_ONE_SECOND, "1s")
 
-Text = Annotated[str, Parse(text), Kind("text")]
-Boolean = Annotated[bool, Parse(boolean), Kind("true or false", json="always")]
-WholeNumber = Annotated[int, Parse(whole_number), Kind("whole number", json="always")]
-Percentage = Annotated[float, Parse(percentage), Kind("percentage")]
-Name = Annotated[str, Parse(name), Kind("name")]
-Interval = Annotated[timedelta, Parse(_INTERVAL), Kind("duration, at least 1s")]
-IntervalOrOff = Annotated[timedelta | None, Parse(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off"')]
-RetentionOrOff = Annotated[timedelta | None, Parse(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off" (kept forever)')]
-Duration = Annotated[timedelta, Parse(_duration_from(timedelta(0), "0s")), Kind("duration")]
-Stages = Annotated[tuple[timedelta, ...], Parse(_stages), Kind("list of durations", json="always")]
-Events = Annotated[frozenset[AlertEvent], Parse(_events), Kind("list of events", json="always")]
-Ids = Annotated[tuple[str, ...], Parse(_ids), Kind("list of ids", json="always")]
-Hosts = Annotated[tuple[str, ...], Parse(_hosts), Kind("list of names or addresses", json="always")]
-Users = Annotated[Any, Parse(_users), Kind('"none", "all" or a list of ids', json="always")]
-Names = Annotated[tuple[str, ...], Parse(_names), Kind("list of names", json="always")]
-UserName = Annotated[str, Parse(_user_name), Kind("text")]
-Role = Annotated[Literal["viewer", "operator"], Parse(one_of(("viewer", "operator"), "role")), Kind("viewer or operator")]
-Labels = Annotated[dict[str, str], Parse(_labels), Kind("table of texts", json="always")]
-Patterns = Annotated[tuple[str, ...], Parse(_patterns), Kind("pattern, or list of patterns", json="always")]
-LabelFilter = Annotated[
-    dict[str, tuple[str, ...]], Parse(_label_filter), Kind("table of patterns or lists of them", json="always")
+Text = Annotated[str, PlainValidator(text), Kind("text")]
+Boolean = Annotated[bool, PlainValidator(boolean), Kind("true or false", json="always")]
+WholeNumber = Annotated[int, PlainValidator(whole_number), Kind("whole number", json="always")]
+Percentage = Annotated[float, PlainValidator(percentage), Kind("percentage")]
+Name = Annotated[str, PlainValidator(name), Kind("name")]
+Interval = Annotated[timedelta, PlainValidator(_INTERVAL), Kind("duration, at least 1s")]
+IntervalOrOff = Annotated[timedelta | None, PlainValidator(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off"')]
+RetentionOrOff = Annotated[
+    timedelta | None, PlainValidator(_or_off(_INTERVAL)), Kind('duration, at least 1s, or "off" (kept forever)')
 ]
-SecretText = Annotated[SecretSource, Parse(secret), Kind("secret", json="braces")]
-DateOrInstant = Annotated[Any, Parse(_date_or_instant), Kind("date or time")]
-SecretTexts = Annotated[tuple[SecretSource, ...], Parse(_secrets), Kind("secret, or list of secrets", json="always")]
-Provider = Annotated[str, Parse(_provider), Kind(", ".join(provider_names()))]
-SeverityName = Annotated[Severity, Parse(_member(Severity, "severity")), Kind(", ".join(Severity))]
+Duration = Annotated[timedelta, PlainValidator(_duration_from(timedelta(0), "0s")), Kind("duration")]
+Stages = Annotated[tuple[timedelta, ...], PlainValidator(_stages), Kind("list of durations", json="always")]
+Events = Annotated[frozenset[AlertEvent], PlainValidator(_events), Kind("list of events", json="always")]
+Ids = Annotated[tuple[str, ...], PlainValidator(_ids), Kind("list of ids", json="always")]
+Hosts = Annotated[tuple[str, ...], PlainValidator(_hosts), Kind("list of names or addresses", json="always")]
+Users = Annotated[Any, PlainValidator(_users), Kind('"none", "all" or a list of ids', json="always")]
+Names = Annotated[tuple[str, ...], PlainValidator(_names), Kind("list of names", json="always")]
+UserName = Annotated[str, PlainValidator(_user_name), Kind("text")]
+Role = Annotated[
+    Literal["viewer", "operator"], PlainValidator(one_of(("viewer", "operator"), "role")), Kind("viewer or operator")
+]
+Labels = Annotated[dict[str, str], PlainValidator(_labels), Kind("table of texts", json="always")]
+Patterns = Annotated[tuple[str, ...], PlainValidator(_patterns), Kind("pattern, or list of patterns", json="always")]
+LabelFilter = Annotated[
+    dict[str, tuple[str, ...]], PlainValidator(_label_filter), Kind("table of patterns or lists of them", json="always")
+]
+SecretText = Annotated[SecretSource, PlainValidator(secret), Kind("secret", json="braces")]
+DateOrInstant = Annotated[Any, PlainValidator(_date_or_instant), Kind("date or time")]
+SecretTexts = Annotated[tuple[SecretSource, ...], PlainValidator(_secrets), Kind("secret, or list of secrets", json="always")]
+Provider = Annotated[str, PlainValidator(_provider), Kind(", ".join(provider_names()))]
+SeverityName = Annotated[Severity, PlainValidator(_member(Severity, "severity")), Kind(", ".join(Severity))]
 QuietHoursList = Annotated[
     tuple[QuietHours, ...],
-    Parse(time_windows.quiet_hours),
+    PlainValidator(time_windows.quiet_hours),
     Kind("list of windows, each with from and to, optionally days, except and timezone", json="always"),
 ]
 Report = Annotated[
     ReportPlan | None,
-    Parse(_report),
+    PlainValidator(_report),
     Kind('day and time, table of at, days, labels, sources and platforms, or "off"', json="braces"),
 ]
 Template = Annotated[
     templates.RawTemplate,
-    Parse(templates.template),
+    PlainValidator(templates.template),
     Kind("table of title, body or both", json="always"),
 ]
 Templates = Annotated[
     Mapping[str, templates.RawTemplate],
-    Parse(templates.templates),
+    PlainValidator(templates.templates),
     Kind("table by event, each as `template`", json="always"),
 ]
 Switch = Annotated[
-    Literal["on", "off", "auto"], Parse(one_of(("on", "off", "auto"), "valid value")), Kind('"on", "off" or "auto"')
+    Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "valid value")), Kind('"on", "off" or "auto"')
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
-    Parse(one_of(("debug", "info", "warning", "error"), "log level")),
+    PlainValidator(one_of(("debug", "info", "warning", "error"), "log level")),
     Kind("debug, info, warning or error"),
 ]
 LogFormat = Annotated[
     Literal["console", "json", "journal"],
-    Parse(one_of(("console", "json", "journal"), "log format")),
+    PlainValidator(one_of(("console", "json", "journal"), "log format")),
     Kind("console, json or journal"),
 ]
 HeartbeatService = Annotated[
-    HeartbeatKind, Parse(one_of(get_args(HeartbeatKind), "kind of heartbeat")), Kind(", ".join(get_args(HeartbeatKind)))
+    HeartbeatKind, PlainValidator(one_of(get_args(HeartbeatKind), "kind of heartbeat")), Kind(", ".join(get_args(HeartbeatKind)))
 ]

@@ -9,7 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import TomlConfigSettingsSource
+
 from monitor.config.error_text import MOST_LEVELS, is_too_deep
+from monitor.config.schema import Document
 from monitor.config.secrets import is_quoted
 from monitor.domain.errors import ConfigError
 
@@ -63,7 +66,18 @@ def starter(sources: str = "") -> str:
     return f"{before}{sources}\n{rest[rest.index(_NEXT_SECTION) :]}"
 
 
-def read_document(path: Path) -> dict[str, Any]:
+class TomlFile(TomlConfigSettingsSource):
+    """Content of the file. A path that is not a regular file is read or rejected; the library would silently skip it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(Document, path)
+
+    def _read_files(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return _read_document(self._path)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     """Return the file's content. Raises ConfigError with file, line and column if it is not valid TOML."""
     text = _read_text(path)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from monitor.config import database_urls, urls
 from monitor.config.channels import resolve_channels
 from monitor.config.environment import Environment
-from monitor.config.file import find_config, read_document
+from monitor.config.file import TomlFile, find_config
 from monitor.config.labels import resolve_label_rules
 from monitor.config.policies import global_policies
 from monitor.config.resolve import ConfigProblems, Resolver, checked_timezone
@@ -30,7 +32,6 @@ from monitor.config.settings import (
     ScheduleConfig,
 )
 from monitor.config.sources import resolve_sources
-from monitor.config.tables import values_of
 from monitor.config.validate import parse_document
 from monitor.config.web import resolve_hooks, resolve_web
 from monitor.domain.errors import ConfigError
@@ -79,12 +80,13 @@ def _read(
 ) -> tuple[Config, ConfigProblems, tuple[str, ...]]:
     """Return the configuration (usable only without errors), the mistakes, and warnings about misspelt variables."""
     file = find_config(path, env)
-    written = read_document(file)
-    environment = Environment(env, over=written)
-    content = environment.over(written)
-    problems = ConfigProblems(str(file), content, environment.origins, environment.errors)
-    document, rejected = parse_document(problems, content)
-    resolver = Resolver(problems, ResolveContext(env, file.absolute().parent, unread_kinds), rejected | environment.unreadable)
+    # With PYDANTIC_SETTINGS_DEBUG set it would log every value, secrets included.
+    logging.getLogger("pydantic_settings").disabled = True
+    content = TomlFile(file)
+    environment = Environment(env, over=content())
+    problems = ConfigProblems(str(file), copy.deepcopy(content() | environment()), environment.origins, environment.errors)
+    document, rejected = parse_document(problems, environment=environment, file=content)
+    resolver = Resolver(problems, ResolveContext(env, file.absolute().parent, unread_kinds), rejected)
     return _resolve(resolver, document, file.absolute()), problems, tuple(environment.near_misses(resolver.variables))
 
 
@@ -96,7 +98,7 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         path=file,
         timezone=checked_timezone(resolver, ("timezone",), document.timezone),
         database=_database(resolver, document),
-        schedule=ScheduleConfig(**values_of(document.schedule)),
+        schedule=ScheduleConfig(**dict(document.schedule)),
         policy=policies.base,
         policies=policies.platforms,
         group_by=document.group_by,
@@ -105,9 +107,9 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         channels=resolve_channels(resolver, document),
         web=(web := resolve_web(resolver, document)),
         hooks=resolve_hooks(resolver, document, web),
-        logging=LoggingConfig(**values_of(document.logging)),
+        logging=LoggingConfig(**dict(document.logging)),
         heartbeat=_heartbeat(resolver, document),
-        retention=RetentionConfig(**values_of(document.retention)),
+        retention=RetentionConfig(**dict(document.retention)),
     )
     if resolver.literals and readable_by_others(file):
         places = ", ".join(resolver.problems.path_of(loc) for loc in resolver.literals)

@@ -11,14 +11,13 @@ from monitor.config.error_text import describe, suggestion
 from monitor.config.formatting import format_duration
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.source_schema import Level, Levels
-from monitor.config.tables import keys_of
 from monitor.domain import Policy
 from monitor.domain.records import replace
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.globs import is_glob, matches
 from monitor.domain.rules.platforms import canonical
 
-KEYS = tuple(keys_of(Level))
+KEYS = tuple(Level.model_fields)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -99,8 +98,8 @@ def _effective(resolver: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
     policy = Policy()
     for level in chain:
         policy = replace(policy, **changes_of(level))
-    last_sets = chain[-1].keys_given & {"stages", "expiring_within"}
-    chosen = any("stages" in level.keys_given for level in chain)
+    last_sets = chain[-1].model_fields_set & {"stages", "expiring_within"}
+    chosen = any("stages" in level.model_fields_set for level in chain)
     if last_sets and chosen and policy.stages and min(policy.stages) >= policy.expiring_within:
         within = format_duration(policy.expiring_within)
         resolver.problems.warning(loc, f"has no stage shorter than expiring_within ({within}): none will ever warn.")
@@ -109,7 +108,7 @@ def _effective(resolver: Resolver, loc: Loc, chain: Sequence[Level]) -> Policy:
 
 def changes_of(level: Level) -> dict[str, Any]:
     """Return the fields of Policy that a level sets, with their values."""
-    changes: dict[str, Any] = {key: getattr(level, key) for key in KEYS if key in level.keys_given}
+    changes: dict[str, Any] = {key: getattr(level, key) for key in KEYS if key in level.model_fields_set}
     if "expiring_within" in changes:
         changes["expiring_within_explicit"] = True
     return changes

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from monitor.config.definition_schema import DefinitionTable
-from monitor.config.fields import default_text, kind_of
+from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain
 from monitor.config.schema import LISTS, Document, table_at
 from monitor.config.source_schema import Level, Levels, SourceTable
-from monitor.config.tables import Table, TableKey, keys_of
 
 OTHER_KEYS = ("dates", "token", "stale_after")
 """Keys of sources that only the providers `dates` and `push` have."""
@@ -41,19 +43,19 @@ def reference() -> list[KeyDoc]:
     return list(_keys_of(Document, (), "", inherited=None))
 
 
-def _keys_of(table: type[Table], loc: tuple[str, ...], prefix: str, *, inherited: str | None) -> Iterator[KeyDoc]:
-    for name, key in keys_of(table).items():
-        if table is SourceTable and name in (*keys_of(DefinitionTable), *OTHER_KEYS):
+def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inherited: str | None) -> Iterator[KeyDoc]:
+    for key, field in table.model_fields.items():
+        if table is SourceTable and key in (*DefinitionTable.model_fields, *OTHER_KEYS):
             continue  # docs/definitions.md
-        path = f"{prefix}{name}"
-        kind = kind_of(key)
+        path = f"{prefix}{key}"
+        kind = kind_in(field)
         if kind is not None:
             type_text = _TEXT_OR_REFERENCE if kind.name == "secret" else kind.name
-            yield KeyDoc(path, type_text, inherited or _default(key, kind.name), key.description)
-        elif name == "platforms" and table is Levels:
+            yield KeyDoc(path, type_text, inherited or _default(field, kind.name), field.description or "")
+        elif key == "platforms" and table is Levels:
             yield from _keys_of(Level, (), f"{path}.<platform>.", inherited=_level_above(loc))
         else:
-            inner = (*loc, name)
+            inner = (*loc, key)
             many = "[]" if inner in LISTS else ""
             below = "as in [policy]" if inner == ("sources", "policy") else None
             yield from _keys_of(table_at(inner) or Document, inner, f"{path}{many}.", inherited=below)
@@ -63,9 +65,9 @@ def _level_above(loc: tuple[str, ...]) -> str:
     return "as in [policy]" if loc == ("policy",) else "as in [sources.policy]"
 
 
-def _default(key: TableKey, kind: str) -> str:
-    text = default_text(key)
-    if text is not None:
-        return text
-    value: Any = key.default()
+def _default(field: FieldInfo, kind: str) -> str:
+    for note in field.metadata:
+        if isinstance(note, DefaultText):
+            return note.text
+    value: Any = field.get_default(call_default_factory=True)
     return "none" if isinstance(value, Mapping) else plain(value, percentage=kind == "percentage")

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 from monitor.config.definition_schema import ShippedTable
-from monitor.config.tables import TableFault
 
 FOLDER = Path(__file__).resolve().parent.parent / "providers" / "definitions"
 
@@ -23,11 +22,7 @@ def shipped_text(name: str) -> str:
 @cache
 def shipped(name: str) -> ShippedTable:
     """Return the content of a definition. Raises KeyError if there is none."""
-    faults: list[TableFault] = []
-    found = ShippedTable.read(tomllib.loads(shipped_text(name)), (), faults)
-    if faults:
-        raise ValueError(f"The definition {name} has mistakes: {faults}.")
-    return found
+    return ShippedTable.model_validate(tomllib.loads(shipped_text(name)))
 
 
 def shipped_names() -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from monitor.config import database_urls, schema, source_schema, urls
 from monitor.config.definition_schema import DefinitionTable
-from monitor.config.fields import default_text, kind_of
+from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
 from monitor.config.settings import Config, SourceConfig
-from monitor.config.tables import Table, keys_of
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, ReportPlan, WeeklyTime
 from monitor.domain import Policy, QuietHours, utc_text
@@ -68,12 +69,12 @@ def _lines(config: Config) -> Iterator[str]:
 
 def _label_rule(rule: LabelRule) -> Iterator[str]:
     yield from ("", "[[labels]]")
-    patterns = {key: getattr(rule, key) for key in keys_of(schema.MatchTable)}
+    patterns = {key: getattr(rule, key) for key in schema.MatchTable.model_fields}
     yield f"match = {toml_value({key: list(value) for key, value in patterns.items() if value})}"
     yield f"set = {toml_value(dict(rule.set))}"
     if rule.policy:
         yield from ("", "[labels.policy]")
-        yield from (f"{key} = {plain(rule.policy[key])}" for key in keys_of(source_schema.Level) if key in rule.policy)
+        yield from (f"{key} = {plain(rule.policy[key])}" for key in source_schema.Level.model_fields if key in rule.policy)
 
 
 def _definition(source: SourceConfig) -> Iterator[str]:
@@ -102,21 +103,21 @@ def _unsupported(source: SourceConfig) -> set[str]:
         "connection_links": info.has_users,
         "workspaces": info.has_workspaces,
     }
-    keys |= dict.fromkeys(keys_of(DefinitionTable), False)
+    keys |= dict.fromkeys(DefinitionTable.model_fields, False)
     keys |= {"api_key": bool(source.api_key.reveal()), "base_url": bool(source.base_url)}
     keys |= dict.fromkeys(("dates", "token", "stale_after"), False)
     keys |= {"probe": info.has_probes, "probe_every": source.probe}
     return {key for key, supported in keys.items() if not supported}
 
 
-def _table(header: str, table: type[Table], settings: Any, *, skip: Any = ()) -> Iterator[str]:
+def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()) -> Iterator[str]:
     yield from ("", header)
-    for key, declared in keys_of(table).items():
-        kind = kind_of(declared)
+    for key, field in table.model_fields.items():
+        kind = kind_in(field)
         if kind is None or key in skip:
             continue
         value = getattr(settings, key)
-        default = default_text(declared)
+        default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), None)
         if default is not None and (value in ((), "", "inherit") or (value is None and '"off"' not in kind.name)):
             yield f"# {key}: {default}"
         elif isinstance(value, Secret):
@@ -160,7 +161,7 @@ def _policies(base: Policy, platforms: Mapping[str, Policy], *, header: str) -> 
     tables = {header: base} | {f"{header}.platforms.{toml_key(slug)}": policy for slug, policy in sorted(platforms.items())}
     for name, policy in tables.items():
         yield from ("", f"[{name}]")
-        for key in keys_of(source_schema.Level):
+        for key in source_schema.Level.model_fields:
             text = plain(getattr(policy, key))
             if key == "expiring_within" and not policy.expiring_within_explicit:
                 # As a key it would override the provider's own expiring_soon.

@@ -103,8 +103,8 @@ def _sends_requests(defined: Defined) -> bool:
 def _schedule(document: Document, raw: SourceTable, defined: Defined | None) -> dict[str, Any]:
     """Return poll_every, probe_every and jitter: the source's own if set, else the definition's, else those of [schedule]."""
     keys = ("poll_every", "probe_every", "jitter")
-    found = {key: getattr(raw if key in raw.keys_given else document.schedule, key) for key in keys}
-    if defined is not None and defined.poll_every is not None and "poll_every" not in raw.keys_given:
+    found = {key: getattr(raw if key in raw.model_fields_set else document.schedule, key) for key in keys}
+    if defined is not None and defined.poll_every is not None and "poll_every" not in raw.model_fields_set:
         found["poll_every"] = defined.poll_every
     return found
 

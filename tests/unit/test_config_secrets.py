@@ -85,8 +85,12 @@ def test_S01_no_secret_is_in_the_configurations_repr_dictionary_or_show(tmp_path
     assert 'url = "https://me@hc-ping.com/<secret>"' in shown
 
 
-def test_S01_reading_the_configuration_logs_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_S01_the_settings_librarys_own_debug_log_shows_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
     caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="pydantic_settings")
     load(written(tmp_path, FILE.format(CANARY)), {"TOKEN_MONITOR_WEB__TOKEN": CANARY})
     assert CANARY not in caplog.text
 
