@@ -111,7 +111,9 @@ def keep(results: Results, *, whole: bool, results_file: Path = RESULTS, page: P
     panels = growth(kept)
     if panels:
         picture.write_text(draw(panels), encoding="utf-8")
-    page.write_text(placed(page.read_text("utf-8"), block(kept, chart=picture.name if panels else None)), encoding="utf-8")
+    page.write_text(
+        placed(page.read_text("utf-8"), block(kept, chart=picture.name if panels else None, whole=True)), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

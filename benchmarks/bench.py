@@ -132,21 +132,30 @@ class Bench:
             self._baselines[key] = self._measure_baseline(kind, tls=tls, latency_ms=latency_ms, size=size)
         return self._baselines[key]
 
+    def floor(self, kind: str, *words: str) -> list[dict[str, float]]:
+        """Run a floor (benchmarks.floors) on the measured core. Return what it printed about each repeat."""
+        return self._rounds("floors", kind, *words)
+
+    @staticmethod
+    def _rounds(module: str, *words: str) -> list[dict[str, float]]:
+        line = [sys.executable, "-m", f"benchmarks.{module}", *words, "--core", str(MEASURED)]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchmarkFailed(f"benchmarks.{module} failed: {done.stderr[-1000:]}")
+        return [json.loads(each) for each in done.stdout.splitlines()]
+
     def _measure_baseline(self, kind: str, *, tls: bool, latency_ms: float, size: int) -> Baseline:
-        count = self.plan.accounts if kind == "probes" else (5 if size > 1_000 else 200)
+        count = self.plan.accounts if kind == "probes" else (5 if size > 1_000 else 200 if size > 100 else 2_000)
         at_once = (50 if latency_ms == 0 else 500) if kind == "probes" else (1 if size > 1_000 else 50)
         sources = 1 if kind == "probes" or size > 1_000 else 50
         with self.simulated(f"population:{sources}:{max(size, 1)}", tls=tls, latency_ms=latency_ms) as simulated:
-            line = [sys.executable, "-m", "benchmarks.baseline", kind, "--url", simulated.address, "--source", "population"]
-            line += ["--count", str(count), "--at-once", str(at_once), "--sources", str(sources), "--core", str(MEASURED)]
-            line += ["--repeats", str(max(self.plan.repeats, 2))]
+            words = [kind, "--url", simulated.address, "--source", "population"]
+            words += ["--count", str(count), "--at-once", str(at_once), "--sources", str(sources)]
+            words += ["--repeats", str(max(self.plan.repeats, 2))]
             if tls:
-                line += ["--ca-file", str(self.certificate.authority)]
+                words += ["--ca-file", str(self.certificate.authority)]
             before = simulated.cpu()
-            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BenchmarkFailed(f"The baseline loop failed: {done.stderr[-1000:]}")
-            rounds = [json.loads(each) for each in done.stdout.splitlines()]
+            rounds = self._rounds("baseline", *words)
             served = count * (len(rounds) + 1)  # one round warms up
             ceiling = served / max(simulated.cpu() - before, 0.01)
         each = "per_10000" if kind == "probes" else "per_list"

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.figures import Figure, figure
 from benchmarks.machine import MEASURED, Reading
 from benchmarks.simulated import PATIENCE, ROOT, Simulated
 
@@ -42,9 +43,20 @@ class Mark:
     cpu: float
     blocked: float
     """The event loop's longest block since the mark before, in seconds."""
+    callback: float
+    """CPU seconds that the loop's thread used in such a block, at most."""
     rows: int
     """SQLite rows written since the start."""
     reading: Reading
+
+
+def loop_figures(found: Iterable[Mark | Window]) -> dict[str, Figure]:
+    """Return the event loop's longest blocks, and the longest CPU of its callbacks."""
+    each = list(found)
+    return {
+        "blocked": figure((one.blocked * 1000 for one in each), "ms"),
+        "callback": figure((one.callback * 1000 for one in each), "ms"),
+    }
 
 
 class Daemon:
@@ -153,6 +165,7 @@ class Window:
     cpu: float
     written: int
     blocked: float
+    callback: float
     rows: int
     probes: int
     lists: int
@@ -174,6 +187,7 @@ def watching(daemon: Daemon, simulated: Simulated) -> Iterator[list[Window]]:
             cpu=after.cpu - before.cpu,
             written=after.reading.written - before.reading.written,
             blocked=after.blocked,
+            callback=after.callback,
             rows=after.rows - before.rows,
             probes=counts["probes"],
             lists=counts["lists"],

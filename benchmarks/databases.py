@@ -12,7 +12,7 @@ from sqlalchemy import URL, create_engine, func, make_url, select, text, update
 
 from benchmarks.machine import OTHERS, pin, pin_group
 from monitor.store import Store
-from monitor.store.schema import connections, polls, sources
+from monitor.store.schema import connections, metadata, polls, sources
 from tests.support import postgres
 
 
@@ -112,10 +112,10 @@ def planned_polls(url: str) -> dict[str, float]:
         return {row.name: row.next_poll_at.timestamp() for row in rows if row.next_poll_at is not None}
 
 
-def stored_alerts(url: str) -> int:
-    """Alerts in the store."""
+def stored(url: str, table: str) -> int:
+    """Return the number of rows of a table."""
     with Store(url) as store, store.begin_read() as conn:
-        return conn.scalar(text("SELECT count(*) FROM alerts")) or 0
+        return conn.scalar(select(func.count()).select_from(metadata.tables[table])) or 0
 
 
 def rows_changed(url: str) -> int | None:

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks.bench import Bench
-from benchmarks.daemon import BenchmarkFailed, Daemon, until
+from benchmarks.daemon import BenchmarkFailed, Daemon, loop_figures, until
 from benchmarks.databases import planned_polls, recorded_polls
-from benchmarks.figures import figure, percentile
+from benchmarks.figures import Figure, figure, percentile
 from benchmarks.rows import PLATFORMS, external_id
 from benchmarks.settings import Settings
 from benchmarks.simulated import Simulated
@@ -40,6 +40,7 @@ def _transitions(bench: Bench, kind: str, *, beside: int) -> None:
         sources=[*names, *(["population"] if beside else [])], poll_every="1s", channel='group_wait = "0s"', policy="[policy]\n"
     )
     with bench.simulated(*populations) as simulated:
+        floor = _posts(bench, simulated)
         with bench.daemon(wanted, database=database, simulated=simulated) as daemon:
             with Store(database) as store:
                 until(lambda: recorded_polls(store) >= 2 * (SOURCES + bool(beside)), what="every source was polled")
@@ -52,15 +53,23 @@ def _transitions(bench: Bench, kind: str, *, beside: int) -> None:
             lists = simulated.counts()["lists"] - lists
         first, *waits = _waits(simulated.ask("turns"), simulated.ask("hooks"))
     figures = {
+        "times_post": figure([percentile(waits, 0.5) * 1000 / floor.median], "x"),
         "median": figure([percentile(waits, 0.5) * 1000], "ms"),
+        "floor": floor,
         "p99": figure([percentile(waits, 0.99) * 1000], "ms"),
         "longest": figure([max(waits) * 1000], "ms"),
         "very_first": figure([first * 1000], "ms"),
         "lists_a_second": figure([lists / took], "/s"),
-        "blocked": figure([after.blocked * 1000], "ms"),
+        **loop_figures([after]),
     }
     case = f"beside {beside:,}" if beside else "alone"
     bench.add("transition-to-webhook", figures=figures, case=case, database=kind)
+
+
+def _posts(bench: Bench, simulated: Simulated) -> Figure:
+    """Milliseconds of a bare POST to the webhook."""
+    rounds = bench.floor("post", "--url", f"{simulated.control}/hook", "--repeats", str(bench.plan.turns * SOURCES))
+    return figure((each["took"] * 1000 for each in rounds), "ms")
 
 
 def _one_turn(simulated: Simulated, daemon: Daemon, names: list[str], *, number: int, first: int) -> None:
@@ -101,6 +110,7 @@ def dates(bench: Bench) -> None:
             policy='[policy]\nexpiring_within = "2s"\nstages = []\n',
         )
         with bench.simulated(soon=bench.plan.dates) as simulated:
+            floor = _posts(bench, simulated)
             began = time.time()
             with bench.daemon(wanted, database=database, simulated=simulated) as daemon, Store(database) as store:
                 until(lambda: recorded_polls(store) >= 1, what="the source was polled", within=10)
@@ -114,7 +124,8 @@ def dates(bench: Bench) -> None:
         waits = [next(wall for _, wall, text in hooks if name in text) - at.timestamp() for name, at in stated.items()]
         if min(waits) < 0 or not planned_polls(database) or began <= 0:
             raise BenchmarkFailed("An alert arrived before the date.")
-        bench.add("date-to-webhook", figures={"wait": figure((each * 1000 for each in waits), "ms")}, database=kind)
+        figures = {"wait": figure((each * 1000 for each in waits), "ms"), "floor": floor}
+        bench.add("date-to-webhook", figures=figures, database=kind)
 
 
 def _stated(conn: Any) -> dict[str, datetime]:

@@ -8,12 +8,14 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 from benchmarks import machine
 from benchmarks.bench import Bench, free_port
 from benchmarks.daemon import BenchmarkFailed, Daemon, command, running, until
 from benchmarks.databases import recorded_polls
 from benchmarks.figures import figure
+from benchmarks.floors import IMPORTS
 from benchmarks.settings import Settings
 from benchmarks.simulated import ROOT, Simulated
 from monitor.store import Store
@@ -49,6 +51,7 @@ def memory(bench: Bench) -> None:
             figures = {
                 "resident": figure([resident], "MB"),
                 "times_bare": figure([resident / baseline.resident], "x"),
+                "floor": figure([baseline.resident], "MB"),
                 "peak": figure([machine.peak_mb(daemon.pid)], "MB"),
                 "at_rest": figure([used / max(time.monotonic() - polled, 0.1) * 100], "% of a core"),
             }
@@ -58,6 +61,7 @@ def memory(bench: Bench) -> None:
 def start(bench: Bench) -> None:
     """From the start of the process to the first list request, on an empty database and on a full one."""
     for kind in bench.kinds:
+        _, floor = _imports(bench)
         for size in (0, bench.plan.large):
             took, cpu = [], []
             if size:
@@ -74,7 +78,12 @@ def start(bench: Bench) -> None:
                         took.append(simulated.counts()["first_list"] - began)
                         daemon.await_start()
                     bench.databases.drop(database)
-            figures = {"took": figure(took, "s"), "cpu": figure(cpu, "s")}
+            figures = {
+                "times_imports": figure((each / floor for each in took), "x"),
+                "took": figure(took, "s"),
+                "floor": figure([floor], "s"),
+                "cpu": figure(cpu, "s"),
+            }
             bench.add("start", figures=figures, database=kind, size=size)
 
 
@@ -89,18 +98,27 @@ def _await_first_list(daemon: Daemon, simulated: Simulated) -> None:
 def status(bench: Bench) -> None:
     """`token-monitor status` on a terminal: CPU of the whole process."""
     for kind in bench.kinds:
+        floor, _ = _imports(bench)
         for size in sorted({SMALL, *bench.plan.sizes, bench.plan.large}):
             database = bench.populated(kind, size)
             with bench.simulated() as simulated:
                 line = command(bench.config(Settings(), database=database, simulated=simulated), "status")
                 runs = [_on_a_terminal(line) for _ in range(bench.plan.repeats + 2)][1:]
             figures = {
+                "times_imports": figure((cpu / floor for cpu, _, _ in runs), "x"),
                 "cpu": figure((cpu for cpu, _, _ in runs), "s"),
+                "floor": figure([floor], "s"),
                 "took": figure((took for _, took, _ in runs), "s"),
                 "peak": figure((peak for _, _, peak in runs), "MB"),
             }
             bench.add("status", figures=figures, database=kind, size=size)
             bench.databases.drop(database)
+
+
+def _imports(bench: Bench) -> tuple[float, float]:
+    """CPU seconds and seconds of importing the libraries that every command needs, the median of a few runs."""
+    runs = [_on_a_terminal(list(IMPORTS)) for _ in range(bench.plan.repeats + 2)][1:]
+    return median(cpu for cpu, _, _ in runs), median(took for _, took, _ in runs)
 
 
 def _on_a_terminal(line: list[str]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""The daemon with a watch beside it: how long its event loop was blocked, and how many rows SQLite wrote.
+"""The daemon with a watch beside it: how long its event loop was blocked and by what CPU, and how many rows SQLite wrote.
 
 `python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR2 appends
 a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
@@ -25,12 +25,14 @@ EVERY = 0.02
 
 
 class LoopWatch:
-    """Compares when the loop was to wake it with when it did."""
+    """Measures how late the loop wakes it, and the CPU that the loop's thread used in that time."""
 
     def __init__(self, report: Path) -> None:
         self._report = report
         self._longest = 0.0
+        self._callback = 0.0
         self._expected = 0.0
+        self._used = 0.0
         self.opened: list[Connection] = []
         """Every SQLite connection so far: each knows how many rows it changed."""
 
@@ -38,19 +40,33 @@ class LoopWatch:
         """Begin, inside the loop."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._report_window)
-        self._expected = loop.time() + EVERY
+        self._schedule_check(loop)
+
+    def _schedule_check(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._expected, self._used = loop.time() + EVERY, time.thread_time()
         loop.call_later(EVERY, self._check)
 
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
-        self._longest = max(self._longest, loop.time() - self._expected)
-        self._expected = loop.time() + EVERY
-        loop.call_later(EVERY, self._check)
+        self._observe(loop)
+        self._schedule_check(loop)
+
+    def _observe(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = loop.time() - self._expected
+        self._longest = max(self._longest, late)
+        # The rest of the delay was spent waiting: for the interpreter's lock, which another thread holds, or for the core.
+        self._callback = max(self._callback, min(late, time.thread_time() - self._used))
 
     def _report_window(self) -> None:
-        late = max(self._longest, asyncio.get_running_loop().time() - self._expected)
-        window = {"at": time.monotonic(), "cpu": time.process_time(), "blocked": max(late, 0.0), "rows": self._rows()}
-        self._longest = 0.0
+        self._observe(asyncio.get_running_loop())
+        window = {
+            "at": time.monotonic(),
+            "cpu": time.process_time(),
+            "blocked": self._longest,
+            "callback": self._callback,
+            "rows": self._rows(),
+        }
+        self._longest = self._callback = 0.0
         with self._report.open("a", encoding="utf-8") as report:
             report.write(json.dumps(window) + "\n")
 

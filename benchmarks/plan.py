@@ -28,6 +28,8 @@ class Plan:
     repeats: int
     minute: float
     """How often accounts are probed at the usual pace."""
+    often: float
+    """The same at a quick pace, for bytes written."""
     round: float
     """How often each of many sources is polled."""
     poll_every: float
@@ -57,6 +59,7 @@ FULL = Plan(
     paced_window=20.0,
     repeats=3,
     minute=60.0,
+    often=20.0,
     round=60.0,
     poll_every=1.0,
     settled=60.0,
@@ -78,6 +81,7 @@ QUICK = Plan(
     paced_window=5.0,
     repeats=1,
     minute=60.0,
+    often=20.0,
     round=5.0,
     poll_every=1.0,
     settled=2.0,
@@ -85,7 +89,7 @@ QUICK = Plan(
     dates=2,
     requests=5,
     variants=False,
-    without=("date-to-webhook", "prometheus"),
+    without=("custom-list", "date-to-webhook", "prometheus"),
 )
 
 TINY = Plan(
@@ -100,6 +104,7 @@ TINY = Plan(
     paced_window=1.0,
     repeats=1,
     minute=1.0,
+    often=1.0,
     round=1.0,
     poll_every=1.0,
     settled=0.5,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.bench import Bench, variant
-from benchmarks.daemon import BenchmarkFailed, Window, running, watching
+from benchmarks import machine
+from benchmarks.bench import Baseline, Bench, variant
+from benchmarks.daemon import BenchmarkFailed, Window, loop_figures, running, watching
 from benchmarks.databases import size_on_disk
 from benchmarks.figures import Figure, figure
 from benchmarks.settings import Settings
@@ -36,8 +37,7 @@ def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
                 with watching(daemon, simulated) as found:
                     time.sleep(plan.window)
                 windows += found
-    figures = _figures(windows) | {
-        "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
+    figures = _figures(windows, baseline) | {
         "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
         "a_second_per_core": figure((each.probes / each.cpu for each in windows), "/s"),
         "simulator_busy": figure((each.simulator_cpu / each.seconds * 100 for each in windows), "%"),
@@ -47,22 +47,22 @@ def _fast(bench: Bench, kind: str, *, tls: bool, latency_ms: float) -> None:
 
 def once_a_minute(bench: Bench) -> None:
     """Probe at the pace of a large installation, over few connections; then restart after kill -9."""
+    plan = bench.plan
     for kind in bench.kinds:
-        _paced(bench, kind, tls=False)
-    if bench.plan.variants:
-        _paced(bench, bench.kinds[0], tls=True)
+        _paced(bench, kind, tls=False, every=plan.minute)
+    if plan.variants:
+        _paced(bench, bench.kinds[0], tls=True, every=plan.minute)
+        _paced(bench, bench.kinds[0], tls=False, every=plan.often)
 
 
-def _paced(bench: Bench, kind: str, *, tls: bool) -> None:
+def _paced(bench: Bench, kind: str, *, tls: bool, every: float) -> None:
     plan = bench.plan
     baseline = bench.baseline("probes", tls=tls)
     database = bench.databases.empty(kind)
     with bench.simulated(f"population:1:{plan.accounts}", tls=tls) as simulated:
-        config = bench.config(
-            Settings(probe_every=f"{plan.minute:.0f}s", poll_every="1h"), database=database, simulated=simulated
-        )
+        config = bench.config(Settings(probe_every=f"{every:.0f}s", poll_every="1h"), database=database, simulated=simulated)
         with running(config) as daemon:
-            _await_all(simulated, plan.accounts, within=plan.minute * 1.5)
+            _await_all(simulated, plan.accounts, within=every * 1.5)
             time.sleep(min(5.0, plan.paced_window))
             windows, grown = [], []
             for _ in range(max(plan.repeats - 1, 1)):
@@ -71,15 +71,17 @@ def _paced(bench: Bench, kind: str, *, tls: bool) -> None:
                     time.sleep(plan.paced_window)
                 windows += found
                 grown.append((size_on_disk(database) - disk) / _probes(found[0]))
+            resident = machine.resident_mb(daemon.pid)
             daemon.kill()
-        figures = _figures(windows) | {
-            "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
+        figures = _figures(windows, baseline) | {
             "grown_each": figure(grown, "B"),
             "connections_each": figure((each.connections / _probes(each) for each in windows), ""),
             "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
+            "resident": figure([resident], "MB"),
         }
-        bench.add("probes-paced", figures=figures, case=variant(tls=tls, latency_ms=0), database=kind)
-        if not tls and plan.variants:
+        case = variant(tls=tls, latency_ms=0) + (f", every {every:.0f} s" if every != plan.minute else "")
+        bench.add("probes-paced", figures=figures, case=case, database=kind)
+        if not tls and plan.variants and every == plan.minute:
             simulated.ask("reset")
             started = time.monotonic()
             with running(config):
@@ -97,11 +99,13 @@ def _await_all(simulated: Simulated, accounts: int, *, within: float) -> None:
         time.sleep(0.1)
 
 
-def _figures(windows: list[Window]) -> dict[str, Figure]:
+def _figures(windows: list[Window], baseline: Baseline) -> dict[str, Figure]:
     return {
+        "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
         "cpu_per_10000": figure((each.cpu / _probes(each) * 10_000 for each in windows), "s"),
+        "floor": figure([baseline.cpu_each * 10_000], "s"),
         "written_each": figure((each.written / _probes(each) for each in windows), "B"),
-        "blocked": figure((each.blocked * 1000 for each in windows), "ms"),
+        **loop_figures(windows),
     }
 
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.bench import Bench, free_port
+from benchmarks.bench import Bench, free_port, variant
 from benchmarks.daemon import until
 from benchmarks.figures import figure
 from benchmarks.plan import Plan
@@ -60,6 +60,7 @@ def run(bench: Bench) -> None:
                 within=bench.plan.minute * 2 + 30,
             )
             _measure(bench, simulated, [process.pid for process in running])
+            _compare(bench)
         finally:
             for process in running:
                 process.terminate()
@@ -81,6 +82,19 @@ def _measure(bench: Bench, simulated: Simulated, pids: list[int]) -> None:
         "a_second": figure([probes / took], "/s"),
     }
     bench.add("prometheus", figures=figures, case="with blackbox_exporter, once a minute")
+
+
+def _compare(bench: Bench) -> None:
+    """Add the monitor's shares of that CPU and memory, for the same accounts at the same pace in the same run."""
+    instead = bench.measurements[-1].figures
+    for each in bench.measurements:
+        if each.benchmark == "probes-paced" and each.case == variant(tls=False, latency_ms=0):
+            figures = {
+                f"{name}_share": figure([each.figures[taken].median / instead[taken].median], "x")
+                for name, taken in (("cpu", "cpu_per_10000"), ("memory", "resident"))
+            }
+            figures |= {"cpu_per_10000": each.figures["cpu_per_10000"], "resident": each.figures["resident"]}
+            bench.add("prometheus", figures=figures, case="the monitor beside it", database=each.database)
 
 
 def _configure(folder: Path, simulated: Simulated, plan: Plan, *, exporter: int) -> None:

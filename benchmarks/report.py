@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.figures import Figure, Measurement, Results
-from benchmarks.targets import TargetResult, judge, loudest_block
+from benchmarks.targets import TargetResult, judge, longest
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 KINDS = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
@@ -17,6 +17,7 @@ _TITLES = {
     "restart": "Probes after a restart",
     "poll-unchanged": "A poll of an unchanged list",
     "poll-changed": "A poll in which everything changed",
+    "custom-list": "A list that is read by a definition",
     "many-sources": "Many sources of ten connections, each polled once a minute",
     "memory": "Memory at rest",
     "start": "Start to first poll",
@@ -28,19 +29,20 @@ _TITLES = {
 }
 
 
-def block(results: Results, *, chart: str | None = None) -> str:
-    """Return the text between the markers."""
-    parts = [_origin(results), "", "### Targets", "", *targets_table(_shown(results))]
-    loudest = loudest_block(results)
-    if loudest is not None:
-        named = " ".join(part for part in (loudest.benchmark, _case(loudest), KINDS.get(loudest.database or "", "")) if part)
-        parts += ["", f"The longest block of the event loop was seen in: {named}."]
+def block(results: Results, *, chart: str | None = None, whole: bool = False) -> str:
+    """Return the text between the markers. `whole`: with every target, also of benchmarks without figures."""
+    parts = [_origin(results), "", "### Targets", "", *targets_table(judge(results) if whole else _shown(results))]
+    for figure, what in (("callback", "callback"), ("blocked", "block")):
+        found = longest(results, figure)
+        if found is not None:
+            named = " ".join(part for part in (found.benchmark, _case(found), KINDS.get(found.database or "", "")) if part)
+            parts += ["", f"The longest {what} of the event loop was seen in: {named}."]
     if chart:
         parts += ["", f"![What grows with the number of connections]({chart})"]
     for name, title in _TITLES.items():
-        found = [each for each in results.measurements if each.benchmark == name]
-        if found:
-            parts += ["", f"### {title}", "", *figures_table(found)]
+        measured = [each for each in results.measurements if each.benchmark == name]
+        if measured:
+            parts += ["", f"### {title}", "", *figures_table(measured)]
     if results.missing:
         parts += ["", "### Without figures", "", *(f"- `{name}`: {why}" for name, why in results.missing.items())]
     return "\n".join([*parts, ""])
@@ -65,7 +67,7 @@ def _shown(results: Results) -> list[TargetResult]:
 
 
 def targets_table(judged: Sequence[TargetResult]) -> Iterator[str]:
-    """One row a target, its databases side by side."""
+    """One row a target, its databases side by side: a ratio first, then the figure that it is of and the floor."""
     present = [kind for kind in KINDS if any(each.database == kind for each in judged)]
     yield f"| work | bound | {' | '.join(KINDS[kind] for kind in present)} |"
     yield f"| --- | ---: |{' ---: |' * len(present)}"
@@ -80,12 +82,20 @@ def _judged(found: TargetResult | None) -> str:
         return ""
     if found.value is None:
         return "not measured"
-    return f"{number(found.value)}" if found.met else f"**{number(found.value)}** missed"
+    return (number(found.value) if found.met else f"**{number(found.value)}** missed") + _origin_of(found)
+
+
+def _origin_of(found: TargetResult) -> str:
+    """Return what a ratio is of, and the floor, in parentheses; empty if the results have neither."""
+    of = "" if found.of is None else f"{number(found.of.median)} {found.of.unit}"
+    floor = "" if found.floor is None else f"floor {number(found.floor.median)} {found.floor.unit}"
+    text = ", ".join(part for part in (of, floor) if part)
+    return f" ({text})" if text else ""
 
 
 def figures_table(found: Sequence[Measurement]) -> Iterator[str]:
-    """Every figure of one benchmark: the median, and the range where there were repeats."""
-    names = list(dict.fromkeys(name for each in found for name in each.figures))
+    """Every figure of one benchmark, ratios first: the median, and the range where there were repeats."""
+    names = sorted(dict.fromkeys(name for each in found for name in each.figures), key=lambda name: not name.startswith("times_"))
     units = {name: next(each.figures[name].unit for each in found if name in each.figures) for name in names}
     heads = [f"{name.replace('_', ' ')}{f', {units[name]}' if units[name] else ''}" for name in names]
     yield f"| case | {' | '.join(heads)} |"

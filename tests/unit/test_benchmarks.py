@@ -18,7 +18,7 @@ from benchmarks.figures import Figure, Measurement, Results, figure, from_json, 
 from benchmarks.plan import FULL, PLANS
 from benchmarks.population import Population
 from benchmarks.report import BEGIN, END, block, figures_table, number, placed, targets_table
-from benchmarks.targets import TARGETS, judge, loudest_block, missed
+from benchmarks.targets import TARGETS, judge, longest, missed
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -41,8 +41,13 @@ def results(*measurements: Measurement, plan: str = "full", missing: dict[str, s
     )
 
 
+FLOOR = 0.2
+"""CPU seconds of the bare read of a list."""
+
+
 def poll(cpu: float, *, size: int = 100_000, database: str = "sqlite", blocked: float = 5.0) -> Measurement:
     found = {"cpu": figure([cpu], "s"), "blocked": figure([blocked / 2, blocked], "ms"), "rows": figure([3, 3, 3], "")}
+    found |= {"times_bare": figure([cpu / FLOOR], "x"), "floor": figure([FLOOR], "s"), "callback": figure([blocked / 2], "ms")}
     return Measurement(benchmark="poll-unchanged", case="", database=database, size=size, figures=found)
 
 
@@ -116,6 +121,33 @@ def test_a_target_is_met_or_missed_on_each_database() -> None:
     assert [each.database for each in missed(judged)] == ["postgres"]
 
 
+def test_a_ratio_comes_with_its_figure_and_the_floor_of_the_same_measurement() -> None:
+    found = next(each for each in judge(results(poll(0.5))) if each.target.work.endswith("one list: CPU"))
+    assert (found.value, found.of, found.floor) == (2.5, figure([0.5], "s"), figure([FLOOR], "s"))
+
+
+def test_a_bound_that_is_no_ratio_does_not_take_the_floor_of_another_figure() -> None:
+    found = next(each for each in judge(results(poll(0.5))) if each.target.work.endswith("rows written"))
+    assert (found.value, found.of, found.floor) == (3, None, None)
+
+
+def test_the_slowest_page_of_all_counts_and_its_own_floor() -> None:
+    def page(case: str, took: float) -> Measurement:
+        found = {"took": figure([took], "ms"), "floor": figure([took / 10], "ms")}
+        return Measurement(benchmark="pages", case=case, database="sqlite", size=100_000, figures=found)
+
+    judged = judge(results(page("page", 40), page("far page", 120), page("api", 30)))
+    found = next(each for each in judged if each.target.figure == "took" and each.target.benchmark == "pages")
+    assert (found.value, found.met, found.floor) == (120, False, figure([12], "ms"))
+
+
+def test_ratios_are_bounded_where_there_is_a_floor_and_every_ratio_names_its_figure() -> None:
+    ratios = [target for target in TARGETS if target.unit == "x"]
+    assert len(ratios) >= 12
+    assert all(target.of for target in ratios)
+    assert all(target.unit for target in TARGETS if target.with_floor)
+
+
 def test_a_poll_of_another_size_proves_nothing() -> None:
     judged = judge(results(poll(0.5, size=10_000)))
     assert all(each.value is None for each in judged if each.target.size == 100_000)
@@ -123,9 +155,10 @@ def test_a_poll_of_another_size_proves_nothing() -> None:
 
 def test_the_longest_block_of_all_benchmarks_counts() -> None:
     kept = results(poll(0.5, size=10), poll(0.5, blocked=250))
-    found = next(each for each in judge(kept) if not each.target.benchmark)
-    assert (found.value, found.met) == (250, False)
-    assert loudest_block(kept) == kept.measurements[1]
+    found = {each.target.figure: (each.value, each.met) for each in judge(kept) if not each.target.benchmark}
+    assert found == {"blocked": (250, False), "callback": (125, False)}
+    assert longest(kept, "blocked") == longest(kept, "callback") == kept.measurements[1]
+    assert longest(kept, "took") is None
 
 
 # --- tables
@@ -133,14 +166,21 @@ def test_the_longest_block_of_all_benchmarks_counts() -> None:
 
 def test_a_target_stands_beside_its_figure_and_a_miss_is_plain_to_see() -> None:
     table = "\n".join(targets_table(judge(results(poll(0.5), poll(0.7, database="postgres")))))
-    assert "| a poll of 100,000 unchanged connections in one list: CPU | ≤ 0.6 s | 0.5 | **0.7** missed |" in table
+    row = "a poll of 100,000 unchanged connections in one list: CPU | ≤ 2.5 x | 2.5 (0.5 s, floor 0.2 s) | **3.5** missed (0.7 s"
+    assert f"| {row}, floor 0.2 s) |" in table
     assert "not measured" in table
+
+
+def test_the_page_shows_every_target_and_a_part_only_its_own() -> None:
+    assert "`status` in the terminal, 10 connections: CPU | ≤ 1.1 x | not measured" in block(results(poll(0.5)), whole=True)
+    assert "`status` in the terminal" not in block(results(poll(0.5)))
 
 
 def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
     other = Measurement(benchmark="poll-unchanged", case="", database="postgres", size=10, figures={"cpu": figure([1, 2], "s")})
     lines = list(figures_table([poll(0.5), other]))
     assert len({line.count("|") for line in lines}) == 1
+    assert lines[0].startswith("| case | times bare, x | cpu, s |")
     assert "1.5 (1 to 2)" in lines[-1]
 
 
@@ -181,7 +221,7 @@ def test_the_documented_figures_are_those_that_were_kept() -> None:
     assert kept is not None, "benchmarks/results.json is not of this version: run make bench"
     chart = program.CHART.name if growth(kept) else None
     text = program.PAGE.read_text("utf-8")
-    assert placed(text, block(kept, chart=chart)) == text
+    assert placed(text, block(kept, chart=chart, whole=True)) == text
 
 
 # --- the picture
