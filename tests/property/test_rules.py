@@ -63,7 +63,7 @@ def lives(draw: st.DrawFn) -> tuple[ConnectionState, Context]:
 
 
 def counting(state: ConnectionState, context: Context) -> bool:
-    """A refresh that fails for a passing reason, and a `failing`, are counted by every poll: there, the same row again is news."""
+    """A refresh that fails for a passing reason, and a `failing`, are counted by every poll: the same row again is a change."""
     return 0 < state.token.refresh_failures < 3 or 0 < state.token.failing_polls < context.policy.confirm_failures
 
 
