@@ -8,7 +8,9 @@ from monitor.config.load import Loaded, load, load_channels
 from monitor.config.reference import KeyDoc, reference
 from monitor.config.secrets import REFERENCE_KINDS, SHORTEST_TOKEN, UNREAD, Secret, SecretKind, suggested_token
 from monitor.config.settings import (
+    WORK_QUEUES,
     ChannelConfig,
+    ClusterConfig,
     Config,
     DatabaseConfig,
     HeartbeatConfig,
@@ -30,7 +32,9 @@ __all__ = [
     "REFERENCE_KINDS",
     "SHORTEST_TOKEN",
     "UNREAD",
+    "WORK_QUEUES",
     "ChannelConfig",
+    "ClusterConfig",
     "Config",
     "DatabaseConfig",
     "HeartbeatConfig",

@@ -16,7 +16,7 @@ from monitor.config import templates, time_windows
 from monitor.config.error_text import describe, describe_type, refuse, suggestion
 from monitor.config.formatting import LONGEST, parse_duration
 from monitor.config.secrets import REFERENCE_KINDS, SecretSource
-from monitor.config.settings import HeartbeatKind
+from monitor.config.settings import WORK_QUEUES, HeartbeatKind
 from monitor.config.time_windows import ReportPlan
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
@@ -83,6 +83,36 @@ def whole_number(value: Any) -> int:
     if not 1 <= value <= 1_000_000:
         refuse(f"is {describe(value)}, but must be {'at least 1' if value < 1 else 'at most 1000000'}.")
     return value
+
+
+def cluster_workers(value: Any) -> int:
+    """Return a whole number from 0 to 64."""
+    return 0 if value == 0 and not isinstance(value, bool) else _at_most(64, whole_number(value))
+
+
+def cluster_connections(value: Any) -> int:
+    """Return a whole number from 2 to 64."""
+    number = _at_most(64, whole_number(value))
+    if number < 2:
+        refuse(f"is {number}, but must be at least 2.")
+    return number
+
+
+def _at_most(most: int, number: int) -> int:
+    if number > most:
+        refuse(f"is {number}, but must be at most {most}.")
+    return number
+
+
+def work_queues(value: Any) -> tuple[str, ...]:
+    """Return names of work queues in their usual order, each once."""
+    names = value if isinstance(value, list) else [value]
+    for each in names:
+        if each not in WORK_QUEUES:
+            refuse(f"contains {describe(each)}, but must contain only {', '.join(WORK_QUEUES)}.")
+    if not names:
+        refuse(f"is empty, but must contain at least one of {', '.join(WORK_QUEUES)}.")
+    return tuple(each for each in WORK_QUEUES if each in names)
 
 
 def percentage(value: Any) -> float:
@@ -388,6 +418,9 @@ Templates = Annotated[
 Switch = Annotated[
     Literal["on", "off", "auto"], PlainValidator(one_of(("on", "off", "auto"), "valid value")), Kind('"on", "off" or "auto"')
 ]
+ClusterWorkers = Annotated[int, PlainValidator(cluster_workers), Kind("whole number from 0", json="always")]
+ClusterConnections = Annotated[int, PlainValidator(cluster_connections), Kind("whole number from 2", json="always")]
+WorkQueues = Annotated[tuple[str, ...], PlainValidator(work_queues), Kind("list of polls, probes and deliveries", json="always")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     PlainValidator(one_of(("debug", "info", "warning", "error"), "log level")),

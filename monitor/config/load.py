@@ -24,6 +24,7 @@ from monitor.config.secrets import (
     readable_by_others,
 )
 from monitor.config.settings import (
+    ClusterConfig,
     Config,
     DatabaseConfig,
     HeartbeatConfig,
@@ -94,10 +95,11 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
     """Return the configuration; after a mistake it contains placeholders and must not be used."""
     policies = global_policies(resolver, document.policy)
     rules = resolve_label_rules(resolver, document)
+    database = _database(resolver, document)
     config = Config(
         path=file,
         timezone=checked_timezone(resolver, ("timezone",), document.timezone),
-        database=_database(resolver, document),
+        database=database,
         schedule=ScheduleConfig(**dict(document.schedule)),
         policy=policies.base,
         policies=policies.platforms,
@@ -107,6 +109,7 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         channels=resolve_channels(resolver, document),
         web=(web := resolve_web(resolver, document)),
         hooks=resolve_hooks(resolver, document, web),
+        cluster=_cluster(resolver, document, database),
         logging=LoggingConfig(**dict(document.logging)),
         heartbeat=_heartbeat(resolver, document),
         retention=RetentionConfig(**dict(document.retention)),
@@ -115,6 +118,19 @@ def _resolve(resolver: Resolver, document: Document, file: Path) -> Config:
         places = ", ".join(resolver.problems.path_of(loc) for loc in resolver.literals)
         resolver.problems.warning((), f"other users can read this file, and it contains secrets ({places}): chmod 600 it.")
     return config
+
+
+def _cluster(resolver: Resolver, document: Document, database: DatabaseConfig) -> ClusterConfig:
+    """Return how the daemon shares its work. SQLite allows one daemon only."""
+    raw = document.cluster
+    if raw.workers and database.url.reveal().lower().startswith("sqlite"):
+        resolver.problems.error(
+            ("cluster", "workers"),
+            f"is {raw.workers}, but the database is SQLite, which one daemon uses alone: set database.url to a postgresql:// "
+            "URL, or set cluster.workers to 0.",
+        )
+    connections = raw.connections or min(max(raw.workers, 2), 4)
+    return ClusterConfig(workers=raw.workers, queues=raw.queues, connections=connections)
 
 
 def _database(resolver: Resolver, document: Document) -> DatabaseConfig:

@@ -230,6 +230,26 @@ class WebTable(Table):
     users: list[UserTable] = Field(default_factory=list, description="Users with roles, one table each.")
 
 
+class ClusterTable(Table):
+    """Work shared by several daemons on one PostgreSQL database, on one or more machines."""
+
+    workers: kinds.ClusterWorkers = Field(
+        default=0,
+        description="Units of work that this process runs at a time. With 0, one daemon does all the work, and the others on the "
+        "database stand by. Above 0, every daemon on the database works and serves pages; all of them need the same "
+        "configuration, PostgreSQL, and the extra `cluster`.",
+    )
+    queues: kinds.WorkQueues = Field(
+        default=("polls", "probes", "deliveries"),
+        description="Kinds of work that this process takes. Each kind needs at least one daemon that takes it.",
+    )
+    connections: Annotated[kinds.ClusterConnections | None, DefaultText("`workers`, from 2 to 4")] = Field(
+        default=None,
+        description="Maximum number of connections to the database for the queue. One for notifications, one for leases and "
+        "up to 8 of the store are opened in addition.",
+    )
+
+
 class LoggingTable(Table):
     """Level and format of the log."""
 
@@ -300,6 +320,9 @@ class Document(BaseSettings):
     web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
     hooks: HooksTable = Field(
         default_factory=HooksTable, description="The listener for deliveries of services and pushed reports."
+    )
+    cluster: ClusterTable = Field(
+        default_factory=ClusterTable, description="Work shared by several daemons on one PostgreSQL database."
     )
     logging: LoggingTable = Field(default_factory=LoggingTable, description="Level and format of the log.")
     heartbeat: HeartbeatTable | None = Field(

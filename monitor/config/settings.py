@@ -22,6 +22,8 @@ Switch = Literal["on", "off", "auto"]
 Role = Literal["viewer", "operator"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json", "journal"]
+WORK_QUEUES = ("polls", "probes", "deliveries")
+"""The kinds of work that daemons of a cluster share."""
 HeartbeatKind = Literal["healthchecks", "uptime-kuma", "cronitor", "plain"]
 
 
@@ -234,6 +236,18 @@ class HooksConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How this daemon shares the work with others on the same database."""
+
+    workers: int = 0
+    """Units of work at a time; 0: one daemon does all the work."""
+    queues: tuple[str, ...] = WORK_QUEUES
+    """The kinds of work that this daemon takes."""
+    connections: int = 2
+    """Maximum number of the queue's connections to the database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingConfig:
     """Level and format of the log."""
 
@@ -279,6 +293,7 @@ class Config:
     channels: tuple[ChannelConfig, ...]
     web: WebConfig
     hooks: HooksConfig
+    cluster: ClusterConfig
     logging: LoggingConfig
     heartbeat: HeartbeatConfig | None
     retention: RetentionConfig

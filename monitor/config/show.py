@@ -30,7 +30,7 @@ _URLS = {
 """Function that displays each secret URL. Other secrets are hidden completely."""
 _DEFINITION_TABLES = ("tokens", "auth", "each", "list", "row", "status", "test", "hook")
 """Keys of a definition that are written as tables; they follow its other keys."""
-_TABLES = ("web", "hooks", "logging", "heartbeat", "retention")
+_TABLES = ("web", "hooks", "cluster", "logging", "heartbeat", "retention")
 
 
 def show(config: Config) -> str:

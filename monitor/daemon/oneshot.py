@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from monitor.config import ChannelConfig, Config, HeartbeatConfig, SourceConfig
 from monitor.config.shared_keys import reject_new_overlaps
-from monitor.daemon.app import align, build_notifier, build_work, opened
-from monitor.daemon.scheduler import Work, log_unrouted
+from monitor.daemon.parts import align, build_notifier, opened
 from monitor.daemon.unmatched_filters import unmatched
+from monitor.daemon.work import Work, build_work, log_unrouted
 from monitor.domain import AlertEvent, PollOutcome, PollReport, threads
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, ProviderError, StoreHeld

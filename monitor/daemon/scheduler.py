@@ -17,22 +17,19 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from monitor.config import RetentionConfig, SourceConfig
+from monitor.config import RetentionConfig
 from monitor.daemon.clock_watch import ClockWatch
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
+from monitor.daemon.work import Runner, Work, log_unrouted
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
-from monitor.providers.base import Provider
-from monitor.store import Connection, Store, connections, incidents, maintenance, meta, probes, rechecks, sources
+from monitor.store import Connection, Store, connections, incidents, maintenance, meta, outbox, probes, rechecks, sources
 from monitor.telemetry.progress import POLL, SCHEDULER, Progress
 
 log = structlog.get_logger(__name__)
@@ -42,9 +39,6 @@ PRUNE_EVERY = timedelta(hours=1)
 REPORTS_EVERY = timedelta(seconds=20)
 """Interval at which due drills and reports, and overdue sources, are checked."""
 
-CONCURRENT_POLLS = 64
-"""Maximum number of sources polled at the same time; the rest wait."""
-
 REPLAN_EVERY = 60.0
 """Seconds between readings of all planned probes. In between, a source's plan is read when its own work ends."""
 
@@ -52,14 +46,6 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 """Seconds that work waits after a failure (store unavailable, a defect), doubling in between."""
 LONGEST_TICK_BACKOFF = 4.0
 """The same for the tick itself: all other work waits for it when the store is back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One configured source and the client of its API."""
-
-    source: SourceConfig
-    provider: Provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +59,8 @@ class DueWork:
     """Sources with requested rechecks."""
     probes: dict[str, datetime] | None
     """When each source's next probe is due; None if that was not read."""
+    channels: list[str]
+    """Channels with due deliveries; empty if that was not read."""
 
 
 @dataclass(slots=True)
@@ -94,18 +82,6 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         return now + self._every
 
 
-def log_unrouted(recorded: Recorded) -> None:
-    """Log an error for each alert that no channel takes: it must not go unnoticed."""
-    for alert in recorded.unrouted:
-        log.error(
-            "alert.unroutable",
-            alert=alert.id,
-            alert_event=alert.event.value,
-            about=alert.connection or alert.source,
-            advice="No channel accepts this alert: widen a channel's filters, or set fallback = true for one.",
-        )
-
-
 class Scheduler:
     """Starts polls, probes and time-driven changes when they are due. The work of one source runs one at a time."""
 
@@ -115,8 +91,7 @@ class Scheduler:
         store: Store,
         clock: Clock,
         work: Mapping[str, Work],
-        poller: Poller,
-        prober: Prober,
+        runner: Runner,
         time_changes: TimeChanges,
         notifier: Notifier,
         retention: RetentionConfig,
@@ -128,14 +103,12 @@ class Scheduler:
     ) -> None:
         """`tick` is the interval at which due work is read; simulations that span weeks use longer ones."""
         self._store, self._clock, self._work, self._retention = store, clock, work, retention
-        self._poller, self._prober, self._time_changes, self._notifier = poller, prober, time_changes, notifier
-        self._rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
+        self._runner, self._time_changes, self._notifier = runner, time_changes, notifier
         self._reporter, self._overdue_sources, self._outage_alert = reporter, overdue_sources, outage_alert
         self._progress, self._tick_every = progress, tick
         self._ticker = AsyncIOScheduler(timezone="UTC")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._backoffs: dict[str, Backoff] = {}
-        self._polls = asyncio.Semaphore(CONCURRENT_POLLS)
         self._next_probes: dict[str, datetime] = {}
         """When each source's next probe is due. Reading it at every tick would cost more than the probes."""
         self._planned_at = -math.inf
@@ -163,7 +136,7 @@ class Scheduler:
     def halt(self) -> None:
         """Start no more work, effective immediately. stop() must still follow."""
         self._stopping = True
-        self._prober.stop()
+        self._runner.stop()
 
     async def stop(self, timeout: timedelta) -> None:
         """Start no more work; let running work finish for up to `timeout`, then cancel it.
@@ -176,7 +149,7 @@ class Scheduler:
         if self._ticker.running:
             self._ticker.shutdown(wait=False)
             await asyncio.sleep(0)
-        self._prober.stop()
+        self._runner.stop()
         waiting = set(self._running.values())
         if not waiting:
             return
@@ -249,6 +222,7 @@ class Scheduler:
         replan = loop.time() - self._planned_at >= REPLAN_EVERY
         running = set(self._running)  # the read may still list what ends meanwhile as due
         due = await self._store.read(partial(self._due, replan=replan))
+        busy = await self._runner.busy()
         self._outage_alert.store_available()
         if due.probes is not None:
             self._next_probes, self._planned_at = due.probes, loop.time()
@@ -256,15 +230,19 @@ class Scheduler:
         if due.time:
             self._launch("time", self._apply_time_changes)
         for name in due.polls:
-            if name in self._work and f"poll:{name}" not in running:
+            if name in self._work and f"poll:{name}" not in running and f"source:{name}" not in busy:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
         for name in due.rechecks:
             if name in self._work:
                 self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
         now = self._clock.now()
         for name in [name for name, at in self._next_probes.items() if at <= now]:
-            if name in self._work and self._work[name].source.probes_on_schedule:
+            if name in self._work and self._work[name].source.probes_on_schedule and f"source:{name}" not in busy:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
+
+        for name in due.channels:
+            if f"channel:{name}" not in busy:
+                self._launch(f"deliver:{name}", partial(self._runner.deliver, name))
 
     def _try_to_write(self, conn: Connection) -> None:
         meta.set(conn, "last_write_after_trouble", self._clock.now().isoformat())
@@ -277,13 +255,13 @@ class Scheduler:
             rechecks=rechecks.pending_sources(conn, now),
             time=any(instant is not None and instant <= now for instant in instants),
             probes=probes.next_probes(conn) if replan else None,
+            channels=outbox.channels_due(conn, now) if self._runner.delivers else [],
         )
 
     async def _poll(self, work: Work) -> None:
-        async with self._polls:
-            self._clock_watch.now()
-            doubts = self._time_changes.doubts
-            recorded = await self._poller.poll(work.source, work.provider)
+        self._clock_watch.now()
+        doubts = self._time_changes.doubts
+        recorded = await self._runner.poll(work)
         self._clock_watch.now()
         self._time_changes.trust(work.source.name, since=doubts)
         self.wake_channels(recorded)
@@ -291,11 +269,11 @@ class Scheduler:
             await self._replan(work.source.name)
 
     async def _probe(self, work: Work) -> None:
-        self.wake_channels(await self._prober.probe_due(work.source, work.provider))
+        self.wake_channels(await self._runner.probe(work))
         await self._replan(work.source.name)
 
     async def _recheck(self, work: Work) -> None:
-        while (recorded := await self._rechecker.check_pending(work.source, work.provider)) is not None:
+        while (recorded := await self._runner.recheck(work)) is not None:
             self.wake_channels(recorded)
             if work.source.probes_on_schedule:
                 await self._replan(work.source.name)

@@ -1,4 +1,4 @@
-"""Queue of stop, reload, poll and lock-lost signals."""
+"""Queue of signals: stop, reload, poll, and what concerns the lock and the schema."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 RELOAD, POLL, STOP, LOCK_LOST = "reload", "poll", "stop", "lock_lost"
+LOCK_TAKEN = "lock_taken"
+"""This daemon, which worked beside the holder of the lock, has got it."""
+NEWER_SCHEMA = "newer_schema"
+"""A newer version has migrated the database."""
 
 
 class StopRequested(Exception):
@@ -65,9 +69,9 @@ class SignalQueue:
         """Return the time since the first stop signal; 0 before it."""
         return timedelta(seconds=time.monotonic() - self._stopping_since if self._stopping.is_set() else 0)
 
-    def put_lock_lost(self) -> None:
-        """Report that another daemon holds the database lock."""
-        self._queue.put_nowait(LOCK_LOST)
+    def put(self, signal: str) -> None:
+        """Add something that this process itself found: LOCK_LOST, LOCK_TAKEN or NEWER_SCHEMA."""
+        self._queue.put_nowait(signal)
 
     def _stop(self) -> None:
         if self._stopping.is_set():

@@ -108,6 +108,16 @@ async def hold_lock(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
             log.debug("lock.unreachable", problem=str(error))
 
 
+async def await_lock(lock: DaemonLock, *, taken: Callable[[], object]) -> None:
+    """Try to take the lock until this process holds it, then call `taken` and return. The daemon works meanwhile."""
+    while True:
+        await asyncio.sleep(RETRY_EVERY.total_seconds())
+        if await threads.run(partial(_try_acquire, lock), name="lock") is None:
+            log.info("daemon.takeover")
+            taken()
+            return
+
+
 @asynccontextmanager
 async def watchdog_fed(notify: Notify, *, within: timedelta) -> AsyncIterator[None]:
     """Feed systemd's watchdog inside the block, before the health reporter runs, but no longer than `within`."""

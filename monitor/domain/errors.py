@@ -62,6 +62,12 @@ class ProviderPayloadInvalid(ProviderError):
     transient = True
 
 
+class LeaseLost(MonitorError):
+    """Another daemon of the cluster has taken over this work, or this daemon cannot renew its lease."""
+
+    transient = True
+
+
 class StoreError(MonitorError):
     """The store could not be used."""
 

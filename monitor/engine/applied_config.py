@@ -24,6 +24,7 @@ from monitor.store import Connection, meta
 _APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
 _IDENTITY = ".identity"
 """End of the path under which the digest of a source without an API key is stored: of all that it reads."""
+_SHARED_KEYS = ("timezone", "group_by", "schedule", "policy", "sources", "labels", "channels")
 _KEY_BYTES, _OTHER_BYTES = 8, 2
 """API keys are random; passwords in URLs may be guessable, so their digests are shorter."""
 
@@ -80,6 +81,19 @@ def save_applied(conn: Connection, config: Config, now: datetime) -> None:
     """Store this configuration as the one in force."""
     value = {"at": now.isoformat(), "text": show(config), "secrets": _digests(config, _salt(conn))}
     meta.set(conn, _APPLIED, json.dumps(value, separators=(",", ":")))
+
+
+def revision_of(conn: Connection, config: Config) -> str:
+    """Return the revision of what all daemons of a cluster must agree on: sources, channels, policy, labels and their secrets.
+
+    It is a keyed digest; equal configurations have equal revisions on the same database only.
+    """
+    shared = {key: value for key, value in tomllib.loads(show(config)).items() if key in _SHARED_KEYS}
+    shared["public_url"] = config.web.public_url
+    secrets_of = [source.api_key.reveal() for source in config.sources] + [channel.url.reveal() for channel in config.channels]
+    secrets_of += [f"{path}={each.reveal()}" for source in config.sources for path, each in _further_secrets(source) if each]
+    text = json.dumps([shared, secrets_of], sort_keys=True, default=str)
+    return blake2b(text.encode("utf-8", "surrogatepass"), key=_salt(conn), digest_size=6).hexdigest()
 
 
 def load_applied(conn: Connection) -> Applied | None:

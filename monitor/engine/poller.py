@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,7 +14,9 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import PollOutcome, PollReport, ScopeReport, threads
 from monitor.domain.clock import Clock
+from monitor.domain.errors import LeaseLost
 from monitor.engine.connection_links import ConnectionLinks
+from monitor.engine.fencing import Fence, is_lease_lost, unfenced
 from monitor.engine.recording.polls import Poll, record_poll, record_scopes
 from monitor.engine.recording.queueing import Recorded
 from monitor.providers.base import Provider
@@ -36,21 +38,37 @@ class Poller:
     """Polls sources and records the results."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, channels: Sequence[ChannelConfig], metrics: Metrics, links: ConnectionLinks
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        channels: Sequence[ChannelConfig],
+        metrics: Metrics,
+        links: ConnectionLinks,
+        fence: Fence = unfenced,
+        is_doubtful: Callable[[SourceConfig, PollReport], bool] | None = None,
     ) -> None:
+        """`is_doubtful` returns True for a report that is not to be recorded, because another daemon must confirm it."""
         self._store, self._batch_writer = store, BatchWriter(store)
         self._clock, self._channels = clock, channels
         self._metrics, self._links = metrics, links
+        self._fence, self._is_doubtful = fence, is_doubtful
         self._warned: dict[str, tuple[str, datetime]] = {}
         self._newer: dict[str, dict[str | None, ScopeReport]] = {}
         """By source that is being polled, the scopes that a recheck has read meanwhile."""
 
     async def poll(self, source: SourceConfig, provider: Provider) -> Recorded:
-        """Poll a source now and record the result. Raises StoreError if the result cannot be written."""
+        """Poll a source now and record the result. Raises StoreError if the result cannot be written.
+
+        Raises LeaseLost, and records nothing, if another daemon has taken over the source.
+        """
         started_at = self._clock.now()
         newer = self._newer[source.name] = {}
         try:
             report = await _guarded(provider.poll(), source)
+            if self._is_doubtful is not None and self._is_doubtful(source, report):
+                log.info("poll.handed_back", source=source.name, problem=report.problem)
+                return Recorded()
             return await self._finish(source, report, started_at, newer)
         finally:
             self._newer.pop(source.name, None)
@@ -65,6 +83,7 @@ class Poller:
         report = await _guarded(provider.poll_scopes(scopes), source)
 
         def write(conn: Connection) -> Recorded:
+            self._fence(conn, source.name)
             read = {scope.scope: scope for scope in report.scopes if scope.complete}
             self._newer.get(source.name, {}).update(read)
             return record_scopes(conn, source, report, channels=self._channels, now=self._clock.now())
@@ -89,6 +108,7 @@ class Poller:
 
     async def _record(self, source: SourceConfig, poll: Poll, newer: Mapping[str | None, ScopeReport]) -> Recorded:
         def write(conn: Connection) -> Recorded:
+            self._fence(conn, source.name)
             latest = replace(poll, report=_with_newer(poll.report, newer)) if newer else poll
             with memory.gc_paused(poll.report.listed):
                 return record_poll(conn, source, latest, channels=self._channels)
@@ -118,10 +138,12 @@ class Poller:
 
 
 async def _guarded(poll: Awaitable[PollReport], source: SourceConfig) -> PollReport:
-    """Return the report of a poll; a defect of the adapter is logged and gives an invalid one."""
+    """Return the report of a poll; a defect of the adapter is logged and gives an invalid one. Raises LeaseLost."""
     try:
         return await poll
     except Exception as error:
+        if is_lease_lost(error):
+            raise LeaseLost from error
         log.exception("poll.fault", source=source.name)
         problem = f"The answer could not be processed ({type(error).__name__}). See the log."
         return PollReport(outcome=PollOutcome.INVALID, problem=problem)

@@ -7,6 +7,7 @@ writes the results in one transaction.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Collection, Sequence
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain.clock import Clock
 from monitor.domain.rules import schedule
+from monitor.engine.fencing import Fence, unfenced
 from monitor.engine.probe_runner import Batch, ProbeLane, ProbeResult, due_batch, next_batch
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.probes import is_news, record_probes
@@ -41,12 +43,14 @@ class Prober:
         channels: Sequence[ChannelConfig],
         metrics: Metrics,
         news_within: float = NEWS_WITHIN,
+        fence: Fence = unfenced,
     ) -> None:
         self._store = store
         self._clock = clock
         self._channels = channels
         self._metrics = metrics
         self._news_within = news_within
+        self._fence = fence
         self._fastest: dict[str, float] = {}
         """Seconds of each source's fastest probe in its last batch."""
         self._stopping = False
@@ -62,10 +66,16 @@ class Prober:
         """Start no further probe. Those that are running end and are recorded."""
         self._stopping = True
 
-    async def probe_due(self, source: SourceConfig, provider: Provider) -> Recorded:
-        """Probe a source's due connections, batch by batch, until none is due or the API asks for a pause."""
+    async def probe_due(self, source: SourceConfig, provider: Provider, *, batches: int | None = None) -> Recorded:
+        """Probe a source's due connections, batch by batch, until none is due or the API asks for a pause.
+
+        `batches` is the maximum number of batches. Raises LeaseLost, and records nothing more, if another daemon has taken over
+        the source.
+        """
         recorded = Recorded()
-        while not self._stopping:
+        for _ in itertools.repeat(None) if batches is None else range(batches):
+            if self._stopping:
+                break
             batch = await self._store.read(lambda conn: due_batch(conn, source, self._clock.now()))
             if not batch.targets and not batch.cohorts:
                 break
@@ -104,6 +114,7 @@ class Prober:
         await lane.run()
 
         def write(conn: Connection) -> Recorded:
+            self._fence(conn, source.name)
             self._rechecked.get(source.name, set()).update(result.target.id for result in lane.results)
             now, channels = self._clock.now(), self._channels
             return record_probes(conn, source, Batch(), lane.results, pause=None, channels=channels, now=now, recheck=True)
@@ -143,6 +154,7 @@ class Prober:
 
     async def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
         def write(conn: Connection) -> Recorded:
+            self._fence(conn, source.name)
             rechecked = self._rechecked.get(source.name, set())
             current = [result for result in results if result.target.id not in rechecked] if rechecked else results
             return record_probes(conn, source, batch, current, pause=pause, channels=self._channels, now=self._clock.now())

@@ -19,6 +19,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
 from monitor.domain.rules.fingerprint import comparable
 from monitor.engine import audit
+from monitor.engine.fencing import Fence, unfenced
 from monitor.engine.poller import Poller
 from monitor.engine.probe_runner import ProbeResult
 from monitor.engine.prober import Prober
@@ -87,13 +88,13 @@ class Reading:
 class Rechecker:
     """Answers the requests for rechecks of one source at a time."""
 
-    def __init__(self, *, store: Store, clock: Clock, poller: Poller, prober: Prober) -> None:
-        self._store, self._clock, self._poller, self._prober = store, clock, poller, prober
+    def __init__(self, *, store: Store, clock: Clock, poller: Poller, prober: Prober, fence: Fence = unfenced) -> None:
+        self._store, self._clock, self._poller, self._prober, self._fence = store, clock, poller, prober, fence
 
     async def check_pending(self, source: SourceConfig, provider: Provider) -> Recorded | None:
         """Check connections of a source that have a pending request, and record results. Return None if there are none.
 
-        A request stays pending if the process stops meanwhile. Raises StoreError.
+        A request stays pending if the process stops meanwhile. Raises StoreError, and LeaseLost as poll() does.
         """
         wanted = await self._store.write(lambda conn: self._start(conn, source))
         if not wanted:
@@ -136,6 +137,7 @@ class Rechecker:
         results: Mapping[int, ProbeResult] | None,
     ) -> Sequence[RecheckResult]:
         """Store the results of the requests of these connections, and return them. `results` is None without probes."""
+        self._fence(conn, source.name)
         now = self._clock.now()
         states = connection_codec.load(conn, wanted)
         judged = []

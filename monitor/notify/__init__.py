@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.notify.channel_health import ChannelHealth
+from monitor.notify.delivery_settings import DeliverySettings
 from monitor.notify.notifier import Drained, Notifier
-from monitor.notify.worker import DeliverySettings
 
 __all__ = ["ChannelHealth", "DeliverySettings", "Drained", "Notifier"]

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,8 @@ from monitor.engine.recording import Recorded
 from monitor.notify import handover
 from monitor.notify.apprise import Sent
 from monitor.notify.channel_health import ChannelHealth
-from monitor.notify.worker import DeliverySettings, Worker
+from monitor.notify.delivery_settings import DeliverySettings, Hold
+from monitor.notify.worker import Worker
 from monitor.store import Store, channel_states, outbox, pending
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
@@ -78,6 +79,37 @@ class Notifier:
         self._started = True
         self._launch()
 
+    async def start_sharing(self) -> None:
+        """Prepare for deliver(), which is called by units of a cluster, instead of start(). Raises StoreError."""
+        await self._restore_health()
+
+    async def deliver(self, channel: str, hold: Hold, *, is_lost: Callable[[], bool], within: timedelta) -> Hold:
+        """Deliver what is due on a channel, at most for about `within`, and return the pause that the next daemon continues with.
+
+        Only for the daemon that has the channel's lease: what others were sending is due immediately and may be a repeat.
+        `is_lost` returns True once it has lost the lease; nothing more is sent then. Raises StoreError.
+        """
+        worker, now = self._workers[channel], self._clock.now()
+        released = await self._store.write(lambda conn: outbox.release_uncertain(conn, now, channel=channel))
+        if released:
+            log.warning("notifier.uncertain_deliveries", count=released)
+        worker.restore(await self._store.read(lambda conn: channel_states.find_state(conn, channel)))
+        worker.resume(hold, is_lost=is_lost)
+        end = asyncio.get_running_loop().time() + within.total_seconds()
+        while await worker.deliver_due() and not is_lost() and asyncio.get_running_loop().time() < end:
+            continue
+        self._progress.forget(f"{DELIVERY}:{channel}")  # another daemon may deliver next
+        return worker.hold
+
+    async def hand_over_removed(self) -> None:
+        """End the deliveries of channels that are no longer configured; what no other channel has goes to others."""
+        now, channels = self._clock.now(), self._channels
+        removed = await self._store.write(lambda conn: handover.hand_over_removed(conn, channels, now))
+        for name, count in removed.ended.items():
+            log.warning("notifier.channel_not_configured", channel=name, ended=count, handed_to=sorted(removed.handed_to))
+        for name in removed.handed_to:
+            self.wake(name)
+
     def halt(self) -> None:
         """Claim nothing more from now on. stop() must follow."""
         for worker in self._workers.values():
@@ -116,7 +148,7 @@ class Notifier:
         if self._started:
             self._launch()
         await self._restore_health()
-        await self._hand_over_removed()
+        await self.hand_over_removed()
         if self._cleanup is not None:
             self._cleanup.cancel()
         self._cleanup = asyncio.create_task(self._clean_up_late_work(removed), name="notifier-cleanup")
@@ -214,16 +246,7 @@ class Notifier:
         if released:
             log.warning("notifier.uncertain_deliveries", count=released)
         await self._restore_health()
-        await self._hand_over_removed()
-
-    async def _hand_over_removed(self) -> None:
-        """End the deliveries of channels that are no longer configured; what no other channel has goes to others."""
-        now, channels = self._clock.now(), self._channels
-        removed = await self._store.write(lambda conn: handover.hand_over_removed(conn, channels, now))
-        for name, count in removed.ended.items():
-            log.warning("notifier.channel_not_configured", channel=name, ended=count, handed_to=sorted(removed.handed_to))
-        for name in removed.handed_to:
-            self.wake(name)
+        await self.hand_over_removed()
 
     async def _clean_up_late_work(self, removed: Sequence[asyncio.Task[None]]) -> None:
         """Handle what work under way at the swap, which still knew the old channels, queued or could not send."""
@@ -231,7 +254,7 @@ class Notifier:
         if removed:
             await asyncio.wait(removed)
         with contextlib.suppress(StoreError):  # the next start or reload does it
-            await self._hand_over_removed()
+            await self.hand_over_removed()
 
     async def _pending_count(self) -> int:
         counts = await self._store.read(outbox.pending_counts)

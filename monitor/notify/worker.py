@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
-from monitor.config import ChannelConfig, Config
+from monitor.config import ChannelConfig
 from monitor.domain import Alert, AlertEvent, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
@@ -27,6 +26,7 @@ from monitor.notify import channel_health, escalations
 from monitor.notify.annotations import annotated
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.channel_health import ChannelHealth
+from monitor.notify.delivery_settings import DeliverySettings, Hold
 from monitor.notify.delivery_times import DeliveryTimes
 from monitor.notify.links import MessageLinks
 from monitor.notify.mail_origin import MailOrigin
@@ -41,35 +41,6 @@ from monitor.store.outbox import Claimed
 from monitor.store.pending import DueDeliveries
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings:
-    """The limits of delivery."""
-
-    timezone: str = "UTC"
-    """The time zone of the times in messages."""
-    send_timeout: timedelta = timedelta(seconds=60)
-    """The longest wait for one message; after it the outcome is unknown and the message is sent again."""
-    lease: timedelta = timedelta(minutes=10)
-    """Duration of a claim: longer than any batch takes, so that no other process sends it meanwhile."""
-    poll_every: timedelta = timedelta(seconds=5)
-    """Interval at which the store is checked for deliveries that other processes queued."""
-    batch: int = 5000
-    """The most deliveries claimed in one go."""
-    public_url: str | None = None
-    """The address of the status page for links in messages; None: messages have none."""
-    config_file: str = "config.toml"
-    """The name of the configuration file, for the footer of mails."""
-
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """Return the limits with what the configuration sets."""
-        return cls(timezone=config.timezone, public_url=config.web.public_url, config_file=config.path.name)
-
-    retry_batch: int = 20
-    """The same while the channel is down: enough to find out if it works again."""
-
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -111,6 +82,7 @@ class Worker:
         self._hold_until: datetime | None = None
         self._down = False
         self._stopping = False
+        self._is_lost: Callable[[], bool] = lambda: False
         self._store_unavailable = False
 
     def restore(self, state: ChannelState) -> None:
@@ -122,6 +94,15 @@ class Worker:
             rejected=state.broken,
             last_sent_at=state.last_success_at,
         )
+
+    @property
+    def hold(self) -> Hold:
+        """The pause in force."""
+        return Hold(until=self._hold_until, down=self._down)
+
+    def resume(self, hold: Hold, *, is_lost: Callable[[], bool]) -> None:
+        """Continue with the pause that another daemon left. `is_lost` returns True once another one delivers to the channel."""
+        self._hold_until, self._down, self._is_lost = hold.until, hold.down, is_lost
 
     def wake(self) -> None:
         """Check for due deliveries now."""
@@ -241,7 +222,7 @@ class Worker:
                 return
             for part in parts:
                 in_message = [each for each in group if each.alert.id in part.alert_ids]
-                if self._stopping:
+                if self._stopping or self._is_lost():
                     await self._release(remaining)
                     return
                 try:

@@ -10,9 +10,19 @@ from monitor.domain.clock import Clock
 from monitor.providers.api import Api
 from monitor.providers.base import HttpLimits, Provider
 from monitor.providers.http import HttpSessions
-from monitor.providers.rate_limit import RequestBudget, ahead_of_others
+from monitor.providers.rate_limit import DayLimit, RequestBudget, ahead_of_others
 
-__all__ = ["HttpLimits", "HttpSessions", "RequestBudget", "ahead_of_others", "build_provider"]
+__all__ = ["HttpLimits", "HttpSessions", "RequestBudget", "ahead_of_others", "build_budget", "build_provider"]
+
+
+def build_budget(source: SourceConfig, *, spent: Sequence[tuple[float, int]] = ()) -> RequestBudget:
+    """Return the allowance of a source's requests_per_minute and requests_per_day.
+
+    `spent` are requests of an earlier process within 24 hours: how many seconds ago, and their number.
+    """
+    limit = source.info.most_per_minute or source.requests_per_minute
+    day = None if source.requests_per_day is None else DayLimit(source.requests_per_day, spent=spent)
+    return RequestBudget(min(source.requests_per_minute, limit), day=day)
 
 
 def build_provider(
@@ -21,13 +31,11 @@ def build_provider(
     sessions: HttpSessions,
     clock: Clock,
     budget: RequestBudget | None = None,
-    spent: Sequence[tuple[float, int]] = (),
 ) -> Provider:
     """Return the adapter for one source. Nothing is sent yet; `sessions` must be open when the adapter is used.
 
-    `budget` replaces the allowance that the source's requests_per_minute and requests_per_day give. `spent` are requests of an
-    earlier process within 24 hours: how many seconds ago, and their number.
+    Without a `budget`, it has one with the source's allowance.
     """
     module, _, name = source.info.adapter.partition(":")
     adapter: Callable[..., Provider] = getattr(import_module(module), name)
-    return adapter(source, api=Api(source, sessions=sessions, clock=clock, budget=budget, spent=spent))
+    return adapter(source, api=Api(source, sessions=sessions, clock=clock, budget=budget or build_budget(source)))

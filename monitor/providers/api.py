@@ -29,7 +29,7 @@ from monitor.domain.records import Record
 from monitor.providers import payload
 from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange
 from monitor.providers.probe_requests import ProbeRequests
-from monitor.providers.rate_limit import DEFAULT_WAIT, DayLimit, RequestBudget, http_date, retry_after
+from monitor.providers.rate_limit import DEFAULT_WAIT, RequestBudget, http_date, retry_after
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
@@ -85,17 +85,13 @@ class Api:
         *,
         sessions: HttpSessions,
         clock: Clock,
-        budget: RequestBudget | None = None,
-        spent: Sequence[tuple[float, int]] = (),
+        budget: RequestBudget,
     ) -> None:
-        """`spent` as for DayLimit; `budget` replaces the allowance that the source's settings give."""
         self._source = source
         self._info = source.info
         self._sessions = sessions
         self._clock = clock
-        limit = self._info.most_per_minute or source.requests_per_minute
-        day = None if source.requests_per_day is None else DayLimit(source.requests_per_day, spent=spent)
-        self.budget = budget or RequestBudget(min(source.requests_per_minute, limit), day=day)
+        self.budget = budget
         self.limits = sessions.limits
         self.clock_skew: float | None = None
         """The latest response's Date minus this machine's clock, in seconds; None without a Date so far."""

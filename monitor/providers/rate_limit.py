@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from types import TracebackType
+from typing import Any
 
 from monitor.domain.errors import ProviderRateLimited
 
@@ -140,6 +141,7 @@ def ahead_of_others() -> Iterator[None]:
 
 DAY = 24 * 3600.0
 _MINUTE = 60.0
+_QUARTER = 900.0
 
 
 class DayLimit:
@@ -150,9 +152,26 @@ class DayLimit:
     ) -> None:
         """`spent` are requests of an earlier process: how many seconds ago, and their number."""
         self._most, self._monotonic = most, monotonic
-        now = monotonic()
+        self._minutes: deque[list[float]] = deque()
+        self._total = 0
+        self.resume(spent)
+
+    def spent(self) -> list[tuple[float, int]]:
+        """Return the requests of the last 24 hours for a successor: how many seconds ago, and their number.
+
+        They are counted by quarter of an hour, from its end, so that the successor sends rather less.
+        """
+        now, quarters = self._monotonic(), dict[int, int]()
+        for at, number in self._minutes:
+            quarter = int((now - at) // _QUARTER)
+            quarters[quarter] = quarters.get(quarter, 0) + int(number)
+        return [(quarter * _QUARTER, number) for quarter, number in quarters.items() if quarter * _QUARTER < DAY]
+
+    def resume(self, spent: Iterable[tuple[float, int]]) -> None:
+        """Continue with the requests that another process has counted."""
+        now = self._monotonic()
         self._minutes = deque([now - ago, number] for ago, number in sorted(spent, reverse=True))
-        self._total = sum(number for _, number in self._minutes)
+        self._total = sum(int(number) for _, number in self._minutes)
 
     def take(self) -> None:
         """Count one request. Raises ProviderRateLimited if there were too many within 24 hours."""
@@ -198,6 +217,10 @@ class RequestBudget:
         """Requests left in the current burst, and the monotonic time of the next one."""
         self._monotonic = monotonic
         self._not_before = -math.inf
+        self.guard: Callable[[], None] | None = None
+        """Called before each request; raises if this process may not send to the API any more."""
+        self.paused: Callable[[], None] | None = None
+        """Called when the API demands a pause."""
 
     def request(self, method: str) -> BudgetSlot:
         """Return a slot for one exchange, to be held by `async with`.
@@ -252,7 +275,9 @@ class RequestBudget:
         self._left = self.burst
 
     def require_open(self) -> None:
-        """Raise ProviderRateLimited while the API demands a pause."""
+        """Raise ProviderRateLimited while the API demands a pause, and what the guard raises."""
+        if self.guard is not None:
+            self.guard()
         left = self._not_before - self._monotonic()
         if left > 0:
             raise ProviderRateLimited(f"The API limits the request rate; next request in {math.ceil(left)} s.", retry_after=left)
@@ -260,6 +285,32 @@ class RequestBudget:
     def wait(self, seconds: float) -> None:
         """Send nothing for this long. Never shortens a pause in force."""
         self._not_before = max(self._not_before, self._monotonic() + seconds)
+        if self.paused is not None:
+            self.paused()
+
+    def handover(self) -> dict[str, Any]:
+        """Return what a process that continues with this budget must know, as JSON: seconds from now."""
+        now = self._monotonic()
+        kept: dict[str, Any] = {"next": max(self._next_at - time.monotonic(), 0), "pause": max(self._not_before - now, 0)}
+        kept = {name: round(seconds, 3) for name, seconds in kept.items() if seconds > 0}
+        if self._day is not None:
+            kept["day"] = self._day.spent()
+        return kept
+
+    def resume(self, handover: Mapping[str, Any], *, age: float, lapsed: float | None) -> None:
+        """Continue with the budget as another process left it `age` seconds ago.
+
+        `lapsed` is the time since that process had to stop if it left nothing at its end: it may have sent a burst until then.
+        """
+        pause, wait = (float(handover.get(name, 0.0)) - age for name in ("pause", "next"))
+        if pause > 0:
+            self._not_before = max(self._not_before, self._monotonic() + pause)
+        if lapsed is not None:
+            wait = max(wait, self.period - lapsed)
+        if wait > 0:
+            self._next_at, self._left = max(self._next_at, time.monotonic() + wait), 0
+        if self._day is not None and "day" in handover:
+            self._day.resume((ago + age, number) for ago, number in handover["day"])
 
 
 class BudgetSlot:

@@ -18,14 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
 from monitor.domain.threads import DaemonExecutor
 from monitor.store import db_errors, engines, revisions, sqlite_file
+from monitor.store.postgres import WRITERS_LOCK, Server
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
 READERS = 4
-_ONE_WRITER = 0x746F6B656D77
-"""The advisory lock that a writer holds during its transaction."""
 
 
 class Store:
@@ -45,6 +44,8 @@ class Store:
         else:
             self._writer = engines.postgres_engine(self.target, pool_timeout=busy_timeout)
             self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.checks_schema = False
+        """True if another daemon may migrate the database meanwhile: nothing is written to another version's schema then."""
         self._writing = DaemonExecutor(1, name="store-write")
         self._reading = DaemonExecutor(READERS, name="store-read")
 
@@ -62,6 +63,13 @@ class Store:
         """The database in messages: its file, or its name and server; never a password."""
         return f"The database {self.target}" if isinstance(self.target, Path) else self.target.name
 
+    @property
+    def server(self) -> Server:
+        """The PostgreSQL server. Raise StoreError for SQLite."""
+        if isinstance(self.target, Path):
+            raise StoreError("Several daemons need PostgreSQL.")
+        return self.target
+
     @contextmanager
     def begin_write(self) -> Iterator[Connection]:
         """Return a connection in one transaction: committed when the block ends, rolled back when it raises.
@@ -72,7 +80,9 @@ class Store:
         """
         with self._connected(self._writer) as conn, conn.begin():
             if self.path is None:
-                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_ONE_WRITER,))
+                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
+                if self.checks_schema:
+                    self.check_revision(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
             yield conn
 
     @contextmanager

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 import monitor
 from monitor.domain.errors import SchemaOutOfDate, StoreError
 from monitor.store import engines, revisions
-from monitor.store.postgres import Server
+from monitor.store.postgres import WRITERS_LOCK, Server
 
 _LOCK = 0x746F6B656D6967  # one advisory lock per database, held by the process that migrates
 _WAIT = timedelta(minutes=5)
@@ -79,6 +79,7 @@ def _migrating(target: Path | Server) -> Iterator[Connection]:
             if isinstance(target, Server):
                 conn.exec_driver_sql(f"SET LOCAL statement_timeout = {int(_WAIT.total_seconds() * 1000)}")
                 conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))  # daemons of a cluster write meanwhile
             yield conn
     finally:
         engine.dispose()

@@ -230,13 +230,15 @@ def _save_reached(conn: Connection, ids: Sequence[int], keys: Collection[str], n
     insert_many(conn, attempts, rows)
 
 
-def release_uncertain(conn: Connection, now: datetime) -> int:
-    """Make deliveries that were being sent due now, as possible repeats. Return their number.
+def release_uncertain(conn: Connection, now: datetime, *, channel: str | None = None) -> int:
+    """Make deliveries (of this channel) that were being sent due now, as possible repeats. Return their number.
 
-    For the start of a daemon, when no worker can be alive.
+    For the start of a daemon, or of a unit with the channel's lease, when no worker can be alive.
     """
     values = {"state": DeliveryState.PENDING, "uncertain": True, "next_attempt_at": now}
     statement = update(deliveries).where(_d.state == DeliveryState.SENDING, _d.next_attempt_at.is_not(None))
+    if channel is not None:
+        statement = statement.where(_d.channel == channel)
     released = conn.scalars(statement.values(**values, lease_owner=None, lease_until=None).returning(_d.id)).all()
     _finish_attempts(conn, released, now, outcome="unknown", detail=_LEASE_ENDED)
     return len(released)

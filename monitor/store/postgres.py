@@ -22,6 +22,8 @@ APPLICATION = "token-monitor"
 CONNECT_TIMEOUT = timedelta(seconds=5)
 """Time limit of each attempt to connect, and of the first statement: a pooler accepts a client before it has a server for it."""
 STATEMENT_TIMEOUT = timedelta(seconds=30)
+WRITERS_LOCK = 0x746F6B656D77
+"""The advisory lock that a transaction holds while it writes or migrates."""
 IDLE_IN_TRANSACTION = timedelta(minutes=5)
 """The longest time for which a process that is stopped inside a transaction blocks the other writers."""
 _PINNED = {
@@ -89,20 +91,26 @@ class Server:
         """
         import psycopg
 
-        arguments: dict[str, Any] = {**self._defaults(statement_timeout), **self._parameters}
-        arguments["client_encoding"] = "UTF8"  # over PGCLIENTENCODING, which may name an encoding that does not exist
-        if application is not None:
-            arguments["application_name"] = application
-        # Not every pooler keeps the prepared statements of a session.
-        conn = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None, context=context)
+        conn = psycopg.connect(**self.arguments(application, statement_timeout), autocommit=True, context=context)
         try:
             self._require_utf8(conn)
-            settings = "; ".join(f"SET {name} = '{value}'" for name, value in self._settings(conn, statement_timeout))
+            settings = "; ".join(
+                f"SET {name} = '{value}'" for name, value in self.settings(conn.info.server_version, statement_timeout)
+            )
             _execute_within(conn, settings, CONNECT_TIMEOUT)
         except BaseException:
             conn.close()
             raise
         return conn
+
+    def arguments(self, application: str | None, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> dict[str, Any]:
+        """Return the arguments of the driver's connect(). The session's settings must follow, see settings()."""
+        arguments: dict[str, Any] = {**self._defaults(statement_timeout), **self._parameters}
+        arguments["client_encoding"] = "UTF8"  # over PGCLIENTENCODING, which may name an encoding that does not exist
+        if application is not None:
+            arguments["application_name"] = application
+        arguments["prepare_threshold"] = None  # not every pooler keeps the prepared statements of a session
+        return arguments
 
     def _defaults(self, statement_timeout: timedelta) -> dict[str, Any]:
         """Return libpq's parameters that the URL can override."""
@@ -119,7 +127,7 @@ class Server:
             **({"target_session_attrs": "read-write"} if several else {}),
         }
 
-    def _settings(self, conn: psycopg.Connection[Any], statement_timeout: timedelta) -> Iterator[tuple[str, object]]:
+    def settings(self, server_version: int, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Iterator[tuple[str, object]]:
         """Yield the session's settings. They go by SET, because poolers refuse them among the parameters of a connection.
 
         Time limits in the URL's `options` take precedence.
@@ -131,9 +139,9 @@ class Server:
             "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION),
             **_DEAD_CLIENT,
         }
-        if conn.info.server_version >= 140_000:
+        if server_version >= 140_000:
             limits["idle_session_timeout"] = 0  # it would end the connection that holds the daemon's lock
-        if conn.info.server_version >= 170_000:
+        if server_version >= 170_000:
             limits["transaction_timeout"] = 0
         given = {name.lower() for name in re.findall(r"(?:-c\s*|--)([\w-]+)\s*=", self._parameters.get("options", ""))}
         yield from ((name, value) for name, value in limits.items() if name not in {each.replace("-", "_") for each in given})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -342,6 +342,12 @@ _DUE = (
 def due_sources(conn: Connection, now: datetime) -> list[str]:
     """Return the names of the sources whose next poll is due, the longest overdue first."""
     return list(conn.scalars(_DUE, {"now": now}))  # built once: it runs at every tick
+
+
+def due_among(conn: Connection, names: Collection[str], now: datetime) -> set[str]:
+    """Return those of these sources whose next poll is due."""
+    query = select(sources.c.name).where(sources.c.name.in_(names), sources.c.removed_at.is_(None))
+    return set(conn.scalars(query.where(sources.c.next_poll_at <= now)))
 
 
 def poll_now(conn: Connection, name: str, now: datetime) -> None:

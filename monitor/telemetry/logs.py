@@ -37,6 +37,8 @@ _LIMITED = (
     "aiohttp",
     "asyncio",
     "apscheduler",
+    "procrastinate",
+    "psycopg",
     "sqlalchemy",
     "alembic",
     "tzlocal",

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from monitor.config import Config, load
-from monitor.daemon.scheduler import Work
+from monitor.daemon.work import Work
 from monitor.demo.world import World
 from monitor.domain import EventKind
 from monitor.domain.rules.silences import Silence

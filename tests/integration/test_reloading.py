@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Config, load
-from monitor.daemon.app import Daemon
 from monitor.daemon.oneshot import check_once
+from monitor.daemon.parts import Daemon
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain.clock import SystemClock

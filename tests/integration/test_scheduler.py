@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from monitor.daemon.scheduler import DueWork, Scheduler, Work
+from monitor.daemon.scheduler import DueWork, Scheduler
+from monitor.daemon.work import Work
 from monitor.demo.world import World
 from monitor.domain import PollOutcome, PollReport, ProbeAnswer
 from monitor.store import Store

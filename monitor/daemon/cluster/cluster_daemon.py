@@ -1,0 +1,114 @@
+"""The running parts of a daemon that shares the work with others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from monitor.config import Config
+from monitor.daemon import crash_report
+from monitor.daemon.cluster.member import ClusterMember
+from monitor.daemon.cluster.queue_runner import QueueRunner
+from monitor.daemon.cluster.units import Parts
+from monitor.daemon.database_outage import DatabaseOutageAlert
+from monitor.daemon.parts import SERVICE_BACK, STOP_WITHIN, Daemon, align, build_notifier
+from monitor.daemon.work import Work, build_work, log_unrouted
+from monitor.engine import applied_config
+from monitor.engine.poller import Poller
+from monitor.engine.prober import Prober
+from monitor.engine.rechecks import Rechecker
+from monitor.notify import Notifier
+
+
+class ClusterDaemon(Daemon):
+    """A member of a cluster that serves pages, and plans if it holds the lock. A reload builds a new one."""
+
+    def __init__(self, *, plans: bool, on_newer_schema: Callable[[], None], **parts: Any) -> None:
+        """`plans` is True for the daemon with the lock; see ClusterMember for `on_newer_schema`."""
+        super().__init__(**parts)
+        self._plans, self._on_newer_schema = plans, on_newer_schema
+        self._member: ClusterMember | None = None
+        self._planner: QueueRunner | None = None
+        self._store.checks_schema = True
+
+    async def start(self, config: Config) -> None:
+        """Start every part. Raises if one cannot start; nothing is left running then."""
+        work = build_work(config, sessions=self._sessions, clock=self._clock, spent=await self._spent(config))
+        if self._plans:
+            await align(self._store, config, self._clock)
+        self._notifier = notifier = build_notifier(
+            config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
+        )
+        member = self._member = ClusterMember(
+            config=config.cluster,
+            store=self._store,
+            clock=self._clock,
+            plans=self._plans,
+            on_newer_schema=self._on_newer_schema,
+        )
+        revision = await self._store.write(lambda conn: applied_config.revision_of(conn, config))
+        await member.start(self._unit_parts(config, work, revision, notifier, member))
+        if self._plans:
+            await self._plan(config, work, notifier, member)
+        else:
+            self._intake.open(config, recorded=log_unrouted)
+        await self._hosting.follow(config, self._store, self._intake)
+
+    async def swap(self, config: Config) -> None:
+        """Do nothing: a reload ends this daemon's parts and builds new ones."""
+
+    async def stop(self, within: timedelta = STOP_WITHIN) -> None:
+        """Plan nothing more, finish the units under way, and leave the cluster. Bounded. May be called twice."""
+        self._intake.close()
+        if self._outage_task is not None:
+            self._outage_task.cancel()
+        if self._planner is not None:
+            await self._planner.close()
+        stopping = [self._hosting.stop()]
+        if self._scheduler is not None:
+            stopping.append(self._scheduler.stop(timedelta(seconds=1)))
+        if self._member is not None:
+            stopping.append(self._member.stop(within * 3 / 4))
+        await asyncio.gather(*stopping)
+
+    def halt(self) -> None:
+        """Start no more work, effective immediately."""
+        super().halt()
+        if self._member is not None:
+            self._member.halt()
+
+    async def _plan(self, config: Config, work: dict[str, Work], notifier: Notifier, member: ClusterMember) -> None:
+        """Start what only the daemon with the lock does."""
+        await crash_report.recover(self._store, message=SERVICE_BACK, channels=config.channels, clock=self._clock)
+        await notifier.hand_over_removed()
+        self._outage_alert = alert = DatabaseOutageAlert(store=self._store, clock=self._clock, notifier=notifier)
+        alert.configure([source.poll_every for source in config.sources], config.channels)
+        self._outage_task = asyncio.create_task(alert.run(), name="database-outage")
+        self._planner = member.new_planner()
+        await self._planner.start()
+        self._start_scheduler(self._build_scheduler(config, work, notifier, alert, runner=self._planner), config)
+
+    def _unit_parts(
+        self, config: Config, work: dict[str, Work], revision: str, notifier: Notifier, member: ClusterMember
+    ) -> Parts:
+        units, store, clock, channels = member.units, self._store, self._clock, config.channels
+        poller = Poller(
+            store=store,
+            clock=clock,
+            channels=channels,
+            metrics=self._metrics,
+            links=self._links,
+            fence=units.require,
+            is_doubtful=units.is_doubtful,
+        )
+        prober = Prober(store=store, clock=clock, channels=channels, metrics=self._metrics, fence=units.require)
+        return Parts(
+            work=work,
+            configuration=revision,
+            poller=poller,
+            prober=prober,
+            rechecker=Rechecker(store=store, clock=clock, poller=poller, prober=prober, fence=units.require),
+            notifier=notifier,
+        )

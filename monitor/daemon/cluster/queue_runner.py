@@ -1,0 +1,143 @@
+"""The planner's side of the queue: due sources are collected into coarse units, and waited for until their units have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from itertools import chain
+
+import structlog
+
+from monitor.daemon.cluster.ownership import Ownership
+from monitor.daemon.work import Work
+from monitor.domain.errors import StoreError
+from monitor.engine.recording import Recorded
+from monitor.store.work_queue import Unit, WorkQueue
+
+log = structlog.get_logger(__name__)
+
+MOST_SOURCES = 50
+"""Maximum number of sources in a unit."""
+UNITS_PER_WORKER = 2
+"""Fewer sources are in a unit rather than fewer units than this for each worker of the cluster."""
+COLLECT_FOR = timedelta(seconds=0.2)
+"""Time in which due sources are collected into units."""
+CHECK_EVERY = timedelta(seconds=0.5)
+"""Interval at which the planner checks which units have ended."""
+DROP_LOST_EVERY = timedelta(seconds=3)
+
+
+class QueueRunner:
+    """Has the work done by the daemons of the cluster."""
+
+    delivers = True
+
+    def __init__(self, queue: WorkQueue, ownership: Ownership, *, configuration: str, workers: Callable[[], int]) -> None:
+        """`workers` returns the number of units that the daemons at work run at a time."""
+        self._queue, self._ownership, self._configuration, self._workers = queue, ownership, configuration, workers
+        self._wanted: dict[str, dict[str, asyncio.Future[None]]] = {"polls": {}, "probes": {}, "deliveries": {}}
+        self._queued: dict[int, list[asyncio.Future[None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take over the queue from an earlier planner: what is due is queued again. Raises StoreUnavailable."""
+        dropped = await self._queue.drop_waiting()
+        log.info("planner.started", dropped=dropped)
+        self._tasks = [
+            asyncio.create_task(self._repeat(COLLECT_FOR, self._defer), name="planner-defer"),
+            asyncio.create_task(self._repeat(CHECK_EVERY, self._check), name="planner-check"),
+            asyncio.create_task(self._repeat(DROP_LOST_EVERY, self._drop_lost), name="planner-lost"),
+        ]
+
+    async def close(self) -> None:
+        """Plan nothing more; what is queued is left to the other daemons."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for future in chain(*(each.values() for each in self._wanted.values()), *self._queued.values()):
+            future.cancel()
+
+    async def busy(self) -> frozenset[str]:
+        """Return the sources and channels that a daemon is working on, and the channels that pause after a failure."""
+        held = await self._ownership.held()
+        return frozenset(
+            name for name, each in held.items() if each.live or float((each.handover or {}).get("hold", 0.0)) > each.age
+        )
+
+    async def poll(self, work: Work) -> Recorded:
+        """Have a source polled. What the poll recorded is unknown here: it counts as a change."""
+        await self._wait_for("polls", work.source.name)
+        return Recorded(changed=1)
+
+    async def probe(self, work: Work) -> Recorded:
+        """Have a batch of a source probed."""
+        await self._wait_for("probes", work.source.name)
+        return Recorded()
+
+    async def recheck(self, work: Work) -> Recorded | None:  # noqa: ARG002 - every daemon answers those of its sources
+        """Do nothing: every daemon answers the rechecks of the sources that it works on."""
+        return None
+
+    async def deliver(self, channel: str) -> None:
+        """Have due deliveries of a channel sent."""
+        await self._wait_for("deliveries", channel)
+
+    def stop(self) -> None:
+        """Do nothing: each daemon stops its own probes."""
+
+    async def _wait_for(self, kind: str, name: str) -> None:
+        waiting = self._wanted[kind]
+        if name not in waiting:
+            waiting[name] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiting[name])
+
+    async def _repeat(self, every: timedelta, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            try:
+                await action()
+            except StoreError as error:
+                log.debug("planner.queue_unavailable", problem=str(error))
+
+    async def _defer(self) -> None:
+        """Queue what is wanted, in one statement for each kind."""
+        for kind, waiting in self._wanted.items():
+            if not waiting:
+                continue
+            taken, self._wanted[kind] = waiting, {}
+            size = 1 if kind == "deliveries" else self._unit_size(len(taken))
+            names = list(taken)
+            parts = [names[at : at + size] for at in range(0, len(names), size)]
+            units = [Unit(kind=kind, names=tuple(part), configuration=self._configuration) for part in parts]
+            try:
+                ids = await self._queue.defer(units)
+            except StoreError:
+                _finish(taken.values())
+                raise
+            for at, part in zip(ids, parts, strict=False):
+                self._queued[at] = [taken[name] for name in part]
+            if not ids:  # one of them waits already, queued by another planner a moment ago
+                _finish(taken.values())
+
+    def _unit_size(self, count: int) -> int:
+        return max(1, min(MOST_SOURCES, -(-count // max(self._workers() * UNITS_PER_WORKER, 1))))
+
+    async def _check(self) -> None:
+        """End the wait for units that have ended."""
+        if not self._queued:
+            return
+        unfinished = await self._queue.unfinished(self._queued)
+        for ended in [each for each in self._queued if each not in unfinished]:
+            _finish(self._queued.pop(ended))
+
+    async def _drop_lost(self) -> None:
+        lost = await self._queue.drop_lost()
+        if lost:
+            log.warning("planner.units_lost", count=len(lost), advice="A daemon died or lost the database; others do its work.")
+
+
+def _finish(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

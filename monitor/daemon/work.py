@@ -1,0 +1,126 @@
+"""The configured sources with the clients of their APIs, and how the scheduler has their due work done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from monitor.config import Config, SourceConfig
+from monitor.domain.clock import Clock
+from monitor.engine.poller import Poller
+from monitor.engine.prober import Prober
+from monitor.engine.rechecks import Rechecker
+from monitor.engine.recording import Recorded
+from monitor.providers import HttpSessions, RequestBudget, build_budget, build_provider
+from monitor.providers.base import Provider
+
+log = structlog.get_logger(__name__)
+
+CONCURRENT_POLLS = 64
+"""Maximum number of sources that a process polls at the same time; the rest wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One configured source and the client of its API."""
+
+    source: SourceConfig
+    provider: Provider
+    budget: RequestBudget | None = None
+    """The allowance that its client keeps to; None for a client without one."""
+
+
+def build_work(
+    config: Config, *, sessions: HttpSessions, clock: Clock, spent: Mapping[str, Sequence[tuple[float, int]]] | None = None
+) -> dict[str, Work]:
+    """Return each configured source with the client of its API, by the source's name; `spent` by source as in build_budget."""
+    known, work = spent or {}, {}
+    for source in config.sources:
+        budget = build_budget(source, spent=known.get(source.name, ()))
+        provider = build_provider(source, sessions=sessions, clock=clock, budget=budget)
+        work[source.name] = Work(source=source, provider=provider, budget=budget)
+    return work
+
+
+def log_unrouted(recorded: Recorded) -> None:
+    """Log an error for each alert that no channel takes: it must not go unnoticed."""
+    for alert in recorded.unrouted:
+        log.error(
+            "alert.unroutable",
+            alert=alert.id,
+            alert_event=alert.event.value,
+            about=alert.connection or alert.source,
+            advice="No channel accepts this alert: widen a channel's filters, or set fallback = true for one.",
+        )
+
+
+class Runner(Protocol):
+    """Does the work that the scheduler finds due: in this process, or through the queue of a cluster.
+
+    Each coroutine ends when the work has ended, and returns what it recorded as far as this process knows it.
+    """
+
+    delivers: bool
+    """True if due deliveries are started by the scheduler; False if this process's notifier finds them."""
+
+    async def busy(self) -> frozenset[str]:
+        """Return the sources and channels that another process is working on, as `source:NAME` and `channel:NAME`."""
+        ...
+
+    async def poll(self, work: Work) -> Recorded:
+        """Poll a source."""
+        ...
+
+    async def probe(self, work: Work) -> Recorded:
+        """Probe the due connections of a source."""
+        ...
+
+    async def recheck(self, work: Work) -> Recorded | None:
+        """Answer pending rechecks of a source; None if there are none, or if others answer them."""
+        ...
+
+    async def deliver(self, channel: str) -> None:
+        """Deliver what is due on a channel."""
+        ...
+
+    def stop(self) -> None:
+        """Start no further probe."""
+        ...
+
+
+class LocalRunner:
+    """Does all the work in this process."""
+
+    delivers = False
+
+    def __init__(self, *, poller: Poller, prober: Prober, rechecker: Rechecker) -> None:
+        self._poller, self._prober, self._rechecker = poller, prober, rechecker
+        self._polls = asyncio.Semaphore(CONCURRENT_POLLS)
+
+    async def busy(self) -> frozenset[str]:
+        """Return nothing: there is no other process."""
+        return frozenset()
+
+    async def poll(self, work: Work) -> Recorded:
+        """Poll a source; at most CONCURRENT_POLLS run at a time."""
+        async with self._polls:
+            return await self._poller.poll(work.source, work.provider)
+
+    async def probe(self, work: Work) -> Recorded:
+        """Probe the due connections of a source, until none is due."""
+        return await self._prober.probe_due(work.source, work.provider)
+
+    async def recheck(self, work: Work) -> Recorded | None:
+        """Answer pending rechecks of a source."""
+        return await self._rechecker.check_pending(work.source, work.provider)
+
+    async def deliver(self, channel: str) -> None:
+        """Do nothing: the notifier delivers."""
+
+    def stop(self) -> None:
+        """Start no further probe."""
+        self._prober.stop()
