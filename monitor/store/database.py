@@ -81,8 +81,8 @@ class Store:
         with self._connected(self._writer) as conn, conn.begin():
             if self.path is None:
                 conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
-                if self.checks_schema:
-                    self.check_revision(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+            if self.checks_schema:
+                self.check_revision(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
             yield conn
 
     @contextmanager

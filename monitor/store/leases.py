@@ -87,7 +87,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class DaemonReport:
     """How a daemon presents itself to the others."""
 
     id: str
@@ -125,7 +125,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class LeaseHold:
     """A lease of any daemon, or what the last holder left for the next one."""
 
     live: bool
@@ -164,9 +164,9 @@ class Leases:
         written = [None if each is None else json.dumps(each) for each in handovers.values()]
         self._execute(statement, {"names": list(handovers), "handovers": written, "me": self._me})
 
-    def beat(self, report: Report) -> Beat:
+    def beat(self, report: DaemonReport) -> Beat:
         """Renew all leases, report this daemon, and return what the others report."""
-        values = {name: getattr(report, name) for name in Report.__slots__}
+        values = {name: getattr(report, name) for name in DaemonReport.__slots__}
         renewed = self._execute(
             "UPDATE token_monitor_cluster.leases SET until = now() + %(length)s WHERE holder = %(me)s RETURNING name",
             {"length": LENGTH, "me": self._me},
@@ -190,7 +190,7 @@ class Leases:
         self._execute("UPDATE token_monitor_cluster.leases SET holder = NULL, until = NULL WHERE holder = %s", (self._me,))
         self._execute("DELETE FROM token_monitor_cluster.daemons WHERE id = %s", (self._me,))
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, LeaseHold]:
         """Return the live leases of all daemons, and those of channels, live or not."""
         rows = self._execute(
             """
@@ -199,7 +199,7 @@ class Leases:
             """,
             {},
         )
-        return {name: Held(live=live, handover=handover, age=age or 0.0) for name, live, handover, age in rows}
+        return {name: LeaseHold(live=live, handover=handover, age=age or 0.0) for name, live, handover, age in rows}
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -229,6 +229,6 @@ def require(conn: Connection, name: str, number: int) -> None:
         raise LeaseLost
 
 
-def live_names(names: Collection[str], held: Mapping[str, Held]) -> set[str]:
+def live_names(names: Collection[str], held: Mapping[str, LeaseHold]) -> set[str]:
     """Return those of these leases that a daemon holds."""
     return {name for name in names if name in held and held[name].live}

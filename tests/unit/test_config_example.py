@@ -57,7 +57,7 @@ def paths_in(value: Any, prefix: str = "") -> set[str]:
     return found
 
 
-TABLES = {"database", "schedule", "policy", "platforms", "web", "hooks", "logging", "heartbeat", "retention", "match"}
+TABLES = {"database", "schedule", "policy", "platforms", "web", "hooks", "cluster", "logging", "heartbeat", "retention", "match"}
 
 
 def test_the_example_loads_without_a_warning() -> None:

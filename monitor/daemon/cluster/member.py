@@ -23,7 +23,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.timefmt import span
 from monitor.store import Store, cluster_tables, revisions
-from monitor.store.leases import Beat, Leases, Report
+from monitor.store.leases import Beat, DaemonReport, Leases
 from monitor.store.work_queue import WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -163,8 +163,8 @@ class ClusterMember:
             log.exception("cluster.fault")
 
     async def _report(self) -> None:
-        """Report the state, renew the leases, and decide the next state."""
-        report = Report(
+        """DaemonReport the state, renew the leases, and decide the next state."""
+        report = DaemonReport(
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),

@@ -15,7 +15,7 @@ import structlog
 from monitor.domain.errors import LeaseLost, StoreError
 from monitor.domain.threads import DaemonExecutor
 from monitor.store import Connection, leases
-from monitor.store.leases import Beat, Held, Lease, Leases, Report
+from monitor.store.leases import Beat, DaemonReport, Lease, LeaseHold, Leases
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Ownership:
             raise LeaseLost
         leases.require(conn, name, owned.number)
 
-    async def beat(self, report: Report) -> Beat:
+    async def beat(self, report: DaemonReport) -> Beat:
         """Renew all leases; work on those that were lost stops. Raises StoreUnavailable."""
         begun = self._monotonic()
         before = {name: owned.number for name, owned in self._owned.items()}
@@ -121,7 +121,7 @@ class Ownership:
                 log.warning("lease.lost", lease=name)
         return beat
 
-    async def held(self) -> dict[str, Held]:
+    async def held(self) -> dict[str, LeaseHold]:
         """Return the live leases of all daemons, and those of channels. Raises StoreUnavailable."""
         return await self._call(self._store.held)
 

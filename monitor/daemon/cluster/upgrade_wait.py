@@ -17,7 +17,7 @@ from monitor.daemon.signals import STOP, SignalQueue
 from monitor.domain import threads
 from monitor.domain.errors import StoreError
 from monitor.store import Store
-from monitor.store.leases import Leases, Report
+from monitor.store.leases import DaemonReport, Leases
 from monitor.telemetry.systemd import Notify
 
 log = structlog.get_logger(__name__)
@@ -26,11 +26,11 @@ WHY = "A newer version has migrated the database: upgrade this daemon and start 
 
 
 async def await_upgrade(config: Config, *, notify: Notify, signals: SignalQueue) -> None:
-    """Report the reason to the other daemons and to systemd until a stop signal arrives. Raises StopRequested."""
+    """DaemonReport the reason to the other daemons and to systemd until a stop signal arrives. Raises StopRequested."""
     log.error("daemon.waiting_for_upgrade", problem=WHY)
     me = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
     leases = Leases(Store(config.database.url.reveal()).server, me=me)
-    report = Report(
+    report = DaemonReport(
         id=me,
         host=socket.gethostname(),
         pid=os.getpid(),
