@@ -237,7 +237,9 @@ class Scheduler:
                 self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
         now = self._clock.now()
         for name in [name for name, at in self._next_probes.items() if at <= now]:
-            if name in self._work and self._work[name].source.probes_on_schedule and f"source:{name}" not in busy:
+            if f"source:{name}" in busy or (self._runner.is_shared and f"poll:{name}" in self._running):
+                continue
+            if name in self._work and self._work[name].source.probes_on_schedule:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
 
         for name in due.channels:
@@ -255,7 +257,7 @@ class Scheduler:
             rechecks=rechecks.pending_sources(conn, now),
             time=any(instant is not None and instant <= now for instant in instants),
             probes=probes.next_probes(conn) if replan else None,
-            channels=outbox.channels_due(conn, now) if self._runner.delivers else [],
+            channels=outbox.channels_due(conn, now) if self._runner.is_shared else [],
         )
 
     async def _poll(self, work: Work) -> None:

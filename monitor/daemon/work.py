@@ -64,8 +64,8 @@ class Runner(Protocol):
     Each coroutine ends when the work has ended, and returns what it recorded as far as this process knows it.
     """
 
-    delivers: bool
-    """True if due deliveries are started by the scheduler; False if this process's notifier finds them."""
+    is_shared: bool
+    """True if several processes do the work: then the scheduler starts deliveries too, and work on one source is serial."""
 
     async def busy(self) -> frozenset[str]:
         """Return the sources and channels that another process is working on, as `source:NAME` and `channel:NAME`."""
@@ -95,7 +95,7 @@ class Runner(Protocol):
 class LocalRunner:
     """Does all the work in this process."""
 
-    delivers = False
+    is_shared = False
 
     def __init__(self, *, poller: Poller, prober: Prober, rechecker: Rechecker) -> None:
         self._poller, self._prober, self._rechecker = poller, prober, rechecker

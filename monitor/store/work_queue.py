@@ -6,6 +6,7 @@ So a lost unit is queued again because its work is still due, and the queue's ta
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from monitor.store.postgres import Server
 if TYPE_CHECKING:
     import psycopg
     from procrastinate import App
+    from procrastinate.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,8 @@ HEARTBEAT, DEAD_AFTER = timedelta(seconds=4), timedelta(seconds=15)
 _FETCH_EVERY = 2.0
 """Seconds between looks for units that no notification announced."""
 _POOL_WAIT = 10.0
+_PRIORITIES = {"polls": 1}
+"""Polls come before probes: they show what to probe."""
 
 Handler = Callable[[Sequence[str], str], Awaitable[None]]
 """Runs a unit: the names that it concerns, and the revision of the configuration that it was planned with. Raises nothing."""
@@ -70,7 +74,7 @@ class WorkQueue:
         self.schema = QUEUE_SCHEMA + blake2b(self._definitions.encode(), digest_size=4).hexdigest()
         self._app: App | None = None
         self._handlers: dict[str, Handler] = {}
-        self._stop: Callable[[], None] | None = None
+        self._running: list[Worker] = []
 
     def prepare(self) -> None:
         """Create the queue's tables unless they exist. Raise StoreError."""
@@ -109,6 +113,7 @@ class WorkQueue:
             Job(
                 queue=unit.kind,
                 task_name=unit.kind,
+                priority=_PRIORITIES.get(unit.kind, 0),
                 lock=unit.lock if unit.kind == "deliveries" else None,
                 queueing_lock=unit.lock,
                 task_kwargs={"names": list(unit.names), "configuration": unit.configuration},
@@ -144,14 +149,34 @@ class WorkQueue:
                 await manager.finish_job(job, Status.FAILED, delete_job=True)
         return [job.queue for job in lost]
 
-    async def work(self, *, workers: int, queues: Sequence[str], drain: timedelta) -> None:
-        """Run units until stop_work(); running ones get `drain` to end then. Raise StoreUnavailable if the queue is lost."""
+    async def work(self, workers: Mapping[tuple[str, ...], int], *, drain: timedelta) -> None:
+        """Run units until stop_work(); running ones get `drain` to end then. Raise StoreUnavailable if the queue is lost.
+
+        `workers` is the number of units at a time for each group of queues.
+        """
+        self._running = [self._new_worker(queues, units, drain) for queues, units in workers.items()]
+        tasks = [asyncio.create_task(self._run(each), name="cluster-worker") for each in self._running]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.stop_work()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            self._running = []
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
+
+    async def _run(self, worker: Worker) -> None:
+        with self._translate_errors():
+            await worker.run()  # type: ignore[no-untyped-call]  # its own annotations are incomplete
+
+    def _new_worker(self, queues: Sequence[str], units: int, drain: timedelta) -> Worker:
         from procrastinate.worker import Worker
 
-        worker = Worker(
+        return Worker(
             self._opened,
             queues=list(queues),
-            concurrency=workers,
+            concurrency=units,
             install_signal_handlers=False,
             delete_jobs="always",
             fetch_job_polling_interval=_FETCH_EVERY,
@@ -160,17 +185,11 @@ class WorkQueue:
             update_heartbeat_interval=HEARTBEAT.total_seconds(),
             stalled_worker_timeout=DEAD_AFTER.total_seconds(),
         )
-        self._stop = worker.stop
-        try:
-            with self._translate_errors():
-                await worker.run()  # type: ignore[no-untyped-call]  # procrastinate's own annotations are incomplete
-        finally:
-            self._stop = None
 
     def stop_work(self) -> None:
         """Take no more units; work() returns when those that run have ended."""
-        if self._stop is not None:
-            self._stop()
+        for each in self._running:
+            each.stop()  # type: ignore[no-untyped-call]  # its own annotations are incomplete
 
     @property
     def _opened(self) -> App:

@@ -218,11 +218,20 @@ class ClusterMember:
 
     async def _work(self) -> None:
         try:
-            await self._queue.work(workers=self._config.workers, queues=self._config.queues, drain=DRAIN_WITHIN)
+            await self._queue.work(self._places(), drain=DRAIN_WITHIN)
         except StoreError as error:
             log.warning("cluster.queue_unavailable", problem=str(error))
         except Exception:
             log.exception("cluster.fault")
+
+    def _places(self) -> dict[tuple[str, ...], int]:
+        """Return the units at a time by queues. Deliveries have places of their own: slow polls must not delay them."""
+        workers, queues = self._config.workers, self._config.queues
+        others = tuple(each for each in queues if each != "deliveries")
+        places = {others: workers} if others else {}
+        if "deliveries" in queues:
+            places["deliveries",] = max(workers // 2, 1) if others else workers
+        return places
 
     async def _answer_rechecks(self) -> None:
         while True:

@@ -31,7 +31,7 @@ DROP_LOST_EVERY = timedelta(seconds=3)
 class QueueRunner:
     """Has the work done by the daemons of the cluster."""
 
-    delivers = True
+    is_shared = True
 
     def __init__(self, queue: WorkQueue, ownership: Ownership, *, configuration: str, workers: Callable[[], int]) -> None:
         """`workers` returns the number of units that the daemons at work run at a time."""

@@ -143,7 +143,9 @@ class UnitRunner:
             return False
         now = self._clock.now().timestamp()
         doubtful = self._reach.is_doubtful(carried.facts, me=self._me, others=self._others(), now=now)
-        if not doubtful:
+        if doubtful:
+            self._refuse("")  # this machine is to take no more units for a while
+        else:
             carried.facts.pop("unreachable", None)
         return doubtful
 
