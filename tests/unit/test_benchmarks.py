@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import os
 import re
+import signal
+import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from benchmarks import __main__ as program
 from benchmarks import figures, machine
 from benchmarks.chart import Curve, Panel, draw, growth
 from benchmarks.figures import Figure, Measurement, Results, figure, from_json, merged, percentile, to_json
+from benchmarks.instrumented import EVERY, LoopWatch
 from benchmarks.plan import FULL, PLANS
 from benchmarks.population import Population
 from benchmarks.report import BEGIN, END, block, figures_table, number, placed, targets_table
@@ -110,6 +116,7 @@ def test_the_full_plan_has_the_sizes_of_the_targets() -> None:
         60,
         60,
     )
+    assert any(target.case == f"plain, 0 ms, every {FULL.often:.0f} s" for target in TARGETS)
     assert set(FULL.databases) == {"sqlite", "postgres"}
     assert set(FULL.sizes) == {10, 100, 1_000, 10_000, 100_000}
 
@@ -267,9 +274,34 @@ def test_the_same_instant_gives_the_same_list() -> None:
     )
 
 
-def test_a_process_can_be_read(tmp_path: Path) -> None:
-    import os
+def spin(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
 
+
+@pytest.mark.parametrize(("block", "computes"), [(time.sleep, False), (spin, True)])
+def test_a_callback_counts_by_its_own_cpu_and_a_block_by_the_time_it_took(
+    block: Callable[[float], None], computes: bool, tmp_path: Path
+) -> None:
+    report = tmp_path / "watch.jsonl"
+
+    async def blocked_once() -> None:
+        LoopWatch(report).start()
+        await asyncio.sleep(2 * EVERY)
+        block(0.2)
+        await asyncio.sleep(2 * EVERY)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await asyncio.sleep(EVERY)
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR2)
+
+    asyncio.run(blocked_once())
+    window = json.loads(report.read_text("utf-8"))
+    assert window["blocked"] > 0.15
+    assert (window["callback"] > 0.15) == computes
+
+
+def test_a_process_can_be_read(tmp_path: Path) -> None:
     reading = machine.read(os.getpid())
     assert reading.cpu > 0
     assert reading.resident > 1
