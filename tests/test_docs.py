@@ -46,9 +46,11 @@ from monitor.domain.rules.silences import Silence
 from monitor.providers import postbreeze, scopes
 from monitor.providers.postpost import rows as postpost_rows
 from monitor.store.connection_queries import ConnectionRow
+from monitor.store.cluster_tables import ClusterState, DaemonRow
 from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views import connections as connection_views
 from monitor.views.alerts import AlertView, Explanation, Route
+from monitor.views.cluster import ClusterView
 from monitor.views.connections import ConnectionView
 from monitor.views.forecast import ReconnectBatchView
 from monitor.views.history import EventView
@@ -415,6 +417,32 @@ def test_every_key_of_an_explanation_is_documented_down_to_its_routes() -> None:
     assert told_keys("An explanation") == keys_of(shape) - keys_of(view.json())
     routes = text_of("docs/commands.md").split("| key of a route |")[1].split("\n\n")[0]
     assert set(spans([line.split("|")[1] for line in routes.splitlines()[2:]])) == set(shape["routes"][0])
+
+
+def test_every_key_of_a_cluster_is_documented() -> None:
+    daemon = DaemonRow(
+        id="alpha/1/x",
+        host="alpha",
+        pid=1,
+        version="1",
+        workers=4,
+        configuration="a1",
+        plans=True,
+        state="working",
+        detail=None,
+        units=0,
+        clock_offset=0.0,
+        state_since=NOW,
+        started_at=NOW,
+        seen_at=NOW,
+        present=True,
+    )
+    shape = to_builtins(ClusterView.of(ClusterState(daemons=(daemon,), queues=(), leases=0), now=NOW).json())
+    section = text_of("docs/commands.md").split("### A cluster")[1].split("\n### ")[0]
+    assert shape.keys() <= set(spans([section.split("| key of a daemon")[0]]))
+    for name, of in (("daemons", "a daemon"), ("queues", "a queue")):
+        rows = section.split(f"| key of {of} |")[1].split("\n\n")[0].splitlines()[2:]
+        assert set(spans([row.split("|")[1] for row in rows])) == set(shape[name][0])
 
 
 def test_every_key_of_a_channel_a_silence_and_a_reconnect_batch_is_documented() -> None:

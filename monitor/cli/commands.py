@@ -21,6 +21,7 @@ PARTS: Final = {
     "forecast": ("forecast",),
     "report": ("report",),
     "sources": ("sources",),
+    "cluster": ("cluster",),
     "providers": ("providers",),
     "alerts": ("alerts",),
     "silence": ("ack", "silence"),

@@ -64,21 +64,25 @@ def now() -> datetime:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Store]:
-    """Yield the existing store, without creating or upgrading it. Raises StoreError if it is empty."""
+def opened(config: Config, *, any_revision: bool = False) -> Iterator[Store]:
+    """Yield the existing store, without creating or upgrading it. Raises StoreError if it is empty.
+
+    `any_revision` allows the schema of another version.
+    """
     with Store(config.database.url.reveal()) as store:
         if store.current() is None:
             raise StoreError(
                 f"{store.name} is empty. Run `token-monitor check` for one cycle, or `token-monitor run` to start the daemon."
             )
-        store.require_current()
+        if not any_revision:
+            store.require_current()
         yield store
 
 
 @contextmanager
-def reading(config: Config) -> Iterator[Connection]:
-    """Yield a read-only connection to one consistent state of the store. Raises StoreError as opened() does."""
-    with opened(config) as store, store.begin_read() as conn:
+def reading(config: Config, *, any_revision: bool = False) -> Iterator[Connection]:
+    """Yield a read-only connection to one consistent state of the store. Arguments and errors as for opened()."""
+    with opened(config, any_revision=any_revision) as store, store.begin_read() as conn:
         yield conn
 
 

@@ -183,6 +183,8 @@ class HealthReporter:
         stuck = self._progress.stuck()
         if stuck is not None:
             return stuck
+        if self._progress.status is not None:
+            return self._progress.status()
         try:
             return describe(await self._store.read(_read_health), self._clock.now())
         except StoreError as error:

@@ -166,8 +166,11 @@ def read_state(conn: Connection) -> ClusterState | None:
     if not has_cluster(conn):
         return None
     rows = conn.exec_driver_sql(
-        "SELECT *, seen_at > now() - %(within)s AS present FROM token_monitor_cluster.daemons ORDER BY plans DESC, host, pid",
-        {"within": PRESENT_WITHIN},
+        """
+        SELECT *, seen_at > now() - %(within)s AS present FROM token_monitor_cluster.daemons
+        WHERE seen_at > now() - %(forgotten)s ORDER BY present DESC, plans DESC, host, pid
+        """,
+        {"within": PRESENT_WITHIN, "forgotten": FORGOTTEN_AFTER},
     ).mappings()
     daemons = tuple(_daemon(row) for row in rows)
     leases = conn.exec_driver_sql("SELECT count(*) FROM token_monitor_cluster.leases WHERE until > now()").scalar() or 0
@@ -179,8 +182,11 @@ def _daemon(row: RowMapping) -> DaemonRow:
 
 
 def _read_queues(conn: Connection) -> tuple[QueueRow, ...]:
-    """Return what waits in the queue of the planner, or of the newest daemon if no daemon plans."""
-    newest = "SELECT queue FROM token_monitor_cluster.daemons ORDER BY plans DESC, seen_at DESC LIMIT 1"
+    """Return what waits in the queue of the planner, or of the newest daemon if no daemon plans.
+
+    A daemon that waits for its upgrade reports no queue.
+    """
+    newest = "SELECT queue FROM token_monitor_cluster.daemons WHERE queue <> '' ORDER BY plans DESC, seen_at DESC LIMIT 1"
     queue = conn.exec_driver_sql(newest).scalar()
     if queue is None or not conn.exec_driver_sql("SELECT to_regclass(%(t)s)", {"t": f"{queue}.procrastinate_jobs"}).scalar():
         return ()

@@ -54,6 +54,10 @@ class Progress:
         self._lock = threading.Lock()
         self._noted: dict[str, float] = {}
         self._due_since: dict[str, float] = {}
+        self.status: Callable[[], str] | None = None
+        """Returns the status line of a daemon that works beside others without planning; None for the counts of the store."""
+        self.waits_because: Callable[[], str | None] = lambda: None
+        """Returns the reason for which this daemon takes no work, although it makes progress; None if it works."""
 
     def note(self, kind: str) -> None:
         """Record progress of an activity."""

@@ -276,6 +276,34 @@ class ShareJson(Struct, frozen=True, kw_only=True):
     last_read_at: Annotated[Instant | None, Meta(description="To the hour; null if the page was never read.")]
 
 
+class MemberJson(Struct, frozen=True, kw_only=True):
+    """One daemon of a cluster, as it reported itself last."""
+
+    id: str
+    host: str
+    pid: Count
+    version: str
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["working", "waiting", "draining", "dead"]})]
+    reason: Annotated[str | None, Meta(description="Why it takes no work: a sentence.")]
+    state_since: Instant
+    plans: bool
+    workers: Count
+    units: Annotated[Count, Meta(description="Sources and channels that it is working on.")]
+    configuration: Annotated[str | None, Meta(description="The revision of its configuration.")]
+    clock_offset_seconds: Annotated[float, Meta(description="Its clock minus the database server's.")]
+    started_at: Instant
+    last_seen_at: Instant
+
+
+class ClusterQueueJson(Struct, frozen=True, kw_only=True):
+    """Units of work of one kind."""
+
+    kind: Annotated[str, Meta(extra_json_schema={"enum": ["polls", "probes", "deliveries"]})]
+    waiting: Count
+    running: Count
+    waiting_since: Annotated[Instant | None, Meta(description="When the oldest waiting unit was queued.")]
+
+
 class SkippedConnectionJson(Struct, frozen=True, kw_only=True):
     """A connection that a change skipped."""
 

@@ -9,8 +9,9 @@ from monitor import __version__
 from monitor.config import Config
 from monitor.domain import DeliveryState, PollOutcome, SourceStatus, Status
 from monitor.domain.rules.labels import CLIENT
-from monitor.store import Connection, connection_pages, connection_queries, label_sets, outbox
+from monitor.store import Connection, cluster_tables, connection_pages, connection_queries, label_sets, outbox
 from monitor.telemetry.metrics import Family, Metrics
+from monitor.views import cluster
 from monitor.views.sources import ChannelView, SourceView, channel_views, source_views
 
 AUTO_UP_TO = 1000
@@ -28,6 +29,8 @@ def families(conn: Connection | None, config: Config, metrics: Metrics, *, now: 
     found = [*_process(store_up=conn is not None, stuck=stuck, current=metrics.config_is_current), *_counters(config, metrics)]
     if conn is not None:
         found += [*_connections(conn), *_sources(conn, config, now), *_channels(conn, config), *_outbox(conn)]
+        if config.cluster.workers:
+            found += _cluster(conn, now)
         if _each(conn, config):
             found += _each_connection(conn)
     return found
@@ -175,6 +178,11 @@ def _outbox(conn: Connection) -> Iterator[Family]:
         samples=[((), oldest.timestamp())] if oldest else [],
     )
     yield Family(name="outbox_dead", help="Dead deliveries that have not been deleted yet.", samples=[((), dead)])
+
+
+def _cluster(conn: Connection, now: datetime) -> Iterable[Family]:
+    state = cluster_tables.read_state(conn)
+    return () if state is None else cluster.families(cluster.ClusterView.of(state, now=now))
 
 
 def _each(conn: Connection, config: Config) -> bool:

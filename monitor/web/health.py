@@ -81,7 +81,9 @@ def routes(site: Site) -> list[Route]:
         return _answer(request, "stuck", site.progress.problems())
 
     async def ready(request: Request) -> Response:
-        return _answer(request, "not_ready", [*site.progress.problems(), *await _store_problems(site)])
+        waiting = site.progress.waits_because()
+        problems = [*site.progress.problems(), *([waiting] if waiting else ())]
+        return _answer(request, "not_ready", [*problems, *await _store_problems(site)])
 
     return [Route("/healthz", Resource(get=healthy)), Route("/readyz", Resource(get=ready))]
 

@@ -21,7 +21,9 @@ from monitor.config import Config, load
 from monitor.domain import Status
 from monitor.domain.clock import SystemClock
 from monitor.store import Store, alerts, channel_states, outbox
-from monitor.telemetry.metrics import Metrics
+from monitor.store.cluster_tables import ClusterState, QueueRow
+from monitor.telemetry.metrics import Metrics, render
+from monitor.views.cluster import KINDS, ClusterView, families
 from tests.support import prometheus_text
 from tests.support.command_line import make_world, real_now, write_config
 from tests.support.factories import make_alert
@@ -46,7 +48,16 @@ async def exported(store: Store, config: Config, clock: ManualClock, now: dateti
     """Everything that there is to export."""
     fill(store, now)
     async with serving(store, config, clock, metrics=busy()) as served:
-        return prometheus_text.read((await served.get("/metrics")).text)
+        found = prometheus_text.read((await served.get("/metrics")).text)
+    return found | exported_by_cluster(now)
+
+
+def exported_by_cluster(now: datetime) -> dict[str, Read]:
+    """Everything that a daemon exports about its cluster."""
+    queues = tuple(QueueRow(kind=kind, waiting=1, running=0, waiting_since=now) for kind in KINDS)
+    view = ClusterView.of(ClusterState(daemons=(), queues=queues, leases=0), now=now)
+    found = prometheus_text.read(render(Metrics(), families(view)).decode())
+    return {name: family for name, family in found.items() if name.startswith("token_monitor_cluster_")}
 
 
 def fill(store: Store, now: datetime) -> None:
@@ -111,10 +122,13 @@ async def test_every_metric_that_rules_and_dashboard_name_is_exported_with_those
 async def test_status_words_in_rules_and_dashboard_exist(exported: dict[str, Read]) -> None:
     """A word that is spelt wrong selects nothing and alerts nobody."""
     words = {
-        given.get(key, "") for family in exported.values() for _, given, _ in family.samples for key in ("status", "outcome")
+        given.get(key, "")
+        for family in exported.values()
+        for _, given, _ in family.samples
+        for key in ("status", "outcome", "state")
     }
     for query in (*rule_queries(), *panel_queries()):
-        for asked in re.findall(r'(?:status|outcome)=~?"([^"]+)"', query):
+        for asked in re.findall(r'(?:status|outcome|state)=~?"([^"]+)"', query):
             assert set(asked.split("|")) <= words, query
 
 

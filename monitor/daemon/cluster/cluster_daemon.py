@@ -48,6 +48,9 @@ class ClusterDaemon(Daemon):
             plans=self._plans,
             on_newer_schema=self._on_newer_schema,
         )
+        self._progress.waits_because = member.waits_because
+        if not self._plans:
+            self._progress.status = lambda: member.text
         revision = await self._store.write(lambda conn: applied_config.revision_of(conn, config))
         await member.start(self._unit_parts(config, work, revision, notifier, member))
         if self._plans:

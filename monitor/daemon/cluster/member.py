@@ -113,6 +113,10 @@ class ClusterMember:
         doing = f"{self.units.running} sources and channels in work" if self._state is MemberState.WORKING else self._detail
         return f"{self._state}: {doing}"
 
+    def waits_because(self) -> str | None:
+        """Return the reason for which it takes no units, None if it takes them."""
+        return None if self._state is MemberState.WORKING else self._detail or self._state.value
+
     def halt(self) -> None:
         """Take no more units, effective immediately."""
         self._stopping = True
