@@ -45,8 +45,8 @@ from monitor.domain.rules.forecast import Need, ReconnectBatch
 from monitor.domain.rules.silences import Silence
 from monitor.providers import postbreeze, scopes
 from monitor.providers.postpost import rows as postpost_rows
-from monitor.store.connection_queries import ConnectionRow
 from monitor.store.cluster_tables import ClusterState, DaemonRow
+from monitor.store.connection_queries import ConnectionRow
 from monitor.store.deliveries import AttemptRow, DeliveryRow
 from monitor.views import connections as connection_views
 from monitor.views.alerts import AlertView, Explanation, Route

@@ -38,6 +38,11 @@ CLASSES = {
     "reconnect batch": "ReconnectBatch",
     "gap": "Gap",
     "cadence": "Cadence",
+    "cluster": "ClusterState",
+    "planner": "QueueRunner",
+    "member": "ClusterMember",
+    "unit": "Unit",
+    "lease": "Lease",
     "user": "User",
     "share": "Share",
 }

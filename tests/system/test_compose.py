@@ -23,10 +23,10 @@ VALUES = {
 }
 
 
-def read_by_compose(folder: Path, values: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def read_by_compose(folder: Path, values: dict[str, str], *, file: str = "compose.yaml") -> subprocess.CompletedProcess[str]:
     """Copy the files as the page does, fill in .env, and let Compose print what it understood."""
-    for name in ("compose.yaml", "config.toml"):
-        shutil.copy(DEPLOYMENT / name, folder)
+    shutil.copy(DEPLOYMENT / file, folder / "compose.yaml")
+    shutil.copy(DEPLOYMENT / "config.toml", folder)
     lines = (DEPLOYMENT / "example.env").read_text("utf-8").splitlines()
     filled = [f"{line}{values.get(line.removesuffix('='), '')}" for line in lines]
     (folder / ".env").write_text("\n".join(filled) + "\n", "utf-8")
@@ -48,3 +48,15 @@ def test_compose_refuses_an_empty_database_password(tmp_path: Path) -> None:
     done = read_by_compose(tmp_path, {**VALUES, "PGPASSWORD": ""})
     assert done.returncode != 0
     assert "set PGPASSWORD in .env" in done.stderr + done.stdout
+
+
+def test_compose_starts_two_daemons_with_the_same_database_and_secrets(tmp_path: Path) -> None:
+    done = read_by_compose(tmp_path, VALUES, file="compose-cluster.yaml")
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    expected = {
+        **VALUES,
+        "TOKEN_MONITOR_DATABASE__URL": "postgresql://monitor@db:5432/monitor",
+        "TOKEN_MONITOR_CLUSTER__WORKERS": "4",
+    }
+    assert [services[f"token-monitor-{number}"]["environment"] for number in (1, 2)] == [expected, expected]

@@ -26,8 +26,8 @@ STATE, CONFIG_FOLDER, USER = "/var/lib/token-monitor", "/etc/token-monitor", 623
 PORT = 8321
 
 
-def compose() -> dict[str, Any]:
-    return dict(yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text("utf-8")))
+def compose(name: str = "compose.yaml") -> dict[str, Any]:
+    return dict(yaml.safe_load((DEPLOYMENT / name).read_text("utf-8")))
 
 
 def kubernetes() -> dict[str, dict[str, Any]]:
@@ -104,6 +104,27 @@ def test_compose_restricts_the_container_and_publishes_the_page_on_loopback_only
     assert monitor["volumes"] == [f"./config.toml:{CONFIG_FOLDER}/config.toml:ro"]
     assert (monitor["read_only"], monitor["cap_drop"]) == (True, ["ALL"])
     assert int(monitor["stop_grace_period"].removesuffix("s")) > 10, "the daemon stops within 10 seconds"
+
+
+def test_compose_starts_two_daemons_of_a_cluster_that_differ_in_name_and_port_only(tmp_path: Path) -> None:
+    alone, services = compose()["services"]["token-monitor"], compose("compose-cluster.yaml")["services"]
+    first, second = services["token-monitor-1"], services["token-monitor-2"]
+    shared = {key: value for key, value in first.items() if key not in {"hostname", "ports"}}
+    assert shared == {key: value for key, value in second.items() if key not in {"hostname", "ports"}}
+    workers = {f"{PREFIX}CLUSTER__WORKERS": "4"}
+    assert shared == {
+        **{key: value for key, value in alone.items() if key != "ports"},
+        "environment": alone["environment"] | workers,
+    }
+    assert services["db"] == compose()["services"]["db"]
+    assert [first["ports"], second["ports"]] == [[f"127.0.0.1:{port}:{PORT}"] for port in (PORT, PORT + 1)]
+    path = tmp_path / "config.toml"
+    path.write_bytes((DEPLOYMENT / "config.toml").read_bytes())
+    path.chmod(0o644)
+    given = dict.fromkeys(example_environment(), "a-value-of-22-or-more-characters") | {"STATE_DIRECTORY": STATE}
+    given["OPS_APPRISE_URL"] = "jsons://hooks.example.com/token-monitor"
+    loaded = load(path, given | first["environment"])
+    assert (loaded.warnings, loaded.config.cluster.workers) == ((), 4)
 
 
 def test_the_pod_of_kubernetes_is_restricted_and_its_probes_exist() -> None:
