@@ -141,7 +141,6 @@ def ahead_of_others() -> Iterator[None]:
 
 DAY = 24 * 3600.0
 _MINUTE = 60.0
-_QUARTER = 900.0
 
 
 class DayLimit:
@@ -159,13 +158,10 @@ class DayLimit:
     def spent(self) -> list[tuple[float, int]]:
         """Return the requests of the last 24 hours for a successor: how many seconds ago, and their number.
 
-        They are counted by quarter of an hour, from its end, so that the successor sends rather less.
+        Their instants stay exact: rounded at each of many handovers, a request would never be 24 hours old.
         """
-        now, quarters = self._monotonic(), dict[int, int]()
-        for at, number in self._minutes:
-            quarter = int((now - at) // _QUARTER)
-            quarters[quarter] = quarters.get(quarter, 0) + int(number)
-        return [(quarter * _QUARTER, number) for quarter, number in quarters.items() if quarter * _QUARTER < DAY]
+        now = self._monotonic()
+        return [(round(now - at, 1), int(number)) for at, number in self._minutes if now - at < DAY]
 
     def resume(self, spent: Iterable[tuple[float, int]]) -> None:
         """Continue with the requests that another process has counted."""

@@ -35,7 +35,7 @@ _ACQUIRE = """
         SELECT l.name, l.handover, extract(epoch FROM now() - l.handed_over_at)::float AS age,
                CASE WHEN l.holder IS NOT NULL THEN extract(epoch FROM now() - l.until)::float END AS lapsed
         FROM token_monitor_cluster.leases l JOIN wanted ON wanted.name = l.name
-        WHERE l.holder IS NULL OR l.until < now() ORDER BY l.name FOR UPDATE OF l SKIP LOCKED
+        WHERE l.holder IS NULL OR l.until < now() OR l.holder = %(me)s ORDER BY l.name FOR UPDATE OF l SKIP LOCKED
     ),
     taken AS (
         UPDATE token_monitor_cluster.leases l SET number = l.number + 1, holder = %(me)s, until = now() + %(length)s FROM free
@@ -145,7 +145,10 @@ class Leases:
         self._conn: psycopg.Connection[Any] | None = None
 
     def acquire(self, names: Sequence[str]) -> list[Lease]:
-        """Take those of these leases that no other daemon holds, and return them."""
+        """Take those of these leases that no other daemon holds, and return them.
+
+        One that this daemon holds already gets a new number: the answer that it was taken, or its release, was lost.
+        """
         rows = self._execute(_ACQUIRE, {"names": list(names), "me": self._me, "length": LENGTH}).fetchall()
         return [
             Lease(name=name, number=number, handover=handover, age=age or 0.0, lapsed=lapsed)
@@ -164,12 +167,18 @@ class Leases:
         written = [None if each is None else json.dumps(each) for each in handovers.values()]
         self._execute(statement, {"names": list(handovers), "handovers": written, "me": self._me})
 
-    def beat(self, report: DaemonReport) -> Beat:
-        """Renew all leases, report this daemon, and return what the others report."""
+    def beat(self, report: DaemonReport, names: Collection[str]) -> Beat:
+        """Renew these leases, report this daemon, and return what the others report.
+
+        Others of this daemon end: it does not know that it has them, because an answer was lost.
+        """
         values = {name: getattr(report, name) for name in DaemonReport.__slots__}
         renewed = self._execute(
-            "UPDATE token_monitor_cluster.leases SET until = now() + %(length)s WHERE holder = %(me)s RETURNING name",
-            {"length": LENGTH, "me": self._me},
+            """
+            UPDATE token_monitor_cluster.leases SET until = now() + %(length)s
+            WHERE holder = %(me)s AND name = ANY(%(names)s) RETURNING name
+            """,
+            {"length": LENGTH, "me": self._me, "names": list(names)},
         ).fetchall()
         self._execute(_REPORT, values)
         row = self._execute(_BEAT, {"length": LENGTH}).fetchone()

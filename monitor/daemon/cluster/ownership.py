@@ -33,6 +33,9 @@ class _Owned:
 
     number: int
     users: int = 0
+    lost: bool = False
+    """True once another daemon may have it. It is not taken again before the work on its basis has ended: what that work has
+    read is older than what the other daemon stored."""
 
 
 class Ownership:
@@ -60,13 +63,16 @@ class Ownership:
         """Take these leases, and return those that this process holds now. Each must be dropped. Raises StoreUnavailable."""
         async with self._taking:
             self._require_renewed()
-            self._ended.difference_update(names)
-            wanted = [name for name in names if name not in self._owned]
+            wanted, begun = [name for name in names if name not in self._owned], self._monotonic()
             if wanted:
-                for lease in await self._call(partial(self._store.acquire, wanted)):
+                taken = await self._call(partial(self._store.acquire, wanted))
+                if self._monotonic() - begun > STOP_AFTER.total_seconds():
+                    raise LeaseLost  # this process was stopped meanwhile: they may have ended
+                for lease in taken:
                     self._owned[lease.name] = _Owned(lease.number)
                     self._resume(lease)
-            held = {name for name in names if name in self._owned}
+            held = {name for name in names if self._find(name) is not None}
+            self._ended.difference_update(held)
             for name in held:
                 self._owned[name].users += 1
             return held
@@ -77,7 +83,11 @@ class Ownership:
         if owned is None:
             return
         owned.users -= 1
-        if owned.users <= 0:
+        if owned.users > 0:
+            return
+        if owned.lost:
+            del self._owned[name]
+        else:
             self._ended.add(name)
             self._flush_soon()
 
@@ -88,13 +98,13 @@ class Ownership:
 
     def guard(self, name: str) -> None:
         """Raise LeaseLost unless this process holds the lease and could renew its leases lately."""
-        if name not in self._owned:
+        if self._find(name) is None:
             raise LeaseLost
         self._require_renewed()
 
     def is_lost(self, name: str) -> bool:
         """Return True if guard() would raise."""
-        return name not in self._owned or self.is_overdue
+        return self._find(name) is None or self.is_overdue
 
     @property
     def is_overdue(self) -> bool:
@@ -103,7 +113,7 @@ class Ownership:
 
     def require(self, conn: Connection, name: str) -> None:
         """Raise LeaseLost unless the lease is still this process's; no daemon can take it before the transaction ends."""
-        owned = self._owned.get(name)
+        owned = self._find(name)
         if owned is None:
             raise LeaseLost
         leases.require(conn, name, owned.number)
@@ -111,13 +121,13 @@ class Ownership:
     async def beat(self, report: DaemonReport) -> Beat:
         """Renew all leases; work on those that were lost stops. Raises StoreUnavailable."""
         begun = self._monotonic()
-        before = {name: owned.number for name, owned in self._owned.items()}
-        beat = await self._call(partial(self._store.beat, report))
+        before = {name: owned.number for name, owned in self._owned.items() if not owned.lost}
+        beat = await self._call(partial(self._store.beat, report, list(before)))
         self._renewed_at = begun
         for name, number in before.items():
             owned = self._owned.get(name)
             if name not in beat.held and owned is not None and owned.number == number and name not in self._ended:
-                del self._owned[name]
+                owned.lost = True
                 log.warning("lease.lost", lease=name)
         return beat
 
@@ -128,7 +138,7 @@ class Ownership:
     async def leave(self) -> None:
         """End all leases, and remove this daemon from the list. Never raises: what is left ends on its own."""
         try:
-            await self._flush(list(self._owned))
+            await self._flush(set(self._owned))
             await self._call(self._store.leave)
         except StoreError as error:
             log.debug("lease.not_released", problem=str(error))
@@ -137,6 +147,11 @@ class Ownership:
         """Close the connection."""
         self._thread.submit(self._store.close)
         self._thread.shutdown(wait=False)
+
+    def _find(self, name: str) -> _Owned | None:
+        """Return a lease that is not lost."""
+        owned = self._owned.get(name)
+        return None if owned is None or owned.lost else owned
 
     def _require_renewed(self) -> None:
         if self.is_overdue:
@@ -150,17 +165,18 @@ class Ownership:
         while self._ended or self._changed:
             await asyncio.sleep(_FLUSH_AFTER)
             try:
-                await self._flush(list(self._ended))
+                await self._flush()
             except StoreError as error:
                 log.debug("lease.not_released", problem=str(error))  # it ends on its own
 
-    async def _flush(self, ended: Collection[str]) -> None:
-        """Release these leases, and store what the next holders of the others must know."""
+    async def _flush(self, used: Collection[str] = ()) -> None:
+        """Release the leases that have ended and these, and store what the next holders of the others must know."""
         async with self._taking:
-            changed = {name: self._handover(name) for name in self._changed if name in self._owned and name not in ended}
-            released = {name: self._handover(name) for name in ended if name in self._owned}
+            ended = self._ended.union(used)
+            changed = {name: self._handover(name) for name in self._changed if self._find(name) is not None and name not in ended}
+            released = {name: self._handover(name) for name in ended if self._find(name) is not None}
             self._changed.clear()
-            self._ended.difference_update(ended)
+            self._ended.clear()
             for name in released:
                 del self._owned[name]
             if changed:

@@ -99,6 +99,8 @@ class QueueRunner:
                 await action()
             except StoreError as error:
                 log.debug("planner.queue_unavailable", problem=str(error))
+            except Exception:  # a defect in one step must not end the planning for good
+                log.exception("planner.fault")
 
     async def _defer(self) -> None:
         """Queue what is wanted, in one statement for each kind."""

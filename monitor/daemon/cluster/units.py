@@ -1,14 +1,14 @@
 """Run units of work: poll these sources, probe batches of these sources, deliver to this channel; and answer rechecks.
 
-A unit that is run twice changes nothing: it reads what is due first, and works only on what it has the lease of.
+A unit that is run twice changes nothing: it takes the leases of its sources first, and then does only what is due still.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -155,9 +155,7 @@ class UnitRunner:
         """Poll those of these sources that are due. Returns after UNIT_WITHIN at the latest; slow polls go on."""
         if not self._accepts(configuration):
             return
-        now = self._clock.now()
-        due = await self._guarded(self._store.read(lambda conn: sources.due_among(conn, names, now)))
-        await self._run_each("poll", sorted(due or ()), self._poll)
+        await self._run_each("poll", names, self._poll, due=sources.due_among)
 
     async def probe(self, names: Sequence[str], configuration: str) -> None:
         """Probe one batch of due connections of each of these sources. Returns like poll()."""
@@ -219,15 +217,33 @@ class UnitRunner:
             return False
         return True
 
-    async def _run_each(self, kind: str, names: Sequence[str], action: Callable[[str], Awaitable[None]]) -> None:
-        """Start the action for each of these sources that this daemon gets the lease of, and wait for UNIT_WITHIN."""
+    async def _run_each(
+        self,
+        kind: str,
+        names: Sequence[str],
+        action: Callable[[str], Awaitable[None]],
+        *,
+        due: Callable[[Connection, Collection[str], datetime], Collection[str]] | None = None,
+    ) -> None:
+        """Start the action for each of these sources that this daemon gets the lease of, and wait for UNIT_WITHIN.
+
+        `due` returns those for which there is something to do; it is read with the leases, or another daemon could do it first.
+        """
         names = [name for name in names if name in self._used.work and f"{kind}:{name}" not in self._tasks]
         held = await self._guarded(self._leases.take([source_lease(name) for name in names])) or set()
+        names = [name for name in names if source_lease(name) in held]
+        wanted: Collection[str] = names if due is None else ()
         tasks = []
-        for name in names:
-            lease = source_lease(name)
-            if lease in held:
-                tasks.append(self._spawn(f"{kind}:{name}", lease, action(name)))
+        try:
+            if names and due is not None:
+                now = self._clock.now()
+                wanted = await self._guarded(self._store.read(lambda conn: due(conn, names, now))) or ()
+        finally:  # also if the unit is cancelled
+            for name in names:
+                if name in wanted and f"{kind}:{name}" not in self._tasks:
+                    tasks.append(self._spawn(f"{kind}:{name}", source_lease(name), action(name)))
+                else:
+                    self._leases.drop(source_lease(name))
         if tasks:
             await asyncio.wait(tasks, timeout=UNIT_WITHIN.total_seconds())
 
