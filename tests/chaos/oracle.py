@@ -49,8 +49,8 @@ def wrong_states(store: Store, expected: Mapping[str, str]) -> list[str]:
     return wrong
 
 
-def judge(store: Store, posts: Iterable[Post], expected: Mapping[str, str], *, kills: int) -> Findings:
-    """Compare the database with what arrived. The daemon must have settled: nothing due, nothing in flight."""
+def judge(store: Store, posts: Iterable[Post], expected: Mapping[str, str], *, kills: int, channel: str = "hook") -> Findings:
+    """Compare the database with what arrived on a channel. The daemon must have settled: nothing due, nothing in flight."""
     found = Findings()
     with store.begin_read() as conn:
         if conn.dialect.name == "sqlite":
@@ -60,7 +60,8 @@ def judge(store: Store, posts: Iterable[Post], expected: Mapping[str, str], *, k
             text("SELECT connection_id, at, kind, new FROM events WHERE kind IN ('appeared', 'status_changed') ORDER BY id")
         ).all()
         alerts = conn.execute(text("SELECT id, connection_id, at, event FROM alerts ORDER BY at, id")).all()
-        deliveries = conn.execute(text("SELECT alert_id, state, attempts FROM deliveries")).all()
+        query = text("SELECT alert_id, state, attempts FROM deliveries WHERE channel = :channel")
+        deliveries = conn.execute(query, {"channel": channel}).all()
         counts = conn.execute(
             text("SELECT connection_id, count(*) AS n FROM incidents WHERE closed_at IS NULL GROUP BY connection_id")
         ).all()

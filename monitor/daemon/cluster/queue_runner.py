@@ -100,7 +100,7 @@ class QueueRunner:
             except StoreError as error:
                 log.debug("planner.queue_unavailable", problem=str(error))
             except Exception:  # a defect in one step must not end the planning for good
-                log.exception("planner.fault")
+                log.exception("cluster.fault")
 
     async def _defer(self) -> None:
         """Queue what is wanted, in one statement for each kind."""
