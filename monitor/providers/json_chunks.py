@@ -59,9 +59,13 @@ class ChunkReader(Generic[T]):
     def _restates(self, piece: bytes, rows: list[T]) -> bool:
         """Return True if a row of the piece may contain a guarded field twice. A null does not count."""
         for written, value_of in self._counted:
-            found = piece.count(written)
             stated = len(rows) - list(map(value_of, rows)).count(None)
-            if found > stated and found - piece.count(written + b":null") - piece.count(written + b": null") > stated:
+            extra = piece.count(written) - stated
+            if (
+                extra > 0
+                and extra > (nulls := piece.count(written + b":null"))
+                and extra - nulls > piece.count(written + b": null")
+            ):
                 return True
         return False
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, CursorResult, Table, exc
+from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, exc
 from sqlalchemy.dialects import sqlite
 
 from monitor.store.types import instant_text
@@ -125,10 +125,10 @@ def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
 
 def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> None:
     """Insert rows given by column; at least one column must be a sequence, which determines the number of rows."""
+    if any(not isinstance(values, Constant) and not values for values in columns.values()):
+        return
     rows = _converted(conn, table, columns)
     names = ", ".join(map(_quoted, columns))
-    if not rows:
-        return
     if conn.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
         _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", rows)
         return
@@ -154,7 +154,7 @@ def _quoted(name: str) -> str:
 def _converted(conn: Connection, table: Table, columns: Mapping[str, Sequence[Any] | Constant]) -> list[tuple[Any, ...]]:
     prepared: list[Iterable[Any]] = []
     for name, values in columns.items():
-        convert = _converter(conn, table.c[name])
+        convert = _converter(conn.dialect, table.c[name])
         if isinstance(values, Constant):
             prepared.append(repeat(convert(values.value) if convert else values.value))
         else:
@@ -173,8 +173,9 @@ def _convert_all(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[A
     return converted
 
 
-def _converter(conn: Connection, column: Column[Any]) -> Callable[[Any], Any] | None:
-    convert: Callable[[Any], Any] | None = column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect)
+@lru_cache(maxsize=512)
+def _converter(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
+    convert: Callable[[Any], Any] | None = column.type.dialect_impl(dialect).bind_processor(dialect)
     return convert
 
 

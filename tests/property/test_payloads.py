@@ -58,6 +58,28 @@ def test_N21_any_postpost_rows_give_a_fit_report(rows: list[Any]) -> None:
     assert len(report.snapshots) + len(report.unreadable) <= len(rows)
 
 
+@given(
+    st.lists(
+        st.builds(
+            postpost_rows.PostPostRow,
+            platform_id=st.sampled_from(["x-1", "youtube-1", "linkedin-1", "odd"]),
+            token_status=st.sampled_from([None, "valid", "active", "unknown", "UNKNOWN", "expired", "?"]),
+            access_token_expires_at=st.sampled_from([None, "2027-01-01T00:00:00Z"]),
+        ),
+        max_size=8,
+    ),
+    st.integers(0, 8),
+)
+def test_rows_in_pieces_decide_the_dialect_as_each_row_alone(rows: list[postpost_rows.PostPostRow], cut: int) -> None:
+    one_by_one, in_pieces = postpost_rows.DialectVotes(), postpost_rows.DialectVotes()
+    for row in rows:
+        one_by_one.note(row)
+    in_pieces.note_all(rows[:cut])
+    in_pieces.note_all(rows[cut:])
+    for default in ReportedStatus:
+        assert in_pieces.dialect(default) == one_by_one.dialect(default)
+
+
 @given(st.lists(POSTBREEZE_ROW | JSON, max_size=6))
 def test_N21_any_postbreeze_rows_give_fit_snapshots(rows: list[Any]) -> None:
     listing = payload.read_list(

@@ -35,6 +35,8 @@ def record_changes(
     conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
     """Write the changed connections of one source and their history, and queue the alerts that follow."""
+    if not changes:
+        return Recorded()
     rows = _write_states(conn, source, changes, _labels(conn, source, changes), now)
     history.append_many(conn, _history(source.name, zip(rows, changes, strict=True), now))
     updates = [

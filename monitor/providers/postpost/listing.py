@@ -55,13 +55,10 @@ def survey(array: memoryview, *, at: datetime) -> ListSurvey:
     """Return the survey of the array. Raises NotChunkable if it must be read as a whole."""
     found, content, meanings = ListSurvey(), sha256(), sha256()
     for piece in _PIECES.read(array):
-        rows: list[PostPostRow] = []
-        for row in piece:
-            if isinstance(row, Unreadable):
-                found.unreadable.append(row)
-            else:
-                rows.append(row)
-                found.votes.note(row)
+        rows = [row for row in piece if isinstance(row, PostPostRow)]
+        if len(rows) < len(piece):
+            found.unreadable += [row for row in piece if isinstance(row, Unreadable)]
+        found.votes.note_all(rows)
         for row in _time_dependent(rows, at):
             expires_at, flags = dates.parse_expiry(row.access_token_expires_at, now=at)
             meanings.update(
@@ -78,9 +75,9 @@ def survey(array: memoryview, *, at: datetime) -> ListSurvey:
 
 def _time_dependent(rows: Sequence[PostPostRow], at: datetime) -> list[PostPostRow]:
     """Return the rows whose meaning depends on the time; remove the unused time left from all others."""
-    dated = [row for row in rows if row.access_token_expires_at is not None]
     odd: set[int] = set()
-    if not are_plain([row.access_token_expires_at for row in dated], at):
+    if not are_plain([stated for row in rows if (stated := row.access_token_expires_at) is not None], at):
+        dated = (row for row in rows if row.access_token_expires_at is not None)
         odd = {id(row) for row in dated if not are_plain([row.access_token_expires_at], at)}
     time_dependent: list[PostPostRow] = []
     for row in rows:

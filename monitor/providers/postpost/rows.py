@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -113,6 +113,19 @@ class DialectVotes:
             self.undated_valid = _never_expires(row)
         elif status is ReportedStatus.UNKNOWN and not self.undated_unknown:
             self.undated_unknown = _never_expires(row)
+
+    def note_all(self, rows: Sequence[PostPostRow]) -> None:
+        """Take many more rows into account, most of which decide nothing."""
+        if self.undated_valid:
+            return
+        self.states_status = self.states_status or any(row.token_status is not None for row in rows)
+        words = {row.token_status for row in rows if row.access_token_expires_at is None}
+        open_questions = {ReportedStatus.VALID} if self.undated_unknown else {ReportedStatus.VALID, ReportedStatus.UNKNOWN}
+        deciding = {word for word in words if reported_status(word) in open_questions}
+        if deciding:
+            for row in rows:
+                if row.token_status in deciding:
+                    self.note(row)
 
     @classmethod
     def of(cls, parts: Iterable[DialectVotes]) -> DialectVotes:
