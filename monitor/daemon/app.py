@@ -64,6 +64,7 @@ async def run(loaded: Loaded, *, reload: Callable[[], Loaded]) -> None:
     for warning in loaded.warnings:
         log.warning("config.warning", text=warning)
     logs.redirect_output_of_python()
+    _require_queue(loaded.config)
     memory.prepare()
     sys.setswitchinterval(SWITCH_INTERVAL.total_seconds())
     run = _Run(config=loaded.config, reload=reload)
@@ -235,4 +236,13 @@ def _read_again(config: Config, reload: Callable[[], Loaded]) -> Loaded:
     loaded = reload()
     if loaded.config.database != config.database:
         raise ConfigError("database.url changed, which requires a restart; nothing was reloaded.")
+    _require_queue(loaded.config)
     return loaded
+
+
+def _require_queue(config: Config) -> None:
+    """Raise ConfigError if the daemon is to join a cluster and the queue is not installed."""
+    if config.cluster.workers:
+        from monitor.store.work_queue import require_procrastinate
+
+        require_procrastinate()

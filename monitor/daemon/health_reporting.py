@@ -137,8 +137,11 @@ class HealthReporter:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def ready(self, config: Config) -> None:
-        """Report that the start or a reload is done, and that this configuration is in force."""
-        self._heartbeat.configure(config.heartbeat)
+        """Report that the start or a reload is done, and that this configuration is in force.
+
+        In a cluster only the planner calls the heartbeat URL: the calls must stop if nothing is planned.
+        """
+        self._heartbeat.configure(config.heartbeat if self._progress.status is None else None)
         self._text = await self._describe()
         self._notify.ready(self._status_line())
         if self._notify.enabled and not self._tasks:

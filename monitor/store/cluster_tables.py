@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping
 
-from monitor.domain.errors import StoreError
+from monitor.domain.errors import DatabaseUnsuitable
 from monitor.store.postgres import Server
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ClusterState:
 
 
 def prepare(server: Server) -> None:
-    """Create the tables unless they exist. Raise StoreError with the remedy if the role may not, and StoreUnavailable."""
+    """Create the tables unless they exist. Raise DatabaseUnsuitable with the remedy if the role may not, and StoreUnavailable."""
     with server.translate_errors("is unavailable"), closing(server.connect()) as conn, conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARING,))
         execute_definitions(server, conn, SCHEMA, _TABLES)
@@ -142,13 +142,13 @@ def prepare_queue(server: Server, schema: str, definitions: str) -> None:
 
 
 def execute_definitions(server: Server, conn: psycopg.Connection[Any], schema: str, definitions: str) -> None:
-    """Run statements that create a schema. Raise StoreError with the remedy if the role may not."""
+    """Run statements that create a schema. Raise DatabaseUnsuitable with the remedy if the role may not."""
     import psycopg
 
     try:
         conn.execute(definitions.encode())
     except psycopg.errors.InsufficientPrivilege as error:
-        raise StoreError(
+        raise DatabaseUnsuitable(
             f"{server.name} does not allow this role to create the schema {schema}, which a cluster needs: run "
             f'GRANT CREATE ON DATABASE "{server.database}" TO the role, or set cluster.workers to 0.'
         ) from error

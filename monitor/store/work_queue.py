@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from monitor.domain.errors import StoreError, StoreUnavailable
+from monitor.domain.errors import ConfigError, StoreUnavailable
 from monitor.store.cluster_tables import QUEUE_SCHEMA, prepare_queue
 from monitor.store.postgres import Server
 
@@ -57,18 +57,25 @@ class Unit:
         return f"{self.kind}:{blake2b(' '.join(sorted(self.names)).encode(), digest_size=12).hexdigest()}"
 
 
+def require_procrastinate() -> None:
+    """Raise ConfigError if the extra that a cluster needs is not installed."""
+    try:
+        import procrastinate  # noqa: F401 - loaded here, used later
+    except ModuleNotFoundError:
+        raise ConfigError(NO_QUEUE) from None
+
+
 class WorkQueue:
     """The queue, open from open() to close(). Its coroutines raise StoreUnavailable."""
 
     def __init__(self, server: Server, *, connections: int) -> None:
-        """Connect to nothing yet. Raise StoreError if procrastinate is not installed.
+        """Connect to nothing yet. Raise ConfigError if procrastinate is not installed.
 
         `connections` is the maximum number of connections to the database, without the one for notifications.
         """
-        try:
-            from procrastinate.schema import SchemaManager
-        except ModuleNotFoundError:
-            raise StoreError(NO_QUEUE) from None
+        require_procrastinate()
+        from procrastinate.schema import SchemaManager
+
         self._server, self._connections = server, connections
         self._definitions = SchemaManager.get_schema()
         self.schema = QUEUE_SCHEMA + blake2b(self._definitions.encode(), digest_size=4).hexdigest()

@@ -15,6 +15,7 @@ import structlog.testing
 from monitor.config import Config, HeartbeatConfig, Secret, load
 from monitor.config.urls import heartbeat_kind
 from monitor.daemon.health_reporting import HealthReporter, HeartbeatPinger
+from monitor.domain.clock import SystemClock
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.telemetry.progress import SCHEDULER, Progress
@@ -191,3 +192,22 @@ async def test_ready_and_a_refused_reload_are_signalled_with_a_readable_line(
         reporter.stopping()
         await until(lambda: heard("STOPPING=1") == 1)
         assert heard("READY=1") == 3
+
+
+async def test_a_member_of_a_cluster_that_does_not_plan_shows_its_state_and_calls_no_heartbeat(
+    store: Store, sessions: HttpSessions, listener: socket.socket, receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    """The planner's calls would otherwise not be missed."""
+    heard, state = Heard(listener), ["working: 3 sources and channels in work"]
+    notify, progress = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify")}), Progress()
+    config = replace(a_config(tmp_path), heartbeat=address(receiver))
+    async with HealthReporter(store=store, sessions=sessions, clock=SystemClock(), progress=progress, notify=notify) as reporter:
+        progress.status = lambda: state[0]
+        await reporter.ready(config)
+        await until(lambda: heard(f"STATUS={state[0]}") == 1)
+        state[0] = "waiting: Its clock is 5 minutes ahead of the planner's: correct the clock."
+        await until(lambda: heard(f"STATUS={state[0]}") == 1)
+        assert receiver.received == []
+        progress.status = None  # it plans now
+        await reporter.ready(config)
+        await until(lambda: len(receiver.received) >= 1)

@@ -124,3 +124,16 @@ async def test_health_responses_are_never_cached(store: Store, config: Config, c
             assert (await site.get(path)).headers["cache-control"] == "no-store"
             assert (await site.client.head(site.url + path)).content == b""
             assert (await site.client.request("DELETE", site.url + path)).status_code in (403, 405)
+
+
+async def test_a_member_of_a_cluster_that_waits_is_healthy_but_not_ready(
+    store: Store, config: Config, clock: ManualClock, now: datetime
+) -> None:
+    make_world(store, now)
+    progress, reasons = Progress(), ["Its clock is 5 minutes ahead of the planner's: correct the clock."]
+    progress.waits_because = lambda: reasons[0] if reasons else None
+    async with serving(store, config, clock, progress=progress) as site:
+        assert read(await site.get("/healthz")) == (200, "ok", [])
+        assert read(await site.get("/readyz")) == (503, "not_ready", reasons)
+        reasons.clear()
+        assert read(await site.get("/readyz")) == (200, "ok", [])

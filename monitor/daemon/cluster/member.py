@@ -53,7 +53,7 @@ class ClusterMember:
     def __init__(
         self, *, config: ClusterConfig, store: Store, clock: Clock, plans: bool, on_newer_schema: Callable[[], None]
     ) -> None:
-        """Connect to nothing yet. `plans` is True for the daemon with the lock. Raise StoreError if procrastinate is missing.
+        """Connect to nothing yet. `plans` is True for the daemon with the lock. Raise ConfigError if procrastinate is missing.
 
         `on_newer_schema` is called once if a newer version has migrated the database.
         """
