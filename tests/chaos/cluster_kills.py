@@ -18,9 +18,10 @@ from sqlalchemy import select, text
 from monitor.demo.receivers import WebhookReceiver
 from monitor.demo.server import in_thread
 from monitor.demo.world import World
-from monitor.store import Store, cluster_tables
+from monitor.store import Store
 from monitor.store.schema import polls
 from tests.acceptance.daemon import Setting, eventually, setting
+from tests.chaos import cluster_audit
 from tests.chaos.oracle import CHANNEL, Findings, judge, settled, wrong_states
 from tests.support.launcher import Process
 
@@ -135,6 +136,8 @@ class Cluster:
     store: Store
     turner: ClusterTurner
     running: list[Process] = field(default_factory=list)
+    pids: dict[str, int] = field(default_factory=dict)
+    """The process of each daemon, by the name in its requests."""
     kills: list[datetime] = field(default_factory=list)
     """When daemons were killed."""
     planner_away: list[float] = field(default_factory=list)
@@ -142,7 +145,9 @@ class Cluster:
 
     def launch(self) -> Process:
         """Start another daemon."""
-        process = self.made.launch("run")
+        name = f"daemon-{len(self.pids)}"
+        process = self.made.launch_module("tests.chaos.cluster_daemon", name, str(self.made.config))
+        self.pids[name] = process.pid
         self.running.append(process)
         return process
 
@@ -224,8 +229,7 @@ def cluster(folder: Path, database: str, *, seed: int) -> Iterator[Cluster]:
             setting(folder, turner.world, database=database, top=TOP, channel=CHANNEL + second) as made,
             Store(database) as store,
         ):
-            store.upgrade()
-            cluster_tables.prepare(store.server)
+            cluster_audit.prepare(store)
             running = Cluster(made=made, other=other, store=store, turner=turner)
             for _ in range(DAEMONS):
                 running.launch()
@@ -266,6 +270,11 @@ def judge_cluster(running: Cluster) -> Findings:
     found.violations += _overlaps(running.polls())
     found.violations += _late(running)
     found.violations += _over_budget(running.made.world)
+    found.violations += cluster_audit.repeated_numbers(running.store)
+    found.violations += [
+        f"{each.daemon} asked {each.source} at {each.at} without its lease"
+        for each in cluster_audit.without_lease(running.made.world, running.store, running.pids)
+    ]
     found.violations += [f"no planner for {away:.0f} s" for away in running.planner_away if away > BACK_WITHIN]
     return found
 
@@ -289,13 +298,9 @@ def _late(running: Cluster) -> Iterator[str]:
 
 def arrivals(world: World) -> dict[str, list[datetime]]:
     """Return when requests of each source arrived at the simulator."""
-    by_key = {source.key: name for name, source in world.sources.items()}
     found: dict[str, list[datetime]] = defaultdict(list)
-    for seen in list(world.seen):
-        for value in seen.headers.values():
-            name = by_key.get(value.removeprefix("Bearer "))
-            if name is not None:
-                found[name].append(seen.at)
+    for request in cluster_audit.requests(world):
+        found[request.source].append(request.at)
     return found
 
 
