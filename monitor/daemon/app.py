@@ -217,7 +217,9 @@ async def _reload(daemon: Daemon, config: Config, reload: Callable[[], Loaded], 
     """Read and apply the configuration; return the one in force afterwards, the old one if the new one is unusable."""
     try:
         loaded = _read_again(config, reload)
-        if not (config.cluster.workers or loaded.config.cluster.workers):
+        if config.cluster.workers or loaded.config.cluster.workers:
+            await daemon.require_startable(loaded.config)  # it is started again
+        else:
             await daemon.swap(loaded.config)
     except MonitorError as error:
         log.error("config.reload_refused", problem=str(error))  # noqa: TRY400 - an expected failure: no traceback

@@ -17,6 +17,7 @@ from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler
 from monitor.daemon.work import LocalRunner, Runner, Work, build_work
+from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.engine import applied_config, config_sync
@@ -29,7 +30,7 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions
-from monitor.store import Connection, Store, open_store, sources
+from monitor.store import Connection, Store, cluster_tables, open_store, sources
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.server import Hosting
@@ -131,6 +132,13 @@ class Daemon:
         self._start_scheduler(scheduler, config)
         self._metrics.reload_done(ok=True)
         await self._hosting.follow(config, self._store, self._intake)
+
+    async def require_startable(self, config: Config) -> None:
+        """Check and count a reload after which the daemon is started again. Raises MonitorError if it could not start."""
+        await self._hosting.prepare(config)
+        if config.cluster.workers:
+            await threads.run(partial(cluster_tables.prepare, self._store.server), name="cluster")
+        self._metrics.reload_done(ok=True)
 
     async def stop(self, within: timedelta = STOP_WITHIN) -> None:
         """Stop polling first, then delivery. Bounded; running work is recorded or still due. May be called twice."""

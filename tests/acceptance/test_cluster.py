@@ -271,6 +271,47 @@ def test_a_daemon_without_workers_stands_by_beside_a_cluster(
         assert run.made.stop(standby) == 0
 
 
+def test_members_wait_while_a_daemon_without_workers_has_the_lock_until_a_reload_lets_it_join(
+    tmp_path: Path, new_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turner = new_world(random.Random(10))
+    with cluster_of(tmp_path, turner.world, new_postgres(), monkeypatch) as run:
+        mine = copy_of(run.made.config, "alone.toml", ("workers = 4", "workers = 0"))
+        alone = run.start(config=mine)
+        member = run.start()
+        eventually(lambda: run.states() == {member.pid: "waiting"}, within=40)
+        text = run.made.call("cluster").stdout
+        assert f"A daemon with cluster.workers = 0 does the work: process {alone.pid} on" in text
+        assert "! process" in text
+        mine.write_text(mine.read_text("utf-8").replace("workers = 0", "workers = 4"), "utf-8")
+        alone.send_signal(signal.SIGHUP)
+        eventually(lambda: run.states() == {alone.pid: "working", member.pid: "working"})
+        run.made.await_polls(2)
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            taken = f'\n[hooks]\nlisten = "127.0.0.1:{other.getsockname()[1]}"\n'
+            joined = mine.read_text("utf-8")
+            mine.write_text(joined + taken, "utf-8")
+            alone.send_signal(signal.SIGHUP)
+            eventually(lambda: "config.reload_refused" in run.made.log())
+            assert run.states() == {alone.pid: "working", member.pid: "working"}
+            rejected = "token_monitor_config_last_reload_successful 0.0"
+            eventually(lambda: rejected in run.get(alone, "/metrics").text)
+        mine.write_text(joined, "utf-8")
+        alone.send_signal(signal.SIGHUP)
+        eventually(lambda: rejected not in metrics_of(run, alone))
+        assert [run.made.stop(each) for each in (member, alone)] == [0, 0]
+        assert "Traceback" not in run.made.log()
+
+
+def metrics_of(run: Daemons, process: Process) -> str:
+    """What a daemon exports; the sentence that stands for a failure while its pages start again."""
+    with suppress(httpx.TransportError):
+        return run.get(process, "/metrics").text
+    return "token_monitor_config_last_reload_successful 0.0"
+
+
 def test_a_missing_extra_is_a_configuration_error(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
     turner = new_world(random.Random(7))
     package = tmp_path / "without" / "procrastinate"

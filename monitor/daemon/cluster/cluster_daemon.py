@@ -59,6 +59,13 @@ class ClusterDaemon(Daemon):
             self._intake.open(config, recorded=log_unrouted)
         await self._hosting.follow(config, self._store, self._intake)
 
+    async def reject_reload(self, problem: str) -> None:
+        """Record that a reload was rejected; in the store only for the planner, whose configuration `status` is about."""
+        if self._plans:
+            await super().reject_reload(problem)
+        else:
+            self._metrics.reload_done(ok=False)
+
     async def swap(self, config: Config) -> None:
         """Do nothing: a reload ends this daemon's parts and builds new ones."""
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 BEAT_EVERY = timedelta(seconds=4)
 """Interval at which a daemon reports itself and renews its leases."""
 RECHECK_EVERY = timedelta(seconds=1)
+UNPLANNED_FOR = timedelta(seconds=20)
+"""A daemon waits if no daemon has planned for this time; a takeover is faster."""
 CLOCKS_AGREE_WITHIN = timedelta(seconds=30)
 """Largest accepted difference between the clocks of a daemon and of the planner."""
 DRAIN_WITHIN = timedelta(seconds=6)
@@ -74,6 +77,7 @@ class ClusterMember:
         self._wake = asyncio.Event()
         self._beat: Beat | None = None
         self._offset = 0.0
+        self._planned_at = time.monotonic()
         self._configuration = ""
         self._state, self._detail = MemberState.WAITING, "starting"
         self._stopping = False
@@ -201,6 +205,10 @@ class ClusterMember:
                 self._on_newer_schema()
             return f"The database is at revision {beat.revision}, this version uses {revisions.HEAD}: upgrade this daemon."
         planned, own = beat.planned_configuration, self._configuration
+        if planned is not None or self._plans:
+            self._planned_at = time.monotonic()
+        elif time.monotonic() - self._planned_at > UNPLANNED_FOR.total_seconds():
+            return "No daemon of the cluster plans: a daemon with cluster.workers = 0 holds the lock of the database."
         if planned not in (None, own) and not self._plans:
             return f"Its configuration ({own}) differs from that of the planner ({planned}): reload the same one everywhere."
         difference = 0.0 if beat.planner_offset is None or self._plans else self._offset - beat.planner_offset
