@@ -86,10 +86,10 @@ def _judged(found: TargetResult | None) -> str:
 
 
 def _origin_of(found: TargetResult) -> str:
-    """Return what a ratio is of, and the floor, in parentheses; empty if the results have neither."""
+    """Return the case, what a ratio is of, and the floor, in parentheses; empty if the results have none of them."""
     of = "" if found.of is None else f"{number(found.of.median)} {found.of.unit}"
     floor = "" if found.floor is None else f"floor {number(found.floor.median)} {found.floor.unit}"
-    text = ", ".join(part for part in (of, floor) if part)
+    text = ", ".join(part for part in (found.case, of, floor) if part)
     return f" ({text})" if text else ""
 
 

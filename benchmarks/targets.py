@@ -49,6 +49,8 @@ class TargetResult:
     """The figure that the ratio is of; None if the value is no ratio, or if the results do not have it."""
     floor: Figure | None = None
     """The floor of the same run, if the results have it."""
+    case: str = ""
+    """The case that the value is from, where the worst of several counts."""
 
     @property
     def met(self) -> bool | None:
@@ -274,16 +276,18 @@ def judge(results: Results) -> list[TargetResult]:
 
 
 def _one(target: Target, database: str, results: Results) -> TargetResult:
-    found = [each.figures for each in results.measurements if _shows(each, target, database)]
+    found = [each for each in results.measurements if _shows(each, target, database)]
     if not found:
         return TargetResult(target=target, database=database, value=None)
-    worst = max(found, key=lambda figures: target.judged(figures[target.figure]))
+    worst = max(found, key=lambda each: target.judged(each.figures[target.figure]))
+    figures = worst.figures
     return TargetResult(
         target=target,
         database=database,
-        value=target.judged(worst[target.figure]),
-        of=worst.get(target.of or ""),
-        floor=worst.get("floor") if target.of or target.with_floor else None,
+        value=target.judged(figures[target.figure]),
+        of=figures.get(target.of or ""),
+        floor=figures.get("floor") if target.of or target.with_floor else None,
+        case=worst.case if target.benchmark and target.case is None and len(found) > 1 else "",
     )
 
 

@@ -145,7 +145,8 @@ def test_the_slowest_page_of_all_counts_and_its_own_floor() -> None:
 
     judged = judge(results(page("page", 40), page("far page", 120), page("api", 30)))
     found = next(each for each in judged if each.target.figure == "took" and each.target.benchmark == "pages")
-    assert (found.value, found.met, found.floor) == (120, False, figure([12], "ms"))
+    assert (found.value, found.met, found.floor, found.case) == (120, False, figure([12], "ms"), "far page")
+    assert "| **120** missed (far page, floor 12 ms) |" in "\n".join(targets_table(judged))
 
 
 def test_ratios_are_bounded_where_there_is_a_floor_and_every_ratio_names_its_figure() -> None:
