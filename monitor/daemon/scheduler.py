@@ -112,6 +112,8 @@ class Scheduler:
         self._next_probes: dict[str, datetime] = {}
         """When each source's next probe is due. Reading it at every tick would cost more than the probes."""
         self._planned_at = -math.inf
+        self._to_replan: set[str] = set()
+        self._replanning = asyncio.Lock()
         self._store_is_down = False
         self._stopping = False
         self._clock_watch = ClockWatch(
@@ -281,12 +283,22 @@ class Scheduler:
                 await self._replan(work.source.name)
 
     async def _replan(self, name: str) -> None:
-        """Read when the source's next probe is due."""
-        planned = await self._store.read(partial(probes.next_probes, source=name))
-        if name in planned:
-            self._next_probes[name] = planned[name]
-        else:
-            self._next_probes.pop(name, None)
+        """Read when the source's next probe is due. Sources whose work ends during a read share the next one."""
+        self._to_replan.add(name)
+        async with self._replanning:
+            if name not in self._to_replan:
+                return  # read by another call, after this one began
+            names, self._to_replan = self._to_replan, set()
+            try:
+                planned = await self._store.read(partial(probes.next_probes, only=names))
+            except BaseException:
+                self._to_replan |= names
+                raise
+            for each in names:
+                if each in planned:
+                    self._next_probes[each] = planned[each]
+                else:
+                    self._next_probes.pop(each, None)
 
     async def _apply_time_changes(self) -> None:
         self.wake_channels(await self._time_changes.advance(now=self._clock_watch.now()))

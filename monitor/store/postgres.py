@@ -193,9 +193,11 @@ def _execute_within(conn: psycopg.Connection[Any], statements: str, limit: timed
     pgconn, deadline = conn.pgconn, time.monotonic() + limit.total_seconds()
     pgconn.send_query(statements.encode())
     value = None
+    readable = select.poll()  # select() refuses descriptors above 1023, which a process with many requests under way has
+    readable.register(pgconn.socket, select.POLLIN)
     while True:
         while pgconn.is_busy():
-            if not select.select([pgconn.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 conn.close()
                 raise psycopg.OperationalError(
                     f"the first statement got no response for {limit.total_seconds():g} s (a pooler may have no free connection)"

@@ -194,16 +194,16 @@ def mark_cohorts(conn: Connection, source: str, due: Mapping[int, datetime | Non
     conn.execute(statement, rows)
 
 
-def next_probes(conn: Connection, source: str | None = None) -> dict[str, datetime]:
-    """Return the earliest planned probe by source, of all sources or of one; sources without one are left out."""
+def next_probes(conn: Connection, only: Collection[str] | None = None) -> dict[str, datetime]:
+    """Return the earliest planned probe by source, of all sources or of some; sources without one are left out."""
     found: dict[str, datetime] = {}
     configured = select(sources.c.name).where(sources.c.removed_at.is_(None))
     for table in (cohorts, connections):
         column = table.c.next_probe_at
         query = select(table.c.source, func.min(column, type_=column.type)).where(column.is_not(None))
         query = query.where(table.c.source.in_(configured)).group_by(table.c.source)
-        if source is not None:
-            query = query.where(table.c.source == source)
+        if only is not None:
+            query = query.where(table.c.source.in_(only))
         for name, at in conn.execute(query):
             found[name] = min(at, found.get(name, at))
     return found

@@ -140,6 +140,8 @@ def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:
         assert probes.due_cohorts(conn, "studio", NOW + HOUR) == []
         probes.mark_cohort(conn, "agency", 2, probed_at=NOW, next_probe_at=NOW + 6 * HOUR)
         assert probes.next_probes(conn) == {"agency": NOW + HOUR}
+        assert probes.next_probes(conn, only={"agency", "other"}) == {"agency": NOW + HOUR}
+        assert probes.next_probes(conn, only={"other"}) == {}
         probes.drop_cohorts(conn, "agency")
         assert probes.next_probes(conn) == {}
 
