@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import delivery, figures, idle, pages, polling, probing, prometheus
+from benchmarks import cluster, delivery, figures, idle, pages, polling, probing, prometheus
 from benchmarks.bench import Bench
 from benchmarks.chart import draw, growth
 from benchmarks.figures import Results
@@ -41,6 +41,10 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "date-to-webhook": delivery.dates,
     "pages": pages.run,
     "prometheus": prometheus.run,
+    "cluster-cost": cluster.cost,
+    "cluster-speed": cluster.speed_up,
+    "cluster-million": cluster.million,
+    "cluster-upgrade": cluster.upgrade,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Self
 
 from sqlalchemy import URL, create_engine, func, make_url, select, text, update
 
-from benchmarks.machine import OTHERS, pin, pin_group
+from benchmarks.machine import OTHERS, family_cpu, pin, pin_group
 from monitor.store import Store
 from monitor.store.schema import connections, metadata, polls, sources
 from tests.support import postgres
@@ -71,6 +72,10 @@ class Databases:
         else:
             postgres.drop_database(url)
 
+    def server_cpu(self) -> float:
+        """CPU seconds of PostgreSQL so far, its ended processes included; 0 for an external server."""
+        return sum(family_cpu(pid) for pid in _postmaster(self._postgres()))
+
     def _postgres(self) -> str:
         if self._server is None:
             self._server = self._stack.enter_context(postgres.server_url())
@@ -91,6 +96,40 @@ def make_due(url: str) -> None:
     """Let every source be due for a poll. The store is the truth about that."""
     with Store(url) as store, store.begin_write() as conn:
         conn.execute(update(sources).values(next_poll_at=datetime.now(UTC) - timedelta(seconds=1)))
+
+
+def repeat_source(url: str, source: str, names: Sequence[str]) -> None:
+    """Store copies of a PostgreSQL database's source and of its connections under other names, which are configured already."""
+    with Store(url) as store, store.begin_write() as conn:
+        conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        for table, key in (("sources", "name"), ("scopes", "source"), ("connections", "source")):
+            columns = [column.name for column in metadata.tables[table].columns if column.name not in (key, "id")]
+            into, values = (", ".join(f'{prefix}"{name}"' for name in columns) for prefix in ("", "original."))
+            replaced = ", ".join(f'"{name}" = excluded."{name}"' for name in columns)
+            known = f"ON CONFLICT (name) DO UPDATE SET {replaced}" if table == "sources" else ""
+            conn.exec_driver_sql(
+                f'INSERT INTO {table} ("{key}", {into}) SELECT made.name, {values}'  # noqa: S608 - names of the schema
+                f" FROM {table} original CROSS JOIN unnest(%(names)s::text[]) made (name)"
+                f' WHERE original."{key}" = %(source)s ORDER BY made.name {known}',
+                {"names": list(names), "source": source},
+            )
+
+
+def vacuum(url: str, *, full: bool = False) -> None:
+    """Do now what PostgreSQL does itself some minutes later; `full` also rewrites the tables."""
+    engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.exec_driver_sql("VACUUM (FULL, ANALYZE)" if full else "VACUUM ANALYZE")
+    engine.dispose()
+
+
+def database_size(url: str) -> int:
+    """Return the bytes of a PostgreSQL database."""
+    engine = create_engine(make_url(url))
+    with engine.connect() as conn:
+        found = conn.scalar(text("SELECT pg_database_size(current_database())"))
+    engine.dispose()
+    return int(found or 0)
 
 
 def recorded_polls(store: Store) -> int:

@@ -59,6 +59,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def family_cpu(pid: int) -> float:
+    """User and system time of a process and of its children, ended ones included."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    spent = sum(int(each) for each in fields[11:15]) / _TICKS
+    for child in _children(pid):
+        with suppress(OSError):
+            spent += cpu_seconds(child)
+    return spent
+
+
 def resident_mb(pid: int) -> float:
     """Return the current resident set in MB."""
     return _status_mb(pid, "VmRSS")

@@ -21,6 +21,8 @@ class Plan:
     """Accounts that are probed as fast as they go: more than go into one batch, so that there is always more to do."""
     sources: int
     """Of ten connections each."""
+    large_sources: int
+    """Of 500 connections: the database that daemons of a cluster share."""
     window: float
     """Of one repeat of probing as fast as it goes."""
     paced_window: float
@@ -55,6 +57,7 @@ FULL = Plan(
     accounts=10_000,
     backlog=10_000,
     sources=10_000,
+    large_sources=2_000,
     window=5.0,
     paced_window=20.0,
     repeats=3,
@@ -77,6 +80,7 @@ QUICK = Plan(
     accounts=10_000,
     backlog=5_000,
     sources=100,
+    large_sources=20,
     window=2.0,
     paced_window=5.0,
     repeats=1,
@@ -100,6 +104,7 @@ TINY = Plan(
     accounts=20,
     backlog=20,
     sources=3,
+    large_sources=3,
     window=3.0,
     paced_window=1.0,
     repeats=1,

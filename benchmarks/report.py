@@ -26,6 +26,11 @@ _TITLES = {
     "date-to-webhook": "From a date that passes to the webhook, the API down",
     "pages": "The status page and the API",
     "prometheus": "Instead: Prometheus with blackbox_exporter",
+    "cluster-cost": "Daemons that share one database, beside one daemon alone",
+    "cluster-speed": "A round of polls of a slow provider",
+    "cluster-million": "A million connections of 2,000 sources, shared by two daemons",
+    "cluster-upgrade": "`db upgrade` of a database of a million connections",
+    "cluster-model": "The model: what a cluster of any size needs, from the costs above",
 }
 
 

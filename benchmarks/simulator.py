@@ -226,11 +226,16 @@ def _populations(arguments: argparse.Namespace) -> dict[bytes, Population]:
     populations: dict[bytes, Population] = {}
     first = 0
     for each in arguments.population:
-        prefix, sources, size = each.split(":")
+        prefix, sources, size, *same = each.split(":")
+        model: Population | None = None
         for number in range(int(sources)):
             name = prefix if sources == "1" else f"{prefix}-{number}"
-            populations[key_of(name).encode()] = Population(name=name, first=first, size=int(size), at=at)
-            first += int(size)
+            made = Population(name=name, first=first, size=int(size), at=at, same_as=model)
+            populations[key_of(name).encode()] = made
+            if same:
+                model = model or made
+            else:
+                first += int(size)
     if arguments.soon:
         now = datetime.now(UTC)
         dates = tuple(now + timedelta(seconds=12 + place * 1.37) for place in range(arguments.soon))
@@ -263,7 +268,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator")
-    parser.add_argument("--population", action="append", default=[], metavar="NAME:SOURCES:SIZE", help="sources of a size each")
+    parser.add_argument(
+        "--population", action="append", default=[], metavar="NAME:SOURCES:SIZE[:same]", help="sources of a size each"
+    )
     parser.add_argument("--soon", type=int, default=0, help="connections of a source whose dates pass in 12 s and later")
     parser.add_argument("--at", required=True, help="the instant that dates are reckoned from, RFC 3339")
     parser.add_argument("--latency-ms", type=float, default=0.0)

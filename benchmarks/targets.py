@@ -72,7 +72,10 @@ _CHANGED = "100,000 changed connections in one poll, events, alerts and deliveri
 _MANY = "10,000 sources of 10 connections, each polled once in a minute"
 _DEFINED = "100,000 connections in a list that is read by a definition"
 _NOTIFIED = "a transition seen by a poll, to the webhook"
+_SHARED = "work shared by 2 daemons of 4 workers"
+_MILLION = "1,000,000 connections of 2,000 sources, shared by 2 daemons"
 _SQLITE = ("sqlite",)
+_POSTGRES = ("postgres",)
 CALLBACK = "the longest callback of the event loop in all of the above: CPU"
 BLOCKED = "the event loop blocked, longest, in all of the above"
 
@@ -263,6 +266,67 @@ TARGETS: tuple[Target, ...] = (
         unit="",
         at_most=0.01,
         databases=_SQLITE,
+    ),
+    Target(
+        work=f"a poll, {_SHARED}: CPU, compared with one daemon alone",
+        benchmark="cluster-cost",
+        case="polls, 2 daemons, 4 workers each",
+        figure="times_single",
+        of="cpu_each",
+        at_most=1.5,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work=f"a probe, {_SHARED}: CPU, compared with the same",
+        benchmark="cluster-cost",
+        case="probes, 2 daemons, 4 workers each",
+        figure="times_single",
+        of="cpu_each",
+        at_most=1.35,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work="polls of a provider that answers after 200 ms: two daemons of one worker, compared with one",
+        benchmark="cluster-speed",
+        figure="times_faster",
+        of="took",
+        at_least=1.7,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work=f"{_MILLION}, nothing due: planner's share of a core",
+        unit="%",
+        benchmark="cluster-million",
+        case="nothing due",
+        figure="planner",
+        at_most=5,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work="the same during a round of unchanged polls",
+        unit="%",
+        benchmark="cluster-million",
+        case="a round of unchanged polls",
+        figure="planner",
+        at_most=5,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work=f"{_MILLION}: memory of each daemon",
+        unit="MB",
+        benchmark="cluster-million",
+        figure="resident",
+        at_most=250,
+        databases=_POSTGRES,
+    ),
+    Target(
+        work=f"{_MILLION}: status page",
+        unit="ms",
+        benchmark="cluster-million",
+        case="status page",
+        figure="took_page",
+        at_most=500,
+        databases=_POSTGRES,
     ),
     Target(work=CALLBACK, benchmark="", figure="callback", unit="ms", at_most=60, judged=_worst),
     Target(work=BLOCKED, benchmark="", figure="blocked", unit="ms", at_most=100, judged=_worst),

@@ -33,7 +33,7 @@ def imported(folder: Path, database: str, *, top: str) -> set[str]:
         try:
             made.await_polls(2)
             turner.turn()
-            eventually(lambda: made.messages())
+            eventually(made.messages)
             eventually(lambda: "probes.done" in made.log())
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
