@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from monitor.daemon.cluster.ownership import Ownership
-from monitor.daemon.cluster.queue_runner import MOST_SOURCES, QueueRunner
+from monitor.daemon.cluster.queue_runner import FEWEST_POLLED, MOST_SOURCES, QueueRunner
 from monitor.daemon.work import Work
 from monitor.domain.errors import StoreUnavailable
 from monitor.store import Store, cluster_tables, work_queue
@@ -266,6 +266,18 @@ async def test_the_planner_waits_for_its_units_and_queues_many_sources_in_few(da
     assert len(polled) <= 2 * len(names) // MOST_SOURCES
     assert max(len(each) for _, each, _ in polled) <= MOST_SOURCES
     assert {configuration for _, _, configuration in units.ran} == {"c7"}
+
+
+async def test_few_sources_to_poll_are_one_unit_and_each_source_to_probe_is_its_own(database: Store) -> None:
+    units = Units()
+    units.hold.set()
+    names = [f"source-{number}" for number in range(FEWEST_POLLED)]
+    async with opened(database, units) as queue, planning(database, queue) as planner, working(queue), asyncio.timeout(60):
+        await asyncio.gather(
+            *(planner.poll(work_of(name)) for name in names), *(planner.probe(work_of(name)) for name in names[:4])
+        )
+    assert [len(each) for kind, each, _ in units.ran if kind == "polls"] == [FEWEST_POLLED]
+    assert [len(each) for kind, each, _ in units.ran if kind == "probes"] == [1] * 4
 
 
 async def test_the_planner_knows_what_others_work_on_and_which_channels_pause(database: Store) -> None:

@@ -19,8 +19,10 @@ log = structlog.get_logger(__name__)
 
 MOST_SOURCES = 50
 """Maximum number of sources in a unit."""
+FEWEST_POLLED = 16
+"""Fewer sources to poll are not distributed: a daemon polls them side by side, and a unit of its own for each costs more."""
 UNITS_PER_WORKER = 2
-"""Fewer sources are in a unit rather than fewer units than this for each worker of the cluster."""
+"""Beyond that, fewer sources are in a unit rather than fewer units than this for each worker of the cluster."""
 COLLECT_FOR = timedelta(seconds=0.2)
 """Time in which due sources are collected into units."""
 CHECK_EVERY = timedelta(seconds=0.5)
@@ -108,7 +110,7 @@ class QueueRunner:
             if not waiting:
                 continue
             taken, self._wanted[kind] = waiting, {}
-            size = 1 if kind == "deliveries" else self._unit_size(len(taken))
+            size = 1 if kind == "deliveries" else self._unit_size(kind, len(taken))
             names = list(taken)
             parts = [names[at : at + size] for at in range(0, len(names), size)]
             units = [Unit(kind=kind, names=tuple(part), configuration=self._configuration) for part in parts]
@@ -122,8 +124,10 @@ class QueueRunner:
             if not ids:  # one of them waits already, queued by another planner a moment ago
                 _finish(taken.values())
 
-    def _unit_size(self, count: int) -> int:
-        return max(1, min(MOST_SOURCES, -(-count // max(self._workers() * UNITS_PER_WORKER, 1))))
+    def _unit_size(self, kind: str, count: int) -> int:
+        return max(
+            FEWEST_POLLED if kind == "polls" else 1, min(MOST_SOURCES, -(-count // max(self._workers() * UNITS_PER_WORKER, 1)))
+        )
 
     async def _check(self) -> None:
         """End the wait for units that have ended."""
